@@ -1,0 +1,1 @@
+"""The health checker: when to probe, what to make of it, and telling the fleet."""

@@ -1,0 +1,122 @@
+"""Reading the configuration: defaults, then the TOML file, then the environment, which beats the file.
+
+Whatever is wrong is told in one line that names the place (file or variable), the key and the value; nothing of a
+configuration with an error in it takes effect.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lbflask.config.schema import Config
+
+PREFIX = "LBFLASK_"
+DEFAULT_FILE = "lbflask.toml"
+#: Read by the command line or the tests, not settings.
+_OTHER_VARIABLES = frozenset({"LBFLASK_CONFIG"})
+
+
+#: A password in a URL must not reach a log or a terminal.
+_SECRET = re.compile(r"://[^/@\s'\"]*@")
+
+_current: Config | None = None
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message is the line to show."""
+
+
+def current() -> Config:
+    """The configuration of this process: read once, and inherited by forked workers. Raises ConfigError."""
+    return _current if _current is not None else reload()
+
+
+def reload() -> Config:
+    """Read the configuration anew and make it this process's; on an error the old one stays. Raises ConfigError."""
+    global _current  # noqa: PLW0603 - the one place that holds it
+    _current = load()
+    return _current
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration from `LBFLASK_CONFIG` (default: `lbflask.toml` here, if there is one) and `LBFLASK_…`.
+
+    Raises ConfigError.
+    """
+    named = environ.get("LBFLASK_CONFIG", "")
+    path = Path(named or DEFAULT_FILE)
+    values = _read_file(path) if named or path.exists() else {}
+    sources: dict[tuple[str, ...], str] = {}
+    for variable in sorted(environ):
+        if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
+            key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
+            _put(values, key, environ[variable], variable)
+            sources[key] = variable
+    if "backends" not in values:
+        raise ConfigError(
+            f"backends: none are configured; set them in {path} or as LBFLASK_BACKENDS=http://host:port,…"
+        )
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_SECRET.sub("://***@", _told(error, str(path), sources))) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from None
+
+
+def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str) -> None:
+    *sections, last = key
+    where: type[BaseModel] = Config
+    for section in sections:
+        field = where.model_fields.get(section)
+        inner = field.annotation if field is not None else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
+        where = inner
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{section}: must be a table, not {values!r}")
+    if last not in where.model_fields:
+        raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
+    values[last] = None if value == "" and last == "redis_url" else value
+
+
+def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str]) -> str:
+    """The first thing that is wrong, as one line."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    steps = [step for step in first["loc"] if not (isinstance(step, str) and "[" in step)]
+    key = ""
+    for step in steps:
+        key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
+    named = tuple(str(step) for step in steps)
+    source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), path)
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if first["type"] == "extra_forbidden":
+        return f"{source}: there is no setting {key!r} (its value is {first['input']!r})"
+    if not key:
+        return f"{source}: {message}"
+    if first["type"] == "value_error" and repr(first["input"]) in message:
+        return f"{source}: {key}: {message}"
+    return f"{source}: {key} = {_shown(first['input'])}: {message}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,59 @@
+"""`GET /health`: can this balancer serve, and does it know what the fleet knows?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+
+from lbflask.core import eligibility
+from lbflask.core.model import Pool
+from lbflask.state.fleet import Fleet
+
+
+def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any]]:
+    """Status code and document. 200 while at least one backend can serve, else 503.
+
+    `status` is `ok`, `degraded` (serving, but without the shared store) or `down`. `details` adds what only operators
+    should read: the backends, and why the store is out of reach.
+    """
+    snapshot = fleet.snapshot(pool.name)
+    able = {candidate.backend.id for candidate in eligibility.candidates(pool, snapshot)}
+    status = "down" if not able else "degraded" if fleet.degraded else "ok"
+    document: dict[str, Any] = {
+        "status": status,
+        "store": "unreachable" if fleet.degraded else "connected",
+        "pools": {pool.name: {"backends": len(pool.backends), "serving": len(able)}},
+    }
+    if details:
+        if fleet.degraded:
+            document["store_error"] = fleet.why
+        states: dict[str, Any] = {}
+        for backend in pool.backends:
+            active = eligibility.active_health(backend, snapshot)
+            states[backend.id] = {
+                "url": backend.url,
+                "weight": backend.weight,
+                "serving": backend.id in able,
+                "health": active.health.value,
+                "reason": active.reason,
+                "since": active.since,
+            }
+        document["pools"][pool.name]["states"] = states
+        document["checker_silent_for"] = snapshot.heartbeat
+    return (200 if able else 503), document
+
+
+def blueprint(pool: Pool, fleet: Fleet) -> Blueprint:
+    """The route, for both listeners; the admin listener's answer has the details."""
+    health = Blueprint("health", __name__)
+
+    @health.get("/health")
+    def get_health() -> Response:
+        code, document = view(pool, fleet, details=bool(request.environ.get("lbflask.admin")))
+        response = jsonify(document)
+        response.status_code = code
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return health

@@ -1,0 +1,44 @@
+"""The rise/fall machine of active health: one observation in, the new state out.
+
+A backend changes sides only after `fall` failures or `rise` successes in a row, so that one lost packet does not move
+traffic. The first observation of a new backend decides at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lbflask.core.model import ActiveHealth, Health
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """The outcome of one probe, with a reason a person can act on."""
+
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Successes in a row that bring a backend up, failures in a row that take it down; both at least 1."""
+
+    rise: int = 2
+    fall: int = 3
+
+
+def observe(state: ActiveHealth, seen: Observation, thresholds: Thresholds, now: float) -> ActiveHealth:
+    """The state after the observation. `since` moves to `now` (seconds of the store's clock) when health changes."""
+    settled = Health.UP if seen.ok else Health.DOWN
+    if state.health is settled:
+        return replace(state, streak=0, reason=seen.reason)
+    needed = {Health.UP: thresholds.fall, Health.DOWN: thresholds.rise}.get(state.health, 1)
+    streak = state.streak + 1
+    if streak < needed:
+        return replace(state, streak=streak, reason=seen.reason)
+    return ActiveHealth(settled, 0, seen.reason, now)
+
+
+def in_transition(state: ActiveHealth) -> bool:
+    """Whether the latest observations contradict the state, so that the next probe should come soon."""
+    return state.streak > 0

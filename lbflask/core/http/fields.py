@@ -1,0 +1,217 @@
+"""Which header fields cross the proxy, and which it writes itself. All other bytes pass unchanged and in order.
+
+Fields are pairs of latin-1 strings, one pair a line received: a repeated field stays repeated (RFC 9110 §5.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+Field = tuple[str, str]
+Fields = list[Field]
+IPNetwork = IPv4Network | IPv6Network
+
+#: RFC 9110 §7.6.1 and §11.7, and Proxy-Connection, which was never standard but must go all the same.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+#: Fields a Connection line can't remove: without them the message would mean something else (RFC 9110 §7.6.1).
+_NOT_NOMINABLE = frozenset({"host", "content-length", "date"})
+
+
+class _Rule(Enum):
+    DROP = auto()  #: hop-by-hop, or written anew below
+    FORWARDED = auto()  #: believed only from a trusted proxy
+    CONNECTION = auto()
+    REQUEST_ID = auto()
+
+
+_REQUEST_RULES: dict[str, _Rule] = (
+    dict.fromkeys(HOP_BY_HOP, _Rule.DROP)
+    | {
+        "connection": _Rule.CONNECTION,
+        "host": _Rule.DROP,  # written first, by whoever knows the backend (RFC 9110 §7.2)
+        "content-length": _Rule.DROP,  # framing is decided once, in framing.py
+        "expect": _Rule.DROP,  # RFC 9110 §10.1.1: answered hop by hop, when a backend takes the body
+        "x-request-id": _Rule.REQUEST_ID,
+        "forwarded": _Rule.FORWARDED,
+        "x-real-ip": _Rule.FORWARDED,
+    }
+    | dict.fromkeys(
+        [f"x-forwarded-{what}" for what in ("for", "proto", "host", "port", "server", "ssl", "prefix")],
+        _Rule.FORWARDED,
+    )
+)
+
+_RESPONSE_DROPPED = HOP_BY_HOP
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """What this hop adds to a request: who sent it, how it came, and whether the sender may speak for others."""
+
+    peer: str
+    scheme: str
+    port: str
+    trusted: bool
+    request_id: str  #: used when the client sent none that is fit to keep
+    via: str | None  #: the received-by name of the Via entry; None writes no Via
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """The fields for the backend, and what was read of them on the way."""
+
+    fields: Fields
+    client: str  #: the address the request came from first, as far as trusted proxies tell
+    request_id: str
+
+
+def nominated(values: Iterable[str]) -> frozenset[str]:
+    """The field names that Connection lines nominate as hop-by-hop: any case, empty elements ignored."""
+    names = {name.strip(" \t").lower() for value in values for name in value.split(",")}
+    return frozenset(names - {""} - _NOT_NOMINABLE)
+
+
+def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustTest) -> RequestHead:
+    """The fields of the request as the backend gets it, without Host and framing fields.
+
+    `host` is the one the client asked for, empty if it named none. Hop-by-hop and nominated fields are removed,
+    forwarding fields of an untrusted peer dropped, ours added last, so that no Connection line can remove them.
+    """
+    kept: Fields = []
+    connection: list[str] = []
+    forwarded: Fields = []
+    request_id = ""
+    rules = _REQUEST_RULES
+    for field in received:
+        name = field[0].lower()
+        rule = rules.get(name)
+        if rule is None:
+            kept.append(field)
+        elif rule is _Rule.CONNECTION:
+            connection.append(field[1])
+        elif rule is _Rule.FORWARDED:
+            forwarded.append((name, field[1]))
+        elif rule is _Rule.REQUEST_ID:
+            request_id = field[1]
+    if connection:
+        gone = nominated(connection) - {"close", "keep-alive"}
+        if gone:
+            kept = [field for field in kept if field[0].lower() not in gone]
+    if not _fit_request_id(request_id):
+        request_id = hop.request_id
+    client = hop.peer
+    if hop.trusted and forwarded:
+        client = original_client([value for name, value in forwarded if name == "x-forwarded-for"], hop, is_trusted)
+        kept += forwarded_by_trusted(forwarded, hop, host)
+    else:
+        kept.append(("X-Forwarded-For", hop.peer))
+        kept.append(("X-Forwarded-Proto", hop.scheme))
+        if host:
+            kept.append(("X-Forwarded-Host", host))
+        kept.append(("X-Forwarded-Port", hop.port))
+    kept.append(("X-Request-ID", request_id))
+    if hop.via is not None:
+        kept.append(("Via", "1.1 " + hop.via))
+    return RequestHead(kept, client, request_id)
+
+
+def forwarded_by_trusted(forwarded: Fields, hop: Hop, host: str) -> Fields:
+    """The forwarding fields behind a trusted proxy: its words kept, our peer added to the chain."""
+    values = dict(reversed(forwarded))
+    chain = [value for name, value in forwarded if name == "x-forwarded-for" and value]
+    own = {
+        "X-Forwarded-For": ", ".join([*chain, hop.peer]),
+        "X-Forwarded-Proto": values.get("x-forwarded-proto") or hop.scheme,
+        "X-Forwarded-Host": values.get("x-forwarded-host") or host,
+        "X-Forwarded-Port": values.get("x-forwarded-port") or hop.port,
+    }
+    written = {name.lower() for name in own}
+    return [
+        *((name, value) for name, value in own.items() if value),
+        *((name.title(), value) for name, value in forwarded if name not in written),
+    ]
+
+
+def original_client(chain: list[str], hop: Hop, is_trusted: TrustTest) -> str:
+    """The client's address: the last one in the X-Forwarded-For lines that no trusted proxy of ours is.
+
+    Read from right to left, since whatever stands left of the first stranger is the stranger's own claim.
+    """
+    addresses = [address.strip() for line in chain for address in line.split(",")]
+    client = hop.peer
+    for address in reversed(addresses):
+        if not address:
+            continue
+        client = address
+        if not is_trusted(address):
+            break
+    return client
+
+
+def client_response(received: Fields, via: str | None) -> Fields:
+    """The fields of the response as the client gets it; framing fields other than Content-Length are removed."""
+    dropped = _RESPONSE_DROPPED
+    kept: Fields = []
+    connection: list[str] = []
+    for field in received:
+        name = field[0].lower()
+        if name not in dropped:
+            kept.append(field)
+        elif name == "connection":
+            connection.append(field[1])
+    if connection:
+        gone = nominated(connection) - {"close", "keep-alive"}
+        if gone:
+            kept = [field for field in kept if field[0].lower() not in gone]
+    if via is not None:
+        kept.append(("Via", "1.1 " + via))
+    return kept
+
+
+class TrustTest:
+    """Is this address one of our trusted proxies? Callable; the answers to a bounded number of addresses are kept."""
+
+    __slots__ = ("_known", "_networks")
+
+    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, address: str) -> bool:
+        """False for anything that is not an IP address inside a trusted network."""
+        if not self._networks:
+            return False
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) >= 4096:
+                self._known.clear()
+            known = self._known[address] = self._inside(address)
+        return known
+
+    def _inside(self, address: str) -> bool:
+        try:
+            ip = ip_address(address.removeprefix("::ffff:"))
+        except ValueError:
+            return False
+        return any(ip in network for network in self._networks)
+
+
+def _fit_request_id(value: str) -> bool:
+    """A client's request id is kept when it is short and printable: it goes into logs."""
+    return 0 < len(value) <= 128 and value.isascii() and value.isprintable() and " " not in value

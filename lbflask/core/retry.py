@@ -1,0 +1,57 @@
+"""May this attempt be followed by another? The retry table (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+
+| fault                                                   | another attempt                             |
+| ------------------------------------------------------- | ------------------------------------------- |
+| the client's, or our own                                | never                                       |
+| while connecting: no byte was sent                      | any method, body untouched                  |
+| while sending or waiting                                | idempotent methods, body untouched          |
+| the same, on a reused connection, no byte of an answer  | as above, and first on the same backend     |
+| a time-out waiting for the response                     | never: the deadline is spent                |
+| after the response had begun                            | never                                       |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lbflask.core.faults import Blame, Fault, Stage
+
+#: RFC 9110 §9.2.2: a proxy must not retry a method that is not idempotent once it may have been acted on.
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """`attempts` extra ones for a request; at most `budget_percent` of the active requests, and at least
+    `budget_floor`, may be on an extra attempt at once, so that retries cannot multiply an outage.
+    """
+
+    attempts: int = 2
+    budget_percent: float = 20.0
+    budget_floor: int = 3
+
+
+def replayable(fault: Fault, method: str, body_touched: bool) -> bool:
+    """Whether the request may be sent again after this fault.
+
+    `body_touched` means that some of the client's body was read, and is gone.
+    """
+    if fault.blame is not Blame.BACKEND or body_touched:
+        return False
+    if fault.stage is Stage.CONNECT:
+        return True
+    if fault.stage not in (Stage.SEND, Stage.WAIT) or fault.status == 504:
+        return False
+    return method in IDEMPOTENT
+
+
+def went_stale(fault: Fault) -> bool:
+    """Whether the backend merely closed an idle connection as we reached for it: a new connection to the same
+    backend is then the right next attempt, and the backend is not to blame (RFC 9112 §9.3.1).
+    """
+    return fault.reused and not fault.answered and fault.stage in (Stage.SEND, Stage.WAIT) and fault.status != 504
+
+
+def within_budget(policy: Policy, active: int, retrying: int) -> bool:
+    """Whether one more request may go on an extra attempt, with `retrying` of `active` requests on one now."""
+    return retrying < max(policy.budget_floor, active * policy.budget_percent / 100)

@@ -1,0 +1,58 @@
+"""Smooth weighted round robin, exact for the fleet: `ticket mod cycle` picks from a cycle that all processes compute.
+
+The cycle spreads each backend's turns by the divisor method of Sainte-Laguë: the k-th turn (k = 0, 1, …) of a backend
+of weight w is due at (2k + 1) / 2w, and turns are taken as they fall due (Balinski and Young, "Fair Representation",
+1982). Over a whole cycle the turns equal the weights exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import gcd
+
+from lbflask.core.model import Backend, Candidate
+
+
+class RoundRobin:
+    """A cycle of turns over the candidates."""
+
+    __slots__ = ("_backends", "_cycle")
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        self._backends = tuple(candidate.backend for candidate in candidates)
+        self._cycle = _turns([candidate.weight for candidate in candidates])
+
+    def order(self, ticket: int) -> Sequence[Backend]:
+        """The backend whose turn it is, then the others.
+
+        The ticket is read as a number of two digits: the low one picks the first choice, the high one turns the
+        rest. A backend that is dead but not yet known to be thus spills evenly over all others, and not onto its
+        neighbour.
+        """
+        if not self._cycle:
+            return ()
+        round_, turn = divmod(ticket, len(self._cycle))
+        first = self._cycle[turn]
+        count = len(self._backends)
+        if count == 1:
+            return self._backends
+        others = self._backends[first + 1 :] + self._backends[:first]
+        start = round_ % (count - 1)
+        return (self._backends[first], *others[start:], *others[:start])
+
+
+def compile(candidates: Sequence[Candidate]) -> RoundRobin:  # noqa: A001 - the strategy's verb
+    """A schedule over the candidates; an empty one orders nothing."""
+    return RoundRobin(candidates)
+
+
+def _turns(weights: Sequence[int]) -> tuple[int, ...]:
+    """Indices of the candidates in the order of their turns; as short as the weights allow."""
+    if not weights:
+        return ()
+    divisor = gcd(*weights)
+    reduced = [weight // divisor for weight in weights]
+    if max(reduced) == 1:
+        return tuple(range(len(reduced)))
+    due = sorted(((2 * k + 1) / weight, index) for index, weight in enumerate(reduced) for k in range(weight))
+    return tuple(index for _, index in due)

@@ -1,0 +1,43 @@
+"""How many tickets a worker takes at a time, from how busy it is.
+
+A trip to the store for every ticket keeps the order exact for the fleet; a block of tickets keeps the trips few. A slow
+worker can afford the first, a busy one needs the second, and in the second case backends of equal weight differ by at
+most one request for each worker, whatever the block's size: the tickets used are one run of the counter less what is
+left of each worker's block, and no run of a cycle is out of balance by more than one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Below this many requests in a second a worker takes each ticket by itself (ADR 0003).
+LEASE_FROM = 200
+#: A block is worth this many seconds of the worker's traffic.
+BLOCK_SECONDS = 0.06
+MAX_BLOCK = 256
+#: What is left of a block after this many seconds is thrown away, so that a worker that has gone quiet is exact again.
+BLOCK_LIFE = 1.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """Requests a worker has taken in this second and in the one before."""
+
+    second: int = 0
+    taken: int = 0
+    before: int = 0
+
+    def count(self, now: float) -> None:
+        """Note one request at `now` seconds of any steady clock."""
+        second = int(now)
+        if second != self.second:
+            self.before = self.taken if second == self.second + 1 else 0
+            self.second, self.taken = second, 0
+        self.taken += 1
+
+    def block(self) -> int:
+        """How many tickets to take with the next trip."""
+        rate = max(self.taken, self.before)
+        if rate < LEASE_FROM:
+            return 1
+        return min(MAX_BLOCK, max(1, int(rate * BLOCK_SECONDS)))

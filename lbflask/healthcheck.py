@@ -1,0 +1,34 @@
+"""`python -m lbflask.healthcheck`: the checker process. SIGTERM or SIGINT ends its round and gives up its place."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+from lbflask.config.load import ConfigError, current
+from lbflask.wiring import checker
+
+
+async def _run() -> None:
+    running = checker(current())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.stop)
+    await running.run()
+
+
+def main() -> None:
+    """Run until told to stop."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+    )
+    try:
+        asyncio.run(_run())
+    except ConfigError as error:
+        sys.exit(f"lbflask: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""How gunicorn hosts lbflask: its settings, derived from our configuration, and its hooks. Used by gunicorn.conf.py.
+
+The master runs this file and must load neither `requests` nor `redis`: gevent patches a worker after the fork, and
+what has taken hold of the sockets before stays unpatched.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+from lbflask.config import load
+from lbflask.config.load import ConfigError
+from lbflask.config.schema import Config
+from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
+from lbflask.worker import Patience, ProxyWorker, end_gracefully_on_interrupt
+
+log = logging.getLogger("gunicorn.error")
+
+_embedded: EmbeddedServer | None = None
+_settings: dict[str, Any] | None = None
+
+
+def gunicorn_settings() -> dict[str, Any]:
+    """All settings, for gunicorn.conf.py. gunicorn asks again at each SIGHUP.
+
+    A configuration with an error ends the start with one line; at a reload it changes nothing, and the line is logged.
+    """
+    global _settings  # noqa: PLW0603 - what a failed reload falls back to
+    try:
+        config = load.reload()
+    except ConfigError as error:
+        if _settings is None:
+            sys.exit(f"lbflask: {error}")
+        log.error("the configuration was not reloaded: %s", error)
+        return _settings
+    _settings = _settings_of(config)
+    return _settings
+
+
+def _settings_of(config: Config) -> dict[str, Any]:
+    limits = config.limits
+    return {
+        "bind": [*config.bind, *_admin_bind(config)],
+        "worker_class": "lbflask.worker.ProxyWorker",
+        # As many client connections as a worker holds at once; each costs a greenlet and two small buffers.
+        "worker_connections": 10_000,
+        "backlog": 2048,
+        # Longer than clients and balancers in front of us keep theirs idle, so that they close and we do not.
+        "keepalive": 75,
+        "graceful_timeout": math.ceil(config.timeouts.graceful) + 1,
+        "timeout": 60,
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108, PTH112 - a heartbeat on disk may block
+        "http_parser": "fast",
+        "limit_request_line": limits.line,
+        "limit_request_fields": limits.fields,
+        "limit_request_field_size": limits.field_size,
+        "permit_unconventional_http_method": True,  # any token is a method (RFC 9110 §9.1)
+        # Whom to believe is decided by trusted_proxies, and by nothing else.
+        "forwarder_headers": "",
+        "secure_scheme_headers": {},
+        "control_socket_disable": True,  # a second instance would take the first one's away
+        "accesslog": None,  # ours names the backend and each attempt
+        "when_ready": when_ready,
+        "post_worker_init": post_worker_init,
+        "worker_exit": worker_exit,
+        "on_exit": on_exit,
+    }
+
+
+def when_ready(arbiter: Any) -> None:
+    """The listeners are open, no worker runs yet: start the private server if no store is configured."""
+    global _embedded  # noqa: PLW0603 - one a master
+    end_gracefully_on_interrupt(arbiter)
+    if load.current().redis_url is None:
+        server = EmbeddedServer(runtime_directory())
+        try:
+            started = server.start()
+        except NoServer as error:
+            sys.exit(f"lbflask: {error}")
+        _embedded = server
+        log.info("%s the private Valkey at %s", "started" if started else "joined", server.socket)
+
+
+def post_worker_init(worker: Any) -> None:
+    """The application is loaded: begin its background work before the first request."""
+    timeouts = load.current().timeouts
+    if isinstance(worker, ProxyWorker):
+        worker.patience = Patience(timeouts.client_head, timeouts.client_body)
+    else:
+        # ProxyWorker leaves SIGINT to the master by itself.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker.app.wsgi().extensions["lbflask"].start()
+
+
+def worker_exit(_arbiter: Any, worker: Any) -> None:
+    """The worker has served its last request."""
+    app = worker.app.callable
+    if app is not None:
+        app.extensions["lbflask"].stop()
+
+
+def on_exit(_arbiter: Any) -> None:
+    """All workers have ended: the private server goes last."""
+    if _embedded is not None:
+        _embedded.stop()
+
+
+def _admin_bind(config: Config) -> list[str]:
+    """The admin listener, unless the default one is taken by another instance on this machine."""
+    bind = config.admin_bind
+    chosen = "admin_bind" in config.model_fields_set
+    if not bind or chosen or (_settings is not None and bind in _settings["bind"]):
+        return [bind] if bind else []
+    if _settings is None and _taken(bind):
+        log_line = f"lbflask: {bind} is taken, so this instance has no admin listener; set LBFLASK_ADMIN_BIND"
+        print(log_line, file=sys.stderr)  # noqa: T201 - gunicorn's log is not set up yet
+        return []
+    return [bind] if _settings is None else []
+
+
+def _taken(bind: str) -> bool:
+    host, _, port = bind.rpartition(":")
+    with socket.socket() as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, int(port)))
+        return False
+    return True

@@ -1,0 +1,109 @@
+"""The Flask app, with the data plane in front of it.
+
+Flask's router would merge slashes, answer OPTIONS and refuse methods, so proxied requests never reach it: the data
+plane stands at `app.wsgi_app`, Flask's own extension point, and lets through only what is meant for the balancer
+itself (docs/adr/0002-data-plane-at-wsgi-app.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from flask import Blueprint, Flask
+
+from lbflask.core.faults import Fault
+from lbflask.proxy import inbound
+from lbflask.proxy.dispatcher import Dispatcher
+
+WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class DataPlane:
+    """A WSGI application: forwards what comes through a public listener, leaves the rest to the control plane."""
+
+    def __init__(
+        self,
+        control: WSGI,
+        dispatcher: Dispatcher,
+        *,
+        admin_address: object,
+        health_path: str,
+        body_limit: int,
+        start: Callable[[], None],
+        stop: Callable[[], None],
+    ) -> None:
+        self._control = control
+        self._dispatcher = dispatcher
+        self._admin_address = admin_address
+        self._health_path = health_path
+        self._body_limit = body_limit
+        self._start = start
+        self._stop = stop
+        self._started_in = 0
+
+    def start(self) -> None:
+        """Begin the background work of this process; a process forked later begins its own."""
+        if self._started_in != os.getpid():
+            self._started_in = os.getpid()
+            self._start()
+
+    def stop(self) -> None:
+        """End the background work of this process."""
+        if self._started_in == os.getpid():
+            self._started_in = 0
+            self._stop()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
+        if not self._started_in:
+            self.start()
+        admin = environ.get("lbflask.admin")
+        if admin is None:
+            admin = self._came_through_admin(environ)
+            environ["lbflask.admin"] = admin
+        if admin:
+            return self._control(environ, start_response)
+        raw = environ["RAW_URI"]
+        if self._health_path and raw.partition("?")[0] == self._health_path:
+            environ["PATH_INFO"] = "/health"
+            return self._control(environ, start_response)
+        try:
+            request = inbound.read(environ, self._body_limit)
+        except Fault as fault:
+            reply = self._dispatcher.refuse(
+                fault,
+                environ["REQUEST_METHOD"],
+                raw,
+                environ["SERVER_PROTOCOL"],
+                environ.get("REMOTE_ADDR") or "unix:",
+                environ.get("HTTP_ACCEPT", ""),
+            )
+        else:
+            reply = self._dispatcher.dispatch(request)
+        start_response(reply.status, reply.fields)
+        return reply
+
+    def _came_through_admin(self, environ: dict[str, Any]) -> bool:
+        """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""
+        local = environ.get("lbflask.local")
+        if local is None:
+            sock = environ.get("gunicorn.socket")
+            if sock is None:
+                return False
+            local = sock.getsockname()
+        return self._admin_address is not None and self._admin_address == (
+            tuple(local[:2]) if isinstance(local, tuple) else local
+        )
+
+
+def create_app(control: Sequence[Blueprint], data_plane: Callable[[WSGI], DataPlane]) -> Flask:
+    """The app: the control plane's blueprints on Flask's router, and the data plane before it."""
+    app = Flask("lbflask", static_folder=None)
+    for blueprint in control:
+        app.register_blueprint(blueprint)
+    plane = data_plane(app.wsgi_app)
+    app.wsgi_app = plane  # type: ignore[method-assign]
+    app.extensions["lbflask"] = plane
+    return app

@@ -1,0 +1,130 @@
+"""What the client gets: a backend's answer passed on, or a short word of our own; and the moment a request has ended.
+
+A request ends when its response has been written or the client has gone, which WSGI tells by closing the iterable
+(PEP 3333). A response that breaks off must look broken off: the iterable raises, and the server cuts the connection.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+
+from lbflask.core.faults import Blame, Fault
+from lbflask.core.http.fields import Fields
+from lbflask.upstream.session import BackendResponse
+
+Ended = Callable[[int, str, Fault | None], None]
+
+
+class Reply:
+    """A WSGI response: `status` and `fields` for start_response, and then the body.
+
+    `ended` is called once with the bytes passed on, why the response was cut, and the fault if one cut it.
+    """
+
+    __slots__ = ("_answered", "_ended", "_pieces", "_sent", "_whole", "fields", "status")
+
+    def __init__(self, status: str, fields: Fields, response: BackendResponse | bytes, ended: Ended) -> None:
+        self.status = status
+        self.fields = fields
+        self._ended: Ended | None = ended
+        self._sent = 0
+        self._answered: BackendResponse | None = None
+        self._pieces: Iterator[bytes] | None = None
+        if isinstance(response, bytes):
+            self._whole: bytes | None = response
+        else:
+            self._whole = response.answer.whole()
+            if self._whole is None:
+                self._answered = response
+                self._pieces = response.answer.pieces()
+            else:
+                response.release()
+
+    def __len__(self) -> int:
+        """WSGI servers take a response of one piece as a hint that nothing follows it (PEP 3333)."""
+        if self._whole is None:
+            raise TypeError("the number of pieces is not known")
+        return 1
+
+    @property
+    def whole(self) -> bool:
+        """Whether the body is here in one piece."""
+        return self._pieces is None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._pieces is None:
+            piece, self._whole = self._whole, None
+            if not piece:
+                raise StopIteration
+        else:
+            try:
+                piece = next(self._pieces)
+            except StopIteration:
+                self._finish()
+                raise
+            except Fault as fault:
+                self._end(f"the backend {fault.reason}", fault)
+                # The one error that all gunicorn workers take quietly, by cutting the connection.
+                raise BrokenPipeError(errno.EPIPE, fault.reason) from None
+        self._sent += len(piece)
+        return piece
+
+    def _finish(self) -> None:
+        if self._answered is not None:
+            self._answered.release()
+            self._answered = None
+        self._end("", None)
+
+    def close(self) -> None:
+        """The server is done with the response, whether or not it wanted all of it."""
+        if self._answered is not None:
+            self._answered.close()
+            cut = "" if self._answered.answer.complete else "the client hung up"
+            self._answered = None
+            self._end(cut, None)
+        else:
+            self._end("", None)
+
+    def _end(self, cut: str, fault: Fault | None) -> None:
+        if self._answered is not None and fault is not None:
+            self._answered.close()
+            self._answered = None
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(self._sent, cut, fault)
+
+
+def refusal(fault: Fault, accept: str, retry_after: int | None, via: str | None) -> tuple[str, Fields, bytes]:
+    """Status line, fields and body of our own short answer: JSON for who asks for it, else text."""
+    status = HTTPStatus(fault.status)
+    told = fault.reason if fault.blame is Blame.CLIENT else _TOLD.get(fault.status, status.description)
+    if "application/json" in accept or "+json" in accept:
+        kind = "application/json"
+        body = json.dumps({"status": fault.status, "error": status.phrase, "detail": told}).encode() + b"\n"
+    else:
+        kind = "text/plain; charset=utf-8"
+        body = f"{fault.status} {status.phrase}: {told}\n".encode()
+    fields: Fields = [
+        ("Content-Type", kind),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+    ]
+    if retry_after is not None:
+        fields.append(("Retry-After", str(retry_after)))
+    if via is not None:
+        fields.append(("Via", "1.1 " + via))
+    return f"{fault.status} {status.phrase}", fields, body
+
+
+#: What a client is told of faults that are not its own: enough to act on, nothing about the backends.
+_TOLD = {
+    502: "the backend could not be reached or gave no valid response",
+    503: "no backend can take the request now",
+    504: "the backend did not respond in time",
+}

@@ -1,0 +1,59 @@
+"""The legend of every Redis key: what it is, who writes it, when it goes. `docs/redis-keys.md` is this table.
+
+All keys of a pool carry the tag `{namespace:pool}`, so that one script touches one slot of a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PoolKeys:
+    """The keys of one pool."""
+
+    namespace: str
+    pool: str
+
+    def _key(self, what: str) -> str:
+        return f"{{{self.namespace}:{self.pool}}}:{what}"
+
+    @property
+    def ticket(self) -> str:
+        """Integer: the tickets handed out so far. Workers, by INCRBY. Never expires."""
+        return self._key("ticket")
+
+    @property
+    def active(self) -> str:
+        """Hash of backend id to the JSON of its active health. The leading checker, through write_active.lua."""
+        return self._key("active")
+
+    @property
+    def version(self) -> str:
+        """Microseconds of the server's clock when a status last changed. Whoever changes one, in the same script."""
+        return self._key("version")
+
+    @property
+    def heartbeat(self) -> str:
+        """`at:interval`, both in milliseconds: the checker's latest word and when to expect the next."""
+        return self._key("heartbeat")
+
+    @property
+    def leader(self) -> str:
+        """String: the checker that leads. Expires with the lease."""
+        return self._key("leader")
+
+    @property
+    def epoch(self) -> str:
+        """Integer: how often the lead was taken; writes of an earlier epoch are refused. Never expires."""
+        return self._key("epoch")
+
+    @property
+    def changes(self) -> str:
+        """Channel: a status of the pool changed; the message is the new version."""
+        return self._key("changes")
+
+    @property
+    def suspects(self) -> str:
+        """Channel: a worker could not reach a backend; the message is the backend's id."""
+        return self._key("suspects")

@@ -1,0 +1,8 @@
+-- Gives up the lead of a pool, if it is the caller's.
+-- KEYS: 1 leader
+-- ARGV: 1 holder
+-- Returns 1 if it was. Cost: O(1).
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return 0

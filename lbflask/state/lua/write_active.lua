@@ -1,0 +1,22 @@
+-- Writes active health in the name of an epoch, and beats the checker's heart.
+-- KEYS: 1 epoch  2 active  3 heartbeat  4 version
+-- ARGV: 1 epoch  2 interval in ms  3 'replace' or 'keep' other backends  4 channel to announce on, or ''
+--       5… id, record, id, record …
+-- Returns 1, or 0 and has written nothing if the epoch has passed. Cost: O(backends written).
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+local time = redis.call('TIME')
+redis.call('SET', KEYS[3], string.format('%.0f:%s', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[2]))
+if ARGV[3] == 'replace' then
+  redis.call('DEL', KEYS[2])
+end
+for i = 5, #ARGV, 2 do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+end
+if ARGV[4] ~= '' then
+  local version = string.format('%.0f', time[1] * 1000000 + time[2])
+  redis.call('SET', KEYS[4], version)
+  redis.call('PUBLISH', ARGV[4], version)
+end
+return 1

@@ -1,0 +1,110 @@
+"""What a store guarantees. Every method may raise StoreUnavailable, and then has done nothing that must be undone.
+
+One suite of tests holds every implementation to these promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from lbflask.core.model import ActiveHealth, Snapshot
+
+
+class StoreUnavailable(Exception):
+    """The store did not answer in time, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write a pool's active health. `now` is the store's clock, in seconds since the epoch."""
+
+    epoch: int
+    now: float
+
+
+class Watch(Protocol):
+    """A subscription. Messages may be lost when the store is; a reader must poll as well."""
+
+    def wait(self, timeout: float) -> Collection[str]:
+        """The messages that arrived, at the latest after `timeout` seconds; empty when none did."""
+        ...
+
+    def close(self) -> None:
+        """End the subscription."""
+        ...
+
+
+class WorkerStore(Protocol):
+    """All that a worker may do."""
+
+    def take_tickets(self, pool: str, count: int) -> int:
+        """Take `count` tickets and return the first. No ticket is given twice while the store keeps its data.
+
+        One round trip.
+        """
+        ...
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        """The statuses of the pool, read at one moment; `known` again, but for its heartbeat, when none changed.
+
+        One round trip.
+        """
+        ...
+
+    def watch_changes(self, pools: Collection[str]) -> Watch:
+        """Messages are the names of pools in which a status changed."""
+        ...
+
+    def report_suspect(self, pool: str, backend: str) -> None:
+        """Tell the checker that the backend could not be reached, so that it looks at once. May be lost."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        ...
+
+
+class CheckerStore(Protocol):
+    """All that a checker may do."""
+
+    def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
+        """Take or keep the lead of the pool for so many seconds; None while another holds it.
+
+        Whoever takes it gets a higher epoch than all before. One round trip.
+        """
+        ...
+
+    def drop_lease(self, pool: str, holder: str) -> None:
+        """Give up the lead, if it is the holder's."""
+        ...
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        """As for workers."""
+        ...
+
+    def write_active(
+        self,
+        pool: str,
+        epoch: int,
+        states: Mapping[str, ActiveHealth],
+        *,
+        interval: float,
+        replace: bool = False,
+        announce: bool = False,
+    ) -> bool:
+        """Write the states of these backends and beat the heart, all at once; False, and nothing, in a later epoch.
+
+        `interval` promises the next word within so many seconds. `replace` forgets all other backends. `announce`
+        makes a new version and tells the workers. One round trip.
+        """
+        ...
+
+    def watch_suspects(self, pools: Collection[str]) -> Watch:
+        """Messages are `pool/backend` of what workers could not reach."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        ...

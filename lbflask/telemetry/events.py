@@ -1,0 +1,40 @@
+"""The events. An event is told when its subject has ended, by the one who saw it end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEvent:
+    """One try at one backend. `fault` is None for the try whose response was passed on; `seconds` is how long the
+    response head took to come, or the fault to be seen.
+    """
+
+    backend: str
+    seconds: float
+    fault: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent:
+    """One request, from its head to the last byte of its response, told at that moment.
+
+    `status` is what the client was told. `cut` says why the response broke off, empty when it was whole.
+    """
+
+    client: str
+    method: str
+    target: str
+    protocol: str
+    pool: str
+    status: int
+    sent: int
+    seconds: float
+    attempts: Sequence[AttemptEvent]
+    request_id: str
+    cut: str = ""
+
+
+Listener = Callable[[RequestEvent], None]

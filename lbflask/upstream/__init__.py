@@ -1,0 +1,1 @@
+"""Talking to backends: the `requests` Session and its transport adapter, the connections, the probes."""

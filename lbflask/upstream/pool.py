@@ -1,0 +1,77 @@
+"""Connections kept for reuse, latest first, each backend's apart.
+
+A connection is dropped before the backend is likely to close it: gunicorn, the usual backend, closes after 2 s of
+silence, and a request that meets the closing can be lost.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+
+from lbflask.upstream.connection import Connection
+
+#: Seconds a connection may have been idle when it is taken.
+MAX_IDLE = 1.5
+#: Seconds after which a connection is not taken again, so that changed DNS records are noticed.
+MAX_AGE = 3600.0
+#: Idle connections kept for one backend by one worker.
+MAX_KEPT = 512
+
+Address = tuple[str, int]
+
+
+class ConnectionPool:
+    """Idle connections. Threads and greenlets may share it; `clock` gives steady seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._idle: defaultdict[Address, list[Connection]] = defaultdict(list)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self, address: Address, careful: bool) -> Connection | None:
+        """An idle connection to the address, or None. `careful` looks whether the backend has closed it meanwhile."""
+        now = self._clock()
+        idle = self._idle[address]
+        while True:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                return None
+            silence = now - connection.idle_since
+            if silence > MAX_IDLE:
+                # Those below have been idle for longer still.
+                connection.close()
+                self._drop_all(idle)
+                return None
+            if now - connection.opened_at > MAX_AGE or (careful and not connection.quiet()):
+                connection.close()
+                continue
+            return connection
+
+    def open(self, address: Address, timeout: float) -> Connection:
+        """A new connection. Raises Fault."""
+        return Connection.open(*address, timeout, self._clock())
+
+    def give_back(self, address: Address, connection: Connection) -> None:
+        """Keep the connection for another request."""
+        idle = self._idle[address]
+        if self._closed or len(idle) >= MAX_KEPT:
+            connection.close()
+            return
+        connection.idle_since = self._clock()
+        idle.append(connection)
+
+    def close(self) -> None:
+        """Close all idle connections, and those that are given back later."""
+        self._closed = True
+        for idle in self._idle.values():
+            self._drop_all(idle)
+
+    def _drop_all(self, idle: list[Connection]) -> None:
+        with self._lock:
+            dropped, idle[:] = list(idle), []
+        for connection in dropped:
+            connection.close()

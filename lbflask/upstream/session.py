@@ -1,0 +1,189 @@
+"""The `requests` Session that forwards, and its transport adapter: the only rooms that know `requests`.
+
+A forwarding session has no opinions: no cookie jar, no environment, no redirects, no decoding, no default headers. The
+hot path calls `session.get_adapter(url).send(request)` with a BackendRequest, which carries the message as it is to
+appear on the wire; a plain PreparedRequest is understood as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.cookies import RequestsCookieJar
+from requests.structures import CaseInsensitiveDict
+
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.retry import IDEMPOTENT
+from lbflask.upstream.connection import Answer
+from lbflask.upstream.pool import Address, ConnectionPool
+
+
+class BackendRequest(requests.PreparedRequest):
+    """A request as it will stand on the wire: raw target, fields in order and with repeats, and one framing.
+
+    `fresh` asks for a new connection.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        address: Address,
+        target: str,
+        fields: Fields,
+        framing: Framing = NO_BODY,
+        body: Iterable[bytes] | None = None,
+        fresh: bool = False,
+    ) -> None:
+        # The base class would only set what is set here, and three things that only a Session would read.
+        self.method = method
+        self.url = url
+        self.address = address
+        self.target = target
+        self.fields = fields
+        self.framing = framing
+        self.body = body  # type: ignore[assignment]
+        self.fresh = fresh
+
+    @classmethod
+    def of(cls, prepared: requests.PreparedRequest) -> BackendRequest:
+        """A request that a Session prepared."""
+        split = urlsplit(prepared.url or "")
+        address = (split.hostname or "", split.port or 80)
+        fields = [(_text(name), _text(value)) for name, value in (prepared.headers or {}).items()]
+        fields = [field for field in fields if field[0].lower() not in ("content-length", "transfer-encoding", "host")]
+        body: Any = prepared.body
+        pieces: Iterable[bytes] | None = None
+        framing = NO_BODY
+        if isinstance(body, (str, bytes)):
+            encoded = body.encode() if isinstance(body, str) else body
+            framing, pieces = Framing(len(encoded)), [encoded]
+        elif body is not None:
+            framing, pieces = CHUNKED, body
+        host = ("Host", split.netloc.rpartition("@")[2])
+        target = prepared.path_url
+        return cls(prepared.method or "GET", prepared.url or "", address, target, [host, *fields], framing, pieces)
+
+    def head(self) -> bytes:
+        """The request line and the fields, with the framing field last."""
+        text = f"{self.method} {self.target} HTTP/1.1\r\n"
+        text += "".join([f"{name}: {value}\r\n" for name, value in self.fields])
+        if self.framing.chunked:
+            text += "Transfer-Encoding: chunked\r\n\r\n"
+        elif self.body is not None:
+            text += f"Content-Length: {self.framing.length}\r\n\r\n"
+        else:
+            text += "\r\n"
+        return text.encode("latin-1")
+
+
+class BackendResponse(requests.Response):
+    """A response whose body has not been read. Exactly one of `release` and `close` ends it."""
+
+    def __init__(
+        self, request: requests.PreparedRequest, answer: Answer, pool: ConnectionPool, address: Address
+    ) -> None:
+        super().__init__()
+        self.request = request
+        self.url = request.url or ""
+        self.raw = answer
+        self.status_code = answer.status
+        self.reason = answer.reason
+        self._pool = pool
+        self._address = address
+
+    @property
+    def answer(self) -> Answer:
+        """The response as it came: status, reason, fields with repeats, and the pieces of the body."""
+        answer: Answer = self.raw  # type: ignore[assignment]
+        return answer
+
+    def release(self) -> None:
+        """The body has been read: keep the connection if it is fit for another request."""
+        answer = self.answer
+        if answer.reusable:
+            self._pool.give_back(self._address, answer.connection)
+        else:
+            answer.connection.close()
+
+    def close(self) -> None:
+        """Nobody wants the rest: close the connection, since draining it could take for ever."""
+        self.release() if self.answer.complete else self.answer.connection.close()
+
+    def iter_content(
+        self,
+        chunk_size: int | None = 1,  # noqa: ARG002 - pieces come as the backend sends them
+        decode_unicode: bool = False,  # noqa: ARG002
+    ) -> Iterator[Any]:
+        """The body as it arrives, undecoded; `requests` builds `content` and `text` on this."""
+        yield from self.answer.pieces()
+        self._content_consumed = True
+        self.release()
+
+
+class BackendAdapter(BaseAdapter):
+    """Sends requests over pooled connections. Raises Fault, and nothing else, for what goes wrong on the way."""
+
+    def __init__(self, pool: ConnectionPool, *, between_bytes: float) -> None:
+        super().__init__()
+        self._pool = pool
+        self._between_bytes = between_bytes
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002 - bodies are always streamed
+        timeout: Any = None,
+        verify: Any = True,  # noqa: ARG002
+        cert: Any = None,  # noqa: ARG002
+        proxies: Any = None,  # noqa: ARG002
+    ) -> BackendResponse:
+        """The response once its head is here. `timeout` is (connect, first byte) in seconds."""
+        out = request if isinstance(request, BackendRequest) else BackendRequest.of(request)
+        connect, first_byte = timeout if isinstance(timeout, tuple) else (timeout or 3.0, timeout or 60.0)
+        pool, method = self._pool, out.method or "GET"
+        connection = None if out.fresh else pool.take(out.address, careful=method not in IDEMPOTENT)
+        if connection is None:
+            connection = pool.open(out.address, connect)
+        try:
+            answer = connection.exchange(
+                method,
+                out.head(),
+                out.body,  # type: ignore[arg-type]
+                out.framing.chunked,
+                first_byte,
+                self._between_bytes,
+            )
+        except BaseException:
+            connection.close()
+            raise
+        response = BackendResponse(request, answer, pool, out.address)
+        if request is not out:
+            response.headers = CaseInsensitiveDict(answer.fields)
+        return response
+
+    def close(self) -> None:
+        """Close what is idle."""
+        self._pool.close()
+
+
+def forwarding_session(pool: ConnectionPool, *, between_bytes: float) -> requests.Session:
+    """A Session that forwards and adds nothing of its own."""
+    session = requests.Session()
+    session.trust_env = False
+    session.headers.clear()
+    session.max_redirects = 0
+    session.cookies = RequestsCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    session.adapters.clear()
+    session.mount("http://", BackendAdapter(pool, between_bytes=between_bytes))
+    return session
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
