@@ -8,7 +8,7 @@ import signal
 import sys
 
 from lbflask.config.load import ConfigError, current
-from lbflask.wiring import checker
+from lbflask.wiring.checker import checker
 
 
 async def _run() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from lbflask.config.load import ConfigError, current
-from lbflask.wiring import Balancer
+from lbflask.wiring.balancer import Balancer
 
 try:
     application = Balancer(current()).app

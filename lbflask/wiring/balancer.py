@@ -1,4 +1,4 @@
-"""The composition root: configuration in, the parts out, joined. The one place that chooses implementations."""
+"""A worker's parts, joined: store, session, data plane, app."""
 
 from __future__ import annotations
 
@@ -6,34 +6,24 @@ import logging
 import math
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable
-from functools import partial
 from itertools import count
 
 from flask import Flask
 
-from lbflask.checker.loop import PoolChecker
 from lbflask.config.schema import Config
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.proxy.app import WSGI, DataPlane, create_app
 from lbflask.proxy.dispatcher import Balancing, Dispatcher, Rules
-from lbflask.state.embedded import private_url
 from lbflask.state.fleet import Fleet
-from lbflask.state.redis import RedisStore, connect
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.probes import probe_tcp
 from lbflask.upstream.session import BackendAdapter, forwarding_session
+from lbflask.wiring.store import store_for
 
 log = logging.getLogger("lbflask")
-
-
-def store_for(config: Config) -> RedisStore:
-    """The configured store, or this machine's private one. Does not connect yet."""
-    return RedisStore(connect(config.redis_url or private_url()), config.namespace)
 
 
 class Balancer:
@@ -94,21 +84,6 @@ class Balancer:
         self._session.close()
         if self._access_log is not None:
             self._access_log.stop()
-
-
-def checker(config: Config) -> PoolChecker:
-    """The checker of the pool."""
-    health = config.health
-    return PoolChecker(
-        config.pool(),
-        store_for(config),
-        partial(probe_tcp, timeout=health.timeout),
-        holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        interval=health.interval,
-        soon=health.soon,
-        jitter=health.jitter,
-        thresholds=health.thresholds(),
-    )
 
 
 def address_of(bind: str) -> tuple[str, int] | str | None:
