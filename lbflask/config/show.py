@@ -6,7 +6,9 @@ import json
 import re
 from typing import Any
 
-from lbflask.config.schema import Config
+from pydantic import BaseModel
+
+from lbflask.config.schema import Backend, Config
 
 _PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
 
@@ -30,3 +32,50 @@ def _value(value: Any) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
+
+
+def as_markdown() -> str:
+    """`docs/configuration.md`: every setting with its variable, default and meaning, from its one declaration."""
+    lines = [
+        "# Configuration",
+        "",
+        "Written by `make docs` from `lbflask/config/schema.py`; a test compares the two.",
+        "",
+        "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and from",
+        "the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value: one line",
+        "says where it stands. `lbflask config check FILE` says so without starting anything, `lbflask config show`",
+        "prints what is in effect. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
+        "",
+    ]
+    sections: dict[str, type[BaseModel]] = {"": Config, **dict(_sections())}
+    for section, kind in sections.items():
+        lines += [f"## `[{section}]`" if section else "## Top level", ""]
+        if section:
+            lines += [(kind.__doc__ or "").strip(), ""]
+        lines += ["| key | environment | default | |", "| --- | --- | --- | --- |"]
+        for name, field in kind.model_fields.items():
+            if name in sections:
+                continue
+            variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
+            default = "required" if field.is_required() else f"`{_value(_plain(field.default))}`"
+            if field.default is None:
+                default = "unset"
+            lines.append(f"| `{name}` | `{variable}` | {default} | {field.description} |")
+        lines.append("")
+    lines += ["## A backend", "", "A URL, or a table:", "", "| key | default | |", "| --- | --- | --- |"]
+    for name, field in Backend.model_fields.items():
+        default = "required" if field.is_required() else "unset" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _sections() -> list[tuple[str, type[BaseModel]]]:
+    return [
+        (name, field.annotation)
+        for name, field in Config.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

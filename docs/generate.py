@@ -1,0 +1,20 @@
+"""Writes the pages of docs/ that are generated from the code. Tests compare them, so they can't go stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lbflask.config import show
+from lbflask.state import keys
+
+HERE = Path(__file__).parent
+
+
+def pages() -> dict[Path, str]:
+    """Each page and what should be in it."""
+    return {HERE / "configuration.md": show.as_markdown(), HERE / "redis-keys.md": keys.as_markdown()}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
