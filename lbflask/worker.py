@@ -333,6 +333,10 @@ class ClientRequest(Request):  # type: ignore[misc]
     def _parse_fast(self, unreader: DeadlineReader, buf: bytearray) -> bytes:
         """The parser in C, asked directly; what it refuses is left to gunicorn to name."""
         settings = self.cfg
+        while buf == b"\r":
+            self.read_into(unreader, buf)
+        if buf[:2] == b"\r\n":
+            del buf[:2]  # RFC 9112 §2.2: one empty line before a request is passed over
         data = bytes(buf)
         seen = 0
         while True:
@@ -356,7 +360,7 @@ class ClientRequest(Request):  # type: ignore[misc]
             except gunicorn_h1c.ParseError:
                 return bytes(super()._parse_fast(unreader, bytearray(data)))
         if data[:2] == b"\r\n":
-            return bytes(super()._parse_fast(unreader, bytearray(data)))  # rare, and limits differ by a line
+            raise errors.InvalidRequestLine("two empty lines before the request line")
         self.method = head["method"].decode("ascii")
         self.uri = head["path"].decode("latin-1")
         if not self.uri or _TARGET_INVALID.search(self.uri):

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from lbflask.core.health import Observation, Thresholds, in_transition, observe
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
 
 #: Seconds for which a leader holds its place without renewing it: how long a dead one is missed.
@@ -75,6 +75,7 @@ class PoolChecker:
             try:
                 lease = await self._hold()
                 if lease is None:
+                    self._states = {}  # the other one knows better
                     self._say("standing by: another checker leads")
                     await self._pause(LEASE / 3)
                     continue
@@ -90,23 +91,29 @@ class PoolChecker:
 
     async def _lead(self, lease: Lease) -> None:
         """Check until stopped. Raises LeaseLost, or StoreUnavailable before the first round is published."""
+        # The lease is kept from the start: probes of the first round may take longer than it lasts.
+        tasks = [asyncio.create_task(self._keep(lease.epoch)), asyncio.create_task(self._work(lease.epoch))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _work(self, epoch: int) -> None:
+        """The first round, and then every backend at its own pace."""
         known = await asyncio.to_thread(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
-        previous, self._states = self._states, {}
-        for backend in self._pool.backends:
-            fallback = previous.get(backend.id, ActiveHealth(Health.CHECKING))
-            self._states[backend.id] = known.active.get(backend.id, fallback)
+        self._states = {backend.id: self._latest(backend.id, known) for backend in self._pool.backends}
         self._nudges = {backend.id: asyncio.Event() for backend in self._pool.backends}
         await asyncio.gather(*(self._check(backend) for backend in self._pool.backends))
         self._outbox, self._flipped = {}, False
         changed = {key: value.health for key, value in self._states.items()} != {
             key: value.health for key, value in known.active.items()
         }
-        await self._write(lease.epoch, self._states, replace=True, announce=changed)
-        duties = [
-            asyncio.create_task(self._keep(lease.epoch)),
-            asyncio.create_task(self._publish(lease.epoch)),
-            asyncio.create_task(self._listen()),
-        ]
+        await self._write(epoch, self._states, replace=True, announce=changed)
+        duties = [asyncio.create_task(self._publish(epoch)), asyncio.create_task(self._listen())]
         watches = [asyncio.create_task(self._watch(backend)) for backend in self._pool.backends]
         stopped = asyncio.create_task(self._stopping.wait())
         try:
@@ -114,7 +121,7 @@ class PoolChecker:
             if stopped in done:
                 await asyncio.gather(*watches)  # they end their probes
                 if self._outbox:
-                    await self._write(lease.epoch, self._outbox, announce=self._flipped)
+                    await self._write(epoch, self._outbox, announce=self._flipped)
             else:
                 for task in done:
                     task.result()
@@ -122,6 +129,13 @@ class PoolChecker:
             for task in (*duties, *watches, stopped):
                 task.cancel()
             await asyncio.gather(*duties, *watches, stopped, return_exceptions=True)
+
+    def _latest(self, backend: str, known: Snapshot) -> ActiveHealth:
+        """What the store knows; or what we saw since, if we could not tell it before the lease ran out."""
+        ours = self._states.get(backend, ActiveHealth(Health.CHECKING))
+        theirs = known.active.get(backend)
+        # The store's record of a change is rounded to milliseconds.
+        return ours if theirs is None or ours.since > theirs.since + 0.001 else theirs
 
     async def _watch(self, backend: Backend) -> None:
         """Probe the backend again and again: soon while it is in transition, else at its interval, or when nudged."""
@@ -148,9 +162,13 @@ class PoolChecker:
         self._news.set()
 
     async def _publish(self, epoch: int) -> None:
-        """Write observations as they come; keep them while the store is gone."""
+        """Write observations as they come; keep them while the store is gone.
+
+        A word is due in every interval, whether or not a probe has ended: slow probes are no silence.
+        """
         while True:
-            await self._news.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self._interval)
             await asyncio.sleep(GATHER_FOR)
             self._news.clear()
             batch, flipped = self._outbox, self._flipped

@@ -7,7 +7,6 @@ configuration with an error in it takes effect.
 from __future__ import annotations
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lbflask.config.masking import masked
 from lbflask.config.schema import Config
 
 PREFIX = "LBFLASK_"
@@ -22,9 +22,6 @@ DEFAULT_FILE = "lbflask.toml"
 #: Read by the command line or the tests, not settings.
 _OTHER_VARIABLES = frozenset({"LBFLASK_CONFIG"})
 
-
-#: A password in a URL must not reach a log or a terminal.
-_SECRET = re.compile(r"://[^/@\s'\"]*@")
 
 _current: Config | None = None
 
@@ -66,7 +63,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_SECRET.sub("://***@", _told(error, str(path), sources))) from None
+        raise ConfigError(masked(_told(error, str(path), sources))) from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -83,24 +80,27 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str) -> None:
     *sections, last = key
     where: type[BaseModel] = Config
+    inside: Any = values
     for section in sections:
         field = where.model_fields.get(section)
         inner = field.annotation if field is not None else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
         where = inner
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"{section}: must be a table, not {values!r}")
+        inside = inside.setdefault(section, {})
+        if not isinstance(inside, dict):
+            return  # the model will refuse it, and name where it came from
     if last not in where.model_fields:
         raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
-    values[last] = None if value == "" and last == "redis_url" else value
+    inside[last] = None if value == "" and last == "redis_url" else value
 
 
 def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str]) -> str:
     """The first thing that is wrong, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
-    steps = [step for step in first["loc"] if not (isinstance(step, str) and "[" in step)]
+    unknown = first["type"] == "extra_forbidden"
+    # A step with a bracket is a type of pydantic's own, unless it is a key that somebody made up.
+    steps = [step for step in first["loc"] if unknown or not (isinstance(step, str) and "[" in step)]
     key = ""
     for step in steps:
         key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
@@ -108,15 +108,17 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), path)
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    if first["type"] == "extra_forbidden":
-        return f"{source}: there is no setting {key!r} (its value is {first['input']!r})"
-    if not key:
-        return f"{source}: {message}"
+    if unknown:
+        return f"{source}: there is no setting {key!r} (its value is {_shown(first['input'])})"
+    if not key:  # about several settings at once: the message begins with one of them
+        return f"{sources.get((message.partition(':')[0],), path)}: {message}"
+    if first["type"] == "model_type":
+        message = "must be a table"
     if first["type"] == "value_error" and repr(first["input"]) in message:
         return f"{source}: {key}: {message}"
     return f"{source}: {key} = {_shown(first['input'])}: {message}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = masked(repr(value))  # before it is cut, which may take away the sign that shows a password
     return text if len(text) <= 80 else text[:77] + "…"

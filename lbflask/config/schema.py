@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -58,13 +58,19 @@ def _url_path(value: str) -> str:
 
 
 def _via(value: str) -> str:
-    if value and not all(sign.isalnum() or sign in "!#$%&'*+-.^_`|~" for sign in value):
+    if not value.isascii() or not all(sign.isalnum() or sign in "!#$%&'*+-.^_`|~" for sign in value):
         raise ValueError("must be a single word (RFC 9110 section 7.6.3), or empty for no Via")
     return value
 
 
+def _network(value: Any) -> Any:
+    """Parsed here, since a union of two types would tell of an IPv6 network that it is not an IPv4 one."""
+    return ip_network(value) if isinstance(value, str) else value
+
+
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 class _Section(BaseModel):
@@ -211,7 +217,7 @@ class Config(_Section):
     """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
     preserve_host: bool = True
     """Whether backends get the client's Host, or their own address."""
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_comma_separated)] = ()
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(_comma_separated)] = ()
     """Networks whose X-Forwarded-* fields are believed; those of all others are dropped."""
     via: Annotated[str, AfterValidator(_via)] = "lbflask"
     """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""

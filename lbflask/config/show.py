@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from pydantic import BaseModel
 
+from lbflask.config.masking import masked
 from lbflask.config.schema import Backend, Config
-
-_PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
 
 
 def as_toml(config: Config) -> str:
     """Every setting, defaults too. What is unset and has no default is left out."""
     values = config.model_dump(mode="json", exclude_none=True)
     if config.redis_url is not None:
-        values["redis_url"] = _PASSWORD.sub(r"\1:***@", config.redis_url)
+        values["redis_url"] = masked(config.redis_url)
     lines = [f"{key} = {_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
     for section, inner in values.items():
         if isinstance(inner, dict):
@@ -31,7 +29,7 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one sign that TOML alone escapes
 
 
 def as_markdown() -> str:
@@ -41,10 +39,10 @@ def as_markdown() -> str:
         "",
         "Written by `make docs` from `lbflask/config/schema.py`; a test compares the two.",
         "",
-        "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and from",
-        "the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value: one line",
-        "says where it stands. `lbflask config check FILE` says so without starting anything, `lbflask config show`",
-        "prints what is in effect. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
+        "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
+        "from the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value:",
+        "one line says where it stands. `lbflask config check FILE` says so without starting anything, `lbflask",
+        "config show` prints what is in effect. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
         "",
     ]
     sections: dict[str, type[BaseModel]] = {"": Config, **dict(_sections())}

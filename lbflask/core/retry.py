@@ -49,7 +49,9 @@ def went_stale(fault: Fault) -> bool:
     """Whether the backend merely closed an idle connection as we reached for it: a new connection to the same
     backend is then the right next attempt, and the backend is not to blame (RFC 9112 §9.3.1).
     """
-    return fault.reused and not fault.answered and fault.stage in (Stage.SEND, Stage.WAIT) and fault.status != 504
+    if fault.blame is not Blame.BACKEND or fault.status == 504:
+        return False
+    return fault.reused and not fault.answered and fault.stage in (Stage.SEND, Stage.WAIT)
 
 
 def within_budget(policy: Policy, active: int, retrying: int) -> bool:

@@ -2,8 +2,9 @@
 
 A trip to the store for every ticket keeps the order exact for the fleet; a block of tickets keeps the trips few. A slow
 worker can afford the first, a busy one needs the second, and in the second case backends of equal weight differ by at
-most one request for each worker, whatever the block's size: the tickets used are one run of the counter less what is
-left of each worker's block, and no run of a cycle is out of balance by more than one.
+most one request for each worker, whatever the block's size, and one for each block whose rest was thrown away: the
+tickets used are one run of the counter less what is left of each block, no run of a cycle is out of balance by more
+than one, and what is left of the newest block only makes the run shorter.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def read(environ: Environ, body_limit: int) -> Inbound:
         environ.get("SERVER_PORT") or "",
         environ["wsgi.url_scheme"],
         framing,
-        None if framing.empty else ClientBody(_reader(environ), framing.length, body_limit),
+        None if framing is NO_BODY else ClientBody(_reader(environ), framing.length, body_limit),
     )
 
 
@@ -113,8 +113,15 @@ class ClientBody:
 
 
 def _framing(environ: Environ) -> Framing:
-    """The server has refused ambiguous framing (RFC 9112 §6.3) before it built the environ."""
-    if environ.get("HTTP_TRANSFER_ENCODING"):
+    """The server has refused ambiguous framing (RFC 9112 §6.3) before it built the environ.
+
+    NO_BODY itself says that the client named no length: a length of 0 is told to the backend, since some answer 411
+    without one (RFC 9110 §8.6). Raises Fault for a coding under the chunks, which nobody would undo (RFC 9112 §6.1).
+    """
+    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    if coding:
+        if coding.strip(" \t").lower() != "chunked":
+            raise Fault(Blame.CLIENT, Stage.CHOOSE, 501, "chunked is the only transfer coding supported")
         return CHUNKED
     length = environ.get("CONTENT_LENGTH")
     return Framing(int(length)) if length else NO_BODY

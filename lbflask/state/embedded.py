@@ -75,7 +75,12 @@ class EmbeddedServer:
             fcntl.flock(self._use, fcntl.LOCK_SH)
             if _answers(self.socket):
                 return False
-            self._launch(find_binary())
+            try:
+                self._launch(find_binary())
+            except BaseException:
+                self._use.close()  # who has no server must not keep others from stopping theirs
+                self._use = None
+                raise
             return True
 
     def stop(self) -> None:

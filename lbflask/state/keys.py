@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_PREFACE = """\
+Everything lbflask keeps in Redis: what it is, who writes it, when it goes. All keys of a pool carry the tag
+`{namespace:pool}`, so that one script touches one slot of a cluster. The source is `lbflask/state/keys.py`."""
+
 
 @dataclass(frozen=True, slots=True)
 class PoolKeys:
@@ -45,7 +49,7 @@ class PoolKeys:
 
     @property
     def epoch(self) -> str:
-        """Integer: how often the lead was taken; writes of an earlier epoch are refused. Never expires."""
+        """Microseconds of the server's clock when the lead was taken; other epochs may not write. Never expires."""
         return self._key("epoch")
 
     @property
@@ -57,3 +61,14 @@ class PoolKeys:
     def suspects(self) -> str:
         """Channel: a worker could not reach a backend; the message is the backend's id."""
         return self._key("suspects")
+
+
+def as_markdown() -> str:
+    """The table of `docs/redis-keys.md`: every property of PoolKeys with its docstring."""
+    keys = PoolKeys("namespace", "pool")
+    rows = [
+        f"| `{value.fget(keys)}` | {value.__doc__} |"
+        for value in vars(PoolKeys).values()
+        if isinstance(value, property) and value.fget is not None
+    ]
+    return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | what it is |", "| --- | --- |", *rows, ""])

@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 
 from lbflask.core.model import ActiveHealth, Snapshot
 from lbflask.state.ports import Lease
@@ -31,6 +32,7 @@ class MemoryStore:
         self._pools: defaultdict[str, _PoolState] = defaultdict(_PoolState)
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
+        self._moments = count(1)  # epochs and versions: none comes twice, even after the store was emptied
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -65,7 +67,7 @@ class MemoryStore:
             if not free and state.leader != holder:
                 return None
             if free:
-                state.epoch += 1
+                state.epoch = next(self._moments)
             state.leader, state.lease_end = holder, now + seconds
             return Lease(state.epoch, now)
 
@@ -88,12 +90,12 @@ class MemoryStore:
         """See CheckerStore."""
         with self._changed:
             state = self._pools[pool]
-            if epoch != state.epoch:
+            if not state.epoch or epoch != state.epoch:
                 return False
             state.spoken_at, state.interval = self._clock(), interval
             state.active = dict(states) if replace else state.active | dict(states)
             if announce:
-                state.version += 1
+                state.version = next(self._moments)
         if announce:
             self._tell(f"changes:{pool}", pool)
         return True
@@ -104,6 +106,11 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+    def empty(self) -> None:
+        """Forget everything, as a server does that was flushed or restarted. Subscriptions stay."""
+        with self._changed:
+            self._pools.clear()
 
     def _tell(self, channel: str, message: str) -> None:
         with self._changed:
@@ -120,7 +127,8 @@ class MemoryWatch:
         self._watches = watches
         self._channels = channels
         self._heard: set[str] = set()
-        watches.append(self)
+        with changed:
+            watches.append(self)
 
     def hear(self, channel: str, message: str) -> None:
         """Note a message; called with the lock held."""

@@ -27,5 +27,5 @@ def parse(record: str | bytes) -> ActiveHealth:
         return ActiveHealth(
             Health(values["health"]), int(values["streak"]), str(values["reason"]), float(values["since"])
         )
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return ActiveHealth(Health.UNKNOWN, reason="its record in the store can't be read")

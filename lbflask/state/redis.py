@@ -61,7 +61,7 @@ class RedisStore:
         )
         active: Mapping[str, ActiveHealth] = known.active
         if int(version) != known.version:
-            active = {pairs[i].decode(): records.parse(pairs[i + 1]) for i in range(0, len(pairs), 2)}
+            active = {pairs[i].decode(errors="replace"): records.parse(pairs[i + 1]) for i in range(0, len(pairs), 2)}
         heartbeat = None if silence < 0 else silence / 1000
         return Snapshot(int(version), active, heartbeat, interval / 1000)
 
@@ -156,11 +156,18 @@ class RedisWatch:
     def wait(self, timeout: float) -> Collection[str]:
         """See Watch."""
         messages: set[str] = set()
-        message = _asked(lambda: self._pubsub.get_message(timeout=max(0.0, timeout)))
+        message = self._next(max(0.0, timeout))
         while message is not None:
             messages.add(self._told(message["channel"], message["data"]))
-            message = _asked(lambda: self._pubsub.get_message(timeout=0.0))
+            message = self._next(0.0)
         return messages
+
+    def _next(self, timeout: float) -> Any:
+        try:
+            return _asked(lambda: self._pubsub.get_message(timeout=timeout))
+        except ValueError as error:
+            # What redis-py's reader comes to when the store is closed while it waits.
+            raise StoreUnavailable("the connection was closed") from error
 
     def close(self) -> None:
         """See Watch."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 import threading
 import time
+from collections import deque
+from functools import lru_cache
 from pathlib import Path
 
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
@@ -28,13 +31,17 @@ def line(event: RequestEvent, now: float) -> str:
     tail = f" tried={','.join(_tried(attempt) for attempt in attempts)}" if len(attempts) > 1 or not served else ""
     if event.cut:
         tail += f' cut="{event.cut.translate(_ESCAPES)}"'
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
     return (
-        f"{moment}.{int(now % 1 * 1000):03d}Z {event.client} "
+        f"{_to_the_second(int(now))}.{int(now % 1 * 1000):03d}Z {event.client} "
         f'"{event.method} {event.target.translate(_ESCAPES)} {event.protocol}" {event.status} {event.sent} '
         f"backend={backend} upstream={upstream} total={event.seconds * 1000:.1f}ms attempts={len(attempts)} "
         f"id={event.request_id}{tail}\n"
     )
+
+
+@lru_cache(maxsize=2)
+def _to_the_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def _tried(attempt: AttemptEvent) -> str:
@@ -47,12 +54,13 @@ class AccessLog:
     """Writes request events to a file, or to standard output when `path` is `-`.
 
     Each write is whole lines; into a pipe, at most PIPE_BUF bytes of them, which the kernel keeps together
-    (pipe(7)), so lines of several workers never mix. `reopen` follows a rotated file.
+    (pipe(7)), so lines of several workers never mix; a line too long for that loses its middle. `reopen` follows a
+    rotated file.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._pending: list[str] = []
+        self._pending: deque[str] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -73,17 +81,25 @@ class AccessLog:
             self._dropped += 1
 
     def reopen(self) -> None:
-        """Open the file anew, as after a rotation."""
-        old = self._fd
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        self._fd = 1 if self._path == "-" else os.open(Path(self._path), flags, 0o640)
-        if old > 1:
-            os.close(old)
+        """Open the file anew, as after a rotation. Raises OSError, and goes on with the old one, when it can't."""
+        if self._path == "-":
+            self._fd = 1
+            return
+        new = os.open(Path(self._path), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if self._fd < 0:
+            self._fd = new
+        else:
+            # Changed under its number, so that a flush in another thread never writes to a closed file.
+            os.dup2(new, self._fd, inheritable=False)
+            os.close(new)
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write what is pending, once the log is open."""
         with self._lock:
-            lines, self._pending = self._pending, []
+            if self._fd < 0:
+                return
+            # Other threads may add lines meanwhile, so the queue is emptied and not replaced.
+            lines = [self._pending.popleft() for _ in range(len(self._pending))]
             dropped, self._dropped = self._dropped, 0
             if dropped:
                 lines.append(f"# {dropped} lines were dropped: the log could not be written fast enough\n")
@@ -107,7 +123,7 @@ class AccessLog:
                 self.flush()
 
     def _batch_size(self) -> int:
-        return 4096 if stat.S_ISFIFO(os.fstat(self._fd).st_mode) else 1 << 16
+        return select.PIPE_BUF if stat.S_ISFIFO(os.fstat(self._fd).st_mode) else 1 << 16
 
 
 def _batches(lines: list[str], size: int) -> list[bytes]:
@@ -115,6 +131,8 @@ def _batches(lines: list[str], size: int) -> list[bytes]:
     batch = b""
     for text in lines:
         encoded = text.encode("latin-1", "backslashreplace")
+        if len(encoded) > size:  # the middle is the target's: the outcome stands at the end
+            encoded = encoded[: size // 2 - 3] + b"..." + encoded[-(size // 2) :]
         if batch and len(batch) + len(encoded) > size:
             batches.append(batch)
             batch = b""

@@ -10,6 +10,8 @@ import errno
 import socket
 from collections import deque
 from collections.abc import Iterable, Iterator
+from fcntl import ioctl
+from termios import FIONREAD
 
 import httptools
 
@@ -20,6 +22,7 @@ from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_fra
 READ_SIZE = 65_536
 #: Bytes of a response head (and of the interim heads before it); nginx and HAProxy allow 4 to 32 KiB.
 MAX_HEAD = 65_536
+_NO_BYTES = bytes(4)
 
 
 class Connection:
@@ -43,6 +46,8 @@ class Connection:
             raise Fault(Blame.BACKEND, Stage.CONNECT, 504, f"no connection within {timeout:g} s") from None
         except OSError as error:
             raise Fault(Blame.BACKEND, Stage.CONNECT, 502, _told(error)) from None
+        except UnicodeError as error:  # of the name's encoding for DNS
+            raise Fault(Blame.BACKEND, Stage.CONNECT, 502, f"its name cannot be resolved: {error}") from None
         return cls(sock, now)
 
     def exchange(
@@ -101,6 +106,13 @@ class Connection:
 
     def _failed(self, answer: Answer, stage: Stage, reason: str) -> Fault:
         return Fault(Blame.BACKEND, stage, 502, reason, reused=self.served > 0, answered=answer.begun)
+
+    def silent(self) -> bool:
+        """Whether nothing has come that nobody asked for, which would be taken for the next response (RFC 9112 §9.2).
+
+        Costs half of what `quiet` does, and does not see a closed connection.
+        """
+        return ioctl(self._sock.fileno(), FIONREAD, _NO_BYTES) == _NO_BYTES
 
     def quiet(self) -> bool:
         """Whether an idle connection is still good: the backend has neither closed it nor said anything."""
@@ -183,7 +195,12 @@ class Answer:
                 raise self._fault(f"the response head is longer than {MAX_HEAD} bytes")
 
     def pieces(self) -> Iterator[bytes]:
-        """The body as it arrives. Raises Fault at stage BODY when it ends too early."""
+        """The body as it arrives. Raises Fault at stage BODY when it ends too early.
+
+        The first piece is empty when none came with the head, which then need not wait for one.
+        """
+        if not self._pieces and not self.complete:
+            yield b""
         while True:
             while self._pieces:
                 yield self._pieces.popleft()
@@ -225,8 +242,8 @@ class Answer:
     # What httptools calls.
 
     def on_status(self, reason: bytes) -> None:
-        """The reason phrase, if the backend sent one."""
-        self.reason = reason.decode("latin-1")
+        """The reason phrase, if the backend sent one, or a part of it."""
+        self.reason += reason.decode("latin-1")  # in parts, when it came in parts
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field line; those after the head are trailers, which are not passed on."""
@@ -243,6 +260,8 @@ class Answer:
         if status < 200:
             if status == 101:
                 raise _Refused("switched protocols, which it was not asked to do")
+            if status < 100:
+                raise _Refused(f"not an HTTP response: the status {status:03d}")
             self.fields = []
             self.reason = ""
             return

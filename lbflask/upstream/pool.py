@@ -32,7 +32,10 @@ class ConnectionPool:
         self._closed = False
 
     def take(self, address: Address, careful: bool) -> Connection | None:
-        """An idle connection to the address, or None. `careful` looks whether the backend has closed it meanwhile."""
+        """An idle connection to the address with nothing unread on it, or None.
+
+        `careful` also looks whether the backend has closed it meanwhile.
+        """
         now = self._clock()
         idle = self._idle[address]
         while True:
@@ -46,7 +49,7 @@ class ConnectionPool:
                 connection.close()
                 self._drop_all(idle)
                 return None
-            if now - connection.opened_at > MAX_AGE or (careful and not connection.quiet()):
+            if now - connection.opened_at > MAX_AGE or not (connection.quiet() if careful else connection.silent()):
                 connection.close()
                 continue
             return connection

@@ -17,6 +17,7 @@ from requests.adapters import BaseAdapter
 from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
+from lbflask.core.faults import Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.retry import IDEMPOTENT
@@ -65,7 +66,7 @@ class BackendRequest(requests.PreparedRequest):
             encoded = body.encode() if isinstance(body, str) else body
             framing, pieces = Framing(len(encoded)), [encoded]
         elif body is not None:
-            framing, pieces = CHUNKED, body
+            framing, pieces = CHUNKED, filter(None, body)  # an empty chunk would end the body (RFC 9112 §7.1)
         host = ("Host", split.netloc.rpartition("@")[2])
         target = prepared.path_url
         return cls(prepared.method or "GET", prepared.url or "", address, target, [host, *fields], framing, pieces)
@@ -84,12 +85,18 @@ class BackendRequest(requests.PreparedRequest):
 
 
 class BackendResponse(requests.Response):
-    """A response whose body has not been read. Exactly one of `release` and `close` ends it."""
+    """A response whose body has not been read. The first `release` or `close` ends it; another does nothing."""
 
     def __init__(
         self, request: requests.PreparedRequest, answer: Answer, pool: ConnectionPool, address: Address
     ) -> None:
-        super().__init__()
+        if isinstance(request, BackendRequest):
+            # What the base class would set for a Session's sake (a cookie jar above all) costs more than the rest.
+            self._content = False  # type: ignore[assignment]
+            self._content_consumed = False
+        else:
+            super().__init__()
+            self.headers = CaseInsensitiveDict(answer.fields)
         self.request = request
         self.url = request.url or ""
         self.raw = answer
@@ -97,6 +104,7 @@ class BackendResponse(requests.Response):
         self.reason = answer.reason
         self._pool = pool
         self._address = address
+        self._over = False
 
     @property
     def answer(self) -> Answer:
@@ -106,6 +114,9 @@ class BackendResponse(requests.Response):
 
     def release(self) -> None:
         """The body has been read: keep the connection if it is fit for another request."""
+        if self._over:
+            return
+        self._over = True
         answer = self.answer
         if answer.reusable:
             self._pool.give_back(self._address, answer.connection)
@@ -114,7 +125,11 @@ class BackendResponse(requests.Response):
 
     def close(self) -> None:
         """Nobody wants the rest: close the connection, since draining it could take for ever."""
-        self.release() if self.answer.complete else self.answer.connection.close()
+        if self.answer.complete:
+            self.release()
+        else:
+            self._over = True
+            self.answer.connection.close()
 
     def iter_content(
         self,
@@ -122,7 +137,11 @@ class BackendResponse(requests.Response):
         decode_unicode: bool = False,  # noqa: ARG002
     ) -> Iterator[Any]:
         """The body as it arrives, undecoded; `requests` builds `content` and `text` on this."""
-        yield from self.answer.pieces()
+        try:
+            yield from self.answer.pieces()
+        except Fault:
+            self.close()
+            raise
         self._content_consumed = True
         self.release()
 
@@ -148,7 +167,9 @@ class BackendAdapter(BaseAdapter):
         out = request if isinstance(request, BackendRequest) else BackendRequest.of(request)
         connect, first_byte = timeout if isinstance(timeout, tuple) else (timeout or 3.0, timeout or 60.0)
         pool, method = self._pool, out.method or "GET"
-        connection = None if out.fresh else pool.take(out.address, careful=method not in IDEMPOTENT)
+        # What can't be sent twice must not meet a closed connection: no other attempt would be allowed.
+        careful = method not in IDEMPOTENT or out.body is not None
+        connection = None if out.fresh else pool.take(out.address, careful)
         if connection is None:
             connection = pool.open(out.address, connect)
         try:
@@ -163,10 +184,7 @@ class BackendAdapter(BaseAdapter):
         except BaseException:
             connection.close()
             raise
-        response = BackendResponse(request, answer, pool, out.address)
-        if request is not out:
-            response.headers = CaseInsensitiveDict(answer.fields)
-        return response
+        return BackendResponse(request, answer, pool, out.address)
 
     def close(self) -> None:
         """Close what is idle."""

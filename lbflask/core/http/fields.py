@@ -52,7 +52,11 @@ _REQUEST_RULES: dict[str, _Rule] = (
         "x-real-ip": _Rule.FORWARDED,
     }
     | dict.fromkeys(
-        [f"x-forwarded-{what}" for what in ("for", "proto", "host", "port", "server", "ssl", "prefix")],
+        [
+            # Some backends read the scheme from the last three too.
+            f"x-forwarded-{what}"
+            for what in ("for", "proto", "host", "port", "server", "prefix", "ssl", "scheme", "protocol")
+        ],
         _Rule.FORWARDED,
     )
 )
@@ -113,7 +117,7 @@ def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustT
         gone = nominated(connection) - {"close", "keep-alive"}
         if gone:
             kept = [field for field in kept if field[0].lower() not in gone]
-    if not _fit_request_id(request_id):
+    if not _loggable(request_id):
         request_id = hop.request_id
     client = hop.peer
     if hop.trusted and forwarded:
@@ -151,13 +155,16 @@ def forwarded_by_trusted(forwarded: Fields, hop: Hop, host: str) -> Fields:
 def original_client(chain: list[str], hop: Hop, is_trusted: TrustTest) -> str:
     """The client's address: the last one in the X-Forwarded-For lines that no trusted proxy of ours is.
 
-    Read from right to left, since whatever stands left of the first stranger is the stranger's own claim.
+    Read from right to left, since whatever stands left of the first stranger is the stranger's own claim. A claim
+    that is no short printable word names nobody, and ends the reading.
     """
     addresses = [address.strip() for line in chain for address in line.split(",")]
     client = hop.peer
     for address in reversed(addresses):
         if not address:
             continue
+        if not _loggable(address):
+            break
         client = address
         if not is_trusted(address):
             break
@@ -212,6 +219,6 @@ class TrustTest:
         return any(ip in network for network in self._networks)
 
 
-def _fit_request_id(value: str) -> bool:
-    """A client's request id is kept when it is short and printable: it goes into logs."""
+def _loggable(value: str) -> bool:
+    """A client's word goes into logs only when it is short and printable."""
     return 0 < len(value) <= 128 and value.isascii() and value.isprintable() and " " not in value

@@ -33,7 +33,7 @@ def response_framing(method: str, status: int, received: Fields) -> Framing:
     """How long the body of a backend's response is.
 
     Raises BadFraming for both a Transfer-Encoding and a Content-Length, for a coding other than `chunked`, and for a
-    Content-Length that is not one number.
+    Content-Length that is not one number of fewer than 20 digits.
     """
     if method == "HEAD" or status in (204, 304) or status < 200:
         return NO_BODY
@@ -42,8 +42,9 @@ def response_framing(method: str, status: int, received: Fields) -> Framing:
     for name, value in received:
         size = len(name)
         if size == 14 and name.lower() == "content-length":
-            if length is not None or not (value.isascii() and value.isdigit()):
-                raise BadFraming(f"Content-Length {value!r} is repeated or not a number")
+            value = value.strip(" \t")  # noqa: PLW2901 - blanks around it are not of it (RFC 9112 §5)
+            if length is not None or not (value.isascii() and value.isdigit() and len(value) < 20):
+                raise BadFraming(f"Content-Length {value!r} is repeated or not a length")
             length = int(value)
         elif size == 17 and name.lower() == "transfer-encoding":
             coding = value if coding is None else f"{coding}, {value}"
