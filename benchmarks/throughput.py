@@ -138,7 +138,8 @@ def contestants(backends: list[int], work: Path, redis_url: str) -> list[Contest
         command = [python, str(HERE / "contestants" / "aiohttp_proxy.py"), str(port), *urls]
         found.append(Contestant("aiohttp + uvloop", [command] * WORKERS, port))
     port = next(ports)
-    naive = [*gunicorn, "-k", "gthread", "--threads", "32", "-b", f"127.0.0.1:{port}"]
+    plain = "python:benchmarks.contestants"  # without it gunicorn takes ./gunicorn.conf.py
+    naive = [*gunicorn, "-c", plain, "-k", "gthread", "--threads", "32", "-b", f"127.0.0.1:{port}"]
     environ = {"BACKENDS": ",".join(urls), "REDIS_URL": redis_url}
     found.append(Contestant("Flask + requests + Redis", [[*naive, "benchmarks.contestants.naive:app"]], port, environ))
     found.append(nginx_proxy(backends, next(ports), work))
