@@ -378,6 +378,9 @@ class ClientRequest(Request):  # type: ignore[misc]
             name = raw_name.decode("latin-1")
             if "_" in name:
                 continue
+            if not name:
+                # How the parser tells that the line continues the one before, which only gunicorn's own one refuses.
+                raise errors.ObsoleteFolding(raw_value.decode("latin-1"))
             value = raw_value.decode("latin-1")
             fields.append((name, value))
             known = _SPECIAL.get(name.lower())
@@ -615,7 +618,9 @@ class Response:
     def _send(self, data: bytes) -> None:
         sent = self._sock.send(data)
         if sent != len(data):
-            self._sock.sendall(memoryview(data)[sent:])
+            rest = memoryview(data)[sent:]
+            while rest:  # not sendall, whose time-out is for all of it: slow is not silent
+                rest = rest[self._sock.send(rest) :]
 
 
 def end_gracefully_on_interrupt(arbiter: Any) -> None:

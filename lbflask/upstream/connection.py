@@ -76,14 +76,12 @@ class Connection:
         sock = self._sock
         sock.settimeout(between_bytes)
         try:
-            sent = sock.send(head)
-            if sent != len(head):
-                sock.sendall(head[sent:])
+            _send_all(sock, head)
             if body is not None:
                 for piece in body:
-                    sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    _send_all(sock, b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                 if chunked:
-                    sock.sendall(b"0\r\n\r\n")
+                    _send_all(sock, b"0\r\n\r\n")
         except TimeoutError:
             reason = f"took no byte of the request for {between_bytes:g} s"
             raise Fault(Blame.BACKEND, Stage.SEND, 504, reason, reused=self.served > 0) from None
@@ -286,7 +284,7 @@ class Answer:
 
     def on_message_begin(self) -> None:
         """Something begins after the response has ended: nothing that was asked for."""
-        if self.complete and self._method != "HEAD":
+        if self.complete:
             self.junk = True
 
     def on_message_complete(self) -> None:
@@ -301,6 +299,15 @@ class _Refused(Exception):
 
 def _closes(fields: Fields) -> bool:
     return any(name.lower() == "connection" and "close" in value.lower() for name, value in fields)
+
+
+def _send_all(sock: socket.socket, data: bytes) -> None:
+    """Like `sendall`, whose time-out is for all of the data, with one for each step: slow is not silent."""
+    sent = sock.send(data)
+    if sent != len(data):
+        rest = memoryview(data)[sent:]
+        while rest:
+            rest = rest[sock.send(rest) :]
 
 
 def _told(error: OSError) -> str:
