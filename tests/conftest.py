@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from tests.support.servers import valkey
 
@@ -18,8 +19,6 @@ def _shared_valkey() -> Iterator[str]:
 @pytest.fixture
 def redis_url(_shared_valkey: str) -> str:
     """A real Valkey, emptied before the test."""
-    import redis
-
     with redis.Redis.from_url(_shared_valkey) as client:
         client.flushall()
     return _shared_valkey
