@@ -418,6 +418,10 @@ class TestSuspects:
             fleet.suspect(POOL, "a")
             fleet.suspect("api" if turn % 2 else POOL, "b")
         eventually(lambda: len(store.asked("report_suspect")) >= 3, "the checker is told")
+        fleet.suspect(POOL, "a")
+        fleet.suspect(POOL, "b")
+        fleet.suspect("api", "b")
+        eventually(lambda: not fleet._pending_suspects, "nothing is left to be told")
         fleet.suspect(POOL, "last")
         eventually(lambda: "web/last" in store.asked("report_suspect"), "the checker is told of the last")
         assert sorted(map(str, store.asked("report_suspect"))) == ["api/b", "web/a", "web/b", "web/last"]

@@ -306,6 +306,20 @@ class TestScripts:
         assert all(file.name.endswith(".lua") for file in LUA)
         assert len(LUA) >= 4
 
+    def test_records_are_sent_only_to_those_who_do_not_know_them(self, redis_url: str) -> None:
+        keys = PoolKeys("test", POOL)
+        with real_redis(redis_url) as rig:
+            lease = rig.store.hold_lease(POOL, "a", 600)
+            assert lease is not None
+            assert rig.client is not None
+            rig.store.write_active(POOL, lease.epoch, {"a": UP, "b": UP}, interval=1, announce=True)
+            read = rig.client.register_script(
+                next(file for file in LUA if file.name == "read_snapshot.lua").read_text()
+            )
+            of = [keys.version, keys.heartbeat, keys.active]
+            assert len(read(keys=of, args=[0])) == 3 + 2 * 2
+            assert len(read(keys=of, args=[rig.client.get(keys.version)])) == 3
+
     @pytest.mark.parametrize("file", LUA, ids=lambda file: file.name)
     def test_a_script_is_short(self, file: Path) -> None:
         assert len(file.read_text("utf-8").splitlines()) <= 40
