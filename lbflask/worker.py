@@ -8,6 +8,7 @@ that breaks off is cut, not ended. Any WSGI application runs on it.
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import socket
@@ -37,6 +38,9 @@ from gunicorn.workers.ggevent import GeventWorker
 #: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
 #: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
 FAREWELL = 1.0
+#: Seconds between two looks at how long clients have been waited for: time-outs are late by no more than this.
+LOOK_EVERY = 0.05
+NEVER = math.inf
 
 _TARGET_INVALID = re.compile(r"[^\x21-\x7e]")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -68,7 +72,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             if time.monotonic() >= beat:
                 self.notify()
                 beat = time.monotonic() + 1.0
-            gevent.sleep(0.05)
+            self._end_long_waits()
+            gevent.sleep(LOOK_EVERY)
         for server in servers:
             server.close()
         self._wind_down(time.monotonic())
@@ -89,6 +94,13 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         server.start()
         return server
 
+    def _end_long_waits(self) -> None:
+        """A timer for every wait would cost more than most waits do; this looks at all of them, now and then."""
+        now = time.monotonic()
+        for client in tuple(self._clients):
+            if client.reader.expires <= now:
+                client.expire()
+
     def _wind_down(self, began: float) -> None:
         """Wait for the clients: idle ones for a moment, busy ones as long as the time-out allows."""
         limit = max(0.0, self.cfg.graceful_timeout - 0.5)  # before the master's own patience ends
@@ -98,6 +110,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                     if client.idle:
                         client.hang_up()
             self.notify()
+            self._end_long_waits()
             gevent.sleep(0.02)
         if self._clients:
             self.log.warning("%d connections were cut: graceful_timeout is over", len(self._clients))
@@ -150,7 +163,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         environ = self._environ | request.environ(client)
         environ["wsgi.input"] = request.body
         environ["lbflask.read_body"] = body.read
-        response = Response(client.sock, request, body)
+        response = Response(client.send, request, body)
         if not self.alive or not self._frozen.keepalive:
             response.closes = True
         result: Iterable[bytes] = ()
@@ -208,6 +221,7 @@ class _Client:
         self.reader = DeadlineReader(sock)
         self.served = 0
         self.idle = True
+        self.writing = False
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
         self.peer_port = str(addr[1]) if inet else ""
@@ -225,18 +239,15 @@ class _Client:
     def await_request(self, seconds: float) -> bool:
         """Wait for the first byte of a request; False when none comes. The head then has its deadline."""
         self.idle = True
-        try:
-            return self.reader.await_first(seconds, self.patience.head)
-        except TimeoutError:
-            return False
-        finally:
-            self.idle = False
+        waiting = self.reader.await_first(seconds, self.patience.head)
+        self.idle = False
+        return waiting
 
     def begin(self, request: ClientRequest) -> None:
         """A request has been read: count it, and time its body by the byte from now on."""
         self.served += 1
-        self.reader.deadline = None
-        self.sock.settimeout(self.patience.body)
+        self.reader.patience = self.patience.body
+        self.reader.expires = NEVER
         if request.proxy_protocol_info and request.proxy_protocol_info["client_addr"]:
             # Stands before the first request, and speaks for all of the connection.
             self.peer = request.proxy_protocol_info["client_addr"]
@@ -250,12 +261,32 @@ class _Client:
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         with suppress(OSError):
-            self.sock.sendall(head.encode("latin-1") + body)
+            self.send(head.encode("latin-1") + body)
 
     def leave(self, *, drain: bool) -> None:
         """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6)."""
         if drain:
             close_graceful(self.sock)
+
+    def expire(self) -> None:
+        """A wait for this client has lasted too long: end it, from outside. A read can still be answered."""
+        self.reader.expired = True
+        self.reader.expires = NEVER
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR if self.writing else socket.SHUT_RD)
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError, also when the client takes no byte of it for too long."""
+        reader = self.reader
+        reader.expires = time.monotonic() + self.patience.body
+        self.writing = True
+        sent = self.sock.send(data)
+        while sent != len(data):
+            reader.expires = time.monotonic() + self.patience.body
+            data = data[sent:]
+            sent = self.sock.send(data)
+        self.writing = False
+        reader.expires = NEVER
 
     def hang_up(self) -> None:
         """End the wait for a request, from outside."""
@@ -275,32 +306,40 @@ class _Client:
 
 
 class DeadlineReader(SocketUnreader):  # type: ignore[misc]
-    """gunicorn's reader with a deadline: while one is set, all reads together must end by it."""
+    """gunicorn's reader with patience: a head has one deadline for all of it, a body one for each read.
+
+    `expires` is until when the present wait for the client may last, read or write.
+    """
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock, max_chunk=16_384)
-        self.deadline: float | None = None
+        self.expires = NEVER
+        self.expired = False
+        self.patience: float | None = None
 
     def await_first(self, seconds: float, head: float) -> bool:
         """Wait until there is a byte to read, and give the rest of the head its deadline. False at the end."""
+        now = time.monotonic()
         if not self.buf.tell():
-            self.sock.settimeout(seconds)
-            self.deadline = None
+            self.expires = now + seconds
             data = self.sock.recv(self.mxchunk)
             if not data:
                 return False
             self.buf.write(data)
-        self.deadline = time.monotonic() + head
+            now = time.monotonic()
+        self.patience = None
+        self.expires = now + head
         return True
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next bytes. Raises TimeoutError."""
-        if self.deadline is not None:
-            left = self.deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self.sock.settimeout(left)
+        if self.patience is not None:
+            self.expires = time.monotonic() + self.patience
         data: bytes = super().chunk(size_hint)
+        if self.patience is not None:
+            self.expires = NEVER
+        if not data and self.expired:
+            raise TimeoutError
         return data
 
 
@@ -465,7 +504,7 @@ class RequestBody:
             return b""
         if not self._told:
             self._told = True
-            self._client.sock.sendall(_CONTINUE)
+            self._client.send(_CONTINUE)
         reader = self._request.body.reader
         return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
 
@@ -501,14 +540,14 @@ class Response:
         "_left",
         "_omit",
         "_request",
-        "_sock",
+        "_send",
         "closes",
         "head_sent",
         "status",
     )
 
-    def __init__(self, sock: Any, request: ClientRequest, body: RequestBody) -> None:
-        self._sock = sock
+    def __init__(self, send: Callable[[bytes], None], request: ClientRequest, body: RequestBody) -> None:
+        self._send = send
         self._request = request
         self._body = body
         self._fields: list[tuple[str, str]] = []
@@ -611,11 +650,6 @@ class Response:
 
     def _end(self) -> bytes:
         return b"0\r\n\r\n" if self._chunked else b""
-
-    def _send(self, data: bytes) -> None:
-        sent = self._sock.send(data)
-        if sent != len(data):
-            self._sock.sendall(memoryview(data)[sent:])
 
 
 def end_gracefully_on_interrupt(arbiter: Any) -> None:

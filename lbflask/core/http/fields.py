@@ -6,9 +6,9 @@ Fields are pairs of latin-1 strings, one pair a line received: a repeated field 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import NamedTuple
 
 Field = tuple[str, str]
 Fields = list[Field]
@@ -64,8 +64,7 @@ _REQUEST_RULES: dict[str, _Rule] = (
 _RESPONSE_DROPPED = HOP_BY_HOP
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """What this hop adds to a request: who sent it, how it came, and whether the sender may speak for others."""
 
     peer: str
@@ -76,8 +75,7 @@ class Hop:
     via: str | None  #: the received-by name of the Via entry; None writes no Via
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """The fields for the backend, and what was read of them on the way."""
 
     fields: Fields

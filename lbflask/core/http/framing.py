@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lbflask.core.http.fields import Fields
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
+class Framing(NamedTuple):
     """`length` bytes; or, with `length` None, chunks when `chunked`, else everything until the connection closes."""
 
     length: int | None = 0
