@@ -281,10 +281,11 @@ class _Client:
         reader.expires = time.monotonic() + self.patience.body
         self.writing = True
         sent = self.sock.send(data)
-        while sent != len(data):
-            reader.expires = time.monotonic() + self.patience.body
-            data = data[sent:]
-            sent = self.sock.send(data)
+        if sent != len(data):
+            rest = memoryview(data)[sent:]
+            while rest:  # not sendall, which would not show that the client takes its time
+                reader.expires = time.monotonic() + self.patience.body
+                rest = rest[self.sock.send(rest) :]
         self.writing = False
         reader.expires = NEVER
 
@@ -338,8 +339,8 @@ class DeadlineReader(SocketUnreader):  # type: ignore[misc]
         data: bytes = super().chunk(size_hint)
         if self.patience is not None:
             self.expires = NEVER
-        if not data and self.expired:
-            raise TimeoutError
+        if self.expired:
+            raise TimeoutError  # what trickles in after that comes too late
         return data
 
 
@@ -417,6 +418,9 @@ class ClientRequest(Request):  # type: ignore[misc]
             name = raw_name.decode("latin-1")
             if "_" in name:
                 continue
+            if not name:
+                # How the parser tells that the line continues the one before, which only gunicorn's own one refuses.
+                raise errors.ObsoleteFolding(raw_value.decode("latin-1"))
             value = raw_value.decode("latin-1")
             fields.append((name, value))
             known = _SPECIAL.get(name.lower())

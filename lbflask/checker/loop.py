@@ -168,7 +168,8 @@ class PoolChecker:
         """
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), self._interval)
+                async with asyncio.timeout(self._interval):
+                    await self._news.wait()
             await asyncio.sleep(GATHER_FOR)
             self._news.clear()
             batch, flipped = self._outbox, self._flipped

@@ -30,6 +30,10 @@ def _listen_address(value: str) -> str:
             raise ValueError("a unix socket needs a path: unix:/run/lbflask.sock")
         return value
     host, colon, port = value.rpartition(":")
+    try:
+        check_host(value)
+    except BadTarget:
+        host = ""
     if not colon or not host:
         raise ValueError("must be host:port, such as 127.0.0.1:8080, or unix:/path")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):

@@ -92,10 +92,17 @@ class EmbeddedServer:
             try:
                 fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                return  # another balancer of this machine lives on it
+                self._let_go()  # another balancer of this machine lives on it
+                return
             self._shut_down()
             for name in (SOCKET, "valkey.log", "users.lock"):
                 (self.directory / name).unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
+        """Forget that the server is our child, which Popen would else complain about: it outlives us."""
+        if self._process is not None:
+            self._process.returncode = 0
+            self._process = None
 
     def _launch(self, binary: Path) -> None:
         self.socket.unlink(missing_ok=True)

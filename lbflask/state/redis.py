@@ -156,18 +156,11 @@ class RedisWatch:
     def wait(self, timeout: float) -> Collection[str]:
         """See Watch."""
         messages: set[str] = set()
-        message = self._next(max(0.0, timeout))
+        message = _asked(lambda: self._pubsub.get_message(timeout=max(0.0, timeout)))
         while message is not None:
             messages.add(self._told(message["channel"], message["data"]))
-            message = self._next(0.0)
+            message = _asked(lambda: self._pubsub.get_message(timeout=0.0))
         return messages
-
-    def _next(self, timeout: float) -> Any:
-        try:
-            return _asked(lambda: self._pubsub.get_message(timeout=timeout))
-        except ValueError as error:
-            # What redis-py's reader comes to when the store is closed while it waits.
-            raise StoreUnavailable("the connection was closed") from error
 
     def close(self) -> None:
         """See Watch."""
@@ -181,5 +174,6 @@ def _asked(ask: Callable[[], Any]) -> Any:
     """Redis's answer; whatever keeps it from us becomes StoreUnavailable."""
     try:
         return ask()
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, ValueError, AttributeError) as error:
+        # The last two are what redis-py's reader comes to when `close` takes its connection away while it waits.
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error

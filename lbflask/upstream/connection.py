@@ -21,7 +21,7 @@ import httptools
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
-from lbflask.upstream.watchdog import Watchdog
+from lbflask.upstream.watchdog import WATCHDOG, Watchdog
 
 READ_SIZE = 65_536
 NEVER = math.inf
@@ -35,18 +35,19 @@ class Connection:
 
     __slots__ = ("_sock", "_watchdog", "expired", "expires", "idle_since", "opened_at", "served")
 
-    def __init__(self, sock: socket.socket, watchdog: Watchdog) -> None:
+    def __init__(self, sock: socket.socket, now: float, watchdog: Watchdog = WATCHDOG) -> None:
         sock.settimeout(None)
         self._sock = sock
         self._watchdog = watchdog
-        self.opened_at = self.idle_since = time.monotonic()
+        self.opened_at = now
+        self.idle_since = now
         self.served = 0
         self.expires = NEVER  #: until when the present wait may last; the watchdog reads it
         self.expired = False
         watchdog.watch(self)
 
     @classmethod
-    def open(cls, host: str, port: int, timeout: float, watchdog: Watchdog) -> Connection:
+    def open(cls, host: str, port: int, timeout: float, now: float) -> Connection:
         """Connect within `timeout` seconds. Raises Fault at stage CONNECT."""
         try:
             sock = socket.create_connection((host, port), timeout)
@@ -57,7 +58,7 @@ class Connection:
             raise Fault(Blame.BACKEND, Stage.CONNECT, 502, _told(error)) from None
         except UnicodeError as error:  # of the name's encoding for DNS
             raise Fault(Blame.BACKEND, Stage.CONNECT, 502, f"its name cannot be resolved: {error}") from None
-        return cls(sock, watchdog)
+        return cls(sock, now)
 
     def exchange(
         self,
@@ -82,12 +83,8 @@ class Connection:
     def _send(
         self, answer: Answer, head: bytes, body: Iterable[bytes] | None, chunked: bool, between_bytes: float
     ) -> None:
-        sock = self._sock
-        self.expires = time.monotonic() + between_bytes
         try:
-            sent = sock.send(head)
-            if sent != len(head):
-                sock.sendall(head[sent:])
+            self._send_all(head, between_bytes)
             if body is not None:
                 self._send_body(body, chunked, between_bytes)
         except OSError as error:
@@ -100,16 +97,23 @@ class Connection:
             answer.request_cut = True
 
     def _send_body(self, body: Iterable[bytes], chunked: bool, between_bytes: float) -> None:
-        """Send each piece within `between_bytes` seconds; waiting for the client's next one does not count."""
-        sock = self._sock
-        self.expires = NEVER
+        """Send the pieces as they come; waiting for the client's next one does not count."""
         for piece in body:
-            self.expires = time.monotonic() + between_bytes
-            sock.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-            self.expires = NEVER
+            self._send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece, between_bytes)
         if chunked:
-            self.expires = time.monotonic() + between_bytes
-            sock.sendall(b"0\r\n\r\n")
+            self._send_all(b"0\r\n\r\n", between_bytes)
+
+    def _send_all(self, data: bytes, patience: float) -> None:
+        """Send all of it; the backend must take some of it every `patience` seconds. Raises OSError."""
+        sock = self._sock
+        self.expires = time.monotonic() + patience
+        sent = sock.send(data)
+        if sent != len(data):
+            rest = memoryview(data)[sent:]
+            while rest:  # not sendall, which would not show that the backend takes its time
+                self.expires = time.monotonic() + patience
+                rest = rest[sock.send(rest) :]
+        self.expires = NEVER
 
     def receive(self, answer: Answer, timeout: float, stage: Stage) -> bytes:
         """The next bytes; empty at the end of the stream. Raises Fault."""
@@ -323,7 +327,7 @@ class Answer:
 
     def on_message_begin(self) -> None:
         """Something begins after the response has ended: nothing that was asked for."""
-        if self.complete and self._method != "HEAD":
+        if self.complete:
             self.junk = True
 
     def on_message_complete(self) -> None:

@@ -7,12 +7,10 @@ silence, and a request that meets the closing can be lost.
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
 
 from lbflask.upstream.connection import Connection
-from lbflask.upstream.watchdog import Watchdog
 
 #: Seconds a connection may have been idle when it is taken.
 MAX_IDLE = 1.5
@@ -27,9 +25,8 @@ Address = tuple[str, int]
 class ConnectionPool:
     """Idle connections. Threads and greenlets may share it; `clock` gives steady seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._watchdog = Watchdog()
         self._idle: defaultdict[Address, list[Connection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
@@ -59,7 +56,7 @@ class ConnectionPool:
 
     def open(self, address: Address, timeout: float) -> Connection:
         """A new connection. Raises Fault."""
-        return Connection.open(*address, timeout, self._watchdog)
+        return Connection.open(*address, timeout, self._clock())
 
     def give_back(self, address: Address, connection: Connection) -> None:
         """Keep the connection for another request."""
@@ -73,7 +70,6 @@ class ConnectionPool:
     def close(self) -> None:
         """Close all idle connections, and those that are given back later."""
         self._closed = True
-        self._watchdog.stop()
         for idle in self._idle.values():
             self._drop_all(idle)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 
 from lbflask.core.health import Observation
@@ -20,7 +21,7 @@ async def probe_tcp(backend: Backend, timeout: float) -> Observation:
     except socket.gaierror as error:
         return Observation(False, f"its name cannot be resolved: {error.strerror}")
     except OSError as error:
-        return Observation(False, _told(_last(error)))
+        return Observation(False, _told(error))
     except (ValueError, OverflowError) as error:
         # A name that DNS has no form for (RFC 1035, section 2.3.4), a port beyond 65535.
         return Observation(False, f"its address cannot be used: {error}")
@@ -28,13 +29,10 @@ async def probe_tcp(backend: Backend, timeout: float) -> Observation:
     return Observation(True, "connected")
 
 
-def _last(error: OSError) -> OSError:
-    """Asyncio wraps the errors of several addresses into one without a number."""
-    if error.errno is None and isinstance(error.__context__, OSError):
-        return error.__context__
-    return error
-
-
 def _told(error: OSError) -> str:
-    """The error in words. Asyncio's own text for a refused connection does not say that it was refused."""
-    return (os.strerror(error.errno) if error.errno else type(error).__name__).lower()
+    """The error in the system's words: asyncio's own do not say that a connection was refused.
+
+    The errors of several addresses it joins into one, which has their numbers only in its text.
+    """
+    numbers = [error.errno] if error.errno else [int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))]
+    return ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers)) or str(error)

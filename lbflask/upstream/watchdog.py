@@ -27,13 +27,12 @@ class Watched(Protocol):
 
 
 class Watchdog:
-    """Watches over waits. Its thread begins with the first of them, anew in a forked process."""
+    """Watches over waits, in a thread that begins with the first of them, and anew in a forked process."""
 
     def __init__(self) -> None:
         self._watched: set[Watched] = set()
         self._lock = threading.Lock()
         self._running_in = 0
-        self._stop = threading.Event()
 
     def watch(self, waiting: Watched) -> None:
         """Watch over it from now on."""
@@ -45,10 +44,6 @@ class Watchdog:
         """It will not wait any more."""
         self._watched.discard(waiting)
 
-    def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-
     def _start(self) -> None:
         with self._lock:
             if self._running_in != os.getpid():
@@ -56,8 +51,13 @@ class Watchdog:
                 threading.Thread(target=self._look, name="watchdog", daemon=True).start()
 
     def _look(self) -> None:
-        while not self._stop.wait(LOOK_EVERY):
+        while True:
+            time.sleep(LOOK_EVERY)
             now = time.monotonic()
             for waiting in tuple(self._watched):
                 if waiting.expires <= now:
                     waiting.expire()
+
+
+#: One is enough for a process.
+WATCHDOG = Watchdog()

@@ -34,7 +34,7 @@ class Balancer:
         via = config.via or None
         self._store = store_for(config)
         self._fleet = Fleet(self._store, [pool.name], strict=config.tickets == "strict", report=log.warning)
-        self._connections = ConnectionPool()
+        self._connections = ConnectionPool(time.monotonic)
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         self._access_log = AccessLog(config.access_log) if config.access_log else None
         dispatcher = Dispatcher(

@@ -1,0 +1,787 @@
+"""The loop of the checker: when it looks, what it makes of it, what it publishes, and who leads."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import fakeredis
+import pytest
+
+from lbflask.checker import loop as loop_module
+from lbflask.checker.loop import PoolChecker, Probe
+from lbflask.core.health import Observation, Thresholds
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.state.memory import MemoryStore
+from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
+from lbflask.state.redis import RedisStore, connect
+
+A, B = (Backend(f"{name}:80", name, 80, f"http://{name}:80") for name in "ab")
+POOL = Pool("web", (A, B))
+ONE = Pool("web", (A,))
+#: Seconds that no test lasts: what happens meanwhile did not wait for it.
+NEVER = 3600.0
+#: Seconds, long enough that a slow machine never decides a test.
+PATIENCE = 10.0
+
+
+async def eventually(look: Callable[[], object], what: str) -> None:
+    """Wait until the condition holds; fails after the deadline."""
+    deadline = time.monotonic() + PATIENCE
+    while not look():
+        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+def play(scene: Callable[[], Awaitable[None]]) -> None:
+    """Run the scene; an error that no task of it would tell of fails it too."""
+    broken: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+        await scene()
+
+    asyncio.run(watched())
+    assert not broken
+
+
+class Steady:
+    """A probe that answers at once what is set, and counts."""
+
+    def __init__(self, ok: bool = True, **answers: bool) -> None:
+        self.ok = ok
+        self.answers = answers  # by host
+        self.looks: defaultdict[str, int] = defaultdict(int)
+
+    async def __call__(self, backend: Backend) -> Observation:
+        self.looks[backend.host] += 1
+        ok = self.answers.get(backend.host, self.ok)
+        return Observation(ok, "fine" if ok else "refused")
+
+
+class Prompted:
+    """A probe each of whose answers the test gives, with a number as the reason."""
+
+    def __init__(self) -> None:
+        self.begun: defaultdict[str, int] = defaultdict(int)
+        self.given = 0
+        self._answers: defaultdict[str, asyncio.Queue[Observation]] = defaultdict(asyncio.Queue)
+
+    async def __call__(self, backend: Backend) -> Observation:
+        self.begun[backend.host] += 1
+        return await self._answers[backend.host].get()
+
+    def answer(self, ok: bool, host: str = "a") -> str:
+        self.given += 1
+        self._answers[host].put_nowait(Observation(ok, str(self.given)))
+        return str(self.given)
+
+
+@dataclass
+class Written:
+    """One write that a store was asked for."""
+
+    epoch: int
+    states: dict[str, ActiveHealth]
+    replace: bool
+    announce: bool
+
+
+class Desk:
+    """A checker's way to the facts, which can be cut, and where its writes are noted."""
+
+    def __init__(self, facts: MemoryStore | RedisStore) -> None:
+        self.facts = facts
+        self.cut = False
+        self.deaf = False  # only messages are cut off
+        self.refused = 0
+        self.writes: list[Written] = []  # the successful ones
+        self.held = 0
+
+    def _pass(self) -> None:
+        if self.cut:
+            raise StoreUnavailable("cut")
+
+    def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
+        self._pass()
+        lease = self.facts.hold_lease(pool, holder, seconds)
+        self.held += lease is not None
+        return lease
+
+    def drop_lease(self, pool: str, holder: str) -> None:
+        self._pass()
+        self.facts.drop_lease(pool, holder)
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        self._pass()
+        return self.facts.read_snapshot(pool, known)
+
+    def write_active(
+        self,
+        pool: str,
+        epoch: int,
+        states: Mapping[str, ActiveHealth],
+        *,
+        interval: float,
+        replace: bool = False,
+        announce: bool = False,
+    ) -> bool:
+        self._pass()
+        done = self.facts.write_active(pool, epoch, states, interval=interval, replace=replace, announce=announce)
+        if done:
+            self.writes.append(Written(epoch, dict(states), replace, announce))
+        return done
+
+    def watch_suspects(self, pools: Collection[str]) -> Watch:
+        self._pass()
+        if self.deaf:
+            self.refused += 1
+            raise StoreUnavailable("deaf")
+        return self.facts.watch_suspects(pools)
+
+    def close(self) -> None:
+        self.facts.close()
+
+    def health(self) -> dict[str, Health]:
+        """What the facts say of each backend."""
+        return {key: state.health for key, state in self.state().items()}
+
+    def state(self) -> dict[str, ActiveHealth]:
+        return dict(self.snapshot().active)
+
+    def snapshot(self) -> Snapshot:
+        return self.facts.read_snapshot("web", NOTHING_KNOWN)
+
+
+class Stage:
+    """Checkers that are gone when the scene is over."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[PoolChecker, asyncio.Task[None]]] = []
+
+    async def __aenter__(self) -> Stage:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for _, task in self._running:
+            await abandon(task)
+
+    def enter(
+        self,
+        store: CheckerStore,
+        probe: Probe,
+        *,
+        pool: Pool = ONE,
+        holder: str = "first",
+        interval: float = 0.01,
+        soon: float = 0.01,
+        rise: int = 2,
+        fall: int = 3,
+    ) -> tuple[PoolChecker, asyncio.Task[None]]:
+        checker = PoolChecker(
+            pool,
+            store,
+            probe,
+            holder=holder,
+            interval=interval,
+            soon=soon,
+            jitter=10,
+            thresholds=Thresholds(rise, fall),
+        )
+        running = checker, asyncio.create_task(checker.run())
+        self._running.append(running)
+        return running
+
+
+async def abandon(task: asyncio.Task[None]) -> None:
+    """As if its process were killed: it gives nothing up."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def end(running: tuple[PoolChecker, asyncio.Task[None]]) -> None:
+    checker, task = running
+    checker.stop()
+    await asyncio.wait_for(task, PATIENCE)
+
+
+class ManualClock:
+    """Seconds since the epoch, moved by hand: on a store with this clock a lease ends when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def desk(clock: ManualClock) -> Desk:
+    return Desk(MemoryStore(clock))
+
+
+@pytest.fixture
+def standing_by(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
+    """Whether a checker has said that it stands by."""
+    caplog.set_level("INFO", "lbflask.checker")
+    return lambda: "standing by" in caplog.text
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "LEASE", 0.15)
+
+
+class TestFirstRound:
+    def test_it_is_made_at_once_and_one_success_admits(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                stage.enter(desk, Steady(), pool=POOL, interval=NEVER, soon=NEVER, rise=5)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+
+        play(scene)
+
+    def test_a_failing_first_check_is_down_at_once(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                stage.enter(desk, Steady(a=False), pool=POOL, interval=NEVER, soon=NEVER, fall=5)
+                await eventually(lambda: desk.health() == {A.id: Health.DOWN, B.id: Health.UP}, "it is told")
+                assert desk.state()[A.id].reason == "refused"
+                assert [write.announce for write in desk.writes] == [True]
+
+        play(scene)
+
+    def test_it_is_published_whole_and_forgets_backends_that_are_no_longer_configured(self, desk: Desk) -> None:
+        leave(desk, {"old:80": ActiveHealth(Health.UP)})
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                stage.enter(desk, Steady(), pool=POOL, interval=NEVER)
+                await eventually(lambda: desk.writes, "the round is published")
+                assert desk.health() == {A.id: Health.UP, B.id: Health.UP}
+                assert desk.writes[0].replace
+
+        play(scene)
+
+    def test_the_lease_is_kept_while_its_probes_take_long(self, desk: Desk, short_lease: None) -> None:
+        async def scene() -> None:
+            probe, other = Prompted(), Steady()
+            async with Stage() as stage:
+                stage.enter(desk, probe)
+                await eventually(lambda: probe.begun["a"], "the probe has begun")
+                taken = desk.held
+                stage.enter(Desk(desk.facts), other, holder="second")
+                await eventually(lambda: desk.held > taken + 3, "the lease is renewed")
+                probe.answer(True)
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "the round is published")
+                assert not other.looks
+
+        play(scene)
+
+    def test_a_stop_during_it_lets_it_finish_and_publishes_it(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                running = stage.enter(desk, probe)
+                await eventually(lambda: probe.begun["a"], "the probe has begun")
+                running[0].stop()
+                probe.answer(True)
+                await end(running)
+                assert desk.health() == {A.id: Health.UP}
+
+        play(scene)
+
+
+class TestRiseAndFall:
+    def test_it_takes_as_many_failures_in_a_row_to_fall_and_successes_to_rise(self, desk: Desk) -> None:
+        #       answers                  health after each
+        story = [
+            (True, Health.UP, 0),
+            (False, Health.UP, 1),
+            (False, Health.UP, 2),
+            (True, Health.UP, 0),
+            (False, Health.UP, 1),
+            (False, Health.UP, 2),
+            (False, Health.DOWN, 0),
+            (True, Health.DOWN, 1),
+            (False, Health.DOWN, 0),
+            (True, Health.DOWN, 1),
+            (True, Health.UP, 0),
+        ]
+
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, rise=2, fall=3)
+                for ok, health, streak in story:
+                    await tell(desk, probe, ok)
+                    assert (seen(desk).health, seen(desk).streak) == (health, streak)
+
+        play(scene)
+
+    def test_flips_are_announced_and_nothing_else_is(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, rise=1, fall=2)
+                await tell(desk, probe, True, True, False, True, False, False, False, True)
+
+        play(scene)
+        announced = [write.states[A.id].reason for write in desk.writes if write.announce]
+        assert announced == ["1", "6", "8"]
+        assert len(desk.writes) >= 8
+
+    def test_the_time_of_a_flip_is_of_the_stores_clock(self, desk: Desk, clock: ManualClock) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                stage.enter(desk, Steady(), interval=NEVER)
+                await eventually(lambda: desk.writes, "the round is published")
+
+        began = time.monotonic()
+        play(scene)
+        assert clock.now <= seen(desk).since <= clock.now + time.monotonic() - began
+
+    def test_a_backend_in_transition_is_looked_at_soon(self, desk: Desk) -> None:
+        leave(desk, {A.id: ActiveHealth(Health.UP)})
+
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                # Were the next look due at the interval, it would not come in this test.
+                stage.enter(desk, probe, interval=NEVER, soon=0.01, fall=3)
+                for _ in range(3):
+                    probe.answer(False)
+                await eventually(lambda: seen(desk).health is Health.DOWN, "it has fallen")
+
+        play(scene)
+
+    def test_the_heart_beats_while_probes_take_long(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, interval=0.02)
+                probe.answer(True)
+                await eventually(lambda: probe.begun["a"] == 2, "the second probe hangs")
+                words = len(desk.writes)
+                await eventually(lambda: len(desk.writes) >= words + 4, "words come")
+                assert seen(desk).reason == "1"
+                assert not any(write.announce for write in desk.writes[1:])
+
+        play(scene)
+
+    def test_a_slow_backend_does_not_hold_up_the_others(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=POOL, fall=1)
+                probe.answer(True, "a")
+                probe.answer(True, "b")
+                await eventually(lambda: probe.begun["a"] == 2, "the probe of a hangs")
+                probe.answer(False, "b")
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.DOWN}, "b is told of")
+
+        play(scene)
+
+
+def seen(desk: Desk) -> ActiveHealth:
+    """What the facts say of A."""
+    return desk.state().get(A.id, ActiveHealth())
+
+
+def leave(desk: Desk, states: dict[str, ActiveHealth]) -> None:
+    """What a checker has left behind that is gone."""
+    lease = desk.facts.hold_lease("web", "before", NEVER)
+    assert lease is not None
+    assert desk.facts.write_active("web", lease.epoch, states, interval=1, announce=True)
+    desk.facts.drop_lease("web", "before")
+
+
+async def tell(desk: Desk, probe: Prompted, *answers: bool) -> None:
+    """Answer the probes of A, and see each answer published."""
+    for ok in answers:
+        reason = probe.answer(ok)
+        await eventually(lambda reason=reason: seen(desk).reason == reason, "the answer is published")  # type: ignore[misc]
+
+
+class TestRestart:
+    def test_a_new_checker_goes_on_where_the_old_one_was(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                _, task = stage.enter(desk, probe, fall=3)
+                await tell(desk, probe, True, False)
+                await abandon(task)
+                before = desk.snapshot()
+                # Of the same name, so that it need not wait for the lease.
+                again = Prompted()
+                stage.enter(desk, again, fall=3)
+                again.given = probe.given
+                await tell(desk, again, False)
+                assert seen(desk) == ActiveHealth(Health.UP, 2, "3", before.active[A.id].since)
+                assert desk.snapshot().version == before.version
+                await tell(desk, again, False)
+                assert seen(desk).health is Health.DOWN
+
+        play(scene)
+
+    @pytest.mark.parametrize("ok", [True, False])
+    def test_one_that_finds_what_is_known_announces_nothing(self, desk: Desk, ok: bool) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                first = stage.enter(desk, Steady(a=ok), pool=POOL)
+                await eventually(lambda: len(desk.writes) > 2, "rounds are published")
+                await end(first)
+                before = desk.snapshot()
+                desk.writes.clear()
+                stage.enter(desk, Steady(a=ok), pool=POOL, holder="second")
+                await eventually(lambda: len(desk.writes) > 5, "rounds are published")
+                assert desk.snapshot().version == before.version
+                assert not any(write.announce for write in desk.writes)
+
+        play(scene)
+
+    def test_one_failure_of_the_first_round_does_not_take_down_what_was_up(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                first = stage.enter(desk, Steady())
+                await eventually(lambda: desk.writes, "the round is published")
+                await end(first)
+                probe = Prompted()
+                stage.enter(desk, probe, holder="second", fall=2)
+                reason = probe.answer(False)
+                await eventually(lambda: seen(desk).reason == reason, "the answer is published")
+                assert seen(desk).health is Health.UP
+
+        play(scene)
+
+
+class TestLead:
+    def test_one_of_two_looks(self, desk: Desk) -> None:
+        async def scene() -> None:
+            leading, waiting = Steady(), Steady()
+            async with Stage() as stage:
+                stage.enter(desk, leading)
+                await eventually(lambda: desk.writes, "one leads")
+                stage.enter(Desk(desk.facts), waiting, holder="second")
+                await eventually(lambda: leading.looks["a"] > 20, "it looks again and again")
+                assert not waiting.looks
+
+        play(scene)
+
+    def test_the_other_takes_over_when_it_stops(self, desk: Desk, short_lease: None) -> None:
+        async def scene() -> None:
+            following = Steady()
+            second = Desk(desk.facts)
+            async with Stage() as stage:
+                running = stage.enter(desk, Steady())
+                await eventually(lambda: desk.writes, "one leads")
+                stage.enter(second, following, holder="second")
+                await end(running)
+                # On this clock no lease runs out by itself: it was given up.
+                await eventually(lambda: second.writes, "the other leads")
+                assert second.writes[0].epoch > desk.writes[-1].epoch
+                assert not any(write.announce for write in second.writes)
+
+        play(scene)
+
+    def test_the_other_takes_over_when_its_lease_runs_out(
+        self, desk: Desk, clock: ManualClock, short_lease: None
+    ) -> None:
+        async def scene() -> None:
+            second = Desk(desk.facts)
+            async with Stage() as stage:
+                _, task = stage.enter(desk, Steady())
+                await eventually(lambda: desk.writes, "one leads")
+                following = Steady()
+                stage.enter(second, following, holder="second")
+                await abandon(task)
+                assert not following.looks
+
+                def time_passes() -> bool:
+                    clock.now += 1
+                    return bool(second.writes)
+
+                await eventually(time_passes, "the other leads")
+                assert not any(write.announce for write in second.writes)
+
+        play(scene)
+
+    def test_one_that_has_lost_the_lead_writes_nothing_more_and_stands_by(
+        self, desk: Desk, clock: ManualClock, short_lease: None, standing_by: Callable[[], bool]
+    ) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                probe = Steady()
+                stage.enter(desk, probe)
+                await eventually(lambda: desk.writes, "one leads")
+                usurper = None
+                while usurper is None:  # the first may renew its lease in between
+                    clock.now += 1  # as if the first were frozen for so long
+                    usurper = desk.facts.hold_lease("web", "second", NEVER)
+                assert desk.facts.write_active("web", usurper.epoch, {}, interval=1, replace=True, announce=True)
+                version = desk.snapshot().version
+                await eventually(standing_by, "it stands by")
+                assert desk.snapshot().version == version
+                assert desk.health() == {}
+                looks = probe.looks["a"]
+                desk.facts.drop_lease("web", "second")
+                await eventually(lambda: probe.looks["a"] > looks, "it leads again")
+
+        play(scene)
+
+    def test_it_gives_up_the_lease_when_it_stops(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                running = stage.enter(desk, Steady())
+                await eventually(lambda: desk.writes, "it leads")
+                assert desk.facts.hold_lease("web", "second", 1) is None
+                await end(running)
+                assert desk.facts.hold_lease("web", "second", 1) is not None
+
+        play(scene)
+
+    def test_it_stops_while_it_stands_by(self, desk: Desk) -> None:
+        desk.facts.hold_lease("web", "other", NEVER)
+
+        async def scene() -> None:
+            probe = Steady()
+            async with Stage() as stage:
+                await end(stage.enter(desk, probe))
+                assert not probe.looks
+                assert desk.facts.hold_lease("web", "third", 1) is None  # the other's is not its to drop
+
+        play(scene)
+
+    def test_a_probe_under_way_when_it_stops_is_finished_and_published(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                running = stage.enter(desk, probe, fall=1)
+                probe.answer(True)
+                await eventually(lambda: probe.begun["a"] == 2, "the second probe is under way")
+                running[0].stop()
+                reason = probe.answer(False)
+                await end(running)
+                assert (seen(desk).health, seen(desk).reason) == (Health.DOWN, reason)
+                assert desk.writes[-1].announce
+                assert probe.begun["a"] == 2
+
+        play(scene)
+
+
+class TestStore:
+    @pytest.mark.parametrize("interval", [0.01, NEVER])
+    @pytest.mark.parametrize("kind", ["memory", "fakeredis"])
+    def test_an_emptied_store_is_filled_again(self, kind: str, interval: float, short_lease: None) -> None:
+        server = fakeredis.FakeServer()
+        with fakeredis.FakeRedis(server=server) as client, fakeredis.FakeRedis(server=server) as other:
+            memory = MemoryStore(time.time)
+            desk = Desk(memory if kind == "memory" else RedisStore(client, "test"))
+            empty = memory.empty if kind == "memory" else other.flushall
+
+            async def scene() -> None:
+                async with Stage() as stage:
+                    stage.enter(desk, Steady(b=False), pool=POOL, interval=interval, soon=interval)
+                    await eventually(lambda: desk.writes, "the round is published")
+                    before = desk.snapshot()
+                    empty()
+                    await eventually(desk.health, "it is published again")
+                    after = desk.facts.read_snapshot("web", before)
+                    assert after.version not in (before.version, NOTHING_KNOWN.version)
+                    assert {key: (state.health, state.since) for key, state in after.active.items()} == {
+                        key: (state.health, state.since) for key, state in before.active.items()
+                    }
+
+            play(scene)
+
+    def test_what_is_seen_while_it_is_out_of_reach_is_published_afterwards(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, fall=3)
+                await tell(desk, probe, True)
+                desk.cut = True
+                for _ in range(3):
+                    probe.answer(False)
+                await eventually(lambda: probe.begun["a"] == 5, "it has been looked at meanwhile")
+                assert seen(desk).health is Health.UP
+                desk.cut = False
+                await eventually(lambda: seen(desk).health is Health.DOWN, "it is published")
+                assert seen(desk).reason == "4"
+                assert [write.announce for write in desk.writes if A.id in write.states] == [True, True]
+
+        play(scene)
+
+    def test_nor_is_it_lost_when_the_lease_runs_out_meanwhile(
+        self, desk: Desk, clock: ManualClock, short_lease: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loop_module, "RETRY_EVERY", NEVER)  # the lease is asked for before the write is
+
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, fall=3)
+                await tell(desk, probe, True)
+                desk.cut = True
+                for _ in range(3):
+                    probe.answer(False)
+                await eventually(lambda: probe.begun["a"] == 5, "it has been looked at meanwhile")
+                clock.now += 1
+                desk.cut = False
+                await eventually(lambda: probe.begun["a"] == 6, "it leads anew")
+                await tell(desk, probe, False)
+                assert seen(desk).health is Health.DOWN
+                assert desk.writes[-1].announce
+
+        play(scene)
+
+    def test_but_the_word_of_another_who_led_meanwhile_holds(
+        self, desk: Desk, clock: ManualClock, short_lease: None, standing_by: Callable[[], bool]
+    ) -> None:
+        async def scene() -> None:
+            probe = Prompted()
+            second = Desk(desk.facts)
+            async with Stage() as stage:
+                stage.enter(desk, probe, fall=1)
+                await tell(desk, probe, True)
+                desk.cut = True
+                probe.answer(False)  # it was the network of the first that failed
+                await eventually(lambda: probe.begun["a"] == 3, "it has been looked at meanwhile")
+                clock.now += 1
+                running = stage.enter(second, Steady(), holder="second")
+                await eventually(lambda: len(second.writes) > 2, "the other leads")
+                desk.cut = False
+                await eventually(standing_by, "the first stands by")
+                version = desk.snapshot().version
+                await end(running)
+                await eventually(lambda: probe.begun["a"] == 4, "the first leads again")
+                await tell(desk, probe, True)
+                assert seen(desk).health is Health.UP
+                assert desk.snapshot().version == version
+
+        play(scene)
+
+    def test_a_checker_waits_for_a_store_that_is_not_there_yet(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loop_module, "RETRY_EVERY", 0.01)
+        desk.cut = True
+
+        async def scene() -> None:
+            probe = Steady()
+            async with Stage() as stage:
+                running = stage.enter(desk, probe)
+                await eventually(lambda: running[0]._told.startswith("waiting"), "it waits")
+                assert not probe.looks  # nobody leads
+                desk.cut = False
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "it leads")
+
+        play(scene)
+
+    def test_it_stops_while_the_store_is_out_of_reach(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Steady()
+            async with Stage() as stage:
+                running = stage.enter(desk, probe)
+                await eventually(lambda: desk.writes, "it leads")
+                desk.cut = True
+                looks = probe.looks["a"]
+                await eventually(lambda: probe.looks["a"] > looks + 1, "there is something to publish")
+                await end(running)
+
+        play(scene)
+
+
+class TestSuspects:
+    def test_a_suspect_is_looked_at_at_once(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Steady()
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=POOL, interval=NEVER, fall=1)
+                await eventually(lambda: desk.writes, "the round is published")
+                probe.answers["a"] = False
+                await eventually(lambda: report(desk, A) and desk.health()[A.id] is Health.DOWN, "it is looked at")
+                assert probe.looks["b"] == 1
+
+        play(scene)
+
+    def test_one_that_is_down_already_is_not(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Steady(a=False)
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=POOL, interval=NEVER)
+                await eventually(lambda: desk.writes, "the round is published")
+                # Reports of B come behind those of A: when B is looked at for them, those of A have been heard.
+                await eventually(lambda: report(desk, A) and report(desk, B) and probe.looks["b"] > 3, "B is looked at")
+                assert probe.looks["a"] == 1
+
+        play(scene)
+
+    def test_a_suspect_nobody_knows_is_passed_over(self, desk: Desk) -> None:
+        async def scene() -> None:
+            probe = Steady()
+            async with Stage() as stage:
+                stage.enter(desk, probe, interval=NEVER)
+                await eventually(lambda: desk.writes, "the round is published")
+                await eventually(lambda: report(desk, B) and report(desk, A) and probe.looks["a"] > 1, "it listens")
+                assert not probe.looks["b"]
+
+        play(scene)
+
+    def test_it_listens_again_after_the_store_was_out_of_reach(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loop_module, "RETRY_EVERY", 0.01)
+
+        async def scene() -> None:
+            probe = Steady()
+            desk.deaf = True
+            async with Stage() as stage:
+                stage.enter(desk, probe, interval=NEVER)
+                await eventually(lambda: desk.refused > 2, "it tries to listen")
+                desk.deaf = False
+                await eventually(lambda: report(desk, A) and probe.looks["a"] > 1, "it is looked at")
+
+        play(scene)
+
+
+def report(desk: Desk, backend: Backend) -> bool:
+    """As a worker does that could not reach the backend."""
+    desk.facts.report_suspect("web", backend.id)
+    return True
+
+
+class TestOverValkey:
+    def test_two_checkers_over_a_real_store(self, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(loop_module, "LEASE", 0.3)
+        with connect(redis_url, PATIENCE) as one, connect(redis_url, PATIENCE) as two:
+            first, second = Desk(RedisStore(one, "test")), Desk(RedisStore(two, "test"))
+
+            async def scene() -> None:
+                probe = Steady()
+                async with Stage() as stage:
+                    _, task = stage.enter(first, probe, pool=POOL, interval=NEVER, fall=1)
+                    await eventually(lambda: first.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+                    probe.answers["b"] = False
+                    await eventually(lambda: report(second, B) and first.health()[B.id] is Health.DOWN, "B is down")
+                    before = second.snapshot()
+                    following = stage.enter(second, probe, pool=POOL, interval=NEVER, holder="second", fall=1)
+                    await abandon(task)
+                    await eventually(lambda: second.writes, "the other leads when the lease has run out")
+                    assert second.writes[0].epoch > first.writes[-1].epoch
+                    assert second.snapshot().version == before.version
+                    await end(following)
+                    assert first.facts.hold_lease("web", "third", 1) is not None
+
+            play(scene)

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lbflask.config import load as loading
+from lbflask.config.load import ConfigError, load
+from lbflask.config.schema import Config
+
+FILE = "FILE"  # stands for the path of the configuration file in what a message must begin with
+BACKENDS = 'backends = ["http://a:1"]\n'
+
+Written = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    """Writes a configuration file."""
+
+    def write(content: str | bytes) -> Path:
+        path = tmp_path / "balancer.toml"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def loaded(path: Path, **environ: str) -> Config:
+    return load({"LBFLASK_CONFIG": str(path), **environ})
+
+
+def refusal(environ: dict[str, str]) -> str:
+    """The message, which must be one line."""
+    with pytest.raises(ConfigError) as refused:
+        load(environ)
+    message = str(refused.value)
+    assert message.isprintable(), "one line, and nothing that moves a cursor"
+    return message
+
+
+# Where a value comes from
+
+
+def test_a_file_sets_what_it_names_and_the_rest_keeps_its_default(written: Written) -> None:
+    config = loaded(
+        written('backends = ["http://a:1", { url = "http://b:2", name = "b", weight = 3 }]\n[health]\nrise = 5\n')
+    )
+    assert [(one.url, one.name, one.weight) for one in config.backends] == [
+        ("http://a:1", None, 1),
+        ("http://b:2", "b", 3),
+    ]
+    assert (config.health.rise, config.health.fall) == (5, 3)
+
+
+def test_the_environment_beats_the_file(written: Written) -> None:
+    path = written(BACKENDS + 'namespace = "file"\nvia = "file"\n[health]\ninterval = 5\nrise = 4\n')
+    config = loaded(
+        path, LBFLASK_NAMESPACE="environment", LBFLASK_HEALTH__INTERVAL="7.5", LBFLASK_BACKENDS="http://z:9"
+    )
+    assert (config.namespace, config.via) == ("environment", "file")
+    assert (config.health.interval, config.health.rise) == (7.5, 4)
+    assert [one.url for one in config.backends] == ["http://z:9"]
+
+
+def test_the_environment_alone_is_enough() -> None:
+    config = load({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", "LBFLASK_RETRIES__ATTEMPTS": "0"})
+    assert config.pool().backends[0].id == "a:1"
+    assert config.retries.attempts == 0
+
+
+def test_lists_of_the_environment_have_commas() -> None:
+    config = load(
+        {
+            "LBFLASK_CONFIG": os.devnull,
+            "LBFLASK_BACKENDS": " http://a:1 ,http://b:2,, http://c:3,",
+            "LBFLASK_BIND": "127.0.0.1:1,unix:/run/a.sock",
+            "LBFLASK_TRUSTED_PROXIES": "10.0.0.0/8, fd00::/8",
+        }
+    )
+    assert [one.id for one in config.pool().backends] == ["a:1", "b:2", "c:3"]
+    assert config.bind == ("127.0.0.1:1", "unix:/run/a.sock")
+    assert [str(network) for network in config.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_an_empty_redis_url_of_the_environment_takes_that_of_the_file_away(written: Written) -> None:
+    path = written(BACKENDS + 'redis_url = "redis://r"\n')
+    assert loaded(path).redis_url == "redis://r"
+    assert loaded(path, LBFLASK_REDIS_URL="").redis_url is None
+
+
+def test_other_variables_are_nobodys_business(written: Written) -> None:
+    loaded(written(BACKENDS), BIND="nonsense", lbflask_bind="nonsense", XLBFLASK_BIND="nonsense")
+
+
+def test_the_file_of_the_working_directory_is_read_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lbflask.toml").write_text('backends = ["http://here:1"]')
+    Path("other.toml").write_text('backends = ["http://other:1"]')
+    assert load({}).backends[0].url == "http://here:1"
+    assert load({"LBFLASK_CONFIG": ""}).backends[0].url == "http://here:1"
+    assert load({"LBFLASK_CONFIG": "other.toml"}).backends[0].url == "http://other:1"
+
+
+def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = refusal({})
+    assert message.startswith("backends: none are configured")
+    assert "lbflask.toml" in message
+    assert "LBFLASK_BACKENDS=" in message
+
+
+# What is refused: content of the file, environment, how the message begins, what else is in it
+
+
+@pytest.mark.parametrize(
+    ("content", "environ", "source", "parts"),
+    [
+        # unknown keys
+        (BACKENDS + "bnid = 1", {}, FILE, ["'bnid'", "1"]),
+        (BACKENDS + "[health]\nintervall = 5", {}, FILE, ["'health.intervall'", "5"]),
+        (BACKENDS + "[heath]\ninterval = 5", {}, FILE, ["'heath'", "5"]),
+        ('backends = [{ url = "http://a:1", wieght = 3 }]', {}, FILE, ["'backends[0].wieght'", "3"]),
+        (BACKENDS + '"a[b" = 1', {}, FILE, ["'a[b'"]),
+        (BACKENDS + '"a\\nb" = "c\\nd"', {}, FILE, [r"'a\nb'", r"'c\nd'"]),
+        (BACKENDS, {"LBFLASK_BNID": "x"}, "LBFLASK_BNID", ["'bnid'"]),
+        (BACKENDS, {"LBFLASK_HEALTH__INTERVALL": "5"}, "LBFLASK_HEALTH__INTERVALL", ["'health.intervall'"]),
+        (BACKENDS, {"LBFLASK_HEATH__INTERVAL": "5"}, "LBFLASK_HEATH__INTERVAL", ["'heath.interval'"]),
+        (BACKENDS, {"LBFLASK_HEALTH__": "5"}, "LBFLASK_HEALTH__", ["'health.'"]),
+        (BACKENDS, {"LBFLASK_HEALTH__A__B": "5"}, "LBFLASK_HEALTH__A__B", ["'health.a.b'"]),
+        (BACKENDS, {"LBFLASK_BIND__X": "5"}, "LBFLASK_BIND__X", ["'bind.x'"]),
+        (BACKENDS, {"LBFLASK_": "5"}, "LBFLASK_", ["''"]),
+        # not TOML
+        (BACKENDS + "\nbind = = 1\n", {}, FILE, ["is not TOML", "line 3"]),
+        ("bind = 'a'\nbind = 'b'\n", {}, FILE, ["is not TOML", "line 2"]),
+        ("[health\n", {}, FILE, ["is not TOML", "line 1"]),
+        # not UTF-8
+        (b"# \xff\n", {}, FILE, ["is not UTF-8", "byte 2"]),
+        # no backends
+        ("backends = []", {}, FILE, ["backends = []", "at least 1"]),
+        (BACKENDS, {"LBFLASK_BACKENDS": ""}, "LBFLASK_BACKENDS", ["backends = ''", "at least 1"]),
+        (BACKENDS, {"LBFLASK_BACKENDS": " , "}, "LBFLASK_BACKENDS", ["backends = ' , '", "at least 1"]),
+        ('via = "x"', {}, "backends: none are configured", [FILE, "LBFLASK_BACKENDS"]),
+        # backends that can't be ones
+        ('backends = ["a:1"]', {}, FILE, ["backends[0]", "'a:1'", "http"]),
+        ('backends = ["http://a:1", "ftp://b:2"]', {}, FILE, ["backends[1]", "'ftp://b:2'", "scheme"]),
+        ('backends = ["https://a:1"]', {}, FILE, ["backends[0]", "'https://a:1'", "scheme"]),
+        ('backends = ["http://a:70000"]', {}, FILE, ["backends[0]", "'http://a:70000'", "port"]),
+        ('backends = ["http://a:0"]', {}, FILE, ["backends[0]", "'http://a:0'", "port"]),
+        ('backends = ["http://a:x"]', {}, FILE, ["backends[0]", "'http://a:x'", "port"]),
+        ('backends = ["http://:1"]', {}, FILE, ["backends[0]", "'http://:1'", "host is missing"]),
+        ('backends = ["http://a b:1"]', {}, FILE, ["backends[0]", "'http://a b:1'", "host"]),
+        ('backends = ["http://[::1"]', {}, FILE, ["backends[0]", "'http://[::1'"]),
+        ('backends = ["http://a:1/path"]', {}, FILE, ["backends[0]", "'http://a:1/path'"]),
+        ('backends = ["http://a:1?q"]', {}, FILE, ["backends[0]", "'http://a:1?q'"]),
+        ('backends = [{ url = "nonsense" }]', {}, FILE, ["backends[0]", "'nonsense'"]),
+        ("backends = [3]", {}, FILE, ["backends[0] = 3", "must be a table"]),
+        ("backends = 3", {}, FILE, ["backends = 3"]),
+        ('backends = [{ name = "a" }]', {}, FILE, ["backends[0].url", "required"]),
+        ('backends = [{ url = "http://a:1", name = "a b" }]', {}, FILE, ["backends[0].name = 'a b'"]),
+        ('backends = [{ url = "http://a:1", weight = -1 }]', {}, FILE, ["backends[0].weight = -1"]),
+        ('backends = [{ url = "http://a:1", weight = 257 }]', {}, FILE, ["backends[0].weight = 257"]),
+        (BACKENDS, {"LBFLASK_BACKENDS": "http://a:1,b"}, "LBFLASK_BACKENDS", ["backends[1]", "'b'"]),
+        # the same backend twice
+        ('backends = ["http://a:1", "http://a:1/"]', {}, FILE, ["backends", "duplicate", "'a:1'"]),
+        ('backends = ["http://A", "http://a:80"]', {}, FILE, ["backends", "duplicate", "'a:80'"]),
+        (
+            'backends = [{ url = "http://a:1", name = "x" }, { url = "http://b:1", name = "x" }]',
+            {},
+            FILE,
+            ["backends", "duplicate", "'x'"],
+        ),
+        (
+            'backends = ["http://a:1", { url = "http://a:1", name = "x" }]',
+            {},
+            FILE,
+            ["backends", "duplicate", "'http://a:1'"],
+        ),
+        (
+            BACKENDS,
+            {"LBFLASK_BACKENDS": "http://a:1,http://a:1"},
+            "LBFLASK_BACKENDS",
+            ["backends", "duplicate", "'a:1'"],
+        ),
+        # numbers out of bounds, and what is none
+        (BACKENDS + "[health]\ninterval = -1", {}, FILE, ["health.interval = -1"]),
+        (BACKENDS + "[health]\ninterval = 0", {}, FILE, ["health.interval = 0"]),
+        (BACKENDS + "[health]\ninterval = inf", {}, FILE, ["health.interval = inf"]),
+        (BACKENDS + "[health]\njitter = nan", {}, FILE, ["health.jitter = nan"]),
+        (BACKENDS + "[health]\nrise = 0", {}, FILE, ["health.rise = 0"]),
+        (BACKENDS + "[health]\nfall = 0", {}, FILE, ["health.fall = 0"]),
+        (BACKENDS + "[health]\nfall = 1.5", {}, FILE, ["health.fall = 1.5"]),
+        (BACKENDS + "[retries]\nattempts = -1", {}, FILE, ["retries.attempts = -1"]),
+        (BACKENDS + "[limits]\nline = 100000", {}, FILE, ["limits.line = 100000"]),
+        (BACKENDS, {"LBFLASK_HEALTH__RISE": "0"}, "LBFLASK_HEALTH__RISE", ["health.rise = '0'"]),
+        (BACKENDS, {"LBFLASK_HEALTH__RISE": "two"}, "LBFLASK_HEALTH__RISE", ["health.rise = 'two'"]),
+        # a section that is no table
+        (BACKENDS + "health = 3", {}, FILE, ["health = 3", "must be a table"]),
+        (BACKENDS, {"LBFLASK_HEALTH": "3"}, "LBFLASK_HEALTH", ["health = '3'", "must be a table"]),
+        (BACKENDS + "health = 3", {"LBFLASK_HEALTH__RISE": "1"}, FILE, ["health = 3", "must be a table"]),
+        (
+            BACKENDS,
+            {"LBFLASK_HEALTH": "3", "LBFLASK_HEALTH__RISE": "1"},
+            "LBFLASK_HEALTH",
+            ["health = '3'", "must be a table"],
+        ),
+        ('[backends]\nurl = "http://a:1"', {}, FILE, ["backends = {'url': 'http://a:1'}"]),
+        # addresses, words and choices
+        (BACKENDS + "bind = []", {}, FILE, ["bind = []", "at least 1"]),
+        (BACKENDS + 'bind = "8080"', {}, FILE, ["bind[0] = '8080'", "host:port"]),
+        (BACKENDS + 'bind = ["a:1", "0.0.0.0:70000"]', {}, FILE, ["bind[1] = '0.0.0.0:70000'", "port '70000'"]),
+        (BACKENDS + 'bind = "http://0.0.0.0:80"', {}, FILE, ["bind[0] = 'http://0.0.0.0:80'", "host:port"]),
+        (BACKENDS + 'bind = "unix:"', {}, FILE, ["bind[0]", "'unix:'", "path"]),
+        (BACKENDS + 'admin_bind = "0.0.0.0:8090"', {}, FILE, ["admin_bind", "'0.0.0.0:8090'", "loopback"]),
+        (BACKENDS, {"LBFLASK_ADMIN_BIND": "0.0.0.0:8090"}, "LBFLASK_ADMIN_BIND", ["admin_bind", "'0.0.0.0:8090'"]),
+        (
+            BACKENDS + 'bind = "127.0.0.1:1"\nadmin_bind = "127.0.0.1:1"',
+            {},
+            FILE,
+            ["admin_bind", "'127.0.0.1:1'", "public"],
+        ),
+        (BACKENDS + 'redis_url = "http://r"', {}, FILE, ["redis_url = 'http://r'", "redis://"]),
+        (BACKENDS + 'namespace = "a:b"', {}, FILE, ["namespace = 'a:b'"]),
+        (BACKENDS + 'namespace = ""', {}, FILE, ["namespace = ''"]),
+        (BACKENDS + 'health_path = "health"', {}, FILE, ["health_path = 'health'"]),
+        (BACKENDS + 'via = "two words"', {}, FILE, ["via = 'two words'"]),
+        (BACKENDS + 'via = "é"', {}, FILE, ["via = 'é'"]),
+        (BACKENDS + 'tickets = "some"', {}, FILE, ["tickets = 'some'", "strict"]),
+        (BACKENDS + 'strategy = "some"', {}, FILE, ["strategy = 'some'", "round_robin"]),
+        (BACKENDS + 'trusted_proxies = ["10.0.0.0/8", "x"]', {}, FILE, ["trusted_proxies[1]", "'x'"]),
+        (BACKENDS + 'trusted_proxies = "10.0.0.1/8"', {}, FILE, ["trusted_proxies[0] = '10.0.0.1/8'", "host bits"]),
+        (BACKENDS + 'trusted_proxies = "::1/129"', {}, FILE, ["trusted_proxies[0]", "'::1/129'", "IPv6"]),
+        (BACKENDS, {"LBFLASK_PRESERVE_HOST": "maybe"}, "LBFLASK_PRESERVE_HOST", ["preserve_host = 'maybe'"]),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_with_its_source_key_and_value(
+    written: Written, content: str | bytes, environ: dict[str, str], source: str, parts: list[str]
+) -> None:
+    path = str(written(content))
+    message = refusal({"LBFLASK_CONFIG": path, **environ})
+    begins = path + ": " if source == FILE else source if source.startswith("backends:") else source + ": "
+    assert message.startswith(begins), message
+    for part in parts:
+        assert part.replace(FILE, path) in message, message
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    assert refusal({"LBFLASK_CONFIG": str(tmp_path)}) == f"{tmp_path}: cannot be read: Is a directory"
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    assert refusal({"LBFLASK_CONFIG": str(missing)}) == f"{missing}: cannot be read: No such file or directory"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_named(written: Written) -> None:
+    path = written(BACKENDS)
+    path.chmod(0)
+    assert refusal({"LBFLASK_CONFIG": str(path)}) == f"{path}: cannot be read: Permission denied"
+
+
+def test_a_long_value_is_cut() -> None:
+    message = refusal({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", "LBFLASK_TICKETS": "x" * 10_000})
+    assert len(message) < 300
+    message = refusal(
+        {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", "LBFLASK_NAMESPACE": " " * 10_000}
+    )
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'backends = ["http://user:hunter2@a:1"]',
+        BACKENDS + 'redis_url = "http://:hunter2@r"',
+        BACKENDS + 'redis_url = "http://user:hunter2@r"',
+        BACKENDS + 'redis_url = "http://user:h@hunter2@r"',  # the last @ ends it
+        BACKENDS + 'redis_url = "http://user:h/hunter2@r"',
+        BACKENDS + 'redis_url = "http://user:h\'hunter2@r"',
+        BACKENDS + 'redis_url = "http://user:h hunter2@r"',
+        BACKENDS + f'redis_url = "http://user:hunter2{"x" * 100}@r"',  # the @ is cut off with the rest
+        BACKENDS + 'redis_url = "http://hunter2@r"',
+        BACKENDS + 'redis_url = "http://r/0?db=1&password=hunter2"',
+        BACKENDS + 'redis_ulr = "redis://user:hunter2@r"',
+        BACKENDS + 'redis_url = ["redis://user:hunter2@r"]',
+    ],
+)
+def test_no_password_of_a_url_is_in_a_message(written: Written, content: str) -> None:
+    message = refusal({"LBFLASK_CONFIG": str(written(content))})
+    assert "hunter2" not in message
+    assert "***" in message
+
+
+@pytest.mark.parametrize("other", ['weight = "x"', "wieght = 1"])
+def test_no_url_is_in_a_message_about_another_key(written: Written, other: str) -> None:
+    path = written(f'backends = [{{ url = "http://user:hunter2@a:1", {other} }}]')
+    assert "hunter2" not in refusal({"LBFLASK_CONFIG": str(path)})
+
+
+def test_no_password_of_the_environment_is_in_a_message(written: Written) -> None:
+    for variable in ("LBFLASK_BACKENDS", "LBFLASK_REDIS_URL", "LBFLASK_BIND"):
+        message = refusal({"LBFLASK_CONFIG": str(written(BACKENDS)), variable: "http://user:hunter2@a:1"})
+        assert message.startswith(variable)
+        assert "hunter2" not in message
+
+
+# The configuration of this process
+
+
+@pytest.fixture
+def own_environment(monkeypatch: pytest.MonkeyPatch, written: Written) -> Path:
+    """A process that has not read its configuration yet."""
+    path = written(BACKENDS)
+    for variable in [name for name in os.environ if name.startswith("LBFLASK_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("LBFLASK_CONFIG", str(path))
+    monkeypatch.setattr(loading, "_current", None)
+    return path
+
+
+def test_the_configuration_of_a_process_is_read_once(own_environment: Path) -> None:
+    first = loading.current()
+    own_environment.write_text('backends = ["http://b:2"]')
+    assert loading.current() is first
+
+
+def test_a_reload_reads_it_anew(own_environment: Path) -> None:
+    loading.current()
+    own_environment.write_text('backends = ["http://b:2"]')
+    assert loading.reload().backends[0].url == "http://b:2"
+    assert loading.current().backends[0].url == "http://b:2"
+
+
+def test_a_reload_with_an_error_changes_nothing(own_environment: Path) -> None:
+    before = loading.current()
+    own_environment.write_text("backends = []")
+    with pytest.raises(ConfigError):
+        loading.reload()
+    assert loading.current() is before

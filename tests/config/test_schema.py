@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lbflask.config.schema import Backend, Config, Health
+from lbflask.core import model
+from lbflask.core.health import Thresholds
+from lbflask.core.retry import Policy
+
+
+def config(**settings: Any) -> Config:
+    return Config.model_validate({"backends": ["http://a:1"], **settings})
+
+
+@pytest.mark.parametrize(
+    ("given", "backend"),
+    [
+        ("http://a:1", model.Backend("a:1", "a", 1, "http://a:1", 1)),
+        ("http://a", model.Backend("a:80", "a", 80, "http://a:80", 1)),
+        ("http://A.Example/", model.Backend("a.example:80", "a.example", 80, "http://a.example:80", 1)),
+        ("HTTP://a:65535", model.Backend("a:65535", "a", 65535, "http://a:65535", 1)),
+        ("http://[::1]:8000", model.Backend("[::1]:8000", "::1", 8000, "http://[::1]:8000", 1)),
+        ({"url": "http://a:1", "name": "web-1", "weight": 0}, model.Backend("web-1", "a", 1, "http://a:1", 0)),
+        ({"url": "http://a:1", "weight": 256}, model.Backend("a:1", "a", 1, "http://a:1", 256)),
+    ],
+)
+def test_a_backend_is_a_url_or_a_table(given: Any, backend: model.Backend) -> None:
+    assert Backend.model_validate(given).to_model() == backend
+
+
+def test_the_weight_is_no_part_of_a_backends_identity() -> None:
+    light, heavy = (Backend(url="http://a:1", weight=weight).to_model() for weight in (1, 5))
+    assert light.id == heavy.id
+
+
+def test_the_backends_are_the_default_pool_in_their_order() -> None:
+    pool = config(backends=["http://b:1", "http://a:1"]).pool()
+    assert (pool.name, pool.strategy) == ("default", "round_robin")
+    assert [backend.id for backend in pool.backends] == ["b:1", "a:1"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:8080", "localhost:1", "0.0.0.0:65535", "unix:/run/lb.sock"])
+def test_listeners_have_a_host_and_a_port_or_a_path(address: str) -> None:
+    assert config(bind=address).bind == (address,)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        ":8080",
+        "a:",
+        "a:-1",
+        "a:65536",
+        "a:\xb2",
+        "a:1x",
+        "8080",
+        "unix:",
+        "http://a:1",
+        "::1:80",
+        "a:80:80",
+        "a b:1",
+    ],
+)
+def test_anything_else_is_no_listener(address: str) -> None:
+    with pytest.raises(ValidationError):
+        config(bind=[address])
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "127.1.2.3:1", "localhost:1", "[::1]:1", "unix:/run/admin.sock", ""]
+)
+def test_operators_connect_on_this_machine_or_nowhere(address: str) -> None:
+    assert config(admin_bind=address).admin_bind == address
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1", "128.0.0.1:1"])
+def test_operators_connect_from_nowhere_else(address: str) -> None:
+    with pytest.raises(ValidationError, match="loopback"):
+        config(admin_bind=address)
+
+
+@pytest.mark.parametrize("url", ["redis://r", "rediss://user:p@r:1/0", "unix:///run/valkey.sock?db=1"])
+def test_the_store_is_named_by_a_url_of_redis(url: str) -> None:
+    assert config(redis_url=url).redis_url == url
+
+
+@pytest.mark.parametrize("url", ["", "r:6379", "http://r", "redis"])
+def test_other_urls_name_no_store(url: str) -> None:
+    with pytest.raises(ValidationError, match="redis://"):
+        config(redis_url=url)
+
+
+@pytest.mark.parametrize("via", ["lb", "lb-1.example", "", "a!#$%&'*+-.^_`|~9"])
+def test_via_is_a_token_or_empty(via: str) -> None:
+    assert config(via=via).via == via
+
+
+@pytest.mark.parametrize("via", ["a b", "a/b", "a,b", "a:1", "é", "日本", "²", "a\n"])
+def test_what_is_no_token_is_no_via(via: str) -> None:
+    with pytest.raises(ValidationError, match="single word"):
+        config(via=via)
+
+
+@pytest.mark.parametrize("path", ["health", "/a b", "/é", "/a\n", "/\x7f"])
+def test_the_health_path_is_a_path(path: str) -> None:
+    with pytest.raises(ValidationError, match="must be a path"):
+        config(health_path=path)
+    assert config(health_path="").health_path == ""
+
+
+@pytest.mark.parametrize("namespace", ["", "a b", "a:b", "{a", "a}", "a\n"])
+def test_a_namespace_fits_into_a_key(namespace: str) -> None:
+    with pytest.raises(ValidationError, match="must be a word"):
+        config(namespace=namespace)
+
+
+def test_checks_are_soon_a_fifth_of_the_interval_away_unless_told() -> None:
+    assert Health(interval=10.0).soon == 2.0
+    assert Health(interval=10.0, fast_interval=0.5).soon == 0.5
+
+
+def test_settings_reach_the_rules_as_the_rules_take_them() -> None:
+    made = config(health={"rise": 4, "fall": 5}, retries={"attempts": 1, "budget_percent": 50})
+    assert made.health.thresholds() == Thresholds(rise=4, fall=5)
+    assert made.retries.policy() == Policy(attempts=1, budget_percent=50.0)
+
+
+def test_the_rules_and_the_settings_have_the_same_defaults() -> None:
+    assert config().health.thresholds() == Thresholds()
+    assert config().retries.policy() == Policy()
+
+
+def test_a_configuration_never_changes() -> None:
+    made = config()
+    with pytest.raises(ValidationError, match="frozen"):
+        made.via = "other"
+
+
+def declared(kind: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
+    """Every setting with its documentation; of a section, the settings in it."""
+    for name, field in kind.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from declared(inner)
+        else:
+            yield f"{kind.__name__}.{name}", field.description
+
+
+def test_every_setting_is_documented_in_its_one_declaration() -> None:
+    settings = [*declared(Config), *declared(Backend)]
+    assert len(settings) > 30
+    assert [name for name, description in settings if not description] == []

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from lbflask.config.load import ConfigError, load
+from lbflask.config.schema import Backend, Config
+from lbflask.config.show import as_markdown, as_toml
+
+
+def config(**settings: Any) -> Config:
+    return Config.model_validate({"backends": ["http://a:1"], **settings})
+
+
+def seconds() -> st.SearchStrategy[float]:
+    return st.floats(1e-9, 86_400)
+
+
+SETTINGS = st.fixed_dictionaries(
+    {
+        "backends": st.lists(
+            st.builds(
+                lambda port, name, weight: {
+                    "url": f"http://h:{port}",
+                    "name": name and f"{name}-{port}",
+                    "weight": weight,
+                },
+                st.integers(1, 65535),
+                st.none() | st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True),
+                st.integers(0, 256),
+            ),
+            min_size=1,
+            max_size=4,
+            unique_by=lambda backend: backend["url"],
+        ),
+        "bind": st.lists(st.integers(0, 65535).map("0.0.0.0:{}".format), min_size=1, max_size=3),
+        "access_log": st.text(max_size=20),
+        "preserve_host": st.booleans(),
+        "trusted_proxies": st.lists(st.ip_addresses().map(str), max_size=3),
+        "via": st.sampled_from(["", "lb", "`|~"]),
+        "health": st.fixed_dictionaries({"interval": seconds(), "fast_interval": st.none() | seconds()}),
+        "limits": st.fixed_dictionaries({"body": st.integers(0, 1 << 62)}),
+    }
+)
+
+
+@given(SETTINGS)
+def test_what_is_shown_loads_again_as_the_same_configuration(settings: dict[str, Any]) -> None:
+    shown = config(**settings)
+    assert Config.model_validate(tomllib.loads(as_toml(shown))) == shown
+
+
+@pytest.mark.parametrize("text", ["\x7f", "\n\t\0", '"quoted" \\ and é', "日本", "-"])
+def test_strings_are_shown_as_toml_writes_them(text: str) -> None:
+    assert tomllib.loads(as_toml(config(access_log=text)))["access_log"] == text
+
+
+def test_what_is_shown_is_a_configuration_file(tmp_path: Path) -> None:
+    first = config(redis_url="unix:///run/valkey.sock", health={"rise": 7})
+    path = tmp_path / "shown.toml"
+    path.write_text(as_toml(first), "utf-8")
+    assert load({"LBFLASK_CONFIG": str(path)}) == first
+
+
+def test_defaults_are_shown_too_and_what_is_unset_is_left_out() -> None:
+    shown = tomllib.loads(as_toml(config()))
+    assert shown["health"]["interval"] == 10.0
+    assert shown["retries"] == {"attempts": 2, "budget_percent": 20.0}
+    assert "redis_url" not in shown
+    assert "fast_interval" not in shown["health"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://r:6379/0", "redis://r:6379/0"),
+        ("redis://user@r", "redis://***@r"),
+        ("redis://:hunter2@r:6379/0", "redis://:***@r:6379/0"),
+        ("rediss://user:hunter2@r", "rediss://user:***@r"),
+        ("redis://user:h@unter2@r", "redis://user:***@r"),
+        ("redis://user:h/unter2@r", "redis://user:***@r"),
+        ("redis://user:h:unter2@r", "redis://user:***@r"),
+        ("unix:///run/valkey.sock?db=1&password=hunter2", "unix:///run/valkey.sock?db=1&password=***"),
+        ("redis://r?password=hunter2&db=1", "redis://r?password=***&db=1"),
+        ("rediss://r?ssl_password=hunter2", "rediss://r?ssl_password=***"),
+    ],
+)
+def test_passwords_are_masked(url: str, shown: str) -> None:
+    assert tomllib.loads(as_toml(config(redis_url=url)))["redis_url"] == shown
+
+
+def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -> None:
+    page = as_markdown()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            assert f"## `[{name}]`" in page
+            inner = {f"{name}__{key}": setting for key, setting in kind.model_fields.items()}
+        else:
+            inner = {name: field}
+        for key, setting in inner.items():
+            (row,) = [row for row in rows if f"| `LBFLASK_{key.upper()}` |" in row]
+            assert row.startswith(f"| `{key.rpartition('__')[2]}` |")
+            assert setting.description is not None
+            assert row.endswith(f"| {setting.description} |")
+    for name in Backend.model_fields:
+        assert f"| `{name}` |" in page.partition("## A backend")[2]
+
+
+def complaint(environ: dict[str, str]) -> str:
+    try:
+        load(environ)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_every_documented_variable_is_read() -> None:
+    rows = [line for line in as_markdown().splitlines() if line.startswith("| `") and "LBFLASK_" in line]
+    variables = [row.split("`")[3] for row in rows]
+    assert len(variables) > 30
+    for variable in variables:
+        message = complaint({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", variable: "1"})
+        assert "there is no setting" not in message
+    assert "there is no setting" in complaint({"LBFLASK_CONFIG": os.devnull, variables[0] + "X": "1"})

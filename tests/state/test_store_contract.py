@@ -1,0 +1,417 @@
+"""The promises of lbflask/state/ports.py, kept by every store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
+from lbflask.state.ports import Lease
+from tests.state.rigs import Rig
+from tests.support.wait import eventually
+
+POOL = "web"
+LONG = 600.0
+UP = ActiveHealth(Health.UP, 0, "connected", 1_700_000_000.125)
+DOWN = ActiveHealth(Health.DOWN, 1, "connection refused", 1_700_000_001.5)
+
+
+def lead(rig: Rig, holder: str = "a", pool: str = POOL) -> Lease:
+    lease = rig.store.hold_lease(pool, holder, LONG)
+    assert lease is not None
+    return lease
+
+
+class TestTickets:
+    def test_the_first_ticket_taken_is_followed_by_the_next_ones(self, rig: Rig) -> None:
+        first = rig.store.take_tickets(POOL, 1)
+        assert rig.store.take_tickets(POOL, 5) == first + 1
+        assert rig.store.take_tickets(POOL, 1) == first + 6
+
+    def test_all_clients_take_from_one_counter(self, rig: Rig) -> None:
+        first = rig.store.take_tickets(POOL, 3)
+        assert rig.other.take_tickets(POOL, 1) == first + 3
+
+    def test_each_pool_has_a_counter_of_its_own(self, rig: Rig) -> None:
+        rig.store.take_tickets(POOL, 7)
+        assert rig.store.take_tickets("api", 1) == rig.store.take_tickets("third", 1)
+
+    def test_no_ticket_is_given_twice_to_threads_that_take_at_once(self, rig: Rig) -> None:
+        together = threading.Barrier(8)
+
+        def take(worker: int) -> list[int]:
+            store = rig.store if worker % 2 else rig.other
+            together.wait()
+            taken: list[int] = []
+            for turn in range(25):
+                count = (worker + turn) % 4 + 1
+                first = store.take_tickets(POOL, count)
+                taken.extend(range(first, first + count))
+            return taken
+
+        with ThreadPoolExecutor(8) as threads:
+            given = [ticket for taken in threads.map(take, range(8)) for ticket in taken]
+        assert sorted(given) == list(range(min(given), min(given) + len(given)))
+
+    def test_tickets_are_given_again_after_the_store_was_emptied(self, rig: Rig) -> None:
+        first = rig.store.take_tickets(POOL, 10)
+        rig.empty()
+        assert rig.store.take_tickets(POOL, 1) == first
+
+
+class TestSnapshots:
+    def test_nothing_is_known_of_a_pool_that_nobody_has_written(self, rig: Rig) -> None:
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == NOTHING_KNOWN
+
+    def test_what_was_written_is_read_by_every_client(self, rig: Rig) -> None:
+        states = {"one:80": UP, "two:80": DOWN, "größer": ActiveHealth(Health.UNKNOWN, 3, "„ß“ | \n")}
+        rig.store.write_active(POOL, lead(rig).epoch, states, interval=7.5, announce=True)
+        for store in (rig.store, rig.other):
+            snapshot = store.read_snapshot(POOL, NOTHING_KNOWN)
+            assert snapshot.active == states
+            assert snapshot.interval == 7.5
+
+    def test_one_pool_does_not_show_in_another(self, rig: Rig) -> None:
+        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
+        assert rig.store.read_snapshot("api", NOTHING_KNOWN) == NOTHING_KNOWN
+
+    def test_the_known_statuses_come_back_with_a_new_heartbeat_when_none_changed(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        rig.store.write_active(POOL, epoch, {"a": UP}, interval=5, announce=True)
+        known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        rig.let_pass(0.05)
+        again = rig.store.read_snapshot(POOL, known)
+        assert again.active is known.active
+        assert again.version == known.version
+        assert known.heartbeat is not None
+        assert again.heartbeat is not None
+        assert again.heartbeat > known.heartbeat
+
+    def test_the_heartbeat_is_the_age_of_the_latest_word(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        before = rig.now()
+        rig.store.write_active(POOL, epoch, {"a": UP}, interval=5, announce=True)
+        written = rig.now()
+        rig.let_pass(0.1)
+        asked = rig.now()
+        heartbeat = rig.store.read_snapshot(POOL, NOTHING_KNOWN).heartbeat
+        assert heartbeat is not None
+        # The clocks of servers are read in whole milliseconds.
+        assert asked - written - 0.002 <= heartbeat <= rig.now() - before + 0.002
+
+    def test_a_word_without_a_change_beats_the_heart_and_promises_the_next(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        rig.store.write_active(POOL, epoch, {"a": UP}, interval=5, announce=True)
+        known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        rig.let_pass(0.1)
+        late = rig.store.read_snapshot(POOL, known)
+        before = rig.now()
+        rig.store.write_active(POOL, epoch, {}, interval=9)
+        fresh = rig.store.read_snapshot(POOL, known)
+        assert late.heartbeat is not None
+        assert late.heartbeat >= 0.098
+        assert fresh.heartbeat is not None
+        assert fresh.heartbeat <= rig.now() - before + 0.002
+        assert (fresh.version, fresh.interval) == (known.version, 9)
+
+    def test_a_snapshot_is_of_one_moment(self, rig: Rig) -> None:
+        backends = [f"b{number}" for number in range(20)]
+        epoch = lead(rig).epoch
+        done = threading.Event()
+
+        def write() -> None:
+            try:
+                for turn in range(60):
+                    states = {backend: ActiveHealth(Health.UP, turn, str(turn)) for backend in backends}
+                    rig.store.write_active(POOL, epoch, states, interval=1, replace=turn % 2 == 0, announce=True)
+            finally:
+                done.set()
+
+        with ThreadPoolExecutor(1) as threads:
+            writing = threads.submit(write)
+            turns_by_version: dict[int, set[str]] = {}
+            known = NOTHING_KNOWN
+            while not done.is_set() or known == NOTHING_KNOWN:
+                known = rig.other.read_snapshot(POOL, known)
+                if known.version:
+                    assert sorted(known.active) == sorted(backends)
+                    turns_by_version.setdefault(known.version, set()).update(s.reason for s in known.active.values())
+            writing.result()
+        assert all(len(turns) == 1 for turns in turns_by_version.values())
+        last = rig.other.read_snapshot(POOL, known)
+        assert {state.reason for state in last.active.values()} == {"59"}
+
+    def test_an_emptied_store_knows_nothing_any_more(self, rig: Rig) -> None:
+        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=5, announce=True)
+        known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        rig.empty()
+        assert rig.store.read_snapshot(POOL, known) == NOTHING_KNOWN
+
+    def test_what_is_written_after_the_store_was_emptied_is_news_to_those_who_knew_the_old(self, rig: Rig) -> None:
+        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=5, announce=True)
+        known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        rig.empty()
+        rig.store.write_active(POOL, lead(rig).epoch, {"a": DOWN}, interval=5, announce=True)
+        assert rig.store.read_snapshot(POOL, known).active == {"a": DOWN}
+
+
+class TestWriting:
+    def test_backends_not_mentioned_keep_their_states(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        rig.store.write_active(POOL, epoch, {"a": UP, "b": UP}, interval=1, announce=True)
+        rig.store.write_active(POOL, epoch, {"b": DOWN}, interval=1, announce=True)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).active == {"a": UP, "b": DOWN}
+
+    def test_replace_forgets_all_other_backends(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        rig.store.write_active(POOL, epoch, {"a": UP, "b": UP}, interval=1, announce=True)
+        rig.store.write_active(POOL, epoch, {"b": DOWN}, interval=1, replace=True, announce=True)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).active == {"b": DOWN}
+
+    def test_announce_makes_a_version_that_never_was_before(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        seen = {NOTHING_KNOWN.version}
+        for state in (UP, DOWN, UP):
+            assert rig.store.write_active(POOL, epoch, {"a": state}, interval=1, announce=True)
+            version = rig.store.read_snapshot(POOL, NOTHING_KNOWN).version
+            assert version not in seen
+            seen.add(version)
+
+    def test_without_announce_the_version_stays(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        rig.store.write_active(POOL, epoch, {"a": UP}, interval=1, announce=True)
+        known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        rig.store.write_active(POOL, epoch, {"a": DOWN}, interval=1)
+        assert rig.store.read_snapshot(POOL, known).version == known.version
+        # The next leader reads it all the same.
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).active == {"a": DOWN}
+
+    def test_a_write_of_an_earlier_epoch_is_refused_and_writes_nothing(self, rig: Rig) -> None:
+        old = lead(rig).epoch
+        rig.store.write_active(POOL, old, {"a": UP, "b": UP}, interval=5, announce=True)
+        rig.store.drop_lease(POOL, "a")
+        lead(rig, "b")
+        before = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        rig.let_pass(0.05)
+        assert not rig.store.write_active(POOL, old, {"a": DOWN}, interval=9, replace=True, announce=True)
+        after = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        assert (after.version, after.active, after.interval) == (before.version, before.active, before.interval)
+        assert before.heartbeat is not None
+        assert after.heartbeat is not None
+        assert after.heartbeat > before.heartbeat  # nor did the heart beat
+
+    def test_a_write_by_one_who_never_led_is_refused(self, rig: Rig) -> None:
+        assert not rig.store.write_active(POOL, 0, {"a": UP}, interval=1, announce=True)
+        assert not rig.store.write_active(POOL, 1, {"a": UP}, interval=1, announce=True)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == NOTHING_KNOWN
+
+    def test_a_write_after_the_store_was_emptied_is_refused_until_the_lead_is_taken_again(self, rig: Rig) -> None:
+        old = lead(rig).epoch
+        rig.empty()
+        assert not rig.store.write_active(POOL, old, {"a": UP}, interval=1, announce=True)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == NOTHING_KNOWN
+        new = lead(rig).epoch
+        assert not rig.store.write_active(POOL, old, {"a": UP}, interval=1)
+        assert rig.store.write_active(POOL, new, {"a": UP}, interval=1)
+
+    def test_the_leader_of_one_pool_may_not_write_another(self, rig: Rig) -> None:
+        lead(rig, pool="api")
+        epoch = lead(rig).epoch
+        assert not rig.store.write_active("api", epoch, {"a": UP}, interval=1)
+
+
+class TestLease:
+    def test_it_is_one_holders_at_a_time(self, rig: Rig) -> None:
+        lead(rig, "a")
+        assert rig.other.hold_lease(POOL, "b", LONG) is None
+        assert rig.store.hold_lease(POOL, "b", LONG) is None
+
+    def test_one_of_many_who_want_it_at_once_gets_it(self, rig: Rig) -> None:
+        together = threading.Barrier(6)
+
+        def want(number: int) -> Lease | None:
+            together.wait()
+            return (rig.store if number % 2 else rig.other).hold_lease(POOL, f"holder-{number}", LONG)
+
+        with ThreadPoolExecutor(6) as threads:
+            leases = list(threads.map(want, range(6)))
+        assert sum(lease is not None for lease in leases) == 1
+
+    def test_its_holder_keeps_it_and_its_epoch(self, rig: Rig) -> None:
+        first = lead(rig)
+        assert lead(rig).epoch == first.epoch
+
+    def test_pools_are_led_apart(self, rig: Rig) -> None:
+        lead(rig, "a")
+        assert rig.store.hold_lease("api", "b", LONG) is not None
+
+    def test_it_runs_out(self, rig: Rig) -> None:
+        assert rig.store.hold_lease(POOL, "a", 0.05) is not None
+        rig.let_pass(0.06)
+        assert rig.store.hold_lease(POOL, "b", LONG) is not None
+
+    def test_to_hold_it_again_makes_it_last_from_then(self, rig: Rig) -> None:
+        assert rig.store.hold_lease(POOL, "a", 0.05) is not None
+        lead(rig, "a")
+        rig.let_pass(0.06)
+        assert rig.other.hold_lease(POOL, "b", LONG) is None
+
+    def test_whoever_takes_it_gets_a_higher_epoch_than_all_before(self, rig: Rig) -> None:
+        epochs = []
+        for holder in ("a", "b", "a"):
+            epochs.append(lead(rig, holder).epoch)
+            rig.store.drop_lease(POOL, holder)
+        assert epochs[0] < epochs[1] < epochs[2]
+
+    def test_the_same_holder_gets_a_higher_epoch_after_it_ran_out(self, rig: Rig) -> None:
+        first = rig.store.hold_lease(POOL, "a", 0.05)
+        assert first is not None
+        rig.let_pass(0.06)
+        assert lead(rig, "a").epoch > first.epoch
+
+    def test_an_emptied_store_does_not_begin_again_with_the_epochs_of_before(self, rig: Rig) -> None:
+        # Else a leader would take the emptied store's lease for its own, and never tell it what it has forgotten.
+        first = lead(rig)
+        rig.empty()
+        assert lead(rig).epoch > first.epoch
+
+    def test_it_tells_the_time_of_the_store(self, rig: Rig) -> None:
+        before = rig.now()
+        lease = lead(rig)
+        assert before <= lease.now <= rig.now()
+
+    def test_its_holder_can_drop_it(self, rig: Rig) -> None:
+        lead(rig, "a")
+        rig.store.drop_lease(POOL, "a")
+        assert rig.other.hold_lease(POOL, "b", LONG) is not None
+
+    def test_nobody_else_can_drop_it(self, rig: Rig) -> None:
+        lead(rig, "a")
+        rig.other.drop_lease(POOL, "b")
+        assert rig.other.hold_lease(POOL, "b", LONG) is None
+
+    def test_to_drop_one_that_nobody_holds_is_no_error(self, rig: Rig) -> None:
+        rig.store.drop_lease(POOL, "a")
+        assert rig.store.hold_lease(POOL, "b", LONG) is not None
+
+
+class TestWatching:
+    def test_an_announced_change_names_its_pool(self, rig: Rig) -> None:
+        epoch = lead(rig, pool="api").epoch
+        watch = rig.other.watch_changes([POOL, "api"])
+
+        def announce_and_wait() -> Collection[str]:
+            # A subscription may begin a moment after it was asked for.
+            rig.store.write_active("api", epoch, {"a": UP}, interval=1, announce=True)
+            return watch.wait(0.1)
+
+        assert set(eventually(announce_and_wait, "the change is heard")) == {"api"}
+        watch.close()
+
+    def test_a_suspect_is_named_with_its_pool(self, rig: Rig) -> None:
+        watch = rig.store.watch_suspects([POOL, "api"])
+
+        def report_and_wait() -> Collection[str]:
+            rig.other.report_suspect(POOL, "größer:80/x")
+            return watch.wait(0.1)
+
+        assert set(eventually(report_and_wait, "the suspect is heard")) == {"web/größer:80/x"}
+        watch.close()
+
+    def test_a_watch_hears_its_pools_its_subject_and_no_news_that_is_none(self, rig: Rig) -> None:
+        epochs = {pool: lead(rig, pool=pool).epoch for pool in (POOL, "api", "end")}
+        watch = rig.other.watch_changes([POOL, "end"])
+        suspects = rig.other.watch_suspects(["api", "end"])
+
+        def heard_the_end() -> set[str]:
+            rig.store.write_active("end", epochs["end"], {}, interval=1, announce=True)
+            return set(watch.wait(0.1))
+
+        def heard_the_last() -> set[str]:
+            rig.store.report_suspect("end", "last")
+            return set(suspects.wait(0.1))
+
+        eventually(heard_the_end, "the watch begins")
+        eventually(heard_the_last, "the other watch begins")
+        rig.store.write_active("api", epochs["api"], {"a": UP}, interval=1, announce=True)  # not its pool
+        rig.store.write_active(POOL, epochs[POOL], {"a": UP}, interval=1)  # not announced
+        rig.store.write_active(POOL, epochs[POOL] - 1, {"a": UP}, interval=1, announce=True)  # refused
+        rig.store.report_suspect(POOL, "a")  # not its subject
+        # Messages keep their order: what was said before the end is heard before or with it.
+        assert eventually(heard_the_end, "the end is heard") == {"end"}
+        assert eventually(heard_the_last, "the last is heard") == {"end/last"}
+        watch.close()
+        suspects.close()
+
+    def test_everyone_who_watches_hears(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        watches = [rig.store.watch_changes([POOL]), rig.other.watch_changes([POOL]), rig.other.watch_changes([POOL])]
+        heard: list[set[str]] = [set(), set(), set()]
+
+        def all_heard() -> bool:
+            rig.store.write_active(POOL, epoch, {}, interval=1, announce=True)
+            for watch, messages in zip(watches, heard, strict=True):
+                messages.update(watch.wait(0.1))
+            return all(heard)
+
+        eventually(all_heard, "all three hear")
+        assert heard == [{POOL}] * 3
+        for watch in watches:
+            watch.close()
+
+    def test_a_wait_ends_empty_when_nothing_comes(self, rig: Rig) -> None:
+        watch = rig.store.watch_changes([POOL])
+        assert not watch.wait(0.02)
+        assert not watch.wait(0)
+        watch.close()
+
+    def test_a_wait_ends_when_a_message_comes(self, rig: Rig) -> None:
+        watch = rig.store.watch_suspects([POOL])
+        heard: list[str] = []
+
+        def wait() -> None:
+            while not heard:
+                heard.extend(watch.wait(30))
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+
+        def reported() -> bool:
+            rig.other.report_suspect(POOL, "a")
+            return not thread.is_alive()
+
+        eventually(reported, "the wait ends")
+        assert set(heard) == {"web/a"}
+        thread.join()
+        watch.close()
+
+    def test_a_watch_outlives_the_emptying_of_the_store(self, rig: Rig) -> None:
+        watch = rig.other.watch_changes([POOL])
+        rig.empty()
+        epoch = lead(rig).epoch
+
+        def heard() -> Collection[str]:
+            rig.store.write_active(POOL, epoch, {"a": UP}, interval=1, announce=True)
+            return watch.wait(0.1)
+
+        assert set(eventually(heard, "the change is heard")) == {POOL}
+        watch.close()
+
+    def test_a_closed_watch_does_not_disturb_the_others(self, rig: Rig) -> None:
+        closed, open_ = rig.store.watch_suspects([POOL]), rig.store.watch_suspects([POOL])
+        closed.close()
+
+        def heard() -> Collection[str]:
+            rig.store.report_suspect(POOL, "a")
+            return open_.wait(0.1)
+
+        assert set(eventually(heard, "the other hears")) == {"web/a"}
+        open_.close()
+
+
+def test_a_snapshot_known_from_elsewhere_is_replaced_when_the_version_differs(rig: Rig) -> None:
+    rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
+    foreign = Snapshot(version=1, active={"z": DOWN}, heartbeat=1.0, interval=1.0)
+    rig.store.write_active(POOL, lead(rig).epoch, {"a": DOWN}, interval=1, announce=True)
+    assert rig.store.read_snapshot(POOL, foreign).active == {"a": DOWN}

@@ -1,0 +1,134 @@
+"""A client that says exactly what it is told to, and sees exactly what comes back."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from dataclasses import dataclass
+from typing import Self
+
+#: Seconds that any wait may take: far more than an answer needs.
+PATIENCE = 15.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response: its status line and fields as bytes, and its body without the framing of chunks."""
+
+    line: bytes
+    fields: list[tuple[bytes, bytes]]
+    body: bytes
+
+    @property
+    def status(self) -> int:
+        return int(self.line.split(b" ")[1])
+
+    def values(self, name: bytes) -> list[bytes]:
+        """What each field of this name says, in order."""
+        return [value for key, value in self.fields if key.lower() == name.lower()]
+
+    @property
+    def names(self) -> list[bytes]:
+        return [key.lower() for key, _ in self.fields]
+
+
+class Cut(Exception):
+    """The response broke off. `reset` tells whether by a reset or by an orderly end."""
+
+    def __init__(self, got: bytes, reset: bool) -> None:
+        super().__init__(f"{'reset' if reset else 'closed'} after {got!r}")
+        self.got = got
+        self.reset = reset
+
+
+class RawClient:
+    """One connection."""
+
+    def __init__(self, port: int) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._unread = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def trickle(self, byte: bytes) -> None:
+        """Send this byte now and then, until something comes back."""
+        deadline = time.monotonic() + PATIENCE
+        while not select.select([self.sock], [], [], 0.02)[0]:
+            assert time.monotonic() < deadline, "nothing came back"
+            self.send(byte)
+
+    def read_until(self, mark: bytes) -> bytes:
+        """What comes up to and with the mark. Raises Cut."""
+        while mark not in self._unread:
+            self._more()
+        end = self._unread.index(mark) + len(mark)
+        return self._take(end)
+
+    def read(self, count: int) -> bytes:
+        """So many bytes. Raises Cut."""
+        while len(self._unread) < count:
+            self._more()
+        return self._take(count)
+
+    def head(self) -> Answer:
+        """The next head, without a body. Raises Cut."""
+        line, *rest = self.read_until(b"\r\n\r\n")[:-4].split(b"\r\n")
+        pairs = [field.partition(b": ") for field in rest]
+        return Answer(line, [(name, value) for name, _, value in pairs], b"")
+
+    def answer(self, to: str = "GET") -> Answer:
+        """The next response, whole. Raises Cut."""
+        head = self.head()
+        if to == "HEAD" or head.status in (204, 304) or head.status < 200:
+            return head
+        lengths = head.values(b"content-length")
+        if head.values(b"transfer-encoding"):
+            return Answer(head.line, head.fields, self._chunks())
+        if lengths:
+            return Answer(head.line, head.fields, self.read(int(lengths[0])))
+        return Answer(head.line, head.fields, self.rest())
+
+    def ask(self, request: bytes) -> Answer:
+        """Send a request, and read its answer."""
+        self.send(request)
+        return self.answer(request.split(b" ")[0].decode("latin-1"))
+
+    def rest(self) -> bytes:
+        """All that comes until an orderly end. Raises Cut for a reset."""
+        try:
+            while True:
+                self._more()
+        except Cut as cut:
+            if cut.reset:
+                raise
+            return self._take(len(self._unread))
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.read_until(b"\r\n"), 16):
+            body += self.read(size)
+            assert self.read(2) == b"\r\n"
+        assert self.read(2) == b"\r\n"
+        return body
+
+    def _more(self) -> None:
+        try:
+            data = self.sock.recv(65_536)
+        except ConnectionResetError:
+            raise Cut(self._unread, reset=True) from None
+        if not data:
+            raise Cut(self._unread, reset=False)
+        self._unread += data
+
+    def _take(self, count: int) -> bytes:
+        taken, self._unread = self._unread[:count], self._unread[count:]
+        return taken

@@ -1,0 +1,211 @@
+"""A backend that plays a script: on a real socket, byte for byte, one thread a connection.
+
+    with ScriptedBackend(answering(OK)) as backend:
+        ...
+        assert backend.connections[0].received == b"GET / HTTP/1.1\\r\\n..."
+
+A script is a function of the Peer, one connection. When it returns, the connection is closed. What a script raises
+fails the test at the end of the `with`, except for errors of the socket, which say that the other side has gone.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Self
+
+from tests.support.wait import eventually
+
+#: Seconds that a script waits for anything: beyond what any test takes, so that no script outlives a broken one.
+PATIENCE = 20.0
+
+Script = Callable[["Peer"], None]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Peer:
+    """The backend's end of one connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._unread = b""
+        self.received = b""  #: every byte that the script has taken off the socket
+        self.ended = threading.Event()  #: the script is over
+        sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def read_until(self, mark: bytes) -> bytes:
+        """What comes up to and with the mark; less only at the end of the stream."""
+        while mark not in self._unread and self._more():
+            pass
+        end = self._unread.find(mark)
+        return self._take(len(self._unread) if end < 0 else end + len(mark))
+
+    def read_head(self) -> bytes:
+        """The next request head with its empty line; empty when the other side has closed."""
+        return self.read_until(b"\r\n\r\n")
+
+    def read(self, count: int) -> bytes:
+        """So many bytes; fewer only at the end of the stream."""
+        while len(self._unread) < count and self._more():
+            pass
+        return self._take(count)
+
+    def read_body(self, head: bytes) -> bytes:
+        """The body that belongs to the head, as its bytes came, with the framing of chunks."""
+        lowered = head.lower()
+        if b"\r\ntransfer-encoding: chunked\r\n" in lowered:
+            return self.read_until(b"0\r\n\r\n")
+        _, named, rest = lowered.partition(b"\r\ncontent-length: ")
+        return self.read(int(rest.split(b"\r\n")[0])) if named else b""
+
+    def read_request(self) -> bytes:
+        """The next request, head and body; empty when the other side has closed."""
+        head = self.read_head()
+        return head + self.read_body(head)
+
+    def read_to_end(self) -> bytes:
+        """All that comes until the other side closes."""
+        while self._more():
+            pass
+        return self._take(len(self._unread))
+
+    def send(self, data: bytes) -> None:
+        """Send all of it at once."""
+        self._sock.sendall(data)
+
+    @staticmethod
+    def wait(event: threading.Event) -> None:
+        """Pause until the test sets the event."""
+        assert event.wait(PATIENCE), "the test never told the script to go on"
+
+    def reset(self) -> None:
+        """Close with a reset instead of an orderly end."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        """Close in order."""
+        self._sock.close()
+
+    def interrupt(self) -> None:
+        """Wake the script from whatever it reads, from outside."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _more(self) -> bool:
+        data = self._sock.recv(65_536)
+        self._unread += data
+        self.received += data
+        return bool(data)
+
+    def _take(self, count: int) -> bytes:
+        taken, self._unread = self._unread[:count], self._unread[count:]
+        return taken
+
+
+class ScriptedBackend:
+    """Listens on a port of 127.0.0.1. The n-th connection plays the n-th script, later ones the last."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self._scripts = scripts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.address = ("127.0.0.1", self.port)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.connections: list[Peer] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._failures: list[Exception] = []
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.stop()
+        if self._failures and kind is None:
+            raise self._failures[0]
+
+    @property
+    def received(self) -> bytes:
+        """What came over all connections, in the order in which they were opened."""
+        return b"".join(peer.received for peer in self.connections)
+
+    def connection(self, number: int) -> Peer:
+        """The n-th connection, waiting for it if need be."""
+        return eventually(lambda: self.connections[number : number + 1], f"connection {number} to the backend")[0]
+
+    def stop(self) -> None:
+        """Listen no longer, and end all scripts."""
+        try:
+            self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        self._threads[0].join(PATIENCE)
+        self._listener.close()
+        for peer in self.connections:
+            peer.interrupt()
+        for thread in self._threads[1:]:
+            thread.join(PATIENCE)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            script = self._scripts[min(len(self.connections), len(self._scripts) - 1)]
+            peer = Peer(sock)
+            self.connections.append(peer)
+            thread = threading.Thread(target=self._play, args=(script, peer), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _play(self, script: Script, peer: Peer) -> None:
+        try:
+            script(peer)
+        except OSError:
+            pass
+        except Exception as failure:
+            self._failures.append(failure)
+        finally:
+            peer.close()
+            peer.ended.set()
+
+
+def answering(*responses: bytes) -> Script:
+    """A script: each response to a request in turn, and then nothing until the other side closes."""
+
+    def play(peer: Peer) -> None:
+        for response in responses:
+            if not peer.read_request():
+                return
+            peer.send(response)
+        peer.read_to_end()
+
+    return play
+
+
+def answering_always(response: bytes = OK) -> Script:
+    """A script: the same response to each request."""
+
+    def play(peer: Peer) -> None:
+        while peer.read_request():
+            peer.send(response)
+
+    return play
+
+
+def answering_and_closing(response: bytes) -> Script:
+    """A script: the response to one request, and then the end of the connection."""
+
+    def play(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(response)
+
+    return play

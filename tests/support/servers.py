@@ -1,0 +1,262 @@
+"""Real servers for tests: Valkey, demo backends, the checker and gunicorn, each a process that is ended for certain."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from lbflask.state.embedded import NoServer, find_binary
+from tests.support.wait import eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on.
+
+    Below the ports that the kernel gives to outgoing connections: one of those could take the port while its server
+    is being restarted, or even connect to itself there (ip(7), ip_local_port_range).
+    """
+    while True:
+        port = random.randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def require(found: object, what: str) -> None:
+    """Skip at home, fail in CI, when a server that the test needs is missing."""
+    if not found:
+        if os.environ.get("CI"):
+            pytest.fail(f"{what} is missing")
+        pytest.skip(f"{what} is missing")
+
+
+class Process:
+    """A child process with its output in a file. Killed at the end of the test, whatever happened."""
+
+    def __init__(self, command: list[str], environ: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
+        self.output_file = tempfile.NamedTemporaryFile(prefix="lbflask-test-", suffix=".log")  # noqa: SIM115
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("LBFLASK_")}
+        clean.pop("WEB_CONCURRENCY", None)
+        self.popen = subprocess.Popen(
+            command,
+            env={**clean, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output_file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def output(self) -> str:
+        """What it has printed so far."""
+        return Path(self.output_file.name).read_text("utf-8", "replace")
+
+    def assert_no_traceback(self) -> None:
+        """Fail with the first traceback that it has printed."""
+        _, found, rest = self.output.partition("Traceback")
+        if found:
+            pytest.fail(found + rest[:5000])
+
+    @property
+    def running(self) -> bool:
+        return self.popen.poll() is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def await_start(self, look: Callable[[], object], what: str, within: float = 20.0) -> None:
+        """Wait until it does what it was started for. If it does not, or ends, it is killed and the test fails."""
+        try:
+            eventually(lambda: not self.running or look(), what, within)
+            assert self.running, f"exit code {self.popen.returncode}"
+        except AssertionError as error:
+            told = f"{error}; its output:\n{self.output}"
+            self.kill()
+            raise AssertionError(told) from None
+
+    def signal(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def wait(self, within: float = 15.0) -> int:
+        """Its exit code."""
+        try:
+            return self.popen.wait(within)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {within:g} s; its output:\n{self.output}") from None
+
+    def stop(self, within: float = 15.0) -> int:
+        """SIGTERM, and its exit code."""
+        if self.running:
+            self.popen.terminate()
+        return self.wait(within)
+
+    def descendants(self) -> list[int]:
+        """The pids of its children, their children and so on, as they are now."""
+        found: list[int] = []
+        queue = [self.pid]
+        while queue:
+            pid = queue.pop()
+            with suppress(OSError):
+                queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            found.append(pid)
+        return found[1:]
+
+    def kill(self) -> None:
+        """SIGKILL to it and to all of its session (gunicorn's workers)."""
+        if self.output_file.closed:
+            return
+        try:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.popen.wait(10)
+        self.output_file.close()
+
+
+def start_valkey(*options: str, port: int) -> Process:
+    """A real Valkey (or Redis) with nothing in it. Loopback only, nothing on disk."""
+    try:
+        binary = find_binary()
+    except NoServer:
+        require(False, "Valkey or Redis")
+        raise
+    process = Process([str(binary), "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options])
+    process.await_start(lambda: listens(port), f"Valkey listens on {port}")
+    return process
+
+
+@contextmanager
+def valkey(*options: str, port: int | None = None) -> Iterator[str]:
+    """The same for the length of a block; yields its URL."""
+    port = port or free_port()
+    process = start_valkey(*options, port=port)
+    try:
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.kill()
+
+
+def start_demo(*ports: int, module: str = "lbflask.demo") -> Process:
+    """Demo backends (`lbflask/demo.py`) in one process; pass one port for one that can be killed alone."""
+    process = Process([sys.executable, "-m", module, *map(str, ports)])
+    process.await_start(lambda: all(listens(port) for port in ports), f"demo backends on {ports}")
+    return process
+
+
+class Gunicorn(Process):
+    """gunicorn with lbflask, ready for requests.
+
+    `settings` are LBFLASK_ variables without their prefix, `environ` is what else to set in the environment.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        workers: int = 2,
+        wait: bool = True,
+        cwd: Path = ROOT,
+        environ: dict[str, str] | None = None,
+        **settings: object,
+    ) -> None:
+        self.port, self.admin_port = free_port(), free_port()
+        environ = {
+            **(environ or {}),
+            "LBFLASK_CONFIG": os.devnull,
+            "LBFLASK_BIND": f"127.0.0.1:{self.port}",
+            "LBFLASK_ADMIN_BIND": f"127.0.0.1:{self.admin_port}",
+            **{f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()},
+        }
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers)]
+        super().__init__([*command, *arguments, "lbflask.wsgi"], environ, cwd)
+        if wait:
+            self.await_start(lambda: self.health()[0], "gunicorn answers")
+
+    def health(self, port: int | None = None) -> tuple[int, dict[str, Any]]:
+        """Status and document of GET /health on the admin listener, or on another port."""
+        response = get(port or self.admin_port, "/health")
+        return response.status, json.loads(response.body)
+
+    def healths(self) -> dict[str, str]:
+        """What is known of each backend, by the worker that happens to answer."""
+        states = self.health()[1]["pools"]["default"]["states"]
+        return {backend: state["health"] for backend, state in states.items()}
+
+    def workers(self) -> list[int]:
+        """The pids of the workers."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def urls(ports: Iterable[int]) -> str:
+    """LBFLASK_BACKENDS for backends on these ports."""
+    return ",".join(f"http://127.0.0.1:{port}" for port in ports)
+
+
+def start_checker(environ: dict[str, str] | None = None, **settings: object) -> Process:
+    """`python -m lbflask.healthcheck`; `settings` and `environ` as for Gunicorn."""
+    variables = {f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()}
+    environ = {**(environ or {}), "LBFLASK_CONFIG": os.devnull, **variables}
+    return Process([sys.executable, "-m", "lbflask.healthcheck"], environ)
+
+
+class Got:
+    """A whole response."""
+
+    def __init__(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
+        self.status, self.fields, self.body = status, fields, body
+
+    def field(self, name: str) -> str | None:
+        return next((value for key, value in self.fields if key.lower() == name.lower()), None)
+
+
+def get(
+    port: int, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, body: Any = None
+) -> Got:
+    """One request over a connection of its own."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path, body, headers or {})
+        response = connection.getresponse()
+        return Got(response.status, response.getheaders(), response.read())
+    finally:
+        connection.close()
+
+
+@contextmanager
+def runtime_directory() -> Iterator[Path]:
+    """A short private directory for XDG_RUNTIME_DIR: unix socket paths have little room."""
+    directory = Path(tempfile.mkdtemp(prefix="lbf-", dir="/tmp"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

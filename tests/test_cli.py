@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import lbflask
+from lbflask.cli import main
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in an empty directory, with no setting in the environment but those given."""
+    monkeypatch.chdir(tmp_path)
+    for variable in [name for name in os.environ if name.startswith("LBFLASK_")]:
+        monkeypatch.delenv(variable)
+    return lambda *arguments, **environ: CliRunner().invoke(main, arguments, env=environ)
+
+
+def test_the_version_is_told(run: Run) -> None:
+    result = run("--version")
+    assert (result.exit_code, result.output) == (0, f"lbflask, version {lbflask.__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("config", "--help"), ("demo", "--help")])
+def test_every_command_explains_itself(run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+
+
+def test_a_good_configuration_is_valid(run: Run) -> None:
+    Path("good.toml").write_text('backends = ["http://a:1"]')
+    result = run("config", "check", "good.toml")
+    assert (result.exit_code, result.output) == (0, "the configuration is valid\n")
+
+
+def test_a_bad_configuration_is_told_in_one_line(run: Run) -> None:
+    Path("bad.toml").write_text('backends = ["http://a:1"]\n[health]\nrise = 0\n')
+    result = run("config", "check", "bad.toml")
+    assert result.exit_code == 1
+    assert result.output == "lbflask: bad.toml: health.rise = 0: input should be greater than or equal to 1\n"
+
+
+def test_the_file_of_the_directory_is_checked_when_none_is_named(run: Run) -> None:
+    assert run("config", "check").exit_code == 1
+    Path("lbflask.toml").write_text('backends = ["http://a:1"]')
+    assert run("config", "check").exit_code == 0
+
+
+def test_a_named_file_comes_before_the_one_in_the_environment(run: Run) -> None:
+    Path("good.toml").write_text('backends = ["http://a:1"]')
+    assert run("config", "check", LBFLASK_CONFIG="missing.toml").exit_code == 1
+    assert run("config", "check", "good.toml", LBFLASK_CONFIG="missing.toml").exit_code == 0
+
+
+def test_the_environment_is_checked_with_the_file(run: Run) -> None:
+    Path("good.toml").write_text('backends = ["http://a:1"]')
+    result = run("config", "check", "good.toml", LBFLASK_HEALTH__RISE="0")
+    assert result.exit_code == 1
+    assert result.output.startswith("lbflask: LBFLASK_HEALTH__RISE: health.rise = '0'")
+
+
+def test_a_directory_is_no_file(run: Run, tmp_path: Path) -> None:
+    assert run("config", "check", str(tmp_path)).exit_code == 2
+
+
+def test_what_is_in_effect_is_shown_as_toml_without_passwords(run: Run) -> None:
+    Path("good.toml").write_text('backends = ["http://a:1"]\nredis_url = "redis://:hunter2@r"\nvia = "file"\n')
+    result = run("config", "show", "good.toml", LBFLASK_VIA="environment")
+    assert result.exit_code == 0
+    assert "hunter2" not in result.output
+    shown = tomllib.loads(result.output)
+    assert (shown["via"], shown["redis_url"]) == ("environment", "redis://:***@r")
+
+
+def test_what_is_shown_is_valid(run: Run) -> None:
+    shown = run("config", "show", LBFLASK_BACKENDS="http://a:1,http://b:2")
+    Path("shown.toml").write_text(shown.output)
+    assert run("config", "check", "shown.toml").exit_code == 0
+
+
+def test_a_bad_configuration_is_not_shown(run: Run) -> None:
+    result = run("config", "show", LBFLASK_BACKENDS="")
+    assert result.exit_code == 1
+    assert result.output.startswith("lbflask: LBFLASK_BACKENDS: ")
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "many"])
+def test_the_demo_refuses_a_strange_number_of_workers(run: Run, workers: str) -> None:
+    assert run("demo", "--workers", workers).exit_code == 2
+
+
+def test_the_module_is_the_command_and_complains_on_standard_error(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("LBFLASK_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "lbflask", "config", "check"],
+        cwd=tmp_path,
+        env={**environ, "LBFLASK_CONFIG": "missing.toml"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "lbflask: missing.toml: cannot be read: No such file or directory\n"

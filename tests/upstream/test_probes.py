@@ -1,0 +1,147 @@
+"""The probes: an observation whatever happens, with a reason a person can act on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from lbflask.core.health import Observation
+from lbflask.core.model import Backend
+from lbflask.upstream.probes import probe_tcp
+from tests.support.servers import free_port
+
+#: Seconds, long enough that a slow machine never decides a test.
+PATIENCE = 10.0
+
+
+def backend(port: int, host: str = "127.0.0.1") -> Backend:
+    return Backend(f"{host}:{port}", host, port, f"http://{host}:{port}")
+
+
+class NamesLoop(asyncio.SelectorEventLoop):
+    """An event loop that resolves names by itself, so that no test asks a name server."""
+
+    resolve: Callable[[str, int], list[Any]]
+
+    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
+        return self.resolve(host, port)
+
+
+def observe(target: Backend, timeout: float = PATIENCE, resolve: Callable[[str, int], list[Any]] | None = None) -> Any:
+    with asyncio.Runner(loop_factory=NamesLoop if resolve else None) as runner:
+        loop = runner.get_loop()
+        if resolve:
+            loop.resolve = resolve  # type: ignore[attr-defined]
+        broken: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: broken.append(context))
+        seen = runner.run(probe_tcp(target, timeout))
+    assert not broken
+    return seen
+
+
+def addresses(*hosts: str) -> Callable[[str, int], list[Any]]:
+    """A resolver that knows every name under these addresses."""
+    return lambda _, port: [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+        yield listener
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """The port of a listener with a full backlog: the kernel drops whoever else knocks."""
+    callers = []
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        while True:
+            caller = socket.socket()
+            callers.append(caller)
+            caller.settimeout(0.2)
+            try:
+                caller.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener.getsockname()[1]
+    for caller in callers:
+        caller.close()
+
+
+def test_a_backend_that_takes_connections_is_up_and_the_connection_is_closed_at_once(listener: socket.socket) -> None:
+    assert observe(backend(listener.getsockname()[1])) == Observation(True, "connected")
+    peer, _ = listener.accept()
+    with peer:
+        peer.settimeout(PATIENCE)
+        assert peer.recv(1) == b""
+
+
+def test_a_backend_is_up_though_it_never_accepts(listener: socket.socket) -> None:
+    # The kernel completes the handshake; that is what a TCP check can see.
+    assert observe(backend(listener.getsockname()[1])).ok
+
+
+def test_a_port_where_nobody_listens_is_down() -> None:
+    assert observe(backend(free_port())) == Observation(False, "connection refused")
+
+
+def test_a_backend_that_does_not_answer_is_down_after_the_timeout(black_hole: int) -> None:
+    assert observe(backend(black_hole), 0.05) == Observation(False, "no connection within 0.05 s")
+
+
+def test_a_name_that_cannot_be_resolved_is_down() -> None:
+    def unknown(host: str, port: int) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    seen = observe(backend(80, "nowhere.invalid"), resolve=unknown)
+    assert seen == Observation(False, "its name cannot be resolved: Name or service not known")
+
+
+def test_a_name_that_takes_too_long_to_resolve_is_down() -> None:
+    class Slow(NamesLoop):
+        async def getaddrinfo(self, *_: Any, **__: Any) -> list[Any]:
+            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+
+    with asyncio.Runner(loop_factory=Slow) as runner:
+        seen = runner.run(probe_tcp(backend(80, "slow.invalid"), 0.05))
+    assert seen == Observation(False, "no connection within 0.05 s")
+
+
+def test_one_good_address_of_several_is_enough(listener: socket.socket) -> None:
+    seen = observe(backend(listener.getsockname()[1], "several.invalid"), resolve=addresses("127.0.0.2", "127.0.0.1"))
+    assert seen == Observation(True, "connected")
+
+
+def test_the_reason_is_told_when_all_of_several_addresses_refuse() -> None:
+    seen = observe(backend(free_port(), "several.invalid"), resolve=addresses("127.0.0.2", "127.0.0.1"))
+    assert seen == Observation(False, "connection refused")
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".test", "nul\0.test"])
+def test_a_host_that_is_no_name_is_down(host: str) -> None:
+    seen = observe(backend(80, host))
+    assert not seen.ok
+    assert seen.reason
+
+
+def test_a_port_that_is_none_is_down() -> None:
+    seen = observe(backend(70_000))
+    assert not seen.ok
+    assert "port" in seen.reason
+
+
+def test_many_probes_at_once_see_each_its_own(listener: socket.socket, black_hole: int) -> None:
+    targets = [(listener.getsockname()[1], PATIENCE), (free_port(), PATIENCE), (black_hole, 0.05)]
+
+    async def all_at_once() -> list[Observation]:
+        return await asyncio.gather(*(probe_tcp(backend(port), timeout) for port, timeout in targets * 5))
+
+    seen = asyncio.run(all_at_once())
+    assert [one.ok for one in seen] == [True, False, False] * 5
