@@ -8,6 +8,7 @@ that breaks off is cut, not ended. Any WSGI application runs on it.
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import signal
@@ -27,8 +28,8 @@ import gunicorn_h1c
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.http import errors
-from gunicorn.http.body import LengthReader
-from gunicorn.http.message import Request
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.message import Request, _check_fast_parser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
@@ -66,6 +67,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
         self._clients: set[_Client] = set()
         self._pool = Pool(self.worker_connections)
+        # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
+        gc.collect()
+        gc.freeze()
         servers = [self._serve(listener) for listener in self.sockets]
         beat = time.monotonic()
         while self.alive:
@@ -239,9 +243,12 @@ class _Client:
     def await_request(self, seconds: float) -> bool:
         """Wait for the first byte of a request; False when none comes. The head then has its deadline."""
         self.idle = True
-        waiting = self.reader.await_first(seconds, self.patience.head)
-        self.idle = False
-        return waiting
+        try:
+            return self.reader.await_first(seconds, self.patience.head)
+        except TimeoutError:
+            return False
+        finally:
+            self.idle = False
 
     def begin(self, request: ClientRequest) -> None:
         """A request has been read: count it, and time its body by the byte from now on."""
@@ -272,8 +279,8 @@ class _Client:
         """A wait for this client has lasted too long: end it, from outside. A read can still be answered."""
         self.reader.expired = True
         self.reader.expires = NEVER
-        with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RDWR if self.writing else socket.SHUT_RD)
+        event = self.sock._write_event if self.writing else self.sock._read_event
+        gevent.get_hub().cancel_wait(event, TimeoutError())
 
     def send(self, data: bytes) -> None:
         """Send all of it. Raises OSError, also when the client takes no byte of it for too long."""
@@ -356,7 +363,27 @@ class ClientRequest(Request):  # type: ignore[misc]
 
     def __init__(self, settings: Any, reader: DeadlineReader, addr: Any, number: int) -> None:
         self.fields = []
-        super().__init__(settings, reader, addr, number)
+        if not settings.lean:
+            super().__init__(settings, reader, addr, number)
+            return
+        # What gunicorn's own constructors come to, with what is the same for each request worked out once.
+        self.__dict__.update(settings.constants)
+        self.cfg, self.unreader, self.req_number = settings, reader, number
+        self.peer_addr = self.remote_addr = addr
+        self.headers: list[tuple[str, str]] = []
+        self.trailers: list[tuple[str, str]] = []
+        rest = self._parse_fast(reader, bytearray(reader.take_buffered()))
+        if rest:
+            reader.unread(rest)
+        self.set_body_reader()
+
+    def set_body_reader(self) -> None:
+        """A request without a field that speaks of a body has none (RFC 9112 §6.3)."""
+        for name, _ in self.headers:
+            if name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
+                super().set_body_reader()
+                return
+        self.body = Body(LengthReader(self.unreader, 0))
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
         return {}, []
@@ -447,7 +474,7 @@ class ClientRequest(Request):  # type: ignore[misc]
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
             "RAW_URI": self.uri,
-            "PATH_INFO": unquote_to_wsgi_str(self.path),
+            "PATH_INFO": unquote_to_wsgi_str(self.path) if "%" in self.path else self.path,
             "QUERY_STRING": self.query,
             "SCRIPT_NAME": "",
             "SERVER_PROTOCOL": "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}",
@@ -670,6 +697,27 @@ def _freeze(cfg: Any) -> SimpleNamespace:
     """The settings as plain attributes: gunicorn's own object looks each one up anew, several times a request."""
     frozen = SimpleNamespace(**{name: setting.get() for name, setting in cfg.settings.items()})
     frozen.is_ssl = cfg.is_ssl
+    # gunicorn takes some values of the limits to mean "none", and has two more things to do before it parses.
+    limits = (frozen.limit_request_line, frozen.limit_request_fields, frozen.limit_request_field_size)
+    frozen.lean = (
+        frozen.http_parser == "fast"
+        and frozen.proxy_protocol == "off"
+        and all(0 < limit <= most for limit, most in zip(limits, (8190, 32_768, 1 << 20), strict=True))
+    )
+    _check_fast_parser(frozen)  # loads it
+    frozen.constants = {
+        "version": None,
+        "body": None,
+        "scheme": "https" if cfg.is_ssl else "http",
+        "must_close": False,
+        "proxy_protocol_info": None,
+        "_expected_100_continue": False,
+        "limit_request_fields": frozen.limit_request_fields,
+        "limit_request_field_size": frozen.limit_request_field_size,
+        "limit_request_line": frozen.limit_request_line,
+        "_fast_limit_request_line": frozen.limit_request_line,
+        "max_buffer_headers": frozen.limit_request_fields * (frozen.limit_request_field_size + 2) + 4,
+    }
     frozen.forwarded_allow_networks = cfg.forwarded_allow_networks
     frozen.proxy_allow_networks = cfg.proxy_allow_networks
     return frozen
