@@ -8,6 +8,8 @@ that breaks off is cut, not ended. Any WSGI application runs on it.
 
 from __future__ import annotations
 
+import gc
+import math
 import re
 import signal
 import socket
@@ -26,8 +28,8 @@ import gunicorn_h1c
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn.http import errors
-from gunicorn.http.body import LengthReader
-from gunicorn.http.message import Request
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.message import Request, _check_fast_parser
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
@@ -37,6 +39,9 @@ from gunicorn.workers.ggevent import GeventWorker
 #: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
 #: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
 FAREWELL = 1.0
+#: Seconds between two looks at how long clients have been waited for: time-outs are late by no more than this.
+LOOK_EVERY = 0.05
+NEVER = math.inf
 
 _TARGET_INVALID = re.compile(r"[^\x21-\x7e]")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -62,13 +67,17 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
         self._clients: set[_Client] = set()
         self._pool = Pool(self.worker_connections)
+        # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
+        gc.collect()
+        gc.freeze()
         servers = [self._serve(listener) for listener in self.sockets]
         beat = time.monotonic()
         while self.alive:
             if time.monotonic() >= beat:
                 self.notify()
                 beat = time.monotonic() + 1.0
-            gevent.sleep(0.05)
+            self._end_long_waits()
+            gevent.sleep(LOOK_EVERY)
         for server in servers:
             server.close()
         self._wind_down(time.monotonic())
@@ -89,6 +98,13 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         server.start()
         return server
 
+    def _end_long_waits(self) -> None:
+        """A timer for every wait would cost more than most waits do; this looks at all of them, now and then."""
+        now = time.monotonic()
+        for client in tuple(self._clients):
+            if client.reader.expires <= now:
+                client.expire()
+
     def _wind_down(self, began: float) -> None:
         """Wait for the clients: idle ones for a moment, busy ones as long as the time-out allows."""
         limit = max(0.0, self.cfg.graceful_timeout - 0.5)  # before the master's own patience ends
@@ -98,6 +114,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                     if client.idle:
                         client.hang_up()
             self.notify()
+            self._end_long_waits()
             gevent.sleep(0.02)
         if self._clients:
             self.log.warning("%d connections were cut: graceful_timeout is over", len(self._clients))
@@ -150,7 +167,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         environ = self._environ | request.environ(client)
         environ["wsgi.input"] = request.body
         environ["lbflask.read_body"] = body.read
-        response = Response(client.sock, request, body)
+        response = Response(client.send, request, body)
         if not self.alive or not self._frozen.keepalive:
             response.closes = True
         result: Iterable[bytes] = ()
@@ -208,6 +225,7 @@ class _Client:
         self.reader = DeadlineReader(sock)
         self.served = 0
         self.idle = True
+        self.writing = False
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
         self.peer_port = str(addr[1]) if inet else ""
@@ -235,8 +253,8 @@ class _Client:
     def begin(self, request: ClientRequest) -> None:
         """A request has been read: count it, and time its body by the byte from now on."""
         self.served += 1
-        self.reader.deadline = None
-        self.sock.settimeout(self.patience.body)
+        self.reader.patience = self.patience.body
+        self.reader.expires = NEVER
         if request.proxy_protocol_info and request.proxy_protocol_info["client_addr"]:
             # Stands before the first request, and speaks for all of the connection.
             self.peer = request.proxy_protocol_info["client_addr"]
@@ -250,12 +268,33 @@ class _Client:
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         with suppress(OSError):
-            self.sock.sendall(head.encode("latin-1") + body)
+            self.send(head.encode("latin-1") + body)
 
     def leave(self, *, drain: bool) -> None:
         """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6)."""
         if drain:
             close_graceful(self.sock)
+
+    def expire(self) -> None:
+        """A wait for this client has lasted too long: end it, from outside. A read can still be answered."""
+        self.reader.expired = True
+        self.reader.expires = NEVER
+        event = self.sock._write_event if self.writing else self.sock._read_event
+        gevent.get_hub().cancel_wait(event, TimeoutError())
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError, also when the client takes no byte of it for too long."""
+        reader = self.reader
+        reader.expires = time.monotonic() + self.patience.body
+        self.writing = True
+        sent = self.sock.send(data)
+        if sent != len(data):
+            rest = memoryview(data)[sent:]
+            while rest:  # not sendall, which would not show that the client takes its time
+                reader.expires = time.monotonic() + self.patience.body
+                rest = rest[self.sock.send(rest) :]
+        self.writing = False
+        reader.expires = NEVER
 
     def hang_up(self) -> None:
         """End the wait for a request, from outside."""
@@ -275,32 +314,40 @@ class _Client:
 
 
 class DeadlineReader(SocketUnreader):  # type: ignore[misc]
-    """gunicorn's reader with a deadline: while one is set, all reads together must end by it."""
+    """gunicorn's reader with patience: a head has one deadline for all of it, a body one for each read.
+
+    `expires` is until when the present wait for the client may last, read or write.
+    """
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock, max_chunk=16_384)
-        self.deadline: float | None = None
+        self.expires = NEVER
+        self.expired = False
+        self.patience: float | None = None
 
     def await_first(self, seconds: float, head: float) -> bool:
         """Wait until there is a byte to read, and give the rest of the head its deadline. False at the end."""
+        now = time.monotonic()
         if not self.buf.tell():
-            self.sock.settimeout(seconds)
-            self.deadline = None
+            self.expires = now + seconds
             data = self.sock.recv(self.mxchunk)
             if not data:
                 return False
             self.buf.write(data)
-        self.deadline = time.monotonic() + head
+            now = time.monotonic()
+        self.patience = None
+        self.expires = now + head
         return True
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next bytes. Raises TimeoutError."""
-        if self.deadline is not None:
-            left = self.deadline - time.monotonic()
-            if left <= 0:
-                raise TimeoutError
-            self.sock.settimeout(left)
+        if self.patience is not None:
+            self.expires = time.monotonic() + self.patience
         data: bytes = super().chunk(size_hint)
+        if self.patience is not None:
+            self.expires = NEVER
+        if self.expired:
+            raise TimeoutError  # what trickles in after that comes too late
         return data
 
 
@@ -316,7 +363,27 @@ class ClientRequest(Request):  # type: ignore[misc]
 
     def __init__(self, settings: Any, reader: DeadlineReader, addr: Any, number: int) -> None:
         self.fields = []
-        super().__init__(settings, reader, addr, number)
+        if not settings.lean:
+            super().__init__(settings, reader, addr, number)
+            return
+        # What gunicorn's own constructors come to, with what is the same for each request worked out once.
+        self.__dict__.update(settings.constants)
+        self.cfg, self.unreader, self.req_number = settings, reader, number
+        self.peer_addr = self.remote_addr = addr
+        self.headers: list[tuple[str, str]] = []
+        self.trailers: list[tuple[str, str]] = []
+        rest = self._parse_fast(reader, bytearray(reader.take_buffered()))
+        if rest:
+            reader.unread(rest)
+        self.set_body_reader()
+
+    def set_body_reader(self) -> None:
+        """A request without a field that speaks of a body has none (RFC 9112 §6.3)."""
+        for name, _ in self.headers:
+            if name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
+                super().set_body_reader()
+                return
+        self.body = Body(LengthReader(self.unreader, 0))
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
         return {}, []
@@ -407,7 +474,7 @@ class ClientRequest(Request):  # type: ignore[misc]
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
             "RAW_URI": self.uri,
-            "PATH_INFO": unquote_to_wsgi_str(self.path),
+            "PATH_INFO": unquote_to_wsgi_str(self.path) if "%" in self.path else self.path,
             "QUERY_STRING": self.query,
             "SCRIPT_NAME": "",
             "SERVER_PROTOCOL": "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}",
@@ -468,7 +535,7 @@ class RequestBody:
             return b""
         if not self._told:
             self._told = True
-            self._client.sock.sendall(_CONTINUE)
+            self._client.send(_CONTINUE)
         reader = self._request.body.reader
         return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
 
@@ -504,14 +571,14 @@ class Response:
         "_left",
         "_omit",
         "_request",
-        "_sock",
+        "_send",
         "closes",
         "head_sent",
         "status",
     )
 
-    def __init__(self, sock: Any, request: ClientRequest, body: RequestBody) -> None:
-        self._sock = sock
+    def __init__(self, send: Callable[[bytes], None], request: ClientRequest, body: RequestBody) -> None:
+        self._send = send
         self._request = request
         self._body = body
         self._fields: list[tuple[str, str]] = []
@@ -615,13 +682,6 @@ class Response:
     def _end(self) -> bytes:
         return b"0\r\n\r\n" if self._chunked else b""
 
-    def _send(self, data: bytes) -> None:
-        sent = self._sock.send(data)
-        if sent != len(data):
-            rest = memoryview(data)[sent:]
-            while rest:  # not sendall, whose time-out is for all of it: slow is not silent
-                rest = rest[self._sock.send(rest) :]
-
 
 def end_gracefully_on_interrupt(arbiter: Any) -> None:
     """Make the master treat the first SIGINT (Ctrl-C) like SIGTERM; the second one is gunicorn's quick shutdown."""
@@ -637,6 +697,27 @@ def _freeze(cfg: Any) -> SimpleNamespace:
     """The settings as plain attributes: gunicorn's own object looks each one up anew, several times a request."""
     frozen = SimpleNamespace(**{name: setting.get() for name, setting in cfg.settings.items()})
     frozen.is_ssl = cfg.is_ssl
+    # gunicorn takes some values of the limits to mean "none", and has two more things to do before it parses.
+    limits = (frozen.limit_request_line, frozen.limit_request_fields, frozen.limit_request_field_size)
+    frozen.lean = (
+        frozen.http_parser == "fast"
+        and frozen.proxy_protocol == "off"
+        and all(0 < limit <= most for limit, most in zip(limits, (8190, 32_768, 1 << 20), strict=True))
+    )
+    _check_fast_parser(frozen)  # loads it
+    frozen.constants = {
+        "version": None,
+        "body": None,
+        "scheme": "https" if cfg.is_ssl else "http",
+        "must_close": False,
+        "proxy_protocol_info": None,
+        "_expected_100_continue": False,
+        "limit_request_fields": frozen.limit_request_fields,
+        "limit_request_field_size": frozen.limit_request_field_size,
+        "limit_request_line": frozen.limit_request_line,
+        "_fast_limit_request_line": frozen.limit_request_line,
+        "max_buffer_headers": frozen.limit_request_fields * (frozen.limit_request_field_size + 2) + 4,
+    }
     frozen.forwarded_allow_networks = cfg.forwarded_allow_networks
     frozen.proxy_allow_networks = cfg.proxy_allow_networks
     return frozen

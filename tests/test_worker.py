@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from lbflask.worker import ClientRequest, RequestBody, Response, ShortResponse
+from lbflask.worker import ClientRequest, Patience, RequestBody, Response, ShortResponse, _Client
 from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import Gunicorn
@@ -852,11 +852,15 @@ class SlowSocket:
         self.sent += bytes(data[:7])
         return len(data[:7])
 
+    def getsockname(self) -> str:
+        return "/run/unix.sock"
+
 
 def response_over(sock: SlowSocket) -> Response:
     """A response of 100 bytes that has begun."""
     request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
-    response = Response(sock, cast("ClientRequest", request), cast("RequestBody", SimpleNamespace(complete=True)))
+    send = _Client(sock, "", Patience()).send
+    response = Response(send, cast("ClientRequest", request), cast("RequestBody", SimpleNamespace(complete=True)))
     response.start_response("200 OK", [("Content-Length", "100"), ("Date", "today")])
     return response
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
@@ -27,10 +27,9 @@ SUSPECT_EVERY = 1.0
 
 @dataclass(slots=True)
 class _Block:
-    """Tickets in hand: the next one, and the first that is not ours any more."""
+    """Tickets in hand. Taking the next one from the iterator needs no lock."""
 
-    next: int = 0
-    end: int = 0
+    tickets: Iterator[int] = field(default_factory=lambda: iter(()))
     taken_at: float = 0.0
 
 
@@ -108,11 +107,16 @@ class Fleet:
                 return self._store.take_tickets(pool, 1)
             except StoreUnavailable as error:
                 self._degrade(error)
+        now = time.monotonic()
+        view.pace.count(now)
+        ticket = self._ticket_in_hand(view, now)
+        if ticket is not None and not self._degraded:
+            return ticket
         with view.lock:
             # Asked again under the lock: whoever waited for it while the store failed must not wait for the store too.
             if not self._degraded:
                 try:
-                    return self._leased_ticket(pool, view)
+                    return self._leased_ticket(pool, view, now)
                 except StoreUnavailable as error:
                     self._degrade(error)
             view.block = _Block()
@@ -127,16 +131,18 @@ class Fleet:
             self._pending_suspects.add((pool, backend))
             self._wake.set()
 
-    def _leased_ticket(self, pool: str, view: _PoolView) -> int:
-        now = time.monotonic()
-        view.pace.count(now)
+    @staticmethod
+    def _ticket_in_hand(view: _PoolView, now: float) -> int | None:
         block = view.block
-        if block.next >= block.end or now - block.taken_at > BLOCK_LIFE:
+        return None if now - block.taken_at > BLOCK_LIFE else next(block.tickets, None)
+
+    def _leased_ticket(self, pool: str, view: _PoolView, now: float) -> int:
+        """Called under the lock: whoever waited for it may find that another has brought tickets."""
+        ticket = self._ticket_in_hand(view, now)
+        if ticket is None:
             count = view.pace.block()
-            first = self._store.take_tickets(pool, count)
-            view.block = block = _Block(first, first + count, now)
-        ticket = block.next
-        block.next += 1
+            ticket = self._store.take_tickets(pool, count)
+            view.block = _Block(iter(range(ticket + 1, ticket + count)), now)
         return ticket
 
     def _refresh(self, pools: Collection[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
 import threading
@@ -18,6 +19,7 @@ FLUSH_EVERY = 0.2
 #: Lines are dropped, and counted, beyond this: a log that can't be written must not eat the memory.
 MAX_PENDING = 100_000
 
+_NOTHING_TO_ESCAPE = re.compile(r"[ !#-\[\]-~]*").fullmatch
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100))}
 
 
@@ -30,13 +32,17 @@ def line(event: RequestEvent, now: float) -> str:
     upstream = f"{last.seconds * 1000:.1f}ms" if last is not None and served else "-"
     tail = f" tried={','.join(_tried(attempt) for attempt in attempts)}" if len(attempts) > 1 or not served else ""
     if event.cut:
-        tail += f' cut="{event.cut.translate(_ESCAPES)}"'
+        tail += f' cut="{_escaped(event.cut)}"'
     return (
         f"{_to_the_second(int(now))}.{int(now % 1 * 1000):03d}Z {event.client} "
-        f'"{event.method} {event.target.translate(_ESCAPES)} {event.protocol}" {event.status} {event.sent} '
+        f'"{event.method} {_escaped(event.target)} {event.protocol}" {event.status} {event.sent} '
         f"backend={backend} upstream={upstream} total={event.seconds * 1000:.1f}ms attempts={len(attempts)} "
         f"id={event.request_id}{tail}\n"
     )
+
+
+def _escaped(text: str) -> str:
+    return text if _NOTHING_TO_ESCAPE(text) else text.translate(_ESCAPES)
 
 
 @lru_cache(maxsize=2)

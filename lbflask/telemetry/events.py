@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEvent:
+class AttemptEvent(NamedTuple):
     """One try at one backend. `fault` is None for the try whose response was passed on; `seconds` is how long the
     response head took to come, or the fault to be seen.
     """
@@ -17,8 +16,7 @@ class AttemptEvent:
     fault: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RequestEvent:
+class RequestEvent(NamedTuple):
     """One request, from its head to the last byte of its response, told at that moment.
 
     `status` is what the client was told. `cut` says why the response broke off, empty when it was whole.

@@ -7,9 +7,12 @@ end here. Reading is strict: a response whose end can't be told for certain is a
 from __future__ import annotations
 
 import errno
+import math
 import socket
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from fcntl import ioctl
 from termios import FIONREAD
 
@@ -18,8 +21,10 @@ import httptools
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
+from lbflask.upstream.watchdog import WATCHDOG, Watchdog
 
 READ_SIZE = 65_536
+NEVER = math.inf
 #: Bytes of a response head (and of the interim heads before it); nginx and HAProxy allow 4 to 32 KiB.
 MAX_HEAD = 65_536
 _NO_BYTES = bytes(4)
@@ -28,13 +33,18 @@ _NO_BYTES = bytes(4)
 class Connection:
     """A connected socket that carries one exchange at a time."""
 
-    __slots__ = ("_sock", "idle_since", "opened_at", "served")
+    __slots__ = ("_sock", "_watchdog", "expired", "expires", "idle_since", "opened_at", "served")
 
-    def __init__(self, sock: socket.socket, now: float) -> None:
+    def __init__(self, sock: socket.socket, now: float, watchdog: Watchdog = WATCHDOG) -> None:
+        sock.settimeout(None)
         self._sock = sock
+        self._watchdog = watchdog
         self.opened_at = now
         self.idle_since = now
         self.served = 0
+        self.expires = NEVER  #: until when the present wait may last; the watchdog reads it
+        self.expired = False
+        watchdog.watch(self)
 
     @classmethod
     def open(cls, host: str, port: int, timeout: float, now: float) -> Connection:
@@ -73,34 +83,59 @@ class Connection:
     def _send(
         self, answer: Answer, head: bytes, body: Iterable[bytes] | None, chunked: bool, between_bytes: float
     ) -> None:
-        sock = self._sock
-        sock.settimeout(between_bytes)
         try:
-            _send_all(sock, head)
+            self._send_all(head, between_bytes)
             if body is not None:
-                for piece in body:
-                    _send_all(sock, b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                if chunked:
-                    _send_all(sock, b"0\r\n\r\n")
-        except TimeoutError:
-            reason = f"took no byte of the request for {between_bytes:g} s"
-            raise Fault(Blame.BACKEND, Stage.SEND, 504, reason, reused=self.served > 0) from None
+                self._send_body(body, chunked, between_bytes)
         except OSError as error:
+            if self.expired:
+                reason = f"took no byte of the request for {between_bytes:g} s"
+                raise Fault(Blame.BACKEND, Stage.SEND, 504, reason, reused=self.served > 0) from None
             # A backend may answer before it has read the whole request, and close (RFC 9112 §9.5): look for it.
             if body is None or error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise self._failed(answer, Stage.SEND, _told(error)) from None
             answer.request_cut = True
 
+    def _send_body(self, body: Iterable[bytes], chunked: bool, between_bytes: float) -> None:
+        """Send the pieces as they come; waiting for the client's next one does not count."""
+        for piece in body:
+            self._send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece, between_bytes)
+        if chunked:
+            self._send_all(b"0\r\n\r\n", between_bytes)
+
+    def _send_all(self, data: bytes, patience: float) -> None:
+        """Send all of it; the backend must take some of it every `patience` seconds. Raises OSError."""
+        sock = self._sock
+        self.expires = time.monotonic() + patience
+        sent = sock.send(data)
+        if sent != len(data):
+            rest = memoryview(data)[sent:]
+            while rest:  # not sendall, which would not show that the backend takes its time
+                self.expires = time.monotonic() + patience
+                rest = rest[sock.send(rest) :]
+        self.expires = NEVER
+
     def receive(self, answer: Answer, timeout: float, stage: Stage) -> bytes:
         """The next bytes; empty at the end of the stream. Raises Fault."""
+        self.expires = time.monotonic() + timeout
         try:
-            self._sock.settimeout(timeout)
-            return self._sock.recv(READ_SIZE)
-        except TimeoutError:
-            reason = f"silent for {timeout:g} s"
-            raise Fault(Blame.BACKEND, stage, 504, reason, reused=self.served > 0, answered=answer.begun) from None
+            data = self._sock.recv(READ_SIZE)
         except OSError as error:
-            raise self._failed(answer, stage, _told(error)) from None
+            if not self.expired:
+                raise self._failed(answer, stage, _told(error)) from None
+            data = b""
+        self.expires = NEVER
+        if self.expired:
+            reason = f"silent for {timeout:g} s"
+            raise Fault(Blame.BACKEND, stage, 504, reason, reused=self.served > 0, answered=answer.begun)
+        return data
+
+    def expire(self) -> None:
+        """The wait has lasted too long: end it. Called by the watchdog."""
+        self.expired = True
+        self.expires = NEVER
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def _failed(self, answer: Answer, stage: Stage, reason: str) -> Fault:
         return Fault(Blame.BACKEND, stage, 502, reason, reused=self.served > 0, answered=answer.begun)
@@ -114,17 +149,20 @@ class Connection:
 
     def quiet(self) -> bool:
         """Whether an idle connection is still good: the backend has neither closed it nor said anything."""
+        self._sock.settimeout(0)
         try:
-            self._sock.settimeout(0)
             self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        finally:
+            self._sock.settimeout(None)
         return False
 
     def close(self) -> None:
         """Close at once, whatever is on its way."""
+        self._watchdog.forget(self)
         self._sock.close()
 
 
@@ -152,7 +190,7 @@ class Answer:
     def __init__(self, connection: Connection, method: str) -> None:
         self._connection = connection
         self._method = method
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._pieces: deque[bytes] = deque()
         self._keep_alive = False
         self._between_bytes = 0.0
@@ -220,6 +258,9 @@ class Answer:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _feed(self, data: bytes) -> None:
+        if self._parser is None:
+            self.junk = True
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -231,6 +272,8 @@ class Answer:
             if not self.complete:
                 raise self._fault(f"not an HTTP response: {error}") from None
             self.junk = True
+        if self.complete:
+            self._parser = None  # it refers to us: without this each response would wait for the garbage collector
 
     def _fault(self, reason: str) -> Fault:
         stage = Stage.BODY if self._started else Stage.WAIT
@@ -250,10 +293,10 @@ class Answer:
 
     def on_headers_complete(self) -> None:
         """The end of a head: an interim one is forgotten, the final one decides the framing."""
-        if self.complete:
+        parser = self._parser
+        if self.complete or parser is None:
             self.junk = True
             return
-        parser = self._parser
         status = parser.get_status_code()
         if status < 200:
             if status == 101:
@@ -299,15 +342,6 @@ class _Refused(Exception):
 
 def _closes(fields: Fields) -> bool:
     return any(name.lower() == "connection" and "close" in value.lower() for name, value in fields)
-
-
-def _send_all(sock: socket.socket, data: bytes) -> None:
-    """Like `sendall`, whose time-out is for all of the data, with one for each step: slow is not silent."""
-    sent = sock.send(data)
-    if sent != len(data):
-        rest = memoryview(data)[sent:]
-        while rest:
-            rest = rest[sock.send(rest) :]
 
 
 def _told(error: OSError) -> str:

@@ -100,17 +100,13 @@ class BackendResponse(requests.Response):
         self.request = request
         self.url = request.url or ""
         self.raw = answer
+        #: The response as it came: status, reason, fields with repeats, and the pieces of the body.
+        self.answer = answer
         self.status_code = answer.status
         self.reason = answer.reason
         self._pool = pool
         self._address = address
         self._over = False
-
-    @property
-    def answer(self) -> Answer:
-        """The response as it came: status, reason, fields with repeats, and the pieces of the body."""
-        answer: Answer = self.raw  # type: ignore[assignment]
-        return answer
 
     def release(self) -> None:
         """The body has been read: keep the connection if it is fit for another request."""

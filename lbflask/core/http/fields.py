@@ -6,9 +6,11 @@ Fields are pairs of latin-1 strings, one pair a line received: a repeated field 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import NamedTuple
+
+from lbflask.core.http.names import NameTable
 
 Field = tuple[str, str]
 Fields = list[Field]
@@ -40,7 +42,7 @@ class _Rule(Enum):
     REQUEST_ID = auto()
 
 
-_REQUEST_RULES: dict[str, _Rule] = (
+_REQUEST_RULES: NameTable[_Rule] = NameTable(
     dict.fromkeys(HOP_BY_HOP, _Rule.DROP)
     | {
         "connection": _Rule.CONNECTION,
@@ -61,11 +63,10 @@ _REQUEST_RULES: dict[str, _Rule] = (
     )
 )
 
-_RESPONSE_DROPPED = HOP_BY_HOP
+_RESPONSE_DROPPED: NameTable[bool] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
 
 
-@dataclass(frozen=True, slots=True)
-class Hop:
+class Hop(NamedTuple):
     """What this hop adds to a request: who sent it, how it came, and whether the sender may speak for others."""
 
     peer: str
@@ -76,8 +77,7 @@ class Hop:
     via: str | None  #: the received-by name of the Via entry; None writes no Via
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(NamedTuple):
     """The fields for the backend, and what was read of them on the way."""
 
     fields: Fields
@@ -89,6 +89,14 @@ def nominated(values: Iterable[str]) -> frozenset[str]:
     """The field names that Connection lines nominate as hop-by-hop: any case, empty elements ignored."""
     names = {name.strip(" \t").lower() for value in values for name in value.split(",")}
     return frozenset(names - {""} - _NOT_NOMINABLE)
+
+
+def without_nominated(fields: Fields, connection: list[str]) -> Fields:
+    """The fields but for those that the Connection lines nominate."""
+    if all(value in ("keep-alive", "close") for value in connection):
+        return fields  # by far the most common, and they name no field
+    gone = nominated(connection) - {"close", "keep-alive"}
+    return [field for field in fields if field[0].lower() not in gone]
 
 
 def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustTest) -> RequestHead:
@@ -103,20 +111,17 @@ def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustT
     request_id = ""
     rules = _REQUEST_RULES
     for field in received:
-        name = field[0].lower()
-        rule = rules.get(name)
+        rule = rules[field[0]]
         if rule is None:
             kept.append(field)
         elif rule is _Rule.CONNECTION:
             connection.append(field[1])
         elif rule is _Rule.FORWARDED:
-            forwarded.append((name, field[1]))
+            forwarded.append((field[0].lower(), field[1]))
         elif rule is _Rule.REQUEST_ID:
             request_id = field[1]
     if connection:
-        gone = nominated(connection) - {"close", "keep-alive"}
-        if gone:
-            kept = [field for field in kept if field[0].lower() not in gone]
+        kept = without_nominated(kept, connection)
     if not _loggable(request_id):
         request_id = hop.request_id
     client = hop.peer
@@ -174,18 +179,9 @@ def original_client(chain: list[str], hop: Hop, is_trusted: TrustTest) -> str:
 def client_response(received: Fields, via: str | None) -> Fields:
     """The fields of the response as the client gets it; framing fields other than Content-Length are removed."""
     dropped = _RESPONSE_DROPPED
-    kept: Fields = []
-    connection: list[str] = []
-    for field in received:
-        name = field[0].lower()
-        if name not in dropped:
-            kept.append(field)
-        elif name == "connection":
-            connection.append(field[1])
-    if connection:
-        gone = nominated(connection) - {"close", "keep-alive"}
-        if gone:
-            kept = [field for field in kept if field[0].lower() not in gone]
+    kept = [field for field in received if not dropped[field[0]]]
+    if len(kept) != len(received):
+        kept = without_nominated(kept, [value for name, value in received if name.lower() == "connection"])
     if via is not None:
         kept.append(("Via", "1.1 " + via))
     return kept

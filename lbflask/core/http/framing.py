@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lbflask.core.http.fields import Fields
+from lbflask.core.http.names import NameTable
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
+class Framing(NamedTuple):
     """`length` bytes; or, with `length` None, chunks when `chunked`, else everything until the connection closes."""
 
     length: int | None = 0
@@ -25,6 +25,9 @@ CHUNKED = Framing(None, chunked=True)
 UNTIL_CLOSE = Framing(None)
 
 
+_RULES: NameTable[str] = NameTable({"content-length": "length", "transfer-encoding": "coding"})
+
+
 class BadFraming(Exception):
     """The message's length can't be told for certain, so the message must not be passed on (RFC 9112 §6.3)."""
 
@@ -39,14 +42,14 @@ def response_framing(method: str, status: int, received: Fields) -> Framing:
         return NO_BODY
     length: int | None = None
     coding: str | None = None
-    for name, value in received:
-        size = len(name)
-        if size == 14 and name.lower() == "content-length":
+    rules = _RULES
+    for name, value in [field for field in received if rules[field[0]]]:
+        if rules[name] == "length":
             value = value.strip(" \t")  # noqa: PLW2901 - blanks around it are not of it (RFC 9112 §5)
             if length is not None or not (value.isascii() and value.isdigit() and len(value) < 20):
                 raise BadFraming(f"Content-Length {value!r} is repeated or not a length")
             length = int(value)
-        elif size == 17 and name.lower() == "transfer-encoding":
+        else:
             coding = value if coding is None else f"{coding}, {value}"
     if coding is None:
         return UNTIL_CLOSE if length is None else Framing(length)

@@ -1,0 +1,25 @@
+"""Tables keyed by field name, in whatever case the name comes (RFC 9110 §5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+Rule = TypeVar("Rule")
+
+#: Spellings that a table remembers. Clients choose the names, so there must be a bound.
+MAX_SPELLINGS = 4096
+
+
+class NameTable(dict[str, Rule | None], Generic[Rule]):
+    """The rule for a name, or None. A spelling costs one look-up once it has been asked for."""
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        super().__init__()
+        self._rules = dict(rules)
+
+    def __missing__(self, name: str) -> Rule | None:
+        rule = self._rules.get(name.lower())
+        if len(self) < MAX_SPELLINGS:
+            self[name] = rule
+        return rule

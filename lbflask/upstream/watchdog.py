@@ -1,0 +1,63 @@
+"""Ends waits that last too long.
+
+A timer for every wait would cost more than most waits do. Instead a connection notes until when its wait may last, and
+one look at all of them a few times a second ends those that have lasted too long, by shutting the socket down, which
+wakes the waiting thread or greenlet. Time-outs are therefore late by up to `LOOK_EVERY`, and never early.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Protocol
+
+#: Seconds between two looks.
+LOOK_EVERY = 0.1
+
+
+class Watched(Protocol):
+    """Something that waits; `expires` in seconds of the steady clock, infinite while it does not."""
+
+    expires: float
+
+    def expire(self) -> None:
+        """End the wait, from outside."""
+        ...
+
+
+class Watchdog:
+    """Watches over waits, in a thread that begins with the first of them, and anew in a forked process."""
+
+    def __init__(self) -> None:
+        self._watched: set[Watched] = set()
+        self._lock = threading.Lock()
+        self._running_in = 0
+
+    def watch(self, waiting: Watched) -> None:
+        """Watch over it from now on."""
+        self._watched.add(waiting)
+        if self._running_in != os.getpid():
+            self._start()
+
+    def forget(self, waiting: Watched) -> None:
+        """It will not wait any more."""
+        self._watched.discard(waiting)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._running_in != os.getpid():
+                self._running_in = os.getpid()
+                threading.Thread(target=self._look, name="watchdog", daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_EVERY)
+            now = time.monotonic()
+            for waiting in tuple(self._watched):
+                if waiting.expires <= now:
+                    waiting.expire()
+
+
+#: One is enough for a process.
+WATCHDOG = Watchdog()
