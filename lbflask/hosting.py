@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -96,7 +97,22 @@ def post_worker_init(worker: Any) -> None:
     else:
         # ProxyWorker leaves SIGINT to the master by itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker.app.wsgi().extensions["lbflask"].start()
+    plane = worker.app.wsgi().extensions["lbflask"]
+    plane.start()
+    _also_on_usr1(plane.reopen_logs)
+
+
+def _also_on_usr1(reopen: Callable[[], None]) -> None:
+    """SIGUSR1 makes gunicorn follow rotated logs; ours are to follow too."""
+    gunicorns = signal.getsignal(signal.SIGUSR1)
+
+    def reopened(number: int, frame: Any) -> None:
+        if callable(gunicorns):
+            gunicorns(number, frame)
+        reopen()
+
+    signal.signal(signal.SIGUSR1, reopened)
+    signal.siginterrupt(signal.SIGUSR1, False)
 
 
 def worker_exit(_arbiter: Any, worker: Any) -> None:

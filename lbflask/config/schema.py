@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -254,5 +254,10 @@ class Config(_Section):
 
 
 def _is_loopback(address: str) -> bool:
-    host = address.rpartition(":")[0]
-    return address.startswith("unix:") or host in ("localhost", "[::1]") or host.startswith("127.")
+    """Whether only this machine can reach it. A name is not, since it may come to mean another address."""
+    if address.startswith("unix:"):
+        return True
+    try:
+        return ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -33,6 +33,7 @@ class DataPlane:
         body_limit: int,
         start: Callable[[], None],
         stop: Callable[[], None],
+        reopen_logs: Callable[[], None] = lambda: None,
     ) -> None:
         self._control = control
         self._dispatcher = dispatcher
@@ -41,6 +42,7 @@ class DataPlane:
         self._body_limit = body_limit
         self._start = start
         self._stop = stop
+        self.reopen_logs = reopen_logs
         self._started_in = 0
 
     def start(self) -> None:

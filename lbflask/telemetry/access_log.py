@@ -30,7 +30,7 @@ def line(event: RequestEvent, now: float) -> str:
     served = last is not None and last.fault is None
     backend = last.backend if last is not None and served else "-"
     upstream = f"{last.seconds * 1000:.1f}ms" if last is not None and served else "-"
-    tail = f" tried={','.join(_tried(attempt) for attempt in attempts)}" if len(attempts) > 1 or not served else ""
+    tail = "" if not attempts or (served and len(attempts) == 1) else f" tried={','.join(map(_tried, attempts))}"
     if event.cut:
         tail += f' cut="{_escaped(event.cut)}"'
     return (

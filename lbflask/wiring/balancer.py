@@ -72,12 +72,17 @@ class Balancer:
             body_limit=config.limits.body,
             start=self._start,
             stop=self._stop,
+            reopen_logs=self._reopen_logs,
         )
 
     def _start(self) -> None:
         if self._access_log is not None:
             self._access_log.start()
         self._fleet.start()
+
+    def _reopen_logs(self) -> None:
+        if self._access_log is not None:
+            self._access_log.reopen()
 
     def _stop(self) -> None:
         self._fleet.stop()
