@@ -6,10 +6,12 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import redis
 
 from lbflask.state import embedded
 from lbflask.state.embedded import EmbeddedServer, NoServer, find_binary, private_url
@@ -26,10 +28,31 @@ def directory() -> Iterator[Path]:
     with runtime_directory() as runtime:
         directory = runtime / "lbflask"
         yield directory
-        if (directory / "valkey.sock").exists():
-            last = EmbeddedServer(directory)
-            last.start()
-            last.stop()
+        with connect(f"unix://{directory}/valkey.sock", PATIENCE) as client, suppress(redis.RedisError):
+            client.shutdown(nosave=True)  # of a test that failed: its objects may still use the server
+
+
+InAProcess = Callable[[str], Process]
+
+
+@pytest.fixture
+def in_a_process(directory: Path) -> Iterator[InAProcess]:
+    """Balancers in processes of their own, which have a `server`; they end with the test, whatever happens."""
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from lbflask.state.embedded import EmbeddedServer\n"
+        "server = EmbeddedServer(Path(sys.argv[1]))\n"
+    )
+    processes: list[Process] = []
+
+    def start(what: str) -> Process:
+        processes.append(Process([sys.executable, "-W", "error", "-c", script + what, str(directory)]))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
 
 
 @pytest.fixture
@@ -116,8 +139,10 @@ class TestSharing:
         assert tickets_from(directory) is not None
         server.stop()
 
-    def test_a_server_whose_starter_was_killed_is_left_to_the_next(self, directory: Path) -> None:
-        starter = in_a_process(directory, "server.start()\nprint('started', flush=True)\nsignal.pause()")
+    def test_a_server_whose_starter_was_killed_is_left_to_the_next(
+        self, directory: Path, in_a_process: InAProcess
+    ) -> None:
+        starter = in_a_process("server.start()\nprint('started', flush=True)\nsignal.pause()")
         eventually(lambda: "started" in starter.output, "the server is started")
         ticket = tickets_from(directory)
         assert ticket is not None
@@ -129,12 +154,11 @@ class TestSharing:
         following.stop()
         assert tickets_from(directory) is None
         assert not (directory / "valkey.sock").exists()
-        starter.kill()
 
-    def test_a_server_used_by_another_process_is_not_stopped(self, directory: Path) -> None:
+    def test_a_server_used_by_another_process_is_not_stopped(self, directory: Path, in_a_process: InAProcess) -> None:
         server = EmbeddedServer(directory)
         server.start()
-        other = in_a_process(directory, "print(server.start(), flush=True)\nsignal.pause()")
+        other = in_a_process("print(server.start(), flush=True)\nsignal.pause()")
         eventually(lambda: "False" in other.output, "the other has joined")
         server.stop()
         assert tickets_from(directory) is not None
@@ -144,18 +168,13 @@ class TestSharing:
         last.stop()
         assert tickets_from(directory) is None
 
-    def test_of_many_who_start_at_once_one_starts_the_server(self, directory: Path) -> None:
-        processes = [
-            in_a_process(directory, "print('started', server.start(), flush=True)\nsignal.pause()") for _ in range(4)
-        ]
+    def test_of_many_who_start_at_once_one_starts_the_server(self, directory: Path, in_a_process: InAProcess) -> None:
+        processes = [in_a_process("print('started', server.start(), flush=True)\nsignal.pause()") for _ in range(4)]
         eventually(lambda: all("started" in process.output for process in processes), "all have it")
         assert sum("True" in process.output for process in processes) == 1
-        for process in processes:
-            process.kill()
 
-    def test_a_forked_child_stops_nothing(self, directory: Path) -> None:
+    def test_a_forked_child_stops_nothing(self, directory: Path, in_a_process: InAProcess) -> None:
         done = in_a_process(
-            directory,
             "server.start()\n"
             "child = os.fork()\n"
             "if not child:\n"
@@ -166,15 +185,15 @@ class TestSharing:
         )
         eventually(lambda: "7" in done.output, "the child has gone")
         assert tickets_from(directory) is not None
-        done.kill()
 
-    def test_an_interrupt_from_the_terminal_does_not_reach_the_server(self, directory: Path) -> None:
-        starter = in_a_process(directory, "server.start()\nprint('started', flush=True)\nsignal.pause()")
+    def test_an_interrupt_from_the_terminal_does_not_reach_the_server(
+        self, directory: Path, in_a_process: InAProcess
+    ) -> None:
+        starter = in_a_process("server.start()\nprint('started', flush=True)\nsignal.pause()")
         eventually(lambda: "started" in starter.output, "the server is started")
         os.killpg(starter.pid, signal.SIGINT)
         starter.wait()
         assert tickets_from(directory) is not None
-        starter.kill()
 
     def test_a_server_that_was_killed_is_started_anew_in_spite_of_its_socket(self, directory: Path) -> None:
         server, following = EmbeddedServer(directory), EmbeddedServer(directory)
@@ -200,17 +219,6 @@ class TestSharing:
         assert settings["save"] == ""
         assert settings["appendonly"] == "no"
         server.stop()
-
-
-def in_a_process(directory: Path, what: str) -> Process:
-    """A balancer in a process of its own; it ends with the test, whatever happens."""
-    script = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from lbflask.state.embedded import EmbeddedServer\n"
-        "server = EmbeddedServer(Path(sys.argv[1]))\n"
-    )
-    return Process([sys.executable, "-W", "error", "-c", script + what, str(directory)])
 
 
 class TestDirectory:
