@@ -71,9 +71,7 @@ def test_anything_else_is_no_listener(address: str) -> None:
         config(bind=[address])
 
 
-@pytest.mark.parametrize(
-    "address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "unix:/run/admin.sock", ""]
-)
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.1.2.3:1", "[::1]:1", "unix:/run/admin.sock", ""])
 def test_operators_connect_on_this_machine_or_nowhere(address: str) -> None:
     assert config(admin_bind=address).admin_bind == address
 
