@@ -33,7 +33,7 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@click.argument("file", required=False, type=click.Path())
 def check(file: str | None) -> None:
     """Say whether FILE (default: the one in effect), with the environment over it, is a valid configuration."""
     _load(file)
@@ -41,7 +41,7 @@ def check(file: str | None) -> None:
 
 
 @config.command()
-@click.argument("file", required=False, type=click.Path(dir_okay=False))
+@click.argument("file", required=False, type=click.Path())
 def show(file: str | None) -> None:
     """Print what is in effect, as TOML; passwords are masked."""
     click.echo(as_toml(_load(file)), nl=False)

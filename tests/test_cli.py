@@ -69,10 +69,6 @@ def test_the_environment_is_checked_with_the_file(run: Run) -> None:
     assert result.output.startswith("lbflask: LBFLASK_HEALTH__RISE: health.rise = '0'")
 
 
-def test_a_directory_is_no_file(run: Run, tmp_path: Path) -> None:
-    assert run("config", "check", str(tmp_path)).exit_code == 2
-
-
 def test_what_is_in_effect_is_shown_as_toml_without_passwords(run: Run) -> None:
     Path("good.toml").write_text('backends = ["http://a:1"]\nredis_url = "redis://:hunter2@r"\nvia = "file"\n')
     result = run("config", "show", "good.toml", LBFLASK_VIA="environment")
@@ -112,3 +108,9 @@ def test_the_module_is_the_command_and_complains_on_standard_error(tmp_path: Pat
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "lbflask: missing.toml: cannot be read: No such file or directory\n"
+
+
+def test_a_directory_is_no_configuration_and_one_line_says_so(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["config", "check", str(tmp_path)])
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [f"lbflask: {tmp_path}: cannot be read: Is a directory"]

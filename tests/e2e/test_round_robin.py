@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -14,8 +13,6 @@ from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 
-#: Seconds between two requests of an unhurried client: at this pace each worker takes its tickets one by one.
-UNHURRIED = 0.005
 
 Pair = tuple[Gunicorn, Gunicorn]
 
@@ -43,11 +40,9 @@ def test_requests_in_turn_over_two_instances_reach_the_backends_in_turn(pair: Pa
     served: list[int] = []
     try:
         for number in range(300):
-            began = time.monotonic()
             connection = connections[number % 2]
             connection.request("GET", "/")
             served.append(int(connection.getresponse().read().split()[-1]))
-            time.sleep(max(0.0, began + UNHURRIED - time.monotonic()))
     finally:
         for connection in connections:
             connection.close()
