@@ -131,14 +131,17 @@ def on_exit(_arbiter: Any) -> None:
 def _admin_bind(config: Config) -> list[str]:
     """The admin listener, unless the default one is taken by another instance on this machine."""
     bind = config.admin_bind
-    chosen = "admin_bind" in config.model_fields_set
-    if not bind or chosen or (_settings is not None and bind in _settings["bind"]):
-        return [bind] if bind else []
-    if _settings is None and _taken(bind):
+    if not bind:
+        return []
+    if "admin_bind" in config.model_fields_set:
+        return [bind]
+    if _settings is not None:  # a reload keeps to what was found at the start: by now it is we who hold the address
+        return [bind] if bind in _settings["bind"] else []
+    if _taken(bind):
         log_line = f"lbflask: {bind} is taken, so this instance has no admin listener; set LBFLASK_ADMIN_BIND"
         print(log_line, file=sys.stderr)  # noqa: T201 - gunicorn's log is not set up yet
         return []
-    return [bind] if _settings is None else []
+    return [bind]
 
 
 def _taken(bind: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.masking import masked
-from lbflask.config.schema import Config
+from lbflask.config.schema import Config, tables_of
 
 PREFIX = "LBFLASK_"
 DEFAULT_FILE = "lbflask.toml"
@@ -82,9 +82,8 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
     where: type[BaseModel] = Config
     inside: Any = values
     for section in sections:
-        field = where.model_fields.get(section)
-        inner = field.annotation if field is not None else None
-        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+        inner = tables_of(where).get(section)
+        if inner is None:
             raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
         where = inner
         inside = inside.setdefault(section, {})

@@ -253,6 +253,15 @@ class Config(_Section):
         return model.Pool("default", tuple(backend.to_model() for backend in self.backends), self.strategy)
 
 
+def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The tables within a table, by key."""
+    return {
+        name: field.annotation
+        for name, field in kind.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
 def _is_loopback(address: str) -> bool:
     """Whether only this machine can reach it. A name is not, since it may come to mean another address."""
     if address.startswith("unix:"):

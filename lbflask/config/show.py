@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from lbflask.config.masking import masked
-from lbflask.config.schema import Backend, Config
+from lbflask.config.schema import Backend, Config, tables_of
 
 
 def as_toml(config: Config) -> str:
@@ -45,35 +46,26 @@ def as_markdown() -> str:
         "config show` prints what is in effect. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
         "",
     ]
-    sections: dict[str, type[BaseModel]] = {"": Config, **dict(_sections())}
-    for section, kind in sections.items():
+    tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}
+    for section, kind in tables.items():
         lines += [f"## `[{section}]`" if section else "## Top level", ""]
         if section:
             lines += [(kind.__doc__ or "").strip(), ""]
         lines += ["| key | environment | default | |", "| --- | --- | --- | --- |"]
         for name, field in kind.model_fields.items():
-            if name in sections:
+            if name in tables:
                 continue
             variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
-            default = "required" if field.is_required() else f"`{_value(_plain(field.default))}`"
-            if field.default is None:
-                default = "unset"
-            lines.append(f"| `{name}` | `{variable}` | {default} | {field.description} |")
+            lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
         lines.append("")
     lines += ["## A backend", "", "A URL, or a table:", "", "| key | default | |", "| --- | --- | --- |"]
-    for name, field in Backend.model_fields.items():
-        default = "required" if field.is_required() else "unset" if field.default is None else f"`{field.default}`"
-        lines.append(f"| `{name}` | {default} | {field.description} |")
+    lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in Backend.model_fields.items()]
     return "\n".join(lines) + "\n"
 
 
-def _sections() -> list[tuple[str, type[BaseModel]]]:
-    return [
-        (name, field.annotation)
-        for name, field in Config.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    ]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    if field.default is None:
+        return "unset"
+    return f"`{_value(list(field.default) if isinstance(field.default, tuple) else field.default)}`"

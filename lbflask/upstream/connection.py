@@ -21,7 +21,7 @@ import httptools
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
-from lbflask.upstream.watchdog import WATCHDOG, Watchdog
+from lbflask.upstream.watchdog import WATCHDOG
 
 READ_SIZE = 65_536
 NEVER = math.inf
@@ -33,18 +33,17 @@ _NO_BYTES = bytes(4)
 class Connection:
     """A connected socket that carries one exchange at a time."""
 
-    __slots__ = ("_sock", "_watchdog", "expired", "expires", "idle_since", "opened_at", "served")
+    __slots__ = ("_sock", "expired", "expires", "idle_since", "opened_at", "served")
 
-    def __init__(self, sock: socket.socket, now: float, watchdog: Watchdog = WATCHDOG) -> None:
+    def __init__(self, sock: socket.socket, now: float) -> None:
         sock.settimeout(None)
         self._sock = sock
-        self._watchdog = watchdog
         self.opened_at = now
         self.idle_since = now
         self.served = 0
         self.expires = NEVER  #: until when the present wait may last; the watchdog reads it
         self.expired = False
-        watchdog.watch(self)
+        WATCHDOG.watch(self)
 
     @classmethod
     def open(cls, host: str, port: int, timeout: float, now: float) -> Connection:
@@ -162,7 +161,7 @@ class Connection:
 
     def close(self) -> None:
         """Close at once, whatever is on its way."""
-        self._watchdog.forget(self)
+        WATCHDOG.forget(self)
         self._sock.close()
 
 
