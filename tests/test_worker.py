@@ -13,7 +13,10 @@ from typing import cast
 
 import pytest
 
-from lbflask.worker import ClientRequest, Patience, RequestBody, Response, ShortResponse, _Client
+from lbflask.worker import Patience
+from lbflask.worker.client import Client
+from lbflask.worker.request import ClientRequest, RequestBody
+from lbflask.worker.response import Response, ShortResponse
 from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import Gunicorn
@@ -859,7 +862,7 @@ class SlowSocket:
 def response_over(sock: SlowSocket) -> Response:
     """A response of 100 bytes that has begun."""
     request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
-    send = _Client(sock, "", Patience()).send
+    send = Client(sock, "", Patience()).send
     response = Response(send, cast("ClientRequest", request), cast("RequestBody", SimpleNamespace(complete=True)))
     response.start_response("200 OK", [("Content-Length", "100"), ("Date", "today")])
     return response

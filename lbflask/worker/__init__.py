@@ -1,0 +1,13 @@
+"""The gunicorn worker: gunicorn's gevent worker with a connection loop made for proxying.
+
+The only room that knows gunicorn's insides; it imports nothing of ours. It keeps gunicorn's parsers and their refusals,
+and replaces the loop around them: settings are read once per worker, a head must arrive within one deadline, header
+fields keep their order, case and repeats, `100 Continue` is sent when the body is wanted, head and first piece leave
+together, and a response that breaks off is cut, not ended. Any WSGI application runs on it.
+"""
+
+from lbflask.worker.client import Patience
+from lbflask.worker.proxy_worker import ProxyWorker
+from lbflask.worker.settings import end_gracefully_on_interrupt
+
+__all__ = ["Patience", "ProxyWorker", "end_gracefully_on_interrupt"]

@@ -1,0 +1,166 @@
+"""A client's connection, and how long it is waited for."""
+
+from __future__ import annotations
+
+import math
+import socket
+import struct
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.util import close_graceful
+
+from lbflask.worker.response import http_date
+
+if TYPE_CHECKING:
+    from lbflask.worker.request import ClientRequest
+
+NEVER = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds a client gets: for a request head, and between two bytes of a body either way."""
+
+    head: float = 10.0
+    body: float = 30.0
+
+
+class Client:
+    """A client's connection."""
+
+    def __init__(self, sock: Any, addr: Any, patience: Patience) -> None:
+        self.sock = sock
+        self.addr = addr
+        self.patience = patience
+        self.reader = DeadlineReader(sock)
+        self.served = 0
+        self.idle = True
+        self.writing = False
+        inet = isinstance(addr, tuple)
+        self.peer: str = addr[0] if inet else ""
+        self.peer_port = str(addr[1]) if inet else ""
+        local = sock.getsockname()
+        self.local = local[:2] if isinstance(local, tuple) else local
+        if isinstance(local, tuple):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.environ = {
+            "gunicorn.socket": sock,
+            "lbflask.local": self.local,
+            "SERVER_NAME": str(self.local[0]) if isinstance(local, tuple) else str(local),
+            "SERVER_PORT": str(self.local[1]) if isinstance(local, tuple) else "",
+        }
+
+    def await_request(self, seconds: float) -> bool:
+        """Wait for the first byte of a request; False when none comes. The head then has its deadline."""
+        self.idle = True
+        try:
+            return self.reader.await_first(seconds, self.patience.head)
+        except TimeoutError:
+            return False
+        finally:
+            self.idle = False
+
+    def begin(self, request: ClientRequest) -> None:
+        """A request has been read: count it, and time its body by the byte from now on."""
+        self.served += 1
+        self.reader.patience = self.patience.body
+        self.reader.expires = NEVER
+        if request.proxy_protocol_info and request.proxy_protocol_info["client_addr"]:
+            # Stands before the first request, and speaks for all of the connection.
+            self.peer = request.proxy_protocol_info["client_addr"]
+            self.peer_port = str(request.proxy_protocol_info["client_port"])
+
+    def say(self, status: int, reason: str, told: str) -> None:
+        """A short answer of the server's own, on a connection that is about to close."""
+        body = f"{status} {reason}: {told}\n".encode("latin-1", "replace")
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nDate: {http_date()}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        with suppress(OSError):
+            self.send(head.encode("latin-1") + body)
+
+    def leave(self, *, drain: bool) -> None:
+        """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6)."""
+        if drain:
+            close_graceful(self.sock)
+
+    def expire(self) -> None:
+        """A wait for this client has lasted too long: end it, from outside. A read can still be answered."""
+        self.reader.expired = True
+        self.reader.expires = NEVER
+        event = self.sock._write_event if self.writing else self.sock._read_event
+        gevent.get_hub().cancel_wait(event, TimeoutError())
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError, also when the client takes no byte of it for too long."""
+        reader = self.reader
+        reader.expires = time.monotonic() + self.patience.body
+        self.writing = True
+        sent = self.sock.send(data)
+        if sent != len(data):
+            rest = memoryview(data)[sent:]
+            while rest:  # not sendall, which would not show that the client takes its time
+                reader.expires = time.monotonic() + self.patience.body
+                rest = rest[self.sock.send(rest) :]
+        self.writing = False
+        reader.expires = NEVER
+
+    def hang_up(self) -> None:
+        """End the wait for a request, from outside."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RD)
+
+    def abort(self) -> None:
+        """Close with a reset: a response that was cut must look cut, even one that lasts until the close."""
+        with suppress(OSError):
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        """Close."""
+        with suppress(OSError):
+            self.sock.close()
+
+
+class DeadlineReader(SocketUnreader):  # type: ignore[misc]
+    """gunicorn's reader with patience: a head has one deadline for all of it, a body one for each read.
+
+    `expires` is until when the present wait for the client may last, read or write.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock, max_chunk=16_384)
+        self.expires = NEVER
+        self.expired = False
+        self.patience: float | None = None
+
+    def await_first(self, seconds: float, head: float) -> bool:
+        """Wait until there is a byte to read, and give the rest of the head its deadline. False at the end."""
+        now = time.monotonic()
+        if not self.buf.tell():
+            self.expires = now + seconds
+            data = self.sock.recv(self.mxchunk)
+            if not data:
+                return False
+            self.buf.write(data)
+            now = time.monotonic()
+        self.patience = None
+        self.expires = now + head
+        return True
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """The next bytes. Raises TimeoutError."""
+        if self.patience is not None:
+            self.expires = time.monotonic() + self.patience
+        data: bytes = super().chunk(size_hint)
+        if self.patience is not None:
+            self.expires = NEVER
+        if self.expired:
+            raise TimeoutError  # what trickles in after that comes too late
+        return data

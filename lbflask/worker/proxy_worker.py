@@ -1,0 +1,189 @@
+"""The loop around client connections, from accept to close, and the worker's life."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gunicorn.http import errors
+from gunicorn.http.wsgi import base_environ
+from gunicorn.sock import ssl_context
+from gunicorn.workers.ggevent import GeventWorker
+
+from lbflask.worker.client import Client, Patience
+from lbflask.worker.request import ClientRequest, RequestBody
+from lbflask.worker.response import Response, ShortResponse
+from lbflask.worker.settings import freeze
+
+#: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
+#: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
+FAREWELL = 1.0
+#: Seconds between two looks at how long clients have been waited for: time-outs are late by no more than this.
+LOOK_EVERY = 0.05
+
+
+class ProxyWorker(GeventWorker):  # type: ignore[misc]
+    """See the module. `patience` may be set before the first connection, as by the `post_worker_init` hook."""
+
+    patience = Patience()
+    alive: bool
+
+    def run(self) -> None:
+        """Serve until told to stop; then finish what is in flight, within `graceful_timeout`."""
+        self._frozen = freeze(self.cfg)
+        self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
+        self._clients: set[Client] = set()
+        self._pool = Pool(self.worker_connections)
+        # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
+        gc.collect()
+        gc.freeze()
+        servers = [self._serve(listener) for listener in self.sockets]
+        beat = time.monotonic()
+        while self.alive:
+            if time.monotonic() >= beat:
+                self.notify()
+                beat = time.monotonic() + 1.0
+            self._end_long_waits()
+            gevent.sleep(LOOK_EVERY)
+        for server in servers:
+            server.close()
+        self._wind_down(time.monotonic())
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT ends at once. SIGINT is left to the master, which ends all in order: a terminal's Ctrl-C reaches
+        every process of the group.
+        """
+        if sig != signal.SIGINT:
+            super().handle_quit(sig, frame)
+
+    def _serve(self, listener: Any) -> StreamServer:
+        listener.setblocking(1)
+        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=self._pool, **tls)
+        if self.cfg.workers > 1:
+            server.max_accept = 1  # one at a time, so that all workers get their share
+        server.start()
+        return server
+
+    def _end_long_waits(self) -> None:
+        """A timer for every wait would cost more than most waits do; this looks at all of them, now and then."""
+        now = time.monotonic()
+        for client in tuple(self._clients):
+            if client.reader.expires <= now:
+                client.expire()
+
+    def _wind_down(self, began: float) -> None:
+        """Wait for the clients: idle ones for a moment, busy ones as long as the time-out allows."""
+        limit = max(0.0, self.cfg.graceful_timeout - 0.5)  # before the master's own patience ends
+        while self._clients and time.monotonic() - began < limit:
+            if time.monotonic() - began > FAREWELL:
+                for client in list(self._clients):
+                    if client.idle:
+                        client.hang_up()
+            self.notify()
+            self._end_long_waits()
+            gevent.sleep(0.02)
+        if self._clients:
+            self.log.warning("%d connections were cut: graceful_timeout is over", len(self._clients))
+            self._pool.kill(block=True, timeout=1)
+
+    def handle(self, listener: Any, sock: Any, addr: Any) -> None:  # noqa: ARG002 - gunicorn's signature
+        """One client connection, from accept to close."""
+        client = Client(sock, addr, self.patience)
+        self._clients.add(client)
+        try:
+            self._converse(client)
+        except (OSError, gevent.GreenletExit):
+            client.abort()
+        except Exception:
+            self.log.exception("error on a client's connection")
+            client.abort()
+        finally:
+            self._clients.discard(client)
+            client.close()
+
+    def _converse(self, client: Client) -> None:
+        """Requests and responses in turn, until either side closes."""
+        while client.await_request(self.cfg_keepalive if client.served else self.patience.head):
+            try:
+                request = ClientRequest(self._frozen, client.reader, client.addr, client.served + 1)
+            except (errors.NoMoreData, StopIteration):
+                return
+            except (errors.ParseException, errors.ForbiddenProxyRequest, TimeoutError) as error:
+                self._turn_away(client, error)
+                return
+            client.begin(request)
+            self._count()
+            if not self._respond(client, request):
+                return
+
+    @property
+    def cfg_keepalive(self) -> float:
+        """Seconds a client may be idle between two requests."""
+        return float(self._frozen.keepalive)
+
+    def _count(self) -> None:
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+
+    def _respond(self, client: Client, request: ClientRequest) -> bool:
+        """Run the application and write what it says. Whether the connection may carry another request."""
+        body = RequestBody(request, client)
+        environ = self._environ | request.environ(client)
+        environ["wsgi.input"] = request.body
+        environ["lbflask.read_body"] = body.read
+        response = Response(client.send, request, body)
+        if not self.alive or not self._frozen.keepalive:
+            response.closes = True
+        result: Iterable[bytes] = ()
+        try:
+            result = self.wsgi(environ, response.start_response)
+            response.write_all(result)
+        except (OSError, ShortResponse):
+            client.abort()
+            return False
+        except Exception:
+            self.log.exception("Error handling request %s %s", request.method, request.uri)
+            if response.head_sent:
+                client.abort()
+            else:
+                client.say(500, "Internal Server Error", "the balancer failed; its error log has the details")
+            return False
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        if response.closes:
+            client.leave(drain=not body.complete)
+            return False
+        return True
+
+    def _turn_away(self, client: Client, error: Exception) -> None:
+        """Answer a head that is refused, and close: where the next one would start is unknown."""
+        status, reason = next(
+            (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)), (400, "Bad Request")
+        )
+        told = "the request head did not arrive in time" if status == 408 else str(error)
+        self.log.info("refused a request from %s: %d %r", client.peer, status, told)
+        client.say(status, reason, told)
+        client.leave(drain=True)
+
+
+#: What a refused request head is answered with; 400 for all others.
+_REFUSALS: dict[type[Exception], tuple[int, str]] = {
+    TimeoutError: (408, "Request Timeout"),
+    errors.LimitRequestLine: (414, "URI Too Long"),
+    errors.LimitRequestHeaders: (431, "Request Header Fields Too Large"),
+    errors.ExpectationFailed: (417, "Expectation Failed"),
+    errors.UnsupportedTransferCoding: (501, "Not Implemented"),
+    errors.ForbiddenProxyRequest: (403, "Forbidden"),
+}

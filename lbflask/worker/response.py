@@ -1,0 +1,153 @@
+"""A response as the client gets it: framed, dated, its head sent with the first piece, cut when it is too short."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lbflask.worker.request import ClientRequest, RequestBody
+
+
+class ShortResponse(Exception):
+    """The application gave fewer bytes than its Content-Length."""
+
+
+class Response:
+    """Writes one response: frames it, dates it, and sends the head with the first piece."""
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_fields",
+        "_left",
+        "_omit",
+        "_request",
+        "_send",
+        "closes",
+        "head_sent",
+        "status",
+    )
+
+    def __init__(self, send: Callable[[bytes], None], request: ClientRequest, body: RequestBody) -> None:
+        self._send = send
+        self._request = request
+        self._body = body
+        self._fields: list[tuple[str, str]] = []
+        self._chunked = False
+        self._omit = False
+        self._left: int | None = None
+        self.status = ""
+        self.closes = request.should_close()
+        self.head_sent = False
+
+    def start_response(
+        self, status: str, fields: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333."""
+        if exc_info is not None and self.head_sent:
+            raise exc_info[1].with_traceback(exc_info[2])
+        if exc_info is None and self.status:
+            raise AssertionError("start_response was called before")
+        self.status, self._fields = status, fields
+        return self.write
+
+    def write_all(self, pieces: Iterable[bytes]) -> None:
+        """Write the application's result, in one go when it is in one piece. Raises ShortResponse, OSError."""
+        try:
+            single = len(pieces) == 1  # type: ignore[arg-type]
+        except TypeError:
+            single = False
+        if single:
+            data = b"".join(pieces)
+            head = self._head()
+            self._send(head + self._framed(data) + self._end())
+        else:
+            for piece in pieces:
+                self.write(piece)
+            rest = (b"" if self.head_sent else self._head()) + self._end()
+            if rest:
+                self._send(rest)
+        if self._left:
+            raise ShortResponse
+
+    def write(self, piece: bytes) -> None:
+        """Write a piece of the body, after the head if that was not sent."""
+        if self.head_sent:
+            if piece and not self._omit:
+                self._send(self._framed(piece))
+        else:
+            head = self._head()
+            self._send(head + self._framed(piece) if piece else head)
+
+    def _head(self) -> bytes:
+        request, fields = self._request, self._fields
+        code = self.status[:3]
+        dated, lines = False, 1
+        text = f"HTTP/1.1 {self.status}\r\n"
+        self._omit = request.method == "HEAD" or code in ("204", "304") or code[0] == "1"
+        for name, value in fields:
+            size = len(name)
+            if size == 14 and name.lower() == "content-length":
+                if code == "204":
+                    continue  # RFC 9110 §8.6
+                self._left = int(value)
+            elif size == 4 and name.lower() == "date":
+                dated = True
+            text += f"{name}: {value}\r\n"
+            lines += 1
+        if text.count("\n") != lines:
+            raise ValueError(f"a header field of the response has a line break in it: {fields!r}")
+        if not dated:
+            text += f"Date: {http_date()}\r\n"
+        self.head_sent = True
+        return (text + self._framing() + "\r\n").encode("latin-1")
+
+    def _framing(self) -> str:
+        """The fields that say where the body ends, and whether the connection does (RFC 9112 §6 and §9.3)."""
+        old = self._request.version < (1, 1)
+        text = ""
+        if self._omit:
+            self._left = None
+        elif self._left is None:
+            self._chunked = not old
+            if old:
+                self.closes = True
+            else:
+                text = "Transfer-Encoding: chunked\r\n"
+        if not self._body.complete:
+            self.closes = True  # the rest of the request stands where the next one would
+        if self.closes:
+            return text + "Connection: close\r\n"
+        return text + ("Connection: keep-alive\r\n" if old else "")
+
+    def _framed(self, piece: bytes) -> bytes:
+        if self._omit or not piece:
+            return b""
+        if self._chunked:
+            return b"%x\r\n%b\r\n" % (len(piece), piece)
+        if self._left is not None:
+            piece = piece[: self._left]
+            self._left -= len(piece)
+        return piece
+
+    def _end(self) -> bytes:
+        return b"0\r\n\r\n" if self._chunked else b""
+
+
+_date_text = ""
+
+
+_date_second = 0
+_date_text = ""
+
+
+def http_date() -> str:
+    """The current date as a header field has it, formatted once a second (RFC 9110 §5.6.7)."""
+    global _date_second, _date_text
+    second = int(time.time())
+    if second != _date_second:
+        _date_second, _date_text = second, formatdate(second, usegmt=True)
+    return _date_text

@@ -1,0 +1,52 @@
+"""gunicorn's settings as the request path wants them, and what the master is told to do otherwise."""
+
+from __future__ import annotations
+
+import signal
+from types import SimpleNamespace
+from typing import Any
+
+from gunicorn.http.message import _check_fast_parser
+
+
+def end_gracefully_on_interrupt(arbiter: Any) -> None:
+    """Make the master treat the first SIGINT (Ctrl-C) like SIGTERM; the second one is gunicorn's quick shutdown."""
+
+    def interrupted(_signal: int, _frame: Any) -> None:
+        signal.signal(signal.SIGINT, arbiter.signal)
+        arbiter.SIG_QUEUE.put_nowait(signal.SIGTERM)
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
+def freeze(cfg: Any) -> SimpleNamespace:
+    """The settings as plain attributes: gunicorn's own object looks each one up anew, several times a request."""
+    frozen = SimpleNamespace(**{name: setting.get() for name, setting in cfg.settings.items()})
+    frozen.is_ssl = cfg.is_ssl
+    # gunicorn takes some values of the limits to mean "none", and has two more things to do before it parses.
+    limits = (frozen.limit_request_line, frozen.limit_request_fields, frozen.limit_request_field_size)
+    frozen.lean = (
+        frozen.http_parser == "fast"
+        and frozen.proxy_protocol == "off"
+        and all(0 < limit <= most for limit, most in zip(limits, (8190, 32_768, 1 << 20), strict=True))
+    )
+    _check_fast_parser(frozen)  # loads it
+    frozen.constants = {
+        "version": None,
+        "body": None,
+        "scheme": "https" if cfg.is_ssl else "http",
+        "must_close": False,
+        "proxy_protocol_info": None,
+        "_expected_100_continue": False,
+        "limit_request_fields": frozen.limit_request_fields,
+        "limit_request_field_size": frozen.limit_request_field_size,
+        "limit_request_line": frozen.limit_request_line,
+        "_fast_limit_request_line": frozen.limit_request_line,
+        "max_buffer_headers": frozen.limit_request_fields * (frozen.limit_request_field_size + 2) + 4,
+    }
+    frozen.forwarded_allow_networks = cfg.forwarded_allow_networks
+    frozen.proxy_allow_networks = cfg.proxy_allow_networks
+    return frozen
+
+
+_date_second = 0
