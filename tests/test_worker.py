@@ -850,6 +850,7 @@ class SlowSocket:
 
     def __init__(self) -> None:
         self.sent = b""
+        self.sock = self
 
     def send(self, data: bytes) -> int:
         self.sent += bytes(data[:7])

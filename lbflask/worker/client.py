@@ -10,16 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import gevent
 from gunicorn.http.unreader import SocketUnreader
-from gunicorn.util import close_graceful
 
 from lbflask.worker.response import http_date
 
 if TYPE_CHECKING:
     from lbflask.worker.request import ClientRequest
+    from lbflask.worker.stream import Stream
 
 NEVER = math.inf
+#: Seconds, and bytes, for which a client may go on sending when it has its last answer (RFC 9112 §9.6).
+LINGER = 2.0
+LINGER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +35,16 @@ class Patience:
 class Client:
     """A client's connection."""
 
-    def __init__(self, sock: Any, addr: Any, patience: Patience) -> None:
-        self.sock = sock
+    def __init__(self, stream: Stream, addr: Any, patience: Patience, scheme: str = "http") -> None:
+        self.stream = stream
         self.addr = addr
         self.patience = patience
-        self.reader = DeadlineReader(sock)
+        self.scheme = scheme
+        self.reader = DeadlineReader(stream)
         self.served = 0
         self.idle = True
-        self.writing = False
+        self.send_expires = NEVER
+        sock = stream.sock
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
         self.peer_port = str(addr[1]) if inet else ""
@@ -87,55 +91,61 @@ class Client:
 
     def leave(self, *, drain: bool) -> None:
         """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6)."""
-        if drain:
-            close_graceful(self.sock)
+        if not drain:
+            return
+        reader, left = self.reader, LINGER_BYTES
+        with suppress(OSError):
+            self.stream.interrupt()  # whoever still reads the request's body
+            self.stream.shutdown(socket.SHUT_WR)
+            reader.expires = time.monotonic() + LINGER
+            while left > 0 and (data := self.stream.recv(1 << 16)):
+                left -= len(data)
 
-    def expire(self) -> None:
-        """A wait for this client has lasted too long: end it, from outside. A read can still be answered."""
-        self.reader.expired = True
-        self.reader.expires = NEVER
-        event = self.sock._write_event if self.writing else self.sock._read_event
-        gevent.get_hub().cancel_wait(event, TimeoutError())
+    def expire_at(self, now: float) -> None:
+        """End, from outside, a wait for this client that has lasted too long. A read can still be answered."""
+        if self.reader.expires <= now:
+            self.reader.expired = True
+        elif self.send_expires > now:
+            return
+        self.reader.expires = self.send_expires = NEVER
+        self.stream.interrupt()
 
     def send(self, data: bytes) -> None:
         """Send all of it. Raises OSError, also when the client takes no byte of it for too long."""
-        reader = self.reader
-        reader.expires = time.monotonic() + self.patience.body
-        self.writing = True
-        sent = self.sock.send(data)
+        self.send_expires = time.monotonic() + self.patience.body
+        sent = self.stream.send(data)
         if sent != len(data):
             rest = memoryview(data)[sent:]
-            while rest:  # not sendall, which would not show that the client takes its time
-                reader.expires = time.monotonic() + self.patience.body
-                rest = rest[self.sock.send(rest) :]
-        self.writing = False
-        reader.expires = NEVER
+            while rest:
+                self.send_expires = time.monotonic() + self.patience.body
+                rest = rest[self.stream.send(rest) :]
+        self.send_expires = NEVER
 
     def hang_up(self) -> None:
         """End the wait for a request, from outside."""
         with suppress(OSError):
-            self.sock.shutdown(socket.SHUT_RD)
+            self.stream.shutdown(socket.SHUT_RD)
 
     def abort(self) -> None:
         """Close with a reset: a response that was cut must look cut, even one that lasts until the close."""
         with suppress(OSError):
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def close(self) -> None:
         """Close."""
         with suppress(OSError):
-            self.sock.close()
+            self.stream.close()
 
 
 class DeadlineReader(SocketUnreader):  # type: ignore[misc]
     """gunicorn's reader with patience: a head has one deadline for all of it, a body one for each read.
 
-    `expires` is until when the present wait for the client may last, read or write.
+    `expires` is until when the present read may last.
     """
 
-    def __init__(self, sock: Any) -> None:
-        super().__init__(sock, max_chunk=16_384)
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream, max_chunk=16_384)
         self.expires = NEVER
         self.expired = False
         self.patience: float | None = None

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import _socket
 import gc
 import signal
+import ssl
 import time
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import gevent
-from gevent.pool import Pool
-from gevent.server import StreamServer
+from gevent.pool import Group
 from gunicorn.http import errors
 from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from lbflask.worker.client import Client, Patience
+from lbflask.worker.listening import Listening
 from lbflask.worker.request import ClientRequest, RequestBody
 from lbflask.worker.response import Response, ShortResponse
 from lbflask.worker.settings import freeze
+from lbflask.worker.sharing import BOARD
+from lbflask.worker.stream import Stream, TlsStream
 
 #: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
 #: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
@@ -30,9 +34,12 @@ LOOK_EVERY = 0.05
 
 
 class ProxyWorker(GeventWorker):  # type: ignore[misc]
-    """See the module. `patience` may be set before the first connection, as by the `post_worker_init` hook."""
+    """See the package. `patience`, and `plain_addresses`, the listeners that stay without TLS, may be set before the
+    first connection, as by the `post_worker_init` hook.
+    """
 
     patience = Patience()
+    plain_addresses: frozenset[Any] = frozenset()
     alive: bool
 
     def run(self) -> None:
@@ -40,20 +47,23 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._frozen = freeze(self.cfg)
         self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
         self._clients: set[Client] = set()
-        self._pool = Pool(self.worker_connections)
+        self._greenlets = Group()
         # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
         gc.collect()
         gc.freeze()
-        servers = [self._serve(listener) for listener in self.sockets]
+        self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        listenings = [self._listen(listener) for listener in self.sockets]
         beat = time.monotonic()
         while self.alive:
             if time.monotonic() >= beat:
                 self.notify()
                 beat = time.monotonic() + 1.0
+            BOARD.write(self.age, len(self._clients))
             self._end_long_waits()
             gevent.sleep(LOOK_EVERY)
-        for server in servers:
-            server.close()
+        for listening in listenings:
+            listening.close()
+        BOARD.erase(self.age)
         self._wind_down(time.monotonic())
 
     def handle_quit(self, sig: int, frame: Any) -> None:
@@ -63,21 +73,35 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         if sig != signal.SIGINT:
             super().handle_quit(sig, frame)
 
-    def _serve(self, listener: Any) -> StreamServer:
-        listener.setblocking(1)
-        tls = {"ssl_context": ssl_context(self.cfg)} if self.cfg.is_ssl else {}
-        server = StreamServer(listener, handle=partial(self.handle, listener), spawn=self._pool, **tls)
-        if self.cfg.workers > 1:
-            server.max_accept = 1  # one at a time, so that all workers get their share
-        server.start()
-        return server
+    def _listen(self, listener: Any) -> Listening:
+        name = listener.getsockname()
+        address = name[:2] if isinstance(name, tuple) else name
+        return Listening(
+            listener,
+            partial(self._taken, tls=None if address in self.plain_addresses else self._tls),
+            alone=self.cfg.workers == 1,
+            yields=lambda: BOARD.others_hold_less(self.age, len(self._clients)),
+            full=lambda: len(self._clients) >= self.worker_connections,
+        )
+
+    def _taken(self, sock: _socket.socket, addr: Any, tls: ssl.SSLContext | None) -> None:
+        """In the hub: a new connection."""
+        try:
+            stream = Stream(sock) if tls is None else TlsStream(sock, tls)
+            client = Client(stream, addr, self.patience, "http" if tls is None else "https")
+        except OSError:
+            sock.close()  # the client has gone already
+            return
+        self._clients.add(client)
+        BOARD.write(self.age, len(self._clients))
+        self._greenlets.start(gevent.Greenlet(self._serve, client))
 
     def _end_long_waits(self) -> None:
         """A timer for every wait would cost more than most waits do; this looks at all of them, now and then."""
         now = time.monotonic()
         for client in tuple(self._clients):
-            if client.reader.expires <= now:
-                client.expire()
+            if client.reader.expires <= now or client.send_expires <= now:
+                client.expire_at(now)
 
     def _wind_down(self, began: float) -> None:
         """Wait for the clients: idle ones for a moment, busy ones as long as the time-out allows."""
@@ -92,12 +116,10 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             gevent.sleep(0.02)
         if self._clients:
             self.log.warning("%d connections were cut: graceful_timeout is over", len(self._clients))
-            self._pool.kill(block=True, timeout=1)
+            self._greenlets.kill(block=True, timeout=1)
 
-    def handle(self, listener: Any, sock: Any, addr: Any) -> None:  # noqa: ARG002 - gunicorn's signature
+    def _serve(self, client: Client) -> None:
         """One client connection, from accept to close."""
-        client = Client(sock, addr, self.patience)
-        self._clients.add(client)
         try:
             self._converse(client)
         except (OSError, gevent.GreenletExit):
@@ -108,6 +130,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         finally:
             self._clients.discard(client)
             client.close()
+            if self.alive:
+                BOARD.write(self.age, len(self._clients))
 
     def _converse(self, client: Client) -> None:
         """Requests and responses in turn, until either side closes."""

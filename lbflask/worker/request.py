@@ -147,7 +147,7 @@ class ClientRequest(Request):  # type: ignore[misc]
             "SERVER_PROTOCOL": "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}",
             "REMOTE_ADDR": client.peer,
             "REMOTE_PORT": client.peer_port,
-            "wsgi.url_scheme": self.scheme,
+            "wsgi.url_scheme": client.scheme,
             "lbflask.fields": self.fields,
             **client.environ,
         }

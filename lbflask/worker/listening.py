@@ -1,0 +1,70 @@
+"""Taking new connections from a listener."""
+
+from __future__ import annotations
+
+import _socket
+from collections.abc import Callable
+from typing import Any
+
+from gevent import get_hub
+
+#: Seconds for which a worker that holds more connections than another leaves the listener alone.
+STEP_BACK = 0.002
+#: Seconds without new connections when there is no room for one: too many already, or no file descriptor left.
+NO_ROOM = 0.1
+
+Taken = Callable[[_socket.socket, Any], None]
+
+
+class Listening:
+    """Accepts connections unless the worker is `full`, and hands each to `taken` at once, in the hub.
+
+    With `alone` the worker takes all that are there; otherwise one at a time, and after a step back when `yields` says
+    that another worker should have the first try.
+    """
+
+    def __init__(
+        self, listener: Any, taken: Taken, *, alone: bool, yields: Callable[[], bool], full: Callable[[], bool]
+    ) -> None:
+        self._accept = listener._sock._accept
+        self._taken = taken
+        self._yields = yields
+        self._full = full
+        self._most = 64 if alone else 1
+        self._may_yield = not alone
+        loop = get_hub().loop
+        self._readable: Any = loop.io(listener.fileno(), 1)
+        self._pause: Any = loop.timer(STEP_BACK)
+        self._no_room: Any = loop.timer(NO_ROOM)
+        self._readable.start(self._came)
+
+    def close(self) -> None:
+        """Take no more."""
+        for watcher in (self._readable, self._pause, self._no_room):
+            watcher.stop()
+            watcher.close()
+
+    def _came(self) -> None:
+        if self._may_yield and self._yields():
+            self._readable.stop()
+            self._pause.start(self._after_pause, update=True)
+        else:
+            self._take()
+
+    def _after_pause(self) -> None:
+        self._readable.start(self._came)
+        self._take()
+
+    def _take(self) -> None:
+        for _ in range(self._most):
+            try:
+                if self._full():
+                    raise OSError
+                descriptor, address = self._accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:
+                self._readable.stop()
+                self._no_room.start(self._after_pause, update=True)
+                return
+            self._taken(_socket.socket(fileno=descriptor), address)
