@@ -10,7 +10,8 @@ from enum import Enum, auto
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
-from lbflask.core.http.names import NameTable
+from lbflask.core.http.forwarded import forwarded_element
+from lbflask.core.http.names import NameTable, members
 
 Field = tuple[str, str]
 Fields = list[Field]
@@ -39,13 +40,18 @@ class _Rule(Enum):
     DROP = auto()  #: hop-by-hop, or written anew below
     FORWARDED = auto()  #: believed only from a trusted proxy
     CONNECTION = auto()
+    COOKIE = auto()  #: several become one
     REQUEST_ID = auto()
+    TE = auto()  #: hop-by-hop, but for one of its members
 
 
 _REQUEST_RULES: NameTable[_Rule] = NameTable(
     dict.fromkeys(HOP_BY_HOP, _Rule.DROP)
     | {
         "connection": _Rule.CONNECTION,
+        "cookie": _Rule.COOKIE,
+        "te": _Rule.TE,
+        "http2-settings": _Rule.DROP,  # a part of the upgrade to h2c, which is never passed on (upgrade.py)
         "host": _Rule.DROP,  # written first, by whoever knows the backend (RFC 9110 §7.2)
         "content-length": _Rule.DROP,  # framing is decided once, in framing.py
         "expect": _Rule.DROP,  # RFC 9110 §10.1.1: answered hop by hop, when a backend takes the body
@@ -65,6 +71,9 @@ _REQUEST_RULES: NameTable[_Rule] = NameTable(
 
 _RESPONSE_DROPPED: NameTable[bool] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
 
+#: TE is hop-by-hop, so Connection has to name it (RFC 9110 §10.1.4).
+_TAKES_TRAILERS = [("TE", "trailers"), ("Connection", "TE")]
+
 
 class Hop(NamedTuple):
     """What this hop adds to a request: who sent it, how it came, and whether the sender may speak for others."""
@@ -75,6 +84,8 @@ class Hop(NamedTuple):
     trusted: bool
     request_id: str  #: used when the client sent none that is fit to keep
     via: str | None  #: the received-by name of the Via entry; None writes no Via
+    forwarded: bool = False  #: whether a Forwarded field (RFC 7239) is written too
+    protocol: str = "HTTP/1.1"  #: what the peer speaks
 
 
 class RequestHead(NamedTuple):
@@ -87,8 +98,7 @@ class RequestHead(NamedTuple):
 
 def nominated(values: Iterable[str]) -> frozenset[str]:
     """The field names that Connection lines nominate as hop-by-hop: any case, empty elements ignored."""
-    names = {name.strip(" \t").lower() for value in values for name in value.split(",")}
-    return frozenset(names - {""} - _NOT_NOMINABLE)
+    return frozenset(name.lower() for name in members(values)) - _NOT_NOMINABLE
 
 
 def without_nominated(fields: Fields, connection: list[str]) -> Fields:
@@ -99,15 +109,27 @@ def without_nominated(fields: Fields, connection: list[str]) -> Fields:
     return [field for field in fields if field[0].lower() not in gone]
 
 
+def te_trailers(fields: Fields, protocol: str = "HTTP/1.1") -> bool:
+    """Whether the client takes trailers: its TE lists `trailers` (RFC 9110 §10.1.4), and its protocol has them."""
+    return protocol == "HTTP/1.1" and _lists_trailers(value for name, value in fields if name.lower() == "te")
+
+
+def _lists_trailers(values: Iterable[str]) -> bool:
+    return any(member.lower() == "trailers" for member in members(values))
+
+
 def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustTest) -> RequestHead:
     """The fields of the request as the backend gets it, without Host and framing fields.
 
     `host` is the one the client asked for, empty if it named none. Hop-by-hop and nominated fields are removed,
     forwarding fields of an untrusted peer dropped, ours added last, so that no Connection line can remove them.
+    Several Cookie lines leave as one, where the first stood: backends would see only one of them (RFC 6265 §5.4).
     """
     kept: Fields = []
     connection: list[str] = []
     forwarded: Fields = []
+    te: list[str] = []
+    cookies = 0
     request_id = ""
     rules = _REQUEST_RULES
     for field in received:
@@ -116,28 +138,51 @@ def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustT
             kept.append(field)
         elif rule is _Rule.CONNECTION:
             connection.append(field[1])
+        elif rule is _Rule.COOKIE:
+            kept.append(field)
+            cookies += 1
         elif rule is _Rule.FORWARDED:
             forwarded.append((field[0].lower(), field[1]))
         elif rule is _Rule.REQUEST_ID:
             request_id = field[1]
+        elif rule is _Rule.TE:
+            te.append(field[1])
+    kept = with_one_cookie(kept) if cookies > 1 else kept
     if connection:
         kept = without_nominated(kept, connection)
-    if not _loggable(request_id):
-        request_id = hop.request_id
+    if te and hop.protocol == "HTTP/1.1" and _lists_trailers(te):
+        kept += _TAKES_TRAILERS
+    request_id = request_id if _loggable(request_id) else hop.request_id
     client = hop.peer
     if hop.trusted and forwarded:
         client = original_client([value for name, value in forwarded if name == "x-forwarded-for"], hop, is_trusted)
         kept += forwarded_by_trusted(forwarded, hop, host)
     else:
-        kept.append(("X-Forwarded-For", hop.peer))
-        kept.append(("X-Forwarded-Proto", hop.scheme))
-        if host:
-            kept.append(("X-Forwarded-Host", host))
-        kept.append(("X-Forwarded-Port", hop.port))
+        kept += forwarded_by_us(hop, host)
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
         kept.append(("Via", "1.1 " + hop.via))
     return RequestHead(kept, client, request_id)
+
+
+def with_one_cookie(fields: Fields) -> Fields:
+    """The fields with all Cookie lines as one, where the first stood. Those of other names stay as they are."""
+    cookies = [field for field in fields if field[0].lower() == "cookie"]
+    joined = (cookies[0][0], "; ".join(value for _, value in cookies if value))
+    rest = [field for field in fields if field[0].lower() != "cookie"]
+    place = fields.index(cookies[0])
+    return [*rest[:place], joined, *rest[place:]]
+
+
+def forwarded_by_us(hop: Hop, host: str) -> Fields:
+    """The forwarding fields of a request that comes without any, or from someone who may not speak for others."""
+    own = [("X-Forwarded-For", hop.peer), ("X-Forwarded-Proto", hop.scheme)]
+    if host:
+        own.append(("X-Forwarded-Host", host))
+    own.append(("X-Forwarded-Port", hop.port))
+    if hop.forwarded:
+        own.append(("Forwarded", forwarded_element(hop.peer, host, hop.scheme)))
+    return own
 
 
 def forwarded_by_trusted(forwarded: Fields, hop: Hop, host: str) -> Fields:
@@ -150,6 +195,9 @@ def forwarded_by_trusted(forwarded: Fields, hop: Hop, host: str) -> Fields:
         "X-Forwarded-Host": values.get("x-forwarded-host") or host,
         "X-Forwarded-Port": values.get("x-forwarded-port") or hop.port,
     }
+    if hop.forwarded:
+        elements = [value for name, value in forwarded if name == "forwarded" and value]
+        own["Forwarded"] = ", ".join([*elements, forwarded_element(hop.peer, host, hop.scheme)])
     written = {name.lower() for name in own}
     return [
         *((name, value) for name, value in own.items() if value),

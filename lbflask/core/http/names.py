@@ -1,8 +1,8 @@
-"""Tables keyed by field name, in whatever case the name comes (RFC 9110 §5.1)."""
+"""Tables keyed by field name, in whatever case the name comes (RFC 9110 §5.1); and lists as fields hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 Rule = TypeVar("Rule")
@@ -23,3 +23,12 @@ class NameTable(dict[str, Rule | None], Generic[Rule]):
         if len(self) < MAX_SPELLINGS:
             self[name] = rule
         return rule
+
+
+def members(values: Iterable[str]) -> Iterator[str]:
+    """The members of a list that stands in one field line or several; empty ones are none (RFC 9110 §5.6.1)."""
+    for value in values:
+        for member in value.split(","):
+            stripped = member.strip(" \t")
+            if stripped:
+                yield stripped

@@ -1,0 +1,36 @@
+"""Which fields may follow a body (RFC 9110 §6.5). Whoever merges them into the head must not be misled by them."""
+
+from __future__ import annotations
+
+from lbflask.core.http.fields import HOP_BY_HOP, Fields
+from lbflask.core.http.names import NameTable
+
+#: RFC 9110 §6.5.1 names the kinds; which field is of which kind say the sections given.
+_NOT_IN_TRAILERS: dict[str, tuple[str, ...]] = {
+    "framing": ("content-length", "transfer-encoding", "trailer"),
+    "routing": ("host", "via", "alt-svc", "http2-settings"),
+    "controls (§10.1)": ("expect", "max-forwards", "te", "cache-control", "pragma", "prefer"),
+    "methods that are not the request line's": ("x-http-method", "x-http-method-override", "x-method-override"),
+    "conditions (§13.1)": ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"),
+    "ranges (§14)": ("range", "content-range"),
+    "credentials (§11)": ("authorization", "www-authenticate", "cookie", "set-cookie"),
+    "control of the response (§10.2)": ("age", "date", "expires", "location", "retry-after", "vary", "warning"),
+    "format of the content (§8)": ("content-encoding", "content-type", "content-location", "content-language"),
+    "words of proxies": ("forwarded", "x-real-ip", "x-request-id"),
+}
+_FORBIDDEN: NameTable[bool] = NameTable(
+    dict.fromkeys([*HOP_BY_HOP, *(name for names in _NOT_IN_TRAILERS.values() for name in names)], True)
+)
+
+
+def passable_trailers(fields: Fields) -> Fields:
+    """Those of the fields that may stand in a trailer section, as they are and in order.
+
+    X-Forwarded-* is the word of a proxy, whatever follows the hyphen, and belongs into the head. A name with an
+    underscore is dropped as in a request's head: many backends can't tell it from one with a hyphen.
+    """
+    return [field for field in fields if not _FORBIDDEN[field[0]] and not _disguised(field[0])]
+
+
+def _disguised(name: str) -> bool:
+    return "_" in name or name.lower().startswith("x-forwarded-")

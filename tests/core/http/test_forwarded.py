@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbflask.core.http.forwarded import forwarded_element
+
+#: RFC 7239 §4, for one element: pairs of a token and a token or quoted string.
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+QUOTED = r'"(?:[^"\\]|\\.)*"'
+ELEMENT = re.compile(rf"{TOKEN}=(?:{TOKEN}|{QUOTED})(?:;{TOKEN}=(?:{TOKEN}|{QUOTED}))*", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("peer", "host", "scheme", "element"),
+    [
+        ("192.0.2.1", "", "http", "for=192.0.2.1;proto=http"),
+        ("192.0.2.1", "example.com", "https", "for=192.0.2.1;host=example.com;proto=https"),
+        ("192.0.2.1", "example.com:81", "http", 'for=192.0.2.1;host="example.com:81";proto=http'),
+        ("2001:db8::1", "[::1]:80", "http", 'for="[2001:db8::1]";host="[::1]:80";proto=http'),
+        ("fe80::1%eth0", "", "http", 'for="[fe80::1]";proto=http'),
+        ("::ffff:192.0.2.1", "", "http", 'for="[::ffff:192.0.2.1]";proto=http'),
+        ("unix:", "a", "http", "for=unknown;host=a;proto=http"),
+        ("", "a", "http", "for=unknown;host=a;proto=http"),
+        ("192.0.2.1", 'a";for=evil', "http", r'for=192.0.2.1;host="a\";for=evil";proto=http'),
+        ("192.0.2.1", "a\\", "http", r'for=192.0.2.1;host="a\\";proto=http'),
+    ],
+)
+def test_an_element_says_for_whom_and_what_was_asked(peer: str, host: str, scheme: str, element: str) -> None:
+    assert forwarded_element(peer, host, scheme) == element
+
+
+@given(st.ip_addresses().map(str) | st.text(max_size=8), st.text(st.characters(codec="latin-1"), max_size=12))
+def test_whatever_host_is_asked_for_the_element_is_one(peer: str, host: str) -> None:
+    assert ELEMENT.fullmatch(forwarded_element(peer, host, "http"))
