@@ -110,7 +110,8 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     if unknown:
         return f"{source}: there is no setting {key!r} (its value is {_shown(first['input'])})"
     if not key:  # about several settings at once: the message begins with one of them
-        return f"{sources.get((message.partition(':')[0],), path)}: {message}"
+        told_of = tuple(message.partition(":")[0].split("."))
+        return f"{sources.get(told_of, path)}: {message}"
     if first["type"] == "model_type":
         message = "must be a table"
     if first["type"] == "value_error" and repr(first["input"]) in message:

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from lbflask.config.backends import Backend
 from lbflask.config.masking import masked
-from lbflask.config.schema import Backend, Config, tables_of
+from lbflask.config.schema import Config, tables_of
 
 
 def as_toml(config: Config) -> str:
@@ -38,7 +39,7 @@ def as_markdown() -> str:
     lines = [
         "# Configuration",
         "",
-        "Written by `make docs` from `lbflask/config/schema.py`; a test compares the two.",
+        "Written by `make docs` from `lbflask/config/`; a test compares the two.",
         "",
         "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
         "from the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value:",

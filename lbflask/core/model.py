@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Health(StrEnum):
@@ -16,15 +17,42 @@ class Health(StrEnum):
     UNKNOWN = "unknown"  #: nobody checks, or the checker has fallen silent
 
 
+class Address(NamedTuple):
+    """Where and how a backend is reached: `host` and `port` by `http` or `https`, or the socket at `path` by `unix`."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One server. Its identity is `id` (a name, or `host:port`) and never depends on its weight."""
+    """One server. Its identity is `id` (a name, `host:port`, or the name of a socket) and never depends on its weight.
+
+    `authority` is what stands in Host when the backend is called by its own name: without the port that its scheme
+    implies (RFC 9110 §4.2.3), and `localhost` for a unix socket.
+    """
 
     id: str
     host: str
     port: int
     url: str
     weight: int = 1
+    scheme: str = "http"
+    path: str = ""
+    address: Address = field(init=False, repr=False, compare=False)
+    authority: str = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out once what each request asks for."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        implied = self.scheme == "unix" or self.port == _DEFAULT_PORTS.get(self.scheme)
+        object.__setattr__(self, "address", Address(self.scheme, self.host, self.port, self.path))
+        object.__setattr__(self, "authority", host if implied else f"{host}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True)

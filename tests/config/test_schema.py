@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from lbflask.config.schema import Backend, Config, Health
+from lbflask.config.backends import Backend
+from lbflask.config.schema import Config, Health, Timeouts
+from lbflask.config.types import socket_address
 from lbflask.core import model
 from lbflask.core.health import Thresholds
 from lbflask.core.retry import Policy
@@ -25,11 +27,64 @@ def config(**settings: Any) -> Config:
         ("HTTP://a:65535", model.Backend("a:65535", "a", 65535, "http://a:65535", 1)),
         ("http://[::1]:8000", model.Backend("[::1]:8000", "::1", 8000, "http://[::1]:8000", 1)),
         ({"url": "http://a:1", "name": "web-1", "weight": 0}, model.Backend("web-1", "a", 1, "http://a:1", 0)),
+        ("https://a", model.Backend("a:443", "a", 443, "https://a:443", 1, "https")),
+        ("HTTPS://A:80/", model.Backend("a:80", "a", 80, "https://a:80", 1, "https")),
+        ("https://[::1]", model.Backend("[::1]:443", "::1", 443, "https://[::1]:443", 1, "https")),
+        (
+            "unix:/run/app.sock",
+            model.Backend("app.sock", "localhost", 0, "unix:/run/app.sock", 1, "unix", "/run/app.sock"),
+        ),
+        ("UNIX:///run/a", model.Backend("a", "localhost", 0, "unix:/run/a", 1, "unix", "/run/a")),
+        (
+            {"url": "unix:/run/a b", "name": "web", "weight": 3},
+            model.Backend("web", "localhost", 0, "unix:/run/a b", 3, "unix", "/run/a b"),
+        ),
         ({"url": "http://a:1", "weight": 256}, model.Backend("a:1", "a", 1, "http://a:1", 256)),
     ],
 )
 def test_a_backend_is_a_url_or_a_table(given: Any, backend: model.Backend) -> None:
     assert Backend.model_validate(given).to_model() == backend
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "authority"),
+    [
+        ("http://a", ("http", "a", 80, ""), "a"),
+        ("http://a:81", ("http", "a", 81, ""), "a:81"),
+        ("https://a", ("https", "a", 443, ""), "a"),
+        ("https://a:80", ("https", "a", 80, ""), "a:80"),
+        ("http://[::1]:8000", ("http", "::1", 8000, ""), "[::1]:8000"),
+        ("http://[::1]", ("http", "::1", 80, ""), "[::1]"),
+        ("unix:/run/a", ("unix", "localhost", 0, "/run/a"), "localhost"),
+    ],
+)
+def test_a_backend_knows_how_it_is_reached_and_called(url: str, address: tuple[Any, ...], authority: str) -> None:
+    backend = Backend(url=url).to_model()
+    assert (backend.address, backend.authority) == (address, authority)
+
+
+def test_a_long_path_of_a_socket_is_refused_before_the_system_does() -> None:
+    Backend(url="unix:/" + "a" * 64 + "/" + "b" * 41)
+    with pytest.raises(ValidationError, match="longer than 107 bytes"):
+        Backend(url="unix:/" + "a" * 64 + "/" + "b" * 42)
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [
+        ("127.0.0.1:80", ("127.0.0.1", 80)),
+        ("[::1]:80", ("::1", 80)),
+        ("unix:/run/a.sock", "/run/a.sock"),
+        ("", None),
+    ],
+)
+def test_a_listener_is_known_by_the_address_of_its_sockets(bind: str, address: object) -> None:
+    assert socket_address(bind) == address
+
+
+def test_a_request_may_take_as_long_as_it_likes_unless_told() -> None:
+    assert Timeouts().request is None
+    assert Timeouts(request=0).request == 0
 
 
 def test_the_weight_is_no_part_of_a_backends_identity() -> None:

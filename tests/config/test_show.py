@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from lbflask.config.backends import Backend
 from lbflask.config.load import ConfigError, load
-from lbflask.config.schema import Backend, Config
+from lbflask.config.schema import Config
 from lbflask.config.show import as_markdown, as_toml
 
 
@@ -46,6 +47,7 @@ SETTINGS = st.fixed_dictionaries(
         "trusted_proxies": st.lists(st.ip_addresses().map(str), max_size=3),
         "via": st.sampled_from(["", "lb", "`|~"]),
         "health": st.fixed_dictionaries({"interval": seconds(), "fast_interval": st.none() | seconds()}),
+        "timeouts": st.fixed_dictionaries({"request": st.none() | st.just(0) | seconds()}),
         "limits": st.fixed_dictionaries({"body": st.integers(0, 1 << 62)}),
     }
 )

@@ -1,0 +1,82 @@
+"""A backend as it is configured: a URL, or a table with one."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from lbflask.config.types import Section
+from lbflask.core import model
+from lbflask.core.http.target import BadTarget, check_host
+
+_NAME = r"^[A-Za-z0-9._:\[\]-]{1,64}$"
+_PORTS = {"http": 80, "https": 443}
+#: What fits into a socket address on Linux, less the byte that ends it (unix(7)); elsewhere it is a little less.
+_PATH_BYTES = 107
+
+
+class Backend(Section):
+    """One server."""
+
+    url: str
+    """Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
+    name: str | None = Field(default=None, pattern=_NAME)
+    """Its stable name, for the store, the log and the command line; `host:port`, or the name of the socket, unless set."""
+    weight: int = Field(default=1, ge=0, le=256)
+    """Its share of the requests, relative to the others; 0 takes none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_url(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Backend:
+        self.to_model()
+        return self
+
+    def to_model(self) -> model.Backend:
+        """The backend as the core knows it. Raises ValueError for a URL that can't be one."""
+        if self.url[:5].lower() == "unix:":
+            return self._by_path()
+        return self._by_host()
+
+    def _by_host(self) -> model.Backend:
+        split = urlsplit(self.url)
+        scheme = split.scheme
+        if scheme not in _PORTS:
+            raise ValueError(f"url {self.url!r}: the scheme must be http, https or unix, as in http://10.0.0.1:8000")
+        if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
+            raise ValueError(f"url {self.url!r}: only scheme, host and port may be given")
+        try:
+            host, port = split.hostname, split.port
+            check_host(split.netloc)
+        except ValueError:
+            raise ValueError(f"url {self.url!r}: the port is not a number from 1 to 65535") from None
+        except BadTarget:
+            raise ValueError(f"url {self.url!r}: the host is not a name or address") from None
+        if not host:
+            raise ValueError(f"url {self.url!r}: the host is missing")
+        if port == 0:
+            raise ValueError(f"url {self.url!r}: the port is not a number from 1 to 65535")
+        port = port or _PORTS[scheme]
+        shown = f"[{host}]" if ":" in host else host
+        identity = f"{shown}:{port}"
+        return model.Backend(self.name or identity, host, port, f"{scheme}://{identity}", self.weight, scheme)
+
+    def _by_path(self) -> model.Backend:
+        path = self.url[5:]
+        if path.startswith("///"):
+            path = path[2:]  # unix:///run/app.sock, the form with an empty host (RFC 8089 §2 has both for files)
+        if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
+            raise ValueError(f"url {self.url!r}: a unix socket needs an absolute path, as in unix:/run/app.sock")
+        if len(os.fsencode(path)) > _PATH_BYTES:
+            raise ValueError(f"url {self.url!r}: the path is longer than {_PATH_BYTES} bytes")
+        identity = self.name or path.rpartition("/")[2]
+        if not re.fullmatch(_NAME, identity):
+            raise ValueError(f"url {self.url!r}: {identity!r} is no name for a backend, so it needs a `name`")
+        return model.Backend(identity, "localhost", 0, f"unix:{path}", self.weight, "unix", path)

@@ -1,0 +1,91 @@
+"""TLS towards clients and towards backends. Files are loaded once when they are checked, so that a wrong one is told at
+the start and not by the first handshake that fails.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from lbflask.config.types import Section
+
+
+class TLS(Section):
+    """TLS on the public listeners; the admin listener stays without."""
+
+    certificate: str = ""
+    """PEM file of the certificate, followed by those that lead to its root. Empty for no TLS."""
+    key: str = ""
+    """PEM file of its private key, without a passphrase."""
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for files that can't be used."""
+        _check_pair(where, self.certificate, self.key)
+
+
+class BackendTLS(Section):
+    """TLS towards backends whose URL begins with https."""
+
+    verify: bool = True
+    """Whether a backend's certificate must be valid and name it; without this anybody in between can read all."""
+    ca_file: str = ""
+    """PEM file of the roots to trust, instead of those of the system."""
+    certificate: str = ""
+    """PEM file of the certificate to show to backends that ask for one."""
+    key: str = ""
+    """PEM file of its private key, without a passphrase."""
+    server_name: str = ""
+    """The name to ask for (SNI) and to look for in certificates; the host of the URL unless set."""
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for files that can't be used."""
+        if self.ca_file:
+            _check_certificates(f"{where}.ca_file", self.ca_file)
+        _check_pair(where, self.certificate, self.key)
+        name = self.server_name
+        if name and (name.startswith(".") or not name.isascii() or not name.isprintable() or " " in name):
+            raise ValueError(f"{where}.server_name: {name!r} is not a host's name")
+
+
+def _check_pair(where: str, certificate: str, key: str) -> None:
+    if not certificate and not key:
+        return
+    for name, value in (("certificate", certificate), ("key", key)):
+        if not value:
+            raise ValueError(f"{where}.{name}: is missing: certificate and key are set both or not at all")
+    _check_certificates(f"{where}.certificate", certificate)
+    _check_readable(f"{where}.key", key)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, _no_passphrase)
+    except (ssl.SSLError, ValueError) as error:
+        if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+            raise ValueError(f"{where}.key: {key!r} is not the key of the certificate {certificate!r}") from None
+        raise ValueError(f"{where}.key: {key!r} holds no private key that can be used{_why(error)}") from None
+
+
+def _check_certificates(where: str, path: str) -> None:
+    _check_readable(where, path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ValueError(f"{where}: {path!r} holds no certificate in PEM form{_why(error)}") from None
+
+
+def _check_readable(where: str, path: str) -> None:
+    try:
+        with Path(path).open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise ValueError(f"{where}: {path!r} cannot be read: {told}") from None
+
+
+def _no_passphrase() -> bytes:
+    """Without this OpenSSL would ask for one on the terminal, and wait."""
+    raise ValueError("it has a passphrase")
+
+
+def _why(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    told = reason.lower().replace("_", " ") if reason else str(error) if isinstance(error, ValueError) else ""
+    return f": {told}" if told else ""

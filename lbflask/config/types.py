@@ -1,0 +1,102 @@
+"""The kinds of values that settings have. Each checks what it is given, and says what it should have been."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from lbflask.core.http.target import BadTarget, check_host
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+def comma_separated(value: Any) -> Any:
+    """A list may be written as one string with commas, which is how the environment has to."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _listen_address(value: str) -> str:
+    """`host:port`, `[v6]:port` or `unix:/path`."""
+    if value.startswith("unix:"):
+        if len(value) == len("unix:"):
+            raise ValueError("a unix socket needs a path: unix:/run/lbflask.sock")
+        return value
+    host, colon, port = value.rpartition(":")
+    try:
+        check_host(value)
+    except BadTarget:
+        host = ""
+    if not colon or not host:
+        raise ValueError("must be host:port, such as 127.0.0.1:8080, or unix:/path")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"port {port!r} is not a number from 0 to 65535")
+    return value
+
+
+def _redis_url(value: str) -> str:
+    """A URL of the kinds that the store understands."""
+    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    return value
+
+
+def _namespace(value: str) -> str:
+    """Keys hold the namespace between braces and before a colon."""
+    if not value or any(sign in value for sign in "{}: \t\r\n"):
+        raise ValueError("must be a word without braces, colons or blanks")
+    return value
+
+
+def _url_path(value: str) -> str:
+    if value and (not value.startswith("/") or any(sign <= " " or sign > "~" for sign in value)):
+        raise ValueError("must be a path that begins with /, or empty")
+    return value
+
+
+def _via(value: str) -> str:
+    if not value.isascii() or not all(sign.isalnum() or sign in "!#$%&'*+-.^_`|~" for sign in value):
+        raise ValueError("must be a single word (RFC 9110 section 7.6.3), or empty for no Via")
+    return value
+
+
+def _network(value: Any) -> Any:
+    """Parsed here, since a union of two types would tell of an IPv6 network that it is not an IPv4 one."""
+    return ip_network(value) if isinstance(value, str) else value
+
+
+ListenAddress = Annotated[str, AfterValidator(_listen_address)]
+OptionalListenAddress = Annotated[str, AfterValidator(lambda value: _listen_address(value) if value else value)]
+RedisURL = Annotated[str, AfterValidator(_redis_url)]
+Namespace = Annotated[str, AfterValidator(_namespace)]
+ViaName = Annotated[str, AfterValidator(_via)]
+UrlPath = Annotated[str, AfterValidator(_url_path)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+
+
+class Section(BaseModel):
+    """A table of settings: unknown keys are errors, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach it. A name is not, since it may come to mean another address."""
+    if address.startswith("unix:"):
+        return True
+    try:
+        return ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def socket_address(bind: str) -> tuple[str, int] | str | None:
+    """The address that a connection through this listener shows as its own; None for no listener."""
+    if bind.startswith("unix:"):
+        return bind.removeprefix("unix:")
+    host, _, port = bind.rpartition(":")
+    return (host.strip("[]"), int(port)) if port else None
