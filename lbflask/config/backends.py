@@ -14,7 +14,6 @@ from lbflask.core import model
 from lbflask.core.http.target import BadTarget, check_host
 
 _NAME = r"^[A-Za-z0-9._:\[\]-]{1,64}$"
-_PORTS = {"http": 80, "https": 443}
 #: What fits into a socket address on Linux, less the byte that ends it (unix(7)); elsewhere it is a little less.
 _PATH_BYTES = 107
 
@@ -25,7 +24,7 @@ class Backend(Section):
     url: str
     """Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
     name: str | None = Field(default=None, pattern=_NAME)
-    """Its stable name, for the store, the log and the command line; `host:port`, or the name of the socket, unless set."""
+    """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
     weight: int = Field(default=1, ge=0, le=256)
     """Its share of the requests, relative to the others; 0 takes none."""
 
@@ -48,7 +47,7 @@ class Backend(Section):
     def _by_host(self) -> model.Backend:
         split = urlsplit(self.url)
         scheme = split.scheme
-        if scheme not in _PORTS:
+        if scheme not in model.DEFAULT_PORTS:
             raise ValueError(f"url {self.url!r}: the scheme must be http, https or unix, as in http://10.0.0.1:8000")
         if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
             raise ValueError(f"url {self.url!r}: only scheme, host and port may be given")
@@ -63,7 +62,7 @@ class Backend(Section):
             raise ValueError(f"url {self.url!r}: the host is missing")
         if port == 0:
             raise ValueError(f"url {self.url!r}: the port is not a number from 1 to 65535")
-        port = port or _PORTS[scheme]
+        port = port or model.DEFAULT_PORTS[scheme]
         shown = f"[{host}]" if ":" in host else host
         identity = f"{shown}:{port}"
         return model.Backend(self.name or identity, host, port, f"{scheme}://{identity}", self.weight, scheme)

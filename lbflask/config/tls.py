@@ -42,9 +42,16 @@ class BackendTLS(Section):
         if self.ca_file:
             _check_certificates(f"{where}.ca_file", self.ca_file)
         _check_pair(where, self.certificate, self.key)
-        name = self.server_name
-        if name and (name.startswith(".") or not name.isascii() or not name.isprintable() or " " in name):
-            raise ValueError(f"{where}.server_name: {name!r} is not a host's name")
+        if self.server_name and not _is_name(self.server_name):
+            raise ValueError(f"{where}.server_name: {self.server_name!r} is not a host's name")
+
+
+def _is_name(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return name.isascii() and name.isprintable() and " " not in name
 
 
 def _check_pair(where: str, certificate: str, key: str) -> None:

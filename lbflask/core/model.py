@@ -26,7 +26,8 @@ class Address(NamedTuple):
     path: str = ""
 
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: The port that a scheme implies.
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Backend:
     def __post_init__(self) -> None:
         """Work out once what each request asks for."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        implied = self.scheme == "unix" or self.port == _DEFAULT_PORTS.get(self.scheme)
+        implied = self.scheme == "unix" or self.port == DEFAULT_PORTS.get(self.scheme)
         object.__setattr__(self, "address", Address(self.scheme, self.host, self.port, self.path))
         object.__setattr__(self, "authority", host if implied else f"{host}:{self.port}")
 

@@ -32,6 +32,7 @@ class Rules:
     via: str | None = "lbflask"
     retry_after: int = 2
     is_trusted: TrustTest = field(default_factory=TrustTest)
+    forwarded: bool = False
 
 
 class Balancing:
@@ -101,6 +102,8 @@ class Dispatcher:
             self._rules.is_trusted(inbound.peer),
             self._new_request_id(),
             self._rules.via,
+            self._rules.forwarded,
+            inbound.protocol,
         )
         head = backend_request(inbound.fields, hop, host=inbound.host, is_trusted=self._rules.is_trusted)
         exchange = Exchange(inbound, self._clock(), head.client, head.request_id)
@@ -164,11 +167,11 @@ class Dispatcher:
         self, exchange: Exchange, backend: Backend, fields: list[tuple[str, str]], fresh: bool
     ) -> BackendResponse:
         inbound, rules = exchange.inbound, self._rules
-        host = inbound.host if rules.preserve_host and inbound.host else f"{backend.host}:{backend.port}"
+        host = inbound.host if rules.preserve_host and inbound.host else backend.authority
         request = BackendRequest(
             inbound.method,
             backend.url,
-            (backend.host, backend.port),
+            backend.address,
             inbound.target.text,
             [("Host", host), *fields],
             inbound.framing,

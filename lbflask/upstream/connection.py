@@ -45,20 +45,6 @@ class Connection:
         self.expired = False
         WATCHDOG.watch(self)
 
-    @classmethod
-    def open(cls, host: str, port: int, timeout: float, now: float) -> Connection:
-        """Connect within `timeout` seconds. Raises Fault at stage CONNECT."""
-        try:
-            sock = socket.create_connection((host, port), timeout)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except TimeoutError:
-            raise Fault(Blame.BACKEND, Stage.CONNECT, 504, f"no connection within {timeout:g} s") from None
-        except OSError as error:
-            raise Fault(Blame.BACKEND, Stage.CONNECT, 502, _told(error)) from None
-        except UnicodeError as error:  # of the name's encoding for DNS
-            raise Fault(Blame.BACKEND, Stage.CONNECT, 502, f"its name cannot be resolved: {error}") from None
-        return cls(sock, now)
-
     def exchange(
         self,
         method: str,
@@ -344,6 +330,4 @@ def _closes(fields: Fields) -> bool:
 
 
 def _told(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"its name cannot be resolved: {error.strerror}"
     return (error.strerror or type(error).__name__).lower()

@@ -10,7 +10,9 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 
+from lbflask.core.model import Address
 from lbflask.upstream.connection import Connection
+from lbflask.upstream.dial import Dialer
 
 #: Seconds a connection may have been idle when it is taken.
 MAX_IDLE = 1.5
@@ -19,14 +21,13 @@ MAX_AGE = 3600.0
 #: Idle connections kept for one backend by one worker.
 MAX_KEPT = 512
 
-Address = tuple[str, int]
-
 
 class ConnectionPool:
     """Idle connections. Threads and greenlets may share it; `clock` gives steady seconds."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], dialer: Dialer | None = None) -> None:
         self._clock = clock
+        self._dialer = dialer or Dialer()
         self._idle: defaultdict[Address, list[Connection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
@@ -56,7 +57,7 @@ class ConnectionPool:
 
     def open(self, address: Address, timeout: float) -> Connection:
         """A new connection. Raises Fault."""
-        return Connection.open(*address, timeout, self._clock())
+        return self._dialer.open(address, timeout, self._clock())
 
     def give_back(self, address: Address, connection: Connection) -> None:
         """Keep the connection for another request."""

@@ -10,12 +10,15 @@ import socket
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 
+#: Seconds between two tries to reach a unix socket whose backlog is full.
+_KNOCK_EVERY = 0.05
+
 
 async def probe_tcp(backend: Backend, timeout: float) -> Observation:
-    """Whether a TCP connection can be made within `timeout` seconds; it is closed at once."""
+    """Whether a connection can be made within `timeout` seconds, to a port or a unix socket; it is closed at once."""
     try:
         async with asyncio.timeout(timeout):
-            _, writer = await asyncio.open_connection(backend.host, backend.port)
+            writer = await _connected(backend)
     except TimeoutError:
         return Observation(False, f"no connection within {timeout:g} s")
     except socket.gaierror as error:
@@ -27,6 +30,18 @@ async def probe_tcp(backend: Backend, timeout: float) -> Observation:
         return Observation(False, f"its address cannot be used: {error}")
     writer.close()
     return Observation(True, "connected")
+
+
+async def _connected(backend: Backend) -> asyncio.StreamWriter:
+    if backend.scheme != "unix":
+        return (await asyncio.open_connection(backend.host, backend.port))[1]
+    while True:
+        _, writer = await asyncio.open_unix_connection(backend.path)
+        if writer.get_extra_info("peername") is not None:
+            return writer
+        # The backlog is full (connect(2)), which asyncio takes for a connection under way.
+        writer.close()
+        await asyncio.sleep(_KNOCK_EVERY)
 
 
 def _told(error: OSError) -> str:

@@ -20,9 +20,10 @@ from requests.structures import CaseInsensitiveDict
 from lbflask.core.faults import Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.model import DEFAULT_PORTS, Address
 from lbflask.core.retry import IDEMPOTENT
 from lbflask.upstream.connection import Answer
-from lbflask.upstream.pool import Address, ConnectionPool
+from lbflask.upstream.pool import ConnectionPool
 
 
 class BackendRequest(requests.PreparedRequest):
@@ -54,9 +55,11 @@ class BackendRequest(requests.PreparedRequest):
 
     @classmethod
     def of(cls, prepared: requests.PreparedRequest) -> BackendRequest:
-        """A request that a Session prepared."""
+        """A request that a Session prepared. One to a unix socket asks for `/`: its URL has no room for a target."""
         split = urlsplit(prepared.url or "")
-        address = (split.hostname or "", split.port or 80)
+        unix = split.scheme == "unix"
+        port = split.port or DEFAULT_PORTS.get(split.scheme, 0)
+        address = Address(split.scheme, split.hostname or "localhost", port, split.path if unix else "")
         fields = [(_text(name), _text(value)) for name, value in (prepared.headers or {}).items()]
         fields = [field for field in fields if field[0].lower() not in ("content-length", "transfer-encoding", "host")]
         body: Any = prepared.body
@@ -67,8 +70,8 @@ class BackendRequest(requests.PreparedRequest):
             framing, pieces = Framing(len(encoded)), [encoded]
         elif body is not None:
             framing, pieces = CHUNKED, filter(None, body)  # an empty chunk would end the body (RFC 9112 §7.1)
-        host = ("Host", split.netloc.rpartition("@")[2])
-        target = prepared.path_url
+        host = ("Host", split.netloc.rpartition("@")[2] or "localhost")
+        target = "/" if unix else prepared.path_url
         return cls(prepared.method or "GET", prepared.url or "", address, target, [host, *fields], framing, pieces)
 
     def head(self) -> bytes:
@@ -195,7 +198,9 @@ def forwarding_session(pool: ConnectionPool, *, between_bytes: float) -> request
     session.max_redirects = 0
     session.cookies = RequestsCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
     session.adapters.clear()
-    session.mount("http://", BackendAdapter(pool, between_bytes=between_bytes))
+    adapter = BackendAdapter(pool, between_bytes=between_bytes)
+    for scheme in ("http://", "https://", "unix:"):
+        session.mount(scheme, adapter)
     return session
 
 

@@ -13,12 +13,14 @@ from itertools import count
 from flask import Flask
 
 from lbflask.config.schema import Config
+from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.proxy.app import WSGI, DataPlane, create_app
 from lbflask.proxy.dispatcher import Balancing, Dispatcher, Rules
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.access_log import AccessLog
+from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.store import store_for
@@ -34,7 +36,7 @@ class Balancer:
         via = config.via or None
         self._store = store_for(config)
         self._fleet = Fleet(self._store, [pool.name], strict=config.tickets == "strict", report=log.warning)
-        self._connections = ConnectionPool(time.monotonic)
+        self._connections = ConnectionPool(time.monotonic, Dialer(tls_rules(config)))
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         self._access_log = AccessLog(config.access_log) if config.access_log else None
         dispatcher = Dispatcher(
@@ -49,6 +51,7 @@ class Balancer:
                 via,
                 max(1, math.ceil(config.health.soon)),
                 TrustTest(config.trusted_proxies),
+                config.forwarded,
             ),
             clock=time.monotonic,
             new_request_id=request_ids(),
@@ -67,7 +70,7 @@ class Balancer:
         return DataPlane(
             control,
             dispatcher,
-            admin_address=address_of(config.admin_bind),
+            admin_address=socket_address(config.admin_bind),
             health_path=config.health_path,
             body_limit=config.limits.body,
             start=self._start,
@@ -91,12 +94,10 @@ class Balancer:
             self._access_log.stop()
 
 
-def address_of(bind: str) -> tuple[str, int] | str | None:
-    """The address that a connection through this listener shows as its own; None for no listener."""
-    if bind.startswith("unix:"):
-        return bind.removeprefix("unix:")
-    host, _, port = bind.rpartition(":")
-    return (host.strip("[]"), int(port)) if port else None
+def tls_rules(config: Config) -> TLSRules:
+    """How backends are spoken to over TLS."""
+    tls = config.backend_tls
+    return TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)
 
 
 def request_ids() -> Callable[[], str]:

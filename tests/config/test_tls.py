@@ -112,7 +112,7 @@ def test_roots_are_a_file_of_certificates(authority: Authority, junk: str) -> No
     assert "backend_tls.ca_file: '/' cannot be read: Is a directory" in refusal("backend_tls", ca_file="/")
 
 
-@pytest.mark.parametrize("name", [".example", "a b", "é", "a\n"])
+@pytest.mark.parametrize("name", [".example", "a..b", "a b", "é", "a\n"])
 def test_a_server_name_is_a_name(name: str) -> None:
     assert "backend_tls.server_name" in refusal("backend_tls", server_name=name)
 

@@ -180,6 +180,25 @@ def test_the_backend_gets_the_clients_host_or_its_own(
     assert sum(line.lower().startswith(b"host:") for line in lines) == 1
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_forwarded_is_written_when_asked_for(street: Street, asked: bool) -> None:
+    """RFC 7239."""
+    balancer = street.balancer(answering(OK), forwarded=asked)
+    balancer.ask(inbound())
+    line = b"\r\nForwarded: for=192.0.2.1;host=shop.example;proto=http\r\n"
+    assert (line in street.houses[0].received) is asked
+
+
+@pytest.mark.parametrize(("protocol", "passed"), [("HTTP/1.1", True), ("HTTP/1.0", False)])
+def test_only_a_client_of_http_1_1_is_said_to_take_trailers(street: Street, protocol: str, passed: bool) -> None:
+    """RFC 9110 §10.1.4."""
+    balancer = street.balancer(answering(OK))
+    request = inbound(fields=[("TE", "gzip, trailers"), ("Connection", "TE")])
+    request.protocol = protocol
+    balancer.ask(request)
+    assert (b"\r\nTE: trailers\r\nConnection: TE\r\n" in street.houses[0].received) is passed
+
+
 def test_requests_go_to_the_backends_in_turn(street: Street) -> None:
     balancer = street.balancer(
         *[answering_always(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % n) for n in range(3)]

@@ -11,11 +11,14 @@ fails the test at the end of the `with`, except for errors of the socket, which 
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
+from lbflask.core.model import Address
 from tests.support.wait import eventually
 
 #: Seconds that a script waits for anything: beyond what any test takes, so that no script outlives a broken one.
@@ -35,7 +38,26 @@ class Peer:
         self.received = b""  #: every byte that the script has taken off the socket
         self.ended = threading.Event()  #: the script is over
         sock.settimeout(PATIENCE)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """The backend's half of a TLS handshake."""
+        self._sock = context.wrap_socket(self._sock, server_side=True, suppress_ragged_eofs=False)
+
+    @property
+    def tls(self) -> ssl.SSLSocket:
+        """The socket, of a connection under TLS."""
+        assert isinstance(self._sock, ssl.SSLSocket)
+        return self._sock
+
+    def say_goodbye(self) -> None:
+        """Tell by TLS that nothing more will come, and do not wait for the same from the other side."""
+        self.tls.settimeout(0)
+        try:
+            self.tls.unwrap()
+        except OSError:
+            pass
 
     def read_until(self, mark: bytes) -> bytes:
         """What comes up to and with the mark; less only at the end of the stream."""
@@ -94,7 +116,7 @@ class Peer:
     def interrupt(self) -> None:
         """Wake the script from whatever it reads, from outside."""
         try:
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # not the TLS layer's, which the script may be in
         except OSError:
             pass
 
@@ -110,14 +132,25 @@ class Peer:
 
 
 class ScriptedBackend:
-    """Listens on a port of 127.0.0.1. The n-th connection plays the n-th script, later ones the last."""
+    """Listens on a port of 127.0.0.1, under TLS with `tls`, or at a `path`. The n-th connection plays the n-th script,
+    later ones the last.
+    """
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None, path: Path | None = None) -> None:
         self._scripts = scripts
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.address = ("127.0.0.1", self.port)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._tls = tls
+        if path is not None:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen()
+            self.port = 0
+            self.address = Address("unix", "localhost", 0, str(path))
+            self.url = f"unix:{path}"
+        else:
+            self._listener = socket.create_server(("127.0.0.1", 0))
+            self.port = self._listener.getsockname()[1]
+            self.address = Address("https" if tls else "http", "127.0.0.1", self.port)
+            self.url = f"{self.address.scheme}://127.0.0.1:{self.port}"
         self.connections: list[Peer] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._failures: list[Exception] = []
@@ -168,6 +201,8 @@ class ScriptedBackend:
 
     def _play(self, script: Script, peer: Peer) -> None:
         try:
+            if self._tls is not None:
+                peer.secure(self._tls)
             script(peer)
         except OSError:
             pass

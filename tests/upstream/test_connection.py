@@ -12,6 +12,7 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.upstream.connection import MAX_HEAD, Answer, Connection
+from lbflask.upstream.dial import Dialer
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
 from tests.support.wait import eventually
 
@@ -24,7 +25,7 @@ LONG = 10.0
 def connected(*scripts: Script) -> Iterator[tuple[Connection, ScriptedBackend]]:
     """A connection to a backend that plays the script."""
     with ScriptedBackend(*scripts) as backend:
-        connection = Connection.open(*backend.address, LONG, 0.0)
+        connection = Dialer().open(backend.address, LONG, 0.0)
         try:
             yield connection, backend
         finally:
@@ -420,48 +421,7 @@ def test_a_reset_after_the_head_is_a_fault_within_the_body() -> None:
     assert caught.value.answered
 
 
-def test_a_refused_connection_is_a_fault_while_connecting() -> None:
-    """R28."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # bound, and not listening
-        with pytest.raises(Fault) as caught:
-            Connection.open(*bound.getsockname(), LONG, 0.0)
-    assert told(caught.value) == (Blame.BACKEND, Stage.CONNECT, 502)
-    assert "refused" in caught.value.reason
-
-
-@pytest.mark.parametrize("name", ["label-too-long-for-dns-" * 4, "..", "a..b"])
-def test_a_name_that_dns_has_no_form_for_is_a_fault_while_connecting(name: str) -> None:
-    """R28."""
-    with pytest.raises(Fault) as caught:
-        Connection.open(name, 80, LONG, 0.0)
-    assert told(caught.value) == (Blame.BACKEND, Stage.CONNECT, 502)
-    assert "name" in caught.value.reason
-
-
 # Time-outs
-
-
-@contextmanager
-def deaf_listener() -> Iterator[tuple[str, int]]:
-    """Listens, and lets nobody in: its queue is full."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        waiting = [socket.socket() for _ in range(4)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(listener.getsockname())
-        try:
-            yield listener.getsockname()
-        finally:
-            for sock in waiting:
-                sock.close()
-
-
-def test_a_connection_that_takes_too_long_is_a_timeout_while_connecting() -> None:
-    """R14: the time-out for connecting is its own."""
-    with deaf_listener() as address, pytest.raises(Fault) as caught:
-        Connection.open(*address, 0.1, 0.0)
-    assert told(caught.value) == (Blame.BACKEND, Stage.CONNECT, 504)
 
 
 def silent_after(response: bytes) -> Script:

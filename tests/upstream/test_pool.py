@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from lbflask.core.faults import Fault, Stage
+from lbflask.core.model import Address
 from lbflask.upstream.connection import Connection
 from lbflask.upstream.pool import MAX_AGE, MAX_IDLE, MAX_KEPT, ConnectionPool
 
-HERE, THERE = ("a", 1), ("b", 1)
+HERE, THERE = Address("http", "a", 1), Address("http", "b", 1)
 
 
 class Clock:
@@ -53,7 +54,7 @@ class Bench:
         self.wires.append(wire)
         return wire
 
-    def idle(self, address: tuple[str, int] = HERE) -> Wire:
+    def idle(self, address: Address = HERE) -> Wire:
         """A wire that was given back just now."""
         wire = self.wire()
         self.pool.give_back(address, wire.connection)
@@ -158,7 +159,7 @@ def test_a_closed_pool_keeps_nothing(bench: Bench) -> None:
 
 def test_a_new_connection_is_stamped_with_the_time(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        connection = bench.pool.open(listener.getsockname(), 5.0)
+        connection = bench.pool.open(Address("http", *listener.getsockname()), 5.0)
         connection.close()
     assert (connection.opened_at, connection.served) == (bench.clock.now, 0)
 
@@ -167,5 +168,5 @@ def test_a_failure_to_connect_is_a_fault(bench: Bench) -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(Fault) as caught:
-            bench.pool.open(bound.getsockname(), 5.0)
+            bench.pool.open(Address("http", *bound.getsockname()), 5.0)
     assert caught.value.stage is Stage.CONNECT

@@ -1,0 +1,183 @@
+"""Opening connections to backends: over TCP, over TLS, or to a unix socket. All that goes wrong is a Fault at CONNECT.
+
+TLS is verified unless the settings say otherwise. Its context is made when the first connection needs it, in the
+worker: what gunicorn's master makes, gevent has not patched.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.model import Address
+from lbflask.upstream.connection import NEVER, Connection
+
+#: Seconds between two tries to reach a unix socket whose backlog is full: no event tells that there is room again.
+_KNOCK_EVERY = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class TLSRules:
+    """How backends are spoken to over TLS. `ca_file` is empty for the system's roots, `certificate` and `key` for none
+    of ours, `server_name` for the host of the backend.
+    """
+
+    verify: bool = True
+    ca_file: str = ""
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """Raises OSError for files that can't be loaded."""
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.certificate:
+            context.load_cert_chain(self.certificate, self.key)
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class TLSConnection(Connection):
+    """A connection under TLS, whose socket also carries bytes that are no part of HTTP."""
+
+    __slots__ = ()
+    _sock: ssl.SSLSocket
+
+    def shake_hands(self, timeout: float) -> None:
+        """Raises OSError; `expired` is then true if it took longer than `timeout` seconds."""
+        self.expires = time.monotonic() + timeout
+        self._sock.do_handshake()
+        self.expires = NEVER
+
+    def silent(self) -> bool:
+        """As for any connection. What has come may be a session ticket: only then is it looked into."""
+        return (super().silent() and not self._sock.pending()) or self.quiet()
+
+    def quiet(self) -> bool:
+        """As for any connection. TLS has no MSG_PEEK, but what could be read would be one word too much anyway."""
+        self._sock.settimeout(0)
+        try:
+            self._sock.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        finally:
+            self._sock.settimeout(None)
+        return False
+
+    def expire(self) -> None:
+        """As for any connection. `SSLSocket.shutdown` would take the TLS layer away under the reader."""
+        self.expired = True
+        self.expires = NEVER
+        try:
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+class Dialer:
+    """Opens connections. Threads and greenlets may share it."""
+
+    def __init__(self, tls: TLSRules | None = None) -> None:
+        self._tls = tls or TLSRules()
+        self._context: ssl.SSLContext | None = None
+
+    def open(self, address: Address, timeout: float, now: float) -> Connection:
+        """A new connection, handshake included, within `timeout` seconds. Raises Fault at stage CONNECT."""
+        began = time.monotonic()
+        try:
+            if address.scheme == "unix":
+                return Connection(_to_path(address.path, timeout), now)
+            sock = _to_host(address.host, address.port, timeout)
+        except TimeoutError:
+            raise _fault(504, f"no connection within {timeout:g} s") from None
+        except OSError as error:
+            raise _fault(502, _told(error)) from None
+        except UnicodeError as error:  # of the name's encoding for DNS
+            raise _fault(502, f"its name cannot be resolved: {error}") from None
+        if address.scheme == "https":
+            return self._secured(sock, address.host, timeout, began, now)
+        return Connection(sock, now)
+
+    def _secured(self, sock: socket.socket, host: str, timeout: float, began: float, now: float) -> Connection:
+        connection: TLSConnection | None = None
+        try:
+            if self._context is None:
+                self._context = self._make_context()
+            name = self._tls.server_name or host
+            name.encode("idna")  # a name without a form would make wrap_socket fail, and leave the socket open
+            # Do not take a cut for an end: a body may last until the close, which TLS has a word for (RFC 9112 §9.8).
+            secured = self._context.wrap_socket(
+                sock,
+                server_hostname=name,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+            )
+            connection = TLSConnection(secured, now)
+            connection.shake_hands(began + timeout - time.monotonic())
+        except BaseException as error:
+            if connection is not None:
+                connection.close()
+            sock.close()
+            if isinstance(error, (OSError, ValueError)):
+                late = connection is not None and connection.expired
+                raise (_fault(504, f"no TLS handshake within {timeout:g} s") if late else _refused(error)) from None
+            raise
+        return connection
+
+    def _make_context(self) -> ssl.SSLContext:
+        try:
+            return self._tls.context()
+        except OSError as error:
+            reason = f"the files of backend_tls cannot be loaded: {_told(error)}"
+            raise Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
+
+
+def _to_host(host: str, port: int, timeout: float) -> socket.socket:
+    sock = socket.create_connection((host, port), timeout)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _to_path(path: str, timeout: float) -> socket.socket:
+    deadline = time.monotonic() + timeout
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        while True:
+            try:
+                sock.connect(path)
+            except BlockingIOError:  # connect(2): the backlog is full
+                if time.monotonic() >= deadline:
+                    raise TimeoutError from None
+                time.sleep(_KNOCK_EVERY)
+            else:
+                return sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _fault(status: int, reason: str) -> Fault:
+    return Fault(Blame.BACKEND, Stage.CONNECT, status, reason)
+
+
+def _refused(error: Exception) -> Fault:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _fault(502, f"its certificate is not accepted: {error.verify_message.rstrip('.')}")
+    return _fault(502, f"the TLS handshake failed: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be resolved: {error.strerror}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
