@@ -98,6 +98,8 @@ def post_worker_init(worker: Any) -> None:
         # ProxyWorker leaves SIGINT to the master by itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     plane = worker.app.wsgi().extensions["lbflask"]
+    if isinstance(worker, ProxyWorker):
+        plane.use_wire(worker.wire)
     plane.start()
     _also_on_usr1(plane.reopen_logs)
 

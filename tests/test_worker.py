@@ -15,7 +15,8 @@ import pytest
 
 from lbflask.worker import Patience
 from lbflask.worker.client import Client
-from lbflask.worker.request import ClientRequest, RequestBody
+from lbflask.worker.exchange import Exchange
+from lbflask.worker.request import ClientRequest
 from lbflask.worker.response import Response, ShortResponse
 from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
@@ -864,7 +865,7 @@ def response_over(sock: SlowSocket) -> Response:
     """A response of 100 bytes that has begun."""
     request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
     send = Client(sock, "", Patience()).send
-    response = Response(send, cast("ClientRequest", request), cast("RequestBody", SimpleNamespace(complete=True)))
+    response = Response(send, cast("ClientRequest", request), cast("Exchange", SimpleNamespace(complete=True)))
     response.start_response("200 OK", [("Content-Length", "100"), ("Date", "today")])
     return response
 

@@ -8,8 +8,9 @@ itself (docs/adr/0002-data-plane-at-wsgi-app.md).
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
 
@@ -18,6 +19,17 @@ from lbflask.proxy import inbound
 from lbflask.proxy.dispatcher import Dispatcher
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+
+class Life(NamedTuple):
+    """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
+    socket, where the host has a better one.
+    """
+
+    start: Callable[[], None]
+    stop: Callable[[], None]
+    reopen_logs: Callable[[], None] = lambda: None
+    use_wire: Callable[[Callable[[socket.socket], Any]], None] = lambda _: None
 
 
 class DataPlane:
@@ -31,18 +43,17 @@ class DataPlane:
         admin_address: object,
         health_path: str,
         body_limit: int,
-        start: Callable[[], None],
-        stop: Callable[[], None],
-        reopen_logs: Callable[[], None] = lambda: None,
+        life: Life,
     ) -> None:
         self._control = control
         self._dispatcher = dispatcher
         self._admin_address = admin_address
         self._health_path = health_path
         self._body_limit = body_limit
-        self._start = start
-        self._stop = stop
-        self.reopen_logs = reopen_logs
+        self._start = life.start
+        self._stop = life.stop
+        self.use_wire = life.use_wire
+        self.reopen_logs = life.reopen_logs
         self._started_in = 0
 
     def start(self) -> None:
@@ -83,7 +94,10 @@ class DataPlane:
                 environ.get("HTTP_ACCEPT", ""),
             )
         else:
-            reply = self._dispatcher.dispatch(request)
+            answered = self._dispatcher.dispatch(request)
+            if answered is None:
+                return ()
+            reply = answered
         start_response(reply.status, reply.fields)
         return reply
 

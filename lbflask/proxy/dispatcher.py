@@ -9,21 +9,36 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from lbflask.core import eligibility, retry
+from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Hop, TrustTest, backend_request, client_response
-from lbflask.core.model import Backend, Candidate, Pool, Snapshot
-from lbflask.core.strategies import STRATEGIES, Schedule
-from lbflask.proxy.inbound import Inbound
+from lbflask.core.http.fields import (
+    Fields,
+    Hop,
+    RequestHead,
+    TrustTest,
+    backend_request,
+    client_response,
+    te_trailers,
+)
+from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
+from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
+from lbflask.core.model import Backend
+from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.inbound import HostExchange, Inbound
 from lbflask.proxy.reply import Reply, refusal
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.events import AttemptEvent, Listener, RequestEvent
+from lbflask.upstream.connection import NEVER
 from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse
+from lbflask.upstream.tunnel import Tunnel
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings of the data plane. Time-outs are in seconds, `retry_after` is what a 503 advises."""
+    """The settings of the data plane. Time-outs are in seconds, `retry_after` is what a 503 advises.
+
+    `request` bounds a request as a whole; `tunnels` is how many upgraded connections a worker holds at once.
+    """
 
     retries: retry.Policy = field(default_factory=retry.Policy)
     connect: float = 3.0
@@ -33,28 +48,9 @@ class Rules:
     retry_after: int = 2
     is_trusted: TrustTest = field(default_factory=TrustTest)
     forwarded: bool = False
-
-
-class Balancing:
-    """A pool's schedule over the backends that may serve now; compiled anew only when these change."""
-
-    def __init__(self, pool: Pool, fleet: Fleet) -> None:
-        self.pool = pool
-        self._fleet = fleet
-        self._snapshot: Snapshot | None = None
-        self._candidates: tuple[Candidate, ...] | None = None
-        self._schedule: Schedule = STRATEGIES[pool.strategy](())
-
-    def schedule(self) -> Schedule:
-        """The schedule for the latest snapshot."""
-        snapshot = self._fleet.snapshot(self.pool.name)
-        if snapshot is not self._snapshot:
-            candidates = eligibility.candidates(self.pool, snapshot)
-            if candidates != self._candidates:
-                self._candidates = candidates
-                self._schedule = STRATEGIES[self.pool.strategy](candidates)
-            self._snapshot = snapshot
-        return self._schedule
+    request: float = NEVER
+    tunnel_idle: float = 3600.0
+    tunnels: int = 1000
 
 
 @dataclass(slots=True)
@@ -65,6 +61,7 @@ class Exchange:
     began: float
     client: str
     request_id: str
+    deadline: float = NEVER
     attempts: list[AttemptEvent] = field(default_factory=list)
     retrying: bool = False
 
@@ -92,31 +89,45 @@ class Dispatcher:
         self._listeners = tuple(listeners)
         self._active = 0
         self._retrying = 0
+        self._tunnels = 0
 
-    def dispatch(self, inbound: Inbound) -> Reply:
-        """The reply to the request; it always comes, as a backend's answer or as a refusal."""
+    def dispatch(self, inbound: Inbound) -> Reply | None:
+        """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
+        tunnel has ended.
+        """
+        rules = self._rules
         hop = Hop(
             inbound.peer,
             inbound.scheme,
             inbound.port,
-            self._rules.is_trusted(inbound.peer),
+            rules.is_trusted(inbound.peer),
             self._new_request_id(),
-            self._rules.via,
-            self._rules.forwarded,
+            rules.via,
+            rules.forwarded,
             inbound.protocol,
         )
-        head = backend_request(inbound.fields, hop, host=inbound.host, is_trusted=self._rules.is_trusted)
-        exchange = Exchange(inbound, self._clock(), head.client, head.request_id)
+        head = backend_request(inbound.fields, hop, host=inbound.host, is_trusted=rules.is_trusted)
+        began = self._clock()
+        exchange = Exchange(inbound, began, head.client, head.request_id, began + rules.request)
         self._active += 1
         try:
+            if inbound.method in ("OPTIONS", "TRACE"):
+                fields = _one_hop_less(inbound.method, head.fields)
+                if fields is None:
+                    return self._answer_ourselves(exchange)
+                head = head._replace(fields=fields)
+            request = self._outgoing(exchange, head)
             ticket = self._fleet.ticket(self._balancing.pool.name)
             plan = self._balancing.schedule().order(ticket)
-            response = self._attempt_all(exchange, plan, head.fields)
+            response = self._attempt_all(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
         except BaseException:
             self._leave(exchange)
             raise
+        if response.answer.status == 101:
+            self._tunnel(exchange, response)
+            return None
         return self._pass_on(exchange, response)
 
     def refuse(self, inbound_fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
@@ -133,21 +144,42 @@ class Dispatcher:
 
         return Reply(status, fields, body, ended)
 
-    def _attempt_all(
-        self, exchange: Exchange, plan: Iterable[Backend], fields: list[tuple[str, str]]
-    ) -> BackendResponse:
+    def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
+        """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
+        inbound, rules = exchange.inbound, self._rules
+        request = BackendRequest(inbound.method, inbound.target.text, head.fields, inbound.framing, inbound.body)
+        request.deadline = exchange.deadline
+        host = inbound.host_exchange
+        if host is None:
+            return request
+        request.on_gone = host.on_gone
+        if inbound.protocol != "HTTP/1.1":
+            return request
+        request.on_interim = lambda status, reason, fields: self._pass_interim(host, status, reason, fields)
+        if host.expects_continue and inbound.body is not None:
+            request.expects_continue = True
+            request.fields = [*request.fields, ("Expect", "100-continue")]
+        if head.upgrade and rules.tunnels:
+            request.upgrade = requested_upgrade(inbound.fields, inbound.protocol)
+            if request.upgrade:
+                if self._tunnels >= rules.tunnels:
+                    raise Fault(Blame.SELF, Stage.CHOOSE, 503, f"{self._tunnels} tunnels are open, as many as may be")
+                request.fields = with_upgrade(request.fields, request.upgrade)
+        return request
+
+    def _attempt_all(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that the client is to hear of."""
         inbound, last = exchange.inbound, None
         for tried, backend in enumerate(plan):
             if last is not None and not self._may_retry(exchange, last, tried):
                 break
             try:
-                return self._attempt(exchange, backend, fields, fresh=False)
+                return self._attempt(exchange, backend, request, fresh=False)
             except Fault as fault:
                 last = fault
             if retry.went_stale(last) and retry.replayable(last, inbound.method, _touched(inbound)):
                 try:
-                    return self._attempt(exchange, backend, fields, fresh=True)
+                    return self._attempt(exchange, backend, request, fresh=True)
                 except Fault as fault:
                     last = fault
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
@@ -163,24 +195,13 @@ class Dispatcher:
             self._retrying += 1
         return True
 
-    def _attempt(
-        self, exchange: Exchange, backend: Backend, fields: list[tuple[str, str]], fresh: bool
-    ) -> BackendResponse:
-        inbound, rules = exchange.inbound, self._rules
-        host = inbound.host if rules.preserve_host and inbound.host else backend.authority
-        request = BackendRequest(
-            inbound.method,
-            backend.url,
-            backend.address,
-            inbound.target.text,
-            [("Host", host), *fields],
-            inbound.framing,
-            inbound.body,
-            fresh,
-        )
+    def _attempt(self, exchange: Exchange, backend: Backend, request: BackendRequest, fresh: bool) -> BackendResponse:
+        rules, host = self._rules, exchange.inbound.host
+        request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
         began = self._clock()
+        connect = min(rules.connect, max(0.0, exchange.deadline - began))
         try:
-            response = self._adapter_for(backend.url).send(request, timeout=(rules.connect, rules.first_byte))
+            response = self._adapter_for(backend.url).send(request, timeout=(connect, rules.first_byte))
         except Fault as fault:
             exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
@@ -193,7 +214,51 @@ class Dispatcher:
         answer = response.answer
         reason = answer.reason or _phrase(answer.status)
         fields = client_response(answer.fields, self._rules.via)
-        return Reply(f"{answer.status} {reason}", fields, response, self._settler(exchange, answer.status))
+        ended = self._settler(exchange, answer.status)
+        reply = Reply(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
+        if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):
+            reply.passes_trailers = True
+            fields += [field for field in answer.fields if field[0].lower() == "trailer"]
+        return reply
+
+    def _pass_interim(self, host: HostExchange, status: int, reason: str, fields: Fields) -> None:
+        """103 tells the client what to fetch meanwhile (RFC 8297); 102 only says that there is somebody (RFC 2518)."""
+        if status != 103:
+            return
+        try:
+            host.interim(f"103 {reason or 'Early Hints'}", client_response(fields, self._rules.via))
+        except OSError:
+            raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
+
+    def _tunnel(self, exchange: Exchange, response: BackendResponse) -> None:
+        """Pass bytes both ways until it is over."""
+        answer, host = response.answer, exchange.inbound.host_exchange
+        if host is None:
+            raise RuntimeError("an upgrade that nobody could have asked for")
+        ended, cut = self._settler(exchange, 101), ""
+        tunnel: Tunnel | None = None
+        self._tunnels += 1
+        try:
+            granted = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
+            fields = with_upgrade(client_response(answer.fields, self._rules.via), granted)
+            client, early = host.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
+            tunnel = Tunnel(client, answer.connection.wire, self._rules.tunnel_idle)
+            tunnel.run(early, answer.early)
+            cut = f"nothing was said for {self._rules.tunnel_idle:g} s" if tunnel.timed_out else ""
+        except OSError:
+            cut = "the client hung up"
+        finally:
+            self._tunnels -= 1
+            response.close()
+            ended(tunnel.down if tunnel else 0, cut, None)
+
+    def _answer_ourselves(self, exchange: Exchange) -> Reply:
+        """The request was to go no further than here (RFC 9110 §7.6.2)."""
+        inbound = exchange.inbound
+        status, fields, body = final_answer(
+            inbound.method, inbound.raw_target, inbound.protocol, inbound.fields, self._rules.via
+        )
+        return Reply(status, fields, body, self._settler(exchange, int(status[:3])))
 
     def _refuse(self, exchange: Exchange, fault: Fault) -> Reply:
         accept = next((value for name, value in exchange.inbound.fields if name.lower() == "accept"), "")
@@ -237,6 +302,13 @@ class Dispatcher:
     def _tell(self, event: RequestEvent) -> None:
         for listener in self._listeners:
             listener(event)
+
+
+def _one_hop_less(method: str, fields: Fields) -> Fields | None:
+    try:
+        return with_one_hop_less(method, fields)
+    except BadMaxForwards as bad:
+        raise Fault(Blame.CLIENT, Stage.CHOOSE, 400, str(bad)) from None
 
 
 def _touched(inbound: Inbound) -> bool:

@@ -1,19 +1,53 @@
 """A client's request, read out of the WSGI environ: as it came on our own worker, as well as WSGI tells on others.
 
-Keys that `lbflask.worker.ProxyWorker` adds: `lbflask.fields` (header fields as received: order, case, repeats),
-`lbflask.read_body` (the next piece of the body as soon as there is one).
+`lbflask.worker.ProxyWorker` adds the key `lbflask.exchange`, which has what WSGI has no words for; see HostExchange.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.target import BadTarget, Target, check_host, request_target
+from lbflask.core.http.trailers import passable_trailers
+from lbflask.upstream.tunnel import Duplex
+
+
+class HostExchange(Protocol):
+    """What our own worker offers of a request beyond WSGI."""
+
+    fields: Fields  #: header fields as received: order, case, repeats
+    expects_continue: bool  #: the client waits for leave to send its body; asking for the body gives it
+
+    @property
+    def trailers(self) -> Fields:
+        """The fields behind a body in chunks, once it was read."""
+        ...
+
+    def read_body(self) -> bytes:
+        """The next piece as soon as there is one; empty at the end. Another greenlet may be in it when all is over."""
+        ...
+
+    def body_at_hand(self) -> bytes | None:
+        """All of a body of known length, if it is here already."""
+        ...
+
+    def interim(self, status: str, fields: Fields) -> None:
+        """Send an interim response. Raises OSError."""
+        ...
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Whom to call, once, when the client is seen to have hung up."""
+        ...
+
+    def upgrade(self, status: str, fields: Fields) -> tuple[Duplex, bytes]:
+        """Send the head of a 101; the connection, and what came early on it, is then the caller's."""
+        ...
+
 
 Environ = dict[str, Any]
 
@@ -36,13 +70,13 @@ class Inbound:
     scheme: str
     framing: Framing
     body: ClientBody | None
+    host_exchange: HostExchange | None = None
 
 
 def read(environ: Environ, body_limit: int) -> Inbound:
     """The request. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
-    fields = environ.get("lbflask.fields")
-    if fields is None:
-        fields = _fields(environ)
+    exchange: HostExchange | None = environ.get("lbflask.exchange")
+    fields = _fields(environ) if exchange is None else exchange.fields
     method, raw = environ["REQUEST_METHOD"], environ["RAW_URI"]
     host = environ.get("HTTP_HOST")
     protocol = environ["SERVER_PROTOCOL"]
@@ -70,26 +104,49 @@ def read(environ: Environ, body_limit: int) -> Inbound:
         environ.get("SERVER_PORT") or "",
         environ["wsgi.url_scheme"],
         framing,
-        None if framing is NO_BODY else ClientBody(_reader(environ), framing.length, body_limit),
+        None if framing is NO_BODY else _body(environ, exchange, framing, body_limit),
+        exchange,
     )
 
 
 class ClientBody:
-    """The body as the client delivers it: non-empty pieces, once. Iterating raises Fault with blame CLIENT."""
+    """The body as the client delivers it: non-empty pieces, once. Iterating raises Fault with blame CLIENT.
 
-    __slots__ = ("_length", "_limit", "_read", "complete", "count")
+    `whole` is the body of a known length that was here with the head, and may be sent as often as need be.
+    """
 
-    def __init__(self, read: Callable[[], bytes], length: int | None, limit: int) -> None:
+    __slots__ = ("_exchange", "_length", "_limit", "_read", "complete", "count", "whole")
+
+    def __init__(
+        self,
+        read: Callable[[], bytes],
+        length: int | None,
+        limit: int,
+        exchange: HostExchange | None = None,
+        whole: bytes | None = None,
+    ) -> None:
         self._read = read
         self._length = length
         self._limit = limit
+        self._exchange = exchange
+        self.whole = whole
         self.count = 0  #: bytes read
-        self.complete = False
+        self.complete = whole is not None
 
     @property
     def touched(self) -> bool:
         """Whether some of it was read, and could not be sent a second time."""
         return self.count > 0
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it may be read beside the wait for the response: only our own worker can end such a read."""
+        return self._exchange is not None
+
+    @property
+    def trailers(self) -> Fields:
+        """What may be passed on of the fields behind it, once it was read."""
+        return [] if self._exchange is None else passable_trailers(self._exchange.trailers)
 
     def __iter__(self) -> Iterator[bytes]:
         while self.count != self._length:
@@ -127,13 +184,12 @@ def _framing(environ: Environ) -> Framing:
     return Framing(int(length)) if length else NO_BODY
 
 
-def _reader(environ: Environ) -> Callable[[], bytes]:
-    read = environ.get("lbflask.read_body")
-    if read is not None:
-        reader: Callable[[], bytes] = read
-        return reader
+def _body(environ: Environ, exchange: HostExchange | None, framing: Framing, limit: int) -> ClientBody:
+    if exchange is not None:
+        whole = None if framing.chunked else exchange.body_at_hand()
+        return ClientBody(exchange.read_body, framing.length, limit, exchange, whole)
     stream = environ["wsgi.input"]
-    return lambda: bytes(stream.read(_READ_SIZE))
+    return ClientBody(lambda: bytes(stream.read(_READ_SIZE)), framing.length, limit)
 
 
 def _fields(environ: Environ) -> Fields:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.fields import Fields
+from lbflask.core.http.trailers import passable_trailers
+from lbflask.upstream.answer import Answer
+from lbflask.upstream.connection import NEVER
 from lbflask.upstream.session import BackendResponse
 
 Ended = Callable[[int, str, Fault | None], None]
@@ -24,14 +28,36 @@ class Reply:
     `ended` is called once with the bytes passed on, why the response was cut, and the fault if one cut it.
     """
 
-    __slots__ = ("_answered", "_ended", "_pieces", "_sent", "_whole", "fields", "status")
+    __slots__ = (
+        "_answer",
+        "_answered",
+        "_deadline",
+        "_ended",
+        "_pieces",
+        "_sent",
+        "_whole",
+        "fields",
+        "passes_trailers",
+        "status",
+    )
 
-    def __init__(self, status: str, fields: Fields, response: BackendResponse | bytes, ended: Ended) -> None:
+    def __init__(
+        self,
+        status: str,
+        fields: Fields,
+        response: BackendResponse | bytes,
+        ended: Ended,
+        *,
+        deadline: float = NEVER,
+    ) -> None:
         self.status = status
         self.fields = fields
         self._ended: Ended | None = ended
         self._sent = 0
+        self._deadline = deadline
+        self.passes_trailers = False  #: the client takes them
         self._answered: BackendResponse | None = None
+        self._answer: Answer | None = None
         self._pieces: Iterator[bytes] | None = None
         if isinstance(response, bytes):
             self._whole: bytes | None = response
@@ -39,6 +65,7 @@ class Reply:
             self._whole = response.answer.whole()
             if self._whole is None:
                 self._answered = response
+                self._answer = response.answer
                 self._pieces = response.answer.pieces()
             else:
                 response.release()
@@ -69,11 +96,31 @@ class Reply:
                 self._finish()
                 raise
             except Fault as fault:
-                self._end(f"the backend {fault.reason}", fault)
+                if fault.blame is Blame.CLIENT:
+                    self._hang_up(fault.reason)
+                else:
+                    self._end(f"the backend {fault.reason}", fault)
                 # The one error that all gunicorn workers take quietly, by cutting the connection.
                 raise BrokenPipeError(errno.EPIPE, fault.reason) from None
+            if time.monotonic() > self._deadline:
+                self._hang_up("the client took too long")
+                raise BrokenPipeError(errno.EPIPE, "the time for the whole request is over")
         self._sent += len(piece)
         return piece
+
+    @property
+    def trailers(self) -> Fields:
+        """The fields that follow a body in chunks, once it was read."""
+        if not self.passes_trailers or self._answer is None:
+            return []
+        return passable_trailers(self._answer.trailers)
+
+    def _hang_up(self, cut: str) -> None:
+        """End early, with nobody to blame but the client."""
+        if self._answered is not None:
+            self._answered.close()
+            self._answered = None
+        self._end(cut, None)
 
     def _finish(self) -> None:
         if self._answered is not None:
@@ -102,14 +149,14 @@ class Reply:
 
 def refusal(fault: Fault, accept: str, retry_after: int | None, via: str | None) -> tuple[str, Fields, bytes]:
     """Status line, fields and body of our own short answer: JSON for who asks for it, else text."""
-    status = HTTPStatus(fault.status)
-    told = fault.reason if fault.blame is Blame.CLIENT else _TOLD.get(fault.status, status.description)
+    phrase = "Client Closed Request" if fault.status == 499 else HTTPStatus(fault.status).phrase
+    told = fault.reason if fault.blame is Blame.CLIENT else _TOLD.get(fault.status, phrase)
     if "application/json" in accept or "+json" in accept:
         kind = "application/json"
-        body = json.dumps({"status": fault.status, "error": status.phrase, "detail": told}).encode() + b"\n"
+        body = json.dumps({"status": fault.status, "error": phrase, "detail": told}).encode() + b"\n"
     else:
         kind = "text/plain; charset=utf-8"
-        body = f"{fault.status} {status.phrase}: {told}\n".encode()
+        body = f"{fault.status} {phrase}: {told}\n".encode()
     fields: Fields = [
         ("Content-Type", kind),
         ("Content-Length", str(len(body))),
@@ -119,7 +166,7 @@ def refusal(fault: Fault, accept: str, retry_after: int | None, via: str | None)
         fields.append(("Retry-After", str(retry_after)))
     if via is not None:
         fields.append(("Via", "1.1 " + via))
-    return f"{fault.status} {status.phrase}", fields, body
+    return f"{fault.status} {phrase}", fields, body
 
 
 #: What a client is told of faults that are not its own: enough to act on, nothing about the backends.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address
-from lbflask.upstream.connection import NEVER, Connection
+from lbflask.upstream.connection import NEVER, Connection, Wire
 
 #: Seconds between two tries to reach a unix socket whose backlog is full: no event tells that there is room again.
 _KNOCK_EVERY = 0.01
@@ -43,43 +44,62 @@ class TLSRules:
         return context
 
 
+class TLSWire:
+    """A socket under TLS. Ending a direction leaves TLS in place for the other, unlike `SSLSocket.shutdown`."""
+
+    __slots__ = ("fileno", "pending", "recv", "send", "sock")
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        self.sock = sock
+        self.recv = sock.recv
+        self.send = sock.send
+        self.fileno = sock.fileno
+        self.pending = sock.pending
+
+    def shutdown(self, how: int) -> None:
+        """As of a socket, beneath TLS."""
+        socket.socket.shutdown(self.sock, how)
+
+    def setblocking(self, flag: bool) -> None:
+        """As of a socket."""
+        self.sock.setblocking(flag)
+
+    def close(self) -> None:
+        """As of a socket."""
+        self.sock.close()
+
+
 class TLSConnection(Connection):
     """A connection under TLS, whose socket also carries bytes that are no part of HTTP."""
 
-    __slots__ = ()
-    _sock: ssl.SSLSocket
+    __slots__ = ("_tls",)
+
+    def __init__(self, sock: ssl.SSLSocket, now: float) -> None:
+        self._tls = sock
+        super().__init__(TLSWire(sock), now)
 
     def shake_hands(self, timeout: float) -> None:
         """Raises OSError; `expired` is then true if it took longer than `timeout` seconds."""
         self.expires = time.monotonic() + timeout
-        self._sock.do_handshake()
+        self._tls.do_handshake()
         self.expires = NEVER
 
     def silent(self) -> bool:
         """As for any connection. What has come may be a session ticket: only then is it looked into."""
-        return (super().silent() and not self._sock.pending()) or self.quiet()
+        return (super().silent() and not self._tls.pending()) or self.quiet()
 
     def quiet(self) -> bool:
         """As for any connection. TLS has no MSG_PEEK, but what could be read would be one word too much anyway."""
-        self._sock.settimeout(0)
+        self._tls.setblocking(False)
         try:
-            self._sock.recv(1)
+            self._tls.recv(1)
         except ssl.SSLWantReadError:
             return True
         except OSError:
             return False
         finally:
-            self._sock.settimeout(None)
+            self._tls.setblocking(True)
         return False
-
-    def expire(self) -> None:
-        """As for any connection. `SSLSocket.shutdown` would take the TLS layer away under the reader."""
-        self.expired = True
-        self.expires = NEVER
-        try:
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
-        except OSError:
-            pass
 
 
 class Dialer:
@@ -87,6 +107,8 @@ class Dialer:
 
     def __init__(self, tls: TLSRules | None = None) -> None:
         self._tls = tls or TLSRules()
+        #: Makes a wire of a connected socket. The host may have a better one than the socket itself.
+        self.wire: Callable[[socket.socket], Wire] = blocking
         self._context: ssl.SSLContext | None = None
 
     def open(self, address: Address, timeout: float, now: float) -> Connection:
@@ -94,7 +116,7 @@ class Dialer:
         began = time.monotonic()
         try:
             if address.scheme == "unix":
-                return Connection(_to_path(address.path, timeout), now)
+                return Connection(self.wire(_to_path(address.path, timeout)), now)
             sock = _to_host(address.host, address.port, timeout)
         except TimeoutError:
             raise _fault(504, f"no connection within {timeout:g} s") from None
@@ -104,7 +126,7 @@ class Dialer:
             raise _fault(502, f"its name cannot be resolved: {error}") from None
         if address.scheme == "https":
             return self._secured(sock, address.host, timeout, began, now)
-        return Connection(sock, now)
+        return Connection(self.wire(sock), now)
 
     def _secured(self, sock: socket.socket, host: str, timeout: float, began: float, now: float) -> Connection:
         connection: TLSConnection | None = None
@@ -120,6 +142,7 @@ class Dialer:
                 do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,
             )
+            secured.setblocking(True)
             connection = TLSConnection(secured, now)
             connection.shake_hands(began + timeout - time.monotonic())
         except BaseException as error:
@@ -138,6 +161,12 @@ class Dialer:
         except OSError as error:
             reason = f"the files of backend_tls cannot be loaded: {_told(error)}"
             raise Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
+
+
+def blocking(sock: socket.socket) -> socket.socket:
+    """The socket itself, which blocks the caller for as long as it takes: the watchdog ends what lasts too long."""
+    sock.setblocking(True)
+    return sock
 
 
 def _to_host(host: str, port: int, timeout: float) -> socket.socket:

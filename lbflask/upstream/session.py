@@ -7,7 +7,8 @@ appear on the wire; a plain PreparedRequest is understood as well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,38 +21,52 @@ from requests.structures import CaseInsensitiveDict
 from lbflask.core.faults import Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
-from lbflask.core.model import DEFAULT_PORTS, Address
+from lbflask.core.model import DEFAULT_PORTS, Address, Backend
 from lbflask.core.retry import IDEMPOTENT
-from lbflask.upstream.connection import Answer
+from lbflask.upstream.answer import Answer
+from lbflask.upstream.connection import NEVER, Timing
 from lbflask.upstream.pool import ConnectionPool
+from lbflask.upstream.upload import RequestBody
 
 
 class BackendRequest(requests.PreparedRequest):
     """A request as it will stand on the wire: raw target, fields in order and with repeats, and one framing.
 
-    `fresh` asks for a new connection.
+    `fresh` asks for a new connection, `deadline` is when all of it must be over (seconds of the steady clock),
+    `on_gone` takes what is to be called when the client goes. For the rest see `Outgoing`.
     """
+
+    expects_continue = False
+    upgrade = ""
+    on_interim: Callable[[int, str, Fields], None] | None = None
+    on_gone: Callable[[Callable[[], None] | None], None] | None = None
+    deadline = NEVER
+    address: Address
+    host: str
+    fresh: bool
 
     def __init__(
         self,
         method: str,
-        url: str,
-        address: Address,
         target: str,
         fields: Fields,
         framing: Framing = NO_BODY,
-        body: Iterable[bytes] | None = None,
-        fresh: bool = False,
+        body: RequestBody | None = None,
     ) -> None:
         # The base class would only set what is set here, and three things that only a Session would read.
         self.method = method
-        self.url = url
-        self.address = address
         self.target = target
         self.fields = fields
         self.framing = framing
         self.body = body  # type: ignore[assignment]
+
+    def to(self, backend: Backend, host: str, *, fresh: bool = False) -> BackendRequest:
+        """The same request, addressed to a backend, which is to be called `host`."""
+        self.url = backend.url
+        self.address = backend.address
+        self.host = host
         self.fresh = fresh
+        return self
 
     @classmethod
     def of(cls, prepared: requests.PreparedRequest) -> BackendRequest:
@@ -63,20 +78,22 @@ class BackendRequest(requests.PreparedRequest):
         fields = [(_text(name), _text(value)) for name, value in (prepared.headers or {}).items()]
         fields = [field for field in fields if field[0].lower() not in ("content-length", "transfer-encoding", "host")]
         body: Any = prepared.body
-        pieces: Iterable[bytes] | None = None
+        given: GivenBody | None = None
         framing = NO_BODY
         if isinstance(body, (str, bytes)):
             encoded = body.encode() if isinstance(body, str) else body
-            framing, pieces = Framing(len(encoded)), [encoded]
+            framing, given = Framing(len(encoded)), GivenBody(encoded, ())
         elif body is not None:
-            framing, pieces = CHUNKED, filter(None, body)  # an empty chunk would end the body (RFC 9112 §7.1)
-        host = ("Host", split.netloc.rpartition("@")[2] or "localhost")
+            framing, given = CHUNKED, GivenBody(None, body)
         target = "/" if unix else prepared.path_url
-        return cls(prepared.method or "GET", prepared.url or "", address, target, [host, *fields], framing, pieces)
+        request = cls(prepared.method or "GET", target, fields, framing, given)
+        request.url, request.address, request.fresh = prepared.url or "", address, False
+        request.host = split.netloc.rpartition("@")[2] or "localhost"
+        return request
 
     def head(self) -> bytes:
-        """The request line and the fields, with the framing field last."""
-        text = f"{self.method} {self.target} HTTP/1.1\r\n"
+        """The request line and the fields, Host first (RFC 9110 §7.2) and framing last."""
+        text = f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.host}\r\n"
         text += "".join([f"{name}: {value}\r\n" for name, value in self.fields])
         if self.framing.chunked:
             text += "Transfer-Encoding: chunked\r\n\r\n"
@@ -85,6 +102,19 @@ class BackendRequest(requests.PreparedRequest):
         else:
             text += "\r\n"
         return text.encode("latin-1")
+
+
+@dataclass(frozen=True, slots=True)
+class GivenBody:
+    """The body of a request that a program made: all of it, or in pieces."""
+
+    whole: bytes | None
+    pieces: Iterable[bytes]
+    concurrent: bool = False
+    trailers: Fields = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return filter(None, self.pieces)  # an empty chunk would end the body (RFC 9112 §7.1)
 
 
 class BackendResponse(requests.Response):
@@ -116,6 +146,7 @@ class BackendResponse(requests.Response):
         if self._over:
             return
         self._over = True
+        self._forget_client()
         answer = self.answer
         if answer.reusable:
             self._pool.give_back(self._address, answer.connection)
@@ -128,7 +159,14 @@ class BackendResponse(requests.Response):
             self.release()
         else:
             self._over = True
+            self._forget_client()
             self.answer.connection.close()
+
+    def _forget_client(self) -> None:
+        """From now on the connection is not this client's."""
+        request = self.request
+        if isinstance(request, BackendRequest) and request.on_gone is not None:
+            request.on_gone(None)
 
     def iter_content(
         self,
@@ -152,6 +190,7 @@ class BackendAdapter(BaseAdapter):
         super().__init__()
         self._pool = pool
         self._between_bytes = between_bytes
+        self._timing = Timing(between_bytes=between_bytes)
 
     def send(
         self,
@@ -167,20 +206,21 @@ class BackendAdapter(BaseAdapter):
         connect, first_byte = timeout if isinstance(timeout, tuple) else (timeout or 3.0, timeout or 60.0)
         pool, method = self._pool, out.method or "GET"
         # What can't be sent twice must not meet a closed connection: no other attempt would be allowed.
-        careful = method not in IDEMPOTENT or out.body is not None
+        body: RequestBody | None = out.body  # type: ignore[assignment]
+        careful = method not in IDEMPOTENT or (body is not None and body.whole is None)
         connection = None if out.fresh else pool.take(out.address, careful)
         if connection is None:
             connection = pool.open(out.address, connect)
+        timing = self._timing
+        if timing.first_byte != first_byte or timing.deadline != out.deadline:
+            timing = self._timing = Timing(first_byte, self._between_bytes, out.deadline)
         try:
-            answer = connection.exchange(
-                method,
-                out.head(),
-                out.body,  # type: ignore[arg-type]
-                out.framing.chunked,
-                first_byte,
-                self._between_bytes,
-            )
+            if out.on_gone is not None:
+                out.on_gone(connection.abandon)
+            answer = connection.exchange(out, timing)  # type: ignore[arg-type]
         except BaseException:
+            if out.on_gone is not None:
+                out.on_gone(None)
             connection.close()
             raise
         return BackendResponse(request, answer, pool, out.address)

@@ -17,12 +17,10 @@ LOOK_EVERY = 0.1
 
 
 class Watched(Protocol):
-    """Something that waits; `expires` in seconds of the steady clock, infinite while it does not."""
+    """Something that waits."""
 
-    expires: float
-
-    def expire(self) -> None:
-        """End the wait, from outside."""
+    def look(self, now: float) -> None:
+        """End, from outside, a wait that has lasted too long at `now` seconds of the steady clock."""
         ...
 
 
@@ -55,8 +53,7 @@ class Watchdog:
             time.sleep(LOOK_EVERY)
             now = time.monotonic()
             for waiting in tuple(self._watched):
-                if waiting.expires <= now:
-                    waiting.expire()
+                waiting.look(now)
 
 
 #: One is enough for a process.

@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 
 from flask import Flask
@@ -16,8 +17,9 @@ from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
-from lbflask.proxy.app import WSGI, DataPlane, create_app
-from lbflask.proxy.dispatcher import Balancing, Dispatcher, Rules
+from lbflask.proxy.app import WSGI, DataPlane, Life, create_app
+from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.dispatcher import Dispatcher, Rules
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.dial import Dialer, TLSRules
@@ -36,7 +38,8 @@ class Balancer:
         via = config.via or None
         self._store = store_for(config)
         self._fleet = Fleet(self._store, [pool.name], strict=config.tickets == "strict", report=log.warning)
-        self._connections = ConnectionPool(time.monotonic, Dialer(tls_rules(config)))
+        self._dialer = Dialer(tls_rules(config))
+        self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         self._access_log = AccessLog(config.access_log) if config.access_log else None
         dispatcher = Dispatcher(
@@ -52,6 +55,9 @@ class Balancer:
                 max(1, math.ceil(config.health.soon)),
                 TrustTest(config.trusted_proxies),
                 config.forwarded,
+                config.timeouts.request or math.inf,
+                config.timeouts.tunnel_idle,
+                config.limits.tunnels,
             ),
             clock=time.monotonic,
             new_request_id=request_ids(),
@@ -73,9 +79,7 @@ class Balancer:
             admin_address=socket_address(config.admin_bind),
             health_path=config.health_path,
             body_limit=config.limits.body,
-            start=self._start,
-            stop=self._stop,
-            reopen_logs=self._reopen_logs,
+            life=Life(self._start, self._stop, self._reopen_logs, partial(setattr, self._dialer, "wire")),
         )
 
     def _start(self) -> None:

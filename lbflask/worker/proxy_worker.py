@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import gc
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Iterable
@@ -19,8 +20,9 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from lbflask.worker.client import Client, Patience
+from lbflask.worker.exchange import Exchange
 from lbflask.worker.listening import Listening
-from lbflask.worker.request import ClientRequest, RequestBody
+from lbflask.worker.request import ClientRequest
 from lbflask.worker.response import Response, ShortResponse
 from lbflask.worker.settings import freeze
 from lbflask.worker.sharing import BOARD
@@ -41,6 +43,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     patience = Patience()
     plain_addresses: frozenset[Any] = frozenset()
     alive: bool
+
+    @staticmethod
+    def wire(sock: socket.socket) -> Stream:
+        """A connected socket, taken over, as greenlets of this worker had best use it."""
+        return Stream(_socket.socket(fileno=sock.detach()))
 
     def run(self) -> None:
         """Serve until told to stop; then finish what is in flight, within `graceful_timeout`."""
@@ -161,23 +168,25 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
 
     def _respond(self, client: Client, request: ClientRequest) -> bool:
         """Run the application and write what it says. Whether the connection may carry another request."""
-        body = RequestBody(request, client)
+        exchange = Exchange(request, client)
         environ = self._environ | request.environ(client)
         environ["wsgi.input"] = request.body
-        environ["lbflask.read_body"] = body.read
-        response = Response(client.send, request, body)
+        environ["lbflask.exchange"] = exchange
+        response = Response(client.send, request, exchange)
         if not self.alive or not self._frozen.keepalive:
             response.closes = True
         result: Iterable[bytes] = ()
         try:
             result = self.wsgi(environ, response.start_response)
+            if exchange.upgraded:
+                return False
             response.write_all(result)
         except (OSError, ShortResponse):
             client.abort()
             return False
         except Exception:
             self.log.exception("Error handling request %s %s", request.method, request.uri)
-            if response.head_sent:
+            if response.head_sent or exchange.upgraded:
                 client.abort()
             else:
                 client.say(500, "Internal Server Error", "the balancer failed; its error log has the details")
@@ -187,7 +196,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             if close is not None:
                 close()
         if response.closes:
-            client.leave(drain=not body.complete)
+            client.leave(drain=not exchange.complete)
             return False
         return True
 

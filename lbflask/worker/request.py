@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lbflask.worker.client import Client, DeadlineReader
 
 _TARGET_INVALID = re.compile(r"[^\x21-\x7e]")
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientRequest(Request):  # type: ignore[misc]
@@ -58,10 +57,12 @@ class ClientRequest(Request):  # type: ignore[misc]
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> list[tuple[str, str]]:
         """Gunicorn's own parser, in Python."""
         parsed: list[tuple[str, str]] = super().parse_headers(data, from_trailer)
-        if not from_trailer:
-            names = (line.partition(b":")[0].decode("latin-1") for line in data.split(b"\r\n"))
-            kept = [name for name in names if "_" not in name]
-            self.fields = [(name, value) for name, (_, value) in zip(kept, parsed, strict=True)]
+        names = (line.partition(b":")[0].decode("latin-1") for line in data.split(b"\r\n"))
+        kept = [name for name in names if "_" not in name]
+        as_sent = [(name, value) for name, (_, value) in zip(kept, parsed, strict=True)]
+        if from_trailer:
+            return as_sent
+        self.fields = as_sent
         return parsed
 
     def _parse_fast(self, unreader: DeadlineReader, buf: bytearray) -> bytes:
@@ -137,7 +138,7 @@ class ClientRequest(Request):  # type: ignore[misc]
         return self.version < (1, 1) and "keep-alive" not in options
 
     def environ(self, client: Client) -> dict[str, Any]:
-        """The request as WSGI wants it (PEP 3333), and `lbflask.fields` as it came."""
+        """The request as WSGI wants it (PEP 3333),."""
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
             "RAW_URI": self.uri,
@@ -148,7 +149,6 @@ class ClientRequest(Request):  # type: ignore[misc]
             "REMOTE_ADDR": client.peer,
             "REMOTE_PORT": client.peer_port,
             "wsgi.url_scheme": client.scheme,
-            "lbflask.fields": self.fields,
             **client.environ,
         }
         for name, value in self.fields:
@@ -176,49 +176,3 @@ def _environ_key(name: str) -> str:
     if len(_ENVIRON_KEYS) < 1024:
         _ENVIRON_KEYS[name] = key
     return key
-
-
-class RequestBody:
-    """The body of a request, as it arrives. The client is told to go on when the first piece is asked for."""
-
-    __slots__ = ("_client", "_request", "_told")
-
-    def __init__(self, request: ClientRequest, client: Client) -> None:
-        self._request = request
-        self._client = client
-        self._told = not request._expected_100_continue
-
-    @property
-    def complete(self) -> bool:
-        """Whether all of it was read, so that what follows is the next request."""
-        reader = self._request.body.reader
-        if isinstance(reader, LengthReader):
-            return bool(reader.length == 0)
-        return reader.parser is None
-
-    def read(self) -> bytes:
-        """The next piece as soon as there is one; empty at the end, or when the client has gone."""
-        if self.complete:
-            return b""
-        if not self._told:
-            self._told = True
-            self._client.send(_CONTINUE)
-        reader = self._request.body.reader
-        return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
-
-    def _known_length(self, reader: Any) -> bytes:
-        unreader = self._client.reader
-        piece: bytes = unreader.read(None, read_ahead=reader.length)
-        if len(piece) > reader.length:
-            unreader.unread(piece[reader.length :])
-            piece = piece[: reader.length]
-        reader.length -= len(piece)
-        return piece
-
-    @staticmethod
-    def _next_chunk(reader: Any) -> bytes:
-        for piece in reader.parser:
-            if piece:
-                return bytes(piece)
-        reader.parser = None
-        return b""

@@ -8,7 +8,8 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lbflask.worker.request import ClientRequest, RequestBody
+    from lbflask.worker.exchange import Exchange
+    from lbflask.worker.request import ClientRequest
 
 
 class ShortResponse(Exception):
@@ -19,8 +20,8 @@ class Response:
     """Writes one response: frames it, dates it, and sends the head with the first piece."""
 
     __slots__ = (
-        "_body",
         "_chunked",
+        "_exchange",
         "_fields",
         "_left",
         "_omit",
@@ -31,10 +32,10 @@ class Response:
         "status",
     )
 
-    def __init__(self, send: Callable[[bytes], None], request: ClientRequest, body: RequestBody) -> None:
+    def __init__(self, send: Callable[[bytes], None], request: ClientRequest, exchange: Exchange) -> None:
         self._send = send
         self._request = request
-        self._body = body
+        self._exchange = exchange
         self._fields: list[tuple[str, str]] = []
         self._chunked = False
         self._omit = False
@@ -55,7 +56,10 @@ class Response:
         return self.write
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
-        """Write the application's result, in one go when it is in one piece. Raises ShortResponse, OSError."""
+        """Write the application's result, in one go when it is in one piece. Raises ShortResponse, OSError.
+
+        What the result has as `trailers` when it is exhausted follows a body in chunks (RFC 9112 §7.1.2).
+        """
         try:
             single = len(pieces) == 1  # type: ignore[arg-type]
         except TypeError:
@@ -63,11 +67,11 @@ class Response:
         if single:
             data = b"".join(pieces)
             head = self._head()
-            self._send(head + self._framed(data) + self._end())
+            self._send(head + self._framed(data) + self._end(()))
         else:
             for piece in pieces:
                 self.write(piece)
-            rest = (b"" if self.head_sent else self._head()) + self._end()
+            rest = (b"" if self.head_sent else self._head()) + self._end(getattr(pieces, "trailers", ()))
             if rest:
                 self._send(rest)
         if self._left:
@@ -117,7 +121,7 @@ class Response:
                 self.closes = True
             else:
                 text = "Transfer-Encoding: chunked\r\n"
-        if not self._body.complete:
+        if not self._exchange.complete:
             self.closes = True  # the rest of the request stands where the next one would
         if self.closes:
             return text + "Connection: close\r\n"
@@ -133,8 +137,11 @@ class Response:
             self._left -= len(piece)
         return piece
 
-    def _end(self) -> bytes:
-        return b"0\r\n\r\n" if self._chunked else b""
+    def _end(self, trailers: Iterable[tuple[str, str]]) -> bytes:
+        if not self._chunked:
+            return b""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in trailers])
+        return f"0\r\n{lines}\r\n".encode("latin-1")
 
 
 _date_text = ""

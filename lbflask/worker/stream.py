@@ -39,8 +39,13 @@ class Stream:
         #: Called in the hub, once, when the peer is seen to have gone while nobody was reading.
         self.on_gone: Callable[[], None] | None = None
 
-    def recv(self, size: int) -> bytes:
-        """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted."""
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted.
+
+        With flags it does not wait, and may raise BlockingIOError.
+        """
+        if flags:
+            return self._recv(size, flags)
         if not self._more:
             self._await_readable()
         while True:
@@ -51,6 +56,13 @@ class Stream:
             else:
                 self._more = len(data) == size
                 return data
+
+    def recv_at_once(self, size: int) -> bytes:
+        """What has come already, at most `size`; empty when that is nothing, or the end."""
+        try:
+            return self._recv(size)
+        except OSError:
+            return b""
 
     def send(self, data: bytes | memoryview) -> int:
         """Send some of it, and say how much. Raises OSError, TimeoutError when interrupted."""
@@ -71,6 +83,9 @@ class Stream:
     def shutdown(self, how: int) -> None:
         """As of a socket."""
         self.sock.shutdown(how)
+
+    def setblocking(self, flag: bool) -> None:
+        """As of a socket; a stream blocks its greenlet in any case."""
 
     def fileno(self) -> int:
         """As of a socket."""
@@ -139,7 +154,7 @@ class TlsStream(Stream):
         self._shaken = False
         self._ahead = b""
 
-    def recv(self, size: int) -> bytes:
+    def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
         """As of a stream. Raises ssl.SSLError, which is an OSError, for what is no TLS."""
         if not self._shaken:
             self._until_done(self._tls.do_handshake)
@@ -151,6 +166,11 @@ class TlsStream(Stream):
             return bytes(self._until_done(lambda: self._tls.read(size)))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
+
+    def recv_at_once(self, size: int) -> bytes:
+        """As of a stream: what was decrypted already."""
+        ahead, self._ahead = self._ahead[:size], self._ahead[size:]
+        return ahead
 
     def send(self, data: bytes | memoryview) -> int:
         """As of a stream."""

@@ -42,6 +42,7 @@ class _Rule(Enum):
     CONNECTION = auto()
     COOKIE = auto()  #: several become one
     REQUEST_ID = auto()
+    UPGRADE = auto()
     TE = auto()  #: hop-by-hop, but for one of its members
 
 
@@ -51,6 +52,7 @@ _REQUEST_RULES: NameTable[_Rule] = NameTable(
         "connection": _Rule.CONNECTION,
         "cookie": _Rule.COOKIE,
         "te": _Rule.TE,
+        "upgrade": _Rule.UPGRADE,
         "http2-settings": _Rule.DROP,  # a part of the upgrade to h2c, which is never passed on (upgrade.py)
         "host": _Rule.DROP,  # written first, by whoever knows the backend (RFC 9110 §7.2)
         "content-length": _Rule.DROP,  # framing is decided once, in framing.py
@@ -94,6 +96,7 @@ class RequestHead(NamedTuple):
     fields: Fields
     client: str  #: the address the request came from first, as far as trusted proxies tell
     request_id: str
+    upgrade: bool = False  #: the client named protocols that it would rather speak
 
 
 def nominated(values: Iterable[str]) -> frozenset[str]:
@@ -126,32 +129,27 @@ def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustT
     Several Cookie lines leave as one, where the first stood: backends would see only one of them (RFC 6265 §5.4).
     """
     kept: Fields = []
-    connection: list[str] = []
     forwarded: Fields = []
-    te: list[str] = []
+    said: dict[_Rule, list[str]] = {}
     cookies = 0
-    request_id = ""
     rules = _REQUEST_RULES
     for field in received:
         rule = rules[field[0]]
         if rule is None:
             kept.append(field)
-        elif rule is _Rule.CONNECTION:
-            connection.append(field[1])
         elif rule is _Rule.COOKIE:
             kept.append(field)
             cookies += 1
         elif rule is _Rule.FORWARDED:
             forwarded.append((field[0].lower(), field[1]))
-        elif rule is _Rule.REQUEST_ID:
-            request_id = field[1]
-        elif rule is _Rule.TE:
-            te.append(field[1])
+        else:
+            said.setdefault(rule, []).append(field[1])
     kept = with_one_cookie(kept) if cookies > 1 else kept
-    if connection:
-        kept = without_nominated(kept, connection)
-    if te and hop.protocol == "HTTP/1.1" and _lists_trailers(te):
+    if _Rule.CONNECTION in said:
+        kept = without_nominated(kept, said[_Rule.CONNECTION])
+    if _Rule.TE in said and hop.protocol == "HTTP/1.1" and _lists_trailers(said[_Rule.TE]):
         kept += _TAKES_TRAILERS
+    request_id = said[_Rule.REQUEST_ID][-1] if _Rule.REQUEST_ID in said else ""
     request_id = request_id if _loggable(request_id) else hop.request_id
     client = hop.peer
     if hop.trusted and forwarded:
@@ -162,7 +160,7 @@ def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustT
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
         kept.append(("Via", "1.1 " + hop.via))
-    return RequestHead(kept, client, request_id)
+    return RequestHead(kept, client, request_id, _Rule.UPGRADE in said)
 
 
 def with_one_cookie(fields: Fields) -> Fields:

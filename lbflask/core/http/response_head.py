@@ -1,0 +1,78 @@
+"""A backend's response head in its plain form, read in one pass; any other form is left to the full parser.
+
+Plain is what nearly every response is: a final status, HTTP/1.1, one space after each colon, nothing but printable
+characters, one Content-Length and no other word on framing. Whatever this reads the full parser reads alike.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.framing import NO_BODY, Framing
+from lbflask.core.http.names import MAX_SPELLINGS
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_STATUSES = frozenset(str(status) for status in range(200, 600))
+_PLAIN, _LENGTH, _CONNECTION, _OTHER = range(4)
+
+
+class ResponseHead(NamedTuple):
+    """A final response's head. The body begins at `end` of the bytes it was read from."""
+
+    status: int
+    reason: str
+    fields: Fields
+    framing: Framing
+    end: int
+
+
+class _Names(dict[str, int]):
+    """What a field's name means for the reading of the head; spellings are checked once."""
+
+    def __missing__(self, name: str) -> int:
+        lower = name.lower()
+        if lower == "content-length":
+            kind = _LENGTH
+        elif lower == "connection":
+            kind = _CONNECTION
+        elif lower in ("transfer-encoding", "upgrade", "trailer") or not _NAME.fullmatch(name):
+            kind = _OTHER
+        else:
+            kind = _PLAIN
+        if len(self) < MAX_SPELLINGS:
+            self[name] = kind
+        return kind
+
+
+_NAMES = _Names()
+
+
+def plain_head(method: str, data: bytes) -> ResponseHead | None:
+    """The head of a response that keeps its connection open; None for one that is incomplete or not plain."""
+    end = data.find(b"\r\n\r\n")
+    if end < 0 or data[:9] != b"HTTP/1.1 ":
+        return None
+    lines = data[9:end].decode("latin-1").split("\r\n")
+    first = lines[0]
+    if first[:3] not in _STATUSES or first[3:4] != " " or not "".join(lines).isprintable():
+        return None
+    fields: Fields = []
+    names = _NAMES
+    length = ""
+    for line in lines[1:]:
+        name, _, value = line.partition(": ")
+        kind = names[name]
+        if kind != _PLAIN:
+            if kind == _LENGTH and not length and value.isdigit() and value.isascii() and len(value) < 19:
+                length = value
+            elif kind != _CONNECTION or value.lower() != "keep-alive":
+                return None
+        if not value or value[0] == " " or value[-1] == " ":
+            return None  # blanks around a value are not of it (RFC 9112 §5), and an empty one may be no value at all
+        fields.append((name, value))
+    status = int(first[:3])
+    if method == "HEAD" or status in (204, 304):
+        return ResponseHead(status, first[4:], fields, NO_BODY, end + 4)
+    return ResponseHead(status, first[4:], fields, Framing(int(length)), end + 4) if length else None

@@ -1,0 +1,89 @@
+"""A client's body on its way to a backend.
+
+Where the host lets a read from the client be interrupted, the body is sent beside the wait for the response: a backend
+may answer before it has all of the body, may answer as it comes, or may refuse to take more until it is read from.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from lbflask.core.faults import Fault
+from lbflask.core.http.fields import Fields
+
+if TYPE_CHECKING:
+    from lbflask.upstream.connection import Connection, Timing
+
+
+class RequestBody(Protocol):
+    """A body to send. Iterating yields non-empty pieces as the client delivers them, and raises the client's Fault."""
+
+    @property
+    def whole(self) -> bytes | None:
+        """All of it as it is framed, when it is at hand; it may then be sent more than once."""
+        ...
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether it may be read beside the wait for the response."""
+        ...
+
+    @property
+    def trailers(self) -> Fields:
+        """The fields that follow a body in chunks, once it was read."""
+        ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class Upload:
+    """One body, one connection. `complete` when all was sent; `over` when no more will be."""
+
+    __slots__ = ("_body", "_chunked", "_connection", "_timing", "complete", "fault", "over", "waits_for_client")
+
+    def __init__(self, connection: Connection, body: RequestBody, chunked: bool, timing: Timing) -> None:
+        self._connection = connection
+        self._body = body
+        self._chunked = chunked
+        self._timing = timing
+        self.complete = False
+        self.over = False
+        self.waits_for_client = True
+        self.fault: Fault | None = None  #: the client's
+
+    def start(self) -> None:
+        """Send it in the background. A client's fault ends the exchange; what the backend does shows there."""
+        threading.Thread(target=self._in_background, name="upload", daemon=True).start()
+
+    def run(self) -> None:
+        """Send it. Raises the client's Fault, and OSError."""
+        try:
+            self._send()
+        finally:
+            self.over = True
+
+    def _in_background(self) -> None:
+        try:
+            self.run()
+            self._connection.body_sent(self._timing.first_byte)
+        except Fault as fault:
+            self.fault = fault
+            self._connection.cut()
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                self._connection.cut()
+
+    def _send(self) -> None:
+        """Waiting for the client's next piece does not count against the backend."""
+        connection, patience = self._connection, self._timing.between_bytes
+        for piece in self._body:
+            self.waits_for_client = False
+            connection.send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece, patience)
+            self.waits_for_client = True
+        if self._chunked:
+            trailers = "".join([f"{name}: {value}\r\n" for name, value in self._body.trailers])
+            connection.send_all(f"0\r\n{trailers}\r\n".encode("latin-1"), patience)
+        self.complete = True

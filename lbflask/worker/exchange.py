@@ -1,0 +1,113 @@
+"""What the worker offers of a request beyond WSGI, as `environ["lbflask.exchange"]`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.http.body import LengthReader
+
+from lbflask.worker.client import NEVER
+
+if TYPE_CHECKING:
+    from lbflask.worker.client import Client
+    from lbflask.worker.request import ClientRequest
+    from lbflask.worker.stream import Stream
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Exchange:
+    """One request on its connection: its fields and body as they came, and what else may be said before the response.
+
+    The client is told to go on when the first piece of the body is asked for, if it waits for that.
+    """
+
+    __slots__ = ("_client", "_request", "_told", "expects_continue", "fields", "upgraded")
+
+    def __init__(self, request: ClientRequest, client: Client) -> None:
+        self._request = request
+        self._client = client
+        self._told = not request._expected_100_continue
+        self.expects_continue: bool = request._expected_100_continue
+        self.fields = request.fields
+        self.upgraded = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the body was read, so that what follows is the next request."""
+        reader = self._request.body.reader
+        if isinstance(reader, LengthReader):
+            return bool(reader.length == 0)
+        return reader.parser is None
+
+    @property
+    def trailers(self) -> list[tuple[str, str]]:
+        """The fields behind a body in chunks, once it was read."""
+        return list(self._request.trailers)
+
+    def read_body(self) -> bytes:
+        """The next piece as soon as there is one; empty at the end, or when the client has gone."""
+        if self.complete:
+            return b""
+        if not self._told:
+            self._told = True
+            self._client.send(_CONTINUE)
+        reader = self._request.body.reader
+        return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
+
+    def body_at_hand(self) -> bytes | None:
+        """All of a body of known length, if it is here already; None leaves it to `read_body`."""
+        reader = self._request.body.reader
+        if self.expects_continue or not isinstance(reader, LengthReader):
+            return None
+        unreader = self._client.reader
+        data: bytes = unreader.take_buffered()
+        if len(data) < reader.length:
+            data += self._client.stream.recv_at_once(reader.length - len(data))
+        length: int = reader.length
+        body, rest = data[:length], data[length:]
+        if len(body) < length:
+            unreader.unread(data)
+            return None
+        unreader.unread(rest)
+        reader.length = 0
+        return body
+
+    def interim(self, status: str, fields: list[tuple[str, str]]) -> None:
+        """Send an interim response (RFC 9110 §15.2). Raises OSError."""
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
+        self._client.send(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1"))
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Call it once, and without waiting for anything, when the client is seen to have hung up; None: no more."""
+        stream = self._client.stream
+        stream.on_gone = callback
+        if callback is not None and stream.gone:
+            callback()
+
+    def upgrade(self, status: str, fields: list[tuple[str, str]]) -> tuple[Stream, bytes]:
+        """Send the head of a 101 and leave the connection to the caller, with what the client sent early."""
+        self.upgraded = True
+        self.interim(status, fields)
+        client = self._client
+        client.reader.expires = NEVER
+        client.stream.on_gone = None
+        return client.stream, client.reader.take_buffered()
+
+    def _known_length(self, reader: Any) -> bytes:
+        unreader = self._client.reader
+        piece: bytes = unreader.read(None, read_ahead=reader.length)
+        if len(piece) > reader.length:
+            unreader.unread(piece[reader.length :])
+            piece = piece[: reader.length]
+        reader.length -= len(piece)
+        return piece
+
+    @staticmethod
+    def _next_chunk(reader: Any) -> bytes:
+        for piece in reader.parser:
+            if piece:
+                return bytes(piece)
+        reader.parser = None
+        return b""
