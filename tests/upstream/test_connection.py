@@ -11,8 +11,10 @@ from typing import cast
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.upstream.connection import MAX_HEAD, Answer, Connection
+from lbflask.upstream.answer import MAX_HEAD, Answer
+from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.dial import Dialer
+from tests.support.outgoing import raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
 from tests.support.wait import eventually
 
@@ -41,7 +43,7 @@ def ask(
     first_byte: float = LONG,
     between_bytes: float = LONG,
 ) -> Answer:
-    return connection.exchange(method, head, body, chunked, first_byte, between_bytes)
+    return connection.exchange(raw_request(method, head, body, chunked=chunked), Timing(first_byte, between_bytes))
 
 
 def body_of(answer: Answer) -> bytes:
@@ -320,7 +322,7 @@ def test_a_response_whose_length_is_in_doubt_is_the_backends_fault(framing: byte
 
 @pytest.mark.parametrize(
     "bomb",
-    [b"X-A: " + b"a" * (2 * MAX_HEAD), b"X-A: b\r\n" * (MAX_HEAD // 4)],
+    [b"X-A: " + b"a" * (2 * MAX_HEAD), (b"X-A: " + b"b" * 500 + b"\r\n") * 500],
     ids=["one-field", "many-fields"],
 )
 def test_a_head_without_end_is_a_fault(bomb: bytes) -> None:
@@ -328,6 +330,13 @@ def test_a_head_without_end_is_a_fault(bomb: bytes) -> None:
     fault = fault_of(b"HTTP/1.1 200 OK\r\n" + bomb)
     assert told(fault) == (Blame.BACKEND, Stage.WAIT, 502)
     assert "longer" in fault.reason
+
+
+def test_more_fields_than_anybody_needs_are_a_fault() -> None:
+    """R21."""
+    fault = fault_of(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 1001 + b"Content-Length: 0\r\n\r\n")
+    assert told(fault) == (Blame.BACKEND, Stage.WAIT, 502)
+    assert "more than 1000 fields" in fault.reason
 
 
 def test_many_fields_within_the_limit_are_taken() -> None:

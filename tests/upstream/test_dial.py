@@ -14,11 +14,12 @@ import pytest
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import Connection
+from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.dial import Dialer
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.probes import probe_tcp
 from lbflask.upstream.session import forwarding_session
+from tests.support.outgoing import raw_request
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import runtime_directory
 
@@ -35,7 +36,7 @@ def fault_of(address: Address, timeout: float = LONG) -> Fault:
 
 def asked(connection: Connection) -> bytes:
     try:
-        return b"".join(connection.exchange("GET", GET, None, False, LONG, LONG).pieces())
+        return b"".join(connection.exchange(raw_request("GET", GET), Timing(LONG, LONG)).pieces())
     finally:
         connection.close()
 

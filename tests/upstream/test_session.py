@@ -13,8 +13,9 @@ import requests
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.model import Backend
 from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse, forwarding_session
+from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse, GivenBody, forwarding_session
 from tests.support.scripted import (
     OK,
     Peer,
@@ -47,18 +48,20 @@ def send(
     """As the dispatcher does it."""
     adapter = session.get_adapter(backend.url)
     assert isinstance(adapter, BackendAdapter)
-    host = [("Host", "a")]
-    request = BackendRequest(
-        method,
-        backend.url,
-        backend.address,
-        target,
-        host + (fields or []),
-        framing,
-        body,
-        fresh,  # type: ignore[arg-type]
+    request = BackendRequest(method, target, fields or [], framing, given_body(body))
+    address = backend.address
+    request.to(
+        Backend("b", address.host, address.port, backend.url, scheme=address.scheme, path=address.path),
+        "a",
+        fresh=fresh,
     )
     return adapter.send(request, timeout=TIMEOUT)
+
+
+def given_body(body: object) -> GivenBody | None:
+    if body is None:
+        return None
+    return GivenBody(body, ()) if isinstance(body, bytes) else GivenBody(None, body)  # type: ignore[arg-type]
 
 
 def finish(response: BackendResponse) -> bytes:

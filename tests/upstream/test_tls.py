@@ -18,12 +18,14 @@ import pytest
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import Answer, Connection
+from lbflask.upstream.answer import Answer
+from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.probes import probe_tcp
 from lbflask.upstream.session import forwarding_session
 from tests.support.certificates import Authority
+from tests.support.outgoing import raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always
 from tests.support.servers import ROOT
 from tests.support.wait import eventually
@@ -63,7 +65,7 @@ def connected(backend: ScriptedBackend, rules: TLSRules) -> Iterator[Connection]
 
 
 def ask(connection: Connection, first_byte: float = LONG) -> Answer:
-    return connection.exchange("GET", GET, None, False, first_byte, LONG)
+    return connection.exchange(raw_request("GET", GET), Timing(first_byte, LONG))
 
 
 def body_of(answer: Answer) -> bytes:
@@ -388,7 +390,7 @@ def test_large_bodies_cross_both_ways(server: ssl.SSLContext, rules: TLSRules) -
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
     pieces = [bytes([number]) * 100_000 for number in range(30)]
     with ScriptedBackend(echo, tls=server) as backend, connected(backend, rules) as connection:
-        answer = connection.exchange("POST", head, iter(pieces), False, LONG, LONG)
+        answer = connection.exchange(raw_request("POST", head, iter(pieces)), Timing(LONG, LONG))
         assert body_of(answer) == b"".join(pieces)
 
 

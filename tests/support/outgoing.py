@@ -1,0 +1,33 @@
+"""A request to a backend as tests write it: its head byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.upstream.session import GivenBody
+from lbflask.upstream.upload import RequestBody
+
+
+@dataclass
+class RawRequest:
+    """What a connection is to send; see `Outgoing`."""
+
+    method: str | None
+    raw: bytes
+    body: RequestBody | None = None
+    framing: Framing = NO_BODY
+    expects_continue: bool = False
+    upgrade: str = ""
+    on_interim: Callable[[int, str, Fields], None] | None = None
+
+    def head(self) -> bytes:
+        return self.raw
+
+
+def raw_request(method: str, head: bytes, body: Iterable[bytes] | None = None, *, chunked: bool = False) -> RawRequest:
+    """A request whose body, if it has one, comes in these pieces."""
+    given = None if body is None else GivenBody(None, body)
+    return RawRequest(method, head, given, CHUNKED if chunked else NO_BODY)
