@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from typing import Any
 from lbflask.config import load
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
+from lbflask.config.types import socket_address
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.worker import Patience, ProxyWorker, end_gracefully_on_interrupt
 
@@ -49,6 +51,9 @@ def _settings_of(config: Config) -> dict[str, Any]:
     limits = config.limits
     return {
         "bind": [*config.bind, *_admin_bind(config)],
+        "certfile": config.tls.certificate or None,
+        "keyfile": config.tls.key or None,
+        "ssl_context": ssl_context,
         "worker_class": "lbflask.worker.ProxyWorker",
         # As many client connections as a worker holds at once; each costs a greenlet and two small buffers.
         "worker_connections": 10_000,
@@ -75,6 +80,13 @@ def _settings_of(config: Config) -> dict[str, Any]:
     }
 
 
+def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """TLS towards clients: gunicorn's, and HTTP/1.1 for those that ask which protocol is spoken (RFC 7301)."""
+    context = default()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
     global _embedded  # noqa: PLW0603 - one a master
@@ -91,9 +103,10 @@ def when_ready(arbiter: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: begin its background work before the first request."""
-    timeouts = load.current().timeouts
+    config = load.current()
     if isinstance(worker, ProxyWorker):
-        worker.patience = Patience(timeouts.client_head, timeouts.client_body)
+        worker.patience = Patience(config.timeouts.client_head, config.timeouts.client_body)
+        worker.plain_addresses = frozenset({socket_address(config.admin_bind)})
     else:
         # ProxyWorker leaves SIGINT to the master by itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -34,6 +34,11 @@ BAD = {
     "rise = 0": (GOOD + "[health]\nrise = 0\n", ["health.rise", "0"]),
     "weight -1": ("backends = [{ url = 'http://a:9', weight = -1 }]\n", ["backends[0].weight", "-1"]),
     "a word for a number": (GOOD + "[timeouts]\nconnect = 'soon'\n", ["timeouts.connect", "'soon'"]),
+    "no certificate there": (
+        GOOD + "[tls]\ncertificate = '/no.crt'\nkey = '/no.key'\n",
+        ["tls.certificate", "'/no.crt'"],
+    ),
+    "relative socket": ("backends = ['unix:app.sock']\n", ["backends[0]", "'unix:app.sock'", "absolute"]),
     "not text": (GOOD.encode() + b"\xff", ["UTF-8"]),
     "unreadable file": (None, ["cannot be read"]),
 }

@@ -1,0 +1,179 @@
+"""TLS towards clients, and backends under TLS and at a unix socket: one balancer in between, in real processes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority, Pair
+from tests.support.scripted import Peer, Script, ScriptedBackend
+from tests.support.servers import Got, Gunicorn, get, runtime_directory, start_checker
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def naming(name: bytes) -> Script:
+    """Answers with its name and the body it got."""
+
+    def play(peer: Peer) -> None:
+        while head := peer.read_head():
+            body = name + b" " + peer.read_body(head)
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    return play
+
+
+@dataclass
+class Town:
+    """What stands before and behind the balancer."""
+
+    balancer: Gunicorn
+    authority: Authority
+    ours: Pair
+    secured: ScriptedBackend
+    local: ScriptedBackend
+
+    def ask(self, method: str = "GET", path: str = "/", body: bytes | None = None) -> Got:
+        """One request under TLS, over a connection of its own."""
+        context = self.authority.trust()
+        connection = http.client.HTTPSConnection("localhost", self.balancer.port, timeout=20, context=context)
+        try:
+            connection.request(method, path, body, {"Host": "shop.example"})
+            response = connection.getresponse()
+            return Got(response.status, response.getheaders(), response.read())
+        finally:
+            connection.close()
+
+    def certificate(self) -> bytes | None:
+        """The one that a new client is shown."""
+        connection = http.client.HTTPSConnection(
+            "localhost", self.balancer.port, timeout=20, context=self.authority.trust()
+        )
+        try:
+            connection.connect()
+            assert isinstance(connection.sock, ssl.SSLSocket)
+            return connection.sock.getpeercert(binary_form=True)
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def town(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    directory = tmp_path_factory.mktemp("certificates")
+    authority = Authority(directory)
+    made = authority.pair("localhost")
+    ours = Pair(str(directory / "ours.crt"), str(directory / "ours.key"))
+    replace(ours, made)
+    with (
+        runtime_directory() as sockets,
+        ScriptedBackend(naming(b"secured"), tls=authority.server("127.0.0.1")) as secured,
+        ScriptedBackend(naming(b"local"), path=sockets / "app.sock") as local,
+    ):
+        settings = {
+            "redis_url": store,
+            "backends": f"{secured.url},{local.url}",
+            "backend_tls__ca_file": authority.ca_file,
+            "health__interval": 0.2,
+        }
+        tls = {"tls__certificate": ours.certificate, "tls__key": ours.key, "forwarded": True}
+        with start_checker(**settings), Gunicorn(**settings, **tls) as balancer:
+            yield Town(balancer, authority, ours, secured, local)
+            balancer.assert_no_traceback()
+
+
+def replace(files: Pair, other: Pair) -> None:
+    shutil.copy(other.certificate, files.certificate)
+    shutil.copy(other.key, files.key)
+
+
+def test_requests_under_tls_reach_both_backends_in_turn(town: Town) -> None:
+    got = [town.ask("GET", "/x") for _ in range(4)]
+    assert {answer.status for answer in got} == {200}
+    assert sorted(answer.body for answer in got) == [b"local "] * 2 + [b"secured "] * 2
+
+
+def test_backends_are_told_that_the_client_came_under_tls(town: Town) -> None:
+    for _ in range(2):
+        town.ask("GET", "/told")
+    for backend in (town.secured, town.local):
+        head = backend.received.partition(b"GET /told HTTP/1.1\r\n")[2].partition(b"\r\n\r\n")[0] + b"\r\n"
+        assert head.startswith(b"Host: shop.example\r\n")
+        assert b"\r\nX-Forwarded-Proto: https\r\n" in head
+        assert b"\r\nForwarded: for=127.0.0.1;host=shop.example;proto=https\r\n" in head
+
+
+def test_large_bodies_cross_all_of_it(town: Town) -> None:
+    body = bytes(range(256)) * 8_000
+    for _ in range(2):
+        answer = town.ask("POST", "/", body)
+        assert answer.status == 200
+        assert answer.body.partition(b" ")[2] == body
+
+
+def test_the_checker_finds_both_up(town: Town) -> None:
+    port = town.secured.port
+    eventually(lambda: town.balancer.healths() == {f"127.0.0.1:{port}": "up", "app.sock": "up"}, "both are up")
+
+
+def test_the_admin_listener_speaks_plain_http(town: Town) -> None:
+    assert town.balancer.health()[0] == 200
+
+
+def test_the_public_listener_speaks_nothing_but_tls(town: Town) -> None:
+    with pytest.raises((http.client.HTTPException, OSError)):
+        get(town.balancer.port)
+    assert json.loads(town.ask("GET", "/health").body)
+
+
+def test_clients_are_told_that_http_1_1_is_spoken(town: Town) -> None:
+    context = town.authority.trust()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    connection = http.client.HTTPSConnection("localhost", town.balancer.port, timeout=20, context=context)
+    connection.connect()
+    try:
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        assert connection.sock.selected_alpn_protocol() == "http/1.1"
+    finally:
+        connection.close()
+
+
+def test_a_reload_takes_a_renewed_certificate(town: Town) -> None:
+    before = town.certificate()
+    assert town.certificate() == before
+    replace(town.ours, town.authority.pair("localhost"))
+    town.balancer.signal(signal.SIGHUP)
+    eventually(lambda: town.certificate() != before, "the new certificate is shown")
+    assert town.ask().status == 200
+
+
+def test_a_backend_that_is_not_who_it_says_gets_no_request(store: str, tmp_path: Path) -> None:
+    stranger, ours = Authority(tmp_path, "stranger"), Authority(tmp_path, "ours")
+    with ScriptedBackend(naming(b"stranger"), tls=stranger.server("127.0.0.1")) as backend:
+        settings = {
+            "redis_url": store,
+            "namespace": "stranger",
+            "backends": backend.url,
+            "backend_tls__ca_file": ours.ca_file,
+        }
+        with Gunicorn(workers=1, **settings) as balancer:
+            assert get(balancer.port).status == 502
+            eventually(lambda: f"tried=127.0.0.1:{backend.port}:connect" in balancer.output, "the log says how far")
+        assert b"GET" not in backend.received
+
+
+def test_a_backend_at_a_socket_is_called_localhost_when_the_host_is_not_preserved(store: str) -> None:
+    """R20."""
+    with runtime_directory() as sockets, ScriptedBackend(naming(b"local"), path=sockets / "a.sock") as backend:
+        settings = {"redis_url": store, "namespace": "own", "backends": backend.url, "preserve_host": False}
+        with Gunicorn(workers=1, **settings) as balancer:
+            assert get(balancer.port, "/x").status == 200
+        assert backend.received.startswith(b"GET /x HTTP/1.1\r\nHost: localhost\r\n")
