@@ -16,7 +16,7 @@ import httptools
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
-from lbflask.core.http.response_head import plain_head
+from lbflask.core.http.response_head import MAX_FIELDS, plain_head
 from lbflask.core.http.upgrade import accepted_upgrade
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Bytes of a response head (and of the interim heads before it); nginx and HAProxy allow 4 to 32 KiB.
 MAX_HEAD = 65_536
-#: Fields of a response.
-MAX_FIELDS = 1000
 #: Bytes to ask for at once of a long body.
 BULK = 1 << 18
 

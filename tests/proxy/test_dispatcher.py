@@ -427,6 +427,7 @@ class FakeResponse:
         self.answer = self
         self.status, self.reason, self.body = 200, "OK", body
         self.fields: Fields = [("Content-Length", str(len(body)))]
+        self.framing = Framing(len(body))
 
     def whole(self) -> bytes:
         return self.body

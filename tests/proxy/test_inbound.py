@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import ClientBody, Inbound
@@ -53,12 +54,23 @@ def pieces_of(*pieces: bytes | Exception) -> Callable[[], bytes]:
     return read_piece
 
 
+class FakeExchange:
+    """Our own worker's word on a request, its body coming in these pieces."""
+
+    def __init__(self, fields: Fields, *pieces: bytes, at_hand: bytes | None = None) -> None:
+        self.fields = fields
+        self.read_body = pieces_of(*pieces)
+        self.body_at_hand = lambda: at_hand
+        self.expects_continue = False
+        self.trailers: Fields = []
+
+
 # The head
 
 
 def test_a_request_is_read_as_it_came() -> None:
     fields = [("Host", "shop.example"), ("x-a", "1"), ("X-A", "2")]
-    request = read(**{"lbflask.fields": fields})
+    request = read(**{"lbflask.exchange": FakeExchange(fields)})
     assert (request.method, request.raw_target, request.target.text) == ("GET", "/path?q=1", "/path?q=1")
     assert (request.host, request.peer, request.port, request.scheme) == ("shop.example", "192.0.2.1", "8080", "http")
     assert request.fields is fields
@@ -149,7 +161,7 @@ def test_a_length_beyond_the_limit_is_refused_before_any_of_it_is_read() -> None
 
 def test_a_body_is_read_piece_by_piece_from_our_own_worker() -> None:
     """G17: as it comes, not when it is complete."""
-    request = read(CONTENT_LENGTH="10", **{"lbflask.read_body": pieces_of(b"hello", b"world")})
+    request = read(CONTENT_LENGTH="10", **{"lbflask.exchange": FakeExchange([], b"hello", b"world")})
     body = request.body
     assert body is not None
     assert not body.touched
@@ -158,6 +170,21 @@ def test_a_body_is_read_piece_by_piece_from_our_own_worker() -> None:
     assert (body.touched, body.count, body.complete) == (True, 5, False)
     assert list(pieces) == [b"world"]
     assert body.complete
+
+
+def test_a_body_that_is_here_already_may_be_sent_more_than_once() -> None:
+    body = read(CONTENT_LENGTH="5", **{"lbflask.exchange": FakeExchange([], at_hand=b"hello")}).body
+    assert body is not None
+    assert (body.whole, body.touched, body.complete) == (b"hello", False, True)
+
+
+def test_of_the_trailers_only_those_that_may_follow_a_body_are_passed_on() -> None:
+    """RFC 9110 §6.5.1."""
+    exchange = FakeExchange([], b"hello")
+    exchange.trailers = [("Digest", "x"), ("Content-Length", "7"), ("Host", "evil")]
+    body = read(HTTP_TRANSFER_ENCODING="chunked", **{"lbflask.exchange": exchange}).body
+    assert body is not None
+    assert body.trailers == [("Digest", "x")]
 
 
 def test_a_body_is_read_from_wsgi_input_elsewhere() -> None:

@@ -13,6 +13,8 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.names import MAX_SPELLINGS
 
+#: Fields of a response; none that means well has more.
+MAX_FIELDS = 1000
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUSES = frozenset(str(status) for status in range(200, 600))
 _PLAIN, _LENGTH, _CONNECTION, _OTHER = range(4)
@@ -56,7 +58,7 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
         return None
     lines = data[9:end].decode("latin-1").split("\r\n")
     first = lines[0]
-    if first[:3] not in _STATUSES or first[3:4] != " " or not "".join(lines).isprintable():
+    if len(lines) > MAX_FIELDS or first[:3] not in _STATUSES or first[3:4] != " " or not "".join(lines).isprintable():
         return None
     fields: Fields = []
     names = _NAMES
