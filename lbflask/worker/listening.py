@@ -26,6 +26,7 @@ class Listening:
     def __init__(
         self, listener: Any, taken: Taken, *, alone: bool, yields: Callable[[], bool], full: Callable[[], bool]
     ) -> None:
+        self._listener = listener
         self._accept = listener._sock._accept
         self._taken = taken
         self._yields = yields
@@ -39,10 +40,11 @@ class Listening:
         self._readable.start(self._came)
 
     def close(self) -> None:
-        """Take no more."""
+        """Take no more, and let go of the listener: what still arrives is for the other processes that have it."""
         for watcher in (self._readable, self._pause, self._no_room):
             watcher.stop()
             watcher.close()
+        self._listener.close()
 
     def _came(self) -> None:
         if self._may_yield and self._yields():

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import copy
 from typing import Any, cast
 
 import pytest
@@ -411,7 +412,7 @@ class ScriptedAdapter:
         self.before: Callable[[], None] = lambda: None
 
     def send(self, request: BackendRequest, timeout: object) -> BackendResponse:
-        self.requests.append(request)
+        self.requests.append(copy(request))  # which is addressed anew for each attempt
         self.timeouts.append(timeout)
         outcome = self.outcomes.pop(0)
         self.before()
