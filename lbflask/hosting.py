@@ -113,6 +113,7 @@ def post_worker_init(worker: Any) -> None:
     plane = worker.app.wsgi().extensions["lbflask"]
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
+        worker.forward = plane.forward
     plane.start()
     _also_on_usr1(plane.reopen_logs)
 

@@ -17,6 +17,8 @@ from flask import Blueprint, Flask
 from lbflask.core.faults import Fault
 from lbflask.proxy import inbound
 from lbflask.proxy.dispatcher import Dispatcher
+from lbflask.proxy.inbound import HostExchange
+from lbflask.proxy.reply import Reply
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -79,27 +81,41 @@ class DataPlane:
         if admin:
             return self._control(environ, start_response)
         raw = environ["RAW_URI"]
-        if self._health_path and raw.partition("?")[0] == self._health_path:
+        if self._is_health(raw):
             environ["PATH_INFO"] = "/health"
             return self._control(environ, start_response)
         try:
             request = inbound.read(environ, self._body_limit)
         except Fault as fault:
-            reply = self._dispatcher.refuse(
-                fault,
-                environ["REQUEST_METHOD"],
-                raw,
-                environ["SERVER_PROTOCOL"],
-                environ.get("REMOTE_ADDR") or "unix:",
-                environ.get("HTTP_ACCEPT", ""),
-            )
+            reply: Reply | None = self._refuse(fault, environ, environ.get("REMOTE_ADDR") or "unix:")
         else:
-            answered = self._dispatcher.dispatch(request)
-            if answered is None:
-                return ()
-            reply = answered
+            reply = self._dispatcher.dispatch(request)
+        if reply is None:
+            return ()
         start_response(reply.status, reply.fields)
         return reply
+
+    def forward(self, exchange: HostExchange) -> Any:
+        """The short way, for a host that has read the request already: a Reply, or None when the connection became a
+        tunnel. NotImplemented for what is meant for the balancer itself.
+        """
+        if self._is_health(exchange.target) or exchange.local == self._admin_address:
+            return NotImplemented
+        try:
+            request = inbound.of(exchange, self._body_limit)
+        except Fault as fault:
+            accept = next((value for name, value in exchange.fields if name.lower() == "accept"), "")
+            peer = exchange.peer[0] or "unix:"
+            return self._dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
+        return self._dispatcher.dispatch(request)
+
+    def _is_health(self, target: str) -> bool:
+        path = self._health_path
+        return bool(path) and target.startswith(path) and target.partition("?")[0] == path
+
+    def _refuse(self, fault: Fault, environ: dict[str, Any], peer: str) -> Reply:
+        method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
+        return self._dispatcher.refuse(fault, method, target, protocol, peer, environ.get("HTTP_ACCEPT", ""))
 
     def _came_through_admin(self, environ: dict[str, Any]) -> bool:
         """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 
 from lbflask.core import retry
@@ -31,6 +32,9 @@ from lbflask.telemetry.events import AttemptEvent, Listener, RequestEvent
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse
 from lbflask.upstream.tunnel import Tunnel
+
+#: Clients, by address, whose hop is remembered.
+MOST_HOPS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +94,21 @@ class Dispatcher:
         self._active = 0
         self._retrying = 0
         self._tunnels = 0
+        self._hops: dict[tuple[str, str, str, str], Hop] = {}
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
         """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
         tunnel has ended.
         """
         rules = self._rules
-        hop = Hop(
-            inbound.peer,
-            inbound.scheme,
-            inbound.port,
-            rules.is_trusted(inbound.peer),
-            self._new_request_id(),
-            rules.via,
-            rules.forwarded,
-            inbound.protocol,
+        hop = self._hop(inbound)
+        head = backend_request(
+            inbound.fields,
+            hop,
+            host=inbound.host,
+            request_id=self._new_request_id(),
+            is_trusted=rules.is_trusted,
         )
-        head = backend_request(inbound.fields, hop, host=inbound.host, is_trusted=rules.is_trusted)
         began = self._clock()
         exchange = Exchange(inbound, began, head.client, head.request_id, began + rules.request)
         self._active += 1
@@ -144,6 +146,19 @@ class Dispatcher:
 
         return Reply(status, fields, body, ended)
 
+    def _hop(self, inbound: Inbound) -> Hop:
+        """What there is to say of this hop: the same for all requests of a client, and so remembered for a while."""
+        key = (inbound.peer, inbound.scheme, inbound.port, inbound.protocol)
+        hop = self._hops.get(key)
+        if hop is None:
+            rules = self._rules
+            trusted = rules.is_trusted(inbound.peer)
+            hop = Hop(inbound.peer, inbound.scheme, inbound.port, trusted, rules.via, rules.forwarded, inbound.protocol)
+            if len(self._hops) >= MOST_HOPS:
+                self._hops.clear()
+            self._hops[key] = hop
+        return hop
+
     def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
         """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
         inbound, rules = exchange.inbound, self._rules
@@ -155,7 +170,7 @@ class Dispatcher:
         request.on_gone = host.on_gone
         if inbound.protocol != "HTTP/1.1":
             return request
-        request.on_interim = lambda status, reason, fields: self._pass_interim(host, status, reason, fields)
+        request.on_interim = partial(self._pass_interim, host)
         if host.expects_continue and inbound.body is not None:
             request.expects_continue = True
             request.fields = [*request.fields, ("Expect", "100-continue")]
@@ -213,7 +228,11 @@ class Dispatcher:
     def _pass_on(self, exchange: Exchange, response: BackendResponse) -> Reply:
         answer = response.answer
         reason = answer.reason or _phrase(answer.status)
-        fields = client_response(answer.fields, self._rules.via)
+        fields, via = answer.fields, self._rules.via
+        if not answer.cleared:
+            fields = client_response(fields, via)
+        elif via is not None:
+            fields.append(("Via", "1.1 " + via))
         ended = self._settler(exchange, answer.status)
         reply = Reply(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
         if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):

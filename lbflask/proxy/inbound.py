@@ -20,8 +20,36 @@ from lbflask.upstream.tunnel import Duplex
 class HostExchange(Protocol):
     """What our own worker offers of a request beyond WSGI."""
 
+    method: str
+    target: str  #: as it came
     fields: Fields  #: header fields as received: order, case, repeats
-    expects_continue: bool  #: the client waits for leave to send its body; asking for the body gives it
+
+    @property
+    def protocol(self) -> str:
+        """`HTTP/1.1`, or whatever else the client speaks."""
+        ...
+
+    @property
+    def peer(self) -> tuple[str, str, str]:
+        """The client's address (empty on a unix socket), the scheme it uses, and the port that it came to."""
+        ...
+
+    @property
+    def local(self) -> object:
+        """The listener's end of the connection: host and port, or a path."""
+        ...
+
+    @property
+    def special(self) -> Fields:
+        """Host and the framing fields, by their names in capitals, checked as far as one request can be told from the
+        next (RFC 9112 §6.3).
+        """
+        ...
+
+    @property
+    def expects_continue(self) -> bool:
+        """The client waits for leave to send its body (RFC 9110 §10.1.1); asking for the body gives it."""
+        ...
 
     @property
     def trailers(self) -> Fields:
@@ -74,39 +102,65 @@ class Inbound:
 
 
 def read(environ: Environ, body_limit: int) -> Inbound:
-    """The request. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
+    """The request as WSGI has it. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
     exchange: HostExchange | None = environ.get("lbflask.exchange")
-    fields = _fields(environ) if exchange is None else exchange.fields
-    method, raw = environ["REQUEST_METHOD"], environ["RAW_URI"]
-    host = environ.get("HTTP_HOST")
-    protocol = environ["SERVER_PROTOCOL"]
-    try:
-        target = request_target(method, raw)
-        if target.authority:
-            host = target.authority  # RFC 9112 §3.2.2: the target's authority replaces the Host
-        elif host is not None:
-            check_host(host)
-        elif protocol != "HTTP/1.0":
-            raise BadTarget(400, "the Host is missing")
-    except BadTarget as bad:
-        raise Fault(Blame.CLIENT, Stage.CHOOSE, bad.status, bad.reason) from None
-    framing = _framing(environ)
-    if body_limit and (framing.length or 0) > body_limit:
-        raise Fault(Blame.CLIENT, Stage.CHOOSE, 413, f"the body is larger than {body_limit} bytes")
+    method, raw, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
+    target, host = _whereto(method, raw, protocol, environ.get("HTTP_HOST"))
+    framing = _framing(environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH"), body_limit)
+    body: ClientBody | None = None
+    if exchange is not None:
+        body = _body(exchange, framing, body_limit)
+    elif framing is not NO_BODY:
+        stream = environ["wsgi.input"]
+        body = ClientBody(lambda: bytes(stream.read(_READ_SIZE)), framing.length, body_limit)
     return Inbound(
         method,
         raw,
         target,
         protocol,
-        fields,
-        host or "",
+        _fields(environ) if exchange is None else exchange.fields,
+        host,
         environ.get("REMOTE_ADDR") or "unix:",
         environ.get("SERVER_PORT") or "",
         environ["wsgi.url_scheme"],
         framing,
-        None if framing is NO_BODY else _body(environ, exchange, framing, body_limit),
+        body,
         exchange,
     )
+
+
+def of(exchange: HostExchange, body_limit: int) -> Inbound:
+    """The request as our own worker has it. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
+    named_host = coding = length = None
+    for name, value in exchange.special:
+        if name == "HOST":
+            named_host = value
+        elif name == "CONTENT-LENGTH":
+            length = value
+        elif name == "TRANSFER-ENCODING":
+            coding = value if coding is None else f"{coding},{value}"
+    method, raw, protocol = exchange.method, exchange.target, exchange.protocol
+    target, host = _whereto(method, raw, protocol, named_host)
+    framing = NO_BODY if length is None and coding is None else _framing(coding, length, body_limit)
+    peer, scheme, port = exchange.peer
+    body = None if framing is NO_BODY else _body(exchange, framing, body_limit)
+    fields = exchange.fields
+    return Inbound(method, raw, target, protocol, fields, host, peer or "unix:", port, scheme, framing, body, exchange)
+
+
+def _whereto(method: str, raw: str, protocol: str, host: str | None) -> tuple[Target, str]:
+    """The target for the backend, and the host that the client asked for. Raises Fault."""
+    try:
+        target = request_target(method, raw)
+        if target.authority:
+            return target, target.authority  # RFC 9112 §3.2.2: the target's authority replaces the Host
+        if host is not None:
+            check_host(host)
+        elif protocol != "HTTP/1.0":
+            raise BadTarget(400, "the Host is missing")
+    except BadTarget as bad:
+        raise Fault(Blame.CLIENT, Stage.CHOOSE, bad.status, bad.reason) from None
+    return target, host or ""
 
 
 class ClientBody:
@@ -169,27 +223,30 @@ class ClientBody:
         self.complete = True
 
 
-def _framing(environ: Environ) -> Framing:
-    """The server has refused ambiguous framing (RFC 9112 §6.3) before it built the environ.
+def _framing(coding: str | None, length: str | None, limit: int) -> Framing:
+    """The server has refused ambiguous framing (RFC 9112 §6.3) before.
 
     NO_BODY itself says that the client named no length: a length of 0 is told to the backend, since some answer 411
-    without one (RFC 9110 §8.6). Raises Fault for a coding under the chunks, which nobody would undo (RFC 9112 §6.1).
+    without one (RFC 9110 §8.6). Raises Fault for a length beyond the limit, and for a coding under the chunks, which
+    nobody would undo (RFC 9112 §6.1).
     """
-    coding = environ.get("HTTP_TRANSFER_ENCODING")
     if coding:
         if coding.strip(" \t").lower() != "chunked":
             raise Fault(Blame.CLIENT, Stage.CHOOSE, 501, "chunked is the only transfer coding supported")
         return CHUNKED
-    length = environ.get("CONTENT_LENGTH")
-    return Framing(int(length)) if length else NO_BODY
+    if not length:
+        return NO_BODY
+    framing = Framing(int(length))
+    if limit and int(length) > limit:
+        raise Fault(Blame.CLIENT, Stage.CHOOSE, 413, f"the body is larger than {limit} bytes")
+    return framing
 
 
-def _body(environ: Environ, exchange: HostExchange | None, framing: Framing, limit: int) -> ClientBody:
-    if exchange is not None:
-        whole = None if framing.chunked else exchange.body_at_hand()
-        return ClientBody(exchange.read_body, framing.length, limit, exchange, whole)
-    stream = environ["wsgi.input"]
-    return ClientBody(lambda: bytes(stream.read(_READ_SIZE)), framing.length, limit)
+def _body(exchange: HostExchange, framing: Framing, limit: int) -> ClientBody | None:
+    if framing is NO_BODY:
+        return None
+    whole = None if framing.chunked else exchange.body_at_hand()
+    return ClientBody(exchange.read_body, framing.length, limit, exchange, whole)
 
 
 def _fields(environ: Environ) -> Fields:

@@ -43,6 +43,7 @@ class Answer:
         "_started",
         "_timing",
         "begun",
+        "cleared",
         "complete",
         "continued",
         "early",
@@ -68,6 +69,7 @@ class Answer:
         self._started = False
         self.begun = False  #: at least one byte came
         self.complete = False
+        self.cleared = False  #: no hop-by-hop field is among the fields
         self.continued = False  #: the backend asked for the body
         self.junk = False  #: more came than the response
         self.request_cut = False  #: the backend closed before it had read the request
@@ -154,6 +156,7 @@ class Answer:
             head = plain_head(self._method, data)
             if head is not None:
                 self.status, self.reason, self.fields, self.framing, end = head
+                self.cleared = True
                 self._started = self._keep_alive = True
                 self._left = self.framing.length or 0
                 if len(data) > end or not self._left:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
+from typing import cast
 
 from flask import Flask
 
@@ -41,6 +42,7 @@ class Balancer:
         self._dialer = Dialer(tls_rules(config))
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
+        self._adapters: dict[str, BackendAdapter] = {}
         self._access_log = AccessLog(config.access_log) if config.access_log else None
         dispatcher = Dispatcher(
             Balancing(pool, self._fleet),
@@ -69,7 +71,10 @@ class Balancer:
         )
 
     def _adapter_for(self, url: str) -> BackendAdapter:
-        adapter: BackendAdapter = self._session.get_adapter(url)  # type: ignore[assignment]
+        """The session's own answer, remembered: it goes through all that is mounted each time."""
+        adapter = self._adapters.get(url)
+        if adapter is None:
+            adapter = self._adapters[url] = cast("BackendAdapter", self._session.get_adapter(url))
         return adapter
 
     def _data_plane(self, control: WSGI, dispatcher: Dispatcher, config: Config) -> DataPlane:

@@ -52,11 +52,12 @@ class Client:
         self.local = local[:2] if isinstance(local, tuple) else local
         if isinstance(local, tuple):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.port = str(self.local[1]) if isinstance(local, tuple) else ""
         self.environ = {
             "gunicorn.socket": sock,
             "lbflask.local": self.local,
             "SERVER_NAME": str(self.local[0]) if isinstance(local, tuple) else str(local),
-            "SERVER_PORT": str(self.local[1]) if isinstance(local, tuple) else "",
+            "SERVER_PORT": self.port,
         }
 
     def await_request(self, seconds: float) -> bool:
@@ -149,20 +150,25 @@ class DeadlineReader(SocketUnreader):  # type: ignore[misc]
         self.expires = NEVER
         self.expired = False
         self.patience: float | None = None
+        self._first = b""
 
     def await_first(self, seconds: float, head: float) -> bool:
         """Wait until there is a byte to read, and give the rest of the head its deadline. False at the end."""
-        now = time.monotonic()
-        if not self.buf.tell():
-            self.expires = now + seconds
-            data = self.sock.recv(self.mxchunk)
-            if not data:
+        if self.buf.tell():
+            self._first = self.take_buffered()
+        else:
+            self.expires = time.monotonic() + seconds
+            self._first = self.sock.recv(self.mxchunk)
+            if not self._first:
                 return False
-            self.buf.write(data)
-            now = time.monotonic()
         self.patience = None
-        self.expires = now + head
+        self.expires = time.monotonic() + head
         return True
+
+    def take_first(self) -> bytes:
+        """What came first; it is not in the buffer."""
+        first, self._first = self._first, b""
+        return first
 
     def chunk(self, size_hint: int | None = None) -> bytes:
         """The next bytes. Raises TimeoutError."""

@@ -23,19 +23,48 @@ class Exchange:
     The client is told to go on when the first piece of the body is asked for, if it waits for that.
     """
 
-    __slots__ = ("_client", "_request", "_told", "expects_continue", "fields", "upgraded")
+    __slots__ = ("_client", "_request", "_told", "fields", "method", "target", "upgraded")
 
     def __init__(self, request: ClientRequest, client: Client) -> None:
         self._request = request
         self._client = client
-        self._told = not request._expected_100_continue
-        self.expects_continue: bool = request._expected_100_continue
+        self._told = False
+        self.method = request.method
+        self.target = request.uri
         self.fields = request.fields
         self.upgraded = False
 
     @property
+    def protocol(self) -> str:
+        """`HTTP/1.1`, or whatever else the client speaks."""
+        return self._request.protocol
+
+    @property
+    def peer(self) -> tuple[str, str, str]:
+        """The client's address, the scheme it uses, and the port that it came to."""
+        client = self._client
+        return client.peer, client.scheme, client.port
+
+    @property
+    def local(self) -> Any:
+        """The listener's end of the connection: host and port, or a path."""
+        return self._client.local
+
+    @property
+    def special(self) -> list[tuple[str, str]]:
+        """Those of the fields that say where the message is to go and how long it is, by their names in capitals."""
+        return self._request.headers
+
+    @property
+    def expects_continue(self) -> bool:
+        """The client waits for leave to send its body (RFC 9110 §10.1.1); asking for the body gives it."""
+        return bool(self._request._expected_100_continue)
+
+    @property
     def complete(self) -> bool:
         """Whether all of the body was read, so that what follows is the next request."""
+        if not self._request.has_body:
+            return True
         reader = self._request.body.reader
         if isinstance(reader, LengthReader):
             return bool(reader.length == 0)
@@ -52,7 +81,8 @@ class Exchange:
             return b""
         if not self._told:
             self._told = True
-            self._client.send(_CONTINUE)
+            if self.expects_continue:
+                self._client.send(_CONTINUE)
         reader = self._request.body.reader
         return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
 

@@ -8,9 +8,9 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gevent
 from gevent.pool import Group
@@ -42,6 +42,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
 
     patience = Patience()
     plain_addresses: frozenset[Any] = frozenset()
+    #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status` and
+    #: `fields`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI after all.
+    forward: Callable[[Exchange], Any] | None = None
     alive: bool
 
     @staticmethod
@@ -169,15 +172,12 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _respond(self, client: Client, request: ClientRequest) -> bool:
         """Run the application and write what it says. Whether the connection may carry another request."""
         exchange = Exchange(request, client)
-        environ = self._environ | request.environ(client)
-        environ["wsgi.input"] = request.body
-        environ["lbflask.exchange"] = exchange
         response = Response(client.send, request, exchange)
         if not self.alive or not self._frozen.keepalive:
             response.closes = True
         result: Iterable[bytes] = ()
         try:
-            result = self.wsgi(environ, response.start_response)
+            result = self._result(client, request, exchange, response)
             if exchange.upgraded:
                 return False
             response.write_all(result)
@@ -199,6 +199,21 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             client.leave(drain=not exchange.complete)
             return False
         return True
+
+    def _result(
+        self, client: Client, request: ClientRequest, exchange: Exchange, response: Response
+    ) -> Iterable[bytes]:
+        """What the application answers: by the short way if it offers one and takes it, else as WSGI has it."""
+        if self.forward is not None:
+            reply = self.forward(exchange)
+            if reply is not NotImplemented:
+                if reply is None:
+                    return ()
+                response.start_response(reply.status, reply.fields)
+                return cast("Iterable[bytes]", reply)
+        environ = self._environ | request.environ(client)
+        environ["lbflask.exchange"] = exchange
+        return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))
 
     def _turn_away(self, client: Client, error: Exception) -> None:
         """Answer a head that is refused, and close: where the next one would start is unknown."""

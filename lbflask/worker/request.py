@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import gunicorn_h1c
@@ -14,6 +15,7 @@ from gunicorn.util import unquote_to_wsgi_str
 if TYPE_CHECKING:
     from lbflask.worker.client import Client, DeadlineReader
 
+_CR = 0x0D
 _TARGET_INVALID = re.compile(r"[^\x21-\x7e]")
 
 
@@ -26,30 +28,49 @@ class ClientRequest(Request):  # type: ignore[misc]
     """
 
     fields: list[tuple[str, str]]
+    # What gunicorn's own constructors set, where it is the same for most requests.
+    must_close = False
+    proxy_protocol_info: dict[str, Any] | None = None
+    _expected_100_continue = False
+    trailers: Sequence[tuple[str, str]] = ()
 
     def __init__(self, settings: Any, reader: DeadlineReader, addr: Any, number: int) -> None:
         self.fields = []
         if not settings.lean:
+            reader.unread(reader.take_first())
             super().__init__(settings, reader, addr, number)
             return
-        # What gunicorn's own constructors come to, with what is the same for each request worked out once.
-        self.__dict__.update(settings.constants)
-        self.cfg, self.unreader, self.req_number = settings, reader, number
-        self.peer_addr = self.remote_addr = addr
+        self.cfg, self.unreader = settings, reader
         self.headers: list[tuple[str, str]] = []
-        self.trailers: list[tuple[str, str]] = []
-        rest = self._parse_fast(reader, bytearray(reader.take_buffered()))
+        data = reader.take_first()
+        try:
+            head = settings.parse(data)
+        except (gunicorn_h1c.ParseError, gunicorn_h1c.IncompleteError):
+            head = None
+        if head is None or data[0] == _CR:
+            self.__dict__.update(settings.constants)
+            self.req_number, self.peer_addr, self.remote_addr = number, addr, addr
+            rest = self._parse_fast(reader, bytearray(data))
+        else:
+            self._take(head)
+            rest = data[head["consumed"] :]
         if rest:
             reader.unread(rest)
-        self.set_body_reader()
+        if self.headers:
+            self.set_body_reader()
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a field speaks of a body; without one there is none (RFC 9112 §6.3)."""
+        return self.__dict__.get("body") is not None
 
     def set_body_reader(self) -> None:
-        """A request without a field that speaks of a body has none (RFC 9112 §6.3)."""
+        """Only for a request with a body."""
         for name, _ in self.headers:
             if name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
+                self.__dict__.update(self.cfg.constants)  # which hold for trailers too
                 super().set_body_reader()
                 return
-        self.body = Body(LengthReader(self.unreader, 0))
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
         return {}, []
@@ -96,59 +117,60 @@ class ClientRequest(Request):  # type: ignore[misc]
                 return bytes(super()._parse_fast(unreader, bytearray(data)))
         if data[:2] == b"\r\n":
             raise errors.InvalidRequestLine("two empty lines before the request line")
+        self._take(head)
+        return data[head["consumed"] :]
+
+    def _take(self, head: dict[str, Any]) -> None:
         self.method = head["method"].decode("ascii")
         self.uri = head["path"].decode("latin-1")
         if not self.uri or _TARGET_INVALID.search(self.uri):
             raise errors.InvalidRequestLine(self.uri)
-        path, _, self.query = self.uri.partition("?")
-        self.path = path
         self.version = (1, head["minor_version"])
-        self._take_fields(head["headers"])
-        return data[head["consumed"] :]
+        fields, names = self.fields, _NAMES
+        for raw_name, raw_value in head["headers"]:
+            name, known = names[raw_name]
+            if known is None:
+                fields.append((name, raw_value.decode("latin-1")))
+            elif known:
+                self._take_special(name, known, raw_value.decode("latin-1"))
 
-    def _take_fields(self, received: list[tuple[bytes, bytes]]) -> None:
-        fields, special = self.fields, self.headers
-        seen: set[str] = set()
-        for raw_name, raw_value in received:
-            name = raw_name.decode("latin-1")
-            if "_" in name:
-                continue
-            if not name:
-                # How the parser tells that the line continues the one before, which only gunicorn's own one refuses.
-                raise errors.ObsoleteFolding(raw_value.decode("latin-1"))
-            value = raw_value.decode("latin-1")
-            fields.append((name, value))
-            known = _SPECIAL.get(name.lower())
-            if known is not None:
-                self._apply_header_policy(known, value, [False], seen, {}, [])
-                special.append((known, value))
+    def _take_special(self, name: str, known: str, value: str) -> None:
+        """A field that gunicorn's own checks look at."""
+        if known == _FOLDED:
+            raise errors.ObsoleteFolding(value)
+        self._apply_header_policy(known, value, [False], {seen for seen, _ in self.headers}, {}, [])
+        self.fields.append((name, value))
+        self.headers.append((known, value))
 
     def should_close(self) -> bool:
         """Whether the client wants, or its version implies, that the connection ends (RFC 9112 §9.3)."""
-        if self.must_close or self.method == "CONNECT":
-            return True
-        options = {
-            option.strip(" \t").lower()
-            for name, value in self.headers
-            if name == "CONNECTION"
-            for option in value.split(",")
-        }
-        if "close" in options:
+        options: set[str] = set()
+        for name, value in self.headers:
+            if name == "CONNECTION":
+                options.update(option.strip(" \t").lower() for option in value.split(","))
+        if "close" in options or self.must_close or self.method == "CONNECT":
             return True
         return self.version < (1, 1) and "keep-alive" not in options
 
+    @property
+    def protocol(self) -> str:
+        """As WSGI writes it."""
+        return "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}"
+
     def environ(self, client: Client) -> dict[str, Any]:
-        """The request as WSGI wants it (PEP 3333),."""
+        """The request as WSGI wants it (PEP 3333)."""
+        path, _, query = self.uri.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
             "RAW_URI": self.uri,
-            "PATH_INFO": unquote_to_wsgi_str(self.path) if "%" in self.path else self.path,
-            "QUERY_STRING": self.query,
+            "PATH_INFO": unquote_to_wsgi_str(path) if "%" in path else path,
+            "QUERY_STRING": query,
             "SCRIPT_NAME": "",
-            "SERVER_PROTOCOL": "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}",
+            "SERVER_PROTOCOL": self.protocol,
             "REMOTE_ADDR": client.peer,
             "REMOTE_PORT": client.peer_port,
             "wsgi.url_scheme": client.scheme,
+            "wsgi.input": self.body if self.has_body else Body(LengthReader(self.unreader, 0)),
             **client.environ,
         }
         for name, value in self.fields:
@@ -166,6 +188,25 @@ _SPECIAL = {
     name.lower(): name
     for name in ("CONTENT-LENGTH", "TRANSFER-ENCODING", "CONNECTION", "EXPECT", "HOST", "CONTENT-TYPE")
 }
+#: How the parser tells that a line continues the one before, which only gunicorn's own one refuses: by an empty name.
+_FOLDED = " "
+_MOST_NAMES = 4096
+
+
+class _Names(dict[bytes, tuple[str, str | None]]):
+    """A field's name as text, and what gunicorn's checks call it: None when they do not look at it, empty for one that
+    is dropped. Spellings are remembered, up to a bound, since clients choose them.
+    """
+
+    def __missing__(self, raw: bytes) -> tuple[str, str | None]:
+        name = raw.decode("latin-1")
+        known = _FOLDED if not name else "" if "_" in name else _SPECIAL.get(name.lower())
+        if len(self) < _MOST_NAMES:
+            self[raw] = (name, known)
+        return name, known
+
+
+_NAMES = _Names()
 _ENVIRON_KEYS: dict[str, str] = {}
 
 

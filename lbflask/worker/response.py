@@ -16,6 +16,21 @@ class ShortResponse(Exception):
     """The application gave fewer bytes than its Content-Length."""
 
 
+class _Watched(dict[str, str]):
+    """Which of the two fields that matter here a name means, in whatever case; empty for all others."""
+
+    def __missing__(self, name: str) -> str:
+        kind = name.lower() if name.lower() in ("content-length", "date") else ""
+        if len(self) < 4096:
+            self[name] = kind
+        return kind
+
+
+_WATCHED = _Watched()
+#: RFC 9112 §6.3, rule 1.
+_WITHOUT_BODY = frozenset({"204", "304", *(f"1{digits:02}" for digits in range(100))})
+
+
 class Response:
     """Writes one response: frames it, dates it, and sends the head with the first piece."""
 
@@ -65,7 +80,7 @@ class Response:
         except TypeError:
             single = False
         if single:
-            data = b"".join(pieces)
+            data = next(iter(pieces), b"")
             head = self._head()
             self._send(head + self._framed(data) + self._end(()))
         else:
@@ -87,23 +102,23 @@ class Response:
             self._send(head + self._framed(piece) if piece else head)
 
     def _head(self) -> bytes:
-        request, fields = self._request, self._fields
-        code = self.status[:3]
+        code, watched = self.status[:3], _WATCHED
         dated, lines = False, 1
         text = f"HTTP/1.1 {self.status}\r\n"
-        self._omit = request.method == "HEAD" or code in ("204", "304") or code[0] == "1"
-        for name, value in fields:
-            size = len(name)
-            if size == 14 and name.lower() == "content-length":
-                if code == "204":
+        self._omit = self._request.method == "HEAD" or code in _WITHOUT_BODY
+        for name, value in self._fields:
+            kind = watched[name]
+            if kind:
+                if kind == "date":
+                    dated = True
+                elif code == "204":
                     continue  # RFC 9110 §8.6
-                self._left = int(value)
-            elif size == 4 and name.lower() == "date":
-                dated = True
+                else:
+                    self._left = int(value)
             text += f"{name}: {value}\r\n"
             lines += 1
         if text.count("\n") != lines:
-            raise ValueError(f"a header field of the response has a line break in it: {fields!r}")
+            raise ValueError(f"a header field of the response has a line break in it: {self._fields!r}")
         if not dated:
             text += f"Date: {http_date()}\r\n"
         self.head_sent = True
@@ -142,9 +157,6 @@ class Response:
             return b""
         lines = "".join([f"{name}: {value}\r\n" for name, value in trailers])
         return f"0\r\n{lines}\r\n".encode("latin-1")
-
-
-_date_text = ""
 
 
 _date_second = 0

@@ -429,6 +429,7 @@ class FakeResponse:
         self.status, self.reason, self.body = 200, "OK", body
         self.fields: Fields = [("Content-Length", str(len(body)))]
         self.framing = Framing(len(body))
+        self.cleared = False
 
     def whole(self) -> bytes:
         return self.body

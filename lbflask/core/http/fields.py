@@ -6,7 +6,7 @@ Fields are pairs of latin-1 strings, one pair a line received: a repeated field 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import Enum, auto
+from enum import IntEnum, auto
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ HOP_BY_HOP = frozenset(
 _NOT_NOMINABLE = frozenset({"host", "content-length", "date"})
 
 
-class _Rule(Enum):
+class _Rule(IntEnum):
     DROP = auto()  #: hop-by-hop, or written anew below
     FORWARDED = auto()  #: believed only from a trusted proxy
     CONNECTION = auto()
@@ -84,7 +84,6 @@ class Hop(NamedTuple):
     scheme: str
     port: str
     trusted: bool
-    request_id: str  #: used when the client sent none that is fit to keep
     via: str | None  #: the received-by name of the Via entry; None writes no Via
     forwarded: bool = False  #: whether a Forwarded field (RFC 7239) is written too
     protocol: str = "HTTP/1.1"  #: what the peer speaks
@@ -121,38 +120,52 @@ def _lists_trailers(values: Iterable[str]) -> bool:
     return any(member.lower() == "trailers" for member in members(values))
 
 
-def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustTest) -> RequestHead:
+def backend_request(received: Fields, hop: Hop, *, host: str, request_id: str, is_trusted: TrustTest) -> RequestHead:
     """The fields of the request as the backend gets it, without Host and framing fields.
 
-    `host` is the one the client asked for, empty if it named none. Hop-by-hop and nominated fields are removed,
-    forwarding fields of an untrusted peer dropped, ours added last, so that no Connection line can remove them.
-    Several Cookie lines leave as one, where the first stood: backends would see only one of them (RFC 6265 §5.4).
+    `host` is the one the client asked for, empty if it named none; `request_id` is used when the client sent none that
+    is fit to keep. Hop-by-hop and nominated fields are removed, forwarding fields of an untrusted peer dropped, ours
+    added last, so that no Connection line can remove them. Several Cookie lines leave as one, where the first stood:
+    backends would see only one of them (RFC 6265 §5.4).
     """
     kept: Fields = []
-    forwarded: Fields = []
-    said: dict[_Rule, list[str]] = {}
-    cookies = 0
-    rules = _REQUEST_RULES
+    said: list[tuple[_Rule, Field]] = []
+    rules, dropped = _REQUEST_RULES, _Rule.DROP
     for field in received:
         rule = rules[field[0]]
         if rule is None:
             kept.append(field)
-        elif rule is _Rule.COOKIE:
-            kept.append(field)
-            cookies += 1
-        elif rule is _Rule.FORWARDED:
-            forwarded.append((field[0].lower(), field[1]))
-        else:
-            said.setdefault(rule, []).append(field[1])
-    kept = with_one_cookie(kept) if cookies > 1 else kept
-    if _Rule.CONNECTION in said:
-        kept = without_nominated(kept, said[_Rule.CONNECTION])
-    if _Rule.TE in said and hop.protocol == "HTTP/1.1" and _lists_trailers(said[_Rule.TE]):
+        elif rule is not dropped:
+            said.append((rule, field))
+            if rule is _Rule.COOKIE:
+                kept.append(field)
+    if said:
+        return _mindful_request(kept, said, hop, host, request_id, is_trusted)
+    kept += forwarded_by_us(hop, host)
+    kept.append(("X-Request-ID", request_id))
+    if hop.via is not None:
+        kept.append(("Via", "1.1 " + hop.via))
+    return RequestHead(kept, hop.peer, request_id)
+
+
+def _mindful_request(
+    kept: Fields, said: list[tuple[_Rule, Field]], hop: Hop, host: str, request_id: str, is_trusted: TrustTest
+) -> RequestHead:
+    """As above, for a request in which something was said about other fields, or by other proxies."""
+    values: dict[int, list[str]] = {}
+    for rule, (_, value) in said:
+        values.setdefault(rule, []).append(value)
+    if len(values.get(_Rule.COOKIE, ())) > 1:
+        kept = with_one_cookie(kept)
+    if _Rule.CONNECTION in values:
+        kept = without_nominated(kept, values[_Rule.CONNECTION])
+    if _Rule.TE in values and hop.protocol == "HTTP/1.1" and _lists_trailers(values[_Rule.TE]):
         kept += _TAKES_TRAILERS
-    request_id = said[_Rule.REQUEST_ID][-1] if _Rule.REQUEST_ID in said else ""
-    request_id = request_id if _loggable(request_id) else hop.request_id
+    own_id = values.get(_Rule.REQUEST_ID, [""])[-1]
+    request_id = own_id if _loggable(own_id) else request_id
     client = hop.peer
-    if hop.trusted and forwarded:
+    if hop.trusted and _Rule.FORWARDED in values:
+        forwarded = [(name.lower(), value) for rule, (name, value) in said if rule is _Rule.FORWARDED]
         client = original_client([value for name, value in forwarded if name == "x-forwarded-for"], hop, is_trusted)
         kept += forwarded_by_trusted(forwarded, hop, host)
     else:
@@ -160,7 +173,7 @@ def backend_request(received: Fields, hop: Hop, *, host: str, is_trusted: TrustT
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
         kept.append(("Via", "1.1 " + hop.via))
-    return RequestHead(kept, client, request_id, _Rule.UPGRADE in said)
+    return RequestHead(kept, client, request_id, _Rule.UPGRADE in values)
 
 
 def with_one_cookie(fields: Fields) -> Fields:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.fields import HOP_BY_HOP, Fields
 from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.names import MAX_SPELLINGS
 
@@ -17,11 +17,11 @@ from lbflask.core.http.names import MAX_SPELLINGS
 MAX_FIELDS = 1000
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _STATUSES = frozenset(str(status) for status in range(200, 600))
-_PLAIN, _LENGTH, _CONNECTION, _OTHER = range(4)
+_PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
 
 
 class ResponseHead(NamedTuple):
-    """A final response's head. The body begins at `end` of the bytes it was read from."""
+    """A final response's head, without its hop-by-hop fields. The body begins at `end` of what it was read from."""
 
     status: int
     reason: str
@@ -40,9 +40,9 @@ class _Names(dict[str, int]):
         elif lower == "connection":
             kind = _CONNECTION
         elif lower in ("transfer-encoding", "upgrade", "trailer") or not _NAME.fullmatch(name):
-            kind = _OTHER
+            kind = _NOT_PLAIN
         else:
-            kind = _PLAIN
+            kind = _DROPPED if lower in HOP_BY_HOP else _PASSED
         if len(self) < MAX_SPELLINGS:
             self[name] = kind
         return kind
@@ -66,14 +66,15 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
     for line in lines[1:]:
         name, _, value = line.partition(": ")
         kind = names[name]
-        if kind != _PLAIN:
-            if kind == _LENGTH and not length and value.isdigit() and value.isascii() and len(value) < 19:
-                length = value
-            elif kind != _CONNECTION or value.lower() != "keep-alive":
-                return None
         if not value or value[0] == " " or value[-1] == " ":
             return None  # blanks around a value are not of it (RFC 9112 §5), and an empty one may be no value at all
-        fields.append((name, value))
+        if kind == _PASSED:
+            fields.append((name, value))
+        elif kind == _LENGTH and not length and value.isdigit() and value.isascii() and len(value) < 19:
+            length = value
+            fields.append((name, value))
+        elif kind != _DROPPED and (kind != _CONNECTION or value.lower() != "keep-alive"):
+            return None
     status = int(first[:3])
     if method == "HEAD" or status in (204, 304):
         return ResponseHead(status, first[4:], fields, NO_BODY, end + 4)

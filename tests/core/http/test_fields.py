@@ -19,7 +19,7 @@ from lbflask.core.http.fields import (
     te_trailers,
 )
 
-STRANGER = Hop("203.0.113.9", "http", "8080", trusted=False, request_id="made", via=None)
+STRANGER = Hop("203.0.113.9", "http", "8080", trusted=False, via=None)
 PROXY = STRANGER._replace(peer="10.0.0.1", trusted=True)
 OURS = TrustTest([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 #: What is added for a stranger that asked for no host.
@@ -32,7 +32,7 @@ WRITTEN = [
 
 
 def forwarded(received: Fields, hop: Hop = STRANGER, host: str = "") -> RequestHead:
-    return backend_request(received, hop, host=host, is_trusted=OURS)
+    return backend_request(received, hop, host=host, request_id="made", is_trusted=OURS)
 
 
 def passed(received: Fields) -> Fields:
