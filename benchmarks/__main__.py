@@ -1,4 +1,4 @@
-"""`make bench`: all benchmarks, one after another, throughput first; a missed target does not keep the rest from running.
+"""`make bench`: all benchmarks, one after another; a missed target does not keep the rest from running.
 
 python -m benchmarks [--quick]
 """

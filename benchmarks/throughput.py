@@ -120,7 +120,7 @@ def main() -> None:
     shown = compare(results, connections)
     print(shown, end="\n\n")
     if given.readme:
-        into_readme(shown, f"Medians of {rounds} rounds of {seconds} s.")
+        into_readme(shown, f"Rounds of {seconds} s: {rounds}; the numbers are their medians.")
     failed = sum(result.errors for by_round in results["lbflask"].values() for result in by_round)
     plain = {
         name: {str(count): [vars(result) for result in rounds] for count, rounds in by_count.items()}
