@@ -78,14 +78,15 @@ def nginx_backends(backends: Sequence[int], work: Path) -> Command:
     return nginx_command(work, "backends", servers)
 
 
-def nginx(backends: Sequence[int], work: Path) -> Contestant:
-    """nginx as a proxy that passes everything on as it arrives, upgrades too."""
+def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Contestant:
+    """nginx as a proxy that passes everything on as it arrives, upgrades too; in pieces of its default size or this."""
     (port,) = free_ports(1)
     servers = " ".join(f"server {HOST}:{backend};" for backend in backends)
+    sizes = f"proxy_buffer_size {piece}; proxy_buffers 8 {piece}; client_body_buffer_size {piece};" if piece else ""
     passing = "proxy_pass http://pool; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;"
     body = (
         f"upstream pool {{ {servers} keepalive 256; keepalive_requests 100000000; }}\n"
-        "client_max_body_size 0;\n"
+        f"client_max_body_size 0; {sizes}\n"
         f"server {{ listen {HOST}:{port};\n"
         f'location / {{ {passing} proxy_set_header Connection ""; }}\n'
         f"location /ws {{ {passing} proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade; }}\n"
