@@ -31,6 +31,11 @@ class Load:
         """A percentile in milliseconds; NaN when nothing was answered."""
         return percentile(self.latencies, percent) * 1000
 
+    def summary(self) -> dict[str, float]:
+        """For a file: counts, and percentiles in milliseconds."""
+        shown = {f"p{percent:g} ms": round(self.ms(percent), 3) for percent in (50, 90, 99, 99.9, 100)}
+        return {"answers": len(self.latencies), "errors": self.errors, **shown}
+
 
 async def run(port: int, rate: float, seconds: float) -> Load:
     """Load for so many seconds, made by another process, so that ours does not slow it down."""

@@ -234,7 +234,9 @@ def main() -> None:
         found = asyncio.run(measure(proxy.port, plan))
     rows = [fates.row(kind) for kind, fates in found.fates.items()]
     print(table([f"slow clients of {proxy.name}", "what ended them", "seconds, median", "at most"], rows), end="\n\n")
-    conclude(given, judge(found), {"through": proxy.name, **asdict(found)})
+    ends = {kind: fates.ends for kind, fates in found.fates.items()}
+    loads = {"without": [one.summary() for one in found.without], "among": [one.summary() for one in found.among]}
+    conclude(given, judge(found), {"through": proxy.name, "plan": asdict(plan), "ends": ends, **loads})
 
 
 if __name__ == "__main__":

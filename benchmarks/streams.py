@@ -198,7 +198,7 @@ def main() -> None:
     ]
     print(table([f"ordinary requests through {proxy.name}", "answers", "p50 ms", "p99 ms"], rows), end="\n\n")
     numbers = {"through": proxy.name, "plan": asdict(plan), "held": asdict(held)}
-    numbers |= {"alone": asdict(alone), "meanwhile": asdict(meanwhile)}
+    numbers |= {"alone": alone.summary(), "meanwhile": meanwhile.summary()}
     conclude(given, judge(plan, alone, meanwhile, held), numbers)
 
 
