@@ -11,6 +11,7 @@ ratios of the rounds. Memory is the highest RSS of a worker while bodies passed,
 
 from __future__ import annotations
 
+import shutil
 import socket
 import statistics
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 from benchmarks import proxies
 from benchmarks.backends import bulk
 from benchmarks.report import MIB, Check, conclude, options, ratio, say, table
-from benchmarks.rig import HOST, WORKERS, PeakMemory, bench, free_ports, need, running, serving
+from benchmarks.rig import HOST, WORKERS, PeakMemory, bench, free_ports, running, serving
 
 #: Against nginx, in the same round.
 THROUGHPUT = 0.5
@@ -107,13 +108,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     size, rounds = (32 * MIB, 1) if given.quick else (given.size * MIB, given.rounds)
-    need("nginx")
     with ExitStack() as stack:
         rig = stack.enter_context(bench())
         (backend,) = free_ports(1)
         command = [sys.executable, "-m", "benchmarks.backends.bulk", str(backend)]
         stack.enter_context(running([command], backend))
-        entered = [proxies.lbflask([backend], rig), proxies.nginx([backend], rig.work, "64k")]
+        entered = [proxies.lbflask([backend], rig)]
+        if proxies.here("nginx", shutil.which("nginx")):
+            entered.append(proxies.nginx([backend], rig.work, "64k"))
         ports = {"direct": backend, **{one.name: one.port for one in entered}}
         processes = {one.name: stack.enter_context(one.started()) for one in entered}
         for port in ports.values():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.rig import HOST, ROOT, WORKERS, Bench, Command, free_ports, running
+from benchmarks.rig import HOST, ROOT, WORKERS, Bench, Command, free_ports, need, running
 from lbflask.config.schema import Config, tables_of
 
 HERE = Path(__file__).parent
@@ -150,26 +150,29 @@ def contestants(backends: Sequence[int], bench: Bench) -> list[Contestant]:
         lbflask(backends, bench),
         lbflask(backends, bench, "lbflask, no access log", ACCESS_LOG=""),
     ]
-    if _here("go", shutil.which("go")):
+    if here("go", shutil.which("go")):
         found.append(go_proxy(backends, bench.work, "Go ReverseProxy", 0))
         found.append(go_proxy(backends, bench.work, "Go ReverseProxy, 512 idle", 512))
-    if _here("aiohttp with uvloop", find_spec("aiohttp") and find_spec("uvloop")):
+    if here("aiohttp with uvloop", find_spec("aiohttp") and find_spec("uvloop")):
         found.append(aiohttp_proxy(backends))
     found.append(naive(backends, bench))
     found.append(nginx(backends, bench.work))
-    if _here("haproxy", shutil.which("haproxy")):
+    if here("haproxy", shutil.which("haproxy")):
         found.append(haproxy(backends, bench.work))
     return found
 
 
-def _here(what: str, found: object) -> bool:
+def here(what: str, found: object) -> bool:
+    """Whether it was found; says so if not."""
     if not found:
         print(f"{what} is not installed, and so left out", file=sys.stderr)
     return bool(found)
 
 
 def one_of(name: str, backends: Sequence[int], bench: Bench, **settings: str) -> Contestant:
-    """A single proxy by its name on the command line; the settings are lbflask's."""
+    """A single proxy by its name on the command line; the settings are lbflask's. Ends if it is not installed."""
+    if name != "lbflask":
+        need(name)
     match name:
         case "lbflask":
             return lbflask(backends, bench, **settings)
