@@ -38,8 +38,9 @@ class Bench:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """A directory and a store for one run; both are gone afterwards."""
+    """A directory and a store for one run; both are gone afterwards, also when the run is ended by SIGTERM."""
     raise_file_limit()
+    signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lbf-bench-")))
         work.chmod(0o700)
@@ -47,6 +48,11 @@ def bench() -> Iterator[Bench]:
         store.start()
         stack.callback(store.stop)
         yield Bench(work, f"unix://{store.socket}")
+
+
+def _leave(_signal: int, _frame: object) -> None:
+    """The default would end us at once, and leave all that we started running."""
+    sys.exit("ended by SIGTERM")
 
 
 def need(*tools: str) -> None:
