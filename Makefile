@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
+BENCH := $(VENV)/.bench
 
 .PHONY: run test lint bench chaos docs clean
 
@@ -20,8 +21,8 @@ lint: $(DEVELOP)  ## style, types and layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
 
-bench: $(DEVELOP)  ## throughput and latency, as ratios against what else is installed here
-	$(BIN)/python -m benchmarks.throughput
+bench: $(BENCH)  ## throughput, latency, memory and losses, as ratios within one run; QUICK=1 only shows that it works
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 chaos: $(DEVELOP)  ## kill backends, the checker and the store under load, and count what failed
 	$(BIN)/python -m pytest -q -m e2e
@@ -42,4 +43,8 @@ $(INSTALLED): $(BIN)/python pyproject.toml
 
 $(DEVELOP): $(INSTALLED) pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@touch $@
+
+$(BENCH): $(INSTALLED) pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]'
 	@touch $@

@@ -1,0 +1,1 @@
+"""Backends for benchmarks, each a process of its own."""

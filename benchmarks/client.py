@@ -1,0 +1,54 @@
+"""A keep-alive HTTP/1.1 client on asyncio for load: one request at a time on a connection, nothing tried twice."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from benchmarks.rig import HOST
+from benchmarks.wire import HEAD_END, Head
+
+#: Seconds until a request counts as failed.
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and body of a response."""
+
+    status: int
+    body: bytes
+
+
+class Connection:
+    """A connection that is made when it is needed, and made anew after it was closed."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def ask(self, request: bytes) -> Answer:
+        """The answer, whose length must be known. Raises OSError, EOFError or TimeoutError, and is then closed."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._exchange(request)
+        except (OSError, EOFError):
+            self.close()
+            raise
+
+    async def _exchange(self, request: bytes) -> Answer:
+        if self._writer is None or self._reader is None:
+            self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+        self._writer.write(request)
+        head = Head.parse(await self._reader.readuntil(HEAD_END))
+        body = await self._reader.readexactly(head.length)
+        if head.fields.get("connection", "").lower() == "close":
+            self.close()
+        return Answer(int(head.line[1]), body)
+
+    def close(self) -> None:
+        """Close."""
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None

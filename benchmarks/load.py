@@ -1,0 +1,95 @@
+"""Ordinary requests at a steady rate, from a process of their own: an open loop, which does not wait for answers.
+
+The time of a request counts from the moment it was due, so that a balancer that stalls is charged for all that it
+kept waiting. Prints JSON: seconds of each answer in `latencies`, and how many failed.
+
+    python -m benchmarks.load PORT RATE SECONDS
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+
+from benchmarks.client import Connection
+from benchmarks.report import percentile
+from benchmarks.rig import raise_file_limit
+
+GET = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What came of it."""
+
+    latencies: list[float]
+    errors: int
+
+    def ms(self, percent: float) -> float:
+        """A percentile in milliseconds; NaN when nothing was answered."""
+        return percentile(self.latencies, percent) * 1000
+
+    def summary(self) -> dict[str, float]:
+        """For a file: counts, and percentiles in milliseconds."""
+        shown = {f"p{percent:g} ms": round(self.ms(percent), 3) for percent in (50, 90, 99, 99.9, 100)}
+        return {"answers": len(self.latencies), "errors": self.errors, **shown}
+
+
+async def run(port: int, rate: float, seconds: float) -> Load:
+    """Load for so many seconds, made by another process, so that ours does not slow it down."""
+    command = [sys.executable, "-m", "benchmarks.load", str(port), str(rate), str(seconds)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        output, _ = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    if process.returncode != 0:
+        raise RuntimeError("the load generator failed")
+    return Load(**json.loads(output))
+
+
+async def open_loop(port: int, rate: float, seconds: float) -> Load:
+    """Requests when they are due, each on an idle connection or, if there is none, a new one."""
+    loop = asyncio.get_running_loop()
+    idle: list[Connection] = []
+    latencies: list[float] = []
+    errors = 0
+
+    async def ask(due: float) -> None:
+        nonlocal errors
+        connection = idle.pop() if idle else Connection(port)
+        try:
+            answer = await connection.ask(GET)
+        except (OSError, EOFError):
+            errors += 1
+            return
+        if answer.status == 200:
+            latencies.append(loop.time() - due)
+        else:
+            errors += 1
+        idle.append(connection)
+
+    began = loop.time()
+    async with asyncio.TaskGroup() as group:
+        for turn in range(int(rate * seconds)):
+            due = began + turn / rate
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            group.create_task(ask(due))
+    for connection in idle:
+        connection.close()
+    return Load(latencies, errors)
+
+
+def main() -> None:
+    raise_file_limit()
+    port, rate, seconds = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
+    load = asyncio.run(open_loop(port, rate, seconds))
+    print(json.dumps({"latencies": load.latencies, "errors": load.errors}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""The contestants: how each proxy is started on a port in front of backends, and which of them this machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from benchmarks.rig import HOST, ROOT, WORKERS, Bench, Command, free_ports, need, running
+from lbflask.config.schema import Config, tables_of
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Contestant:
+    """A proxy: how to start it so that it listens on a port."""
+
+    name: str
+    commands: list[Command]
+    port: int
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def started(self) -> Iterator[int]:
+        """The process that was started first, while it runs; `rig.serving` tells who works for it."""
+        with running(self.commands, self.port, self.environ) as children:
+            yield children[0].pid
+
+
+def lbflask(backends: Sequence[int], bench: Bench, name: str = "lbflask", **settings: str) -> Contestant:
+    """Us: gunicorn with two workers, and the checker. Settings are LBFLASK_… without the prefix."""
+    port, admin = free_ports(2)
+    environ = {
+        "LBFLASK_CONFIG": os.devnull,
+        "LBFLASK_BACKENDS": ",".join(f"http://{HOST}:{backend}" for backend in backends),
+        "LBFLASK_BIND": f"{HOST}:{port}",
+        "LBFLASK_ADMIN_BIND": f"{HOST}:{admin}",
+        "LBFLASK_REDIS_URL": bench.redis_url,
+        "LBFLASK_ACCESS_LOG": str(bench.work / "access.log"),
+        **{f"LBFLASK_{key}": value for key, value in settings.items()},
+    }
+    gunicorn = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "-c", "gunicorn.conf.py", "lbflask.wsgi"]
+    return Contestant(name, [gunicorn, [sys.executable, "-m", "lbflask.healthcheck"]], port, environ)
+
+
+def knows(table: str, key: str) -> bool:
+    """Whether the lbflask that is measured has such a setting: benchmarks may be run on older ones too."""
+    tables = tables_of(Config)
+    return table in tables and key in tables[table].model_fields
+
+
+def nginx_command(work: Path, name: str, body: str, workers: int = 1) -> Command:
+    """nginx in the foreground with this in its `http` block."""
+    path = work / f"{name}.conf"
+    path.write_text(
+        f"daemon off; pid {work}/{name}.pid; error_log /dev/null;\n"
+        f"worker_processes {workers};\n"
+        "events { worker_connections 16384; }\n"
+        f"http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {work};"
+        f" proxy_temp_path {work}; fastcgi_temp_path {work}; uwsgi_temp_path {work}; scgi_temp_path {work};\n"
+        f"{body}\n}}\n"
+    )
+    return ["nginx", "-c", str(path)]
+
+
+def nginx_backends(backends: Sequence[int], work: Path) -> Command:
+    """Backends that say hello, much faster than any proxy."""
+    servers = "\n".join(
+        f"server {{ listen {HOST}:{port}; location / {{ return 200 'hello from {port}\\n'; }} }}" for port in backends
+    )
+    return nginx_command(work, "backends", servers)
+
+
+def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Contestant:
+    """nginx as a proxy that passes everything on as it arrives, upgrades too; in pieces of its default size or this."""
+    (port,) = free_ports(1)
+    servers = " ".join(f"server {HOST}:{backend};" for backend in backends)
+    sizes = f"proxy_buffer_size {piece}; proxy_buffers 8 {piece}; client_body_buffer_size {piece};" if piece else ""
+    passing = "proxy_pass http://pool; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;"
+    body = (
+        f"upstream pool {{ {servers} keepalive 256; keepalive_requests 100000000; }}\n"
+        f"client_max_body_size 0; {sizes}\n"
+        f"server {{ listen {HOST}:{port};\n"
+        f'location / {{ {passing} proxy_set_header Connection ""; }}\n'
+        f"location /ws {{ {passing} proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade; }}\n"
+        "}"
+    )
+    return Contestant("nginx", [nginx_command(work, "nginx-proxy", body, WORKERS)], port)
+
+
+def haproxy(backends: Sequence[int], work: Path) -> Contestant:
+    """HAProxy with two threads."""
+    (port,) = free_ports(1)
+    path = work / "haproxy.cfg"
+    servers = "\n".join(f"  server b{n} {HOST}:{backend}" for n, backend in enumerate(backends))
+    path.write_text(
+        f"global\n  nbthread {WORKERS}\n  maxconn 9000\ndefaults\n  mode http\n  timeout connect 5s\n"
+        "  timeout client 60s\n  timeout server 60s\n  timeout tunnel 1h\n  http-reuse always\n"
+        f"frontend f\n  bind {HOST}:{port}\n  default_backend b\nbackend b\n  balance roundrobin\n{servers}\n"
+    )
+    return Contestant("HAProxy", [["haproxy", "-f", str(path)]], port)
+
+
+def go_proxy(backends: Sequence[int], work: Path, name: str, idle: int) -> Contestant:
+    """Go's ReverseProxy on two cores, keeping so many idle connections (0: its default, which is two a backend)."""
+    binary = work / "go_proxy"
+    if not binary.exists():
+        subprocess.run(
+            ["go", "build", "-o", str(binary), str(HERE / "contestants" / "go_proxy.go")],
+            check=True,
+            env={**os.environ, "GOCACHE": str(work / "go-cache"), "GO111MODULE": "off"},
+        )
+    (port,) = free_ports(1)
+    command = [str(binary), f"{HOST}:{port}", str(idle), *(f"http://{HOST}:{backend}" for backend in backends)]
+    return Contestant(name, [command], port, {"GOMAXPROCS": str(WORKERS)})
+
+
+def aiohttp_proxy(backends: Sequence[int]) -> Contestant:
+    """A proxy written in aiohttp on uvloop, two processes."""
+    (port,) = free_ports(1)
+    script = str(HERE / "contestants" / "aiohttp_proxy.py")
+    command = [sys.executable, script, str(port), *(f"http://{HOST}:{backend}" for backend in backends)]
+    return Contestant("aiohttp + uvloop", [command] * WORKERS, port)
+
+
+def naive(backends: Sequence[int], bench: Bench) -> Contestant:
+    """The proxy everybody writes first."""
+    (port,) = free_ports(1)
+    plain = "python:benchmarks.contestants"  # without it gunicorn takes ./gunicorn.conf.py
+    command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "-c", plain, "-k", "gthread"]
+    command += ["--threads", "32", "-b", f"{HOST}:{port}", "benchmarks.contestants.naive:app"]
+    environ = {
+        "BACKENDS": ",".join(f"http://{HOST}:{backend}" for backend in backends),
+        "REDIS_URL": bench.redis_url,
+        "PYTHONPATH": str(ROOT),
+    }
+    return Contestant("Flask + requests + Redis", [command], port, environ)
+
+
+def contestants(backends: Sequence[int], bench: Bench) -> list[Contestant]:
+    """All that can take part on this machine, lbflask first; says who is left out."""
+    found = [
+        lbflask(backends, bench),
+        lbflask(backends, bench, "lbflask, no access log", ACCESS_LOG=""),
+    ]
+    if here("go", shutil.which("go")):
+        found.append(go_proxy(backends, bench.work, "Go ReverseProxy", 0))
+        found.append(go_proxy(backends, bench.work, "Go ReverseProxy, 512 idle", 512))
+    if here("aiohttp with uvloop", find_spec("aiohttp") and find_spec("uvloop")):
+        found.append(aiohttp_proxy(backends))
+    found.append(naive(backends, bench))
+    found.append(nginx(backends, bench.work))
+    if here("haproxy", shutil.which("haproxy")):
+        found.append(haproxy(backends, bench.work))
+    return found
+
+
+def here(what: str, found: object) -> bool:
+    """Whether it was found; says so if not."""
+    if not found:
+        print(f"{what} is not installed, and so left out", file=sys.stderr)
+    return bool(found)
+
+
+def one_of(name: str, backends: Sequence[int], bench: Bench, **settings: str) -> Contestant:
+    """A single proxy by its name on the command line; the settings are lbflask's. Ends if it is not installed."""
+    if name != "lbflask":
+        need(name)
+    match name:
+        case "lbflask":
+            return lbflask(backends, bench, **settings)
+        case "nginx":
+            return nginx(backends, bench.work)
+        case "haproxy":
+            return haproxy(backends, bench.work)
+        case "go":
+            return go_proxy(backends, bench.work, "Go ReverseProxy, 512 idle", 512)
+        case _:
+            raise ValueError(name)
+
+
+#: What `one_of` knows.
+NAMES = ("lbflask", "nginx", "haproxy", "go")

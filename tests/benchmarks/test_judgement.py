@@ -1,0 +1,106 @@
+"""What the benchmarks make of what they saw."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import bodies, flaky_backends, slow_clients, streams
+from benchmarks.__main__ import BENCHMARKS, command
+from benchmarks.backends.flaky import ENDS, Dice
+from benchmarks.flaky_backends import Journals, Outcome, method_of, request
+from benchmarks.load import Load
+from benchmarks.proxies import knows
+from benchmarks.report import Check
+from benchmarks.rig import pss
+from benchmarks.slow_clients import Fates, Rounds
+
+
+def missed(checks: list[Check]) -> list[str]:
+    return [check.what for check in checks if not check.met]
+
+
+def test_the_proportional_memory_is_read_in_bytes() -> None:
+    rollup = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  1234 kB\nPss_Anon: 1 kB\n"
+    assert pss(rollup) == 1234 * 1024
+
+
+def test_only_settings_that_there_are_get_set() -> None:
+    assert knows("timeouts", "client_head")
+    assert not knows("timeouts", "no_such_setting")
+    assert not knows("no_such_table", "client_head")
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_a_short_run_leaves_the_readme_alone(name: str) -> None:
+    assert command(name, quick=True)[1:] == ["-m", f"benchmarks.{name}", "--quick"]
+
+
+def test_large_bodies_are_compared_with_nginx_in_the_same_round() -> None:
+    rates = {"lbflask": {"down, length": [50.0, 500.0]}, "nginx": {"down, length": [100.0, 1000.0]}}
+    assert missed(bodies.judge(rates, {"lbflask": 16 << 20})) == []
+    rates["nginx"]["down, length"] = [101.0, 1010.0]
+    assert len(missed(bodies.judge(rates, {"lbflask": (16 << 20) + 1}))) == 2
+
+
+def test_a_stream_that_was_lost_is_a_miss_and_memory_counts_by_those_that_were_open() -> None:
+    plan = streams.Plan(streams=2, sockets=2, hold=1, rate=1)
+    held = streams.Held(events_open=2, sockets_open=2, events_alive=2, sockets_alive=1, memory=4 * 64 * 1024)
+    assert held.memory_each == 64
+    checks = streams.judge(plan, Load([0.001], 0), Load([0.003], 1), held)
+    assert missed(checks) == [
+        "WebSockets alive at the end",
+        "p99 of ordinary requests, against none held",
+        "failed ordinary requests",
+    ]
+
+
+def test_streams_that_never_opened_have_no_memory_to_be_proud_of() -> None:
+    plan = streams.Plan(streams=1, sockets=0, hold=1, rate=1)
+    checks = streams.judge(plan, Load([0.001], 0), Load([0.001], 0), streams.Held())
+    assert missed(checks) == ["event streams alive at the end", "workers' memory for a stream"]
+
+
+def test_a_slow_client_that_nothing_closed_is_a_miss() -> None:
+    found = Rounds({"head": Fates(), "body": Fates()}, [Load([0.001], 0)], [Load([0.002], 0)])
+    found.fates["head"].add("answered 408", 3.0)
+    found.fates["head"].add("reset", 4.0)
+    found.fates["body"].add(slow_clients.OPEN, 11.0)
+    assert found.fates["head"].row("head") == ["head", "answered 408: 1, reset: 1", "3.0", "4.0"]
+    assert missed(slow_clients.judge(found)) == [
+        f"slow clients still open after {slow_clients.allowed('body'):g} s: body"
+    ]
+
+
+def test_journals_tell_what_was_begun_and_what_was_begun_twice() -> None:
+    lines = ["GET 1", "POST 10", "! closed", "GET 1", "POST 20", "! closed", "POST 10\n", "POST 10", "! cut"]
+    journals = Journals.read(lines)
+    assert journals == Journals({"GET": 2, "POST": 4}, {"GET": 1, "POST": 1}, {"closed": 2, "cut": 1})
+
+
+def test_failed_posts_are_no_miss_but_failed_gets_and_doubled_posts_are() -> None:
+    outcome = Outcome(failed={"GET": {}, "POST": {"502": 3}})
+    journals = Journals({}, {"GET": 5}, dict.fromkeys(ENDS, 1))
+    assert missed(flaky_backends.judge(outcome, journals)) == []
+    outcome.failed["GET"]["502"] = 1
+    journals.twice["POST"] = 1
+    assert missed(flaky_backends.judge(outcome, journals)) == ["failed GETs", "POSTs delivered twice"]
+
+
+def test_backends_that_were_not_flaky_prove_nothing() -> None:
+    assert missed(flaky_backends.judge(Outcome(), Journals({}, {}, {}))) == ["kinds of ends that backends made"]
+
+
+def test_every_tenth_request_is_a_post_and_each_has_its_own_id() -> None:
+    assert [method_of(number) for number in range(20)].count("POST") == 2
+    assert request(7) == b"GET /get/7 HTTP/1.1\r\nHost: bench\r\n\r\n"
+    assert request(10).startswith(b"POST /post/10 HTTP/1.1\r\n")
+    assert b"\r\nContent-Length: 32\r\n\r\n" + b"10" * 16 in request(10)
+
+
+def test_dice_fall_the_same_way_for_the_same_seed_and_show_every_end() -> None:
+    falls = [Dice(50, seed=1).end() for _ in range(2)]
+    assert falls[0] == falls[1]
+    dice = Dice(50, seed=1)
+    seen = [dice.end() for _ in range(1000)]
+    assert set(seen) == {"", *ENDS}
+    assert {Dice(0, seed=1).end() for _ in range(10)} == {""}
