@@ -94,6 +94,7 @@ class Dispatcher:
         self._active = 0
         self._retrying = 0
         self._tunnels = 0
+        self._timeouts = (rules.connect, rules.first_byte)
         self._hops: dict[tuple[str, str, str, str], Hop] = {}
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
@@ -214,9 +215,11 @@ class Dispatcher:
         rules, host = self._rules, exchange.inbound.host
         request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
         began = self._clock()
-        connect = min(rules.connect, max(0.0, exchange.deadline - began))
+        timeouts = self._timeouts
+        if exchange.deadline != NEVER:
+            timeouts = (min(rules.connect, max(0.001, exchange.deadline - began)), rules.first_byte)
         try:
-            response = self._adapter_for(backend.url).send(request, timeout=(connect, rules.first_byte))
+            response = self._adapter_for(backend.url).send(request, timeout=timeouts)
         except Fault as fault:
             exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:

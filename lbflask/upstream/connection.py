@@ -30,6 +30,7 @@ NEVER = math.inf
 #: is sent all the same (RFC 9110 §10.1.1).
 CONTINUE_WITHIN = 1.0
 _NO_BYTES = bytes(4)
+SILENT = "silent"
 
 
 class Timing(NamedTuple):
@@ -198,7 +199,7 @@ class Connection:
         if self.abandoned:
             raise self._given_up(stage)
         if self.expired:
-            if upload is not None and not upload.complete and upload.waits_for_client:
+            if upload is not None and not upload.complete and self.expired == SILENT:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
             raise self._too_late(answer, stage, timeout)
         return data
@@ -219,7 +220,7 @@ class Connection:
         if self.send_expires <= now:
             self.expired = "took no byte of the request"
         elif self.expires <= now:
-            self.expired = "silent"
+            self.expired = SILENT
         else:
             return
         self.expires = self.send_expires = NEVER

@@ -42,7 +42,7 @@ class RequestBody(Protocol):
 class Upload:
     """One body, one connection. `complete` when all was sent; `over` when no more will be."""
 
-    __slots__ = ("_body", "_chunked", "_connection", "_timing", "complete", "fault", "over", "waits_for_client")
+    __slots__ = ("_body", "_chunked", "_connection", "_timing", "complete", "fault", "over")
 
     def __init__(self, connection: Connection, body: RequestBody, chunked: bool, timing: Timing) -> None:
         self._connection = connection
@@ -51,7 +51,6 @@ class Upload:
         self._timing = timing
         self.complete = False
         self.over = False
-        self.waits_for_client = True
         self.fault: Fault | None = None  #: the client's
 
     def start(self) -> None:
@@ -80,9 +79,7 @@ class Upload:
         """Waiting for the client's next piece does not count against the backend."""
         connection, patience = self._connection, self._timing.between_bytes
         for piece in self._body:
-            self.waits_for_client = False
             connection.send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece, patience)
-            self.waits_for_client = True
         if self._chunked:
             trailers = "".join([f"{name}: {value}\r\n" for name, value in self._body.trailers])
             connection.send_all(f"0\r\n{trailers}\r\n".encode("latin-1"), patience)

@@ -34,7 +34,6 @@ class Stream:
         self._watching = False
         self._reader: Any = None
         self._writer: Any = None
-        self._more = False  # the last read took all that it could
         self.gone = False
         #: Called in the hub, once, when the peer is seen to have gone while nobody was reading.
         self.on_gone: Callable[[], None] | None = None
@@ -46,16 +45,13 @@ class Stream:
         """
         if flags:
             return self._recv(size, flags)
-        if not self._more:
-            self._await_readable()
         while True:
+            # Also when there is more to read at once: one long body must not keep all others waiting.
+            self._await_readable()
             try:
-                data = self._recv(size)
+                return self._recv(size)
             except BlockingIOError:
-                self._await_readable()
-            else:
-                self._more = len(data) == size
-                return data
+                continue
 
     def recv_at_once(self, size: int) -> bytes:
         """What has come already, at most `size`; empty when that is nothing, or the end."""

@@ -56,19 +56,21 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
     end = data.find(b"\r\n\r\n")
     if end < 0 or data[:9] != b"HTTP/1.1 ":
         return None
-    lines = data[9:end].decode("latin-1").split("\r\n")
+    text = data[9 : end + 2].decode("latin-1")
+    # Blanks around a value are not of it (RFC 9112 §5), and an empty one may be no value at all.
+    if ":  " in text or " \r\n" in text[4:]:
+        return None
+    lines = text.split("\r\n")
     first = lines[0]
-    if len(lines) > MAX_FIELDS or first[:3] not in _STATUSES or first[3:4] != " " or not "".join(lines).isprintable():
+    if first[:3] not in _STATUSES or first[3:4] != " " or len(lines) > MAX_FIELDS or not "".join(lines).isprintable():
         return None
     fields: Fields = []
     names = _NAMES
     length = ""
-    for line in lines[1:]:
+    for line in lines[1:-1]:
         name, _, value = line.partition(": ")
         kind = names[name]
-        if not value or value[0] == " " or value[-1] == " ":
-            return None  # blanks around a value are not of it (RFC 9112 §5), and an empty one may be no value at all
-        if kind == _PASSED:
+        if not kind:
             fields.append((name, value))
         elif kind == _LENGTH and not length and value.isdigit() and value.isascii() and len(value) < 19:
             length = value
