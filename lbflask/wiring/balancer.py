@@ -111,11 +111,15 @@ def tls_rules(config: Config) -> TLSRules:
 
 def request_ids() -> Callable[[], str]:
     """Unique ids: chance once a process, then counting, since chance for each request would cost more than it gives."""
-    state: dict[str, object] = {}
+    prefix, numbers = "", count(1)
+
+    def begin() -> None:
+        nonlocal prefix, numbers
+        prefix, numbers = secrets.token_hex(8), count(1)
 
     def new() -> str:
-        if state.get("pid") != os.getpid():
-            state.update(pid=os.getpid(), prefix=secrets.token_hex(8), count=count(1))
-        return f"{state['prefix']}-{next(state['count']):x}"  # type: ignore[call-overload]
+        return f"{prefix}-{next(numbers):x}"
 
+    begin()
+    os.register_at_fork(after_in_child=begin)
     return new

@@ -7,7 +7,6 @@ characters, one Content-Length and no other word on framing. Whatever this reads
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from lbflask.core.http.fields import HOP_BY_HOP, Fields
 from lbflask.core.http.framing import NO_BODY, Framing
@@ -20,14 +19,8 @@ _STATUSES = frozenset(str(status) for status in range(200, 600))
 _PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
 
 
-class ResponseHead(NamedTuple):
-    """A final response's head, without its hop-by-hop fields. The body begins at `end` of what it was read from."""
-
-    status: int
-    reason: str
-    fields: Fields
-    framing: Framing
-    end: int
+#: Status, reason, fields without the hop-by-hop ones, framing, and where the body begins in what it was read from.
+ResponseHead = tuple[int, str, Fields, Framing, int]
 
 
 class _Names(dict[str, int]):
@@ -79,5 +72,5 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
             return None
     status = int(first[:3])
     if method == "HEAD" or status in (204, 304):
-        return ResponseHead(status, first[4:], fields, NO_BODY, end + 4)
-    return ResponseHead(status, first[4:], fields, Framing(int(length)), end + 4) if length else None
+        return status, first[4:], fields, NO_BODY, end + 4
+    return (status, first[4:], fields, Framing(int(length)), end + 4) if length else None
