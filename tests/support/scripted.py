@@ -80,9 +80,29 @@ class Peer:
         """The body that belongs to the head, as its bytes came, with the framing of chunks."""
         lowered = head.lower()
         if b"\r\ntransfer-encoding: chunked\r\n" in lowered:
-            return self.read_until(b"0\r\n\r\n")
+            return self._read_chunks()
         _, named, rest = lowered.partition(b"\r\ncontent-length: ")
         return self.read(int(rest.split(b"\r\n")[0])) if named else b""
+
+    def _read_chunks(self) -> bytes:
+        """Chunks up to and with the end of the trailers; less only at the end of the stream (RFC 9112 §7.1)."""
+        read = b""
+        while True:
+            line = self.read_until(b"\r\n")
+            read += line
+            if not line.endswith(b"\r\n"):
+                return read
+            size = int(line.split(b";")[0], 16)
+            if not size:
+                break
+            data = self.read(size + 2)
+            read += data
+            if len(data) < size + 2:
+                return read
+            assert data.endswith(b"\r\n"), f"a chunk that is longer than it says: {data!r}"
+        while (line := self.read_until(b"\r\n")) not in (b"\r\n", b""):
+            read += line
+        return read + line
 
     def read_request(self) -> bytes:
         """The next request, head and body; empty when the other side has closed."""

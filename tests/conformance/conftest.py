@@ -1,0 +1,98 @@
+"""Balancers and their backends, started when first asked for, and one Valkey for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.conformance.pending import PENDING
+from tests.conformance.rigs import OWN, STOCK, Rig, fresh, start
+from tests.support.programmed import ProgrammedBackend
+from tests.support.raw import RawClient
+from tests.support.scripted import ScriptedBackend
+from tests.support.servers import Gunicorn, free_port
+
+
+@pytest.fixture(scope="session", params=OWN)
+def own(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
+    """Our own worker, with each of gunicorn's parsers."""
+    yield from start(request.param, _shared_valkey, *OWN[request.param])
+
+
+@pytest.fixture(scope="session", params=STOCK)
+def stock(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
+    """gunicorn's own workers."""
+    yield from start(request.param, _shared_valkey, *STOCK[request.param])
+
+
+@pytest.fixture(scope="session")
+def trusting(_shared_valkey: str) -> Iterator[Rig]:
+    """One that believes its peers, gives backends their own address as Host, and writes no Via."""
+    settings = {"trusted_proxies": "127.0.0.0/8", "preserve_host": "false", "via": ""}
+    yield from start("trusting", _shared_valkey, **settings)
+
+
+@pytest.fixture(scope="session")
+def impatient(_shared_valkey: str) -> Iterator[Rig]:
+    """One whose patience with both sides is short."""
+    settings = {"timeouts__client_head": 0.4, "timeouts__client_body": 0.4, "timeouts__first_byte": 0.4}
+    yield from start("impatient", _shared_valkey, timeouts__between_bytes=0.4, **settings)
+
+
+@pytest.fixture(scope="session")
+def failing(_shared_valkey: str) -> Iterator[Rig]:
+    """One before two backends, of which the second is never there."""
+    yield from start("failing", _shared_valkey, others=f",http://127.0.0.1:{free_port()}")
+
+
+@pytest.fixture(scope="session")
+def redundant(_shared_valkey: str) -> Iterator[Rig]:
+    """One before two backends that play the same programme."""
+    backend = ProgrammedBackend()
+    with ScriptedBackend(backend.play) as second:
+        yield from start("redundant", _shared_valkey, backend=backend, others=f",{second.url}")
+
+
+@pytest.fixture(scope="session")
+def empty(_shared_valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """One whose only backend takes no request."""
+    file = tmp_path_factory.mktemp("empty") / "lbflask.toml"
+    file.write_text(f'[[backends]]\nurl = "http://127.0.0.1:{free_port()}"\nweight = 0\n')
+    settings = {"redis_url": _shared_valkey, "namespace": "conformance-empty", "config": file, "access_log": ""}
+    with Gunicorn(workers=1, **settings) as balancer:
+        yield Rig("empty", balancer, ProgrammedBackend())
+        assert balancer.stop() == 0
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest, own: Rig) -> Iterator[Rig]:
+    """The server that a test is about: our own worker, unless its module says otherwise."""
+    yield from fresh(request, own)
+
+
+@pytest.fixture
+def backend(rig: Rig) -> ProgrammedBackend:
+    return rig.backend
+
+
+@pytest.fixture
+def client(rig: Rig) -> Iterator[RawClient]:
+    with rig.connect() as client:
+        yield client
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is pending has to fail."""
+    for item in items:
+        if _names(item) & PENDING:
+            item.add_marker(pytest.mark.xfail(strict=True, reason="not built yet"))
+
+
+def _names(item: pytest.Item) -> set[str]:
+    """What `pending.py` may call this test."""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec else {}
+    name = getattr(params.get("case"), "name", getattr(item, "originalname", item.name))
+    kind = params.get("own") or params.get("stock")
+    return {name, f"{name} @ {kind}"}
