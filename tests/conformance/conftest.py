@@ -43,7 +43,7 @@ def impatient(_shared_valkey: str) -> Iterator[Rig]:
 @pytest.fixture(scope="session")
 def failing(_shared_valkey: str) -> Iterator[Rig]:
     """One before two backends, of which the second is never there."""
-    yield from start("failing", _shared_valkey, others=f",http://127.0.0.1:{free_port()}")
+    yield from start("failing", _shared_valkey, others=(f"http://127.0.0.1:{free_port()}",))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +51,7 @@ def redundant(_shared_valkey: str) -> Iterator[Rig]:
     """One before two backends that play the same programme."""
     backend = ProgrammedBackend()
     with ScriptedBackend(backend.play) as second:
-        yield from start("redundant", _shared_valkey, backend=backend, others=f",{second.url}")
+        yield from start("redundant", _shared_valkey, backend=backend, more=(second,))
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -11,11 +12,12 @@ from tests.support.programmed import Programme, ProgrammedBackend
 from tests.support.raw import RawClient
 from tests.support.scripted import ScriptedBackend
 from tests.support.servers import Gunicorn
+from tests.support.wait import eventually
 
 #: Bytes of a request body that the balancers accept.
 BODY_LIMIT = 200_000
 #: Seconds a test waits for what has to come: an answer takes milliseconds.
-PATIENCE = 6.0
+PATIENCE = 4.0
 
 #: gunicorn's arguments for each kind of server.
 OWN = {"fast": ("--http-parser", "fast"), "python": ("--http-parser", "python")}
@@ -29,6 +31,7 @@ class Rig:
     kind: str
     balancer: Gunicorn
     backend: ProgrammedBackend
+    servers: tuple[ScriptedBackend, ...] = ()
     seen: int = 0
 
     @property
@@ -37,6 +40,11 @@ class Rig:
 
     def connect(self) -> RawClient:
         return RawClient(self.port, PATIENCE)
+
+    def settle(self) -> None:
+        """Wait until the backend has read what it was sent, so that it is not taken for the next test's."""
+        with suppress(AssertionError):  # a script that is stuck has failed its test already
+            eventually(lambda: all(server.settled() for server in self.servers), "the backend has read all", 1.0)
 
     def assert_no_traceback(self) -> None:
         """Nothing that happened since the last look was an error that nobody foresaw."""
@@ -50,23 +58,24 @@ def start(
     store: str,
     *arguments: str,
     backend: ProgrammedBackend | None = None,
-    others: str = "",
+    others: tuple[str, ...] = (),
+    more: tuple[ScriptedBackend, ...] = (),
     **settings: object,
 ) -> Iterator[Rig]:
-    """A fixture's body: a balancer with one worker, until the end of the session. `others` are more backends."""
+    """A fixture's body: a balancer with one worker, until the end of the session. `more` and `others` are further backends."""
     backend = backend or ProgrammedBackend()
     with ScriptedBackend(backend.play) as server:
         merged = {
             "redis_url": store,
             "namespace": f"conformance-{kind}",
-            "backends": server.url + others,
+            "backends": ",".join([server.url, *(other.url for other in more), *others]),
             "access_log": "",
             "limits__body": BODY_LIMIT,
             "timeouts__client_head": 2,
             **settings,
         }
         with Gunicorn(*arguments, workers=1, **merged) as balancer:
-            yield Rig(kind, balancer, backend)
+            yield Rig(kind, balancer, backend, (server, *more))
             assert balancer.stop() == 0
 
 
@@ -78,6 +87,7 @@ def fresh(request: pytest.FixtureRequest, rig: Rig) -> Iterator[Rig]:
     rig.backend.programme = programme = Programme()
     rig.seen = len(rig.balancer.output)
     yield rig
+    rig.settle()
     if request.node.get_closest_marker("xfail") is None:
         assert programme.failures == []
         rig.assert_no_traceback()

@@ -93,22 +93,29 @@ FIELDS = [
         has=(b"Cookie: a=1; b=2; c=3",),
     ),
     Forwarded(
-        "values are bytes", "R22, RFC 9110 §5.5", ask(b"X-A: caf\xe9 \xc3\xa9 \xff"), has=(b"X-A: caf\xe9 \xc3\xa9 \xff",)
+        "values are bytes",
+        "R22, RFC 9110 §5.5",
+        ask(b"X-A: caf\xe9 \xc3\xa9 \xff"),
+        has=(b"X-A: caf\xe9 \xc3\xa9 \xff",),
     ),
     Forwarded("a value may be empty", "RFC 9110 §5.5", ask(b"X-A:", b"X-B: b"), has=(b"X-A: ", b"X-B: b")),
     Forwarded(
         "blanks around a value are not of it", "RFC 9112 §5", ask(b"X-A: \t b c\t "), has=(b"X-A: b c",), stock=True
     ),
     Forwarded(
-        "a value of 8000 bytes", "G24, RFC 9110 §5.4", ask(b"X-A: " + b"v" * 8000), has=(b"X-A: " + b"v" * 8000,), stock=True
+        "a value of 8000 bytes",
+        "G24, RFC 9110 §5.4",
+        ask(b"X-A: " + b"v" * 8000),
+        has=(b"X-A: " + b"v" * 8000,),
+        stock=True,
     ),
     Forwarded(
-        "ninety-nine fields", "G24, RFC 9110 §5.4", ask(*[b"X-A: %d" % n for n in range(98)]),
+        "ninety-nine fields",
+        "G24, RFC 9110 §5.4",
+        ask(*[b"X-A: %d" % n for n in range(98)]),
         has=tuple(b"X-A: %d" % n for n in range(98)),
     ),
-    Forwarded(
-        "a name is any token", "RFC 9110 §5.1", ask(b"!#$%&'*+-.^`|~0aZ: b"), has=(b"!#$%&'*+-.^`|~0aZ: b",)
-    ),
+    Forwarded("a name is any token", "RFC 9110 §5.1", ask(b"!#$%&'*+-.^`|~0aZ: b"), has=(b"!#$%&'*+-.^`|~0aZ: b",)),
     Forwarded(
         "names with an underscore are dropped",
         "G15, G23",
@@ -121,7 +128,15 @@ FIELDS = [
         "no field of a client library is added",
         "R9",
         ask(),
-        lacks=(b"user-agent", b"accept", b"accept-encoding", b"connection", b"content-type", b"cookie", b"content-length"),
+        lacks=(
+            b"user-agent",
+            b"accept",
+            b"accept-encoding",
+            b"connection",
+            b"content-type",
+            b"cookie",
+            b"content-length",
+        ),
         stock=True,
     ),
     Forwarded(
@@ -460,7 +475,13 @@ BODIES = [
         "G14, RFC 9110 §6.5.1",
         chunked(
             b"hello",
-            trailers=(b"Content-Length: 9", b"Host: b", b"Transfer-Encoding: gzip", b"X-Forwarded-For: 1.2.3.4", b"X-A: b"),
+            trailers=(
+                b"Content-Length: 9",
+                b"Host: b",
+                b"Transfer-Encoding: gzip",
+                b"X-Forwarded-For: 1.2.3.4",
+                b"X-A: b",
+            ),
         ),
         body=b"5\r\nhello\r\n0\r\nX-A: b\r\n\r\n",
     ),
@@ -488,15 +509,21 @@ REFUSED = [
     Refused("a Host with a port that is no number", "RFC 3986 §3.2.3", ask().replace(b"Host: a", b"Host: a:b")),
     Refused("a method that is no token", "RFC 9110 §9.1", ask(method=b"G(T"), stock=True),
     Refused("a version of two digits", "RFC 9112 §2.3", ask(version=b"1.10"), stock=True),
-    Refused("a version that is not spoken here", "RFC 9110 §2.5", ask(version=b"2.0"), (400, 505), stock=True),
+    Refused("a version of the future", "RFC 9110 §2.5", ask(version=b"2.0"), (400, 505), stock=True),
     Refused("a request of before HTTP/1.0", "RFC 9112 §2.3", b"GET /\r\n\r\n", stock=True),
     Refused("the preface of HTTP/2", "RFC 9113 §3.4", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
-    Refused("a greeting in TLS", "RFC 9112 §2.2", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 20 + b"\r\n\r\n"),
+    Refused(
+        "a greeting in TLS", "RFC 9112 §2.2", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 20 + b"\r\n\r\n"
+    ),
     Refused("an expectation that nobody knows", "RFC 9110 §10.1.1", ask(b"Expect: miracles"), (417,), stock=True),
     Refused("Max-Forwards that is no number", "RFC 9110 §7.6.2", ask(b"Max-Forwards: x", method=b"OPTIONS")),
     Refused("Max-Forwards below nought", "RFC 9110 §7.6.2", ask(b"Max-Forwards: -1", method=b"TRACE")),
-    Refused("OPTIONS that may go no further", "RFC 9110 §7.6.2", ask(b"Max-Forwards: 0", method=b"OPTIONS"), (200, 204)),
-    Refused("TRACE that may go no further", "RFC 9110 §7.6.2, §9.3.8", ask(b"Max-Forwards: 0", method=b"TRACE"), (200,)),
+    Refused(
+        "OPTIONS that may go no further", "RFC 9110 §7.6.2", ask(b"Max-Forwards: 0", method=b"OPTIONS"), (200, 204)
+    ),
+    Refused(
+        "TRACE that may go no further", "RFC 9110 §7.6.2, §9.3.8", ask(b"Max-Forwards: 0", method=b"TRACE"), (200,)
+    ),
     Refused("a request line beyond the limit", "G24, RFC 9112 §3", ask(target=b"/" + b"a" * 9000), (414,), stock=True),
     Refused("fields beyond the limit", "G24, RFC 6585 §5", ask(*[b"X-A: b"] * 101), (431,), stock=True),
     Refused("a field beyond the limit", "G24, RFC 6585 §5", ask(b"X-A: " + b"b" * 9000), (431,), stock=True),
@@ -507,7 +534,12 @@ REFUSED = [
         (413,),
         stock=True,
     ),
-    Refused("a length of more digits than there are bytes", "RFC 9112 §6.3", ask(b"Content-Length: " + b"9" * 40), (400, 413)),
+    Refused(
+        "a length of more digits than there are bytes",
+        "RFC 9112 §6.3",
+        ask(b"Content-Length: " + b"9" * 40),
+        (400, 413),
+    ),
 ]
 
 

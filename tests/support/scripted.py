@@ -10,6 +10,7 @@ fails the test at the end of the `with`, except for errors of the socket, which 
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -37,6 +38,7 @@ class Peer:
         self._unread = b""
         self.received = b""  #: every byte that the script has taken off the socket
         self.ended = threading.Event()  #: the script is over
+        self._waiting = False
         sock.settimeout(PATIENCE)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,7 +142,19 @@ class Peer:
         except OSError:
             pass
 
+    def settled(self) -> bool:
+        """Whether the script is over, or has taken all that has come and waits for more."""
+        if self.ended.is_set():
+            return True
+        try:
+            return not _readable(self._sock) and self._waiting
+        except (OSError, ValueError):  # closed meanwhile
+            return False
+
     def _more(self) -> bool:
+        self._waiting = True
+        self._sock.recv(1, socket.MSG_PEEK)
+        self._waiting = False  # before the bytes leave the socket, so that `settled` cannot miss them
         data = self._sock.recv(65_536)
         self._unread += data
         self.received += data
@@ -172,6 +186,7 @@ class ScriptedBackend:
             self.address = Address("https" if tls else "http", "127.0.0.1", self.port)
             self.url = f"{self.address.scheme}://127.0.0.1:{self.port}"
         self.connections: list[Peer] = []
+        self._listening = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._failures: list[Exception] = []
 
@@ -193,6 +208,10 @@ class ScriptedBackend:
         """The n-th connection, waiting for it if need be."""
         return eventually(lambda: self.connections[number : number + 1], f"connection {number} to the backend")[0]
 
+    def settled(self) -> bool:
+        """Whether the scripts have taken all that was sent here: what they tell of it is complete."""
+        return not _readable(self._listener) and self._listening and all(peer.settled() for peer in self.connections)
+
     def stop(self) -> None:
         """Listen no longer, and end all scripts."""
         try:
@@ -208,6 +227,9 @@ class ScriptedBackend:
 
     def _accept(self) -> None:
         while True:
+            self._listening = True
+            select.select([self._listener], [], [])
+            self._listening = False  # before the connection leaves the queue, so that `settled` cannot miss it
             try:
                 sock, _ = self._listener.accept()
             except OSError:
@@ -231,6 +253,10 @@ class ScriptedBackend:
         finally:
             peer.close()
             peer.ended.set()
+
+
+def _readable(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def answering(*responses: bytes) -> Script:
