@@ -92,7 +92,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _names(item: pytest.Item) -> set[str]:
     """What `pending.py` may call this test."""
     callspec = getattr(item, "callspec", None)
-    params = callspec.params if callspec else {}
-    name = getattr(params.get("case"), "name", getattr(item, "originalname", item.name))
-    kind = params.get("own") or params.get("stock")
-    return {name, f"{name} @ {kind}"}
+    function = getattr(item, "originalname", item.name)
+    if callspec is None:
+        return {function}
+    kind = callspec.params.get("own") or callspec.params.get("stock")
+    case = getattr(callspec.params.get("case"), "name", "")
+    names = {case or function, f"{function}[{callspec.id.removeprefix(f'{kind}-')}]"}
+    return names | {f"{name} @ {kind}" for name in names}

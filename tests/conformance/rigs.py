@@ -17,7 +17,9 @@ from tests.support.wait import eventually
 #: Bytes of a request body that the balancers accept.
 BODY_LIMIT = 200_000
 #: Seconds a test waits for what has to come: an answer takes milliseconds.
-PATIENCE = 4.0
+PATIENCE = 6.0
+#: The same where it is known that it will not come.
+SHORT_PATIENCE = 1.0
 
 #: gunicorn's arguments for each kind of server.
 OWN = {"fast": ("--http-parser", "fast"), "python": ("--http-parser", "python")}
@@ -33,13 +35,14 @@ class Rig:
     backend: ProgrammedBackend
     servers: tuple[ScriptedBackend, ...] = ()
     seen: int = 0
+    patience: float = PATIENCE
 
     @property
     def port(self) -> int:
         return self.balancer.port
 
     def connect(self) -> RawClient:
-        return RawClient(self.port, PATIENCE)
+        return RawClient(self.port, self.patience)
 
     def settle(self) -> None:
         """Wait until the backend has read what it was sent, so that it is not taken for the next test's."""
@@ -62,7 +65,10 @@ def start(
     more: tuple[ScriptedBackend, ...] = (),
     **settings: object,
 ) -> Iterator[Rig]:
-    """A fixture's body: a balancer with one worker, until the end of the session. `more` and `others` are further backends."""
+    """A fixture's body: a balancer with one worker, until the end of the session.
+
+    Its backends are one of its own, `more` that are listened for, and the URLs in `others`.
+    """
     backend = backend or ProgrammedBackend()
     with ScriptedBackend(backend.play) as server:
         merged = {
@@ -72,6 +78,7 @@ def start(
             "access_log": "",
             "limits__body": BODY_LIMIT,
             "timeouts__client_head": 2,
+            "timeouts__graceful": 1,
             **settings,
         }
         with Gunicorn(*arguments, workers=1, **merged) as balancer:
@@ -86,8 +93,10 @@ def fresh(request: pytest.FixtureRequest, rig: Rig) -> Iterator[Rig]:
     """
     rig.backend.programme = programme = Programme()
     rig.seen = len(rig.balancer.output)
+    pending = request.node.get_closest_marker("xfail") is not None
+    rig.patience = SHORT_PATIENCE if pending else PATIENCE
     yield rig
     rig.settle()
-    if request.node.get_closest_marker("xfail") is None:
+    if not pending:
         assert programme.failures == []
         rig.assert_no_traceback()

@@ -121,6 +121,10 @@ class Peer:
         """Send all of it at once."""
         self._sock.sendall(data)
 
+    def finish(self) -> None:
+        """Say that nothing more will be sent, and go on reading."""
+        self._sock.shutdown(socket.SHUT_WR)
+
     @staticmethod
     def wait(event: threading.Event) -> None:
         """Pause until the test sets the event."""
