@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from lbflask.config.schema import Timeouts
 from tests.conformance.pending import PENDING
 from tests.conformance.rigs import OWN, STOCK, Rig, fresh, start
 from tests.support.programmed import ProgrammedBackend
 from tests.support.raw import RawClient
 from tests.support.scripted import ScriptedBackend
-from tests.support.servers import Gunicorn, free_port
+from tests.support.servers import free_port
 
 
 @pytest.fixture(scope="session", params=OWN)
@@ -36,8 +37,12 @@ def trusting(_shared_valkey: str) -> Iterator[Rig]:
 @pytest.fixture(scope="session")
 def impatient(_shared_valkey: str) -> Iterator[Rig]:
     """One whose patience with both sides is short."""
-    settings = {"timeouts__client_head": 0.4, "timeouts__client_body": 0.4, "timeouts__first_byte": 0.4}
-    yield from start("impatient", _shared_valkey, timeouts__between_bytes=0.4, **settings)
+    settings = {
+        f"timeouts__{name}": 0.4
+        for name in ("client_head", "client_body", "first_byte", "between_bytes", "tunnel_idle")
+        if name in Timeouts.model_fields
+    }
+    yield from start("impatient", _shared_valkey, **settings)
 
 
 @pytest.fixture(scope="session")
@@ -55,14 +60,17 @@ def redundant(_shared_valkey: str) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="session")
+def dead(_shared_valkey: str) -> Iterator[Rig]:
+    """One whose only backend is never there."""
+    yield from start("dead", _shared_valkey, backends=f"http://127.0.0.1:{free_port()}")
+
+
+@pytest.fixture(scope="session")
 def empty(_shared_valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """One whose only backend takes no request."""
     file = tmp_path_factory.mktemp("empty") / "lbflask.toml"
     file.write_text(f'[[backends]]\nurl = "http://127.0.0.1:{free_port()}"\nweight = 0\n')
-    settings = {"redis_url": _shared_valkey, "namespace": "conformance-empty", "config": file, "access_log": ""}
-    with Gunicorn(workers=1, **settings) as balancer:
-        yield Rig("empty", balancer, ProgrammedBackend())
-        assert balancer.stop() == 0
+    yield from start("empty", _shared_valkey, config=file)
 
 
 @pytest.fixture

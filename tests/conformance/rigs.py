@@ -81,6 +81,8 @@ def start(
             "timeouts__graceful": 1,
             **settings,
         }
+        if "config" in settings:
+            del merged["backends"]  # the environment would beat the file
         with Gunicorn(*arguments, workers=1, **merged) as balancer:
             yield Rig(kind, balancer, backend, (server, *more))
             assert balancer.stop() == 0
