@@ -135,6 +135,7 @@ class Attack:
             else:
                 assert _rest(client) == b""
         except Cut:
+            rig.settle()
             assert rig.backend.requests, "cut, and nothing was said"
         rig.settle()
         assert len(rig.backend.requests) <= (1 if 200 in self.statuses or _breaks_within(self.request) else 0)
@@ -168,7 +169,8 @@ class Answered:
         method = self.request.split(b" ")[0].decode()
         client.send(self.request)
         answer = client.answer(method)
-        assert answer.line == self.line
+        assert answer.line.partition(b" ")[2] == self.line.partition(b" ")[2]
+        assert answer.line == self.line or rig.kind in STOCK  # which answer HTTP/1.0 in HTTP/1.0
         lines = [name + b": " + value for name, value in answer.fields]
         assert _of_names(lines, self.has, rig) == _of_names(self.has, self.has, rig)
         assert [name for name in answer.names if name in self.lacks] == []

@@ -532,7 +532,6 @@ REFUSED = [
         "G18, RFC 9110 §15.5.14",
         ask(b"Content-Length: 200001", method=b"POST"),
         (413,),
-        stock=True,
     ),
     Refused(
         "a length of more digits than there are bytes",

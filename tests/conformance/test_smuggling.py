@@ -54,7 +54,9 @@ CODINGS = [
     Attack("a coding that nobody knows", "RFC 9112 §6.1", framed(b"Transfer-Encoding: xchunked"), (400, 501)),
     Attack("chunked and then another", "RFC 9112 §6.3", framed(b"Transfer-Encoding: chunked, identity"), (400, 501)),
     Attack("identity", "RFC 9112 §7", framed(b"Transfer-Encoding: identity"), (400, 501)),
-    Attack("identity under chunks", "RFC 9112 §7", framed(b"Transfer-Encoding: identity, chunked"), (400, 501)),
+    Attack(
+        "identity under chunks", "RFC 9112 §7", framed(b"Transfer-Encoding: identity, chunked"), (400, 501), stock=False
+    ),
     Attack("gzip under chunks", "RFC 9112 §7.2", framed(b"Transfer-Encoding: gzip, chunked"), (400, 501)),
     Attack("two lines of chunks", "RFC 9112 §6.1", framed(CHUNKED, CHUNKED), (400, 501)),
     Attack("chunks and another line", "RFC 9112 §6.1", framed(CHUNKED, b"Transfer-Encoding: x"), (400, 501)),
@@ -66,7 +68,7 @@ CODINGS = [
     Attack("an empty element of codings", "RFC 9110 §5.6.1", framed(b"Transfer-Encoding: ,chunked"), (400, 501)),
     Attack("a vertical tab before the coding", "RFC 9110 §5.5", framed(b"Transfer-Encoding: \x0bchunked"), (400, 501)),
     Attack("a coding before a blank and a colon", "RFC 9112 §5.1", framed(b"Transfer-Encoding : chunked")),
-    Attack("a coding on a folded line", "RFC 9112 §5.2", framed(b"Transfer-Encoding:\r\n chunked")),
+    Attack("a coding on a folded line", "RFC 9112 §5.2", framed(b"Transfer-Encoding:\r\n chunked"), (400, 501)),
     Attack("a coding behind a bare CR", "RFC 9112 §2.2", framed(b"X-A: b\rTransfer-Encoding: chunked", SIZE)),
     Attack("a coding behind NUL", "RFC 9110 §5.5", framed(b"Transfer-Encoding: chunked\0")),
     Attack(
@@ -117,8 +119,8 @@ CHUNKS = [
 ]
 
 LINES = [
-    Attack("a folded field", "RFC 9112 §5.2", ask(b"X-A: b\r\n c") + SMUGGLED),
-    Attack("a field that is folded by a tab", "RFC 9112 §5.2", ask(b"X-A: b\r\n\tc") + SMUGGLED),
+    Attack("a folded field", "RFC 9112 §5.2", ask(b"X-A: b\r\n c") + SMUGGLED, stock=False),
+    Attack("a field that is folded by a tab", "RFC 9112 §5.2", ask(b"X-A: b\r\n\tc") + SMUGGLED, stock=False),
     Attack("a first field that is folded", "RFC 9112 §2.2", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n" + SMUGGLED),
     Attack("a bare CR in a value", "RFC 9112 §2.2", ask(b"X-A: b\rX-B: c") + SMUGGLED),
     Attack("a bare CR at a line's end", "RFC 9112 §2.2", b"GET / HTTP/1.1\rHost: a\r\r" + b"\r\n\r\n" + SMUGGLED),

@@ -122,6 +122,32 @@ def test_chunks_beyond_the_limit_are_refused(client: RawClient, backend: Program
     assert client.answer().status == 413
 
 
+def test_a_length_beyond_the_limit_is_refused(client: RawClient, backend: ProgrammedBackend) -> None:
+    """G19, RFC 9110 §15.5.14: gunicorn then waits for the body before it closes, and does not say that it will."""
+    client.send(ask(b"Content-Length: %d" % (BODY_LIMIT + 1), method=b"POST"))
+    assert client.answer().status == 413
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t"])
+def test_a_folded_field_is_refused_or_made_plain(blank: bytes, client: RawClient, backend: ProgrammedBackend) -> None:
+    """G2, RFC 9112 §5.2: gunicorn's parser in C unfolds it; the backend sees one line in either case."""
+    answer = client.ask(ask(b"X-A: b\r\n" + blank + b"c", b"X-B: d"))
+    if answer.status == 200:
+        assert backend.request.head.count(b"\r\n") == backend.request.head.count(b"\n")
+        assert all(line[:1] not in b" \t" and b":" in line for line in backend.request.lines)
+        assert backend.request.values(b"x-b") == [b"d"]
+    else:
+        assert (answer.status, backend.requests) == (400, [])
+
+
+def test_a_coding_under_the_chunks_is_refused(client: RawClient, backend: ProgrammedBackend) -> None:
+    """RFC 9112 §6.1: the connection goes on, since what follows the chunks is the next request."""
+    client.send(ask(b"Transfer-Encoding: identity, chunked", method=b"POST") + b"0\r\n\r\n")
+    assert client.answer().status == 501
+    assert backend.requests == []
+
+
 def test_a_client_that_waits_is_told_to_go_on(client: RawClient, backend: ProgrammedBackend) -> None:
     """G18: gunicorn does so by itself, at once."""
     client.send(ask(b"Content-Length: 5", b"Expect: 100-continue", method=b"POST"))
