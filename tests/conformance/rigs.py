@@ -47,7 +47,7 @@ class Rig:
     def settle(self) -> None:
         """Wait until the backend has read what it was sent, so that it is not taken for the next test's."""
         with suppress(AssertionError):  # a script that is stuck has failed its test already
-            eventually(lambda: all(server.settled() for server in self.servers), "the backend has read all", 1.0)
+            eventually(lambda: all(server.settled() for server in self.servers), "the backend has read all", 1.0, 0.001)
 
     def assert_no_traceback(self) -> None:
         """Nothing that happened since the last look was an error that nobody foresaw."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from queue import Queue
 from threading import Event
 
@@ -286,10 +287,8 @@ def test_a_tunnel_that_nobody_uses_is_closed(hasty: Rig) -> None:
     with hasty.connect() as client:
         client.send(ask(b"Connection: upgrade", b"Upgrade: x-echo/1"))
         assert client.head().status == 101
-        try:
+        with suppress(Cut):
             assert client.rest() == b""
-        except Cut as cut:
-            assert cut.got == b""
         assert ended.wait(4)
 
 
