@@ -7,9 +7,6 @@ kind of server only.
 PENDING = frozenset(
     {
         # Requests
-        "Cookie lines become one",
-        "trailers are asked for on the client's behalf",
-        "of TE only the trailers are left",
         "Via names the version that was received",
         "Max-Forwards of OPTIONS is counted down",
         "Max-Forwards of TRACE is counted down",
