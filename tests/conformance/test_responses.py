@@ -400,7 +400,9 @@ JUNK = [
     Junk("a head of more than 64 KiB", "R21, RFC 9110 §5.4", sized(b"", *[b"X-A: " + b"v" * 1000] * 80)),
     Junk("more than a thousand fields", "R21, RFC 9110 §5.4", sized(b"", *[b"X: y"] * 1001)),
     Junk("a head without end", "R21, RFC 9110 §5.4", b"HTTP/1.1 200 OK\r\nX-A: " + b"v" * 80_000, closing=True),
-    Junk("an interim response and nothing else", "R2, RFC 9110 §15.2", b"HTTP/1.1 103 Early\r\n\r\n", closing=True),
+    Junk(
+        "an interim response and nothing else", "R2, RFC 9110 §15.2", b"HTTP/1.1 102 Processing\r\n\r\n", closing=True
+    ),
     Junk("101 that nobody asked for", "R3, RFC 9110 §15.2.2", b"HTTP/1.1 101 Switching\r\nUpgrade: a\r\n\r\n"),
     Junk("a reason with NUL", "G11, RFC 9112 §4", b"HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n"),
     Junk("a first chunk that is none", "R13, RFC 9112 §7.1", reply(CHUNKED, body=b"xyz\r\nhello\r\n0\r\n\r\n")),
@@ -484,6 +486,15 @@ def test_a_hint_arrives_before_the_final_response_is_there(client: RawClient, ba
     finally:
         heard.set()
     assert client.answer().body == b"hello"
+
+
+def test_a_hint_and_nothing_else_is_no_answer(client: RawClient, backend: ProgrammedBackend) -> None:
+    """R2, RFC 9110 §15.2: what follows it is ours to say."""
+    backend.answer = says_and_closes(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+    answer = client.ask(ask())
+    if answer.status == 103:
+        answer = client.answer()
+    assert answer.status == 502
 
 
 def test_a_backend_that_closes_after_its_answer_is_asked_anew(client: RawClient, backend: ProgrammedBackend) -> None:

@@ -296,15 +296,24 @@ def test_an_upload_that_breaks_off_breaks_off_for_the_backend(
     sent: bytes, end: str, rig: Rig, client: RawClient, backend: ProgrammedBackend
 ) -> None:
     """R6, G20, RFC 9112 §8: it sees no end of the body, and is asked no second time."""
-    taken = backend.takes_all()
+    said: Queue[bytes] = Queue()
+
+    def answer(peer: Peer, request: Received) -> None:
+        said.put(peer.read_until(b"hello"))
+        try:
+            said.put(peer.read_to_end())
+        except OSError:
+            said.put(b"a reset")
+            raise
+
+    backend.answer = answer
     client.send(sent)
+    assert next_of(said).endswith(b"hello")
     if end == "close":
         client.sock.close()
     else:
         client.finish()
-    body = next_of(taken)
-    assert b"hello" in body
-    assert b"0\r\n\r\n" not in body
+    assert b"0\r\n\r\n" not in next_of(said)
     rig.settle()
     assert len(backend.requests) == 1
 
@@ -314,7 +323,7 @@ def test_a_client_that_breaks_off_and_listens_is_told(client: RawClient, backend
     backend.takes_all()
     client.send(ask(b"Content-Length: 100", method=b"POST") + b"hello")
     client.finish()
-    assert client.answer().status == 400
+    assert client.answer().status in (400, 499)
 
 
 def test_a_client_that_goes_ends_the_backends_work(rig: Rig, client: RawClient, backend: ProgrammedBackend) -> None:
