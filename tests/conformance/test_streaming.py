@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.cases import NEXT, ask, assert_alive, chunked, chunks, post, reply, sized
 from tests.conformance.rigs import BODY_LIMIT, Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
-from tests.support.raw import Cut, RawClient
+from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer
 
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -349,14 +349,18 @@ def test_a_client_that_goes_while_it_waits_ends_the_backends_work(
     client: RawClient, backend: ProgrammedBackend
 ) -> None:
     """R27: also when there is nothing yet to send it, so that no backend works for nobody."""
-    ended = Event()
+    came, ended = Event(), Event()
 
     def answer(peer: Peer, request: Received) -> None:
-        assert peer.read_to_end() == b""
-        ended.set()
+        came.set()
+        try:
+            peer.read_to_end()
+        finally:
+            ended.set()
 
     backend.answer = answer
     client.send(ask())
+    assert came.wait(4)
     client.sock.close()
     assert ended.wait(4)
 
@@ -389,12 +393,23 @@ def test_chunks_beyond_the_limit_are_refused_when_they_get_there(client: RawClie
 
 
 @pytest.mark.parametrize("asks", [True, False], ids=["who asked", "nobody else"])
-def test_trailers_of_a_response_reach(asks: bool, rig: Rig, client: RawClient, backend: ProgrammedBackend) -> None:
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
+def test_trailers_of_a_response_reach(
+    asks: bool, later: bool, rig: Rig, client: RawClient, backend: ProgrammedBackend
+) -> None:
     """G14, R26, RFC 9110 §6.5.1: they are announced, and come after the last chunk."""
     trailers = (b"X-Checksum: 1", b"X-Other: 2")
-    backend.answer = says(reply(CHUNKED, b"Trailer: X-Checksum, X-Other", body=chunks(b"hello", trailers=trailers)))
+    head = reply(CHUNKED, b"Trailer: X-Checksum, X-Other")
+    heard, backend.answer = steps(chunks(b"lo", trailers=trailers), head + b"3\r\nhel\r\n")
+    if not later:
+        heard.put(b"")
     client.send(ask(*[b"TE: trailers", b"Connection: TE"] if asks else []))
-    answer = client.answer()
+    if later:
+        answer = client.head()
+        heard.put(b"")
+        answer = Answer(answer.line, answer.fields, *client.chunks())
+    else:
+        answer = client.answer()
     assert answer.body == b"hello"
     if asks:
         assert answer.trailers == list(trailers)
@@ -405,14 +420,63 @@ def test_trailers_of_a_response_reach(asks: bool, rig: Rig, client: RawClient, b
     assert_alive(rig, client)
 
 
-def test_trailers_that_frame_or_route_do_not_reach_the_client(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_trailers_that_belong_into_a_head_do_not_reach_the_client(
+    client: RawClient, backend: ProgrammedBackend
+) -> None:
     """G14, RFC 9110 §6.5.1."""
-    bad = (b"Content-Length: 9", b"Transfer-Encoding: gzip", b"Set-Cookie: a=1", b"Connection: close")
+    bad = (b"Set-Cookie: a=1", b"Connection: close", b"Location: /b", b"Content-Type: text/x")
     backend.answer = says(reply(CHUNKED, body=chunks(b"hello", trailers=(*bad, b"X-A: b"))))
     client.send(ask(b"TE: trailers", b"Connection: TE"))
     answer = client.answer()
     assert answer.body == b"hello"
     assert answer.trailers == [b"X-A: b"]
+
+
+@pytest.mark.parametrize("bad", [b"Content-Length: 9", b"Transfer-Encoding: gzip", b"X-A : b", b"X-A: b\0c"])
+def test_trailers_that_frame_or_are_none_do_not_reach_the_client(
+    bad: bytes, client: RawClient, backend: ProgrammedBackend
+) -> None:
+    """G14, RFC 9110 §6.5.1: they are left out, or the response is refused or cut."""
+    backend.answer = says(reply(CHUNKED, body=chunks(b"hello", trailers=(bad,))))
+    client.send(ask(b"TE: trailers", b"Connection: TE"))
+    try:
+        answer = client.answer()
+    except Cut:
+        return
+    assert answer.status in (200, 502)
+    assert answer.trailers == []
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"Content-Length: 9",
+        b"Transfer-Encoding: gzip",
+        b"X-A : b",
+        b"X-A: b\0c",
+        b" X-A: b",
+        b"X_Forwarded_For: 1",
+        b"Host: b",
+    ],
+)
+def test_trailers_that_frame_or_are_none_do_not_reach_the_backend(
+    bad: bytes, rig: Rig, client: RawClient, backend: ProgrammedBackend
+) -> None:
+    """G14, RFC 9110 §6.5.1, RFC 9112 §7.1.2: they are left out, or the request is refused."""
+    said: Queue[bytes] = Queue()
+
+    def answer(peer: Peer, request: Received) -> None:
+        said.put(peer.read_body(request.head))
+        peer.send(OK)
+
+    backend.answer = answer
+    client.send(chunked(b"hello", trailers=(bad,)))
+    status = client.answer().status
+    assert status in (200, 400)
+    rig.settle()
+    assert len(backend.requests) <= 1
+    while not said.empty():
+        assert bad not in said.get()
 
 
 def test_trailers_of_a_status_of_a_call(client: RawClient, backend: ProgrammedBackend) -> None:

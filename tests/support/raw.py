@@ -93,7 +93,7 @@ class RawClient:
             return head
         lengths = head.values(b"content-length")
         if head.values(b"transfer-encoding"):
-            return Answer(head.line, head.fields, *self._chunks())
+            return Answer(head.line, head.fields, *self.chunks())
         if lengths:
             return Answer(head.line, head.fields, self.read(int(lengths[0])))
         return Answer(head.line, head.fields, self.rest())
@@ -117,7 +117,8 @@ class RawClient:
                 raise
             return self._take(len(self._unread))
 
-    def _chunks(self) -> tuple[bytes, list[bytes]]:
+    def chunks(self) -> tuple[bytes, list[bytes]]:
+        """A chunked body, and the lines of its trailers. Raises Cut."""
         body, trailers = b"", []
         while size := int(self.read_until(b"\r\n"), 16):
             body += self.read(size)
