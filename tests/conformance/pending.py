@@ -14,7 +14,6 @@ PENDING = frozenset(
         "more than a thousand fields",
         "a reason with NUL",
         # Bodies
-        "test_a_backend_may_answer_while_it_is_still_being_told",
         "test_trailers_of_a_response_reach[at once-who asked]",
         "test_trailers_that_belong_into_a_head_do_not_reach_the_client",
         "test_trailers_of_a_status_of_a_call",
