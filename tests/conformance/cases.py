@@ -53,8 +53,8 @@ class Forwarded:
     """A request that reaches the backend.
 
     `line` is its request line there, the client's own if empty. The fields of the names in `has` are exactly these
-    lines, in this order; no field has a name in `lacks`. `body` is without the framing of chunks. `stock` says that
-    it holds on gunicorn's own workers as well, but for the order and the case of fields.
+    lines, in this order; no field has a name in `lacks`. `body` stands in what follows
+    the head. `stock` says that it holds on gunicorn's own workers too, but for the order and the case of fields.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Forwarded:
     has: tuple[bytes, ...] = ()
     lacks: tuple[bytes, ...] = ()
     body: bytes | None = None
-    stock: bool = False
+    stock: bool = True
 
     def hold(self, rig: Rig, client: RawClient) -> None:
         """Fails unless the backend sees what it has to, and the client its answer."""
@@ -92,7 +92,7 @@ class Refused:
     rule: str
     request: bytes
     statuses: tuple[int, ...] = (400,)
-    stock: bool = False
+    stock: bool = True
 
     def hold(self, rig: Rig, client: RawClient) -> None:
         """Fails unless the client is told, and the backend is not."""
@@ -161,7 +161,7 @@ class Answered:
     body: bytes = b""
     request: bytes = ask()
     closing: bool = False  #: the backend closes the connection after it
-    stock: bool = False
+    stock: bool = True
 
     def hold(self, rig: Rig, client: RawClient) -> None:
         """Fails unless the client gets what it has to."""
