@@ -12,7 +12,20 @@ from queue import Queue
 import pytest
 
 from tests.conformance import test_requests, test_responses, test_smuggling
-from tests.conformance.cases import Answered, Attack, Forwarded, Junk, Refused, ask, chunked, post, reply, sized
+from tests.conformance.cases import (
+    Answered,
+    Attack,
+    Forwarded,
+    Junk,
+    Refused,
+    ask,
+    assert_told_in_json,
+    chunked,
+    chunks,
+    post,
+    reply,
+    sized,
+)
 from tests.conformance.rigs import BODY_LIMIT, Rig, fresh
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
 from tests.support.raw import Cut, RawClient
@@ -161,3 +174,40 @@ def test_an_upgrade_is_not_offered_to_the_backend(client: RawClient, backend: Pr
     backend.answer = says(sized(b"no", status=b"426 Upgrade Required"))
     assert client.ask(ask(b"Connection: upgrade", b"Upgrade: websocket")).status == 426
     assert b"upgrade" not in backend.request.names
+
+
+def test_hints_stay_behind(client: RawClient, backend: ProgrammedBackend) -> None:
+    """R2, RFC 8297 §2: WSGI has no way to send them; the answer is the final one."""
+    backend.answer = says(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + sized(b"hello"))
+    answer = client.ask(ask())
+    assert (answer.status, answer.body) == (200, b"hello")
+    assert b"link" not in answer.names
+
+
+def test_trailers_stay_behind_both_ways(client: RawClient, backend: ProgrammedBackend) -> None:
+    """G14, RFC 9110 §6.5.1: WSGI has no place for them."""
+    bodies = backend.takes_the_body(
+        reply(b"Transfer-Encoding: chunked", b"Trailer: X-A", body=chunks(b"hello", trailers=(b"X-A: b",)))
+    )
+    client.send(chunked(b"hello", trailers=(b"X-A: b",), fields=(b"TE: trailers", b"Connection: TE")))
+    answer = client.answer()
+    assert (answer.body, answer.trailers) == (b"hello", [])
+    assert unchunked(next_of(bodies)) == (b"hello", [])
+
+
+def test_an_error_of_ours_is_told_in_the_form_that_is_asked_for(client: RawClient, backend: ProgrammedBackend) -> None:
+    """RFC 9110 §12.5.1."""
+    backend.answer = says(b"junk\r\n\r\n")
+    answer = client.ask(ask(b"Accept: application/json"))
+    assert answer.status == 502
+    assert_told_in_json(answer)
+
+
+def test_pipelined_requests_are_answered_in_order(client: RawClient, backend: ProgrammedBackend) -> None:
+    """RFC 9112 §9.3.2: the sync worker answers one, and says that it closes."""
+    backend.answer = lambda peer, request: peer.send(sized(request.target))
+    client.send(ask(target=b"/1") + ask(target=b"/2"))
+    answer = client.answer()
+    assert answer.body == b"/1"
+    if answer.values(b"connection") != [b"close"]:
+        assert client.answer().body == b"/2"
