@@ -6,8 +6,6 @@ of server only.
 
 PENDING = frozenset(
     {
-        # Requests
-        "Via names the version that was received",
         # Bodies
         "test_trailers_of_a_response_reach[at once-who asked]",
         "test_trailers_that_belong_into_a_head_do_not_reach_the_client",
