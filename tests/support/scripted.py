@@ -157,12 +157,18 @@ class Peer:
 
     def _more(self) -> bool:
         self._waiting = True
-        self._sock.recv(1, socket.MSG_PEEK)
+        self._await_bytes()
         self._waiting = False  # before the bytes leave the socket, so that `settled` cannot miss them
         data = self._sock.recv(65_536)
         self._unread += data
         self.received += data
         return bool(data)
+
+    def _await_bytes(self) -> None:
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return
+        if not select.select([self._sock], [], [], PATIENCE)[0]:
+            raise TimeoutError
 
     def _take(self, count: int) -> bytes:
         taken, self._unread = self._unread[:count], self._unread[count:]
