@@ -10,6 +10,7 @@ fails the test at the end of the `with`, except for errors of the socket, which 
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import ssl
@@ -167,6 +168,8 @@ class Peer:
     def _await_bytes(self) -> None:
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
             return
+        if self._sock.fileno() < 0:
+            raise OSError(errno.EBADF, "the script has closed the connection")
         if not select.select([self._sock], [], [], PATIENCE)[0]:
             raise TimeoutError
 
