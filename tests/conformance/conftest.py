@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from lbflask.config.schema import Timeouts
 from tests.conformance.pending import PENDING
 from tests.conformance.rigs import OWN, STOCK, Rig, fresh, start
 from tests.support.programmed import ProgrammedBackend
@@ -40,7 +39,6 @@ def impatient(_shared_valkey: str) -> Iterator[Rig]:
     settings = {
         f"timeouts__{name}": 0.4
         for name in ("client_head", "client_body", "first_byte", "between_bytes", "tunnel_idle")
-        if name in Timeouts.model_fields
     }
     yield from start("impatient", _shared_valkey, **settings)
 
