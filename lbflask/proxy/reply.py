@@ -62,10 +62,10 @@ class Reply:
         if isinstance(response, bytes):
             self._whole: bytes | None = response
         else:
+            self._answer = response.answer
             self._whole = response.answer.whole()
             if self._whole is None:
                 self._answered = response
-                self._answer = response.answer
                 self._pieces = response.answer.pieces()
             else:
                 response.release()

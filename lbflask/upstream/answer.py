@@ -6,6 +6,7 @@ is read by `core/http/response_head.py`, and a body of known length passes as it
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a response head (and of the interim heads before it); nginx and HAProxy allow 4 to 32 KiB.
 MAX_HEAD = 65_536
+#: What no reason phrase may hold (RFC 9112 §4); the parser lets it pass.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Bytes to ask for at once of a long body.
 BULK = 1 << 18
 
@@ -33,6 +36,7 @@ class Answer:
 
     __slots__ = (
         "_connection",
+        "_head_size",
         "_interims",
         "_keep_alive",
         "_left",
@@ -64,6 +68,7 @@ class Answer:
         self._parser: httptools.HttpResponseParser | None = None
         self._pieces: deque[bytes] = deque()
         self._interims: list[tuple[int, str, Fields]] = []
+        self._head_size = 0
         self._left = 0  # bytes of a plain body that have not come
         self._keep_alive = False
         self._started = False
@@ -227,8 +232,11 @@ class Answer:
         """One field line of the head, or of the trailers behind the body."""
         fields = self.trailers if self._started else self.fields
         fields.append((name.decode("latin-1"), value.decode("latin-1")))
+        self._head_size += len(name) + len(value)
         if len(fields) > MAX_FIELDS:
             raise _Refused(f"the response has more than {MAX_FIELDS} fields")
+        if self._head_size > MAX_HEAD:
+            raise _Refused(f"the response head is longer than {MAX_HEAD} bytes")
 
     def on_headers_complete(self) -> None:
         """The end of a head: an interim one is set apart, the final one decides the framing."""
@@ -236,6 +244,10 @@ class Answer:
         if self.complete or parser is None:
             self.junk = True
             return
+        if parser.get_http_version() not in ("1.1", "1.0"):
+            raise _Refused("not a response of HTTP/1.1 or 1.0")
+        if _CONTROL.search(self.reason):
+            raise _Refused("a control character in the reason")
         status = parser.get_status_code()
         if status < 200:
             self._interim(status, parser)

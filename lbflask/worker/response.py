@@ -82,11 +82,11 @@ class Response:
         if single:
             data = next(iter(pieces), b"")
             head = self._head()
-            self._send(head + self._framed(data) + self._end(()))
+            self._send(head + self._framed(data) + self._end(pieces))
         else:
             for piece in pieces:
                 self.write(piece)
-            rest = (b"" if self.head_sent else self._head()) + self._end(getattr(pieces, "trailers", ()))
+            rest = (b"" if self.head_sent else self._head()) + self._end(pieces)
             if rest:
                 self._send(rest)
         if self._left:
@@ -152,10 +152,10 @@ class Response:
             self._left -= len(piece)
         return piece
 
-    def _end(self, trailers: Iterable[tuple[str, str]]) -> bytes:
+    def _end(self, result: Iterable[bytes]) -> bytes:
         if not self._chunked:
             return b""
-        lines = "".join([f"{name}: {value}\r\n" for name, value in trailers])
+        lines = "".join([f"{name}: {value}\r\n" for name, value in getattr(result, "trailers", ())])
         return f"0\r\n{lines}\r\n".encode("latin-1")
 
 

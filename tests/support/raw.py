@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 #: Seconds that any wait may take: far more than an answer needs.
@@ -14,11 +14,12 @@ PATIENCE = 15.0
 
 @dataclass(frozen=True)
 class Answer:
-    """A response: its status line and fields as bytes, and its body without the framing of chunks."""
+    """A response: its status line and fields as bytes, its body without the framing of chunks, and its trailers."""
 
     line: bytes
     fields: list[tuple[bytes, bytes]]
     body: bytes
+    trailers: list[bytes] = field(default_factory=list)
 
     @property
     def status(self) -> int:
@@ -45,8 +46,8 @@ class Cut(Exception):
 class RawClient:
     """One connection."""
 
-    def __init__(self, port: int) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    def __init__(self, port: int, patience: float = PATIENCE) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", port), patience)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = b""
 
@@ -92,7 +93,7 @@ class RawClient:
             return head
         lengths = head.values(b"content-length")
         if head.values(b"transfer-encoding"):
-            return Answer(head.line, head.fields, self._chunks())
+            return Answer(head.line, head.fields, *self.chunks())
         if lengths:
             return Answer(head.line, head.fields, self.read(int(lengths[0])))
         return Answer(head.line, head.fields, self.rest())
@@ -101,6 +102,10 @@ class RawClient:
         """Send a request, and read its answer."""
         self.send(request)
         return self.answer(request.split(b" ")[0].decode("latin-1"))
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent, and go on reading."""
+        self.sock.shutdown(socket.SHUT_WR)
 
     def rest(self) -> bytes:
         """All that comes until an orderly end. Raises Cut for a reset."""
@@ -112,13 +117,15 @@ class RawClient:
                 raise
             return self._take(len(self._unread))
 
-    def _chunks(self) -> bytes:
-        body = b""
+    def chunks(self) -> tuple[bytes, list[bytes]]:
+        """A chunked body, and the lines of its trailers. Raises Cut."""
+        body, trailers = b"", []
         while size := int(self.read_until(b"\r\n"), 16):
             body += self.read(size)
             assert self.read(2) == b"\r\n"
-        assert self.read(2) == b"\r\n"
-        return body
+        while line := self.read_until(b"\r\n")[:-2]:
+            trailers.append(line)
+        return body, trailers
 
     def _more(self) -> None:
         try:

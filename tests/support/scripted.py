@@ -10,6 +10,8 @@ fails the test at the end of the `with`, except for errors of the socket, which 
 
 from __future__ import annotations
 
+import errno
+import select
 import socket
 import ssl
 import struct
@@ -37,6 +39,7 @@ class Peer:
         self._unread = b""
         self.received = b""  #: every byte that the script has taken off the socket
         self.ended = threading.Event()  #: the script is over
+        self._waiting = False
         sock.settimeout(PATIENCE)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -80,9 +83,29 @@ class Peer:
         """The body that belongs to the head, as its bytes came, with the framing of chunks."""
         lowered = head.lower()
         if b"\r\ntransfer-encoding: chunked\r\n" in lowered:
-            return self.read_until(b"0\r\n\r\n")
+            return self._read_chunks()
         _, named, rest = lowered.partition(b"\r\ncontent-length: ")
         return self.read(int(rest.split(b"\r\n")[0])) if named else b""
+
+    def _read_chunks(self) -> bytes:
+        """Chunks up to and with the end of the trailers; less only at the end of the stream (RFC 9112 §7.1)."""
+        read = b""
+        while True:
+            line = self.read_until(b"\r\n")
+            read += line
+            if not line.endswith(b"\r\n"):
+                return read
+            size = int(line.split(b";")[0], 16)
+            if not size:
+                break
+            data = self.read(size + 2)
+            read += data
+            if len(data) < size + 2:
+                return read
+            assert data.endswith(b"\r\n"), f"a chunk that is longer than it says: {data!r}"
+        while (line := self.read_until(b"\r\n")) not in (b"\r\n", b""):
+            read += line
+        return read + line
 
     def read_request(self) -> bytes:
         """The next request, head and body; empty when the other side has closed."""
@@ -98,6 +121,10 @@ class Peer:
     def send(self, data: bytes) -> None:
         """Send all of it at once."""
         self._sock.sendall(data)
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent, and go on reading."""
+        self._sock.shutdown(socket.SHUT_WR)
 
     @staticmethod
     def wait(event: threading.Event) -> None:
@@ -120,11 +147,31 @@ class Peer:
         except OSError:
             pass
 
+    def settled(self) -> bool:
+        """Whether the script is over, or has taken all that has come and waits for more."""
+        if self.ended.is_set():
+            return True
+        try:
+            return not _readable(self._sock) and self._waiting
+        except (OSError, ValueError):  # closed meanwhile
+            return False
+
     def _more(self) -> bool:
+        self._waiting = True
+        self._await_bytes()
+        self._waiting = False  # before the bytes leave the socket, so that `settled` cannot miss them
         data = self._sock.recv(65_536)
         self._unread += data
         self.received += data
         return bool(data)
+
+    def _await_bytes(self) -> None:
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return
+        if self._sock.fileno() < 0:
+            raise OSError(errno.EBADF, "the script has closed the connection")
+        if not select.select([self._sock], [], [], PATIENCE)[0]:
+            raise TimeoutError
 
     def _take(self, count: int) -> bytes:
         taken, self._unread = self._unread[:count], self._unread[count:]
@@ -152,6 +199,7 @@ class ScriptedBackend:
             self.address = Address("https" if tls else "http", "127.0.0.1", self.port)
             self.url = f"{self.address.scheme}://127.0.0.1:{self.port}"
         self.connections: list[Peer] = []
+        self._listening = False
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._failures: list[Exception] = []
 
@@ -173,6 +221,10 @@ class ScriptedBackend:
         """The n-th connection, waiting for it if need be."""
         return eventually(lambda: self.connections[number : number + 1], f"connection {number} to the backend")[0]
 
+    def settled(self) -> bool:
+        """Whether the scripts have taken all that was sent here: what they tell of it is complete."""
+        return not _readable(self._listener) and self._listening and all(peer.settled() for peer in self.connections)
+
     def stop(self) -> None:
         """Listen no longer, and end all scripts."""
         try:
@@ -188,6 +240,9 @@ class ScriptedBackend:
 
     def _accept(self) -> None:
         while True:
+            self._listening = True
+            select.select([self._listener], [], [])
+            self._listening = False  # before the connection leaves the queue, so that `settled` cannot miss it
             try:
                 sock, _ = self._listener.accept()
             except OSError:
@@ -211,6 +266,10 @@ class ScriptedBackend:
         finally:
             peer.close()
             peer.ended.set()
+
+
+def _readable(sock: socket.socket) -> bool:
+    return bool(select.select([sock], [], [], 0)[0])
 
 
 def answering(*responses: bytes) -> Script:

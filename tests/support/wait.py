@@ -9,8 +9,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, within: float = 10.0) -> T:
-    """The first true value that `look` gives; an OSError counts as not yet. Fails after `within` seconds."""
+def eventually(look: Callable[[], T], what: str, within: float = 10.0, every: float = 0.01) -> T:
+    """The first true value that `look` gives; an OSError counts as not yet. Fails after `within` seconds,
+    and looks `every` so many.
+    """
     deadline = time.monotonic() + within
     while True:
         try:
@@ -21,4 +23,4 @@ def eventually(look: Callable[[], T], what: str, within: float = 10.0) -> T:
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(every)

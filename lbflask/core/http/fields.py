@@ -84,7 +84,7 @@ class Hop(NamedTuple):
     scheme: str
     port: str
     trusted: bool
-    via: str | None  #: the received-by name of the Via entry; None writes no Via
+    via: str | None  #: the received-by name of the Via entry (RFC 9110 §7.6.3); None writes no Via
     forwarded: bool = False  #: whether a Forwarded field (RFC 7239) is written too
     protocol: str = "HTTP/1.1"  #: what the peer speaks
 
@@ -144,7 +144,7 @@ def backend_request(received: Fields, hop: Hop, *, host: str, request_id: str, i
     kept += forwarded_by_us(hop, host)
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
-        kept.append(("Via", "1.1 " + hop.via))
+        kept.append(("Via", hop.protocol[5:] + " " + hop.via))
     return RequestHead(kept, hop.peer, request_id)
 
 
@@ -172,7 +172,7 @@ def _mindful_request(
         kept += forwarded_by_us(hop, host)
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
-        kept.append(("Via", "1.1 " + hop.via))
+        kept.append(("Via", hop.protocol[5:] + " " + hop.via))
     return RequestHead(kept, client, request_id, _Rule.UPGRADE in values)
 
 

@@ -62,6 +62,8 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
     length = ""
     for line in lines[1:-1]:
         name, _, value = line.partition(": ")
+        if not value:
+            return None  # a name and nothing else is no field
         kind = names[name]
         if not kind:
             fields.append((name, value))
