@@ -123,7 +123,8 @@ class AccessLog:
         if self._thread is not None:
             self._thread.join(timeout=5)
             self._thread = None
-        self.flush()
+        while self._pending and self._fd >= 0:
+            self.flush()
         if self._fd > 1:
             os.close(self._fd)
         self._fd = -1
