@@ -13,6 +13,7 @@ from benchmarks.rig import ROOT
 
 #: Each with what `make bench` asks of it in a full run.
 BENCHMARKS = {
+    "hot_path": [],
     "throughput": ["--readme"],
     "bodies": [],
     "streams": [],

@@ -1,0 +1,186 @@
+"""Where the time of a request goes: the steps of the hot path, each timed alone, in microseconds of one process.
+
+The client and the backend are canned bytes, so neither the kernel nor the waiting counts; what is left is our own work
+for a small GET over a kept connection. The best of many short runs is told: what the step costs when nothing disturbs
+it and all of it is in the processor's caches. "all of it" is what the steps cost together, one after another.
+
+    python -m benchmarks.hot_path [--fields 10] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from gunicorn.config import Config as GunicornConfig
+
+from benchmarks.report import conclude, options, table
+from lbflask import hosting
+from lbflask.config.load import load
+from lbflask.core.http.fields import TrustTest, backend_request
+from lbflask.core.http.response_head import plain_head
+from lbflask.core.model import ActiveHealth, Health, Snapshot
+from lbflask.proxy import inbound
+from lbflask.telemetry.access_log import line
+from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.upstream.connection import Connection, Timing
+from lbflask.upstream.session import BackendRequest
+from lbflask.wiring.balancer import Balancer
+from lbflask.worker.client import Client, Patience
+from lbflask.worker.exchange import Exchange
+from lbflask.worker.proxy_worker import ProxyWorker
+from lbflask.worker.request import ClientRequest
+from lbflask.worker.response import Response
+from lbflask.worker.settings import freeze
+
+BACKENDS = [f"http://127.0.0.1:{port}" for port in (8081, 8082, 8083)]
+RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Tue, 24 Nov 2026 13:15:21 GMT\r\nContent-Type: text/plain\r\n"
+    b"Content-Length: 16\r\nConnection: keep-alive\r\n\r\nhello from 8081\n"
+)
+FIELDS = [
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)",
+    b"Accept: text/html,application/xhtml+xml",
+    b"Accept-Encoding: gzip, br",
+    b"Accept-Language: en",
+    b"Cookie: session=0123456789abcdef",
+    b"Cache-Control: no-cache",
+    b"Connection: keep-alive",
+    b"Referer: http://shop.example/basket",
+    b"Sec-Fetch-Mode: navigate",
+]
+
+
+class Canned:
+    """A stream whose peer says the same whenever it is asked, and takes all that it is told."""
+
+    gone = False
+    on_gone = None
+
+    def __init__(self, said: bytes) -> None:
+        self._said = said
+        self._quiet, self._other = socket.socketpair()
+        self.sock = self
+
+    def recv(self, *_: int) -> bytes:
+        return self._said
+
+    def send(self, data: bytes) -> int:
+        return len(data)
+
+    def fileno(self) -> int:
+        return self._quiet.fileno()
+
+    def getsockname(self) -> tuple[str, int]:
+        return ("127.0.0.1", 8080)
+
+    def setsockopt(self, *_: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def micros(step: Callable[[], Any], rounds: int, repeat: int = 1000) -> float:
+    """The best of so many rounds of `repeat` calls each."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for _ in range(repeat):
+            step()
+        best = min(best, (time.perf_counter() - began) / repeat)
+    return best * 1e6
+
+
+class Rig:
+    """A worker's parts, joined as in a worker, but for the network."""
+
+    def __init__(self, fields: int) -> None:
+        environ = {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": ",".join(BACKENDS), "LBFLASK_ACCESS_LOG": ""}
+        config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
+        self.balancer = Balancer(config)
+        self.plane = self.balancer.app.extensions["lbflask"]
+        self.fleet = self.balancer._fleet
+        up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in BACKENDS}
+        self.fleet._views["default"].snapshot = Snapshot(1, up, 0.0, 10.0)
+        self.fleet._degraded = True  # tickets without a store
+        self.balancer._dialer.open = lambda *args: Connection(Canned(RESPONSE), args[-1])
+        settings = GunicornConfig()
+        for name, value in hosting._settings_of(config).items():
+            settings.set(name, value)
+        self.frozen = freeze(settings)
+        head = [b"GET /path?query=1 HTTP/1.1", b"Host: shop.example", *FIELDS[:fields]]
+        self.client = Client(Canned(b"\r\n".join(head) + b"\r\n\r\n"), ("127.0.0.1", 5555), Patience())
+        self.worker: Any = SimpleNamespace(forward=self.plane.forward, alive=True, _frozen=self.frozen)
+        self.worker._result = lambda *args: ProxyWorker._result(self.worker, *args)
+
+    def read(self) -> ClientRequest:
+        self.client.await_request(75)
+        request = ClientRequest(self.frozen, self.client.reader, self.client.addr, 2)
+        self.client.begin(request)
+        return request
+
+    def serve(self) -> bool:
+        return ProxyWorker._respond(self.worker, self.client, self.read())
+
+
+def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
+    """What there is to time, in the order in which a request meets it."""
+    request = rig.read()
+    exchange = Exchange(request, rig.client)
+    taken = inbound.of(exchange, 0)
+    dispatcher = rig.plane._dispatcher
+    hop, trust = dispatcher._hop(taken), TrustTest()
+    head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
+    backend = dispatcher._balancing.pool.backends[0]
+    outgoing = BackendRequest("GET", "/", head.fields).to(backend, "shop.example")
+    connection = Connection(Canned(RESPONSE), 0.0)
+    pool, timing = rig.balancer._connections, Timing()
+    event = RequestEvent(
+        "127.0.0.1", "GET", "/", "HTTP/1.1", "default", 200, 16, 0.001, [AttemptEvent("127.0.0.1:8081", 0.001)], "id"
+    )
+    reply = SimpleNamespace(fields=[("Server", "x"), ("Date", "y"), ("Content-Type", "z"), ("Content-Length", "16")])
+
+    def take_and_give_back() -> None:
+        pool.give_back(outgoing.address, pool.take(outgoing.address, False) or pool.open(outgoing.address, 1.0))
+
+    def respond() -> None:
+        response = Response(rig.client.send, request, exchange)
+        response.start_response("200 OK", reply.fields)
+        response.write_all([b"hello from 8081\n"])
+
+    return {
+        "read and parse the request": rig.read,
+        "target, host, framing, body": lambda: inbound.of(exchange, 0),
+        "fields for the backend": lambda: backend_request(
+            taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
+        ),
+        "ticket": lambda: rig.fleet.ticket("default"),
+        "order of the backends": lambda: dispatcher._balancing.schedule().order(5),
+        "take a connection, give it back": take_and_give_back,
+        "write the request": outgoing.head,
+        "read the response's head": lambda: plain_head("GET", RESPONSE),
+        "one exchange (the two above, and time-outs)": lambda: connection.exchange(outgoing, timing),
+        "dispatch in all": lambda: dispatcher.dispatch(taken).close(),
+        "write the response": respond,
+        "put it into the access log": lambda: line(event, 1.0),
+        "all of it, but the log": rig.serve,
+    }
+
+
+def main() -> None:
+    parser = options(__doc__, "hot_path")
+    parser.add_argument("--fields", type=int, default=0, help="fields of the request beside Host, 9 at most")
+    given = parser.parse_args()
+    rounds = 10 if given.quick else 50
+    found = {name: micros(step, rounds) for name, step in steps(Rig(given.fields)).items()}
+    print(table(["step", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
+    conclude(given, [], found)
+
+
+if __name__ == "__main__":
+    main()
