@@ -1,4 +1,4 @@
-"""The checks of one pool: lead it, probe its backends, publish what they show.
+"""The checks of one pool: lead it, look at its backends, publish what they show.
 
 Any number of checkers may run; one leads by a lease and alone writes `active`. Its writes carry the epoch of its lease,
 and the store refuses those of an earlier one, so a leader that was frozen and thawed can't overwrite its successor.
@@ -10,23 +10,37 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from typing import TypeVar
 
-from lbflask.core.health import Observation, Thresholds, in_transition, observe
+from lbflask.checker.rounds import Rounds
+from lbflask.checker.together import Together
+from lbflask.core.checks import Check
+from lbflask.core.eligibility import SILENT_INTERVALS
+from lbflask.core.health import Observation, in_transition, observe
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
 
-#: Seconds for which a leader holds its place without renewing it: how long a dead one is missed.
-LEASE = 3.0
+#: A leader renews its lease this many times while it lasts.
+RENEWALS = 3
+#: One that stands by asks for the lease this many times while it lasts, and so is soon there when it runs out.
+KNOCKS = 10
 #: Seconds between attempts to reach a store that is gone.
 RETRY_EVERY = 0.25
-#: Observations wait this many seconds for company, so that a round of many backends is a few writes.
+#: Observations wait this many seconds for company, so that those of many backends are a few writes; and longer by so
+#: many for each backend of the pool, since every worker reads all of them when it hears that one has changed.
 GATHER_FOR = 0.01
+GATHER_EACH = 0.000_025
+#: Threads for the store: one listens, one keeps the lease, one writes. Names are resolved elsewhere, and may take long.
+STORE_THREADS = 4
 
 log = logging.getLogger("lbflask.checker")
 
-Probe = Callable[[Backend], Awaitable[Observation]]
+Probe = Callable[[Backend, Check], Awaitable[Observation]]
+Answer = TypeVar("Answer")
 
 
 class LeaseLost(Exception):
@@ -34,36 +48,43 @@ class LeaseLost(Exception):
 
 
 class PoolChecker:
-    """Checks one pool while it leads it. `run` does it all; `stop` ends the round and gives up the place."""
+    """Checks one pool while it leads it. `run` does it all; `stop` ends the round and gives up the place.
+
+    `checks` has the check of each backend by its id. A word is due to the store every `interval` seconds, `lease` is
+    how many the lead lasts, and `most` how many probes may be under way.
+    """
 
     def __init__(
         self,
         pool: Pool,
+        checks: Mapping[str, Check],
         store: CheckerStore,
         probe: Probe,
         *,
         holder: str,
         interval: float,
-        soon: float,
-        jitter: float,
-        thresholds: Thresholds,
+        lease: float,
+        most: int,
     ) -> None:
         self._pool = pool
+        self._checks = checks
         self._store = store
         self._probe = probe
         self._holder = holder
         self._interval = interval
-        self._soon = min(soon, interval)
-        self._jitter = jitter
-        self._thresholds = thresholds
+        self._lease = lease
+        self._most = most
+        self._gather_for = max(GATHER_FOR, GATHER_EACH * len(pool.backends))
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
         self._flipped = False
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._nudges: dict[str, asyncio.Event] = {}
+        self._places: dict[str, float] = {}
         self._clock_offset = 0.0
         self._told = ""
+        self._behind = False
+        self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
 
     def stop(self) -> None:
         """End soon: probes under way are finished and published."""
@@ -71,124 +92,147 @@ class PoolChecker:
 
     async def run(self) -> None:
         """Lead whenever no other does, until stopped."""
-        while not self._stopping.is_set():
-            try:
-                lease = await self._hold()
-                if lease is None:
-                    self._states = {}  # the other one knows better
-                    self._say("standing by: another checker leads")
-                    await self._pause(LEASE / 3)
-                    continue
-                self._say("leading")
-                await self._lead(lease)
-            except StoreUnavailable as error:
-                self._say(f"waiting for the store: {error}")
-                await self._pause(RETRY_EVERY)
-            except LeaseLost as lost:
-                self._say(f"no longer leading: {lost}")
-        with suppress(StoreUnavailable):
-            await asyncio.to_thread(self._store.drop_lease, self._pool.name, self._holder)
+        try:
+            while not self._stopping.is_set():
+                await self._lead_if_free()
+            with suppress(StoreUnavailable):
+                await self._ask(self._store.drop_lease, self._pool.name, self._holder)
+        finally:
+            self._threads.shutdown(wait=False)
 
-    async def _lead(self, lease: Lease) -> None:
-        """Check until stopped. Raises LeaseLost, or StoreUnavailable before the first round is published."""
+    async def _lead_if_free(self) -> None:
+        try:
+            lease = await self._hold()
+            if lease is None:
+                self._states = {}  # the other one knows better
+                self._say("standing by: another checker leads")
+                await self._pause(self._lease / KNOCKS)
+                return
+            self._say(f"leading, epoch {lease.epoch}")
+            await self._lead(lease.epoch)
+        except StoreUnavailable as error:
+            self._say(f"waiting for the store: {error}")
+            await self._pause(RETRY_EVERY)
+        except LeaseLost as lost:
+            self._say(f"no longer leading: {lost}")
+
+    async def _lead(self, epoch: int) -> None:
+        """Check until stopped. Raises LeaseLost, or StoreUnavailable before the first word is published."""
         # The lease is kept from the start: probes of the first round may take longer than it lasts.
-        tasks = [asyncio.create_task(self._keep(lease.epoch)), asyncio.create_task(self._work(lease.epoch))]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with Together() as tasks:
+            keeping = tasks.start(self._keep(epoch))
+            known = await self._ask(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
+            self._take_up(known)
+            rounds = Rounds(self._pool.backends, self._check, most=self._most)
+            listening = tasks.start(self._listen(rounds))
+            looking = tasks.start(rounds.run())
+            publishing = tasks.start(self._publish(epoch, known, rounds, looking))
+            stopped = tasks.start(self._stopping.wait())
+            await tasks.first_of(keeping, listening, looking, publishing, stopped)
+            rounds.stop()
+            await tasks.first_of(keeping, publishing)
+            looking.result()
 
-    async def _work(self, epoch: int) -> None:
-        """The first round, and then every backend at its own pace."""
-        known = await asyncio.to_thread(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
-        self._states = {backend.id: self._latest(backend.id, known) for backend in self._pool.backends}
-        self._nudges = {backend.id: asyncio.Event() for backend in self._pool.backends}
-        await asyncio.gather(*(self._check(backend) for backend in self._pool.backends))
+    def _take_up(self, known: Snapshot) -> None:
+        """Go on from what is known; or from what we saw since, if we could not tell it before the lease ran out.
+
+        What nobody has spoken of for longer than a change of leaders takes counts for nothing, as it does for workers.
+        """
+        fresh = max(SILENT_INTERVALS * known.interval, 2 * self._lease)
+        stale = known.heartbeat is None or known.heartbeat > fresh
+        states = {}
+        for backend in self._pool.backends:
+            ours = self._states.get(backend.id, ActiveHealth(Health.CHECKING))
+            theirs = None if stale else known.active.get(backend.id)
+            # The store's record of a change is rounded to milliseconds.
+            states[backend.id] = ours if theirs is None or ours.since > theirs.since + 0.001 else theirs
+        self._states = states
         self._outbox, self._flipped = {}, False
-        changed = {key: value.health for key, value in self._states.items()} != {
-            key: value.health for key, value in known.active.items()
-        }
-        await self._write(epoch, self._states, replace=True, announce=changed)
-        duties = [asyncio.create_task(self._publish(epoch)), asyncio.create_task(self._listen())]
-        watches = [asyncio.create_task(self._watch(backend)) for backend in self._pool.backends]
-        stopped = asyncio.create_task(self._stopping.wait())
-        try:
-            done, _ = await asyncio.wait([*duties, *watches, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if stopped in done:
-                await asyncio.gather(*watches)  # they end their probes
-                if self._outbox:
-                    await self._write(epoch, self._outbox, announce=self._flipped)
-            else:
-                for task in done:
-                    task.result()
-        finally:
-            for task in (*duties, *watches, stopped):
-                task.cancel()
-            await asyncio.gather(*duties, *watches, stopped, return_exceptions=True)
+        count = len(self._pool.backends)
+        self._places = {backend.id: place / count for place, backend in enumerate(self._pool.backends, start=1)}
 
-    def _latest(self, backend: str, known: Snapshot) -> ActiveHealth:
-        """What the store knows; or what we saw since, if we could not tell it before the lease ran out."""
-        ours = self._states.get(backend, ActiveHealth(Health.CHECKING))
-        theirs = known.active.get(backend)
-        # The store's record of a change is rounded to milliseconds.
-        return ours if theirs is None or ours.since > theirs.since + 0.001 else theirs
-
-    async def _watch(self, backend: Backend) -> None:
-        """Probe the backend again and again: soon while it is in transition, else at its interval, or when nudged."""
-        nudge = self._nudges[backend.id]
-        while not self._stopping.is_set():
-            base = self._soon if in_transition(self._states[backend.id]) else self._interval
-            delay = base * (1 + random.uniform(-self._jitter, self._jitter) / 100)
-            await self._pause(delay, nudge)
-            nudge.clear()
-            if not self._stopping.is_set():
-                await self._check(backend)
-
-    async def _check(self, backend: Backend) -> None:
-        seen = await self._probe(backend)
+    async def _check(self, backend: Backend, late: float) -> float:
+        """One look at the backend; seconds to the next. After the first, backends are spread over their interval."""
+        check = self._checks[backend.id]
+        self._note_lateness(late)
+        seen = await self._probe(backend, check)
         before = self._states[backend.id]
-        after = observe(before, seen, self._thresholds, time.monotonic() + self._clock_offset)
-        self._states[backend.id] = self._outbox[backend.id] = after
+        after = observe(before, seen, check.thresholds, time.monotonic() + self._clock_offset)
+        if after != before:
+            self._states[backend.id] = self._outbox[backend.id] = after
+            self._news.set()
         if after.health is not before.health:
             self._flipped = True
-            log.warning(
+            log.log(
+                logging.WARNING if after.health is Health.DOWN else logging.INFO,
                 "pool %s: backend %s is %s, was %s: %s",
                 self._pool.name, backend.id, after.health, before.health, after.reason,
             )  # fmt: skip
-        self._news.set()
+        place = self._places.pop(backend.id, 1.0)
+        pause = check.pause(after, random.uniform(-1, 1))
+        return pause if in_transition(after) else pause * place
 
-    async def _publish(self, epoch: int) -> None:
-        """Write observations as they come; keep them while the store is gone.
+    def _note_lateness(self, late: float) -> None:
+        """Tell once that the checks fall behind, and once that they no longer do."""
+        if late > self._interval and not self._behind:
+            self._behind = True
+            log.warning(
+                "pool %s: checks are %.1f s late, so failures are noticed later: raise health.interval, or give the "
+                "checker a faster machine", self._pool.name, late,
+            )  # fmt: skip
+        elif self._behind and late < self._interval / 10:
+            self._behind = False
+            log.info("pool %s: checks are on time again", self._pool.name)
 
-        A word is due in every interval, whether or not a probe has ended: slow probes are no silence.
+    async def _publish(self, epoch: int, known: Snapshot, rounds: Rounds, looking: asyncio.Task[None]) -> None:
+        """Write what changes as it comes, until the last look has ended; keep it while the store is gone.
+
+        A successor speaks at once, and its first word is what was known. Where nothing is known, the first word is the
+        whole first round: until then all backends may serve, and after it those that are up.
+
+        A word is due in every interval, whether or not a state has changed: no news is no silence.
         """
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._interval):
-                    await self._news.wait()
-            await asyncio.sleep(GATHER_FOR)
-            self._news.clear()
+        words = {key: state for key, state in self._states.items() if state.health is not Health.CHECKING}
+        if not words:
+            await rounds.first.wait()
+            if not rounds.whole:
+                return
+            words = self._states
+        self._outbox, self._flipped = {}, False
+        before = {key: state.health for key, state in known.active.items()}
+        changed = {key: state.health for key, state in words.items()} != before
+        await self._write(epoch, dict(words), replace=True, announce=changed)
+        while not looking.done() or self._outbox:
+            await self._await_news(looking)
             batch, flipped = self._outbox, self._flipped
             self._outbox, self._flipped = {}, False
             try:
                 await self._write(epoch, batch, announce=flipped)
             except StoreUnavailable as error:
                 self._say(f"waiting for the store: {error}")
+                if looking.done():
+                    return
                 self._outbox = batch | self._outbox
                 self._flipped = self._flipped or flipped
                 await asyncio.sleep(RETRY_EVERY)
                 self._news.set()
             else:
-                self._say("leading")
+                self._say(f"leading, epoch {epoch}")
+
+    async def _await_news(self, looking: asyncio.Task[None]) -> None:
+        news = asyncio.create_task(self._news.wait())
+        try:
+            await asyncio.wait([news, looking], timeout=self._interval, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+        if not looking.done():
+            await asyncio.sleep(self._gather_for)
+        self._news.clear()
 
     async def _write(
         self, epoch: int, states: dict[str, ActiveHealth], *, replace: bool = False, announce: bool = False
     ) -> None:
-        written = await asyncio.to_thread(
+        written = await self._ask(
             self._store.write_active, self._pool.name, epoch, states,
             interval=self._interval, replace=replace, announce=announce,
         )  # fmt: skip
@@ -198,7 +242,7 @@ class PoolChecker:
     async def _keep(self, epoch: int) -> None:
         """Renew the lease; a store that is gone for a while may still know us when it is back."""
         while True:
-            await asyncio.sleep(LEASE / 3)
+            await asyncio.sleep(self._lease / RENEWALS)
             with suppress(StoreUnavailable):
                 lease = await self._hold()
                 if lease is None:
@@ -207,38 +251,39 @@ class PoolChecker:
                     raise LeaseLost("the lease had run out, or the store was emptied")
 
     async def _hold(self) -> Lease | None:
-        lease = await asyncio.to_thread(self._store.hold_lease, self._pool.name, self._holder, LEASE)
+        lease = await self._ask(self._store.hold_lease, self._pool.name, self._holder, self._lease)
         if lease is not None:
             self._clock_offset = lease.now - time.monotonic()
         return lease
 
-    async def _listen(self) -> None:
+    async def _listen(self, rounds: Rounds) -> None:
         """Look at once at backends that workers could not reach."""
         while True:
             try:
-                watch = await asyncio.to_thread(self._store.watch_suspects, [self._pool.name])
+                watch = await self._ask(self._store.watch_suspects, [self._pool.name])
                 try:
                     while True:
-                        for message in await asyncio.to_thread(watch.wait, 0.2):
-                            self._nudge(message.partition("/")[2])
+                        for message in await self._ask(watch.wait, 0.2):
+                            self._nudge(message.partition("/")[2], rounds)
                 finally:
                     watch.close()
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_EVERY)
 
-    def _nudge(self, backend: str) -> None:
-        state, nudge = self._states.get(backend), self._nudges.get(backend)
-        if state is not None and nudge is not None and state.health is Health.UP and not in_transition(state):
-            nudge.set()
+    def _nudge(self, backend: str, rounds: Rounds) -> None:
+        state = self._states.get(backend)
+        if state is not None and state.health is Health.UP and not in_transition(state):
+            rounds.hurry(backend)
 
-    async def _pause(self, seconds: float, *wakers: asyncio.Event) -> None:
-        """Wait so long, or until stopped, or until one of the events."""
-        waits = [asyncio.create_task(event.wait()) for event in (self._stopping, *wakers)]
-        try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+    async def _ask(self, method: Callable[..., Answer], *arguments: object, **named: object) -> Answer:
+        """Call the store, on a thread of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(method, *arguments, **named))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until stopped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _say(self, what: str) -> None:
         """Log a change of role, once."""

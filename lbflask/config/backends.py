@@ -7,8 +7,9 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
+from lbflask.config.health import Check
 from lbflask.config.types import Section
 from lbflask.core import model
 from lbflask.core.http.target import BadTarget, check_host
@@ -27,6 +28,8 @@ class Backend(Section):
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
     weight: int = Field(default=1, ge=0, le=256)
     """Its share of the requests, relative to the others; 0 takes none."""
+    health: Check | None = None
+    """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,6 +40,11 @@ class Backend(Section):
     def _check_url(self) -> Backend:
         self.to_model()
         return self
+
+    @field_serializer("health")
+    def _only_what_differs(self, health: Check | None) -> dict[str, Any] | None:
+        """What is not set is the pool's, and would not be any more if it stood there."""
+        return None if health is None else health.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
     def to_model(self) -> model.Backend:
         """The backend as the core knows it. Raises ValueError for a URL that can't be one."""

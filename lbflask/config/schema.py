@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from lbflask.config.backends import Backend
+from lbflask.config.health import Health
 from lbflask.config.tls import TLS, BackendTLS
 from lbflask.config.types import (
     ListenAddress,
@@ -22,36 +23,8 @@ from lbflask.config.types import (
     is_loopback,
 )
 from lbflask.core import model
-from lbflask.core.health import Thresholds
+from lbflask.core.checks import Check
 from lbflask.core.retry import Policy
-
-
-class Health(Section):
-    """Active checks, made by `python -m lbflask.healthcheck`."""
-
-    kind: Literal["tcp"] = "tcp"
-    """What is checked: `tcp` is up when a connection can be made."""
-    interval: Seconds = 10.0
-    """Seconds between two checks of a backend."""
-    fast_interval: Seconds | None = None
-    """Seconds between checks while the outcome contradicts the known state; a fifth of `interval` unless set."""
-    jitter: float = Field(default=10.0, ge=0, le=50)
-    """Percent by which each interval varies, so that checks spread out."""
-    timeout: Seconds = 2.0
-    """Seconds a check may take."""
-    rise: int = Field(default=2, ge=1, le=100)
-    """Successes in a row that bring a backend up."""
-    fall: int = Field(default=3, ge=1, le=100)
-    """Failures in a row that take it down."""
-
-    def thresholds(self) -> Thresholds:
-        """The thresholds as the health machine takes them."""
-        return Thresholds(self.rise, self.fall)
-
-    @property
-    def soon(self) -> float:
-        """Seconds to the next check while in transition."""
-        return self.fast_interval if self.fast_interval is not None else self.interval / 5
 
 
 class Timeouts(Section):
@@ -119,7 +92,7 @@ class Config(Section):
     namespace: Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated), Field(min_length=1)]
-    """The servers of the pool `default`: URLs, or tables of `url`, `name` and `weight`."""
+    """The servers of the pool `default`: URLs, or tables of `url`, `name`, `weight` and `health`."""
     strategy: Literal["round_robin"] = "round_robin"
     """How a backend is chosen."""
     tickets: Literal["leased", "strict"] = "leased"
@@ -157,11 +130,27 @@ class Config(Section):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")
+        self.checks()
         return self
 
     def pool(self) -> model.Pool:
         """The pool `default`."""
         return model.Pool("default", tuple(backend.to_model() for backend in self.backends), self.strategy)
+
+    def checks(self) -> dict[str, Check]:
+        """How each backend of the pool `default` is checked, by its id. Raises ValueError."""
+        self.health.check("health")
+        common = self.health.to_model("health")
+        found = {}
+        for number, backend in enumerate(self.backends):
+            known = backend.to_model()
+            where = "health" if backend.health is None else f"backends[{number}].health"
+            if backend.health is not None:
+                backend.health.check(where)
+            special = backend.health is not None or known.scheme == "unix"
+            own = self.health.under(backend.health) if special else self.health
+            found[known.id] = own.to_model(where, unix=known.scheme == "unix") if special else common
+        return found
 
 
 def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:

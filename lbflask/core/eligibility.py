@@ -7,7 +7,7 @@ from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Pool, S
 #: A checker that has been silent for this many of its intervals no longer speaks for its backends.
 SILENT_INTERVALS = 3
 
-_UNCHECKED = ActiveHealth(Health.CHECKING)
+_UNCHECKED = ActiveHealth(Health.CHECKING, reason="no check has ended yet")
 _UNKNOWN = ActiveHealth(Health.UNKNOWN, reason="no checker is running")
 
 

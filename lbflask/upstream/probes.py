@@ -1,4 +1,8 @@
-"""The probes of the health checker: a backend in, an observation out, never an exception."""
+"""The probes of the health checker: a backend in, an observation out, never an exception.
+
+A probe is over when its time is, whatever the backend does; it reads no more than 256 KiB of a body, and nothing of it
+is left behind. It is plain asyncio, so that the checker needs neither `requests` nor a thread for each backend.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +10,203 @@ import asyncio
 import os
 import re
 import socket
+import ssl
+from functools import cached_property
+from typing import cast
 
+import httptools
+
+from lbflask.core.checks import BODY_LIMIT, Check
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
+from lbflask.upstream.dial import TLSRules
 
+#: Bytes of all heads of an answer together; as for the answers of requests.
+MAX_HEAD = 65_536
 #: Seconds between two tries to reach a unix socket whose backlog is full.
 _KNOCK_EVERY = 0.05
 
 
-async def probe_tcp(backend: Backend, timeout: float) -> Observation:
-    """Whether a connection can be made within `timeout` seconds, to a port or a unix socket; it is closed at once."""
-    try:
-        async with asyncio.timeout(timeout):
-            writer = await _connected(backend)
-    except TimeoutError:
-        return Observation(False, f"no connection within {timeout:g} s")
-    except socket.gaierror as error:
-        return Observation(False, f"its name cannot be resolved: {error.strerror}")
-    except OSError as error:
-        return Observation(False, _told(error))
-    except (ValueError, OverflowError) as error:
-        # A name that DNS has no form for (RFC 1035, section 2.3.4), a port beyond 65535.
-        return Observation(False, f"its address cannot be used: {error}")
-    writer.close()
-    return Observation(True, "connected")
+class Prober:
+    """Makes probes, over TLS by these rules."""
+
+    def __init__(self, tls: TLSRules | None = None) -> None:
+        self._tls = tls or TLSRules()
+
+    async def __call__(self, backend: Backend, check: Check) -> Observation:
+        """One probe, within the time-out of the check."""
+        target = check.target(backend)
+        exchange = _Exchange(check)
+        timer = asyncio.get_running_loop().call_later(check.timeout, exchange.expire)
+        try:
+            async with asyncio.timeout(check.timeout):
+                await self._open(target, exchange)
+            if check.kind == "tcp":
+                return Observation(True, "connected")
+            exchange.ask(check.request(target))
+            return await exchange.verdict
+        except TimeoutError:
+            what = "connection" if exchange.transport is None else "TLS handshake"
+            return Observation(False, f"no {what} within {check.timeout:g} s")
+        except OSError as error:
+            return Observation(False, _told(error))
+        except (ValueError, OverflowError) as error:
+            # A name that DNS has no form for (RFC 1035, section 2.3.4), a port beyond 65535.
+            return Observation(False, f"its address cannot be used: {error}")
+        finally:
+            timer.cancel()
+            exchange.close()
+
+    async def _open(self, target: Backend, exchange: _Exchange) -> None:
+        loop = asyncio.get_running_loop()
+        if target.scheme == "unix":
+            await loop.create_unix_connection(lambda: exchange, sock=await _to_path(target.path))
+            return
+        plain, _ = await loop.create_connection(lambda: exchange, target.host, target.port)
+        if target.scheme != "https" or exchange.check.kind == "tcp":
+            return
+        name = self._tls.server_name or target.host
+        name.encode("idna")  # raises for what has no form, which start_tls would do too late to close the connection
+        exchange.transport = await loop.start_tls(plain, exchange, self._context, server_hostname=name)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return self._tls.context()
 
 
-async def _connected(backend: Backend) -> asyncio.StreamWriter:
-    if backend.scheme != "unix":
-        return (await asyncio.open_connection(backend.host, backend.port))[1]
-    while True:
-        _, writer = await asyncio.open_unix_connection(backend.path)
-        if writer.get_extra_info("peername") is not None:
-            return writer
-        # The backlog is full (connect(2)), which asyncio takes for a connection under way.
-        writer.close()
-        await asyncio.sleep(_KNOCK_EVERY)
-
-
-def _told(error: OSError) -> str:
-    """The error in the system's words: asyncio's own do not say that a connection was refused.
-
-    The errors of several addresses it joins into one, which has their numbers only in its text.
+class _Exchange(asyncio.Protocol):
+    """One request and its answer. The head decides unless the body has to; the body is read to its end even so, within
+    the limits, so that the backend need not see its answer cut off.
     """
-    numbers = [error.errno] if error.errno else [int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))]
-    return ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers)) or str(error)
+
+    def __init__(self, check: Check) -> None:
+        self.check = check
+        self.transport: asyncio.Transport | None = None
+        self.verdict: asyncio.Future[Observation] = asyncio.get_running_loop().create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._lost = False
+        self._status = 0
+        self._framed = False
+        self._body = bytearray()
+        self._read = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See Protocol."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def ask(self, request: bytes) -> None:
+        """Send the request."""
+        if self.transport is not None and not self._lost:
+            self.transport.write(request)
+
+    def expire(self) -> None:
+        """The time is over."""
+        if self._status and (self.check.expect_body is None or self._status not in self.check.expect_status):
+            self._judge()
+        elif self._status:
+            self._fail(f"status {self._status}, but its body was not whole within {self.check.timeout:g} s")
+        else:
+            self._fail(f"no answer within {self.check.timeout:g} s")
+
+    def data_received(self, data: bytes) -> None:
+        """See Protocol."""
+        if self.verdict.done():
+            return
+        self._read += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._decide(self.check.verdict_of_status(self._parser.get_status_code()))
+        except httptools.HttpParserError as error:
+            self._fail(f"its answer is not HTTP: {error}")
+        if not self._status and self._read > MAX_HEAD:
+            self._fail("the head of its answer is longer than 64 KiB")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See Protocol."""
+        self._lost = True
+        if not self._status:
+            self._fail("it closed the connection without an answer" if error is None else _told(error))
+        elif self.check.expect_body is not None and (self._framed or error is not None):
+            self._fail(f"status {self._status}, but its body broke off")
+        else:
+            self._judge()
+
+    def on_header(self, name: bytes, _: bytes) -> None:
+        """Called by the parser."""
+        self._framed = self._framed or name.lower() in (b"content-length", b"transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser; for interim answers too (RFC 9110 §15.2)."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        self._status = status
+        if self.check.method == "HEAD":
+            self._judge()  # whatever length it tells of
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        self._body += data
+        if len(self._body) >= BODY_LIMIT:
+            self._judge()
+
+    def on_message_complete(self) -> None:
+        """Called by the parser; for interim answers too."""
+        if self._status:
+            self._judge()
+
+    def close(self) -> None:
+        """Let go of everything, at once."""
+        self.verdict.cancel()
+        if self.transport is None:
+            return
+        if self.transport.get_extra_info("ssl_object") is None and not self.transport.get_write_buffer_size():
+            self.transport.close()
+        else:
+            self.transport.abort()  # to close would be to wait for the other side
+
+    def _judge(self) -> None:
+        seen = self.check.verdict_of_status(self._status)
+        self._decide(self.check.verdict_of_body(self._status, bytes(self._body)) if seen.ok else seen)
+
+    def _fail(self, reason: str) -> None:
+        self._decide(Observation(False, reason))
+
+    def _decide(self, seen: Observation) -> None:
+        if not self.verdict.done():
+            self.verdict.set_result(seen)
+
+
+async def _to_path(path: str) -> socket.socket:
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(path)
+        except BlockingIOError:  # connect(2): the backlog is full
+            sock.close()
+            await asyncio.sleep(_KNOCK_EVERY)
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+
+
+def _told(error: Exception) -> str:
+    """The error in words that say what to do; of asyncio's own the system's, which say that a connection was refused.
+
+    The errors of several addresses asyncio joins into one, which has their numbers only in its text.
+    """
+    if isinstance(error, socket.gaierror):
+        return f"its name cannot be resolved: {error.strerror}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or str(error)).lower().replace("_", " ")
+        return f"the TLS handshake failed: {reason}"
+    number = getattr(error, "errno", None)
+    numbers = [number] if number else [int(found) for found in re.findall(r"\[Errno (\d+)\]", str(error))]
+    told = ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers))
+    return told or str(error) or type(error).__name__

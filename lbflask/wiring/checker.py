@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import socket
-from functools import partial
 
 from lbflask.checker.loop import PoolChecker
 from lbflask.config.schema import Config
-from lbflask.upstream.probes import probe_tcp
+from lbflask.upstream.dial import TLSRules
+from lbflask.upstream.probes import Prober
 from lbflask.wiring.store import store_for
+
+#: Probes under way at once, where the system's limit of open files leaves room for as many.
+MOST_PROBES = 4096
+#: Files that are not those of probes: the store's connections, the log, names being resolved.
+OTHER_FILES = 64
+#: Seconds for an answer of the store. No request waits for it, and the first word about many backends is a long one.
+STORE_TIMEOUT = 0.5
 
 
 def checker(config: Config) -> PoolChecker:
     """The checker of the pool."""
-    health = config.health
+    tls = config.backend_tls
     return PoolChecker(
         config.pool(),
-        store_for(config),
-        partial(probe_tcp, timeout=health.timeout),
+        config.checks(),
+        store_for(config, STORE_TIMEOUT),
+        Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)),
         holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        interval=health.interval,
-        soon=health.soon,
-        jitter=health.jitter,
-        thresholds=health.thresholds(),
+        interval=config.health.interval,
+        lease=config.health.lease,
+        most=room_for_probes(),
     )
+
+
+def room_for_probes() -> int:
+    """How many probes may be under way at once; takes the files that the system lets the process have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_PROBES + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MOST_PROBES if soft == resource.RLIM_INFINITY else max(1, min(MOST_PROBES, soft - OTHER_FILES))

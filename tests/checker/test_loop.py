@@ -15,6 +15,7 @@ import pytest
 
 from lbflask.checker import loop as loop_module
 from lbflask.checker.loop import PoolChecker, Probe
+from lbflask.core.checks import Check
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.memory import MemoryStore
@@ -58,7 +59,7 @@ class Steady:
         self.answers = answers  # by host
         self.looks: defaultdict[str, int] = defaultdict(int)
 
-    async def __call__(self, backend: Backend) -> Observation:
+    async def __call__(self, backend: Backend, check: Check) -> Observation:
         self.looks[backend.host] += 1
         ok = self.answers.get(backend.host, self.ok)
         return Observation(ok, "fine" if ok else "refused")
@@ -72,7 +73,7 @@ class Prompted:
         self.given = 0
         self._answers: defaultdict[str, asyncio.Queue[Observation]] = defaultdict(asyncio.Queue)
 
-    async def __call__(self, backend: Backend) -> Observation:
+    async def __call__(self, backend: Backend, check: Check) -> Observation:
         self.begun[backend.host] += 1
         return await self._answers[backend.host].get()
 
@@ -159,6 +160,9 @@ class Desk:
 class Stage:
     """Checkers that are gone when the scene is over."""
 
+    #: Seconds; with `short_lease` so few that tests can wait for its end.
+    lease = 3.0
+
     def __init__(self) -> None:
         self._running: list[tuple[PoolChecker, asyncio.Task[None]]] = []
 
@@ -180,16 +184,18 @@ class Stage:
         soon: float = 0.01,
         rise: int = 2,
         fall: int = 3,
+        most: int = 100,
     ) -> tuple[PoolChecker, asyncio.Task[None]]:
+        check = Check(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
         checker = PoolChecker(
             pool,
+            {backend.id: check for backend in pool.backends},
             store,
             probe,
             holder=holder,
             interval=interval,
-            soon=soon,
-            jitter=10,
-            thresholds=Thresholds(rise, fall),
+            lease=self.lease,
+            most=most,
         )
         running = checker, asyncio.create_task(checker.run())
         self._running.append(running)
@@ -238,7 +244,7 @@ def standing_by(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "LEASE", 0.15)
+    monkeypatch.setattr(Stage, "lease", 0.15)
 
 
 class TestFirstRound:
@@ -648,7 +654,7 @@ class TestStore:
                 await eventually(lambda: probe.begun["a"] == 6, "it leads anew")
                 await tell(desk, probe, False)
                 assert seen(desk).health is Health.DOWN
-                assert desk.writes[-1].announce
+                assert next(write for write in desk.writes if write.states[A.id].health is Health.DOWN).announce
 
         play(scene)
 
@@ -770,7 +776,7 @@ def report(desk: Desk, backend: Backend) -> bool:
 
 class TestOverValkey:
     def test_two_checkers_over_a_real_store(self, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(loop_module, "LEASE", 0.3)
+        monkeypatch.setattr(Stage, "lease", 0.3)
         with connect(redis_url, PATIENCE) as one, connect(redis_url, PATIENCE) as two:
             first, second = Desk(RedisStore(one, "test")), Desk(RedisStore(two, "test"))
 

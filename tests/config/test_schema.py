@@ -7,7 +7,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import Backend
-from lbflask.config.schema import Config, Health, Timeouts
+from lbflask.config.health import Health
+from lbflask.config.schema import Config, Timeouts
 from lbflask.config.types import socket_address
 from lbflask.core import model
 from lbflask.core.health import Thresholds

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from lbflask.core.checks import Check
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
 from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.dial import Dialer
 from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.probes import probe_tcp
+from lbflask.upstream.probes import Prober
 from lbflask.upstream.session import forwarding_session
 from tests.support.outgoing import raw_request
 from tests.support.scripted import ScriptedBackend, answering_always
@@ -152,17 +153,19 @@ def test_a_socket_with_a_full_queue_is_a_timeout(path: Path) -> None:
 
 def test_a_probe_connects_to_the_socket(path: Path) -> None:
     with ScriptedBackend(answering_always(), path=path) as house:
-        assert asyncio.run(probe_tcp(backend(path), LONG)) == Observation(True, "connected")
+        assert asyncio.run(Prober()(backend(path), Check(timeout=LONG))) == Observation(True, "connected")
         assert house.connection(0).ended.wait(LONG)
 
 
 def test_a_probe_of_a_socket_tells_why_it_is_down(path: Path) -> None:
-    assert asyncio.run(probe_tcp(backend(path), LONG)) == Observation(False, "no such file or directory")
+    assert asyncio.run(Prober()(backend(path), Check(timeout=LONG))) == Observation(False, "no such file or directory")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
-        assert asyncio.run(probe_tcp(backend(path), LONG)) == Observation(False, "connection refused")
+        assert asyncio.run(Prober()(backend(path), Check(timeout=LONG))) == Observation(False, "connection refused")
 
 
 def test_a_probe_of_a_socket_with_a_full_queue_is_a_timeout(path: Path) -> None:
     with deaf(socket.socket(socket.AF_UNIX), str(path)):
-        assert asyncio.run(probe_tcp(backend(path), 0.2)) == Observation(False, "no connection within 0.2 s")
+        assert asyncio.run(Prober()(backend(path), Check(timeout=0.2))) == Observation(
+            False, "no connection within 0.2 s"
+        )

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from lbflask.core.checks import Check
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
-from lbflask.upstream.probes import probe_tcp
+from lbflask.upstream.probes import Prober
 from tests.support.servers import free_port
 
 #: Seconds, long enough that a slow machine never decides a test.
@@ -38,7 +39,7 @@ def observe(target: Backend, timeout: float = PATIENCE, resolve: Callable[[str, 
             loop.resolve = resolve  # type: ignore[attr-defined]
         broken: list[dict[str, Any]] = []
         loop.set_exception_handler(lambda _, context: broken.append(context))
-        seen = runner.run(probe_tcp(target, timeout))
+        seen = runner.run(Prober()(target, Check(timeout=timeout)))
     assert not broken
     return seen
 
@@ -110,7 +111,7 @@ def test_a_name_that_takes_too_long_to_resolve_is_down() -> None:
             return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
 
     with asyncio.Runner(loop_factory=Slow) as runner:
-        seen = runner.run(probe_tcp(backend(80, "slow.invalid"), 0.05))
+        seen = runner.run(Prober()(backend(80, "slow.invalid"), Check(timeout=0.05)))
     assert seen == Observation(False, "no connection within 0.05 s")
 
 
@@ -141,7 +142,7 @@ def test_many_probes_at_once_see_each_its_own(listener: socket.socket, black_hol
     targets = [(listener.getsockname()[1], PATIENCE), (free_port(), PATIENCE), (black_hole, 0.05)]
 
     async def all_at_once() -> list[Observation]:
-        return await asyncio.gather(*(probe_tcp(backend(port), timeout) for port, timeout in targets * 5))
+        return await asyncio.gather(*(Prober()(backend(port), Check(timeout=timeout)) for port, timeout in targets * 5))
 
     seen = asyncio.run(all_at_once())
     assert [one.ok for one in seen] == [True, False, False] * 5

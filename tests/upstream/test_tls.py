@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from lbflask.core import retry
+from lbflask.core.checks import Check
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address, Backend
 from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.probes import probe_tcp
+from lbflask.upstream.probes import Prober
 from lbflask.upstream.session import forwarding_session
 from tests.support.certificates import Authority
 from tests.support.outgoing import raw_request
@@ -422,7 +423,7 @@ def test_a_probe_connects_to_a_backend_under_tls() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         backend = Backend("a", "127.0.0.1", port, f"https://127.0.0.1:{port}", 1, "https")
-        assert asyncio.run(probe_tcp(backend, LONG)).ok
+        assert asyncio.run(Prober()(backend, Check(timeout=LONG))).ok
 
 
 def test_all_of_this_holds_on_gevents_sockets_too() -> None:

@@ -11,8 +11,8 @@ redis.call('SET', KEYS[3], string.format('%.0f:%s', time[1] * 1000 + math.floor(
 if ARGV[3] == 'replace' then
   redis.call('DEL', KEYS[2])
 end
-for i = 5, #ARGV, 2 do
-  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+for i = 5, #ARGV, 1000 do
+  redis.call('HSET', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))
 end
 if ARGV[4] ~= '' then
   local version = string.format('%.0f', time[1] * 1000000 + time[2])

@@ -1,0 +1,174 @@
+"""How backends are checked: for the whole pool in `[health]`, and for one backend in its own table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from lbflask.config.types import Seconds, Section, comma_separated
+from lbflask.core import checks
+from lbflask.core.health import Thresholds
+from lbflask.core.http.target import BadTarget, check_host
+
+#: What only a check by HTTP can mean.
+_OF_HTTP = frozenset({"path", "method", "host", "headers", "expect_status", "expect_body"})
+#: What a check writes by itself, since the framing and the end of the connection hang on it.
+_OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"})
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
+
+
+def _path(value: str) -> str:
+    if not re.fullmatch(r"/[!-\"$-~]*", value):
+        raise ValueError("must be a path that begins with /, without blanks and without #")
+    return value
+
+
+def _method(value: str) -> str:
+    if not _TOKEN.fullmatch(value) or value == "CONNECT":
+        raise ValueError("must be a method such as GET, HEAD or OPTIONS")
+    return value
+
+
+def _host(value: str) -> str:
+    try:
+        check_host(value)
+    except BadTarget:
+        raise ValueError("must be a name or address, with a port or without") from None
+    return value
+
+
+def _statuses(value: Any) -> Any:
+    """A status may be a number, and several a list."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _status_set(value: str) -> str:
+    return str(checks.StatusSet.parse(value))
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+    return value
+
+
+def _lines(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [f"{name}: {text}" for name, text in value.items()]
+    return comma_separated(value)
+
+
+def _header(value: str) -> str:
+    name, colon, text = value.partition(":")
+    if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(text):
+        raise ValueError("must be a header as in `X-Probe: yes`")
+    if name.lower() in _OURS:
+        raise ValueError(f"{name} is written by the check itself" + (": use `host`" if name.lower() == "host" else ""))
+    return f"{name}: {text.strip()}"
+
+
+Header = Annotated[str, AfterValidator(_header)]
+
+
+class Check(Section):
+    """How one backend is checked."""
+
+    kind: Literal["tcp", "http", "https"] | None = None
+    """`tcp` connects, `http` and `https` ask; https backends always over TLS. Unset: `http` with a key of its own."""
+    interval: Seconds = 10.0
+    """Seconds between two checks of a backend."""
+    fast_interval: Seconds | None = None
+    """Seconds between checks while the outcome contradicts the known state; a fifth of `interval` unless set."""
+    jitter: float = Field(default=10.0, ge=0, le=50)
+    """Percent by which each interval varies, so that checks spread out."""
+    timeout: Seconds = 2.0
+    """Seconds a check may take."""
+    rise: int = Field(default=2, ge=1, le=100)
+    """Successes in a row that bring a backend up."""
+    fall: int = Field(default=3, ge=1, le=100)
+    """Failures in a row that take it down."""
+    path: Annotated[str, AfterValidator(_path)] = "/"
+    """What is asked for, with its query. Redirects are not followed."""
+    method: Annotated[str, AfterValidator(_method)] = "GET"
+    """How it is asked for."""
+    host: Annotated[str, AfterValidator(lambda value: _host(value) if value else value)] = ""
+    """Host of the request; the backend's own unless set."""
+    headers: Annotated[tuple[Header, ...], BeforeValidator(_lines)] = ()
+    """More headers, each as `Name: value`; in the file also a table."""
+    expect_status: Annotated[str, AfterValidator(_status_set), BeforeValidator(_statuses)] = "200-399"
+    """Statuses of a backend that is up: numbers and ranges, with commas between."""
+    expect_body: Annotated[str, AfterValidator(_pattern)] = ""
+    """A regular expression (Python's) that has a match in the first 256 KiB of the body; empty looks at none."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """Another port to check; the backend's own unless set."""
+
+    @property
+    def soon(self) -> float:
+        """Seconds to the next check while in transition."""
+        return self.fast_interval if self.fast_interval is not None else self.interval / 5
+
+    @property
+    def effective_kind(self) -> str:
+        """The kind that is set, or that the other keys mean."""
+        return self.kind or ("http" if _OF_HTTP & self.model_fields_set else "tcp")
+
+    def thresholds(self) -> Thresholds:
+        """The thresholds as the health machine takes them."""
+        return Thresholds(self.rise, self.fall)
+
+    def under(self, own: Check | None) -> Check:
+        """The check with what a backend sets for itself."""
+        if own is None:
+            return self
+        changed = {key: getattr(own, key) for key in own.model_fields_set}
+        if own.kind is None and _OF_HTTP & own.model_fields_set and self.effective_kind == "tcp":
+            changed["kind"] = "http"
+        return self.model_copy(update=changed)
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for what is set here and has no use here."""
+        idle = sorted(_OF_HTTP & self.model_fields_set)
+        if self.kind == "tcp" and idle:
+            raise ValueError(f"{where}.{idle[0]}: a check of kind 'tcp' has no use for it")
+
+    def to_model(self, where: str, *, unix: bool = False) -> checks.Check:
+        """The check as the core knows it, of a unix socket with `unix`. Raises ValueError, which names the setting, for
+        what can't be had together.
+        """
+        if self.expect_body and self.effective_kind != "tcp" and self.method == "HEAD":
+            raise ValueError(f"{where}.expect_body: the answer to HEAD has no body (RFC 9110 section 9.3.2)")
+        if unix and self.port:
+            raise ValueError(f"{where}.port: a unix socket has no other port")
+        if unix and self.kind == "https":
+            raise ValueError(f"{where}.kind: a unix socket is checked by tcp or http")
+        parts = (line.partition(": ") for line in self.headers)
+        return checks.Check(
+            self.effective_kind,
+            self.interval,
+            min(self.soon, self.interval),
+            self.jitter,
+            self.timeout,
+            self.thresholds(),
+            self.path,
+            self.method,
+            self.host,
+            tuple((name, text) for name, _, text in parts),
+            checks.StatusSet.parse(self.expect_status),
+            re.compile(self.expect_body) if self.expect_body else None,
+            self.port or 0,
+        )
+
+
+class Health(Check):
+    """Active checks, made by `python -m lbflask.healthcheck`. All but `lease` can be set for one backend too."""
+
+    lease: float = Field(default=3.0, ge=0.5, le=60)
+    """Seconds for which the checker that leads is missed when it dies; then another takes over."""

@@ -1,0 +1,110 @@
+"""What a check asks of a backend, how often, and what it makes of the answer. The probes carry it out.
+
+Every verdict is an Observation with a reason a person can act on, and the reason of an outcome is always the same text:
+a state that is told only when it changes then stays untold while nothing does.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from lbflask.core.health import Observation, Thresholds, in_transition
+from lbflask.core.model import ActiveHealth, Backend
+
+#: Bytes of a body that are read, and searched for what is expected of it.
+BODY_LIMIT = 262_144
+#: Methods whose requests say that they have no body (RFC 9110 §8.6).
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
+_RANGE = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusSet:
+    """The statuses that are as they should be: ranges with both ends in them."""
+
+    ranges: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> StatusSet:
+        """Statuses and ranges with commas between: `200-399`, `200,204`. Raises ValueError for anything else."""
+        ranges = []
+        for part in text.split(","):
+            found = _RANGE.fullmatch(part.strip())
+            first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+            if first > last:
+                raise ValueError("must be statuses from 100 to 599 and ranges of them, as in 200-399 or 200,204")
+            ranges.append((first, last))
+        return cls(tuple(ranges))
+
+    def __contains__(self, status: int) -> bool:
+        return any(first <= status <= last for first, last in self.ranges)
+
+    def __str__(self) -> str:
+        return ",".join(f"{first}-{last}" if first < last else str(first) for first, last in self.ranges)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a backend is checked. Times are in seconds, `jitter` in percent.
+
+    `kind` is `tcp`, `http` or `https`; `http` of an https backend goes over TLS. `host` is empty for the backend's own
+    name, and `port` 0 for the one it serves at. `headers` come in place of those that a check has by itself.
+    """
+
+    kind: str = "tcp"
+    interval: float = 10.0
+    soon: float = 2.0
+    jitter: float = 10.0
+    timeout: float = 2.0
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    path: str = "/"
+    method: str = "GET"
+    host: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    expect_status: StatusSet = StatusSet(((200, 399),))
+    expect_body: re.Pattern[str] | None = None
+    port: int = 0
+
+    def pause(self, state: ActiveHealth, chance: float) -> float:
+        """Seconds from one look at the backend to the next: fewer while it is in transition.
+
+        `chance` is a number from -1 to 1, which the jitter makes the most of.
+        """
+        base = self.soon if in_transition(state) else self.interval
+        return base * (1 + chance * self.jitter / 100)
+
+    def target(self, backend: Backend) -> Backend:
+        """The backend as it is reached for the check."""
+        port = self.port or backend.port
+        scheme = "https" if self.kind == "https" else backend.scheme
+        if (port, scheme) == (backend.port, backend.scheme):
+            return backend
+        return replace(backend, port=port, scheme=scheme)
+
+    def request(self, target: Backend) -> bytes:
+        """The request, for the backend as `target` gives it. The connection is for this request alone."""
+        fields = {"host": ("Host", self.host or target.authority)}
+        fields |= {"user-agent": ("User-Agent", "lbflask-check"), "accept": ("Accept", "*/*")}
+        if self.method in _WITH_LENGTH:
+            fields["content-length"] = ("Content-Length", "0")
+        own = {name.lower() for name, _ in self.headers}
+        lines = [f"{name}: {value}" for key, (name, value) in fields.items() if key not in own]
+        lines += [f"{name}: {value}" for name, value in self.headers]
+        return "\r\n".join([f"{self.method} {self.path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode()
+
+    def verdict_of_status(self, status: int) -> Observation:
+        """What the head of the answer shows."""
+        if status in self.expect_status:
+            return Observation(True, f"status {status}")
+        return Observation(False, f"status {status}, expected {self.expect_status}")
+
+    def verdict_of_body(self, status: int, body: bytes) -> Observation:
+        """What the answer shows whose status was expected. At most the first 256 KiB of the body are searched."""
+        if self.expect_body is None:
+            return Observation(True, f"status {status}")
+        text = body[:BODY_LIMIT].decode("utf-8", "replace")
+        if self.expect_body.search(text):
+            return Observation(True, f"status {status}, body as expected")
+        where = "the first 256 KiB of its body" if len(body) >= BODY_LIMIT else "its body"
+        return Observation(False, f"status {status}, but {where} has no match for {self.expect_body.pattern!r}")
