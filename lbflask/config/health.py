@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import checks
@@ -135,7 +135,8 @@ class Check(Section):
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for what is set here and has no use here."""
-        idle = sorted(_OF_HTTP & self.model_fields_set)
+        fields = type(self).model_fields
+        idle = [key for key in sorted(_OF_HTTP) if getattr(self, key) != fields[key].default]
         if self.kind == "tcp" and idle:
             raise ValueError(f"{where}.{idle[0]}: a check of kind 'tcp' has no use for it")
 
@@ -172,3 +173,11 @@ class Health(Check):
 
     lease: float = Field(default=3.0, ge=0.5, le=60)
     """Seconds for which the checker that leads is missed when it dies; then another takes over."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_kind(cls, value: Any) -> Any:
+        """The pool's kind is always known, so that what is shown of it means the same when it is read again."""
+        if isinstance(value, Mapping) and value.get("kind") is None:
+            return {**value, "kind": "http" if _OF_HTTP & value.keys() else "tcp"}
+        return value

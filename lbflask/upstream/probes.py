@@ -45,6 +45,8 @@ class Prober:
                 return Observation(True, "connected")
             exchange.ask(check.request(target))
             return await exchange.verdict
+        except _Unusable as error:
+            return Observation(False, str(error))
         except TimeoutError:
             what = "connection" if exchange.transport is None else "TLS handshake"
             return Observation(False, f"no {what} within {check.timeout:g} s")
@@ -62,16 +64,22 @@ class Prober:
         if target.scheme == "unix":
             await loop.create_unix_connection(lambda: exchange, sock=await _to_path(target.path))
             return
+        context = self._context if target.scheme == "https" and exchange.check.kind != "tcp" else None
         plain, _ = await loop.create_connection(lambda: exchange, target.host, target.port)
-        if target.scheme != "https" or exchange.check.kind == "tcp":
-            return
-        name = self._tls.server_name or target.host
-        name.encode("idna")  # raises for what has no form, which start_tls would do too late to close the connection
-        exchange.transport = await loop.start_tls(plain, exchange, self._context, server_hostname=name)
+        if context is not None:
+            name = self._tls.server_name or target.host
+            exchange.transport = await loop.start_tls(plain, exchange, context, server_hostname=name)
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
-        return self._tls.context()
+        try:
+            return self._tls.context()
+        except OSError as error:
+            raise _Unusable(f"the files of backend_tls cannot be loaded: {_told(error)}") from None
+
+
+class _Unusable(Exception):
+    """Nothing can be asked with these settings."""
 
 
 class _Exchange(asyncio.Protocol):

@@ -30,8 +30,8 @@ def health_of(history: str, thresholds: Thresholds) -> Health:
     return decided
 
 
-@pytest.mark.parametrize("rise", [1, 2, 3])
-@pytest.mark.parametrize("fall", [1, 2, 3])
+@pytest.mark.parametrize("rise", [1, 2, 3, 4])
+@pytest.mark.parametrize("fall", [1, 2, 3, 4])
 def test_every_history_up_to_ten_observations_ends_where_the_oracle_says(rise: int, fall: int) -> None:
     thresholds = Thresholds(rise, fall)
     for history in HISTORIES:
@@ -50,6 +50,29 @@ def test_every_history_up_to_ten_observations_ends_where_the_oracle_says(rise: i
             or health_of(history[:moment], thresholds) is not health_of(history[: moment - 1], thresholds)
         ]
         assert state.since == changed[-1], history
+
+
+@pytest.mark.parametrize("thresholds", [Thresholds(1, 1), Thresholds(2, 3), Thresholds(4, 2)], ids=str)
+@pytest.mark.parametrize("before", ["+", "-", "+-", "-+", "+--", "-+++"])
+def test_every_history_goes_on_from_what_a_predecessor_left(before: str, thresholds: Thresholds) -> None:
+    """What the store keeps of a history is all that the rest of it needs."""
+    settled = Health.UP if before[0] == "+" else Health.DOWN
+    streak = len(before) - 1
+    if streak >= (thresholds.fall if settled is Health.UP else thresholds.rise):
+        return  # no predecessor leaves that
+    left = ActiveHealth(settled, streak, "left", -1.0)
+    for history in HISTORIES:
+        state = play(history, thresholds, left)
+        assert state.health is health_of(before + history, thresholds), history
+        flips = [
+            moment
+            for moment in range(1, len(history) + 1)
+            if health_of(before + history[:moment], thresholds)
+            is not health_of(before + history[: moment - 1], thresholds)
+        ]
+        assert state.since == (flips[-1] if flips else -1.0), history
+        assert state.reason == f"{history[-1]}{len(history)}"
+        assert state.streak < max(thresholds.rise, thresholds.fall)
 
 
 @pytest.mark.parametrize("start", [Health.CHECKING, Health.UNKNOWN])

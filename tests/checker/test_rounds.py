@@ -1,0 +1,167 @@
+"""Rounds: each backend at its pace, so many at once, none twice at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from lbflask.checker.rounds import Rounds
+from lbflask.core.model import Backend
+
+#: Seconds that no test lasts.
+NEVER = 3600.0
+PATIENCE = 10.0
+
+
+def backends(count: int) -> list[Backend]:
+    return [Backend(f"b{number}", "h", number + 1, f"http://h:{number + 1}") for number in range(count)]
+
+
+class Gate:
+    """A look that lasts until the test opens the gate, and then asks for the next one after `pause` seconds."""
+
+    def __init__(self, pause: float = NEVER) -> None:
+        self.pause = pause
+        self.open = asyncio.Event()
+        self.looks: Counter[str] = Counter()
+        self.late: list[float] = []
+        self.under_way = 0
+        self.most = 0
+
+    async def __call__(self, backend: Backend, late: float) -> float:
+        self.looks[backend.id] += 1
+        self.late.append(late)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            await self.open.wait()
+        finally:
+            self.under_way -= 1
+        return self.pause
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0)
+
+
+def test_all_are_looked_at_in_the_first_round_and_so_many_at_once() -> None:
+    async def scene() -> None:
+        gate = Gate()
+        rounds = Rounds(backends(1000), gate, most=70)
+        running = asyncio.create_task(rounds.run())
+        await until(lambda: gate.under_way == 70)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert gate.most == 70
+        assert not rounds.whole
+        gate.open.set()
+        async with asyncio.timeout(PATIENCE):
+            await rounds.first.wait()
+        assert rounds.whole
+        assert gate.most == 70
+        assert set(gate.looks.values()) == {1}
+        rounds.stop()
+        await running
+
+    asyncio.run(scene())
+
+
+def test_each_is_looked_at_again_after_its_pause_and_never_twice_at_once() -> None:
+    async def scene() -> None:
+        gate = Gate(pause=0.0)
+        gate.open.set()
+        rounds = Rounds(backends(3), gate, most=10)
+        running = asyncio.create_task(rounds.run())
+        await until(lambda: min(gate.looks.values(), default=0) > 20)
+        gate.open.clear()
+        await until(lambda: gate.under_way == 3)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert gate.under_way == 3
+        gate.open.set()
+        rounds.stop()
+        await running
+        assert gate.under_way == 0
+
+    asyncio.run(scene())
+
+
+def test_one_that_is_hurried_is_looked_at_now_and_once_more_after_a_look_under_way() -> None:
+    async def scene() -> None:
+        gate = Gate()
+        rounds = Rounds(backends(2), gate, most=10)
+        running = asyncio.create_task(rounds.run())
+        await until(lambda: gate.under_way == 2)
+        rounds.hurry("b0")
+        rounds.hurry("nobody")
+        gate.open.set()
+        await until(lambda: gate.looks["b0"] == 2)
+        rounds.hurry("b1")
+        await until(lambda: gate.looks["b1"] == 2)
+        rounds.stop()
+        await running
+        assert gate.looks == {"b0": 2, "b1": 2}
+
+    asyncio.run(scene())
+
+
+def test_how_late_a_look_is_is_told() -> None:
+    async def scene() -> None:
+        gate = Gate()
+        rounds = Rounds(backends(2), gate, most=1)
+        running = asyncio.create_task(rounds.run())
+        await until(lambda: gate.under_way == 1)
+        await asyncio.wait([asyncio.create_task(gate.open.wait())], timeout=0.05)
+        gate.open.set()
+        await until(lambda: len(gate.late) == 2)
+        rounds.stop()
+        await running
+        assert gate.late[1] >= 0.04
+        assert gate.late[1] > gate.late[0] >= 0
+
+    asyncio.run(scene())
+
+
+def test_a_stop_waits_for_looks_under_way_and_begins_none() -> None:
+    async def scene() -> None:
+        gate = Gate(pause=0.0)
+        rounds = Rounds(backends(5), gate, most=2)
+        running = asyncio.create_task(rounds.run())
+        await until(lambda: gate.under_way == 2)
+        rounds.stop()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not running.done()
+        gate.open.set()
+        await running
+        assert sum(gate.looks.values()) == 2
+        assert rounds.first.is_set()
+        assert not rounds.whole
+
+    asyncio.run(scene())
+
+
+def test_an_error_of_a_look_is_not_lost() -> None:
+    async def broken(backend: Backend, late: float) -> float:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(Rounds(backends(1), broken, most=1).run())
+
+
+def test_nothing_is_under_way_when_it_is_cancelled() -> None:
+    async def scene() -> None:
+        gate = Gate()
+        running = asyncio.create_task(Rounds(backends(5), gate, most=5).run())
+        await until(lambda: gate.under_way == 5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert gate.under_way == 0
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(scene())
