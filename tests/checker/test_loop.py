@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -468,6 +470,169 @@ class TestRestart:
                 assert seen(desk).health is Health.UP
 
         play(scene)
+
+
+class TestTakeOver:
+    def test_a_successor_speaks_before_its_first_probe_has_ended(self, desk: Desk) -> None:
+        left = {A.id: ActiveHealth(Health.UP, 1, "refused", 5.0), B.id: ActiveHealth(Health.DOWN, 0, "refused", 7.0)}
+        leave(desk, left)
+        version = desk.snapshot().version
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                stage.enter(desk, Prompted(), pool=POOL)
+                await eventually(lambda: desk.writes, "it speaks")
+                assert desk.writes[0].states == left
+                assert desk.state() == left
+                assert desk.snapshot().version == version
+
+        play(scene)
+
+    def test_its_first_word_forgets_what_is_no_longer_configured_and_says_nothing_of_what_is_new(
+        self, desk: Desk
+    ) -> None:
+        leave(desk, {A.id: ActiveHealth(Health.UP), "old:80": ActiveHealth(Health.UP)})
+
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=POOL)
+                await eventually(lambda: desk.writes, "it speaks")
+                assert desk.health() == {A.id: Health.UP}
+                assert desk.writes[0].announce
+                probe.answer(True, "b")
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "the new one is known")
+
+        play(scene)
+
+    @pytest.mark.parametrize(("silent", "health"), [(5.0, Health.UP), (7.0, Health.DOWN)])
+    def test_what_nobody_has_spoken_of_for_long_is_decided_anew(
+        self, desk: Desk, clock: ManualClock, silent: float, health: Health
+    ) -> None:
+        """The lease is three seconds here, so a successor comes before six are over."""
+        leave(desk, {A.id: ActiveHealth(Health.UP)})
+        clock.now += silent
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                probe = Prompted()
+                stage.enter(desk, probe, fall=2)
+                await tell(desk, probe, False)
+                assert seen(desk).health is health
+
+        play(scene)
+
+
+class TestManyBackends:
+    def test_each_has_a_check_of_its_own(self, desk: Desk) -> None:
+        asked: dict[str, Check] = {}
+        checks = {A.id: Check("http", NEVER, path="/a"), B.id: Check(interval=0.01, thresholds=Thresholds(1, 1))}
+        looks: defaultdict[str, int] = defaultdict(int)
+
+        async def probe(backend: Backend, check: Check) -> Observation:
+            asked[backend.id] = check
+            looks[backend.id] += 1
+            return Observation(looks[backend.id] < 4, "seen")
+
+        async def scene() -> None:
+            checker = PoolChecker(POOL, checks, desk, probe, holder="first", interval=NEVER, lease=3, most=100)
+            task = asyncio.create_task(checker.run())
+            await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.DOWN}, "B has fallen")
+            assert asked == checks
+            assert looks[A.id] == 1
+            await end((checker, task))
+
+        play(scene)
+
+    def test_what_is_seen_together_is_written_together_and_what_is_unchanged_not_at_all(self, desk: Desk) -> None:
+        many = Pool("web", tuple(Backend(f"b{n}", f"h{n}", 80, f"http://h{n}:80") for n in range(500)))
+
+        async def scene() -> None:
+            answered, looks = asyncio.Event(), 0
+
+            async def probe(backend: Backend, check: Check) -> Observation:
+                nonlocal looks
+                looks += 1
+                if looks > 1000:
+                    await answered.wait()
+                return Observation(looks <= 1000 or backend.host == "h0", "seen")
+
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=many, fall=1, most=1000)
+                await eventually(lambda: looks == 1500, "all are looked at for the third time")
+                before = len(desk.writes)
+                answered.set()
+                await eventually(lambda: list(desk.health().values()).count(Health.DOWN) == 499, "all but one fell")
+                assert [len(write.states) for write in desk.writes[:before] if write.states] == [500]
+                assert [len(write.states) for write in desk.writes[before:] if write.states] == [499]
+
+        play(scene)
+
+    def test_checks_that_fall_behind_are_told_of_once(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level("INFO", "lbflask.checker")
+
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=POOL, most=1)
+                began = time.monotonic()
+                await eventually(lambda: time.monotonic() > began + 0.05, "B waits for longer than an interval")
+                for _ in range(4):
+                    probe.answer(True, "a")
+                    probe.answer(True, "b")
+                await eventually(lambda: probe.begun["a"] > 2, "both are looked at")
+
+        play(scene)
+        told = re.findall("late, so failures|on time again", caplog.text)
+        assert told[0] == "late, so failures"
+        assert all(one != other for one, other in itertools.pairwise(told))
+
+
+class TestLog:
+    def test_changes_of_health_are_told_once_with_their_reason(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "lbflask.checker")
+
+        async def scene() -> None:
+            probe = Prompted()
+            async with Stage() as stage:
+                stage.enter(desk, probe, rise=1, fall=2)
+                await tell(desk, probe, True, True, False, False, False, True)
+
+        play(scene)
+        told = [record.getMessage() for record in caplog.records if "backend" in record.getMessage()]
+        assert told == [
+            f"pool web: backend {A.id} is up, was checking: 1",
+            f"pool web: backend {A.id} is down, was up: 4",
+            f"pool web: backend {A.id} is up, was down: 6",
+        ]
+
+    def test_changes_of_the_lead_are_told_once(
+        self, desk: Desk, clock: ManualClock, short_lease: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO", "lbflask.checker")
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                stage.enter(desk, Steady())
+                await eventually(lambda: len(desk.writes) > 3, "it leads")
+                usurper = None
+                while usurper is None:
+                    clock.now += 1
+                    usurper = desk.facts.hold_lease("web", "second", NEVER)
+                await eventually(lambda: "standing by" in caplog.text, "it stands by")
+                desk.facts.drop_lease("web", "second")
+                await eventually(lambda: caplog.text.count("leading, epoch") == 2, "it leads again")
+
+        play(scene)
+        told = [record.getMessage() for record in caplog.records if "backend" not in record.getMessage()]
+        assert [line.partition(": ")[2].partition(",")[0].partition(":")[0] for line in told] == [
+            "leading",
+            "no longer leading",
+            "standing by",
+            "leading",
+        ]
 
 
 class TestLead:

@@ -1,0 +1,183 @@
+"""Several checkers: one leads, another takes over in time, a frozen one overwrites nothing, and none is needed."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import pytest
+import redis
+
+from lbflask.core.model import ActiveHealth
+from lbflask.state import records
+from lbflask.state.keys import PoolKeys
+from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+KEYS = PoolKeys("lbflask", "default")
+#: Seconds after the end of the lease in which a successor has written.
+GRACE = 1.0
+
+
+@pytest.fixture
+def client(store: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(store, decode_responses=True) as client:
+        client.flushall()
+        yield client
+
+
+@contextmanager
+def checkers(count: int, **settings: object) -> Iterator[list[Process]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(start_checker(**settings)) for _ in range(count)]
+
+
+def leader(client: redis.Redis, running: list[Process]) -> Process:
+    """The checker that leads, by what it has written of itself: host, pid and chance."""
+
+    def found() -> list[Process]:
+        # Nobody leads for a moment when a lease runs out.
+        holder = client.get(KEYS.leader) or "::"
+        return [checker for checker in running if str(checker.pid) == holder.split(":")[-2]]
+
+    return eventually(found, "one leads")[0]
+
+
+def active(client: redis.Redis) -> dict[str, ActiveHealth]:
+    return {backend: records.parse(record) for backend, record in client.hgetall(KEYS.active).items()}
+
+
+def server_time(client: redis.Redis) -> float:
+    seconds, micros = client.time()
+    return float(seconds) + float(micros) / 1_000_000
+
+
+def latest_word(client: redis.Redis) -> float:
+    """When a checker wrote last, by the store's clock."""
+    return int(client.get(KEYS.heartbeat).split(":")[0]) / 1000
+
+
+def reasons_in(client: redis.Redis) -> set[str]:
+    return {state.reason for state in active(client).values()}
+
+
+@contextmanager
+def silent_backend() -> Iterator[int]:
+    """The port of a backend that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("lease", [3, 1])
+def test_a_successor_writes_within_the_lease_and_a_second(
+    store: str, client: redis.Redis, demos: list[int], lease: int
+) -> None:
+    """Though a backend of the pool hangs, so that a whole round takes longer than that."""
+    with silent_backend() as silent:
+        settings = {
+            "redis_url": store, "backends": urls([*demos, silent]), "health__interval": 1, "health__lease": lease,
+            "health__path": "/", "health__timeout": 5, "health__fall": 1,
+        }  # fmt: skip
+        with checkers(3, **settings) as running:
+            eventually(lambda: len(active(client)) == 4, "the first round is over", 15)
+            known = {backend: state.health.value for backend, state in active(client).items()}
+            assert sorted(known.values()) == ["down", "up", "up", "up"]
+            first = leader(client, running)
+            epoch = int(client.get(KEYS.epoch))
+            killed = server_time(client)
+            first.signal(signal.SIGKILL)
+            first.wait()
+            eventually(lambda: int(client.get(KEYS.epoch)) > epoch, "another leads", 20)
+            taken = int(client.get(KEYS.epoch)) / 1_000_000
+            word = eventually(lambda: latest_word(client) > taken - 0.001 and latest_word(client), "it writes", 20)
+            assert word - killed < lease + GRACE
+            assert {backend: state.health.value for backend, state in active(client).items()} == known
+            second = leader(client, running)
+            assert second is not first
+            assert "leading, epoch" in second.output
+            for checker in running:
+                checker.assert_no_traceback()
+
+
+class Monitor:
+    """Every write of active health that the store lets pass, by its epoch, and every one that it is asked for."""
+
+    def __init__(self, url: str) -> None:
+        self.landed: list[int] = []
+        self.asked: list[int] = []
+        self._client = redis.Redis.from_url(url, decode_responses=True)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Monitor:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.connection_pool.disconnect()
+        self._thread.join(10)
+        self._client.close()
+
+    def _listen(self) -> None:
+        with suppress(redis.RedisError, OSError, ValueError, AttributeError), self._client.monitor() as monitor:
+            self._ready.set()
+            for line in monitor.listen():
+                self._note(line["client_type"] == "lua", line["command"].split(" "))
+
+    def _note(self, of_script: bool, words: list[str]) -> None:
+        if not of_script and words[0] in ("EVALSHA", "EVAL") and KEYS.active in words and KEYS.epoch in words:
+            self.asked.append(int(words[words.index(KEYS.version) + 1]))
+        elif of_script and words[:2] == ["SET", KEYS.heartbeat]:
+            self.landed.append(self.asked[-1])
+
+
+def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: redis.Redis, demos: list[int]) -> None:
+    """Frozen, replaced and thawed, several times over. Each sees the backends in its own way, so that it would show."""
+    common = {"redis_url": store, "backends": urls(demos), "health__interval": 0.2, "health__lease": 0.5}
+    with (
+        Monitor(store) as monitor,
+        checkers(1, **common, health__path="/status/200") as first,
+        checkers(1, **common, health__path="/status/204") as second,
+    ):
+        running = {first[0]: {"status 200"}, second[0]: {"status 204"}}
+        eventually(lambda: len(active(client)) == 3, "the first round is over", 15)
+        for _ in range(4):
+            frozen = leader(client, list(running))
+            ((other, reasons),) = [pair for pair in running.items() if pair[0] is not frozen]
+            frozen.signal(signal.SIGSTOP)
+            eventually(lambda: leader(client, list(running)) is other, "the other leads", 20)  # noqa: B023
+            eventually(lambda: reasons_in(client) == reasons, "the other has written", 20)  # noqa: B023
+            told = frozen.output.count("standing by")
+            frozen.signal(signal.SIGCONT)
+            eventually(lambda: frozen.output.count("standing by") > told, "it has noticed", 20)  # noqa: B023
+            assert reasons_in(client) == reasons
+        eventually(lambda: len(set(monitor.landed)) >= 5, "all of it was seen", 20)
+        for checker in running:
+            assert "no longer leading" in checker.output
+            checker.assert_no_traceback()
+    assert monitor.landed == sorted(monitor.landed), "a write of an epoch landed after one of a later epoch"
+    assert monitor.asked != sorted(monitor.asked), "none was tried, so nothing was shown"
+
+
+def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demos: list[int]) -> None:
+    """What nobody speaks of any more is unknown, and may serve: also what was down, and is up again meanwhile."""
+    late = free_port()
+    settings = {"redis_url": store, "backends": urls([*demos, late]), "health__interval": 0.5}
+    with checkers(2, **settings) as running, Gunicorn(**settings, workers=1) as balancer:
+        eventually(lambda: sorted(balancer.healths().values()) == ["down", "up", "up", "up"], "one is down", 20)
+        for checker in running:
+            checker.signal(signal.SIGKILL)
+        eventually(lambda: set(balancer.healths().values()) == {"unknown"}, "all are unknown", 20)
+        status, document = balancer.health()
+        assert (status, document["pools"]["default"]["serving"]) == (200, 4)
+        assert {get(balancer.port).status for _ in range(20)} == {200}
+        with start_demo(late):
+            said = {get(balancer.port).body for _ in range(20)}
+        assert said == {f"hello from backend {port}\n".encode() for port in (*demos, late)}
+        balancer.assert_no_traceback()
