@@ -568,6 +568,20 @@ class TestManyBackends:
 
         play(scene)
 
+    def test_the_first_word_about_ten_thousand_is_one_write(self, desk: Desk) -> None:
+        many = Pool("web", tuple(Backend(f"b{n}", f"h{n}", 80, f"http://h{n}:80") for n in range(10_000)))
+
+        async def scene() -> None:
+            probe = Steady(h7=False)
+            async with Stage() as stage:
+                stage.enter(desk, probe, pool=many, interval=NEVER, soon=NEVER)
+                await eventually(lambda: desk.writes, "the round is published")
+                assert set(probe.looks.values()) == {1}
+                assert [len(write.states) for write in desk.writes] == [10_000]
+                assert [key for key, health in desk.health().items() if health is Health.DOWN] == ["b7"]
+
+        play(scene)
+
     def test_checks_that_fall_behind_are_told_of_once(self, desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO", "lbflask.checker")
 

@@ -1,0 +1,224 @@
+"""Ten thousand backends in one checker: how late its probes are, what they cost, and how soon a failure is published.
+
+    python -m benchmarks.checker_scale [--backends 10000] [--interval 10] [--kind http] [--seconds 40] [--limit 1]
+
+One process plays all backends on a few ports of 127.0.0.1; the checker runs here, over a private Valkey. A probe is
+late by what lies between two of a backend beyond its interval (the jitter is off). In the middle of the run all
+backends of one port begin to fail. With `--limit` the exit code tells whether 99 % of the probes were on time, give or
+take so many seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import multiprocessing
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+from lbflask.checker.loop import PoolChecker
+from lbflask.core.checks import Check
+from lbflask.core.health import Observation, Thresholds
+from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.state.embedded import EmbeddedServer
+from lbflask.state.ports import Lease, Watch
+from lbflask.state.redis import RedisStore, connect
+from lbflask.upstream.probes import Prober
+from lbflask.wiring.checker import STORE_TIMEOUT, room_for_probes
+
+PORTS = 20
+FINE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
+BROKEN = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Answering(asyncio.Protocol):
+    """A backend: an answer for whatever comes, and the end of the connection."""
+
+    def __init__(self, broken: Any) -> None:
+        self._broken = broken
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def data_received(self, _: bytes) -> None:
+        self._transport.write(BROKEN if self._broken() else FINE)
+        self._transport.close()
+
+
+def backends(told: Connection, failing: Synchronized[int]) -> None:
+    """The process of the backends. `failing` is the number of the port whose backends fail, or -1."""
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+        servers = [
+            await loop.create_server(
+                lambda number=number: Answering(lambda: failing.value == number),  # type: ignore[misc]
+                "127.0.0.1", 0, backlog=4096,
+            )
+            for number in range(PORTS)
+        ]  # fmt: skip
+        told.send([server.sockets[0].getsockname()[1] for server in servers])
+        await asyncio.gather(*(server.serve_forever() for server in servers))
+
+    asyncio.run(serve())
+
+
+class Counting:
+    """The checker's store, whose writes are counted."""
+
+    def __init__(self, store: RedisStore) -> None:
+        self._store = store
+        self.writes: list[tuple[float, int, float]] = []  #: when it ended, how many states, how long it took
+        self.down: dict[str, float] = {}
+
+    def write_active(self, pool: str, epoch: int, states: Mapping[str, ActiveHealth], **named: Any) -> bool:
+        began = time.monotonic()
+        written = self._store.write_active(pool, epoch, states, **named)
+        now = time.monotonic()
+        self.writes.append((now, len(states), now - began))
+        for backend, state in states.items():
+            if state.health is Health.DOWN:
+                self.down.setdefault(backend, now)
+        return written
+
+    def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
+        return self._store.hold_lease(pool, holder, seconds)
+
+    def drop_lease(self, pool: str, holder: str) -> None:
+        self._store.drop_lease(pool, holder)
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        return self._store.read_snapshot(pool, known)
+
+    def watch_suspects(self, pools: Collection[str]) -> Watch:
+        return self._store.watch_suspects(pools)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class Timed:
+    """The prober, with the moments at which probes began and what came of them."""
+
+    def __init__(self, prober: Prober) -> None:
+        self._prober = prober
+        self.began: defaultdict[str, list[float]] = defaultdict(list)
+        self.failed = 0
+        self.under_way = 0
+        self.most = 0
+
+    async def __call__(self, backend: Backend, check: Check) -> Observation:
+        self.began[backend.id].append(time.monotonic())
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        seen = await self._prober(backend, check)
+        self.under_way -= 1
+        self.failed += not seen.ok
+        return seen
+
+
+def percentiles(values: list[float]) -> str:
+    cuts = statistics.quantiles(values, n=1000, method="inclusive")
+    chosen = {"p50": cuts[499], "p99": cuts[989], "p99.9": cuts[998], "worst": max(values)}
+    return "  ".join(f"{name} {value * 1000:.1f} ms" for name, value in chosen.items())
+
+
+async def measure(options: argparse.Namespace, url: str, ports: list[int], failing: Synchronized[int]) -> float:
+    """Run the checker, print what was seen, and return the lateness of the 99th percentile in seconds."""
+    pool = Pool("default", tuple(
+        Backend(f"b{number}", "127.0.0.1", ports[number % PORTS], f"http://127.0.0.1:{ports[number % PORTS]}")
+        for number in range(options.backends)
+    ))  # fmt: skip
+    check = Check(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
+    store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
+    checker = PoolChecker(
+        pool, {backend.id: check for backend in pool.backends}, store, probe,
+        holder="bench", interval=options.interval, lease=3.0, most=room_for_probes(),
+    )  # fmt: skip
+    began, cpu = time.monotonic(), cpu_seconds()
+    task = asyncio.create_task(checker.run())
+    while not store.writes:
+        await asyncio.sleep(0.01)
+    whole = store.writes[0][0]
+    # Whatever the second look of each brings, from then on all are spread over their interval.
+    settled = whole + options.interval
+    await asyncio.sleep(max(0.0, settled - time.monotonic()))
+    steady_from, steady_cpu, steady_writes = time.monotonic(), cpu_seconds(), len(store.writes)
+    await asyncio.sleep(options.seconds / 2)
+    failed_before = probe.failed
+    broke = time.monotonic()
+    steady_share = (cpu_seconds() - steady_cpu) / (broke - steady_from)
+    steady_told = store.writes[steady_writes:]
+    failing.value = 0
+    await asyncio.sleep(options.seconds / 2)
+    checker.stop()
+    await task
+    late = [
+        max(0.0, second - first - options.interval)
+        for moments in probe.began.values()
+        for first, second in itertools.pairwise(moments)
+        if steady_from <= second < broke
+    ]
+    victims = [backend.id for backend in pool.backends if backend.port == ports[0]]
+    noticed = [store.down[victim] - broke for victim in victims if victim in store.down]
+    print(f"{options.backends} backends, {options.kind}, every {options.interval:g} s: {len(late)} probes measured")
+    print(
+        f"first round       whole and written after {whole - began:.2f} s ({store.writes[0][2] * 1000:.0f} ms to write)"
+    )
+    print(f"late              {percentiles(late)}")
+    print(f"CPU               {steady_share * 100:.0f} % of a core, {len(late) / (broke - steady_from):.0f} probes/s")
+    print(f"under way         at most {probe.most}; {failed_before} probes failed of backends that answer")
+    print(f"writes, steady    {len(steady_told)} with {sum(count for _, count, _ in steady_told)} states")
+    changed = [(count, took) for moment, count, took in store.writes if moment > broke and count]
+    print(f"{len(victims)} fail together  {len(noticed)} told as down after {min(noticed):.1f} to {max(noticed):.1f} s")
+    print(f"writes of that    {len(changed)}, of at most {max(took for _, took in changed) * 1000:.0f} ms")
+    print(f"in all            {(cpu_seconds() - cpu) / (time.monotonic() - began) * 100:.0f} % of a core")
+    store.close()
+    return statistics.quantiles(late, n=100, method="inclusive")[98]
+
+
+def cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.checker_scale", description=__doc__.splitlines()[0])
+    parser.add_argument("--backends", type=int, default=10_000)
+    parser.add_argument("--interval", type=float, default=10.0)
+    parser.add_argument("--kind", choices=["tcp", "http"], default="http")
+    parser.add_argument("--seconds", type=float, default=40.0, help="half of them before the failure, half after it")
+    parser.add_argument("--limit", type=float, help="seconds by which 99 %% of the probes may be late")
+    options = parser.parse_args()
+    logging.getLogger("lbflask.checker").setLevel(logging.ERROR)
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    failing = context.Value("i", -1)
+    process = context.Process(target=backends, args=(there, failing), daemon=True)
+    process.start()
+    with tempfile.TemporaryDirectory(prefix="lbf-") as directory:
+        server = EmbeddedServer(Path(directory))
+        server.start()
+        try:
+            late = asyncio.run(measure(options, f"unix://{directory}/valkey.sock", here.recv(), failing))
+        finally:
+            server.stop()
+            process.terminate()
+            process.join()
+    if options.limit is not None and late > options.limit:
+        sys.exit(f"99 % of the probes were up to {late:.3f} s late, more than {options.limit:g} s")
+
+
+if __name__ == "__main__":
+    main()
