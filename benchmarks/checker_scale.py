@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -134,11 +135,20 @@ def percentiles(values: list[float]) -> str:
     return "  ".join(f"{name} {value * 1000:.1f} ms" for name, value in chosen.items())
 
 
+@dataclass
+class Phase:
+    """A stretch of the run: moments of the steady clock, CPU seconds, and how many writes there had been."""
+
+    began: float
+    cpu: float
+    writes: int
+
+
 async def measure(options: argparse.Namespace, url: str, ports: list[int], failing: Synchronized[int]) -> float:
     """Run the checker, print what was seen, and return the lateness of the 99th percentile in seconds."""
+    hosts = [ports[number % PORTS] for number in range(options.backends)]
     pool = Pool("default", tuple(
-        Backend(f"b{number}", "127.0.0.1", ports[number % PORTS], f"http://127.0.0.1:{ports[number % PORTS]}")
-        for number in range(options.backends)
+        Backend(f"b{number}", "127.0.0.1", port, f"http://127.0.0.1:{port}") for number, port in enumerate(hosts)
     ))  # fmt: skip
     check = Check(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
@@ -146,46 +156,54 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
         pool, {backend.id: check for backend in pool.backends}, store, probe,
         holder="bench", interval=options.interval, lease=3.0, most=room_for_probes(),
     )  # fmt: skip
-    began, cpu = time.monotonic(), cpu_seconds()
+
+    def now() -> Phase:
+        return Phase(time.monotonic(), cpu_seconds(), len(store.writes))
+
+    start = now()
     task = asyncio.create_task(checker.run())
     while not store.writes:
         await asyncio.sleep(0.01)
-    whole = store.writes[0][0]
-    # Whatever the second look of each brings, from then on all are spread over their interval.
-    settled = whole + options.interval
-    await asyncio.sleep(max(0.0, settled - time.monotonic()))
-    steady_from, steady_cpu, steady_writes = time.monotonic(), cpu_seconds(), len(store.writes)
+    first = now()
+    await asyncio.sleep(options.interval)  # the second look of each comes within; then they are spread evenly
+    steady = now()
     await asyncio.sleep(options.seconds / 2)
-    failed_before = probe.failed
-    broke = time.monotonic()
-    steady_share = (cpu_seconds() - steady_cpu) / (broke - steady_from)
-    steady_told = store.writes[steady_writes:]
+    broke, failed = now(), probe.failed
     failing.value = 0
     await asyncio.sleep(options.seconds / 2)
     checker.stop()
     await task
+    store.close()
     late = [
-        max(0.0, second - first - options.interval)
+        max(0.0, after - before - options.interval)
         for moments in probe.began.values()
-        for first, second in itertools.pairwise(moments)
-        if steady_from <= second < broke
+        for before, after in itertools.pairwise(moments)
+        if steady.began <= after < broke.began
     ]
-    victims = [backend.id for backend in pool.backends if backend.port == ports[0]]
-    noticed = [store.down[victim] - broke for victim in victims if victim in store.down]
+    told = store.writes[steady.writes : broke.writes]
+    share = (broke.cpu - steady.cpu) / (broke.began - steady.began)
     print(f"{options.backends} backends, {options.kind}, every {options.interval:g} s: {len(late)} probes measured")
     print(
-        f"first round       whole and written after {whole - began:.2f} s ({store.writes[0][2] * 1000:.0f} ms to write)"
+        f"first round      whole after {first.began - start.began:.2f} s, written in {store.writes[0][2] * 1000:.0f} ms"
     )
-    print(f"late              {percentiles(late)}")
-    print(f"CPU               {steady_share * 100:.0f} % of a core, {len(late) / (broke - steady_from):.0f} probes/s")
-    print(f"under way         at most {probe.most}; {failed_before} probes failed of backends that answer")
-    print(f"writes, steady    {len(steady_told)} with {sum(count for _, count, _ in steady_told)} states")
-    changed = [(count, took) for moment, count, took in store.writes if moment > broke and count]
-    print(f"{len(victims)} fail together  {len(noticed)} told as down after {min(noticed):.1f} to {max(noticed):.1f} s")
-    print(f"writes of that    {len(changed)}, of at most {max(took for _, took in changed) * 1000:.0f} ms")
-    print(f"in all            {(cpu_seconds() - cpu) / (time.monotonic() - began) * 100:.0f} % of a core")
-    store.close()
+    print(f"late             {percentiles(late)}")
+    print(f"CPU              {share * 100:.0f} % of a core, {len(late) / (broke.began - steady.began):.0f} probes/s")
+    print(f"under way        at most {probe.most}; {failed} probes failed of backends that answer")
+    print(f"writes           {len(told)} with {sum(count for _, count, _ in told)} states while nothing changes")
+    report_failure(store, broke, sum(port == ports[0] for port in hosts))
     return statistics.quantiles(late, n=100, method="inclusive")[98]
+
+
+def report_failure(store: Counting, broke: Phase, victims: int) -> None:
+    """What was written after the backends of one port had begun to answer 503, which a check by TCP does not see."""
+    noticed = [moment - broke.began for moment in store.down.values() if moment > broke.began]
+    if noticed:
+        changes = [took for _, count, took in store.writes[broke.writes :] if count]
+        print(
+            f"{victims} fail together  {len(noticed)} told as down after {min(noticed):.1f} to {max(noticed):.1f} s, ",
+            end="",
+        )
+        print(f"in {len(changes)} writes of at most {max(changes) * 1000:.0f} ms")
 
 
 def cpu_seconds() -> float:

@@ -6,14 +6,20 @@ import asyncio
 import logging
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from lbflask.config.load import ConfigError, current
 from lbflask.wiring.checker import checker
+
+#: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
+#: the others waiting.
+NAME_THREADS = 64
 
 
 async def _run() -> None:
     running = checker(current())
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="names"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.stop)
     await running.run()

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,6 +15,8 @@ import redis
 from lbflask.core.model import ActiveHealth
 from lbflask.state import records
 from lbflask.state.keys import PoolKeys
+from tests.support.certificates import Authority
+from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
 from tests.support.wait import eventually
 
@@ -71,6 +74,52 @@ def silent_backend() -> Iterator[int]:
     """The port of a backend that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
         yield listener.getsockname()[1]
+
+
+def test_each_backend_is_checked_as_its_table_says(
+    store: str, client: redis.Redis, demos: list[int], tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    with ScriptedBackend(answering_always(), tls=authority.server("127.0.0.1")) as secure:
+        plain, broken, moved = demos
+        file = tmp_path / "lbflask.toml"
+        file.write_text(f"""
+            redis_url = "{store}"
+            backends = [
+                "http://127.0.0.1:{plain}",
+                {{ url = "http://127.0.0.1:{broken}", health = {{ path = "/status/503" }} }},
+                {{ url = "http://127.0.0.1:{free_port()}", name = "moved", health = {{ port = {moved} }} }},
+                {{ url = "http://127.0.0.1:{moved}", name = "tcp", health = {{ kind = "tcp" }} }},
+                {{ url = "{secure.url}", name = "secure", health = {{ expect_body = "^ok$" }} }},
+                {{ url = "https://127.0.0.1:{plain}", name = "no-tls" }},
+            ]
+            [backend_tls]
+            ca_file = "{authority.ca_file}"
+            [health]
+            interval = 0.5
+            path = "/echo"
+            host = "probe.example"
+            headers = ["X-Probe: yes"]
+            expect_status = "200-299"
+            expect_body = "(?s)GET /echo HTTP/1.1.*Host: probe.example.*X-Probe: yes|^ok$"
+        """)
+        with checkers(1, config=file) as (checker,):
+            eventually(lambda: len(active(client)) == 6, "all are checked")
+            seen = {backend: (state.health.value, state.reason) for backend, state in active(client).items()}
+            health, reason = seen.pop("no-tls")
+            assert health == "down"
+            assert reason.startswith("the TLS handshake failed: ")
+            assert seen == {
+                f"127.0.0.1:{plain}": ("up", "status 200, body as expected"),
+                f"127.0.0.1:{broken}": ("down", "status 503, expected 200-299"),
+                "moved": ("up", "status 200, body as expected"),
+                "tcp": ("up", "connected"),
+                "secure": ("up", "status 200, body as expected"),
+            }
+            told = f"backend 127.0.0.1:{broken} is down, was checking: status 503, expected 200-299"
+            assert checker.output.count(told) == 1
+            assert checker.stop() == 0
+            checker.assert_no_traceback()
 
 
 @pytest.mark.parametrize("lease", [3, 1])

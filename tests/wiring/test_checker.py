@@ -1,0 +1,28 @@
+"""The checker's parts as they are joined."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lbflask.wiring.checker import MOST_PROBES, OTHER_FILES
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "room"),
+    [
+        (100, 300, 300 - OTHER_FILES),
+        (100, MOST_PROBES + OTHER_FILES, MOST_PROBES),
+        (OTHER_FILES, OTHER_FILES, 1),
+        (MOST_PROBES + 500, MOST_PROBES + 500, MOST_PROBES),
+    ],
+)
+def test_there_are_as_many_probes_as_the_system_lets_there_be_files(soft: int, hard: int, room: int) -> None:
+    code = (
+        "import resource; from lbflask.wiring.checker import room_for_probes; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for_probes())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == [str(room)]
