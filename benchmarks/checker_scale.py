@@ -1,11 +1,11 @@
 """Ten thousand backends in one checker: how late its probes are, what they cost, and how soon a failure is published.
 
-    python -m benchmarks.checker_scale [--backends 10000] [--interval 10] [--kind http] [--seconds 40] [--limit 1]
+    python -m benchmarks.checker_scale [--backends 10000] [--interval 10] [--kind http] [--hanging 0] [--seconds 40]
 
 One process plays all backends on a few ports of 127.0.0.1; the checker runs here, over a private Valkey. A probe is
 late by what lies between two of a backend beyond its interval (the jitter is off). In the middle of the run all
-backends of one port begin to fail. With `--limit` the exit code tells whether 99 % of the probes were on time, give or
-take so many seconds.
+backends of one port begin to fail; those of `--hanging` ports of the twenty take connections and never answer. With
+`--limit 1` the exit code tells whether 99 % of the probes were late by less than a second.
 """
 
 from __future__ import annotations
@@ -57,14 +57,18 @@ class Answering(asyncio.Protocol):
         self._transport.close()
 
 
-def backends(told: Connection, failing: Synchronized[int]) -> None:
-    """The process of the backends. `failing` is the number of the port whose backends fail, or -1."""
+def backends(told: Connection, failing: Synchronized[int], hanging: int) -> None:
+    """The process of the backends. `failing` is the number of the port whose backends fail, or -1; the last `hanging`
+    ports are silent.
+    """
 
     async def serve() -> None:
         loop = asyncio.get_running_loop()
         servers = [
             await loop.create_server(
-                lambda number=number: Answering(lambda: failing.value == number),  # type: ignore[misc]
+                lambda number=number: (
+                    asyncio.Protocol() if number >= PORTS - hanging else Answering(lambda: failing.value == number)
+                ),
                 "127.0.0.1", 0, backlog=4096,
             )
             for number in range(PORTS)
@@ -188,7 +192,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     )
     print(f"late             {percentiles(late)}")
     print(f"CPU              {share * 100:.0f} % of a core, {len(late) / (broke.began - steady.began):.0f} probes/s")
-    print(f"under way        at most {probe.most}; {failed} probes failed of backends that answer")
+    print(f"under way        at most {probe.most}; {failed} probes failed before the failure")
     print(f"writes           {len(told)} with {sum(count for _, count, _ in told)} states while nothing changes")
     report_failure(store, broke, sum(port == ports[0] for port in hosts))
     return statistics.quantiles(late, n=100, method="inclusive")[98]
@@ -217,13 +221,14 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=10.0)
     parser.add_argument("--kind", choices=["tcp", "http"], default="http")
     parser.add_argument("--seconds", type=float, default=40.0, help="half of them before the failure, half after it")
+    parser.add_argument("--hanging", type=int, default=0, help="ports of the twenty whose backends never answer")
     parser.add_argument("--limit", type=float, help="seconds by which 99 %% of the probes may be late")
     options = parser.parse_args()
     logging.getLogger("lbflask.checker").setLevel(logging.ERROR)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     failing = context.Value("i", -1)
-    process = context.Process(target=backends, args=(there, failing), daemon=True)
+    process = context.Process(target=backends, args=(there, failing, options.hanging), daemon=True)
     process.start()
     with tempfile.TemporaryDirectory(prefix="lbf-") as directory:
         server = EmbeddedServer(Path(directory))
