@@ -214,6 +214,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         reason = (error.reason or str(error)).lower().replace("_", " ")
         return f"the TLS handshake failed: {reason}"
+    if isinstance(error, ConnectionResetError) and not error.errno:
+        return "it closed the connection during the TLS handshake"  # asyncio's own, which says no more
     number = getattr(error, "errno", None)
     numbers = [number] if number else [int(found) for found in re.findall(r"\[Errno (\d+)\]", str(error))]
     told = ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers))
