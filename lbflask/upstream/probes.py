@@ -23,6 +23,8 @@ from lbflask.upstream.dial import TLSRules
 
 #: Bytes of all heads of an answer together; as for the answers of requests.
 MAX_HEAD = 65_536
+#: Bytes of a whole answer, with whatever frames its body.
+MAX_ANSWER = MAX_HEAD + 2 * BODY_LIMIT
 #: Seconds between two tries to reach a unix socket whose backlog is full.
 _KNOCK_EVERY = 0.05
 
@@ -129,6 +131,8 @@ class _Exchange(asyncio.Protocol):
             self._fail(f"its answer is not HTTP: {error}")
         if not self._status and self._read > MAX_HEAD:
             self._fail("the head of its answer is longer than 64 KiB")
+        elif self._read > MAX_ANSWER:
+            self._judge()
 
     def connection_lost(self, error: Exception | None) -> None:
         """See Protocol."""

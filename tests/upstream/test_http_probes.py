@@ -214,6 +214,19 @@ class TestBody:
         with ScriptedBackend(endless) as house:
             assert observe(backend(house.port), check).ok is (check is HTTP)
 
+    @pytest.mark.parametrize("frame", [b"1;" + b"x" * 10_000 + b"\r\ny\r\n", b"0\r\n" + b"X-A: b\r\n" * 1000])
+    def test_nor_is_what_frames_it(self, frame: bytes) -> None:
+        def endless(peer: Peer) -> None:
+            peer.read_head()
+            peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + frame)
+            while True:
+                peer.send(frame.removeprefix(b"0\r\n"))
+
+        with ScriptedBackend(endless) as house:
+            assert observe(backend(house.port), REASONED).reason == (
+                "status 200, but its body has no match for 'ready|fine'"
+            )
+
     def test_a_body_that_lasts_until_the_close_is_whole_then(self) -> None:
         with ScriptedBackend(answering_and_closing(b"HTTP/1.1 200 OK\r\n\r\nready")) as house:
             assert observe(backend(house.port), REASONED).ok
