@@ -7,7 +7,7 @@ import re
 #: Up to the last @, since people write passwords with @ and / unescaped, and some clients take them.
 _USER_INFO = re.compile(r"://(?:([^\s:/@'\"]*):)?.*@")
 #: redis-py reads these from the query of a URL.
-_PARAMETER = re.compile(r"([?&](?:ssl_)?password=)[^&#'\"]*")
+_PARAMETER = re.compile(r"([?&](?:ssl_|sentinel_)?password=)[^&#'\"]*")
 
 
 def masked(text: str) -> str:

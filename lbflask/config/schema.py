@@ -24,6 +24,7 @@ from lbflask.config.types import (
 )
 from lbflask.core import model
 from lbflask.core.checks import Check
+from lbflask.core.ejection import Rule
 from lbflask.core.retry import Policy
 
 
@@ -61,6 +62,22 @@ class Retries(Section):
         return Policy(self.attempts, self.budget_percent)
 
 
+class Ejection(Section):
+    """When requests that fail take a backend out of service, for the whole fleet, without waiting for a check."""
+
+    failures: int = Field(default=5, ge=0, le=1000)
+    """Failures within `window` that eject a backend, if they are at least half of its requests. A failed connection
+    counts twice. 0 ejects none."""
+    window: Seconds = 10.0
+    """Seconds, from a first failure, in which failures are counted."""
+    duration: Seconds = 30.0
+    """Seconds until an ejected backend is tried again, by a single request; times the number of ejections in a row."""
+    max_duration: Seconds = 300.0
+    """Seconds that an ejection lasts at most; after as many in service earlier ejections are forgotten."""
+    max_percent: float = Field(default=50.0, ge=0, le=100)
+    """Percent of the backends that may be ejected at once: of two one may be, the last one never."""
+
+
 class Limits(Section):
     """What is refused from clients, to protect backends and workers."""
 
@@ -88,13 +105,17 @@ class Config(Section):
     health_path: UrlPath = "/health"
     """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
     redis_url: RedisURL | None = None
-    """The store that all processes share: redis://, rediss:// or unix://. Unset, gunicorn starts a private Valkey."""
+    """The store that all processes share: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://
+    (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
     namespace: Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated), Field(min_length=1)]
     """The servers of the pool `default`: URLs, or tables of `url`, `name`, `weight` and `health`."""
     strategy: Literal["round_robin"] = "round_robin"
     """How a backend is chosen."""
+    when_all_down: Literal["reject", "fail_open"] | None = None
+    """When active checks leave no backend: `reject` answers 503, `fail_open` sends requests to all nevertheless. Unset,
+    it is `reject` with `tcp` checks, which see that nobody listens, and `fail_open` with others, which may be wrong."""
     tickets: Literal["leased", "strict"] = "leased"
     """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
     preserve_host: bool = True
@@ -112,6 +133,7 @@ class Config(Section):
     health: Health = Health()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
+    ejection: Ejection = Ejection()
     limits: Limits = Limits()
 
     @model_validator(mode="after")
@@ -135,7 +157,15 @@ class Config(Section):
 
     def pool(self) -> model.Pool:
         """The pool `default`."""
-        return model.Pool("default", tuple(backend.to_model() for backend in self.backends), self.strategy)
+        backends = tuple(backend.to_model() for backend in self.backends)
+        fails_open = self.when_all_down == "fail_open" or (self.when_all_down is None and self.health.effective_kind != "tcp")
+        return model.Pool("default", backends, self.strategy, fails_open)
+
+    def ejection_rule(self) -> Rule:
+        """The rule of passive ejection for the pool `default`."""
+        ours = self.ejection
+        members = tuple(sorted(backend.id for backend in self.pool().backends if backend.weight > 0))
+        return Rule(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
 
     def checks(self) -> dict[str, Check]:
         """How each backend of the pool `default` is checked, by its id. Raises ValueError."""

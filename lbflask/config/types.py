@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lbflask.core.http.target import BadTarget, check_host
+
+#: A host, or a host and its port.
+_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -40,8 +43,20 @@ def _listen_address(value: str) -> str:
 
 def _redis_url(value: str) -> str:
     """A URL of the kinds that the store understands."""
-    if urlsplit(value).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
+    scheme, _, rest = value.partition("://")
+    if scheme in ("redis", "rediss", "unix"):
+        return value
+    if scheme not in ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
+        raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
+    authority, _, path = rest.partition("?")[0].partition("/")
+    for host in authority.rpartition("@")[2].split(","):
+        if not _HOST.fullmatch(host):
+            raise ValueError(f"{host!r} is not host or host:port")
+    if scheme.endswith("sentinel"):
+        if not re.fullmatch(r"[^/]+(/\d+)?", path):
+            raise ValueError("must name the service, and may name a database: redis+sentinel://host:26379/service/0")
+    elif path not in ("", "0"):
+        raise ValueError("a cluster has no databases but 0")
     return value
 
 

@@ -14,12 +14,14 @@ from lbflask.state.fleet import Fleet
 def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any]]:
     """Status code and document. 200 while at least one backend can serve, else 503.
 
-    `status` is `ok`, `degraded` (serving, but without the shared store) or `down`. `details` adds what only operators
-    should read: the backends, and why the store is out of reach.
+    `status` is `ok`, `degraded` (serving, but without the shared store), `failing_open` (serving, but with
+    backends that should not) or `down`. `details` adds what only operators should read: the backends, and why the store
+    is out of reach.
     """
     snapshot = fleet.snapshot(pool.name)
-    able = {candidate.backend.id for candidate in eligibility.candidates(pool, snapshot)}
-    status = "down" if not able else "degraded" if fleet.degraded else "ok"
+    candidates, resort = eligibility.select(pool, snapshot)
+    able = {candidate.backend.id for candidate in candidates}
+    status = "down" if not able else "failing_open" if resort else "degraded" if fleet.degraded else "ok"
     document: dict[str, Any] = {
         "status": status,
         "store": "unreachable" if fleet.degraded else "connected",
@@ -28,6 +30,7 @@ def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any
     if details:
         if fleet.degraded:
             document["store_error"] = fleet.why
+        loads = fleet.loads(pool.name)
         states: dict[str, Any] = {}
         for backend in pool.backends:
             active = eligibility.active_health(backend, snapshot)
@@ -38,8 +41,11 @@ def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any
                 "health": active.health.value,
                 "reason": active.reason,
                 "since": active.since,
+                "ejected": eligibility.ejected(backend, snapshot),
+                "in_flight": loads.get(backend.id, 0),
             }
         document["pools"][pool.name]["states"] = states
+        document["pools"][pool.name]["times_failing_open"] = fleet.resorted(pool.name)
         document["checker_silent_for"] = snapshot.heartbeat
     return (200 if able else 503), document
 

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import NamedTuple
+
+from lbflask.core.ejection import is_out
 from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Pool, Snapshot
 
 #: A checker that has been silent for this many of its intervals no longer speaks for its backends.
 SILENT_INTERVALS = 3
 
-_UNCHECKED = ActiveHealth(Health.CHECKING, reason="no check has ended yet")
+#: The active health of a backend that the checker has not spoken of.
+UNCHECKED = ActiveHealth(Health.CHECKING, reason="no check has ended yet")
 _UNKNOWN = ActiveHealth(Health.UNKNOWN, reason="no checker is running")
+_SERVING = (Health.UP, Health.UNKNOWN)
+
+
+class Resort(StrEnum):
+    """What had to be overlooked for anybody to serve."""
+
+    NONE = ""
+    EJECTED = "ejected"  #: all that active checks leave are ejected, and serve nevertheless
+    ALL = "all"  #: active checks leave none; the pool fails open, and all serve
+
+
+class Selection(NamedTuple):
+    """The backends that may serve, and what was overlooked for it."""
+
+    candidates: tuple[Candidate, ...]
+    resort: Resort
 
 
 def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
@@ -19,18 +40,34 @@ def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
     """
     if snapshot.heartbeat is None or snapshot.heartbeat > SILENT_INTERVALS * snapshot.interval:
         return _UNKNOWN
-    return snapshot.active.get(backend.id, _UNCHECKED)
+    return snapshot.active.get(backend.id, UNCHECKED)
+
+
+def ejected(backend: Backend, snapshot: Snapshot) -> bool:
+    """Whether passive ejection keeps the backend out of service."""
+    return is_out(snapshot.ejected.get(backend.id), snapshot.active.get(backend.id, UNCHECKED))
+
+
+def select(pool: Pool, snapshot: Snapshot) -> Selection:
+    """The backends of the pool that may serve, ordered by id so that every process agrees on the order.
+
+    A backend serves when its active health is UP or UNKNOWN, it is not ejected, and its weight is not 0. CHECKING waits
+    for its first check: a backend that was added a moment ago is not yet trusted.
+
+    When that leaves none, the ejected serve: what requests have shown of them is less than to refuse all. When active
+    checks leave none either, nobody serves, or, in a pool that fails open, everybody.
+    """
+    able = [backend for backend in sorted(pool.backends, key=lambda backend: backend.id) if backend.weight > 0]
+    healthy = [backend for backend in able if active_health(backend, snapshot).health in _SERVING]
+    sound = [backend for backend in healthy if not ejected(backend, snapshot)] if snapshot.ejected else healthy
+    resort = Resort.NONE
+    if not sound and healthy:
+        sound, resort = healthy, Resort.EJECTED
+    elif not sound and able and pool.fails_open:
+        sound, resort = able, Resort.ALL
+    return Selection(tuple(Candidate(backend, backend.weight) for backend in sound), resort)
 
 
 def candidates(pool: Pool, snapshot: Snapshot) -> tuple[Candidate, ...]:
-    """The backends of the pool that may serve, ordered by id so that every process agrees on the order.
-
-    A backend serves when its active health is UP or UNKNOWN and its weight is not 0. CHECKING waits for its first
-    check: a backend that was added a moment ago is not yet trusted.
-    """
-    serving = (Health.UP, Health.UNKNOWN)
-    return tuple(
-        Candidate(backend, backend.weight)
-        for backend in sorted(pool.backends, key=lambda backend: backend.id)
-        if backend.weight > 0 and active_health(backend, snapshot).health in serving
-    )
+    """The candidates of the selection."""
+    return select(pool, snapshot).candidates

@@ -71,17 +71,33 @@ class ActiveHealth:
 
 
 @dataclass(frozen=True, slots=True)
+class Ejection:
+    """The `ejected` column of a backend's status; workers write it, through scripts. Seconds of the store's clock.
+
+    While `out`, it has been ejected since `since`, and may be probed from `until` on; else it came back at `until`.
+    `times` counts its ejections in a row.
+    """
+
+    out: bool
+    times: int
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The statuses of a pool at one version.
 
     `heartbeat` is the age in seconds of the checker's latest word when the snapshot was read (None: never a word),
-    and `interval` the seconds it had promised between words.
+    and `interval` the seconds it had promised between words. `now` is when it was read, by the store's clock.
     """
 
     version: int = 0
     active: Mapping[str, ActiveHealth] = field(default_factory=dict)
     heartbeat: float | None = None
     interval: float = 0.0
+    ejected: Mapping[str, Ejection] = field(default_factory=dict)
+    now: float = field(default=0.0, compare=False)
 
 
 NOTHING_KNOWN = Snapshot()
@@ -97,8 +113,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A named set of backends with one strategy."""
+    """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down."""
 
     name: str
     backends: tuple[Backend, ...]
     strategy: str = "round_robin"
+    fails_open: bool = False

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lbflask.core import eligibility
-from lbflask.core.model import Candidate, Pool, Snapshot
+from lbflask.core.model import Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES, Schedule
 from lbflask.state.fleet import Fleet
 
@@ -14,6 +16,7 @@ class Balancing:
     def __init__(self, pool: Pool, fleet: Fleet) -> None:
         self.pool = pool
         self._fleet = fleet
+        self._traffic = fleet.traffic(pool.name)
         self._snapshot: Snapshot | None = None
         self._candidates: tuple[Candidate, ...] | None = None
         self._schedule: Schedule = STRATEGIES[pool.strategy](())
@@ -22,9 +25,24 @@ class Balancing:
         """The schedule for the latest snapshot."""
         snapshot = self._fleet.snapshot(self.pool.name)
         if snapshot is not self._snapshot:
-            candidates = eligibility.candidates(self.pool, snapshot)
+            candidates, resort = eligibility.select(self.pool, snapshot)
+            self._fleet.overlooks(self.pool.name, resort)
             if candidates != self._candidates:
                 self._candidates = candidates
                 self._schedule = STRATEGIES[self.pool.strategy](candidates)
             self._snapshot = snapshot
         return self._schedule
+
+    def order(self, ticket: int, *, safe: bool) -> Sequence[Backend]:
+        """The backends to try, best first: in their turn, unless an ejected one is to be probed by this request.
+
+        `safe` requests are preferred for that: if it fails, another backend serves them.
+        """
+        plan = self.schedule().order(ticket)
+        probed = self._traffic.probe(safe)
+        if probed is None:
+            return plan
+        return [
+            *(backend for backend in self.pool.backends if backend.id == probed),
+            *(backend for backend in plan if backend.id != probed),
+        ]

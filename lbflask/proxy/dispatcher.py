@@ -68,6 +68,7 @@ class Exchange:
     deadline: float = NEVER
     attempts: list[AttemptEvent] = field(default_factory=list)
     retrying: bool = False
+    serving: str = ""
 
 
 class Dispatcher:
@@ -86,6 +87,7 @@ class Dispatcher:
     ) -> None:
         self._balancing = balancing
         self._fleet = fleet
+        self._traffic = fleet.traffic(balancing.pool.name)
         self._adapter_for = adapter_for
         self._rules = rules
         self._clock = clock
@@ -121,7 +123,7 @@ class Dispatcher:
                 head = head._replace(fields=fields)
             request = self._outgoing(exchange, head)
             ticket = self._fleet.ticket(self._balancing.pool.name)
-            plan = self._balancing.schedule().order(ticket)
+            plan = self._balancing.order(ticket, safe=inbound.body is None and inbound.method in retry.IDEMPOTENT)
             response = self._attempt_all(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
@@ -218,13 +220,21 @@ class Dispatcher:
         timeouts = self._timeouts
         if exchange.deadline != NEVER:
             timeouts = (min(rules.connect, max(0.001, exchange.deadline - began)), rules.first_byte)
+        traffic = self._traffic
+        traffic.began(backend.id)
         try:
             response = self._adapter_for(backend.url).send(request, timeout=timeouts)
         except Fault as fault:
+            traffic.failed(backend.id, fault)
             exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 self._fleet.suspect(self._balancing.pool.name, backend.id)
             raise
+        except BaseException:
+            traffic.ended(backend.id)
+            raise
+        traffic.answered(backend.id, response.answer.status)
+        exchange.serving = backend.id
         exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began))
         return response
 
@@ -291,7 +301,7 @@ class Dispatcher:
 
     def _settler(self, exchange: Exchange, status: int, refused: str = "") -> Callable[[int, str, Fault | None], None]:
         def ended(sent: int, cut: str, fault: Fault | None) -> None:
-            self._leave(exchange)
+            self._leave(exchange, fault)
             if not self._listeners:
                 return
             if fault is not None and exchange.attempts:
@@ -315,8 +325,11 @@ class Dispatcher:
 
         return ended
 
-    def _leave(self, exchange: Exchange) -> None:
+    def _leave(self, exchange: Exchange, fault: Fault | None = None) -> None:
         self._active -= 1
+        if exchange.serving:
+            self._traffic.ended(exchange.serving, fault)
+            exchange.serving = ""
         if exchange.retrying:
             exchange.retrying = False
             self._retrying -= 1

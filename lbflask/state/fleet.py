@@ -1,21 +1,29 @@
-"""A worker's window on the fleet: the latest snapshot, and tickets, with a store or without one.
+"""A worker's window on the fleet: the latest snapshot, tickets and traffic, with a store or without one.
 
 No request reads health from the store, and none fails because of it. A store that does not answer is marked degraded
 by the first who notices; from then on only the follower talks to it, in the background, until it answers again.
-Meanwhile the last snapshot holds, and tickets are local, from a random start so that workers do not march in step.
+Meanwhile the last snapshot holds, tickets are local, from a random start so that workers do not march in step, and
+backends are ejected by what this worker sees, with the same rule, from a store in its own memory.
 """
 
 from __future__ import annotations
 
+import os
 import random
+import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+from lbflask.core.ejection import Rule
+from lbflask.core.eligibility import Resort
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.core.tickets import BLOCK_LIFE, Pace
+from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
+from lbflask.state.traffic import Traffic
 
 #: Seconds between two readings of the store when no message comes: a lost message costs no more than this.
 POLL_EVERY = 1.0
@@ -23,6 +31,18 @@ POLL_EVERY = 1.0
 RETRY_EVERY = 0.25
 #: A backend is reported as suspect at most once in this many seconds by one worker.
 SUSPECT_EVERY = 1.0
+#: What happens within so many seconds is told together, so that a storm of failures is a few trips.
+GATHER_FOR = 0.01
+
+#: No store has this version: a snapshot that was changed without one is read as a whole again.
+_ALONE = -1
+
+
+_RESORTS = {
+    Resort.NONE: "enough backends can serve again",
+    Resort.EJECTED: "all backends that can serve are ejected, and serve nevertheless",
+    Resort.ALL: "active checks leave no backend: failing open, all serve",
+}
 
 
 @dataclass(slots=True)
@@ -35,7 +55,10 @@ class _Block:
 
 @dataclass(slots=True)
 class _PoolView:
+    traffic: Traffic
     snapshot: Snapshot = NOTHING_KNOWN
+    resort: Resort = Resort.NONE
+    resorted: int = 0
     pace: Pace = field(default_factory=Pace)
     block: _Block = field(default_factory=_Block)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
@@ -52,9 +75,17 @@ class Fleet:
         *,
         strict: bool = False,
         report: Callable[[str], None] = lambda _: None,
+        rules: Mapping[str, Rule] | None = None,
     ) -> None:
         self._store = store
-        self._views = {pool: _PoolView() for pool in pools}
+        self._wake = threading.Event()
+        rules = rules or {}
+        self._views = {
+            pool: _PoolView(Traffic(pool, rules.get(pool, Rule()), time.monotonic, self._wake.set)) for pool in pools
+        }
+        self._ahead = 0.0  # seconds by which the store's clock is ahead of ours
+        self._reading = threading.Lock()
+        self._alone = MemoryStore(self._now)
         self._strict = strict
         self._report = report
         self._suspected: dict[tuple[str, str], float] = {}
@@ -62,7 +93,6 @@ class Fleet:
         self._degraded = False
         self._why = ""
         self._stop = threading.Event()
-        self._wake = threading.Event()
         self._threads: list[threading.Thread] = []
 
     @property
@@ -77,11 +107,14 @@ class Fleet:
 
     def start(self) -> None:
         """Read the store once, so that the first request is served by what is known, and then follow it."""
+        worker = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        for view in self._views.values():
+            view.traffic.worker = worker
         try:
             self._refresh(self._views)
         except StoreUnavailable as error:
             self._degrade(error)
-        for name, work in (("fleet-follower", self._follow), ("fleet-suspects", self._tell_suspects)):
+        for name, work in (("fleet-follower", self._follow), ("fleet-teller", self._tell)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -90,6 +123,10 @@ class Fleet:
         """Stop following, and let go of the store."""
         self._stop.set()
         self._wake.set()
+        if not self._degraded:
+            with suppress(StoreUnavailable):
+                for view in self._views.values():
+                    view.traffic.leave(self._store)
         self._store.close()  # which also ends the follower's wait for messages
         for thread in self._threads:
             thread.join(timeout=POLL_EVERY)
@@ -123,6 +160,31 @@ class Fleet:
             view.local += 1
             return view.local
 
+    def traffic(self, pool: str) -> Traffic:
+        """Where this worker's attempts at the backends of the pool are noted."""
+        return self._views[pool].traffic
+
+    def loads(self, pool: str) -> Mapping[str, int]:
+        """Requests that the whole fleet has in flight at each backend of the pool, as far as is known here.
+
+        Our own are counted as they are; those of others are a tenth of a second old once somebody asks regularly, and
+        are gone three seconds after their worker is. No trip.
+        """
+        return self._views[pool].traffic.loads()
+
+    def overlooks(self, pool: str, resort: Resort) -> None:
+        """Note that the pool serves only because something is overlooked, or no longer so; a change is reported."""
+        view = self._views[pool]
+        if resort is view.resort:
+            return
+        view.resort = resort
+        view.resorted += resort is not Resort.NONE
+        self._report(f"pool {pool}: {_RESORTS[resort]}")
+
+    def resorted(self, pool: str) -> int:
+        """How often the pool has begun to serve by overlooking something."""
+        return self._views[pool].resorted
+
     def suspect(self, pool: str, backend: str) -> None:
         """Note that the backend could not be reached; the checker is told in the background."""
         now = time.monotonic()
@@ -149,7 +211,9 @@ class Fleet:
         for pool in pools:
             view = self._views.get(pool)
             if view is not None:
-                view.snapshot = self._store.read_snapshot(pool, view.snapshot)
+                with self._reading:  # else an older answer might replace a newer one
+                    view.snapshot = self._store.read_snapshot(pool, view.snapshot)
+                    self._ahead = view.snapshot.now - time.monotonic()
 
     def _follow(self) -> None:
         watch: Watch | None = None
@@ -178,23 +242,46 @@ class Fleet:
                 return
             self._refresh(watch.wait(left))
 
-    def _tell_suspects(self) -> None:
+    def _now(self) -> float:
+        """The store's clock, as far as is known."""
+        return time.monotonic() + self._ahead
+
+    def _tell(self) -> None:
+        """Tell what should be known, as it comes and whenever a beat is due."""
         while not self._stop.is_set():
-            self._wake.wait()
+            self._wake.wait(min(view.traffic.patience for view in self._views.values()))
             self._wake.clear()
-            while self._pending_suspects:
-                pool, backend = self._pending_suspects.pop()
-                if self._degraded:
-                    continue
-                try:
-                    self._store.report_suspect(pool, backend)
-                except StoreUnavailable as error:
-                    self._degrade(error)
+            try:
+                self._tell_suspects()
+                self._tell_traffic()
+            except StoreUnavailable as error:
+                self._degrade(error)
+            self._stop.wait(GATHER_FOR)
+
+    def _tell_suspects(self) -> None:
+        while self._pending_suspects:
+            suspect = self._pending_suspects.pop()
+            if not self._degraded:
+                self._store.report_suspect(*suspect)
+
+    def _tell_traffic(self) -> None:
+        for pool, view in self._views.items():
+            alone = self._degraded
+            if not view.traffic.tell(self._alone if alone else self._store, view.snapshot, self._now()):
+                continue
+            if alone:
+                ejected = self._alone.read_snapshot(pool, NOTHING_KNOWN).ejected
+                view.snapshot = replace(view.snapshot, version=_ALONE, ejected=ejected)
+            else:
+                self._refresh([pool])
 
     def _degrade(self, error: StoreUnavailable) -> None:
         self._why = str(error)
         if not self._degraded and not self._stop.is_set():
+            for pool, view in self._views.items():
+                self._alone.adopt(pool, view.snapshot.ejected)
             self._degraded = True
+            self._wake.set()  # what the store did not take is judged here
             self._report(f"the store is out of reach, balancing with what is known: {error}")
 
     def _recover(self) -> None:

@@ -33,6 +33,31 @@ class PoolKeys:
         return self._key("active")
 
     @property
+    def ejected(self) -> str:
+        """Hash of backend id to the JSON of its latest ejection. Workers, through two scripts."""
+        return self._key("ejected")
+
+    @property
+    def failures(self) -> str:
+        """Hash of backend id to `opened base failures weight` of its window. Workers, through count_failures.lua."""
+        return self._key("failures")
+
+    @property
+    def attempts(self) -> str:
+        """Hash of backend id to the attempts of all workers so far; only differences mean anything. Never expires."""
+        return self._key("attempts")
+
+    @property
+    def probe(self) -> str:
+        """String: the worker that may probe an ejected backend. Expires with the lease."""
+        return self._key("probe")
+
+    @property
+    def workers(self) -> str:
+        """Hash of worker id to `at:loads`: its latest beat, and what it has in flight. Gone when nobody beats."""
+        return self._key("workers")
+
+    @property
     def version(self) -> str:
         """Microseconds of the server's clock when a status last changed. Whoever changes one, in the same script."""
         return self._key("version")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from lbflask.core.model import ActiveHealth, Snapshot
-from lbflask.state.ports import Lease
+from lbflask.core import ejection
+from lbflask.core.model import ActiveHealth, Ejection, Snapshot
+from lbflask.state.ports import DEAD_AFTER, Lease
 
 
 @dataclass(slots=True)
@@ -22,6 +23,12 @@ class _PoolState:
     leader: str = ""
     lease_end: float = 0.0
     epoch: int = 0
+    attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    tallies: dict[str, ejection.Tally] = field(default_factory=dict)
+    ejected: dict[str, Ejection] = field(default_factory=dict)
+    prober: str = ""
+    probe_end: float = 0.0
+    beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
 
 
 class MemoryStore:
@@ -47,9 +54,10 @@ class MemoryStore:
         with self._changed:
             state = self._pools[pool]
             heartbeat = None if state.spoken_at is None else max(0.0, self._clock() - state.spoken_at)
+            now = self._clock()
             if state.version == known.version:
-                return replace(known, heartbeat=heartbeat, interval=state.interval)
-            return Snapshot(state.version, dict(state.active), heartbeat, state.interval)
+                return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
+            return Snapshot(state.version, dict(state.active), heartbeat, state.interval, dict(state.ejected), now)
 
     def watch_changes(self, pools: Collection[str]) -> MemoryWatch:
         """See WorkerStore."""
@@ -58,6 +66,75 @@ class MemoryStore:
     def report_suspect(self, pool: str, backend: str) -> None:
         """See WorkerStore."""
         self._tell(f"suspects:{pool}", f"{pool}/{backend}")
+
+    def count_failures(self, pool: str, backend: str, report: ejection.Report, rule: ejection.Rule) -> bool:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            state.attempts[backend] += report.attempts
+            before = state.ejected.get(backend)
+            if before is not None and before.out:
+                return False
+            total = state.attempts[backend]
+            tally = ejection.counted(state.tallies.get(backend), report, total, rule, now)
+            state.tallies[backend] = tally
+            if not ejection.convicts(tally, total, rule) or not ejection.has_room(state.ejected, rule):
+                return False
+            state.ejected[backend] = ejection.ejected(before, rule, now)
+            del state.tallies[backend]
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            if state.prober not in ("", holder) and state.probe_end > now:
+                return False
+            state.prober, state.probe_end = holder, now + seconds
+            return True
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: ejection.Rule) -> bool:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            before = state.ejected.get(backend)
+            if before is None or not before.out or before.since != since:
+                return False
+            state.ejected[backend] = ejection.returned(before, now) if back else ejection.ejected(before, rule, now)
+            state.prober = ""
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def beat(
+        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+    ) -> Mapping[str, int]:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            state.beats[worker] = now, dict(loads)
+            for backend, made in attempts.items():
+                state.attempts[backend] += made
+            total: defaultdict[str, int] = defaultdict(int)
+            for other, (at, theirs) in list(state.beats.items()) if read else ():
+                if now - at > DEAD_AFTER:
+                    del state.beats[other]
+                elif other != worker:
+                    for backend, load in theirs.items():
+                        total[backend] += load
+            return dict(total)
+
+    def leave(self, pool: str, worker: str) -> None:
+        """See WorkerStore."""
+        with self._changed:
+            self._pools[pool].beats.pop(worker, None)
+
+    def adopt(self, pool: str, ejected: Mapping[str, Ejection]) -> None:
+        """Know these ejections, and nothing else of the pool."""
+        with self._changed:
+            self._pools[pool] = _PoolState(version=next(self._moments), ejected=dict(ejected))
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See CheckerStore."""

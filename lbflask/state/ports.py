@@ -9,7 +9,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import ActiveHealth, Snapshot
+
+#: Seconds after its last beat when a worker counts as dead.
+DEAD_AFTER = 3.0
 
 
 class StoreUnavailable(Exception):
@@ -59,6 +63,41 @@ class WorkerStore(Protocol):
 
     def report_suspect(self, pool: str, backend: str) -> None:
         """Tell the checker that the backend could not be reached, so that it looks at once. May be lost."""
+        ...
+
+    def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
+        """Count what a worker saw of a backend; True if that ejects it, which is announced like any change of status.
+
+        Once it is out, failures are counted no more. One round trip.
+        """
+        ...
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        """Take or keep the right to probe an ejected backend for so many seconds; False while another has it.
+
+        One round trip.
+        """
+        ...
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+        """End the ejection that began at `since`, or prolong it; False, and nothing, if it is over already.
+
+        Frees the right to probe, and is announced. One round trip.
+        """
+        ...
+
+    def beat(
+        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+    ) -> Mapping[str, int]:
+        """Write what the worker has in flight at each backend, and add the attempts it has made since its last beat.
+
+        With `read`, what all other living workers have in flight together. Who has not beaten for DEAD_AFTER seconds
+        is dead, and counts no more. One round trip.
+        """
+        ...
+
+    def leave(self, pool: str, worker: str) -> None:
+        """Forget the worker's beat. One round trip."""
         ...
 
     def close(self) -> None:

@@ -1,44 +1,28 @@
-"""The store in Redis or Valkey: one round trip for each method, none of which waits longer than a few tens of ms.
-
-redis-py's own retries are off: a request must not sit through a back-off, and the follower retries in the background.
-"""
+"""The store in Redis or Valkey: one round trip for each method, none of which waits longer than a few tens of ms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.commands.core import Script
 
+from lbflask.core.ejection import MIN_PERCENT, Report, Rule
 from lbflask.core.model import ActiveHealth, Snapshot
 from lbflask.state import records
+from lbflask.state.client import OPERATION_TIMEOUT, Client, connect
 from lbflask.state.keys import PoolKeys
-from lbflask.state.ports import Lease, StoreUnavailable
+from lbflask.state.ports import DEAD_AFTER, Lease, StoreUnavailable
 
-#: Seconds until a connection attempt or an answer counts as missing.
-OPERATION_TIMEOUT = 0.05
-
-
-def connect(url: str, timeout: float = OPERATION_TIMEOUT) -> redis.Redis:
-    """A client for the URL that fails fast. Does not connect yet."""
-    return redis.Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        driver_info=None,
-    )
+__all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
 
 
 class RedisStore:
     """Both ports, over one client. Threads and greenlets may share it."""
 
-    def __init__(self, client: redis.Redis, namespace: str) -> None:
+    def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
         self._keys: dict[str, PoolKeys] = {}
@@ -46,6 +30,10 @@ class RedisStore:
         self._hold_lease = self._script("hold_lease")
         self._drop_lease = self._script("drop_lease")
         self._write_active = self._script("write_active")
+        self._count_failures = self._script("count_failures")
+        self._hold_probe = self._script("hold_probe")
+        self._settle_ejection = self._script("settle_ejection")
+        self._beat = self._script("beat")
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -56,14 +44,19 @@ class RedisStore:
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """See WorkerStore."""
         keys = self._of(pool)
-        version, silence, interval, *pairs = _asked(
-            lambda: self._read_snapshot(keys=[keys.version, keys.heartbeat, keys.active], args=[known.version])
+        version, silence, interval, seconds, micros, *news = _asked(
+            lambda: self._read_snapshot(
+                keys=[keys.version, keys.heartbeat, keys.active, keys.ejected], args=[known.version]
+            )
         )
-        active: Mapping[str, ActiveHealth] = known.active
-        if int(version) != known.version:
-            active = {pairs[i].decode(errors="replace"): records.parse(pairs[i + 1]) for i in range(0, len(pairs), 2)}
+        active, ejected = known.active, known.ejected
+        if news:
+            active = {id_: records.parse(record) for id_, record in _pairs(news[0])}
+            found = ((id_, records.parse_ejection(record)) for id_, record in _pairs(news[1]))
+            ejected = {id_: ejection for id_, ejection in found if ejection is not None}
         heartbeat = None if silence < 0 else silence / 1000
-        return Snapshot(int(version), active, heartbeat, interval / 1000)
+        now = int(seconds) + int(micros) / 1_000_000
+        return Snapshot(int(version), active, heartbeat, interval / 1000, ejected, now)
 
     def watch_changes(self, pools: Collection[str]) -> RedisWatch:
         """See WorkerStore."""
@@ -74,6 +67,51 @@ class RedisStore:
         """See WorkerStore."""
         keys = self._of(pool)
         _asked(lambda: self._client.publish(keys.suspects, backend))
+
+    def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        seen = [report.attempts, report.failures, report.weight]
+        judged_by = [rule.failures, MIN_PERCENT, int(rule.window * 1000), rule.duration, rule.max_duration, rule.quota]
+        return bool(
+            _asked(
+                lambda: self._count_failures(
+                    keys=[keys.failures, keys.attempts, keys.ejected, keys.version],
+                    args=[backend, *seen, *judged_by, keys.changes, *rule.members],
+                )
+            )
+        )
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        return bool(_asked(lambda: self._hold_probe(keys=[keys.probe], args=[holder, int(seconds * 1000)])))
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        verdict = [f"{since:.3f}", "back" if back else "out", rule.duration, rule.max_duration]
+        return bool(
+            _asked(
+                lambda: self._settle_ejection(
+                    keys=[keys.ejected, keys.probe, keys.version], args=[backend, *verdict, keys.changes]
+                )
+            )
+        )
+
+    def beat(
+        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+    ) -> Mapping[str, int]:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        pairs = [part for pair in attempts.items() for part in pair]
+        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else ""]
+        return records.sum_loads(_asked(lambda: self._beat(keys=[keys.workers, keys.attempts], args=[*about, *pairs])))
+
+    def leave(self, pool: str, worker: str) -> None:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        _asked(lambda: self._client.hdel(keys.workers, worker))
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See CheckerStore."""
@@ -130,9 +168,9 @@ class RedisStore:
         self._client.close()
 
     def _script(self, name: str) -> Any:
-        return self._client.register_script(
-            resources.files("lbflask.state").joinpath("lua", f"{name}.lua").read_text("utf-8")
-        )
+        # As bytes: redis-py would ask a client for its encoding, and a cluster's client would have to connect for it.
+        text = resources.files("lbflask.state").joinpath("lua", f"{name}.lua").read_bytes()
+        return Script(self._client, text)  # type: ignore[arg-type]
 
     def _of(self, pool: str) -> PoolKeys:
         keys = self._keys.get(pool)
@@ -144,9 +182,9 @@ class RedisStore:
 class RedisWatch:
     """A subscription over a connection of its own."""
 
-    def __init__(self, client: redis.Redis, channels: list[bytes], told: Callable[[bytes, bytes], str]) -> None:
+    def __init__(self, client: Client, channels: list[bytes], told: Callable[[bytes, bytes], str]) -> None:
         self._told = told
-        self._pubsub = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self._pubsub = _asked(lambda: client.pubsub(ignore_subscribe_messages=True))
         try:
             _asked(lambda: self._pubsub.subscribe(*channels))
         except StoreUnavailable:
@@ -170,10 +208,17 @@ class RedisWatch:
             return  # the connection was lost already
 
 
+def _pairs(flat: list[bytes]) -> Iterator[tuple[str, bytes]]:
+    """The fields and values of a hash, as Redis lists them."""
+    return ((flat[i].decode(errors="replace"), flat[i + 1]) for i in range(0, len(flat), 2))
+
+
 def _asked(ask: Callable[[], Any]) -> Any:
     """Redis's answer; whatever keeps it from us becomes StoreUnavailable."""
     try:
         return ask()
-    except (redis.RedisError, OSError, ValueError, AttributeError) as error:
+    except (
+        redis.RedisError, redis.exceptions.RedisClusterException, OSError, ValueError, AttributeError
+    ) as error:  # fmt: skip
         # The last two are what redis-py's reader comes to when `close` takes its connection away while it waits.
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error

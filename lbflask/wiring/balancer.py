@@ -38,7 +38,13 @@ class Balancer:
         pool = config.pool()
         via = config.via or None
         self._store = store_for(config)
-        self._fleet = Fleet(self._store, [pool.name], strict=config.tickets == "strict", report=log.warning)
+        self._fleet = Fleet(
+            self._store,
+            [pool.name],
+            strict=config.tickets == "strict",
+            report=log.warning,
+            rules={pool.name: config.ejection_rule()},
+        )
         self._dialer = Dialer(tls_rules(config))
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)

@@ -1,0 +1,25 @@
+-- Writes what a worker has in flight, beats its heart, and adds the attempts it has made since.
+-- KEYS: 1 workers  2 attempts
+-- ARGV: 1 worker  2 JSON of backend id to requests in flight  3 ms after which a worker that does not beat is dead
+--       4 'read' to be told of the others, and to bury the dead among them  5… id, attempts, id, attempts …
+-- Returns the JSON of each other living worker; none unless asked. Cost: O(backends), and O(workers) when asked.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f:%s', now, ARGV[2]))
+redis.call('PEXPIRE', KEYS[1], 60 * ARGV[3])
+for i = 5, #ARGV, 2 do
+  redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
+end
+local reply = {}
+if ARGV[4] == 'read' then
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    local at, loads = string.match(all[i + 1], '^(%d+):(.*)$')
+    if not at or now - at > tonumber(ARGV[3]) then
+      redis.call('HDEL', KEYS[1], all[i])
+    elseif all[i] ~= ARGV[1] then
+      reply[#reply + 1] = loads
+    end
+  end
+end
+return reply

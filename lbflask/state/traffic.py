@@ -1,0 +1,271 @@
+"""One pool's requests as one worker sees them: what is in flight, what failed, and what of it the fleet is to know.
+
+Requests only note what happens, which costs a lock and no trip. All that concerns the store is done by `tell`, in the
+background. A success is never told by itself: attempts go along with a failure or with the beat.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lbflask.core import ejection
+from lbflask.core.ejection import Report, Rule
+from lbflask.core.eligibility import UNCHECKED
+from lbflask.core.faults import Blame, Fault
+from lbflask.core.model import Snapshot
+from lbflask.state.ports import DEAD_AFTER, StoreUnavailable, WorkerStore
+
+#: Seconds between two beats of a worker: with nothing new, with news, and while it reads the loads of the others.
+BEAT_EVERY = 1.0
+BEAT_WITH_NEWS_EVERY = 0.5
+BEAT_WHILE_READING_EVERY = 0.1
+#: Who has not asked for the loads for so many seconds no longer reads those of the others.
+READING_LASTS = 5.0
+#: The dead are buried by everybody who reads, and by each worker once in so many seconds.
+BURY_EVERY = 60.0
+#: Seconds for which a worker may probe without renewing the right to it.
+PROBE_LEASE = 5.0
+#: Seconds for which a probe waits for a request that could be sent again if it failed.
+PREFER_SAFE_FOR = 1.0
+
+#: An ejection that is to end (True) or to last longer, by the moment it began.
+_Verdict = tuple[float, bool]
+
+
+@dataclass(slots=True)
+class _Probe:
+    """On the way to a probe: which ejection is due, that a request would go there, since when we may send one, and
+    what was sent. An ejection is a backend and the moment it began.
+    """
+
+    due: tuple[str, float] | None = None
+    wanted: bool = False
+    granted: float | None = None
+    sent: tuple[str, float] | None = None
+    pause_until: float = float("-inf")
+
+
+class Traffic:
+    """What a worker does at the backends of a pool. Threads and greenlets may share it; `tell` is for one of them.
+
+    `wake` is called when there is something that should be told at once.
+    """
+
+    def __init__(self, pool: str, rule: Rule, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+        self.worker = ""  #: who we are among the workers; known once the process is
+        self._pool = pool
+        self._rule = rule
+        self._ejects = rule.quota > 0
+        self._clock = clock
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._in_flight: defaultdict[str, int] = defaultdict(int)
+        self._attempts: defaultdict[str, int] = defaultdict(int)
+        self._failures: dict[str, Report] = {}
+        self._verdicts: dict[str, _Verdict] = {}
+        self._probe = _Probe()
+        self._others: Mapping[str, int] = {}
+        self._others_read = self._asked = self._buried = self._beaten = float("-inf")
+        self._beaten_with: dict[str, int] = {}
+
+    def began(self, backend: str) -> None:
+        """An attempt at the backend begins."""
+        with self._lock:
+            self._in_flight[backend] += 1
+
+    def answered(self, backend: str, status: int) -> None:
+        """The head of a response has come; the attempt goes on until `ended`."""
+        weight = ejection.weight_of_status(status)
+        with self._lock:
+            self._attempts[backend] += 1
+            told = self._probe_ended(backend, ok=not weight)
+            if weight:
+                self._count(backend, weight)
+        if weight or told:
+            self._wake()
+
+    def failed(self, backend: str, fault: Fault) -> None:
+        """The attempt has ended without a response. One that nobody is to blame for, or the client, is no attempt."""
+        weight = ejection.weight_of_fault(fault)
+        with self._lock:
+            self._in_flight[backend] -= 1
+            if weight:
+                self._attempts[backend] += 1
+                self._probe_ended(backend, ok=False)
+                self._count(backend, weight)
+            elif fault.blame is not Blame.BACKEND:
+                self._probe_given_up(backend)
+        if weight:
+            self._wake()
+
+    def ended(self, backend: str, fault: Fault | None = None) -> None:
+        """The attempt has ended otherwise: after its response had begun, whole or with the fault that broke it off."""
+        weight = 0 if fault is None else ejection.weight_of_fault(fault)
+        with self._lock:
+            self._in_flight[backend] -= 1
+            self._probe_given_up(backend)
+            if weight:
+                self._count(backend, weight)
+        if weight:
+            self._wake()
+
+    def probe(self, safe: bool) -> str | None:
+        """The backend that this request is to try first, though it is ejected: once for each right to probe.
+
+        The first second of it waits for a `safe` request, which could be sent again.
+        """
+        if self._probe.due is None:
+            return None
+        with self._lock:
+            probe = self._probe
+            if probe.due is None:
+                return None
+            if probe.granted is None:
+                if not probe.wanted and probe.sent is None:
+                    probe.wanted = True
+                    self._wake()
+                return None
+            if not safe and self._clock() - probe.granted < PREFER_SAFE_FOR:
+                return None
+            probe.sent, probe.due, probe.granted = probe.due, None, None
+            return probe.sent[0]
+
+    def loads(self) -> dict[str, int]:
+        """Requests in flight at each backend: our own as they are now, those of the others as last known."""
+        now = self._clock()
+        self._asked = now
+        total = dict(self._others) if now - self._others_read <= DEAD_AFTER else {}
+        for backend, load in self.own_loads().items():
+            total[backend] = total.get(backend, 0) + load
+        return total
+
+    def own_loads(self) -> dict[str, int]:
+        """Requests of this worker in flight at each backend that has any."""
+        with self._lock:
+            return {backend: load for backend, load in self._in_flight.items() if load}
+
+    @property
+    def patience(self) -> float:
+        """Seconds until the next `tell` is due, if nobody wakes us before."""
+        return BEAT_WHILE_READING_EVERY if self._reading(self._clock()) else BEAT_WITH_NEWS_EVERY
+
+    def tell(self, store: WorkerStore, snapshot: Snapshot, now: float) -> bool:
+        """Tell the store all that it should know by now; whether the snapshot should be read again.
+
+        `now` is the store's clock. Raises StoreUnavailable; what could not be told is kept for the next time.
+        """
+        changed = self._tell_failures(store)
+        self._revise(snapshot)
+        changed = self._tell_verdicts(store) or changed
+        self._see_to_probes(store, snapshot, now)
+        self._beat(store)
+        return changed
+
+    def leave(self, store: WorkerStore) -> None:
+        """Let the others forget this worker. Raises StoreUnavailable."""
+        store.leave(self._pool, self.worker)
+
+    def _count(self, backend: str, weight: int) -> None:
+        """Add a failure, under the lock."""
+        if not self._ejects:
+            return
+        before = self._failures.get(backend, Report())
+        self._failures[backend] = Report(0, before.failures + 1, before.weight + weight)
+
+    def _probe_ended(self, backend: str, *, ok: bool) -> bool:
+        """Note the outcome of a probe, under the lock; False if it was none."""
+        sent = self._probe.sent
+        if sent is None or sent[0] != backend:
+            return False
+        self._probe.sent = None
+        self._verdicts[backend] = sent[1], ok
+        return True
+
+    def _probe_given_up(self, backend: str) -> None:
+        """A probe of which nothing was learned, under the lock; the right to it runs out by itself."""
+        if self._probe.sent is not None and self._probe.sent[0] == backend:
+            self._probe.sent = None
+
+    def _tell_failures(self, store: WorkerStore) -> bool:
+        changed = False
+        while self._failures:
+            with self._lock:
+                backend, failed = self._failures.popitem()
+                attempts = self._attempts.pop(backend, 0)
+            try:
+                report = Report(attempts, failed.failures, failed.weight)
+                changed = store.count_failures(self._pool, backend, report, self._rule) or changed
+            except StoreUnavailable:
+                with self._lock:
+                    later = self._failures.get(backend, Report())
+                    self._attempts[backend] += attempts
+                    self._failures[backend] = Report(0, failed.failures + later.failures, failed.weight + later.weight)
+                raise
+        return changed
+
+    def _revise(self, snapshot: Snapshot) -> None:
+        """End ejections that have become void, so that they do not count for the fleet any more."""
+        for backend, state in snapshot.ejected.items():
+            if state.out and not ejection.is_out(state, snapshot.active.get(backend, UNCHECKED)):
+                self._verdicts.setdefault(backend, (state.since, True))
+
+    def _tell_verdicts(self, store: WorkerStore) -> bool:
+        changed = False
+        while self._verdicts:
+            with self._lock:
+                backend, (since, back) = self._verdicts.popitem()
+            try:
+                changed = store.settle_ejection(self._pool, backend, since, back=back, rule=self._rule) or changed
+            except StoreUnavailable:
+                with self._lock:
+                    self._verdicts.setdefault(backend, (since, back))
+                raise
+        return changed
+
+    def _see_to_probes(self, store: WorkerStore, snapshot: Snapshot, now: float) -> None:
+        probe, clock = self._probe, self._clock()
+        waiting = ejection.due(snapshot.ejected, self._rule.members, now) if snapshot.ejected else []
+        if probe.sent is not None:
+            store.hold_probe(self._pool, self.worker, PROBE_LEASE)
+            return
+        with self._lock:
+            if probe.granted is not None and clock - probe.granted > PROBE_LEASE:
+                probe.granted = None
+            if not waiting or clock < probe.pause_until:
+                probe.due, probe.granted, probe.wanted = None, None, False
+                return
+            if probe.granted is not None and probe.due is not None and probe.due[0] in waiting:
+                return
+            probe.due, probe.granted = (waiting[0], snapshot.ejected[waiting[0]].since), None
+            wanted, probe.wanted = probe.wanted, False
+        if wanted:
+            if store.hold_probe(self._pool, self.worker, PROBE_LEASE):
+                probe.granted = clock
+            else:
+                probe.pause_until = clock + BEAT_EVERY
+
+    def _reading(self, now: float) -> bool:
+        return now - self._asked < READING_LASTS
+
+    def _beat(self, store: WorkerStore) -> None:
+        now, loads = self._clock(), self.own_loads()
+        reading, bury = self._reading(now), now - self._buried >= BURY_EVERY
+        news = loads != self._beaten_with or bool(self._attempts)
+        every = BEAT_EVERY if not news else BEAT_WHILE_READING_EVERY if reading else BEAT_WITH_NEWS_EVERY
+        if now - self._beaten < every * 0.9:  # a little early is better than a round late
+            return
+        with self._lock:
+            attempts, self._attempts = self._attempts, defaultdict(int)
+        try:
+            others = store.beat(self._pool, self.worker, loads, attempts, read=reading or bury)
+        except StoreUnavailable:
+            with self._lock:
+                for backend, made in attempts.items():
+                    self._attempts[backend] += made
+            raise
+        self._beaten, self._beaten_with = now, loads
+        if reading or bury:
+            self._others, self._others_read, self._buried = others, now, now
