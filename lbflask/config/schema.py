@@ -66,12 +66,11 @@ class Ejection(Section):
     """When requests that fail take a backend out of service, for the whole fleet, without waiting for a check."""
 
     failures: int = Field(default=5, ge=0, le=1000)
-    """Failures within `window` that eject a backend, if they are at least half of its requests. A failed connection
-    counts twice. 0 ejects none."""
+    """Failures, and half of all attempts, that eject a backend; a failed connection counts as two. 0 ejects none."""
     window: Seconds = 10.0
     """Seconds, from a first failure, in which failures are counted."""
     duration: Seconds = 30.0
-    """Seconds until an ejected backend is tried again, by a single request; times the number of ejections in a row."""
+    """Seconds until an ejected backend is tried again, by one request; times the number of ejections in a row."""
     max_duration: Seconds = 300.0
     """Seconds that an ejection lasts at most; after as many in service earlier ejections are forgotten."""
     max_percent: float = Field(default=50.0, ge=0, le=100)
@@ -105,8 +104,7 @@ class Config(Section):
     health_path: UrlPath = "/health"
     """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
     redis_url: RedisURL | None = None
-    """The store that all processes share: redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://
-    (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
+    """The store that all processes share (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
     namespace: Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated), Field(min_length=1)]
@@ -114,8 +112,7 @@ class Config(Section):
     strategy: Literal["round_robin"] = "round_robin"
     """How a backend is chosen."""
     when_all_down: Literal["reject", "fail_open"] | None = None
-    """When active checks leave no backend: `reject` answers 503, `fail_open` sends requests to all nevertheless. Unset,
-    it is `reject` with `tcp` checks, which see that nobody listens, and `fail_open` with others, which may be wrong."""
+    """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
     tickets: Literal["leased", "strict"] = "leased"
     """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
     preserve_host: bool = True

@@ -57,10 +57,10 @@ def as_markdown() -> str:
             if name in tables:
                 continue
             variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
-            lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {_told(field)} |")
+            lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
         lines.append("")
     lines += ["## A backend", "", "A URL, or a table:", "", "| key | default | |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {_default(field)} | {_told(field)} |" for name, field in Backend.model_fields.items()]
+    lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in Backend.model_fields.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -70,8 +70,3 @@ def _default(field: FieldInfo) -> str:
     if field.default is None:
         return "unset"
     return f"`{_value(list(field.default) if isinstance(field.default, tuple) else field.default)}`"
-
-
-def _told(field: FieldInfo) -> str:
-    """The meaning on one line, as a row of a table has to be."""
-    return " ".join((field.description or "").split())

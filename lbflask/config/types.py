@@ -43,8 +43,8 @@ def _listen_address(value: str) -> str:
 
 def _redis_url(value: str) -> str:
     """A URL of the kinds that the store understands."""
-    scheme, _, rest = value.partition("://")
-    if scheme in ("redis", "rediss", "unix"):
+    scheme, separator, rest = value.partition("://")
+    if separator and scheme in ("redis", "rediss", "unix"):
         return value
     if scheme not in ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
         raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")

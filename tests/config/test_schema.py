@@ -138,15 +138,54 @@ def test_operators_connect_from_nowhere_else(address: str) -> None:
         config(admin_bind=address)
 
 
-@pytest.mark.parametrize("url", ["redis://r", "rediss://user:p@r:1/0", "unix:///run/valkey.sock?db=1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://r",
+        "rediss://user:p@r:1/0",
+        "unix:///run/valkey.sock?db=1",
+        "redis+sentinel://a:26379,b,[::1]:2/mymaster/3?sentinel_password=p",
+        "rediss+sentinel://user:p@a/mymaster",
+        "redis+cluster://a:1,b:2",
+        "rediss+cluster://a/0?ssl_ca_certs=/etc/ca.pem",
+    ],
+)
 def test_the_store_is_named_by_a_url_of_redis(url: str) -> None:
     assert config(redis_url=url).redis_url == url
 
 
-@pytest.mark.parametrize("url", ["", "r:6379", "http://r", "redis"])
+@pytest.mark.parametrize("url", ["", "r:6379", "http://r", "redis", "redis+other://a"])
 def test_other_urls_name_no_store(url: str) -> None:
     with pytest.raises(ValidationError, match="redis://"):
         config(redis_url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis+sentinel://a:1", "must name the service"),
+        ("redis+sentinel://a:1/", "must name the service"),
+        ("redis+sentinel://a:1/m/x", "must name the service"),
+        ("redis+sentinel:///m", "'' is not host or host:port"),
+        ("redis+sentinel://a,,b/m", "'' is not host or host:port"),
+        ("redis+cluster://a:b", "'a:b' is not host or host:port"),
+        ("redis+cluster://a/1", "no databases but 0"),
+    ],
+)
+def test_a_url_of_several_servers_says_what_is_wrong_with_it(url: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        config(redis_url=url)
+
+
+@pytest.mark.parametrize(("given", "fails_open"), [(None, False), ("reject", False), ("fail_open", True)])
+def test_a_pool_whose_backends_are_all_down_rejects_unless_told_otherwise(given: str | None, fails_open: bool) -> None:
+    assert config(when_all_down=given).pool().fails_open is fails_open
+
+
+def test_backends_that_take_no_traffic_have_no_part_in_ejection() -> None:
+    backends = ["http://b:1", {"url": "http://a:1", "weight": 2}, {"url": "http://c:1", "weight": 0}]
+    rule = config(backends=backends, ejection={"failures": 7, "max_percent": 10}).ejection_rule()
+    assert (rule.members, rule.failures, rule.max_percent) == (("a:1", "b:1"), 7, 10)
 
 
 @pytest.mark.parametrize("via", ["lb", "lb-1.example", "", "a!#$%&'*+-.^_`|~9"])

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import chain, combinations, permutations
 
 import pytest
 
-from lbflask.core.eligibility import SILENT_INTERVALS, active_health, candidates
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.core.eligibility import SILENT_INTERVALS, Resort, active_health, candidates, select
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Ejection, Health, Pool, Snapshot
 
 A, B, C = (Backend(name, name, 80, f"http://{name}:80") for name in "abc")
 IDLE = Backend("idle", "idle", 80, "http://idle:80", weight=0)
@@ -13,6 +13,10 @@ IDLE = Backend("idle", "idle", 80, "http://idle:80", weight=0)
 
 def snapshot(heartbeat: float | None = 0.0, interval: float = 2.0, **active: Health) -> Snapshot:
     return Snapshot(1, {name: ActiveHealth(health) for name, health in active.items()}, heartbeat, interval)
+
+
+def powerset(names: str) -> list[tuple[str, ...]]:
+    return list(chain.from_iterable(combinations(names, count) for count in range(len(names) + 1)))
 
 
 def serving(pool: Pool, known: Snapshot) -> list[str]:
@@ -72,3 +76,45 @@ def test_a_candidate_has_the_weight_of_its_backend() -> None:
 
 def test_what_the_snapshot_knows_of_strangers_changes_nothing() -> None:
     assert serving(Pool("p", (A,)), snapshot(a=Health.UP, removed=Health.UP)) == ["a"]
+
+
+def out(*names: str, since: float = 10.0) -> dict[str, Ejection]:
+    return {name: Ejection(True, 1, since, since + 30) for name in names}
+
+
+def known_with(ejected: dict[str, Ejection], **active: ActiveHealth) -> Snapshot:
+    return Snapshot(1, active, 0.0, 2.0, ejected)
+
+
+UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
+OPEN = Pool("p", (A, B, C), fails_open=True)
+SHUT = Pool("p", (A, B, C))
+
+
+@pytest.mark.parametrize("pool", [OPEN, SHUT])
+@pytest.mark.parametrize("ejected", powerset("abc"))
+@pytest.mark.parametrize("up", powerset("abc"))
+def test_every_state_of_three_backends_is_decided(pool: Pool, ejected: tuple[str, ...], up: tuple[str, ...]) -> None:
+    known = known_with(out(*ejected), **{name: UP if name in up else DOWN for name in "abc"})
+    chosen, resort = select(pool, known)
+    sound = [name for name in "abc" if name in up and name not in ejected]
+    expected = (sound, Resort.NONE)
+    if not sound and up:
+        expected = (list(up), Resort.EJECTED)
+    elif not sound and pool.fails_open:
+        expected = (["a", "b", "c"], Resort.ALL)
+    assert ([candidate.backend.id for candidate in chosen], resort) == expected
+
+
+def test_an_ejected_backend_serves_again_once_checks_have_seen_it_come_up() -> None:
+    known = known_with(out("a"), a=ActiveHealth(Health.UP, since=10.5), b=UP)
+    assert [candidate.backend.id for candidate in candidates(SHUT, known)] == ["a", "b"]
+
+
+def test_ejection_holds_without_a_checker() -> None:
+    known = Snapshot(ejected=out("a"))
+    assert [candidate.backend.id for candidate in candidates(SHUT, known)] == ["b", "c"]
+
+
+def test_weight_zero_takes_no_request_even_when_a_pool_fails_open() -> None:
+    assert select(Pool("p", (IDLE,), fails_open=True), known_with({}, idle=DOWN)) == ((), Resort.NONE)

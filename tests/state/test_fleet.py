@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
 from lbflask.core.tickets import LEASE_FROM
 from lbflask.state import fleet as fleet_module
@@ -81,6 +82,28 @@ class FlakyStore:
 
     def report_suspect(self, pool: str, backend: str) -> None:
         self._trip("report_suspect", f"{pool}/{backend}")
+
+    def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
+        self._trip("count_failures", (backend, report))
+        return self.facts.count_failures(pool, backend, report, rule)
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        self._trip("hold_probe", holder)
+        return self.facts.hold_probe(pool, holder, seconds)
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+        self._trip("settle_ejection", (backend, back))
+        return self.facts.settle_ejection(pool, backend, since, back=back, rule=rule)
+
+    def beat(
+        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+    ) -> Mapping[str, int]:
+        self._trip("beat", dict(loads))
+        return self.facts.beat(pool, worker, loads, attempts, read=read)
+
+    def leave(self, pool: str, worker: str) -> None:
+        self._trip("leave", worker)
+        self.facts.leave(pool, worker)
 
     def close(self) -> None:
         self.closed = True

@@ -6,6 +6,7 @@ import inspect
 
 import pytest
 
+from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.state.keys import PoolKeys, as_markdown
 from tests.state.rigs import real_redis
@@ -47,9 +48,14 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         assert lease is not None
         rig.store.write_active("web", lease.epoch, {"b": ActiveHealth(Health.UP)}, interval=1, announce=True)
         rig.store.report_suspect("web", "b")
+        rule = Rule(("b", "c"), failures=2)
+        assert not rig.store.count_failures("web", "b", Report(1, 1, 1), rule)
+        assert rig.store.count_failures("web", "c", Report(2, 2, 2), rule)
+        assert rig.store.hold_probe("web", "worker", 600)
+        rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
         assert rig.client is not None
         in_use = {key.decode() for key in rig.client.scan_iter()}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
     keys = PoolKeys("test", "web")
     assert in_use == {getattr(keys, name) for name in NAMES if name not in CHANNELS}
-    assert expiring == {keys.leader}
+    assert expiring == {keys.leader, keys.probe, keys.workers}

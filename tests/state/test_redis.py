@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.state import records
 from lbflask.state.embedded import NoServer, find_binary
@@ -38,6 +39,11 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "hold_lease": lambda store: store.hold_lease(POOL, "a", 600),
     "drop_lease": lambda store: store.drop_lease(POOL, "a"),
     "write_active": lambda store: store.write_active(POOL, 1, {"a": UP}, interval=1),
+    "count_failures": lambda store: store.count_failures(POOL, "a", Report(1, 1, 1), Rule(("a", "b"))),
+    "hold_probe": lambda store: store.hold_probe(POOL, "worker", 600),
+    "settle_ejection": lambda store: store.settle_ejection(POOL, "a", 1.5, back=True, rule=Rule()),
+    "beat": lambda store: store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True),
+    "leave": lambda store: store.leave(POOL, "worker"),
 }
 WATCHES: dict[str, Callable[[RedisStore], Watch]] = {
     "watch_changes": lambda store: store.watch_changes([POOL]),
@@ -166,7 +172,7 @@ class TestOutOfReach:
         with real_redis(redis_url) as rig:
             assert rig.client is not None
             keys = PoolKeys("test", POOL)
-            for key in (keys.ticket, keys.version, keys.leader, keys.epoch):
+            for key in (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers):
                 rig.client.rpush(key, "of another type")
             with pytest.raises(StoreUnavailable):
                 TRIPS[trip](RedisStore(rig.client, "test"))
@@ -316,9 +322,9 @@ class TestScripts:
             read = rig.client.register_script(
                 next(file for file in LUA if file.name == "read_snapshot.lua").read_text()
             )
-            of = [keys.version, keys.heartbeat, keys.active]
-            assert len(read(keys=of, args=[0])) == 3 + 2 * 2
-            assert len(read(keys=of, args=[rig.client.get(keys.version)])) == 3
+            of = [keys.version, keys.heartbeat, keys.active, keys.ejected]
+            assert list(map(len, read(keys=of, args=[0])[5:])) == [2 * 2, 0]
+            assert read(keys=of, args=[rig.client.get(keys.version)])[5:] == []
 
     @pytest.mark.parametrize("file", LUA, ids=lambda file: file.name)
     def test_a_script_is_short(self, file: Path) -> None:
