@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
+from lbflask.state import memory, redis
 from lbflask.state.keys import PoolKeys
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import Watch
@@ -36,7 +39,11 @@ states = st.builds(
     since=st.integers(0, 2**41).map(lambda ms: round(ms / 1000, 3)),
 )
 writes = st.dictionaries(backends, states, max_size=4)
+members = st.sampled_from(["one:80", "two:80", "drei ß", "four"])
+#: No game lasts as long as a window.
+RULE = Rule(("one:80", "two:80", "drei ß", "four"), window=LEASE, duration=0.001, max_duration=1e9)
 intervals = st.integers(0, 100_000).map(lambda ms: ms / 1000)
+counts = st.dictionaries(members, st.integers(0, 50), max_size=3)
 
 
 class StoresAgree(RuleBasedStateMachine):
@@ -101,7 +108,8 @@ class StoresAgree(RuleBasedStateMachine):
     def leases_run_out(self) -> None:
         self.clock.advance(LEASE)
         assert self.rig.client is not None
-        self.rig.client.delete(*(PoolKeys("test", pool).leader for pool in POOLS))
+        for keys in (PoolKeys("test", pool) for pool in POOLS):
+            self.rig.client.delete(keys.leader, keys.probe, keys.failures, keys.workers)
 
     @rule(data=st.data(), pool=pools, written=writes, interval=intervals, replace=st.booleans(), announce=st.booleans())
     def write_active(
@@ -127,6 +135,9 @@ class StoresAgree(RuleBasedStateMachine):
         ours, theirs = self.memory.read_snapshot(pool, known[0]), self.redis.read_snapshot(pool, known[1])
         assert ours.active == theirs.active
         assert ours.interval == theirs.interval
+        assert {id_: (state.out, state.times) for id_, state in ours.ejected.items()} == {
+            id_: (state.out, state.times) for id_, state in theirs.ejected.items()
+        }
         assert (ours.heartbeat is None) == (theirs.heartbeat is None)
         assert (ours.version == known[0].version) == (theirs.version == known[1].version)
         self.known[pool] = ours, theirs
@@ -136,6 +147,39 @@ class StoresAgree(RuleBasedStateMachine):
     def report_suspect(self, pool: str, backend: str) -> None:
         self.memory.report_suspect(pool, backend)
         self.redis.report_suspect(pool, backend)
+
+    @rule(pool=pools, backend=members, attempts=st.integers(0, 20), failures=st.integers(1, 6), each=st.integers(1, 2))
+    def count_failures(self, pool: str, backend: str, attempts: int, failures: int, each: int) -> None:
+        report = Report(attempts, failures, failures * each)
+        assert self.memory.count_failures(pool, backend, report, RULE) == self.redis.count_failures(
+            pool, backend, report, RULE
+        )
+
+    @rule(pool=pools, backend=members, back=st.booleans(), stale=st.booleans())
+    def settle_ejection(self, pool: str, backend: str, back: bool, stale: bool) -> None:
+        ours, theirs = (
+            store.read_snapshot(pool, NOTHING_KNOWN).ejected.get(backend) for store in (self.memory, self.redis)
+        )
+        assert (ours is None) == (theirs is None)
+        since = [1.5, 1.5] if ours is None or theirs is None or stale else [ours.since, theirs.since]
+        assert self.memory.settle_ejection(pool, backend, since[0], back=back, rule=RULE) == self.redis.settle_ejection(
+            pool, backend, since[1], back=back, rule=RULE
+        )
+
+    @rule(pool=pools, holder=holders)
+    def hold_probe(self, pool: str, holder: str) -> None:
+        assert self.memory.hold_probe(pool, holder, LEASE) == self.redis.hold_probe(pool, holder, LEASE)
+
+    @rule(pool=pools, worker=holders, loads=counts, attempts=counts, read=st.booleans())
+    def beat(self, pool: str, worker: str, loads: dict[str, int], attempts: dict[str, int], read: bool) -> None:
+        assert self.memory.beat(pool, worker, loads, attempts, read=read) == self.redis.beat(
+            pool, worker, loads, attempts, read=read
+        )
+
+    @rule(pool=pools, worker=holders)
+    def leave(self, pool: str, worker: str) -> None:
+        self.memory.leave(pool, worker)
+        self.redis.leave(pool, worker)
 
     @rule()
     def empty(self) -> None:
@@ -190,6 +234,12 @@ def play(open_rig: Callable[[], AbstractContextManager[Rig]], games: int) -> Non
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.fixture(autouse=True)
+def _nobody_dies_in_a_game(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (memory, redis):
+        monkeypatch.setattr(module, "DEAD_AFTER", LEASE / 2)
 
 
 def test_memory_and_a_fake_redis_give_the_same_answers() -> None:
