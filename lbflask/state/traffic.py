@@ -78,10 +78,10 @@ class Traffic:
 
     def answered(self, backend: str, status: int) -> None:
         """The head of a response has come; the attempt goes on until `ended`."""
-        weight = ejection.weight_of_status(status)
+        weight = ejection.weight_of_status(status) if status >= 500 else 0
         with self._lock:
             self._attempts[backend] += 1
-            told = self._probe_ended(backend, ok=not weight)
+            told = self._probe.sent is not None and self._probe_ended(backend, ok=not weight)
             if weight:
                 self._count(backend, weight)
         if weight or told:
@@ -106,7 +106,8 @@ class Traffic:
         weight = 0 if fault is None else ejection.weight_of_fault(fault)
         with self._lock:
             self._in_flight[backend] -= 1
-            self._probe_given_up(backend)
+            if self._probe.sent is not None:
+                self._probe_given_up(backend)
             if weight:
                 self._count(backend, weight)
         if weight:

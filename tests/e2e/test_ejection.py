@@ -1,0 +1,199 @@
+"""Requests that fail take a backend out for all workers of all gunicorns, without any checker, and back again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+
+from lbflask.state import records
+from lbflask.state.keys import PoolKeys
+from lbflask.state.ports import DEAD_AFTER
+from tests.support.raw import RawClient
+from tests.support.scripted import OK, Peer, ScriptedBackend
+from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_valkey
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+KEYS = PoolKeys("lbflask", "default")
+BROKEN = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"
+
+
+@dataclass
+class Moody:
+    """A backend that answers every request as it is told to."""
+
+    answer: bytes = OK
+    asked: int = 0
+    hold: bool = False
+    holding: int = 0
+
+    def play(self, peer: Peer) -> None:
+        while peer.read_head():
+            self.asked += 1
+            if self.hold:
+                self.holding += 1
+                peer.read_to_end()
+                self.holding -= 1
+                return
+            peer.send(self.answer)
+
+
+@dataclass
+class Rig:
+    """Two gunicorns of two workers each, one store, three backends."""
+
+    moods: list[Moody]
+    ids: list[str]
+    balancers: list[Gunicorn]
+    store: Process
+    url: str
+    client: redis.Redis
+
+    def ask(self, times: int = 1) -> list[int]:
+        """As many requests to each gunicorn, each on a connection of its own; their statuses."""
+        return [get(balancer.port).status for _ in range(times) for balancer in self.balancers]
+
+    def states(self) -> list[dict[str, Any]]:
+        return [balancer.health()[1]["pools"]["default"]["states"] for balancer in self.balancers]
+
+    def all_agree(self, look: Callable[[dict[str, Any]], bool]) -> bool:
+        """Whether all workers say so; which one answers is not ours to choose, so many must agree in a row."""
+        return all(look(states) for _ in range(10) for states in self.states())
+
+
+SETTINGS = {"ejection__duration": 1, "ejection__max_duration": 4, "retries__attempts": 2}
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    with ExitStack() as running:
+        moods = [Moody() for _ in range(3)]
+        houses = [running.enter_context(ScriptedBackend(mood.play)) for mood in moods]
+        port = free_port()
+        store = running.enter_context(start_valkey(port=port))
+        url = f"redis://127.0.0.1:{port}/0"
+        settings = {**SETTINGS, "redis_url": url, "backends": ",".join(house.url for house in houses)}
+        balancers = [running.enter_context(Gunicorn(**settings)) for _ in range(2)]
+        client = running.enter_context(redis.Redis(port=port))
+        yield Rig(moods, [f"127.0.0.1:{house.port}" for house in houses], balancers, store, url, client)
+        for balancer in balancers:
+            balancer.assert_no_traceback()
+
+
+def test_a_backend_that_answers_500_to_everything_is_out_for_all_and_returns_by_a_probe(rig: Rig) -> None:
+    broken, bad = rig.moods[0], rig.ids[0]
+    broken.answer = BROKEN
+    eventually(lambda: rig.ask() and rig.all_agree(lambda states: states[bad]["ejected"]), "it is out for all")
+    told = records.parse_ejection(rig.client.hget(KEYS.ejected, bad) or b"")
+    assert told is not None
+    # The only requests that reach it are probes, one for the fleet at a time.
+    asked = broken.asked
+    statuses = rig.ask(20)
+    assert statuses.count(500) <= 2
+    assert broken.asked - asked <= 2
+
+    def is_out_for_longer() -> bool:
+        rig.ask()
+        now = records.parse_ejection(rig.client.hget(KEYS.ejected, bad) or b"")
+        return now is not None and now.times > told.times
+
+    eventually(is_out_for_longer, "a probe fails", 20)
+    assert broken.asked - asked <= 5
+    broken.answer = OK
+    eventually(lambda: rig.ask() and rig.all_agree(lambda states: not states[bad]["ejected"]), "it is back", 30)
+    assert set(rig.ask(20)) == {200}
+
+
+def test_a_backend_with_few_errors_stays(rig: Rig) -> None:
+    class Seldom(Moody):
+        def play(self, peer: Peer) -> None:
+            while peer.read_head():
+                self.asked += 1
+                peer.send(BROKEN if self.asked % 4 == 0 else OK)
+
+    seldom = Seldom()
+    with ScriptedBackend(seldom.play) as house:
+        settings = {**SETTINGS, "redis_url": rig.url, "backends": f"{house.url},http://127.0.0.1:{free_port()}"}
+        with Gunicorn(namespace="seldom", **settings) as balancer:
+            statuses = [get(balancer.port).status for _ in range(200)]
+            assert statuses.count(500) >= 20
+            assert not balancer.health()[1]["pools"]["default"]["states"][f"127.0.0.1:{house.port}"]["ejected"]
+
+
+@pytest.mark.parametrize("trouble", ["killed", "frozen"])
+def test_without_a_store_each_worker_ejects_by_itself(rig: Rig, trouble: str) -> None:
+    broken, bad = rig.moods[1], rig.ids[1]
+    if trouble == "killed":
+        rig.store.kill()
+    else:
+        rig.store.signal(signal.SIGSTOP)
+    broken.answer = BROKEN
+    eventually(lambda: rig.ask(5) and rig.all_agree(lambda states: states[bad]["ejected"]), "all have ejected it", 30)
+    broken.answer = OK
+    if trouble == "frozen":
+        rig.store.signal(signal.SIGCONT)
+
+        def all_joined() -> bool:
+            return all(balancer.health()[1]["status"] == "ok" for _ in range(10) for balancer in rig.balancers)
+
+        eventually(all_joined, "all have joined again")
+        eventually(lambda: rig.all_agree(lambda states: not states[bad]["ejected"]), "the fleet knows nothing of it")
+
+
+def test_an_emptied_store_costs_no_request_and_what_still_fails_is_ejected_again(rig: Rig) -> None:
+    broken, bad = rig.moods[0], rig.ids[0]
+    broken.answer = BROKEN
+    eventually(lambda: rig.ask() and rig.all_agree(lambda states: states[bad]["ejected"]), "it is out")
+    rig.client.flushall()
+    eventually(lambda: rig.ask() and rig.client.hexists(KEYS.ejected, bad), "it is out again")
+    broken.answer = OK
+    assert rig.ask(20).count(500) <= 1
+
+
+def test_requests_in_flight_are_summed_over_the_fleet_and_those_of_a_killed_worker_vanish(rig: Rig) -> None:
+    held, name = rig.moods[2], rig.ids[2]
+    held.hold = True
+    with ExitStack() as running:
+        for balancer in rig.balancers:
+            for _ in range(6):
+                client = running.enter_context(RawClient(balancer.port))
+                client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        eventually(lambda: held.holding == 4, "a third of them is held")
+        eventually(lambda: rig.all_agree(lambda states: states[name]["in_flight"] == 4), "all know of four")
+        for pid in rig.balancers[0].workers():
+            os.kill(pid, signal.SIGKILL)
+        others = rig.balancers[1]
+
+        def left() -> int:
+            return others.health()[1]["pools"]["default"]["states"][name]["in_flight"]
+
+        eventually(lambda: 0 < held.holding < 4, "the backend sees them go")
+        eventually(lambda: left() == held.holding, "they are in flight no more", DEAD_AFTER + 5)
+
+
+@pytest.mark.parametrize("policy", ["reject", "fail_open"])
+def test_when_checks_find_all_down_the_pool_does_as_it_was_told(rig: Rig, policy: str) -> None:
+    dead = [free_port() for _ in range(2)]
+    backends = ",".join(f"http://127.0.0.1:{port}" for port in dead)
+    settings = {"redis_url": rig.url, "namespace": policy, "backends": backends, "health__interval": 0.2}
+    with (
+        start_checker(health__fall=1, **settings),
+        Gunicorn(workers=1, when_all_down=policy, **settings) as balancer,
+    ):
+        eventually(lambda: set(balancer.healths().values()) == {"down"}, "all are found down")
+        code, document = balancer.health()
+        status = get(balancer.port).status
+        if policy == "reject":
+            assert (code, document["status"], status) == (503, "down", 503)
+        else:
+            assert (code, document["status"], status) == (200, "failing_open", 502)
+            assert balancer.health()[1]["pools"]["default"]["times_failing_open"] == 1
+            assert balancer.output.count("failing open") == 1
