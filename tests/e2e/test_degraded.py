@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ import redis
 
 from lbflask.state.keys import PoolKeys
 from tests.support.servers import Gunicorn, free_port, get, runtime_directory, start_valkey, urls
-from tests.support.traffic import traffic
+from tests.support.topologies import guarded
+from tests.support.traffic import Traffic, traffic
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
@@ -125,11 +127,113 @@ def test_a_store_that_freezes_under_load_fails_no_request(demos: list[int]) -> N
         assert {outcome.port for outcome in load.outcomes} == set(demos)
 
 
-def _await_all_workers(balancer: Gunicorn, status: str, store: str) -> None:
+class Trouble:
+    """What can happen to a store on a port while it is in use. `begin` and `end` it."""
+
+    def __init__(self, port: int, running: ExitStack) -> None:
+        self.port = port
+        self.running = running
+        self.server = running.enter_context(start_valkey(port=port))
+
+    def begin(self) -> None:
+        """From now on nobody answers."""
+        self.server.kill()
+
+    def end(self) -> None:
+        """A server answers again."""
+        self.running.enter_context(start_valkey(port=self.port))
+
+
+class Frozen(Trouble):
+    def begin(self) -> None:
+        self.server.signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        self.server.signal(signal.SIGCONT)
+
+
+class BlackHole(Trouble):
+    def begin(self) -> None:
+        super().begin()
+        self.hole = ExitStack()
+        self.hole.enter_context(_black_hole(self.port))
+
+    def end(self) -> None:
+        self.hole.close()
+        super().end()
+
+
+@pytest.mark.parametrize("kind", [Trouble, Frozen, BlackHole], ids=["killed", "frozen", "black hole"])
+@pytest.mark.parametrize("tickets", ["leased", "strict"])
+def test_a_store_that_goes_and_comes_back_costs_no_request(kind: type[Trouble], tickets: str, demos: list[int]) -> None:
+    port = free_port()
+    settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "backends": urls(demos), "tickets": tickets}
+    with ExitStack() as running:
+        trouble = kind(port, running)
+        balancer = running.enter_context(Gunicorn(**settings))
+        load = running.enter_context(traffic(balancer.port, clients=8, rate=200))
+        eventually(lambda: len(load.outcomes) > 50, "traffic flows")
+        for _ in range(2 if kind is Frozen else 1):
+            trouble.begin()
+            _await_all_workers(balancer, "degraded", "unreachable")
+            served = len(load.outcomes)
+            eventually(lambda served=served: len(load.outcomes) > served + 200, "traffic flows without it")  # type: ignore[misc]
+            trouble.end()
+            _await_all_workers(balancer, "ok", "connected")
+        served = len(load.outcomes)
+        eventually(lambda: len(load.outcomes) > served + 100, "traffic flows still")
+        load.stop()
+        assert load.failures == []
+        _is_shared_evenly(load, demos)
+        balancer.assert_no_traceback()
+
+
+def test_a_store_that_is_emptied_again_and_again_costs_no_request(store: str, demos: list[int]) -> None:
+    settings = {"redis_url": store, "backends": urls(demos), "namespace": "emptied"}
+    with (
+        Gunicorn(**settings) as balancer,
+        traffic(balancer.port, clients=8, rate=200) as load,
+        redis.Redis.from_url(store) as client,
+    ):
+        for _ in range(5):
+            served = len(load.outcomes)
+            eventually(lambda served=served: len(load.outcomes) > served + 60, "traffic flows")  # type: ignore[misc]
+            client.flushall()
+        load.stop()
+        assert load.failures == []
+        _is_shared_evenly(load, demos)
+        assert balancer.health()[1]["status"] == "ok"
+        balancer.assert_no_traceback()
+
+
+def test_a_fail_over_costs_no_request(tmp_path: Path, demos: list[int]) -> None:
+    with guarded(tmp_path) as servers:
+        settings = {"redis_url": servers.url, "backends": urls(demos)}
+        with Gunicorn(**settings) as balancer, traffic(balancer.port, clients=8, rate=200) as load:
+            eventually(lambda: len(load.outcomes) > 50, "traffic flows")
+            _await_all_workers(balancer, "ok", "connected")
+            servers.primary.kill()
+            _await_all_workers(balancer, "degraded", "unreachable")
+            _await_all_workers(balancer, "ok", "connected", 40)
+            served = len(load.outcomes)
+            eventually(lambda: len(load.outcomes) > served + 100, "traffic flows still")
+            load.stop()
+            assert load.failures == []
+            balancer.assert_no_traceback()
+
+
+def _is_shared_evenly(load: Traffic, demos: list[int]) -> None:
+    """Turns may be given out twice, or by each worker for itself, and still nobody gets much more than others."""
+    shares = Counter(outcome.port for outcome in load.outcomes)
+    assert set(shares) == set(demos)
+    assert max(shares.values()) <= 1.3 * min(shares.values()), shares
+
+
+def _await_all_workers(balancer: Gunicorn, status: str, store: str, within: float = 10.0) -> None:
     """Wait until both workers say so: which one answers is not ours to choose, so many must agree in a row."""
 
     def agreed() -> bool:
         documents = [balancer.health()[1] for _ in range(20)]
         return all((document["status"], document["store"]) == (status, store) for document in documents)
 
-    eventually(agreed, f"all workers say {status}: {balancer.output}")
+    eventually(agreed, f"all workers say {status}: {balancer.output}", within)

@@ -585,3 +585,85 @@ def test_a_bodys_end_is_awaited_before_the_event() -> None:
     assert balancer.events == []
     reply.close()
     assert balancer.events[0].sent == 5
+
+
+# What the fleet is told
+
+
+class Ears:
+    """Stands where attempts are noted."""
+
+    def __init__(self, probed: str | None = None) -> None:
+        self.heard: list[tuple[str, ...]] = []
+        self.probed = probed
+        self.safe: list[bool] = []
+
+    def began(self, backend: str) -> None:
+        self.heard.append(("began", backend))
+
+    def answered(self, backend: str, status: int) -> None:
+        self.heard.append(("answered", backend, str(status)))
+
+    def failed(self, backend: str, fault: Fault) -> None:
+        self.heard.append(("failed", backend, str(fault.stage)))
+
+    def ended(self, backend: str, fault: Fault | None = None) -> None:
+        self.heard.append(("ended", backend, str(fault.stage) if fault else ""))
+
+    def probe(self, safe: bool) -> str | None:
+        self.safe.append(safe)
+        probed, self.probed = self.probed, None
+        return probed
+
+
+@pytest.fixture
+def ears(monkeypatch: pytest.MonkeyPatch) -> Ears:
+    ears = Ears()
+    monkeypatch.setattr(Fleet, "traffic", lambda fleet, pool: ears)
+    return ears
+
+
+def test_every_attempt_is_noted_from_its_beginning_to_its_end(street: Street, ears: Ears) -> None:
+    balancer = street.balancer(None, answering(OK))
+    reply = balancer.start(inbound())
+    assert ears.heard == [("began", "b0"), ("failed", "b0", "connect"), ("began", "b1"), ("answered", "b1", "200")]
+    assert b"".join(reply) == b"ok"
+    reply.close()
+    assert ears.heard[4:] == [("ended", "b1", "")]
+
+
+def test_a_response_that_breaks_off_is_noted_as_that(street: Street, ears: Ears) -> None:
+    balancer = street.balancer(answering_and_closing(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"))
+    reply = balancer.start(inbound())
+    with pytest.raises(Exception, match=r"."):
+        list(reply)
+    reply.close()
+    assert ears.heard == [("began", "b0"), ("answered", "b0", "200"), ("ended", "b0", "body")]
+
+
+def test_what_ends_an_attempt_from_without_ends_it_for_the_fleet_too(ears: Ears) -> None:
+    class Stopped(BaseException):
+        pass
+
+    class Adapter:
+        def send(self, request: object, timeout: object) -> None:
+            raise Stopped
+
+    balancer = Balancer([Backend("b0", "h", 1, "http://h:1")], lambda url: cast("BackendAdapter", Adapter()))
+    with pytest.raises(Stopped):
+        balancer.start(inbound())
+    assert ears.heard == [("began", "b0"), ("ended", "b0", "")]
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "safe"),
+    [("GET", None, True), ("PUT", None, True), ("POST", None, False), ("GET", [b"x"], False)],
+)
+def test_a_probe_goes_first_and_what_fails_there_goes_on_to_another(
+    street: Street, ears: Ears, method: str, body: list[bytes] | None, safe: bool
+) -> None:
+    balancer = street.balancer(answering_always(), None)
+    ears.probed = "b1"
+    assert balancer.ask(inbound(method, body=body))[0] == 200
+    assert balancer.tried == ["b1", "b0"]
+    assert ears.safe == [safe]
