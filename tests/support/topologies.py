@@ -29,7 +29,7 @@ def tls_server(authority: Authority, client: Pair) -> Iterator[str]:
             str(binary), "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "",
             "--tls-cert-file", pair.certificate, "--tls-key-file", pair.key,
             "--tls-ca-cert-file", authority.ca_file, "--tls-auth-clients", "yes",
-            "--user", "lb", "on", ">secret/@1", "~{test:*", "&{test:*", "+@all",
+            "--user", "lb", "on", ">secret/@1", "~{test:*", "&{test:*", "-@all", "+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+time",
         ]
     )  # fmt: skip
     with process:
