@@ -37,14 +37,15 @@ _Verdict = tuple[float, bool]
 
 @dataclass(slots=True)
 class _Probe:
-    """On the way to a probe: which ejection is due, that a request would go there, since when we may send one, and
-    what was sent. An ejection is a backend and the moment it began.
+    """On the way to a probe: which ejection is due, that a request would go there, since when we may send one, what
+    was sent, and when the right to it was taken or renewed. An ejection is a backend and the moment it began.
     """
 
     due: tuple[str, float] | None = None
     wanted: bool = False
     granted: float | None = None
     sent: tuple[str, float] | None = None
+    held: float = float("-inf")
     pause_until: float = float("-inf")
 
 
@@ -230,7 +231,9 @@ class Traffic:
         probe, clock = self._probe, self._clock()
         waiting = ejection.due(snapshot.ejected, self._rule.members, now) if snapshot.ejected else []
         if probe.sent is not None:
-            store.hold_probe(self._pool, self.worker, PROBE_LEASE)
+            if clock - probe.held >= BEAT_EVERY:
+                probe.held = clock
+                store.hold_probe(self._pool, self.worker, PROBE_LEASE)
             return
         with self._lock:
             if probe.granted is not None and clock - probe.granted > PROBE_LEASE:
@@ -244,7 +247,7 @@ class Traffic:
             wanted, probe.wanted = probe.wanted, False
         if wanted:
             if store.hold_probe(self._pool, self.worker, PROBE_LEASE):
-                probe.granted = clock
+                probe.granted = probe.held = clock
             else:
                 probe.pause_until = clock + BEAT_EVERY
 

@@ -76,6 +76,7 @@ def start(
             "namespace": f"conformance-{kind}",
             "backends": ",".join([server.url, *(other.url for other in more), *others]),
             "access_log": "",
+            "ejection__failures": 0,  # else the failures of one case would be felt in the next
             "limits__body": BODY_LIMIT,
             "timeouts__client_head": 2,
             "timeouts__graceful": 1,

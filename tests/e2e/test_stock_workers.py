@@ -41,7 +41,13 @@ def setting(request: pytest.FixtureRequest, store: str) -> Iterator[Setting]:
         ports = [free_port() for _ in range(3)]
         backends = {port: running.enter_context(start_demo(port, module="tests.support.backend")) for port in ports}
         balancer = running.enter_context(
-            Gunicorn(*WORKERS[request.param], redis_url=store, backends=urls(ports), namespace=request.param)
+            Gunicorn(
+                *WORKERS[request.param],
+                redis_url=store,
+                backends=urls(ports),
+                namespace=request.param,
+                ejection__failures=0,  # a dead backend is to keep its turns
+            )
         )
         yield Setting(balancer, backends)
         # After all tests of the module, so that each kind of worker is stopped once.

@@ -113,6 +113,7 @@ class TestFailures:
         assert desk.store.asked("count_failures") == []
 
     def test_a_client_that_comes_and_goes_ejects_nobody(self, desk: Desk) -> None:
+        """R6."""
         for _ in range(100):
             desk.fail("a", GONE)
         desk.tell()
