@@ -11,6 +11,7 @@ from lbflask.config.health import Health
 from lbflask.config.schema import Config, Timeouts
 from lbflask.config.types import socket_address
 from lbflask.core import model
+from lbflask.core.ejection import Rule
 from lbflask.core.health import Thresholds
 from lbflask.core.retry import Policy
 
@@ -184,8 +185,21 @@ def test_a_pool_whose_backends_are_all_down_rejects_unless_told_otherwise(given:
 
 def test_backends_that_take_no_traffic_have_no_part_in_ejection() -> None:
     backends = ["http://b:1", {"url": "http://a:1", "weight": 2}, {"url": "http://c:1", "weight": 0}]
-    rule = config(backends=backends, ejection={"failures": 7, "max_percent": 10}).ejection_rule()
-    assert (rule.members, rule.failures, rule.max_percent) == (("a:1", "b:1"), 7, 10)
+    rule = config(backends=backends).ejection_rule()
+    assert rule == Rule(("a:1", "b:1"))
+
+
+def test_the_rule_of_ejection_is_what_is_set() -> None:
+    ejection = {"failures": 7, "window": 1.5, "duration": 2, "max_duration": 3, "max_percent": 10}
+    assert config(ejection=ejection).ejection_rule() == Rule(("a:1",), 7, 1.5, 2, 3, 10)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("failures", -1), ("window", 0), ("duration", 0), ("max_duration", -1), ("max_percent", 101)]
+)
+def test_a_rule_of_ejection_that_makes_no_sense_is_refused_by_name(key: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=rf"ejection\.{key}"):
+        config(ejection={key: value})
 
 
 @pytest.mark.parametrize("via", ["lb", "lb-1.example", "", "a!#$%&'*+-.^_`|~9"])

@@ -92,6 +92,10 @@ def test_defaults_are_shown_too_and_what_is_unset_is_left_out() -> None:
         ("unix:///run/valkey.sock?db=1&password=hunter2", "unix:///run/valkey.sock?db=1&password=***"),
         ("redis://r?password=hunter2&db=1", "redis://r?password=***&db=1"),
         ("rediss://r?ssl_password=hunter2", "rediss://r?ssl_password=***"),
+        (
+            "redis+sentinel://user:hunter2@a:1,b:2/m?sentinel_password=hunter3",
+            "redis+sentinel://user:***@a:1,b:2/m?sentinel_password=***",
+        ),
     ],
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:

@@ -13,6 +13,7 @@ from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.state.client import _addresses, connect
 from lbflask.state.fleet import Fleet
+from lbflask.state.keys import PoolKeys
 from lbflask.state.ports import StoreUnavailable
 from lbflask.state.redis import RedisStore
 from tests.state.rigs import PATIENCE
@@ -49,8 +50,8 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as url:
-        yield url
+    with cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+        yield nodes.url
 
 
 def keeps_every_promise(store: RedisStore, other: RedisStore, pool: str) -> None:
@@ -221,3 +222,30 @@ class TestCluster:
             store.take_tickets("web", 1)
         store._client._nodes = _addresses(cluster_url.partition("://")[2], 0)  # type: ignore[union-attr]
         assert eventually_answers(lambda: store.take_tickets("web", 1)) >= 0
+
+    def test_a_node_that_dies_costs_no_request_and_is_joined_when_it_is_back(
+        self, tmp_path: Path, opened: Callable[..., RedisStore]
+    ) -> None:
+        with cluster(tmp_path) as nodes:
+            fleet = Fleet(opened(nodes.url, 0.05), ["web"], rules={"web": RULE})
+            fleet.start()
+            try:
+                eventually(lambda: not fleet.degraded, "the fleet is joined")
+                node = nodes.node_of(PoolKeys("test", "web").ticket)
+                nodes.kill(node)
+                slowest = 0.0
+
+                def ticket() -> int:
+                    nonlocal slowest
+                    began = time.monotonic()
+                    given = fleet.ticket("web")
+                    slowest = max(slowest, time.monotonic() - began)
+                    return given
+
+                eventually(lambda: ticket() >= 0 and fleet.degraded, "the death is noticed")
+                assert [ticket() + 1 == ticket() for _ in range(20)] == [True] * 20
+                nodes.restart(node)
+                eventually(lambda: ticket() >= 0 and not fleet.degraded, "the node is joined again", 20)
+                assert slowest < SOON
+            finally:
+                fleet.stop()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.eligibility import select
@@ -16,7 +21,7 @@ from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Poo
 from lbflask.state import traffic as traffic_module
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
-from lbflask.state.ports import DEAD_AFTER
+from lbflask.state.ports import DEAD_AFTER, StoreUnavailable
 from lbflask.state.traffic import Traffic
 from tests.state.rigs import ManualClock
 from tests.state.test_fleet import NEVER, FlakyStore
@@ -30,6 +35,10 @@ DROPPED = Fault(Blame.BACKEND, Stage.WAIT, 502, "dropped")
 STALE = Fault(Blame.BACKEND, Stage.WAIT, 502, "dropped", reused=True)
 GONE = Fault(Blame.CLIENT, Stage.SEND, 499, "the client hung up")
 BROKEN = Fault(Blame.BACKEND, Stage.BODY, 502, "short body")
+
+
+workers = st.integers(0, 1)
+backends = st.sampled_from("abcd")
 
 
 class Desk:
@@ -131,8 +140,8 @@ class TestFailures:
         assert desk.store.asked("count_failures")[-1] == ("a", Report(2, 2, 2))
 
     def test_a_pool_of_one_backend_or_without_the_rule_tells_of_no_failure(self) -> None:
-        for rule in (Rule(("a",)), Rule(("a", "b"), failures=0), Rule()):
-            desk = Desk(rule)
+        for useless in (Rule(("a",)), Rule(("a", "b"), failures=0), Rule()):
+            desk = Desk(useless)
             for _ in range(9):
                 desk.fail("a")
             desk.tell()
@@ -318,6 +327,82 @@ class TestLoads:
         other.traffic.leave(other.store)
         desk.tell()
         assert desk.traffic.loads() == {}
+
+
+class Days(RuleBasedStateMachine):
+    """Two workers of one fleet do what they may in any order; a plain account of it must agree with what is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        one = Desk()
+        self.desks = [one, Desk(RULE, one.facts, one.clock)]
+        self.facts = one.facts
+        self.in_flight: list[Counter[str]] = [Counter(), Counter()]
+        self.attempts: Counter[str] = Counter()
+
+    @rule(who=workers, backend=backends)
+    def began(self, who: int, backend: str) -> None:
+        self.desks[who].traffic.began(backend)
+        self.in_flight[who][backend] += 1
+
+    @rule(who=workers, backend=backends, end=st.sampled_from([REFUSED, DROPPED, GONE, STALE, 200, 404, 500, BROKEN]))
+    def ends(self, who: int, backend: str, end: Fault | int) -> None:
+        if not self.in_flight[who][backend]:
+            return
+        self.in_flight[who][backend] -= 1
+        traffic = self.desks[who].traffic
+        if isinstance(end, int) or end is BROKEN:
+            traffic.answered(backend, end if isinstance(end, int) else 200)
+            traffic.ended(backend, end if isinstance(end, Fault) else None)
+            self.attempts[backend] += 1
+        else:
+            traffic.failed(backend, end)
+            self.attempts[backend] += end in (REFUSED, DROPPED)
+
+    @rule(who=workers, seconds=st.floats(0, 40))
+    def time_passes_and_is_told(self, who: int, seconds: float) -> None:
+        self.desks[0].clock.advance(seconds)
+        self.desks[who].tell()
+
+    @rule(who=workers, safe=st.booleans())
+    def probe(self, who: int, safe: bool) -> None:
+        probed = self.desks[who].traffic.probe(safe)
+        if probed is not None:
+            self.began(who, probed)
+
+    @rule(who=workers, lost=st.booleans())
+    def the_store_goes_or_comes(self, who: int, lost: bool) -> None:
+        desk = self.desks[who]
+        desk.store.lose()
+        with suppress(StoreUnavailable):
+            desk.tell()
+        desk.store.find()
+
+    @invariant()
+    def our_own_load_is_exact(self) -> None:
+        for desk, account in zip(self.desks, self.in_flight, strict=True):
+            assert desk.traffic.own_loads() == dict(+account)
+
+    @invariant()
+    def no_more_are_out_than_may_be(self) -> None:
+        assert len(self.desks[0].out()) <= RULE.quota
+
+    def teardown(self) -> None:
+        """In the end all is told, once."""
+        for desk in self.desks:
+            desk.traffic.loads()
+        for _ in range(2):
+            for desk in self.desks:
+                desk.clock.advance(1)
+                desk.tell()
+        total = self.in_flight[0] + self.in_flight[1]
+        for desk in self.desks:
+            assert desk.traffic.loads() == dict(+total)
+        assert Counter(self.facts._pools[POOL].attempts) == self.attempts
+
+
+TestDays = Days.TestCase
+TestDays.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, database=None)
 
 
 class TestFleet:

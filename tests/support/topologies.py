@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import redis
 
@@ -29,7 +30,8 @@ def tls_server(authority: Authority, client: Pair) -> Iterator[str]:
             str(binary), "--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--save", "",
             "--tls-cert-file", pair.certificate, "--tls-key-file", pair.key,
             "--tls-ca-cert-file", authority.ca_file, "--tls-auth-clients", "yes",
-            "--user", "lb", "on", ">secret/@1", "~{test:*", "&{test:*", "-@all", "+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+time",
+            "--user", "lb", "on", ">secret/@1", "~{test:*", "&{test:*", "-@all",
+            "+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+time",
         ]
     )  # fmt: skip
     with process:
@@ -92,36 +94,53 @@ def guarded(directory: Path) -> Iterator[Guarded]:
         yield Guarded(directory, running)
 
 
-@contextmanager
-def cluster(directory: Path) -> Iterator[str]:
-    """Three nodes that share the slots; yields the URL."""
-    with ExitStack() as running:
-        ports = [free_port() for _ in range(3)]
-        clients = []
-        for port in ports:
-            (directory / str(port)).mkdir()
-            options = [
-                "--cluster-enabled",
-                "yes",
-                "--dir",
-                str(directory / str(port)),
-                "--cluster-port",
-                str(free_port()),
-            ]
-            running.enter_context(start_valkey(*options, port=port))
-            clients.append(running.enter_context(redis.Redis(port=port)))
+class Cluster:
+    """Three nodes that share the slots. One that was killed can be started again, with what it knew of the others."""
+
+    def __init__(self, directory: Path, running: ExitStack) -> None:
+        self._directory = directory
+        self._running = running
+        self._buses = {free_port(): free_port() for _ in range(3)}
+        self.nodes = {port: self._start(port) for port in self._buses}
         bounds = [0, 5461, 10923, 16384]
-        for client, first, end in zip(clients, bounds, bounds[1:], strict=False):
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, end - 1)
-        for client in clients[1:]:
-            bus = client.config_get("cluster-port")["cluster-port"]
-            clients[0].execute_command(
-                "CLUSTER", "MEET", "127.0.0.1", client.connection_pool.connection_kwargs["port"], bus
-            )
+        first, *others = self._buses
+        for port, begin, end in zip(self._buses, bounds, bounds[1:], strict=False):
+            self._ask(port, "ADDSLOTSRANGE", begin, end - 1)
+        for port in others:
+            self._ask(first, "MEET", "127.0.0.1", port, self._buses[port])
+        eventually(self._is_whole, "the cluster is whole", 30)
 
-        def is_whole() -> bool:
-            infos = [bytes(client.execute_command("CLUSTER", "INFO")).split() for client in clients]
-            return all({b"cluster_state:ok", b"cluster_known_nodes:3"} <= set(info) for info in infos)
+    @property
+    def url(self) -> str:
+        return f"redis+cluster://{','.join(f'127.0.0.1:{port}' for port in self._buses)}"
 
-        eventually(is_whole, "the cluster is whole", 30)
-        yield f"redis+cluster://{','.join(f'127.0.0.1:{port}' for port in ports)}"
+    def node_of(self, key: str) -> int:
+        """The port of the node that holds the key."""
+        slot = self._ask(next(iter(self._buses)), "KEYSLOT", key)
+        return list(self._buses)[min(int(slot) // 5461, 2)]
+
+    def kill(self, port: int) -> None:
+        self.nodes.pop(port).kill()
+
+    def restart(self, port: int) -> None:
+        self.nodes[port] = self._start(port)
+
+    def _start(self, port: int) -> Process:
+        directory = self._directory / str(port)
+        directory.mkdir(exist_ok=True)
+        options = ["--cluster-enabled", "yes", "--cluster-port", str(self._buses[port]), "--dir", str(directory)]
+        return self._running.enter_context(start_valkey(*options, port=port))
+
+    def _ask(self, port: int, *command: str | int) -> Any:
+        with redis.Redis(port=port) as client:
+            return client.execute_command("CLUSTER", *command)
+
+    def _is_whole(self) -> bool:
+        infos = [bytes(self._ask(port, "INFO")).split() for port in self._buses]
+        return all({b"cluster_state:ok", b"cluster_known_nodes:3"} <= set(info) for info in infos)
+
+
+@contextmanager
+def cluster(directory: Path) -> Iterator[Cluster]:
+    with ExitStack() as running:
+        yield Cluster(directory, running)
