@@ -155,7 +155,8 @@ class Config(Section):
     def pool(self) -> model.Pool:
         """The pool `default`."""
         backends = tuple(backend.to_model() for backend in self.backends)
-        fails_open = self.when_all_down == "fail_open" or (self.when_all_down is None and self.health.effective_kind != "tcp")
+        usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
+        fails_open = (self.when_all_down or usual) == "fail_open"
         return model.Pool("default", backends, self.strategy, fails_open)
 
     def ejection_rule(self) -> Rule:

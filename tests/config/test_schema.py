@@ -183,6 +183,12 @@ def test_a_pool_whose_backends_are_all_down_rejects_unless_told_otherwise(given:
     assert config(when_all_down=given).pool().fails_open is fails_open
 
 
+def test_checks_by_http_may_be_wrong_so_their_pool_fails_open() -> None:
+    assert config(health={"kind": "http"}).pool().fails_open
+    assert config(health={"path": "/ready"}).pool().fails_open
+    assert not config(health={"path": "/ready"}, when_all_down="reject").pool().fails_open
+
+
 def test_backends_that_take_no_traffic_have_no_part_in_ejection() -> None:
     backends = ["http://b:1", {"url": "http://a:1", "weight": 2}, {"url": "http://c:1", "weight": 0}]
     rule = config(backends=backends).ejection_rule()
