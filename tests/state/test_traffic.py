@@ -329,6 +329,33 @@ class TestLoads:
         assert desk.traffic.loads() == {}
 
 
+@pytest.mark.parametrize(("reading", "most"), [(False, 0.02), (True, 0.03)])
+def test_a_busy_worker_makes_few_trips_for_a_request(
+    monkeypatch: pytest.MonkeyPatch, reading: bool, most: float
+) -> None:
+    """All that a worker tells and asks in ten seconds of 1,000 requests each."""
+    clock = ManualClock()
+    store = FlakyStore(MemoryStore(clock))
+    monkeypatch.setattr(time, "monotonic", clock)
+    fleet = Fleet(store, [POOL], rules={POOL: RULE})
+    traffic = fleet.traffic(POOL)
+    for number in range(11_000):
+        if number == 1000:  # by now it is known to be busy
+            store.calls.clear()
+        clock.advance(0.001)
+        backend = "abcd"[fleet.ticket(POOL) % 4]
+        traffic.began(backend)
+        traffic.answered(backend, 200)
+        traffic.ended(backend)
+        if reading:
+            fleet.loads(POOL)
+        if number % 10 == 0:  # far more often than it is woken
+            fleet._tell_traffic()
+        if number % 1000 == 0:
+            fleet._refresh([POOL])
+    assert len(store.calls) / 10_000 <= most
+
+
 class Days(RuleBasedStateMachine):
     """Two workers of one fleet do what they may in any order; a plain account of it must agree with what is known."""
 
