@@ -95,6 +95,11 @@ class Answer:
         """The connection it came over."""
         return self._connection
 
+    @property
+    def between_bytes(self) -> float:
+        """Seconds that the backend may do nothing."""
+        return self._timing.between_bytes
+
     def read_head(self) -> None:
         """Read until the head of the final response is known. Raises Fault."""
         read = 0
