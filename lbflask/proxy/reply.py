@@ -103,7 +103,7 @@ class Reply:
                 # The one error that all gunicorn workers take quietly, by cutting the connection.
                 raise BrokenPipeError(errno.EPIPE, fault.reason) from None
             if time.monotonic() > self._deadline:
-                self._hang_up("the client took too long")
+                self._hang_up("the time for the whole request was over")
                 raise BrokenPipeError(errno.EPIPE, "the time for the whole request is over")
         self._sent += len(piece)
         return piece
@@ -116,7 +116,7 @@ class Reply:
         return passable_trailers(self._answer.trailers)
 
     def _hang_up(self, cut: str) -> None:
-        """End early, with nobody to blame but the client."""
+        """End early, with no backend to blame for it."""
         if self._answered is not None:
             self._answered.close()
             self._answered = None

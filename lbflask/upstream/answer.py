@@ -95,6 +95,11 @@ class Answer:
         """The connection it came over."""
         return self._connection
 
+    @property
+    def between_bytes(self) -> float:
+        """Seconds that the backend may do nothing."""
+        return self._timing.between_bytes
+
     def read_head(self) -> None:
         """Read until the head of the final response is known. Raises Fault."""
         read = 0
@@ -226,10 +231,14 @@ class Answer:
 
     def on_status(self, reason: bytes) -> None:
         """The reason phrase, if the backend sent one, or a part of it."""
+        if self.complete:
+            return  # of what comes behind the response
         self.reason += reason.decode("latin-1")  # in parts, when it came in parts
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field line of the head, or of the trailers behind the body."""
+        if self.complete:
+            return  # of what comes behind the response, and is nobody's
         fields = self.trailers if self._started else self.fields
         fields.append((name.decode("latin-1"), value.decode("latin-1")))
         self._head_size += len(name) + len(value)

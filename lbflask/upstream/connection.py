@@ -199,7 +199,9 @@ class Connection:
         if self.abandoned:
             raise self._given_up(stage)
         if self.expired:
-            if upload is not None and not upload.complete and self.expired == SILENT:
+            if self.expired != SILENT:
+                raise self._too_late(answer, Stage.SEND, answer.between_bytes)
+            if upload is not None and not upload.complete:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
             raise self._too_late(answer, stage, timeout)
         return data

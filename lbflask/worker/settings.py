@@ -52,6 +52,3 @@ def freeze(cfg: Any) -> SimpleNamespace:
     frozen.forwarded_allow_networks = cfg.forwarded_allow_networks
     frozen.proxy_allow_networks = cfg.proxy_allow_networks
     return frozen
-
-
-_date_second = 0

@@ -16,6 +16,8 @@ import pytest
 import redis
 
 from lbflask.state.keys import PoolKeys
+from tests.support.raw import Cut, RawClient
+from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import (
     Gunicorn,
     Process,
@@ -25,7 +27,7 @@ from tests.support.servers import (
     start_checker,
     urls,
 )
-from tests.support.traffic import traffic
+from tests.support.traffic import access_log, traffic
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
@@ -102,6 +104,52 @@ def test_the_graceful_time_out_bounds_a_stop(store: str, demos: list[int]) -> No
         assert balancer.wait(10) == 0
         download.join()
         assert download.failure, "a response that was cut has to look cut"
+
+
+def test_tunnels_and_event_streams_go_on_until_the_graceful_time_out(store: str) -> None:
+    """They are requests in flight like any other, though they never end by themselves."""
+    with (
+        ScriptedBackend(_switches_or_streams) as backend,
+        Gunicorn(redis_url=store, backends=backend.url, workers=1, timeouts__graceful=2) as balancer,
+        RawClient(balancer.port) as tunnel,
+        RawClient(balancer.port) as stream,
+        RawClient(balancer.port) as idle,
+    ):
+        tunnel.send(b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n")
+        assert tunnel.head().status == 101
+        stream.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert stream.head().status == 200
+        assert idle.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
+        balancer.signal(signal.SIGTERM)
+        assert idle.rest() == b""  # those who wait for nothing are sent away first
+        assert not listens(balancer.port)
+        for _ in range(3):
+            tunnel.send(b"hello\n")
+            assert tunnel.read_until(b"\n") == b"hello\n"
+            stream.read_until(b"tick\r\n")
+        for client in (tunnel, stream):
+            with pytest.raises(Cut) as cut:
+                client.read(1 << 30)
+            assert b"\r\n0\r\n" not in cut.value.got
+        assert balancer.wait() == 0
+        balancer.assert_no_traceback()
+        logged = {line.target: line.status for line in access_log(balancer.output)}
+        assert logged == {"/": 200, "/tunnel": 101, "/stream": 200}
+
+
+def _switches_or_streams(peer: Peer) -> None:
+    """A script: `/tunnel` becomes an echo, `/stream` never ends, all else is answered at once."""
+    while head := peer.read_head():
+        if head.startswith(b"GET /tunnel "):
+            peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n")
+            while line := peer.read_until(b"\n"):
+                peer.send(line)
+        elif head.startswith(b"GET /stream "):
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not peer.ended.wait(0.02):
+                peer.send(b"4\r\ntick\r\n")
+        else:
+            peer.send(OK)
 
 
 def test_a_reload_under_load_fails_no_request_and_renews_all_workers(store: str, demos: list[int]) -> None:

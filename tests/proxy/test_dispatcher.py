@@ -535,6 +535,23 @@ def test_an_error_of_our_own_is_not_swallowed_and_leaves_no_request_behind() -> 
     assert balancer.ask(inbound())[0] == 200
 
 
+def test_a_backend_whose_client_has_gone_is_no_suspect() -> None:
+    """R27: the request ends, no other backend is tried, and nobody is blamed; not even while connecting."""
+    gone = [Fault(Blame.CLIENT, stage, 499, "the client hung up") for stage in (Stage.CONNECT, Stage.SEND, Stage.WAIT)]
+    balancer, _ = scripted(*gone, REFUSED, b"ok")
+    suspects = balancer.store.watch_suspects(["default"])
+    balancer.fleet.start()
+    try:
+        for fault in gone:
+            assert balancer.ask(inbound())[0] == 499
+            assert [attempt.fault for attempt in balancer.events[-1].attempts] == [fault]
+        assert balancer.ask(inbound())[0] == 200
+        assert list(suspects.wait(10)) == ["default/b3"]  # the only one that refused
+    finally:
+        balancer.fleet.stop()
+        suspects.close()
+
+
 # All down
 
 

@@ -627,6 +627,17 @@ def test_after_a_response_to_head_the_same_holds(response: bytes, reusable: bool
         assert answer.reusable is reusable
 
 
+def test_what_comes_behind_a_response_is_no_part_of_it() -> None:
+    """RFC 9112 §9.2: neither its reason nor its fields, which would pass for trailers, however many there are."""
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Trailer: 1\r\n\r\n"
+    behind = b"HTTP/1.1 404 Not Found\r\n" + b"X-Behind: 1\r\n" * 1001 + b"Content-Length: 0\r\n\r\n"
+    with connected(answering(chunked + behind)) as (connection, _):
+        answer = ask(connection)
+        assert body_of(answer) == b"ok"
+        assert (answer.status, answer.reason, answer.trailers) == (200, "OK", [("X-Trailer", "1")])
+        assert not answer.reusable
+
+
 def test_an_unfinished_response_keeps_its_connection() -> None:
     with connected(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhell")) as (connection, _):
         answer = ask(connection)

@@ -32,7 +32,7 @@ class _Names(dict[str, int]):
             kind = _LENGTH
         elif lower == "connection":
             kind = _CONNECTION
-        elif lower in ("transfer-encoding", "upgrade", "trailer") or not _NAME.fullmatch(name):
+        elif lower in ("transfer-encoding", "upgrade", "trailer", "proxy-connection") or not _NAME.fullmatch(name):
             kind = _NOT_PLAIN
         else:
             kind = _DROPPED if lower in HOP_BY_HOP else _PASSED

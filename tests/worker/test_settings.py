@@ -1,0 +1,94 @@
+"""gunicorn's settings as the request path has them, and its master's way with Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+
+from lbflask.worker.settings import end_gracefully_on_interrupt, freeze
+
+
+def config(**settings: Any) -> Config:
+    """gunicorn's settings, with the parser in C unless they say otherwise."""
+    config = Config()
+    for name, value in ({"http_parser": "fast"} | settings).items():
+        config.set(name, value)
+    return config
+
+
+def test_all_settings_are_there_as_gunicorn_has_them() -> None:
+    original = config(keepalive=7, limit_request_line=300)
+    frozen = freeze(original)
+    for name in original.settings:
+        assert getattr(frozen, name) == original.settings[name].get(), name
+    assert frozen.is_ssl == original.is_ssl
+    assert frozen.forwarded_allow_networks() == original.forwarded_allow_networks()
+
+
+def test_a_later_change_changes_nothing() -> None:
+    original = config(keepalive=7)
+    frozen = freeze(original)
+    original.set("keepalive", 8)
+    assert frozen.keepalive == 7
+
+
+@pytest.mark.parametrize(
+    ("settings", "lean"),
+    [
+        ({}, True),
+        ({"limit_request_line": 8190, "limit_request_fields": 1, "limit_request_field_size": 1}, True),
+        ({"http_parser": "python"}, False),
+        ({"proxy_protocol": "auto"}, False),
+        ({"limit_request_line": 0}, False),
+        ({"limit_request_field_size": 0}, False),
+    ],
+)
+def test_heads_are_parsed_the_short_way_only_where_gunicorns_way_does_the_same(
+    settings: dict[str, Any], lean: bool
+) -> None:
+    """gunicorn has more to do before it parses, or takes the limit to mean none."""
+    assert freeze(config(**settings)).lean is lean
+
+
+def test_the_limits_reach_the_parser() -> None:
+    frozen = freeze(config(limit_request_line=30, limit_request_fields=2, limit_request_field_size=20))
+    line = b"GET /%b HTTP/1.1\r\n"
+    head = frozen.parse(line % b"a" + b"A: b\r\nB: c\r\n\r\nrest")
+    assert (head["method"], head["path"], head["headers"]) == (b"GET", b"/a", [(b"A", b"b"), (b"B", b"c")])
+    for beyond in (line % (b"a" * 30), line % b"a" + b"A: b\r\n" * 3, line % b"a" + b"A: " + b"b" * 20 + b"\r\n"):
+        with pytest.raises(Exception, match=r"(?i)limit|too|exceed"):
+            frozen.parse(beyond + b"\r\n")
+
+
+class Arbiter:
+    """What gunicorn's master has of it."""
+
+    def __init__(self) -> None:
+        self.SIG_QUEUE: SimpleQueue[int] = SimpleQueue()
+        self.interrupts: list[int] = []
+
+    def signal(self, number: int, _frame: Any) -> None:
+        self.interrupts.append(number)
+
+
+@pytest.fixture
+def arbiter() -> Iterator[Arbiter]:
+    before = signal.getsignal(signal.SIGINT)
+    yield Arbiter()
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_interrupt_is_a_graceful_stop_and_the_second_gunicorns_own(arbiter: Arbiter) -> None:
+    end_gracefully_on_interrupt(arbiter)
+    signal.raise_signal(signal.SIGINT)
+    assert arbiter.SIG_QUEUE.get_nowait() == signal.SIGTERM
+    assert arbiter.interrupts == []
+    signal.raise_signal(signal.SIGINT)
+    assert arbiter.interrupts == [signal.SIGINT]
+    with pytest.raises(Empty):
+        arbiter.SIG_QUEUE.get_nowait()

@@ -1,0 +1,81 @@
+"""The board on which workers note how many connections they hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lbflask.worker.sharing import FRESH, SLACK, Board
+from tests.support.servers import ROOT
+from tests.support.wait import eventually
+
+
+def test_a_worker_alone_holds_no_more_than_another() -> None:
+    board = Board()
+    assert not board.others_hold_less(1, 1000)
+    board.write(1, 3)
+    assert not board.others_hold_less(1, 1000)
+
+
+@pytest.mark.parametrize("mine", range(8))
+@pytest.mark.parametrize("others", [[0], [3], [5, 2], [2, 5], [4, 4, 4]])
+def test_a_worker_holds_too_many_when_some_other_holds_clearly_fewer(mine: int, others: list[int]) -> None:
+    board = Board()
+    board.write(1, mine)
+    for number, held in enumerate(others):
+        board.write(2 + number, held)
+    assert board.others_hold_less(1, mine) == (min(others) + SLACK < mine)
+
+
+def test_what_counts_is_what_was_written_last() -> None:
+    board = Board()
+    board.write(2, 0)
+    assert board.others_hold_less(1, 5)
+    board.write(2, 5)
+    assert not board.others_hold_less(1, 5)
+
+
+def test_a_worker_that_takes_no_more_is_left_out() -> None:
+    board = Board()
+    board.write(2, 0)
+    board.erase(2)
+    assert not board.others_hold_less(1, 5)
+
+
+def test_a_worker_that_has_not_written_for_long_is_left_out() -> None:
+    """It may be busy, or dead; new connections would wait for it."""
+    board = Board()
+    board.write(2, 0)
+    assert board.others_hold_less(1, 5)
+    eventually(lambda: not board.others_hold_less(1, 5), "it is left out", FRESH + 5)
+    board.write(2, 0)
+    assert board.others_hold_less(1, 5)
+
+
+def test_numbers_beyond_the_board_begin_anew() -> None:
+    """gunicorn counts its workers up for ever."""
+    board = Board()
+    board.write(1000, 0)
+    assert board.others_hold_less(1001, 5)
+    assert not board.others_hold_less(1000, 5)
+
+
+_FORKED = """
+import os
+from lbflask.worker.sharing import Board
+
+board = Board()
+for worker, held in ((1, 7), (2, 3)):
+    if not (pid := os.fork()):
+        board.write(worker, held)
+        os._exit(0)
+    os.waitpid(pid, 0)
+print(board.others_hold_less(1, 7), board.others_hold_less(2, 3), board.others_hold_less(3, 4))
+"""
+
+
+def test_forked_processes_see_what_each_other_writes() -> None:
+    done = subprocess.run([sys.executable, "-c", _FORKED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]

@@ -1,0 +1,486 @@
+"""Sockets as the worker's greenlets use them: who waits lets others run, and is woken by all that can end the wait."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import gevent
+import pytest
+
+from lbflask.worker.stream import Stream, TlsStream
+from tests.support.certificates import Authority
+from tests.support.greenlets import LONG, in_a_hub, reached, turns
+
+#: More than all buffers of a connection hold.
+MUCH = b"0123456789abcdef" * (1 << 18)
+
+Ends = tuple[Stream, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection: ours, and the peer's, which blocks."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        peer = stack.enter_context(socket.create_connection(listener.getsockname(), LONG))
+        ours = stack.enter_context(listener.accept()[0])
+        yield ours, peer
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def half_close(peer: socket.socket) -> None:
+    peer.shutdown(socket.SHUT_WR)
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def waiting(reader: Callable[[], object]) -> gevent.Greenlet:
+    """A greenlet that has got as far as to wait for this."""
+    greenlet = gevent.spawn(reader)
+    turns(2)
+    assert not greenlet.ready()
+    return greenlet
+
+
+def send_all(stream: Stream, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[stream.send(rest) :]
+
+
+def read_all(stream: Stream, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (piece := stream.recv(count - len(data))):
+        data += piece
+    return data
+
+
+# Waiting
+
+
+@in_a_hub
+def test_who_waits_for_bytes_lets_others_run(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(100))
+    pair[1].sendall(b"hello")
+    assert reader.get(timeout=LONG) == b"hello"
+
+
+@in_a_hub
+def test_no_more_is_read_than_was_asked_for(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    pair[1].sendall(b"hello")
+    half_close(pair[1])
+    assert [stream.recv(2) for _ in range(4)] == [b"he", b"ll", b"o", b""]
+
+
+@in_a_hub
+def test_a_reset_is_an_error(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(1))
+    reset(pair[1])
+    with pytest.raises(ConnectionResetError):
+        reader.get(timeout=LONG)
+
+
+@in_a_hub
+def test_one_long_body_does_not_keep_others_waiting(pair: Pair) -> None:
+    """Also when all of it is there already, readers take turns."""
+    told: list[str] = []
+    one, peer = socket.socketpair()
+    with one, peer:
+        long, short = Stream(pair[0]), Stream(one)
+        pair[1].sendall(b"x" * 100)
+        peer.sendall(b"x" * 3)
+
+        def read(stream: Stream, count: int, name: str) -> None:
+            for _ in range(count):
+                assert stream.recv(1) == b"x"
+                told.append(name)
+
+        gevent.joinall([gevent.spawn(read, long, 100, "long"), gevent.spawn(read, short, 3, "short")], raise_error=True)
+        assert len(told) == 103
+        assert told.index("short") < 10
+        assert told[:50].count("short") == 3
+        for stream in (long, short):
+            stream.close()
+
+
+@in_a_hub
+def test_who_sends_more_than_is_taken_waits_and_lets_others_run(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    sender = waiting(lambda: send_all(stream, MUCH))
+    pair[1].setblocking(False)
+    taken = bytearray()
+
+    def take() -> bool:
+        try:
+            taken.extend(pair[1].recv(1 << 20))
+        except BlockingIOError:
+            pass
+        return len(taken) == len(MUCH)
+
+    reached(take, "all has arrived")
+    sender.get(timeout=LONG)
+    assert bytes(taken) == MUCH
+
+
+@in_a_hub
+def test_one_may_read_while_another_writes(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(100))
+    sender = waiting(lambda: send_all(stream, MUCH))
+    pair[1].sendall(b"hello")
+    assert reader.get(timeout=LONG) == b"hello"
+    assert not sender.ready()
+    stream.interrupt()
+    with pytest.raises(TimeoutError):
+        sender.get(timeout=LONG)
+
+
+@in_a_hub
+def test_sending_to_who_is_gone_is_an_error(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    reset(pair[1])
+    with pytest.raises(OSError, match=r"reset|[Bb]roken"):
+        send_all(stream, MUCH)
+
+
+# Looking without waiting
+
+
+@in_a_hub
+def test_peeking_neither_waits_nor_takes(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    with pytest.raises(BlockingIOError):
+        stream.recv(1, socket.MSG_PEEK)
+    pair[1].sendall(b"hello")
+    assert [stream.recv(2, socket.MSG_PEEK) for _ in range(2)] == [b"he", b"he"]
+    assert stream.recv(100) == b"hello"
+    half_close(pair[1])
+    reached(lambda: not _peeked(stream), "the end is seen")
+
+
+def _peeked(stream: Stream) -> bytes | None:
+    try:
+        return stream.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b"nothing yet"
+
+
+@in_a_hub
+def test_what_has_come_already_is_taken_at_once(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    assert stream.recv_at_once(5) == b""
+    pair[1].sendall(b"hello")
+    assert stream.recv_at_once(2) == b"he"
+    assert stream.recv_at_once(100) == b"llo"
+    reset(pair[1])
+    assert stream.recv_at_once(1) == b""
+
+
+# Interrupting
+
+
+@in_a_hub
+def test_an_interrupt_ends_a_wait_and_nothing_else(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(100))
+    stream.interrupt()
+    with pytest.raises(TimeoutError):
+        reader.get(timeout=LONG)
+    stream.interrupt()  # nobody waits
+    again = waiting(lambda: stream.recv(100))
+    pair[1].sendall(b"hello")
+    assert again.get(timeout=LONG) == b"hello"
+
+
+@in_a_hub
+def test_an_interrupt_may_come_from_the_hub(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(100))
+    gevent.get_hub().loop.run_callback(stream.interrupt)
+    with pytest.raises(TimeoutError):
+        reader.get(timeout=LONG)
+
+
+@in_a_hub
+def test_closing_wakes_whoever_waits(pair: Pair) -> None:
+    """And the peer sees the end."""
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(100))
+    sender = waiting(lambda: send_all(stream, MUCH))
+    stream.close()
+    for greenlet in (reader, sender):
+        with pytest.raises(TimeoutError):
+            greenlet.get(timeout=LONG)
+    assert stream.fileno() == -1
+    while pair[1].recv(1 << 20):
+        pass
+
+
+@in_a_hub
+def test_shutting_down_wakes_who_reads(pair: Pair) -> None:
+    """So a wait for a backend is ended from outside."""
+    stream = Stream(pair[0])
+    reader = waiting(lambda: stream.recv(100))
+    stream.shutdown(socket.SHUT_RDWR)
+    assert reader.get(timeout=LONG) == b""
+
+
+# Noticing that the peer has gone
+
+
+def watched(pair: Pair) -> tuple[Stream, list[str]]:
+    """A stream that was read once, and what it has told since."""
+    stream, told = Stream(pair[0]), []
+    stream.on_gone = lambda: told.append("gone")
+    pair[1].sendall(b"x")
+    assert stream.recv(1) == b"x"
+    return stream, told
+
+
+@pytest.mark.parametrize("goes", [socket.socket.close, half_close, reset], ids=["closes", "half-closes", "resets"])
+@in_a_hub
+def test_a_peer_that_goes_while_nobody_reads_is_noticed_once(pair: Pair, goes: Callable[[socket.socket], None]) -> None:
+    stream, told = watched(pair)
+    goes(pair[1])
+    reached(lambda: stream.gone, "it is noticed")
+    turns()
+    assert told == ["gone"]
+
+
+@in_a_hub
+def test_it_is_known_even_if_nobody_wanted_to_be_told(pair: Pair) -> None:
+    stream, _ = watched(pair)
+    stream.on_gone = None
+    pair[1].close()
+    reached(lambda: stream.gone, "it is noticed")
+
+
+@in_a_hub
+def test_a_peer_that_speaks_while_nobody_reads_has_not_gone(pair: Pair) -> None:
+    """What it says is kept for the next reader, and so is its end."""
+    stream, told = watched(pair)
+    pair[1].sendall(b"next")
+    pair[1].close()
+    turns()
+    assert (stream.gone, told) == (False, [])
+    assert stream.recv(100) == b"next"
+    assert stream.recv(100) == b""
+    assert told == []
+
+
+@in_a_hub
+def test_who_reads_sees_the_end_himself(pair: Pair) -> None:
+    stream, told = watched(pair)
+    reader = waiting(lambda: stream.recv(100))
+    half_close(pair[1])
+    assert reader.get(timeout=LONG) == b""
+    assert told == []
+
+
+@in_a_hub
+def test_who_is_told_may_end_another_wait(pair: Pair) -> None:
+    """As the wait for a backend is ended when the client has gone."""
+    stream, _ = watched(pair)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        other = Stream(ours)
+        reader = waiting(lambda: other.recv(1))
+        stream.on_gone = lambda: other.shutdown(socket.SHUT_RDWR)
+        pair[1].close()
+        assert reader.get(timeout=LONG) == b""
+        other.close()
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(Path(tmp_path_factory.mktemp("stream")))
+
+
+@pytest.fixture(scope="module")
+def context(authority: Authority) -> ssl.SSLContext:
+    return authority.server("127.0.0.1")
+
+
+class TlsPeer:
+    """A client under TLS: each thing it does is done on a thread, since it blocks."""
+
+    def __init__(self, sock: socket.socket, authority: Authority) -> None:
+        self._raw = sock
+        self._context = authority.trust()
+        self.tls: ssl.SSLSocket
+
+    def shake(self) -> None:
+        self.tls = self._context.wrap_socket(self._raw, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+
+    @staticmethod
+    def does(*steps: Callable[[], object]) -> Callable[[], list[object]]:
+        """Begin the steps, one after another. Calling the result waits for their outcomes."""
+        outcomes: list[object] = []
+
+        def play() -> None:
+            try:
+                outcomes.extend(step() for step in steps)
+            except Exception as error:
+                outcomes.append(error)
+
+        thread = threading.Thread(target=play, daemon=True)
+        thread.start()
+
+        def done() -> list[object]:
+            reached(lambda: not thread.is_alive(), "the client is done")
+            return outcomes
+
+        return done
+
+    def read(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count and (piece := self.tls.recv(count - len(data))):
+            data += piece
+        return data
+
+
+@pytest.fixture
+def peer(pair: Pair, authority: Authority) -> Iterator[TlsPeer]:
+    peer = TlsPeer(pair[1], authority)
+    yield peer
+    if hasattr(peer, "tls"):
+        peer.tls.close()
+
+
+@in_a_hub
+def test_the_first_read_shakes_hands(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"hello"), lambda: peer.read(7))
+    assert stream.recv(2) == b"he"
+    assert stream.recv(100) == b"llo"
+    send_all(stream, b"welcome")
+    assert done() == [None, None, b"welcome"]
+
+
+@in_a_hub
+def test_what_is_no_tls_is_an_error(pair: Pair, context: ssl.SSLContext) -> None:
+    stream = TlsStream(pair[0], context)
+    pair[1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    with pytest.raises(ssl.SSLError):
+        stream.recv(1)
+
+
+@in_a_hub
+def test_a_client_that_goes_within_the_handshake_is_an_error_or_an_end(pair: Pair, context: ssl.SSLContext) -> None:
+    stream = TlsStream(pair[0], context)
+    pair[1].sendall(b"\x16\x03\x01")
+    pair[1].close()
+    with pytest.raises(OSError, match="EOF"):
+        stream.recv(1)
+
+
+@in_a_hub
+def test_a_handshake_can_be_interrupted(pair: Pair, context: ssl.SSLContext) -> None:
+    stream = TlsStream(pair[0], context)
+    reader = waiting(lambda: stream.recv(1))
+    stream.interrupt()
+    with pytest.raises(TimeoutError):
+        reader.get(timeout=LONG)
+
+
+@in_a_hub
+def test_large_bodies_cross_both_ways(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(MUCH), lambda: peer.read(len(MUCH)) == MUCH)
+    assert read_all(stream, len(MUCH)) == MUCH
+    send_all(stream, MUCH)
+    assert done() == [None, None, True]
+
+
+@in_a_hub
+def test_the_end_of_writing_is_told_by_tls_and_reading_goes_on(
+    pair: Pair, peer: TlsPeer, context: ssl.SSLContext
+) -> None:
+    """RFC 8446 §6.1: a client can tell this end from one that somebody else has made."""
+    stream = TlsStream(pair[0], context)
+    done = peer.does(
+        peer.shake, lambda: peer.tls.sendall(b"a"), lambda: peer.tls.recv(100), lambda: peer.tls.sendall(b"thanks")
+    )
+    assert stream.recv(1) == b"a"
+    stream.shutdown(socket.SHUT_WR)
+    assert stream.recv(100) == b"thanks"
+    assert done() == [None, None, b"", None]
+
+
+def says_goodbye(peer: TlsPeer) -> None:
+    peer.tls.settimeout(0)
+    with pytest.raises(ssl.SSLWantReadError):
+        peer.tls.unwrap()
+
+
+def ends(peer: TlsPeer) -> None:
+    """Without a word of TLS."""
+    socket.socket.shutdown(peer.tls, socket.SHUT_WR)
+
+
+@pytest.mark.parametrize("goes", [says_goodbye, ends])
+@in_a_hub
+def test_the_end_of_a_client_is_the_end_however_it_is_told(
+    pair: Pair, peer: TlsPeer, context: ssl.SSLContext, goes: Callable[[TlsPeer], None]
+) -> None:
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"bye"), lambda: goes(peer))
+    assert read_all(stream, 100) == b"bye"
+    assert done() == [None, None, None]
+
+
+@pytest.mark.parametrize("goes", [says_goodbye, ends])
+@in_a_hub
+def test_a_client_under_tls_that_goes_while_nobody_reads_is_noticed_once(
+    pair: Pair, peer: TlsPeer, context: ssl.SSLContext, goes: Callable[[TlsPeer], None]
+) -> None:
+    stream, told = TlsStream(pair[0], context), []
+    stream.on_gone = lambda: told.append("gone")
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
+    assert stream.recv(1) == b"x"
+    done()
+    goes(peer)
+    reached(lambda: stream.gone, "it is noticed")
+    turns()
+    assert told == ["gone"]
+
+
+@in_a_hub
+def test_what_comes_under_tls_while_nobody_reads_is_kept(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+    """As the next request of a client that does not wait for its answer; it can also be had at once."""
+    stream, told = TlsStream(pair[0], context), []
+    stream.on_gone = lambda: told.append("gone")
+    assert stream.recv_at_once(100) == b""
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
+    assert stream.recv(1) == b"x"
+    done()
+    assert stream.recv_at_once(100) == b""
+    peer.tls.sendall(b"hello" + MUCH[: 1 << 16])
+    ends(peer)
+    taken = bytearray()
+
+    def take() -> bool:
+        taken.extend(stream.recv_at_once(2))
+        return bool(taken)
+
+    reached(take, "it was decrypted on the way")
+    assert bytes(taken) == b"he"
+    assert read_all(stream, 1 << 20) == b"llo" + MUCH[: 1 << 16]
+    assert (stream.gone, told) == (False, [])
