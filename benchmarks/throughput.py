@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import statistics
 import subprocess
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,40 @@ def run(entered: list[Contestant], rounds: int, seconds: int, connections: list[
     return results
 
 
+#: What lbflask's rate is to be, as a multiple of another's, and its latency, as at most so much of another's.
+FASTER_THAN = {
+    "Go ReverseProxy": 1.0,
+    "aiohttp + uvloop": 1.25,
+    "Flask + requests + Redis": 8.0,
+    "lbflask, no access log": 0.9,
+}
+BUSY = (32, 128)
+
+
+def judge(results: Results) -> list[Check]:
+    """Against those that took part: the median of the ratios of the rounds."""
+    ours = results["lbflask"]
+
+    def times(other: str, connections: int, what: Callable[[Result], float]) -> float:
+        pairs = zip(ours[connections], results[other][connections], strict=True)
+        return statistics.median(ratio(what(mine), what(theirs)) for mine, theirs in pairs)
+
+    checks = [
+        Check(f"requests/s at {count} connections, against {name}", rate, least, "x", at_least=True)
+        for name, least in FASTER_THAN.items()
+        for count in BUSY
+        if name in results and count in ours
+        for rate in [times(name, count, lambda result: result.requests)]
+    ]
+    go = "Go ReverseProxy"
+    if go in results and 32 in ours:
+        checks.append(Check(f"p99 at 32 connections, against {go}", times(go, 32, lambda r: r.p99), 1.0, "x"))
+    if go in results and 1 in ours:
+        checks.append(Check(f"p50 of one connection, against {go}", times(go, 1, lambda r: r.p50), 1.5, "x"))
+    failed = sum(result.errors for rounds in ours.values() for result in rounds)
+    return [*checks, Check("failed requests of lbflask", failed, 0)]
+
+
 def into_readme(shown: str, how: str) -> None:
     """The table of this run, with what it was measured on, between the markers of README.md."""
     page = ROOT / "README.md"
@@ -121,12 +156,11 @@ def main() -> None:
     print(shown, end="\n\n")
     if given.readme:
         into_readme(shown, f"Rounds of {seconds} s: {rounds}; the numbers are their medians.")
-    failed = sum(result.errors for by_round in results["lbflask"].values() for result in by_round)
     plain = {
         name: {str(count): [vars(result) for result in rounds] for count, rounds in by_count.items()}
         for name, by_count in results.items()
     }
-    conclude(given, [Check("failed requests of lbflask", failed, 0)], {"results": plain})
+    conclude(given, judge(results), {"results": plain})
 
 
 if __name__ == "__main__":
