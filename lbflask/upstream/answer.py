@@ -54,6 +54,7 @@ class Answer:
         "fields",
         "framing",
         "junk",
+        "over",
         "reason",
         "request_cut",
         "status",
@@ -76,6 +77,7 @@ class Answer:
         self.complete = False
         self.cleared = False  #: no hop-by-hop field is among the fields
         self.continued = False  #: the backend asked for the body
+        self.over = False  #: nobody waits for more of it
         self.junk = False  #: more came than the response
         self.request_cut = False  #: the backend closed before it had read the request
         self.early = b""  #: what came behind a 101, in the new protocol
@@ -84,6 +86,11 @@ class Answer:
         self.fields: Fields = []
         self.trailers: Fields = []
         self.framing: Framing = NO_BODY
+
+    def abandon(self) -> None:
+        """The client has gone, who alone wanted this response."""
+        if not self.over:
+            self._connection.abandon()
 
     @property
     def reusable(self) -> bool:

@@ -83,6 +83,8 @@ class Outgoing(Protocol):
     upgrade: str
     #: Told of each interim response (RFC 9110 §15.2) but 100, as status, reason and fields.
     on_interim: Callable[[int, str, Fields], None] | None
+    #: Takes what is to be called when the client goes.
+    on_gone: Callable[[Callable[[], None]], None] | None
 
     def head(self) -> bytes:
         """Request line and fields, with the empty line."""
@@ -134,8 +136,13 @@ class Connection:
         answer = Answer(self, request, timing)
         self.deadline = timing.deadline
         self._upload = None
+        if request.on_gone is not None:
+            request.on_gone(answer.abandon)
         try:
-            self._send(answer, request, timing)
+            if request.body is None:
+                self.send_all(request.head(), timing.between_bytes)
+            else:
+                self._send_with_body(answer, request, request.body, timing)
         except OSError as error:
             if self.abandoned:
                 raise self._given_up(Stage.SEND) from None
@@ -149,11 +156,8 @@ class Connection:
         self.served += 1
         return answer
 
-    def _send(self, answer: Answer, request: Outgoing, timing: Timing) -> None:
-        body = request.body
-        if body is None:
-            self.send_all(request.head(), timing.between_bytes)
-        elif body.whole is not None:
+    def _send_with_body(self, answer: Answer, request: Outgoing, body: RequestBody, timing: Timing) -> None:
+        if body.whole is not None:
             self.send_all(request.head() + body.whole, timing.between_bytes)
         else:
             self.send_all(request.head(), timing.between_bytes)
@@ -169,7 +173,8 @@ class Connection:
     def send_all(self, data: bytes, patience: float) -> None:
         """Send all of it; the backend must take some of it every `patience` seconds. Raises OSError."""
         sock = self._sock
-        self.send_expires = min(time.monotonic() + patience, self.deadline)
+        until, deadline = time.monotonic() + patience, self.deadline
+        self.send_expires = min(deadline, until)
         sent = sock.send(data)
         if sent != len(data):
             rest = memoryview(data)[sent:]

@@ -32,14 +32,14 @@ from lbflask.upstream.upload import RequestBody
 class BackendRequest(requests.PreparedRequest):
     """A request as it will stand on the wire: raw target, fields in order and with repeats, and one framing.
 
-    `fresh` asks for a new connection, `deadline` is when all of it must be over (seconds of the steady clock),
-    `on_gone` takes what is to be called when the client goes. For the rest see `Outgoing`.
+    `fresh` asks for a new connection, `deadline` is when all of it must be over (seconds of the steady clock). For the
+    rest see `Outgoing`.
     """
 
     expects_continue = False
     upgrade = ""
     on_interim: Callable[[int, str, Fields], None] | None = None
-    on_gone: Callable[[Callable[[], None] | None], None] | None = None
+    on_gone: Callable[[Callable[[], None]], None] | None = None
     deadline = NEVER
     address: Address
     host: str
@@ -146,8 +146,8 @@ class BackendResponse(requests.Response):
         if self._over:
             return
         self._over = True
-        self._forget_client()
         answer = self.answer
+        answer.over = True
         if answer.reusable:
             self._pool.give_back(self._address, answer.connection)
         else:
@@ -158,15 +158,8 @@ class BackendResponse(requests.Response):
         if self.answer.complete:
             self.release()
         else:
-            self._over = True
-            self._forget_client()
+            self._over = self.answer.over = True
             self.answer.connection.close()
-
-    def _forget_client(self) -> None:
-        """From now on the connection is not this client's."""
-        request = self.request
-        if isinstance(request, BackendRequest) and request.on_gone is not None:
-            request.on_gone(None)
 
     def iter_content(
         self,
@@ -215,12 +208,8 @@ class BackendAdapter(BaseAdapter):
         if timing.first_byte != first_byte or timing.deadline != out.deadline:
             timing = self._timing = Timing(first_byte, self._between_bytes, out.deadline)
         try:
-            if out.on_gone is not None:
-                out.on_gone(connection.abandon)
             answer = connection.exchange(out, timing)  # type: ignore[arg-type]
         except BaseException:
-            if out.on_gone is not None:
-                out.on_gone(None)
             connection.close()
             raise
         return BackendResponse(request, answer, pool, out.address)

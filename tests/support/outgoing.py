@@ -22,6 +22,7 @@ class RawRequest:
     expects_continue: bool = False
     upgrade: str = ""
     on_interim: Callable[[int, str, Fields], None] | None = None
+    on_gone: Callable[[Callable[[], None]], None] | None = None
 
     def head(self) -> bytes:
         return self.raw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 #: RFC 3986 §3.2.2 without user-info, which RFC 9110 §4.2.4 tells recipients to refuse; RFC 9110 §7.2.
@@ -49,7 +50,12 @@ def request_target(method: str, raw: str) -> Target:
     return Target(rest if rest.startswith("/") else "/" + rest, authority)
 
 
+@lru_cache(maxsize=1024)
+def _is_host(host: str) -> bool:
+    return _HOST.fullmatch(host) is not None
+
+
 def check_host(host: str) -> None:
     """Raises BadTarget unless the Host field's value is a host with an optional port."""
-    if not _HOST.fullmatch(host):
+    if not _is_host(host):
         raise BadTarget(400, "the Host is not a host with an optional port")
