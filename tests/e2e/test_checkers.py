@@ -217,6 +217,7 @@ def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demo
     """What nobody speaks of any more is unknown, and may serve: also what was down, and is up again meanwhile."""
     late = free_port()
     settings = {"redis_url": store, "backends": urls([*demos, late]), "health__interval": 0.5}
+    settings["ejection__failures"] = 0  # which would take the place of the checkers
     with checkers(2, **settings) as running, Gunicorn(**settings, workers=1) as balancer:
         eventually(lambda: sorted(balancer.healths().values()) == ["down", "up", "up", "up"], "one is down", 20)
         for checker in running:

@@ -54,7 +54,7 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         assert rig.store.hold_probe("web", "worker", 600)
         rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
         assert rig.client is not None
-        in_use = {key.decode() for key in rig.client.scan_iter()}
+        in_use = {key.decode() for key in rig.client.scan_iter("{test:*")}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
     keys = PoolKeys("test", "web")
     assert in_use == {getattr(keys, name) for name in NAMES if name not in CHANNELS}
