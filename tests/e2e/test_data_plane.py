@@ -97,7 +97,30 @@ def _hasty(directory: Path, store: str) -> Iterator[Rig]:
 @pytest.fixture(scope="module")
 def _two(directory: Path, store: str) -> Iterator[Rig]:
     with rig(directory, store, "two", workers=2, limits__tunnels=0) as running:
+        with ExitStack() as stack:
+
+            def both_listen() -> bool:
+                stack.enter_context(running.connect())
+                return all(held(running.balancer))
+
+            eventually(both_listen, "each worker has taken a connection")
         yield running
+
+
+def held(balancer: Gunicorn) -> list[int]:
+    """How many connections of clients each worker holds."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {line[9] for line in lines if line[1].endswith(f":{balancer.port:04X}") and line[3] == "01"}
+    counts = []
+    for worker in balancer.workers():
+        links = []
+        for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+            try:
+                links.append(str(descriptor.readlink()))
+            except OSError:
+                continue  # closed meanwhile
+        counts.append(sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links))
+    return counts
 
 
 def as_new(running: Rig) -> Iterator[Rig]:
@@ -168,6 +191,7 @@ def test_a_tunnel_beyond_the_limit_is_refused_until_there_is_room(one: Rig) -> N
     one.logged("/first")
     with tunnel(one, "/third") as third:
         assert said_and_heard(third, b"hello\n")
+    one.logged("/third")
 
 
 def test_a_tunnel_is_logged_when_it_ends_with_what_went_to_the_client(one: Rig) -> None:
@@ -255,22 +279,6 @@ def test_a_backend_that_says_nothing_runs_out_of_time(hasty: Rig) -> None:
 
 
 # Many clients
-
-
-def held(balancer: Gunicorn) -> list[int]:
-    """How many connections of clients each worker holds."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {line[9] for line in lines if line[1].endswith(f":{balancer.port:04X}") and line[3] == "01"}
-    counts = []
-    for worker in balancer.workers():
-        links = []
-        for descriptor in Path(f"/proc/{worker}/fd").iterdir():
-            try:
-                links.append(str(descriptor.readlink()))
-            except OSError:
-                continue  # closed meanwhile
-        counts.append(sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links))
-    return counts
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "all at once"])
