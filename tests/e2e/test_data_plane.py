@@ -255,6 +255,30 @@ def test_a_response_that_trickles_for_ever_is_cut(hasty: Rig) -> None:
     hasty.serves()
 
 
+def test_a_response_that_nobody_takes_is_cut(hasty: Rig) -> None:
+    """Sooner than a client's silence alone would end it."""
+    ended = Queue[bytes]()
+
+    def sends_for_ever(peer: Peer, _: Received) -> None:
+        peer.send(CHUNKS)
+        try:
+            while True:
+                peer.send(PIECE)
+        finally:
+            ended.put(b"")
+
+    hasty.backend.answer = sends_for_ever
+    with hasty.connect() as client:
+        client.send(to("/untaken"))
+        next_of(ended)
+        line = hasty.logged("/untaken")
+        assert " 200 " in line
+        assert "time for the whole request" in line
+        with pytest.raises(Cut) as cut:
+            client.rest()
+    assert cut.value.reset
+
+
 def test_a_client_that_sends_a_byte_now_and_then_runs_out_of_time(hasty: Rig) -> None:
     """Each of them comes soon enough; all of them would not. The fault is not the backend's."""
     hasty.backend.takes_all()
