@@ -20,10 +20,13 @@ from lbflask.upstream.connection import NEVER
 from lbflask.upstream.session import BackendResponse
 
 Ended = Callable[[int, str, Fault | None], None]
+OVER = "the time for the whole request was over"
 
 
 class Reply:
     """A WSGI response: `status` and `fields` for start_response, and then the body.
+
+    `deadline` is when all of it must have been taken, in seconds of the steady clock.
 
     `ended` is called once with the bytes passed on, why the response was cut, and the fault if one cut it.
     """
@@ -31,11 +34,11 @@ class Reply:
     __slots__ = (
         "_answer",
         "_answered",
-        "_deadline",
         "_ended",
         "_pieces",
         "_sent",
         "_whole",
+        "deadline",
         "fields",
         "passes_trailers",
         "status",
@@ -54,7 +57,7 @@ class Reply:
         self.fields = fields
         self._ended: Ended | None = ended
         self._sent = 0
-        self._deadline = deadline
+        self.deadline = deadline
         self.passes_trailers = False  #: the client takes them
         self._answered: BackendResponse | None = None
         self._answer: Answer | None = None
@@ -102,8 +105,8 @@ class Reply:
                     self._end(f"the backend {fault.reason}", fault)
                 # The one error that all gunicorn workers take quietly, by cutting the connection.
                 raise BrokenPipeError(errno.EPIPE, fault.reason) from None
-            if time.monotonic() > self._deadline:
-                self._hang_up("the time for the whole request was over")
+            if time.monotonic() > self.deadline:
+                self._hang_up(OVER)
                 raise BrokenPipeError(errno.EPIPE, "the time for the whole request is over")
         self._sent += len(piece)
         return piece
@@ -132,7 +135,8 @@ class Reply:
         """The server is done with the response, whether or not it wanted all of it."""
         if self._answered is not None:
             self._answered.close()
-            cut = "" if self._answered.answer.complete else "the client hung up"
+            late = time.monotonic() > self.deadline
+            cut = "" if self._answered.answer.complete else OVER if late else "the client hung up"
             self._answered = None
             self._end(cut, None)
         else:

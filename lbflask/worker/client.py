@@ -44,6 +44,7 @@ class Client:
         self.served = 0
         self.idle = True
         self.send_expires = NEVER
+        self.deadline = NEVER  #: when all of the response must have been taken, in seconds of the steady clock
         sock = stream.sock
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
@@ -73,6 +74,7 @@ class Client:
     def begin(self, request: ClientRequest) -> None:
         """A request has been read: count it, and time its body by the byte from now on."""
         self.served += 1
+        self.deadline = NEVER
         self.reader.patience = self.patience.body
         self.reader.expires = NEVER
         if request.proxy_protocol_info and request.proxy_protocol_info["client_addr"]:
@@ -112,13 +114,13 @@ class Client:
         self.stream.interrupt()
 
     def send(self, data: bytes) -> None:
-        """Send all of it. Raises OSError, also when the client takes no byte of it for too long."""
-        self.send_expires = time.monotonic() + self.patience.body
+        """Send all of it. Raises OSError, also when the client takes no byte of it for too long, or not all in time."""
+        self.send_expires = min(time.monotonic() + self.patience.body, self.deadline)
         sent = self.stream.send(data)
         if sent != len(data):
             rest = memoryview(data)[sent:]
             while rest:
-                self.send_expires = time.monotonic() + self.patience.body
+                self.send_expires = min(time.monotonic() + self.patience.body, self.deadline)
                 rest = rest[self.stream.send(rest) :]
         self.send_expires = NEVER
 

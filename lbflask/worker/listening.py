@@ -35,8 +35,10 @@ class Listening:
         self._may_yield = not alone
         loop = get_hub().loop
         self._readable: Any = loop.io(listener.fileno(), 1)
-        self._pause: Any = loop.timer(STEP_BACK)
-        self._no_room: Any = loop.timer(NO_ROOM)
+        # With a repetition, and stopped when they go off: one that is only started anew goes off at once, since libev
+        # keeps what was left of its time.
+        self._pause: Any = loop.timer(STEP_BACK, STEP_BACK)
+        self._no_room: Any = loop.timer(NO_ROOM, NO_ROOM)
         self._readable.start(self._came)
 
     def close(self) -> None:
@@ -49,11 +51,13 @@ class Listening:
     def _came(self) -> None:
         if self._may_yield and self._yields():
             self._readable.stop()
-            self._pause.start(self._after_pause, update=True)
+            self._pause.again(self._after_pause, update=True)
         else:
             self._take()
 
     def _after_pause(self) -> None:
+        self._pause.stop()
+        self._no_room.stop()
         self._readable.start(self._came)
         self._take()
 
@@ -67,6 +71,6 @@ class Listening:
                 return
             except OSError:
                 self._readable.stop()
-                self._no_room.start(self._after_pause, update=True)
+                self._no_room.again(self._after_pause, update=True)
                 return
             self._taken(_socket.socket(fileno=descriptor), address)

@@ -42,8 +42,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
 
     patience = Patience()
     plain_addresses: frozenset[Any] = frozenset()
-    #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status` and
-    #: `fields`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI after all.
+    #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status`,
+    #: `fields` and `deadline`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI.
     forward: Callable[[Exchange], Any] | None = None
     alive: bool
 
@@ -209,6 +209,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             if reply is not NotImplemented:
                 if reply is None:
                     return ()
+                client.deadline = reply.deadline
                 response.start_response(reply.status, reply.fields)
                 return cast("Iterable[bytes]", reply)
         environ = self._environ | request.environ(client)

@@ -97,7 +97,30 @@ def _hasty(directory: Path, store: str) -> Iterator[Rig]:
 @pytest.fixture(scope="module")
 def _two(directory: Path, store: str) -> Iterator[Rig]:
     with rig(directory, store, "two", workers=2, limits__tunnels=0) as running:
+        with ExitStack() as stack:
+
+            def both_listen() -> bool:
+                stack.enter_context(running.connect())
+                return all(held(running.balancer))
+
+            eventually(both_listen, "each worker has taken a connection")
         yield running
+
+
+def held(balancer: Gunicorn) -> list[int]:
+    """How many connections of clients each worker holds."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    inodes = {line[9] for line in lines if line[1].endswith(f":{balancer.port:04X}") and line[3] == "01"}
+    counts = []
+    for worker in balancer.workers():
+        links = []
+        for descriptor in Path(f"/proc/{worker}/fd").iterdir():
+            try:
+                links.append(str(descriptor.readlink()))
+            except OSError:
+                continue  # closed meanwhile
+        counts.append(sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links))
+    return counts
 
 
 def as_new(running: Rig) -> Iterator[Rig]:
@@ -168,6 +191,7 @@ def test_a_tunnel_beyond_the_limit_is_refused_until_there_is_room(one: Rig) -> N
     one.logged("/first")
     with tunnel(one, "/third") as third:
         assert said_and_heard(third, b"hello\n")
+    one.logged("/third")
 
 
 def test_a_tunnel_is_logged_when_it_ends_with_what_went_to_the_client(one: Rig) -> None:
@@ -231,6 +255,30 @@ def test_a_response_that_trickles_for_ever_is_cut(hasty: Rig) -> None:
     hasty.serves()
 
 
+def test_a_response_that_nobody_takes_is_cut(hasty: Rig) -> None:
+    """Sooner than a client's silence alone would end it."""
+    ended = Queue[bytes]()
+
+    def sends_for_ever(peer: Peer, _: Received) -> None:
+        peer.send(CHUNKS)
+        try:
+            while True:
+                peer.send(PIECE)
+        finally:
+            ended.put(b"")
+
+    hasty.backend.answer = sends_for_ever
+    with hasty.connect() as client:
+        client.send(to("/untaken"))
+        next_of(ended)
+        line = hasty.logged("/untaken")
+        assert " 200 " in line
+        assert "time for the whole request" in line
+        with pytest.raises(Cut) as cut:
+            client.rest()
+    assert cut.value.reset
+
+
 def test_a_client_that_sends_a_byte_now_and_then_runs_out_of_time(hasty: Rig) -> None:
     """Each of them comes soon enough; all of them would not. The fault is not the backend's."""
     hasty.backend.takes_all()
@@ -255,22 +303,6 @@ def test_a_backend_that_says_nothing_runs_out_of_time(hasty: Rig) -> None:
 
 
 # Many clients
-
-
-def held(balancer: Gunicorn) -> list[int]:
-    """How many connections of clients each worker holds."""
-    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    inodes = {line[9] for line in lines if line[1].endswith(f":{balancer.port:04X}") and line[3] == "01"}
-    counts = []
-    for worker in balancer.workers():
-        links = []
-        for descriptor in Path(f"/proc/{worker}/fd").iterdir():
-            try:
-                links.append(str(descriptor.readlink()))
-            except OSError:
-                continue  # closed meanwhile
-        counts.append(sum(link.removeprefix("socket:[").rstrip("]") in inodes for link in links))
-    return counts
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "all at once"])

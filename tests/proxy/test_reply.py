@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 import json
 from collections.abc import Iterator
 from typing import Any, cast
@@ -131,6 +132,18 @@ def test_a_client_that_goes_away_ends_the_request_and_the_backends_connection() 
     reply.close()
     assert response.ends == ["closed"]
     assert told.ends == [(2, "the client hung up", None)]
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["between two pieces", "while the client takes none"])
+def test_a_body_whose_time_is_over_is_cut_and_nobody_is_blamed(asked: bool) -> None:
+    response, told = FakeResponse(later=(b"he", b"llo")), Told()
+    reply = Reply("200 OK", [], cast("BackendResponse", response), told, deadline=time.monotonic() - 1)
+    if asked:
+        with pytest.raises(BrokenPipeError):
+            next(reply)
+    reply.close()
+    assert response.ends == ["closed"]
+    assert told.ends == [(0, "the time for the whole request was over", None)]
 
 
 def test_a_response_that_nobody_asked_for_a_second_time_has_still_ended() -> None:

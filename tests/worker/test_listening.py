@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import gevent.socket
 import pytest
 
-from lbflask.worker.listening import Listening
+from lbflask.worker.listening import NO_ROOM, STEP_BACK, Listening
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 
@@ -108,6 +109,33 @@ def test_one_that_yields_takes_them_all_the_same_if_nobody_else_does(hall: Hall)
     reached(lambda: len(hall.taken) == 3, "all are taken")
     assert hall.taken == came
     assert hall.asked >= 3
+
+
+@in_a_hall
+def test_one_that_yields_steps_back_before_each(hall: Hall) -> None:
+    """Not only before the first: others would never catch up with one that holds more by far."""
+    hall.yields = True
+    hall.open(alone=False)
+    hall.comes(20)
+    began = time.monotonic()
+    reached(lambda: len(hall.taken) == 20, "all are taken")
+    assert time.monotonic() - began > 19 * STEP_BACK
+
+
+@in_a_hall
+def test_without_room_there_is_a_pause_before_each_new_look(hall: Hall) -> None:
+    """Not only before the first: the worker would spend all its time on it."""
+    looks: list[float] = []
+
+    def full() -> bool:
+        looks.append(time.monotonic())
+        return True
+
+    hall.full = full
+    hall.open(alone=True)
+    hall.comes()
+    reached(lambda: len(looks) > 3, "it looks again")
+    assert looks[3] - looks[0] > 2.5 * NO_ROOM
 
 
 @in_a_hall
