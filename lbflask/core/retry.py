@@ -22,8 +22,8 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`attempts` extra ones for a request; at most `budget_percent` of the active requests, and at least
-    `budget_floor`, may be on an extra attempt at once, so that retries cannot multiply an outage.
+    """`attempts` extra ones for a request. Of those that cost budget, `budget_percent` of the active requests, and at
+    least `budget_floor`, may be on one at once, so that retries cannot multiply an outage.
     """
 
     attempts: int = 2
@@ -52,6 +52,15 @@ def went_stale(fault: Fault) -> bool:
     if fault.blame is not Blame.BACKEND or fault.status == 504:
         return False
     return fault.reused and not fault.answered and fault.stage in (Stage.SEND, Stage.WAIT)
+
+
+def costs_budget(fault: Fault) -> bool:
+    """Whether another attempt after this fault would add to the load of backends that may be failing under it.
+
+    One after a failed connection would not: nobody has had the request yet. When a backend dies, all that were on
+    their way to it at that moment may go to the others.
+    """
+    return fault.stage is not Stage.CONNECT
 
 
 def within_budget(policy: Policy, active: int, retrying: int) -> bool:

@@ -206,7 +206,7 @@ class Dispatcher:
         policy, inbound = self._rules.retries, exchange.inbound
         if tried > policy.attempts or not retry.replayable(fault, inbound.method, _touched(inbound)):
             return False
-        if not exchange.retrying:
+        if not exchange.retrying and retry.costs_budget(fault):
             if not retry.within_budget(policy, self._active, self._retrying):
                 return False
             exchange.retrying = True

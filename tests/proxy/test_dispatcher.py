@@ -494,7 +494,7 @@ def test_a_time_out_while_waiting_is_not_tried_again() -> None:
 def test_the_retries_of_all_requests_together_stay_within_the_budget() -> None:
     """While one request is on an extra attempt and the budget is one, a second one gets none; afterwards it does."""
     policy = Policy(attempts=2, budget_percent=0, budget_floor=1)
-    balancer, adapter = scripted(REFUSED, REFUSED, REFUSED, b"first", retries=policy)
+    balancer, adapter = scripted(DROPPED, DROPPED, DROPPED, b"first", retries=policy)
     second: list[int] = []
 
     def meanwhile() -> None:
@@ -508,16 +508,22 @@ def test_the_retries_of_all_requests_together_stay_within_the_budget() -> None:
     assert len(balancer.events[0].attempts) == 1
     assert list(first) == [b"first"]
 
-    adapter.outcomes = [REFUSED, REFUSED, b"third"]
+    adapter.outcomes = [DROPPED, DROPPED, b"third"]
     assert balancer.ask(inbound())[0] == 502  # the first has not ended yet
     first.close()
-    adapter.outcomes = [REFUSED, b"fourth"]
+    adapter.outcomes = [DROPPED, b"fourth"]
     assert balancer.ask(inbound())[2] == b"fourth"
 
 
 def test_a_budget_of_nothing_allows_no_retry() -> None:
-    balancer, _ = scripted(REFUSED, b"ok", retries=Policy(attempts=2, budget_percent=0, budget_floor=0))
+    balancer, _ = scripted(DROPPED, b"ok", retries=Policy(attempts=2, budget_percent=0, budget_floor=0))
     assert balancer.ask(inbound())[0] == 502
+
+
+def test_a_failed_connection_costs_no_budget() -> None:
+    """When a backend dies, many are on their way to it at once, and the others can take them."""
+    balancer, _ = scripted(REFUSED, b"ok", retries=Policy(attempts=2, budget_percent=0, budget_floor=0))
+    assert balancer.ask(inbound())[2] == b"ok"
 
 
 def test_every_attempt_gets_the_time_outs_of_the_rules() -> None:
@@ -528,10 +534,10 @@ def test_every_attempt_gets_the_time_outs_of_the_rules() -> None:
 
 def test_an_error_of_our_own_is_not_swallowed_and_leaves_no_request_behind() -> None:
     """A bug must not use up the retry budget for ever."""
-    balancer, adapter = scripted(REFUSED, retries=Policy(attempts=2, budget_percent=0, budget_floor=1))
+    balancer, adapter = scripted(DROPPED, retries=Policy(attempts=2, budget_percent=0, budget_floor=1))
     with pytest.raises(IndexError):  # the script is over
         balancer.ask(inbound())
-    adapter.outcomes = [REFUSED, b"ok"]
+    adapter.outcomes = [DROPPED, b"ok"]
     assert balancer.ask(inbound())[0] == 200
 
 
