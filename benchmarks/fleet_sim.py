@@ -183,17 +183,19 @@ def leasing(since: int, seconds: float) -> Iterator[None]:
 def search(plan: Plan, costs: Costs) -> dict[str, Case]:
     """The largest fleets as things are, and as they would be if workers asked for less."""
     slow, edge, fast = (replace(plan, rate=rate, seconds=min(plan.seconds, 2)) for rate in (100, 190, 1000))
-    calm, alone = replace(fast, spread=0.25), replace(costs, other=0.0)
+    calm, few = replace(fast, spread=0.25), replace(costs, other=0.0)
     found = {
         "100/s": largest(slow, costs),
         "190/s": largest(edge, costs),
         "1,000/s": largest(fast, costs),
+        "1,000/s, by a strategy that goes by loads": largest(replace(fast, reading=True), costs),
         "1,000/s; a change is read within 0.25 s (a)": largest(calm, costs),
-        "1,000/s; (a), nobody reads all beats (b)": largest(calm, alone),
+        "1,000/s; (a), nobody reads all beats (b)": largest(calm, few),
+        "190/s; (a), (b), a trip for all who wait (c)": largest(replace(calm, rate=190, together=True), few),
     }
     with leasing(20, 0.25):
-        found["190/s; (a), (b), blocks from 20/s on, of 0.25 s (c)"] = largest(replace(calm, rate=190), alone)
-        found["1,000/s; (a), (b), (c)"] = largest(calm, alone)
+        found["190/s; (a), (b), blocks from 20/s on, of 0.25 s (d)"] = largest(replace(calm, rate=190), few)
+        found["1,000/s; (a), (b), (d)"] = largest(calm, few)
     return found
 
 
@@ -229,6 +231,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--poll-every", type=float, default=POLL_EVERY, help="what if workers polled less often")
     parser.add_argument("--follower-timeout", type=float, default=OPERATION_TIMEOUT, help="what if it waited longer")
     parser.add_argument("--spread", type=float, default=0, help="what if not all read a change at once, but in seconds")
+    parser.add_argument("--reading", action="store_true", help="what if the strategy goes by the loads of the fleet")
+    parser.add_argument("--together", action="store_true", help="what if a trip brought tickets for all who wait")
     parser.add_argument("--lease-from", type=int, default=tickets.LEASE_FROM, help="what if blocks began at this rate")
     parser.add_argument("--block-seconds", type=float, default=tickets.BLOCK_SECONDS, help="what if blocks were larger")
     return parser.parse_args()
@@ -239,6 +243,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
     machines, seconds = given.machines or 1, min(given.seconds, 1.5) if given.quick else given.seconds
     return Plan(
         machines, given.workers, given.rate, given.skew, given.backends, seconds, given.seed, given.latency_us / 1e6,
+        reading=given.reading, together=given.together,
         poll_every=given.poll_every, follower_timeout=given.follower_timeout, spread=given.spread,
     )  # fmt: skip
 

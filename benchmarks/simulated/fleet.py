@@ -24,7 +24,7 @@ from random import Random
 
 from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.shares import Shares
-from lbflask.checker.loop import GATHER_FOR
+from lbflask.checker.loop import GATHER_EACH, GATHER_FOR
 from lbflask.core.tickets import Block, Pace
 from lbflask.state.fleet import POLL_EVERY, RETRY_EVERY
 from lbflask.state.redis import OPERATION_TIMEOUT
@@ -32,8 +32,10 @@ from lbflask.state.redis import OPERATION_TIMEOUT
 #: Way to the store or back that is drawn from: the median is given, the 99th percentile is about three times that.
 SPREAD_OF_WAYS = 0.5
 WAYS = 1 << 14
-#: Seconds between a worker's beats while it serves, and between two in which it reads those of the others.
+#: Seconds between a worker's beats while it serves; while it also reads those of all others, since its strategy goes by
+#: loads; and between two in which it reads them anyhow, to bury the dead.
 BEAT_EVERY = 0.5
+BEAT_WHILE_READING_EVERY = 0.1
 BURY_EVERY = 60.0
 #: Connections that wait to be accepted (`tcp-backlog` of Redis and Valkey).
 BACKLOG = 511
@@ -59,7 +61,14 @@ class Plan:
     poll_every: float = POLL_EVERY
     timeout: float = OPERATION_TIMEOUT
     follower_timeout: float = OPERATION_TIMEOUT
+    reading: bool = False  #: the strategy goes by the loads of the fleet
+    together: bool = False  #: a trip brings a ticket for each request that waits for it
     spread: float = 0.0  #: who has heard of a change reads at random within so many seconds
+
+    @property
+    def beat_every(self) -> float:
+        """Seconds between two beats of a worker."""
+        return BEAT_WHILE_READING_EVERY if self.reading else BEAT_EVERY
 
     @property
     def fleet(self) -> int:
@@ -164,9 +173,9 @@ class Simulation:
             self._events.append((worker.asked, number, Command.TAKE, worker.asked, 0))
             self._events.append((worker.read_at, number, Command.READ, worker.read_at, 0))
             if plan.beats:
-                beat = chance() * BEAT_EVERY
+                beat = chance() * plan.beat_every
                 self._events.append((beat, number, Command.BEAT, beat, 0))
-        word_every = max(GATHER_FOR, plan.check_every / plan.backends)
+        word_every = max(GATHER_FOR, GATHER_EACH * plan.backends, plan.check_every / plan.backends)
         words = [word_every * number for number in range(int(plan.seconds / word_every))]
         flips = int((plan.seconds - FLIP_FIRST - FLIP_LAST) / FLIP_EVERY) + 1
         self._events += [(at, -1, Command.WORD, at, 0) for at in words]
@@ -216,6 +225,8 @@ class Simulation:
             self._go_alone(worker, number)
             return
         count = worker.pace.block()
+        if self.plan.together:
+            count = max(count, 1 + round(worker.rate * (sent - worker.asked)))
         back = self._serve(Command.TAKE, arrival, self._costs.take, worker) + self._way()
         first, self._counter = self._counter, self._counter + count
         if back - sent > self.plan.timeout:
@@ -323,14 +334,14 @@ class Simulation:
         back = sent
         if not worker.lost(sent):
             cost = self._costs.beat
-            if sent >= worker.bury_at:
-                worker.bury_at += BURY_EVERY
+            if self.plan.reading or sent >= worker.bury_at:
+                worker.bury_at = sent + BURY_EVERY
                 cost += self._costs.other * len(self._workers)
             back = self._serve(Command.BEAT, arrival, cost, worker) + self._way()
             if back - sent > self.plan.timeout:
                 back = sent + self.plan.timeout
                 self._lose(worker, back)
-        self._send(Command.BEAT, number, max(back, sent + BEAT_EVERY))
+        self._send(Command.BEAT, number, max(back, sent + self.plan.beat_every))
 
     def _word(self, _w: Worker, _n: int, arrival: float, _s: float, _t: int) -> None:
         self._serve(Command.WORD, arrival, self._costs.word)

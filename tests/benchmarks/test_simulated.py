@@ -114,6 +114,18 @@ def test_workers_that_ask_for_more_than_the_store_can_do_wait_or_do_without_it()
     assert sum(outcome.shares[0].served()) == outcome.served + outcome.alone
 
 
+def test_requests_that_share_a_trip_wait_less_at_a_store_that_has_too_much_to_do() -> None:
+    plan = Plan(5, 4, rate=LEASE_FROM * 0.9, seconds=2)
+    alone, together = (run(replace(plan, together=choice), SLOW) for choice in (False, True))
+    assert max(together.delays) < max(alone.delays)
+    assert together.commands["take"] <= alone.commands["take"]
+
+
+def test_a_strategy_that_goes_by_loads_costs_the_store_more_with_each_worker() -> None:
+    for_each = [run(Plan(size, 10, rate=1, reading=True)).busy / size for size in (5, 20)]
+    assert for_each[1] > 2 * for_each[0]
+
+
 def test_of_new_connections_only_so_many_wait() -> None:
     simulation = Simulation(Plan(1, BACKLOG + 9, rate=1, beats=False), SLOW, [])
     for worker in simulation._workers:
