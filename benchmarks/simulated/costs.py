@@ -7,8 +7,9 @@ commands are noted as it speaks, and sent again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import redis
@@ -19,8 +20,9 @@ from lbflask.state.embedded import find_binary
 from lbflask.state.redis import RedisStore
 
 POOL = "bench"
-#: Commands in a measurement, and measurements, of which the least is taken: what disturbs only adds.
-COMMANDS = 10_000
+#: Commands in a measurement; and rounds of all measurements, of which the median is taken: what disturbs one, in such a
+#: short time, disturbs all of its commands.
+COMMANDS = 4_000
 ROUNDS = 5
 SUBSCRIBERS = 200
 BACKENDS = 100
@@ -89,13 +91,10 @@ class _Bench:
     def _of(self, act: Callable[[], object], share: float = 1.0) -> float:
         """Seconds of the store for acting once, of so large a share of all commands."""
         turns = max(1, int(self._commands * share))
-        spent = []
-        for _ in range(ROUNDS):
-            before = self._cpu()
-            for _ in range(turns):
-                act()
-            spent.append(self._cpu() - before)
-        return min(spent) / turns
+        before = self._cpu()
+        for _ in range(turns):
+            act()
+        return (self._cpu() - before) / turns
 
     def _sent(self, speak: Callable[[], object], share: float = 1.0) -> float:
         """Seconds of the store for the command that is sent when this is spoken."""
@@ -175,4 +174,10 @@ def measured(*, quick: bool = False) -> Costs:
     port = free_ports(1)[0]
     command = [str(find_binary()), "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
     with running([command], port):
-        return _Bench(port, COMMANDS // 4 if quick else COMMANDS).all()
+        bench = _Bench(port, COMMANDS // 4 if quick else COMMANDS)
+        return median_of([bench.all() for _ in range(ROUNDS)])
+
+
+def median_of(rounds: Sequence[Costs]) -> Costs:
+    """Each cost by itself."""
+    return Costs(**{name: median(getattr(costs, name) for costs in rounds) for name in Costs.__slots__})

@@ -62,6 +62,11 @@ def test_costs_are_given_as_ratios_of_one_command() -> None:
     assert costs.ratios == pytest.approx(costing.RATIOS)
 
 
+def test_a_round_that_was_disturbed_does_not_count() -> None:
+    rounds = [costing.given(take) for take in (4.0, 90.0, 5.0)]
+    assert costing.median_of(rounds) == costing.given(5.0)
+
+
 def test_the_same_seed_is_the_same_run_and_another_is_another() -> None:
     plan = Plan(3, 2, rate=300, skew=1)
     assert run(plan).delays == run(plan).delays
