@@ -19,6 +19,7 @@ BENCHMARKS = {
     "streams": [],
     "slow_clients": [],
     "flaky_backends": [],
+    "fleet_sim": [],
 }
 
 

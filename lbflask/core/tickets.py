@@ -9,7 +9,8 @@ than one, and what is left of the newest block only makes the run shorter.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 #: Below this many requests in a second a worker takes each ticket by itself (ADR 0003).
 LEASE_FROM = 200
@@ -42,3 +43,15 @@ class Pace:
         if rate < LEASE_FROM:
             return 1
         return min(MAX_BLOCK, max(1, int(rate * BLOCK_SECONDS)))
+
+
+@dataclass(slots=True)
+class Block:
+    """Tickets in hand, brought at `taken_at` seconds of any steady clock. Taking the next one needs no lock."""
+
+    tickets: Iterator[int] = field(default_factory=lambda: iter(()))
+    taken_at: float = 0.0
+
+    def next(self, now: float) -> int | None:
+        """The next ticket; None when all are taken, or are too old."""
+        return None if now - self.taken_at > BLOCK_LIFE else next(self.tickets, None)

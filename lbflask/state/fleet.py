@@ -13,14 +13,14 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
-from lbflask.core.tickets import BLOCK_LIFE, Pace
+from lbflask.core.tickets import Block, Pace
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
 from lbflask.state.traffic import Traffic
@@ -46,21 +46,13 @@ _RESORTS = {
 
 
 @dataclass(slots=True)
-class _Block:
-    """Tickets in hand. Taking the next one from the iterator needs no lock."""
-
-    tickets: Iterator[int] = field(default_factory=lambda: iter(()))
-    taken_at: float = 0.0
-
-
-@dataclass(slots=True)
 class _PoolView:
     traffic: Traffic
     snapshot: Snapshot = NOTHING_KNOWN
     resort: Resort = Resort.NONE
     resorted: int = 0
     pace: Pace = field(default_factory=Pace)
-    block: _Block = field(default_factory=_Block)
+    block: Block = field(default_factory=Block)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -149,7 +141,7 @@ class Fleet:
                 self._degrade(error)
         now = time.monotonic()
         view.pace.count(now)
-        ticket = self._ticket_in_hand(view, now)
+        ticket = view.block.next(now)
         if ticket is not None and not self._degraded:
             return ticket
         with view.lock:
@@ -159,7 +151,7 @@ class Fleet:
                     return self._leased_ticket(pool, view, now)
                 except StoreUnavailable as error:
                     self._degrade(error)
-            view.block = _Block()
+            view.block = Block()
             view.local += 1
             return view.local
 
@@ -196,18 +188,13 @@ class Fleet:
             self._pending_suspects.add((pool, backend))
             self._wake.set()
 
-    @staticmethod
-    def _ticket_in_hand(view: _PoolView, now: float) -> int | None:
-        block = view.block
-        return None if now - block.taken_at > BLOCK_LIFE else next(block.tickets, None)
-
     def _leased_ticket(self, pool: str, view: _PoolView, now: float) -> int:
         """Called under the lock: whoever waited for it may find that another has brought tickets."""
-        ticket = self._ticket_in_hand(view, now)
+        ticket = view.block.next(now)
         if ticket is None:
             count = view.pace.block()
             ticket = self._store.take_tickets(pool, count)
-            view.block = _Block(iter(range(ticket + 1, ticket + count)), now)
+            view.block = Block(iter(range(ticket + 1, ticket + count)), now)
         return ticket
 
     def _refresh(self, pools: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lbflask.core.model import Backend, Candidate
 from lbflask.core.strategies import round_robin
-from lbflask.core.tickets import BLOCK_SECONDS, LEASE_FROM, MAX_BLOCK, Pace
+from lbflask.core.tickets import BLOCK_LIFE, BLOCK_SECONDS, LEASE_FROM, MAX_BLOCK, Block, Pace
 
 
 def pace_of(*seconds: int, start: float = 1000.0) -> Pace:
@@ -50,6 +50,21 @@ def test_a_worker_that_slows_down_is_exact_again_in_the_second_after_the_next() 
 @given(st.lists(st.integers(0, 400), max_size=6), st.floats(0, 1e9))
 def test_a_block_holds_at_least_one_ticket_and_at_most_the_largest(seconds: list[int], start: float) -> None:
     assert 1 <= pace_of(*seconds, start=start).block() <= MAX_BLOCK
+
+
+def test_a_block_gives_its_tickets_in_order_and_then_none() -> None:
+    block = Block(iter(range(7, 10)), taken_at=100.0)
+    assert [block.next(100.0), block.next(100.5), block.next(100.0 + BLOCK_LIFE), block.next(100.5)] == [7, 8, 9, None]
+
+
+def test_an_old_block_gives_none_and_keeps_what_it_has() -> None:
+    block = Block(iter(range(7, 9)), taken_at=100.0)
+    assert block.next(100.001 + BLOCK_LIFE) is None
+    assert list(block.tickets) == [7, 8]
+
+
+def test_there_is_nothing_in_a_block_that_was_never_brought() -> None:
+    assert Block().next(0.0) is None
 
 
 class Counting:
