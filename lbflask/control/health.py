@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -50,13 +51,18 @@ def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any
     return (200 if able else 503), document
 
 
-def blueprint(pool: Pool, fleet: Fleet) -> Blueprint:
-    """The route, for both listeners; the admin listener's answer has the details."""
+def blueprint(pool: Pool, fleet: Fleet, worker: Callable[[], dict[str, int]]) -> Blueprint:
+    """The route, for both listeners. The admin listener's answer has the details, and what `worker` says of the process
+    that happens to answer.
+    """
     health = Blueprint("health", __name__)
 
     @health.get("/health")
     def get_health() -> Response:
-        code, document = view(pool, fleet, details=bool(request.environ.get("lbflask.admin")))
+        details = bool(request.environ.get("lbflask.admin"))
+        code, document = view(pool, fleet, details=details)
+        if details:
+            document["worker"] = worker()
         response = jsonify(document)
         response.status_code = code
         response.headers["Cache-Control"] = "no-store"

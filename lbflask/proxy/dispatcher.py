@@ -5,6 +5,7 @@ Everything that decides is a call into `core/`; this file only goes through the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -134,6 +135,10 @@ class Dispatcher:
             self._tunnel(exchange, response)
             return None
         return self._pass_on(exchange, response)
+
+    def occupied(self) -> dict[str, int]:
+        """What this worker is busy with: requests in hand, and connections that became tunnels."""
+        return {"pid": os.getpid(), "requests": self._active - self._tunnels, "tunnels": self._tunnels}
 
     def refuse(self, inbound_fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
         """The reply to a request that could not even be read."""

@@ -72,7 +72,7 @@ class Balancer:
             listeners=[self._access_log] if self._access_log else [],
         )
         self.app: Flask = create_app(
-            [health_view.blueprint(pool, self._fleet)],
+            [health_view.blueprint(pool, self._fleet, dispatcher.occupied)],
             lambda control: self._data_plane(control, dispatcher, config),
         )
 

@@ -187,6 +187,7 @@ def test_a_tunnel_beyond_the_limit_is_refused_until_there_is_room(one: Rig) -> N
             assert len(one.backend.requests) == 1
             one.serves()  # what is no tunnel has room
         assert said_and_heard(first, b"hello\n")
+        assert one.balancer.health()[1]["worker"]["tunnels"] == 1
     assert "1 tunnels are open" in one.logged("/second")
     one.logged("/first")
     with tunnel(one, "/third") as third:
