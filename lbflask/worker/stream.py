@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from gevent import get_hub, getcurrent
+from gevent.lock import BoundedSemaphore
 
 READ = 1
 WRITE = 2
@@ -147,6 +148,7 @@ class TlsStream(Stream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._flushing = BoundedSemaphore()
         self._shaken = False
         self._ahead = b""
 
@@ -192,9 +194,12 @@ class TlsStream(Stream):
             self._incoming.write_eof()
 
     def _flush(self) -> None:
-        rest = memoryview(self._outgoing.read())
-        while rest:
-            rest = rest[super().send(rest) :]
+        if not self._outgoing.pending:
+            return  # a reader, nearly always: it must not wait for a writer
+        with self._flushing:  # else the one's record would get into the middle of the other's
+            rest = memoryview(self._outgoing.read())
+            while rest:
+                rest = rest[super().send(rest) :]
 
     def _at_end(self) -> bool:
         try:

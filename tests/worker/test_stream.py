@@ -410,6 +410,23 @@ def test_large_bodies_cross_both_ways(pair: Pair, peer: TlsPeer, context: ssl.SS
 
 
 @in_a_hub
+def test_records_of_two_who_send_stay_whole(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+    """A reader has to say something too, when the client renews its keys (RFC 8446 §4.6.3), whoever else is sending."""
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
+    assert stream.recv(1) == b"x"
+    done()
+    sender = waiting(lambda: send_all(stream, MUCH))
+    other = gevent.spawn(send_all, stream, b"y")
+    turns(2)
+    done = peer.does(lambda: peer.read(len(MUCH) + 1))
+    gevent.joinall([sender, other], timeout=LONG, raise_error=True)
+    (heard,) = done()
+    assert isinstance(heard, bytes), heard
+    assert heard.replace(b"y", b"") == MUCH
+
+
+@in_a_hub
 def test_the_end_of_writing_is_told_by_tls_and_reading_goes_on(
     pair: Pair, peer: TlsPeer, context: ssl.SSLContext
 ) -> None:
