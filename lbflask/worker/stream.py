@@ -215,6 +215,9 @@ class TlsStream(Stream):
         """As of a socket; the end of writing is told by TLS first (RFC 8446 §6.1)."""
         if self._shaken and how != socket.SHUT_RD:
             with suppress(OSError):
+                while more := self._tls.read(1 << 16):  # which `unwrap` would refuse, and all that follows it
+                    self._ahead += more
+            with suppress(OSError):
                 self._tls.unwrap()
             with suppress(OSError):
                 self._flush()

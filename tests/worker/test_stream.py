@@ -441,6 +441,19 @@ def test_the_end_of_writing_is_told_by_tls_and_reading_goes_on(
     assert done() == [None, None, b"", None]
 
 
+@in_a_hub
+def test_the_end_of_writing_loses_nothing_that_came_before(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+    """Several records come at once, and are read one by one."""
+    stream = TlsStream(pair[0], context)
+    said = MUCH[: 1 << 17]
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(said))
+    first = stream.recv(1)
+    done()
+    first += stream.recv(1)
+    stream.shutdown(socket.SHUT_WR)
+    assert first + read_all(stream, len(said) - 2) == said
+
+
 def says_goodbye(peer: TlsPeer) -> None:
     peer.tls.settimeout(0)
     with pytest.raises(ssl.SSLWantReadError):
