@@ -14,18 +14,33 @@ from pathlib import Path
 import pytest
 
 from tests.support.certificates import Authority, Pair
+from tests.support.raw import RawClient
 from tests.support.scripted import Peer, Script, ScriptedBackend
 from tests.support.servers import Got, Gunicorn, get, runtime_directory, start_checker
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 
+UPGRADE = b"GET /tunnel HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
+
 
 def naming(name: bytes) -> Script:
-    """Answers with its name and the body it got."""
+    """Answers with its name and the body it got; switches protocols for who asks, and is then an echo."""
 
     def play(peer: Peer) -> None:
         while head := peer.read_head():
+            if b"\r\nUpgrade: x-echo\r\n" in head:
+                peer.send(SWITCHED + b"this is " + name + b"\n")
+                while (line := peer.read_until(b"\n")) not in (b"quit\n", b""):
+                    peer.send(line)
+                peer.send(b"bye\n")
+                if name == b"secured":
+                    peer.say_goodbye()
+                return
+            if head.startswith(b"GET /held "):
+                peer.read_to_end()
+                return
             body = name + b" " + peer.read_body(head)
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
@@ -52,6 +67,14 @@ class Town:
             return Got(response.status, response.getheaders(), response.read())
         finally:
             connection.close()
+
+    def connect(self) -> RawClient:
+        """A client that says byte for byte what it is told to, under TLS."""
+        client = RawClient(self.balancer.port)
+        client.sock = self.authority.trust().wrap_socket(
+            client.sock, server_hostname="localhost", suppress_ragged_eofs=False
+        )
+        return client
 
     def certificate(self) -> bytes | None:
         """The one that a new client is shown."""
@@ -117,6 +140,37 @@ def test_large_bodies_cross_all_of_it(town: Town) -> None:
         answer = town.ask("POST", "/", body)
         assert answer.status == 200
         assert answer.body.partition(b" ")[2] == body
+
+
+def test_tunnels_cross_all_of_it(town: Town) -> None:
+    """With what came early on either side, with more than one record holds, and with the end that a backend makes."""
+    met = set()
+    for _ in range(2):
+        with town.connect() as client:
+            client.send(UPGRADE + b"early\n")
+            assert client.head().status == 101
+            met.add(client.read_until(b"\n"))
+            assert client.read_until(b"\n") == b"early\n"
+            for word in (b"hello\n", b"x" * 99_999 + b"\n"):
+                client.send(word)
+                assert client.read(len(word)) == word
+            client.send(b"quit\n")
+            assert client.rest() == b"bye\n"
+    assert met == {b"this is secured\n", b"this is local\n"}
+
+
+def test_a_client_under_tls_that_goes_while_it_waits_is_noticed(town: Town) -> None:
+    """R27: nobody works for nobody."""
+    for _ in range(2):
+        with town.connect() as client:
+            client.send(b"GET /held HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+            holding = eventually(lambda: _holding(town), "a backend holds it")
+        assert holding.ended.wait(10)
+
+
+def _holding(town: Town) -> Peer | None:
+    peers = [*town.secured.connections, *town.local.connections]
+    return next((peer for peer in peers if b"GET /held " in peer.received and not peer.ended.is_set()), None)
 
 
 def test_the_checker_finds_both_up(town: Town) -> None:
