@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from http import HTTPStatus
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
@@ -27,7 +26,7 @@ from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.core.model import Backend
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.inbound import HostExchange, Inbound
-from lbflask.proxy.reply import Reply, refusal
+from lbflask.proxy.reply import Reply, refusal, usual_phrase
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.events import AttemptEvent, Listener, RequestEvent
 from lbflask.upstream.connection import NEVER
@@ -245,7 +244,7 @@ class Dispatcher:
 
     def _pass_on(self, exchange: Exchange, response: BackendResponse) -> Reply:
         answer = response.answer
-        reason = answer.reason or _phrase(answer.status)
+        reason = answer.reason or usual_phrase(answer.status)
         fields, via = answer.fields, self._rules.via
         if not answer.cleared:
             fields = client_response(fields, via)
@@ -353,10 +352,3 @@ def _one_hop_less(method: str, fields: Fields) -> Fields | None:
 
 def _touched(inbound: Inbound) -> bool:
     return inbound.body is not None and inbound.body.touched
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""

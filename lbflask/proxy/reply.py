@@ -151,6 +151,14 @@ class Reply:
             ended(self._sent, cut, fault)
 
 
+def usual_phrase(status: int) -> str:
+    """The reason phrase that the status usually has; empty for an unknown one."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
 def refusal(fault: Fault, accept: str, retry_after: int | None, via: str | None) -> tuple[str, Fields, bytes]:
     """Status line, fields and body of our own short answer: JSON for who asks for it, else text."""
     phrase = "Client Closed Request" if fault.status == 499 else HTTPStatus(fault.status).phrase
