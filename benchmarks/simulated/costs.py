@@ -1,8 +1,8 @@
 """What the commands of the fleet cost a store, in seconds of its one thread: measured here, or given.
 
-Measured is the CPU time that a Valkey says it has used while commands reach it over TCP one by one, which is the most
-that they cost: a busy store finds several at once, and saves a third. What is sent is what `RedisStore` sends: its
-commands are noted as it speaks, and sent again.
+Measured is the CPU time that a Valkey says it has used for commands that it found waiting on many connections, as a
+busy store does: one that is idle pays more for each, since it sleeps in between, but has the time. What is sent is what
+`RedisStore` sends: its commands are noted as it speaks, and sent again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ POOL = "bench"
 #: short time, disturbs all of its commands.
 COMMANDS = 4_000
 ROUNDS = 5
+#: Connections that each have one command waiting, and seconds in which the store does not look, so that they wait.
+CONNECTIONS = 50
+LOOK_AWAY = "0.003"
 SUBSCRIBERS = 200
 BACKENDS = 100
 WORKERS = 1_000
@@ -50,7 +53,7 @@ class Costs:
 
 #: As measured once on a core of a small virtual machine, with Valkey 9 (docs/scaling.md).
 RATIOS = {
-    "take": 1.0, "read": 2.0, "record": 0.09, "word": 2.2, "told": 0.33, "beat": 2.2, "other": 0.14, "join": 5.0,
+    "take": 1.0, "read": 2.1, "record": 0.06, "word": 2.3, "told": 0.5, "beat": 2.3, "other": 0.14, "join": 3.6,
 }  # fmt: skip
 
 
@@ -67,6 +70,13 @@ class _Notes(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         self.last = args
         return super().execute_command(*args, **options)
+
+
+def _await(connection: redis.Connection) -> None:
+    """Read a reply without ever sleeping: to wake a sleeper is work for who sends, and in a fleet the network's."""
+    while not connection.can_read(0):
+        pass
+    connection.read_response()
 
 
 class _Bench:
@@ -88,52 +98,65 @@ class _Bench:
         told = self._client.info("cpu")
         return float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
 
-    def _of(self, act: Callable[[], object], share: float = 1.0) -> float:
-        """Seconds of the store for acting once, of so large a share of all commands."""
-        turns = max(1, int(self._commands * share))
+    def _spent(self, act: Callable[[list[redis.Connection]], None], share: float = 1.0) -> float:
+        """Seconds of the store for each connection on which is acted while the store does not look."""
+        turns = max(1, int(self._commands * share) // CONNECTIONS)
+        teller = self._connection()
+        connections = [self._connection() for _ in range(CONNECTIONS)]
         before = self._cpu()
         for _ in range(turns):
-            act()
-        return (self._cpu() - before) / turns
+            teller.send_command("DEBUG", "SLEEP", LOOK_AWAY)
+            act(connections)
+            _await(teller)
+        spent = self._cpu() - before
+        for connection in (teller, *connections):
+            connection.disconnect()
+        return spent / (turns * CONNECTIONS)
 
     def _sent(self, speak: Callable[[], object], share: float = 1.0) -> float:
         """Seconds of the store for the command that is sent when this is spoken."""
         speak()  # loads the script, if it is one
         speak()
-        connection = self._connection()
-        packed = connection.pack_command(*self._client.last)
+        sent = self._client.last
 
-        def ask() -> None:
-            connection.send_packed_command(packed, check_health=False)
-            connection.read_response()
+        def ask(connections: list[redis.Connection]) -> None:
+            packed = connections[0].pack_command(*sent)
+            for connection in connections:
+                connection.send_packed_command(packed, check_health=False)
+            for connection in connections:
+                _await(connection)
 
-        spent = self._of(ask, share)
-        connection.disconnect()
-        return spent
+        return self._spent(ask, share)
 
-    def _join(self) -> None:
-        connection = self._connection()
-        connection.send_command("PING")
-        connection.read_response()
-        connection.disconnect()
+    def _joined(self) -> float:
+        """Seconds for a connection that comes, asks for a little, and goes."""
+
+        def join(connections: list[redis.Connection]) -> None:
+            for connection in connections:
+                connection.disconnect()
+                connection.connect()
+                connection.send_command("PING")
+            for connection in connections:
+                _await(connection)
+
+        return self._spent(join)
 
     def _told(self) -> float:
         """Seconds for each subscriber of a message."""
-        alone = self._sent(lambda: self._client.publish("changes", "1"))
-        subscribers = [self._connection() for _ in range(SUBSCRIBERS)]
+        teller, subscribers = self._connection(), [self._connection() for _ in range(SUBSCRIBERS)]
         for connection in subscribers:
             connection.send_command("SUBSCRIBE", "changes")
             connection.read_response()
-
-        def tell() -> None:
-            self._client.publish("changes", "1")
-            for connection in subscribers:
-                connection.read_response()
-
-        spent = self._of(tell, 0.01)
-        for connection in subscribers:
+        turns = max(1, self._commands // SUBSCRIBERS)
+        before = self._cpu()
+        for _ in range(turns):
+            teller.send_command("PUBLISH", "changes", "1")
+            for connection in (teller, *subscribers):
+                _await(connection)
+        spent = self._cpu() - before
+        for connection in (teller, *subscribers):
             connection.disconnect()
-        return max(0.0, spent - alone) / SUBSCRIBERS
+        return spent / (turns * SUBSCRIBERS)
 
     def all(self) -> Costs:
         """Each command once."""
@@ -152,27 +175,28 @@ class _Bench:
             record=max(0.0, whole - read) / BACKENDS,
             word=self._sent(lambda: store.write_active(POOL, lease.epoch, one, interval=10)),
             told=self._told(),
-            join=self._of(self._join, 0.05),
-            **self._beats(read),
+            join=self._joined(),
+            **self._beats(),
         )
 
-    def _beats(self, read: float) -> dict[str, float]:
-        """What workers say of themselves; as much as a poll, where they do not."""
-        store: Any = self._store
-        if not hasattr(store, "beat"):
-            return {"beat": read, "other": 0.0}
+    def _beats(self) -> dict[str, float]:
+        """What workers say of themselves, and what it adds that they read the words of others."""
         loads, attempts = {"10.0.0.1:8080": 3, "10.0.0.2:8080": 2}, {"10.0.0.1:8080": 70, "10.0.0.2:8080": 71}
-        beat = self._sent(lambda: store.beat(POOL, "worker:0", loads, attempts, read=False))
+
+        def beat(number: int = 0, *, read: bool = False) -> None:
+            self._store.beat(POOL, f"worker:{number}", loads, attempts, read=read)
+
+        alone = self._sent(beat)
         for number in range(WORKERS):
-            store.beat(POOL, f"worker:{number}", loads, {}, read=False)
-        reads = self._sent(lambda: store.beat(POOL, "worker:0", loads, attempts, read=True), 0.02)
-        return {"beat": beat, "other": max(0.0, reads - beat) / WORKERS}
+            beat(number)
+        return {"beat": alone, "other": max(0.0, self._sent(lambda: beat(read=True), 0.02) - alone) / WORKERS}
 
 
 def measured(*, quick: bool = False) -> Costs:
     """On this machine, in some seconds. Ends with a message where no Valkey is."""
     port = free_ports(1)[0]
     command = [str(find_binary()), "--port", str(port), "--bind", HOST, "--save", "", "--appendonly", "no"]
+    command += ["--enable-debug-command", "local"]
     with running([command], port):
         bench = _Bench(port, COMMANDS // 4 if quick else COMMANDS)
         return median_of([bench.all() for _ in range(ROUNDS)])

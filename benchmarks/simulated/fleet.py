@@ -26,17 +26,13 @@ from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.shares import Shares
 from lbflask.checker.loop import GATHER_EACH, GATHER_FOR
 from lbflask.core.tickets import Block, Pace
+from lbflask.state.client import OPERATION_TIMEOUT
 from lbflask.state.fleet import POLL_EVERY, RETRY_EVERY
-from lbflask.state.redis import OPERATION_TIMEOUT
+from lbflask.state.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY
 
 #: Way to the store or back that is drawn from: the median is given, the 99th percentile is about three times that.
 SPREAD_OF_WAYS = 0.5
 WAYS = 1 << 14
-#: Seconds between a worker's beats while it serves; while it also reads those of all others, since its strategy goes by
-#: loads; and between two in which it reads them anyhow, to bury the dead.
-BEAT_EVERY = 0.5
-BEAT_WHILE_READING_EVERY = 0.1
-BURY_EVERY = 60.0
 #: Connections that wait to be accepted (`tcp-backlog` of Redis and Valkey).
 BACKLOG = 511
 #: The health of a backend changes after so many seconds, and again and again; the last time so long before the end.
@@ -67,8 +63,8 @@ class Plan:
 
     @property
     def beat_every(self) -> float:
-        """Seconds between two beats of a worker."""
-        return BEAT_WHILE_READING_EVERY if self.reading else BEAT_EVERY
+        """Seconds between two beats of a worker, which has news in each."""
+        return BEAT_WHILE_READING_EVERY if self.reading else BEAT_WITH_NEWS_EVERY
 
     @property
     def fleet(self) -> int:

@@ -121,9 +121,9 @@ def test_workers_that_ask_for_more_than_the_store_can_do_wait_or_do_without_it()
 
 def test_requests_that_share_a_trip_wait_less_at_a_store_that_has_too_much_to_do() -> None:
     plan = Plan(5, 4, rate=LEASE_FROM * 0.9, seconds=2)
-    alone, together = (run(replace(plan, together=choice), SLOW) for choice in (False, True))
-    assert max(together.delays) < max(alone.delays)
-    assert together.commands["take"] <= alone.commands["take"]
+    alone, together = (run(replace(plan, together=choice), costing.given(4e-4)) for choice in (False, True))
+    assert alone.alone == together.alone == 0
+    assert max(together.delays) < max(alone.delays) / 2
 
 
 def test_a_strategy_that_goes_by_loads_costs_the_store_more_with_each_worker() -> None:
