@@ -239,7 +239,7 @@ class Dispatcher:
             raise
         traffic.answered(backend.id, response.answer.status)
         exchange.serving = backend.id
-        exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began))
+        exchange.attempts.append(tuple.__new__(AttemptEvent, (backend.id, self._clock() - began, None)))
         return response
 
     def _pass_on(self, exchange: Exchange, response: BackendResponse) -> Reply:
@@ -312,18 +312,21 @@ class Dispatcher:
                 last = exchange.attempts[-1]
                 exchange.attempts[-1] = AttemptEvent(last.backend, last.seconds, fault)
             inbound = exchange.inbound
-            event = RequestEvent(
-                exchange.client,
-                inbound.method,
-                inbound.raw_target,
-                inbound.protocol,
-                self._balancing.pool.name,
-                status,
-                sent,
-                self._clock() - exchange.began,
-                exchange.attempts,
-                exchange.request_id,
-                cut or refused,
+            event = tuple.__new__(
+                RequestEvent,
+                (
+                    exchange.client,
+                    inbound.method,
+                    inbound.raw_target,
+                    inbound.protocol,
+                    self._balancing.pool.name,
+                    status,
+                    sent,
+                    self._clock() - exchange.began,
+                    exchange.attempts,
+                    exchange.request_id,
+                    cut or refused,
+                ),
             )
             self._tell(event)
 

@@ -95,6 +95,7 @@ class Connection:
     """A connected socket that carries one exchange at a time."""
 
     __slots__ = (
+        "_fileno",
         "_sending_first",
         "_sock",
         "_upload",
@@ -110,6 +111,7 @@ class Connection:
 
     def __init__(self, sock: Wire, now: float) -> None:
         self._sock = sock
+        self._fileno = sock.fileno()
         self._upload: Upload | None = None
         self.opened_at = now
         self.idle_since = now
@@ -265,7 +267,7 @@ class Connection:
 
         Costs half of what `quiet` does, and does not see a closed connection.
         """
-        return ioctl(self._sock.fileno(), FIONREAD, _NO_BYTES) == _NO_BYTES
+        return ioctl(self._fileno, FIONREAD, _NO_BYTES) == _NO_BYTES
 
     def quiet(self) -> bool:
         """Whether an idle connection is still good: the backend has neither closed it nor said anything."""

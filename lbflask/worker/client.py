@@ -54,6 +54,7 @@ class Client:
         if isinstance(local, tuple):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = str(self.local[1]) if isinstance(local, tuple) else ""
+        self.identity = (self.peer, scheme, self.port)
         self.environ = {
             "gunicorn.socket": sock,
             "lbflask.local": self.local,
@@ -81,6 +82,7 @@ class Client:
             # Stands before the first request, and speaks for all of the connection.
             self.peer = request.proxy_protocol_info["client_addr"]
             self.peer_port = str(request.proxy_protocol_info["client_port"])
+            self.identity = (self.peer, self.scheme, self.port)
 
     def say(self, status: int, reason: str, told: str) -> None:
         """A short answer of the server's own, on a connection that is about to close."""

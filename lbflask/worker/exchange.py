@@ -23,7 +23,19 @@ class Exchange:
     The client is told to go on when the first piece of the body is asked for, if it waits for that.
     """
 
-    __slots__ = ("_client", "_request", "_told", "fields", "method", "target", "upgraded")
+    __slots__ = (
+        "_client",
+        "_request",
+        "_told",
+        "fields",
+        "local",
+        "method",
+        "peer",
+        "protocol",
+        "special",
+        "target",
+        "upgraded",
+    )
 
     def __init__(self, request: ClientRequest, client: Client) -> None:
         self._request = request
@@ -31,29 +43,16 @@ class Exchange:
         self._told = False
         self.method = request.method
         self.target = request.uri
+        #: `HTTP/1.1`, or whatever else the client speaks.
+        self.protocol = "HTTP/1.1" if request.version == (1, 1) else request.protocol
         self.fields = request.fields
+        #: Those of the fields that say where the message is to go and how long it is, by their names in capitals.
+        self.special = request.headers
+        #: The client's address, the scheme it uses, and the port that it came to.
+        self.peer = client.identity
+        #: The listener's end of the connection: host and port, or a path.
+        self.local = client.local
         self.upgraded = False
-
-    @property
-    def protocol(self) -> str:
-        """`HTTP/1.1`, or whatever else the client speaks."""
-        return self._request.protocol
-
-    @property
-    def peer(self) -> tuple[str, str, str]:
-        """The client's address, the scheme it uses, and the port that it came to."""
-        client = self._client
-        return client.peer, client.scheme, client.port
-
-    @property
-    def local(self) -> Any:
-        """The listener's end of the connection: host and port, or a path."""
-        return self._client.local
-
-    @property
-    def special(self) -> list[tuple[str, str]]:
-        """Those of the fields that say where the message is to go and how long it is, by their names in capitals."""
-        return self._request.headers
 
     @property
     def expects_continue(self) -> bool:

@@ -138,7 +138,8 @@ class ClientRequest(Request):  # type: ignore[misc]
         """A field that gunicorn's own checks look at."""
         if known == _FOLDED:
             raise errors.ObsoleteFolding(value)
-        self._apply_header_policy(known, value, [False], {seen for seen, _ in self.headers}, {}, [])
+        if known == "EXPECT" or (self.headers and known != "CONNECTION"):  # the first, and Connection, may be anything
+            self._apply_header_policy(known, value, [False], {seen for seen, _ in self.headers}, {}, [])
         self.fields.append((name, value))
         self.headers.append((known, value))
 

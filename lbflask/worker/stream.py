@@ -76,6 +76,7 @@ class Stream:
                 # Not thrown from here: this greenlet would take the hub's place.
                 self._hub.loop.run_callback(waiting.throw, TimeoutError())
         self._reader = self._writer = None
+        self._watcher.callback = self._stirred  # not the one who is about to be told
 
     def shutdown(self, how: int) -> None:
         """As of a socket."""
@@ -96,22 +97,20 @@ class Stream:
         self.sock.close()
 
     def _await_readable(self) -> None:
+        watcher = self._watcher
         if not self._watching:
             self._watching = True
-            self._watcher.start(self._readable)
-        self._reader = getcurrent()
+            watcher.start(self._stirred)
+        self._reader = reader = getcurrent()
+        watcher.callback = reader.switch
         try:
             self._switch()
         finally:
             self._reader = None
+            watcher.callback = self._stirred
 
-    def _readable(self) -> None:
-        """In the hub: something has come, or the end."""
-        reader = self._reader
-        if reader is not None:
-            self._reader = None
-            reader.switch()
-            return
+    def _stirred(self) -> None:
+        """In the hub: something has come, or the end, and nobody is reading."""
         self._watching = False
         self._watcher.stop()  # else it would call again and again, until somebody reads
         if self._at_end():

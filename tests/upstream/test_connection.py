@@ -75,6 +75,9 @@ class SlowSocket:
         self.sent = b""
         self._response = response
 
+    def fileno(self) -> int:
+        return -1
+
     def settimeout(self, seconds: float) -> None:
         pass
 

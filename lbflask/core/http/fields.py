@@ -145,7 +145,7 @@ def backend_request(received: Fields, hop: Hop, *, host: str, request_id: str, i
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
         kept.append(("Via", hop.protocol[5:] + " " + hop.via))
-    return RequestHead(kept, hop.peer, request_id)
+    return tuple.__new__(RequestHead, (kept, hop.peer, request_id, False))
 
 
 def _mindful_request(

@@ -75,4 +75,6 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
     status = int(first[:3])
     if method == "HEAD" or status in (204, 304):
         return status, first[4:], fields, NO_BODY, end + 4
-    return (status, first[4:], fields, Framing(int(length)), end + 4) if length else None
+    if not length:
+        return None
+    return status, first[4:], fields, tuple.__new__(Framing, (int(length), False)), end + 4

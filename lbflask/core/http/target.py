@@ -37,7 +37,7 @@ def request_target(method: str, raw: str) -> Target:
     if raw.startswith("/"):
         if "#" in raw:
             raise BadTarget(400, "the request target has a fragment")
-        return Target(raw)
+        return tuple.__new__(Target, (raw, ""))  # a third of what the class itself takes to make one
     if raw == "*" and method == "OPTIONS":
         return Target(raw)
     absolute = _ABSOLUTE.fullmatch(raw)
