@@ -41,13 +41,13 @@ def sent(stats: Mapping[str, Any]) -> int:
 
 
 def round_trips(pace: Pace) -> Outcome:
-    """One worker under 1,000 requests a second; no checker runs, so that all that the store is asked is the worker's."""
+    """One worker under 1,000 requests a second; no checker runs, so all that the store is asked is the worker's."""
     with ExitStack() as running:
         work = running.enter_context(runtime_directory())
         port = free_port()
         running.enter_context(start_valkey("--dir", str(work), port=port))
         backends = [Backend(running, work, free_port()) for _ in range(BACKENDS)]
-        settings = {"redis_url": f"redis://{HOST}:{port}/0", "backends": urls(b.port for b in backends)}
+        settings: dict[str, Any] = {"redis_url": f"redis://{HOST}:{port}/0", "backends": urls(b.port for b in backends)}
         balancer = running.enter_context(
             Gunicorn(workers=1, environ={"XDG_RUNTIME_DIR": str(work)}, access_log="", **settings)
         )

@@ -34,6 +34,9 @@ def get(path: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: chaos\r\n\r\n".encode()
 
 
+QUICKLY, SLOWLY = get("/"), get("/slow")
+
+
 class Load:
     """The load while it runs."""
 
@@ -80,13 +83,12 @@ class Generator:
 
     async def run(self, rate: float, slow: int, stop: asyncio.Event) -> None:
         """Requests when they are due until stopped, and the end of the last."""
-        quick, slowly = get("/"), get("/slow")
         began, turn = time.monotonic(), 0
         async with asyncio.TaskGroup() as group:
             while not stop.is_set() and turn < rate * LONGEST:
                 due = began + turn / rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                request = slowly if slow and turn % slow == 0 else quick
+                request = SLOWLY if slow and turn % slow == 0 else QUICKLY
                 # Slow ones are for every port, also when their distance is a multiple of the number of ports.
                 group.create_task(self._ask(self._ports[(turn + turn // (slow or 1)) % len(self._ports)], request, due))
                 turn += 1
@@ -102,7 +104,7 @@ class Generator:
                 failure = str(answer.status)
         except (OSError, EOFError) as error:
             failure = repr(error)
-        self.asked.append(Asked(due, time.monotonic(), port, connection.local_port, failure))
+        self.asked.append(Asked(due, time.monotonic(), port, connection.local_port, failure, request is SLOWLY))
         idle.append(connection)
 
     def close(self) -> None:
@@ -121,7 +123,7 @@ async def main() -> None:
     await generator.run(rate, slow, stop)
     loop.remove_reader(sys.stdin.fileno())
     generator.close()
-    print(json.dumps([[r.due, r.ended, r.port, r.local, r.failure] for r in generator.asked]))
+    print(json.dumps([[r.due, r.ended, r.port, r.local, r.failure, r.slow] for r in generator.asked]))
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str
         document["status"],
         document["store"],
         document["checker_silent_for"],
-        sum(state["in_flight"] for state in states.values()),
+        sum(state["health"] == "unknown" for state in states.values()),
         tuple(name for name, state in states.items() if state["ejected"]),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import socket
 import threading
@@ -14,7 +15,8 @@ import redis
 from benchmarks.report import Check
 from benchmarks.rig import HOST
 from chaos.story import Outcome, Phases, Sight, first_word, settled
-from chaos.town import INTERVAL, Pace, Town, town, within
+from chaos.town import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
+from lbflask.state.client import connect
 from tests.support.servers import Process, free_port, runtime_directory, start_valkey
 from tests.support.topologies import Guarded
 
@@ -122,7 +124,7 @@ class FailOver(Killed):
     def begin(self) -> None:
         self.servers.primary.kill()
 
-    def last(self, pace: Pace) -> None:
+    def last(self, pace: Pace) -> None:  # noqa: ARG002
         """Until the replica is the primary."""
         with redis.Redis(port=self.servers.replica_port, decode_responses=True) as client:
             promoted = within(lambda: client.info("replication")["role"] == "master", FAIL_OVER_WITHIN)
@@ -158,7 +160,7 @@ def black_hole(port: int) -> Iterator[None]:
 
 def joined(sight: Sight) -> bool:
     """The worker is with the fleet, and the checker's word that it has is no older than one that is due."""
-    fresh = sight.silent_for is not None and sight.silent_for <= INTERVAL + 1
+    fresh = sight.silent_for is not None and sight.silent_for <= INTERVAL + 1 and not sight.unknown
     return sight.status == "ok" and sight.store == "connected" and fresh
 
 
@@ -178,15 +180,25 @@ def run(kind: type[Killed], pace: Pace) -> Outcome:
         trouble.last(pace)
         trouble.end()
         returned = time.monotonic()
+        spoke = within(lambda: _checker_spoke(trouble.url) and time.monotonic(), JOIN_WITHIN + 5) or math.inf
         time.sleep(JOIN_WITHIN + pace.calm)
-        return _judge(place, trouble, began, returned)
+        return _judge(place, trouble, began, returned, spoke - returned)
 
 
-def _judge(place: Town, trouble: Killed, began: float, returned: float) -> Outcome:
+def _checker_spoke(url: str) -> bool:
+    """Whether the store has the checker's word of all backends."""
+    client = connect(url, 1.0)
+    try:
+        return bool(client.hlen(KEYS.active) == BACKENDS and client.exists(KEYS.heartbeat))
+    finally:
+        client.close()
+
+
+def _judge(place: Town, trouble: Killed, began: float, returned: float, spoke: float) -> Outcome:
     workers = place.workers
     phases = Phases.of(place.stop_load(), place.began, began, returned + JOIN_WITHIN)
-    converged = settled(place.sights, workers, returned, joined)
-    checks = [phases.calm(), Check("all workers have joined", converged, JOIN_WITHIN, "s")]
+    converged = max(spoke, settled(place.sights, workers, returned, joined))
+    checks = [phases.calm(), Check("all have joined, checker and workers", converged, JOIN_WITHIN, "s")]
     if trouble.away:
         noticed = first_word(place.sights, workers, began, alone)
         away = [s for s in place.sights if began + NOTICE_WITHIN < s.moment < returned]

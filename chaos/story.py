@@ -16,18 +16,23 @@ TIMES = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request: when it was due, when it was over, through which port and from which, and what went wrong."""
+    """A request: when it was due, when it was over, through which port and from which, and what went wrong. Of those
+    that are `slow` on purpose times say nothing.
+    """
 
     due: float
     ended: float
     port: int
     local: int
     failure: str = ""
+    slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a worker's /health said: of the instance on this admin port, by the worker's pid."""
+    """What a worker's /health said: of the instance on this admin port, by the worker's pid. `unknown` is how many
+    backends it knows nothing of.
+    """
 
     moment: float
     port: int
@@ -35,7 +40,7 @@ class Sight:
     status: str
     store: str
     silent_for: float | None
-    in_flight: int = 0
+    unknown: int = 0
     ejected: tuple[str, ...] = ()
 
     @property
@@ -111,8 +116,8 @@ HEAD = ["scenario", "requests", "failed", "p99 before, ms", "during", "after", "
 
 
 def p99(asked: Iterable[Asked]) -> float:
-    """Milliseconds of those that were answered; NaN of none."""
-    return percentile([request.ended - request.due for request in asked if not request.failure], 99) * 1000
+    """Milliseconds of those that were answered, and are not slow on purpose; NaN of none."""
+    return percentile([r.ended - r.due for r in asked if not r.failure and not r.slow], 99) * 1000
 
 
 def failures(asked: Iterable[Asked], but: str = "") -> list[Asked]:
@@ -137,12 +142,9 @@ def settled(sights: Sequence[Sight], workers: Collection[tuple[int, int]], since
 
 def first_word(sights: Sequence[Sight], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
     """Seconds from `since` until each of these workers has said what is good for the first time; else infinite."""
-    return max(
-        min(
-            (s.moment - since for s in sights if s.worker == worker and s.moment >= since and good(s)), default=math.inf
-        )
-        for worker in workers
-    )
+    words = [sight for sight in sights if sight.moment >= since and good(sight)]
+    waits = ([sight.moment - since for sight in words if sight.worker == worker] for worker in workers)
+    return max(min(wait, default=math.inf) for wait in waits)
 
 
 def under_way(asked: Iterable[Asked], locals_: Collection[int], since: float, until: float) -> list[Asked]:

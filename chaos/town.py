@@ -180,7 +180,9 @@ class Town:
 
     def client(self) -> redis.Redis:
         """A client of the store."""
-        return self.running.enter_context(redis.Redis.from_url(self.url, decode_responses=True))
+        client: redis.Redis = redis.Redis.from_url(self.url, decode_responses=True)
+        self.running.callback(client.close)
+        return client
 
     def announcements(self) -> Announcements:
         """What workers are told from now on."""

@@ -54,7 +54,6 @@ def killed(pace: Pace) -> Outcome:
         failed = failures(asked)
         innocent = [request for request in failed if request not in lost]
         checks = [
-            phases.calm(),
             Check("its counts are gone", gone if known else math.inf, GONE_WITHIN, "s"),
             Check("requests that failed and were not in its hands", len(innocent), 0),
             Check("requests that failed, of those in its hands", len(failed), len(lost)),
