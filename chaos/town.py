@@ -4,6 +4,7 @@ gunicorns of two workers each, under load and looked at all the time. All of it 
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
 import time
@@ -151,7 +152,8 @@ class Town:
         time.sleep(WARM_UP)
         eventually(lambda: {s.worker for s in self.sights} >= self.workers, "each worker was heard", 20)
         self.began = time.monotonic()
-        time.sleep(pace.calm)
+        # Trouble comes at any moment of what others do every second.
+        time.sleep(pace.calm + random.random())
 
     @property
     def workers(self) -> set[tuple[int, int]]:

@@ -60,7 +60,7 @@ def killed(pace: Pace) -> Outcome:
             Check("requests in its hands", len(lost), 1, at_least=True),
             Check("its successor serves", replaced if len(after) == len(place.balancers) * 2 else math.inf,
                   REPLACED_WITHIN, "s"),
+            place.tracebacks(),
         ]  # fmt: skip
-        checks.append(place.tracebacks())
         notes = {"lost": len(lost), "connections": len(its_own), "innocent": innocent[:5]}
         return Outcome("worker killed", len(asked), len(failed), phases.p99, gone, checks, notes)
