@@ -1,7 +1,7 @@
 """What may break is broken under 500 requests a second, and what clients notice is held against targets.
 
 Two gunicorns of two workers each, three backends, two checkers and a store, all of them processes of this machine. The
-p99 before counts as at least 5 ms, since three times less is noise.
+p99 before counts as at least 5 ms: three times less would be within the noise of a shared machine.
 
     python -m chaos [--quick] [--only NAME …]
 """
