@@ -24,8 +24,8 @@ lint: $(DEVELOP)  ## style, types and layers
 bench: $(BENCH)  ## throughput, latency, memory and losses, as ratios within one run; QUICK=1 only shows that it works
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
-chaos: $(DEVELOP)  ## kill backends, the checker and the store under load, and count what failed
-	$(BIN)/python -m pytest -q -m e2e
+chaos: $(DEVELOP)  ## kill and freeze backends, workers, checkers and the store under load, against targets; QUICK=1 in short
+	$(BIN)/python -m chaos $(if $(QUICK),--quick)
 
 docs: $(DEVELOP)  ## write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py

@@ -25,8 +25,14 @@ class Connection:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.local_port = 0  #: ours, of the latest connection
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether the other side has closed it since the latest answer."""
+        return self._reader is not None and self._reader.at_eof()
 
     async def ask(self, request: bytes) -> Answer:
         """The answer, whose length must be known. Raises OSError, EOFError or TimeoutError, and is then closed."""
@@ -40,6 +46,7 @@ class Connection:
     async def _exchange(self, request: bytes) -> Answer:
         if self._writer is None or self._reader is None:
             self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
+            self.local_port = self._writer.get_extra_info("sockname")[1]
         self._writer.write(request)
         head = Head.parse(await self._reader.readuntil(HEAD_END))
         body = await self._reader.readexactly(head.length)

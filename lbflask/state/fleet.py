@@ -163,7 +163,7 @@ class Fleet:
         """Requests that the whole fleet has in flight at each backend of the pool, as far as is known here.
 
         Our own are counted as they are; those of others are a tenth of a second old once somebody asks regularly, and
-        are gone three seconds after their worker is. No trip.
+        are gone within three seconds after their worker is. No trip.
         """
         return self._views[pool].traffic.loads()
 

@@ -12,8 +12,9 @@ from typing import Protocol
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import ActiveHealth, Snapshot
 
-#: Seconds after its last beat when a worker counts as dead.
-DEAD_AFTER = 3.0
+#: Seconds after its last beat when a worker counts as dead. What a killed one had in flight is gone within three, with
+#: the beat by which the others hear of it; and two beats in a row may be lost.
+DEAD_AFTER = 2.5
 
 
 class StoreUnavailable(Exception):

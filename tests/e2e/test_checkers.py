@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from lbflask.core.model import ActiveHealth
 from lbflask.state import records
 from lbflask.state.keys import PoolKeys
 from tests.support.certificates import Authority
+from tests.support.monitor import Monitor
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
 from tests.support.wait import eventually
@@ -151,39 +151,6 @@ def test_a_successor_writes_within_the_lease_and_a_second(
             assert "leading, epoch" in second.output
             for checker in running:
                 checker.assert_no_traceback()
-
-
-class Monitor:
-    """Every write of active health that the store lets pass, by its epoch, and every one that it is asked for."""
-
-    def __init__(self, url: str) -> None:
-        self.landed: list[int] = []
-        self.asked: list[int] = []
-        self._client = redis.Redis.from_url(url, decode_responses=True)
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-
-    def __enter__(self) -> Monitor:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.connection_pool.disconnect()
-        self._thread.join(10)
-        self._client.close()
-
-    def _listen(self) -> None:
-        with suppress(redis.RedisError, OSError, ValueError, AttributeError), self._client.monitor() as monitor:
-            self._ready.set()
-            for line in monitor.listen():
-                self._note(line["client_type"] == "lua", line["command"].split(" "))
-
-    def _note(self, of_script: bool, words: list[str]) -> None:
-        if not of_script and words[0] in ("EVALSHA", "EVAL") and KEYS.active in words and KEYS.epoch in words:
-            self.asked.append(int(words[words.index(KEYS.version) + 1]))
-        elif of_script and words[:2] == ["SET", KEYS.heartbeat]:
-            self.landed.append(self.asked[-1])
 
 
 def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: redis.Redis, demos: list[int]) -> None:

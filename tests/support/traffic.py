@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 
 _SAYS = re.compile(rb"hello from backend (\d+)\n")
 _LINE = re.compile(
-    r'^(?P<moment>\S+Z) \S+ "\S+ (?P<target>\S+) \S+" (?P<status>\d+) \d+ backend=(?P<backend>\S+) .* id=\S+'
+    r'^(?P<moment>\S+Z) \S+ "\S+ (?P<target>\S+) \S+" (?P<status>\d+) \d+ backend=(?P<backend>\S+) '
+    r"upstream=\S+ total=(?P<total>[\d.]+)ms attempts=\d+ id=\S+"
     r"(?: tried=(?P<tried>\S+))?",
     re.MULTILINE,
 )
@@ -115,9 +116,12 @@ def traffic(*ports: int, clients: int = 8, rate: float = 200.0, keep_alive: bool
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """A line of the balancer's access log: its moment (seconds since the epoch), and the backends tried, in order."""
+    """A line of the balancer's access log: its moment, when the request had come (both seconds since the epoch, to the
+    millisecond), and the backends tried, in order.
+    """
 
     moment: float
+    began: float
     target: str
     status: int
     tried: tuple[str, ...]
@@ -130,5 +134,7 @@ def access_log(text: str) -> list[Logged]:
         moment = datetime.strptime(match["moment"], "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC).timestamp()
         tried = match["tried"]
         names = [part.rpartition(":")[0] for part in tried.split(",")] if tried else [match["backend"]]
-        lines.append(Logged(moment, match["target"], int(match["status"]), tuple(names)))
+        lines.append(
+            Logged(moment, moment - float(match["total"]) / 1000, match["target"], int(match["status"]), tuple(names))
+        )
     return lines

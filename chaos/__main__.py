@@ -1,0 +1,95 @@
+"""What may break is broken under 500 requests a second, and what clients notice is held against targets.
+
+Two gunicorns of two workers each, three backends, two checkers and a store, all of them processes of this machine. The
+p99 before counts as at least 5 ms: three times less would be within the noise of a shared machine.
+
+    python -m chaos [--quick] [--only NAME …]
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+from benchmarks.report import Check, machine, options, say, table, write
+from benchmarks.rig import raise_file_limit
+from chaos import backends, checkers, cost, store, workers
+from chaos.story import HEAD, Outcome
+from chaos.town import FULL, QUICK, Pace
+from lbflask.state.embedded import NoServer, find_binary
+
+Scenario = Callable[[Pace], Outcome]
+
+SCENARIOS: dict[str, Scenario] = {
+    **{kind.name: partial(store.run, kind) for kind in store.KINDS},
+    "leader killed": checkers.leader_killed,
+    "leader frozen": checkers.leader_frozen,
+    "no checker": checkers.all_killed,
+    "backend killed": backends.killed,
+    "backend broken": backends.broken,
+    "clients hang up": backends.clients_hang_up,
+    "backend flapping": backends.flapping,
+    "worker killed": workers.killed,
+    "cost of the store": cost.round_trips,
+    "news to 100 workers": cost.news,
+}
+
+
+def decides(check: Check, *, quick: bool) -> bool:
+    """Whether a miss fails the run: in a short one times of a few milliseconds say nothing."""
+    return not quick or check.unit != "ms"
+
+
+def chosen(words: list[str]) -> dict[str, Scenario]:
+    """The scenarios whose name has one of the words in it; all without any. Raises ValueError when there is none."""
+    found = {name: run for name, run in SCENARIOS.items() if not words or any(word in name for word in words)}
+    if not found:
+        raise ValueError(f"there is no such scenario; there are: {', '.join(SCENARIOS)}")
+    return found
+
+
+def attempt(name: str, run: Scenario, pace: Pace) -> Outcome | None:
+    """The outcome; None, and a line that says why, if the scenario could not be played."""
+    began = time.monotonic()
+    try:
+        outcome = run(pace)
+    except (AssertionError, OSError, RuntimeError) as error:
+        say(f"{name}: could not be played: {error}")
+        return None
+    missed = [check for check in outcome.checks if not check.met]
+    say(f"{name}: {'missed' if missed else 'passed'}, {time.monotonic() - began:.0f} s")
+    for check in missed:
+        say(f"  {': '.join(check.row()[:3])}; {outcome.notes}")
+    return outcome
+
+
+def main() -> None:
+    parser = options(__doc__, "chaos")
+    parser.add_argument("--only", action="append", default=[], help="scenarios with this in their name; repeatable")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    raise_file_limit()
+    try:
+        find_binary()
+        scenarios = chosen(given.only)
+    except (NoServer, ValueError) as error:
+        sys.exit(str(error))
+    pace = QUICK if given.quick else FULL
+    outcomes = [attempt(name, run, pace) for name, run in scenarios.items()]
+    played = [outcome for outcome in outcomes if outcome is not None]
+    rows = [[outcome.name, *check.row()] for outcome in played for check in outcome.checks]
+    print(table(["scenario", "", "measured", "target", ""], rows), end="\n\n")
+    print(table(HEAD, [outcome.row() for outcome in played]))
+    told = [asdict(o) | {"checks": [asdict(c) | {"met": c.met} for c in o.checks]} for o in played]
+    write(given.json, {"quick": given.quick, "machine": machine(), "scenarios": told})
+    misses = [c for o in played for c in o.checks if not c.met and decides(c, quick=given.quick)]
+    if misses or None in outcomes:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Backends die, break and flap, and clients hang up: who is out is out for every worker at once, and nobody else is."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.report import Check
+from benchmarks.rig import HOST
+from chaos.load import get
+from chaos.story import Outcome, Phases, late
+from chaos.town import KEYS, Announcements, Pace, Town, ejection, town, within
+from tests.support.traffic import Logged
+
+#: Seconds after an ejection from which on no worker tries the backend any more.
+EVERYWHERE_WITHIN = 0.05
+#: Seconds from the first trouble to the ejection: attempts of other workers are known half a second late.
+EJECTED_WITHIN = 1.0
+#: Clients that hang up, and how many wait at once.
+HANGERS, AT_ONCE = 120, 12
+#: Seconds between two checks of a backend that flaps.
+FLAP_INTERVAL = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ejected:
+    """Which backend is out, and since when (seconds since the epoch)."""
+
+    backend: str
+    since: float
+
+
+def attempts_after(log: Iterable[Logged], gone: Ejected) -> int:
+    """Attempts at the backend in requests that came when everybody had to know that it is out.
+
+    The log has whole milliseconds, cut off.
+    """
+    return sum(line.tried.count(gone.backend) for line in log if line.began > gone.since + EVERYWHERE_WITHIN)
+
+
+def await_ejection(place: Town, heard: Announcements, backend: str, since: float) -> Ejected:
+    """When it went out of service: by the record of its ejection, or by the checker's word if that came first."""
+    client = place.client()
+    record = within(lambda: ejection(client, backend), 10)
+    told = min((moment for moment, _ in heard.heard if moment >= since), default=math.inf)
+    return Ejected(backend, min(record.since if record else math.inf, told))
+
+
+def killed(pace: Pace) -> Outcome:
+    """SIGKILL to a backend."""
+    with town() as place:
+        heard = place.announcements()
+        place.start_load(pace)
+        dead = place.backends[0]
+        began, at = time.monotonic(), time.time()
+        os.kill(dead.process.pid, signal.SIGKILL)
+        gone = await_ejection(place, heard, dead.id, at)
+        time.sleep(pace.trouble)
+        phases = Phases.of(place.stop_load(), place.began, began, began + 2)
+        log = place.attempts()
+        met = sum(line.tried.count(dead.id) for line in log if line.moment >= at)
+        checks = [
+            phases.calm(),
+            Check("it is ejected", gone.since - at, EJECTED_WITHIN, "s"),
+            Check("attempts there later than 50 ms after that", attempts_after(log, gone), 0),
+            Check("attempts there until then", met, 3, at_least=True),
+            Check("lines of the access logs", len(log), len(place.asked), at_least=True),
+        ]
+        return place.outcome("backend killed", phases, gone.since - at, checks)
+
+
+def broken(pace: Pace) -> Outcome:
+    """A backend answers every request with 500, while its checks succeed."""
+    with town() as place:
+        heard = place.announcements()
+        place.start_load(pace)
+        bad = place.backends[0]
+        began, at = time.monotonic(), time.time()
+        bad.become("broken")
+        gone = await_ejection(place, heard, bad.id, at)
+        time.sleep(pace.trouble)
+        phases = Phases.of(place.stop_load(), place.began, began, began + 2)
+        by_its_log = late((s.moment for s in bad.served()), began + gone.since - at + EVERYWHERE_WITHIN)
+        passed_on = sum(request.failure == "500" for request in place.asked)
+        checks = [
+            phases.calm(),
+            Check("it is ejected", gone.since - at, EJECTED_WITHIN, "s"),
+            Check("requests there later than 50 ms after that, by its log", by_its_log, 0),
+            Check("requests that it failed until then", passed_on, 5, at_least=True),
+            Check("requests there later than 50 ms, by the access logs", attempts_after(place.attempts(), gone), 0),
+        ]
+        return place.outcome("backend broken", phases, gone.since - at, checks, but="500")
+
+
+def clients_hang_up(pace: Pace) -> Outcome:
+    """Clients wait for an answer, and close their connection before it comes: nobody is to blame."""
+    with town() as place:
+        client = place.client()
+        place.start_load(pace)
+        began = time.monotonic()
+        for turn in range(HANGERS // AT_ONCE):
+            _hang_up(place, AT_ONCE, turn)
+        over = time.monotonic()
+        time.sleep(pace.calm)
+        phases = Phases.of(place.stop_load(), place.began, began, over)
+        waited = [sum(s.target == "/hold" for s in backend.served()) for backend in place.backends]
+        out = sum(1 for record in client.hvals(KEYS.ejected) if '"out":true' in str(record))
+        said = sum(bool(sight.ejected) for sight in place.sights)
+        checks = [
+            phases.calm(),
+            Check("backends that are ejected", out + said, 0),
+            Check("clients that hung up on each backend", min(waited), 10, at_least=True),
+        ]
+        return place.outcome("clients hang up", phases, math.nan, checks, waited=waited)
+
+
+def _hang_up(place: Town, count: int, turn: int) -> None:
+    """So many clients ask, wait a tenth of a second, and go."""
+    with ExitStack() as waiting:
+        for number in range(count):
+            balancer = place.balancers[(turn + number) % len(place.balancers)]
+            client = waiting.enter_context(socket.create_connection((HOST, balancer.port), timeout=5))
+            client.sendall(get("/hold"))
+        time.sleep(0.1)
+
+
+def flapping(pace: Pace) -> Outcome:
+    """Every third check of a backend fails."""
+    settings: dict[str, Any] = {"health__interval": FLAP_INTERVAL, "health__path": "/check", "health__jitter": 0}
+    with town(mood="flapping", **settings) as place:
+        flapper = place.backends[0]
+        client = place.client()
+        heard = place.announcements()
+        place.start_load(pace)
+        began = time.monotonic()
+        time.sleep(pace.trouble)
+        over = time.monotonic()
+        phases = Phases.of(place.stop_load(), place.began, began, over)
+        failed = sum(s.status == 503 for s in flapper.served() if s.moment >= began)
+        health = str(client.hget(KEYS.active, flapper.id))
+        checks = [
+            phases.calm(),
+            Check("changes of health", len(heard.heard) + ('"up"' not in health), 0),
+            Check("checks that failed", failed, 3, at_least=True),
+        ]
+        return place.outcome("backend flapping", phases, math.nan, checks, checks_failed=failed)

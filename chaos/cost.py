@@ -1,0 +1,129 @@
+"""What the store costs: round trips for a request of a busy worker, and the time until the whole fleet has heard."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import redis
+
+from benchmarks.report import Check, percentile
+from benchmarks.rig import HOST, ROOT
+from chaos.load import load
+from chaos.story import Outcome, Phases
+from chaos.town import BACKENDS, KEYS, WARM_UP, Backend, Pace
+from lbflask.core.model import ActiveHealth, Health
+from lbflask.state.redis import RedisStore, connect
+from tests.support.servers import Gunicorn, free_port, runtime_directory, start_valkey, urls
+
+#: Requests a second of the one worker, and round trips for each.
+BUSY = 1000.0
+TRIPS = 0.02
+#: Commands that workers send themselves; all others are parts of scripts.
+SENT = frozenset({"incrby", "evalsha", "eval", "script|load", "subscribe", "ping", "client|setinfo", "select", "hello"})
+#: Workers that listen, and in how many processes; seconds until they have heard, and changes that they hear.
+FOLLOWERS, PROCESSES = 100, 4
+HEARD_WITHIN = 50.0
+CHANGES = 40
+#: Seconds between two changes.
+BETWEEN = 0.1
+
+
+def sent(stats: Mapping[str, Any]) -> int:
+    """Round trips so far, from INFO commandstats: a script is one."""
+    return sum(stat["calls"] for name, stat in stats.items() if name.removeprefix("cmdstat_") in SENT)
+
+
+def round_trips(pace: Pace) -> Outcome:
+    """One worker under 1,000 requests a second; no checker runs, so all that the store is asked is the worker's."""
+    with ExitStack() as running:
+        work = running.enter_context(runtime_directory())
+        port = free_port()
+        running.enter_context(start_valkey("--dir", str(work), port=port))
+        backends = [Backend(running, work, free_port()) for _ in range(BACKENDS)]
+        settings: dict[str, Any] = {"redis_url": f"redis://{HOST}:{port}/0", "backends": urls(b.port for b in backends)}
+        balancer = running.enter_context(
+            Gunicorn(workers=1, environ={"XDG_RUNTIME_DIR": str(work)}, access_log="", **settings)
+        )
+        client = running.enter_context(redis.Redis(port=port, decode_responses=True))
+        asking = running.enter_context(load([balancer.port], rate=BUSY))
+        # Who has read /health reads the loads of the others for five seconds.
+        time.sleep(WARM_UP + 5)
+        began, before = time.monotonic(), sent(client.info("commandstats"))
+        time.sleep(pace.trouble)
+        until, after = time.monotonic(), sent(client.info("commandstats"))
+        asked = asking.stop()
+        measured = [request for request in asked if began <= request.due < until]
+        trips = (after - before) / len(measured)
+        rate = len(measured) / (until - began)
+        phases = Phases([], measured, [])
+        failed = sum(bool(request.failure) for request in asked)
+        checks = [
+            Check("failed requests", failed, 0),
+            Check("round trips a request", trips, TRIPS),
+            Check("requests a second of the worker", rate, 0.95 * BUSY, at_least=True),
+        ]
+        return Outcome("cost of the store", len(measured), failed, phases.p99, math.nan, checks, {"trips": trips})
+
+
+def news(pace: Pace) -> Outcome:
+    """A backend's health changes, and 100 workers hear of it. Nothing else goes on."""
+    changes = CHANGES if pace.trouble > 5 else CHANGES // 4
+    with ExitStack() as running:
+        work = running.enter_context(runtime_directory())
+        port = free_port()
+        url = f"redis://{HOST}:{port}/0"
+        running.enter_context(start_valkey("--dir", str(work), port=port))
+        listening = [running.enter_context(_listener(url)) for _ in range(PROCESSES)]
+        for process in listening:
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise RuntimeError("the followers did not start")
+        published = _publish(url, changes)
+        heard: list[list[Any]] = []
+        for process in listening:
+            heard += json.loads(process.communicate(timeout=30)[0])
+        waits = [(moment - published[version]) * 1000 for version, moment in heard if version in published]
+        p99 = percentile(waits, 99)
+        checks = [
+            Check("workers have heard, p99", p99, HEARD_WITHIN, "ms"),
+            Check("news that were heard", len(waits), changes * FOLLOWERS, at_least=True),
+        ]
+        notes = {"p50 ms": percentile(waits, 50), "max ms": percentile(waits, 100)}
+        return Outcome("news to 100 workers", 0, 0, (math.nan, p99, math.nan), p99 / 1000, checks, notes)
+
+
+@contextmanager
+def _listener(url: str) -> Iterator[subprocess.Popen[str]]:
+    """A process with its part of the followers; they end with its input."""
+    command = [sys.executable, "-m", "chaos.followers", url, str(FOLLOWERS // PROCESSES)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _publish(url: str, changes: int) -> dict[int, float]:
+    """Let a backend flip so many times; the moment before each, by the version that it made."""
+    client = connect(url, 1.0)
+    store = RedisStore(client, "lbflask")
+    published = {}
+    lease = store.hold_lease("default", "chaos", 60)
+    if lease is None:
+        raise RuntimeError("somebody else leads")
+    for turn in range(changes + 1):
+        health = Health.UP if turn % 2 else Health.DOWN
+        moment = time.monotonic()
+        store.write_active("default", lease.epoch, {"a": ActiveHealth(health)}, interval=10, announce=True)
+        if turn:  # the first one warms up
+            published[int(client.get(KEYS.version))] = moment
+        time.sleep(BETWEEN)
+    store.close()
+    return published

@@ -1,0 +1,47 @@
+"""Workers' windows on the fleet, without workers: each notes when it has a new version of the snapshot.
+
+python -m chaos.followers URL COUNT    ends when its input does, and prints JSON of versions and moments
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from lbflask.core.model import Snapshot
+from lbflask.state.fleet import Fleet
+from lbflask.state.redis import RedisStore, connect
+
+
+class Noting(RedisStore):
+    """A store that notes when it brings a new version: the moment is of the steady clock."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(connect(url, 1.0), "lbflask")
+        self.noted: list[tuple[int, float]] = []
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        """See WorkerStore."""
+        snapshot = super().read_snapshot(pool, known)
+        if snapshot.version != known.version:
+            self.noted.append((snapshot.version, time.monotonic()))
+        return snapshot
+
+
+def main() -> None:
+    url, count = sys.argv[1], int(sys.argv[2])
+    stores = [Noting(url) for _ in range(count)]
+    fleets = [Fleet(store, ["default"]) for store in stores]
+    for fleet in fleets:
+        fleet.start()
+    time.sleep(1.0)  # all have subscribed
+    print("ready", flush=True)
+    sys.stdin.read()
+    print(json.dumps([note for store in stores for note in store.noted]), flush=True)
+    for fleet in fleets:
+        fleet.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""The store goes, in every way that it can, and comes back: no request notices, and every worker joins again."""
+
+from __future__ import annotations
+
+import math
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import redis
+
+from benchmarks.report import Check
+from benchmarks.rig import HOST
+from chaos.story import Outcome, Phases, Sight, first_word, settled
+from chaos.town import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
+from lbflask.state.client import connect
+from tests.support.servers import Process, free_port, runtime_directory, start_valkey
+from tests.support.topologies import Guarded
+
+#: Seconds within which workers have joined after the store's return, and have noticed that it is gone.
+JOIN_WITHIN = 2.0
+NOTICE_WITHIN = 1.0
+#: Seconds within which a fail-over must have happened, whoever is to blame.
+FAIL_OVER_WITHIN = 30.0
+
+
+class Killed:
+    """Killed, and started again with nothing in it."""
+
+    name = "store killed"
+    away = True
+
+    def __init__(self, running: ExitStack) -> None:
+        self.running = running
+        self.work = running.enter_context(runtime_directory())
+        self.port = free_port()
+        self.url = f"redis://{HOST}:{self.port}/0"
+        self.server = self.start()
+
+    def start(self) -> Process:
+        """A server on the port."""
+        return self.running.enter_context(start_valkey("--dir", str(self.work), port=self.port))
+
+    def begin(self) -> None:
+        """The trouble begins."""
+        self.server.kill()
+
+    def last(self, pace: Pace) -> None:
+        """Wait as long as it lasts."""
+        time.sleep(pace.trouble)
+
+    def end(self) -> None:
+        """It is over: when this returns, the store answers."""
+        self.server = self.start()
+
+
+class Frozen(Killed):
+    """Stopped for a while."""
+
+    name = "store frozen"
+
+    def begin(self) -> None:
+        self.server.signal(signal.SIGSTOP)
+
+    def end(self) -> None:
+        self.server.signal(signal.SIGCONT)
+
+
+class Flushed(Killed):
+    """FLUSHALL, and nothing else."""
+
+    name = "store flushed"
+    away = False
+
+    def begin(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def last(self, pace: Pace) -> None:
+        """No time."""
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+
+class Restarted(Killed):
+    """Killed and started at once, with nothing in it."""
+
+    name = "store restarted empty"
+    away = False
+
+    def last(self, pace: Pace) -> None:
+        """No time."""
+
+
+class BlackHole(Killed):
+    """Killed, and in its place somebody who takes connections and never says a word."""
+
+    name = "store a black hole"
+
+    def begin(self) -> None:
+        super().begin()
+        self.hole = ExitStack()
+        self.running.push(self.hole)
+        self.hole.enter_context(black_hole(self.port))
+
+    def end(self) -> None:
+        self.hole.close()
+        super().end()
+
+
+class FailOver(Killed):
+    """A primary with a replica and three sentinels is killed."""
+
+    name = "fail-over"
+
+    def __init__(self, running: ExitStack) -> None:
+        self.servers = Guarded(running.enter_context(runtime_directory()), running)
+        self.url = self.servers.url
+
+    def begin(self) -> None:
+        self.servers.primary.kill()
+
+    def last(self, pace: Pace) -> None:  # noqa: ARG002
+        """Until the replica is the primary."""
+        with redis.Redis(port=self.servers.replica_port, decode_responses=True) as client:
+            promoted = within(lambda: client.info("replication")["role"] == "master", FAIL_OVER_WITHIN)
+        if not promoted:
+            raise RuntimeError("the sentinels did not fail over")
+
+    def end(self) -> None:
+        """Nothing to do."""
+
+
+@contextmanager
+def black_hole(port: int) -> Iterator[None]:
+    """Connections are accepted, and nothing is ever said."""
+    with socket.create_server((HOST, port), backlog=128) as listener:
+        swallowed: list[socket.socket] = []
+
+        def swallow() -> None:
+            with suppress(OSError):
+                while True:
+                    swallowed.append(listener.accept()[0])
+
+        thread = threading.Thread(target=swallow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connection in swallowed:
+                connection.close()
+
+
+def joined(sight: Sight) -> bool:
+    """The worker is with the fleet, and the checker's word that it has is no older than one that is due."""
+    fresh = sight.silent_for is not None and sight.silent_for <= INTERVAL + 1 and not sight.unknown
+    return sight.status == "ok" and sight.store == "connected" and fresh
+
+
+def alone(sight: Sight) -> bool:
+    """The worker says that it is on its own."""
+    return sight.status == "degraded" and sight.store == "unreachable"
+
+
+def run(kind: type[Killed], pace: Pace) -> Outcome:
+    """One way in which the store goes."""
+    with ExitStack() as running:
+        trouble = kind(running)
+        place = running.enter_context(town(trouble.url))
+        place.start_load(pace)
+        began = time.monotonic()
+        trouble.begin()
+        trouble.last(pace)
+        trouble.end()
+        returned = time.monotonic()
+        spoke = within(lambda: _checker_spoke(trouble.url) and time.monotonic(), JOIN_WITHIN + 5) or math.inf
+        time.sleep(JOIN_WITHIN + pace.calm)
+        return _judge(place, trouble, began, returned, spoke - returned)
+
+
+def _checker_spoke(url: str) -> bool:
+    """Whether the store has the checker's word of all backends."""
+    client = connect(url, 1.0)
+    try:
+        return bool(client.hlen(KEYS.active) == BACKENDS and client.exists(KEYS.heartbeat))
+    finally:
+        client.close()
+
+
+def _judge(place: Town, trouble: Killed, began: float, returned: float, spoke: float) -> Outcome:
+    workers = place.workers
+    phases = Phases.of(place.stop_load(), place.began, began, returned + JOIN_WITHIN)
+    converged = max(spoke, settled(place.sights, workers, returned, joined))
+    checks = [phases.calm(), Check("all have joined, checker and workers", converged, JOIN_WITHIN, "s")]
+    if trouble.away:
+        noticed = first_word(place.sights, workers, began, alone)
+        away = [s for s in place.sights if began + NOTICE_WITHIN < s.moment < returned]
+        lies = sum(not alone(sight) for sight in away)
+        checks.append(Check("all workers say that it is gone", noticed, NOTICE_WITHIN, "s"))
+        if not isinstance(trouble, FailOver):  # whose end is a moment that workers may know before us
+            checks.append(Check("words of /health that were not true meanwhile", lies, 0))
+    return place.outcome(trouble.name, phases, converged, checks, away=returned - began)
+
+
+KINDS = (Killed, Frozen, Flushed, Restarted, FailOver, BlackHole)

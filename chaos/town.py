@@ -1,0 +1,238 @@
+"""Everything that a scenario needs, as real processes on 127.0.0.1: a store, three backends, two checkers, and two
+gunicorns of two workers each, under load and looked at all the time. All of it ends with the block.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+
+from benchmarks.report import Check
+from chaos.backend import Served, read_log
+from chaos.load import Load, load
+from chaos.lookout import Lookout, lookout
+from chaos.story import Asked, Outcome, Phases, Sight, failures
+from lbflask.core.model import Ejection
+from lbflask.state import records
+from lbflask.state.keys import PoolKeys
+from tests.support.servers import (
+    Gunicorn,
+    Process,
+    free_port,
+    get,
+    listens,
+    runtime_directory,
+    start_checker,
+    start_valkey,
+    urls,
+)
+from tests.support.traffic import Logged, access_log
+from tests.support.wait import eventually
+
+BACKENDS = 3
+INSTANCES = 2
+CHECKERS = 2
+WORKERS = 2
+KEYS = PoolKeys("lbflask", "default")
+#: Seconds between two checks of a backend, unless a scenario says otherwise.
+INTERVAL = 2
+#: Seconds of load that come before the first one that counts.
+WARM_UP = 2.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long things take, in seconds: peace before and after, and a trouble that lasts."""
+
+    calm: float
+    trouble: float
+
+
+FULL = Pace(6.0, 10.0)
+QUICK = Pace(1.5, 3.0)
+
+
+class Backend:
+    """One backend: its process, its name in the pool, and its log."""
+
+    def __init__(self, running: ExitStack, work: Path, port: int, mood: str = "well") -> None:
+        self.port = port
+        self.id = f"127.0.0.1:{port}"
+        self._log = work / f"backend-{port}.log"
+        self.process = running.enter_context(
+            Process([sys.executable, "-m", "chaos.backend", str(port), str(self._log), mood])
+        )
+        self.process.await_start(lambda: listens(port), f"a backend on {port}")
+
+    def become(self, mood: str) -> None:
+        """Change its mood."""
+        if get(self.port, f"/-/{mood}").status != 200:
+            raise ValueError(mood)
+
+    def served(self) -> list[Served]:
+        """What it has begun to serve."""
+        return read_log(self._log.read_text() if self._log.exists() else "")
+
+
+class Announcements:
+    """What is published on a channel of the store: the moment (seconds since the epoch) and the message."""
+
+    def __init__(self, url: str, channel: str) -> None:
+        self.heard: list[tuple[float, str]] = []
+        self._client = redis.Redis.from_url(url, decode_responses=True)
+        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        self._pubsub.subscribe(channel)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        with suppress(redis.RedisError, OSError):
+            while not self._stop.is_set():
+                message = self._pubsub.get_message(timeout=0.2)
+                if message is not None:
+                    self.heard.append((time.time(), str(message["data"])))
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._stop.set()
+        self._thread.join()
+        self._pubsub.close()
+        self._client.close()
+
+
+class Town:
+    """The processes, and what is known of them. Moments are of the steady clock."""
+
+    def __init__(self, running: ExitStack, work: Path, url: str, settings: dict[str, Any]) -> None:
+        self.running = running
+        self.work = work
+        self.url = url
+        mood = settings.pop("mood", "well")
+        self.backends = [
+            Backend(running, work, free_port(), mood if number == 0 else "well") for number in range(BACKENDS)
+        ]
+        self._settings = {
+            "redis_url": url,
+            "backends": urls(backend.port for backend in self.backends),
+            "health__interval": INTERVAL,
+            **settings,
+        }
+        environ = {"XDG_RUNTIME_DIR": str(work)}
+        self.checkers = [running.enter_context(start_checker(environ, **self._settings)) for _ in range(CHECKERS)]
+        self.balancers = [
+            running.enter_context(Gunicorn(workers=WORKERS, environ=environ, **self._settings))
+            for _ in range(INSTANCES)
+        ]
+        self._lookouts: list[Lookout] = []
+        self._load: Load | None = None
+        self.asked: list[Asked] = []
+        self.began = 0.0
+        eventually(self._all_well, "all backends are known to be up", 20)
+
+    def _all_well(self) -> bool:
+        return all(set(balancer.healths().values()) == {"up"} for balancer in self.balancers)
+
+    def start_load(self, pace: Pace, slow: int = 0) -> None:
+        """Begin to look and to ask; returns after the peace that comes before the trouble."""
+        for balancer in self.balancers:
+            self._lookouts.append(self.running.enter_context(lookout(balancer.admin_port, balancer.workers)))
+        self._load = self.running.enter_context(load([balancer.port for balancer in self.balancers], slow))
+        time.sleep(WARM_UP)
+        eventually(lambda: {s.worker for s in self.sights} >= self.workers, "each worker was heard", 20)
+        self.began = time.monotonic()
+        # Trouble comes at any moment of what others do every second.
+        time.sleep(pace.calm + random.random())
+
+    @property
+    def workers(self) -> set[tuple[int, int]]:
+        """All that run: the admin port of the instance, and the pid."""
+        return {(balancer.admin_port, pid) for balancer in self.balancers for pid in balancer.workers()}
+
+    @property
+    def sights(self) -> list[Sight]:
+        """What workers have said so far."""
+        return [sight for looking in self._lookouts for sight in list(looking.sights)]
+
+    def stop_load(self) -> list[Asked]:
+        """No more requests; all that were made, in the order in which they were due."""
+        if self._load is not None:
+            self.asked = sorted(self._load.stop(), key=lambda request: request.due)
+            self._load = None
+            for looking in self._lookouts:
+                looking.stop()
+        return self.asked
+
+    def attempts(self) -> list[Logged]:
+        """The access logs of all instances, which are stopped for it."""
+        for balancer in self.balancers:
+            balancer.stop(40)
+        return [line for balancer in self.balancers for line in access_log(balancer.output)]
+
+    def client(self) -> redis.Redis:
+        """A client of the store."""
+        client: redis.Redis = redis.Redis.from_url(self.url, decode_responses=True)
+        self.running.callback(client.close)
+        return client
+
+    def announcements(self) -> Announcements:
+        """What workers are told from now on."""
+        heard = Announcements(self.url, KEYS.changes)
+        self.running.callback(heard.stop)
+        return heard
+
+    def tracebacks(self) -> Check:
+        """That nobody has stumbled."""
+        processes = [*self.balancers, *self.checkers]
+        found = sum("Traceback" in process.output for process in processes)
+        return Check("processes with a traceback in their log", found, 0)
+
+    def outcome(
+        self, name: str, phases: Phases, converged: float, checks: list[Check], *, but: str = "", **notes: Any
+    ) -> Outcome:
+        """The outcome, with what every scenario is held to: no request failed, but for one kind, and no traceback."""
+        failed = failures(phases.all, but)
+        held = [Check("failed requests", len(failed), 0), *checks, self.tracebacks()]
+        shown = sorted({request.failure for request in failed})[:5]
+        return Outcome(name, len(phases.all), len(failed), phases.p99, converged, held, {"failures": shown, **notes})
+
+
+@contextmanager
+def town(url: str | None = None, **settings: Any) -> Iterator[Town]:
+    """A town with a store of its own, or with the one of this URL."""
+    with ExitStack() as running:
+        work = running.enter_context(runtime_directory())
+        if url is None:
+            port = free_port()
+            running.enter_context(start_valkey("--dir", str(work), port=port))
+            url = f"redis://127.0.0.1:{port}/0"
+        yield Town(running, work, url, settings)
+
+
+def ejection(client: redis.Redis, backend: str) -> Ejection | None:
+    """What the store knows of its latest ejection."""
+    record = client.hget(KEYS.ejected, backend)
+    return records.parse_ejection(str(record)) if record else None
+
+
+def within(look: Callable[[], T], seconds: float) -> T | None:
+    """The first true value, or None when there is none in so many seconds: the miss is told as a target's."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(OSError, redis.RedisError):
+            value = look()
+            if value:
+                return value
+        time.sleep(0.005)
+    return None

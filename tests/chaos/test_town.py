@@ -1,0 +1,74 @@
+"""The short form of several scenarios in one town of two gunicorns, for every run of the tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from chaos.backends import Ejected, attempts_after
+from chaos.load import CONNECTIONS, load
+from chaos.lookout import owners
+from chaos.story import failures, under_way
+from chaos.town import Town, ejection, town
+from tests.support.raw import RawClient
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+#: A flapping backend must not be lost sight of for long, and no probe may be mistaken for an attempt.
+SETTINGS: dict[str, Any] = {
+    "health__interval": 0.2, "health__path": "/check", "health__jitter": 0, "ejection__duration": 60,
+}  # fmt: skip
+
+
+def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() -> None:
+    """A backend flaps all the while; clients hang up, a worker is killed, and without a checker a backend dies."""
+    with town(mood="flapping", **SETTINGS) as place, load([b.port for b in place.balancers], 10, 200) as asking:
+        flapper, dead, _ = place.backends
+        client, heard = place.client(), place.announcements()
+
+        for turn in range(1, 7):
+            with ExitStack() as waiting:
+                for number in range(6):
+                    hung = waiting.enter_context(RawClient(place.balancers[number % 2].port))
+                    hung.send(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
+                eventually(lambda turn=turn: _held(place) == 6 * turn, "they wait")  # type: ignore[misc]
+
+        balancer = place.balancers[0]
+        victim = balancer.workers()[0]
+
+        def held_by_victim() -> set[int]:
+            held = owners(balancer.port, balancer.workers())
+            return {local for local, pid in held.items() if pid == victim and len(held) >= CONNECTIONS}
+
+        its_own = eventually(held_by_victim, "all connections of the load are there")
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(set(balancer.workers()) - {victim}) == 2, "another has come", 20)
+        eventually(lambda: sum(s.status == 503 for s in flapper.served()) >= 3, "the flapping backend has flapped")
+        assert heard.heard == [], "nobody's health changed, and nobody was ejected"
+
+        for checker in place.checkers:
+            checker.signal(signal.SIGKILL)
+        at = time.time()
+        dead.process.kill()
+        record = eventually(lambda: ejection(client, dead.id), "it is ejected")
+        eventually(lambda: time.time() > record.since + 2, "it is not tried for two seconds")
+        asked = asking.stop()
+        log = place.attempts()
+        assert place.tracebacks().met
+
+    lost = under_way(asked, its_own, began, began + 0.5)
+    assert [request for request in failures(asked) if request not in lost] == []
+    assert any(dead.id in line.tried for line in log if line.moment >= at - 0.001)
+    assert attempts_after(log, Ejected(dead.id, record.since + 0.2)) == 0
+
+
+def _held(place: Town) -> int:
+    """How many clients a backend has been made to keep waiting."""
+    return sum(s.target == "/hold" for backend in place.backends for s in backend.served())
