@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
-import socket
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 
 import redis
 
@@ -17,7 +14,7 @@ from benchmarks.rig import HOST
 from chaos.story import Outcome, Phases, Sight, first_word, settled
 from chaos.town import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
 from lbflask.state.client import connect
-from tests.support.servers import Process, free_port, runtime_directory, start_valkey
+from tests.support.servers import Process, black_hole, free_port, runtime_directory, start_valkey
 from tests.support.topologies import Guarded
 
 #: Seconds within which workers have joined after the store's return, and have noticed that it is gone.
@@ -133,29 +130,6 @@ class FailOver(Killed):
 
     def end(self) -> None:
         """Nothing to do."""
-
-
-@contextmanager
-def black_hole(port: int) -> Iterator[None]:
-    """Connections are accepted, and nothing is ever said."""
-    with socket.create_server((HOST, port), backlog=128) as listener:
-        swallowed: list[socket.socket] = []
-
-        def swallow() -> None:
-            with suppress(OSError):
-                while True:
-                    swallowed.append(listener.accept()[0])
-
-        thread = threading.Thread(target=swallow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
-            for connection in swallowed:
-                connection.close()
 
 
 def joined(sight: Sight) -> bool:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import signal
-import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import redis
 
 from lbflask.state.keys import PoolKeys
-from tests.support.servers import Gunicorn, free_port, get, runtime_directory, start_valkey, urls
+from tests.support.servers import Gunicorn, black_hole, free_port, get, runtime_directory, start_valkey, urls
 from tests.support.topologies import guarded
 from tests.support.traffic import Traffic, traffic
 from tests.support.wait import eventually
@@ -49,30 +47,7 @@ def _closed_port(port: int) -> Iterator[None]:
     yield
 
 
-@contextmanager
-def _black_hole(port: int) -> Iterator[None]:
-    """Connections are accepted, and nothing is ever said."""
-    with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
-        swallowed: list[socket.socket] = []
-
-        def swallow() -> None:
-            with suppress(OSError):
-                while True:
-                    swallowed.append(listener.accept()[0])
-
-        thread = threading.Thread(target=swallow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
-            for connection in swallowed:
-                connection.close()
-
-
-@pytest.mark.parametrize("trouble", [_closed_port, _black_hole], ids=["closed port", "black hole"])
+@pytest.mark.parametrize("trouble", [_closed_port, black_hole], ids=["closed port", "black hole"])
 def test_a_store_that_does_not_answer_costs_no_request_and_is_joined_when_it_does(
     trouble: Callable[[int], AbstractContextManager[None]], demos: list[int]
 ) -> None:
@@ -156,7 +131,7 @@ class BlackHole(Trouble):
     def begin(self) -> None:
         super().begin()
         self.hole = ExitStack()
-        self.hole.enter_context(_black_hole(self.port))
+        self.hole.enter_context(black_hole(self.port))
 
     def end(self) -> None:
         self.hole.close()

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -260,3 +261,26 @@ def runtime_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def black_hole(port: int) -> Iterator[None]:
+    """Connections are accepted, and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
+        swallowed: list[socket.socket] = []
+
+        def swallow() -> None:
+            with suppress(OSError):
+                while True:
+                    swallowed.append(listener.accept()[0])
+
+        thread = threading.Thread(target=swallow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(5)
+            for connection in swallowed:
+                connection.close()
