@@ -17,7 +17,7 @@ class Shares:
         schedule = round_robin.compile(candidates)
         self.weights = tuple(weights)
         #: Which backend serves the ticket, for each ticket of a cycle. Its length divides the sum of the weights.
-        self._cycle = [backends.index(schedule.order(ticket)[0]) for ticket in range(sum(weights))]
+        self._cycle = [backends.index(next(schedule.order(ticket))) for ticket in range(sum(weights))]
         self._rounds = 0
         self._steps = [0] * (len(self._cycle) + 1)  # how many more runs hold this turn than the one before
 

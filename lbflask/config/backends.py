@@ -28,6 +28,8 @@ class Backend(Section):
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
     weight: int = Field(default=1, ge=0, le=256)
     """Its share of the requests, relative to the others; 0 takes none."""
+    backup: bool = False
+    """Whether it serves only when no other backend can."""
     health: Check | None = None
     """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
 
@@ -73,7 +75,8 @@ class Backend(Section):
         port = port or model.DEFAULT_PORTS[scheme]
         shown = f"[{host}]" if ":" in host else host
         identity = f"{shown}:{port}"
-        return model.Backend(self.name or identity, host, port, f"{scheme}://{identity}", self.weight, scheme)
+        url = f"{scheme}://{identity}"
+        return model.Backend(self.name or identity, host, port, url, self.weight, scheme, backup=self.backup)
 
     def _by_path(self) -> model.Backend:
         path = self.url[5:]
@@ -86,4 +89,4 @@ class Backend(Section):
         identity = self.name or path.rpartition("/")[2]
         if not re.fullmatch(_NAME, identity):
             raise ValueError(f"url {self.url!r}: {identity!r} is no name for a backend, so it needs a `name`")
-        return model.Backend(identity, "localhost", 0, f"unix:{path}", self.weight, "unix", path)
+        return model.Backend(identity, "localhost", 0, f"unix:{path}", self.weight, "unix", path, self.backup)

@@ -10,6 +10,7 @@ from lbflask.config.backends import Backend
 from lbflask.config.health import Health
 from lbflask.config.tls import TLS, BackendTLS
 from lbflask.config.types import (
+    HashKeyName,
     ListenAddress,
     Namespace,
     Network,
@@ -47,6 +48,15 @@ class Timeouts(Section):
     """Seconds of silence both ways after which an upgraded connection (WebSocket) is closed."""
     graceful: Seconds = 30.0
     """Seconds that requests in flight get to finish at a stop or reload."""
+
+
+class Hash(Section):
+    """What the strategy `consistent_hash` goes by."""
+
+    key: HashKeyName = "client"
+    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME` or `query:NAME`; without it, in turn."""
+    load_factor: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] | None = None
+    """How many times its share of the requests in flight a backend may have, such as 1.25; unset sets no bound."""
 
 
 class Retries(Section):
@@ -108,9 +118,9 @@ class Config(Section):
     namespace: Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated), Field(min_length=1)]
-    """The servers of the pool `default`: URLs, or tables of `url`, `name`, `weight` and `health`."""
-    strategy: Literal["round_robin"] = "round_robin"
-    """How a backend is chosen."""
+    """The servers of the pool `default`: URLs, or tables of `url`, `name`, `weight`, `backup`, `health`."""
+    strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
+    """How a backend is chosen (docs/strategies.md)."""
     when_all_down: Literal["reject", "fail_open"] | None = None
     """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
     tickets: Literal["leased", "strict"] = "leased"
@@ -129,6 +139,7 @@ class Config(Section):
     backend_tls: BackendTLS = BackendTLS()
     health: Health = Health()
     timeouts: Timeouts = Timeouts()
+    hash: Hash = Hash()
     retries: Retries = Retries()
     ejection: Ejection = Ejection()
     limits: Limits = Limits()
@@ -147,6 +158,9 @@ class Config(Section):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is not a loopback address (127.0.0.1, [::1], unix:)")
         if self.admin_bind in self.bind:
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
+        idle = next((key for key in Hash.model_fields if getattr(self.hash, key) != getattr(Hash(), key)), None)
+        if idle and self.strategy != "consistent_hash":
+            raise ValueError(f"hash.{idle}: the strategy {self.strategy!r} has no use for it")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")
         self.checks()
@@ -157,7 +171,7 @@ class Config(Section):
         backends = tuple(backend.to_model() for backend in self.backends)
         usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
         fails_open = (self.when_all_down or usual) == "fail_open"
-        return model.Pool("default", backends, self.strategy, fails_open)
+        return model.Pool("default", backends, self.strategy, fails_open, self.hash.key, self.hash.load_factor)
 
     def ejection_rule(self) -> Rule:
         """The rule of passive ejection for the pool `default`."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.target import BadTarget, check_host
 
 #: A host, or a host and its port.
@@ -79,6 +80,11 @@ def _via(value: str) -> str:
     return value
 
 
+def _hash_key(value: str) -> str:
+    HashKey.parse(value)
+    return value
+
+
 def _network(value: Any) -> Any:
     """Parsed here, since a union of two types would tell of an IPv6 network that it is not an IPv4 one."""
     return ip_network(value) if isinstance(value, str) else value
@@ -89,6 +95,7 @@ OptionalListenAddress = Annotated[str, AfterValidator(lambda value: _listen_addr
 RedisURL = Annotated[str, AfterValidator(_redis_url)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 ViaName = Annotated[str, AfterValidator(_via)]
+HashKeyName = Annotated[str, AfterValidator(_hash_key)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 

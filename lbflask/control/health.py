@@ -38,6 +38,7 @@ def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any
             states[backend.id] = {
                 "url": backend.url,
                 "weight": backend.weight,
+                "backup": backend.backup,
                 "serving": backend.id in able,
                 "health": active.health.value,
                 "reason": active.reason,

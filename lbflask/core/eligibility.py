@@ -56,7 +56,10 @@ def select(pool: Pool, snapshot: Snapshot) -> Selection:
 
     When that leaves none, the ejected serve: what requests have shown of them is less than to refuse all. When active
     checks leave none either, nobody serves, or, in a pool that fails open, everybody.
+
+    A backup is a candidate like any other here: it stands ready, and schedules put it behind all that are none.
     """
+    ranks = {backend.id: rank for rank, backend in enumerate(pool.backends)}
     able = [backend for backend in sorted(pool.backends, key=lambda backend: backend.id) if backend.weight > 0]
     healthy = [backend for backend in able if active_health(backend, snapshot).health in _SERVING]
     sound = [backend for backend in healthy if not ejected(backend, snapshot)] if snapshot.ejected else healthy
@@ -65,7 +68,7 @@ def select(pool: Pool, snapshot: Snapshot) -> Selection:
         sound, resort = healthy, Resort.EJECTED
     elif not sound and able and pool.fails_open:
         sound, resort = able, Resort.ALL
-    return Selection(tuple(Candidate(backend, backend.weight) for backend in sound), resort)
+    return Selection(tuple(Candidate(backend, backend.weight, ranks[backend.id]) for backend in sound), resort)
 
 
 def candidates(pool: Pool, snapshot: Snapshot) -> tuple[Candidate, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -35,7 +36,7 @@ class Backend:
     """One server. Its identity is `id` (a name, `host:port`, or the name of a socket) and never depends on its weight.
 
     `authority` is what stands in Host when the backend is called by its own name: without the port that its scheme
-    implies (RFC 9110 §4.2.3), and `localhost` for a unix socket.
+    implies (RFC 9110 §4.2.3), and `localhost` for a unix socket. A `backup` serves when no other backend can.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Backend:
     weight: int = 1
     scheme: str = "http"
     path: str = ""
+    backup: bool = False
     address: Address = field(init=False, repr=False, compare=False)
     authority: str = field(init=False, repr=False, compare=False)
 
@@ -102,20 +104,30 @@ class Snapshot:
 
 NOTHING_KNOWN = Snapshot()
 
+#: Requests in flight by backend, where nobody has counted any.
+NO_LOADS: Mapping[str, int] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An eligible backend with the weight it has now."""
+    """An eligible backend with the weight it has now; `rank` is its place in the configuration."""
 
     backend: Backend
     weight: int
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down."""
+    """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down.
+
+    `hash_key` names what of a request a strategy that hashes goes by (core/http/hash_key.py). With a `load_factor` no
+    backend gets more than so many times its share of the requests in flight.
+    """
 
     name: str
     backends: tuple[Backend, ...]
     strategy: str = "round_robin"
     fails_open: bool = False
+    hash_key: str = "client"
+    load_factor: float | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from lbflask.core import eligibility
-from lbflask.core.model import Backend, Candidate, Pool, Snapshot
-from lbflask.core.strategies import STRATEGIES, Schedule
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
+from lbflask.core.strategies import Schedule, strategy_of
+from lbflask.proxy.inbound import Inbound
 from lbflask.state.fleet import Fleet
 
 
@@ -19,7 +21,10 @@ class Balancing:
         self._traffic = fleet.traffic(pool.name)
         self._snapshot: Snapshot | None = None
         self._candidates: tuple[Candidate, ...] | None = None
-        self._schedule: Schedule = STRATEGIES[pool.strategy](())
+        self._strategy = strategy_of(pool)
+        self._key = HashKey.parse(pool.hash_key) if self._strategy.by_key else None
+        self._by_loads = self._strategy.by_loads
+        self._schedule: Schedule = self._strategy.compile(())
 
     def schedule(self) -> Schedule:
         """The schedule for the latest snapshot."""
@@ -29,16 +34,19 @@ class Balancing:
             self._fleet.overlooks(self.pool.name, resort)
             if candidates != self._candidates:
                 self._candidates = candidates
-                self._schedule = STRATEGIES[self.pool.strategy](candidates)
+                self._schedule = self._strategy.compile(candidates)
             self._snapshot = snapshot
         return self._schedule
 
-    def order(self, ticket: int, *, safe: bool) -> Sequence[Backend]:
-        """The backends to try, best first: in their turn, unless an ejected one is to be probed by this request.
+    def order(self, ticket: int, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
+        """The backends to try, best first, by the strategy, unless an ejected one is to be probed by this request.
 
-        `safe` requests are preferred for that: if it fails, another backend serves them.
+        `client` is the address that the request came from first. `safe` requests are preferred for probes: if one
+        fails, another backend serves them.
         """
-        plan = self.schedule().order(ticket)
+        key = None if self._key is None else self._key.of(client, inbound.target.text, inbound.fields)
+        loads = self._traffic.loads() if self._by_loads else NO_LOADS
+        plan = self.schedule().order(ticket, key, loads)
         probed = self._traffic.probe(safe)
         if probed is None:
             return plan

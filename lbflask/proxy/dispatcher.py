@@ -123,7 +123,8 @@ class Dispatcher:
                 head = head._replace(fields=fields)
             request = self._outgoing(exchange, head)
             ticket = self._fleet.ticket(self._balancing.pool.name)
-            plan = self._balancing.order(ticket, safe=inbound.body is None and inbound.method in retry.IDEMPOTENT)
+            safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
+            plan = self._balancing.order(ticket, inbound, head.client, safe=safe)
             response = self._attempt_all(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)

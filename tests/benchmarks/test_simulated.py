@@ -33,7 +33,7 @@ def one_by_one(weights: list[int], runs: list[tuple[int, int]]) -> list[int]:
     """What each backend serves when every ticket of the runs is used by itself."""
     backends = [Backend(f"{number:03}", "h", number, f"http://h:{number}") for number in range(len(weights))]
     schedule = round_robin.compile([Candidate(*each) for each in zip(backends, weights, strict=True)])
-    served = Counter(schedule.order(ticket)[0].id for first, count in runs for ticket in range(first, first + count))
+    served = Counter(next(schedule.order(ticket)).id for first, count in runs for ticket in range(first, first + count))
     return [served[backend.id] for backend in backends]
 
 

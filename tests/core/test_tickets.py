@@ -84,7 +84,7 @@ class Counting:
             self.blocks[worker] = range(self.counter, self.counter + block)
             self.counter += block
         ticket, self.blocks[worker] = self.blocks[worker][0], self.blocks[worker][1:]
-        self.served[self.schedule.order(ticket)[0].id] += 1
+        self.served[next(self.schedule.order(ticket)).id] += 1
 
     def throw_away(self, worker: int) -> None:
         """The block has outlived its time."""

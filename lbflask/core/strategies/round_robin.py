@@ -7,10 +7,10 @@ of weight w is due at (2k + 1) / 2w, and turns are taken as they fall due (Balin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import gcd
 
-from lbflask.core.model import Backend, Candidate
+from lbflask.core.model import NO_LOADS, Backend, Candidate
 
 
 class RoundRobin:
@@ -22,23 +22,24 @@ class RoundRobin:
         self._backends = tuple(candidate.backend for candidate in candidates)
         self._cycle = _turns([candidate.weight for candidate in candidates])
 
-    def order(self, ticket: int) -> Sequence[Backend]:
-        """The backend whose turn it is, then the others.
+    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - turns go by neither
+        """The backend whose turn it is, then the others, which are put in order only if they are asked for.
 
         The ticket is read as a number of two digits: the low one picks the first choice, the high one turns the
         rest. A backend that is dead but not yet known to be thus spills evenly over all others, and not onto its
         neighbour.
         """
         if not self._cycle:
-            return ()
+            return
         round_, turn = divmod(ticket, len(self._cycle))
         first = self._cycle[turn]
+        yield self._backends[first]
         count = len(self._backends)
-        if count == 1:
-            return self._backends
-        others = self._backends[first + 1 :] + self._backends[:first]
-        start = round_ % (count - 1)
-        return (self._backends[first], *others[start:], *others[:start])
+        if count > 1:
+            others = self._backends[first + 1 :] + self._backends[:first]
+            start = round_ % (count - 1)
+            yield from others[start:]
+            yield from others[:start]
 
 
 def compile(candidates: Sequence[Candidate]) -> RoundRobin:  # noqa: A001 - the strategy's verb
