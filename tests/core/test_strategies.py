@@ -1,0 +1,149 @@
+"""What holds for every strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbflask.config.schema import Config
+from lbflask.core.model import Candidate, Pool
+from lbflask.core.strategies import STRATEGIES, Schedule, strategy_of
+from tests.support.pools import backend, small_scope, weighted
+
+ALL = sorted(STRATEGIES)
+KEYS = st.none() | st.text(max_size=8)
+
+
+def names(
+    schedule: Schedule, ticket: int = 0, key: str | None = "key", loads: dict[str, int] | None = None
+) -> list[str]:
+    return [one.id for one in schedule.order(ticket, key, loads or {})]
+
+
+def loads_of(counts: Sequence[int]) -> dict[str, int]:
+    return {f"b{index}": count for index, count in enumerate(counts)}
+
+
+def test_a_pool_may_have_each_strategy_by_its_name() -> None:
+    assert sorted(get_args(Config.model_fields["strategy"].annotation)) == ALL
+
+
+@pytest.mark.parametrize("factor", [None, 1.0, 1.5])
+@pytest.mark.parametrize("name", ALL)
+def test_every_order_of_every_small_pool_holds_each_candidate_exactly_once(name: str, factor: float | None) -> None:
+    compile_ = strategy_of(Pool("p", (), name, load_factor=factor)).compile
+    for chosen in small_scope():
+        everyone = sorted(candidate.backend.id for candidate in chosen)
+        schedule = compile_(chosen)
+        for ticket in range(4):
+            for loads in ({}, {"b0": 2, "b2": 1, "stranger": 9}):
+                assert sorted(names(schedule, ticket, f"k{ticket}", loads)) == everyone
+                assert sorted(names(schedule, ticket, None, loads)) == everyone
+
+
+@pytest.mark.parametrize("name", ALL)
+@given(weights=st.lists(st.integers(1, 256), min_size=1, max_size=12), ticket=st.integers(0, 1 << 63), key=KEYS)
+def test_any_ticket_and_key_order_each_candidate_exactly_once(
+    name: str, weights: list[int], ticket: int, key: str | None
+) -> None:
+    schedule = STRATEGIES[name].compile(weighted(weights))
+    assert sorted(names(schedule, ticket, key)) == sorted(f"b{index}" for index in range(len(weights)))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_same_facts_give_the_same_order_in_every_process(name: str) -> None:
+    one, other = (STRATEGIES[name].compile(weighted([3, 1, 2, 1])) for _ in range(2))
+    for ticket in range(50):
+        assert names(one, ticket, f"k{ticket}", {"b1": 1}) == names(other, ticket, f"k{ticket}", {"b1": 1})
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_empty_pool_orders_nobody(name: str) -> None:
+    for factor in (None, 1.25):
+        schedule = strategy_of(Pool("p", (), name, load_factor=factor)).compile(())
+        assert [names(schedule, ticket, key) for ticket in (0, 1, 1 << 40) for key in ("k", None)] == [[]] * 6
+
+
+# First
+
+
+def test_the_first_that_can_serve_as_they_are_configured_serves_all() -> None:
+    configured = (Candidate(backend("z"), 1, 0), Candidate(backend("a", 9), 9, 1), Candidate(backend("m"), 1, 2))
+    by_id = sorted(configured, key=lambda candidate: candidate.backend.id)
+    schedule = STRATEGIES["first"].compile(by_id)
+    assert [names(schedule, ticket) for ticket in range(5)] == [["z", "a", "m"]] * 5
+    assert names(STRATEGIES["first"].compile(by_id[:2])) == ["a", "m"]
+
+
+# Backups
+
+
+def with_backups(*backups: bool) -> tuple[Candidate, ...]:
+    return tuple(Candidate(backend(f"b{index}", backup=is_one), 1, index) for index, is_one in enumerate(backups))
+
+
+@pytest.mark.parametrize("factor", [None, 1.0])
+@pytest.mark.parametrize("name", ALL)
+def test_backups_stand_behind_all_others(name: str, factor: float | None) -> None:
+    schedule = strategy_of(Pool("p", (), name, load_factor=factor)).compile(with_backups(True, False, True, False))
+    for ticket in range(20):
+        for loads in ({}, {"b1": 50}, {"b1": 50, "b3": 50}):
+            order = names(schedule, ticket, f"k{ticket}", loads)
+            assert (set(order[:2]), set(order[2:])) == ({"b1", "b3"}, {"b0", "b2"})
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_backups_alone_serve_by_the_same_strategy(name: str) -> None:
+    schedule = strategy_of(Pool("p", (), name)).compile(with_backups(True, True, True))
+    usual = STRATEGIES[name].compile(with_backups(False, False, False))
+    for ticket in range(20):
+        assert names(schedule, ticket, f"k{ticket}") == names(usual, ticket, f"k{ticket}")
+
+
+# Bounded load
+
+
+def bounded(factor: float, weights: Sequence[int]) -> Schedule:
+    return strategy_of(Pool("p", (), "consistent_hash", load_factor=factor)).compile(weighted(weights))
+
+
+def test_a_full_backend_gives_the_request_to_the_next_of_its_key() -> None:
+    usual = names(STRATEGIES["consistent_hash"].compile(weighted([1, 1, 1])))
+    schedule = bounded(1.25, [1, 1, 1])
+    assert names(schedule, loads={}) == usual
+    assert names(schedule, loads={usual[0]: 1}) == [usual[1], usual[2], usual[0]]
+    assert names(schedule, loads=dict.fromkeys(usual, 3)) == usual  # 1.25 * 10 / 3 has room for a fourth
+    assert names(schedule, loads={usual[0]: 1, "stranger": 100}) == [usual[1], usual[2], usual[0]]
+
+
+@given(
+    weights=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    factor=st.sampled_from([1.0, 1.1, 1.25, 2.0]),
+    requests=st.lists(st.integers(0, 3), max_size=60),
+)
+def test_no_backend_ever_has_more_than_its_bound_while_requests_of_a_few_keys_pile_up(
+    weights: list[int], factor: float, requests: list[int]
+) -> None:
+    schedule = bounded(factor, weights)
+    loads = loads_of([0] * len(weights))
+    for count, request in enumerate(requests, start=1):
+        first = names(schedule, key=f"k{request}", loads=loads)[0]
+        loads[first] += 1
+        share = weights[int(first[1:])] / sum(weights)
+        assert loads[first] < factor * count * share + 1
+
+
+def test_only_what_a_strategy_goes_by_is_asked_for() -> None:
+    asked = {name: strategy_of(Pool("p", (), name))[1:] for name in ALL}
+    assert asked == {
+        "round_robin": (False, False),
+        "least_connections": (False, True),
+        "random_two": (False, True),
+        "consistent_hash": (True, False),
+        "first": (False, False),
+    }
+    assert strategy_of(Pool("p", (), "consistent_hash", load_factor=1.5))[1:] == (True, True)
