@@ -12,6 +12,7 @@ from lbflask.config.schema import Config
 
 FILE = "FILE"  # stands for the path of the configuration file in what a message must begin with
 BACKENDS = 'backends = ["http://a:1"]\n'
+HASHED = BACKENDS + 'strategy = "consistent_hash"\n[hash]\n'
 
 Written = Callable[[str | bytes], Path]
 
@@ -250,6 +251,14 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         (BACKENDS + 'via = "é"', {}, FILE, ["via = 'é'"]),
         (BACKENDS + 'tickets = "some"', {}, FILE, ["tickets = 'some'", "strict"]),
         (BACKENDS + 'strategy = "some"', {}, FILE, ["strategy = 'some'", "round_robin"]),
+        (HASHED + 'key = "path"', {}, FILE, ["hash.key = 'path'", "cookie:NAME"]),
+        (HASHED + 'key = "cookie:a b"', {}, FILE, ["hash.key", "'a b'", "cookie"]),
+        (HASHED, {"LBFLASK_HASH__KEY": "header:"}, "LBFLASK_HASH__KEY", ["hash.key", "'header:'", "''"]),
+        (HASHED + "load_factor = 0.9", {}, FILE, ["hash.load_factor = 0.9", "1"]),
+        (HASHED + "load_factor = inf", {}, FILE, ["hash.load_factor = inf", "finite"]),
+        (BACKENDS + '[hash]\nkey = "uri"', {}, FILE, ["hash.key", "'round_robin' has no use"]),
+        (BACKENDS, {"LBFLASK_HASH__LOAD_FACTOR": "2"}, "LBFLASK_HASH__LOAD_FACTOR", ["hash.load_factor", "no use"]),
+        ('backends = [{ url = "http://a:1", backup = "x" }]', {}, FILE, ["backends[0].backup = 'x'"]),
         (BACKENDS + 'trusted_proxies = ["10.0.0.0/8", "x"]', {}, FILE, ["trusted_proxies[1]", "'x'"]),
         (BACKENDS + 'trusted_proxies = "10.0.0.1/8"', {}, FILE, ["trusted_proxies[0] = '10.0.0.1/8'", "host bits"]),
         (BACKENDS + 'trusted_proxies = "::1/129"', {}, FILE, ["trusted_proxies[0]", "'::1/129'", "IPv6"]),

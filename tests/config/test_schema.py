@@ -41,6 +41,11 @@ def config(**settings: Any) -> Config:
             {"url": "unix:/run/a b", "name": "web", "weight": 3},
             model.Backend("web", "localhost", 0, "unix:/run/a b", 3, "unix", "/run/a b"),
         ),
+        ({"url": "http://a:1", "backup": True}, model.Backend("a:1", "a", 1, "http://a:1", backup=True)),
+        (
+            {"url": "unix:/run/a", "backup": True},
+            model.Backend("a", "localhost", 0, "unix:/run/a", 1, "unix", "/run/a", True),
+        ),
         ({"url": "http://a:1", "weight": 256}, model.Backend("a:1", "a", 1, "http://a:1", 256)),
     ],
 )
@@ -98,6 +103,11 @@ def test_the_backends_are_the_default_pool_in_their_order() -> None:
     pool = config(backends=["http://b:1", "http://a:1"]).pool()
     assert (pool.name, pool.strategy) == ("default", "round_robin")
     assert [backend.id for backend in pool.backends] == ["b:1", "a:1"]
+
+
+def test_the_pool_knows_its_strategy_and_what_that_goes_by() -> None:
+    pool = config(strategy="consistent_hash", hash={"key": "cookie:session", "load_factor": 1.25}).pool()
+    assert (pool.strategy, pool.hash_key, pool.load_factor) == ("consistent_hash", "cookie:session", 1.25)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:8080", "localhost:1", "0.0.0.0:65535", "unix:/run/lb.sock"])

@@ -28,14 +28,16 @@ SETTINGS = st.fixed_dictionaries(
     {
         "backends": st.lists(
             st.builds(
-                lambda port, name, weight: {
+                lambda port, name, weight, backup: {
                     "url": f"http://h:{port}",
                     "name": name and f"{name}-{port}",
                     "weight": weight,
+                    "backup": backup,
                 },
                 st.integers(1, 65535),
                 st.none() | st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True),
                 st.integers(0, 256),
+                st.booleans(),
             ),
             min_size=1,
             max_size=4,

@@ -1,0 +1,129 @@
+"""The facts that a strategy goes by are gathered for it, and for no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.framing import NO_BODY
+from lbflask.core.http.target import Target
+from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.core.strategies import STRATEGIES
+from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.inbound import Inbound
+from lbflask.state.fleet import Fleet
+from lbflask.state.memory import MemoryStore
+
+BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", "b", "c"))
+
+
+def request(target: str = "/", fields: Fields | None = None) -> Inbound:
+    return Inbound(
+        "GET", target, Target(target), "HTTP/1.1", fields or [], "shop", "192.0.2.1", "80", "http", NO_BODY, None
+    )
+
+
+class Rig:
+    """A pool before a fleet that has no store, and needs none."""
+
+    def __init__(self, strategy: str, backends: tuple[Backend, ...] = BACKENDS, **settings: Any) -> None:
+        self.fleet = Fleet(MemoryStore(lambda: 1000.0), ["p"])
+        self.traffic = self.fleet.traffic("p")
+        self.balancing = Balancing(Pool("p", backends, strategy, **settings), self.fleet)
+        self.tickets: Iterator[int] = iter(range(1 << 30))
+
+    def order(self, inbound: Inbound | None = None, client: str = "192.0.2.1") -> list[str]:
+        plan = self.balancing.order(next(self.tickets), inbound or request(), client, safe=True)
+        return [backend.id for backend in plan]
+
+    def firsts(self, count: int, inbound: Inbound | None = None, client: str = "192.0.2.1") -> set[str]:
+        return {self.order(inbound, client)[0] for _ in range(count)}
+
+    def know(self, **healths: Health) -> None:
+        active = {name: ActiveHealth(health) for name, health in healths.items()}
+        self.fleet._views["p"].snapshot = Snapshot(1, active, 0.0, 10.0)
+
+
+@pytest.mark.parametrize("strategy", ["least_connections", "random_two"])
+def test_requests_in_flight_count_from_their_beginning_to_their_end(strategy: str) -> None:
+    rig = Rig(strategy, BACKENDS[:2])
+    rig.traffic.began("a")
+    assert rig.firsts(20) == {"b"}
+    rig.traffic.began("b")
+    rig.traffic.began("b")
+    assert rig.firsts(20) == {"a"}
+    rig.traffic.ended("b")
+    rig.traffic.failed("b", Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused"))
+    assert rig.firsts(20) == {"b"}
+    rig.traffic.ended("a")
+    assert rig.firsts(20) == {"a", "b"}
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_only_strategies_that_go_by_loads_have_the_fleet_read_them(strategy: str) -> None:
+    rig = Rig(strategy)
+    usual = rig.traffic.patience
+    rig.order()
+    assert (rig.traffic.patience < usual) == STRATEGIES[strategy].by_loads
+
+
+@pytest.mark.parametrize(
+    ("key", "vary"),
+    [
+        ("client", lambda number: (None, f"192.0.2.{number}")),
+        ("uri", lambda number: (request(f"/{number}"), "")),
+        ("header:X-Tenant", lambda number: (request(fields=[("x-tenant", f"t{number}")]), "")),
+        ("cookie:session", lambda number: (request(fields=[("Cookie", f"a=1; session=s{number}")]), "")),
+        ("query:user", lambda number: (request(f"/?user=u{number}"), "")),
+    ],
+)
+def test_a_key_has_one_backend_and_keys_have_all(key: str, vary: Any) -> None:
+    rig = Rig("consistent_hash", hash_key=key)
+    homes = [rig.firsts(4, *vary(number)) for number in range(30)]
+    assert {len(home) for home in homes} == {1}
+    assert set().union(*homes) == {"a", "b", "c"}
+
+
+def test_requests_without_the_key_go_in_turn() -> None:
+    rig = Rig("consistent_hash", hash_key="cookie:session")
+    assert [rig.order()[0] for _ in range(6)] == ["a", "b", "c"] * 2
+
+
+def test_keys_of_a_backend_that_is_down_go_to_the_next_and_come_back() -> None:
+    rig = Rig("consistent_hash")
+    home, following, _ = rig.order()
+    rig.know(**dict.fromkeys("abc", Health.UP) | {home: Health.DOWN})
+    assert rig.firsts(5) == {following}
+    rig.know(**dict.fromkeys("abc", Health.UP))
+    assert rig.firsts(5) == {home}
+
+
+def test_a_load_factor_sends_what_is_too_much_for_one_backend_to_the_next_of_the_key() -> None:
+    rig = Rig("consistent_hash", load_factor=1.25)
+    home, following, _ = rig.order()
+    rig.traffic.began(home)
+    assert rig.firsts(5) == {following}
+    rig.traffic.ended(home)
+    assert rig.firsts(5) == {home}
+
+
+def test_the_first_that_is_configured_serves_while_it_can() -> None:
+    rig = Rig("first", tuple(reversed(BACKENDS)))
+    assert rig.order() == ["c", "b", "a"]
+    rig.know(a=Health.UP, b=Health.UP, c=Health.DOWN)
+    assert rig.order() == ["b", "a"]
+
+
+def test_backups_serve_when_no_other_can() -> None:
+    spare = Backend("0", "s", 80, "http://s:80", backup=True)
+    rig = Rig("round_robin", (spare, *BACKENDS))
+    assert [rig.order()[0] for _ in range(6)] == ["a", "b", "c"] * 2
+    assert rig.order()[-1] == "0"
+    rig.know(a=Health.DOWN, b=Health.DOWN, c=Health.UP, **{"0": Health.UP})
+    assert rig.order() == ["c", "0"]
+    rig.know(a=Health.DOWN, b=Health.DOWN, c=Health.DOWN, **{"0": Health.UP})
+    assert rig.order() == ["0"]
