@@ -160,7 +160,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
             taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
         ),
         "ticket": lambda: rig.fleet.ticket("default"),
-        "order of the backends": lambda: next(iter(dispatcher._balancing.order(5, taken, "127.0.0.1", safe=True))),
+        "order of the backends": lambda: next(dispatcher._balancing.schedule().order(5)),
         "take a connection, give it back": take_and_give_back,
         "write the request": outgoing.head,
         "read the response's head": lambda: plain_head("GET", RESPONSE),

@@ -23,7 +23,7 @@ class Balancing:
         self._candidates: tuple[Candidate, ...] | None = None
         self._strategy = strategy_of(pool)
         self._key = HashKey.parse(pool.hash_key) if self._strategy.by_key else None
-        self._by_loads = self._strategy.by_loads
+        self._by_turn, self._by_loads = self._strategy.by_turn, self._strategy.by_loads
         self._schedule: Schedule = self._strategy.compile(())
 
     def schedule(self) -> Schedule:
@@ -38,13 +38,18 @@ class Balancing:
             self._snapshot = snapshot
         return self._schedule
 
-    def order(self, ticket: int, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
+    def order(self, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
         """The backends to try, best first, by the strategy, unless an ejected one is to be probed by this request.
 
+        Takes a ticket, which may cost a trip, unless the strategy has no turns and the request has its key.
         `client` is the address that the request came from first. `safe` requests are preferred for probes: if one
         fails, another backend serves them.
         """
-        key = None if self._key is None else self._key.of(client, inbound.target.text, inbound.fields)
+        key, by_turn = None, self._by_turn
+        if self._key is not None:
+            key = self._key.of(client, inbound.target.text, inbound.fields)
+            by_turn = by_turn or key is None
+        ticket = self._fleet.ticket(self.pool.name) if by_turn else 0
         loads = self._traffic.loads() if self._by_loads else NO_LOADS
         plan = self.schedule().order(ticket, key, loads)
         probed = self._traffic.probe(safe)

@@ -122,9 +122,8 @@ class Dispatcher:
                     return self._answer_ourselves(exchange)
                 head = head._replace(fields=fields)
             request = self._outgoing(exchange, head)
-            ticket = self._fleet.ticket(self._balancing.pool.name)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
-            plan = self._balancing.order(ticket, inbound, head.client, safe=safe)
+            plan = self._balancing.order(inbound, head.client, safe=safe)
             response = self._attempt_all(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)

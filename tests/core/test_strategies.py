@@ -138,12 +138,12 @@ def test_no_backend_ever_has_more_than_its_bound_while_requests_of_a_few_keys_pi
 
 
 def test_only_what_a_strategy_goes_by_is_asked_for() -> None:
-    asked = {name: strategy_of(Pool("p", (), name))[1:] for name in ALL}
+    asked = {name: strategy_of(Pool("p", (), name))[1:] for name in ALL}  # turns, key, loads
     assert asked == {
-        "round_robin": (False, False),
-        "least_connections": (False, True),
-        "random_two": (False, True),
-        "consistent_hash": (True, False),
-        "first": (False, False),
+        "round_robin": (True, False, False),
+        "least_connections": (True, False, True),
+        "random_two": (True, False, True),
+        "consistent_hash": (False, True, False),
+        "first": (False, False, False),
     }
-    assert strategy_of(Pool("p", (), "consistent_hash", load_factor=1.5))[1:] == (True, True)
+    assert strategy_of(Pool("p", (), "consistent_hash", load_factor=1.5))[1:] == (False, True, True)

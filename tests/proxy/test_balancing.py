@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,13 +30,13 @@ class Rig:
     """A pool before a fleet that has no store, and needs none."""
 
     def __init__(self, strategy: str, backends: tuple[Backend, ...] = BACKENDS, **settings: Any) -> None:
-        self.fleet = Fleet(MemoryStore(lambda: 1000.0), ["p"])
+        self.store = MemoryStore(lambda: 1000.0)
+        self.fleet = Fleet(self.store, ["p"], strict=True)
         self.traffic = self.fleet.traffic("p")
         self.balancing = Balancing(Pool("p", backends, strategy, **settings), self.fleet)
-        self.tickets: Iterator[int] = iter(range(1 << 30))
 
     def order(self, inbound: Inbound | None = None, client: str = "192.0.2.1") -> list[str]:
-        plan = self.balancing.order(next(self.tickets), inbound or request(), client, safe=True)
+        plan = self.balancing.order(inbound or request(), client, safe=True)
         return [backend.id for backend in plan]
 
     def firsts(self, count: int, inbound: Inbound | None = None, client: str = "192.0.2.1") -> set[str]:
@@ -69,6 +68,22 @@ def test_only_strategies_that_go_by_loads_have_the_fleet_read_them(strategy: str
     usual = rig.traffic.patience
     rig.order()
     assert (rig.traffic.patience < usual) == STRATEGIES[strategy].by_loads
+
+
+@pytest.mark.parametrize(
+    ("strategy", "key", "tickets"),
+    [
+        *((strategy, "client", 5) for strategy in ("round_robin", "least_connections", "random_two")),
+        ("first", "client", 0),
+        ("consistent_hash", "client", 0),
+        ("consistent_hash", "cookie:none", 5),
+    ],
+)
+def test_a_ticket_is_taken_only_by_those_that_have_turns(strategy: str, key: str, tickets: int) -> None:
+    rig = Rig(strategy, hash_key=key)
+    before = rig.store.take_tickets("p", 1)
+    rig.firsts(5)
+    assert rig.store.take_tickets("p", 1) - before - 1 == tickets
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,12 @@ class Schedule(Protocol):
 
 
 class Strategy(NamedTuple):
-    """How schedules are made, and which facts these go by beside the ticket: others need not be gathered."""
+    """How schedules are made, and which facts these go by: others need not be gathered. Keys have no turns, but a
+    request without one goes by turn.
+    """
 
     compile: Callable[[Sequence[Candidate]], Schedule]
+    by_turn: bool = True
     by_key: bool = False
     by_loads: bool = False
 
@@ -45,14 +48,14 @@ STRATEGIES: dict[str, Strategy] = {
     "round_robin": Strategy(round_robin.compile),
     "least_connections": Strategy(least_connections.compile, by_loads=True),
     "random_two": Strategy(random_two.compile, by_loads=True),
-    "consistent_hash": Strategy(consistent_hash.compile, by_key=True),
-    "first": Strategy(first.compile),
+    "consistent_hash": Strategy(consistent_hash.compile, by_turn=False, by_key=True),
+    "first": Strategy(first.compile, by_turn=False),
 }
 
 
 def strategy_of(pool: Pool) -> Strategy:
     """The pool's strategy, with what the pool wants of any."""
-    compile_, by_key, by_loads = STRATEGIES[pool.strategy]
+    compile_, by_turn, by_key, by_loads = STRATEGIES[pool.strategy]
     if pool.load_factor is not None:
         compile_, by_loads = partial(bounded_load.compile, compile_, pool.load_factor), True
-    return Strategy(partial(backups.compile, compile_), by_key, by_loads)
+    return Strategy(partial(backups.compile, compile_), by_turn, by_key, by_loads)
