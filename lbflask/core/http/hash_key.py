@@ -39,7 +39,7 @@ class HashKey(NamedTuple):
         of the name, the first.
         """
         if self.kind == "client":
-            return client or None
+            return None if client in ("", "unix:") else client  # all who come through a unix socket would be one
         if self.kind == "uri":
             return target
         if self.kind == "header":

@@ -45,6 +45,10 @@ def test_a_request_may_have_no_key(text: str) -> None:
     assert HashKey.parse(text).of("", "/", []) is None
 
 
+def test_whoever_comes_through_a_unix_socket_without_an_address_is_nobody() -> None:
+    assert HashKey.parse("client").of("unix:", "/", []) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [
