@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.rig import HOST, ROOT, WORKERS, Bench, Command, free_ports, need, running
-from lbflask.config.schema import Config, tables_of
 
 HERE = Path(__file__).parent
 
@@ -48,12 +47,6 @@ def lbflask(backends: Sequence[int], bench: Bench, name: str = "lbflask", **sett
     }
     gunicorn = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "-c", "gunicorn.conf.py", "lbflask.wsgi"]
     return Contestant(name, [gunicorn, [sys.executable, "-m", "lbflask.healthcheck"]], port, environ)
-
-
-def knows(table: str, key: str) -> bool:
-    """Whether the lbflask that is measured has such a setting: benchmarks may be run on older ones too."""
-    tables = tables_of(Config)
-    return table in tables and key in tables[table].model_fields
 
 
 def nginx_command(work: Path, name: str, body: str, workers: int = 1) -> Command:

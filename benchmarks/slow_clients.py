@@ -200,12 +200,8 @@ def judge(found: Rounds) -> list[Check]:
 
 
 def settings() -> dict[str, str]:
-    """Short time-outs, of those that there are."""
-    wanted = {"client_head": HEAD, "client_body": BODY, "request": REQUEST}
-    missing = [key for key in wanted if not proxies.knows("timeouts", key)]
-    for key in missing:
-        say(f"this lbflask has no timeouts.{key}")
-    return {f"TIMEOUTS__{key.upper()}": str(value) for key, value in wanted.items() if key not in missing}
+    """Short time-outs."""
+    return {"TIMEOUTS__CLIENT_HEAD": str(HEAD), "TIMEOUTS__CLIENT_BODY": str(BODY), "TIMEOUTS__REQUEST": str(REQUEST)}
 
 
 def main() -> None:

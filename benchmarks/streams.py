@@ -183,7 +183,7 @@ def main() -> None:
     plan = Plan(given.streams, given.sockets, given.hold, given.rate)
     if given.quick:
         plan = Plan(200, 200, 3, given.rate)
-    settings = {"LIMITS__TUNNELS": str(plan.sockets)} if proxies.knows("limits", "tunnels") else {}
+    settings = {"LIMITS__TUNNELS": str(plan.sockets)}
     with ExitStack() as stack:
         rig = stack.enter_context(bench())
         (backend,) = free_ports(1)

@@ -9,7 +9,6 @@ from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
 from benchmarks.load import Load
-from benchmarks.proxies import knows
 from benchmarks.report import Check
 from benchmarks.rig import pss
 from benchmarks.slow_clients import Fates, Rounds
@@ -22,12 +21,6 @@ def missed(checks: list[Check]) -> list[str]:
 def test_the_proportional_memory_is_read_in_bytes() -> None:
     rollup = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  1234 kB\nPss_Anon: 1 kB\n"
     assert pss(rollup) == 1234 * 1024
-
-
-def test_only_settings_that_there_are_get_set() -> None:
-    assert knows("timeouts", "client_head")
-    assert not knows("timeouts", "no_such_setting")
-    assert not knows("no_such_table", "client_head")
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conformance.pending import PENDING
 from tests.conformance.rigs import OWN, STOCK, Rig, fresh, start
 from tests.support.programmed import ProgrammedBackend
 from tests.support.raw import RawClient
@@ -72,9 +71,9 @@ def empty(_shared_valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture
-def rig(request: pytest.FixtureRequest, own: Rig) -> Iterator[Rig]:
+def rig(own: Rig) -> Iterator[Rig]:
     """The server that a test is about: our own worker, unless its module says otherwise."""
-    yield from fresh(request, own)
+    yield from fresh(own)
 
 
 @pytest.fixture
@@ -86,22 +85,3 @@ def backend(rig: Rig) -> ProgrammedBackend:
 def client(rig: Rig) -> Iterator[RawClient]:
     with rig.connect() as client:
         yield client
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is pending has to fail."""
-    for item in items:
-        if _names(item) & PENDING:
-            item.add_marker(pytest.mark.xfail(strict=True, reason="not built yet"))
-
-
-def _names(item: pytest.Item) -> set[str]:
-    """What `pending.py` may call this test."""
-    callspec = getattr(item, "callspec", None)
-    function = getattr(item, "originalname", item.name)
-    if callspec is None:
-        return {function}
-    kind = callspec.params.get("own") or callspec.params.get("stock")
-    case = getattr(callspec.params.get("case"), "name", "")
-    names = {case or function, f"{function}[{callspec.id.removeprefix(f'{kind}-')}]"}
-    return names | {f"{name} @ {kind}" for name in names}

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-import pytest
-
 from tests.support.programmed import Programme, ProgrammedBackend
 from tests.support.raw import RawClient
 from tests.support.scripted import ScriptedBackend
@@ -18,8 +16,6 @@ from tests.support.wait import eventually
 BODY_LIMIT = 200_000
 #: Seconds a test waits for what has to come: an answer takes milliseconds.
 PATIENCE = 6.0
-#: The same where it is known that it will not come.
-SHORT_PATIENCE = 1.0
 
 #: gunicorn's arguments for each kind of server.
 OWN = {"fast": ("--http-parser", "fast"), "python": ("--http-parser", "python")}
@@ -89,17 +85,14 @@ def start(
             assert balancer.stop() == 0
 
 
-def fresh(request: pytest.FixtureRequest, rig: Rig) -> Iterator[Rig]:
+def fresh(rig: Rig) -> Iterator[Rig]:
     """A fixture's body: the rig with nothing programmed and nothing received, for one test.
 
     At its end, whether the script failed, or the balancer met an error that nobody foresaw.
     """
     rig.backend.programme = programme = Programme()
     rig.seen = len(rig.balancer.output)
-    pending = request.node.get_closest_marker("xfail") is not None
-    rig.patience = SHORT_PATIENCE if pending else PATIENCE
     yield rig
     rig.settle()
-    if not pending:
-        assert programme.failures == []
-        rig.assert_no_traceback()
+    assert programme.failures == []
+    rig.assert_no_traceback()

@@ -20,28 +20,28 @@ JSON = b"Accept: application/json"
 
 
 @pytest.fixture
-def before_one_of_two(request: pytest.FixtureRequest, failing: Rig) -> Iterator[Rig]:
-    yield from fresh(request, failing)
+def before_one_of_two(failing: Rig) -> Iterator[Rig]:
+    yield from fresh(failing)
 
 
 @pytest.fixture
-def before_two(request: pytest.FixtureRequest, redundant: Rig) -> Iterator[Rig]:
-    yield from fresh(request, redundant)
+def before_two(redundant: Rig) -> Iterator[Rig]:
+    yield from fresh(redundant)
 
 
 @pytest.fixture
-def before_none(request: pytest.FixtureRequest, dead: Rig) -> Iterator[Rig]:
-    yield from fresh(request, dead)
+def before_none(dead: Rig) -> Iterator[Rig]:
+    yield from fresh(dead)
 
 
 @pytest.fixture
-def without_backends(request: pytest.FixtureRequest, empty: Rig) -> Iterator[Rig]:
-    yield from fresh(request, empty)
+def without_backends(empty: Rig) -> Iterator[Rig]:
+    yield from fresh(empty)
 
 
 @pytest.fixture
-def hasty(request: pytest.FixtureRequest, impatient: Rig) -> Iterator[Rig]:
-    yield from fresh(request, impatient)
+def hasty(impatient: Rig) -> Iterator[Rig]:
+    yield from fresh(impatient)
 
 
 def in_turn(*answers: Answer) -> Answer:

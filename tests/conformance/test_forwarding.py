@@ -13,8 +13,8 @@ from tests.support.raw import RawClient
 
 
 @pytest.fixture
-def believing(request: pytest.FixtureRequest, trusting: Rig) -> Iterator[Rig]:
-    yield from fresh(request, trusting)
+def believing(trusting: Rig) -> Iterator[Rig]:
+    yield from fresh(trusting)
 
 
 def seen(rig: Rig, *fields: bytes, **head: bytes) -> dict[bytes, list[bytes]]:

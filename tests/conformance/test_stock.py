@@ -35,8 +35,8 @@ Case = Forwarded | Refused | Attack | Answered | Junk
 
 
 @pytest.fixture
-def rig(request: pytest.FixtureRequest, stock: Rig) -> Iterator[Rig]:
-    yield from fresh(request, stock)
+def rig(stock: Rig) -> Iterator[Rig]:
+    yield from fresh(stock)
 
 
 def holding(*tables: list[Case]) -> list[Case]:
