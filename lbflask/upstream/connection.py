@@ -175,8 +175,7 @@ class Connection:
     def send_all(self, data: bytes, patience: float) -> None:
         """Send all of it; the backend must take some of it every `patience` seconds. Raises OSError."""
         sock = self._sock
-        until, deadline = time.monotonic() + patience, self.deadline
-        self.send_expires = min(deadline, until)
+        self.send_expires = min(time.monotonic() + patience, self.deadline)
         sent = sock.send(data)
         if sent != len(data):
             rest = memoryview(data)[sent:]
@@ -216,7 +215,7 @@ class Connection:
     def receive_within(self, answer: Answer, seconds: float) -> bytes | None:
         """As `receive`, but None when nothing has come within so many seconds, which is no fault."""
         poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLIN)
+        poll.register(self._fileno, select.POLLIN)
         return self.receive(answer, seconds, Stage.WAIT) if poll.poll(seconds * 1000) else None
 
     def body_sent(self, first_byte: float) -> None:

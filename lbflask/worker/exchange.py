@@ -44,7 +44,7 @@ class Exchange:
         self.method = request.method
         self.target = request.uri
         #: `HTTP/1.1`, or whatever else the client speaks.
-        self.protocol = "HTTP/1.1" if request.version == (1, 1) else request.protocol
+        self.protocol = request.protocol
         self.fields = request.fields
         #: Those of the fields that say where the message is to go and how long it is, by their names in capitals.
         self.special = request.headers
