@@ -12,6 +12,8 @@ from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.message import Request
 from gunicorn.util import unquote_to_wsgi_str
 
+from lbflask.worker.spellings import Spellings
+
 if TYPE_CHECKING:
     from lbflask.worker.client import Client, DeadlineReader
 
@@ -175,9 +177,7 @@ class ClientRequest(Request):  # type: ignore[misc]
             **client.environ,
         }
         for name, value in self.fields:
-            key = _ENVIRON_KEYS.get(name)
-            if key is None:
-                key = _environ_key(name)
+            key = _ENVIRON_KEYS[name]
             if key in environ:
                 value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value  # noqa: PLW2901
             environ[key] = value
@@ -191,30 +191,20 @@ _SPECIAL = {
 }
 #: How the parser tells that a line continues the one before, which only gunicorn's own one refuses: by an empty name.
 _FOLDED = " "
-_MOST_NAMES = 4096
 
 
-class _Names(dict[bytes, tuple[str, str | None]]):
+def _known(raw: bytes) -> tuple[str, str | None]:
     """A field's name as text, and what gunicorn's checks call it: None when they do not look at it, empty for one that
-    is dropped. Spellings are remembered, up to a bound, since clients choose them.
+    is dropped.
     """
-
-    def __missing__(self, raw: bytes) -> tuple[str, str | None]:
-        name = raw.decode("latin-1")
-        known = _FOLDED if not name else "" if "_" in name else _SPECIAL.get(name.lower())
-        if len(self) < _MOST_NAMES:
-            self[raw] = (name, known)
-        return name, known
-
-
-_NAMES = _Names()
-_ENVIRON_KEYS: dict[str, str] = {}
+    name = raw.decode("latin-1")
+    return name, _FOLDED if not name else "" if "_" in name else _SPECIAL.get(name.lower())
 
 
 def _environ_key(name: str) -> str:
     key = name.upper().replace("-", "_")
-    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        key = "HTTP_" + key
-    if len(_ENVIRON_KEYS) < 1024:
-        _ENVIRON_KEYS[name] = key
-    return key
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
+
+
+_NAMES = Spellings(_known, 4096)
+_ENVIRON_KEYS = Spellings(_environ_key, 1024)

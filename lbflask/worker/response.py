@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
+from lbflask.worker.spellings import Spellings
+
 if TYPE_CHECKING:
     from lbflask.worker.exchange import Exchange
     from lbflask.worker.request import ClientRequest
@@ -16,17 +18,13 @@ class ShortResponse(Exception):
     """The application gave fewer bytes than its Content-Length."""
 
 
-class _Watched(dict[str, str]):
+def _watched(name: str) -> str:
     """Which of the two fields that matter here a name means, in whatever case; empty for all others."""
-
-    def __missing__(self, name: str) -> str:
-        kind = name.lower() if name.lower() in ("content-length", "date") else ""
-        if len(self) < 4096:
-            self[name] = kind
-        return kind
+    lower = name.lower()
+    return lower if lower in ("content-length", "date") else ""
 
 
-_WATCHED = _Watched()
+_WATCHED = Spellings(_watched, 4096)
 #: RFC 9112 §6.3, rule 1.
 _WITHOUT_BODY = frozenset({"204", "304", *(f"1{digits:02}" for digits in range(100))})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 Rule = TypeVar("Rule")
@@ -11,18 +11,26 @@ Rule = TypeVar("Rule")
 MAX_SPELLINGS = 4096
 
 
-class NameTable(dict[str, Rule | None], Generic[Rule]):
-    """The rule for a name, or None. A spelling costs one look-up once it has been asked for."""
+class Spellings(dict[str, Rule], Generic[Rule]):
+    """What `judge` says of a name. A spelling costs one look-up once it has been asked for."""
 
-    def __init__(self, rules: Mapping[str, Rule]) -> None:
+    def __init__(self, judge: Callable[[str], Rule]) -> None:
         super().__init__()
-        self._rules = dict(rules)
+        self._judge = judge
 
-    def __missing__(self, name: str) -> Rule | None:
-        rule = self._rules.get(name.lower())
+    def __missing__(self, name: str) -> Rule:
+        rule = self._judge(name)
         if len(self) < MAX_SPELLINGS:
             self[name] = rule
         return rule
+
+
+class NameTable(Spellings[Rule | None], Generic[Rule]):
+    """The rule for a name in whatever case it comes, or None."""
+
+    def __init__(self, rules: Mapping[str, Rule]) -> None:
+        by_name = dict(rules)
+        super().__init__(lambda name: by_name.get(name.lower()))
 
 
 def members(values: Iterable[str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import re
 
 from lbflask.core.http.fields import HOP_BY_HOP, Fields
 from lbflask.core.http.framing import NO_BODY, Framing
-from lbflask.core.http.names import MAX_SPELLINGS
+from lbflask.core.http.names import Spellings
 
 #: Fields of a response; none that means well has more.
 MAX_FIELDS = 1000
@@ -23,25 +23,19 @@ _PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
 ResponseHead = tuple[int, str, Fields, Framing, int]
 
 
-class _Names(dict[str, int]):
-    """What a field's name means for the reading of the head; spellings are checked once."""
-
-    def __missing__(self, name: str) -> int:
-        lower = name.lower()
-        if lower == "content-length":
-            kind = _LENGTH
-        elif lower == "connection":
-            kind = _CONNECTION
-        elif lower in ("transfer-encoding", "upgrade", "trailer", "proxy-connection") or not _NAME.fullmatch(name):
-            kind = _NOT_PLAIN
-        else:
-            kind = _DROPPED if lower in HOP_BY_HOP else _PASSED
-        if len(self) < MAX_SPELLINGS:
-            self[name] = kind
-        return kind
+def _kind(name: str) -> int:
+    """What a field's name means for the reading of the head."""
+    lower = name.lower()
+    if lower == "content-length":
+        return _LENGTH
+    if lower == "connection":
+        return _CONNECTION
+    if lower in ("transfer-encoding", "upgrade", "trailer", "proxy-connection") or not _NAME.fullmatch(name):
+        return _NOT_PLAIN
+    return _DROPPED if lower in HOP_BY_HOP else _PASSED
 
 
-_NAMES = _Names()
+_NAMES = Spellings(_kind)
 
 
 def plain_head(method: str, data: bytes) -> ResponseHead | None:
