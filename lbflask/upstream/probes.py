@@ -19,10 +19,9 @@ import httptools
 from lbflask.core.checks import BODY_LIMIT, Check
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
+from lbflask.upstream.answer import MAX_HEAD
 from lbflask.upstream.dial import TLSRules
 
-#: Bytes of all heads of an answer together; as for the answers of requests.
-MAX_HEAD = 65_536
 #: Bytes of a whole answer, with whatever frames its body.
 MAX_ANSWER = MAX_HEAD + 2 * BODY_LIMIT
 #: Seconds between two tries to reach a unix socket whose backlog is full.
