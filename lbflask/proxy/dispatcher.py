@@ -5,70 +5,28 @@ Everything that decides is a call into `core/`; this file only goes through the 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import (
     Fields,
-    Hop,
     RequestHead,
-    TrustTest,
     backend_request,
     client_response,
     te_trailers,
 )
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
-from lbflask.core.model import Backend
+from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import HostExchange, Inbound
 from lbflask.proxy.reply import Reply, refusal, usual_phrase
-from lbflask.state.fleet import Fleet
-from lbflask.telemetry.events import AttemptEvent, Listener, RequestEvent
-from lbflask.upstream.connection import NEVER
-from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse
+from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.upstream.session import BackendRequest, BackendResponse
 from lbflask.upstream.tunnel import Tunnel
-
-#: Clients, by address, whose hop is remembered.
-MOST_HOPS = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The settings of the data plane. Time-outs are in seconds, `retry_after` is what a 503 advises.
-
-    `request` bounds a request as a whole; `tunnels` is how many upgraded connections a worker holds at once.
-    """
-
-    retries: retry.Policy = field(default_factory=retry.Policy)
-    connect: float = 3.0
-    first_byte: float = 60.0
-    preserve_host: bool = True
-    via: str | None = "lbflask"
-    retry_after: int = 2
-    is_trusted: TrustTest = field(default_factory=TrustTest)
-    forwarded: bool = False
-    request: float = NEVER
-    tunnel_idle: float = 3600.0
-    tunnels: int = 1000
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way: what was tried, and what the client was told."""
-
-    inbound: Inbound
-    began: float
-    client: str
-    request_id: str
-    deadline: float = NEVER
-    attempts: list[AttemptEvent] = field(default_factory=list)
-    retrying: bool = False
-    serving: str = ""
 
 
 class Dispatcher:
@@ -77,27 +35,18 @@ class Dispatcher:
     def __init__(
         self,
         balancing: Balancing,
-        fleet: Fleet,
-        adapter_for: Callable[[str], BackendAdapter],
+        attempts: Attempts,
         rules: Rules,
-        *,
-        clock: Callable[[], float],
-        new_request_id: Callable[[], str],
-        listeners: Iterable[Listener] = (),
+        house: House,
     ) -> None:
         self._balancing = balancing
-        self._fleet = fleet
-        self._traffic = fleet.traffic(balancing.pool.name)
-        self._adapter_for = adapter_for
+        self._attempts = attempts
         self._rules = rules
-        self._clock = clock
-        self._new_request_id = new_request_id
-        self._listeners = tuple(listeners)
-        self._active = 0
-        self._retrying = 0
-        self._tunnels = 0
-        self._timeouts = (rules.connect, rules.first_byte)
-        self._hops: dict[tuple[str, str, str, str], Hop] = {}
+        self._occupancy = house.occupancy
+        self._hop = house.hops.of
+        self._clock = house.clock
+        self._new_request_id = house.new_request_id
+        self._listeners = house.listeners
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
         """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
@@ -114,7 +63,7 @@ class Dispatcher:
         )
         began = self._clock()
         exchange = Exchange(inbound, began, head.client, head.request_id, began + rules.request)
-        self._active += 1
+        self._occupancy.active += 1
         try:
             if inbound.method in ("OPTIONS", "TRACE"):
                 fields = _one_hop_less(inbound.method, head.fields)
@@ -124,7 +73,7 @@ class Dispatcher:
             request = self._outgoing(exchange, head)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe)
-            response = self._attempt_all(exchange, plan, request)
+            response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
         except BaseException:
@@ -134,10 +83,6 @@ class Dispatcher:
             self._tunnel(exchange, response)
             return None
         return self._pass_on(exchange, response)
-
-    def occupied(self) -> dict[str, int]:
-        """What this worker is busy with: requests in hand, and connections that became tunnels."""
-        return {"pid": os.getpid(), "requests": self._active - self._tunnels, "tunnels": self._tunnels}
 
     def refuse(self, inbound_fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
         """The reply to a request that could not even be read."""
@@ -152,19 +97,6 @@ class Dispatcher:
             )
 
         return Reply(status, fields, body, ended)
-
-    def _hop(self, inbound: Inbound) -> Hop:
-        """What there is to say of this hop: the same for all requests of a client, and so remembered for a while."""
-        key = (inbound.peer, inbound.scheme, inbound.port, inbound.protocol)
-        hop = self._hops.get(key)
-        if hop is None:
-            rules = self._rules
-            trusted = rules.is_trusted(inbound.peer)
-            hop = Hop(inbound.peer, inbound.scheme, inbound.port, trusted, rules.via, rules.forwarded, inbound.protocol)
-            if len(self._hops) >= MOST_HOPS:
-                self._hops.clear()
-            self._hops[key] = hop
-        return hop
 
     def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
         """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
@@ -184,63 +116,12 @@ class Dispatcher:
         if head.upgrade and rules.tunnels:
             request.upgrade = requested_upgrade(inbound.fields, inbound.protocol)
             if request.upgrade:
-                if self._tunnels >= rules.tunnels:
-                    raise Fault(Blame.SELF, Stage.CHOOSE, 503, f"{self._tunnels} tunnels are open, as many as may be")
+                if self._occupancy.tunnels >= rules.tunnels:
+                    raise Fault(
+                        Blame.SELF, Stage.CHOOSE, 503, f"{self._occupancy.tunnels} tunnels are open, as many as may be"
+                    )
                 request.fields = with_upgrade(request.fields, request.upgrade)
         return request
-
-    def _attempt_all(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
-        """The first response that a backend of the plan gives. Raises the Fault that the client is to hear of."""
-        inbound, last = exchange.inbound, None
-        for tried, backend in enumerate(plan):
-            if last is not None and not self._may_retry(exchange, last, tried):
-                break
-            try:
-                return self._attempt(exchange, backend, request, fresh=False)
-            except Fault as fault:
-                last = fault
-            if retry.went_stale(last) and retry.replayable(last, inbound.method, _touched(inbound)):
-                try:
-                    return self._attempt(exchange, backend, request, fresh=True)
-                except Fault as fault:
-                    last = fault
-        raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
-
-    def _may_retry(self, exchange: Exchange, fault: Fault, tried: int) -> bool:
-        policy, inbound = self._rules.retries, exchange.inbound
-        if tried > policy.attempts or not retry.replayable(fault, inbound.method, _touched(inbound)):
-            return False
-        if not exchange.retrying and retry.costs_budget(fault):
-            if not retry.within_budget(policy, self._active, self._retrying):
-                return False
-            exchange.retrying = True
-            self._retrying += 1
-        return True
-
-    def _attempt(self, exchange: Exchange, backend: Backend, request: BackendRequest, fresh: bool) -> BackendResponse:
-        rules, host = self._rules, exchange.inbound.host
-        request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
-        began = self._clock()
-        timeouts = self._timeouts
-        if exchange.deadline != NEVER:
-            timeouts = (min(rules.connect, max(0.001, exchange.deadline - began)), rules.first_byte)
-        traffic = self._traffic
-        traffic.began(backend.id)
-        try:
-            response = self._adapter_for(backend.url).send(request, timeout=timeouts)
-        except Fault as fault:
-            traffic.failed(backend.id, fault)
-            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
-            if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
-                self._fleet.suspect(self._balancing.pool.name, backend.id)
-            raise
-        except BaseException:
-            traffic.ended(backend.id)
-            raise
-        traffic.answered(backend.id, response.answer.status)
-        exchange.serving = backend.id
-        exchange.attempts.append(tuple.__new__(AttemptEvent, (backend.id, self._clock() - began, None)))
-        return response
 
     def _pass_on(self, exchange: Exchange, response: BackendResponse) -> Reply:
         answer = response.answer
@@ -273,7 +154,7 @@ class Dispatcher:
             raise RuntimeError("an upgrade that nobody could have asked for")
         ended, cut = self._settler(exchange, 101), ""
         tunnel: Tunnel | None = None
-        self._tunnels += 1
+        self._occupancy.tunnels += 1
         try:
             granted = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
             fields = with_upgrade(client_response(answer.fields, self._rules.via), granted)
@@ -284,7 +165,7 @@ class Dispatcher:
         except OSError:
             cut = "the client hung up"
         finally:
-            self._tunnels -= 1
+            self._occupancy.tunnels -= 1
             response.close()
             ended(tunnel.down if tunnel else 0, cut, None)
 
@@ -333,13 +214,13 @@ class Dispatcher:
         return ended
 
     def _leave(self, exchange: Exchange, fault: Fault | None = None) -> None:
-        self._active -= 1
+        self._occupancy.active -= 1
         if exchange.serving:
-            self._traffic.ended(exchange.serving, fault)
+            self._attempts.ended(exchange.serving, fault)
             exchange.serving = ""
         if exchange.retrying:
             exchange.retrying = False
-            self._retrying -= 1
+            self._occupancy.retrying -= 1
 
     def _tell(self, event: RequestEvent) -> None:
         for listener in self._listeners:
@@ -351,7 +232,3 @@ def _one_hop_less(method: str, fields: Fields) -> Fields | None:
         return with_one_hop_less(method, fields)
     except BadMaxForwards as bad:
         raise Fault(Blame.CLIENT, Stage.CHOOSE, 400, str(bad)) from None
-
-
-def _touched(inbound: Inbound) -> bool:
-    return inbound.body is not None and inbound.body.touched

@@ -19,8 +19,10 @@ from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.proxy.app import WSGI, DataPlane, Life, create_app
+from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.dispatcher import Dispatcher, Rules
+from lbflask.proxy.dispatcher import Dispatcher
+from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.dial import Dialer, TLSRules
@@ -50,29 +52,30 @@ class Balancer:
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         self._adapters: dict[str, BackendAdapter] = {}
         self._access_log = AccessLog(config.access_log) if config.access_log else None
-        dispatcher = Dispatcher(
-            Balancing(pool, self._fleet),
-            self._fleet,
-            self._adapter_for,
-            Rules(
-                config.retries.policy(),
-                config.timeouts.connect,
-                config.timeouts.first_byte,
-                config.preserve_host,
-                via,
-                max(1, math.ceil(config.health.soon)),
-                TrustTest(config.trusted_proxies),
-                config.forwarded,
-                config.timeouts.request or math.inf,
-                config.timeouts.tunnel_idle,
-                config.limits.tunnels,
-            ),
-            clock=time.monotonic,
-            new_request_id=request_ids(),
-            listeners=[self._access_log] if self._access_log else [],
+        trusted = TrustTest(config.trusted_proxies)
+        self._house = House(
+            Occupancy(),
+            Hops(trusted, via, forwarded=config.forwarded),
+            time.monotonic,
+            request_ids(),
+            (self._access_log,) if self._access_log else (),
         )
+        rules = Rules(
+            config.retries.policy(),
+            config.timeouts.connect,
+            config.timeouts.first_byte,
+            config.preserve_host,
+            via,
+            max(1, math.ceil(config.health.soon)),
+            trusted,
+            config.timeouts.request or math.inf,
+            config.timeouts.tunnel_idle,
+            config.limits.tunnels,
+        )
+        attempts = Attempts(pool.name, self._fleet, self._adapter_for, rules, self._house)
+        dispatcher = Dispatcher(Balancing(pool, self._fleet), attempts, rules, self._house)
         self.app: Flask = create_app(
-            [health_view.blueprint(pool, self._fleet, dispatcher.occupied)],
+            [health_view.blueprint(pool, self._fleet, self._house.occupancy.told)],
             lambda control: self._data_plane(control, dispatcher, config),
         )
 

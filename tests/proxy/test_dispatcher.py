@@ -20,7 +20,10 @@ from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.target import Target
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.retry import Policy
-from lbflask.proxy.dispatcher import Balancing, Dispatcher, Rules
+from lbflask.proxy.attempts import Attempts
+from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.dispatcher import Dispatcher
+from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.proxy.inbound import ClientBody, Inbound
 from lbflask.proxy.reply import Reply
 from lbflask.state.fleet import Fleet
@@ -69,15 +72,17 @@ class Balancer:
         self.fleet = Fleet(self.store, ["default"])
         self.events: list[RequestEvent] = []
         ticks = itertools.count()
-        self.dispatcher = Dispatcher(
-            Balancing(self.pool, self.fleet),
-            self.fleet,
-            adapter_for,
-            Rules(**rules),
-            clock=lambda: float(next(ticks)),
-            new_request_id=(f"id-{number}" for number in itertools.count()).__next__,
-            listeners=[self.events.append],
+        forwarded = rules.pop("forwarded", False)
+        ruled = Rules(**rules)
+        house = House(
+            Occupancy(),
+            Hops(ruled.is_trusted, ruled.via, forwarded=forwarded),
+            lambda: float(next(ticks)),
+            (f"id-{number}" for number in itertools.count()).__next__,
+            (self.events.append,),
         )
+        attempts = Attempts("default", self.fleet, adapter_for, ruled, house)
+        self.dispatcher = Dispatcher(Balancing(self.pool, self.fleet), attempts, ruled, house)
 
     def start(self, request: Inbound) -> Reply:
         return self.dispatcher.dispatch(request)

@@ -1,0 +1,97 @@
+"""Trying one backend after another until one answers, or until what failed may not be tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lbflask.core import retry
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.model import Backend
+from lbflask.proxy.exchange import Exchange, House, Rules
+from lbflask.proxy.inbound import Inbound
+from lbflask.state.fleet import Fleet
+from lbflask.telemetry.events import AttemptEvent
+from lbflask.upstream.connection import NEVER
+from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse
+
+
+class Attempts:
+    """The attempts at the backends of one pool. Threads and greenlets may share it."""
+
+    def __init__(
+        self,
+        pool: str,
+        fleet: Fleet,
+        adapter_for: Callable[[str], BackendAdapter],
+        rules: Rules,
+        house: House,
+    ) -> None:
+        self._pool = pool
+        self._fleet = fleet
+        self._traffic = fleet.traffic(pool)
+        self._adapter_for = adapter_for
+        self._rules = rules
+        self._occupancy = house.occupancy
+        self._clock = house.clock
+        self._timeouts = (rules.connect, rules.first_byte)
+
+    def first_response(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
+        """The first response that a backend of the plan gives. Raises the Fault that the client is to hear of."""
+        inbound, last = exchange.inbound, None
+        for tried, backend in enumerate(plan):
+            if last is not None and not self._may_retry(exchange, last, tried):
+                break
+            try:
+                return self._attempt(exchange, backend, request, fresh=False)
+            except Fault as fault:
+                last = fault
+            if retry.went_stale(last) and retry.replayable(last, inbound.method, _touched(inbound)):
+                try:
+                    return self._attempt(exchange, backend, request, fresh=True)
+                except Fault as fault:
+                    last = fault
+        raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
+
+    def ended(self, backend: str, fault: Fault | None) -> None:
+        """The attempt whose response was passed on is over: whole, or with the fault that broke it off."""
+        self._traffic.ended(backend, fault)
+
+    def _may_retry(self, exchange: Exchange, fault: Fault, tried: int) -> bool:
+        policy, inbound = self._rules.retries, exchange.inbound
+        if tried > policy.attempts or not retry.replayable(fault, inbound.method, _touched(inbound)):
+            return False
+        if not exchange.retrying and retry.costs_budget(fault):
+            if not retry.within_budget(policy, self._occupancy.active, self._occupancy.retrying):
+                return False
+            exchange.retrying = True
+            self._occupancy.retrying += 1
+        return True
+
+    def _attempt(self, exchange: Exchange, backend: Backend, request: BackendRequest, fresh: bool) -> BackendResponse:
+        rules, host = self._rules, exchange.inbound.host
+        request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
+        began = self._clock()
+        timeouts = self._timeouts
+        if exchange.deadline != NEVER:
+            timeouts = (min(rules.connect, max(0.001, exchange.deadline - began)), rules.first_byte)
+        traffic = self._traffic
+        traffic.began(backend.id)
+        try:
+            response = self._adapter_for(backend.url).send(request, timeout=timeouts)
+        except Fault as fault:
+            traffic.failed(backend.id, fault)
+            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
+            if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
+                self._fleet.suspect(self._pool, backend.id)
+            raise
+        except BaseException:
+            traffic.ended(backend.id)
+            raise
+        traffic.answered(backend.id, response.answer.status)
+        exchange.serving = backend.id
+        exchange.attempts.append(tuple.__new__(AttemptEvent, (backend.id, self._clock() - began, None)))
+        return response
+
+
+def _touched(inbound: Inbound) -> bool:
+    return inbound.body is not None and inbound.body.touched

@@ -1,0 +1,98 @@
+"""What is known of a request while it is on its way, and by which rules it goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from lbflask.core import retry
+from lbflask.core.http.fields import Hop, TrustTest
+from lbflask.proxy.inbound import Inbound
+from lbflask.telemetry.events import AttemptEvent, Listener
+from lbflask.upstream.connection import NEVER
+
+#: Clients, by address, whose hop is remembered.
+MOST_HOPS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings of the data plane. Time-outs are in seconds, `retry_after` is what a 503 advises.
+
+    `request` bounds a request as a whole; `tunnels` is how many upgraded connections a worker holds at once.
+    """
+
+    retries: retry.Policy = field(default_factory=retry.Policy)
+    connect: float = 3.0
+    first_byte: float = 60.0
+    preserve_host: bool = True
+    via: str | None = "lbflask"
+    retry_after: int = 2
+    is_trusted: TrustTest = field(default_factory=TrustTest)
+    request: float = NEVER
+    tunnel_idle: float = 3600.0
+    tunnels: int = 1000
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way: what was tried, and what the client was told."""
+
+    inbound: Inbound
+    began: float
+    client: str
+    request_id: str
+    deadline: float = NEVER
+    attempts: list[AttemptEvent] = field(default_factory=list)
+    retrying: bool = False
+    serving: str = ""
+
+
+@dataclass(slots=True)
+class Occupancy:
+    """What a worker is busy with at this moment, over all pools: requests, those of them on an extra attempt, and those
+    that became tunnels.
+    """
+
+    active: int = 0
+    retrying: int = 0
+    tunnels: int = 0
+
+    def told(self) -> dict[str, int]:
+        """For operators: which process this is, its requests in hand, and its connections that became tunnels."""
+        return {"pid": os.getpid(), "requests": self.active - self.tunnels, "tunnels": self.tunnels}
+
+
+class Hops:
+    """What there is to say of the hop from a client to us: the same for all of its requests, so remembered a while."""
+
+    def __init__(self, is_trusted: TrustTest, via: str | None, *, forwarded: bool) -> None:
+        self._is_trusted = is_trusted
+        self._via = via
+        self._forwarded = forwarded
+        self._known: dict[tuple[str, str, str, str], Hop] = {}
+
+    def of(self, inbound: Inbound) -> Hop:
+        """The hop that the request came by."""
+        key = (inbound.peer, inbound.scheme, inbound.port, inbound.protocol)
+        hop = self._known.get(key)
+        if hop is None:
+            trusted = self._is_trusted(inbound.peer)
+            peer, scheme, port, protocol = key
+            hop = Hop(peer, scheme, port, trusted, self._via, self._forwarded, protocol)
+            if len(self._known) >= MOST_HOPS:
+                self._known.clear()
+            self._known[key] = hop
+        return hop
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all dispatchers of a worker share. `clock` is steady, in seconds."""
+
+    occupancy: Occupancy
+    hops: Hops
+    clock: Callable[[], float]
+    new_request_id: Callable[[], str]
+    listeners: tuple[Listener, ...] = ()
