@@ -157,7 +157,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     check = Check(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
     checker = PoolChecker(
-        pool, {backend.id: check for backend in pool.backends}, store, probe,
+        pool, lambda _: check, store, probe,
         holder="bench", interval=options.interval, lease=3.0, most=room_for_probes(),
     )  # fmt: skip
 

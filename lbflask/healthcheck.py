@@ -9,7 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from lbflask.config.load import ConfigError, current
-from lbflask.wiring.checker import checker
+from lbflask.wiring.checker import checkers
 
 #: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
 #: the others waiting.
@@ -17,12 +17,19 @@ NAME_THREADS = 64
 
 
 async def _run() -> None:
-    running = checker(current())
+    running = checkers(current())
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="names"))
+
+    def stop() -> None:
+        for checker in running:
+            checker.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.stop)
-    await running.run()
+        loop.add_signal_handler(number, stop)
+    async with asyncio.TaskGroup() as tasks:
+        for checker in running:
+            tasks.create_task(checker.run())
 
 
 def main() -> None:

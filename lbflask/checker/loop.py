@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -21,6 +21,7 @@ from lbflask.checker.together import Together
 from lbflask.core.checks import Check
 from lbflask.core.eligibility import SILENT_INTERVALS
 from lbflask.core.health import Observation, in_transition, observe
+from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
 
@@ -34,8 +35,10 @@ RETRY_EVERY = 0.25
 #: many for each backend of the pool, since every worker reads all of them when it hears that one has changed.
 GATHER_FOR = 0.01
 GATHER_EACH = 0.000_025
-#: Threads for the store: one listens, one keeps the lease, one writes. Names are resolved elsewhere, and may take long.
-STORE_THREADS = 4
+#: Seconds between two looks at who is in the pool, when no message comes.
+MEMBERS_EVERY = 1.0
+#: Threads for the store: two listen, one keeps the lease, one writes. Names are resolved elsewhere, and may take long.
+STORE_THREADS = 5
 
 log = logging.getLogger("lbflask.checker")
 
@@ -50,14 +53,14 @@ class LeaseLost(Exception):
 class PoolChecker:
     """Checks one pool while it leads it. `run` does it all; `stop` ends the round and gives up the place.
 
-    `checks` has the check of each backend by its id. A word is due to the store every `interval` seconds, `lease` is
+    `check_of` says how a backend is checked. A word is due to the store every `interval` seconds, `lease` is
     how many the lead lasts, and `most` how many probes may be under way.
     """
 
     def __init__(
         self,
         pool: Pool,
-        checks: Mapping[str, Check],
+        check_of: Callable[[Backend], Check],
         store: CheckerStore,
         probe: Probe,
         *,
@@ -67,17 +70,18 @@ class PoolChecker:
         most: int,
     ) -> None:
         self._pool = pool
-        self._checks = checks
+        self._check_of = check_of
         self._store = store
         self._probe = probe
         self._holder = holder
         self._interval = interval
         self._lease = lease
         self._most = most
-        self._gather_for = max(GATHER_FOR, GATHER_EACH * len(pool.backends))
+        self._members: dict[str, Backend] = {}
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
         self._flipped = False
+        self._rewrite = False  # somebody is gone, whose record is to go too
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._places: dict[str, float] = {}
@@ -123,12 +127,13 @@ class PoolChecker:
             keeping = tasks.start(self._keep(epoch))
             known = await self._ask(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
             self._take_up(known)
-            rounds = Rounds(self._pool.backends, self._check, most=self._most)
+            rounds = Rounds(self._members.values(), self._check, most=self._most)
             listening = tasks.start(self._listen(rounds))
+            following = tasks.start(self._follow_members(known, rounds))
             looking = tasks.start(rounds.run())
             publishing = tasks.start(self._publish(epoch, known, rounds, looking))
             stopped = tasks.start(self._stopping.wait())
-            await tasks.first_of(keeping, listening, looking, publishing, stopped)
+            await tasks.first_of(keeping, listening, following, looking, publishing, stopped)
             rounds.stop()
             await tasks.first_of(keeping, publishing)
             looking.result()
@@ -141,22 +146,57 @@ class PoolChecker:
         fresh = max(SILENT_INTERVALS * known.interval, 2 * self._lease)
         stale = known.heartbeat is None or known.heartbeat > fresh
         states = {}
-        for backend in self._pool.backends:
+        self._members = {backend.id: backend for backend in members(self._pool, known)}
+        for backend in self._members.values():
             ours = self._states.get(backend.id, ActiveHealth(Health.CHECKING))
             theirs = None if stale else known.active.get(backend.id)
             # The store's record of a change is rounded to milliseconds.
             states[backend.id] = ours if theirs is None or ours.since > theirs.since + 0.001 else theirs
         self._states = states
-        self._outbox, self._flipped = {}, False
-        count = len(self._pool.backends)
-        self._places = {backend.id: place / count for place, backend in enumerate(self._pool.backends, start=1)}
+        self._outbox, self._flipped, self._rewrite = {}, False, False
+        count = len(self._members)
+        self._places = {id_: place / count for place, id_ in enumerate(self._members, start=1)}
+
+    async def _follow_members(self, known: Snapshot, rounds: Rounds) -> None:
+        """Look at those who come into the pool, and no more at those who leave it."""
+        while True:
+            try:
+                watch = await self._ask(self._store.watch_changes, [self._pool.name])
+                try:
+                    while True:
+                        known = await self._ask(self._store.read_snapshot, self._pool.name, known)
+                        self._settle_members(members(self._pool, known), rounds)
+                        await self._ask(watch.wait, MEMBERS_EVERY)
+                finally:
+                    watch.close()
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_EVERY)
+
+    def _settle_members(self, found: Iterable[Backend], rounds: Rounds) -> None:
+        now, before = {backend.id: backend for backend in found}, self._members
+        self._members = now
+        for id_ in before.keys() - now.keys():
+            rounds.drop(id_)
+            del self._states[id_]
+            self._outbox.pop(id_, None)
+            self._rewrite = True
+        for id_, backend in now.items():
+            if id_ not in before or before[id_].url != backend.url:
+                self._states[id_] = ActiveHealth(Health.CHECKING)
+                rounds.add(backend)
+                if id_ in before:  # another server by this name: what was known of the old one is to be forgotten
+                    self._rewrite = self._flipped = True
+        if self._rewrite:
+            self._news.set()
 
     async def _check(self, backend: Backend, late: float) -> float:
         """One look at the backend; seconds to the next. After the first, backends are spread over their interval."""
-        check = self._checks[backend.id]
+        check = self._check_of(backend)
         self._note_lateness(late)
         seen = await self._probe(backend, check)
-        before = self._states[backend.id]
+        before = self._states.get(backend.id)
+        if before is None or self._members[backend.id].url != backend.url:
+            return check.interval  # it has left the pool meanwhile
         after = observe(before, seen, check.thresholds, time.monotonic() + self._clock_offset)
         if after != before:
             self._states[backend.id] = self._outbox[backend.id] = after
@@ -204,16 +244,16 @@ class PoolChecker:
         await self._write(epoch, dict(words), replace=True, announce=changed)
         while not looking.done() or self._outbox:
             await self._await_news(looking)
-            batch, flipped = self._outbox, self._flipped
-            self._outbox, self._flipped = {}, False
+            batch, flipped, rewrite = self._outbox, self._flipped, self._rewrite
+            self._outbox, self._flipped, self._rewrite = {}, False, False
             try:
-                await self._write(epoch, batch, announce=flipped)
+                await self._write(epoch, dict(self._states) if rewrite else batch, replace=rewrite, announce=flipped)
             except StoreUnavailable as error:
                 self._say(f"waiting for the store: {error}")
                 if looking.done():
                     return
                 self._outbox = batch | self._outbox
-                self._flipped = self._flipped or flipped
+                self._flipped, self._rewrite = self._flipped or flipped, self._rewrite or rewrite
                 await asyncio.sleep(RETRY_EVERY)
                 self._news.set()
             else:
@@ -226,7 +266,7 @@ class PoolChecker:
         finally:
             news.cancel()
         if not looking.done():
-            await asyncio.sleep(self._gather_for)
+            await asyncio.sleep(max(GATHER_FOR, GATHER_EACH * len(self._members)))
         self._news.clear()
 
     async def _write(

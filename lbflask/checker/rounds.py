@@ -71,6 +71,22 @@ class Rounds:
         self._stopping = True
         self._wake.set()
 
+    def add(self, backend: Backend) -> None:
+        """Look at this backend too, from now on; instead of the one with its id, if there is one."""
+        self._backends[backend.id] = backend
+        if backend.id in self._under_way:
+            self._again.add(backend.id)
+        else:
+            self._due.put(backend.id, asyncio.get_running_loop().time())
+        self._wake.set()
+
+    def drop(self, name: str) -> None:
+        """Look at this backend no more; a look under way ends by itself."""
+        self._backends.pop(name, None)
+        self._due.drop(name)
+        self._again.discard(name)
+        self._seen(name)
+
     def hurry(self, name: str) -> None:
         """Look at the backend now; once more, if it is being looked at."""
         if name in self._under_way:
@@ -94,16 +110,20 @@ class Rounds:
         again = name in self._again
         self._again.discard(name)
         now = asyncio.get_running_loop().time()
-        self._due.put(name, now if again else max(now, began + pause))
+        if name in self._backends:
+            self._due.put(name, now if again else max(now, began + pause))
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         del self._under_way[name]
         if not task.cancelled():
             self._broken = self._broken or task.exception()
+        self._seen(name)
+        self._wake.set()
+
+    def _seen(self, name: str) -> None:
         self._unseen.discard(name)
         if not self._unseen:
             self.first.set()
-        self._wake.set()
 
     async def _until_something_happens(self, loop: asyncio.AbstractEventLoop) -> None:
         """A look ends or becomes due, or somebody hurries or stops us."""

@@ -19,6 +19,10 @@ class Schedule:
         entry = self._entries[name] = (moment, self._put, name)
         heapq.heappush(self._heap, entry)
 
+    def drop(self, name: str) -> None:
+        """The name is due no more."""
+        self._entries.pop(name, None)
+
     def next(self) -> float | None:
         """The earliest moment at which one is due; None while nobody is."""
         heap, entries = self._heap, self._entries

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.masking import masked
-from lbflask.config.schema import Config, tables_of
+from lbflask.config.schema import Config, tables_by_name, tables_of
 
 PREFIX = "LBFLASK_"
 DEFAULT_FILE = "lbflask.toml"
@@ -56,7 +56,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
             _put(values, key, environ[variable], variable)
             sources[key] = variable
-    if "backends" not in values:
+    if "backends" not in values and not values.get("pools"):
         raise ConfigError(
             f"backends: none are configured; set them in {path} or as LBFLASK_BACKENDS=http://host:port,…"
         )
@@ -80,16 +80,20 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str) -> None:
     *sections, last = key
     where: type[BaseModel] = Config
+    by_name: type[BaseModel] | None = None  # what the next step names one of
     inside: Any = values
     for section in sections:
-        inner = tables_of(where).get(section)
-        if inner is None:
-            raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
-        where = inner
+        if by_name is not None:
+            where, by_name = by_name, None
+        else:
+            by_name, inner = tables_by_name(where).get(section), tables_of(where).get(section)
+            if by_name is None and inner is None:
+                raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
+            where = inner or where
         inside = inside.setdefault(section, {})
         if not isinstance(inside, dict):
             return  # the model will refuse it, and name where it came from
-    if last not in where.model_fields:
+    if by_name is not None or last not in where.model_fields or last in tables_by_name(where):
         raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
     inside[last] = None if value == "" and last == "redis_url" else value
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from lbflask.config.backends import Backend
-from lbflask.config.health import Health
+from lbflask.config.pools import PoolTable
 from lbflask.config.tls import TLS, BackendTLS
 from lbflask.config.types import (
-    HashKeyName,
     ListenAddress,
     Namespace,
     Network,
     OptionalListenAddress,
+    PoolName,
     RedisURL,
     Seconds,
     Section,
@@ -23,10 +22,10 @@ from lbflask.config.types import (
     comma_separated,
     is_loopback,
 )
-from lbflask.core import model
-from lbflask.core.checks import Check
-from lbflask.core.ejection import Rule
 from lbflask.core.retry import Policy
+
+#: The pool that the top level of the file configures.
+DEFAULT_POOL = "default"
 
 
 class Timeouts(Section):
@@ -50,15 +49,6 @@ class Timeouts(Section):
     """Seconds that requests in flight get to finish at a stop or reload."""
 
 
-class Hash(Section):
-    """What the strategy `consistent_hash` goes by."""
-
-    key: HashKeyName = "client"
-    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME` or `query:NAME`; without it, in turn."""
-    load_factor: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] | None = None
-    """How many times its share of the requests in flight a backend may have, such as 1.25; unset sets no bound."""
-
-
 class Retries(Section):
     """When a request is tried again, on another backend."""
 
@@ -70,21 +60,6 @@ class Retries(Section):
     def policy(self) -> Policy:
         """The policy as the retry table takes it."""
         return Policy(self.attempts, self.budget_percent)
-
-
-class Ejection(Section):
-    """When requests that fail take a backend out of service, for the whole fleet, without waiting for a check."""
-
-    failures: int = Field(default=5, ge=0, le=1000)
-    """Failures, and half of all attempts, that eject a backend; a failed connection counts as two. 0 ejects none."""
-    window: Seconds = 10.0
-    """Seconds, from a first failure, in which failures are counted."""
-    duration: Seconds = 30.0
-    """Seconds until an ejected backend is tried again, by one request; times the number of ejections in a row."""
-    max_duration: Seconds = 300.0
-    """Seconds that an ejection lasts at most; after as many in service earlier ejections are forgotten."""
-    max_percent: float = Field(default=50.0, ge=0, le=100)
-    """Percent of the backends that may be ejected at once: of two one may be, the last one never."""
 
 
 class Limits(Section):
@@ -102,8 +77,8 @@ class Limits(Section):
     """Upgraded connections (WebSocket) that a worker holds at once; 0 forwards no upgrade."""
 
 
-class Config(Section):
-    """The whole configuration."""
+class Config(PoolTable):
+    """The whole configuration. Its own settings of a pool are those of the pool `default`."""
 
     bind: Annotated[tuple[ListenAddress, ...], BeforeValidator(comma_separated), Field(min_length=1)] = (
         "0.0.0.0:8080",
@@ -117,16 +92,8 @@ class Config(Section):
     """The store that all processes share (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
     namespace: Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
-    backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated), Field(min_length=1)]
-    """The servers of the pool `default`: URLs, or tables of `url`, `name`, `weight`, `backup`, `health`."""
-    strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
-    """How a backend is chosen (docs/strategies.md)."""
-    when_all_down: Literal["reject", "fail_open"] | None = None
-    """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
     tickets: Literal["leased", "strict"] = "leased"
     """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
-    preserve_host: bool = True
-    """Whether backends get the client's Host, or their own address."""
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(comma_separated)] = ()
     """Networks whose X-Forwarded-* fields are believed; those of all others are dropped."""
     forwarded: bool = False
@@ -137,62 +104,28 @@ class Config(Section):
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
     tls: TLS = TLS()
     backend_tls: BackendTLS = BackendTLS()
-    health: Health = Health()
     timeouts: Timeouts = Timeouts()
-    hash: Hash = Hash()
     retries: Retries = Retries()
-    ejection: Ejection = Ejection()
     limits: Limits = Limits()
+    pools: dict[PoolName, PoolTable] = Field(default_factory=dict)
+    """Further pools, each a table `[pools.NAME]`."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
-        seen: dict[str, str] = {}
-        places: dict[str, str] = {}
-        for backend in self.pool().backends:
-            if backend.id in seen:
-                raise ValueError(f"backends: duplicate backend {backend.id!r}")
-            if backend.url in places:
-                raise ValueError(f"backends: duplicate backend {backend.url!r}, as {places[backend.url]!r} already")
-            seen[backend.id] = places[backend.url] = backend.id
         if self.admin_bind and not is_loopback(self.admin_bind):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is not a loopback address (127.0.0.1, [::1], unix:)")
         if self.admin_bind in self.bind:
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
-        idle = next((key for key in Hash.model_fields if getattr(self.hash, key) != getattr(Hash(), key)), None)
-        if idle and self.strategy != "consistent_hash":
-            raise ValueError(f"hash.{idle}: the strategy {self.strategy!r} has no use for it")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")
-        self.checks()
+        for name, table in self.every_pool().items():
+            table.check("" if table is self else f"pools.{name}.")
         return self
 
-    def pool(self) -> model.Pool:
-        """The pool `default`."""
-        backends = tuple(backend.to_model() for backend in self.backends)
-        usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
-        fails_open = (self.when_all_down or usual) == "fail_open"
-        return model.Pool("default", backends, self.strategy, fails_open, self.hash.key, self.hash.load_factor)
-
-    def ejection_rule(self) -> Rule:
-        """The rule of passive ejection for the pool `default`."""
-        ours = self.ejection
-        members = tuple(sorted(backend.id for backend in self.pool().backends if backend.weight > 0))
-        return Rule(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
-
-    def checks(self) -> dict[str, Check]:
-        """How each backend of the pool `default` is checked, by its id. Raises ValueError."""
-        self.health.check("health")
-        common = self.health.to_model("health")
-        found = {}
-        for number, backend in enumerate(self.backends):
-            known = backend.to_model()
-            where = "health" if backend.health is None else f"backends[{number}].health"
-            if backend.health is not None:
-                backend.health.check(where)
-            special = backend.health is not None or known.scheme == "unix"
-            own = self.health.under(backend.health) if special else self.health
-            found[known.id] = own.to_model(where, unix=known.scheme == "unix") if special else common
-        return found
+    def every_pool(self) -> dict[str, PoolTable]:
+        """The pools by name. The top level is one unless it has no backends and there are others."""
+        own = {} if self.pools and not self.backends else {DEFAULT_POOL: self}
+        return {**own, **self.pools}
 
 
 def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -201,4 +134,13 @@ def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
         name: field.annotation
         for name, field in kind.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+
+
+def tables_by_name(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """What the tables within a table are whose names are free, by key."""
+    return {
+        name: get_args(field.annotation)[1]
+        for name, field in kind.model_fields.items()
+        if get_origin(field.annotation) is dict
     }

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 
 from lbflask.config.backends import Backend
 from lbflask.config.masking import masked
-from lbflask.config.schema import Config, tables_of
+from lbflask.config.pools import PoolTable
+from lbflask.config.schema import Config, tables_by_name, tables_of
 
 
 def as_toml(config: Config) -> str:
@@ -18,11 +19,16 @@ def as_toml(config: Config) -> str:
     values = config.model_dump(mode="json", exclude_none=True)
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
-    lines = [f"{key} = {_value(value)}" for key, value in values.items() if not isinstance(value, dict)]
-    for section, inner in values.items():
-        if isinstance(inner, dict):
-            lines += ["", f"[{section}]", *(f"{key} = {_value(value)}" for key, value in inner.items())]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_table(values, "")).lstrip("\n") + "\n"
+
+
+def _table(values: dict[str, Any], name: str) -> list[str]:
+    """The lines of a table: its own keys, and then the tables within."""
+    inner = {key: value for key, value in values.items() if isinstance(value, dict)}
+    own = [f"{key} = {_value(value)}" for key, value in values.items() if key not in inner]
+    head = ["", f"[{name}]"] if name and own else []
+    prefix = f"{name}." if name else ""
+    return [*head, *own, *(line for key, value in inner.items() for line in _table(value, prefix + key))]
 
 
 def _value(value: Any) -> str:
@@ -54,14 +60,29 @@ def as_markdown() -> str:
             lines += [(kind.__doc__ or "").strip(), ""]
         lines += ["| key | environment | default | |", "| --- | --- | --- | --- |"]
         for name, field in kind.model_fields.items():
-            if name in tables:
+            if name in tables_of(kind) or name in tables_by_name(kind):
                 continue
             variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
             lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
         lines.append("")
+    lines += _pools()
     lines += ["## A backend", "", "A URL, or a table:", "", "| key | default | |", "| --- | --- | --- |"]
     lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in Backend.model_fields.items()]
     return "\n".join(lines) + "\n"
+
+
+def _pools() -> list[str]:
+    own = ", ".join(f"`{name}`" for name in PoolTable.model_fields if name not in tables_of(PoolTable))
+    tables = ", ".join(f"`[pools.NAME.{name}]`" for name in tables_of(PoolTable))
+    return [
+        "## `[pools.NAME]`",
+        "",
+        (PoolTable.__doc__ or "").strip(),
+        f"Its keys mean what they mean at the top level, which is the pool `default`: {own}, and the tables {tables}.",
+        "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
+        "are others.",
+        "",
+    ]
 
 
 def _default(field: FieldInfo) -> str:

@@ -2,57 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from lbflask.core import eligibility
-from lbflask.core.model import Pool
+from lbflask.core.eligibility import Resort
+from lbflask.core.membership import members, mode_of
+from lbflask.core.model import Backend, Pool, Snapshot
 from lbflask.state.fleet import Fleet
 
 
-def view(pool: Pool, fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any]]:
+def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any]]:
     """Status code and document. 200 while at least one backend can serve, else 503.
 
-    `status` is `ok`, `degraded` (serving, but without the shared store), `failing_open` (serving, but with
-    backends that should not) or `down`. `details` adds what only operators should read: the backends, and why the store
-    is out of reach.
+    `status` is `ok`, `degraded` (serving, but without the shared store), `failing_open` (serving, but with backends
+    that should not), `partly_down` (a pool has no backend that can serve, others have) or `down`. `details` adds what
+    only operators should read: the backends, and why the store is out of reach.
     """
-    snapshot = fleet.snapshot(pool.name)
-    candidates, resort = eligibility.select(pool, snapshot)
-    able = {candidate.backend.id for candidate in candidates}
-    status = "down" if not able else "failing_open" if resort else "degraded" if fleet.degraded else "ok"
-    document: dict[str, Any] = {
-        "status": status,
-        "store": "unreachable" if fleet.degraded else "connected",
-        "pools": {pool.name: {"backends": len(pool.backends), "serving": len(able)}},
+    serving: dict[str, tuple[int, Resort]] = {}
+    document: dict[str, Any] = {"status": "", "store": "unreachable" if fleet.degraded else "connected", "pools": {}}
+    if details and fleet.degraded:
+        document["store_error"] = fleet.why
+    for pool in pools:
+        snapshot = fleet.snapshot(pool.name)
+        known = members(pool, snapshot)
+        candidates, resort = eligibility.select(pool, snapshot)
+        able = {candidate.backend.id for candidate in candidates}
+        serving[pool.name] = len(able), resort
+        told: dict[str, Any] = {"backends": len(known), "serving": len(able)}
+        if details:
+            loads = fleet.loads(pool.name)
+            told["states"] = {backend.id: _state(backend, snapshot, loads, able) for backend in known}
+            told["times_failing_open"] = fleet.resorted(pool.name)
+            told["checker_silent_for"] = snapshot.heartbeat
+        document["pools"][pool.name] = told
+    document["status"] = _status(serving.values(), degraded=fleet.degraded)
+    return (503 if document["status"] == "down" else 200), document
+
+
+def _status(serving: Collection[tuple[int, Resort]], *, degraded: bool) -> str:
+    counts = [count for count, _ in serving]
+    if not any(counts):
+        return "down"
+    if not all(counts):
+        return "partly_down"
+    return "failing_open" if any(resort for _, resort in serving) else "degraded" if degraded else "ok"
+
+
+def _state(backend: Backend, snapshot: Snapshot, loads: Mapping[str, int], able: Collection[str]) -> dict[str, Any]:
+    active = eligibility.active_health(backend, snapshot)
+    return {
+        "url": backend.url,
+        "weight": backend.weight,
+        "backup": backend.backup,
+        "mode": mode_of(backend, snapshot).value,
+        "serving": backend.id in able,
+        "health": active.health.value,
+        "reason": active.reason,
+        "since": active.since,
+        "ejected": eligibility.ejected(backend, snapshot),
+        "in_flight": loads.get(backend.id, 0),
     }
-    if details:
-        if fleet.degraded:
-            document["store_error"] = fleet.why
-        loads = fleet.loads(pool.name)
-        states: dict[str, Any] = {}
-        for backend in pool.backends:
-            active = eligibility.active_health(backend, snapshot)
-            states[backend.id] = {
-                "url": backend.url,
-                "weight": backend.weight,
-                "backup": backend.backup,
-                "serving": backend.id in able,
-                "health": active.health.value,
-                "reason": active.reason,
-                "since": active.since,
-                "ejected": eligibility.ejected(backend, snapshot),
-                "in_flight": loads.get(backend.id, 0),
-            }
-        document["pools"][pool.name]["states"] = states
-        document["pools"][pool.name]["times_failing_open"] = fleet.resorted(pool.name)
-        document["checker_silent_for"] = snapshot.heartbeat
-    return (200 if able else 503), document
 
 
-def blueprint(pool: Pool, fleet: Fleet, worker: Callable[[], dict[str, int]]) -> Blueprint:
+def blueprint(pools: Sequence[Pool], fleet: Fleet, worker: Callable[[], dict[str, int]]) -> Blueprint:
     """The route, for both listeners. The admin listener's answer has the details, and what `worker` says of the process
     that happens to answer.
     """
@@ -61,7 +76,7 @@ def blueprint(pool: Pool, fleet: Fleet, worker: Callable[[], dict[str, int]]) ->
     @health.get("/health")
     def get_health() -> Response:
         details = bool(request.environ.get("lbflask.admin"))
-        code, document = view(pool, fleet, details=details)
+        code, document = view(pools, fleet, details=details)
         if details:
             document["worker"] = worker()
         response = jsonify(document)

@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from lbflask.core.ejection import is_out
-from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Pool, Snapshot
+from lbflask.core.membership import members, mode_of
+from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Mode, Pool, Snapshot
 
 #: A checker that has been silent for this many of its intervals no longer speaks for its backends.
 SILENT_INTERVALS = 3
@@ -51,16 +52,20 @@ def ejected(backend: Backend, snapshot: Snapshot) -> bool:
 def select(pool: Pool, snapshot: Snapshot) -> Selection:
     """The backends of the pool that may serve, ordered by id so that every process agrees on the order.
 
-    A backend serves when its active health is UP or UNKNOWN, it is not ejected, and its weight is not 0. CHECKING waits
-    for its first check: a backend that was added a moment ago is not yet trusted.
+    A backend serves when its active health is UP or UNKNOWN, it is not ejected, its weight is not 0, and operators have
+    not taken it out of service. CHECKING waits for its first check: a backend that was added a moment ago is not yet
+    trusted.
 
     When that leaves none, the ejected serve: what requests have shown of them is less than to refuse all. When active
     checks leave none either, nobody serves, or, in a pool that fails open, everybody.
 
     A backup is a candidate like any other here: it stands ready, and schedules put it behind all that are none.
     """
-    ranks = {backend.id: rank for rank, backend in enumerate(pool.backends)}
-    able = [backend for backend in sorted(pool.backends, key=lambda backend: backend.id) if backend.weight > 0]
+    known = members(pool, snapshot)
+    ranks = {backend.id: rank for rank, backend in enumerate(known)}
+    able = [backend for backend in sorted(known, key=lambda backend: backend.id) if backend.weight > 0]
+    if snapshot.overrides:
+        able = [backend for backend in able if mode_of(backend, snapshot) is Mode.SERVING]
     healthy = [backend for backend in able if active_health(backend, snapshot).health in _SERVING]
     sound = [backend for backend in healthy if not ejected(backend, snapshot)] if snapshot.ejected else healthy
     resort = Resort.NONE

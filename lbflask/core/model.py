@@ -18,6 +18,14 @@ class Health(StrEnum):
     UNKNOWN = "unknown"  #: nobody checks, or the checker has fallen silent
 
 
+class Mode(StrEnum):
+    """What operators want of a backend."""
+
+    SERVING = "serving"
+    DRAINING = "draining"  #: it gets no new requests, but keeps those of its sticky sessions
+    OFF = "off"
+
+
 class Address(NamedTuple):
     """Where and how a backend is reached: `host` and `port` by `http` or `https`, or the socket at `path` by `unix`."""
 
@@ -87,8 +95,23 @@ class Ejection:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """What operators have set for one backend at run time, over the configuration; it survives restarts.
+
+    `weight` is None where the configured one holds. `added` is a backend that is not configured; `removed` takes out
+    one that is.
+    """
+
+    mode: Mode = Mode.SERVING
+    weight: int | None = None
+    added: Backend | None = None
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The statuses of a pool at one version.
+    """What the fleet knows of a pool at one version: the statuses of its backends, and which there are besides those
+    that are configured.
 
     `heartbeat` is the age in seconds of the checker's latest word when the snapshot was read (None: never a word),
     and `interval` the seconds it had promised between words. `now` is when it was read, by the store's clock.
@@ -100,6 +123,8 @@ class Snapshot:
     interval: float = 0.0
     ejected: Mapping[str, Ejection] = field(default_factory=dict)
     now: float = field(default=0.0, compare=False)
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    discovered: tuple[Backend, ...] = ()
 
 
 NOTHING_KNOWN = Snapshot()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from lbflask.core import eligibility
 from lbflask.core.http.hash_key import HashKey
+from lbflask.core.membership import members
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import Schedule, strategy_of
 from lbflask.proxy.inbound import Inbound
@@ -20,6 +21,7 @@ class Balancing:
         self._fleet = fleet
         self._traffic = fleet.traffic(pool.name)
         self._snapshot: Snapshot | None = None
+        self._members = pool.backends
         self._candidates: tuple[Candidate, ...] | None = None
         self._strategy = strategy_of(pool)
         self._key = HashKey.parse(pool.hash_key) if self._strategy.by_key else None
@@ -30,6 +32,10 @@ class Balancing:
         """The schedule for the latest snapshot."""
         snapshot = self._fleet.snapshot(self.pool.name)
         if snapshot is not self._snapshot:
+            found = members(self.pool, snapshot)
+            if found != self._members:
+                self._members = found
+                self._traffic.has_members(tuple(sorted(backend.id for backend in found if backend.weight > 0)))
             candidates, resort = eligibility.select(self.pool, snapshot)
             self._fleet.overlooks(self.pool.name, resort)
             if candidates != self._candidates:
@@ -56,6 +62,6 @@ class Balancing:
         if probed is None:
             return plan
         return [
-            *(backend for backend in self.pool.backends if backend.id == probed),
+            *(backend for backend in self._members if backend.id == probed),
             *(backend for backend in plan if backend.id != probed),
         ]

@@ -202,7 +202,7 @@ class Fleet:
             view = self._views.get(pool)
             if view is not None:
                 with self._reading:  # else an older answer might replace a newer one
-                    view.snapshot = self._store.read_snapshot(pool, view.snapshot)
+                    view.snapshot = _remembered(view.snapshot, self._store.read_snapshot(pool, view.snapshot))
                     self._ahead = view.snapshot.now - time.monotonic()
 
     def _follow(self) -> None:
@@ -279,3 +279,13 @@ class Fleet:
             self._degraded = False
             self._why = ""
             self._report("the store is back, balancing with the fleet")
+
+
+def _remembered(before: Snapshot, read: Snapshot) -> Snapshot:
+    """What was read; of an emptied store, which has no version, with the members that were known before.
+
+    Whoever refills it writes the members first.
+    """
+    if read.version or not before.version:
+        return read
+    return replace(read, overrides=before.overrides, discovered=before.discovered)

@@ -58,6 +58,16 @@ class PoolKeys:
         return self._key("workers")
 
     @property
+    def overrides(self) -> str:
+        """Hash of backend id to the JSON of what operators set for it. The admin API, through write_override.lua."""
+        return self._key("overrides")
+
+    @property
+    def discovered(self) -> str:
+        """JSON list of the backends that discovery found last. The leading checker, through write_discovered.lua."""
+        return self._key("discovered")
+
+    @property
     def version(self) -> str:
         """Microseconds of the server's clock when a status last changed. Whoever changes one, in the same script."""
         return self._key("version")

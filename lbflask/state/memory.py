@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from lbflask.core import ejection
-from lbflask.core.model import ActiveHealth, Ejection, Snapshot
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.state.ports import DEAD_AFTER, Lease
 
 
@@ -29,10 +29,12 @@ class _PoolState:
     prober: str = ""
     probe_end: float = 0.0
     beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    overrides: dict[str, Override] = field(default_factory=dict)
+    discovered: tuple[Backend, ...] = ()
 
 
 class MemoryStore:
-    """Both ports. Threads may share it; `clock` gives seconds since the epoch."""
+    """All ports. Threads may share it; `clock` gives seconds since the epoch."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -57,7 +59,10 @@ class MemoryStore:
             now = self._clock()
             if state.version == known.version:
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
-            return Snapshot(state.version, dict(state.active), heartbeat, state.interval, dict(state.ejected), now)
+            return Snapshot(
+                state.version, dict(state.active), heartbeat, state.interval, dict(state.ejected), now,
+                dict(state.overrides), state.discovered,
+            )  # fmt: skip
 
     def watch_changes(self, pools: Collection[str]) -> MemoryWatch:
         """See WorkerStore."""
@@ -175,6 +180,33 @@ class MemoryStore:
                 state.version = next(self._moments)
         if announce:
             self._tell(f"changes:{pool}", pool)
+        return True
+
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        """See CheckerStore."""
+        with self._changed:
+            state = self._pools[pool]
+            if not state.epoch or epoch != state.epoch:
+                return False
+            if state.discovered == tuple(backends):
+                return True
+            state.discovered = tuple(backends)
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+        """See OperatorStore."""
+        with self._changed:
+            state = self._pools[pool]
+            if state.overrides.get(backend) != before:
+                return False
+            if after is None:
+                state.overrides.pop(backend, None)
+            else:
+                state.overrides[backend] = after
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
         return True
 
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:

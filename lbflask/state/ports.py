@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lbflask.core.ejection import Report, Rule
-from lbflask.core.model import ActiveHealth, Snapshot
+from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 
 #: Seconds after its last beat when a worker counts as dead. What a killed one had in flight is gone within three, with
 #: the beat by which the others hear of it; and two beats in a row may be lost.
@@ -141,10 +141,36 @@ class CheckerStore(Protocol):
         """
         ...
 
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        """Write which backends discovery has found, all of them; False, and nothing, in a later epoch.
+
+        Announced if they are others than before. One round trip.
+        """
+        ...
+
+    def watch_changes(self, pools: Collection[str]) -> Watch:
+        """As for workers."""
+        ...
+
     def watch_suspects(self, pools: Collection[str]) -> Watch:
         """Messages are `pool/backend` of what workers could not reach."""
         ...
 
     def close(self) -> None:
         """Let go of all connections."""
+        ...
+
+
+class OperatorStore(Protocol):
+    """All that the admin API may do for an operator."""
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        """As for workers."""
+        ...
+
+    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+        """Set what operators want of the backend, or forget it with None; False, and nothing, if it was not `before`.
+
+        Announced like any change of status. One round trip.
+        """
         ...

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from typing import Any
 
-from lbflask.core.model import ActiveHealth, Ejection, Health
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override
 
 
 def dump(state: ActiveHealth) -> str:
@@ -39,6 +40,76 @@ def parse_ejection(record: str | bytes) -> Ejection | None:
         return Ejection(values["out"] is True, int(values["times"]), float(values["since"]), float(values["until"]))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def dump_override(override: Override) -> str:
+    """The record of what operators set for a backend: the same text for the same override."""
+    values: dict[str, Any] = {"mode": override.mode.value}
+    if override.weight is not None:
+        values["weight"] = override.weight
+    if override.added is not None:
+        values["added"] = _backend_values(override.added)
+    if override.removed:
+        values["removed"] = True
+    return json.dumps(values, separators=(",", ":"))
+
+
+def parse_override(record: str | bytes) -> Override | None:
+    """The override in a record; None when it can't be read, which leaves the backend as it is configured."""
+    try:
+        values = json.loads(record)
+        weight, added = values.get("weight"), values.get("added")
+        return Override(
+            Mode(values["mode"]),
+            None if weight is None else int(weight),
+            None if added is None else _backend(added),
+            values.get("removed") is True,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+
+
+def dump_backends(backends: Iterable[Backend]) -> str:
+    """The record of backends that are not configured."""
+    return json.dumps([_backend_values(backend) for backend in backends], separators=(",", ":"))
+
+
+def parse_backends(record: str | bytes) -> tuple[Backend, ...]:
+    """The backends in a record, without those that can't be read."""
+    try:
+        listed = list(json.loads(record))
+    except (ValueError, TypeError, RecursionError):
+        return ()
+    found = []
+    for values in listed:
+        try:
+            found.append(_backend(values))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            continue
+    return tuple(found)
+
+
+def _backend_values(backend: Backend) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "id": backend.id,
+        "scheme": backend.scheme,
+        "host": backend.host,
+        "port": backend.port,
+        "url": backend.url,
+        "weight": backend.weight,
+    }
+    if backend.path:
+        values["path"] = backend.path
+    if backend.backup:
+        values["backup"] = True
+    return values
+
+
+def _backend(values: Any) -> Backend:
+    text = {key: str(values[key]) for key in ("id", "host", "url", "scheme")}
+    port, weight = int(values["port"]), int(values["weight"])
+    path, backup = str(values.get("path", "")), values.get("backup") is True
+    return Backend(text["id"], text["host"], port, text["url"], weight, text["scheme"], path, backup)
 
 
 def dump_loads(loads: Mapping[str, int]) -> str:

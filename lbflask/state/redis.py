@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 from redis.commands.core import Script
 
 from lbflask.core.ejection import MIN_PERCENT, Report, Rule
-from lbflask.core.model import ActiveHealth, Snapshot
+from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.state import records
 from lbflask.state.client import OPERATION_TIMEOUT, Client, connect
 from lbflask.state.keys import PoolKeys
@@ -19,8 +20,11 @@ from lbflask.state.ports import DEAD_AFTER, Lease, StoreUnavailable
 __all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
 
 
+Record = TypeVar("Record")
+
+
 class RedisStore:
-    """Both ports, over one client. Threads and greenlets may share it."""
+    """All ports, over one client. Threads and greenlets may share it."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
@@ -34,6 +38,8 @@ class RedisStore:
         self._hold_probe = self._script("hold_probe")
         self._settle_ejection = self._script("settle_ejection")
         self._beat = self._script("beat")
+        self._write_override = self._script("write_override")
+        self._write_discovered = self._script("write_discovered")
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -46,17 +52,19 @@ class RedisStore:
         keys = self._of(pool)
         version, silence, interval, seconds, micros, *news = _asked(
             lambda: self._read_snapshot(
-                keys=[keys.version, keys.heartbeat, keys.active, keys.ejected], args=[known.version]
+                keys=[keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered],
+                args=[known.version],
             )
         )
-        active, ejected = known.active, known.ejected
-        if news:
-            active = {id_: records.parse(record) for id_, record in _pairs(news[0])}
-            found = ((id_, records.parse_ejection(record)) for id_, record in _pairs(news[1]))
-            ejected = {id_: ejection for id_, ejection in found if ejection is not None}
         heartbeat = None if silence < 0 else silence / 1000
         now = int(seconds) + int(micros) / 1_000_000
-        return Snapshot(int(version), active, heartbeat, interval / 1000, ejected, now)
+        if not news:
+            return replace(known, heartbeat=heartbeat, interval=interval / 1000, now=now)
+        active = {id_: records.parse(record) for id_, record in _pairs(news[0])}
+        ejected = _readable((id_, records.parse_ejection(record)) for id_, record in _pairs(news[1]))
+        overrides = _readable((id_, records.parse_override(record)) for id_, record in _pairs(news[2]))
+        discovered = records.parse_backends(news[3]) if news[3] else ()
+        return Snapshot(int(version), active, heartbeat, interval / 1000, ejected, now, overrides, discovered)
 
     def watch_changes(self, pools: Collection[str]) -> RedisWatch:
         """See WorkerStore."""
@@ -154,6 +162,26 @@ class RedisStore:
         )
         return bool(written)
 
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        """See CheckerStore."""
+        keys = self._of(pool)
+        written = _asked(
+            lambda: self._write_discovered(
+                keys=[keys.epoch, keys.discovered, keys.version],
+                args=[epoch, records.dump_backends(backends), keys.changes],
+            )
+        )
+        return bool(written)
+
+    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+        """See OperatorStore."""
+        keys = self._of(pool)
+        dumped = ["" if override is None else records.dump_override(override) for override in (before, after)]
+        written = _asked(
+            lambda: self._write_override(keys=[keys.overrides, keys.version], args=[backend, *dumped, keys.changes])
+        )
+        return bool(written)
+
     def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
         """See CheckerStore."""
         channels = {self._of(pool).suspects.encode(): pool for pool in pools}
@@ -211,6 +239,10 @@ class RedisWatch:
 def _pairs(flat: list[bytes]) -> Iterator[tuple[str, bytes]]:
     """The fields and values of a hash, as Redis lists them."""
     return ((flat[i].decode(errors="replace"), flat[i + 1]) for i in range(0, len(flat), 2))
+
+
+def _readable(found: Iterable[tuple[str, Record | None]]) -> dict[str, Record]:
+    return {id_: record for id_, record in found if record is not None}
 
 
 def _asked(ask: Callable[[], Any]) -> Any:

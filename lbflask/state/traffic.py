@@ -9,7 +9,7 @@ from __future__ import annotations
 import _thread
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lbflask.core import ejection
 from lbflask.core.ejection import Report, Rule
@@ -72,6 +72,12 @@ class Traffic:
         self._others: Mapping[str, int] = {}
         self._others_read = self._asked = self._buried = self._beaten = float("-inf")
         self._beaten_with: dict[str, int] = {}
+
+    def has_members(self, members: tuple[str, ...]) -> None:
+        """These backends, by id, are in the pool from now on, and take traffic."""
+        if members != self._rule.members:
+            self._rule = replace(self._rule, members=members)
+            self._ejects = self._rule.quota > 0
 
     def began(self, backend: str) -> None:
         """An attempt at the backend begins."""

@@ -14,7 +14,8 @@ from typing import cast
 
 from flask import Flask
 
-from lbflask.config.schema import Config
+from lbflask.config.pools import PoolTable
+from lbflask.config.schema import DEFAULT_POOL, Config
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
@@ -37,47 +38,51 @@ class Balancer:
     """The parts of a worker, and their beginning and end."""
 
     def __init__(self, config: Config) -> None:
-        pool = config.pool()
+        pools = config.every_pool()
         via = config.via or None
         self._store = store_for(config)
         self._fleet = Fleet(
             self._store,
-            [pool.name],
+            list(pools),
             strict=config.tickets == "strict",
             report=log.warning,
-            rules={pool.name: config.ejection_rule()},
+            rules={name: table.ejection_rule() for name, table in pools.items()},
         )
         self._dialer = Dialer(tls_rules(config))
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         self._adapters: dict[str, BackendAdapter] = {}
         self._access_log = AccessLog(config.access_log) if config.access_log else None
-        trusted = TrustTest(config.trusted_proxies)
         self._house = House(
             Occupancy(),
-            Hops(trusted, via, forwarded=config.forwarded),
+            Hops(TrustTest(config.trusted_proxies), via, forwarded=config.forwarded),
             time.monotonic,
             request_ids(),
             (self._access_log,) if self._access_log else (),
         )
+        dispatchers = {name: self._dispatcher(name, table, config) for name, table in pools.items()}
+        dispatcher = dispatchers.get(DEFAULT_POOL) or next(iter(dispatchers.values()))
+        models = [table.to_model(name) for name, table in pools.items()]
+        self.app: Flask = create_app(
+            [health_view.blueprint(models, self._fleet, self._house.occupancy.told)],
+            lambda control: self._data_plane(control, dispatcher, config),
+        )
+
+    def _dispatcher(self, name: str, table: PoolTable, config: Config) -> Dispatcher:
         rules = Rules(
             config.retries.policy(),
             config.timeouts.connect,
             config.timeouts.first_byte,
-            config.preserve_host,
-            via,
-            max(1, math.ceil(config.health.soon)),
-            trusted,
+            table.preserve_host,
+            config.via or None,
+            max(1, math.ceil(table.health.soon)),
+            TrustTest(config.trusted_proxies),
             config.timeouts.request or math.inf,
             config.timeouts.tunnel_idle,
             config.limits.tunnels,
         )
-        attempts = Attempts(pool.name, self._fleet, self._adapter_for, rules, self._house)
-        dispatcher = Dispatcher(Balancing(pool, self._fleet), attempts, rules, self._house)
-        self.app: Flask = create_app(
-            [health_view.blueprint(pool, self._fleet, self._house.occupancy.told)],
-            lambda control: self._data_plane(control, dispatcher, config),
-        )
+        attempts = Attempts(name, self._fleet, self._adapter_for, rules, self._house)
+        return Dispatcher(Balancing(table.to_model(name), self._fleet), attempts, rules, self._house)
 
     def _adapter_for(self, url: str) -> BackendAdapter:
         """The session's own answer, remembered: it goes through all that is mounted each time."""

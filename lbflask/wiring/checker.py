@@ -6,9 +6,14 @@ import os
 import resource
 import secrets
 import socket
+from collections.abc import Mapping
+from functools import partial
 
 from lbflask.checker.loop import PoolChecker
+from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
+from lbflask.core.checks import Check
+from lbflask.core.model import Backend
 from lbflask.upstream.dial import TLSRules
 from lbflask.upstream.probes import Prober
 from lbflask.wiring.store import store_for
@@ -21,19 +26,33 @@ OTHER_FILES = 64
 STORE_TIMEOUT = 0.5
 
 
-def checker(config: Config) -> PoolChecker:
-    """The checker of the pool."""
+def checkers(config: Config) -> list[PoolChecker]:
+    """The checkers of all pools, over one connection to the store and one measure of probes."""
     tls = config.backend_tls
-    return PoolChecker(
-        config.pool(),
-        config.checks(),
-        store_for(config, STORE_TIMEOUT),
-        Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)),
-        holder=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-        interval=config.health.interval,
-        lease=config.health.lease,
-        most=room_for_probes(),
-    )
+    store = store_for(config, STORE_TIMEOUT)
+    probe = Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name))
+    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    pools = config.every_pool()
+    most = max(1, room_for_probes() // len(pools))
+    return [
+        PoolChecker(
+            table.to_model(name),
+            partial(check_of, table, table.checks()),
+            store,
+            probe,
+            holder=holder,
+            interval=table.health.interval,
+            lease=table.health.lease,
+            most=most,
+        )
+        for name, table in pools.items()
+    ]
+
+
+def check_of(table: PoolTable, own: Mapping[str, Check], backend: Backend) -> Check:
+    """How the backend is checked: as it is configured, or like any other of its pool."""
+    found = own.get(backend.id)
+    return table.usual_check(backend) if found is None else found
 
 
 def room_for_probes() -> int:

@@ -19,7 +19,7 @@ from lbflask.checker import loop as loop_module
 from lbflask.checker.loop import PoolChecker, Probe
 from lbflask.core.checks import Check
 from lbflask.core.health import Observation, Thresholds
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Pool, Snapshot
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
@@ -141,6 +141,14 @@ class Desk:
             self.writes.append(Written(epoch, dict(states), replace, announce))
         return done
 
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        self._pass("write_discovered")
+        return self.facts.write_discovered(pool, epoch, backends)
+
+    def watch_changes(self, pools: Collection[str]) -> Watch:
+        self._pass("watch_changes")
+        return self.facts.watch_changes(pools)
+
     def watch_suspects(self, pools: Collection[str]) -> Watch:
         self._pass("watch_suspects")
         return self.facts.watch_suspects(pools)
@@ -191,7 +199,7 @@ class Stage:
         check = Check(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
         checker = PoolChecker(
             pool,
-            {backend.id: check for backend in pool.backends},
+            lambda _: check,
             store,
             probe,
             holder=holder,
@@ -247,6 +255,43 @@ def standing_by(caplog: pytest.LogCaptureFixture) -> Callable[[], bool]:
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stage, "lease", 0.15)
+
+
+class TestMembers:
+    """Who is in the pool may change while it is checked."""
+
+    def test_a_backend_that_is_added_is_checked_and_one_that_is_removed_is_forgotten(self, desk: Desk) -> None:
+        late = Backend("late", "late", 80, "http://late:80")
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                probe = Steady()
+                stage.enter(desk, probe, pool=POOL)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+                assert desk.facts.write_override("web", late.id, None, Override(added=late))
+                await eventually(lambda: desk.health().get(late.id) is Health.UP, "the new one is up")
+                assert desk.facts.write_override("web", A.id, None, Override(removed=True))
+                await eventually(lambda: A.id not in desk.health(), "the removed one is forgotten")
+                seen = probe.looks[A.host]
+                await eventually(lambda: probe.looks[late.host] > 5, "the others are still checked")
+                assert probe.looks[A.host] <= seen + 1
+                assert desk.health() == {B.id: Health.UP, late.id: Health.UP}
+
+        play(scene)
+
+    def test_another_server_by_the_same_name_is_not_believed_to_be_up_until_it_was_checked(self, desk: Desk) -> None:
+        first, second = (Backend("x", host, 80, f"http://{host}:80") for host in ("one", "two"))
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                probe = Steady(two=False)
+                desk.facts.write_override("web", "x", None, Override(added=first))
+                stage.enter(desk, probe, pool=ONE, interval=NEVER, soon=NEVER)
+                await eventually(lambda: desk.health().get("x") is Health.UP, "the first is up")
+                desk.facts.write_override("web", "x", Override(added=first), Override(added=second))
+                await eventually(lambda: desk.health().get("x") is Health.DOWN, "the second is down")
+
+        play(scene)
 
 
 class TestFirstRound:
@@ -535,7 +580,9 @@ class TestManyBackends:
             return Observation(looks[backend.id] < 4, "seen")
 
         async def scene() -> None:
-            checker = PoolChecker(POOL, checks, desk, probe, holder="first", interval=NEVER, lease=3, most=100)
+            checker = PoolChecker(
+                POOL, lambda backend: checks[backend.id], desk, probe, holder="first", interval=NEVER, lease=3, most=100
+            )
             task = asyncio.create_task(checker.run())
             await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.DOWN}, "B has fallen")
             assert asked == checks

@@ -100,13 +100,13 @@ def test_the_weight_is_no_part_of_a_backends_identity() -> None:
 
 
 def test_the_backends_are_the_default_pool_in_their_order() -> None:
-    pool = config(backends=["http://b:1", "http://a:1"]).pool()
+    pool = config(backends=["http://b:1", "http://a:1"]).to_model("default")
     assert (pool.name, pool.strategy) == ("default", "round_robin")
     assert [backend.id for backend in pool.backends] == ["b:1", "a:1"]
 
 
 def test_the_pool_knows_its_strategy_and_what_that_goes_by() -> None:
-    pool = config(strategy="consistent_hash", hash={"key": "cookie:session", "load_factor": 1.25}).pool()
+    pool = config(strategy="consistent_hash", hash={"key": "cookie:session", "load_factor": 1.25}).to_model("default")
     assert (pool.strategy, pool.hash_key, pool.load_factor) == ("consistent_hash", "cookie:session", 1.25)
 
 
@@ -190,13 +190,13 @@ def test_a_url_of_several_servers_says_what_is_wrong_with_it(url: str, told: str
 
 @pytest.mark.parametrize(("given", "fails_open"), [(None, False), ("reject", False), ("fail_open", True)])
 def test_a_pool_whose_backends_are_all_down_rejects_unless_told_otherwise(given: str | None, fails_open: bool) -> None:
-    assert config(when_all_down=given).pool().fails_open is fails_open
+    assert config(when_all_down=given).to_model("default").fails_open is fails_open
 
 
 def test_checks_by_http_may_be_wrong_so_their_pool_fails_open() -> None:
-    assert config(health={"kind": "http"}).pool().fails_open
-    assert config(health={"path": "/ready"}).pool().fails_open
-    assert not config(health={"path": "/ready"}, when_all_down="reject").pool().fails_open
+    assert config(health={"kind": "http"}).to_model("default").fails_open
+    assert config(health={"path": "/ready"}).to_model("default").fails_open
+    assert not config(health={"path": "/ready"}, when_all_down="reject").to_model("default").fails_open
 
 
 def test_backends_that_take_no_traffic_have_no_part_in_ejection() -> None:

@@ -112,6 +112,9 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             assert f"## `[{name}]`" in page
             inner = {f"{name}__{key}": setting for key, setting in kind.model_fields.items()}
+        elif name == "pools":
+            assert "## `[pools.NAME]`" in page
+            inner = {}
         else:
             inner = {name: field}
         for key, setting in inner.items():

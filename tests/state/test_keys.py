@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from lbflask.core.ejection import Report, Rule
-from lbflask.core.model import ActiveHealth, Health
+from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.state.keys import PoolKeys, as_markdown
 from tests.state.rigs import real_redis
 from tests.support.servers import ROOT
@@ -53,6 +53,8 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         assert rig.store.count_failures("web", "c", Report(2, 2, 2), rule)
         assert rig.store.hold_probe("web", "worker", 600)
         rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
+        assert rig.store.write_override("web", "b", None, Override(weight=2))
+        assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
         assert rig.client is not None
         in_use = {key.decode() for key in rig.client.scan_iter("{test:*")}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}

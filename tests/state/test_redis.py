@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.ejection import Report, Rule
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override
 from lbflask.state import records
 from lbflask.state.embedded import NoServer, find_binary
 from lbflask.state.keys import PoolKeys
@@ -44,6 +44,8 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "settle_ejection": lambda store: store.settle_ejection(POOL, "a", 1.5, back=True, rule=Rule()),
     "beat": lambda store: store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True),
     "leave": lambda store: store.leave(POOL, "worker"),
+    "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
+    "write_discovered": lambda store: store.write_discovered(POOL, 1, []),
 }
 WATCHES: dict[str, Callable[[RedisStore], Watch]] = {
     "watch_changes": lambda store: store.watch_changes([POOL]),
@@ -322,8 +324,8 @@ class TestScripts:
             read = rig.client.register_script(
                 next(file for file in LUA if file.name == "read_snapshot.lua").read_text()
             )
-            of = [keys.version, keys.heartbeat, keys.active, keys.ejected]
-            assert list(map(len, read(keys=of, args=[0])[5:])) == [2 * 2, 0]
+            of = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered]
+            assert list(map(len, read(keys=of, args=[0])[5:])) == [2 * 2, 0, 0, 0]
             assert read(keys=of, args=[rig.client.get(keys.version)])[5:] == []
 
     @pytest.mark.parametrize("file", LUA, ids=lambda file: file.name)

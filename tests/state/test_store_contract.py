@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Snapshot
 from lbflask.state.ports import Lease
 from tests.state.rigs import Rig
 from tests.support.wait import eventually
@@ -415,3 +415,66 @@ def test_a_snapshot_known_from_elsewhere_is_replaced_when_the_version_differs(ri
     foreign = Snapshot(version=1, active={"z": DOWN}, heartbeat=1.0, interval=1.0)
     rig.store.write_active(POOL, lead(rig).epoch, {"a": DOWN}, interval=1, announce=True)
     assert rig.store.read_snapshot(POOL, foreign).active == {"a": DOWN}
+
+
+class TestOverrides:
+    ADDED = Backend("größer", "::1", 443, "https://[::1]:443", 7, "https", backup=True)
+
+    def test_what_operators_set_is_read_with_the_statuses(self, rig: Rig) -> None:
+        overrides = {
+            "a": Override(Mode.DRAINING),
+            "b": Override(weight=0),
+            self.ADDED.id: Override(Mode.OFF, 3, self.ADDED),
+            "s": Override(added=Backend("s", "localhost", 0, "unix:/run/s", 1, "unix", "/run/s")),
+            "gone": Override(removed=True),
+        }
+        for id_, override in overrides.items():
+            assert rig.store.write_override(POOL, id_, None, override)
+        assert rig.other.read_snapshot(POOL, NOTHING_KNOWN).overrides == overrides
+
+    def test_whoever_did_not_know_the_latest_word_changes_nothing(self, rig: Rig) -> None:
+        first, second = Override(Mode.DRAINING), Override(Mode.OFF)
+        assert rig.store.write_override(POOL, "a", None, first)
+        before = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        assert not rig.other.write_override(POOL, "a", None, second)
+        assert not rig.other.write_override(POOL, "a", second, None)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == before
+        assert rig.other.write_override(POOL, "a", first, second)
+        assert rig.store.read_snapshot(POOL, before).overrides == {"a": second}
+        assert rig.store.write_override(POOL, "a", second, None)
+        assert rig.store.read_snapshot(POOL, before).overrides == {}
+
+    def test_an_override_is_announced(self, rig: Rig) -> None:
+        watch = rig.other.watch_changes([POOL])
+        try:
+            rig.store.write_override(POOL, "a", None, Override(weight=2))
+            heard: set[str] = set()
+            eventually(lambda: heard.update(watch.wait(0.1)) or POOL in heard, "the change is heard of")
+        finally:
+            watch.close()
+
+
+class TestDiscovered:
+    FOUND = (Backend("a:1", "a", 1, "http://a:1", 2), Backend("b:2", "b", 2, "http://b:2", backup=True))
+
+    def test_the_leader_writes_who_was_found_and_all_read_it(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        assert rig.store.write_discovered(POOL, epoch, self.FOUND)
+        known = rig.other.read_snapshot(POOL, NOTHING_KNOWN)
+        assert known.discovered == self.FOUND
+        assert rig.store.write_discovered(POOL, epoch, [])
+        assert rig.other.read_snapshot(POOL, known).discovered == ()
+
+    def test_the_same_again_makes_no_new_version(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        rig.store.write_discovered(POOL, epoch, self.FOUND)
+        version = rig.store.read_snapshot(POOL, NOTHING_KNOWN).version
+        assert rig.store.write_discovered(POOL, epoch, self.FOUND)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).version == version
+
+    def test_a_later_epoch_is_not_overwritten(self, rig: Rig) -> None:
+        old = lead(rig).epoch
+        rig.store.drop_lease(POOL, "a")
+        lead(rig, "b")
+        assert not rig.store.write_discovered(POOL, old, self.FOUND)
+        assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).discovered == ()

@@ -1,0 +1,107 @@
+"""A pool as it is configured: the top level of the file is the pool `default`, `[pools.NAME]` are further ones."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from lbflask.config.backends import Backend
+from lbflask.config.health import Health
+from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
+from lbflask.core import model
+from lbflask.core.checks import Check
+from lbflask.core.ejection import Rule
+
+
+class Hash(Section):
+    """What the strategy `consistent_hash` goes by."""
+
+    key: HashKeyName = "client"
+    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME` or `query:NAME`; without it, in turn."""
+    load_factor: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] | None = None
+    """How many times its share of the requests in flight a backend may have, such as 1.25; unset sets no bound."""
+
+
+class Ejection(Section):
+    """When requests that fail take a backend out of service, for the whole fleet, without waiting for a check."""
+
+    failures: int = Field(default=5, ge=0, le=1000)
+    """Failures, and half of all attempts, that eject a backend; a failed connection counts as two. 0 ejects none."""
+    window: Seconds = 10.0
+    """Seconds, from a first failure, in which failures are counted."""
+    duration: Seconds = 30.0
+    """Seconds until an ejected backend is tried again, by one request; times the number of ejections in a row."""
+    max_duration: Seconds = 300.0
+    """Seconds that an ejection lasts at most; after as many in service earlier ejections are forgotten."""
+    max_percent: float = Field(default=50.0, ge=0, le=100)
+    """Percent of the backends that may be ejected at once: of two one may be, the last one never."""
+
+
+class PoolTable(Section):
+    """A pool of backends, with a strategy and checks of its own. It takes nothing over from the top level."""
+
+    backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated)] = ()
+    """The servers of the pool: URLs, or tables of `url`, `name`, `weight`, `backup`, `health`."""
+    strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
+    """How a backend is chosen (docs/strategies.md)."""
+    when_all_down: Literal["reject", "fail_open"] | None = None
+    """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
+    preserve_host: bool = True
+    """Whether backends get the client's Host, or their own address."""
+    health: Health = Health()
+    hash: Hash = Hash()
+    ejection: Ejection = Ejection()
+
+    def to_model(self, name: str) -> model.Pool:
+        """The pool as the core knows it."""
+        backends = tuple(backend.to_model() for backend in self.backends)
+        usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
+        fails_open = (self.when_all_down or usual) == "fail_open"
+        return model.Pool(name, backends, self.strategy, fails_open, self.hash.key, self.hash.load_factor)
+
+    def ejection_rule(self) -> Rule:
+        """The rule of passive ejection, for the backends that are configured."""
+        ours = self.ejection
+        members = tuple(sorted(backend.id for backend in self.to_model("").backends if backend.weight > 0))
+        return Rule(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
+
+    def checks(self, where: str = "") -> dict[str, Check]:
+        """How each configured backend is checked, by its id. Raises ValueError, which names the setting."""
+        found = {}
+        for number, backend in enumerate(self.backends):
+            known = backend.to_model()
+            place = f"{where}health" if backend.health is None else f"{where}backends[{number}].health"
+            if backend.health is not None:
+                backend.health.check(place)
+            unix = known.scheme == "unix"
+            found[known.id] = self.health.under(backend.health).to_model(place, unix=unix)
+        return found
+
+    def usual_check(self, backend: model.Backend) -> Check:
+        """How a backend is checked that is not in the file: found by discovery, or added by an operator."""
+        unix = backend.scheme == "unix"
+        usual = self.health.model_copy(update={"port": None}) if unix else self.health
+        return usual.to_model("health", unix=unix)
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting behind `where` (empty, or `pools.NAME.`), for what can't be had
+        together.
+        """
+        if not self.backends:
+            raise ValueError(f"{where}backends: there are none")
+        seen: dict[str, str] = {}
+        places: dict[str, str] = {}
+        for backend in self.to_model("").backends:
+            if backend.id in seen:
+                raise ValueError(f"{where}backends: duplicate backend {backend.id!r}")
+            if backend.url in places:
+                known = places[backend.url]
+                raise ValueError(f"{where}backends: duplicate backend {backend.url!r}, as {known!r} already")
+            seen[backend.id] = places[backend.url] = backend.id
+        idle = next((key for key in Hash.model_fields if getattr(self.hash, key) != getattr(Hash(), key)), None)
+        if idle and self.strategy != "consistent_hash":
+            raise ValueError(f"{where}hash.{idle}: the strategy {self.strategy!r} has no use for it")
+        self.health.check(f"{where}health")
+        self.health.to_model(f"{where}health")
+        self.checks(where)

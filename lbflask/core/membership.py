@@ -1,0 +1,44 @@
+"""The one home of the question "who is in this pool?"."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
+
+AS_CONFIGURED = Override()
+
+
+def members(pool: Pool, snapshot: Snapshot) -> tuple[Backend, ...]:
+    """The backends of the pool, with the weights that they have now.
+
+    The configured ones in their order, then those that were discovered, then those that operators added; without those
+    that they removed. Of two with one id the first counts.
+    """
+    overrides = snapshot.overrides
+    if not overrides and not snapshot.discovered:
+        return pool.backends
+    found = {backend.id: backend for backend in reversed((*pool.backends, *snapshot.discovered))}
+    order = dict.fromkeys(backend.id for backend in (*pool.backends, *snapshot.discovered))
+    for id_ in sorted(overrides):
+        added = overrides[id_].added
+        if added is not None:
+            found.setdefault(id_, added)
+            order[id_] = None
+    return tuple(_as_set(found[id_], overrides.get(id_)) for id_ in order if not _removed(overrides.get(id_)))
+
+
+def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
+    """What operators want of the backend."""
+    override = snapshot.overrides.get(backend.id)
+    return Mode.SERVING if override is None else override.mode
+
+
+def _removed(override: Override | None) -> bool:
+    return override is not None and override.removed
+
+
+def _as_set(backend: Backend, override: Override | None) -> Backend:
+    if override is None or override.weight is None or override.weight == backend.weight:
+        return backend
+    return replace(backend, weight=override.weight)

@@ -1,0 +1,16 @@
+-- Writes which backends discovery has found, in the name of an epoch.
+-- KEYS: 1 epoch  2 discovered  3 version
+-- ARGV: 1 epoch  2 JSON list of backends  3 channel to announce on
+-- Returns 1, or 0 and has written nothing if the epoch has passed. Cost: O(1).
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+if redis.call('GET', KEYS[2]) == ARGV[2] then
+  return 1
+end
+redis.call('SET', KEYS[2], ARGV[2])
+local time = redis.call('TIME')
+local version = string.format('%.0f', time[1] * 1000000 + time[2])
+redis.call('SET', KEYS[3], version)
+redis.call('PUBLISH', ARGV[3], version)
+return 1

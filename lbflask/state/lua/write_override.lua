@@ -1,0 +1,16 @@
+-- Sets or forgets what operators want of a backend, unless somebody else has changed that meanwhile.
+-- KEYS: 1 overrides  2 version
+-- ARGV: 1 backend  2 its record before, or ''  3 its record after, or '' to forget it  4 channel to announce on
+-- Returns 1, or 0 and has written nothing if the record before was another. Cost: O(1).
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then
+  return 0
+end
+if ARGV[3] == '' then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+else
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+end
+local time = redis.call('TIME')
+redis.call('SET', KEYS[2], string.format('%.0f', time[1] * 1000000 + time[2]))
+redis.call('PUBLISH', ARGV[4], ARGV[1])
+return 1
