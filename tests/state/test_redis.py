@@ -174,7 +174,8 @@ class TestOutOfReach:
         with real_redis(redis_url) as rig:
             assert rig.client is not None
             keys = PoolKeys("test", POOL)
-            for key in (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers):
+            used = (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers)
+            for key in (*used, keys.overrides):
                 rig.client.rpush(key, "of another type")
             with pytest.raises(StoreUnavailable):
                 TRIPS[trip](RedisStore(rig.client, "test"))
