@@ -13,7 +13,7 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 	@$(BIN)/lbflask demo
 
 test: $(DEVELOP)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 
 lint: $(DEVELOP)  ## style, types and layers
 	$(BIN)/ruff check .

@@ -21,13 +21,13 @@ DANGEROUS = [
 HARMLESS = ["ETag", "Server-Timing", "Digest", "Content-Digest", "Content-MD5", "grpc-status", "X-Trailer", "x-sum"]
 
 
-@pytest.mark.parametrize("name", DANGEROUS)
+@pytest.mark.parametrize("name", sorted(DANGEROUS))
 def test_what_would_change_the_meaning_of_a_message_does_not_pass_in_any_case(name: str) -> None:
     for spelled in (name, name.lower(), name.upper(), name.title()):
         assert passable_trailers([("A", "1"), (spelled, "x"), ("B", "2")]) == [("A", "1"), ("B", "2")]
 
 
-@pytest.mark.parametrize("name", HARMLESS)
+@pytest.mark.parametrize("name", sorted(HARMLESS))
 def test_what_is_said_of_the_content_passes_as_it_is(name: str) -> None:
     fields = [(name, "\xe9 "), (name.upper(), ""), (name, "\xe9 ")]
     assert passable_trailers(fields) == fields
