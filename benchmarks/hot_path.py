@@ -133,7 +133,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     request = rig.read()
     exchange = Exchange(request, rig.client)
     taken = inbound.of(exchange, 0)
-    dispatcher = rig.plane._dispatcher
+    dispatcher = rig.plane.front.dispatcher
     hop, trust = dispatcher._hop(taken), TrustTest()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
     backend = dispatcher._balancing.pool.backends[0]

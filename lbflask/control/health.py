@@ -67,16 +67,16 @@ def _state(backend: Backend, snapshot: Snapshot, loads: Mapping[str, int], able:
     }
 
 
-def blueprint(pools: Sequence[Pool], fleet: Fleet, worker: Callable[[], dict[str, int]]) -> Blueprint:
-    """The route, for both listeners. The admin listener's answer has the details, and what `worker` says of the process
-    that happens to answer.
+def blueprint(pools: Callable[[], Sequence[Pool]], fleet: Fleet, worker: Callable[[], dict[str, Any]]) -> Blueprint:
+    """The route, for both listeners, about the `pools` that there are by now. The admin listener's answer has the
+    details, and what `worker` says of the process that happens to answer.
     """
     health = Blueprint("health", __name__)
 
     @health.get("/health")
     def get_health() -> Response:
         details = bool(request.environ.get("lbflask.admin"))
-        code, document = view(pools, fleet, details=details)
+        code, document = view(pools(), fleet, details=details)
         if details:
             document["worker"] = worker()
         response = jsonify(document)

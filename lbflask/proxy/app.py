@@ -34,24 +34,24 @@ class Life(NamedTuple):
     use_wire: Callable[[Callable[[socket.socket], Any]], None] = lambda _: None
 
 
-class DataPlane:
-    """A WSGI application: forwards what comes through a public listener, leaves the rest to the control plane."""
+class Front(NamedTuple):
+    """What one configuration makes of the data plane. Another one takes its place as a whole."""
 
-    def __init__(
-        self,
-        control: WSGI,
-        dispatcher: Dispatcher,
-        *,
-        admin_address: object,
-        health_path: str,
-        body_limit: int,
-        life: Life,
-    ) -> None:
+    dispatcher: Dispatcher
+    health_path: str
+    body_limit: int
+
+
+class DataPlane:
+    """A WSGI application: forwards what comes through a public listener, leaves the rest to the control plane.
+
+    `front` may be exchanged at any time: a request that has begun goes on with the one that it began with.
+    """
+
+    def __init__(self, control: WSGI, front: Front, *, admin_address: object, life: Life) -> None:
+        self.front = front
         self._control = control
-        self._dispatcher = dispatcher
         self._admin_address = admin_address
-        self._health_path = health_path
-        self._body_limit = body_limit
         self._start = life.start
         self._stop = life.stop
         self.use_wire = life.use_wire
@@ -80,16 +80,16 @@ class DataPlane:
             environ["lbflask.admin"] = admin
         if admin:
             return self._control(environ, start_response)
-        raw = environ["RAW_URI"]
-        if self._is_health(raw):
+        front = self.front
+        if _is_health(environ["RAW_URI"], front.health_path):
             environ["PATH_INFO"] = "/health"
             return self._control(environ, start_response)
         try:
-            request = inbound.read(environ, self._body_limit)
+            request = inbound.read(environ, front.body_limit)
         except Fault as fault:
-            reply: Reply | None = self._refuse(fault, environ, environ.get("REMOTE_ADDR") or "unix:")
+            reply: Reply | None = _refuse(front.dispatcher, fault, environ)
         else:
-            reply = self._dispatcher.dispatch(request)
+            reply = front.dispatcher.dispatch(request)
         if reply is None:
             return ()
         start_response(reply.status, reply.fields)
@@ -99,23 +99,16 @@ class DataPlane:
         """The short way, for a host that has read the request already: a Reply, or None when the connection became a
         tunnel. NotImplemented for what is meant for the balancer itself.
         """
-        if self._is_health(exchange.target) or exchange.local == self._admin_address:
+        dispatcher, health_path, body_limit = self.front
+        if _is_health(exchange.target, health_path) or exchange.local == self._admin_address:
             return NotImplemented
         try:
-            request = inbound.of(exchange, self._body_limit)
+            request = inbound.of(exchange, body_limit)
         except Fault as fault:
             accept = next((value for name, value in exchange.fields if name.lower() == "accept"), "")
             peer = exchange.peer[0] or "unix:"
-            return self._dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
-        return self._dispatcher.dispatch(request)
-
-    def _is_health(self, target: str) -> bool:
-        path = self._health_path
-        return bool(path) and target.startswith(path) and target.partition("?")[0] == path
-
-    def _refuse(self, fault: Fault, environ: dict[str, Any], peer: str) -> Reply:
-        method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
-        return self._dispatcher.refuse(fault, method, target, protocol, peer, environ.get("HTTP_ACCEPT", ""))
+            return dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
+        return dispatcher.dispatch(request)
 
     def _came_through_admin(self, environ: dict[str, Any]) -> bool:
         """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""
@@ -128,6 +121,16 @@ class DataPlane:
         return self._admin_address is not None and self._admin_address == (
             tuple(local[:2]) if isinstance(local, tuple) else local
         )
+
+
+def _is_health(target: str, path: str) -> bool:
+    return bool(path) and target.startswith(path) and target.partition("?")[0] == path
+
+
+def _refuse(dispatcher: Dispatcher, fault: Fault, environ: dict[str, Any]) -> Reply:
+    method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
+    peer, accept = environ.get("REMOTE_ADDR") or "unix:", environ.get("HTTP_ACCEPT", "")
+    return dispatcher.refuse(fault, method, target, protocol, peer, accept)
 
 
 def create_app(control: Sequence[Blueprint], data_plane: Callable[[WSGI], DataPlane]) -> Flask:

@@ -19,7 +19,8 @@ from lbflask.config.schema import DEFAULT_POOL, Config
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
-from lbflask.proxy.app import WSGI, DataPlane, Life, create_app
+from lbflask.core.model import Pool
+from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.dispatcher import Dispatcher
@@ -39,7 +40,6 @@ class Balancer:
 
     def __init__(self, config: Config) -> None:
         pools = config.every_pool()
-        via = config.via or None
         self._store = store_for(config)
         self._fleet = Fleet(
             self._store,
@@ -50,56 +50,36 @@ class Balancer:
         )
         self._dialer = Dialer(tls_rules(config))
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
-        self._adapters: dict[str, BackendAdapter] = {}
         self._access_log = AccessLog(config.access_log) if config.access_log else None
-        self._house = House(
-            Occupancy(),
-            Hops(TrustTest(config.trusted_proxies), via, forwarded=config.forwarded),
-            time.monotonic,
-            request_ids(),
-            (self._access_log,) if self._access_log else (),
-        )
-        dispatchers = {name: self._dispatcher(name, table, config) for name, table in pools.items()}
-        dispatcher = dispatchers.get(DEFAULT_POOL) or next(iter(dispatchers.values()))
-        models = [table.to_model(name) for name, table in pools.items()]
+        self._occupancy = Occupancy()
+        self._new_request_id = request_ids()
+        self._pools, front = self._built(config)
         self.app: Flask = create_app(
-            [health_view.blueprint(models, self._fleet, self._house.occupancy.told)],
-            lambda control: self._data_plane(control, dispatcher, config),
+            [health_view.blueprint(lambda: self._pools, self._fleet, self._occupancy.told)],
+            partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
         )
 
-    def _dispatcher(self, name: str, table: PoolTable, config: Config) -> Dispatcher:
-        rules = Rules(
-            config.retries.policy(),
-            config.timeouts.connect,
-            config.timeouts.first_byte,
-            table.preserve_host,
-            config.via or None,
-            max(1, math.ceil(table.health.soon)),
-            TrustTest(config.trusted_proxies),
-            config.timeouts.request or math.inf,
-            config.timeouts.tunnel_idle,
-            config.limits.tunnels,
-        )
-        attempts = Attempts(name, self._fleet, self._adapter_for, rules, self._house)
-        return Dispatcher(Balancing(table.to_model(name), self._fleet), attempts, rules, self._house)
+    def _built(self, config: Config) -> tuple[list[Pool], Front]:
+        """All that a configuration makes, around the parts that outlive it."""
+        hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
+        listeners = (self._access_log,) if self._access_log and config.access_log else ()
+        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, listeners)
+        adapter_for = Adapters(self._connections, config)
+        pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
+        dispatchers = {
+            name: self._dispatcher(pool, rules_of(table, config), adapter_for, house)
+            for name, (table, pool) in pools.items()
+        }
+        dispatcher = dispatchers.get(DEFAULT_POOL) or next(iter(dispatchers.values()))
+        return [pool for _, pool in pools.values()], Front(dispatcher, config.health_path, config.limits.body)
 
-    def _adapter_for(self, url: str) -> BackendAdapter:
-        """The session's own answer, remembered: it goes through all that is mounted each time."""
-        adapter = self._adapters.get(url)
-        if adapter is None:
-            adapter = self._adapters[url] = cast("BackendAdapter", self._session.get_adapter(url))
-        return adapter
+    def _dispatcher(self, pool: Pool, rules: Rules, adapter_for: Adapters, house: House) -> Dispatcher:
+        attempts = Attempts(pool.name, self._fleet, adapter_for, rules, house)
+        return Dispatcher(Balancing(pool, self._fleet), attempts, rules, house)
 
-    def _data_plane(self, control: WSGI, dispatcher: Dispatcher, config: Config) -> DataPlane:
-        return DataPlane(
-            control,
-            dispatcher,
-            admin_address=socket_address(config.admin_bind),
-            health_path=config.health_path,
-            body_limit=config.limits.body,
-            life=Life(self._start, self._stop, self._reopen_logs, partial(setattr, self._dialer, "wire")),
-        )
+    def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
+        life = Life(self._start, self._stop, self._reopen_logs, partial(setattr, self._dialer, "wire"))
+        return DataPlane(control, front, admin_address=admin_address, life=life)
 
     def _start(self) -> None:
         if self._access_log is not None:
@@ -112,9 +92,40 @@ class Balancer:
 
     def _stop(self) -> None:
         self._fleet.stop()
-        self._session.close()
+        self._connections.close()
         if self._access_log is not None:
             self._access_log.stop()
+
+
+class Adapters:
+    """What sends to a URL: the session's own answer, remembered, since it looks through all that is mounted."""
+
+    def __init__(self, connections: ConnectionPool, config: Config) -> None:
+        self._session = forwarding_session(connections, between_bytes=config.timeouts.between_bytes)
+        self._known: dict[str, BackendAdapter] = {}
+
+    def __call__(self, url: str) -> BackendAdapter:
+        """The adapter for the URL."""
+        adapter = self._known.get(url)
+        if adapter is None:
+            adapter = self._known[url] = cast("BackendAdapter", self._session.get_adapter(url))
+        return adapter
+
+
+def rules_of(table: PoolTable, config: Config) -> Rules:
+    """By which rules requests go to the pool."""
+    return Rules(
+        config.retries.policy(),
+        config.timeouts.connect,
+        config.timeouts.first_byte,
+        table.preserve_host,
+        config.via or None,
+        max(1, math.ceil(table.health.soon)),
+        TrustTest(config.trusted_proxies),
+        config.timeouts.request or math.inf,
+        config.timeouts.tunnel_idle,
+        config.limits.tunnels,
+    )
 
 
 def tls_rules(config: Config) -> TLSRules:
