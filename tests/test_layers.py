@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config"}),
-    frozenset({"state", "upstream", "telemetry"}),
+    frozenset({"state", "upstream", "discovery", "telemetry"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"worker"}),
     frozenset({"wiring"}),
@@ -32,6 +32,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms}
 #: Every library that is not of the standard library, and the modules (or rooms) that may import it.
 DRIVERS: dict[str, tuple[str, ...]] = {
     "click": ("lbflask.cli", "lbflask.supervise"),
+    "dns": ("lbflask.discovery",),
     "flask": ("lbflask.proxy.app", "lbflask.control", "lbflask.wiring"),
     "gevent": ("lbflask.worker",),
     "gunicorn": ("lbflask.worker",),
@@ -139,6 +140,10 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
         ("lbflask.state.x", "import redis.backoff", True),
         ("lbflask.state.x", "import requests", False),
         ("lbflask.upstream.x", "import redis", False),
+        ("lbflask.upstream.x", "import dns.asyncresolver", False),
+        ("lbflask.upstream.x", "from lbflask.discovery import names", False),
+        ("lbflask.discovery.x", "import dns.asyncresolver", True),
+        ("lbflask.checker.x", "import dns.asyncresolver", False),
         ("lbflask.upstream.x", "import urllib3", False),
         ("lbflask.upstream.x", "import httptools", True),
         ("lbflask.proxy.dispatcher", "from flask import Flask", False),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -90,3 +91,26 @@ class Backend(Section):
         if not re.fullmatch(_NAME, identity):
             raise ValueError(f"url {self.url!r}: {identity!r} is no name for a backend, so it needs a `name`")
         return model.Backend(identity, "localhost", 0, f"unix:{path}", self.weight, "unix", path, self.backup)
+
+
+class BackendsFile(Section):
+    """A file that has nothing but backends. It has to name them, even if there are none: an empty file is a mistake."""
+
+    backends: tuple[Backend, ...]
+
+    @model_validator(mode="after")
+    def _check_together(self) -> BackendsFile:
+        check_distinct(backend.to_model() for backend in self.backends)
+        return self
+
+
+def check_distinct(backends: Iterable[model.Backend]) -> None:
+    """Raises ValueError for two backends of the same name or at the same place."""
+    seen: dict[str, str] = {}
+    places: dict[str, str] = {}
+    for backend in backends:
+        if backend.id in seen:
+            raise ValueError(f"backends: duplicate backend {backend.id!r}")
+        if backend.url in places:
+            raise ValueError(f"backends: duplicate backend {backend.url!r}, as {places[backend.url]!r} already")
+        seen[backend.id] = places[backend.url] = backend.id

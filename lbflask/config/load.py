@@ -6,6 +6,7 @@ configuration with an error in it takes effect.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from lbflask.config.backends import Backend, BackendsFile
 from lbflask.config.masking import masked
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
@@ -75,6 +77,27 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
+
+
+def read_backends(path: Path) -> tuple[Backend, ...]:
+    """The backends that a file of their own tells of, in JSON if it is called so, else in TOML. Raises ConfigError."""
+    values = _read_json(path) if path.suffix == ".json" else _read_file(path)
+    try:
+        return BackendsFile.model_validate(values).backends
+    except ValidationError as error:
+        raise ConfigError(masked(_told(error, str(path), {}))) from None
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: is not JSON: {error.msg} (at line {error.lineno}, column {error.colno})") from None
+    return {"backends": values} if isinstance(values, list) else values
 
 
 def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str) -> None:

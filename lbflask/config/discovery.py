@@ -1,0 +1,138 @@
+"""Where backends of a pool are found beside those that are configured: in a file, or by asking name servers."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from lbflask.config.types import Seconds, Section, comma_separated
+from lbflask.core.model import DEFAULT_PORTS
+
+#: A name as DNS has it (RFC 1035 §2.3.4), with the underscores of services (RFC 2782).
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
+_FORMS = "file:/path, dns://name:port or srv://_service._tcp.name"
+#: What the kinds of sources have a use for, beside `source`.
+_USES: dict[str, frozenset[str]] = {
+    "file": frozenset(),
+    "dns": frozenset({"scheme", "weight", "nameservers", "family", "min_ttl", "max_ttl", "timeout"}),
+    "srv": frozenset({"scheme", "nameservers", "family", "min_ttl", "max_ttl", "timeout"}),
+}
+
+
+class Where(NamedTuple):
+    """A source: `kind` is `file`, `dns` or `srv`, `name` a path or a name; the port is 0 where none is given."""
+
+    kind: str
+    name: str
+    port: int = 0
+
+    @classmethod
+    def parse(cls, source: str) -> Where:
+        """The source of this URL. Raises ValueError, which says what it should have been."""
+        kind, colon, rest = source.partition(":")
+        if not colon or kind not in _USES:
+            raise ValueError(f"must be {_FORMS}")
+        if kind == "file":
+            return cls(kind, _path(rest))
+        if not rest.startswith("//"):
+            raise ValueError(f"must be {_FORMS}")
+        name, colon, port = rest[2:].partition(":")
+        if kind == "srv" and colon:
+            raise ValueError("the port is told by the name server, and cannot be given")
+        if colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536):
+            raise ValueError("the port is not a number from 1 to 65535")
+        _check_name(name)
+        return cls(kind, name, int(port or 0))
+
+
+def _path(rest: str) -> str:
+    path = rest[2:] if rest.startswith("///") else rest  # RFC 8089 §2 has both forms
+    if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
+        raise ValueError("a file needs an absolute path, as in file:/etc/lbflask/backends.toml")
+    return path
+
+
+def _check_name(name: str) -> None:
+    try:
+        ip_address(name)
+    except ValueError:
+        pass
+    else:
+        raise ValueError(f"{name} is an address, and needs no finding: it belongs into `backends`")
+    bare = name.removesuffix(".")
+    if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in bare.split(".")):
+        raise ValueError(f"{name!r} is not a name that DNS can have")
+
+
+def _source(value: str) -> str:
+    Where.parse(value)
+    return value
+
+
+def _nameserver(value: str) -> str:
+    server_address(value)
+    return value
+
+
+def server_address(value: str) -> tuple[str, int]:
+    """Address and port of a name server: `address`, `address:port` or `[v6]:port`. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::([0-9]{1,5}))?", value)
+    address, port = (found[1] or found[2], int(found[3] or 53)) if found else (value, 53)
+    try:
+        ip_address(address)
+    except ValueError:
+        raise ValueError("must be addresses of name servers, with a port or without: 10.0.0.2, [fd00::2]:53") from None
+    if not 0 < port < 65_536:
+        raise ValueError("the port is not a number from 1 to 65535")
+    return address, port
+
+
+class Discovery(Section):
+    """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
+
+    source: Annotated[str, AfterValidator(_source)] | None = None
+    """`file:/path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
+    scheme: Literal["http", "https"] = "http"
+    """How backends found by DNS are spoken to."""
+    weight: int = Field(default=1, ge=0, le=256)
+    """The weight of each backend found by `dns://`; SRV records and files have weights of their own."""
+    nameservers: Annotated[
+        tuple[Annotated[str, AfterValidator(_nameserver)], ...], BeforeValidator(comma_separated)
+    ] = ()
+    """Addresses of name servers, with a port or without; those of the system unless set."""
+    family: Literal["any", "ipv4", "ipv6"] = "any"
+    """Which addresses are asked for; with `any` a name that has both kinds gives two backends."""
+    min_ttl: float = Field(default=1.0, ge=1, le=86_400, allow_inf_nan=False)
+    """Seconds that an answer is good for at least, whatever its time to live."""
+    max_ttl: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
+    """Seconds that an answer is good for at most."""
+    timeout: Seconds = 5.0
+    """Seconds for an answer, from whichever name server."""
+
+    def where(self) -> Where | None:
+        """The source, with the port that the scheme implies where none is given; None without one."""
+        if self.source is None:
+            return None
+        found = Where.parse(self.source)
+        return found._replace(port=found.port or DEFAULT_PORTS[self.scheme]) if found.kind == "dns" else found
+
+    def servers(self) -> tuple[tuple[str, int], ...]:
+        """Address and port of each name server that is set."""
+        return tuple(map(server_address, self.nameservers))
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for what is set here and has no use here."""
+        kind = Where.parse(self.source).kind if self.source else ""
+        used = _USES.get(kind, frozenset()) | {"source"}
+        fields = type(self).model_fields
+        idle = [key for key in fields if key not in used and getattr(self, key) != fields[key].default]
+        if idle:
+            what = (
+                f"a source of kind {kind!r} has no use for it" if kind else "without a `source` there is no use for it"
+            )
+            raise ValueError(f"{where}.{idle[0]}: {what}")
+        if self.min_ttl > self.max_ttl:
+            raise ValueError(f"{where}.min_ttl: {self.min_ttl:g} is more than max_ttl, {self.max_ttl:g}")

@@ -1,0 +1,88 @@
+"""What was found, as backends: addresses with a port, and SRV records (RFC 2782) with the addresses of their targets.
+
+The order never depends on the order of an answer, which name servers rotate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from ipaddress import ip_address
+from math import gcd, lcm
+
+from lbflask.core.checks import Check
+from lbflask.core.model import Backend
+
+#: The largest weight of a backend.
+MOST_WEIGHT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A backend that a source has found; checked as its pool says unless it has a `check` of its own."""
+
+    backend: Backend
+    check: Check | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One SRV record, with the addresses of its target."""
+
+    priority: int
+    weight: int
+    port: int
+    addresses: tuple[str, ...]
+
+
+def at_addresses(addresses: Iterable[str], port: int, scheme: str, weight: int = 1) -> tuple[Found, ...]:
+    """A backend at each address, called `address:port`."""
+    ordered = sorted(set(map(ip_address, addresses)), key=lambda address: (address.version, int(address)))
+    return tuple(Found(_backend(str(address), port, scheme, weight, backup=False)) for address in ordered)
+
+
+def at_services(services: Iterable[Service], scheme: str) -> tuple[Found, ...]:
+    """A backend at each address of each target: those of the lowest priority serve, all others are their backups.
+
+    Weights keep their proportions, among those that serve and among the backups; the addresses of one target share its
+    weight. Where all weights are 0 all are the same; else a 0 is the smallest share there is ("a very small chance",
+    says RFC 2782). Of two records for the same address and port the lower priority counts, then the greater weight.
+    """
+    places: dict[tuple[str, int], tuple[int, Fraction]] = {}
+    for service in services:
+        for address in service.addresses:
+            # Lowest first, so that the greater weight is the lesser value.
+            standing = (service.priority, -Fraction(service.weight, len(service.addresses)))
+            place = (str(ip_address(address)), service.port)
+            places[place] = min(places.get(place, standing), standing)
+    lowest = min((priority for priority, _ in places.values()), default=0)
+    found = []
+    for backup in (False, True):
+        group = sorted(place for place, (priority, _) in places.items() if (priority > lowest) is backup)
+        weights = whole_weights([-places[place][1] for place in group])
+        found += [
+            Found(_backend(address, port, scheme, weight, backup=backup))
+            for (address, port), weight in zip(group, weights, strict=True)
+        ]
+    return tuple(found)
+
+
+def whole_weights(shares: Sequence[Fraction]) -> list[int]:
+    """Weights from 1 to 256 in these proportions: exact where such weights exist, else as near as they come."""
+    given = [share for share in shares if share]
+    if not given:
+        return [1] * len(shares)
+    whole = lcm(*(share.denominator for share in given))
+    factor = Fraction(whole)
+    if max(given) * factor > MOST_WEIGHT:
+        factor /= gcd(*(int(share * whole) for share in given))
+    if max(given) * factor > MOST_WEIGHT or len(given) < len(shares):
+        factor = MOST_WEIGHT / max(given)
+    return [max(1, round(share * factor)) for share in shares]
+
+
+def _backend(address: str, port: int, scheme: str, weight: int, *, backup: bool) -> Backend:
+    host = f"[{address}]" if ":" in address else address
+    identity = f"{host}:{port}"
+    return Backend(identity, address, port, f"{scheme}://{identity}", weight, scheme, backup=backup)

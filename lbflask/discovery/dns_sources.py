@@ -1,0 +1,98 @@
+"""Backends that name servers know: all addresses of a name, or the targets of a service."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from lbflask.core.discovery import Service, at_addresses, at_services
+from lbflask.discovery.names import Addresses, Names
+from lbflask.discovery.source import Answer, NoAnswer
+
+#: Seconds after which name servers that fail are asked again at the latest.
+RETRY_AT_MOST = 30.0
+#: The target of an SRV record that says that there is no such service (RFC 2782).
+NOWHERE = "."
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long an answer is good: as long as it says, within these bounds, in seconds."""
+
+    min_ttl: float = 1.0
+    max_ttl: float = 300.0
+
+    def of(self, ttl: float) -> float:
+        """Seconds for an answer with this time to live."""
+        return max(self.min_ttl, min(ttl, self.max_ttl))
+
+    @property
+    def patience(self) -> float:
+        """Seconds between attempts after failures, at most."""
+        return min(RETRY_AT_MOST, self.max_ttl)
+
+
+class AddressSource:
+    """A backend at each address of a name."""
+
+    def __init__(self, names: Names, name: str, port: int, scheme: str, weight: int, pace: Pace) -> None:
+        self._names = names
+        self._name = name
+        self._port = port
+        self._scheme = scheme
+        self._weight = weight
+        self._pace = pace
+        self.patience = pace.patience
+
+    def __str__(self) -> str:
+        return f"dns://{self._name}:{self._port}"
+
+    async def ask(self) -> Answer:
+        """See Source."""
+        found = await self._names.addresses(self._name)
+        backends = at_addresses(found.addresses, self._port, self._scheme, self._weight)
+        return Answer(backends, self._pace.of(found.ttl), found.doubt)
+
+
+class ServiceSource:
+    """A backend at each address of each target of a service."""
+
+    def __init__(self, names: Names, name: str, scheme: str, pace: Pace) -> None:
+        self._names = names
+        self._name = name
+        self._scheme = scheme
+        self._pace = pace
+        self.patience = pace.patience
+
+    def __str__(self) -> str:
+        return f"srv://{self._name}"
+
+    async def ask(self) -> Answer:
+        """See Source. A target whose addresses cannot be had keeps those it had."""
+        told = await self._names.services(self._name)
+        targets = list(dict.fromkeys(record.target for record in told.records if record.target != NOWHERE))
+        self._names.forget_all_but(targets)
+        if not targets:
+            return Answer((), self._pace.of(told.ttl))
+        asked = await asyncio.gather(
+            *(self._names.addresses(target, told.message) for target in targets), return_exceptions=True
+        )
+        found: dict[str, Addresses] = {}
+        doubts = []
+        for target, answer in zip(targets, asked, strict=True):
+            if isinstance(answer, Addresses):
+                found[target] = answer
+                doubts += [answer.doubt] if answer.doubt else []
+            elif isinstance(answer, NoAnswer):
+                doubts.append(str(answer))
+            else:
+                raise answer
+        if not found:
+            raise NoAnswer("; ".join(doubts))
+        services = [
+            Service(record.priority, record.weight, record.port, found[record.target].addresses)
+            for record in told.records
+            if record.target in found
+        ]
+        ttl = min(told.ttl, *(answer.ttl for answer in found.values()))
+        return Answer(at_services(services, self._scheme), self._pace.of(ttl), "; ".join(doubts))

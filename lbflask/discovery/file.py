@@ -1,0 +1,71 @@
+"""Backends in a file, which is looked at each second.
+
+A file that cannot be read or is wrong changes nothing. Nor does one that is still being written: a file with fewer
+backends than it will have a moment later can be well-formed. So a file counts when it has not changed while it was
+read, nor for a tenth of a second before. Whoever writes beside it and renames is safe in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from lbflask.config.load import ConfigError
+from lbflask.core.discovery import Found
+from lbflask.discovery.source import Answer, NoAnswer
+
+#: Seconds between two looks at the file.
+LOOK_EVERY = 1.0
+#: Seconds for which a file must have been left alone.
+SETTLED_FOR = 0.1
+#: Looks within which a file that is being written all the while is given up for this time.
+_TRIES = 10
+
+#: What tells one state of a file from another.
+Stamp = tuple[int, int, int, int]
+
+
+class FileSource:
+    """The backends in the file at `path`, as `read` understands it; `read` raises ConfigError."""
+
+    def __init__(self, path: Path, read: Callable[[Path], tuple[Found, ...]], *, every: float = LOOK_EVERY) -> None:
+        self._path = path
+        self._read = read
+        self.patience = every
+        self._seen: tuple[Stamp, tuple[Found, ...]] | None = None
+
+    def __str__(self) -> str:
+        return f"file:{self._path}"
+
+    async def ask(self) -> Answer:
+        """See Source. The file is read only if it is another than last time."""
+        stamp = await self._stamp()
+        if self._seen is None or stamp != self._seen[0]:
+            self._seen = await self._settled(stamp)
+        return Answer(self._seen[1], self.patience)
+
+    async def _settled(self, stamp: Stamp) -> tuple[Stamp, tuple[Found, ...]]:
+        for _ in range(_TRIES):
+            await asyncio.sleep(SETTLED_FOR)
+            before, stamp = stamp, await self._stamp()
+            if stamp != before:
+                continue
+            try:
+                found, failed = await asyncio.to_thread(self._read, self._path), None
+            except ConfigError as error:
+                found, failed = (), error
+            before, stamp = stamp, await self._stamp()
+            if stamp != before:
+                continue
+            if failed is not None:
+                raise NoAnswer(str(failed).removeprefix(f"{self._path}: "))
+            return stamp, found
+        raise NoAnswer("is being written all the while")
+
+    async def _stamp(self) -> Stamp:
+        try:
+            stat = await asyncio.to_thread(self._path.stat)
+        except OSError as error:
+            raise NoAnswer(f"cannot be read: {error.strerror}") from None
+        return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
