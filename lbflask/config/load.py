@@ -81,7 +81,12 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 def read_backends(path: Path) -> tuple[Backend, ...]:
     """The backends that a file of their own tells of, in JSON if it is called so, else in TOML. Raises ConfigError."""
-    values = _read_json(path) if path.suffix == ".json" else _read_file(path)
+    try:
+        values = _read_json(path) if path.suffix == ".json" else _read_file(path)
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must be a list of backends, or a table with `backends`")
     try:
         return BackendsFile.model_validate(values).backends
     except ValidationError as error:

@@ -25,8 +25,8 @@ import dns.rrset
 
 from lbflask.discovery.source import NoAnswer
 
-#: Seconds that one name server gets before the next is asked, or the same once more: a lost datagram is not a failure.
-_TRY_FOR = 1.5
+#: Times that name servers are asked, one after the other, within the time-out: a lost datagram is not a failure.
+_TRIES = 4
 #: Names that are looked up at once.
 _AT_ONCE = 16
 
@@ -34,7 +34,7 @@ _AT_ONCE = 16
 FAMILIES: Mapping[str, tuple[str, ...]] = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}
 
 
-class NameServer(NamedTuple):
+class Server(NamedTuple):
     """Where a name server listens."""
 
     address: str
@@ -79,7 +79,7 @@ class Addresses:
 class Names:
     """Asks these name servers, or else the system's, and remembers what they said last."""
 
-    def __init__(self, servers: Sequence[NameServer] = (), *, timeout: float = 5.0, family: str = "any") -> None:
+    def __init__(self, servers: Sequence[Server] = (), *, timeout: float = 5.0, family: str = "any") -> None:
         self._servers = servers
         self._timeout = timeout
         self._kinds = FAMILIES[family]
@@ -165,7 +165,7 @@ class Names:
         if self._servers:
             resolver.nameservers = [dns.nameserver.Do53Nameserver(*server) for server in self._servers]
         resolver.lifetime = self._timeout
-        resolver.timeout = min(_TRY_FOR, self._timeout)
+        resolver.timeout = self._timeout / _TRIES
         return resolver
 
 

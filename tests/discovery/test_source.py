@@ -1,0 +1,117 @@
+"""Following a source: what it says when it changes, and what holds while it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pytest
+
+from lbflask.core.discovery import Found, at_addresses
+from lbflask.discovery.source import Answer, NoAnswer, follow
+
+A, B, AB = (at_addresses(addresses, 80, "http") for addresses in (["10.0.0.1"], ["10.0.0.2"], ["10.0.0.1", "10.0.0.2"]))
+
+
+class Script:
+    """A source that says one thing after the other."""
+
+    patience = 10.0
+
+    def __init__(self, *script: Answer | str) -> None:
+        self.script = list(script)
+
+    def __str__(self) -> str:
+        return "dns://web.test:80"
+
+    async def ask(self) -> Answer:
+        if not self.script:
+            raise Ended
+        said = self.script.pop(0)
+        if isinstance(said, str):
+            raise NoAnswer(said)
+        return said
+
+
+class Ended(Exception):
+    """The script is over."""
+
+
+def followed(
+    *script: Answer | str, known: tuple[Found, ...] | None = None
+) -> tuple[list[tuple[Found, ...]], list[float]]:
+    """What was told, and the pauses."""
+    pauses: list[float] = []
+    told: list[tuple[Found, ...]] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def scene() -> None:
+        async for found in follow(Script(*script), "web", known, pause=pause):
+            told.append(found)  # noqa: PERF401 - what came before the end of the script counts
+
+    with suppress(Ended):
+        asyncio.run(scene())
+    return told, pauses
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> Sequence[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "lbflask.discovery"]
+
+
+def test_what_changes_is_told_and_the_source_is_left_alone_for_as_long_as_its_answer_is_good() -> None:
+    assert followed(Answer(A, 5), Answer(A, 3), Answer(AB, 60), Answer(B, 1)) == ([A, AB, B], [5, 3, 60, 1])
+
+
+def test_what_is_known_already_is_not_told() -> None:
+    assert followed(Answer(A, 5), Answer(B, 5), known=A) == ([B], [5, 5])
+
+
+def test_that_there_are_none_is_told_too() -> None:
+    assert followed(Answer((), 5)) == ([()], [5])
+    assert followed(Answer(A, 5), Answer((), 5)) == ([A, ()], [5, 5])
+
+
+def test_the_last_answer_holds_while_the_source_fails() -> None:
+    told, _ = followed(Answer(A, 5), "gone", "gone", Answer(A, 5), "gone", Answer(B, 5))
+    assert told == [A, B]
+
+
+def test_a_source_that_fails_is_asked_less_and_less_often_until_it_answers() -> None:
+    _, pauses = followed(*["gone"] * 6, Answer(A, 60), "gone", "gone")
+    assert pauses == [1, 2, 4, 8, 10, 10, 60, 1, 2]
+
+
+def test_a_source_that_fails_for_years_is_still_asked() -> None:
+    _, pauses = followed(*["gone"] * 3000)
+    assert set(pauses[10:]) == {10}
+
+
+def test_an_answer_in_doubt_counts_as_one_but_is_soon_asked_for_again() -> None:
+    told, pauses = followed(*[Answer(A, 60, "half of it failed")] * 3, Answer(A, 3, "half of it failed"), Answer(B, 60))
+    assert (told, pauses) == ([A, B], [1, 2, 4, 3, 60])
+
+
+def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    followed(
+        Answer(A, 5), "gone", "gone", "broken", Answer(A, 5, "in part"), Answer(A, 5, "in part"), Answer(A, 5), "gone"
+    )
+    start = "pool web: dns://web.test:80: "
+    assert messages(caplog) == [
+        ("WARNING", start + "gone; the last answer holds"),
+        ("WARNING", start + "broken; the last answer holds"),
+        ("WARNING", start + "in part; the last answer holds"),
+        ("INFO", start + "answers again"),
+        ("WARNING", start + "gone; the last answer holds"),
+    ]
+
+
+def test_the_log_says_when_nothing_is_known_yet(caplog: pytest.LogCaptureFixture) -> None:
+    followed("gone", Answer(A, 5))
+    assert messages(caplog)[0] == (
+        "WARNING", "pool web: dns://web.test:80: gone; no backend is known from it so far",
+    )  # fmt: skip
