@@ -28,7 +28,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-from lbflask.checker.loop import PoolChecker
+from lbflask.checker.loop import PoolChecker, Terms
 from lbflask.core.checks import Check
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
@@ -157,9 +157,8 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     check = Check(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
     checker = PoolChecker(
-        pool, lambda _: check, store, probe,
-        holder="bench", interval=options.interval, lease=3.0, most=room_for_probes(),
-    )  # fmt: skip
+        pool, lambda _: check, store, probe, Terms("bench", options.interval, lease=3.0, most=room_for_probes())
+    )
 
     def now() -> Phase:
         return Phase(time.monotonic(), cpu_seconds(), len(store.writes))

@@ -13,9 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
+from lbflask.checker.finding import Finding
 from lbflask.checker.rounds import Rounds
 from lbflask.checker.together import Together
 from lbflask.core.checks import Check
@@ -50,11 +52,22 @@ class LeaseLost(Exception):
     """Another checker leads, or the store has forgotten that we do."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms a pool is led: in the name of `holder`, with a word to the store every `interval` seconds, for
+    `lease` seconds at a time, and with at most so many probes under way.
+    """
+
+    holder: str
+    interval: float
+    lease: float
+    most: int
+
+
 class PoolChecker:
     """Checks one pool while it leads it. `run` does it all; `stop` ends the round and gives up the place.
 
-    `check_of` says how a backend is checked. A word is due to the store every `interval` seconds, `lease` is
-    how many the lead lasts, and `most` how many probes may be under way.
+    `check_of` says how a backend is checked, and `finding` which there are beside those of the pool.
     """
 
     def __init__(
@@ -63,20 +76,15 @@ class PoolChecker:
         check_of: Callable[[Backend], Check],
         store: CheckerStore,
         probe: Probe,
-        *,
-        holder: str,
-        interval: float,
-        lease: float,
-        most: int,
+        terms: Terms,
+        finding: Finding | None = None,
     ) -> None:
         self._pool = pool
         self._check_of = check_of
         self._store = store
         self._probe = probe
-        self._holder = holder
-        self._interval = interval
-        self._lease = lease
-        self._most = most
+        self._terms = terms
+        self._finding = finding
         self._members: dict[str, Backend] = {}
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
@@ -100,7 +108,7 @@ class PoolChecker:
             while not self._stopping.is_set():
                 await self._lead_if_free()
             with suppress(StoreUnavailable):
-                await self._ask(self._store.drop_lease, self._pool.name, self._holder)
+                await self._ask(self._store.drop_lease, self._pool.name, self._terms.holder)
         finally:
             self._threads.shutdown(wait=False)
 
@@ -110,7 +118,7 @@ class PoolChecker:
             if lease is None:
                 self._states = {}  # the other one knows better
                 self._say("standing by: another checker leads")
-                await self._pause(self._lease / KNOCKS)
+                await self._pause(self._terms.lease / KNOCKS)
                 return
             self._say(f"leading, epoch {lease.epoch}")
             await self._lead(lease.epoch)
@@ -127,13 +135,14 @@ class PoolChecker:
             keeping = tasks.start(self._keep(epoch))
             known = await self._ask(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
             self._take_up(known)
-            rounds = Rounds(self._members.values(), self._check, most=self._most)
+            rounds = Rounds(self._members.values(), self._check, most=self._terms.most)
             listening = tasks.start(self._listen(rounds))
             following = tasks.start(self._follow_members(known, rounds))
             looking = tasks.start(rounds.run())
             publishing = tasks.start(self._publish(epoch, known, rounds, looking))
             stopped = tasks.start(self._stopping.wait())
-            await tasks.first_of(keeping, listening, following, looking, publishing, stopped)
+            finding = [tasks.start(self._find(epoch, known))] if self._finding is not None else []
+            await tasks.first_of(keeping, listening, following, looking, publishing, stopped, *finding)
             rounds.stop()
             await tasks.first_of(keeping, publishing)
             looking.result()
@@ -143,7 +152,7 @@ class PoolChecker:
 
         What nobody has spoken of for longer than a change of leaders takes counts for nothing, as it does for workers.
         """
-        fresh = max(SILENT_INTERVALS * known.interval, 2 * self._lease)
+        fresh = max(SILENT_INTERVALS * known.interval, 2 * self._terms.lease)
         stale = known.heartbeat is None or known.heartbeat > fresh
         states = {}
         self._members = {backend.id: backend for backend in members(self._pool, known)}
@@ -156,6 +165,16 @@ class PoolChecker:
         self._outbox, self._flipped, self._rewrite = {}, False, False
         count = len(self._members)
         self._places = {id_: place / count for place, id_ in enumerate(self._members, start=1)}
+
+    async def _find(self, epoch: int, known: Snapshot) -> None:
+        """Tell the fleet who was found; it comes back to us as it comes to all."""
+
+        async def tell(backends: tuple[Backend, ...]) -> None:
+            if not await self._ask(self._store.write_discovered, self._pool.name, epoch, backends):
+                raise LeaseLost("a later epoch has begun")
+
+        if self._finding is not None:
+            await self._finding.run(tell, forgotten=known.heartbeat is None)
 
     async def _follow_members(self, known: Snapshot, rounds: Rounds) -> None:
         """Look at those who come into the pool, and no more at those who leave it."""
@@ -191,7 +210,8 @@ class PoolChecker:
 
     async def _check(self, backend: Backend, late: float) -> float:
         """One look at the backend; seconds to the next. After the first, backends are spread over their interval."""
-        check = self._check_of(backend)
+        found = self._finding.check_of(backend) if self._finding is not None else None
+        check = found or self._check_of(backend)
         self._note_lateness(late)
         seen = await self._probe(backend, check)
         before = self._states.get(backend.id)
@@ -214,13 +234,13 @@ class PoolChecker:
 
     def _note_lateness(self, late: float) -> None:
         """Tell once that the checks fall behind, and once that they no longer do."""
-        if late > self._interval and not self._behind:
+        if late > self._terms.interval and not self._behind:
             self._behind = True
             log.warning(
                 "pool %s: checks are %.1f s late, so failures are noticed later: raise health.interval, or give the "
                 "checker a faster machine", self._pool.name, late,
             )  # fmt: skip
-        elif self._behind and late < self._interval / 10:
+        elif self._behind and late < self._terms.interval / 10:
             self._behind = False
             log.info("pool %s: checks are on time again", self._pool.name)
 
@@ -262,7 +282,7 @@ class PoolChecker:
     async def _await_news(self, looking: asyncio.Task[None]) -> None:
         news = asyncio.create_task(self._news.wait())
         try:
-            await asyncio.wait([news, looking], timeout=self._interval, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([news, looking], timeout=self._terms.interval, return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
         if not looking.done():
@@ -274,7 +294,7 @@ class PoolChecker:
     ) -> None:
         written = await self._ask(
             self._store.write_active, self._pool.name, epoch, states,
-            interval=self._interval, replace=replace, announce=announce,
+            interval=self._terms.interval, replace=replace, announce=announce,
         )  # fmt: skip
         if not written:
             raise LeaseLost("a later epoch has begun")
@@ -282,7 +302,7 @@ class PoolChecker:
     async def _keep(self, epoch: int) -> None:
         """Renew the lease; a store that is gone for a while may still know us when it is back."""
         while True:
-            await asyncio.sleep(self._lease / RENEWALS)
+            await asyncio.sleep(self._terms.lease / RENEWALS)
             with suppress(StoreUnavailable):
                 lease = await self._hold()
                 if lease is None:
@@ -291,7 +311,7 @@ class PoolChecker:
                     raise LeaseLost("the lease had run out, or the store was emptied")
 
     async def _hold(self) -> Lease | None:
-        lease = await self._ask(self._store.hold_lease, self._pool.name, self._holder, self._lease)
+        lease = await self._ask(self._store.hold_lease, self._pool.name, self._terms.holder, self._terms.lease)
         if lease is not None:
             self._clock_offset = lease.now - time.monotonic()
         return lease

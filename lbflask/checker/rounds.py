@@ -51,6 +51,8 @@ class Rounds:
         now = loop.time()
         for name in self._backends:
             self._due.put(name, now)
+        if not self._backends:
+            self.first.set()  # a round of nobody is over at once
         try:
             while not self._stopping:
                 self._begin(loop.time())

@@ -104,13 +104,14 @@ class BackendsFile(Section):
         return self
 
 
-def check_distinct(backends: Iterable[model.Backend]) -> None:
-    """Raises ValueError for two backends of the same name or at the same place."""
+def check_distinct(backends: Iterable[model.Backend], where: str = "") -> None:
+    """Raises ValueError, which names the setting behind `where`, for two of the same name or at the same place."""
     seen: dict[str, str] = {}
     places: dict[str, str] = {}
     for backend in backends:
         if backend.id in seen:
-            raise ValueError(f"backends: duplicate backend {backend.id!r}")
+            raise ValueError(f"{where}backends: duplicate backend {backend.id!r}")
         if backend.url in places:
-            raise ValueError(f"backends: duplicate backend {backend.url!r}, as {places[backend.url]!r} already")
+            known = places[backend.url]
+            raise ValueError(f"{where}backends: duplicate backend {backend.url!r}, as {known!r} already")
         seen[backend.id] = places[backend.url] = backend.id

@@ -58,7 +58,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
             key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
             _put(values, key, environ[variable], variable)
             sources[key] = variable
-    if "backends" not in values and not values.get("pools"):
+    if "backends" not in values and not values.get("pools") and not values.get("discovery"):
         raise ConfigError(
             f"backends: none are configured; set them in {path} or as LBFLASK_BACKENDS=http://host:port,…"
         )

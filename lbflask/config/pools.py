@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from lbflask.config.backends import Backend
+from lbflask.config.backends import Backend, check_distinct
+from lbflask.config.discovery import Discovery
 from lbflask.config.health import Health
 from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
 from lbflask.core import model
@@ -50,8 +51,14 @@ class PoolTable(Section):
     preserve_host: bool = True
     """Whether backends get the client's Host, or their own address."""
     health: Health = Health()
+    discovery: Discovery = Discovery()
     hash: Hash = Hash()
     ejection: Ejection = Ejection()
+
+    @property
+    def has_backends(self) -> bool:
+        """Whether there are backends, or somewhere to find them."""
+        return bool(self.backends) or self.discovery.source is not None
 
     def to_model(self, name: str) -> model.Pool:
         """The pool as the core knows it."""
@@ -70,13 +77,16 @@ class PoolTable(Section):
         """How each configured backend is checked, by its id. Raises ValueError, which names the setting."""
         found = {}
         for number, backend in enumerate(self.backends):
-            known = backend.to_model()
             place = f"{where}health" if backend.health is None else f"{where}backends[{number}].health"
-            if backend.health is not None:
-                backend.health.check(place)
-            unix = known.scheme == "unix"
-            found[known.id] = self.health.under(backend.health).to_model(place, unix=unix)
+            found[backend.to_model().id] = self.check_of(backend, place)
         return found
+
+    def check_of(self, backend: Backend, place: str) -> Check:
+        """How this backend is checked, with what its own table says. Raises ValueError, which begins with the place."""
+        if backend.health is not None:
+            backend.health.check(place)
+        unix = backend.to_model().scheme == "unix"
+        return self.health.under(backend.health).to_model(place, unix=unix)
 
     def usual_check(self, backend: model.Backend) -> Check:
         """How a backend is checked that is not in the file: found by discovery, or added by an operator."""
@@ -88,17 +98,10 @@ class PoolTable(Section):
         """Raises ValueError, which names the setting behind `where` (empty, or `pools.NAME.`), for what can't be had
         together.
         """
-        if not self.backends:
-            raise ValueError(f"{where}backends: there are none")
-        seen: dict[str, str] = {}
-        places: dict[str, str] = {}
-        for backend in self.to_model("").backends:
-            if backend.id in seen:
-                raise ValueError(f"{where}backends: duplicate backend {backend.id!r}")
-            if backend.url in places:
-                known = places[backend.url]
-                raise ValueError(f"{where}backends: duplicate backend {backend.url!r}, as {known!r} already")
-            seen[backend.id] = places[backend.url] = backend.id
+        if not self.has_backends:
+            raise ValueError(f"{where}backends: there are none, and no `discovery.source` to find any")
+        check_distinct(self.to_model("").backends, where)
+        self.discovery.check(f"{where}discovery")
         idle = next((key for key in Hash.model_fields if getattr(self.hash, key) != getattr(Hash(), key)), None)
         if idle and self.strategy != "consistent_hash":
             raise ValueError(f"{where}hash.{idle}: the strategy {self.strategy!r} has no use for it")

@@ -124,7 +124,7 @@ class Config(PoolTable):
 
     def every_pool(self) -> dict[str, PoolTable]:
         """The pools by name. The top level is one unless it has no backends and there are others."""
-        own = {} if self.pools and not self.backends else {DEFAULT_POOL: self}
+        own = {} if self.pools and not self.has_backends else {DEFAULT_POOL: self}
         return {**own, **self.pools}
 
 

@@ -13,13 +13,16 @@ def members(pool: Pool, snapshot: Snapshot) -> tuple[Backend, ...]:
     """The backends of the pool, with the weights that they have now.
 
     The configured ones in their order, then those that were discovered, then those that operators added; without those
-    that they removed. Of two with one id the first counts.
+    that they removed. Of two with one id the first counts, and of two at one place the configured one before that which
+    was discovered.
     """
     overrides = snapshot.overrides
     if not overrides and not snapshot.discovered:
         return pool.backends
-    found = {backend.id: backend for backend in reversed((*pool.backends, *snapshot.discovered))}
-    order = dict.fromkeys(backend.id for backend in (*pool.backends, *snapshot.discovered))
+    places = {backend.url for backend in pool.backends}
+    known = (*pool.backends, *(backend for backend in snapshot.discovered if backend.url not in places))
+    found = {backend.id: backend for backend in reversed(known)}
+    order = dict.fromkeys(backend.id for backend in known)
     for id_ in sorted(overrides):
         added = overrides[id_].added
         if added is not None:

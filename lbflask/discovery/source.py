@@ -16,6 +16,8 @@ from lbflask.core.discovery import Found
 
 #: Seconds until a source is asked again after its first failure; with each further one they double.
 RETRY_FIRST = 1.0
+#: Backends that one line of the log names.
+NAMED = 10
 
 log = logging.getLogger("lbflask.discovery")
 
@@ -50,14 +52,13 @@ class Source(Protocol):
         ...
 
 
-async def follow(
-    source: Source, pool: str, known: tuple[Found, ...] | None = None, *, pause: Pause = asyncio.sleep
-) -> AsyncIterator[tuple[Found, ...]]:
-    """The backends whenever they have changed; at first, if they are not those that are known already. Never ends.
+async def follow(source: Source, pool: str, *, pause: Pause = asyncio.sleep) -> AsyncIterator[tuple[Found, ...]]:
+    """The backends as soon as they are known, and whenever they have changed. Never ends.
 
-    A source that fails is asked again after a second, and then less and less often. The log tells of each reason once,
-    and of the end of it.
+    A source that fails is asked again after a second, and then less and less often. The log tells of changes, of each
+    reason for a failure once, and of the end of it.
     """
+    known: tuple[Found, ...] | None = None
     told, failures = "", 0
     while True:
         try:
@@ -66,12 +67,12 @@ async def follow(
             trouble, wait = str(reason), source.patience
         else:
             if answer.found != known:
+                log.info("pool %s: %s: %s", pool, source, difference(known or (), answer.found))
                 known = answer.found
                 yield known
             trouble, wait = answer.doubt, answer.good_for
         if trouble and trouble != told:
-            kept = "no backend is known from it so far" if known is None else "the last answer holds"
-            log.warning("pool %s: %s: %s; %s", pool, source, trouble, kept)
+            log.warning("pool %s: %s: %s; what was known of it holds", pool, source, trouble)
         elif told and not trouble:
             log.info("pool %s: %s: answers again", pool, source)
         told = trouble
@@ -79,3 +80,18 @@ async def follow(
         if failures:
             wait = min(wait, source.patience, RETRY_FIRST * 2.0 ** min(failures - 1, 16))
         await pause(wait)
+
+
+def difference(before: tuple[Found, ...], after: tuple[Found, ...]) -> str:
+    """What has changed, in words."""
+    was, now = ({found.backend.id: None for found in one} for one in (before, after))
+    new, gone = ([name for name in one if name not in other] for one, other in ((now, was), (was, now)))
+    told = [f"{what} {_listed(names)}" for what, names in (("new", new), ("gone", gone)) if names]
+    return (
+        f"{len(after)} backends: {', '.join(told) or 'the same, with other settings'}" if before or after else "nobody"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return " ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

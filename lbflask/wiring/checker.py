@@ -9,13 +9,15 @@ import socket
 from collections.abc import Mapping
 from functools import partial
 
-from lbflask.checker.loop import PoolChecker
+from lbflask.checker.finding import Finding
+from lbflask.checker.loop import PoolChecker, Terms
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
 from lbflask.core.checks import Check
 from lbflask.core.model import Backend
 from lbflask.upstream.dial import TLSRules
 from lbflask.upstream.probes import Prober
+from lbflask.wiring.discovery import source_for
 from lbflask.wiring.store import store_for
 
 #: Probes under way at once, where the system's limit of open files leaves room for as many.
@@ -40,10 +42,8 @@ def checkers(config: Config) -> list[PoolChecker]:
             partial(check_of, table, table.checks()),
             store,
             probe,
-            holder=holder,
-            interval=table.health.interval,
-            lease=table.health.lease,
-            most=most,
+            Terms(holder, table.health.interval, table.health.lease, most),
+            finding_for(name, table),
         )
         for name, table in pools.items()
     ]
@@ -53,6 +53,12 @@ def check_of(table: PoolTable, own: Mapping[str, Check], backend: Backend) -> Ch
     """How the backend is checked: as it is configured, or like any other of its pool."""
     found = own.get(backend.id)
     return table.usual_check(backend) if found is None else found
+
+
+def finding_for(pool: str, table: PoolTable) -> Finding | None:
+    """What finds further backends of the pool; None if it has only those that are configured."""
+    source = source_for(table)
+    return None if source is None else Finding(source, pool)
 
 
 def room_for_probes() -> int:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from lbflask.config.discovery import Discovery
+from lbflask.config.load import ConfigError, read_backends
+from lbflask.config.pools import PoolTable
 from lbflask.core.discovery import Found
 from lbflask.discovery.file import FileSource
 from lbflask.discovery.source import Source
 
 
-def source_for(discovery: Discovery, read: Callable[[Path], tuple[Found, ...]]) -> Source | None:
-    """The source; None if none is configured. `read` reads a file of backends, and raises ConfigError."""
-    where = discovery.where()
+def source_for(table: PoolTable) -> Source | None:
+    """The source; None if none is configured."""
+    discovery, where = table.discovery, table.discovery.where()
     if where is None:
         return None
     if where.kind == "file":
-        return FileSource(Path(where.name), read)
+        return FileSource(Path(where.name), partial(found_in, table))
     # Only who asks name servers takes the time to load what that needs.
     from lbflask.discovery.dns_sources import AddressSource, Pace, ServiceSource  # noqa: PLC0415
     from lbflask.discovery.names import Names, Server  # noqa: PLC0415
@@ -28,3 +29,17 @@ def source_for(discovery: Discovery, read: Callable[[Path], tuple[Found, ...]]) 
     if where.kind == "srv":
         return ServiceSource(names, where.name, discovery.scheme, pace)
     return AddressSource(names, where.name, where.port, discovery.scheme, discovery.weight, pace)
+
+
+def found_in(table: PoolTable, path: Path) -> tuple[Found, ...]:
+    """The backends in a file, each with the check that its own table asks for. Raises ConfigError."""
+    try:
+        return tuple(
+            Found(
+                backend.to_model(),
+                None if backend.health is None else table.check_of(backend, f"backends[{number}].health"),
+            )
+            for number, backend in enumerate(read_backends(path))
+        )
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None

@@ -15,11 +15,16 @@ from typing import Any
 import fakeredis
 import pytest
 
+from lbflask.checker import finding as finding_module
 from lbflask.checker import loop as loop_module
-from lbflask.checker.loop import PoolChecker, Probe
+from lbflask.checker.finding import Finding
+from lbflask.checker.loop import PoolChecker, Probe, Terms
 from lbflask.core.checks import Check
+from lbflask.core.discovery import Found
+from lbflask.core.eligibility import candidates
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Pool, Snapshot
+from lbflask.discovery.source import Answer, NoAnswer
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
@@ -195,6 +200,7 @@ class Stage:
         rise: int = 2,
         fall: int = 3,
         most: int = 100,
+        finding: Finding | None = None,
     ) -> tuple[PoolChecker, asyncio.Task[None]]:
         check = Check(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
         checker = PoolChecker(
@@ -202,10 +208,8 @@ class Stage:
             lambda _: check,
             store,
             probe,
-            holder=holder,
-            interval=interval,
-            lease=self.lease,
-            most=most,
+            Terms(holder, interval, self.lease, most),
+            finding,
         )
         running = checker, asyncio.create_task(checker.run())
         self._running.append(running)
@@ -290,6 +294,159 @@ class TestMembers:
                 await eventually(lambda: desk.health().get("x") is Health.UP, "the first is up")
                 desk.facts.write_override("web", "x", Override(added=first), Override(added=second))
                 await eventually(lambda: desk.health().get("x") is Health.DOWN, "the second is down")
+
+        play(scene)
+
+
+class Told:
+    """A source that says what the test tells it to."""
+
+    patience = NEVER
+
+    def __init__(self) -> None:
+        self._answers: asyncio.Queue[Answer | NoAnswer] = asyncio.Queue()
+
+    def __str__(self) -> str:
+        return "told:"
+
+    async def ask(self) -> Answer:
+        answer = await self._answers.get()
+        if isinstance(answer, NoAnswer):
+            raise answer
+        return answer
+
+    def say(self, *backends: Backend, check: Check | None = None) -> None:
+        self._answers.put_nowait(Answer(tuple(Found(backend, check) for backend in backends), 0))
+
+    def fail(self) -> None:
+        self._answers.put_nowait(NoAnswer("no"))
+
+
+class TestFinding:
+    """Backends that a source finds while the pool is checked."""
+
+    NOBODY = Pool("web", ())
+
+    def test_those_that_are_found_are_checked_and_those_that_are_gone_are_forgotten(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                source, probe = Told(), Steady(b=False)
+                stage.enter(desk, probe, pool=self.NOBODY, finding=Finding(source, "web"))
+                await eventually(
+                    lambda: desk.snapshot().heartbeat is not None, "a word is spoken though nobody is there"
+                )
+                source.say(A, B)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.DOWN}, "both are checked")
+                assert desk.snapshot().discovered == (A, B)
+                source.say(B)
+                await eventually(lambda: desk.health() == {B.id: Health.DOWN}, "one is forgotten")
+                assert desk.snapshot().discovered == (B,)
+                seen, others = probe.looks[A.host], probe.looks[B.host]
+                await eventually(lambda: probe.looks[B.host] > others + 5, "the other is still checked")
+                assert probe.looks[A.host] <= seen + 1
+                source.say()
+                await eventually(lambda: desk.health() == {}, "nobody is left")
+
+        play(scene)
+
+    def test_one_that_was_not_checked_yet_takes_no_request(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                source, probe = Told(), Prompted()
+                stage.enter(desk, probe, pool=self.NOBODY, finding=Finding(source, "web"))
+                await eventually(lambda: desk.snapshot().heartbeat is not None, "a word is spoken")
+                source.say(A)
+                await eventually(lambda: probe.begun[A.host], "it is being checked")
+                assert desk.snapshot().discovered == (A,)
+                assert candidates(self.NOBODY, desk.snapshot()) == ()
+                probe.answer(ok=True)
+                await eventually(lambda: candidates(self.NOBODY, desk.snapshot()), "it serves")
+
+        play(scene)
+
+    def test_a_successor_goes_on_with_what_was_found(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                source = Told()
+                first = stage.enter(desk, Steady(), pool=ONE, finding=Finding(source, "web"))
+                source.say(B)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+                await end(first)
+                silent, probe = Told(), Steady(ok=False)
+                silent.fail()
+                stage.enter(desk, probe, pool=ONE, holder="second", finding=Finding(silent, "web"))
+                await eventually(lambda: desk.health() == {A.id: Health.DOWN, B.id: Health.DOWN}, "both are checked")
+                assert desk.snapshot().discovered == (B,)
+
+        play(scene)
+
+    def test_what_is_found_while_the_store_is_gone_is_told_when_it_is_back(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(finding_module, "RETRY_EVERY", 0.01)
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                source = Told()
+                stage.enter(desk, Steady(), pool=ONE, finding=Finding(source, "web"))
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "one is up")
+                desk.cut = True
+                source.say(B)
+                await eventually(lambda: desk.refused.count("write_discovered") > 2, "it is tried")
+                desk.cut = False
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+
+        play(scene)
+
+    def test_a_store_that_has_forgotten_is_told_though_the_source_says_nothing_more(
+        self, desk: Desk, clock: ManualClock
+    ) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                source = Told()
+                running = stage.enter(desk, Steady(), pool=self.NOBODY, finding=Finding(source, "web"))
+                source.say(A)
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "it is up")
+                desk.facts = MemoryStore(clock)
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "it is known again")
+                assert desk.snapshot().discovered == (A,)
+                await end(running)
+
+        play(scene)
+
+    def test_what_a_leader_of_an_earlier_epoch_finds_is_not_taken(
+        self, desk: Desk, standing_by: Callable[[], bool]
+    ) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                source = Told()
+                stage.enter(desk, Steady(), pool=ONE, interval=NEVER, finding=Finding(source, "web"))
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "it leads")
+                desk.facts.drop_lease("web", "first")
+                assert desk.facts.hold_lease("web", "second", NEVER)
+                source.say(B)
+                await eventually(standing_by, "it is refused")
+                assert desk.snapshot().discovered == ()
+
+        play(scene)
+
+    def test_a_backend_is_checked_as_its_source_says(self, desk: Desk) -> None:
+        asked: dict[str, Check] = {}
+        own = Check("http", 0.01, path="/own")
+
+        async def probe(backend: Backend, check: Check) -> Observation:
+            asked[backend.id] = check
+            return Observation(True, "fine")
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                source = Told()
+                stage.enter(desk, probe, pool=ONE, finding=Finding(source, "web"))
+                source.say(B, check=own)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+                assert (asked[A.id].path, asked[B.id]) == ("/", own)
+                source.say(B)
+                await eventually(lambda: asked[B.id].path == "/", "it is checked like the others")
 
         play(scene)
 
@@ -580,9 +737,7 @@ class TestManyBackends:
             return Observation(looks[backend.id] < 4, "seen")
 
         async def scene() -> None:
-            checker = PoolChecker(
-                POOL, lambda backend: checks[backend.id], desk, probe, holder="first", interval=NEVER, lease=3, most=100
-            )
+            checker = PoolChecker(POOL, lambda backend: checks[backend.id], desk, probe, Terms("first", NEVER, 3, 100))
             task = asyncio.create_task(checker.run())
             await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.DOWN}, "B has fallen")
             assert asked == checks

@@ -70,6 +70,21 @@ def test_all_are_looked_at_in_the_first_round_and_so_many_at_once() -> None:
     asyncio.run(scene())
 
 
+def test_a_first_round_of_nobody_is_over_at_once() -> None:
+    async def scene() -> None:
+        rounds = Rounds([], look, most=1)
+        task = asyncio.create_task(rounds.run())
+        await asyncio.wait_for(rounds.first.wait(), PATIENCE)
+        assert rounds.whole
+        rounds.stop()
+        await task
+
+    async def look(backend: Backend, late: float) -> float:
+        raise AssertionError
+
+    asyncio.run(scene())
+
+
 def test_each_is_looked_at_again_after_its_pause_and_never_twice_at_once() -> None:
     async def scene() -> None:
         gate = Gate(pause=0.0)

@@ -278,3 +278,16 @@ def test_every_setting_is_documented_in_its_one_declaration() -> None:
     settings = [*declared(Config), *declared(Backend)]
     assert len(settings) > 30
     assert [name for name, description in settings if not description] == []
+
+
+def test_a_pool_may_have_only_backends_that_are_found() -> None:
+    config = Config.model_validate({"discovery": {"source": "dns://web:80"}})
+    assert list(config.every_pool()) == ["default"]
+    assert config.to_model("default").backends == ()
+
+
+def test_a_top_level_that_finds_its_backends_is_a_pool_beside_others() -> None:
+    config = Config.model_validate(
+        {"discovery": {"source": "dns://web:80"}, "pools": {"p": {"discovery": {"source": "srv://_http._tcp.p"}}}}
+    )
+    assert list(config.every_pool()) == ["default", "p"]

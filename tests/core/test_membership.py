@@ -35,6 +35,11 @@ def test_of_two_with_one_id_the_configured_one_counts_then_the_discovered() -> N
     assert found == (A, B, C)
 
 
+def test_of_two_at_one_place_the_configured_one_counts() -> None:
+    other = replace(A, id="a-by-address")
+    assert ids(Snapshot(discovered=(other, C))) == ["a", "b", "c"]
+
+
 def test_the_removed_are_gone_wherever_they_came_from() -> None:
     gone = Override(removed=True)
     assert ids(replace(known(a=gone, c=gone), discovered=(C, D))) == ["b", "d"]

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from lbflask.core.discovery import Found, at_addresses
-from lbflask.discovery.source import Answer, NoAnswer, follow
+from lbflask.discovery.source import Answer, NoAnswer, difference, follow
 
 A, B, AB = (at_addresses(addresses, 80, "http") for addresses in (["10.0.0.1"], ["10.0.0.2"], ["10.0.0.1", "10.0.0.2"]))
 
@@ -39,9 +39,7 @@ class Ended(Exception):
     """The script is over."""
 
 
-def followed(
-    *script: Answer | str, known: tuple[Found, ...] | None = None
-) -> tuple[list[tuple[Found, ...]], list[float]]:
+def followed(*script: Answer | str) -> tuple[list[tuple[Found, ...]], list[float]]:
     """What was told, and the pauses."""
     pauses: list[float] = []
     told: list[tuple[Found, ...]] = []
@@ -50,7 +48,7 @@ def followed(
         pauses.append(seconds)
 
     async def scene() -> None:
-        async for found in follow(Script(*script), "web", known, pause=pause):
+        async for found in follow(Script(*script), "web", pause=pause):
             told.append(found)  # noqa: PERF401 - what came before the end of the script counts
 
     with suppress(Ended):
@@ -64,10 +62,6 @@ def messages(caplog: pytest.LogCaptureFixture) -> Sequence[tuple[str, str]]:
 
 def test_what_changes_is_told_and_the_source_is_left_alone_for_as_long_as_its_answer_is_good() -> None:
     assert followed(Answer(A, 5), Answer(A, 3), Answer(AB, 60), Answer(B, 1)) == ([A, AB, B], [5, 3, 60, 1])
-
-
-def test_what_is_known_already_is_not_told() -> None:
-    assert followed(Answer(A, 5), Answer(B, 5), known=A) == ([B], [5, 5])
 
 
 def test_that_there_are_none_is_told_too() -> None:
@@ -97,21 +91,34 @@ def test_an_answer_in_doubt_counts_as_one_but_is_soon_asked_for_again() -> None:
 
 def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    followed(
-        Answer(A, 5), "gone", "gone", "broken", Answer(A, 5, "in part"), Answer(A, 5, "in part"), Answer(A, 5), "gone"
-    )
+    followed("gone", "gone", "broken", Answer(A, 5, "in part"), Answer(A, 5, "in part"), Answer(A, 5), "gone")
     start = "pool web: dns://web.test:80: "
     assert messages(caplog) == [
-        ("WARNING", start + "gone; the last answer holds"),
-        ("WARNING", start + "broken; the last answer holds"),
-        ("WARNING", start + "in part; the last answer holds"),
+        ("WARNING", start + "gone; what was known of it holds"),
+        ("WARNING", start + "broken; what was known of it holds"),
+        ("INFO", start + "1 backends: new 10.0.0.1:80"),
+        ("WARNING", start + "in part; what was known of it holds"),
         ("INFO", start + "answers again"),
-        ("WARNING", start + "gone; the last answer holds"),
+        ("WARNING", start + "gone; what was known of it holds"),
     ]
 
 
-def test_the_log_says_when_nothing_is_known_yet(caplog: pytest.LogCaptureFixture) -> None:
-    followed("gone", Answer(A, 5))
-    assert messages(caplog)[0] == (
-        "WARNING", "pool web: dns://web.test:80: gone; no backend is known from it so far",
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ((), A, "1 backends: new 10.0.0.1:80"),
+        (A, AB, "2 backends: new 10.0.0.2:80"),
+        (AB, A, "1 backends: gone 10.0.0.2:80"),
+        (A, B, "1 backends: new 10.0.0.2:80, gone 10.0.0.1:80"),
+        (A, (), "0 backends: gone 10.0.0.1:80"),
+        ((), (), "nobody"),
+        (A, at_addresses(["10.0.0.1"], 80, "http", 7), "1 backends: the same, with other settings"),
+        (
+            (),
+            at_addresses([f"10.0.0.{number}" for number in range(1, 13)], 80, "http"),
+            "12 backends: new " + " ".join(f"10.0.0.{number}:80" for number in range(1, 11)) + " and 2 more",
+        ),
+    ],
+)
+def test_what_has_changed_is_said_in_words(before: tuple[Found, ...], after: tuple[Found, ...], said: str) -> None:
+    assert difference(before, after) == said

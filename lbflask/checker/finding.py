@@ -1,0 +1,51 @@
+"""What the source of a pool's backends finds while the pool is led: told to the fleet, and kept in case it forgets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from lbflask.core.checks import Check
+from lbflask.core.discovery import Found
+from lbflask.core.model import Backend
+from lbflask.discovery.source import Source, follow
+from lbflask.state.ports import StoreUnavailable
+
+#: Seconds between attempts to tell a store that is gone.
+RETRY_EVERY = 0.25
+
+Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
+
+
+class Finding:
+    """Follows the source of a pool."""
+
+    def __init__(self, source: Source, pool: str) -> None:
+        self._source = source
+        self._pool = pool
+        self._found: tuple[Found, ...] | None = None
+        self._checks: dict[tuple[str, str], Check] = {}
+
+    async def run(self, tell: Tell, *, forgotten: bool) -> None:
+        """Tell what is found, first of all and whenever it changes, and again while the store is gone. Never ends.
+
+        With `forgotten`, the store has lost what it knew, and is told what was found last. Raises what `tell` raises.
+        """
+        if forgotten and self._found is not None:
+            await self._tell(tell)
+        async for found in follow(self._source, self._pool):
+            self._found = found
+            self._checks = {(one.backend.id, one.backend.url): one.check for one in found if one.check is not None}
+            await self._tell(tell)
+
+    def check_of(self, backend: Backend) -> Check | None:
+        """The check that the source has said for this backend itself, if it was found there."""
+        return self._checks.get((backend.id, backend.url))
+
+    async def _tell(self, tell: Tell) -> None:
+        backends = tuple(found.backend for found in self._found or ())
+        while True:
+            try:
+                return await tell(backends)
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_EVERY)
