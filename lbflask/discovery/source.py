@@ -86,10 +86,10 @@ def difference(before: tuple[Found, ...], after: tuple[Found, ...]) -> str:
     """What has changed, in words."""
     was, now = ({found.backend.id: None for found in one} for one in (before, after))
     new, gone = ([name for name in one if name not in other] for one, other in ((now, was), (was, now)))
+    if not was and not now:
+        return "no backends"
     told = [f"{what} {_listed(names)}" for what, names in (("new", new), ("gone", gone)) if names]
-    return (
-        f"{len(after)} backends: {', '.join(told) or 'the same, with other settings'}" if before or after else "nobody"
-    )
+    return f"{len(now)} in all: {', '.join(told) or 'the same, with other settings'}"
 
 
 def _listed(names: list[str]) -> str:

@@ -96,7 +96,7 @@ def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptur
     assert messages(caplog) == [
         ("WARNING", start + "gone; what was known of it holds"),
         ("WARNING", start + "broken; what was known of it holds"),
-        ("INFO", start + "1 backends: new 10.0.0.1:80"),
+        ("INFO", start + "1 in all: new 10.0.0.1:80"),
         ("WARNING", start + "in part; what was known of it holds"),
         ("INFO", start + "answers again"),
         ("WARNING", start + "gone; what was known of it holds"),
@@ -106,17 +106,17 @@ def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptur
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ((), A, "1 backends: new 10.0.0.1:80"),
-        (A, AB, "2 backends: new 10.0.0.2:80"),
-        (AB, A, "1 backends: gone 10.0.0.2:80"),
-        (A, B, "1 backends: new 10.0.0.2:80, gone 10.0.0.1:80"),
-        (A, (), "0 backends: gone 10.0.0.1:80"),
-        ((), (), "nobody"),
-        (A, at_addresses(["10.0.0.1"], 80, "http", 7), "1 backends: the same, with other settings"),
+        ((), A, "1 in all: new 10.0.0.1:80"),
+        (A, AB, "2 in all: new 10.0.0.2:80"),
+        (AB, A, "1 in all: gone 10.0.0.2:80"),
+        (A, B, "1 in all: new 10.0.0.2:80, gone 10.0.0.1:80"),
+        (A, (), "0 in all: gone 10.0.0.1:80"),
+        ((), (), "no backends"),
+        (A, at_addresses(["10.0.0.1"], 80, "http", 7), "1 in all: the same, with other settings"),
         (
             (),
             at_addresses([f"10.0.0.{number}" for number in range(1, 13)], 80, "http"),
-            "12 backends: new " + " ".join(f"10.0.0.{number}:80" for number in range(1, 11)) + " and 2 more",
+            "12 in all: new " + " ".join(f"10.0.0.{number}:80" for number in range(1, 11)) + " and 2 more",
         ),
     ],
 )
