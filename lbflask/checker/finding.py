@@ -23,16 +23,19 @@ class Finding:
     def __init__(self, source: Source, pool: str) -> None:
         self._source = source
         self._pool = pool
-        self._found: tuple[Found, ...] | None = None
+        self._found: tuple[Found, ...] = ()
         self._checks: dict[tuple[str, str], Check] = {}
 
-    async def run(self, tell: Tell, *, forgotten: bool) -> None:
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """What was found last; nobody until then."""
+        return tuple(found.backend for found in self._found)
+
+    async def run(self, tell: Tell) -> None:
         """Tell what is found, first of all and whenever it changes, and again while the store is gone. Never ends.
 
-        With `forgotten`, the store has lost what it knew, and is told what was found last. Raises what `tell` raises.
+        Raises what `tell` raises.
         """
-        if forgotten and self._found is not None:
-            await self._tell(tell)
         async for found in follow(self._source, self._pool):
             self._found = found
             self._checks = {(one.backend.id, one.backend.url): one.check for one in found if one.check is not None}
@@ -43,9 +46,8 @@ class Finding:
         return self._checks.get((backend.id, backend.url))
 
     async def _tell(self, tell: Tell) -> None:
-        backends = tuple(found.backend for found in self._found or ())
         while True:
             try:
-                return await tell(backends)
+                return await tell(self.backends)
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_EVERY)

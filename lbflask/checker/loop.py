@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -134,6 +134,7 @@ class PoolChecker:
         async with Together() as tasks:
             keeping = tasks.start(self._keep(epoch))
             known = await self._ask(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
+            known = await self._settle_found(epoch, known)
             self._take_up(known)
             rounds = Rounds(self._members.values(), self._check, most=self._terms.most)
             listening = tasks.start(self._listen(rounds))
@@ -141,8 +142,10 @@ class PoolChecker:
             looking = tasks.start(rounds.run())
             publishing = tasks.start(self._publish(epoch, known, rounds, looking))
             stopped = tasks.start(self._stopping.wait())
-            finding = [tasks.start(self._find(epoch, known))] if self._finding is not None else []
-            await tasks.first_of(keeping, listening, following, looking, publishing, stopped, *finding)
+            working = [keeping, listening, following, looking, publishing, stopped]
+            if self._finding is not None:
+                working.append(tasks.start(self._finding.run(partial(self._tell_found, epoch))))
+            await tasks.first_of(*working)
             rounds.stop()
             await tasks.first_of(keeping, publishing)
             looking.result()
@@ -166,15 +169,21 @@ class PoolChecker:
         count = len(self._members)
         self._places = {id_: place / count for place, id_ in enumerate(self._members, start=1)}
 
-    async def _find(self, epoch: int, known: Snapshot) -> None:
+    async def _settle_found(self, epoch: int, known: Snapshot) -> Snapshot:
+        """What is known, with the backends that were found before this lead: none, if no source is configured any more;
+        those that we remember, if the store has forgotten all. They come before any word that workers could go by.
+        """
+        if self._finding is not None and (known.heartbeat is not None or not self._finding.backends):
+            return known
+        found = () if self._finding is None else self._finding.backends
+        if found != known.discovered:
+            await self._tell_found(epoch, found)
+        return replace(known, discovered=found)
+
+    async def _tell_found(self, epoch: int, backends: tuple[Backend, ...]) -> None:
         """Tell the fleet who was found; it comes back to us as it comes to all."""
-
-        async def tell(backends: tuple[Backend, ...]) -> None:
-            if not await self._ask(self._store.write_discovered, self._pool.name, epoch, backends):
-                raise LeaseLost("a later epoch has begun")
-
-        if self._finding is not None:
-            await self._finding.run(tell, forgotten=known.heartbeat is None)
+        if not await self._ask(self._store.write_discovered, self._pool.name, epoch, backends):
+            raise LeaseLost("a later epoch has begun")
 
     async def _follow_members(self, known: Snapshot, rounds: Rounds) -> None:
         """Look at those who come into the pool, and no more at those who leave it."""

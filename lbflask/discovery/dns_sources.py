@@ -6,13 +6,11 @@ import asyncio
 from dataclasses import dataclass
 
 from lbflask.core.discovery import Service, at_addresses, at_services
-from lbflask.discovery.names import Addresses, Names
+from lbflask.discovery.names import NOWHERE, Addresses, Names
 from lbflask.discovery.source import Answer, NoAnswer
 
 #: Seconds after which name servers that fail are asked again at the latest.
 RETRY_AT_MOST = 30.0
-#: The target of an SRV record that says that there is no such service (RFC 2782).
-NOWHERE = "."
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import NamedTuple
 
 import dns.asyncbackend
@@ -29,6 +30,9 @@ from lbflask.discovery.source import NoAnswer
 _TRIES = 4
 #: Names that are looked up at once.
 _AT_ONCE = 16
+
+#: The target of an SRV record that says that there is no such service (RFC 2782).
+NOWHERE = "."
 
 #: The types of addresses that are asked for.
 FAMILIES: Mapping[str, tuple[str, ...]] = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}
@@ -89,9 +93,10 @@ class Names:
     async def services(self, name: str) -> Services:
         """The services of this name. Raises NoAnswer if there are none, or none can be had."""
         found = await self._look_up(name, "SRV")
-        if found.rrset is None:
+        listed = [Record(one.priority, one.weight, one.port, one.target.to_text()) for one in found.rrset or ()]
+        records = sorted(record for record in listed if record.port or record.target == NOWHERE)
+        if not records:
             raise NoAnswer(f"{name} has no SRV records")
-        records = sorted(Record(one.priority, one.weight, one.port, one.target.to_text()) for one in found.rrset)
         return Services(tuple(records), found.ttl, found.message)
 
     async def addresses(self, name: str, told: dns.message.Message | None = None) -> Addresses:
@@ -109,7 +114,7 @@ class Names:
                 now[kind] = last.get(kind, ())
             elif answer.rrset is not None:
                 ttls.append(answer.ttl)
-                now[kind] = tuple(sorted(one.address for one in answer.rrset))
+                now[kind] = tuple(sorted(one.address for one in answer.rrset if _is_of_a_host(one.address)))
         known = [address for addresses in now.values() for address in addresses]
         if not known:
             # A name without addresses is rather a mistake in a zone than the end of a service: what was, holds.
@@ -167,6 +172,12 @@ class Names:
         resolver.lifetime = self._timeout
         resolver.timeout = self._timeout / _TRIES
         return resolver
+
+
+def _is_of_a_host(address: str) -> bool:
+    """Filters on the way say 0.0.0.0 for what they refuse, and to connect there is to connect to this machine."""
+    parsed = ip_address(address)
+    return not (parsed.is_unspecified or parsed.is_multicast)
 
 
 def _told(error: dns.resolver.NoNameservers) -> str:

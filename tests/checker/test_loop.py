@@ -408,8 +408,10 @@ class TestFinding:
                 source.say(A)
                 await eventually(lambda: desk.health() == {A.id: Health.UP}, "it is up")
                 desk.facts = MemoryStore(clock)
-                await eventually(lambda: desk.health() == {A.id: Health.UP}, "it is known again")
+                # Workers go on with what they know until the store has a version: then it has to have this too.
+                await eventually(lambda: desk.snapshot().version, "something is known again")
                 assert desk.snapshot().discovered == (A,)
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "it is up again")
                 await end(running)
 
         play(scene)
@@ -426,6 +428,20 @@ class TestFinding:
                 assert desk.facts.hold_lease("web", "second", NEVER)
                 source.say(B)
                 await eventually(standing_by, "it is refused")
+                assert desk.snapshot().discovered == ()
+
+        play(scene)
+
+    def test_what_a_source_found_that_is_configured_no_more_is_gone(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                source = Told()
+                first = stage.enter(desk, Steady(), pool=ONE, finding=Finding(source, "web"))
+                source.say(B)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+                await end(first)
+                stage.enter(desk, Steady(), pool=ONE, holder="second")
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "only the configured one is left")
                 assert desk.snapshot().discovered == ()
 
         play(scene)

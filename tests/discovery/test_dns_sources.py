@@ -138,8 +138,9 @@ def test_a_name_that_does_not_exist_is_no_answer(server: NameServer) -> None:
     assert refusal(addresses(server)) == f"there is no name {NAME}"
 
 
-def test_a_name_without_addresses_is_no_answer(server: NameServer) -> None:
-    server.set(NAME, "A")
+@pytest.mark.parametrize("addresses_of_nobody", [[], ["0.0.0.0"], ["224.0.0.1"]])
+def test_a_name_without_addresses_of_hosts_is_no_answer(server: NameServer, addresses_of_nobody: list[str]) -> None:
+    server.set(NAME, "A", *addresses_of_nobody)
     assert refusal(addresses(server)) == f"{NAME} has no addresses"
 
 
@@ -218,8 +219,9 @@ def test_a_service_that_does_not_exist_is_no_answer(server: NameServer) -> None:
     assert refusal(services(server)) == f"there is no name {SERVICE}"
 
 
-def test_a_name_without_services_is_no_answer(server: NameServer) -> None:
-    server.set(SERVICE, "SRV")
+@pytest.mark.parametrize("services_of_nobody", [[], ["0 1 0 a.test."]])
+def test_a_name_without_services_is_no_answer(server: NameServer, services_of_nobody: list[str]) -> None:
+    server.set(SERVICE, "SRV", *services_of_nobody)
     assert refusal(services(server)) == f"{SERVICE} has no SRV records"
 
 
