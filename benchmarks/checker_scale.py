@@ -106,6 +106,12 @@ class Counting:
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         return self._store.read_snapshot(pool, known)
 
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        return self._store.write_discovered(pool, epoch, backends)
+
+    def watch_changes(self, pools: Collection[str]) -> Watch:
+        return self._store.watch_changes(pools)
+
     def watch_suspects(self, pools: Collection[str]) -> Watch:
         return self._store.watch_suspects(pools)
 
