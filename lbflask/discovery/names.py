@@ -54,7 +54,7 @@ class Record(NamedTuple):
     target: str
 
 
-class Found(NamedTuple):
+class Records(NamedTuple):
     """Records of a type, with their time to live in seconds, and what else was in the message."""
 
     rrset: dns.rrset.RRset | None
@@ -129,19 +129,19 @@ class Names:
         """Remember nothing of other names any more."""
         self._last = {name: last for name, last in self._last.items() if name in names}
 
-    async def _of_kind(self, name: str, kind: str, told: dns.message.Message | None) -> Found | NoAnswer:
+    async def _of_kind(self, name: str, kind: str, told: dns.message.Message | None) -> Records | NoAnswer:
         if told is not None:
             rrset = told.get_rrset(
                 told.additional, dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(kind)
             )
             if rrset is not None:
-                return Found(rrset, rrset.ttl, told)
+                return Records(rrset, rrset.ttl, told)
         try:
             return await self._look_up(name, kind)
         except NoAnswer as reason:
             return reason
 
-    async def _look_up(self, name: str, kind: str) -> Found:
+    async def _look_up(self, name: str, kind: str) -> Records:
         """What is said of the name, with the shortest time to live on the way to it (RFC 1034 §3.6.2).
 
         Raises NoAnswer if nobody says anything, or that there is no such name.
@@ -163,7 +163,7 @@ class Names:
             raise NoAnswer(f"{name} {kind}: no name server answered within {self._timeout:g} s") from None
         except (dns.exception.DNSException, OSError, ValueError) as error:
             raise NoAnswer(f"{name} {kind}: {error}") from None
-        return Found(answer.rrset, answer.chaining_result.minimum_ttl, answer.response)
+        return Records(answer.rrset, answer.chaining_result.minimum_ttl, answer.response)
 
     def _resolver(self) -> dns.asyncresolver.Resolver:
         resolver = dns.asyncresolver.Resolver(configure=not self._servers)
