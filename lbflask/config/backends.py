@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_serializer, model_validator
@@ -31,6 +31,8 @@ class Backend(Section):
     """Its share of the requests, relative to the others; 0 takes none."""
     backup: bool = False
     """Whether it serves only when no other backend can."""
+    slow_start: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    """How long it warms up, where that differs from its pool."""
     health: Check | None = None
     """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
 
@@ -76,8 +78,8 @@ class Backend(Section):
         port = port or model.DEFAULT_PORTS[scheme]
         shown = f"[{host}]" if ":" in host else host
         identity = f"{shown}:{port}"
-        url = f"{scheme}://{identity}"
-        return model.Backend(self.name or identity, host, port, url, self.weight, scheme, backup=self.backup)
+        place = (host, port, f"{scheme}://{identity}")
+        return model.Backend(self.name or identity, *place, self.weight, scheme, "", self.backup, self.slow_start)
 
     def _by_path(self) -> model.Backend:
         path = self.url[5:]
@@ -90,7 +92,8 @@ class Backend(Section):
         identity = self.name or path.rpartition("/")[2]
         if not re.fullmatch(_NAME, identity):
             raise ValueError(f"url {self.url!r}: {identity!r} is no name for a backend, so it needs a `name`")
-        return model.Backend(identity, "localhost", 0, f"unix:{path}", self.weight, "unix", path, self.backup)
+        place = ("localhost", 0, f"unix:{path}")
+        return model.Backend(identity, *place, self.weight, "unix", path, self.backup, self.slow_start)
 
 
 class BackendsFile(Section):

@@ -43,11 +43,13 @@ class PoolTable(Section):
     """A pool of backends, with a strategy and checks of its own. It takes nothing over from the top level."""
 
     backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated)] = ()
-    """The servers of the pool: URLs, or tables of `url`, `name`, `weight`, `backup`, `health`."""
+    """The servers of the pool: URLs, or tables of `url`, `name`, `weight`, `backup`, `slow_start`, `health`."""
     strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
     """How a backend is chosen (docs/strategies.md)."""
     when_all_down: Literal["reject", "fail_open"] | None = None
     """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
+    slow_start: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
+    """Seconds in which a backend that comes into service gets to its share, in ten steps; 0 gives it all at once."""
     preserve_host: bool = True
     """Whether backends get the client's Host, or their own address."""
     health: Health = Health()
@@ -65,7 +67,8 @@ class PoolTable(Section):
         backends = tuple(backend.to_model() for backend in self.backends)
         usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
         fails_open = (self.when_all_down or usual) == "fail_open"
-        return model.Pool(name, backends, self.strategy, fails_open, self.hash.key, self.hash.load_factor)
+        hashing = (self.hash.key, self.hash.load_factor)
+        return model.Pool(name, backends, self.strategy, fails_open, *hashing, self.slow_start)
 
     def ejection_rule(self) -> Rule:
         """The rule of passive ejection, for the backends that are configured."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
-from lbflask.core import eligibility
+from lbflask.core import eligibility, ramp
 from lbflask.core.eligibility import Resort
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Pool, Snapshot
@@ -28,13 +28,20 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
     for pool in pools:
         snapshot = fleet.snapshot(pool.name)
         known = members(pool, snapshot)
-        candidates, resort = eligibility.select(pool, snapshot)
-        able = {candidate.backend.id for candidate in candidates}
-        serving[pool.name] = len(able), resort
+        now = fleet.now()
+        chosen = eligibility.select(pool, snapshot, now)
+        able = {candidate.backend.id for candidate in chosen.candidates}
+        serving[pool.name] = len(able), chosen.resort
         told: dict[str, Any] = {"backends": len(known), "serving": len(able)}
         if details:
             loads = fleet.loads(pool.name)
-            told["states"] = {backend.id: _state(backend, snapshot, loads, able) for backend in known}
+            told["states"] = {
+                backend.id: {
+                    **_state(backend, snapshot, loads, able),
+                    "warm_percent": ramp.percent(pool, backend, snapshot, now),
+                }
+                for backend in known
+            }
             told["times_failing_open"] = fleet.resorted(pool.name)
             told["checker_silent_for"] = snapshot.heartbeat
         document["pools"][pool.name] = told

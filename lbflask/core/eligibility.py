@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import NamedTuple
 
+from lbflask.core import ramp
 from lbflask.core.ejection import is_out
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Mode, Pool, Snapshot
@@ -27,10 +29,16 @@ class Resort(StrEnum):
 
 
 class Selection(NamedTuple):
-    """The backends that may serve, and what was overlooked for it."""
+    """The backends that may serve, and what was overlooked for it.
+
+    Those in `keeping` serve only the sessions that they have. It holds for as long as the snapshot does, and at most
+    `until`, by the store's clock.
+    """
 
     candidates: tuple[Candidate, ...]
     resort: Resort
+    keeping: tuple[Backend, ...] = ()
+    until: float = inf
 
 
 def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
@@ -49,33 +57,46 @@ def ejected(backend: Backend, snapshot: Snapshot) -> bool:
     return is_out(snapshot.ejected.get(backend.id), snapshot.active.get(backend.id, UNCHECKED))
 
 
-def select(pool: Pool, snapshot: Snapshot) -> Selection:
+def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selection:
     """The backends of the pool that may serve, ordered by id so that every process agrees on the order.
 
     A backend serves when its active health is UP or UNKNOWN, it is not ejected, its weight is not 0, and operators have
     not taken it out of service. CHECKING waits for its first check: a backend that was added a moment ago is not yet
-    trusted.
+    trusted. A draining one that is otherwise fit to serve keeps its sessions.
 
     When that leaves none, the ejected serve: what requests have shown of them is less than to refuse all. When active
-    checks leave none either, nobody serves, or, in a pool that fails open, everybody.
+    checks leave none either, nobody serves, or, in a pool that fails open, everybody but those that are draining or
+    off.
 
     A backup is a candidate like any other here: it stands ready, and schedules put it behind all that are none.
+    `now` is the moment for which weights are worked out (core/ramp.py); that of the snapshot unless given.
     """
     known = members(pool, snapshot)
     ranks = {backend.id: rank for rank, backend in enumerate(known)}
     able = [backend for backend in sorted(known, key=lambda backend: backend.id) if backend.weight > 0]
+    keeping: tuple[Backend, ...] = ()
     if snapshot.overrides:
+        draining = [backend for backend in able if mode_of(backend, snapshot) is Mode.DRAINING]
         able = [backend for backend in able if mode_of(backend, snapshot) is Mode.SERVING]
-    healthy = [backend for backend in able if active_health(backend, snapshot).health in _SERVING]
+        keeping = tuple(backend for backend in _healthy(draining, snapshot) if not ejected(backend, snapshot))
+    healthy = _healthy(able, snapshot)
     sound = [backend for backend in healthy if not ejected(backend, snapshot)] if snapshot.ejected else healthy
     resort = Resort.NONE
     if not sound and healthy:
         sound, resort = healthy, Resort.EJECTED
     elif not sound and able and pool.fails_open:
         sound, resort = able, Resort.ALL
-    return Selection(tuple(Candidate(backend, backend.weight, ranks[backend.id]) for backend in sound), resort)
+    weights, until = ramp.weights(pool, sound, snapshot, snapshot.now if now is None else now)
+    chosen = tuple(
+        Candidate(backend, weight, ranks[backend.id]) for backend, weight in zip(sound, weights, strict=True)
+    )
+    return Selection(chosen, resort, keeping, until)
 
 
-def candidates(pool: Pool, snapshot: Snapshot) -> tuple[Candidate, ...]:
+def _healthy(backends: list[Backend], snapshot: Snapshot) -> list[Backend]:
+    return [backend for backend in backends if active_health(backend, snapshot).health in _SERVING]
+
+
+def candidates(pool: Pool, snapshot: Snapshot, now: float | None = None) -> tuple[Candidate, ...]:
     """The candidates of the selection."""
-    return select(pool, snapshot).candidates
+    return select(pool, snapshot, now).candidates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
@@ -35,6 +36,11 @@ def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
     """What operators want of the backend."""
     override = snapshot.overrides.get(backend.id)
     return Mode.SERVING if override is None else override.mode
+
+
+def takers(known: Iterable[Backend], snapshot: Snapshot) -> tuple[str, ...]:
+    """The ids, in order, of those that take new requests while they are well: in service, and with a weight."""
+    return tuple(sorted(one.id for one in known if one.weight > 0 and mode_of(one, snapshot) is Mode.SERVING))
 
 
 def _removed(override: Override | None) -> bool:

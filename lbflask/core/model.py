@@ -45,6 +45,7 @@ class Backend:
 
     `authority` is what stands in Host when the backend is called by its own name: without the port that its scheme
     implies (RFC 9110 §4.2.3), and `localhost` for a unix socket. A `backup` serves when no other backend can.
+    `slow_start` is for how many seconds it warms up, where that differs from its pool.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Backend:
     scheme: str = "http"
     path: str = ""
     backup: bool = False
+    slow_start: float | None = None
     address: Address = field(init=False, repr=False, compare=False)
     authority: str = field(init=False, repr=False, compare=False)
 
@@ -99,13 +101,15 @@ class Override:
     """What operators have set for one backend at run time, over the configuration; it survives restarts.
 
     `weight` is None where the configured one holds. `added` is a backend that is not configured; `removed` takes out
-    one that is.
+    one that is. `since` is when it last came into service by an operator's word, in seconds of the store's clock; 0 for
+    never.
     """
 
     mode: Mode = Mode.SERVING
     weight: int | None = None
     added: Backend | None = None
     removed: bool = False
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,8 @@ class Pool:
     """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down.
 
     `hash_key` names what of a request a strategy that hashes goes by (core/http/hash_key.py). With a `load_factor` no
-    backend gets more than so many times its share of the requests in flight.
+    backend gets more than so many times its share of the requests in flight. A backend that comes into service warms up
+    for `slow_start` seconds (core/ramp.py).
     """
 
     name: str
@@ -156,3 +161,4 @@ class Pool:
     fails_open: bool = False
     hash_key: str = "client"
     load_factor: float | None = None
+    slow_start: float = 0.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 
 from lbflask.core import eligibility
 from lbflask.core.http.hash_key import HashKey
-from lbflask.core.membership import members
+from lbflask.core.membership import members, takers
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import Schedule, strategy_of
 from lbflask.proxy.inbound import Inbound
@@ -23,26 +24,29 @@ class Balancing:
         self._snapshot: Snapshot | None = None
         self._members = pool.backends
         self._candidates: tuple[Candidate, ...] | None = None
+        self._until: float | None = None  # when the weights change, by the store's clock
         self._strategy = strategy_of(pool)
         self._key = HashKey.parse(pool.hash_key) if self._strategy.by_key else None
         self._by_turn, self._by_loads = self._strategy.by_turn, self._strategy.by_loads
         self._schedule: Schedule = self._strategy.compile(())
 
     def schedule(self) -> Schedule:
-        """The schedule for the latest snapshot."""
+        """The schedule for the latest snapshot, with the weights of this moment."""
         snapshot = self._fleet.snapshot(self.pool.name)
-        if snapshot is not self._snapshot:
-            found = members(self.pool, snapshot)
-            if found != self._members:
-                self._members = found
-                self._traffic.has_members(tuple(sorted(backend.id for backend in found if backend.weight > 0)))
-            candidates, resort = eligibility.select(self.pool, snapshot)
-            self._fleet.overlooks(self.pool.name, resort)
-            if candidates != self._candidates:
-                self._candidates = candidates
-                self._schedule = self._strategy.compile(candidates)
-            self._snapshot = snapshot
+        if snapshot is not self._snapshot or (self._until is not None and self._fleet.now() >= self._until):
+            self._revise(snapshot)
         return self._schedule
+
+    def _revise(self, snapshot: Snapshot) -> None:
+        self._members = members(self.pool, snapshot)
+        self._traffic.has_members(takers(self._members, snapshot))
+        selection = eligibility.select(self.pool, snapshot, self._fleet.now())
+        self._fleet.overlooks(self.pool.name, selection.resort)
+        if selection.candidates != self._candidates:
+            self._candidates = selection.candidates
+            self._schedule = self._strategy.compile(selection.candidates)
+        self._until = None if selection.until == inf else selection.until
+        self._snapshot = snapshot
 
     def order(self, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
         """The backends to try, best first, by the strategy, unless an ejected one is to be probed by this request.

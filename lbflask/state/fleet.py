@@ -75,9 +75,9 @@ class Fleet:
         self._views = {
             pool: _PoolView(Traffic(pool, rules.get(pool, Rule()), time.monotonic, self._wake.set)) for pool in pools
         }
-        self._ahead = 0.0  # seconds by which the store's clock is ahead of ours
+        self._ahead = time.time() - time.monotonic()  # seconds by which the store's clock is ahead of ours
         self._reading = threading.Lock()
-        self._alone = MemoryStore(self._now)
+        self._alone = MemoryStore(self.now)
         self._strict = strict
         self._report = report
         self._suspected: dict[tuple[str, str], float] = {}
@@ -130,6 +130,10 @@ class Fleet:
     def snapshot(self, pool: str) -> Snapshot:
         """The latest snapshot of the pool; the same object until the store was read again."""
         return self._views[pool].snapshot
+
+    def now(self) -> float:
+        """The store's clock, in seconds since the epoch, as far as is known; without a store our own."""
+        return time.monotonic() + self._ahead
 
     def ticket(self, pool: str) -> int:
         """The next ticket of the pool: the fleet's while the store answers, else a local one."""
@@ -232,10 +236,6 @@ class Fleet:
                 return
             self._refresh(watch.wait(left))
 
-    def _now(self) -> float:
-        """The store's clock, as far as is known."""
-        return time.monotonic() + self._ahead
-
     def _tell(self) -> None:
         """Tell what should be known, as it comes and whenever a beat is due."""
         while not self._stop.is_set():
@@ -257,7 +257,7 @@ class Fleet:
     def _tell_traffic(self) -> None:
         for pool, view in self._views.items():
             alone = self._degraded
-            if not view.traffic.tell(self._alone if alone else self._store, view.snapshot, self._now()):
+            if not view.traffic.tell(self._alone if alone else self._store, view.snapshot, self.now()):
                 continue
             if alone:
                 ejected = self._alone.read_snapshot(pool, NOTHING_KNOWN).ejected

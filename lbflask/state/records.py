@@ -51,6 +51,8 @@ def dump_override(override: Override) -> str:
         values["added"] = _backend_values(override.added)
     if override.removed:
         values["removed"] = True
+    if override.since:
+        values["since"] = override.since
     return json.dumps(values, separators=(",", ":"))
 
 
@@ -64,6 +66,7 @@ def parse_override(record: str | bytes) -> Override | None:
             None if weight is None else int(weight),
             None if added is None else _backend(added),
             values.get("removed") is True,
+            float(values.get("since", 0.0)),
         )
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
@@ -102,6 +105,8 @@ def _backend_values(backend: Backend) -> dict[str, Any]:
         values["path"] = backend.path
     if backend.backup:
         values["backup"] = True
+    if backend.slow_start is not None:
+        values["slow_start"] = backend.slow_start
     return values
 
 
@@ -109,7 +114,8 @@ def _backend(values: Any) -> Backend:
     text = {key: str(values[key]) for key in ("id", "host", "url", "scheme")}
     port, weight = int(values["port"]), int(values["weight"])
     path, backup = str(values.get("path", "")), values.get("backup") is True
-    return Backend(text["id"], text["host"], port, text["url"], weight, text["scheme"], path, backup)
+    slow_start = None if values.get("slow_start") is None else float(values["slow_start"])
+    return Backend(text["id"], text["host"], port, text["url"], weight, text["scheme"], path, backup, slow_start)
 
 
 def dump_loads(loads: Mapping[str, int]) -> str:

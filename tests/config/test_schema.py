@@ -46,6 +46,11 @@ def config(**settings: Any) -> Config:
             {"url": "unix:/run/a", "backup": True},
             model.Backend("a", "localhost", 0, "unix:/run/a", 1, "unix", "/run/a", True),
         ),
+        ({"url": "http://a:1", "slow_start": 9}, model.Backend("a:1", "a", 1, "http://a:1", slow_start=9.0)),
+        (
+            {"url": "unix:/run/a", "slow_start": 0},
+            model.Backend("a", "localhost", 0, "unix:/run/a", 1, "unix", "/run/a", slow_start=0.0),
+        ),
         ({"url": "http://a:1", "weight": 256}, model.Backend("a:1", "a", 1, "http://a:1", 256)),
     ],
 )
@@ -197,6 +202,19 @@ def test_checks_by_http_may_be_wrong_so_their_pool_fails_open() -> None:
     assert config(health={"kind": "http"}).to_model("default").fails_open
     assert config(health={"path": "/ready"}).to_model("default").fails_open
     assert not config(health={"path": "/ready"}, when_all_down="reject").to_model("default").fails_open
+
+
+def test_backends_warm_up_when_they_are_told_to() -> None:
+    assert config().to_model("default").slow_start == 0
+    assert config(slow_start=30).to_model("default").slow_start == 30
+
+
+@pytest.mark.parametrize("seconds", [-1, 86_401, "inf"])
+def test_a_time_to_warm_up_that_makes_no_sense_is_refused_by_name(seconds: object) -> None:
+    with pytest.raises(ValidationError, match="slow_start"):
+        config(slow_start=seconds)
+    with pytest.raises(ValidationError, match=r"backends\.0\.slow_start"):
+        config(backends=[{"url": "http://a:1", "slow_start": seconds}])
 
 
 def test_backends_that_take_no_traffic_have_no_part_in_ejection() -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from itertools import chain, combinations, permutations
+from dataclasses import replace
+from itertools import chain, combinations, permutations, product
+from math import inf
 
 import pytest
 
 from lbflask.core.eligibility import SILENT_INTERVALS, Resort, active_health, candidates, select
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Ejection, Health, Pool, Snapshot
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
 
 A, B, C = (Backend(name, name, 80, f"http://{name}:80") for name in "abc")
 IDLE = Backend("idle", "idle", 80, "http://idle:80", weight=0)
@@ -96,7 +98,8 @@ SHUT = Pool("p", (A, B, C))
 @pytest.mark.parametrize("up", powerset("abc"))
 def test_every_state_of_three_backends_is_decided(pool: Pool, ejected: tuple[str, ...], up: tuple[str, ...]) -> None:
     known = known_with(out(*ejected), **{name: UP if name in up else DOWN for name in "abc"})
-    chosen, resort = select(pool, known)
+    chosen, resort, keeping, until = select(pool, known)
+    assert (keeping, until) == ((), inf)
     sound = [name for name in "abc" if name in up and name not in ejected]
     expected = (sound, Resort.NONE)
     if not sound and up:
@@ -117,4 +120,27 @@ def test_ejection_holds_without_a_checker() -> None:
 
 
 def test_weight_zero_takes_no_request_even_when_a_pool_fails_open() -> None:
-    assert select(Pool("p", (IDLE,), fails_open=True), known_with({}, idle=DOWN)) == ((), Resort.NONE)
+    chosen = select(Pool("p", (IDLE,), fails_open=True), known_with({}, idle=DOWN))
+    assert (chosen.candidates, chosen.resort) == ((), Resort.NONE)
+
+
+@pytest.mark.parametrize("pool", [OPEN, SHUT])
+@pytest.mark.parametrize("modes", list(product(Mode, repeat=3)))
+def test_every_mode_of_three_backends_is_decided_whatever_else_is_known(pool: Pool, modes: tuple[Mode, ...]) -> None:
+    """Of those in service it is decided as if there were no others; draining ones keep sessions while they are fit."""
+    wanted = dict(zip("abc", modes, strict=True))
+    in_service = replace(pool, backends=tuple(one for one in pool.backends if wanted[one.id] is Mode.SERVING))
+    overrides = {id_: Override(mode) for id_, mode in wanted.items()}
+    for ejected, up in product(powerset("abc"), powerset("abc")):
+        known = known_with(out(*ejected), **{name: UP if name in up else DOWN for name in "abc"})
+        alone = select(in_service, known)
+        found = select(pool, replace(known, overrides=overrides))
+        assert [one.backend for one in found.candidates] == [one.backend for one in alone.candidates]
+        assert found.resort is alone.resort
+        fit = [name for name in up if name not in ejected and wanted[name] is Mode.DRAINING]
+        assert [one.id for one in found.keeping] == fit
+
+
+def test_a_draining_backend_without_weight_keeps_nothing() -> None:
+    known = Snapshot(overrides={"a": Override(Mode.DRAINING, weight=0), "b": Override(Mode.DRAINING)})
+    assert select(SHUT, known).keeping == (B,)

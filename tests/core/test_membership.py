@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lbflask.core.eligibility import candidates
-from lbflask.core.membership import members, mode_of
+from lbflask.core.membership import members, mode_of, takers
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Mode, Override, Pool, Snapshot
 from tests.support.pools import backend
 
@@ -61,6 +61,13 @@ def test_only_those_in_service_get_new_requests() -> None:
         assert serving == (["a", "b"] if mode is Mode.SERVING else ["b"])
         assert mode_of(A, snapshot) is mode
         assert mode_of(B, snapshot) is Mode.SERVING
+
+
+def test_those_that_take_requests_are_in_service_and_have_a_weight() -> None:
+    pool = Pool("p", (D, C, B, A))
+    snapshot = known(a=Override(Mode.OFF), b=Override(weight=0), c=Override(Mode.DRAINING))
+    assert takers(members(pool, snapshot), snapshot) == ("d",)
+    assert takers(members(pool, NOTHING_KNOWN), NOTHING_KNOWN) == ("a", "b", "c", "d")
 
 
 def test_a_pool_all_of_which_is_out_of_service_serves_nobody_even_if_it_fails_open() -> None:

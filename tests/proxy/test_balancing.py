@@ -10,7 +10,7 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.target import Target
-from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.inbound import Inbound
@@ -142,3 +142,30 @@ def test_backups_serve_when_no_other_can() -> None:
     assert rig.order() == ["c", "0"]
     rig.know(a=Health.DOWN, b=Health.DOWN, c=Health.DOWN, **{"0": Health.UP})
     assert rig.order() == ["0"]
+
+
+def test_a_backend_that_came_up_gets_its_share_in_steps_of_the_stores_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("round_robin", BACKENDS[:2], slow_start=10.0)
+    now = 5000.0
+    monkeypatch.setattr(rig.fleet, "now", lambda: now)
+    active = {"a": ActiveHealth(Health.UP, since=10.0), "b": ActiveHealth(Health.UP, since=5000.0)}
+    rig.fleet._views["p"].snapshot = Snapshot(1, active, 0.0, 10.0)
+    shares = []
+    for tenth in (0, 4, 8.999, 9):
+        now = 5000.0 + tenth
+        rig.fleet.ticket("p")  # which begins another cycle, so that none is cut in two
+        firsts = [rig.order()[0] for _ in range(110)]
+        shares.append(firsts.count("b") / firsts.count("a"))
+    assert shares == pytest.approx([0.1, 0.5, 0.9, 1.0], abs=0.04)
+
+
+def test_an_ejected_backend_is_probed_only_while_it_is_in_service() -> None:
+    for mode in Mode:
+        rig = Rig("round_robin")
+        ejected = {"a": Ejection(True, 1, 10.0, 20.0)}
+        rig.fleet._views["p"].snapshot = Snapshot(1, ejected=ejected, overrides={"a": Override(mode)})
+        firsts = []
+        for _ in range(4):  # a worker sees that a probe is due, asks for the right to it, and gets it
+            firsts.append(rig.order()[0])
+            rig.traffic.tell(rig.store, rig.fleet.snapshot("p"), 1000.0)
+        assert ("a" in firsts) == (mode is Mode.SERVING)

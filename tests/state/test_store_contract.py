@@ -423,7 +423,8 @@ class TestOverrides:
     def test_what_operators_set_is_read_with_the_statuses(self, rig: Rig) -> None:
         overrides = {
             "a": Override(Mode.DRAINING),
-            "b": Override(weight=0),
+            "b": Override(weight=0, since=1_700_000_000.25),
+            "c": Override(added=Backend("c", "c", 80, "http://c:80", slow_start=0.0)),
             self.ADDED.id: Override(Mode.OFF, 3, self.ADDED),
             "s": Override(added=Backend("s", "localhost", 0, "unix:/run/s", 1, "unix", "/run/s")),
             "gone": Override(removed=True),

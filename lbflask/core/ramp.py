@@ -1,0 +1,70 @@
+"""Slow start: a backend that comes into service gets its share in ten steps, from a tenth to all of it.
+
+The step is a function of the store's clock, so all workers take it at the same moment. Weights stay whole numbers:
+while somebody warms up, all are multiplied by what makes each tenth a whole number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import floor, gcd, inf
+from typing import NamedTuple
+
+from lbflask.core.model import Backend, Health, Mode, Pool, Snapshot
+
+STEPS = 10
+
+
+class Ramp(NamedTuple):
+    """Weights, in the order of the backends, and until when they hold, by the store's clock."""
+
+    weights: tuple[int, ...]
+    until: float
+
+
+def weights(pool: Pool, backends: Sequence[Backend], snapshot: Snapshot, now: float) -> Ramp:
+    """The weight of each backend at `now`.
+
+    Where nobody warms up they are as configured, and hold until something else changes. Backends that warm up in step
+    share as if none did.
+    """
+    steps, until = [], inf
+    for backend in backends:
+        step, end = _step(pool, backend, snapshot, now)
+        steps.append(step)
+        until = min(until, end)
+    own = tuple(backend.weight for backend in backends)
+    if until == inf:
+        return Ramp(own, until)
+    common = STEPS // gcd(STEPS, *(weight * step for weight, step in zip(own, steps, strict=True)))
+    return Ramp(tuple(weight * step * common // STEPS for weight, step in zip(own, steps, strict=True)), until)
+
+
+def in_service_since(backend: Backend, snapshot: Snapshot) -> float:
+    """When the backend last came into service: up by checks, back from an ejection, or enabled; 0 if nobody knows.
+
+    The checker's latest word counts even when it has fallen silent: it does not make a backend any warmer.
+    """
+    active = snapshot.active.get(backend.id)
+    ejection = snapshot.ejected.get(backend.id)
+    override = snapshot.overrides.get(backend.id)
+    return max(
+        active.since if active is not None and active.health is Health.UP else 0.0,
+        ejection.until if ejection is not None and not ejection.out else 0.0,
+        override.since if override is not None and override.mode is Mode.SERVING else 0.0,
+    )
+
+
+def percent(pool: Pool, backend: Backend, snapshot: Snapshot, now: float) -> int:
+    """How much of its weight the backend has at `now`, if it serves; for operators."""
+    return _step(pool, backend, snapshot, now)[0] * 100 // STEPS
+
+
+def _step(pool: Pool, backend: Backend, snapshot: Snapshot, now: float) -> tuple[int, float]:
+    """How many tenths of its weight a backend has, and until when."""
+    seconds = pool.slow_start if backend.slow_start is None else backend.slow_start
+    since = in_service_since(backend, snapshot) if seconds else 0.0
+    if not since or now >= since + seconds:
+        return STEPS, inf
+    step = min(STEPS, 1 + floor(max(0.0, now - since) * STEPS / seconds))
+    return (step, since + step * seconds / STEPS) if step < STEPS else (STEPS, inf)
