@@ -38,6 +38,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "gunicorn": ("lbflask.worker",),
     "gunicorn_h1c": ("lbflask.worker",),
     "httptools": ("lbflask.upstream",),
+    "itsdangerous": ("lbflask.core.affinity",),
     "pydantic": ("lbflask.config",),
     "redis": ("lbflask.state",),
     "requests": ("lbflask.upstream",),

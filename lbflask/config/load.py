@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import Backend, BackendsFile
-from lbflask.config.masking import masked
+from lbflask.config.masking import is_secret, masked, without_secrets
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 PREFIX = "LBFLASK_"
@@ -139,8 +139,9 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), path)
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    shown = "***" if any(map(is_secret, named)) else _shown(without_secrets(first["input"]))
     if unknown:
-        return f"{source}: there is no setting {key!r} (its value is {_shown(first['input'])})"
+        return f"{source}: there is no setting {key!r} (its value is {shown})"
     if not key:  # about several settings at once: the message begins with one of them
         told_of = tuple(message.partition(":")[0].split("."))
         return f"{sources.get(told_of, path)}: {message}"
@@ -148,7 +149,7 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
         message = "must be a table"
     if first["type"] == "value_error" and repr(first["input"]) in message:
         return f"{source}: {key}: {message}"
-    return f"{source}: {key} = {_shown(first['input'])}: {message}"
+    return f"{source}: {key} = {shown}: {message}"
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from lbflask.config.backends import Backend, check_distinct
 from lbflask.config.discovery import Discovery
 from lbflask.config.health import Health
+from lbflask.config.sticky import Sticky
 from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
 from lbflask.core import model
 from lbflask.core.checks import Check
@@ -56,6 +57,7 @@ class PoolTable(Section):
     discovery: Discovery = Discovery()
     hash: Hash = Hash()
     ejection: Ejection = Ejection()
+    sticky: Sticky = Sticky()
 
     @property
     def has_backends(self) -> bool:
@@ -68,7 +70,7 @@ class PoolTable(Section):
         usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
         fails_open = (self.when_all_down or usual) == "fail_open"
         hashing = (self.hash.key, self.hash.load_factor)
-        return model.Pool(name, backends, self.strategy, fails_open, *hashing, self.slow_start)
+        return model.Pool(name, backends, self.strategy, fails_open, *hashing, self.slow_start, self.sticky.to_model())
 
     def ejection_rule(self) -> Rule:
         """The rule of passive ejection, for the backends that are configured."""
@@ -108,6 +110,7 @@ class PoolTable(Section):
         idle = next((key for key in Hash.model_fields if getattr(self.hash, key) != getattr(Hash(), key)), None)
         if idle and self.strategy != "consistent_hash":
             raise ValueError(f"{where}hash.{idle}: the strategy {self.strategy!r} has no use for it")
+        self.sticky.check(f"{where}sticky")
         self.health.check(f"{where}health")
         self.health.to_model(f"{where}health")
         self.checks(where)

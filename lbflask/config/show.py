@@ -1,4 +1,4 @@
-"""The configuration in effect, as TOML that could be loaded again (but for masked passwords)."""
+"""The configuration in effect, as TOML that could be loaded again (but for masked passwords and secrets)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lbflask.config.backends import Backend
-from lbflask.config.masking import masked
+from lbflask.config.masking import masked, without_secrets
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 
 def as_toml(config: Config) -> str:
     """Every setting, defaults too. What is unset and has no default is left out."""
-    values = config.model_dump(mode="json", exclude_none=True)
+    values = without_secrets(config.model_dump(mode="json", exclude_none=True))
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
     return "\n".join(_table(values, "")).lstrip("\n") + "\n"

@@ -119,6 +119,7 @@ class Snapshot:
 
     `heartbeat` is the age in seconds of the checker's latest word when the snapshot was read (None: never a word),
     and `interval` the seconds it had promised between words. `now` is when it was read, by the store's clock.
+    `secret` is what the fleet signs the cookies of sticky sessions with, where it has to agree on one.
     """
 
     version: int = 0
@@ -129,6 +130,7 @@ class Snapshot:
     now: float = field(default=0.0, compare=False)
     overrides: Mapping[str, Override] = field(default_factory=dict)
     discovered: tuple[Backend, ...] = ()
+    secret: str = field(default="", repr=False)
 
 
 NOTHING_KNOWN = Snapshot()
@@ -147,12 +149,31 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class StickyCookie:
+    """The cookie by which a session keeps its backend: its name, and its attributes (RFC 6265 §4.1.2).
+
+    With `max_age`, in seconds, a choice of backend holds for so long; without, as long as the client keeps the cookie.
+    `secure` None is for requests that came by https. Of the secrets the first signs; without any it is the one that
+    the fleet shares through the store.
+    """
+
+    name: str
+    path: str = "/"
+    domain: str = ""
+    max_age: float | None = None
+    secure: bool | None = None
+    http_only: bool = True
+    same_site: str = "lax"
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down.
 
     `hash_key` names what of a request a strategy that hashes goes by (core/http/hash_key.py). With a `load_factor` no
     backend gets more than so many times its share of the requests in flight. A backend that comes into service warms up
-    for `slow_start` seconds (core/ramp.py).
+    for `slow_start` seconds (core/ramp.py). With a `sticky` cookie sessions keep their backend (core/affinity.py).
     """
 
     name: str
@@ -162,3 +183,4 @@ class Pool:
     hash_key: str = "client"
     load_factor: float | None = None
     slow_start: float = 0.0
+    sticky: StickyCookie | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 from lbflask.core import eligibility
@@ -11,6 +11,7 @@ from lbflask.core.membership import members, takers
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import Schedule, strategy_of
 from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.sticky import Sticky
 from lbflask.state.fleet import Fleet
 
 
@@ -29,6 +30,9 @@ class Balancing:
         self._key = HashKey.parse(pool.hash_key) if self._strategy.by_key else None
         self._by_turn, self._by_loads = self._strategy.by_turn, self._strategy.by_loads
         self._schedule: Schedule = self._strategy.compile(())
+        self.sticky = None if pool.sticky is None else Sticky(pool.name, pool.sticky, fleet.now)
+        if pool.sticky is not None and not pool.sticky.secrets:
+            fleet.agree_on_secret(pool.name)
 
     def schedule(self) -> Schedule:
         """The schedule for the latest snapshot, with the weights of this moment."""
@@ -45,23 +49,30 @@ class Balancing:
         if selection.candidates != self._candidates:
             self._candidates = selection.candidates
             self._schedule = self._strategy.compile(selection.candidates)
+        if self.sticky is not None:
+            candidates = (candidate.backend for candidate in selection.candidates)
+            self.sticky.revise(snapshot.secret, (*candidates, *selection.keeping))
         self._until = None if selection.until == inf else selection.until
         self._snapshot = snapshot
 
-    def order(self, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
+    def home(self, cookies: Sequence[str]) -> Backend | None:
+        """The backend that has the session of a request with these cookies, if it may go on with it."""
+        self.schedule()
+        return None if self.sticky is None else self.sticky.home(cookies)
+
+    def order(self, inbound: Inbound, client: str, *, safe: bool, home: Backend | None = None) -> Iterable[Backend]:
         """The backends to try, best first, by the strategy, unless an ejected one is to be probed by this request.
+
+        First of all comes `home`, which has the session. Such a request takes no ticket unless it has to leave, and
+        probes nobody: that would be a move for nothing.
 
         Takes a ticket, which may cost a trip, unless the strategy has no turns and the request has its key.
         `client` is the address that the request came from first. `safe` requests are preferred for probes: if one
         fails, another backend serves them.
         """
-        key, by_turn = None, self._by_turn
-        if self._key is not None:
-            key = self._key.of(client, inbound.target.text, inbound.fields)
-            by_turn = by_turn or key is None
-        ticket = self._fleet.ticket(self.pool.name) if by_turn else 0
-        loads = self._traffic.loads() if self._by_loads else NO_LOADS
-        plan = self.schedule().order(ticket, key, loads)
+        if home is not None:
+            return self._from_home(home, inbound, client)
+        plan = self._by_strategy(inbound, client)
         probed = self._traffic.probe(safe)
         if probed is None:
             return plan
@@ -69,3 +80,18 @@ class Balancing:
             *(backend for backend in self._members if backend.id == probed),
             *(backend for backend in plan if backend.id != probed),
         ]
+
+    def _from_home(self, home: Backend, inbound: Inbound, client: str) -> Iterator[Backend]:
+        yield home
+        for backend in self._by_strategy(inbound, client):
+            if backend.id != home.id:
+                yield backend
+
+    def _by_strategy(self, inbound: Inbound, client: str) -> Iterator[Backend]:
+        key, by_turn = None, self._by_turn
+        if self._key is not None:
+            key = self._key.of(client, inbound.target.text, inbound.fields)
+            by_turn = by_turn or key is None
+        ticket = self._fleet.ticket(self.pool.name) if by_turn else 0
+        loads = self._traffic.loads() if self._by_loads else NO_LOADS
+        return self.schedule().order(ticket, key, loads)

@@ -10,6 +10,7 @@ from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.cookies import taken
 from lbflask.core.http.fields import (
     Fields,
     RequestHead,
@@ -40,6 +41,7 @@ class Dispatcher:
         house: House,
     ) -> None:
         self._balancing = balancing
+        self._sticky = balancing.sticky
         self._attempts = attempts
         self._rules = rules
         self._occupancy = house.occupancy
@@ -70,9 +72,13 @@ class Dispatcher:
                 if fields is None:
                     return self._answer_ourselves(exchange)
                 head = head._replace(fields=fields)
+            if self._sticky is not None:
+                cookies, fields = taken(head.fields, self._sticky.name)
+                head = head._replace(fields=fields)
+                exchange.home = self._balancing.home(cookies)
             request = self._outgoing(exchange, head)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
-            plan = self._balancing.order(inbound, head.client, safe=safe)
+            plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
             response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
@@ -131,12 +137,22 @@ class Dispatcher:
             fields = client_response(fields, via)
         elif via is not None:
             fields.append(("Via", "1.1 " + via))
+        if self._sticky is not None:
+            fields += self._home_told(exchange, fields)
         ended = self._settler(exchange, answer.status)
         reply = Reply(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
         if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):
             reply.passes_trailers = True
             fields += [field for field in answer.fields if field[0].lower() == "trailer"]
         return reply
+
+    def _home_told(self, exchange: Exchange, fields: Fields) -> Fields:
+        """What a response with these fields tells the client of where its session is, if it is not where it was."""
+        home = exchange.home
+        if self._sticky is None or (home is not None and home.id == exchange.serving):
+            return []
+        inbound = exchange.inbound
+        return self._sticky.told(exchange.serving, inbound, fields, trusted=self._hop(inbound).trusted)
 
     def _pass_interim(self, host: HostExchange, status: int, reason: str, fields: Fields) -> None:
         """103 tells the client what to fetch meanwhile (RFC 8297); 102 only says that there is somebody (RFC 2518)."""
@@ -157,7 +173,8 @@ class Dispatcher:
         self._occupancy.tunnels += 1
         try:
             granted = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
-            fields = with_upgrade(client_response(answer.fields, self._rules.via), granted)
+            passed = client_response(answer.fields, self._rules.via)
+            fields = with_upgrade([*passed, *self._home_told(exchange, passed)], granted)
             client, early = host.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
             tunnel = Tunnel(client, answer.connection.wire, self._rules.tunnel_idle)
             tunnel.run(early, answer.early)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from lbflask.core import retry
 from lbflask.core.http.fields import Hop, TrustTest
+from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
 from lbflask.upstream.connection import NEVER
@@ -37,7 +38,7 @@ class Rules:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way: what was tried, and what the client was told."""
+    """One request on its way: what was tried, and what the client was told. `home` has its session."""
 
     inbound: Inbound
     began: float
@@ -47,6 +48,7 @@ class Exchange:
     attempts: list[AttemptEvent] = field(default_factory=list)
     retrying: bool = False
     serving: str = ""
+    home: Backend | None = None
 
 
 @dataclass(slots=True)

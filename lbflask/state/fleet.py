@@ -51,6 +51,7 @@ class _PoolView:
     snapshot: Snapshot = NOTHING_KNOWN
     resort: Resort = Resort.NONE
     resorted: int = 0
+    agrees: bool = False
     pace: Pace = field(default_factory=Pace)
     block: Block = field(default_factory=Block)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
@@ -184,6 +185,13 @@ class Fleet:
         """How often the pool has begun to serve by overlooking something."""
         return self._views[pool].resorted
 
+    def agree_on_secret(self, pool: str) -> None:
+        """From the next reading on, the snapshots of the pool have a secret, the same for the whole fleet.
+
+        A store that was emptied is given the one that is known.
+        """
+        self._views[pool].agrees = True
+
     def suspect(self, pool: str, backend: str) -> None:
         """Note that the backend could not be reached; the checker is told in the background."""
         now = time.monotonic()
@@ -206,7 +214,11 @@ class Fleet:
             view = self._views.get(pool)
             if view is not None:
                 with self._reading:  # else an older answer might replace a newer one
-                    view.snapshot = _remembered(view.snapshot, self._store.read_snapshot(pool, view.snapshot))
+                    read = self._store.read_snapshot(pool, view.snapshot)
+                    if view.agrees and not read.secret:
+                        proposed = view.snapshot.secret or secrets.token_urlsafe(32)
+                        read = replace(read, secret=self._store.agree_on_secret(pool, proposed))
+                    view.snapshot = _remembered(view.snapshot, read)
                     self._ahead = view.snapshot.now - time.monotonic()
 
     def _follow(self) -> None:

@@ -68,6 +68,11 @@ class PoolKeys:
         return self._key("discovered")
 
     @property
+    def secret(self) -> str:
+        """String: what the fleet signs the cookies of sticky sessions with. The first worker that finds none."""
+        return self._key("secret")
+
+    @property
     def version(self) -> str:
         """Microseconds of the server's clock when a status last changed. Whoever changes one, in the same script."""
         return self._key("version")

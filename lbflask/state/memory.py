@@ -31,6 +31,7 @@ class _PoolState:
     beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
     overrides: dict[str, Override] = field(default_factory=dict)
     discovered: tuple[Backend, ...] = ()
+    secret: str = ""
 
 
 class MemoryStore:
@@ -61,8 +62,15 @@ class MemoryStore:
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
             return Snapshot(
                 state.version, dict(state.active), heartbeat, state.interval, dict(state.ejected), now,
-                dict(state.overrides), state.discovered,
+                dict(state.overrides), state.discovered, state.secret,
             )  # fmt: skip
+
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        """See WorkerStore."""
+        with self._changed:
+            state = self._pools[pool]
+            state.secret = state.secret or proposed
+            return state.secret
 
     def watch_changes(self, pools: Collection[str]) -> MemoryWatch:
         """See WorkerStore."""

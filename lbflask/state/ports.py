@@ -62,6 +62,13 @@ class WorkerStore(Protocol):
         """Messages are the names of pools in which a status changed."""
         ...
 
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        """The secret of the pool that all who ask are given: the first that was proposed.
+
+        Read with the next snapshot that is read as a whole. One round trip.
+        """
+        ...
+
     def report_suspect(self, pool: str, backend: str) -> None:
         """Tell the checker that the backend could not be reached, so that it looks at once. May be lost."""
         ...

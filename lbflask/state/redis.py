@@ -40,6 +40,7 @@ class RedisStore:
         self._beat = self._script("beat")
         self._write_override = self._script("write_override")
         self._write_discovered = self._script("write_discovered")
+        self._agree_on_secret = self._script("agree_on_secret")
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -50,11 +51,9 @@ class RedisStore:
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """See WorkerStore."""
         keys = self._of(pool)
+        read = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered, keys.secret]
         version, silence, interval, seconds, micros, *news = _asked(
-            lambda: self._read_snapshot(
-                keys=[keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered],
-                args=[known.version],
-            )
+            lambda: self._read_snapshot(keys=read, args=[known.version])
         )
         heartbeat = None if silence < 0 else silence / 1000
         now = int(seconds) + int(micros) / 1_000_000
@@ -64,7 +63,14 @@ class RedisStore:
         ejected = _readable((id_, records.parse_ejection(record)) for id_, record in _pairs(news[1]))
         overrides = _readable((id_, records.parse_override(record)) for id_, record in _pairs(news[2]))
         discovered = records.parse_backends(news[3]) if news[3] else ()
-        return Snapshot(int(version), active, heartbeat, interval / 1000, ejected, now, overrides, discovered)
+        secret = news[4].decode(errors="replace")
+        return Snapshot(int(version), active, heartbeat, interval / 1000, ejected, now, overrides, discovered, secret)
+
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        agreed: bytes = _asked(lambda: self._agree_on_secret(keys=[keys.secret], args=[proposed]))
+        return agreed.decode(errors="replace")
 
     def watch_changes(self, pools: Collection[str]) -> RedisWatch:
         """See WorkerStore."""

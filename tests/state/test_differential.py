@@ -92,6 +92,10 @@ class StoresAgree(RuleBasedStateMachine):
     def take_tickets(self, pool: str, count: int) -> None:
         assert self.memory.take_tickets(pool, count) == self.redis.take_tickets(pool, count)
 
+    @rule(pool=pools, proposed=st.sampled_from(["one", "two"]))
+    def agree_on_secret(self, pool: str, proposed: str) -> None:
+        assert self.memory.agree_on_secret(pool, proposed) == self.redis.agree_on_secret(pool, proposed)
+
     @rule(pool=pools, holder=holders)
     def hold_lease(self, pool: str, holder: str) -> None:
         ours, theirs = (store.hold_lease(pool, holder, LEASE) for store in (self.memory, self.redis))

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lbflask.core.ejection import Report, Rule
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override, Snapshot
 from lbflask.core.tickets import LEASE_FROM
 from lbflask.state import fleet as fleet_module
 from lbflask.state.fleet import Fleet
@@ -79,6 +79,10 @@ class FlakyStore:
         watch = FlakyWatch(self)
         self.watches.append(watch)
         return watch
+
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        self._trip("agree_on_secret", proposed)
+        return self.facts.agree_on_secret(pool, proposed)
 
     def report_suspect(self, pool: str, backend: str) -> None:
         self._trip("report_suspect", f"{pool}/{backend}")
@@ -473,6 +477,57 @@ class TestSuspects:
         eventually(lambda: not fleet.degraded, "the follower finds it")
         fleet.suspect(POOL, "b")
         eventually(lambda: "web/b" in store.asked("report_suspect"), "the checker is told")
+
+
+class TestSecret:
+    def agreeing(self, store: WorkerStore) -> Fleet:
+        fleet = Fleet(store, [POOL])
+        fleet.agree_on_secret(POOL)
+        return fleet
+
+    def test_all_workers_come_to_the_same_one_and_ask_once(self, store: FlakyStore) -> None:
+        fleets = [self.agreeing(store) for _ in range(3)]
+        for fleet in fleets * 2:
+            fleet._refresh([POOL])
+        assert len({fleet.snapshot(POOL).secret for fleet in fleets}) == 1
+        assert len(fleets[0].snapshot(POOL).secret) > 32
+        assert len(store.asked("agree_on_secret")) == 3
+
+    def test_a_fleet_that_needs_none_asks_for_none(self, store: FlakyStore) -> None:
+        Fleet(store, [POOL])._refresh([POOL])
+        assert store.asked("agree_on_secret") == []
+
+    def test_a_store_that_was_emptied_gets_it_back_and_keeps_what_else_was_known(self, store: FlakyStore) -> None:
+        facts = store.facts
+        assert facts.write_override(POOL, "a", None, Override(weight=5))
+        fleet = self.agreeing(store)
+        fleet._refresh([POOL])
+        before = fleet.snapshot(POOL)
+        facts.empty()
+        fleet._refresh([POOL])
+        assert fleet.snapshot(POOL).secret == before.secret
+        assert fleet.snapshot(POOL).overrides == before.overrides
+        assert facts.agree_on_secret(POOL, "another") == before.secret
+
+    def test_it_is_kept_while_the_store_is_away(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
+        fleet = self.agreeing(store)
+        fleet.start()
+        try:
+            secret = fleet.snapshot(POOL).secret
+            store.lose()
+            eventually(lambda: fleet.degraded, "the loss is noticed")
+            assert fleet.snapshot(POOL).secret == secret
+        finally:
+            fleet.stop()
+
+
+def test_without_a_store_the_clock_is_our_own(store: FlakyStore) -> None:
+    assert abs(Fleet(store, [POOL]).now() - time.time()) < 60
+
+
+def test_the_clock_is_the_stores(started: Callable[..., Fleet]) -> None:
+    fleet = started(MemoryStore(lambda: 5000.0))
+    assert 5000 <= fleet.now() < 5000 + NEVER
 
 
 class TestOverRealStores:

@@ -55,6 +55,7 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
         assert rig.store.write_override("web", "b", None, Override(weight=2))
         assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
+        rig.store.agree_on_secret("web", "secret")
         assert rig.client is not None
         in_use = {key.decode() for key in rig.client.scan_iter("{test:*")}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}

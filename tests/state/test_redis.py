@@ -45,6 +45,7 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "beat": lambda store: store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True),
     "leave": lambda store: store.leave(POOL, "worker"),
     "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
+    "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret"),
     "write_discovered": lambda store: store.write_discovered(POOL, 1, []),
 }
 WATCHES: dict[str, Callable[[RedisStore], Watch]] = {
@@ -175,7 +176,7 @@ class TestOutOfReach:
             assert rig.client is not None
             keys = PoolKeys("test", POOL)
             used = (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers)
-            for key in (*used, keys.overrides):
+            for key in (*used, keys.overrides, keys.secret):
                 rig.client.rpush(key, "of another type")
             with pytest.raises(StoreUnavailable):
                 TRIPS[trip](RedisStore(rig.client, "test"))
@@ -325,8 +326,9 @@ class TestScripts:
             read = rig.client.register_script(
                 next(file for file in LUA if file.name == "read_snapshot.lua").read_text()
             )
-            of = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered]
-            assert list(map(len, read(keys=of, args=[0])[5:])) == [2 * 2, 0, 0, 0]
+            of = [keys.version, keys.heartbeat, keys.active, keys.ejected]
+            of += [keys.overrides, keys.discovered, keys.secret]
+            assert list(map(len, read(keys=of, args=[0])[5:])) == [2 * 2, 0, 0, 0, 0]
             assert read(keys=of, args=[rig.client.get(keys.version)])[5:] == []
 
     @pytest.mark.parametrize("file", LUA, ids=lambda file: file.name)

@@ -455,6 +455,29 @@ class TestOverrides:
             watch.close()
 
 
+class TestSecret:
+    def test_the_first_that_is_proposed_is_everybodys(self, rig: Rig) -> None:
+        assert rig.store.agree_on_secret(POOL, "first") == "first"
+        assert rig.other.agree_on_secret(POOL, "second") == "first"
+        assert rig.other.agree_on_secret("api", "second") == "second"
+
+    def test_it_is_read_with_the_statuses_and_makes_no_new_version(self, rig: Rig) -> None:
+        known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
+        assert known.secret == ""
+        rig.store.agree_on_secret(POOL, "first")
+        assert rig.store.read_snapshot(POOL, known).version == known.version
+        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
+        assert rig.other.read_snapshot(POOL, known).secret == "first"
+
+    def test_an_emptied_store_has_none(self, rig: Rig) -> None:
+        rig.store.agree_on_secret(POOL, "first")
+        rig.empty()
+        assert rig.store.agree_on_secret(POOL, "second") == "second"
+
+    def test_a_snapshot_does_not_show_it(self, rig: Rig) -> None:
+        assert "first" not in repr(Snapshot(secret="first"))
+
+
 class TestDiscovered:
     FOUND = (Backend("a:1", "a", 1, "http://a:1", 2), Backend("b:2", "b", 2, "http://b:2", backup=True))
 

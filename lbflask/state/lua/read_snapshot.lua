@@ -1,9 +1,9 @@
 -- Reads all that is known of a pool at one moment.
--- KEYS: 1 version  2 heartbeat  3 active  4 ejected  5 overrides  6 discovered
+-- KEYS: 1 version  2 heartbeat  3 active  4 ejected  5 overrides  6 discovered  7 secret
 -- ARGV: 1 the version the caller knows
 -- Returns {version, silence in ms or -1, interval in ms, seconds, microseconds} by the server's clock, followed by
--- {id, record …} of active health, of ejections and of overrides, and the record of what was discovered or '', unless
--- the version is known.
+-- {id, record …} of active health, of ejections and of overrides, the record of what was discovered or '', and the
+-- secret or '', unless the version is known.
 -- Cost: O(backends) when a status changed, else O(1).
 local version = redis.call('GET', KEYS[1]) or '0'
 local heartbeat = redis.call('GET', KEYS[2])
@@ -20,5 +20,6 @@ if version ~= ARGV[1] then
   reply[7] = redis.call('HGETALL', KEYS[4])
   reply[8] = redis.call('HGETALL', KEYS[5])
   reply[9] = redis.call('GET', KEYS[6]) or ''
+  reply[10] = redis.call('GET', KEYS[7]) or ''
 end
 return reply

@@ -1,0 +1,126 @@
+"""Sticky sessions as they are configured. The file of secrets is read when it is checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+
+from lbflask.config.types import Seconds, Section, comma_separated
+from lbflask.core import model
+
+#: Characters of a secret: less could be guessed, and then anybody could sign.
+LEAST_SECRET = 16
+
+
+def _name(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value, re.ASCII):
+        raise ValueError("must be the name of a cookie: letters, digits and !#$%&'*+-.^_`|~")
+    return value
+
+
+def _path(value: str) -> str:
+    if not re.fullmatch(r"/[!-:<-~]*", value):
+        raise ValueError("must be a path that begins with /, without blanks and without ;")
+    return value
+
+
+def _domain(value: str) -> str:
+    if value and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value, re.ASCII):
+        raise ValueError("must be the name of a host, as in shop.example")
+    return value
+
+
+def _secret(value: str) -> str:
+    if len(value) < LEAST_SECRET:
+        raise ValueError(f"must have {LEAST_SECRET} characters or more")
+    return value
+
+
+def _secrets_in(path: str) -> tuple[str, ...]:
+    """The lines of the file; none without a file. Raises ValueError."""
+    if not path:
+        return ()
+    try:
+        lines = Path(path).read_text("utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+    secrets = tuple(line.strip() for line in lines if line.strip())
+    if not secrets:
+        raise ValueError("there is no secret in it")
+    if min(map(len, secrets)) < LEAST_SECRET:
+        raise ValueError(f"a secret in it has less than {LEAST_SECRET} characters")
+    return secrets
+
+
+def _secret_file(path: str) -> str:
+    _secrets_in(path)
+    return path
+
+
+class Sticky(Section):
+    """A cookie by which a session keeps its backend (docs/sessions.md)."""
+
+    cookie: Annotated[str, AfterValidator(_name)] = ""
+    """Name of the cookie; empty for no sticky sessions. Pools of one host need different names, or paths."""
+    path: Annotated[str, AfterValidator(_path)] = "/"
+    """Where clients send it: this path and those below."""
+    domain: Annotated[str, AfterValidator(_domain)] = ""
+    """The domain whose hosts get it too; empty for the host that set it alone."""
+    max_age: Seconds | None = None
+    """Seconds for which a choice of backend holds; unset, until the client forgets the cookie."""
+    secure: bool | None = None
+    """Whether clients send it over https only; unset, with requests that came by https."""
+    http_only: bool = True
+    """Whether it is kept from scripts."""
+    same_site: Literal["lax", "strict", "none", ""] = "lax"
+    """Which requests from other sites it goes with; empty says nothing of it."""
+    secrets: Annotated[tuple[Annotated[str, AfterValidator(_secret)], ...], BeforeValidator(comma_separated)] = Field(
+        default=(), repr=False
+    )
+    """What cookies are signed with: the first signs, all are accepted. Without any, the fleet agrees on one."""
+    secret_file: Annotated[str, AfterValidator(_secret_file)] = ""
+    """A file of secrets instead, one a line."""
+
+    _from_file: tuple[str, ...] = PrivateAttr(default=())
+
+    @model_validator(mode="after")
+    def _read_file(self) -> Sticky:
+        self._from_file = _secrets_in(self.secret_file)
+        return self
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for what can't be had together."""
+        if not self.cookie:
+            idle = next((key for key in sorted(self.model_fields_set - {"cookie"}) if self._is_set(key)), None)
+            if idle:
+                raise ValueError(f"{where}.{idle}: there are no sticky sessions without {where}.cookie")
+            return
+        if self.secrets and self.secret_file:
+            raise ValueError(f"{where}.secret_file: there are {where}.secrets already")
+        if self.same_site == "none" and not self.secure:
+            raise ValueError(f"{where}.same_site: browsers take 'none' only with {where}.secure = true")
+        if self.cookie.lower().startswith(("__host-", "__secure-")) and not self.secure:
+            raise ValueError(f"{where}.cookie: browsers take {self.cookie!r} only with {where}.secure = true")
+        if self.cookie.lower().startswith("__host-") and (self.domain or self.path != "/"):
+            raise ValueError(f"{where}.cookie: browsers take {self.cookie!r} only with the path / and no domain")
+
+    def to_model(self) -> model.StickyCookie | None:
+        """The cookie as the core knows it; None without sticky sessions."""
+        if not self.cookie:
+            return None
+        return model.StickyCookie(
+            self.cookie,
+            self.path,
+            self.domain,
+            self.max_age,
+            self.secure,
+            self.http_only,
+            self.same_site,
+            self.secrets or self._from_file,
+        )
+
+    def _is_set(self, key: str) -> bool:
+        return bool(getattr(self, key) != type(self).model_fields[key].default)

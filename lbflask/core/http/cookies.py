@@ -1,0 +1,63 @@
+"""Our own cookie among those of others: read and taken out of a request, and set in a response (RFC 6265).
+
+All other cookies keep their bytes and their order.
+"""
+
+from __future__ import annotations
+
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.names import members
+from lbflask.core.model import StickyCookie
+
+
+def taken(fields: Fields, name: str) -> tuple[list[str], Fields]:
+    """The values of all cookies of this name, in their order, and the fields without them (RFC 6265 §4.2.1).
+
+    A client may have several, for other paths or domains, and which one comes first others can bring about (§8.6).
+    """
+    values: list[str] = []
+    kept = fields
+    for index in range(len(fields) - 1, -1, -1):
+        field, line = fields[index]
+        if name in line and field.lower() == "cookie":
+            own, rest = _split(line, name)
+            if own:
+                values[:0] = own
+                kept = list(fields) if kept is fields else kept
+                kept[index : index + 1] = [(field, rest)] if rest else []
+    return values, kept
+
+
+def _split(line: str, name: str) -> tuple[list[str], str]:
+    own, rest = [], []
+    for pair in line.split(";"):
+        key, equals, value = pair.partition("=")
+        if equals and key.strip(" \t") == name:
+            own.append(value.strip(" \t"))
+        else:
+            rest.append(pair)
+    return own, ";".join(rest).lstrip(" \t")
+
+
+def attributes(cookie: StickyCookie, *, secure: bool) -> str:
+    """What stands behind the value of a Set-Cookie line (RFC 6265 §4.1.1, SameSite by RFC 6265bis)."""
+    told = [f"Path={cookie.path}"]
+    if cookie.domain:
+        told.append(f"Domain={cookie.domain}")
+    if cookie.max_age is not None:
+        told.append(f"Max-Age={max(1, int(cookie.max_age))}")
+    if secure:
+        told.append("Secure")
+    if cookie.http_only:
+        told.append("HttpOnly")
+    if cookie.same_site:
+        told.append(f"SameSite={cookie.same_site.capitalize()}")
+    return "; " + "; ".join(told)
+
+
+def kept_from_shared_caches(fields: Fields) -> bool:
+    """Whether the response says that no shared cache may store it (RFC 9111 §5.2.2.5, §5.2.2.7): its Set-Cookie alone
+    does not (§7.3).
+    """
+    said = members(value for name, value in fields if name.lower() == "cache-control")
+    return any(directive.lower() in ("private", "no-store") for directive in said)
