@@ -19,6 +19,7 @@ BENCHMARKS = {
     "streams": [],
     "slow_clients": [],
     "flaky_backends": [],
+    "sessions": [],
     "fleet_sim": [],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.rig import HOST
@@ -14,10 +15,11 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status and body of a response."""
+    """Status, body and fields of a response, the latter by name in lower case."""
 
     status: int
     body: bytes
+    fields: Mapping[str, str]
 
 
 class Connection:
@@ -52,7 +54,7 @@ class Connection:
         body = await self._reader.readexactly(head.length)
         if head.fields.get("connection", "").lower() == "close":
             self.close()
-        return Answer(int(head.line[1]), body)
+        return Answer(int(head.line[1]), body, head.fields)
 
     def close(self) -> None:
         """Close."""

@@ -21,6 +21,7 @@ from gunicorn.config import Config as GunicornConfig
 from benchmarks.report import conclude, options, table
 from lbflask import hosting
 from lbflask.config.load import load
+from lbflask.core.affinity import Affinity
 from lbflask.core.http.fields import TrustTest, backend_request
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
@@ -99,8 +100,9 @@ def micros(step: Callable[[], Any], rounds: int, repeat: int = 1000) -> float:
 class Rig:
     """A worker's parts, joined as in a worker, but for the network."""
 
-    def __init__(self, fields: int) -> None:
-        environ = {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": ",".join(BACKENDS), "LBFLASK_ACCESS_LOG": ""}
+    def __init__(self, fields: int, *more: bytes, **settings: str) -> None:
+        environ = {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
+        environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": ",".join(BACKENDS), "LBFLASK_ACCESS_LOG": ""}
         config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
         self.balancer = Balancer(config)
         self.plane = self.balancer.app.extensions["lbflask"]
@@ -113,7 +115,7 @@ class Rig:
         for name, value in hosting._settings_of(config).items():
             settings.set(name, value)
         self.frozen = freeze(settings)
-        head = [b"GET /path?query=1 HTTP/1.1", b"Host: shop.example", *FIELDS[:fields]]
+        head = [b"GET /path?query=1 HTTP/1.1", b"Host: shop.example", *FIELDS[:fields], *more]
         self.client = Client(Canned(b"\r\n".join(head) + b"\r\n\r\n"), ("127.0.0.1", 5555), Patience())
         self.worker: Any = SimpleNamespace(forward=self.plane.forward, alive=True, _frozen=self.frozen)
         self.worker._result = lambda *args: ProxyWorker._result(self.worker, *args)
@@ -172,12 +174,25 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     }
 
 
+def features(fields: int) -> dict[str, Callable[[], Any]]:
+    """All of it, with what is not on by default."""
+    name, secret = "LB", "0123456789abcdef"
+    sticky = Affinity("default", [secret])
+    cookie = f"Cookie: {name}={sticky.cookie(BACKENDS[0].removeprefix('http://'), time.time())}".encode()
+    return {
+        "with a cookie that is not ours": Rig(fields, cookie).serve,
+        "in a sticky session": Rig(fields, cookie, sticky__cookie=name, sticky__secrets=secret).serve,
+        "at the beginning of one": Rig(fields, sticky__cookie=name, sticky__secrets=secret).serve,
+    }
+
+
 def main() -> None:
     parser = options(__doc__, "hot_path")
     parser.add_argument("--fields", type=int, default=0, help="fields of the request beside Host, 9 at most")
     given = parser.parse_args()
     rounds = 10 if given.quick else 50
     found = {name: micros(step, rounds) for name, step in steps(Rig(given.fields)).items()}
+    found |= {f"all of it, {name}": micros(step, rounds) for name, step in features(given.fields).items()}
     print(table(["step", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
     conclude(given, [], found)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.cookies import taken
+from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import (
     Fields,
     RequestHead,
@@ -73,9 +73,7 @@ class Dispatcher:
                     return self._answer_ourselves(exchange)
                 head = head._replace(fields=fields)
             if self._sticky is not None:
-                cookies, fields = taken(head.fields, self._sticky.name)
-                head = head._replace(fields=fields)
-                exchange.home = self._balancing.home(cookies)
+                exchange.home = self._balancing.home(take(head.fields, self._sticky.name))
             request = self._outgoing(exchange, head)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from itertools import islice
+
 import pytest
 
-from benchmarks import bodies, flaky_backends, slow_clients, streams
+from benchmarks import bodies, flaky_backends, sessions, slow_clients, streams
 from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
@@ -12,6 +15,7 @@ from benchmarks.load import Load
 from benchmarks.report import Check
 from benchmarks.rig import pss
 from benchmarks.slow_clients import Fates, Rounds
+from lbflask.core.affinity import Affinity
 
 
 def missed(checks: list[Check]) -> list[str]:
@@ -33,6 +37,55 @@ def test_large_bodies_are_compared_with_nginx_in_the_same_round() -> None:
     assert missed(bodies.judge(rates, {"lbflask": 16 << 20})) == []
     rates["nginx"]["down, length"] = [101.0, 1010.0]
     assert len(missed(bodies.judge(rates, {"lbflask": (16 << 20) + 1}))) == 2
+
+
+def fates(**change: object) -> sessions.Fates:
+    """Eight sessions at four backends, of which number 1 is killed; what is wrong is put in."""
+    made = [
+        sessions.Session("", [home] * 5 if home != 1 else [1, 1, 2, 2, 2], 1 + (home == 1)) for home in (1, 2, 3, 4) * 2
+    ]
+    forged = [sessions.Session("x", [home], 1) for home in (1, 2, 3, 4) * 3]
+    told = sessions.Fates(made, 1, forged=forged)
+    for key, value in change.items():
+        setattr(told, key, value)
+    return told
+
+
+def test_sessions_that_stay_and_cookies_that_are_not_believed_miss_nothing() -> None:
+    assert missed(sessions.judge(fates())) == []
+
+
+def test_each_way_to_lose_a_session_is_a_miss() -> None:
+    assert missed(sessions.judge(fates(failed=["502"], moved_before=1))) == [
+        "failed requests",
+        "moves while all was well",
+    ]
+    roaming = fates()
+    roaming.sessions[1].served[-1] = 3
+    roaming.sessions[0].served[-1] = 1  # back again
+    assert missed(sessions.judge(roaming)) == [
+        "moves of sessions whose backend lives",
+        "of these moved other than once",
+        "cookies set other than at the first request and a move",
+    ]
+
+
+def test_a_forged_cookie_that_steers_is_a_miss() -> None:
+    believed = fates()
+    believed.forged[0].told = 0
+    assert missed(sessions.judge(believed)) == ["forged cookies that were believed"]
+    steered = fates(forged=[sessions.Session("x", [4], 1) for _ in range(12)])
+    assert missed(sessions.judge(steered)) == ["requests of forged cookies to the backend they name"]
+
+
+def test_forged_cookies_are_like_genuine_ones_and_none_is() -> None:
+    real = Affinity("default", ["s" * 16])
+    real.know(["a"])
+    genuine = [real.cookie("a", moment) for moment in range(3)]
+    made = list(islice(sessions.forgeries(genuine, random.Random(1)), 200))
+    assert {real.home([cookie], 2) for cookie in made} == {""}
+    assert len({*made}) > 100
+    assert sum(cookie.split(".")[0] == genuine[0].split(".")[0] for cookie in made) > 100
 
 
 def test_a_stream_that_was_lost_is_a_miss_and_memory_counts_by_those_that_were_open() -> None:

@@ -10,22 +10,20 @@ from lbflask.core.http.names import members
 from lbflask.core.model import StickyCookie
 
 
-def taken(fields: Fields, name: str) -> tuple[list[str], Fields]:
-    """The values of all cookies of this name, in their order, and the fields without them (RFC 6265 §4.2.1).
+def take(fields: Fields, name: str) -> list[str]:
+    """Take all cookies of this name out of the fields, and give their values, in their order (RFC 6265 §4.2.1).
 
     A client may have several, for other paths or domains, and which one comes first others can bring about (§8.6).
     """
     values: list[str] = []
-    kept = fields
     for index in range(len(fields) - 1, -1, -1):
         field, line = fields[index]
         if name in line and field.lower() == "cookie":
             own, rest = _split(line, name)
             if own:
                 values[:0] = own
-                kept = list(fields) if kept is fields else kept
-                kept[index : index + 1] = [(field, rest)] if rest else []
-    return values, kept
+                fields[index : index + 1] = [(field, rest)] if rest else []
+    return values
 
 
 def _split(line: str, name: str) -> tuple[list[str], str]:
