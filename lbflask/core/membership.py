@@ -38,6 +38,16 @@ def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
     return Mode.SERVING if override is None else override.mode
 
 
+def in_mode(before: Override | None, mode: Mode, now: float) -> Override:
+    """What operators want of a backend when at `now`, by the store's clock, they choose the mode.
+
+    The moment of its coming back into service is kept: from then on it warms up.
+    """
+    before = before or AS_CONFIGURED
+    comes_back = mode is Mode.SERVING and before.mode is not Mode.SERVING
+    return replace(before, mode=mode, since=now if comes_back else before.since)
+
+
 def takers(known: Iterable[Backend], snapshot: Snapshot) -> tuple[str, ...]:
     """The ids, in order, of those that take new requests while they are well: in service, and with a weight."""
     return tuple(sorted(one.id for one in known if one.weight > 0 and mode_of(one, snapshot) is Mode.SERVING))

@@ -42,8 +42,10 @@ class Balancing:
         return self._schedule
 
     def _revise(self, snapshot: Snapshot) -> None:
-        self._members = members(self.pool, snapshot)
-        self._traffic.has_members(takers(self._members, snapshot))
+        found = members(self.pool, snapshot)
+        if found is not self._members or snapshot.overrides:
+            self._members = found
+            self._traffic.has_members(takers(found, snapshot))
         selection = eligibility.select(self.pool, snapshot, self._fleet.now())
         self._fleet.overlooks(self.pool.name, selection.resort)
         if selection.candidates != self._candidates:

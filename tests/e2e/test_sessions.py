@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event
 
 import pytest
 
+from lbflask.core.membership import in_mode
 from lbflask.core.model import NOTHING_KNOWN, Mode, Override
 from lbflask.state.redis import RedisStore, connect
 from tests.support.raw import Answer, RawClient
@@ -174,7 +175,7 @@ def test_a_backend_that_is_enabled_warms_up_at_both_instances(town: Town) -> Non
     """Slow start is an hour here, so nothing of it passes during the test."""
     town.wants("one", Override(Mode.OFF))
     now = town.store.read_snapshot(POOL, NOTHING_KNOWN).now
-    town.wants("one", replace(Override(), since=now))
+    town.wants("one", in_mode(Override(Mode.OFF), Mode.SERVING, now))
     for balancer in town.balancers:
         assert town.state(balancer, "one")["warm_percent"] == 10
     homes = Counter(town.session()[0] for _ in range(42))

@@ -638,9 +638,6 @@ class Ears:
     def ended(self, backend: str, fault: Fault | None = None) -> None:
         self.heard.append(("ended", backend, str(fault.stage) if fault else ""))
 
-    def has_members(self, members: tuple[str, ...]) -> None:
-        pass
-
     def probe(self, safe: bool) -> str | None:
         self.safe.append(safe)
         probed, self.probed = self.probed, None

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 
+from lbflask.core.ejection import Rule
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields, TrustTest
 from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
@@ -50,7 +51,7 @@ class Town:
 
     def __init__(self, strategy: str = "round_robin", store: MemoryStore | None = None, **cookie: Any) -> None:
         self.store = store or MemoryStore(lambda: 1000.0)
-        self.fleet = Fleet(self.store, ["p"])
+        self.fleet = Fleet(self.store, ["p"], rules={"p": Rule(("a", "b", "c"))})
         self.adapter = Answers()
         sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
         self.balancing = Balancing(Pool("p", BACKENDS, strategy, sticky=sticky), self.fleet)
