@@ -95,5 +95,5 @@ class Balancing:
             key = self._key.of(client, inbound.target.text, inbound.fields)
             by_turn = by_turn or key is None
         ticket = self._fleet.ticket(self.pool.name) if by_turn else 0
-        loads = self._traffic.loads() if self._by_loads else NO_LOADS
+        loads = self._traffic.live_loads() if self._by_loads else NO_LOADS
         return self.schedule().order(ticket, key, loads)

@@ -15,6 +15,7 @@ from lbflask.core import ejection
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.eligibility import UNCHECKED
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.loads import Loads
 from lbflask.core.model import Snapshot
 from lbflask.state.ports import DEAD_AFTER, StoreUnavailable, WorkerStore
 
@@ -70,6 +71,8 @@ class Traffic:
         self._verdicts: dict[str, _Verdict] = {}
         self._probe = _Probe()
         self._others: Mapping[str, int] = {}
+        self._live: Loads | None = None  # from when it is first asked for
+        self._live_others: Mapping[str, int] = {}  # what of it is others'
         self._others_read = self._asked = self._buried = self._beaten = float("-inf")
         self._beaten_with: dict[str, int] = {}
 
@@ -83,6 +86,8 @@ class Traffic:
         """An attempt at the backend begins."""
         with self._lock:
             self._in_flight[backend] += 1
+            if self._live is not None:
+                self._live.add(backend, 1)
 
     def answered(self, backend: str, status: int) -> None:
         """The head of a response has come; the attempt goes on until `ended`."""
@@ -100,6 +105,8 @@ class Traffic:
         weight = ejection.weight_of_fault(fault)
         with self._lock:
             self._in_flight[backend] -= 1
+            if self._live is not None:
+                self._live.add(backend, -1)
             if weight:
                 self._attempts[backend] += 1
                 self._probe_ended(backend, ok=False)
@@ -114,6 +121,8 @@ class Traffic:
         weight = 0 if fault is None else ejection.weight_of_fault(fault)
         with self._lock:
             self._in_flight[backend] -= 1
+            if self._live is not None:
+                self._live.add(backend, -1)
             if self._probe.sent is not None:
                 self._probe_given_up(backend)
             if weight:
@@ -150,6 +159,16 @@ class Traffic:
         for backend, load in self.own_loads().items():
             total[backend] = total.get(backend, 0) + load
         return total
+
+    def live_loads(self) -> Loads:
+        """The same, but kept up to date by us rather than counted for each who asks. Not to be changed."""
+        self._asked = now = self._clock()
+        if self._live is None or (self._live_others and now - self._others_read > DEAD_AFTER):
+            with self._lock:
+                if self._live is None:
+                    self._live = Loads(self.own_loads())
+                self._count_others(self._others if now - self._others_read <= DEAD_AFTER else {})
+        return self._live
 
     def own_loads(self) -> dict[str, int]:
         """Requests of this worker in flight at each backend that has any."""
@@ -258,6 +277,15 @@ class Traffic:
             else:
                 probe.pause_until = clock + BEAT_EVERY
 
+    def _count_others(self, others: Mapping[str, int]) -> None:
+        """Let these be what others have in flight, under the lock."""
+        if self._live is not None:
+            for backend in {**self._live_others, **others}:
+                more = others.get(backend, 0) - self._live_others.get(backend, 0)
+                if more:
+                    self._live.add(backend, more)
+            self._live_others = others
+
     def _reading(self, now: float) -> bool:
         return now - self._asked < READING_LASTS
 
@@ -279,4 +307,6 @@ class Traffic:
             raise
         self._beaten, self._beaten_with = now, loads
         if reading or bury:
-            self._others, self._others_read, self._buried = others, now, now
+            with self._lock:
+                self._others, self._others_read, self._buried = others, now, now
+                self._count_others(others)

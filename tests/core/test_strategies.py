@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import pytest
@@ -10,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.config.schema import Config
-from lbflask.core.model import Candidate, Pool
+from lbflask.core.eligibility import candidates
+from lbflask.core.loads import MOST_CHANGES, Loads
+from lbflask.core.model import Candidate, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES, Schedule, strategy_of
+from lbflask.core.strategies.least_connections import Levels
 from tests.support.pools import backend, small_scope, weighted
 
 ALL = sorted(STRATEGIES)
@@ -66,6 +71,102 @@ def test_an_empty_pool_orders_nobody(name: str) -> None:
     for factor in (None, 1.25):
         schedule = strategy_of(Pool("p", (), name, load_factor=factor)).compile(())
         assert [names(schedule, ticket, key) for ticket in (0, 1, 1 << 40) for key in ("k", None)] == [[]] * 6
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_pool_whose_weights_are_all_zero_orders_nobody(name: str) -> None:
+    for size in range(1, 5):
+        pool = Pool("p", tuple(backend(f"b{index}", 0) for index in range(size)), name)
+        assert names(strategy_of(pool).compile(candidates(pool, Snapshot()))) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_two_cycles_of_every_small_pool_order_each_candidate_exactly_once(name: str) -> None:
+    seen = set()
+    for chosen in small_scope():
+        weights = tuple((candidate.backend.id, candidate.weight) for candidate in chosen)
+        if weights in seen:
+            continue
+        seen.add(weights)
+        schedule = STRATEGIES[name].compile(chosen)
+        everyone = sorted(candidate.backend.id for candidate in chosen)
+        for ticket in range(2 * sum(weight for _, weight in weights)):
+            assert sorted(names(schedule, ticket, f"k{ticket}", {"b0": ticket % 3})) == everyone
+
+
+# Loads as they change
+
+MOVES = st.lists(
+    st.tuples(st.integers(0, 6), st.integers(1, 3), st.booleans()),  # a backend or a stranger, more or less, look
+    max_size=80,
+)
+
+
+@pytest.mark.parametrize("factor", [None, 1.0, 1.5])
+@pytest.mark.parametrize("name", ["least_connections", "random_two", "consistent_hash"])
+@given(weights=st.lists(st.integers(1, 3), min_size=1, max_size=6), moves=MOVES)
+def test_loads_that_are_followed_give_the_order_of_loads_that_are_read_anew(
+    name: str, factor: float | None, weights: list[int], moves: list[tuple[int, int, bool]]
+) -> None:
+    compile_ = strategy_of(Pool("p", (), name, load_factor=factor)).compile
+    following, fresh, live = compile_(weighted(weights)), compile_(weighted(weights)), Loads({"b0": 1})
+    for ticket, (number, count, look) in enumerate(moves):
+        backend_ = f"b{number}"
+        live.add(backend_, count if live.get(backend_, 0) < 4 else -live[backend_])
+        if look:
+            assert names(following, ticket, f"k{ticket}", live) == names(fresh, ticket, f"k{ticket}", dict(live))
+
+
+def test_who_has_missed_too_many_changes_starts_anew() -> None:
+    live = Loads({})
+    schedule = STRATEGIES["least_connections"].compile(weighted([1, 1]))
+    assert names(schedule, 0, None, live) == ["b0", "b1"]
+    for _ in range(MOST_CHANGES):
+        live.add("b1", 1)
+    live.add("b0", 1)
+    assert names(schedule, 1, None, live) == ["b0", "b1"]
+    live.add("b0", MOST_CHANGES)
+    assert names(schedule, 0, None, live) == ["b1", "b0"]
+
+
+def test_other_loads_are_not_taken_for_those_followed_before() -> None:
+    schedule = STRATEGIES["least_connections"].compile(weighted([1, 1]))
+    one, other = Loads({"b0": 1}), Loads({"b1": 1})
+    for _ in range(3):
+        assert names(schedule, 0, None, one) == ["b1", "b0"]
+        assert names(schedule, 0, None, other) == ["b0", "b1"]
+        assert names(schedule, 0, None, {"b0": 2, "b1": 3}) == ["b0", "b1"]
+
+
+def test_levels_that_nobody_is_at_any_more_are_forgotten() -> None:
+    live, levels = Loads({}), Levels(weighted([1, 1, 1]))
+    for load in range(1, 2000):
+        for number in range(3):
+            live.add(f"b{number}", 1)
+        levels.follow(live)
+        assert levels.lowest() == 0b111
+        assert len(levels._heap) <= 2, load
+
+
+@pytest.mark.parametrize("name", ["least_connections", "consistent_hash"])
+def test_threads_may_order_at_once(name: str) -> None:
+    """As on gunicorn's threaded worker, where one writes loads at a time and any number reads."""
+    schedule, live = strategy_of(Pool("p", (), name, load_factor=1.5)).compile(weighted([1, 2, 3, 1])), Loads({})
+    lock = threading.Lock()
+
+    def serve(number: int) -> None:
+        for turn in range(200):
+            first, *others = names(schedule, number + turn, f"k{turn}", live)
+            assert sorted([first, *others]) == ["b0", "b1", "b2", "b3"]
+            with lock:
+                live.add(first, 1)
+            with lock:
+                live.add(first, -1)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(serve, range(4)))
+    assert live == {}
+    assert names(schedule, 3, "k", live) == names(schedule, 3, "k", {})
 
 
 # First

@@ -7,30 +7,53 @@ least 1 the bounds add up to more than m, so one of the backends always has room
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
+from lbflask.core.strategies.following import Follower
 
 if TYPE_CHECKING:
     from lbflask.core.strategies import Schedule
 
 
+class _InFlight(Follower):
+    """What all candidates together have in flight."""
+
+    __slots__ = ("_each", "total")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self._each = dict.fromkeys(names, 0)
+        self.total = 0
+
+    def _rebuild(self, loads: Mapping[str, int]) -> None:
+        self._each = {name: loads.get(name, 0) for name in self._each}
+        self.total = sum(self._each.values())
+
+    def _update(self, backend: str, load: int) -> None:
+        before = self._each.get(backend)
+        if before is not None:
+            self._each[backend] = load
+            self.total += load - before
+
+
 class BoundedLoad:
     """Another schedule's order, within bounds."""
 
-    __slots__ = ("_factor", "_inner", "_total", "_weights")
+    __slots__ = ("_factor", "_in_flight", "_inner", "_total", "_weights")
 
     def __init__(self, inner: Schedule, factor: float, candidates: Sequence[Candidate]) -> None:
         self._inner = inner
         self._factor = factor
         self._weights = {candidate.backend.id: candidate.weight for candidate in candidates}
         self._total = sum(self._weights.values())
+        self._in_flight: list[_InFlight] = []  # those that nobody uses right now: one, unless threads order at once
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """The backends that have room, then the full ones. What strangers have in flight does not count."""
-        placed = self._factor * (1 + sum([loads.get(name, 0) for name in self._weights]))
+        placed = self._factor * (1 + self._placed(loads))
         full = []
         for backend in self._inner.order(ticket, key, loads):
             if loads.get(backend.id, 0) < ceil(placed * self._weights[backend.id] / self._total):
@@ -38,6 +61,17 @@ class BoundedLoad:
             else:
                 full.append(backend)
         yield from full
+
+    def _placed(self, loads: Mapping[str, int]) -> int:
+        """Requests in flight at the candidates."""
+        try:
+            in_flight = self._in_flight.pop()
+        except IndexError:
+            in_flight = _InFlight(self._weights)
+        in_flight.follow(loads)
+        total = in_flight.total
+        self._in_flight.append(in_flight)
+        return total
 
 
 def compile(  # noqa: A001 - the strategy's verb

@@ -7,34 +7,105 @@ processes that see the same loads but hold different tickets do not all pick the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
 from lbflask.core.strategies import round_robin
+from lbflask.core.strategies.following import Follower
+
+
+class Levels(Follower):
+    """Which backends have the same number of requests in flight for each unit of weight, lowest first.
+
+    A level holds its backends as a number with a bit for each, since to find the next of them in turn is then a matter
+    of a few words even among a thousand.
+    """
+
+    __slots__ = ("_at", "_heap", "_members", "_places", "_weights")
+
+    def __init__(self, candidates: Sequence[Candidate]) -> None:
+        super().__init__()
+        self._weights = [candidate.weight for candidate in candidates]
+        self._places = {candidate.backend.id: place for place, candidate in enumerate(candidates)}
+        self._at: list[float] = []  # the level of each place
+        self._members: dict[float, int] = {}  # of levels that are in the heap, be it that nobody is left at them
+        self._heap: list[float] = []
+
+    def lowest(self) -> int:
+        """The backends of the lowest level, as bits by their places. There must be backends."""
+        while True:
+            members = self._members[self._heap[0]]
+            if members:
+                return members
+            del self._members[heappop(self._heap)]
+
+    def _rebuild(self, loads: Mapping[str, int]) -> None:
+        self._at = [loads.get(name, 0) / weight for name, weight in zip(self._places, self._weights, strict=True)]
+        members: dict[float, int] = {}
+        for place, level in enumerate(self._at):
+            members[level] = members.get(level, 0) | 1 << place
+        self._members, self._heap = members, list(members)
+        heapify(self._heap)
+
+    def _update(self, backend: str, load: int) -> None:
+        place = self._places.get(backend)
+        if place is None:
+            return
+        level, before = load / self._weights[place], self._at[place]
+        if level == before:
+            return
+        self._at[place] = level
+        self._members[before] ^= 1 << place
+        if level in self._members:
+            self._members[level] |= 1 << place
+        else:
+            self._members[level] = 1 << place
+            heappush(self._heap, level)
 
 
 class LeastConnections:
     """The turns of round robin, sorted by load."""
 
-    __slots__ = ("_turns", "_weights")
+    __slots__ = ("_backends", "_candidates", "_levels", "_turns", "_weights")
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._turns = round_robin.compile(candidates)
+        self._candidates = tuple(candidates)
+        self._backends = tuple(candidate.backend for candidate in candidates)
         self._weights = {candidate.backend.id: candidate.weight for candidate in candidates}
+        self._turns = round_robin.compile(candidates)
+        self._levels: list[Levels] = []  # those that nobody uses right now: one, unless threads order at once
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """By requests in flight for each unit of weight; those that are equal, by turn."""
-        turns = list(self._turns.order(ticket, key, loads))
-        if not turns:
+        if not self._backends:
             return
+        best = self._backends[self._best(ticket, loads)]
+        yield best
         weights = self._weights
 
         def relative(backend: Backend) -> float:
             return loads.get(backend.id, 0) / weights[backend.id]
 
-        best = min(turns, key=relative)  # the first of those that are equal
-        yield best
+        turns = list(self._turns.order(ticket, key, loads))
         turns.remove(best)
         yield from sorted(turns, key=relative)
+
+    def _best(self, ticket: int, loads: Mapping[str, int]) -> int:
+        """The first in turn of the lowest level."""
+        try:
+            levels = self._levels.pop()
+        except IndexError:
+            levels = Levels(self._candidates)
+        levels.follow(loads)
+        lowest = levels.lowest()
+        self._levels.append(levels)
+        first, following = self._turns.places(ticket)
+        if lowest >> first & 1:
+            return first
+        behind = lowest >> following
+        if behind:
+            return following + (behind & -behind).bit_length() - 1
+        return (lowest & -lowest).bit_length() - 1
 
 
 def compile(candidates: Sequence[Candidate]) -> LeastConnections:  # noqa: A001 - the strategy's verb

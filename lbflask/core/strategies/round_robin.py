@@ -31,15 +31,23 @@ class RoundRobin:
         """
         if not self._cycle:
             return
+        backends = self._backends
+        first = self._cycle[ticket % len(self._cycle)]
+        yield backends[first]
+        if len(backends) > 1:
+            _, following = self.places(ticket)
+            for place in (*range(following, len(backends)), *range(following)):
+                if place != first:
+                    yield backends[place]
+
+    def places(self, ticket: int) -> tuple[int, int]:
+        """Where in the pool the backend stands whose turn it is, and from where on the others follow, all round.
+
+        The pool must not be empty.
+        """
         round_, turn = divmod(ticket, len(self._cycle))
-        first = self._cycle[turn]
-        yield self._backends[first]
-        count = len(self._backends)
-        if count > 1:
-            others = self._backends[first + 1 :] + self._backends[:first]
-            start = round_ % (count - 1)
-            yield from others[start:]
-            yield from others[:start]
+        first, count = self._cycle[turn], len(self._backends)
+        return first, (first + 1 + round_ % (count - 1)) % count if count > 1 else first
 
 
 def compile(candidates: Sequence[Candidate]) -> RoundRobin:  # noqa: A001 - the strategy's verb
