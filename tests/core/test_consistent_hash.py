@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, islice, pairwise, product
@@ -52,6 +53,20 @@ def test_every_set_of_every_small_pool_orders_a_key_as_the_whole_pool_does_but_f
                 for chosen in combinations(pool, size):
                     there = {candidate.backend.id for candidate in chosen}
                     assert order(chosen, key) == [name for name in whole if name in there]
+
+
+def test_where_names_stand_is_worked_out_once_for_all_who_order_most_of_them() -> None:
+    whole = consistent_hash.compile(weighted([1, 2, 1, 1]))
+    expected = [list(whole.order(0, key)) for key in KEYS[:50]]
+    one_left, lighter = consistent_hash.compile(weighted([1, 2, 1])), consistent_hash.compile(weighted([1, 1, 1, 1]))
+    assert whole._circles is one_left._circles is lighter._circles
+    grown, few = consistent_hash.compile(weighted([1] * 5)), consistent_hash.compile(weighted([1]))
+    assert len({id(schedule._circles) for schedule in (whole, grown, few)}) == 3
+    assert [list(whole.order(0, key)) for key in KEYS[:50]] == expected
+    assert [one.id for one in few.order(0, "k")] == ["b0"]
+    del whole, one_left, lighter, grown, few
+    gc.collect()
+    assert consistent_hash.compile(weighted([1, 1]))._circles.places.keys() == {"b0", "b1"}
 
 
 @settings(max_examples=60, deadline=None)

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import chain
 from math import log1p
+from weakref import ref
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
 from lbflask.core.strategies import round_robin
@@ -35,18 +36,63 @@ _CIRCLE = CIRCLES - 1
 _BACKWARDS = CIRCLES
 
 
-class ConsistentHash:
-    """The candidates, on circles that are drawn when a key first needs them."""
+class Circles:
+    """Where names stand on each circle: drawn when a key first needs it, and for no other reason than their names, so
+    that whoever orders some of these names may use them.
+    """
 
-    __slots__ = ("_backends", "_circles", "_equal", "_heaviest", "_seeds", "_turns", "_weights")
+    __slots__ = ("__weakref__", "_drawn", "_seeds", "places")
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.places = {name: place for place, name in enumerate(names)}
+        self._seeds = [hash_of(name) for name in names]
+        self._drawn: dict[int, array[int]] = {}
+
+    def circle(self, number: int) -> array[int]:
+        """The points of all, in order, each with the place of its name in its lower bits.
+
+        A product with an odd number that looks like chance spreads seeds that look like chance (Dietzfelbinger et al.,
+        "A Reliable Randomized Algorithm for the Closest-Pair Problem", 1997), at a third of the price of a hash.
+        """
+        drawn = self._drawn.get(number)
+        if drawn is None:
+            factor = mixed(number) | 1
+            points = sorted([seed * factor & _POINT | place for place, seed in enumerate(self._seeds)])
+            drawn = self._drawn[number] = array("Q", points)
+        return drawn
+
+
+#: Those in use. A backend that goes down, comes back or changes its weight would else have all of them drawn anew.
+_in_use: list[ref[Circles]] = []
+
+
+def _circles_of(names: Sequence[str]) -> Circles:
+    """Circles on which all of these names stand, and not so many others that these would be hard to find."""
+    wanted = set(names)
+    known = [circles for circles in [reference() for reference in _in_use] if circles is not None]
+    for circles in known:
+        if len(circles.places) <= 2 * len(wanted) and wanted <= circles.places.keys():
+            return circles
+    drawn = Circles(names)
+    _in_use[:] = [ref(circles) for circles in (*known, drawn)]
+    return drawn
+
+
+class ConsistentHash:
+    """The candidates, by their places on circles."""
+
+    __slots__ = ("_backends", "_circles", "_equal", "_heaviest", "_turns", "_weights")
 
     def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self._backends = tuple(candidate.backend for candidate in candidates)
-        self._weights = tuple(candidate.weight for candidate in candidates)
-        self._heaviest = max(self._weights, default=1)
-        self._equal = min(self._weights, default=1) == self._heaviest
-        self._seeds = [hash_of(backend.id) for backend in self._backends]
-        self._circles: dict[int, array[int]] = {}
+        self._circles = _circles_of([candidate.backend.id for candidate in candidates])
+        places = self._circles.places
+        self._backends: list[Backend | None] = [None] * len(places)
+        self._weights = [0] * len(places)
+        for candidate in candidates:
+            place = places[candidate.backend.id]
+            self._backends[place], self._weights[place] = candidate.backend, candidate.weight
+        weights = {candidate.weight for candidate in candidates}
+        self._heaviest, self._equal = max(weights, default=1), len(weights) < 2
         self._turns = round_robin.compile(candidates)
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
@@ -54,54 +100,40 @@ class ConsistentHash:
         if key is None:
             yield from self._turns.order(ticket, key, loads)
             return
-        hashed = hash_of(key)
-        number = hashed & _CIRCLE
-        circle = self._circles.get(number)
-        if circle is None:
-            circle = self._circles[number] = self._drawn(number)
-        backends = self._backends
-        if self._equal:
-            for place in _walk(circle, hashed):
-                yield backends[circle[place] & _PLACE]
-        else:
-            for place in self._by_weight(circle, hashed):
-                yield backends[place]
-
-    def _drawn(self, number: int) -> array[int]:
-        """The points of all on this circle, in order, with the place of each in its lower bits.
-
-        A product with an odd number that looks like chance spreads seeds that look like chance (Dietzfelbinger et al.,
-        "A Reliable Randomized Algorithm for the Closest-Pair Problem", 1997), at a third of the price of a hash.
-        """
-        factor = mixed(number) | 1
-        return array("Q", sorted([seed * factor & _POINT | place for place, seed in enumerate(self._seeds)]))
+        hashed, backends = hash_of(key), self._backends
+        circle = self._circles.circle(hashed & _CIRCLE)
+        places = _walk(circle, hashed) if self._equal else self._by_weight(circle, hashed)
+        for place in places:
+            backend = backends[place & _PLACE]
+            if backend is not None:
+                yield backend
 
     def _by_weight(self, circle: array[int], hashed: int) -> Iterator[int]:
-        """Places in the pool in the order of -ln(1 - u) / weight; of equals the nearer one first."""
+        """Places in the order of -ln(1 - u) / weight, of equals the nearer one first."""
         point, backwards, heaviest = hashed & _POINT, hashed & _BACKWARDS, self._heaviest
         waiting: list[tuple[float, int, int]] = []
-        for found in _walk(circle, hashed):
-            there = circle[found]
+        for there in _walk(circle, hashed):
+            weight = self._weights[there & _PLACE]
+            if not weight:
+                continue
             distance = (point - there if backwards else there - point) & _ALL
             time = -log1p(-(distance >> 12) / (1 << 52))
             while waiting and waiting[0][0] <= time / heaviest:
                 yield heappop(waiting)[2]
-            place = there & _PLACE
-            weight = self._weights[place]
             if weight == heaviest and not waiting:
-                yield place
+                yield there & _PLACE
             else:
-                heappush(waiting, (time / weight, distance, place))
+                heappush(waiting, (time / weight, distance, there & _PLACE))
         while waiting:
             yield heappop(waiting)[2]
 
 
-def _walk(circle: array[int], hashed: int) -> Iterable[int]:
-    """Where on the circle they stand, from the point of the key all round in its direction."""
+def _walk(circle: array[int], hashed: int) -> Iterator[int]:
+    """Those who stand on the circle, from the point of the key all round in its direction."""
     begin = bisect_left(circle, hashed & _POINT)
     if hashed & _BACKWARDS:
-        return chain(range(begin - 1, -1, -1), range(len(circle) - 1, begin - 1, -1))
-    return chain(range(begin, len(circle)), range(begin))
+        return map(circle.__getitem__, chain(range(begin - 1, -1, -1), range(len(circle) - 1, begin - 1, -1)))
+    return map(circle.__getitem__, chain(range(begin, len(circle)), range(begin)))
 
 
 def compile(candidates: Sequence[Candidate]) -> ConsistentHash:  # noqa: A001 - the strategy's verb
