@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,18 +58,18 @@ FIELDS = [
 
 
 class Canned:
-    """A stream whose peer says the same whenever it is asked, and takes all that it is told."""
+    """A stream whose peer says the same things whenever it is asked, in turn, and takes all that it is told."""
 
     gone = False
     on_gone = None
 
-    def __init__(self, said: bytes) -> None:
-        self._said = said
+    def __init__(self, *said: bytes) -> None:
+        self._said = cycle(said)
         self._quiet, self._other = socket.socketpair()
         self.sock = self
 
     def recv(self, *_: int) -> bytes:
-        return self._said
+        return next(self._said)
 
     def send(self, data: bytes) -> int:
         return len(data)
@@ -100,23 +101,30 @@ def micros(step: Callable[[], Any], rounds: int, repeat: int = 1000) -> float:
 class Rig:
     """A worker's parts, joined as in a worker, but for the network."""
 
-    def __init__(self, fields: int, *more: bytes, **settings: str) -> None:
+    def __init__(
+        self, fields: int = 0, *more: bytes, backends: Sequence[str] = BACKENDS, paths: int = 1, **settings: str
+    ) -> None:
+        """For requests with so many fields, with more, and so many paths; settings are LBFLASK_… without the prefix."""
         environ = {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
-        environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": ",".join(BACKENDS), "LBFLASK_ACCESS_LOG": ""}
+        environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": ",".join(backends), "LBFLASK_ACCESS_LOG": ""}
         config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
         self.balancer = Balancer(config)
         self.plane = self.balancer.app.extensions["lbflask"]
         self.fleet = self.balancer._fleet
-        up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in BACKENDS}
+        up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}
         self.fleet._views["default"].snapshot = Snapshot(1, up, 0.0, 10.0)
         self.fleet._degraded = True  # tickets without a store
         self.balancer._dialer.open = lambda *args: Connection(Canned(RESPONSE), args[-1])
-        settings = GunicornConfig()
+        gunicorn = GunicornConfig()
         for name, value in hosting._settings_of(config).items():
-            settings.set(name, value)
-        self.frozen = freeze(settings)
-        head = [b"GET /path?query=1 HTTP/1.1", b"Host: shop.example", *FIELDS[:fields], *more]
-        self.client = Client(Canned(b"\r\n".join(head) + b"\r\n\r\n"), ("127.0.0.1", 5555), Patience())
+            gunicorn.set(name, value)
+        self.frozen = freeze(gunicorn)
+        rest = b"\r\n".join([b" HTTP/1.1", b"Host: shop.example", *FIELDS[:fields], *more]) + b"\r\n\r\n"
+        self.client = Client(
+            Canned(*(b"GET /path?query=%d" % (number + 1) + rest for number in range(paths))),
+            ("127.0.0.1", 5555),
+            Patience(),
+        )
         self.worker: Any = SimpleNamespace(forward=self.plane.forward, alive=True, _frozen=self.frozen)
         self.worker._result = lambda *args: ProxyWorker._result(self.worker, *args)
 

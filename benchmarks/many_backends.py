@@ -1,0 +1,107 @@
+"""A thousand backends should cost a request no more than three: the whole hot path, by strategy, for either number.
+
+As in `benchmarks.hot_path`, the client and the backends are canned bytes. The two are timed in turn, a short run each,
+and their best runs compared, so that a machine whose speed drifts bends both alike. Requests have many different keys,
+and backends have requests in flight.
+
+What a thousand cost more is not all the strategy's: their connections are not in the processor's caches when their turn
+comes, where three are. So the choice alone is told too.
+
+    python -m benchmarks.many_backends [--backends 1000] [--json FILE]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count, cycle
+from typing import Any
+
+from benchmarks.hot_path import Rig, micros
+from benchmarks.report import Check, conclude, options, ratio, table
+from lbflask.core.model import Override
+
+FEW = 3
+#: How many different keys the requests have.
+KEYS = 4096
+#: How many times the cost for three backends a request may cost.
+MOST = 1.05
+
+#: By what to call it: whether weights differ, and the settings.
+STRATEGIES: dict[str, tuple[bool, dict[str, str]]] = {
+    "round_robin": (False, {}),
+    "round_robin, weights 1 to 3": (True, {}),
+    "least_connections": (False, {"STRATEGY": "least_connections"}),
+    "least_connections, weights 1 to 3": (True, {"STRATEGY": "least_connections"}),
+    "random_two": (False, {"STRATEGY": "random_two"}),
+    "consistent_hash": (False, {"STRATEGY": "consistent_hash", "HASH__KEY": "uri"}),
+    "consistent_hash, weights 1 to 3": (True, {"STRATEGY": "consistent_hash", "HASH__KEY": "uri"}),
+    "consistent_hash, load_factor 1.25": (
+        False,
+        {"STRATEGY": "consistent_hash", "HASH__KEY": "uri", "HASH__LOAD_FACTOR": "1.25"},
+    ),
+    "first": (False, {"STRATEGY": "first"}),
+}
+
+
+def rig_of(backends: int, weights_differ: bool, settings: dict[str, str]) -> Rig:
+    """A worker before so many backends, of which every second has requests in flight."""
+    urls = [f"http://10.0.{number // 250}.{number % 250}:80" for number in range(backends)]
+    rig = Rig(backends=urls, paths=KEYS, **settings)
+    view = rig.fleet._views["default"]
+    names = [url.removeprefix("http://") for url in urls]
+    if weights_differ:
+        overrides = {name: Override(weight=1 + number % 3) for number, name in enumerate(names)}
+        view.snapshot = replace(view.snapshot, overrides=overrides)
+    for number, name in enumerate(names):
+        for _ in range(number % 2):
+            view.traffic.began(name)
+    return rig
+
+
+def choice(rig: Rig) -> Callable[[], Any]:
+    """The choice alone, with what it goes by: schedule, loads, and the first backend of the order."""
+    balancing = rig.plane._dispatcher._balancing
+    traffic, by_loads = balancing._traffic, balancing._by_loads
+    keys = cycle([f"/path?query={number}" for number in range(1, KEYS + 1)])
+    tickets = count()
+
+    def choose() -> None:
+        if by_loads:
+            backend = next(balancing.schedule().order(next(tickets), next(keys), traffic.live_loads())).id
+        else:
+            backend = next(balancing.schedule().order(next(tickets), next(keys))).id
+        traffic.began(backend)
+        traffic.ended(backend)
+
+    return choose
+
+
+def best(steps: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Microseconds of each, timed in turn."""
+    for step in steps:
+        micros(step, 1, 2 * KEYS)  # connections opened, circles drawn
+    runs = [[micros(step, 1) for step in steps] for _ in range(rounds)]
+    return [min(run[index] for run in runs) for index in range(len(steps))]
+
+
+def main() -> None:
+    parser = options(__doc__, "many_backends")
+    parser.add_argument("--backends", type=int, default=1000)
+    given = parser.parse_args()
+    rounds, many = (2 if given.quick else 20), given.backends
+    rows, checks, numbers = [], [], {}
+    for name, (weights_differ, settings) in STRATEGIES.items():
+        few_rig, many_rig = (rig_of(number, weights_differ, settings) for number in (FEW, many))
+        whole = best([few_rig.serve, many_rig.serve], rounds)
+        alone = best([choice(few_rig), choice(many_rig)], rounds)
+        numbers[name] = {"request": whole, "choice": alone}
+        rows.append([name, *(f"{cost:.2f}" for cost in alone), *(f"{cost:.1f}" for cost in whole)])
+        checks.append(Check(f"{name}: a request to one of {many:,}, against {FEW}", ratio(whole[1], whole[0]), MOST, "x"))
+    head = ["", f"choice of {FEW}, µs", f"of {many:,}", f"request to one of {FEW}, µs", f"of {many:,}"]
+    print(table(head, rows), end="\n\n")
+    conclude(given, checks, {"µs": numbers})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Who gets how much, when several processes balance as one: exact turns, and a slow backend that is spared.
+
+Turns: weights of 5 to 3 to 2, two instances of two workers on one store, 32 connections. Each backend is to get its part
+of the requests, to within one for each worker.
+
+Loads: `least_connections` over four processes with an instance each, and a backend that takes ten times as long as the
+others. It is to get at most a fifth of what it would get in turn. The same processes then balance each for itself, on
+namespaces of their own, where each knows only what it has in flight itself; that is told beside it.
+
+    python -m benchmarks.shares [--requests 10000] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import count
+
+from benchmarks.client import Connection
+from benchmarks.load import GET
+from benchmarks.proxies import Contestant, lbflask
+from benchmarks.report import Check, conclude, options, ratio, say, table
+from benchmarks.rig import WORKERS, Bench, bench, free_ports, running
+
+CONNECTIONS = 32
+WEIGHTS = (5, 3, 2)
+INSTANCES = 2
+#: By how many requests a backend may miss its part: one for each worker.
+ASTRAY = INSTANCES * WORKERS
+
+#: Seconds that a request takes at the backends that share by load; at the last one ten times as many.
+FAST = 0.01
+BACKENDS = 8
+PROCESSES = 4
+#: The part of an equal share that the slow one may get.
+SPARED = 0.2
+
+
+@contextmanager
+def backends(seconds: Sequence[float]) -> Iterator[list[int]]:
+    """The ports of backends that take so long each."""
+    ports = free_ports(len(seconds))
+    named = [f"{port}:{time}" for port, time in zip(ports, seconds, strict=True)]
+    with running([[sys.executable, "-m", "benchmarks.backends.named", *named]], ports[-1]):
+        yield ports
+
+
+def instance(rig: Bench, ports: Sequence[int], weights: Sequence[int] = (), **settings: str) -> Contestant:
+    """An instance without a checker: nobody is to be found dead here, and all may serve from the first request on."""
+    entered = lbflask(ports, rig, ACCESS_LOG="", **settings)
+    if weights:
+        path = rig.work / "weights.toml"
+        listed = [f'{{ url = "http://127.0.0.1:{p}", weight = {w} }}' for p, w in zip(ports, weights, strict=True)]
+        path.write_text(f"backends = [{', '.join(listed)}]\n")
+        entered.environ["LBFLASK_CONFIG"] = str(path)
+        del entered.environ["LBFLASK_BACKENDS"]
+    del entered.commands[1:]
+    return entered
+
+
+async def ask(ports: Sequence[int], requests: int) -> Counter[int]:
+    """How many of the requests each backend has answered, 0 for failures, over connections to all ports at once."""
+    served: Counter[int] = Counter()
+    turns = count()
+
+    async def client(port: int) -> None:
+        connection = Connection(port)
+        while next(turns) < requests:
+            try:
+                answer = await connection.ask(GET)
+                served[int(answer.body) if answer.status == 200 else 0] += 1
+            except (OSError, EOFError):
+                served[0] += 1
+        connection.close()
+
+    await asyncio.gather(*(client(ports[number % len(ports)]) for number in range(CONNECTIONS)))
+    return served
+
+
+def turns(rig: Bench, requests: int) -> list[int]:
+    """What each backend got by weight, and last how many requests failed."""
+    with ExitStack() as stack:
+        ports = stack.enter_context(backends([0.0] * len(WEIGHTS)))
+        instances = [instance(rig, ports, WEIGHTS, NAMESPACE="turns") for _ in range(INSTANCES)]
+        for one in instances:
+            stack.enter_context(one.started())
+        served = asyncio.run(ask([one.port for one in instances], requests))
+    return [served[port] for port in (*ports, 0)]
+
+
+def loads(rig: Bench, requests: int, *, together: bool) -> list[int]:
+    """What each backend got by load, the slow one last, and then how many requests failed."""
+    with ExitStack() as stack:
+        ports = stack.enter_context(backends([FAST] * (BACKENDS - 1) + [10 * FAST]))
+        instances = [
+            instance(
+                rig, ports, STRATEGY="least_connections", NAMESPACE="together" if together else f"alone-{number}"
+            )
+            for number in range(PROCESSES)
+        ]
+        for one in instances:
+            one.environ["WEB_CONCURRENCY"] = "1"
+            one.commands[0][one.commands[0].index("--workers") + 1] = "1"
+            stack.enter_context(one.started())
+        served = asyncio.run(ask([one.port for one in instances], requests))
+    return [served[port] for port in (*ports, 0)]
+
+
+def spared(served: Sequence[int]) -> float:
+    """What the slow one got, as a part of an equal share."""
+    return ratio(served[-2], sum(served[:-1]) / (len(served) - 1))
+
+
+def judge(by_turn: Sequence[int], together: Sequence[int]) -> list[Check]:
+    """Against the promises. The lists end with how many requests failed."""
+    requests = sum(by_turn[:-1])
+    astray = max(abs(got - requests * part / sum(WEIGHTS)) for got, part in zip(by_turn, WEIGHTS, strict=False))
+    return [
+        Check(f"requests that the weights {':'.join(map(str, WEIGHTS))} are missed by", astray, ASTRAY),
+        Check("what a slow backend gets, of an equal share", spared(together), SPARED),
+        Check("failed requests", by_turn[-1] + together[-1], 0),
+    ]
+
+
+def main() -> None:
+    parser = options(__doc__, "shares")
+    parser.add_argument("--requests", type=int, default=10_000)
+    given = parser.parse_args()
+    requests = 2000 if given.quick else given.requests
+    with bench() as rig:
+        say(f"turns: {requests} requests")
+        by_turn = turns(rig, requests)
+        say("loads, known to all")
+        together = loads(rig, requests, together=True)
+        say("loads, each for itself")
+        alone = loads(rig, requests, together=False)
+    print(table(["weight", "requests"], [[str(w), f"{got:,}"] for w, got in zip(WEIGHTS, by_turn, strict=False)]))
+    rows = [
+        [name, f"{sum(served[:-2]) / (BACKENDS - 1):,.0f}", f"{served[-2]:,}", f"{spared(served):.3f}"]
+        for name, served in (("loads of the fleet", together), ("of each process alone", alone))
+    ]
+    print(table(["least_connections by", "a fast backend gets", "the slow one", "of an equal share"], rows), end="\n\n")
+    numbers = {"turns": by_turn, "loads of the fleet": together, "loads of each process": alone}
+    conclude(given, judge(by_turn, together), numbers)
+
+
+if __name__ == "__main__":
+    main()
