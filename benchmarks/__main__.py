@@ -14,6 +14,8 @@ from benchmarks.rig import ROOT
 #: Each with what `make bench` asks of it in a full run.
 BENCHMARKS = {
     "hot_path": [],
+    "many_backends": [],
+    "shares": [],
     "throughput": ["--readme"],
     "bodies": [],
     "streams": [],

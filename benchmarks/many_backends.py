@@ -97,7 +97,9 @@ def main() -> None:
         alone = best([choice(few_rig), choice(many_rig)], rounds)
         numbers[name] = {"request": whole, "choice": alone}
         rows.append([name, *(f"{cost:.2f}" for cost in alone), *(f"{cost:.1f}" for cost in whole)])
-        checks.append(Check(f"{name}: a request to one of {many:,}, against {FEW}", ratio(whole[1], whole[0]), MOST, "x"))
+        checks.append(
+            Check(f"{name}: a request to one of {many:,}, against {FEW}", ratio(whole[1], whole[0]), MOST, "x")
+        )
     head = ["", f"choice of {FEW}, µs", f"of {many:,}", f"request to one of {FEW}, µs", f"of {many:,}"]
     print(table(head, rows), end="\n\n")
     conclude(given, checks, {"µs": numbers})

@@ -1,11 +1,11 @@
-"""Who gets how much, when several processes balance as one: exact turns, and a slow backend that is spared.
+"""Who gets how much when several processes balance as one: turns that are exact, and a slow backend that is spared.
 
-Turns: weights of 5 to 3 to 2, two instances of two workers on one store, 32 connections. Each backend is to get its part
-of the requests, to within one for each worker.
+Turns: weights of 5 to 3 to 2, two instances of two workers on one store, 32 connections. Each backend is to get its
+part of the requests, to within one for each worker.
 
-Loads: `least_connections` over four processes with an instance each, and a backend that takes ten times as long as the
-others. It is to get at most a fifth of what it would get in turn. The same processes then balance each for itself, on
-namespaces of their own, where each knows only what it has in flight itself; that is told beside it.
+Loads: `least_connections` over four instances of one worker, and a backend that takes ten times as long as the others.
+It is to get at most a fifth of an equal share, with many connections and with few. Then the same instances have
+namespaces of their own, and so balance each by what it has in flight itself, as most balancers do; that is told beside.
 
     python -m benchmarks.shares [--requests 10000] [--json FILE]
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 
@@ -26,6 +26,8 @@ from benchmarks.report import Check, conclude, options, ratio, say, table
 from benchmarks.rig import WORKERS, Bench, bench, free_ports, running
 
 CONNECTIONS = 32
+#: Requests in flight at once, shared by load; few are what tells those who know of each other from those who don't.
+MANY, FEW = 32, 16
 WEIGHTS = (5, 3, 2)
 INSTANCES = 2
 #: By how many requests a backend may miss its part: one for each worker.
@@ -61,7 +63,7 @@ def instance(rig: Bench, ports: Sequence[int], weights: Sequence[int] = (), **se
     return entered
 
 
-async def ask(ports: Sequence[int], requests: int) -> Counter[int]:
+async def ask(ports: Sequence[int], requests: int, connections: int = CONNECTIONS) -> Counter[int]:
     """How many of the requests each backend has answered, 0 for failures, over connections to all ports at once."""
     served: Counter[int] = Counter()
     turns = count()
@@ -76,7 +78,7 @@ async def ask(ports: Sequence[int], requests: int) -> Counter[int]:
                 served[0] += 1
         connection.close()
 
-    await asyncio.gather(*(client(ports[number % len(ports)]) for number in range(CONNECTIONS)))
+    await asyncio.gather(*(client(ports[number % len(ports)]) for number in range(connections)))
     return served
 
 
@@ -91,21 +93,19 @@ def turns(rig: Bench, requests: int) -> list[int]:
     return [served[port] for port in (*ports, 0)]
 
 
-def loads(rig: Bench, requests: int, *, together: bool) -> list[int]:
+def loads(rig: Bench, requests: int, connections: int, *, together: bool) -> list[int]:
     """What each backend got by load, the slow one last, and then how many requests failed."""
     with ExitStack() as stack:
         ports = stack.enter_context(backends([FAST] * (BACKENDS - 1) + [10 * FAST]))
         instances = [
-            instance(
-                rig, ports, STRATEGY="least_connections", NAMESPACE="together" if together else f"alone-{number}"
-            )
+            instance(rig, ports, STRATEGY="least_connections", NAMESPACE="together" if together else f"alone-{number}")
             for number in range(PROCESSES)
         ]
         for one in instances:
             one.environ["WEB_CONCURRENCY"] = "1"
             one.commands[0][one.commands[0].index("--workers") + 1] = "1"
             stack.enter_context(one.started())
-        served = asyncio.run(ask([one.port for one in instances], requests))
+        served = asyncio.run(ask([one.port for one in instances], requests, connections))
     return [served[port] for port in (*ports, 0)]
 
 
@@ -114,15 +114,28 @@ def spared(served: Sequence[int]) -> float:
     return ratio(served[-2], sum(served[:-1]) / (len(served) - 1))
 
 
-def judge(by_turn: Sequence[int], together: Sequence[int]) -> list[Check]:
-    """Against the promises. The lists end with how many requests failed."""
+def judge(by_turn: Sequence[int], together: Mapping[int, Sequence[int]]) -> list[Check]:
+    """Against the promises. By load for each number of connections; the lists end with how many requests failed."""
     requests = sum(by_turn[:-1])
     astray = max(abs(got - requests * part / sum(WEIGHTS)) for got, part in zip(by_turn, WEIGHTS, strict=False))
     return [
-        Check(f"requests that the weights {':'.join(map(str, WEIGHTS))} are missed by", astray, ASTRAY),
-        Check("what a slow backend gets, of an equal share", spared(together), SPARED),
-        Check("failed requests", by_turn[-1] + together[-1], 0),
+        Check(f"requests by which the weights {':'.join(map(str, WEIGHTS))} are missed", astray, ASTRAY),
+        *(
+            Check(f"what a slow backend gets at {connections} connections, of an equal share", spared(served), SPARED)
+            for connections, served in together.items()
+        ),
+        Check("failed requests", by_turn[-1] + sum(served[-1] for served in together.values()), 0),
     ]
+
+
+def compare(together: Mapping[int, Sequence[int]], alone: Mapping[int, Sequence[int]]) -> str:
+    """What those get who share by the loads of the fleet, and by their own."""
+    rows = []
+    for who, by_connections in (("of the fleet", together), ("of each process", alone)):
+        for connections, served in by_connections.items():
+            fast = sum(served[:-2]) / (len(served) - 2)
+            rows.append([who, f"{connections}", f"{fast:,.0f}", f"{served[-2]:,}", f"{spared(served):.3f}"])
+    return table(["by the loads", "connections", "a fast backend gets", "the slow one", "of an equal share"], rows)
 
 
 def main() -> None:
@@ -133,16 +146,12 @@ def main() -> None:
     with bench() as rig:
         say(f"turns: {requests} requests")
         by_turn = turns(rig, requests)
-        say("loads, known to all")
-        together = loads(rig, requests, together=True)
-        say("loads, each for itself")
-        alone = loads(rig, requests, together=False)
+        say("loads of the fleet")
+        together = {number: loads(rig, requests * number // MANY, number, together=True) for number in (MANY, FEW)}
+        say("loads of each process")
+        alone = {number: loads(rig, requests * number // MANY, number, together=False) for number in (MANY, FEW)}
     print(table(["weight", "requests"], [[str(w), f"{got:,}"] for w, got in zip(WEIGHTS, by_turn, strict=False)]))
-    rows = [
-        [name, f"{sum(served[:-2]) / (BACKENDS - 1):,.0f}", f"{served[-2]:,}", f"{spared(served):.3f}"]
-        for name, served in (("loads of the fleet", together), ("of each process alone", alone))
-    ]
-    print(table(["least_connections by", "a fast backend gets", "the slow one", "of an equal share"], rows), end="\n\n")
+    print(compare(together, alone), end="\n\n")
     numbers = {"turns": by_turn, "loads of the fleet": together, "loads of each process": alone}
     conclude(given, judge(by_turn, together), numbers)
 

@@ -1,6 +1,6 @@
 """Backends that say which of them has answered, each after a time of its own: all of them one process.
 
-    python -m benchmarks.backends.named PORT:SECONDS …
+python -m benchmarks.backends.named PORT:SECONDS …
 """
 
 from __future__ import annotations

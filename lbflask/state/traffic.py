@@ -72,7 +72,7 @@ class Traffic:
         self._probe = _Probe()
         self._others: Mapping[str, int] = {}
         self._live: Loads | None = None  # from when it is first asked for
-        self._live_others: Mapping[str, int] = {}  # what of it is others'
+        self._stands_for = 1  # for how many of the fleet a request of ours stands that begins or ends
         self._others_read = self._asked = self._buried = self._beaten = float("-inf")
         self._beaten_with: dict[str, int] = {}
 
@@ -87,7 +87,7 @@ class Traffic:
         with self._lock:
             self._in_flight[backend] += 1
             if self._live is not None:
-                self._live.add(backend, 1)
+                self._live.add(backend, self._stands_for)
 
     def answered(self, backend: str, status: int) -> None:
         """The head of a response has come; the attempt goes on until `ended`."""
@@ -106,7 +106,7 @@ class Traffic:
         with self._lock:
             self._in_flight[backend] -= 1
             if self._live is not None:
-                self._live.add(backend, -1)
+                self._live.add(backend, -self._stands_for)
             if weight:
                 self._attempts[backend] += 1
                 self._probe_ended(backend, ok=False)
@@ -122,7 +122,7 @@ class Traffic:
         with self._lock:
             self._in_flight[backend] -= 1
             if self._live is not None:
-                self._live.add(backend, -1)
+                self._live.add(backend, -self._stands_for)
             if self._probe.sent is not None:
                 self._probe_given_up(backend)
             if weight:
@@ -161,13 +161,20 @@ class Traffic:
         return total
 
     def live_loads(self) -> Loads:
-        """The same, but kept up to date by us rather than counted for each who asks. Not to be changed."""
+        """Requests in flight at each backend, kept up to date rather than counted for each who asks. Not to be changed.
+
+        They are those of `loads` whenever we hear of the others. Until we hear again, each request of ours that begins
+        or ends stands for those of the others too that presumably do so meanwhile: else all who hear that a backend has
+        few would fill it up, each for itself (ADR 0015).
+        """
         self._asked = now = self._clock()
-        if self._live is None or (self._live_others and now - self._others_read > DEAD_AFTER):
+        if self._live is None or (self._others and now - self._others_read > DEAD_AFTER):
             with self._lock:
                 if self._live is None:
-                    self._live = Loads(self.own_loads())
-                self._count_others(self._others if now - self._others_read <= DEAD_AFTER else {})
+                    self._live = Loads({})
+                if now - self._others_read > DEAD_AFTER:
+                    self._others = {}
+                self._recount()
         return self._live
 
     def own_loads(self) -> dict[str, int]:
@@ -277,14 +284,16 @@ class Traffic:
             else:
                 probe.pause_until = clock + BEAT_EVERY
 
-    def _count_others(self, others: Mapping[str, int]) -> None:
-        """Let these be what others have in flight, under the lock."""
-        if self._live is not None:
-            for backend in {**self._live_others, **others}:
-                more = others.get(backend, 0) - self._live_others.get(backend, 0)
-                if more:
-                    self._live.add(backend, more)
-            self._live_others = others
+    def _recount(self) -> None:
+        """Let the live loads be what is in flight, under the lock."""
+        if self._live is None:
+            return
+        own = {backend: load for backend, load in self._in_flight.items() if load}
+        for backend in {**self._live, **own, **self._others}:
+            more = own.get(backend, 0) + self._others.get(backend, 0) - self._live.get(backend, 0)
+            if more:
+                self._live.add(backend, more)
+        self._stands_for = 1 + round(sum(self._others.values()) / max(1, sum(own.values())))
 
     def _reading(self, now: float) -> bool:
         return now - self._asked < READING_LASTS
@@ -309,4 +318,4 @@ class Traffic:
         if reading or bury:
             with self._lock:
                 self._others, self._others_read, self._buried = others, now, now
-                self._count_others(others)
+                self._recount()
