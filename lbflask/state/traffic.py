@@ -165,7 +165,7 @@ class Traffic:
 
         They are those of `loads` whenever we hear of the others. Until we hear again, each request of ours that begins
         or ends stands for those of the others too that presumably do so meanwhile: else all who hear that a backend has
-        few would fill it up, each for itself (ADR 0015).
+        few would fill it up, each for itself (ADR 0015). A backend may be thought to have less than none by that.
         """
         self._asked = now = self._clock()
         if self._live is None or (self._others and now - self._others_read > DEAD_AFTER):

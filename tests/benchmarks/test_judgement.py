@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from benchmarks import bodies, flaky_backends, sessions, slow_clients, streams
+from benchmarks import bodies, flaky_backends, sessions, shares, slow_clients, streams
 from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
@@ -86,6 +86,18 @@ def test_forged_cookies_are_like_genuine_ones_and_none_is() -> None:
     assert {real.home([cookie], 2) for cookie in made} == {""}
     assert len({*made}) > 100
     assert sum(cookie.split(".")[0] == genuine[0].split(".")[0] for cookie in made) > 100
+
+
+def test_shares_are_judged_by_the_farthest_and_a_slow_backend_by_what_it_would_get_in_turn() -> None:
+    fair = {32: [320, 320, 320, 40, 0]}  # 40 of 1000, a quarter of which would be an equal share
+    assert shares.spared(fair[32]) == 0.16
+    assert missed(shares.judge([5004, 2998, 1998, 0], fair)) == []
+    assert missed(shares.judge([5005, 2998, 1997, 0], fair)) == ["requests by which the weights 5:3:2 are missed"]
+    greedy = {32: [300, 300, 300, 100, 0], 16: [320, 320, 320, 40, 1]}
+    assert missed(shares.judge([5, 3, 2, 0], greedy)) == [
+        "what a slow backend gets at 32 connections, of an equal share",
+        "failed requests",
+    ]
 
 
 def test_a_stream_that_was_lost_is_a_miss_and_memory_counts_by_those_that_were_open() -> None:

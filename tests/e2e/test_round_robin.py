@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -80,3 +81,18 @@ def test_the_living_share_out_evenly_when_one_is_known_to_be_dead(store: str, de
         assert max(shares.values()) - min(shares.values()) <= 2, shares
         lines = eventually(lambda: len(told := access_log(balancer.output)) == 900 and told, "the log is written")
         assert {len(line.tried) for line in lines} == {1}
+
+
+def test_weights_are_exact_over_all_workers_of_two_instances(store: str, demos: list[int], tmp_path: Path) -> None:
+    weights = dict(zip(demos, (5, 3, 2), strict=True))
+    listed = [f'{{ url = "http://127.0.0.1:{port}", weight = {weight} }}' for port, weight in weights.items()]
+    path = tmp_path / "lbflask.toml"
+    path.write_text(f'namespace = "weights"\nredis_url = "{store}"\nbackends = [{", ".join(listed)}]\n')
+    with Gunicorn(config=path) as one, Gunicorn(config=path) as two:
+        load = Traffic([one.port, two.port], clients=32, total=2000)
+        load.join()
+        assert "out of reach" not in one.output + two.output
+    assert load.failures == []
+    shares = load.shares()
+    assert sum(shares.values()) == 2000
+    assert all(abs(shares[port] - 200 * weight) <= 4 for port, weight in weights.items()), shares  # one for each worker

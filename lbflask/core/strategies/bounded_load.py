@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _InFlight(Follower):
-    """What all candidates together have in flight."""
+    """What all candidates together have in flight; one that is thought to have less than none has none."""
 
     __slots__ = ("_each", "total")
 
@@ -29,14 +29,14 @@ class _InFlight(Follower):
         self.total = 0
 
     def _rebuild(self, loads: Mapping[str, int]) -> None:
-        self._each = {name: loads.get(name, 0) for name in self._each}
+        self._each = {name: max(0, loads.get(name, 0)) for name in self._each}
         self.total = sum(self._each.values())
 
     def _update(self, backend: str, load: int) -> None:
         before = self._each.get(backend)
         if before is not None:
-            self._each[backend] = load
-            self.total += load - before
+            self._each[backend] = max(0, load)
+            self.total += max(0, load) - before
 
 
 class BoundedLoad:
