@@ -89,13 +89,17 @@ def test_forged_cookies_are_like_genuine_ones_and_none_is() -> None:
 
 
 def test_shares_are_judged_by_the_farthest_and_a_slow_backend_by_what_it_would_get_in_turn() -> None:
-    fair = {32: [320, 320, 320, 40, 0]}  # 40 of 1000, a quarter of which would be an equal share
+    alone = {32: [320, 320, 320, 40, 0], 16: [300, 300, 300, 100, 0]}
+    fair = {32: [320, 320, 320, 40, 0], 16: [310, 310, 310, 70, 0]}  # 250 of 1000 would be an equal share
     assert shares.spared(fair[32]) == 0.16
-    assert missed(shares.judge([5004, 2998, 1998, 0], fair)) == []
-    assert missed(shares.judge([5005, 2998, 1997, 0], fair)) == ["requests by which the weights 5:3:2 are missed"]
-    greedy = {32: [300, 300, 300, 100, 0], 16: [320, 320, 320, 40, 1]}
-    assert missed(shares.judge([5, 3, 2, 0], greedy)) == [
+    assert missed(shares.judge([5004, 2998, 1998, 0], fair, alone)) == []
+    assert missed(shares.judge([5005, 2998, 1997, 0], fair, alone)) == [
+        "requests by which the weights 5:3:2 are missed"
+    ]
+    greedy = {32: [300, 300, 300, 100, 0], 16: [295, 295, 295, 115, 1]}
+    assert missed(shares.judge([5, 3, 2, 0], greedy, alone)) == [
         "what a slow backend gets at 32 connections, of an equal share",
+        "the same at 16, against processes that know only their own requests",
         "failed requests",
     ]
 

@@ -35,8 +35,9 @@ class _InFlight(Follower):
     def _update(self, backend: str, load: int) -> None:
         before = self._each.get(backend)
         if before is not None:
-            self._each[backend] = max(0, load)
-            self.total += max(0, load) - before
+            load = max(0, load)
+            self._each[backend] = load
+            self.total += load - before
 
 
 class BoundedLoad:
