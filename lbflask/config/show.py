@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,16 +20,27 @@ def as_toml(config: Config) -> str:
     values = without_secrets(config.model_dump(mode="json", exclude_none=True))
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
-    return "\n".join(_table(values, "")).lstrip("\n") + "\n"
+    del values["routes"]
+    routes = (route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes)
+    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(route))]
+    return "\n".join([*_table(values, ""), *lines]).lstrip("\n") + "\n"
 
 
 def _table(values: dict[str, Any], name: str) -> list[str]:
     """The lines of a table: its own keys, and then the tables within."""
     inner = {key: value for key, value in values.items() if isinstance(value, dict)}
-    own = [f"{key} = {_value(value)}" for key, value in values.items() if key not in inner]
+    own = _pairs({key: value for key, value in values.items() if key not in inner})
     head = ["", f"[{name}]"] if name and own else []
     prefix = f"{name}." if name else ""
     return [*head, *own, *(line for key, value in inner.items() for line in _table(value, prefix + key))]
+
+
+def _pairs(values: dict[str, Any]) -> list[str]:
+    return [f"{_key(key)} = {_value(value)}" for key, value in values.items()]
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _value(key)
 
 
 def _value(value: Any) -> str:
@@ -36,7 +48,7 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(_pairs(value)) + " }"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one sign that TOML alone escapes
 
 
