@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from lbflask.config.backends import Backend
 from lbflask.config.masking import masked, without_secrets
 from lbflask.config.pools import PoolTable
+from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 
@@ -48,7 +49,7 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(_pairs(value)) + " }"
+        return "{ " + ", ".join(_pairs(value)) + " }" if value else "{}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one sign that TOML alone escapes
 
 
@@ -72,15 +73,36 @@ def as_markdown() -> str:
             lines += [(kind.__doc__ or "").strip(), ""]
         lines += ["| key | environment | default | |", "| --- | --- | --- | --- |"]
         for name, field in kind.model_fields.items():
-            if name in tables_of(kind) or name in tables_by_name(kind):
+            if name in tables_of(kind) or name in tables_by_name(kind) or name == "routes":
                 continue
             variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
             lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
         lines.append("")
     lines += _pools()
-    lines += ["## A backend", "", "A URL, or a table:", "", "| key | default | |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in Backend.model_fields.items()]
-    return "\n".join(lines) + "\n"
+    lines += ["## A backend", "", "A URL, or a table:", "", *_keys(Backend)]
+    return "\n".join([*lines, *_routes()]) + "\n"
+
+
+def _keys(kind: type[BaseModel]) -> list[str]:
+    """The rows of a table that the environment does not reach."""
+    rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in kind.model_fields.items()]
+    return ["| key | default | |", "| --- | --- | --- |", *rows]
+
+
+def _routes() -> list[str]:
+    lines = [
+        "",
+        "## `[[routes]]`",
+        "",
+        (Route.__doc__ or "").strip(),
+        "They stand in the file only. How one is chosen:",
+    ]
+    lines += ["[routing.md](routing.md).", "", *_keys(Route)]
+    inner = {"match": Match, "respond": Respond, "redirect": Redirect, "request_headers": Headers, "mirror": Mirror}
+    for name, kind in inner.items():
+        both = "`request_headers` and `response_headers` of a route" if kind is Headers else f"`{name}` of a route"
+        lines += ["", f"### {both}", "", (kind.__doc__ or "").strip(), "", *_keys(kind)]
+    return lines
 
 
 def _pools() -> list[str]:
@@ -100,6 +122,7 @@ def _pools() -> list[str]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default is None:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default is None:
         return "unset"
-    return f"`{_value(list(field.default) if isinstance(field.default, tuple) else field.default)}`"
+    return f"`{_value(list(default) if isinstance(default, tuple) else default)}`"

@@ -112,8 +112,8 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             assert f"## `[{name}]`" in page
             inner = {f"{name}__{key}": setting for key, setting in kind.model_fields.items()}
-        elif name == "pools":
-            assert "## `[pools.NAME]`" in page
+        elif name in ("pools", "routes"):
+            assert {"pools": "## `[pools.NAME]`", "routes": "## `[[routes]]`"}[name] in page
             inner = {}
         else:
             inner = {name: field}
