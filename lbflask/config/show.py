@@ -90,15 +90,15 @@ def _keys(kind: type[BaseModel]) -> list[str]:
 
 
 def _routes() -> list[str]:
-    lines = [
-        "",
-        "## `[[routes]]`",
-        "",
-        (Route.__doc__ or "").strip(),
-        "They stand in the file only. How one is chosen:",
-    ]
-    lines += ["[routing.md](routing.md).", "", *_keys(Route)]
-    inner = {"match": Match, "respond": Respond, "redirect": Redirect, "request_headers": Headers, "mirror": Mirror}
+    where = "They stand in the file only. How one is chosen: [routing.md](routing.md)."
+    lines = ["", "## `[[routes]]`", "", (Route.__doc__ or "").strip(), where, "", *_keys(Route)]
+    inner: dict[str, type[BaseModel]] = {
+        "match": Match,
+        "respond": Respond,
+        "redirect": Redirect,
+        "request_headers": Headers,
+        "mirror": Mirror,
+    }
     for name, kind in inner.items():
         both = "`request_headers` and `response_headers` of a route" if kind is Headers else f"`{name}` of a route"
         lines += ["", f"### {both}", "", (kind.__doc__ or "").strip(), "", *_keys(kind)]

@@ -17,7 +17,7 @@ from lbflask.proxy.own import OwnAnswers
 from lbflask.proxy.reply import Reply
 
 NO_ROUTE = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "no route leads there")
-TWO_READINGS = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read in two ways, to different ends")
+TWO_READINGS = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read as that of another route")
 
 
 class Destination(Protocol):
