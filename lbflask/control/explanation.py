@@ -40,11 +40,7 @@ def lines(asked: Asked, explanation: Explanation) -> Iterator[str]:
 
 def _of_pool(view: PoolView, split_key: str | None) -> Iterator[str]:
     by = "" if split_key is None else f", by the key {split_key!r}"
-    yield (
-        f"pool        {view.pool}{by}"
-        if view.share == 100
-        else f"pool        {view.pool}, of {view.share:g} % by chance"
-    )
+    yield f"pool        {view.pool}" + (f", for {view.share:g} % by chance" if view.share < 100 else by)
     yield f"strategy    {view.strategy}" + ("" if view.key is None else f", by the key {view.key!r}")
     if view.overlooked:
         yield f"overlooked  {view.overlooked}: nobody else could serve"

@@ -106,7 +106,7 @@ def explain(
     if route.prefix is not None:
         target = with_prefix(target, segments_of(route.match.path), route.prefix)
     if route.own is not None:
-        return Explanation(route.name, str(route.own), target, None, ())
+        return Explanation(route.name, route.own.told(asked.host, target), target, None, ())
     key, shares = None, dict(route.shares)
     if len(shares) > 1:
         key = _key(route.split_by, asked)

@@ -14,8 +14,13 @@ STORE_TIMEOUT = 2.0
 
 def explained(config: Config, asked: Asked) -> tuple[Explanation, str]:
     """The explanation by what the fleet knows, and why it knows nothing: empty when the store has answered."""
-    store = store_for(config, STORE_TIMEOUT)
-    why = ""
+    if config.health_path and asked.target.partition("?")[0] == config.health_path:
+        return Explanation("", "the health of the balancer itself (health_path)", asked.target, None, ()), ""
+    pools = {name: table.to_model(name) for name, table in config.every_pool().items()}
+    routes = [route.to_model() for route in config.routes]
+    # Without routes there is but one way, whatever the pool's name.
+    default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
+    store, why = store_for(config, STORE_TIMEOUT), ""
 
     def known(pool: str) -> tuple[Snapshot, int]:
         nonlocal why
@@ -25,11 +30,8 @@ def explained(config: Config, asked: Asked) -> tuple[Explanation, str]:
             why = str(error)
             return NOTHING_KNOWN, 0
 
-    pools = {name: table.to_model(name) for name, table in config.every_pool().items()}
-    routes = [route.to_model() for route in config.routes]
-    # Without routes there is but one way, whatever the pool's name.
-    default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
     try:
-        return explain(asked, routes, pools, default, known), why
+        explanation = explain(asked, routes, pools, default, known)
     finally:
         store.close()
+    return explanation, why

@@ -61,6 +61,21 @@ def test_what_is_shown_loads_again_as_the_same_configuration(settings: dict[str,
     assert Config.model_validate(tomllib.loads(as_toml(shown))) == shown
 
 
+def test_routes_are_shown_as_tables_that_load_again() -> None:
+    route = {
+        "name": "api",
+        "match": {"host": "*.a", "path": "/x", "methods": "GET", "headers": {"X-A": True, "x!": "é'\""}},
+        "split": {"default": 99.5, "b": 0.5},
+        "request_headers": {"set": {"A": "1"}, "remove": "B"},
+        "mirror": {"pool": "b"},
+    }
+    pools = {"b": {"backends": ["http://b:1"]}}
+    first = config(pools=pools, routes=[route, {"name": "no", "match": {"path": "/no"}, "respond": {}}])
+    shown = as_toml(first)
+    assert shown.endswith('[[routes]]\nname = "no"\nmatch = { path = "/no" }\nrespond = {}\n')
+    assert Config.model_validate(tomllib.loads(shown)) == first
+
+
 @pytest.mark.parametrize("text", ["\x7f", "\n\t\0", '"quoted" \\ and é', "日本", "-"])
 def test_strings_are_shown_as_toml_writes_them(text: str) -> None:
     assert tomllib.loads(as_toml(config(access_log=text)))["access_log"] == text

@@ -32,8 +32,9 @@ class FixedAnswer:
         """The fields and the body."""
         return _whole(self.page)
 
-    def __str__(self) -> str:
-        return f"answers {self.status}"
+    def told(self, host: str, target: str) -> str:  # noqa: ARG002 - the same to all
+        """The answer in a word."""
+        return f"{self.status}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,9 @@ class Redirection:
         fields, body = _whole(Page("text/plain; charset=utf-8", f"{usual_phrase(self.status)}: {location}\n".encode()))
         return [("Location", location), *fields], body
 
-    def __str__(self) -> str:
-        return f"redirects by {self.status} to {self.to}"
+    def told(self, host: str, target: str) -> str:
+        """The answer in a word."""
+        return f"{self.status} to {self.location(host, target)}"
 
 
 def unknown_placeholders(text: str) -> list[str]:
