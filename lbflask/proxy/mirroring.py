@@ -77,9 +77,9 @@ class Mirroring:
         except Exception:
             log.exception("a copy of a request could not be sent")
         finally:
-            self._house.occupancy.mirrored -= 1
             if exchange.serving:
                 self._attempts.ended(exchange.serving, broken)
+            self._house.occupancy.mirrored -= 1
 
 
 def _discard(response: BackendResponse) -> None:
