@@ -40,7 +40,9 @@ def _path(value: str) -> str:
         raise ValueError("must be a path that begins with /, without blanks, ? and #")
     plain = plain_path(value)
     if is_odd(plain.replace("%", "")) or any(sign >= "\ue000" for sign in plain):
-        raise ValueError("can be read in two ways: it has //, a segment . or .., a ; or \\, or an encoded / ; or \\")
+        raise ValueError(
+            "can be read in two ways: it has //, a segment . or .., ; or \\, or an encoded one of / ; \\ ? #"
+        )
     return value.rstrip("/")
 
 

@@ -20,6 +20,8 @@ from lbflask.core.http.own_answers import FixedAnswer, Redirection
 
 #: Signs of a Host whose routes are remembered; DNS knows no longer names, but clients may make them up.
 MOST_REMEMBERED = 260
+#: A path that can be read in more ways has been made for it, and is not worth the time to look at them all.
+MOST_READINGS = 32
 BY_CLIENT = HashKey("client")
 
 
@@ -136,15 +138,17 @@ class RouteTable:
     def find(self, host: str, target: str, method: str, fields: Fields) -> int | None:
         """The number of the route that a request for the target (origin-form) of the host takes; None if none matches.
 
-        Raises TwoReadings.
+        Raises TwoReadings, also for a path that can be read in more than MOST_READINGS ways.
         """
         trees = self._trees[host] if len(host) <= MOST_REMEMBERED else self._trees_of(host)
         path = target.partition("?")[0]
         if not self._by_path or not paths.is_odd(path):
             return _first(trees, path, method, fields)
-        found, *others = (_first(trees, reading, method, fields) for reading in paths.readings(path))
-        if any(other != found for other in others):
-            raise TwoReadings
+        readings = paths.readings(path)
+        found = _first(trees, next(readings), method, fields)
+        for count, reading in enumerate(readings, 2):
+            if count > MOST_READINGS or _first(trees, reading, method, fields) != found:
+                raise TwoReadings
         return found
 
     def _trees_of(self, authority: str) -> tuple[_Tree, ...]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
+import re
+from urllib.parse import unquote
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbflask.core.http.fields import Fields
@@ -138,6 +142,9 @@ def test_a_route_without_a_path_takes_all_even_the_asterisk() -> None:
         "/admin/%2e%2e/x",
         "/../admin",
         "/x/.//..;/%61dmin",
+        "/admin%3Fx/y",
+        "/admin%23",
+        "/admin%00.png",
     ],
 )
 def test_a_path_that_another_route_may_claim_is_refused(target: str) -> None:
@@ -186,6 +193,60 @@ def test_a_condition_of_the_other_route_that_does_not_hold_makes_no_second_readi
     assert found(matches, "//admin") == 1
     with pytest.raises(TwoReadings):
         found(matches, "//admin", method="POST")
+
+
+# Against servers as there are: what each of them makes of a path, by itself and in its own way
+
+
+def resolved(path: str, *, merging: bool) -> str:
+    kept: list[str] = []
+    for segment in path.split("/")[1:]:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != "." and not (merging and not segment):
+            kept.append(segment)
+    return "/" + "/".join(kept)
+
+
+def without_parameters(path: str) -> str:
+    return "/".join(segment.partition(";")[0] for segment in path.split("/"))
+
+
+SERVERS = {
+    "decoding": unquote,
+    "nginx": lambda path: resolved(unquote(path), merging=True),
+    "nginx, merge_slashes off": lambda path: resolved(unquote(path), merging=False),
+    "Go's path.Clean": lambda path: posixpath.normpath("/" + unquote(path).lstrip("/")),
+    "RFC 3986": lambda path: unquote(resolved(re.sub("%2[eE]", ".", path), merging=False)),
+    "a servlet container": lambda path: resolved(unquote(without_parameters(path)), merging=True),
+    "one that decodes first": lambda path: resolved(without_parameters(unquote(path)), merging=True),
+    "one that takes backslashes": lambda path: resolved(unquote(path).replace("\\", "/"), merging=True),
+    "one written in C": lambda path: resolved(unquote(path).partition("\0")[0], merging=True),
+    "one that parses twice": lambda path: re.split("[?#]", unquote(path))[0],
+}
+PIECES = ["/", "/", "/", "admin", "public", "a", ".", "..", "%2e", "%2E%2e", "%2F", "%5c", "\\", ";", ";a=b", "%3b"]
+PIECES += ["%61dmin", "%3F", "%23", "%00", "%25", "%20", "%2", "..."]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: "/" + "".join(pieces)))
+def test_whatever_a_server_makes_of_a_path_the_route_is_that_of_what_it_serves(path: str) -> None:
+    matches = [Match(path="/admin"), Match(path="/public"), Match(path="/public/a"), Match()]
+    try:
+        route = found(matches, path)
+    except TwoReadings:
+        return
+    for server, reads in SERVERS.items():
+        assert place_of(reads(path)) == route, f"{server} serves {reads(path)!r}"
+
+
+def place_of(path: str) -> int:
+    """Which of the four it is, said as plainly as can be."""
+    if path == "/admin" or path.startswith("/admin/"):
+        return 0
+    if path == "/public/a" or path.startswith("/public/a/"):
+        return 2
+    return 1 if path == "/public" or path.startswith("/public/") else 3
 
 
 # Methods and headers

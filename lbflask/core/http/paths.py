@@ -14,31 +14,32 @@ is_odd = re.compile(r"[%\\;]|//|/\.\.?(?:/|$)").search
 
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 #: An encoded sign that would be another thing if it were not: it stays apart, outside of the bytes that a path has.
-_APART = {"2F": "\ue02f", "5C": "\ue05c", "3B": "\ue03b"}
-_PARAMETERS = re.compile("[;\ue03b][^/\\\\\ue02f\ue05c]*")
+_APART = {"2F": "\ue02f", "5C": "\ue05c", "3B": "\ue03b", "3F": "\ue03f", "23": "\ue023", "00": "\ue000"}
+_PARAMETERS = re.compile("[;\ue03b][^/]*")
+_ENDS = re.compile("[\ue000\ue023\ue03f].*", re.DOTALL)
 _SLASHES = re.compile("//+")
 _DOTS = re.compile(r"/\.\.?(?:/|$)").search
 
 
 def plain_path(path: str) -> str:
-    """The path with its percent-encoding undone (RFC 3986 §6.2.2), but for slashes, backslashes and semicolons."""
+    """The path with its percent-encoding undone (RFC 3986 §6.2.2), but for signs that would part it."""
     return _ENCODED.sub(lambda found: _APART.get(found[1].upper()) or chr(int(found[1], 16)), path)
 
 
 def readings(path: str) -> Iterator[str]:
     """All that a path can mean: first as it stands, then as servers read it that undo encoded slashes, take backslashes
-    for slashes, cut parameters (RFC 3986 §3.3), merge slashes, or resolve dot segments (§5.2.4), in any combination.
+    for slashes, end at an encoded `?`, `#` or NUL, cut parameters (RFC 3986 §3.3), merge slashes, or resolve dot
+    segments (§5.2.4), in any combination and order.
     """
     found = [plain_path(path)]
-    yield found[0]
     known = set(found)
-    for step in _STEPS:
-        for text in tuple(found):
+    for text in found:  # which grows meanwhile
+        yield text
+        for step in _STEPS:
             read = step(text)
             if read not in known:
                 known.add(read)
                 found.append(read)
-                yield read
 
 
 def without_dots(path: str) -> str:
@@ -59,6 +60,7 @@ def without_dots(path: str) -> str:
 _STEPS: tuple[Callable[[str], str], ...] = (
     lambda path: path.replace("\ue02f", "/").replace("\ue05c", "\\"),
     lambda path: path.replace("\\", "/"),
+    lambda path: _ENDS.sub("", path),
     lambda path: _PARAMETERS.sub("", path),
     lambda path: _SLASHES.sub("/", path),
     without_dots,
