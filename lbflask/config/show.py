@@ -21,9 +21,9 @@ def as_toml(config: Config) -> str:
     values = without_secrets(config.model_dump(mode="json", exclude_none=True))
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
+    routes = [route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes]
     del values["routes"]
-    routes = (route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes)
-    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(route))]
+    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(without_secrets(route)))]
     return "\n".join([*_table(values, ""), *lines]).lstrip("\n") + "\n"
 
 

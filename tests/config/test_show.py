@@ -76,6 +76,23 @@ def test_routes_are_shown_as_tables_that_load_again() -> None:
     assert Config.model_validate(tomllib.loads(shown)) == first
 
 
+def test_header_fields_that_let_somebody_in_are_masked() -> None:
+    secret = {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "X-Other": "shown"}
+    route = {
+        "name": "r",
+        "pool": "default",
+        "match": {"headers": {"X-Token": "hunter2", "Cookie": True}},
+        "request_headers": {"set": secret},
+        "response_headers": {"add": {"Set-Cookie": "hunter2"}},
+    }
+    health = {"headers": ["Authorization: Basic hunter2", "X-Other: shown"]}
+    backends = [{"url": "http://a:1", "health": {"path": "/", "headers": {"X-Secret": "hunter2"}}}]
+    shown = as_toml(config(backends=backends, health=health, routes=[route]))
+    assert "hunter2" not in shown
+    assert shown.count("***") == 6
+    assert shown.count("shown") == 2
+
+
 @pytest.mark.parametrize("text", ["\x7f", "\n\t\0", '"quoted" \\ and é', "日本", "-"])
 def test_strings_are_shown_as_toml_writes_them(text: str) -> None:
     assert tomllib.loads(as_toml(config(access_log=text)))["access_log"] == text
