@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 from lbflask.config.backends import Backend, check_distinct
 from lbflask.config.discovery import Discovery
 from lbflask.config.health import Health
-from lbflask.config.sticky import Sticky
 from lbflask.config.pages import read_page
+from lbflask.config.sticky import Sticky
 from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
 from lbflask.core import model
 from lbflask.core.checks import Check

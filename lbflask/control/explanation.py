@@ -42,12 +42,15 @@ def _of_pool(view: PoolView, split_key: str | None) -> Iterator[str]:
     by = "" if split_key is None else f", by the key {split_key!r}"
     yield f"pool        {view.pool}" + (f", for {view.share:g} % by chance" if view.share < 100 else by)
     yield f"strategy    {view.strategy}" + ("" if view.key is None else f", by the key {view.key!r}")
+    if view.home:
+        yield f"session     at {view.home}"
     if view.overlooked:
         yield f"overlooked  {view.overlooked}: nobody else could serve"
     for place, one in enumerate(view.candidates):
-        backup = ", backup" if one.backup else ""
+        more = f", warm to {one.warm_percent} %" if one.warm_percent < 100 else ""
+        more += ", backup" if one.backup else ""
         name = "" if one.url.endswith(f"/{one.backend}") else f" {one.url}"
-        yield f"{'' if place else 'candidates':<12}{one.backend}{name}, weight {one.weight}{backup}"
+        yield f"{'' if place else 'candidates':<12}{one.backend}{name}, weight {one.weight}{more}"
     if not view.candidates:
         yield "candidates  (none): 503"
     for place, left in enumerate(view.left_out):

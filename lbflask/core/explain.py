@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
-from lbflask.core.eligibility import active_health, ejected, select
+from lbflask.core import ramp
+from lbflask.core.affinity import Affinity
+from lbflask.core.eligibility import Selection, active_health, ejected, select
+from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.paths import segments_of, with_prefix
@@ -46,11 +48,12 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A backend that may serve, with the weight that it has now."""
+    """A backend that may serve; of its weight it has so many percent while it warms up."""
 
     backend: str
     url: str
     weight: int
+    warm_percent: int
     backup: bool
 
 
@@ -58,13 +61,15 @@ class Standing:
 class PoolView:
     """What a pool would do: `key` is what it hashes by, None for a turn; `plans` are orders of ids, best first.
 
-    `share` is the percentage of the route's requests that the pool gets, where chance decides.
+    `share` is the percentage of the route's requests that the pool gets, where chance decides. `home` has the session
+    of the request's cookie; it is empty for none.
     """
 
     pool: str
     strategy: str
     share: float
     key: str | None
+    home: str
     overlooked: str
     candidates: tuple[Standing, ...]
     left_out: tuple[LeftOut, ...]
@@ -122,23 +127,43 @@ def _key(key: HashKey, asked: Asked) -> str | None:
 
 def _view(asked: Asked, pool: Pool, share: float, known: Callable[[str], tuple[Snapshot, int]]) -> PoolView:
     snapshot, ticket = known(pool.name)
-    candidates, resort = select(pool, snapshot)
+    selection = select(pool, snapshot)
+    candidates, home = selection.candidates, _home(asked, pool, snapshot, selection)
     strategy = strategy_of(pool)
     key = _key(HashKey.parse(pool.hash_key), asked) if strategy.by_key else None
     schedule = strategy.compile(candidates)
     turns = TURNS if strategy.by_turn or (strategy.by_key and key is None) else 1
-    plans = (schedule.order(ticket + turn, key) for turn in range(turns))
+    orders = ([backend.id for backend in schedule.order(ticket + turn, key)] for turn in range(turns))
+    plans = ([home, *(id_ for id_ in order if id_ != home)] if home else order for order in orders)
     able = {candidate.backend.id for candidate in candidates}
     return PoolView(
         pool.name,
         pool.strategy,
         share,
         key,
-        resort.value,
-        tuple(Standing(c.backend.id, c.backend.url, c.weight, c.backend.backup) for c in candidates),
+        home,
+        selection.resort.value,
+        tuple(_standing(candidate.backend, pool, snapshot) for candidate in candidates),
         tuple(LeftOut(b.id, why_not(b, snapshot)) for b in _all(pool, snapshot) if b.id not in able),
-        tuple(tuple(backend.id for backend in islice(plan, TRIES)) for plan in plans),
+        tuple(tuple(plan[:TRIES]) for plan in plans),
     )
+
+
+def _standing(backend: Backend, pool: Pool, snapshot: Snapshot) -> Standing:
+    warm = ramp.percent(pool, backend, snapshot, snapshot.now)
+    return Standing(backend.id, backend.url, backend.weight, warm, backend.backup)
+
+
+def _home(asked: Asked, pool: Pool, snapshot: Snapshot, selection: Selection) -> str:
+    """The backend that has the session of the request; empty if none has."""
+    if pool.sticky is None:
+        return ""
+    secrets = pool.sticky.secrets or ((snapshot.secret,) if snapshot.secret else ())
+    if not secrets:
+        return ""
+    affinity = Affinity(pool.name, secrets, pool.sticky.max_age)
+    affinity.know([*(one.backend.id for one in selection.candidates), *(one.id for one in selection.keeping)])
+    return affinity.home(take([*asked.fields], pool.sticky.name), snapshot.now)
 
 
 def _all(pool: Pool, snapshot: Snapshot) -> Iterable[Backend]:
@@ -155,7 +180,8 @@ def why_not(backend: Backend, snapshot: Snapshot) -> str:
     if override is not None and override.removed:
         reasons.append("an operator has removed it")
     if mode is not Mode.SERVING:
-        reasons.append(f"an operator has set it to {mode}")
+        kept = ", and it keeps its sessions" if mode is Mode.DRAINING else ""
+        reasons.append(f"an operator has set it to {mode}{kept}")
     if backend.weight == 0:
         reasons.append("its weight is 0")
     if health.health in (Health.DOWN, Health.CHECKING):

@@ -264,6 +264,13 @@ def test_no_route_changes_what_frames_a_message(name: str, table: str, key: str)
         config({"pool": "canary", table: {key: given}})
 
 
+def test_a_secret_is_not_told_with_a_mistake(tmp_path: Path) -> None:
+    headers = '[routes.request_headers]\nset = { Authorization = "hunter2 " }\n'
+    text = f'{POOLS}[[routes]]\nname = "a"\npool = "canary"\n{headers}'
+    told = "routes[0].request_headers.set.Authorization = '***': must be of printable ASCII"
+    assert complaint(tmp_path, text).startswith(told)
+
+
 def test_routes_stand_in_the_file_only(tmp_path: Path) -> None:
     path = tmp_path / "lbflask.toml"
     path.write_text(POOLS)

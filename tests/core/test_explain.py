@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from lbflask.core.affinity import Affinity
 from lbflask.core.explain import Asked, Explanation, LeftOut, explain
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.own_answers import FixedAnswer, Page
-from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.routing import Match, Route
 from lbflask.core.split import Split
 from tests.support.pools import backend
@@ -109,7 +110,7 @@ def test_a_backup_stands_ready_behind_all_others() -> None:
         (
             backend("x"),
             Snapshot(1, {"x": ActiveHealth(Health.DOWN)}, 0.0, 1.0, overrides={"x": Override(Mode.DRAINING, weight=0)}),
-            "an operator has set it to draining; its weight is 0; down",
+            "an operator has set it to draining, and it keeps its sessions; its weight is 0; down",
         ),
     ],
 )
@@ -119,6 +120,27 @@ def test_whoever_is_left_out_has_a_reason(one: Backend, snapshot: Snapshot, why:
     (view,) = explained(pools={"default": pool}, snapshot=replace(snapshot, active={**snapshot.active, **ready})).pools
     assert [candidate.backend for candidate in view.candidates] == ["y"]
     assert view.left_out == (LeftOut("x", why),)
+
+
+def test_a_session_comes_first_in_every_plan_even_at_a_backend_that_drains() -> None:
+    pool = replace(POOLS["other"], sticky=StickyCookie("S"))
+    secret = "0123456789abcdef"
+    draining = Snapshot(1, overrides={"d": Override(Mode.DRAINING)}, secret=secret)
+    cookie = Affinity("other", [secret]).cookie("d", 0.0)
+    request = asked(fields=[("Cookie", f"a=1; S={cookie}")])
+    (view,) = explained(request, pools={"default": pool}, snapshot=draining).pools
+    assert (view.home, {plan[0] for plan in view.plans}) == ("d", {"d"})
+    assert [sorted(plan) for plan in view.plans] == [["c", "d", "e"]] * 3
+    (view,) = explained(asked(fields=[("Cookie", "S=forged")]), pools={"default": pool}, snapshot=draining).pools
+    assert (view.home, view.plans[0]) == ("", ("c", "e"))
+    assert explained(request, pools={"default": pool}).pools[0].home == ""  # no secret is known
+
+
+def test_a_backend_that_warms_up_says_how_far_it_is() -> None:
+    pool = replace(POOLS["default"], slow_start=100.0)
+    up = {"a": ActiveHealth(Health.UP, since=970.0), "b": ActiveHealth(Health.UP, since=1.0)}
+    (view,) = explained(pools={"default": pool}, snapshot=Snapshot(1, up, 0.0, 1.0, now=1000.0)).pools
+    assert [(one.weight, one.warm_percent) for one in view.candidates] == [(2, 40), (1, 100)]
 
 
 def test_a_pool_in_which_nobody_can_serve_has_empty_plans() -> None:
