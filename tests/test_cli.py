@@ -154,6 +154,7 @@ def test_an_explanation_may_be_json(explain: Run) -> None:
     [
         (("GET", "x"), "'x': the request target fits no form"),
         (("CONNECT", "a:1"), "CONNECT is not supported"),
+        (("GET", "/", "--client", "me"), "'me' is not an address"),
         (("GET", "/", "--header", "X-Beta"), "'X-Beta' is not `Name: value`"),
     ],
 )

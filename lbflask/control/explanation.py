@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 from lbflask.core.explain import Asked, Explanation, PoolView
 from lbflask.core.http.fields import Fields
@@ -17,6 +18,10 @@ def asked_of(method: str, url: str, headers: tuple[str, ...], client: str) -> As
         if not colon or not name.strip():
             raise ValueError(f"{line!r} is not `Name: value`")
         fields.append((name.strip(), value.strip()))
+    try:
+        ip_address(client)
+    except ValueError:
+        raise ValueError(f"{client!r} is not an address") from None
     try:
         target = request_target(method, url.partition("#")[0])
     except BadTarget as bad:

@@ -20,6 +20,8 @@ log = logging.getLogger("lbflask")
 
 #: Copies that a worker has on their way at once; beyond these none are made, so that a slow pool costs no more.
 MOST_AT_ONCE = 64
+#: Bytes of a body that is sent twice: 64 of them are what copies hold at most.
+MOST_BODY = 1 << 18
 #: Bytes of an answer that are read for the connection's sake; a longer one is cut.
 MOST_READ = 1 << 18
 
@@ -44,10 +46,10 @@ class Mirroring:
     def __call__(self, inbound: Inbound, client: str, request: BackendRequest) -> None:
         """Send a copy of the request as its backend is to get it, if chance wants it and there is room.
 
-        Not of one whose body is not all here, which could not be sent twice, nor of one that would be a tunnel.
+        Not of one whose body is not all here, or is large, nor of one that would be a tunnel.
         """
         body = inbound.body
-        if request.upgrade or (body is not None and body.whole is None):
+        if request.upgrade or (body is not None and (body.whole is None or len(body.whole) > MOST_BODY)):
             return
         if self._percent < 100 and self._chance() * 100 >= self._percent:
             return

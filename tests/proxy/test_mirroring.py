@@ -16,7 +16,7 @@ from lbflask.core.http.target import Target
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange, Hops, House, Occupancy
 from lbflask.proxy.inbound import ClientBody, Inbound
-from lbflask.proxy.mirroring import MOST_AT_ONCE, Mirroring
+from lbflask.proxy.mirroring import MOST_AT_ONCE, MOST_BODY, Mirroring
 from lbflask.upstream.session import BackendRequest
 from tests.support.pools import backend
 from tests.support.wait import eventually
@@ -92,6 +92,8 @@ def test_a_body_has_to_be_whole_to_be_sent_twice() -> None:
     rig = Rig()
     rig.ask(ClientBody(lambda: b"", 5, 0), Framing(5))
     rig.ask(ClientBody(lambda: b"", None, 0), CHUNKED)
+    large = b"x" * (MOST_BODY + 1)
+    rig.ask(ClientBody(lambda: b"", len(large), 0, whole=large), Framing(len(large)))
     assert rig.settle() == 0
     rig.ask(ClientBody(lambda: b"", 5, 0, whole=b"hello"), Framing(5))
     assert rig.settle() == 1
