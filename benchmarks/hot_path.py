@@ -2,7 +2,8 @@
 
 The client and the backend are canned bytes, so neither the kernel nor the waiting counts; what is left is our own work
 for a small GET over a kept connection. The best of many short runs is told: what the step costs when nothing disturbs
-it and all of it is in the processor's caches. "all of it" is what the steps cost together, one after another.
+it and all of it is in the processor's caches. "all of it" is what the steps cost together, one after another. A second
+table has the same with settings that add to it, in turns with the default, so that they can be compared.
 
     python -m benchmarks.hot_path [--fields 10] [--json FILE]
 """
@@ -11,9 +12,11 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,11 +105,19 @@ class Rig:
     """A worker's parts, joined as in a worker, but for the network."""
 
     def __init__(
-        self, fields: int = 0, *more: bytes, backends: Sequence[str] = BACKENDS, paths: int = 1, **settings: str
+        self,
+        fields: int = 0,
+        *more: bytes,
+        backends: Sequence[str] = BACKENDS,
+        paths: int = 1,
+        file: str = os.devnull,
+        **settings: str,
     ) -> None:
-        """For requests with so many fields, with more, and so many paths; settings are LBFLASK_… without the prefix."""
+        """For requests with so many fields, with more, and so many paths, of the configuration in `file`; settings are
+        LBFLASK_… without the prefix.
+        """
         environ = {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
-        environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": ",".join(backends), "LBFLASK_ACCESS_LOG": ""}
+        environ |= {"LBFLASK_CONFIG": file, "LBFLASK_BACKENDS": ",".join(backends), "LBFLASK_ACCESS_LOG": ""}
         config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
         self.balancer = Balancer(config)
         self.plane = self.balancer.app.extensions["lbflask"]
@@ -182,16 +193,66 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     }
 
 
-def features(fields: int) -> dict[str, Callable[[], Any]]:
-    """All of it, with what is not on by default."""
+def routes(count: int) -> str:
+    """As many routes by host and path, the last of which is that of the request."""
+    match = [f'host = "h{number % 10}.example", path = "/p{number}/x"' for number in range(count - 1)]
+    match.append('host = "*.example", path = "/path"')
+    return "".join(
+        f'[[routes]]\nname = "r{number}"\npool = "default"\nmatch = {{ {text} }}\n' for number, text in enumerate(match)
+    )
+
+
+#: Routes that add to a request, each as a file over the default.
+ROUTES = {
+    "10 routes": routes(10),
+    "1,000 routes": routes(1000),
+    "a route that sets, adds and removes fields, both ways": """
+[[routes]]
+name = "edits"
+pool = "default"
+request_headers = { set = { X-A = "1" }, add = { X-B = "2" }, remove = "Referer" }
+response_headers = { set = { Server = "lb" }, add = { X-B = "2" }, remove = "X-Powered-By" }
+""",
+    "a route that strips its prefix": """
+[[routes]]
+name = "strip"
+pool = "default"
+match = { path = "/path" }
+strip_prefix = true
+""",
+    "a route with a fixed answer": """
+[[routes]]
+name = "fixed"
+respond = { status = 503, body = "closed" }
+""",
+}
+
+
+def features(fields: int) -> dict[str, Rig]:
+    """What is not on by default."""
     name, secret = "LB", "0123456789abcdef"
     sticky = Affinity("default", [secret])
     cookie = f"Cookie: {name}={sticky.cookie(BACKENDS[0].removeprefix('http://'), time.time())}".encode()
-    return {
-        "with a cookie that is not ours": Rig(fields, cookie).serve,
-        "in a sticky session": Rig(fields, cookie, sticky__cookie=name, sticky__secrets=secret).serve,
-        "at the beginning of one": Rig(fields, sticky__cookie=name, sticky__secrets=secret).serve,
+    rigs = {
+        "a cookie that is not ours": Rig(fields, cookie),
+        "a sticky session": Rig(fields, cookie, sticky__cookie=name, sticky__secrets=secret),
+        "the beginning of one": Rig(fields, sticky__cookie=name, sticky__secrets=secret),
     }
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "lbflask.toml"
+        for told, text in ROUTES.items():
+            path.write_text(text)
+            rigs[told] = Rig(fields, file=str(path))
+    return rigs
+
+
+def compared(rigs: dict[str, Rig], rounds: int) -> list[tuple[str, float]]:
+    """What all of a request costs with each of the rigs, in turns."""
+    best = dict.fromkeys(rigs, float("inf"))
+    for _ in range(5 * rounds):
+        for name, rig in rigs.items():
+            best[name] = min(best[name], micros(rig.serve, 1, 200))
+    return list(best.items())
 
 
 def main() -> None:
@@ -200,9 +261,12 @@ def main() -> None:
     given = parser.parse_args()
     rounds = 10 if given.quick else 50
     found = {name: micros(step, rounds) for name, step in steps(Rig(given.fields)).items()}
-    found |= {f"all of it, {name}": micros(step, rounds) for name, step in features(given.fields).items()}
     print(table(["step", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
-    conclude(given, [], found)
+    variants = compared({"nothing more": Rig(given.fields), **features(given.fields)}, rounds)
+    default = variants[0][1]
+    rows = [[name, f"{cost:.1f}", f"{cost - default:+.1f}"] for name, cost in variants]
+    print(table(["all of it, with", "µs", "more"], rows), end="\n\n")
+    conclude(given, [], found | {f"all of it, with {name}": cost for name, cost in variants})
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from dataclasses import asdict
 
 import click
 
@@ -45,6 +47,35 @@ def check(file: str | None) -> None:
 def show(file: str | None) -> None:
     """Print what is in effect, as TOML; passwords are masked."""
     click.echo(as_toml(_load(file)), nl=False)
+
+
+@main.command()
+@click.argument("method")
+@click.argument("url")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="a header field; may be repeated")
+@click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="where the request comes from")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def explain(method: str, url: str, headers: tuple[str, ...], client: str, as_json: bool) -> None:
+    """Say where a request would go, and why: route, pool, candidates, who is left out, and the order of attempts.
+
+    URL is whole, or begins with its path. Nothing is sent, and no turn is taken.
+    """
+    from lbflask.control.explanation import asked_of, lines  # noqa: PLC0415 - the other commands need no store
+    from lbflask.wiring.explaining import explained  # noqa: PLC0415
+
+    config = _load(None)
+    try:
+        asked = asked_of(method, url, headers, client)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    explanation, unknown = explained(config, asked)
+    if as_json:
+        click.echo(json.dumps({**asdict(explanation), "store_error": unknown or None}, indent=2))
+        return
+    for line in lines(asked, explanation):
+        click.echo(line)
+    if unknown:
+        click.echo(f"the store does not answer, so nothing is known of the backends' health: {unknown}", err=True)
 
 
 def _load(file: str | None) -> Config:

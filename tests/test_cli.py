@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def test_the_version_is_told(run: Run) -> None:
     assert (result.exit_code, result.output) == (0, f"lbflask, version {lbflask.__version__}\n")
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("config", "--help"), ("demo", "--help")])
+@pytest.mark.parametrize("arguments", [("--help",), ("config", "--help"), ("demo", "--help"), ("explain", "--help")])
 def test_every_command_explains_itself(run: Run, arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 0
@@ -88,6 +89,79 @@ def test_a_bad_configuration_is_not_shown(run: Run) -> None:
     result = run("config", "show", LBFLASK_BACKENDS="")
     assert result.exit_code == 1
     assert result.output.startswith("lbflask: LBFLASK_BACKENDS: ")
+
+
+ROUTED = """
+backends = [
+  "http://a:1",
+  { url = "http://b:1", name = "big", weight = 3, backup = true },
+  { url = "http://c:1", weight = 0 },
+]
+redis_url = "redis://127.0.0.1:1/0"
+[[routes]]
+name = "old"
+match = { host = "*.example", path = "/old" }
+redirect = { to = "https://{host}{path}" }
+[[routes]]
+name = "api"
+match = { path = "/api", headers = { X-Beta = true } }
+pool = "default"
+strip_prefix = true
+"""
+
+
+@pytest.fixture
+def explain(run: Run) -> Run:
+    Path("lbflask.toml").write_text(ROUTED)
+    return lambda *arguments: run("explain", *arguments)
+
+
+def test_where_a_request_would_go_is_explained(explain: Run) -> None:
+    result = explain("POST", "http://shop.example/api/x?y", "--header", "X-Beta: 1", "--client", "192.0.2.1")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "POST /api/x?y, Host shop.example, from 192.0.2.1",
+        "route       api",
+        "target      /x?y",
+        "pool        default",
+        "strategy    round_robin",
+        "candidates  a:1, weight 1",
+        "            big http://b:1, weight 3, backup",
+        "left out    c:1: its weight is 0",
+        "order       a:1, big",
+        "then        a:1, big",
+        "then        a:1, big",
+    ]
+    assert result.stderr.startswith("the store does not answer, so nothing is known of the backends' health: ")
+
+
+def test_an_answer_without_a_backend_is_explained(explain: Run) -> None:
+    result = explain("GET", "/old/x", "--header", "Host: Shop.example:80")
+    assert result.stdout.splitlines()[1:] == [
+        "route       old",
+        "answer      308 to https://shop.example/old/x; no backend is asked",
+    ]
+
+
+def test_an_explanation_may_be_json(explain: Run) -> None:
+    told = json.loads(explain("GET", "/x", "--json").stdout)
+    assert (told["route"], told["pools"][0]["pool"]) == ("", "default")
+    assert "refused" in told["store_error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("GET", "x"), "'x': the request target fits no form"),
+        (("CONNECT", "a:1"), "CONNECT is not supported"),
+        (("GET", "/", "--client", "me"), "'me' is not an address"),
+        (("GET", "/", "--header", "X-Beta"), "'X-Beta' is not `Name: value`"),
+    ],
+)
+def test_what_is_no_request_is_not_explained(explain: Run, arguments: tuple[str, ...], told: str) -> None:
+    result = explain(*arguments)
+    assert result.exit_code == 2
+    assert told in result.output
 
 
 @pytest.mark.parametrize("workers", ["0", "65", "many"])

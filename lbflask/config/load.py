@@ -139,7 +139,7 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), path)
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    shown = "***" if any(map(is_secret, named)) else _shown(without_secrets(first["input"]))
+    shown = "***" if any(map(is_secret, named)) else _shown(_unsecret(first["input"], named))
     if unknown:
         return f"{source}: there is no setting {key!r} (its value is {shown})"
     if not key:  # about several settings at once: the message begins with one of them
@@ -150,6 +150,16 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     if first["type"] == "value_error" and repr(first["input"]) in message:
         return f"{source}: {key}: {message}"
     return f"{source}: {key} = {shown}: {message}"
+
+
+def _unsecret(value: Any, named: tuple[str, ...]) -> Any:
+    """The value without its secrets, which its key may tell, or the one above."""
+    for step in reversed(named[-2:]):
+        value = {step: value}
+    value = without_secrets(value)
+    for step in named[-2:]:
+        value = value[step]
+    return value
 
 
 def _shown(value: Any) -> str:

@@ -12,6 +12,9 @@ _PARAMETER = re.compile(r"([?&](?:ssl_|sentinel_)?password=)[^&#'\"]*")
 
 #: Settings that are nothing but secrets, by the last step of their key.
 _SECRETS = frozenset({"secrets"})
+#: Settings that are header fields, and of these the ones whose values let somebody in, by their names.
+_FIELDS = frozenset({"headers", "set", "add"})
+_SECRET_FIELD = re.compile(r"authoriz|authentic|cookie|token|secret|password|credential|api-?key", re.IGNORECASE)
 
 
 def is_secret(key: str) -> bool:
@@ -19,15 +22,25 @@ def is_secret(key: str) -> bool:
     return key in _SECRETS
 
 
-def without_secrets(values: Any) -> Any:
-    """Settings, nested as they are, with `***` for each secret."""
-    if isinstance(values, dict):
-        return {key: _starred(value) if is_secret(key) else without_secrets(value) for key, value in values.items()}
-    return values
+def without_secrets(value: Any, key: str = "") -> Any:
+    """The value of the setting `key`, nested as it is, with `***` for each secret."""
+    if is_secret(key) and isinstance(value, (str, list)):
+        return ["***" for _ in value] if isinstance(value, list) else "***"
+    if isinstance(value, dict):
+        return {
+            name: _of_field(name, item) if key in _FIELDS and isinstance(item, str) else without_secrets(item, name)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [without_secrets(item, key) for item in value]
+    if key == "headers" and isinstance(value, str):
+        name, colon, text = value.partition(": ")
+        return name + colon + _of_field(name, text)
+    return value
 
 
-def _starred(value: Any) -> Any:
-    return ["***" for _ in value] if isinstance(value, list) else "***"
+def _of_field(name: str, value: str) -> str:
+    return "***" if _SECRET_FIELD.search(name) else value
 
 
 def masked(text: str) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PrivateAttr
 
 from lbflask.config.backends import Backend, check_distinct
 from lbflask.config.discovery import Discovery
 from lbflask.config.health import Health
+from lbflask.config.pages import read_page
 from lbflask.config.sticky import Sticky
 from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
 from lbflask.core import model
 from lbflask.core.checks import Check
 from lbflask.core.ejection import Rule
+from lbflask.core.http.own_answers import Page
 
 
 class Hash(Section):
@@ -40,6 +43,14 @@ class Ejection(Section):
     """Percent of the backends that may be ejected at once: of two one may be, the last one never."""
 
 
+def _by_status(value: Any) -> Any:
+    """A table may be written as one string, `502=bad.html,503=down.html`, which is how the environment has to."""
+    if isinstance(value, str):
+        parts = (part.partition("=") for part in value.split(",") if part.strip())
+        return {status.strip(): path.strip() for status, _, path in parts}
+    return value
+
+
 class PoolTable(Section):
     """A pool of backends, with a strategy and checks of its own. It takes nothing over from the top level."""
 
@@ -53,11 +64,21 @@ class PoolTable(Section):
     """Seconds in which a backend that comes into service gets to its share, in ten steps; 0 gives it all at once."""
     preserve_host: bool = True
     """Whether backends get the client's Host, or their own address."""
+    error_pages: Annotated[dict[Annotated[int, Field(ge=400, le=599)], str], BeforeValidator(_by_status)] = Field(
+        default_factory=dict
+    )
+    """Files to answer with, by status, where the balancer itself has to: `{ 503 = "down.html" }`."""
     health: Health = Health()
     discovery: Discovery = Discovery()
     hash: Hash = Hash()
     ejection: Ejection = Ejection()
     sticky: Sticky = Sticky()
+    _pages: Mapping[int, Page] = PrivateAttr(default_factory=dict)
+
+    @property
+    def pages(self) -> Mapping[int, Page]:
+        """The error pages, as they were when the configuration was checked."""
+        return self._pages
 
     @property
     def has_backends(self) -> bool:
@@ -111,6 +132,9 @@ class PoolTable(Section):
         if idle and self.strategy != "consistent_hash":
             raise ValueError(f"{where}hash.{idle}: the strategy {self.strategy!r} has no use for it")
         self.sticky.check(f"{where}sticky")
+        self._pages = {
+            status: read_page(f"{where}error_pages.{status}", path) for status, path in self.error_pages.items()
+        }
         self.health.check(f"{where}health")
         self.health.to_model(f"{where}health")
         self.checks(where)

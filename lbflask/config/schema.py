@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from lbflask.config.pools import PoolTable
+from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
 from lbflask.config.types import (
     ListenAddress,
@@ -109,6 +110,8 @@ class Config(PoolTable):
     limits: Limits = Limits()
     pools: dict[PoolName, PoolTable] = Field(default_factory=dict)
     """Further pools, each a table `[pools.NAME]`."""
+    routes: tuple[Route, ...] = ()
+    """Which requests go where, each a table `[[routes]]`. Without any, all go to the pool `default`."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
@@ -120,6 +123,7 @@ class Config(PoolTable):
         self.backend_tls.check("backend_tls")
         for name, table in self.every_pool().items():
             table.check("" if table is self else f"pools.{name}.")
+        check_routes(self.routes, self.every_pool())
         return self
 
     def every_pool(self) -> dict[str, PoolTable]:
@@ -139,8 +143,9 @@ def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 def tables_by_name(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
     """What the tables within a table are whose names are free, by key."""
-    return {
+    values = {
         name: get_args(field.annotation)[1]
         for name, field in kind.model_fields.items()
         if get_origin(field.annotation) is dict
     }
+    return {name: value for name, value in values.items() if isinstance(value, type) and issubclass(value, BaseModel)}

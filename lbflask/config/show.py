@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from pydantic.fields import FieldInfo
 from lbflask.config.backends import Backend
 from lbflask.config.masking import masked, without_secrets
 from lbflask.config.pools import PoolTable
+from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 
@@ -19,16 +21,27 @@ def as_toml(config: Config) -> str:
     values = without_secrets(config.model_dump(mode="json", exclude_none=True))
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
-    return "\n".join(_table(values, "")).lstrip("\n") + "\n"
+    routes = [route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes]
+    del values["routes"]
+    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(without_secrets(route)))]
+    return "\n".join([*_table(values, ""), *lines]).lstrip("\n") + "\n"
 
 
 def _table(values: dict[str, Any], name: str) -> list[str]:
     """The lines of a table: its own keys, and then the tables within."""
     inner = {key: value for key, value in values.items() if isinstance(value, dict)}
-    own = [f"{key} = {_value(value)}" for key, value in values.items() if key not in inner]
+    own = _pairs({key: value for key, value in values.items() if key not in inner})
     head = ["", f"[{name}]"] if name and own else []
     prefix = f"{name}." if name else ""
     return [*head, *own, *(line for key, value in inner.items() for line in _table(value, prefix + key))]
+
+
+def _pairs(values: dict[str, Any]) -> list[str]:
+    return [f"{_key(key)} = {_value(value)}" for key, value in values.items()]
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _value(key)
 
 
 def _value(value: Any) -> str:
@@ -36,7 +49,7 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(_pairs(value)) + " }" if value else "{}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # the one sign that TOML alone escapes
 
 
@@ -60,15 +73,36 @@ def as_markdown() -> str:
             lines += [(kind.__doc__ or "").strip(), ""]
         lines += ["| key | environment | default | |", "| --- | --- | --- | --- |"]
         for name, field in kind.model_fields.items():
-            if name in tables_of(kind) or name in tables_by_name(kind):
+            if name in tables_of(kind) or name in tables_by_name(kind) or name == "routes":
                 continue
             variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
             lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
         lines.append("")
     lines += _pools()
-    lines += ["## A backend", "", "A URL, or a table:", "", "| key | default | |", "| --- | --- | --- |"]
-    lines += [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in Backend.model_fields.items()]
-    return "\n".join(lines) + "\n"
+    lines += ["## A backend", "", "A URL, or a table:", "", *_keys(Backend)]
+    return "\n".join([*lines, *_routes()]) + "\n"
+
+
+def _keys(kind: type[BaseModel]) -> list[str]:
+    """The rows of a table that the environment does not reach."""
+    rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in kind.model_fields.items()]
+    return ["| key | default | |", "| --- | --- | --- |", *rows]
+
+
+def _routes() -> list[str]:
+    where = "They stand in the file only. How one is chosen: [routing.md](routing.md)."
+    lines = ["", "## `[[routes]]`", "", (Route.__doc__ or "").strip(), where, "", *_keys(Route)]
+    inner: dict[str, type[BaseModel]] = {
+        "match": Match,
+        "respond": Respond,
+        "redirect": Redirect,
+        "request_headers": Headers,
+        "mirror": Mirror,
+    }
+    for name, kind in inner.items():
+        both = "`request_headers` and `response_headers` of a route" if kind is Headers else f"`{name}` of a route"
+        lines += ["", f"### {both}", "", (kind.__doc__ or "").strip(), "", *_keys(kind)]
+    return lines
 
 
 def _pools() -> list[str]:
@@ -88,6 +122,7 @@ def _pools() -> list[str]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    if field.default is None:
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default is None:
         return "unset"
-    return f"`{_value(list(field.default) if isinstance(field.default, tuple) else field.default)}`"
+    return f"`{_value(list(default) if isinstance(default, tuple) else default)}`"

@@ -16,9 +16,9 @@ from flask import Blueprint, Flask
 
 from lbflask.core.faults import Fault
 from lbflask.proxy import inbound
-from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.inbound import HostExchange
 from lbflask.proxy.reply import Reply
+from lbflask.proxy.router import Entrance
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -37,7 +37,7 @@ class Life(NamedTuple):
 class Front(NamedTuple):
     """What one configuration makes of the data plane. Another one takes its place as a whole."""
 
-    dispatcher: Dispatcher
+    dispatcher: Entrance
     health_path: str
     body_limit: int
 
@@ -127,7 +127,7 @@ def _is_health(target: str, path: str) -> bool:
     return bool(path) and target.startswith(path) and target.partition("?")[0] == path
 
 
-def _refuse(dispatcher: Dispatcher, fault: Fault, environ: dict[str, Any]) -> Reply:
+def _refuse(dispatcher: Entrance, fault: Fault, environ: dict[str, Any]) -> Reply:
     method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
     peer, accept = environ.get("REMOTE_ADDR") or "unix:", environ.get("HTTP_ACCEPT", "")
     return dispatcher.refuse(fault, method, target, protocol, peer, accept)

@@ -19,12 +19,15 @@ from lbflask.core.http.fields import (
     te_trailers,
 )
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
+from lbflask.core.http.own_answers import usual_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.course import Course
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import HostExchange, Inbound
-from lbflask.proxy.reply import Reply, refusal, usual_phrase
+from lbflask.proxy.own import OwnAnswers
+from lbflask.proxy.reply import Reply, refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.upstream.session import BackendRequest, BackendResponse
 from lbflask.upstream.tunnel import Tunnel
@@ -39,6 +42,7 @@ class Dispatcher:
         attempts: Attempts,
         rules: Rules,
         house: House,
+        course: Course | None = None,
     ) -> None:
         self._balancing = balancing
         self._sticky = balancing.sticky
@@ -49,6 +53,9 @@ class Dispatcher:
         self._clock = house.clock
         self._new_request_id = house.new_request_id
         self._listeners = house.listeners
+        self._course = course
+        self._route = "" if course is None else course.name
+        self.refuse = OwnAnswers(house, rules, pool=balancing.pool.name).refuse
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
         """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
@@ -75,6 +82,8 @@ class Dispatcher:
             if self._sticky is not None:
                 exchange.home = self._balancing.home(take(head.fields, self._sticky.name))
             request = self._outgoing(exchange, head)
+            if self._course is not None and self._course.mirror is not None:
+                self._course.mirror(inbound, head.client, request)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
             response = self._attempts.first_response(exchange, plan, request)
@@ -88,25 +97,13 @@ class Dispatcher:
             return None
         return self._pass_on(exchange, response)
 
-    def refuse(self, inbound_fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
-        """The reply to a request that could not even be read."""
-        now = self._clock()
-        status, fields, body = refusal(inbound_fault, accept, None, self._rules.via)
-
-        def ended(sent: int, cut: str, _: Fault | None) -> None:
-            pool, seconds = self._balancing.pool.name, self._clock() - now
-            why = cut or inbound_fault.reason
-            self._tell(
-                RequestEvent(peer, method, target, protocol, pool, inbound_fault.status, sent, seconds, (), "-", why)
-            )
-
-        return Reply(status, fields, body, ended)
-
     def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
         """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
         inbound, rules = exchange.inbound, self._rules
         request = BackendRequest(inbound.method, inbound.target.text, head.fields, inbound.framing, inbound.body)
         request.deadline = exchange.deadline
+        if self._course is not None:
+            self._course.change(request)
         host = inbound.host_exchange
         if host is None:
             return request
@@ -135,6 +132,8 @@ class Dispatcher:
             fields = client_response(fields, via)
         elif via is not None:
             fields.append(("Via", "1.1 " + via))
+        if self._course is not None:
+            fields = self._course.of_response(fields)
         if self._sticky is not None:
             fields += self._home_told(exchange, fields)
         ended = self._settler(exchange, answer.status)
@@ -195,7 +194,9 @@ class Dispatcher:
     def _refuse(self, exchange: Exchange, fault: Fault) -> Reply:
         accept = next((value for name, value in exchange.inbound.fields if name.lower() == "accept"), "")
         retry_after = self._rules.retry_after if fault.status == 503 else None
-        status, fields, body = refusal(fault, accept, retry_after, self._rules.via)
+        status, fields, body = refusal(fault, accept, retry_after, self._rules.via, self._rules.pages)
+        if self._course is not None:
+            fields = self._course.of_response(fields)
         told = fault.reason if not exchange.attempts or fault.blame is Blame.CLIENT else ""
         return Reply(status, fields, body, self._settler(exchange, fault.status, told))
 
@@ -222,6 +223,7 @@ class Dispatcher:
                     exchange.attempts,
                     exchange.request_id,
                     cut or refused,
+                    self._route,
                 ),
             )
             self._tell(event)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lbflask.core import retry
 from lbflask.core.http.fields import Hop, TrustTest
+from lbflask.core.http.own_answers import Page
 from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
@@ -21,7 +22,8 @@ MOST_HOPS = 4096
 class Rules:
     """The settings of the data plane. Time-outs are in seconds, `retry_after` is what a 503 advises.
 
-    `request` bounds a request as a whole; `tunnels` is how many upgraded connections a worker holds at once.
+    `request` bounds a request as a whole; `tunnels` is how many upgraded connections a worker holds at once; `pages` is
+    what to refuse with, by status.
     """
 
     retries: retry.Policy = field(default_factory=retry.Policy)
@@ -34,6 +36,7 @@ class Rules:
     request: float = NEVER
     tunnel_idle: float = 3600.0
     tunnels: int = 1000
+    pages: Mapping[int, Page] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,16 +57,24 @@ class Exchange:
 @dataclass(slots=True)
 class Occupancy:
     """What a worker is busy with at this moment, over all pools: requests, those of them on an extra attempt, and those
-    that became tunnels.
+    that became tunnels; and copies of requests, with how many were ever left out for want of room.
     """
 
     active: int = 0
     retrying: int = 0
     tunnels: int = 0
+    mirrored: int = 0
+    unmirrored: int = 0
 
     def told(self) -> dict[str, int]:
-        """For operators: which process this is, its requests in hand, and its connections that became tunnels."""
-        return {"pid": os.getpid(), "requests": self.active - self.tunnels, "tunnels": self.tunnels}
+        """For operators: which process this is, its requests in hand, connections that became tunnels, and copies."""
+        return {
+            "pid": os.getpid(),
+            "requests": self.active - self.tunnels,
+            "tunnels": self.tunnels,
+            "mirrored": self.mirrored,
+            "unmirrored": self.unmirrored,
+        }
 
 
 class Hops:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import errno
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.fields import Fields
+from lbflask.core.http.own_answers import Page
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.session import BackendResponse
 
 Ended = Callable[[int, str, Fault | None], None]
+NO_PAGES: Mapping[int, Page] = {}
 OVER = "the time for the whole request was over"
 
 
@@ -151,21 +153,19 @@ class Reply:
             ended(self._sent, cut, fault)
 
 
-def usual_phrase(status: int) -> str:
-    """The reason phrase that the status usually has; empty for an unknown one."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
-def refusal(fault: Fault, accept: str, retry_after: int | None, via: str | None) -> tuple[str, Fields, bytes]:
-    """Status line, fields and body of our own short answer: JSON for who asks for it, else text."""
+def refusal(
+    fault: Fault, accept: str, retry_after: int | None, via: str | None, pages: Mapping[int, Page] = NO_PAGES
+) -> tuple[str, Fields, bytes]:
+    """Status line, fields and body of our own short answer: JSON for who asks for it, else the page of the status, or a
+    line of text.
+    """
     phrase = "Client Closed Request" if fault.status == 499 else HTTPStatus(fault.status).phrase
     told = fault.reason if fault.blame is Blame.CLIENT else _TOLD.get(fault.status, phrase)
     if "application/json" in accept or "+json" in accept:
         kind = "application/json"
         body = json.dumps({"status": fault.status, "error": phrase, "detail": told}).encode() + b"\n"
+    elif fault.status in pages:
+        kind, body = pages[fault.status].content_type, pages[fault.status].body
     else:
         kind = "text/plain; charset=utf-8"
         body = f"{fault.status} {phrase}: {told}\n".encode()

@@ -19,7 +19,8 @@ class AttemptEvent(NamedTuple):
 class RequestEvent(NamedTuple):
     """One request, from its head to the last byte of its response, told at that moment.
 
-    `status` is what the client was told. `cut` says why the response broke off, empty when it was whole.
+    `status` is what the client was told. `cut` says why the response broke off, empty when it was whole. `route` is the
+    name of the route, empty for none.
     """
 
     client: str
@@ -33,6 +34,7 @@ class RequestEvent(NamedTuple):
     attempts: Sequence[AttemptEvent]
     request_id: str
     cut: str = ""
+    route: str = ""
 
 
 Listener = Callable[[RequestEvent], None]

@@ -15,7 +15,7 @@ from typing import cast
 from flask import Flask
 
 from lbflask.config.pools import PoolTable
-from lbflask.config.schema import DEFAULT_POOL, Config
+from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.core.http.fields import TrustTest
@@ -23,13 +23,13 @@ from lbflask.core.model import Pool
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
+from lbflask.wiring.routes import Lane, entrance
 from lbflask.wiring.store import store_for
 
 log = logging.getLogger("lbflask")
@@ -66,16 +66,15 @@ class Balancer:
         house = House(self._occupancy, hops, time.monotonic, self._new_request_id, listeners)
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
-        dispatchers = {
-            name: self._dispatcher(pool, rules_of(table, config), adapter_for, house)
-            for name, (table, pool) in pools.items()
+        lanes = {
+            name: self._lane(pool, rules_of(table, config), adapter_for, house) for name, (table, pool) in pools.items()
         }
-        dispatcher = dispatchers.get(DEFAULT_POOL) or next(iter(dispatchers.values()))
-        return [pool for _, pool in pools.values()], Front(dispatcher, config.health_path, config.limits.body)
+        front = Front(entrance(config, lanes, house), config.health_path, config.limits.body)
+        return [pool for _, pool in pools.values()], front
 
-    def _dispatcher(self, pool: Pool, rules: Rules, adapter_for: Adapters, house: House) -> Dispatcher:
+    def _lane(self, pool: Pool, rules: Rules, adapter_for: Adapters, house: House) -> Lane:
         attempts = Attempts(pool.name, self._fleet, adapter_for, rules, house)
-        return Dispatcher(Balancing(pool, self._fleet), attempts, rules, house)
+        return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
         life = Life(self._start, self._stop, self._reopen_logs, partial(setattr, self._dialer, "wire"))
@@ -125,6 +124,7 @@ def rules_of(table: PoolTable, config: Config) -> Rules:
         config.timeouts.request or math.inf,
         config.timeouts.tunnel_idle,
         config.limits.tunnels,
+        table.pages,
     )
 
 

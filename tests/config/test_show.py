@@ -61,6 +61,38 @@ def test_what_is_shown_loads_again_as_the_same_configuration(settings: dict[str,
     assert Config.model_validate(tomllib.loads(as_toml(shown))) == shown
 
 
+def test_routes_are_shown_as_tables_that_load_again() -> None:
+    route = {
+        "name": "api",
+        "match": {"host": "*.a", "path": "/x", "methods": "GET", "headers": {"X-A": True, "x!": "é'\""}},
+        "split": {"default": 99.5, "b": 0.5},
+        "request_headers": {"set": {"A": "1"}, "remove": "B"},
+        "mirror": {"pool": "b"},
+    }
+    pools = {"b": {"backends": ["http://b:1"]}}
+    first = config(pools=pools, routes=[route, {"name": "no", "match": {"path": "/no"}, "respond": {}}])
+    shown = as_toml(first)
+    assert shown.endswith('[[routes]]\nname = "no"\nmatch = { path = "/no" }\nrespond = {}\n')
+    assert Config.model_validate(tomllib.loads(shown)) == first
+
+
+def test_header_fields_that_let_somebody_in_are_masked() -> None:
+    secret = {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "X-Other": "shown"}
+    route = {
+        "name": "r",
+        "pool": "default",
+        "match": {"headers": {"X-Token": "hunter2", "Cookie": True}},
+        "request_headers": {"set": secret},
+        "response_headers": {"add": {"Set-Cookie": "hunter2"}},
+    }
+    health = {"headers": ["Authorization: Basic hunter2", "X-Other: shown"]}
+    backends = [{"url": "http://a:1", "health": {"path": "/", "headers": {"X-Secret": "hunter2"}}}]
+    shown = as_toml(config(backends=backends, health=health, routes=[route]))
+    assert "hunter2" not in shown
+    assert shown.count("***") == 6
+    assert shown.count("shown") == 2
+
+
 @pytest.mark.parametrize("text", ["\x7f", "\n\t\0", '"quoted" \\ and é', "日本", "-"])
 def test_strings_are_shown_as_toml_writes_them(text: str) -> None:
     assert tomllib.loads(as_toml(config(access_log=text)))["access_log"] == text
@@ -112,8 +144,8 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             assert f"## `[{name}]`" in page
             inner = {f"{name}__{key}": setting for key, setting in kind.model_fields.items()}
-        elif name == "pools":
-            assert "## `[pools.NAME]`" in page
+        elif name in ("pools", "routes"):
+            assert {"pools": "## `[pools.NAME]`", "routes": "## `[[routes]]`"}[name] in page
             inner = {}
         else:
             inner = {name: field}

@@ -15,6 +15,7 @@ from typing import Any, cast
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.edits import Edits
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.target import Target
@@ -22,6 +23,7 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.retry import Policy
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.course import Course
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.proxy.inbound import ClientBody, Inbound
@@ -73,6 +75,7 @@ class Balancer:
         self.events: list[RequestEvent] = []
         ticks = itertools.count()
         forwarded = rules.pop("forwarded", False)
+        course = rules.pop("course", None)
         ruled = Rules(**rules)
         house = House(
             Occupancy(),
@@ -82,7 +85,7 @@ class Balancer:
             (self.events.append,),
         )
         attempts = Attempts("default", self.fleet, adapter_for, ruled, house)
-        self.dispatcher = Dispatcher(Balancing(self.pool, self.fleet), attempts, ruled, house)
+        self.dispatcher = Dispatcher(Balancing(self.pool, self.fleet), attempts, ruled, house, course)
 
     def start(self, request: Inbound) -> Reply:
         return self.dispatcher.dispatch(request)
@@ -695,3 +698,35 @@ def test_a_probe_goes_first_and_what_fails_there_goes_on_to_another(
     assert balancer.ask(inbound(method, body=body))[0] == 200
     assert balancer.tried == ["b1", "b0"]
     assert ears.safe == [safe]
+
+
+# Courses of routes
+
+
+def test_a_course_changes_what_backends_and_clients_get_and_names_the_route(street: Street) -> None:
+    edits = Edits(set_=[("X-A", "new")], remove=["Via"])
+    course = Course("api", 1, "/v2", edits, edits)
+    balancer = street.balancer(answering(b"HTTP/1.1 200 OK\r\nx-a: 1\r\nContent-Length: 0\r\n\r\n"), course=course)
+    status, fields, _ = balancer.ask(inbound("GET", "/api/x?y", [("X-A", "1"), ("x-a", "2")]))
+    assert (status, fields) == (200, [("X-A", "new"), ("Content-Length", "0")])
+    head = street.houses[0].received.split(b"\r\n")
+    assert (head[0], head[2]) == (b"GET /v2/x?y HTTP/1.1", b"X-A: new")
+    assert [line for line in head if line.lower().startswith((b"x-a:", b"via:"))] == [b"X-A: new"]
+    (event,) = balancer.events
+    assert (event.route, event.target, event.pool) == ("api", "/api/x?y", "default")
+
+
+def test_a_course_changes_each_attempt_alike(street: Street) -> None:
+    course = Course("api", 1, "", Edits(add=[("X-A", "1")]))
+    balancer = street.balancer(answering_and_closing(b""), answering(OK), course=course)
+    assert balancer.ask(inbound("GET", "/api/x"))[0] == 200
+    for house in street.houses:
+        assert house.received.startswith(b"GET /x HTTP/1.1\r\n")
+        assert house.received.count(b"X-A: 1") == 1
+
+
+def test_a_refusal_has_the_fields_of_its_route(street: Street) -> None:
+    course = Course("api", response_edits=Edits(set_=[("Retry-After", "9"), ("X-A", "1")]))
+    status, fields, _ = street.balancer(None, course=course).ask(inbound())
+    assert status == 502
+    assert ("X-A", "1") in fields

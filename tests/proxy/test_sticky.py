@@ -11,11 +11,13 @@ import pytest
 
 from lbflask.core.ejection import Rule
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.edits import Edits
 from lbflask.core.http.fields import Fields, TrustTest
 from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.strategies import STRATEGIES
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.course import Course
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.state.fleet import Fleet
@@ -97,6 +99,17 @@ def test_a_session_stays_over_any_strategy_and_is_told_once(strategy: str) -> No
         for _ in range(5):
             town.ask()  # others take turns meanwhile
             assert town.ask(cookie)[:2] == (home, [])
+
+
+def test_a_route_that_takes_cookies_out_leaves_the_session_its_own() -> None:
+    town = Town()
+    town.adapter.fields = [("Set-Cookie", "theirs=1")]
+    edits = Edits(remove=["Cookie"]), Edits(remove=["Set-Cookie"])
+    town.dispatcher._course = Course("r", request_edits=edits[0], response_edits=edits[1])
+    home, (told,), _ = town.ask()
+    assert told.startswith("LB=")
+    for _ in range(3):
+        assert town.ask(told.partition(";")[0])[:2] == (home, [])
 
 
 def test_new_sessions_are_spread_by_the_strategy_however_old_ones_ask() -> None:

@@ -1,0 +1,36 @@
+"""Pages that are files, read when the configuration is: a missing one is told then, and no request waits for a disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lbflask.core.http.own_answers import Page
+
+#: Bytes that a page may have: all of them are in the memory of each worker.
+MOST_BYTES = 1 << 20
+#: What a page is, by the end of its file's name.
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".htm": "text/html; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".json": "application/json",
+    ".xml": "application/xml",
+    ".svg": "image/svg+xml",
+}
+
+
+def read_page(where: str, path: str, content_type: str = "") -> Page:
+    """The page in the file. Raises ValueError, which names the setting `where`."""
+    kind = content_type or CONTENT_TYPES.get(Path(path).suffix.lower(), "")
+    if not kind:
+        known = ", ".join(CONTENT_TYPES)
+        raise ValueError(f"{where}: {path!r}: what it is can't be told from its name, which should end in {known}")
+    try:
+        with Path(path).open("rb") as file:
+            body = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise ValueError(f"{where}: {path!r} cannot be read: {told}") from None
+    if len(body) > MOST_BYTES:
+        raise ValueError(f"{where}: {path!r} has more than {MOST_BYTES} bytes")
+    return Page(kind, body)

@@ -1,0 +1,291 @@
+"""Routes as they are configured: which requests go to which pool, and what is changed on the way (docs/routing.md)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+
+from lbflask.config.pages import read_page
+from lbflask.config.types import HashKeyName, Section, comma_separated
+from lbflask.core import routing
+from lbflask.core.http.edits import UNTOUCHABLE, Edits
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.hosts import host_of
+from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection, unknown_placeholders
+from lbflask.core.http.paths import is_odd, plain_path
+from lbflask.core.http.target import BadTarget, check_host
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
+_PATH = re.compile(r"/[!-\"$->@-~]*")
+
+
+def _host(value: str) -> str:
+    name = value.removeprefix("*.")
+    try:
+        check_host(name)
+    except BadTarget:
+        name = ""
+    host = host_of(name)
+    if not host or "*" in host or (":" in name and not name.endswith("]")):
+        raise ValueError("must be a name or an address without a port, or *. and a name")
+    return "*." + host if value.startswith("*.") else host
+
+
+def _path(value: str) -> str:
+    if not _PATH.fullmatch(value):
+        raise ValueError("must be a path that begins with /, without blanks, ? and #")
+    plain = plain_path(value)
+    if is_odd(plain.replace("%", "")) or any(sign >= "\ue000" for sign in plain):
+        raise ValueError(
+            "can be read in two ways: it has //, a segment . or .., ; or \\, or an encoded one of / ; \\ ? #"
+        )
+    return value.rstrip("/")
+
+
+def _method(value: str) -> str:
+    if not _TOKEN.fullmatch(value) or value == "CONNECT":
+        raise ValueError("must be a method such as GET or POST")
+    return value
+
+
+def _name(value: str) -> str:
+    if not _TOKEN.fullmatch(value):
+        raise ValueError("must be the name of a header field")
+    return value
+
+
+def _matched_name(value: str) -> str:
+    if value.lower() == "host":
+        raise ValueError("is what match.host is for")
+    return _name(value)
+
+
+def _edited_name(value: str) -> str:
+    if value.lower() in UNTOUCHABLE:
+        told = "see preserve_host" if value.lower() == "host" else "it belongs to one connection or frames the message"
+        raise ValueError(f"may not be changed: {told}")
+    return _name(value)
+
+
+def _value(value: str) -> str:
+    if not _VALUE.fullmatch(value):
+        raise ValueError("must be of printable ASCII, without blanks at its ends")
+    return value
+
+
+def _wanted(value: Any) -> Any:
+    if value is not True and not isinstance(value, str):
+        raise ValueError("must be the value as a string, or true for any value")
+    return value
+
+
+def _destination(value: str) -> str:
+    if unknown := unknown_placeholders(value):
+        raise ValueError(f"{unknown[0]!r} is not one of {{host}}, {{path}}, {{query}}")
+    if not re.fullmatch(r"(https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/)", value):
+        raise ValueError("must begin with https:// or http:// and a host, or with / and a path")
+    return value
+
+
+MatchedName = Annotated[str, AfterValidator(_matched_name)]
+Wanted = Annotated[str | bool, BeforeValidator(_wanted)]
+EditedName = Annotated[str, AfterValidator(_edited_name)]
+Value = Annotated[str, AfterValidator(_value)]
+Prefix = Annotated[str, AfterValidator(_path)]
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class Match(Section):
+    """Which requests a route is for: all that fit each of the keys that are set."""
+
+    host: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(comma_separated)] = ()
+    """Names or addresses, without port; `*.example.com` is every name under example.com, at any depth."""
+    path: Prefix = ""
+    """A prefix in whole segments: `/api` is for /api and /api/x, not for /apix."""
+    methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], BeforeValidator(comma_separated)] = ()
+    """Methods, in capitals."""
+    headers: dict[MatchedName, Wanted] = Field(default_factory=dict)
+    """Header fields by name: the value of one of its lines, or true for any value."""
+
+    def to_model(self) -> routing.Match:
+        """The match as the core knows it."""
+        headers = ((name.lower(), None if value is True else str(value)) for name, value in self.headers.items())
+        return routing.Match(self.host, plain_path(self.path), frozenset(self.methods), tuple(sorted(headers)))
+
+
+class Respond(Section):
+    """A fixed answer, given without a backend."""
+
+    status: int = Field(default=503, ge=200, le=599)
+    """The status of the answer."""
+    body: str = ""
+    """Its body."""
+    file: str = ""
+    """A file that is its body instead."""
+    content_type: Value = ""
+    """What the body is; by the name of the file unless set, else plain text."""
+    _page: Page = PrivateAttr(Page("", b""))
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting."""
+        if self.file and self.body:
+            raise ValueError(f"{where}.file: there is a body too, and only one of them can be the answer")
+        if self.file:
+            self._page = read_page(f"{where}.file", self.file, self.content_type)
+        else:
+            self._page = Page(self.content_type or "text/plain; charset=utf-8", self.body.encode())
+        if self.status in (204, 304) and self._page.body:
+            raise ValueError(f"{where}.status: {self.status} has no body (RFC 9110 section 6.4.1)")
+
+    def to_model(self) -> FixedAnswer:
+        """The answer as the core knows it."""
+        return FixedAnswer(self.status, self._page)
+
+
+class Redirect(Section):
+    """An answer that sends the client elsewhere."""
+
+    to: Annotated[str, AfterValidator(_destination)]
+    """Where to: a URL, or a path; `{host}`, `{path}` and `{query}` (with its `?`) are those of the request."""
+    status: Literal[301, 302, 303, 307, 308] = 308
+    """307 and 308 keep method and body; 301 and 308 may be remembered."""
+
+    def to_model(self) -> Redirection:
+        """The answer as the core knows it."""
+        return Redirection(self.status, self.to)
+
+
+class Headers(Section):
+    """Header fields to change. What belongs to one connection, frames the message or is Host can't be changed."""
+
+    set: dict[EditedName, Value] = Field(default_factory=dict)
+    """Fields that have this value and no other."""
+    add: dict[EditedName, Value] = Field(default_factory=dict)
+    """Fields that come besides those that are there."""
+    remove: Annotated[tuple[EditedName, ...], BeforeValidator(comma_separated)] = ()
+    """Fields to take out."""
+
+    def check(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for a field of which two things are said."""
+        seen: dict[str, str] = {}
+        for key, names in (("remove", self.remove), ("set", self.set), ("add", self.add)):
+            for name in names:
+                if name.lower() in seen:
+                    raise ValueError(f"{where}.{key}: {name!r} is in {seen[name.lower()]} already")
+                seen[name.lower()] = key
+
+    def to_model(self) -> Edits | None:
+        """The rules as the core knows them; None when there are none."""
+        if not (self.set or self.add or self.remove):
+            return None
+        return Edits(set_=tuple(self.set.items()), add=tuple(self.add.items()), remove=self.remove)
+
+
+class Mirror(Section):
+    """Copies of a share of the requests for another pool, whose answers nobody sees."""
+
+    pool: str
+    """The pool that gets the copies."""
+    percent: Annotated[float, Field(gt=0, le=100)] = 100.0
+    """Percent of the requests that are copied."""
+
+
+class Route(Section):
+    """Requests that match, and what becomes of them: one of `pool`, `split`, `respond` and `redirect`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    """Its name, for the log and for messages."""
+    match: Match = Match()
+    """Which requests it is for; without it, all."""
+    pool: str | None = None
+    """The pool that serves them."""
+    split: dict[str, Percent] = Field(default_factory=dict)
+    """Several pools, each with its percentage."""
+    split_by: HashKeyName = "client"
+    """What of a request decides its pool under `split`, as in `hash.key`; without it, chance does."""
+    respond: Respond | None = None
+    """A fixed answer: a table of `status`, `body`, `file`, `content_type`."""
+    redirect: Redirect | None = None
+    """An answer that sends the client elsewhere: a table of `to`, `status`."""
+    strip_prefix: bool = False
+    """Whether backends (and `{path}`) get the path without `match.path`."""
+    replace_prefix: Prefix | None = None
+    """What stands there instead of `match.path`."""
+    request_headers: Headers = Headers()
+    """Changes to the fields that backends get: a table of `set`, `add`, `remove`."""
+    response_headers: Headers = Headers()
+    """Changes to the fields of all final responses of the route: the same."""
+    mirror: Mirror | None = None
+    """Copies of a share of the requests: a table of `pool`, `percent`."""
+
+    def check(self, where: str, pools: Collection[str]) -> None:
+        """Raises ValueError, which names the setting behind `where`, for what can't be had."""
+        self._check_action(where)
+        for key, pool in self._pools():
+            if pool not in pools:
+                raise ValueError(f"{where}.{key}: there is no pool {pool!r}")
+        total = sum(self.split.values())
+        if self.split and abs(total - 100) > 1e-9:
+            raise ValueError(f"{where}.split: adds up to {total:g}, and should be 100 (percent)")
+        if self.strip_prefix and self.replace_prefix is not None:
+            raise ValueError(f"{where}.strip_prefix: there is replace_prefix too, and only one of them can be")
+        if self.strip_prefix and not self.match.path:
+            raise ValueError(f"{where}.strip_prefix: there is no match.path to take away")
+        if self.respond is not None:
+            self.respond.check(f"{where}.respond")
+        self.request_headers.check(f"{where}.request_headers")
+        self.response_headers.check(f"{where}.response_headers")
+
+    def _check_action(self, where: str) -> None:
+        actions = [key for key in ("pool", "split", "respond", "redirect") if getattr(self, key)]
+        if len(actions) != 1:
+            told = f"has {' and '.join(actions)}, of which" if actions else "has nothing to do with its requests:"
+            raise ValueError(f"{where}: {self.name!r} {told} one of pool, split, respond, redirect must be set")
+        (action,) = actions
+        useless = {"request_headers", "mirror"} if action in ("respond", "redirect") else set()
+        useless |= {"strip_prefix", "replace_prefix"} if action == "respond" else set()
+        useless |= {"split_by"} if action != "split" else set()
+        for key in type(self).model_fields:
+            if key in useless & self.model_fields_set and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{where}.{key}: a route with {action!r} has no use for it")
+
+    def _pools(self) -> list[tuple[str, str]]:
+        found = [("pool", self.pool)] if self.pool else []
+        found += [("split", pool) for pool in self.split]
+        return found + ([("mirror.pool", self.mirror.pool)] if self.mirror else [])
+
+    def to_model(self) -> routing.Route:
+        """The route as the core knows it."""
+        own = self.respond or self.redirect
+        return routing.Route(
+            self.name,
+            self.match.to_model(),
+            {self.pool: 100.0} if self.pool else self.split,
+            HashKey.parse(self.split_by),
+            own.to_model() if own else None,
+            "" if self.strip_prefix else self.replace_prefix,
+            self.request_headers.to_model(),
+            self.response_headers.to_model(),
+            routing.Mirror(self.mirror.pool, self.mirror.percent) if self.mirror else None,
+        )
+
+
+def check_routes(routes: Sequence[Route], pools: Mapping[str, object]) -> None:
+    """Raises ValueError, which names the setting, for routes that can't be had together."""
+    names: dict[str, int] = {}
+    for number, route in enumerate(routes):
+        route.check(f"routes[{number}]", pools)
+        first = names.setdefault(route.name, number)
+        if first != number:
+            raise ValueError(f"routes[{number}].name: {route.name!r} is the name of routes[{first}] already")
+    hidden = routing.unreachable([route.to_model() for route in routes])
+    if hidden is not None:
+        later, earlier = hidden
+        raise ValueError(
+            f"routes[{later}].match: no request reaches {routes[later].name!r}, since {routes[earlier].name!r}"
+            f" (routes[{earlier}]) takes all of them"
+        )

@@ -1,0 +1,80 @@
+"""Answers that are given without asking a backend: a fixed one, or a redirection (RFC 9110 §15.4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.hosts import host_of
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+PLACEHOLDERS = frozenset({"host", "path", "query"})
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A body and what it is."""
+
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FixedAnswer:
+    """One answer to all."""
+
+    status: int
+    page: Page
+
+    def parts(self, host: str, target: str) -> tuple[Fields, bytes]:  # noqa: ARG002 - the same to all
+        """The fields and the body."""
+        return _whole(self.page)
+
+    def told(self, host: str, target: str) -> str:  # noqa: ARG002 - the same to all
+        """The answer in a word."""
+        return f"{self.status}"
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    """Sends the client to the URL `to`, in which `{host}`, `{path}` and `{query}` (with its `?`) are the request's."""
+
+    status: int
+    to: str
+
+    def location(self, host: str, target: str) -> str:
+        """The URL for a request. `host` without its port, which is that of the listener that the client leaves."""
+        path, mark, query = target.partition("?")
+        values = {"host": host_of(host), "path": path if path != "*" else "/", "query": mark + query}
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.to)
+
+    def parts(self, host: str, target: str) -> tuple[Fields, bytes]:
+        """The fields and the body, which says where to go to whoever does not follow by itself (RFC 9110 §15.4)."""
+        location = self.location(host, target)
+        fields, body = _whole(Page("text/plain; charset=utf-8", f"{usual_phrase(self.status)}: {location}\n".encode()))
+        return [("Location", location), *fields], body
+
+    def told(self, host: str, target: str) -> str:
+        """The answer in a word."""
+        return f"{self.status} to {self.location(host, target)}"
+
+
+def unknown_placeholders(text: str) -> list[str]:
+    """What stands between braces and means nothing; a brace that is alone counts too."""
+    found = [name for name in _PLACEHOLDER.findall(text) if name not in PLACEHOLDERS]
+    return found or re.findall(r"[{}]", _PLACEHOLDER.sub("", text))
+
+
+def usual_phrase(status: int) -> str:
+    """The reason phrase that the status usually has; empty for an unknown one."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _whole(page: Page) -> tuple[Fields, bytes]:
+    length = ("Content-Length", str(len(page.body)))
+    return [("Content-Type", page.content_type), length] if page.body else [length], page.body

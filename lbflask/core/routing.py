@@ -1,0 +1,189 @@
+"""Which route a request takes: a pure table, compiled once, whose size costs a request nothing.
+
+Of all routes that match, the one wins with the most exact host (a name, then the longest wildcard, then any), then with
+the longest path, then with the most conditions (methods count as one, each header as one), then the first of the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from lbflask.core.http import paths
+from lbflask.core.http.edits import Edits
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.hosts import host_of
+from lbflask.core.http.names import Spellings
+from lbflask.core.http.own_answers import FixedAnswer, Redirection
+
+#: Signs of a Host whose routes are remembered; DNS knows no longer names, but clients may make them up.
+MOST_REMEMBERED = 260
+#: A path that can be read in more ways has been made for it, and is not worth the time to look at them all.
+MOST_READINGS = 32
+BY_CLIENT = HashKey("client")
+
+
+class TwoReadings(Exception):
+    """The path can be read in two ways that lead to different routes, so no route may have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which requests a route is for; whatever is empty asks for nothing.
+
+    `hosts` are in the form of `host_of`, or `*.` and a domain, which stands for all names under it. `path` is a prefix
+    in whole segments, as `plain_path` has it, without a slash at its end. `headers` are pairs of a name in small
+    letters and the value that one of its lines must have, None for any.
+    """
+
+    hosts: tuple[str, ...] = ()
+    path: str = ""
+    methods: frozenset[str] = frozenset()
+    headers: tuple[tuple[str, str | None], ...] = ()
+
+    @property
+    def conditions(self) -> int:
+        """How much is asked beside host and path."""
+        return bool(self.methods) + len(self.headers)
+
+    def covers(self, other: Match) -> bool:
+        """Whether the methods and headers let pass whatever those of the other do."""
+        methods = not self.methods or (bool(other.methods) and other.methods <= self.methods)
+        asked = dict(other.headers)
+        return methods and all(name in asked and value in (None, asked[name]) for name, value in self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A pool that gets copies of this percentage of the requests."""
+
+    pool: str
+    percent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A match, and what becomes of its requests.
+
+    They are shared among the pools of `shares` (percentages) by the key `split_by`, or get the answer `own`. `prefix`
+    stands instead of the matched path, None keeps it.
+    """
+
+    name: str
+    match: Match
+    shares: Mapping[str, float] = field(default_factory=dict)
+    split_by: HashKey = BY_CLIENT
+    own: FixedAnswer | Redirection | None = None
+    prefix: str | None = None
+    request_edits: Edits | None = None
+    response_edits: Edits | None = None
+    mirror: Mirror | None = None
+
+
+class _Entry(NamedTuple):
+    route: int
+    methods: frozenset[str]
+    headers: tuple[tuple[str, str | None], ...]
+
+    def takes(self, method: str, fields: Fields) -> bool:
+        if self.methods and method not in self.methods:
+            return False
+        return all(
+            any(name == wanted and value in (None, text.strip(" \t")) for name, text in _lowered(fields))
+            for wanted, value in self.headers
+        )
+
+
+class _Tree:
+    """The routes of one host, by prefix. `depths` are the numbers of segments that prefixes have, the longest first."""
+
+    __slots__ = ("by_prefix", "deepest", "depths")
+
+    def __init__(self, routes: Sequence[Route], numbers: Sequence[int]) -> None:
+        found: dict[str, list[_Entry]] = {}
+        for number in sorted(numbers, key=lambda number: -routes[number].match.conditions):
+            match = routes[number].match
+            found.setdefault(match.path, []).append(_Entry(number, match.methods, match.headers))
+        self.by_prefix = {prefix: tuple(entries) for prefix, entries in found.items()}
+        self.depths = tuple(sorted({paths.segments_of(prefix) for prefix in found}, reverse=True))
+        self.deepest = self.depths[0]
+
+    def find(self, path: str, method: str, fields: Fields) -> int | None:
+        segments = path.split("/", self.deepest + 1)
+        for depth in self.depths:
+            if depth < len(segments):
+                entries = self.by_prefix.get("/".join(segments[: depth + 1]) if depth else "", ())
+                for entry in entries:
+                    if entry.takes(method, fields):
+                        return entry.route
+        return None
+
+
+class RouteTable:
+    """Routes, compiled for finding the one of a request. Threads and greenlets may share it."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        by_host: dict[str, list[int]] = {}
+        for number, route in enumerate(routes):
+            for host in route.match.hosts or ("",):
+                by_host.setdefault(host, []).append(number)
+        self._by_host = {host: _Tree(routes, numbers) for host, numbers in by_host.items()}
+        wild = {host.count(".") for host in by_host if host.startswith("*.")}
+        self._wild = tuple(sorted(wild, reverse=True))
+        self._trees = Spellings(self._trees_of)
+        self._by_path = any(tree.deepest for tree in self._by_host.values())
+
+    def find(self, host: str, target: str, method: str, fields: Fields) -> int | None:
+        """The number of the route that a request for the target (origin-form) of the host takes; None if none matches.
+
+        Raises TwoReadings, also for a path that can be read in more than MOST_READINGS ways.
+        """
+        trees = self._trees[host] if len(host) <= MOST_REMEMBERED else self._trees_of(host)
+        path = target.partition("?")[0]
+        if not self._by_path or not paths.is_odd(path):
+            return _first(trees, path, method, fields)
+        readings = paths.readings(path)
+        found = _first(trees, next(readings), method, fields)
+        for count, reading in enumerate(readings, 2):
+            if count > MOST_READINGS or _first(trees, reading, method, fields) != found:
+                raise TwoReadings
+        return found
+
+    def _trees_of(self, authority: str) -> tuple[_Tree, ...]:
+        """The trees to look into for a Host, the most exact first."""
+        host = host_of(authority)
+        labels = host.rsplit(".", max(self._wild, default=0))
+        wild = ("*." + ".".join(labels[-depth:]) for depth in self._wild if depth < len(labels))
+        return tuple(self._by_host[name] for name in (host, *wild, "") if name in self._by_host)
+
+
+def _first(trees: Sequence[_Tree], path: str, method: str, fields: Fields) -> int | None:
+    for tree in trees:
+        found = tree.find(path, method, fields)
+        if found is not None:
+            return found
+    return None
+
+
+def _lowered(fields: Fields) -> Iterator[tuple[str, str]]:
+    return ((name.lower(), value) for name, value in fields)
+
+
+def unreachable(routes: Sequence[Route]) -> tuple[int, int] | None:
+    """The first route that no request can take on one of its hosts, with the one that takes all of them before it."""
+    seen: dict[tuple[str, str], list[int]] = {}
+    for number, route in enumerate(routes):
+        for host in route.match.hosts or ("",):
+            seen.setdefault((host, route.match.path), []).append(number)
+    found = (pair for numbers in seen.values() for pair in _covered(routes, numbers))
+    return min(found, default=None)
+
+
+def _covered(routes: Sequence[Route], numbers: Collection[int]) -> Iterator[tuple[int, int]]:
+    ranked = sorted(numbers, key=lambda number: -routes[number].match.conditions)
+    for place, later in enumerate(ranked):
+        for earlier in ranked[:place]:
+            if routes[earlier].match.covers(routes[later].match):
+                yield later, earlier

@@ -1,0 +1,29 @@
+"""Which of several pools a request goes to: by its key, so that a client stays where it is.
+
+Each pair of key and pool has a number of its own, and the key goes where it is best for the pool's share, as in
+core/strategies/consistent_hash.py: when shares change, no more keys move than have to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+
+from lbflask.core.strategies.hashing import hash_of, mixed
+
+_WHOLE = 2.0**64
+
+
+class Split:
+    """Pools with their shares, of which at least one is more than 0. Routes of different names split differently."""
+
+    __slots__ = ("_salt", "_shares")
+
+    def __init__(self, route: str, shares: Mapping[str, float]) -> None:
+        self._salt = hash_of(route)
+        self._shares = tuple((pool, mixed(hash_of(pool)), share) for pool, share in shares.items() if share > 0)
+
+    def pool(self, key: str) -> str:
+        """The pool of the key."""
+        hashed = mixed(hash_of(key) ^ self._salt)
+        return min((-log((mixed(hashed ^ seed) + 0.5) / _WHOLE) / share, pool) for pool, seed, share in self._shares)[1]

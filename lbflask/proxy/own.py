@@ -1,0 +1,99 @@
+"""Answers that come from no backend: refusals, fixed answers and redirections, told like all others when they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.edits import Edits
+from lbflask.core.http.fields import Fields, backend_request
+from lbflask.core.http.own_answers import FixedAnswer, Redirection, usual_phrase
+from lbflask.core.http.paths import with_prefix
+from lbflask.proxy.exchange import House, Rules
+from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.reply import Reply, refusal
+from lbflask.telemetry.events import AttemptEvent, RequestEvent
+
+NO_ATTEMPTS: Sequence[AttemptEvent] = ()
+
+
+class OwnAnswers:
+    """What we say by ourselves, on behalf of a pool, of a route, or of neither."""
+
+    def __init__(
+        self, house: House, rules: Rules, *, pool: str = "", route: str = "", edits: Edits | None = None
+    ) -> None:
+        self._house = house
+        self._rules = rules
+        self._pool = pool
+        self._route = route
+        self._edits = edits
+
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
+        """The reply to a request that could not even be read."""
+        status, fields, body = refusal(fault, accept, None, self._rules.via, self._rules.pages)
+        ended = self._teller((peer, method, target, protocol), fault.status, "-", fault.reason)
+        return Reply(status, fields, body, ended)
+
+    def turn_away(self, inbound: Inbound, fault: Fault) -> Reply:
+        """The reply to a request that was read, and goes nowhere."""
+        accept = next((value for name, value in inbound.fields if name.lower() == "accept"), "")
+        status, fields, body = refusal(fault, accept, None, self._rules.via, self._rules.pages)
+        return self.say(inbound, fault.status, status, fields, body, fault.reason)
+
+    def say(self, inbound: Inbound, code: int, status: str, fields: Fields, body: bytes, why: str = "") -> Reply:
+        """The reply with this status line, these fields and this body."""
+        house, rules = self._house, self._rules
+        # For nobody but the log: who asked, and by which name the request goes.
+        head = backend_request(
+            inbound.fields,
+            house.hops.of(inbound),
+            host=inbound.host,
+            request_id=house.new_request_id(),
+            is_trusted=rules.is_trusted,
+        )
+        about = (head.client, inbound.method, inbound.raw_target, inbound.protocol)
+        if self._edits is not None:
+            fields = self._edits.of(fields)
+        return Reply(status, fields, body, self._teller(about, code, head.request_id, why))
+
+    def _teller(
+        self, about: tuple[str, str, str, str], status: int, request_id: str, why: str
+    ) -> Callable[[int, str, Fault | None], None]:
+        house = self._house
+        began = house.clock()
+
+        def ended(sent: int, cut: str, _: Fault | None) -> None:
+            seconds = house.clock() - began
+            event = RequestEvent(
+                *about, self._pool, status, sent, seconds, NO_ATTEMPTS, request_id, cut or why, route=self._route
+            )
+            for listener in house.listeners:
+                listener(event)
+
+        return ended
+
+
+class FixedRoute:
+    """A route whose requests no backend sees."""
+
+    def __init__(
+        self, own: FixedAnswer | Redirection, answers: OwnAnswers, via: str | None, segments: int, prefix: str | None
+    ) -> None:
+        self._own = own
+        self._answers = answers
+        self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
+        self._segments = segments
+        self._prefix = prefix
+        self._needs_host = isinstance(own, Redirection) and "{host}" in own.to
+
+    def dispatch(self, inbound: Inbound) -> Reply:
+        """The answer to the request."""
+        if self._needs_host and not inbound.host:
+            return self._answers.turn_away(inbound, Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the Host is missing"))
+        target = inbound.target.text
+        if self._prefix is not None:
+            target = with_prefix(target, self._segments, self._prefix)
+        fields, body = self._own.parts(inbound.host, target)
+        status = f"{self._own.status} {usual_phrase(self._own.status)}"
+        return self._answers.say(inbound, self._own.status, status, fields + self._via, body)

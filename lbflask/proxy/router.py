@@ -1,0 +1,98 @@
+"""Requests to their routes, and to the pools that a route shares them among. There only where routes are configured."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.fields import TrustTest, original_client
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.routing import RouteTable, TwoReadings
+from lbflask.core.split import Split
+from lbflask.proxy.exchange import Hops
+from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.own import OwnAnswers
+from lbflask.proxy.reply import Reply
+
+NO_ROUTE = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "no route leads there")
+TWO_READINGS = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read as that of another route")
+
+
+class Destination(Protocol):
+    """Where requests can go."""
+
+    def dispatch(self, inbound: Inbound) -> Reply | None:
+        """The reply to the request; None when the connection was a tunnel, which has ended."""
+        ...
+
+
+class Entrance(Destination, Protocol):
+    """The destination of all requests, which also answers those that could not be read."""
+
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
+        """The reply to a request that could not even be read."""
+        ...
+
+
+class Router:
+    """Sends each request to the destination of its route; what takes none to `otherwise`, or nowhere."""
+
+    def __init__(
+        self,
+        table: RouteTable,
+        destinations: Sequence[Destination],
+        otherwise: Destination | None,
+        answers: OwnAnswers,
+    ) -> None:
+        self._find = table.find
+        self._destinations = destinations
+        self._otherwise = otherwise
+        self._answers = answers
+        self.refuse = answers.refuse
+
+    def dispatch(self, inbound: Inbound) -> Reply | None:
+        """The reply of the destination."""
+        try:
+            number = self._find(inbound.host, inbound.target.text, inbound.method, inbound.fields)
+        except TwoReadings:
+            return self._answers.turn_away(inbound, TWO_READINGS)
+        destination = self._otherwise if number is None else self._destinations[number]
+        if destination is None:
+            return self._answers.turn_away(inbound, NO_ROUTE)
+        return destination.dispatch(inbound)
+
+
+class Splitting:
+    """Shares requests among pools, each the same way every time, as far as it has the key that the split goes by."""
+
+    def __init__(
+        self,
+        split: Split,
+        key: HashKey,
+        destinations: Mapping[str, Destination],
+        hops: Hops,
+        is_trusted: TrustTest,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._split = split
+        self._key = key
+        self._destinations = destinations
+        self._hops = hops
+        self._is_trusted = is_trusted
+        self._chance = chance
+
+    def dispatch(self, inbound: Inbound) -> Reply | None:
+        """The reply of the pool of the request's key."""
+        client = self._client(inbound) if self._key.kind == "client" else ""
+        key = self._key.of(client, inbound.target.text, inbound.fields)
+        pool = self._split.pool(repr(self._chance()) if key is None else key)
+        return self._destinations[pool].dispatch(inbound)
+
+    def _client(self, inbound: Inbound) -> str:
+        hop = self._hops.of(inbound)
+        if not hop.trusted:
+            return hop.peer
+        chain = [value for name, value in inbound.fields if name.lower() == "x-forwarded-for"]
+        return original_client(chain, hop, self._is_trusted)

@@ -1,0 +1,60 @@
+"""Where requests go: to the pool `default`, or by the routes of the configuration to what each of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from lbflask.config.schema import DEFAULT_POOL, Config
+from lbflask.core.http.paths import segments_of
+from lbflask.core.routing import Route, RouteTable
+from lbflask.core.split import Split
+from lbflask.proxy.attempts import Attempts
+from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.course import Course
+from lbflask.proxy.dispatcher import Dispatcher
+from lbflask.proxy.exchange import House, Rules
+from lbflask.proxy.mirroring import Mirroring
+from lbflask.proxy.own import FixedRoute, OwnAnswers
+from lbflask.proxy.router import Destination, Entrance, Router, Splitting
+
+
+class Lane(NamedTuple):
+    """What all dispatchers to one pool share."""
+
+    balancing: Balancing
+    attempts: Attempts
+    rules: Rules
+
+
+def entrance(config: Config, lanes: Mapping[str, Lane], house: House) -> Entrance:
+    """The destination of all requests: without routes the dispatcher of the pool itself, which costs them nothing."""
+    usual = lanes.get(DEFAULT_POOL) or next(iter(lanes.values()))
+    if not config.routes:
+        return Dispatcher(*usual, house)
+    routes = [route.to_model() for route in config.routes]
+    has_default = DEFAULT_POOL in lanes
+    rules = usual.rules if has_default else replace(usual.rules, pages={})
+    return Router(
+        RouteTable(routes),
+        [_destination(route, lanes, house, rules) for route in routes],
+        Dispatcher(*usual, house) if has_default else None,
+        OwnAnswers(house, rules, pool=DEFAULT_POOL if has_default else ""),
+    )
+
+
+def _destination(route: Route, lanes: Mapping[str, Lane], house: House, rules: Rules) -> Destination:
+    segments = segments_of(route.match.path)
+    if route.own is not None:
+        answers = OwnAnswers(house, rules, route=route.name, edits=route.response_edits)
+        return FixedRoute(route.own, answers, rules.via, segments, route.prefix)
+    mirror = None
+    if route.mirror is not None:
+        shadow = lanes[route.mirror.pool]
+        mirror = Mirroring(shadow.balancing, shadow.attempts, route.mirror.percent, house)
+    course = Course(route.name, segments, route.prefix, route.request_edits, route.response_edits, mirror)
+    dispatchers = {pool: Dispatcher(*lanes[pool], house, course) for pool in route.shares}
+    if len(dispatchers) == 1:
+        return next(iter(dispatchers.values()))
+    return Splitting(Split(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted)

@@ -1,0 +1,342 @@
+"""Routes and error pages as they are configured: what is taken, and which key an error names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbflask.config.load import ConfigError, load
+from lbflask.config.pages import MOST_BYTES
+from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
+from lbflask.config.schema import Config
+from lbflask.core import routing
+from lbflask.core.http.edits import UNTOUCHABLE, Edits
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection
+
+POOLS = 'backends = ["http://a:1"]\n[pools.canary]\nbackends = ["http://b:1"]\n'
+
+
+def config(*routes: dict[str, Any], **settings: Any) -> Config:
+    settings = {"backends": ["http://a:1"], "pools": {"canary": {"backends": ["http://b:1"]}}, **settings}
+    return Config.model_validate({**settings, "routes": [{"name": f"r{n}", **r} for n, r in enumerate(routes)]})
+
+
+def model(**route: Any) -> routing.Route:
+    (made,) = config(route).routes
+    return made.to_model()
+
+
+def complaint(tmp_path: Path, text: str) -> str:
+    """The one line about a file, without its name."""
+    path = tmp_path / "lbflask.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(ConfigError) as error:
+        load({"LBFLASK_CONFIG": str(path)})
+    told = str(error.value)
+    assert told.startswith(f"{path}: ")
+    assert "\n" not in told
+    return told.removeprefix(f"{path}: ")
+
+
+def test_there_are_no_routes_unless_some_are_configured() -> None:
+    assert config().routes == ()
+
+
+def test_a_route_with_all_that_it_can_have_reaches_the_core() -> None:
+    made = model(
+        match={
+            "host": ["Shop.Example.", "*.Example.com", "[0:0::1]"],
+            "path": "/a%7Epi/",
+            "methods": "GET, HEAD",
+            "headers": {"X-B": "1", "X-A": True},
+        },
+        split={"default": 95, "canary": 5},
+        split_by="cookie:session",
+        replace_prefix="/v2/",
+        request_headers={"set": {"X-C": "1"}, "add": {"X-D": "2"}, "remove": "X-E,X-F"},
+        response_headers={"remove": ["Server"]},
+        mirror={"pool": "canary", "percent": 10},
+    )
+    assert made == routing.Route(
+        "r0",
+        routing.Match(
+            ("shop.example", "*.example.com", "[::1]"),
+            "/a~pi",
+            frozenset({"GET", "HEAD"}),
+            (("x-a", None), ("x-b", "1")),
+        ),
+        {"default": 95.0, "canary": 5.0},
+        HashKey("cookie", "session"),
+        prefix="/v2",
+        request_edits=Edits(set_=[("X-C", "1")], add=[("X-D", "2")], remove=["X-E", "X-F"]),
+        response_edits=Edits(remove=["Server"]),
+        mirror=routing.Mirror("canary", 10.0),
+    )
+
+
+def test_a_route_with_nothing_but_a_pool_takes_all() -> None:
+    assert model(pool="canary") == routing.Route("r0", routing.Match(), {"canary": 100.0})
+    assert model(pool="canary", match={"path": "/"}).match.path == ""
+
+
+def test_a_prefix_may_be_stripped() -> None:
+    assert model(pool="canary", match={"path": "/a"}, strip_prefix=True).prefix == ""
+
+
+def test_an_answer_of_our_own(tmp_path: Path) -> None:
+    page = tmp_path / "soon.html"
+    page.write_bytes(b"<p>soon")
+    text = "text/plain; charset=utf-8"
+    assert model(respond={"body": "é"}).own == FixedAnswer(503, Page(text, "é".encode()))
+    assert model(respond={"status": 204}).own == FixedAnswer(204, Page(text, b""))
+    assert model(respond={"file": str(page)}).own == FixedAnswer(503, Page("text/html; charset=utf-8", b"<p>soon"))
+    given = {"file": str(page), "content_type": "text/x"}
+    assert model(respond=given).own == FixedAnswer(503, Page("text/x", b"<p>soon"))
+    assert model(redirect={"to": "https://a{path}"}).own == Redirection(308, "https://a{path}")
+
+
+@pytest.mark.parametrize("to", ["http://a", "https://a:1/x?y", "https://{host}{path}{query}", "/", "/x", "/x{path}"])
+def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
+    assert model(redirect={"to": to}).own == Redirection(308, to)
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ('pool = "canary"', "routes[0].name = "),
+        ('name = "a b"\npool = "canary"', "routes[0].name = 'a b': "),
+        ('name = "a"\npol = "canary"', "there is no setting 'routes[0].pol' (its value is 'canary')"),
+        ('name = "a"', "routes[0]: 'a' has nothing to do with its requests: one of pool, split, respond, redirect"),
+        (
+            'name = "a"\npool = "canary"\nredirect = { to = "/" }',
+            "routes[0]: 'a' has pool and redirect, of which one of pool, split, respond, redirect must be set",
+        ),
+        ('name = "a"\npool = "x"', "routes[0].pool: there is no pool 'x'"),
+        ('name = "a"\nsplit = { canary = 99 }', "routes[0].split: adds up to 99, and should be 100"),
+        ('name = "a"\nsplit = { canary = 101 }', "routes[0].split.canary = 101: "),
+        ('name = "a"\nsplit = { canary = -1, default = 101 }', "routes[0].split.canary = -1: "),
+        ('name = "a"\nsplit = { canary = 50, x = 50 }', "routes[0].split: there is no pool 'x'"),
+        ('name = "a"\nsplit = { canary = 100 }\nsplit_by = "ip"', "routes[0].split_by = 'ip': must be client, uri,"),
+        ('name = "a"\npool = "canary"\nsplit_by = "uri"', "routes[0].split_by: a route with 'pool' has no use for it"),
+        (
+            'name = "a"\nrespond = {}\nmirror = { pool = "canary" }',
+            "routes[0].mirror: a route with 'respond' has no use",
+        ),
+        (
+            'name = "a"\nredirect = { to = "/" }\nrequest_headers = { remove = "A" }',
+            "routes[0].request_headers: a route",
+        ),
+        (
+            'name = "a"\nrespond = {}\nreplace_prefix = "/x"',
+            "routes[0].replace_prefix: a route with 'respond' has no use",
+        ),
+        ('name = "a"\npool = "canary"\nmirror = { pool = "x" }', "routes[0].mirror.pool: there is no pool 'x'"),
+        ('name = "a"\npool = "canary"\nmirror = { pool = "canary", percent = 0 }', "routes[0].mirror.percent = 0: "),
+        (
+            'name = "a"\npool = "canary"\nmirror = { pool = "canary", percent = 101 }',
+            "routes[0].mirror.percent = 101: ",
+        ),
+        ('name = "a"\npool = "canary"\nmirror = {}', "routes[0].mirror.pool = "),
+        ('name = "a"\npool = "canary"\nstrip_prefix = true', "routes[0].strip_prefix: there is no match.path"),
+        (
+            'name = "a"\npool = "canary"\nmatch = { path = "/a" }\nstrip_prefix = true\nreplace_prefix = "/b"',
+            "routes[0].strip_prefix: there is replace_prefix too",
+        ),
+        ('name = "a"\npool = "canary"\nreplace_prefix = "b"', "routes[0].replace_prefix = 'b': must be a path"),
+        ('name = "a"\nrespond = { status = 600 }', "routes[0].respond.status = 600: "),
+        ('name = "a"\nrespond = { status = 199 }', "routes[0].respond.status = 199: "),
+        ('name = "a"\nrespond = { status = 304, body = "x" }', "routes[0].respond.status: 304 has no body"),
+        ('name = "a"\nrespond = { body = "x", file = "y.html" }', "routes[0].respond.file: there is a body too"),
+        ('name = "a"\nrespond = { file = "none.html" }', "routes[0].respond.file: 'none.html' cannot be read: No such"),
+        ('name = "a"\nrespond = { file = "page" }', "routes[0].respond.file: 'page': what it is can't be told"),
+        ('name = "a"\nrespond = { content_type = "a\\nb" }', "routes[0].respond.content_type = "),
+        ('name = "a"\nredirect = {}', "routes[0].redirect.to = "),
+        ('name = "a"\nredirect = { to = "/", status = 300 }', "routes[0].redirect.status = 300: "),
+        (
+            'name = "a"\nredirect = { to = "/{port}" }',
+            "routes[0].redirect.to = '/{port}': 'port' is not one of {host},",
+        ),
+        ('name = "a"\npool = "canary"\nmatch = { host = "*" }', "routes[0].match.host[0] = '*': must be a name"),
+        ('name = "a"\npool = "canary"\nmatch = { host = "a:80" }', "routes[0].match.host[0] = 'a:80': must be a name"),
+        ('name = "a"\npool = "canary"\nmatch = { host = ["a", "b/c"] }', "routes[0].match.host[1] = 'b/c': must be"),
+        ('name = "a"\npool = "canary"\nmatch = { host = "a.*.b" }', "routes[0].match.host[0] = 'a.*.b': must be"),
+        ('name = "a"\npool = "canary"\nmatch = { methods = "A B" }', "routes[0].match.methods[0] = 'A B': must be"),
+        (
+            'name = "a"\npool = "canary"\nmatch = { methods = "CONNECT" }',
+            "routes[0].match.methods[0] = 'CONNECT': must",
+        ),
+        ('name = "a"\npool = "canary"\nmatch = { headers = { Host = "a" } }', "routes[0].match.headers.Host"),
+        ('name = "a"\npool = "canary"\nmatch = { headers = { "A B" = "a" } }', "routes[0].match.headers.A B"),
+        (
+            'name = "a"\npool = "canary"\nmatch = { headers = { A = false } }',
+            "routes[0].match.headers.A = False: must be",
+        ),
+        ('name = "a"\npool = "canary"\nmatch = { port = 80 }', "there is no setting 'routes[0].match.port'"),
+        (
+            'name = "a"\npool = "canary"\nrequest_headers = { set = { A = "b\\r\\nc" } }',
+            "routes[0].request_headers.set.A = ",
+        ),
+        (
+            'name = "a"\npool = "canary"\nrequest_headers = { add = { A = " b" } }',
+            "routes[0].request_headers.add.A = ' b'",
+        ),
+        (
+            'name = "a"\npool = "canary"\nrequest_headers = { remove = "A:" }',
+            "routes[0].request_headers.remove[0] = 'A:'",
+        ),
+        (
+            'name = "a"\npool = "canary"\nresponse_headers = { set = { A = "1" }, remove = "a" }',
+            "routes[0].response_headers.set: 'A' is in remove already",
+        ),
+        (
+            'name = "a"\npool = "canary"\nresponse_headers = { set = { A = "1", a = "2" } }',
+            "routes[0].response_headers.set: 'a' is in set already",
+        ),
+        (
+            'name = "a"\npool = "canary"\n[[routes]]\nname = "a"\npool = "default"\nmatch = { path = "/" }',
+            "routes[1].name: 'a' is the name of routes[0] already",
+        ),
+        (
+            'name = "a"\npool = "canary"\n[[routes]]\nname = "b"\npool = "default"\nmatch = { path = "/" }',
+            "routes[1].match: no request reaches 'b', since 'a' (routes[0]) takes all of them",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(tmp_path: Path, route: str, told: str) -> None:
+    assert complaint(tmp_path, f"{POOLS}[[routes]]\n{route}\n").startswith(told)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "a",
+        "/a b",
+        "/a?b",
+        "/a#b",
+        "/é",
+        "//a",
+        "/a//b",
+        "/a/../b",
+        "/.",
+        "/a/..",
+        "/a;b",
+        "/a\\b",
+        "/%2F",
+        "/%5c",
+        "/a%3B",
+        "/%2e/a",
+    ],
+)
+def test_a_path_that_could_be_read_in_two_ways_is_no_prefix(path: str) -> None:
+    with pytest.raises(ValueError, match=r"routes\.0\.match\.path"):
+        config({"pool": "canary", "match": {"path": path}})
+
+
+@pytest.mark.parametrize(
+    "to",
+    [
+        "x",
+        "//evil.example",
+        "/\\evil.example",
+        "/{path}",
+        "{path}",
+        "https://",
+        "ftp://a",
+        "https://a b",
+        "https:///x",
+        "javascript:x",
+    ],
+)
+def test_no_redirection_leads_where_the_client_chooses(to: str) -> None:
+    with pytest.raises(ValueError, match=r"redirect\.to"):
+        config({"redirect": {"to": to}})
+
+
+@pytest.mark.parametrize("name", sorted(UNTOUCHABLE))
+@pytest.mark.parametrize("table", ["request_headers", "response_headers"])
+@pytest.mark.parametrize("key", ["set", "add", "remove"])
+def test_no_route_changes_what_frames_a_message(name: str, table: str, key: str) -> None:
+    given = [name.title()] if key == "remove" else {name.title(): "1"}
+    with pytest.raises(ValueError, match="may not be changed"):
+        config({"pool": "canary", table: {key: given}})
+
+
+def test_a_secret_is_not_told_with_a_mistake(tmp_path: Path) -> None:
+    headers = '[routes.request_headers]\nset = { Authorization = "hunter2 " }\n'
+    text = f'{POOLS}[[routes]]\nname = "a"\npool = "canary"\n{headers}'
+    told = "routes[0].request_headers.set.Authorization = '***': must be of printable ASCII"
+    assert complaint(tmp_path, text).startswith(told)
+
+
+def test_routes_stand_in_the_file_only(tmp_path: Path) -> None:
+    path = tmp_path / "lbflask.toml"
+    path.write_text(POOLS)
+    with pytest.raises(ConfigError, match="LBFLASK_ROUTES: routes = 'x': "):
+        load({"LBFLASK_CONFIG": str(path), "LBFLASK_ROUTES": "x"})
+
+
+def test_a_route_may_lead_to_the_default_pool_only_if_there_is_one(tmp_path: Path) -> None:
+    text = '[pools.a]\nbackends = ["http://a:1"]\n[[routes]]\nname = "r"\npool = "default"\n'
+    assert complaint(tmp_path, text) == "routes[0].pool: there is no pool 'default'"
+
+
+def test_every_key_of_a_route_is_documented() -> None:
+    for kind in (Route, Match, Respond, Redirect, Headers, Mirror):
+        assert [name for name, field in kind.model_fields.items() if not field.description] == []
+
+
+# Error pages
+
+
+def test_error_pages_are_read_with_the_configuration(tmp_path: Path) -> None:
+    page = tmp_path / "down.html"
+    page.write_bytes(b"<h1>\xff")
+    made = config(error_pages={503: str(page)})
+    page.unlink()
+    assert made.pages == {503: Page("text/html; charset=utf-8", b"<h1>\xff")}
+
+
+def test_each_pool_has_error_pages_of_its_own(tmp_path: Path) -> None:
+    page = tmp_path / "down.json"
+    page.write_bytes(b"{}")
+    made = config(pools={"canary": {"backends": ["http://b:1"], "error_pages": {"502": str(page)}}})
+    assert made.pools["canary"].pages == {502: Page("application/json", b"{}")}
+    assert made.pages == {}
+
+
+def test_the_environment_names_error_pages_in_one_string(tmp_path: Path) -> None:
+    page = tmp_path / "down.txt"
+    page.write_bytes(b"down")
+    path = tmp_path / "lbflask.toml"
+    path.write_text(POOLS)
+    made = load({"LBFLASK_CONFIG": str(path), "LBFLASK_ERROR_PAGES": f"502={page}, 503={page}"})
+    assert sorted(made.pages) == [502, 503]
+
+
+@pytest.mark.parametrize(
+    ("pages", "told"),
+    [
+        ('{ 503 = "none.html" }', "error_pages.503: 'none.html' cannot be read: No such file or directory"),
+        ('{ 503 = "page.xyz" }', "error_pages.503: 'page.xyz': what it is can't be told"),
+        ('{ 200 = "page.html" }', "error_pages.200"),
+        ('{ down = "page.html" }', "error_pages.down"),
+        ("{ 503 = 1 }", "error_pages.503 = 1: "),
+    ],
+)
+def test_a_bad_error_page_is_told_with_its_key(tmp_path: Path, pages: str, told: str) -> None:
+    assert complaint(tmp_path, f'error_pages = {pages}\nbackends = ["http://a:1"]\n').startswith(told)
+
+
+def test_an_error_page_of_a_pool_is_told_with_its_pool(tmp_path: Path) -> None:
+    text = '[pools.a]\nbackends = ["http://a:1"]\nerror_pages = { 503 = "none.html" }\n'
+    assert complaint(tmp_path, text).startswith("pools.a.error_pages.503: 'none.html' cannot be read")
+
+
+def test_a_page_that_is_too_large_to_keep_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "down.html"
+    page.write_bytes(b"x" * (MOST_BYTES + 1))
+    with pytest.raises(ValueError, match="has more than"):
+        config(error_pages={503: str(page)})

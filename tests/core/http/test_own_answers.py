@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection, unknown_placeholders
+
+
+@pytest.mark.parametrize(
+    ("to", "host", "target", "location"),
+    [
+        (
+            "https://{host}{path}{query}",
+            "Shop.example:8080",
+            "/a%2Fb//c?d=%7B&e",
+            "https://shop.example/a%2Fb//c?d=%7B&e",
+        ),
+        ("https://{host}{path}", "[::1]:80", "/", "https://[::1]/"),
+        ("/new{path}{query}", "a", "/x?", "/new/x?"),
+        ("https://other.example/", "a", "/x?y", "https://other.example/"),
+        ("https://a{path}{query}", "a", "*", "https://a/"),
+        ("https://a{path}", "a", "/{host}{query}", "https://a/{host}{query}"),
+    ],
+)
+def test_a_redirection_takes_over_what_it_is_told_to(to: str, host: str, target: str, location: str) -> None:
+    fields, body = Redirection(308, to).parts(host, target)
+    assert fields[0] == ("Location", location)
+    assert location.encode() in body
+    assert dict(fields)["Content-Length"] == str(len(body))
+
+
+def test_a_fixed_answer_is_the_same_to_all() -> None:
+    fields, body = FixedAnswer(503, Page("text/html", b"<p>soon")).parts("a", "/x")
+    assert (fields, body) == ([("Content-Type", "text/html"), ("Content-Length", "7")], b"<p>soon")
+
+
+def test_an_empty_answer_says_of_no_content_what_it_is() -> None:
+    assert FixedAnswer(204, Page("text/plain", b"")).parts("a", "/") == ([("Content-Length", "0")], b"")
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("{host}{path}{query}", []),
+        ("{port}", ["port"]),
+        ("{}", [""]),
+        ("{path", ["{"]),
+        ("path}", ["}"]),
+        ("{{path}}", ["{", "}"]),
+    ],
+)
+def test_placeholders_that_mean_nothing_are_found(text: str, unknown: list[str]) -> None:
+    assert unknown_placeholders(text) == unknown

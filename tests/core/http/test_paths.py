@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from lbflask.core.http.paths import is_odd, plain_path, readings, with_prefix, without_dots
+
+
+@pytest.mark.parametrize(
+    ("path", "resolved"),
+    [
+        ("/", "/"),
+        ("/a/b", "/a/b"),
+        ("/a/./b", "/a/b"),
+        ("/a/../b", "/b"),
+        ("/a/b/..", "/a/"),
+        ("/a/b/.", "/a/b/"),
+        ("/..", "/"),
+        ("/../../a", "/a"),
+        ("/a/..", "/"),
+        ("/a//../b", "/a/b"),
+        ("/.a/..b/...", "/.a/..b/..."),
+        ("/mid/content=5/../6", "/mid/6"),
+        ("/a/b/c/./../../g", "/a/g"),
+    ],
+)
+def test_dot_segments_are_resolved(path: str, resolved: str) -> None:
+    """RFC 3986 §5.2.4, whose own examples are the last two."""
+    assert without_dots(path) == resolved
+
+
+@pytest.mark.parametrize("path", ["/", "/a/b-c_d~e.f", "/.well-known/x", "/a=b&c,d:e@f", "/a..b/c."])
+def test_a_usual_path_has_one_reading(path: str) -> None:
+    assert not is_odd(path)
+    assert list(readings(path)) == [path]
+
+
+def test_encoding_is_undone_but_for_what_would_become_another_thing() -> None:
+    """RFC 3986 §6.2.2.2."""
+    assert plain_path("/%41%7e%2E%20%25%zz%4") == "/A~. %%zz%4"
+    assert len({plain_path("/a%2Fb"), plain_path("/a/b"), plain_path("/a%5cb"), plain_path("/a%3Bb")}) == 4
+
+
+def test_a_path_is_read_in_every_combination() -> None:
+    assert set(readings("/a//..;/b")) >= {"/a//..;/b", "/a/..;/b", "/a//../b", "/a/../b", "/a/b", "/b"}
+
+
+@pytest.mark.parametrize(
+    ("target", "segments", "prefix", "expected"),
+    [
+        ("/api/x", 1, "", "/x"),
+        ("/api", 1, "", "/"),
+        ("/api/", 1, "", "/"),
+        ("/api?x", 1, "", "/?x"),
+        ("/api/x?y=/api", 1, "", "/x?y=/api"),
+        ("/%61pi/%2F//x/?", 1, "", "/%2F//x/?"),
+        ("/a/b/c", 2, "/new/place", "/new/place/c"),
+        ("/a/b", 2, "/n", "/n"),
+        ("/x", 0, "/v2", "/v2/x"),
+        ("/?q", 0, "/v2", "/v2/?q"),
+        ("*", 0, "/v2", "*"),
+    ],
+)
+def test_a_prefix_is_exchanged_and_all_else_kept_byte_for_byte(
+    target: str, segments: int, prefix: str, expected: str
+) -> None:
+    assert with_prefix(target, segments, prefix) == expected

@@ -1,0 +1,121 @@
+"""Which requests are copied, and that a copy is nobody's concern."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.fields import TrustTest
+from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.target import Target
+from lbflask.core.model import Backend
+from lbflask.proxy.exchange import Exchange, Hops, House, Occupancy
+from lbflask.proxy.inbound import ClientBody, Inbound
+from lbflask.proxy.mirroring import MOST_AT_ONCE, MOST_BODY, Mirroring
+from lbflask.upstream.session import BackendRequest
+from tests.support.pools import backend
+from tests.support.wait import eventually
+
+
+class Shadow:
+    """A pool that notes what comes, and fails in the way that it is told to."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.copies: list[BackendRequest] = []
+        self.plans: list[list[str]] = []
+        self.ends: list[tuple[str, Fault | None]] = []
+
+    def order(self, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
+        return iter([backend("a"), backend("b")])
+
+    def first_response(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> Any:
+        self.plans.append([one.id for one in plan])
+        exchange.serving = "a"
+        self.copies.append(request)
+        raise self.error
+
+    def ended(self, backend: str, fault: Fault | None) -> None:
+        self.ends.append((backend, fault))
+
+
+FAULT = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")
+
+
+class Rig:
+    def __init__(self, percent: float = 100, chances: Sequence[float] = (), error: Exception = FAULT) -> None:
+        self.shadow = Shadow(error)
+        self.occupancy = Occupancy()
+        ids = itertools.count()
+        house = House(self.occupancy, Hops(TrustTest(), None, forwarded=False), lambda: 0.0, lambda: f"id-{next(ids)}")
+        shadow: Any = self.shadow
+        self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)
+
+    def ask(self, body: ClientBody | None = None, framing: Framing = NO_BODY, upgrade: str = "") -> BackendRequest:
+        inbound = Inbound("GET", "/x", Target("/x"), "HTTP/1.1", [], "shop", "192.0.2.1", "80", "http", framing, body)
+        request = BackendRequest("GET", "/rewritten", [("X-A", "1")], framing, body)
+        request.upgrade = upgrade
+        self.mirroring(inbound, "192.0.2.1", request)
+        return request
+
+    def settle(self) -> int:
+        """How many copies were sent, once all are over."""
+        eventually(lambda: self.occupancy.mirrored == 0, "the copies are over")
+        return len(self.shadow.copies)
+
+
+def test_a_copy_is_a_request_of_its_own_for_one_backend() -> None:
+    rig = Rig()
+    request = rig.ask()
+    assert rig.settle() == 1
+    (copy,) = rig.shadow.copies
+    assert copy is not request
+    assert copy.fields is not request.fields
+    assert (copy.target, copy.fields, rig.shadow.plans) == ("/rewritten", [("X-A", "1")], [["a"]])
+    assert rig.shadow.ends == [("a", FAULT)]
+
+
+def test_chance_gives_as_many_as_are_asked_for() -> None:
+    rig = Rig(25, [number / 100 for number in range(100)])
+    for _ in range(100):
+        rig.ask()
+        rig.settle()
+    assert rig.settle() == 25
+
+
+def test_a_body_has_to_be_whole_to_be_sent_twice() -> None:
+    rig = Rig()
+    rig.ask(ClientBody(lambda: b"", 5, 0), Framing(5))
+    rig.ask(ClientBody(lambda: b"", None, 0), CHUNKED)
+    large = b"x" * (MOST_BODY + 1)
+    rig.ask(ClientBody(lambda: b"", len(large), 0, whole=large), Framing(len(large)))
+    assert rig.settle() == 0
+    rig.ask(ClientBody(lambda: b"", 5, 0, whole=b"hello"), Framing(5))
+    assert rig.settle() == 1
+
+
+def test_what_would_be_a_tunnel_has_no_copy() -> None:
+    rig = Rig()
+    rig.ask(upgrade="websocket")
+    assert rig.settle() == 0
+
+
+def test_without_room_a_copy_is_left_out_and_counted() -> None:
+    rig = Rig()
+    rig.occupancy.mirrored = MOST_AT_ONCE
+    rig.ask()
+    assert (rig.occupancy.mirrored, rig.occupancy.unmirrored, rig.shadow.copies) == (MOST_AT_ONCE, 1, [])
+
+
+def test_an_error_that_nobody_foresaw_is_logged_and_leaves_the_room(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(error=RuntimeError("a bug"))
+    with caplog.at_level(logging.ERROR, "lbflask"):
+        rig.ask()
+        assert rig.settle() == 1
+        eventually(lambda: "a copy of a request could not be sent" in caplog.text, "the log tells")
+    assert rig.shadow.ends == [("a", None)]
