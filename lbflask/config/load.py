@@ -39,9 +39,14 @@ def current() -> Config:
 
 def reload() -> Config:
     """Read the configuration anew and make it this process's; on an error the old one stays. Raises ConfigError."""
+    return adopt(load())
+
+
+def adopt(config: Config) -> Config:
+    """Make a configuration this process's, and that of those that it forks from now on."""
     global _current  # noqa: PLW0603 - the one place that holds it
-    _current = load()
-    return _current
+    _current = config
+    return config
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Config:

@@ -4,7 +4,9 @@ the start and not by the first handshake that fails.
 
 from __future__ import annotations
 
+import hashlib
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from lbflask.config.types import Section
@@ -44,6 +46,15 @@ class BackendTLS(Section):
         _check_pair(where, self.certificate, self.key)
         if self.server_name and not _is_name(self.server_name):
             raise ValueError(f"{where}.server_name: {self.server_name!r} is not a host's name")
+
+
+def contents(*files: str) -> str:
+    """What tells one content of these files from another; a file that can't be read, or has no name, has none."""
+    found = hashlib.sha256()
+    for file in files:
+        with suppress(OSError, ValueError):
+            found.update(hashlib.sha256(Path(file).read_bytes() if file else b"").digest())
+    return found.hexdigest()
 
 
 def _is_name(name: str) -> bool:
