@@ -33,6 +33,10 @@ class Outcome:
     by_new_workers: tuple[str, ...] = ()
 
 
+class NoAnswer(Exception):
+    """Nobody could be asked for a reload, or nobody said how it ended; the message says why."""
+
+
 class Handover:
     """Made by the master before it forks; it writes, its workers read."""
 

@@ -24,6 +24,10 @@ class TLS(Section):
         """Raises ValueError, which names the setting, for files that can't be used."""
         _check_pair(where, self.certificate, self.key)
 
+    def contents(self) -> str:
+        """What tells one content of the files from another."""
+        return _contents(self.certificate, self.key)
+
 
 class BackendTLS(Section):
     """TLS towards backends whose URL begins with https."""
@@ -47,9 +51,13 @@ class BackendTLS(Section):
         if self.server_name and not _is_name(self.server_name):
             raise ValueError(f"{where}.server_name: {self.server_name!r} is not a host's name")
 
+    def contents(self) -> str:
+        """What tells one content of the files from another."""
+        return _contents(self.ca_file, self.certificate, self.key)
 
-def contents(*files: str) -> str:
-    """What tells one content of these files from another; a file that can't be read, or has no name, has none."""
+
+def _contents(*files: str) -> str:
+    """A digest; of a file that can't be read, or is not named, there is nothing in it."""
     found = hashlib.sha256()
     for file in files:
         with suppress(OSError, ValueError):

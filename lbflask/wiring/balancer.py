@@ -6,18 +6,23 @@ import logging
 import math
 import os
 import secrets
+import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
 from flask import Flask
 
+from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
+from lbflask.config.show import version
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
+from lbflask.control import reload as reload_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.core.model import Pool
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
@@ -34,12 +39,16 @@ from lbflask.wiring.store import store_for
 
 log = logging.getLogger("lbflask")
 
+#: Seconds between two looks for connections that nobody would take any more.
+SWEEP_EVERY = 2.0
+
 
 class Balancer:
     """The parts of a worker, and their beginning and end."""
 
     def __init__(self, config: Config) -> None:
         pools = config.every_pool()
+        self._config = config
         self._store = store_for(config)
         self._fleet = Fleet(
             self._store,
@@ -49,20 +58,41 @@ class Balancer:
             rules={name: table.ejection_rule() for name, table in pools.items()},
         )
         self._dialer = Dialer(tls_rules(config))
+        self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._access_log = AccessLog(config.access_log) if config.access_log else None
+        self._access_logs = {config.access_log: AccessLog(config.access_log)} if config.access_log else {}
         self._occupancy = Occupancy()
         self._new_request_id = request_ids()
+        self._ended = threading.Event()
         self._pools, front = self._built(config)
         self.app: Flask = create_app(
-            [health_view.blueprint(lambda: self._pools, self._fleet, self._occupancy.told)],
+            [
+                health_view.blueprint(lambda: self._pools, self._fleet, self._worker),
+                reload_view.blueprint(self._ask_reload),
+            ],
             partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
         )
 
+    def apply(self, config: Config) -> None:
+        """Serve by this configuration from now on. Requests and tunnels in flight go on with the one they began with.
+
+        What only a new worker takes over (config/diff.py) is left as it is. Raises OSError, and changes nothing, when
+        the access log can't be opened.
+        """
+        self._open_log(config.access_log)
+        certificates = config.backend_tls.contents()
+        if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
+            self._renew_connections(config, certificates)
+        rules = {name: table.ejection_rule() for name, table in config.every_pool().items()}
+        self._fleet.use(rules, strict=config.tickets == "strict")
+        pools, front = self._built(config)
+        self._config, self._pools, self._plane.front = config, pools, front
+        self._fleet.announce()
+
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
-        """All that a configuration makes, around the parts that outlive it."""
+        """All that a configuration makes, around the parts that outlive it. A start and a reload both come here."""
         hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
-        listeners = (self._access_log,) if self._access_log and config.access_log else ()
+        listeners = (self._access_logs[config.access_log],) if config.access_log else ()
         house = House(self._occupancy, hops, time.monotonic, self._new_request_id, listeners)
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
@@ -77,23 +107,58 @@ class Balancer:
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
-        life = Life(self._start, self._stop, self._reopen_logs, partial(setattr, self._dialer, "wire"))
-        return DataPlane(control, front, admin_address=admin_address, life=life)
+        life = Life(self._start, self._stop, self._reopen_logs, self._use_wire, self.apply, self._fleet.announce)
+        self._plane = DataPlane(control, front, admin_address=admin_address, life=life)
+        return self._plane
 
     def _start(self) -> None:
-        if self._access_log is not None:
-            self._access_log.start()
+        for access_log in self._access_logs.values():
+            access_log.start()
         self._fleet.start()
-
-    def _reopen_logs(self) -> None:
-        if self._access_log is not None:
-            self._access_log.reopen()
+        self._ended.clear()
+        threading.Thread(target=self._sweep, name="idle-connections", daemon=True).start()
 
     def _stop(self) -> None:
+        self._ended.set()
         self._fleet.stop()
         self._connections.close()
-        if self._access_log is not None:
-            self._access_log.stop()
+        for access_log in self._access_logs.values():
+            access_log.stop()
+
+    def _sweep(self) -> None:
+        while not self._ended.wait(SWEEP_EVERY):
+            self._connections.sweep()
+
+    def _worker(self) -> dict[str, Any]:
+        """What this process tells of itself."""
+        return {**self._occupancy.told(), "config_version": version(self._config)}
+
+    def _ask_reload(self) -> Outcome:
+        return self._plane.ask_reload()
+
+    def _use_wire(self, wire: Callable[[socket.socket], Any]) -> None:
+        self._dialer.wire = wire
+
+    def _renew_connections(self, config: Config, certificates: str) -> None:
+        """Connections to backends from now on are made by these rules. Those in use are closed after their request."""
+        dialer, old = Dialer(tls_rules(config)), self._connections
+        dialer.wire = self._dialer.wire
+        self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
+        self._certificates = certificates
+        old.close()
+
+    def _open_log(self, path: str) -> None:
+        """Open it, or open it anew. One that is left stays open: requests that began before still tell it their end."""
+        if path and path not in self._access_logs:
+            access_log = AccessLog(path)
+            access_log.start()
+            self._access_logs[path] = access_log
+        elif path:
+            self._access_logs[path].reopen()
+
+    def _reopen_logs(self) -> None:
+        for access_log in self._access_logs.values():
+            access_log.reopen()
 
 
 class Adapters:
