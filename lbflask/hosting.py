@@ -138,7 +138,7 @@ def post_worker_init(worker: Any) -> None:
     _also_on_usr1(plane.reopen_logs)
     if _reload is not None:
         follower = Follower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
-        plane.ask_reload = partial(follower.ask, worker.ppid)
+        plane.ask_reload = partial(follower.ask, worker)
 
 
 def _serve_by(worker: Any, plane: DataPlane, config: Config) -> None:

@@ -111,17 +111,19 @@ class Follower:
             announce()
         threading.Thread(target=self._run, name="reload", daemon=True).start()
 
-    def ask(self, master: int) -> Outcome:
-        """Have the master reload, and how it ended. Raises NoAnswer."""
+    def ask(self, worker: Any) -> Outcome:
+        """Have the master of this worker reload, and how it ended. Raises NoAnswer."""
         asked = time.monotonic()
         try:
-            os.kill(master, signal.SIGHUP)
+            os.kill(worker.ppid, signal.SIGHUP)
         except OSError as error:
             raise NoAnswer(f"gunicorn's master can't be sent a signal: {error.strerror}") from None
         while time.monotonic() - asked < ANSWER_WITHIN:
             found = self._handover.read()
             if found is not None and found[0].began >= asked:
                 return found[0]
+            if not worker.alive:  # the master waits for us to end
+                raise NoAnswer("an earlier reload is under way, and this worker about to end; ask again")
             time.sleep(LOOK_EVERY)
         raise NoAnswer("gunicorn's master is busy, perhaps with ending old workers; it reloads as soon as it can")
 
