@@ -48,7 +48,7 @@ def test_a_bad_configuration_is_told_in_one_line(run: Run) -> None:
     Path("bad.toml").write_text('backends = ["http://a:1"]\n[health]\nrise = 0\n')
     result = run("config", "check", "bad.toml")
     assert result.exit_code == 1
-    assert result.output == "lbflask: bad.toml: health.rise = 0: input should be greater than or equal to 1\n"
+    assert result.output == "lbflask: bad.toml:3: health.rise = 0: input should be greater than or equal to 1\n"
 
 
 def test_the_file_of_the_directory_is_checked_when_none_is_named(run: Run) -> None:

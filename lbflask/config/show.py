@@ -29,8 +29,12 @@ def as_toml(config: Config) -> str:
 
 
 def version(config: Config) -> str:
-    """Twelve digits that are the same wherever the same settings are in effect. Passwords don't count."""
-    return hashlib.sha256(as_toml(config).encode()).hexdigest()[:12]
+    """Twelve digits that are the same wherever the same settings are in effect.
+
+    Addresses to listen at don't count, since instances on one machine must have different ones; passwords neither.
+    """
+    anywhere = config.model_copy(update={"bind": (), "admin_bind": ""})
+    return hashlib.sha256(as_toml(anywhere).encode()).hexdigest()[:12]
 
 
 def _table(values: dict[str, Any], name: str) -> list[str]:
