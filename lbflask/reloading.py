@@ -6,6 +6,7 @@ same values. Only where gunicorn alone can apply a setting do new workers take o
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -134,16 +135,24 @@ class Follower:
             self._look()
 
     def _look(self) -> bool:
-        """Take over what is new; whether there was something."""
+        """Take over what is new; whether there was something. Garbage is looked for later: all this is to live long, and
+        requests stand still meanwhile.
+        """
+        gc.disable()
+        try:
+            return self._take_over()
+        finally:
+            gc.enable()
+
+    def _take_over(self) -> bool:
         found = self._handover.read()
         if found is None or found[0].began <= self._seen:
             return False
         first, self._seen = self._seen == -math.inf, found[0].began
         try:
-            config = Config.model_validate(found[1])
-            if first and config == load.current():
+            if first and found[1] == load.current():
                 return False  # it began with this one
-            self._serve_by(load.adopt(config))
+            self._serve_by(load.adopt(found[1]))
         except Exception:
             log.exception("this worker keeps its configuration")
         return True

@@ -7,13 +7,12 @@ that forked processes share. Beside it stands how the latest reload ended.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
+import pickle
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from lbflask.config.schema import Config
 
@@ -49,22 +48,19 @@ class Handover:
 
     def write(self, outcome: Outcome, config: Config) -> None:
         """Hand on a configuration, and tell how the reload ended that brought it."""
-        values = config.model_dump(mode="json", exclude_unset=True)
-        record = json.dumps({"outcome": asdict(outcome), "values": values}).encode()
+        record = pickle.dumps((outcome, config))
         with _locked(self._fd, fcntl.LOCK_EX):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, record, 0)
 
-    def read(self) -> tuple[Outcome, dict[str, Any]] | None:
-        """How the latest reload ended, and the values to take over; None before the first one."""
+    def read(self) -> tuple[Outcome, Config] | None:
+        """How the latest reload ended, and the configuration to take over; None before the first one."""
         with _locked(self._fd, fcntl.LOCK_SH):
             record = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         if not record:
             return None
-        found = json.loads(record)
-        told = found["outcome"]
-        told |= {name: tuple(told[name]) for name in ("in_place", "by_new_workers")}
-        return Outcome(**told), found["values"]
+        found: tuple[Outcome, Config] = pickle.loads(record)  # noqa: S301 - from our own master, by the same code
+        return found
 
     def close(self) -> None:
         """Let go of the memory in this process."""

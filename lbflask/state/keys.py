@@ -105,14 +105,14 @@ class PoolKeys:
 
 @dataclass(frozen=True, slots=True)
 class FleetKeys:
-    """The keys of the fleet as a whole."""
+    """The keys of the fleet as a whole: as if it were a pool without a name."""
 
     namespace: str
 
     @property
     def reloads(self) -> str:
         """Channel: a worker has taken over a new configuration, so checkers are to read theirs anew."""
-        return f"{{{self.namespace}}}:reloads"
+        return f"{{{self.namespace}:}}:reloads"
 
 
 def as_markdown() -> str:

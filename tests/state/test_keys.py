@@ -41,7 +41,7 @@ def test_every_key_carries_the_tag_of_its_pool(name: str) -> None:
 def test_every_key_of_the_fleet_is_explained_and_carries_its_tag(name: str) -> None:
     explained = f"| `{getattr(FleetKeys('namespace'), name)}` | {getattr(FleetKeys, name).__doc__} |"
     assert as_markdown().splitlines().count(explained) == 1
-    assert getattr(FleetKeys("fleet"), name).startswith("{fleet}:")
+    assert getattr(FleetKeys("fleet"), name).startswith("{fleet:}:")
 
 
 def test_no_two_keys_are_the_same() -> None:
