@@ -135,8 +135,9 @@ class Follower:
             self._look()
 
     def _look(self) -> bool:
-        """Take over what is new; whether there was something. Garbage is looked for later: all this is to live long, and
-        requests stand still meanwhile.
+        """Take over what is new; whether there was something.
+
+        Garbage is looked for later: all this is to live long, and requests stand still meanwhile.
         """
         gc.disable()
         try:

@@ -37,17 +37,18 @@ def difference(before: Config, after: Config) -> Difference:
 def _keys(where: str, before: Any, after: Any) -> Iterator[str]:
     if before == after:
         return
-    pairs = _within(before, after)
-    if pairs is None:
-        yield where
-    for name, (old, new) in (pairs or {}).items():
-        yield from _keys(f"{where}.{name}" if where else name, old, new)
+    inner = [
+        key
+        for name, (old, new) in _within(before, after).items()
+        for key in _keys(f"{where}.{name}" if where else name, old, new)
+    ]
+    yield from inner or [where]  # tables with the same keys differ in what stands in a file of secrets
 
 
-def _within(before: Any, after: Any) -> dict[str, tuple[Any, Any]] | None:
-    """The values within two tables, by name; None where not both are tables."""
+def _within(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """The values within two tables, by name; none where not both are tables."""
     if isinstance(before, BaseModel) and isinstance(after, BaseModel):
         return {name: (getattr(before, name), getattr(after, name)) for name in type(after).model_fields}
     if isinstance(before, dict) and isinstance(after, dict):
         return {name: (before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())}
-    return None
+    return {}

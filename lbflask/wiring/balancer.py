@@ -48,7 +48,7 @@ class Balancer:
 
     def __init__(self, config: Config) -> None:
         pools = config.every_pool()
-        self._config = config
+        self._config, self._version = config, version(config)
         self._store = store_for(config)
         self._fleet = Fleet(
             self._store,
@@ -86,7 +86,9 @@ class Balancer:
         rules = {name: table.ejection_rule() for name, table in config.every_pool().items()}
         self._fleet.use(rules, strict=config.tickets == "strict")
         pools, front = self._built(config)
-        self._config, self._pools, self._plane.front = config, pools, front
+        self._fleet.look()
+        self._config, self._version = config, version(config)
+        self._pools, self._plane.front = pools, front
         self._fleet.announce()
 
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
@@ -131,7 +133,7 @@ class Balancer:
 
     def _worker(self) -> dict[str, Any]:
         """What this process tells of itself."""
-        return {**self._occupancy.told(), "config_version": version(self._config)}
+        return {**self._occupancy.told(), "config_version": self._version}
 
     def _ask_reload(self) -> Outcome:
         return self._plane.ask_reload()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,3 +86,12 @@ def test_whatever_gunicorn_is_told_takes_new_workers() -> None:
             assert difference(usual, changed).by_new_workers == (key,)
     tables = {key if key in BY_NEW_WORKERS else key.partition(".")[0] for key in late}
     assert BY_NEW_WORKERS - tables == {"namespace", "redis_url"}, "the others hang on what a worker knows of the fleet"
+
+
+def test_what_differs_only_in_a_file_of_secrets_is_told_as_its_table(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    found = []
+    for secret in ("a", "b"):
+        file.write_text(secret * 40)
+        found.append(config(sticky={"cookie": "s", "secret_file": str(file)}))
+    assert difference(*found) == Difference(("sticky",))

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from lbflask.cli import main
 from tests.support.raw import RawClient
 from tests.support.scripted import Peer, ScriptedBackend
-from tests.support.servers import Gunicorn, Process, get, start_checker
+from tests.support.servers import Got, Gunicorn, Process, get, start_checker
 from tests.support.traffic import Traffic, traffic
 from tests.support.wait import eventually
 
@@ -231,6 +231,24 @@ def test_settings_of_gunicorns_own_are_noticed_too(town: Town) -> None:
     assert town.reload()[1]["by_new_workers"] == []
 
 
+def test_a_session_stays_while_weights_and_backends_change(town: Town) -> None:
+    town.write((1, 1), 'sticky.cookie = "home"')
+    version = town.reload()[1]["config_version"]
+    eventually(lambda: town.all_have(version), "all workers have it")
+    first = eventually(lambda: _with_cookie(get(town.balancer.port)), "a session begins")
+    cookie = (first.field("Set-Cookie") or "").partition(";")[0]
+    for weights in [(1, 9, 9), (1, 1, 1), (9, 1)]:
+        town.write(weights, 'sticky.cookie = "home"\nstrategy = "random_two"')
+        version = town.reload()[1]["config_version"]
+        eventually(lambda version=version: town.all_have(version), "all workers have it")  # type: ignore[misc]
+        bodies = {get(town.balancer.port, headers={"Cookie": cookie}).body for _ in range(10)}
+        assert bodies == {first.body}
+
+
+def _with_cookie(answer: Got) -> Got | None:
+    return answer if answer.field("Set-Cookie") else None
+
+
 def test_the_access_log_moves_and_old_requests_still_tell_the_old_one_their_end(town: Town, tmp_path: Path) -> None:
     logs = [tmp_path / name for name in ("old.log", "new.log")]
     town.go_on.clear()
@@ -281,7 +299,7 @@ def test_the_command_reloads_and_tells_what_came_of_it(town: Town, tmp_path: Pat
     town.write((1, 2), "via = 5")
     refused = CliRunner().invoke(main, ["reload"], env=environ)
     assert refused.exit_code == 1
-    assert refused.output.startswith(f"lbflask: {town.file}: via = 5: ")
+    assert refused.output.startswith(f"lbflask: {town.file}:4: via = 5: ")
 
 
 def test_a_reload_can_only_be_asked_for_through_the_admin_listener(town: Town) -> None:
