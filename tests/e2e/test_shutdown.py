@@ -292,6 +292,8 @@ def test_the_demo_serves_from_three_backends_and_leaves_nothing_behind(runtime: 
             family = demo.descendants()
             said = [re.findall(rb"\d+", get(8080).body)[-1] for _ in range(3)]
             assert sorted(said) == [b"8081", b"8082", b"8083"]
+            demo.signal(signal.SIGHUP)
+            demo.await_start(lambda: "in place: nothing has changed" in demo.output, "the balancer has reloaded")
             demo.signal(signal.SIGINT)
             assert demo.wait(30) == 0
             assert [pid for pid in family if Path(f"/proc/{pid}").exists()] == []
