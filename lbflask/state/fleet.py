@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
@@ -45,6 +46,9 @@ _RESORTS = {
     Resort.EJECTED: "all backends that can serve are ejected, and serve nevertheless",
     Resort.ALL: "active checks leave no backend: failing open, all serve",
 }
+
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
@@ -190,6 +194,24 @@ class Fleet:
             view.block = Block()
             view.local += 1
             return view.local
+
+    def ask(self, what: Callable[[WorkerStore], Answer]) -> Answer | None:
+        """The store's answer, at once; None while it is out of reach."""
+        if not self._degraded:
+            try:
+                return what(self._store)
+            except StoreUnavailable as error:
+                self._degrade(error)
+        return None
+
+    def watch_slots(self, pools: Collection[str]) -> Watch | None:
+        """Where it is heard that slots of backends became free; None while the store is out of reach."""
+        return self.ask(lambda store: store.watch_slots(pools))
+
+    @property
+    def workers(self) -> int:
+        """How many workers share the store, as last known: at least this one."""
+        return max(view.traffic.workers for view in self._views.values())
 
     def traffic(self, pool: str) -> Traffic:
         """Where this worker's attempts at the backends of the pool are noted."""
