@@ -23,6 +23,8 @@ BENCHMARKS = {
     "flaky_backends": [],
     "sessions": [],
     "fleet_sim": [],
+    "limits": [],
+    "full_backend": [],
 }
 
 
