@@ -42,10 +42,12 @@ class Slots:
             slots.give_back()
         if self._thread is not None and self._running_in == os.getpid():
             self._thread.join(timeout=2 * LOOK_EVERY)
+        self._running_in = 0
 
     def _begin(self) -> None:
         if self._running_in != os.getpid():
             self._running_in = os.getpid()
+            self._stop.clear()
             self._thread = threading.Thread(target=self._follow, name="slot-follower", daemon=True)
             self._thread.start()
 

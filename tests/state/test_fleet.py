@@ -609,16 +609,18 @@ class TestAnotherConfiguration:
         fleet = started(store, POOL, "api")
         traffic = fleet.traffic("api")
         traffic.began("c")
-        eventually(lambda: store.facts.beat("api", "other", {}, {}, read=True) == {"c": 1}, "the others know of it")
+        eventually(
+            lambda: store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}, "the others know of it"
+        )
         fleet.use({POOL: Rule()}, strict=False)
         assert fleet.ticket("api") >= 0
         assert fleet.snapshot("api") == NOTHING_KNOWN
-        assert store.facts.beat("api", "other", {}, {}, read=True) == {"c": 1}
+        assert store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}
         traffic.ended("c")
-        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True), "the beat is forgotten")
+        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True).loads, "the beat is forgotten")
         traffic.began("c")  # somebody who was late
         traffic.ended("c")
-        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True), "the beat is forgotten again")
+        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True).loads, "it is forgotten again")
 
     def test_a_pool_that_comes_back_goes_on(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store, POOL, "api")
