@@ -792,7 +792,7 @@ class TestManyBackends:
         async def scene() -> None:
             probe = Steady(h7=False)
             async with Stage() as stage:
-                stage.enter(desk, probe, pool=many, interval=NEVER, soon=NEVER)
+                stage.enter(desk, probe, pool=many, interval=100 * NEVER, soon=100 * NEVER)
                 await eventually(lambda: desk.writes, "the round is published")
                 assert set(probe.looks.values()) == {1}
                 assert [len(write.states) for write in desk.writes] == [10_000]
