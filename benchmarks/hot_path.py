@@ -30,8 +30,8 @@ from lbflask.core.http.fields import TrustTest, backend_request
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.proxy import inbound
-from lbflask.telemetry.access_log import line
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.telemetry.lines import text_line
 from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.session import BackendRequest
 from lbflask.wiring.balancer import Balancer
@@ -188,7 +188,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
         "one exchange (the two above, and time-outs)": lambda: connection.exchange(outgoing, timing),
         "dispatch in all": lambda: dispatcher.dispatch(taken).close(),
         "write the response": respond,
-        "put it into the access log": lambda: line(event, 1.0),
+        "put it into the access log": lambda: text_line(event, 1.0),
         "all of it, but the log": rig.serve,
     }
 

@@ -25,12 +25,12 @@ from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.state.fleet import Fleet
-from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.routes import Lane, entrance
 from lbflask.wiring.store import store_for
+from lbflask.wiring.telemetry import Telemetry
 
 log = logging.getLogger("lbflask")
 
@@ -50,7 +50,7 @@ class Balancer:
         )
         self._dialer = Dialer(tls_rules(config))
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._access_log = AccessLog(config.access_log) if config.access_log else None
+        self._telemetry = Telemetry(config)
         self._occupancy = Occupancy()
         self._new_request_id = request_ids()
         self._pools, front = self._built(config)
@@ -62,8 +62,7 @@ class Balancer:
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
         """All that a configuration makes, around the parts that outlive it."""
         hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
-        listeners = (self._access_log,) if self._access_log and config.access_log else ()
-        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, listeners)
+        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, self._telemetry.listeners)
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {
@@ -77,23 +76,17 @@ class Balancer:
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
-        life = Life(self._start, self._stop, self._reopen_logs, partial(setattr, self._dialer, "wire"))
+        life = Life(self._start, self._stop, self._telemetry.reopen_logs, partial(setattr, self._dialer, "wire"))
         return DataPlane(control, front, admin_address=admin_address, life=life)
 
     def _start(self) -> None:
-        if self._access_log is not None:
-            self._access_log.start()
+        self._telemetry.start()
         self._fleet.start()
-
-    def _reopen_logs(self) -> None:
-        if self._access_log is not None:
-            self._access_log.reopen()
 
     def _stop(self) -> None:
         self._fleet.stop()
         self._connections.close()
-        if self._access_log is not None:
-            self._access_log.stop()
+        self._telemetry.stop()
 
 
 class Adapters:
