@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from lbflask.config.load import ConfigError, current
+from lbflask.telemetry import error_log
 from lbflask.wiring.checker import checkers
 
 #: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
@@ -34,10 +34,8 @@ async def _run() -> None:
 
 def main() -> None:
     """Run until told to stop."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
-    )
     try:
+        error_log.begin(current().error_log_format)
         asyncio.run(_run())
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")

@@ -15,6 +15,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from lbflask.config import load
@@ -22,7 +23,8 @@ from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
-from lbflask.worker import Patience, ProxyWorker, end_gracefully_on_interrupt
+from lbflask.telemetry import error_log
+from lbflask.worker import Patience, ProxyWorker, ServerLog, end_gracefully_on_interrupt
 
 log = logging.getLogger("gunicorn.error")
 
@@ -49,6 +51,7 @@ def gunicorn_settings() -> dict[str, Any]:
 
 def _settings_of(config: Config) -> dict[str, Any]:
     limits = config.limits
+    ServerLog.changes = (partial(error_log.settle, config.error_log_format, threads=False),)
     return {
         "bind": [*config.bind, *_admin_bind(config)],
         "certfile": config.tls.certificate or None,
@@ -72,6 +75,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "forwarder_headers": "",
         "secure_scheme_headers": {},
         "control_socket_disable": True,  # a second instance would take the first one's away
+        "logger_class": ServerLog,
         "accesslog": None,  # ours names the backend and each attempt
         "when_ready": when_ready,
         "post_worker_init": post_worker_init,
@@ -104,6 +108,7 @@ def when_ready(arbiter: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: begin its background work before the first request."""
     config = load.current()
+    error_log.settle(config.error_log_format)
     if isinstance(worker, ProxyWorker):
         worker.patience = Patience(config.timeouts.client_head, config.timeouts.client_body)
         worker.plain_addresses = frozenset({socket_address(config.admin_bind)})
@@ -136,6 +141,7 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
     app = worker.app.callable
     if app is not None:
         app.extensions["lbflask"].stop()
+    error_log.end()
 
 
 def on_exit(_arbiter: Any) -> None:

@@ -11,6 +11,7 @@ from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
 from lbflask.config.types import (
     ListenAddress,
+    LogFormat,
     Namespace,
     Network,
     OptionalListenAddress,
@@ -103,6 +104,10 @@ class Config(PoolTable):
     """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""
     access_log: str = "-"
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
+    access_log_format: LogFormat = "text"
+    """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""
+    error_log_format: Literal["text", "json"] = "text"
+    """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
     tls: TLS = TLS()
     backend_tls: BackendTLS = BackendTLS()
     timeouts: Timeouts = Timeouts()

@@ -80,7 +80,7 @@ class Attempts:
             response = self._adapter_for(backend.url).send(request, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
-            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
+            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault, began - exchange.began))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 self._fleet.suspect(self._pool, backend.id)
             raise
@@ -89,7 +89,8 @@ class Attempts:
             raise
         traffic.answered(backend.id, response.answer.status)
         exchange.serving = backend.id
-        exchange.attempts.append(tuple.__new__(AttemptEvent, (backend.id, self._clock() - began, None)))
+        told = (backend.id, self._clock() - began, None, began - exchange.began)
+        exchange.attempts.append(tuple.__new__(AttemptEvent, told))
         return response
 
 

@@ -22,7 +22,7 @@ from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_on
 from lbflask.core.http.own_answers import usual_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.balancing import Balancing, Preferred
 from lbflask.proxy.course import Course
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import HostExchange, Inbound
@@ -86,6 +86,10 @@ class Dispatcher:
                 self._course.mirror(inbound, head.client, request)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
+            if exchange.home is not None:
+                exchange.why = "sticky"
+            elif type(plan) is Preferred:
+                exchange.why = plan.why
             response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
@@ -207,7 +211,7 @@ class Dispatcher:
                 return
             if fault is not None and exchange.attempts:
                 last = exchange.attempts[-1]
-                exchange.attempts[-1] = AttemptEvent(last.backend, last.seconds, fault)
+                exchange.attempts[-1] = AttemptEvent(last.backend, last.seconds, fault, last.at)
             inbound = exchange.inbound
             event = tuple.__new__(
                 RequestEvent,
@@ -224,6 +228,9 @@ class Dispatcher:
                     exchange.request_id,
                     cut or refused,
                     self._route,
+                    0 if inbound.body is None else inbound.body.taken,
+                    exchange.why or self._balancing.why,
+                    None,
                 ),
             )
             self._tell(event)

@@ -41,7 +41,10 @@ class Rules:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way: what was tried, and what the client was told. `home` has its session."""
+    """One request on its way: what was tried, and what the client was told. `home` has its session.
+
+    `why` is the reason for the choice, where it is not the strategy.
+    """
 
     inbound: Inbound
     began: float
@@ -52,6 +55,7 @@ class Exchange:
     retrying: bool = False
     serving: str = ""
     home: Backend | None = None
+    why: str = ""
 
 
 @dataclass(slots=True)

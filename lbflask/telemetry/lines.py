@@ -7,12 +7,15 @@ a client wrote is escaped, so that it can neither break a line nor forge one.
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
+from lbflask.core.faults import Fault
+from lbflask.core.log_fields import parsed
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
 _NOTHING_TO_ESCAPE = re.compile(r"[ !#-\[\]-~]*").fullmatch
@@ -74,12 +77,15 @@ def _escaped(text: str) -> str:
     return text if _NOTHING_TO_ESCAPE(text) else text.translate(_ESCAPES)
 
 
+def _masked(target: str) -> str:
+    """The target without secrets."""
+    path, mark, query = target.partition("?")
+    return path + _SECRET.sub(rf"\1{MASK}", mark + query) if mark else target
+
+
 def _shown(target: str) -> str:
-    """The target as it may be told."""
-    if "?" in target:
-        path, mark, query = target.partition("?")
-        target = path + _SECRET.sub(rf"\1{MASK}", mark + query)
-    return target if _NOTHING_TO_ESCAPE(target) else target.translate(_ESCAPES)
+    """The target as text may have it."""
+    return _escaped(_masked(target) if "?" in target else target)
 
 
 def _moment(now: float) -> str:
@@ -95,3 +101,97 @@ def _tried(attempt: AttemptEvent) -> str:
     if attempt.fault is None:
         return f"{attempt.backend}:ok"
     return f"{attempt.backend}:{getattr(attempt.fault, 'stage', 'fault')}"
+
+
+def _server(event: RequestEvent) -> AttemptEvent | None:
+    """The attempt whose response was passed on."""
+    last = event.attempts[-1] if event.attempts else None
+    return last if last is not None and last.fault is None else None
+
+
+def _why(event: RequestEvent) -> str:
+    return "retry" if len(event.attempts) > 1 and _server(event) is not None else event.why
+
+
+#: What stands in JSON for each name; None and empty text are left out.
+_VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
+    "time": lambda _, now: _moment(now),
+    "id": lambda event, _: event.request_id,
+    "client": lambda event, _: event.client,
+    "method": lambda event, _: event.method,
+    "target": lambda event, _: _masked(event.target),
+    "protocol": lambda event, _: event.protocol,
+    "status": lambda event, _: event.status,
+    "sent": lambda event, _: event.sent,
+    "received": lambda event, _: event.received,
+    "seconds": lambda event, _: round(event.seconds, 6),
+    "route": lambda event, _: event.route,
+    "pool": lambda event, _: event.pool,
+    "backend": lambda event, _: server.backend if (server := _server(event)) else None,
+    "why": lambda event, _: _why(event),
+    "upstream": lambda event, _: round(server.seconds, 6) if (server := _server(event)) else None,
+    "attempts": lambda event, _: [_attempt(attempt) for attempt in event.attempts],
+    "cut": lambda event, _: event.cut,
+}
+
+#: Where text differs from JSON.
+_TEXTS: dict[str, Callable[[RequestEvent, float], Any]] = _VALUES | {
+    "attempts": lambda event, _: len(event.attempts),
+    "tried": lambda event, _: ",".join(map(_tried, event.attempts)),
+}
+
+
+def _attempt(attempt: AttemptEvent) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "backend": attempt.backend,
+        "at": round(attempt.at, 6),
+        "seconds": round(attempt.seconds, 6),
+    }
+    fault = attempt.fault
+    if isinstance(fault, Fault):
+        told |= {"fault": fault.stage.value, "blame": fault.blame.value, "reason": fault.reason}
+    elif fault is not None:
+        told |= {"fault": "fault", "blame": "self", "reason": repr(fault)}
+    return told
+
+
+class JSON:
+    """One JSON object a line, in ASCII; docs/logging.md has its keys."""
+
+    @staticmethod
+    def line(event: RequestEvent, now: float) -> str:
+        """See Format."""
+        found = ((name, value(event, now)) for name, value in _VALUES.items())
+        return json.dumps({name: value for name, value in found if value not in (None, "")}) + "\n"
+
+    @staticmethod
+    def loss(count: int) -> str:
+        """See Format."""
+        return json.dumps({"dropped_lines": count}) + "\n"
+
+
+class Template:
+    """A line of the operator's own. Raises ValueError for a name that there is not."""
+
+    def __init__(self, form: str) -> None:
+        self._parts = [(text, _TEXTS[name] if name else None) for text, name in parsed(form)]
+
+    def line(self, event: RequestEvent, now: float) -> str:
+        """See Format."""
+        pieces = []
+        for text, value in self._parts:
+            pieces.append(text)
+            if value is not None:
+                found = value(event, now)
+                pieces.append("-" if found in (None, "") else _escaped(str(found)))
+        return "".join(pieces) + "\n"
+
+    @staticmethod
+    def loss(count: int) -> str:
+        """See Format."""
+        return Text.loss(count)
+
+
+def format_of(form: str) -> Format:
+    """The format that the setting `access_log_format` means. Raises ValueError."""
+    return TEXT if form == "text" else JSON() if form == "json" else Template(form)

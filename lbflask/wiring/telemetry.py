@@ -6,13 +6,14 @@ from lbflask.config.schema import Config
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.telemetry.events import Listener
 from lbflask.telemetry.journal import Journal, Reader
+from lbflask.telemetry.lines import format_of
 
 
 class Telemetry:
     """What of a worker's doings is told to whom. What is not configured is not there."""
 
     def __init__(self, config: Config) -> None:
-        self._access_log = AccessLog(config.access_log) if config.access_log else None
+        self._access_log = _access_log(config)
         readers: list[Reader] = []
         if self._access_log is not None:
             readers.append(self._access_log)
@@ -40,3 +41,7 @@ class Telemetry:
             self._journal.stop()
         if self._access_log is not None:
             self._access_log.close()
+
+
+def _access_log(config: Config) -> AccessLog | None:
+    return AccessLog(config.access_log, format_of(config.access_log_format)) if config.access_log else None

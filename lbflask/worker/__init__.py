@@ -7,7 +7,8 @@ together, and a response that breaks off is cut, not ended. Any WSGI application
 """
 
 from lbflask.worker.client import Patience
+from lbflask.worker.log import ServerLog
 from lbflask.worker.proxy_worker import ProxyWorker
 from lbflask.worker.settings import end_gracefully_on_interrupt
 
-__all__ = ["Patience", "ProxyWorker", "end_gracefully_on_interrupt"]
+__all__ = ["Patience", "ProxyWorker", "ServerLog", "end_gracefully_on_interrupt"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from datetime import datetime
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbflask.core.log_fields import FIELDS
 from lbflask.telemetry.events import AttemptEvent
+from lbflask.telemetry.lines import JSON, Template, format_of
 from lbflask.telemetry.lines import text_line as line
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
 
@@ -93,3 +96,88 @@ def test_the_moment_is_that_of_the_event_to_the_millisecond(now: float) -> None:
 )
 def test_secrets_by_their_usual_names_are_masked_in_targets(target: str, told: str) -> None:
     assert f'"GET {told} HTTP/1.1"' in line(event(target=target), NOON)
+
+
+# As JSON
+
+
+def test_json_has_all_there_is_to_know_of_a_request() -> None:
+    failed = {"fault": "connect", "blame": "backend", "reason": "refused"}
+    told = event(
+        attempts=[REFUSED, SERVED._replace(at=0.0021)], received=7, route="shop", why="turn", target="/a?token=x"
+    )
+    assert json.loads(JSON.line(told, NOON)) == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "id": "abc-1",
+        "client": "203.0.113.9",
+        "method": "GET",
+        "target": "/a?token=***",
+        "protocol": "HTTP/1.1",
+        "status": 200,
+        "sent": 1234,
+        "received": 7,
+        "seconds": 0.0156,
+        "route": "shop",
+        "pool": "default",
+        "backend": "web-1",
+        "why": "retry",
+        "upstream": 0.0123,
+        "attempts": [
+            {"backend": "web-2", "at": 0, "seconds": 0.001, **failed},
+            {"backend": "web-1", "at": 0.0021, "seconds": 0.0123},
+        ],
+    }
+
+
+def test_json_leaves_out_what_is_not_there_but_no_zero() -> None:
+    told = json.loads(JSON.line(event(status=502, attempts=[REFUSED], cut="", sent=0), NOON))
+    assert told.keys().isdisjoint({"backend", "upstream", "cut", "route", "why"})
+    assert told["sent"] == 0
+
+
+@given(st.text(st.characters(max_codepoint=0xFF)), st.text())
+def test_whatever_a_client_says_json_is_one_line(target: str, cut: str) -> None:
+    told = JSON.line(event(target=target, cut=cut), NOON)
+    assert told.isascii()
+    assert told.count("\n") == 1
+    assert json.loads(told).get("cut", "") == cut
+
+
+def test_missing_lines_are_told_in_the_log_s_own_form() -> None:
+    assert json.loads(JSON.loss(3)) == {"dropped_lines": 3}
+    assert Template("{id}").loss(3).startswith("# 3 lines were dropped")
+
+
+# In a form of one's own
+
+
+def test_a_format_of_ones_own_has_what_it_names() -> None:
+    form = format_of("{client} {{{method}}} {target} {backend} {why} {attempts} {tried} {cut}|")
+    told = form.line(event(attempts=[REFUSED, SERVED], target='/"'), NOON)
+    assert told == r"203.0.113.9 {GET} /\x22 web-1 retry 2 web-2:connect,web-1:ok -|" + "\n"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_name_can_be_asked_for(name: str) -> None:
+    assert re.fullmatch(r"<[ -~]+>\n", format_of(f"<{{{name}}}>").line(event(), NOON))
+
+
+def test_json_has_every_name_but_the_attempts_in_short() -> None:
+    full = event(attempts=[SERVED], route="r", why="turn", cut="c")
+    assert json.loads(JSON.line(full, NOON)).keys() == FIELDS.keys() - {"tried"}
+
+
+@pytest.mark.parametrize(
+    ("form", "wrong"),
+    [
+        ("{nobody}", "there is no {nobody}; there are time, id, client"),
+        ("{status:d}", "takes no conversion"),
+        ("{status!r}", "takes no conversion"),
+        ("{status}\n{id}", "a request is one line"),
+        ("{status", "expected '}'"),
+        ("{}", "there is no {}"),
+    ],
+)
+def test_a_format_with_an_error_is_refused(form: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(wrong)):
+        format_of(form)
