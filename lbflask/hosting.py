@@ -24,11 +24,13 @@ from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
+from lbflask.telemetry.shared import SharedDirectory
 from lbflask.worker import Patience, ProxyWorker, ServerLog, end_gracefully_on_interrupt
 
 log = logging.getLogger("gunicorn.error")
 
 _embedded: EmbeddedServer | None = None
+_shared: SharedDirectory | None = None
 _settings: dict[str, Any] | None = None
 
 
@@ -93,8 +95,12 @@ def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SS
 
 def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
-    global _embedded  # noqa: PLW0603 - one a master
+    global _embedded, _shared  # noqa: PLW0603 - one a master
     end_gracefully_on_interrupt(arbiter)
+    try:
+        _shared = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
+    except OSError as error:
+        log.warning("each worker has metrics of its own: %s", error)
     if load.current().redis_url is None:
         server = EmbeddedServer(runtime_directory())
         try:
@@ -119,6 +125,8 @@ def post_worker_init(worker: Any) -> None:
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
         worker.forward = plane.forward
+    if _shared is not None:
+        plane.use_directory(_shared.path)
     plane.start()
     _also_on_usr1(plane.reopen_logs)
 
@@ -146,6 +154,8 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
 
 def on_exit(_arbiter: Any) -> None:
     """All workers have ended: the private server goes last."""
+    if _shared is not None:
+        _shared.remove()
     if _embedded is not None:
         _embedded.stop()
 

@@ -106,6 +106,8 @@ class Config(PoolTable):
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
     access_log_format: LogFormat = "text"
     """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""
+    metrics: bool = True
+    """Whether `/metrics` of the admin listener tells what was counted (docs/metrics.md)."""
     error_log_format: Literal["text", "json"] = "text"
     """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
     tls: TLS = TLS()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
@@ -25,13 +26,14 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 class Life(NamedTuple):
     """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
-    socket, where the host has a better one.
+    socket, where the host has a better one, and `use_directory` where all processes of the host may count together.
     """
 
     start: Callable[[], None]
     stop: Callable[[], None]
     reopen_logs: Callable[[], None] = lambda: None
     use_wire: Callable[[Callable[[socket.socket], Any]], None] = lambda _: None
+    use_directory: Callable[[Path], None] = lambda _: None
 
 
 class Front(NamedTuple):
@@ -55,6 +57,7 @@ class DataPlane:
         self._start = life.start
         self._stop = life.stop
         self.use_wire = life.use_wire
+        self.use_directory = life.use_directory
         self.reopen_logs = life.reopen_logs
         self._started_in = 0
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
@@ -45,6 +46,14 @@ _RESORTS = {
 }
 
 
+class Taken(NamedTuple):
+    """The turns that a worker has had: taken from the store, in so many trips, and without it."""
+
+    tickets: int
+    leases: int
+    local: int
+
+
 @dataclass(slots=True)
 class _PoolView:
     traffic: Traffic
@@ -56,6 +65,9 @@ class _PoolView:
     block: Block = field(default_factory=Block)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    taken: int = 0
+    leases: int = 0
+    alone: int = 0
 
 
 class Fleet:
@@ -87,6 +99,11 @@ class Fleet:
         self._why = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    @property
+    def pools(self) -> Collection[str]:
+        """The names of the pools."""
+        return self._views.keys()
 
     @property
     def degraded(self) -> bool:
@@ -141,14 +158,17 @@ class Fleet:
         view = self._views[pool]
         if self._strict and not self._degraded:
             try:
-                return self._store.take_tickets(pool, 1)
+                ticket = self._store.take_tickets(pool, 1)
+                view.taken += 1
+                view.leases += 1
+                return ticket
             except StoreUnavailable as error:
                 self._degrade(error)
         now = time.monotonic()
         view.pace.count(now)
-        ticket = view.block.next(now)
-        if ticket is not None and not self._degraded:
-            return ticket
+        next_ticket = view.block.next(now)
+        if next_ticket is not None and not self._degraded:
+            return next_ticket
         with view.lock:
             # Asked again under the lock: whoever waited for it while the store failed must not wait for the store too.
             if not self._degraded:
@@ -158,7 +178,13 @@ class Fleet:
                     self._degrade(error)
             view.block = Block()
             view.local += 1
+            view.alone += 1
             return view.local
+
+    def tickets_taken(self, pool: str) -> Taken:
+        """The turns that this worker has had in the pool so far."""
+        view = self._views[pool]
+        return Taken(view.taken, view.leases, view.alone)
 
     def traffic(self, pool: str) -> Traffic:
         """Where this worker's attempts at the backends of the pool are noted."""
@@ -207,6 +233,8 @@ class Fleet:
             count = view.pace.block()
             ticket = self._store.take_tickets(pool, count)
             view.block = Block(iter(range(ticket + 1, ticket + count)), now)
+            view.taken += count
+            view.leases += 1
         return ticket
 
     def _refresh(self, pools: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
+from lbflask.control import metrics as metrics_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.core.model import Pool
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
@@ -30,7 +31,7 @@ from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.routes import Lane, entrance
 from lbflask.wiring.store import store_for
-from lbflask.wiring.telemetry import Telemetry
+from lbflask.wiring.telemetry import Telemetry, of_the_worker
 
 log = logging.getLogger("lbflask")
 
@@ -40,7 +41,8 @@ class Balancer:
 
     def __init__(self, config: Config) -> None:
         pools = config.every_pool()
-        self._store = store_for(config)
+        self._telemetry = Telemetry(config)
+        self._store = store_for(config, trip=self._telemetry.trip)
         self._fleet = Fleet(
             self._store,
             list(pools),
@@ -50,12 +52,16 @@ class Balancer:
         )
         self._dialer = Dialer(tls_rules(config))
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._telemetry = Telemetry(config)
         self._occupancy = Occupancy()
+        self._telemetry.watch(of_the_worker(self._fleet, self._connections, self._occupancy))
         self._new_request_id = request_ids()
         self._pools, front = self._built(config)
+        views = [health_view.blueprint(lambda: self._pools, self._fleet, self._occupancy.told)]
+        if self._telemetry.counts:
+            samples = partial(metrics_view.of_the_fleet, lambda: self._pools, self._fleet)
+            views.append(metrics_view.blueprint(self._telemetry.page, samples))
         self.app: Flask = create_app(
-            [health_view.blueprint(lambda: self._pools, self._fleet, self._occupancy.told)],
+            views,
             partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
         )
 
@@ -76,7 +82,13 @@ class Balancer:
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
-        life = Life(self._start, self._stop, self._telemetry.reopen_logs, partial(setattr, self._dialer, "wire"))
+        life = Life(
+            self._start,
+            self._stop,
+            self._telemetry.reopen_logs,
+            partial(setattr, self._dialer, "wire"),
+            partial(setattr, self._telemetry, "directory"),
+        )
         return DataPlane(control, front, admin_address=admin_address, life=life)
 
     def _start(self) -> None:

@@ -2,31 +2,83 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import lbflask
 from lbflask.config.schema import Config
+from lbflask.config.show import as_toml
+from lbflask.proxy.exchange import Occupancy
+from lbflask.state.fleet import Fleet
+from lbflask.telemetry import exposition, metrics
 from lbflask.telemetry.access_log import AccessLog
+from lbflask.telemetry.counting import Counting, Sample
 from lbflask.telemetry.events import Listener
 from lbflask.telemetry.journal import Journal, Reader
 from lbflask.telemetry.lines import format_of
+from lbflask.upstream.pool import ConnectionPool
+
+log = logging.getLogger("lbflask")
 
 
 class Telemetry:
-    """What of a worker's doings is told to whom. What is not configured is not there."""
+    """What of a worker's doings is told to whom. What is not configured is not there.
+
+    `watch` says what to look at now and then, before `start`. Metrics are counted in `directory`, which the workers of
+    a gunicorn share; without one, in one of our own.
+    """
 
     def __init__(self, config: Config) -> None:
         self._access_log = _access_log(config)
-        readers: list[Reader] = []
-        if self._access_log is not None:
-            readers.append(self._access_log)
-        self._journal = Journal(readers) if readers else None
+        self._sources: list[Callable[[], Iterable[Sample]]] = []
+        self._counting = Counting(self._samples) if config.metrics and config.admin_bind else None
+        self._always: tuple[Sample, ...] = (
+            (metrics.BUILD, (lbflask.__version__,), 1),
+            (metrics.CONFIG, (fingerprint(config),), 1),
+        )
+        readers: list[Reader | None] = [self._access_log, self._counting]
+        present = [reader for reader in readers if reader is not None]
+        self._journal = Journal(present) if present else None
+        self.directory: Path | None = None
+        self._private: Path | None = None
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Who is to be told of each request."""
         return () if self._journal is None else (self._journal,)
 
+    @property
+    def trip(self) -> Callable[[str, float, bool], None] | None:
+        """Who is to be told of each trip to the store."""
+        return None if self._counting is None else self._counting.trip
+
+    @property
+    def counts(self) -> bool:
+        """Whether there are metrics."""
+        return self._counting is not None
+
+    def watch(self, source: Callable[[], Iterable[Sample]]) -> None:
+        """Look there for numbers that no event tells."""
+        self._sources.append(source)
+
+    def page(self, samples: Iterable[Sample]) -> bytes:
+        """The answer to a scrape. Raises Busy, OSError."""
+        if self._journal is None or self._counting is None or self.directory is None:
+            raise OSError("this worker has not begun to count")
+        self._journal.flush()
+        self._counting.sample()
+        return exposition.page(exposition.gathered(self.directory), [*self._always, *samples])
+
     def start(self) -> None:
         """Begin. Raises OSError when a log can't be opened."""
         self.reopen_logs()
+        if self._counting is not None:
+            self._start_counting(self._counting)
         if self._journal is not None:
             self._journal.start()
 
@@ -41,6 +93,60 @@ class Telemetry:
             self._journal.stop()
         if self._access_log is not None:
             self._access_log.close()
+        if self._counting is not None:
+            self._counting.stop()
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+
+    def _start_counting(self, counting: Counting) -> None:
+        try:
+            if self.directory is None:
+                self.directory = self._private = Path(tempfile.mkdtemp(prefix="lbflask-metrics-"))
+            counting.start(self.directory)
+        except OSError as error:
+            log.warning("requests are not counted: %s", error)
+
+    def _samples(self) -> Iterator[Sample]:
+        for source in self._sources:
+            yield from source()
+
+
+def of_the_worker(fleet: Fleet, connections: ConnectionPool, occupancy: Occupancy) -> Callable[[], Iterator[Sample]]:
+    """What a worker knows of itself, whenever it is asked."""
+    degraded_since: float | None = None
+    degraded = 0.0
+
+    def samples() -> Iterator[Sample]:
+        nonlocal degraded_since, degraded
+        now = time.monotonic()
+        if degraded_since is not None:
+            degraded += now - degraded_since
+        degraded_since = now if fleet.degraded else None
+        yield metrics.DEGRADED, (), fleet.degraded
+        yield metrics.DEGRADED_SECONDS, (), degraded
+        yield metrics.IN_FLIGHT, (), occupancy.active - occupancy.tunnels
+        yield metrics.TUNNELS, (), occupancy.tunnels
+        yield metrics.OPENED, (), connections.opened
+        yield metrics.REUSED, (), connections.reused
+        yield metrics.IDLE, (), connections.idle
+        for pool in fleet.pools:
+            taken = fleet.tickets_taken(pool)
+            yield metrics.TICKETS, (pool,), taken.tickets
+            yield metrics.LEASES, (pool,), taken.leases
+            yield metrics.LOCAL_TICKETS, (pool,), taken.local
+            yield metrics.FAILING_OPEN, (pool,), fleet.resorted(pool)
+            loads = fleet.traffic(pool).own_loads()
+            for backend in loads.keys() | known[pool]:
+                yield metrics.BACKEND_IN_FLIGHT, (pool, backend), loads.get(backend, 0)
+            known[pool] |= loads.keys()
+
+    known: dict[str, set[str]] = {pool: set() for pool in fleet.pools}
+    return samples
+
+
+def fingerprint(config: Config) -> str:
+    """The same for two configurations that are the same in effect."""
+    return hashlib.sha256(as_toml(config).encode()).hexdigest()[:12]
 
 
 def _access_log(config: Config) -> AccessLog | None:
