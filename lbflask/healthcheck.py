@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from lbflask.config.load import ConfigError, current
 from lbflask.telemetry import error_log
 from lbflask.wiring.checker import checkers
+from lbflask.wiring.hooks import hooks_of
 
 #: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
 #: the others waiting.
@@ -17,7 +18,8 @@ NAME_THREADS = 64
 
 
 async def _run() -> None:
-    running = checkers(current())
+    hooks = hooks_of(current())
+    running = checkers(current(), None if hooks is None else hooks.health)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="names"))
 
@@ -30,6 +32,8 @@ async def _run() -> None:
     async with asyncio.TaskGroup() as tasks:
         for checker in running:
             tasks.create_task(checker.run())
+    if hooks is not None:
+        hooks.stop()
 
 
 def main() -> None:

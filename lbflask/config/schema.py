@@ -106,6 +106,10 @@ class Config(PoolTable):
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
     access_log_format: LogFormat = "text"
     """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""
+    hooks: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = ()
+    """Code of one's own (docs/hooks.md): `module:object`, an entry point's name in `lbflask.hooks`, or `*` for all."""
+    hook_budget: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
+    """Seconds that a request waits for a hook at most."""
     metrics: bool = True
     """Whether `/metrics` of the admin listener tells what was counted (docs/metrics.md)."""
     error_log_format: Literal["text", "json"] = "text"

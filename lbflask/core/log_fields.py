@@ -19,7 +19,8 @@ FIELDS = {
     "route": "the route that it took; without routes none",
     "pool": "",
     "backend": "the backend whose response was passed on",
-    "why": "why that one: `turn`, `least`, `random`, `hash`, `first`, `sticky`, `probe` (of an ejected one), `retry`",
+    "why": "why that one: `turn`, `least`, `random`, `hash`, `first`, `sticky`, `probe` (of one that was ejected), "
+    "`hook` or `retry`",
     "upstream": "seconds until the head of its response had come",
     "attempts": "each try: in JSON a list of `backend`, `at` and `seconds`, and `fault`, `blame`, `reason` where it "
     "failed; else how many",

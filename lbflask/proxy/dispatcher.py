@@ -21,6 +21,7 @@ from lbflask.core.http.fields import (
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.own_answers import usual_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
+from lbflask.proxy import hooked
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing, Preferred
 from lbflask.proxy.course import Course
@@ -53,6 +54,7 @@ class Dispatcher:
         self._clock = house.clock
         self._new_request_id = house.new_request_id
         self._listeners = house.listeners
+        self._hooks = house.hooks
         self._course = course
         self._route = "" if course is None else course.name
         self.refuse = OwnAnswers(house, rules, pool=balancing.pool.name).refuse
@@ -82,6 +84,9 @@ class Dispatcher:
             if self._sticky is not None:
                 exchange.home = self._balancing.home(take(head.fields, self._sticky.name))
             request = self._outgoing(exchange, head)
+            asked = None
+            if self._hooks is not None:
+                asked = hooked.request(self._hooks, exchange, request, self._balancing.pool.name)
             if self._course is not None and self._course.mirror is not None:
                 self._course.mirror(inbound, head.client, request)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
@@ -90,6 +95,8 @@ class Dispatcher:
                 exchange.why = "sticky"
             elif type(plan) is Preferred:
                 exchange.why = plan.why
+            if asked is not None and self._hooks is not None:
+                plan = hooked.order(self._hooks, exchange, asked, plan)
             response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)

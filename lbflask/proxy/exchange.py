@@ -12,6 +12,7 @@ from lbflask.core.http.own_answers import Page
 from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
+from lbflask.telemetry.hooks import Hooks
 from lbflask.upstream.connection import NEVER
 
 #: Clients, by address, whose hop is remembered.
@@ -106,10 +107,11 @@ class Hops:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all dispatchers of a worker share. `clock` is steady, in seconds."""
+    """What all dispatchers of a worker share. `clock` is steady, in seconds; `hooks` are asked on the way, if any."""
 
     occupancy: Occupancy
     hops: Hops
     clock: Callable[[], float]
     new_request_id: Callable[[], str]
     listeners: tuple[Listener, ...] = ()
+    hooks: Hooks | None = None

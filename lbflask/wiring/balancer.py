@@ -68,7 +68,8 @@ class Balancer:
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
         """All that a configuration makes, around the parts that outlive it."""
         hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
-        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, self._telemetry.listeners)
+        told = self._telemetry
+        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks)
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {

@@ -6,7 +6,7 @@ import os
 import resource
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from lbflask.checker.finding import Finding
@@ -14,6 +14,7 @@ from lbflask.checker.loop import PoolChecker, Terms
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
 from lbflask.core.checks import Check
+from lbflask.core.hooks import HealthChange
 from lbflask.core.model import Backend
 from lbflask.upstream.dial import TLSRules
 from lbflask.upstream.probes import Prober
@@ -28,7 +29,7 @@ OTHER_FILES = 64
 STORE_TIMEOUT = 0.5
 
 
-def checkers(config: Config) -> list[PoolChecker]:
+def checkers(config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> list[PoolChecker]:
     """The checkers of all pools, over one connection to the store and one measure of probes."""
     tls = config.backend_tls
     store = store_for(config, STORE_TIMEOUT)
@@ -44,6 +45,7 @@ def checkers(config: Config) -> list[PoolChecker]:
             probe,
             Terms(holder, table.health.interval, table.health.lease, most),
             finding_for(name, table),
+            on_flip,
         )
         for name, table in pools.items()
     ]

@@ -19,9 +19,11 @@ from lbflask.telemetry import exposition, metrics
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.telemetry.counting import Counting, Sample
 from lbflask.telemetry.events import Listener
+from lbflask.telemetry.hooks import Hooks
 from lbflask.telemetry.journal import Journal, Reader
 from lbflask.telemetry.lines import format_of
 from lbflask.upstream.pool import ConnectionPool
+from lbflask.wiring.hooks import hooks_of
 
 log = logging.getLogger("lbflask")
 
@@ -41,7 +43,11 @@ class Telemetry:
             (metrics.BUILD, (lbflask.__version__,), 1),
             (metrics.CONFIG, (fingerprint(config),), 1),
         )
-        readers: list[Reader | None] = [self._access_log, self._counting]
+        self._hooks = hooks_of(config)
+        if self._hooks is not None:
+            self.watch(self._hooks.samples)
+        reading_hooks = self._hooks if self._hooks is not None and self._hooks.wants_responses else None
+        readers: list[Reader | None] = [self._access_log, self._counting, reading_hooks]
         present = [reader for reader in readers if reader is not None]
         self._journal = Journal(present) if present else None
         self.directory: Path | None = None
@@ -51,6 +57,11 @@ class Telemetry:
     def listeners(self) -> tuple[Listener, ...]:
         """Who is to be told of each request."""
         return () if self._journal is None else (self._journal,)
+
+    @property
+    def hooks(self) -> Hooks | None:
+        """Who is to be asked on the way of a request."""
+        return self._hooks if self._hooks is not None and self._hooks.on_the_way else None
 
     @property
     def trip(self) -> Callable[[str, float, bool], None] | None:
@@ -91,6 +102,8 @@ class Telemetry:
         """Tell what is left, and close the logs."""
         if self._journal is not None:
             self._journal.stop()
+        if self._hooks is not None:
+            self._hooks.stop()
         if self._access_log is not None:
             self._access_log.close()
         if self._counting is not None:
