@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
+from lbflask.config.tracing import Tracing
 from lbflask.config.types import (
     ListenAddress,
     LogFormat,
@@ -116,6 +117,7 @@ class Config(PoolTable):
     """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
     tls: TLS = TLS()
     backend_tls: BackendTLS = BackendTLS()
+    tracing: Tracing = Tracing()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     limits: Limits = Limits()

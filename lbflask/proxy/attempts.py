@@ -70,6 +70,8 @@ class Attempts:
     def _attempt(self, exchange: Exchange, backend: Backend, request: BackendRequest, fresh: bool) -> BackendResponse:
         rules, host = self._rules, exchange.inbound.host
         request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
+        if exchange.trace is not None:
+            request.fields = exchange.trace.attempt()
         began = self._clock()
         timeouts = self._timeouts
         if exchange.deadline != NEVER:

@@ -55,6 +55,7 @@ class Dispatcher:
         self._new_request_id = house.new_request_id
         self._listeners = house.listeners
         self._hooks = house.hooks
+        self._tracing = house.tracing
         self._course = course
         self._route = "" if course is None else course.name
         self.refuse = OwnAnswers(house, rules, pool=balancing.pool.name).refuse
@@ -89,6 +90,8 @@ class Dispatcher:
                 asked = hooked.request(self._hooks, exchange, request, self._balancing.pool.name)
             if self._course is not None and self._course.mirror is not None:
                 self._course.mirror(inbound, head.client, request)
+            if self._tracing is not None:
+                exchange.trace = self._tracing.begin(request.fields)
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
             if exchange.home is not None:
@@ -237,7 +240,7 @@ class Dispatcher:
                     self._route,
                     0 if inbound.body is None else inbound.body.taken,
                     exchange.why or self._balancing.why,
-                    None,
+                    exchange.trace,
                 ),
             )
             self._tell(event)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from lbflask.core import retry
 from lbflask.core.http.fields import Hop, TrustTest
 from lbflask.core.http.own_answers import Page
+from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
 from lbflask.telemetry.hooks import Hooks
+from lbflask.telemetry.tracing import Tracing
 from lbflask.upstream.connection import NEVER
 
 #: Clients, by address, whose hop is remembered.
@@ -57,6 +59,7 @@ class Exchange:
     serving: str = ""
     home: Backend | None = None
     why: str = ""
+    trace: Trace | None = None
 
 
 @dataclass(slots=True)
@@ -115,3 +118,4 @@ class House:
     new_request_id: Callable[[], str]
     listeners: tuple[Listener, ...] = ()
     hooks: Hooks | None = None
+    tracing: Tracing | None = None

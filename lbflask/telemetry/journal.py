@@ -47,7 +47,7 @@ class Journal:
     """Gathers events and hands them to readers, from `start` to `stop`."""
 
     def __init__(self, readers: Sequence[Reader]) -> None:
-        self._readers = tuple(readers)
+        self.readers = tuple(readers)  #: may be exchanged at any time
         self._pending: deque[Told] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
@@ -98,7 +98,7 @@ class Journal:
             self.flush()
 
     def _for_each(self, tell: Callable[[Reader], None]) -> None:
-        for number, reader in enumerate(self._readers):
+        for number, reader in enumerate(self.readers):
             try:
                 tell(reader)
             except Exception:

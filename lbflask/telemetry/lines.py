@@ -77,7 +77,7 @@ def _escaped(text: str) -> str:
     return text if _NOTHING_TO_ESCAPE(text) else text.translate(_ESCAPES)
 
 
-def _masked(target: str) -> str:
+def masked(target: str) -> str:
     """The target without secrets."""
     path, mark, query = target.partition("?")
     return path + _SECRET.sub(rf"\1{MASK}", mark + query) if mark else target
@@ -85,7 +85,7 @@ def _masked(target: str) -> str:
 
 def _shown(target: str) -> str:
     """The target as text may have it."""
-    return _escaped(_masked(target) if "?" in target else target)
+    return _escaped(masked(target) if "?" in target else target)
 
 
 def _moment(now: float) -> str:
@@ -119,7 +119,7 @@ _VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
     "id": lambda event, _: event.request_id,
     "client": lambda event, _: event.client,
     "method": lambda event, _: event.method,
-    "target": lambda event, _: _masked(event.target),
+    "target": lambda event, _: masked(event.target),
     "protocol": lambda event, _: event.protocol,
     "status": lambda event, _: event.status,
     "sent": lambda event, _: event.sent,

@@ -69,7 +69,9 @@ class Balancer:
         """All that a configuration makes, around the parts that outlive it."""
         hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
         told = self._telemetry
-        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks)
+        house = House(
+            self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks, told.tracing
+        )
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import lbflask
+from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.config.show import as_toml
 from lbflask.proxy.exchange import Occupancy
@@ -22,6 +23,7 @@ from lbflask.telemetry.events import Listener
 from lbflask.telemetry.hooks import Hooks
 from lbflask.telemetry.journal import Journal, Reader
 from lbflask.telemetry.lines import format_of
+from lbflask.telemetry.tracing import NoOpenTelemetry, Tracing
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.wiring.hooks import hooks_of
 
@@ -36,6 +38,7 @@ class Telemetry:
     """
 
     def __init__(self, config: Config) -> None:
+        self._config = config
         self._access_log = _access_log(config)
         self._sources: list[Callable[[], Iterable[Sample]]] = []
         self._counting = Counting(self._samples) if config.metrics and config.admin_bind else None
@@ -46,17 +49,16 @@ class Telemetry:
         self._hooks = hooks_of(config)
         if self._hooks is not None:
             self.watch(self._hooks.samples)
-        reading_hooks = self._hooks if self._hooks is not None and self._hooks.wants_responses else None
-        readers: list[Reader | None] = [self._access_log, self._counting, reading_hooks]
-        present = [reader for reader in readers if reader is not None]
-        self._journal = Journal(present) if present else None
+        self.tracing = _tracing(config)
+        readers = self._readers()
+        self._journal = Journal(readers) if readers else None
         self.directory: Path | None = None
         self._private: Path | None = None
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Who is to be told of each request."""
-        return () if self._journal is None else (self._journal,)
+        return (self._journal,) if self._journal is not None and self._journal.readers else ()
 
     @property
     def hooks(self) -> Hooks | None:
@@ -90,8 +92,35 @@ class Telemetry:
         self.reopen_logs()
         if self._counting is not None:
             self._start_counting(self._counting)
+        if self.tracing is not None:
+            self.tracing.start()
         if self._journal is not None:
             self._journal.start()
+
+    def apply(self, config: Config) -> None:
+        """Take up what may change while requests go on: where the access log goes, and its format. Raises OSError, and
+        goes on as before, when the new one can't be opened.
+
+        Listeners may be others then. Hooks, metrics and tracing begin with a worker and end with it.
+        """
+        before, old = self._config, self._access_log
+        same = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
+        new = old if same else _access_log(config)
+        if not same and new is not None:
+            new.open()
+        self._config, self._access_log = config, new
+        self._always = self._always[0], (metrics.CONFIG, (fingerprint(config),), 1)
+        if same:
+            return
+        readers = self._readers()
+        if self._journal is None:
+            self._journal = Journal(readers)
+            self._journal.start()
+        else:
+            self._journal.flush()
+            self._journal.readers = readers
+        if old is not None:
+            old.close()
 
     def reopen_logs(self) -> None:
         """Follow a rotated log. Raises OSError, and goes on with the old one, when it can't."""
@@ -104,6 +133,8 @@ class Telemetry:
             self._journal.stop()
         if self._hooks is not None:
             self._hooks.stop()
+        if self.tracing is not None:
+            self.tracing.stop()
         if self._access_log is not None:
             self._access_log.close()
         if self._counting is not None:
@@ -118,6 +149,11 @@ class Telemetry:
             counting.start(self.directory)
         except OSError as error:
             log.warning("requests are not counted: %s", error)
+
+    def _readers(self) -> tuple[Reader, ...]:
+        told = self._hooks if self._hooks is not None and self._hooks.wants_responses else None
+        readers = (self._access_log, self._counting, told, self.tracing)
+        return tuple(reader for reader in readers if reader is not None)
 
     def _samples(self) -> Iterator[Sample]:
         for source in self._sources:
@@ -160,6 +196,14 @@ def of_the_worker(fleet: Fleet, connections: ConnectionPool, occupancy: Occupanc
 def fingerprint(config: Config) -> str:
     """The same for two configurations that are the same in effect."""
     return hashlib.sha256(as_toml(config).encode()).hexdigest()[:12]
+
+
+def _tracing(config: Config) -> Tracing | None:
+    ours = config.tracing
+    try:
+        return Tracing(ours.endpoint, ours.service, ours.sample_percent / 100) if ours.endpoint else None
+    except NoOpenTelemetry as error:
+        raise ConfigError(f"tracing.endpoint: {error}") from None
 
 
 def _access_log(config: Config) -> AccessLog | None:
