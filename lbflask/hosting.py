@@ -125,6 +125,7 @@ def post_worker_init(worker: Any) -> None:
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
         worker.forward = plane.forward
+        worker.turned_away = plane.turned_away
     if _shared is not None:
         plane.use_directory(_shared.path)
     plane.start()

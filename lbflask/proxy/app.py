@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
 
-from lbflask.core.faults import Fault
+from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
 from lbflask.proxy.reply import Reply
@@ -112,6 +112,11 @@ class DataPlane:
             peer = exchange.peer[0] or "unix:"
             return dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
         return dispatcher.dispatch(request)
+
+    def turned_away(self, peer: str, status: int, reason: str) -> None:
+        """A host has refused a request's head, and answered it itself; nothing of it is known but this."""
+        fault = Fault(Blame.CLIENT, Stage.CHOOSE, status, reason)
+        self.front.dispatcher.refuse(fault, "-", "-", "-", peer or "unix:", "").close()
 
     def _came_through_admin(self, environ: dict[str, Any]) -> bool:
         """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""

@@ -14,13 +14,23 @@ import time
 from functools import cache
 
 from lbflask.telemetry.outlet import Outlet
+from lbflask.telemetry.secrets import masked_message
 
 #: Seconds between two attempts to write what a reader did not take.
 AGAIN_AFTER = 0.05
 #: Seconds that a reader gets to take what is left at the end.
 FAREWELL = 0.2
 
-TEXT = logging.Formatter("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
+
+class TextLines(logging.Formatter):
+    """As gunicorn's own, without secrets."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, without the end of its last line."""
+        return masked_message(super().format(record))
 
 
 class JSONLines(logging.Formatter):
@@ -34,16 +44,16 @@ class JSONLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "pid": record.process,
-            "message": record.getMessage(),
+            "message": masked_message(record.getMessage()),
         }
         if record.exc_info:
-            document["traceback"] = self.formatException(record.exc_info)
+            document["traceback"] = masked_message(self.formatException(record.exc_info))
         return json.dumps(document)
 
 
 def formatter(form: str) -> logging.Formatter:
     """The formatter that the setting `error_log_format` means."""
-    return JSONLines() if form == "json" else TEXT
+    return JSONLines() if form == "json" else TextLines()
 
 
 class PatientHandler(logging.Handler):

@@ -17,15 +17,9 @@ from typing import Any, Protocol
 from lbflask.core.faults import Fault
 from lbflask.core.log_fields import parsed
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.telemetry.secrets import masked_target
 
 _NOTHING_TO_ESCAPE = re.compile(r"[ !#-\[\]-~]*").fullmatch
-#: Parameters whose values are for nobody's eyes, by their usual names.
-_SECRET = re.compile(
-    r"([?&;][^=&;?]*(?:token|secret|passw|pwd|api_?key|access_?key|auth|credential|session_?id|signature|jwt|otp)"
-    r"[^=&;]*=)[^&;#]+",
-    re.IGNORECASE,
-)
-MASK = "***"
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100))}
 
 
@@ -77,15 +71,9 @@ def _escaped(text: str) -> str:
     return text if _NOTHING_TO_ESCAPE(text) else text.translate(_ESCAPES)
 
 
-def masked(target: str) -> str:
-    """The target without secrets."""
-    path, mark, query = target.partition("?")
-    return path + _SECRET.sub(rf"\1{MASK}", mark + query) if mark else target
-
-
 def _shown(target: str) -> str:
     """The target as text may have it."""
-    return _escaped(masked(target) if "?" in target else target)
+    return _escaped(masked_target(target) if "?" in target else target)
 
 
 def _moment(now: float) -> str:
@@ -119,7 +107,7 @@ _VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
     "id": lambda event, _: event.request_id,
     "client": lambda event, _: event.client,
     "method": lambda event, _: event.method,
-    "target": lambda event, _: masked(event.target),
+    "target": lambda event, _: masked_target(event.target),
     "protocol": lambda event, _: event.protocol,
     "status": lambda event, _: event.status,
     "sent": lambda event, _: event.sent,

@@ -16,7 +16,7 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.trace_context import Context, Trace, begun
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.journal import Told
-from lbflask.telemetry.lines import masked
+from lbflask.telemetry.secrets import masked_target
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -133,7 +133,7 @@ def _context(context: Context, *, remote: bool) -> Any:
 
 def _of_request(event: RequestEvent) -> dict[str, Any]:
     """By OpenTelemetry's semantic conventions for HTTP servers."""
-    path, _, query = masked(event.target).partition("?")
+    path, _, query = masked_target(event.target).partition("?")
     attributes: dict[str, Any] = {
         "http.request.method": event.method,
         "url.path": path,

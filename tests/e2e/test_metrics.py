@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator
 
@@ -106,3 +107,15 @@ def test_stock_workers_count_too(store: str, worker: str) -> None:
         for _ in range(20):
             assert get(balancer.port).status == 200
         eventually(lambda: counted(balancer).total() == 20, "all is counted")
+
+
+def test_a_request_whose_head_is_refused_is_counted_and_logged(store: str, demos: list[int]) -> None:
+    with Gunicorn(workers=1, backends=urls(demos), redis_url=store) as balancer:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", balancer.port)) as client:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization Basic: 5ecret\r\n\r\n")
+                assert client.recv(100).startswith(b"HTTP/1.1 400 ")
+        key = ("", "4xx", "other", "default")
+        eventually(lambda: of(scrape(balancer), "requests_total").get(key) == 3, "they are counted")
+        assert balancer.output.count('127.0.0.1 "- - -" 400 0 ') == 3
+        assert "5ecret" not in balancer.output

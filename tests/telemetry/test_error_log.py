@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from lbflask.telemetry import error_log
-from lbflask.telemetry.error_log import JSONLines, PatientHandler
+from lbflask.telemetry.error_log import JSONLines, PatientHandler, TextLines
 
 
 def record(message: str, *args: object) -> logging.LogRecord:
@@ -79,6 +79,18 @@ def test_a_worker_s_log_and_ours_become_patient_and_files_stay_as_they_are(monke
     assert gunicorns.handlers == [kept]
 
 
-@pytest.mark.parametrize(("form", "kind"), [("json", JSONLines), ("text", logging.Formatter)])
+@pytest.mark.parametrize(("form", "kind"), [("json", JSONLines), ("text", TextLines)])
 def test_the_setting_chooses_the_form(form: str, kind: type) -> None:
     assert type(error_log.formatter(form)) is kind
+
+
+@pytest.mark.parametrize("form", [JSONLines(), TextLines()])
+def test_secrets_that_a_message_quotes_are_masked(form: logging.Formatter) -> None:
+    try:
+        raise ValueError("Cookie: a=5ecret")
+    except ValueError:
+        told = record("Error handling request GET /a?token=5ecret&x=1 b'Authorization: Basic 5ecret'")
+        told.exc_info = sys.exc_info()
+    line = form.format(told)
+    assert "5ecret" not in line
+    assert "/a?token=***&x=1 b'Authorization ***" in line
