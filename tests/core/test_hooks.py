@@ -14,7 +14,7 @@ def test_a_change_sets_and_removes_fields_whatever_their_case_and_number() -> No
     assert Change().applied_to(fields) == fields
 
 
-@pytest.mark.parametrize("name", [*RESERVED, "Host", "Content-Length", "", "a b", "a:", "a\r\nb", "ü"])
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "Host", "Content-Length", "", "a b", "a:", "a\r\nb", "ü"])
 def test_framing_hop_and_what_is_no_name_are_not_for_hooks_to_change(name: str) -> None:
     for change in ({"set": {name: "x"}}, {"remove": (name,)}):
         with pytest.raises(ValueError, match=r"not for hooks to change|is no name"):
