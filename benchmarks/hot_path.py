@@ -118,9 +118,9 @@ class Rig:
         """For requests with so many fields, with more, and so many paths, of the configuration in `file`; settings are
         LBFLASK_… without the prefix.
         """
-        environ = {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
-        environ |= {"LBFLASK_CONFIG": file, "LBFLASK_BACKENDS": ",".join(backends)}
+        environ = {"LBFLASK_CONFIG": file, "LBFLASK_BACKENDS": ",".join(backends)}
         environ |= {"LBFLASK_ACCESS_LOG": "", "LBFLASK_METRICS": "false"}
+        environ |= {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
         config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
         self.balancer = Balancer(config)
         self.plane = self.balancer.app.extensions["lbflask"]

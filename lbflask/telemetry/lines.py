@@ -101,8 +101,40 @@ def _why(event: RequestEvent) -> str:
     return "retry" if len(event.attempts) > 1 and _server(event) is not None else event.why
 
 
-#: What stands in JSON for each name; None and empty text are left out.
-_VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
+_encoded = json.JSONEncoder().encode
+
+
+def _document(event: RequestEvent, now: float) -> dict[str, Any]:
+    """What stands in JSON; what is not there is left out. Written out, since it is made for each request."""
+    server = _server(event)
+    told: dict[str, Any] = {
+        "time": _moment(now),
+        "id": event.request_id,
+        "client": event.client,
+        "method": event.method,
+        "target": masked_target(event.target),
+        "protocol": event.protocol,
+        "status": event.status,
+        "sent": event.sent,
+        "received": event.received,
+        "seconds": round(event.seconds, 6),
+        "pool": event.pool,
+        "attempts": [_attempt(attempt) for attempt in event.attempts],
+    }
+    if server is not None:
+        told["backend"] = server.backend
+        told["upstream"] = round(server.seconds, 6)
+    if why := _why(event):
+        told["why"] = why
+    if event.route:
+        told["route"] = event.route
+    if event.cut:
+        told["cut"] = event.cut
+    return told
+
+
+#: What stands in a line of the operator's own for each name.
+_TEXTS: dict[str, Callable[[RequestEvent, float], Any]] = {
     "time": lambda _, now: _moment(now),
     "id": lambda event, _: event.request_id,
     "client": lambda event, _: event.client,
@@ -112,20 +144,15 @@ _VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
     "status": lambda event, _: event.status,
     "sent": lambda event, _: event.sent,
     "received": lambda event, _: event.received,
-    "seconds": lambda event, _: round(event.seconds, 6),
+    "seconds": lambda event, _: f"{event.seconds:.6f}",
     "route": lambda event, _: event.route,
     "pool": lambda event, _: event.pool,
     "backend": lambda event, _: server.backend if (server := _server(event)) else None,
     "why": lambda event, _: _why(event),
-    "upstream": lambda event, _: round(server.seconds, 6) if (server := _server(event)) else None,
-    "attempts": lambda event, _: [_attempt(attempt) for attempt in event.attempts],
-    "cut": lambda event, _: event.cut,
-}
-
-#: Where text differs from JSON.
-_TEXTS: dict[str, Callable[[RequestEvent, float], Any]] = _VALUES | {
+    "upstream": lambda event, _: f"{server.seconds:.6f}" if (server := _server(event)) else None,
     "attempts": lambda event, _: len(event.attempts),
     "tried": lambda event, _: ",".join(map(_tried, event.attempts)),
+    "cut": lambda event, _: event.cut,
 }
 
 
@@ -149,8 +176,7 @@ class JSON:
     @staticmethod
     def line(event: RequestEvent, now: float) -> str:
         """See Format."""
-        found = ((name, value(event, now)) for name, value in _VALUES.items())
-        return json.dumps({name: value for name, value in found if value not in (None, "")}) + "\n"
+        return _encoded(_document(event, now)) + "\n"
 
     @staticmethod
     def loss(count: int) -> str:
