@@ -26,8 +26,8 @@ __all__ = ["CONTENT_TYPE", "Busy", "gathered", "page"]
 
 #: Seconds to wait for another worker that is reading the files.
 PATIENCE = 1.0
-#: Rows read, or series written, in one go: requests stand still meanwhile.
-PORTION = 500
+#: Rows read, or lines written, in one go: requests stand still meanwhile, for some milliseconds.
+PORTION = 300
 
 _FOLDED = "folded"
 _PAST = "past"
@@ -130,8 +130,9 @@ class _One(Collector):
 
 def _text(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -> bytes:
     pieces = []
-    for begin in range(0, len(series), PORTION):
-        text = generate_latest(_One(_family(metric, series[begin : begin + PORTION])))
+    count = max(1, PORTION // (metric.size + 1))
+    for begin in range(0, len(series), count):
+        text = generate_latest(_One(_family(metric, series[begin : begin + count])))
         if begin:  # HELP and TYPE were said
             text = text.split(b"\n", 2)[2]
             time.sleep(0)
