@@ -58,6 +58,8 @@ class Dispatcher:
         self._tracing = house.tracing
         self._course = course
         self._route = "" if course is None else course.name
+        mirrors = course is not None and course.mirror is not None
+        self._stops_by = mirrors or house.hooks is not None or house.tracing is not None
         self.refuse = OwnAnswers(house, rules, pool=balancing.pool.name).refuse
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
@@ -85,21 +87,15 @@ class Dispatcher:
             if self._sticky is not None:
                 exchange.home = self._balancing.home(take(head.fields, self._sticky.name))
             request = self._outgoing(exchange, head)
-            asked = None
-            if self._hooks is not None:
-                asked = hooked.request(self._hooks, exchange, request, self._balancing.pool.name)
-            if self._course is not None and self._course.mirror is not None:
-                self._course.mirror(inbound, head.client, request)
-            if self._tracing is not None:
-                exchange.trace = self._tracing.begin(request.fields)
+            asked = self._stop_by(exchange, request) if self._stops_by else None
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
             if exchange.home is not None:
                 exchange.why = "sticky"
             elif type(plan) is Preferred:
                 exchange.why = plan.why
-            if asked is not None and self._hooks is not None:
-                plan = hooked.order(self._hooks, exchange, asked, plan)
+            if asked is not None:
+                plan = asked.order(exchange, plan)
             response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
@@ -110,6 +106,17 @@ class Dispatcher:
             self._tunnel(exchange, response)
             return None
         return self._pass_on(exchange, response)
+
+    def _stop_by(self, exchange: Exchange, request: BackendRequest) -> hooked.Asked | None:
+        """Let everybody have a look, or a say, who is not there by default. Raises the Fault of a refusal."""
+        asked = None
+        if self._hooks is not None:
+            asked = hooked.ask(self._hooks, exchange, request, self._balancing.pool.name)
+        if self._course is not None and self._course.mirror is not None:
+            self._course.mirror(exchange.inbound, exchange.client, request)
+        if self._tracing is not None:
+            exchange.trace = self._tracing.begin(request.fields)
+        return asked
 
     def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
         """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""

@@ -93,7 +93,7 @@ class Counting:
         upstream: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         moved: defaultdict[tuple[str, bool], int] = defaultdict(int)
         for event, _ in portion:
-            _, method, _, _, pool, status, sent, seconds, attempts, _, _, received, _, _, _ = event
+            _, method, _, _, pool, status, sent, seconds, attempts, _, _, _, received, _, _ = event
             backend = ""
             if len(attempts) == 1 and attempts[0][2] is None:
                 backend = attempts[0][0]
