@@ -250,7 +250,8 @@ class Dispatcher:
                     exchange.trace,
                 ),
             )
-            self._tell(event)
+            for listener in self._listeners:
+                listener(event)
 
         return ended
 
@@ -262,10 +263,6 @@ class Dispatcher:
         if exchange.retrying:
             exchange.retrying = False
             self._occupancy.retrying -= 1
-
-    def _tell(self, event: RequestEvent) -> None:
-        for listener in self._listeners:
-            listener(event)
 
 
 def _one_hop_less(method: str, fields: Fields) -> Fields | None:

@@ -35,10 +35,10 @@ class AccessLog:
             outlet.flush()
         if (outlet.dropped or self._missed) and not outlet.waiting:
             lost, outlet.dropped, self._missed = outlet.dropped + self._missed, 0, 0
-            outlet.write([self._form.loss(lost).encode()])
+            outlet.write(self._form.loss(lost).encode())
         if portion:
             line = self._form.line
-            outlet.write([line(event, at).encode("latin-1", "backslashreplace") for event, at in portion])
+            outlet.write("".join([line(event, at) for event, at in portion]).encode("latin-1", "backslashreplace"))
 
     def missed(self, count: int) -> None:
         """See Reader."""

@@ -91,7 +91,7 @@ class PatientHandler(logging.Handler):
         super().close()
 
     def _write(self, text: str) -> None:
-        self._outlet.write([line.encode("utf-8", "backslashreplace") for line in text.splitlines(keepends=True)])
+        self._outlet.write(text.encode("utf-8", "backslashreplace"))
 
     def _write_later(self) -> None:
         while self._again is not None:

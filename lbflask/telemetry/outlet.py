@@ -13,7 +13,7 @@ import os
 import select
 import stat
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from contextlib import suppress
 
 #: Bytes that may wait for a reader: half a minute of a busy worker's lines.
@@ -74,13 +74,13 @@ class Outlet:
             os.dup2(new, self._fd, inheritable=False)
             os.close(new)
 
-    def write(self, lines: Iterable[bytes]) -> None:
+    def write(self, lines: bytes) -> None:
         """Write whole lines, behind those that wait already; never blocks. What is too much is dropped and counted, and
         so is all that follows, until somebody has set `dropped` back: a gap is in one place.
         """
-        for batch, count in _batches(lines, self.piece):
+        for batch in _batches(lines, self.piece):
             if self.dropped or self._filled + len(batch) > MOST_WAITING:
-                self.dropped += count
+                self.dropped += batch.count(b"\n")
             else:
                 self._waiting.append(batch)
                 self._filled += len(batch)
@@ -155,17 +155,17 @@ class Outlet:
             return True
 
 
-def _batches(lines: Iterable[bytes], size: int) -> Iterable[tuple[bytes, int]]:
-    """Lines together in at most `size` bytes, and how many they are; one too long for that loses its middle."""
-    batch: list[bytes] = []
-    filled = 0
-    for line in lines:
-        # The middle is the target's: the outcome stands at the end.
-        one = line if len(line) <= size else line[: size // 2 - 3] + b"..." + line[-(size // 2) :]
-        if filled + len(one) > size and batch:
-            yield b"".join(batch), len(batch)
-            batch, filled = [], 0
-        batch.append(one)
-        filled += len(one)
-    if batch:
-        yield b"".join(batch), len(batch)
+def _batches(lines: bytes, size: int) -> Iterator[bytes]:
+    """Whole lines together in at most `size` bytes; one too long for that loses its middle."""
+    begin, left = 0, len(lines)
+    while left > size:
+        end = lines.rfind(b"\n", begin, begin + size) + 1
+        if end:
+            yield lines[begin:end]
+        else:
+            # The middle is the target's: the outcome stands at the end.
+            end = lines.find(b"\n", begin + size) + 1
+            yield lines[begin : begin + size // 2 - 3] + b"..." + lines[end - size // 2 : end]
+        begin, left = end, len(lines) - end
+    if left:
+        yield lines[begin:]
