@@ -51,6 +51,8 @@ def number(value: float) -> str:
     """Three digits or all the whole ones."""
     if math.isnan(value):
         return "none"
+    if not math.isfinite(value):
+        return str(value)
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 100 else f"{value:.3g}"
 
 

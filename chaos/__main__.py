@@ -17,7 +17,7 @@ from functools import partial
 
 from benchmarks.report import Check, machine, options, say, table, write
 from benchmarks.rig import raise_file_limit
-from chaos import backends, checkers, cost, store, workers
+from chaos import backends, checkers, cost, reload, store, workers
 from chaos.story import HEAD, Outcome
 from chaos.town import FULL, QUICK, Pace
 from lbflask.state.embedded import NoServer, find_binary
@@ -34,6 +34,7 @@ SCENARIOS: dict[str, Scenario] = {
     "clients hang up": backends.clients_hang_up,
     "backend flapping": backends.flapping,
     "worker killed": workers.killed,
+    "reloads": reload.run,
     "cost of the store": cost.round_trips,
     "news to 100 workers": cost.news,
 }

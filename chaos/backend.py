@@ -1,9 +1,10 @@
 """A backend that can be told how to behave, and notes every request that it begins to serve.
 
-`GET /slow` takes SLOW seconds, `GET /hold` waits until the client goes, `GET /check` is for the checker, everything
-else is answered at once. `GET /-/MOOD` changes the mood: `well`, `broken` (500 to everything but checks), or
-`flapping` (503 to every third check). LOG gets a line for each request: the moment on the steady clock that all
-processes of a machine share, the target, and the status.
+`GET /slow` takes SLOW seconds, `GET /hold` waits until the client goes, `GET /drip/N` sends N pieces with pauses,
+`GET /tunnel` becomes a tunnel that gives all back, `GET /check` is for the checker, everything else is answered at
+once. `GET /-/MOOD` changes the mood: `well`, `broken` (500 to everything but checks), or `flapping` (503 to every third
+check). LOG gets a line for each request: the moment on the steady clock that all processes of a machine share, the
+target, and the status.
 
     python -m chaos.backend PORT LOG [MOOD]
 """
@@ -22,6 +23,7 @@ from benchmarks.wire import HEAD_END, Head
 
 #: Seconds.
 SLOW = 0.3
+DRIP = 0.1
 MOODS = ("well", "broken", "flapping")
 #: Of so many checks a flapping backend fails one.
 ONE_IN = 3
@@ -59,6 +61,12 @@ class Backend:
                 if head.line[1] == "/hold":
                     await reader.read()
                     return
+                if head.line[1] == "/tunnel":
+                    await _echo(reader, writer)
+                    return
+                if head.line[1].startswith("/drip/"):
+                    await _drip(int(head.line[1].removeprefix("/drip/")), writer)
+                    continue
                 if head.line[1] == "/slow":
                     await asyncio.sleep(SLOW)
                 writer.write(b"HTTP/1.1 %d .\r\nContent-Length: 2\r\n\r\n.\n" % status)
@@ -81,6 +89,23 @@ class Backend:
             status = 500
         os.write(self._log, f"{time.monotonic():.6f} {target} {status}\n".encode())
         return status
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 101 .\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n")
+    while data := await reader.read(4096):
+        writer.write(data)
+        await writer.drain()
+
+
+async def _drip(pieces: int, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 .\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(pieces):
+        writer.write(b"1\r\n.\r\n")
+        await writer.drain()
+        await asyncio.sleep(DRIP)
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
 
 
 async def main() -> None:

@@ -90,7 +90,8 @@ class Generator:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 request = SLOWLY if slow and turn % slow == 0 else QUICKLY
                 # Slow ones are for every port, also when their distance is a multiple of the number of ports.
-                group.create_task(self._ask(self._ports[(turn + turn // (slow or 1)) % len(self._ports)], request, due))
+                port = self._ports[(turn + (turn // slow if slow else 0)) % len(self._ports)]
+                group.create_task(self._ask(port, request, due))
                 turn += 1
 
     async def _ask(self, port: int, request: bytes, due: float) -> None:

@@ -112,14 +112,15 @@ def _ask(connection: http.client.HTTPConnection) -> Mapping[str, Any]:
 
 def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str, Any]) -> Sight:
     """What the document says."""
-    states = document["pools"]["default"]["states"]
+    pool = document["pools"]["default"]
+    states = pool["states"]
     return Sight(
         clock(),
         port,
         pid,
         document["status"],
         document["store"],
-        document["checker_silent_for"],
+        pool["checker_silent_for"],
         sum(state["health"] == "unknown" for state in states.values()),
         tuple(name for name, state in states.items() if state["ejected"]),
     )

@@ -4,6 +4,7 @@ gunicorns of two workers each, under load and looked at all the time. All of it 
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import threading
@@ -69,6 +70,7 @@ class Backend:
     def __init__(self, running: ExitStack, work: Path, port: int, mood: str = "well") -> None:
         self.port = port
         self.id = f"127.0.0.1:{port}"
+        self.url = f"http://{self.id}"
         self._log = work / f"backend-{port}.log"
         self.process = running.enter_context(
             Process([sys.executable, "-m", "chaos.backend", str(port), str(self._log), mood])
@@ -120,15 +122,19 @@ class Town:
         self.work = work
         self.url = url
         mood = settings.pop("mood", "well")
+        in_file = settings.pop("in_file", False)
         self.backends = [
             Backend(running, work, free_port(), mood if number == 0 else "well") for number in range(BACKENDS)
         ]
-        self._settings = {
-            "redis_url": url,
-            "backends": urls(backend.port for backend in self.backends),
-            "health__interval": INTERVAL,
-            **settings,
-        }
+        #: What may be changed while they run, if `in_file` asks for it; the rest is in the environment, which wins.
+        self.file = work / "lbflask.toml"
+        self._settings = {"redis_url": url, **settings}
+        if in_file:
+            self.write(f"backends = {json.dumps([backend.url for backend in self.backends])}")
+            self._settings["config"] = self.file
+        else:
+            self._settings |= {"backends": urls(backend.port for backend in self.backends)}
+            self._settings.setdefault("health__interval", INTERVAL)
         environ = {"XDG_RUNTIME_DIR": str(work)}
         self.checkers = [running.enter_context(start_checker(environ, **self._settings)) for _ in range(CHECKERS)]
         self.balancers = [
@@ -140,6 +146,12 @@ class Town:
         self.asked: list[Asked] = []
         self.began = 0.0
         eventually(self._all_well, "all backends are known to be up", 20)
+
+    def write(self, text: str) -> None:
+        """The file that all processes share, in one go."""
+        new = self.file.with_suffix(".new")
+        new.write_text(f"{text}\n[health]\ninterval = {INTERVAL}\n")
+        new.rename(self.file)
 
     def _all_well(self) -> bool:
         return all(set(balancer.healths().values()) == {"up"} for balancer in self.balancers)

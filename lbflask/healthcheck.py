@@ -1,45 +1,97 @@
-"""`python -m lbflask.healthcheck`: the checker process. SIGTERM or SIGINT ends its round and gives up its place."""
+"""`python -m lbflask.healthcheck`: the checker process.
+
+SIGTERM or SIGINT ends its round and gives up its place. SIGHUP, or word from a worker that has done so, has it read its
+configuration anew; one with an error changes nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from lbflask.config.load import ConfigError, current
+from lbflask.config import load
+from lbflask.config.diff import difference
+from lbflask.config.load import ConfigError
+from lbflask.config.show import version
+from lbflask.core.hooks import HealthChange
 from lbflask.telemetry import error_log
-from lbflask.wiring.checker import checkers
+from lbflask.wiring.checker import Checkers
 from lbflask.wiring.hooks import hooks_of
 
 #: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
 #: the others waiting.
 NAME_THREADS = 64
 
+log = logging.getLogger("lbflask.checker")
+
+
+class _Process:
+    """Checkers by the configuration in effect, and others when it names another store."""
+
+    def __init__(self) -> None:
+        self._hooks = hooks_of(load.current())
+        self._running = Checkers(load.current(), self._flipped)
+        self._moves = False
+
+    async def run(self) -> None:
+        """Check until stopped."""
+        await self._running.run(self.reload)
+        while self._moves:
+            self._moves = False
+            self._running = Checkers(load.current(), self._flipped)
+            await self._running.run(self.reload)
+        if self._hooks is not None:
+            self._hooks.stop()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._moves = False
+        self._running.stop()
+
+    def reload(self) -> None:
+        """Read the configuration anew. An error is logged, and changes nothing."""
+        before = load.current()
+        try:
+            config = load.reload()
+            hooks = hooks_of(config) if config.hooks != before.hooks else self._hooks
+        except ConfigError as error:
+            log.error("the configuration was not reloaded: %s", error)
+            return
+        if hooks is not self._hooks and self._hooks is not None:
+            self._hooks.stop()
+        self._hooks = hooks
+        changed = difference(before, config)
+        keys = ", ".join((*changed.in_place, *changed.by_new_workers))
+        if keys:
+            log.info("configuration %s: %s", version(config), keys)
+        if (before.redis_url, before.namespace) != (config.redis_url, config.namespace):
+            self._moves = True
+            self._running.stop()
+        else:
+            self._running.apply(config)
+
+    def _flipped(self, change: HealthChange) -> None:
+        if self._hooks is not None:
+            self._hooks.health(change)
+
 
 async def _run() -> None:
-    hooks = hooks_of(current())
-    running = checkers(current(), None if hooks is None else hooks.health)
+    process = _Process()
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="names"))
-
-    def stop() -> None:
-        for checker in running:
-            checker.stop()
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    async with asyncio.TaskGroup() as tasks:
-        for checker in running:
-            tasks.create_task(checker.run())
-    if hooks is not None:
-        hooks.stop()
+        loop.add_signal_handler(number, process.stop)
+    loop.add_signal_handler(signal.SIGHUP, process.reload)
+    await process.run()
 
 
 def main() -> None:
     """Run until told to stop."""
     try:
-        error_log.begin(current().error_log_format)
+        error_log.begin(load.current().error_log_format)
         asyncio.run(_run())
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")

@@ -16,30 +16,37 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lbflask.config import load
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
+from lbflask.reloading import Follower, Reload
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
 from lbflask.telemetry.shared import SharedDirectory
 from lbflask.worker import Patience, ProxyWorker, ServerLog, end_gracefully_on_interrupt
+
+if TYPE_CHECKING:
+    from lbflask.proxy.app import DataPlane
 
 log = logging.getLogger("gunicorn.error")
 
 _embedded: EmbeddedServer | None = None
 _shared: SharedDirectory | None = None
 _settings: dict[str, Any] | None = None
+_reload: Reload | None = None
 
 
 def gunicorn_settings() -> dict[str, Any]:
-    """All settings, for gunicorn.conf.py. gunicorn asks again at each SIGHUP.
+    """All settings, for gunicorn.conf.py. gunicorn asks again at each SIGHUP, and so do we (reloading.py).
 
     A configuration with an error ends the start with one line; at a reload it changes nothing, and the line is logged.
     """
     global _settings  # noqa: PLW0603 - what a failed reload falls back to
+    if _reload is not None:
+        return _settings_of(_reload.config)
     try:
         config = load.reload()
     except ConfigError as error:
@@ -95,20 +102,32 @@ def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SS
 
 def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
-    global _embedded, _shared  # noqa: PLW0603 - one a master
+    global _reload, _shared  # noqa: PLW0603 - one a master
     end_gracefully_on_interrupt(arbiter)
     try:
         _shared = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
     except OSError as error:
         log.warning("each worker has metrics of its own: %s", error)
-    if load.current().redis_url is None:
-        server = EmbeddedServer(runtime_directory())
-        try:
-            started = server.start()
-        except NoServer as error:
-            sys.exit(f"lbflask: {error}")
-        _embedded = server
-        log.info("%s the private Valkey at %s", "started" if started else "joined", server.socket)
+    config = load.current()
+    try:
+        _provide_store(config)
+    except ConfigError as error:
+        sys.exit(f"lbflask: {error}")
+    _reload = Reload(arbiter, _settings_of(config), _provide_store)
+
+
+def _provide_store(config: Config) -> None:
+    """Start the private server, unless a store is configured or it runs. Raises ConfigError."""
+    global _embedded  # noqa: PLW0603 - one a master
+    if config.redis_url is not None or _embedded is not None:
+        return
+    server = EmbeddedServer(runtime_directory())
+    try:
+        started = server.start()
+    except NoServer as error:
+        raise ConfigError(str(error)) from None
+    _embedded = server
+    log.info("%s the private Valkey at %s", "started" if started else "joined", server.socket)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -116,7 +135,7 @@ def post_worker_init(worker: Any) -> None:
     config = load.current()
     error_log.settle(config.error_log_format)
     if isinstance(worker, ProxyWorker):
-        worker.patience = Patience(config.timeouts.client_head, config.timeouts.client_body)
+        worker.patience = _patience(config)
         worker.plain_addresses = frozenset({socket_address(config.admin_bind)})
     else:
         # ProxyWorker leaves SIGINT to the master by itself.
@@ -130,6 +149,20 @@ def post_worker_init(worker: Any) -> None:
         plane.use_directory(_shared.path)
     plane.start()
     _also_on_usr1(plane.reopen_logs)
+    if _reload is not None:
+        follower = Follower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
+        plane.ask_reload = partial(follower.ask, worker)
+
+
+def _serve_by(worker: Any, plane: DataPlane, config: Config) -> None:
+    """The worker goes on with another configuration."""
+    plane.apply(config)
+    if isinstance(worker, ProxyWorker):
+        worker.patience = _patience(config)
+
+
+def _patience(config: Config) -> Patience:
+    return Patience(config.timeouts.client_head, config.timeouts.client_body)
 
 
 def _also_on_usr1(reopen: Callable[[], None]) -> None:

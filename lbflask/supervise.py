@@ -48,12 +48,23 @@ def demo(workers: int) -> int:
         click.echo(
             f"lbflask: the balancer is at http://localhost:8080, backends at {', '.join(PORTS)}. Ctrl-C ends all."
         )
+        _pass_on_hang_ups(running)
         click.echo(f"lbflask: try `kill {running['backend 8081'].pid}`, which ends one backend, and nothing breaks.")
         lost = _wait(running, stop)
     finally:
         codes = [_end(process) for name in ("checker", "balancer") if (process := running.get(name))]
         codes += [_end(running[name]) for name in running if name.startswith("backend")]
     return 0 if not lost and not any(codes) else 1
+
+
+def _pass_on_hang_ups(running: dict[str, subprocess.Popen[bytes]]) -> None:
+    """SIGHUP reloads the configuration of both."""
+
+    def pass_on(number: int, _frame: object) -> None:
+        for name in ("balancer", "checker"):
+            running[name].send_signal(number)
+
+    signal.signal(signal.SIGHUP, pass_on)
 
 
 def _wait(running: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:

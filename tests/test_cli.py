@@ -48,7 +48,7 @@ def test_a_bad_configuration_is_told_in_one_line(run: Run) -> None:
     Path("bad.toml").write_text('backends = ["http://a:1"]\n[health]\nrise = 0\n')
     result = run("config", "check", "bad.toml")
     assert result.exit_code == 1
-    assert result.output == "lbflask: bad.toml: health.rise = 0: input should be greater than or equal to 1\n"
+    assert result.output == "lbflask: bad.toml:3: health.rise = 0: input should be greater than or equal to 1\n"
 
 
 def test_the_file_of_the_directory_is_checked_when_none_is_named(run: Run) -> None:
@@ -188,3 +188,25 @@ def test_a_directory_is_no_configuration_and_one_line_says_so(tmp_path: Path) ->
     result = CliRunner().invoke(main, ["config", "check", str(tmp_path)])
     assert result.exit_code == 1
     assert result.output.splitlines() == [f"lbflask: {tmp_path}: cannot be read: Is a directory"]
+
+
+def test_a_reload_without_an_instance_is_told(run: Run) -> None:
+    result = run("reload", "--admin", "127.0.0.1:1")
+    assert (result.exit_code, result.output) == (3, "lbflask: no instance answers at 127.0.0.1:1: Connection refused\n")
+    result = run("reload", "--admin", "unix:/nowhere/admin.sock")
+    assert result.exit_code == 3
+    assert result.output.startswith("lbflask: no instance answers at unix:/nowhere/admin.sock: ")
+
+
+def test_a_reload_asks_where_the_configuration_says_even_if_it_has_an_error(run: Run) -> None:
+    Path("lbflask.toml").write_text('backends = ["http://a:1"]\nadmin_bind = "127.0.0.1:2"\n')
+    assert "at 127.0.0.1:2:" in run("reload").output
+    Path("lbflask.toml").write_text("backends = what\n")
+    assert "at 127.0.0.1:2:" in run("reload", LBFLASK_ADMIN_BIND="127.0.0.1:2").output
+
+
+def test_an_instance_without_admin_listener_is_reloaded_by_a_signal(run: Run) -> None:
+    Path("lbflask.toml").write_text('backends = ["http://a:1"]\nadmin_bind = ""\n')
+    result = run("reload")
+    assert result.exit_code == 3
+    assert "SIGHUP" in result.output

@@ -23,7 +23,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"worker"}),
     frozenset({"wiring"}),
     frozenset(
-        {"wsgi", "healthcheck", "hosting", "gunicorn_conf", "supervise", "demo", "cli", "__main__"},
+        {"wsgi", "healthcheck", "hosting", "reloading", "gunicorn_conf", "supervise", "demo", "cli", "__main__"},
     ),
 )
 ENTRIES = STOREYS[-1]

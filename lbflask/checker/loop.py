@@ -96,21 +96,32 @@ class PoolChecker:
         self._rewrite = False  # somebody is gone, whose record is to go too
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._keeps_lead = False
+        self._urls: dict[str, str] = {}  # of the predecessor's backends
         self._places: dict[str, float] = {}
         self._clock_offset = 0.0
         self._told = ""
         self._behind = False
         self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
 
-    def stop(self) -> None:
-        """End soon: probes under way are finished and published."""
+    def stop(self, *, keep_lead: bool = False) -> None:
+        """End soon: probes under way are finished and published. The lead is kept for a successor, if there is one."""
+        self._keeps_lead = keep_lead
         self._stopping.set()
+
+    def succeed(self, before: PoolChecker) -> None:
+        """Go on, in the same name, with what another one of this pool knew, which has ended and kept the lead."""
+        self._states = before._states
+        self._urls = {id_: backend.url for id_, backend in before._members.items()}
+        self._told = before._told
 
     async def run(self) -> None:
         """Lead whenever no other does, until stopped."""
         try:
             while not self._stopping.is_set():
                 await self._lead_if_free()
+            if self._keeps_lead:
+                return
             with suppress(StoreUnavailable):
                 await self._ask(self._store.drop_lease, self._pool.name, self._terms.holder)
         finally:
@@ -168,7 +179,9 @@ class PoolChecker:
             theirs = None if stale else known.active.get(backend.id)
             # The store's record of a change is rounded to milliseconds.
             states[backend.id] = ours if theirs is None or ours.since > theirs.since + 0.001 else theirs
-        self._states = states
+            if self._urls.get(backend.id, backend.url) != backend.url:  # another server by this name
+                states[backend.id] = ActiveHealth(Health.CHECKING)
+        self._states, self._urls = states, {}
         self._outbox, self._flipped, self._rewrite = {}, False, False
         count = len(self._members)
         self._places = {id_: place / count for place, id_ in enumerate(self._members, start=1)}

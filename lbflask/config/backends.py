@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_serializer, model_validator
+from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
 from lbflask.config.health import Check
 from lbflask.config.types import Section
@@ -35,6 +35,8 @@ class Backend(Section):
     """How long it warms up, where that differs from its pool."""
     health: Check | None = None
     """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
+    #: Worked out once: pools are large, and are asked for it again and again.
+    _model: model.Backend = PrivateAttr()
 
     @model_validator(mode="before")
     @classmethod
@@ -43,7 +45,7 @@ class Backend(Section):
 
     @model_validator(mode="after")
     def _check_url(self) -> Backend:
-        self.to_model()
+        self._model = self._by_path() if self.url[:5].lower() == "unix:" else self._by_host()
         return self
 
     @field_serializer("health")
@@ -52,10 +54,8 @@ class Backend(Section):
         return None if health is None else health.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
     def to_model(self) -> model.Backend:
-        """The backend as the core knows it. Raises ValueError for a URL that can't be one."""
-        if self.url[:5].lower() == "unix:":
-            return self._by_path()
-        return self._by_host()
+        """The backend as the core knows it."""
+        return self._model
 
     def _by_host(self) -> model.Backend:
         split = urlsplit(self.url)

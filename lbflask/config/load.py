@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import Backend, BackendsFile
 from lbflask.config.masking import is_secret, masked, without_secrets
+from lbflask.config.place import line_of
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 PREFIX = "LBFLASK_"
@@ -39,9 +41,14 @@ def current() -> Config:
 
 def reload() -> Config:
     """Read the configuration anew and make it this process's; on an error the old one stays. Raises ConfigError."""
+    return adopt(load())
+
+
+def adopt(config: Config) -> Config:
+    """Make a configuration this process's, and that of those that it forks from now on."""
     global _current  # noqa: PLW0603 - the one place that holds it
-    _current = load()
-    return _current
+    _current = config
+    return config
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Config:
@@ -51,7 +58,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     """
     named = environ.get("LBFLASK_CONFIG", "")
     path = Path(named or DEFAULT_FILE)
-    values = _read_file(path) if named or path.exists() else {}
+    text = _text(path) if named or path.exists() else ""
+    values = _parsed(text, path)
     sources: dict[tuple[str, ...], str] = {}
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
@@ -65,16 +73,21 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(masked(_told(error, str(path), sources))) from None
+        raise ConfigError(masked(_told(error, str(path), sources, text))) from None
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _text(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return path.read_bytes().decode("utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
 
@@ -82,7 +95,9 @@ def _read_file(path: Path) -> dict[str, Any]:
 def read_backends(path: Path) -> tuple[Backend, ...]:
     """The backends that a file of their own tells of, in JSON if it is called so, else in TOML. Raises ConfigError."""
     try:
-        values = _read_json(path) if path.suffix == ".json" else _read_file(path)
+        json_file = path.suffix == ".json"
+        text = "" if json_file else _text(path)
+        values = _read_json(path) if json_file else _parsed(text, path)
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
     if not isinstance(values, dict):
@@ -90,7 +105,7 @@ def read_backends(path: Path) -> tuple[Backend, ...]:
     try:
         return BackendsFile.model_validate(values).backends
     except ValidationError as error:
-        raise ConfigError(masked(_told(error, str(path), {}))) from None
+        raise ConfigError(masked(_told(error, str(path), {}, text))) from None
 
 
 def _read_json(path: Path) -> Any:
@@ -126,7 +141,7 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
     inside[last] = None if value == "" and last == "redis_url" else value
 
 
-def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str]) -> str:
+def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str], text: str) -> str:
     """The first thing that is wrong, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     unknown = first["type"] == "extra_forbidden"
@@ -135,16 +150,21 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     key = ""
     for step in steps:
         key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
-    named = tuple(str(step) for step in steps)
-    source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), path)
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if not key:  # about several settings at once: the message begins with one of them
+        told_of = re.findall(r"[^.[\]]+", message.partition(":")[0])
+        steps = [int(step) if step.isdigit() else step for step in told_of]
+    named = tuple(str(step) for step in steps)
+    source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), "")
+    if not source:
+        line = line_of(text, steps)
+        source = f"{path}:{line}" if line else path
+    if not key:
+        return f"{source}: {message}"
     shown = "***" if any(map(is_secret, named)) else _shown(_unsecret(first["input"], named))
     if unknown:
         return f"{source}: there is no setting {key!r} (its value is {shown})"
-    if not key:  # about several settings at once: the message begins with one of them
-        told_of = tuple(message.partition(":")[0].split("."))
-        return f"{sources.get(told_of, path)}: {message}"
     if first["type"] == "model_type":
         message = "must be a table"
     if first["type"] == "value_error" and repr(first["input"]) in message:

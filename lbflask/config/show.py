@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
@@ -27,6 +28,15 @@ def as_toml(config: Config) -> str:
     del values["routes"]
     lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(without_secrets(route)))]
     return "\n".join([*_table(values, ""), *lines]).lstrip("\n") + "\n"
+
+
+def version(config: Config) -> str:
+    """Twelve digits that are the same wherever the same settings are in effect.
+
+    Addresses to listen at don't count, since instances on one machine must have different ones; passwords neither.
+    """
+    anywhere = config.model_copy(update={"bind": (), "admin_bind": ""})
+    return hashlib.sha256(as_toml(anywhere).encode()).hexdigest()[:12]
 
 
 def _table(values: dict[str, Any], name: str) -> list[str]:

@@ -4,7 +4,9 @@ the start and not by the first handshake that fails.
 
 from __future__ import annotations
 
+import hashlib
 import ssl
+from contextlib import suppress
 from pathlib import Path
 
 from lbflask.config.types import Section
@@ -21,6 +23,10 @@ class TLS(Section):
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for files that can't be used."""
         _check_pair(where, self.certificate, self.key)
+
+    def contents(self) -> str:
+        """What tells one content of the files from another."""
+        return _contents(self.certificate, self.key)
 
 
 class BackendTLS(Section):
@@ -44,6 +50,19 @@ class BackendTLS(Section):
         _check_pair(where, self.certificate, self.key)
         if self.server_name and not _is_name(self.server_name):
             raise ValueError(f"{where}.server_name: {self.server_name!r} is not a host's name")
+
+    def contents(self) -> str:
+        """What tells one content of the files from another."""
+        return _contents(self.ca_file, self.certificate, self.key)
+
+
+def _contents(*files: str) -> str:
+    """A digest; of a file that can't be read, or is not named, there is nothing in it."""
+    found = hashlib.sha256()
+    for file in files:
+        with suppress(OSError, ValueError):
+            found.update(hashlib.sha256(Path(file).read_bytes() if file else b"").digest())
+    return found.hexdigest()
 
 
 def _is_name(name: str) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
 
+from lbflask.config.handover import NoAnswer, Outcome
+from lbflask.config.schema import Config
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
@@ -26,14 +28,17 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 class Life(NamedTuple):
     """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
-    socket, where the host has a better one, and `use_directory` where all processes of the host may count together.
+    socket, where the host has a better one. `apply` takes another configuration, `announce` tells the checkers that
+    there may be one, and `use_directory` takes where all processes of the host may count together.
     """
 
     start: Callable[[], None]
     stop: Callable[[], None]
-    reopen_logs: Callable[[], None] = lambda: None
-    use_wire: Callable[[Callable[[socket.socket], Any]], None] = lambda _: None
-    use_directory: Callable[[Path], None] = lambda _: None
+    reopen_logs: Callable[[], None]
+    use_wire: Callable[[Callable[[socket.socket], Any]], None]
+    apply: Callable[[Config], None]
+    announce: Callable[[], None]
+    use_directory: Callable[[Path], None]
 
 
 class Front(NamedTuple):
@@ -59,6 +64,10 @@ class DataPlane:
         self.use_wire = life.use_wire
         self.use_directory = life.use_directory
         self.reopen_logs = life.reopen_logs
+        self.apply = life.apply
+        self.announce = life.announce
+        #: Has the host reload the configuration. Raises NoAnswer, as long as there is no host that could.
+        self.ask_reload: Callable[[], Outcome] = _nobody_to_ask
         self._started_in = 0
 
     def start(self) -> None:
@@ -133,6 +142,10 @@ class DataPlane:
 
 def _is_health(target: str, path: str) -> bool:
     return bool(path) and target.startswith(path) and target.partition("?")[0] == path
+
+
+def _nobody_to_ask() -> Outcome:
+    raise NoAnswer("the server that runs lbflask here can't reload it")
 
 
 def _refuse(dispatcher: Entrance, fault: Fault, environ: dict[str, Any]) -> Reply:

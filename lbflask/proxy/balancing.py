@@ -60,10 +60,9 @@ class Balancing:
         return self._schedule
 
     def _revise(self, snapshot: Snapshot) -> None:
-        found = members(self.pool, snapshot)
-        if found is not self._members or snapshot.overrides:
-            self._members = found
-            self._traffic.has_members(takers(found, snapshot))
+        self._members = members(self.pool, snapshot)
+        # Said each time, since another configuration may have said otherwise meanwhile.
+        self._traffic.has_members(takers(self._members, snapshot))
         selection = eligibility.select(self.pool, snapshot, self._fleet.now())
         self._fleet.overlooks(self.pool.name, selection.resort)
         if selection.candidates != self._candidates:

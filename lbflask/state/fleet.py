@@ -34,6 +34,8 @@ RETRY_EVERY = 0.25
 SUSPECT_EVERY = 1.0
 #: What happens within so many seconds is told together, so that a storm of failures is a few trips.
 GATHER_FOR = 0.01
+#: A pool that is gone is remembered for so many seconds at least: requests that were given to it may still ask.
+REMEMBER_FOR = 60.0
 
 #: No store has this version: a snapshot that was changed without one is read as a whole again.
 _ALONE = -1
@@ -68,6 +70,7 @@ class _PoolView:
     taken: int = 0
     leases: int = 0
     alone: int = 0
+    left: float | None = None  # when the pool went out of the configuration
 
 
 class Fleet:
@@ -84,10 +87,9 @@ class Fleet:
     ) -> None:
         self._store = store
         self._wake = threading.Event()
+        self._worker = ""
         rules = rules or {}
-        self._views = {
-            pool: _PoolView(Traffic(pool, rules.get(pool, Rule()), time.monotonic, self._wake.set)) for pool in pools
-        }
+        self._views = {pool: self._new_view(pool, rules.get(pool, Rule())) for pool in pools}
         self._ahead = time.time() - time.monotonic()  # seconds by which the store's clock is ahead of ours
         self._reading = threading.Lock()
         self._alone = MemoryStore(self.now)
@@ -99,6 +101,7 @@ class Fleet:
         self._why = ""
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._announcing = False
 
     @property
     def pools(self) -> Collection[str]:
@@ -117,13 +120,10 @@ class Fleet:
 
     def start(self) -> None:
         """Read the store once, so that the first request is served by what is known, and then follow it."""
-        worker = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._worker = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
         for view in self._views.values():
-            view.traffic.worker = worker
-        try:
-            self._refresh(self._views)
-        except StoreUnavailable as error:
-            self._degrade(error)
+            view.traffic.worker = self._worker
+        self.look()
         for name, work in (("fleet-follower", self._follow), ("fleet-teller", self._tell)):
             thread = threading.Thread(target=work, name=name, daemon=True)
             thread.start()
@@ -144,6 +144,37 @@ class Fleet:
         if follower is not None:
             follower.join(timeout=POLL_EVERY)
         self._threads.clear()
+
+    def use(self, rules: Mapping[str, Rule], *, strict: bool) -> None:
+        """From now on these are the pools, with their rules of ejection. What is known of those that stay is kept.
+
+        One that is gone still serves who was given to it; when nobody is in flight there any more, the fleet forgets
+        this worker's beat.
+        """
+        now, before = time.monotonic(), self._views
+        kept = {pool: view for pool, view in before.items() if pool in rules or not _forgotten(view, now)}
+        for pool, view in kept.items():
+            if pool in rules:
+                view.left = None
+                view.traffic.obey(rules[pool])
+            elif view.left is None:
+                view.left = now
+        new = {pool: self._new_view(pool, rule) for pool, rule in rules.items() if pool not in kept}
+        self._views = kept | new
+        self._strict = strict
+
+    def look(self) -> None:
+        """Read the store now, so that the next request is served by what is known."""
+        if not self._degraded:
+            try:
+                self._refresh(self._configured())
+            except StoreUnavailable as error:
+                self._degrade(error)
+
+    def announce(self) -> None:
+        """Tell the checkers, in the background, that the configuration has changed and theirs may have too."""
+        self._announcing = True
+        self._wake.set()
 
     def snapshot(self, pool: str) -> Snapshot:
         """The latest snapshot of the pool; the same object until the store was read again."""
@@ -237,6 +268,15 @@ class Fleet:
             view.leases += 1
         return ticket
 
+    def _new_view(self, pool: str, rule: Rule) -> _PoolView:
+        view = _PoolView(Traffic(pool, rule, time.monotonic, self._wake.set))
+        view.traffic.worker = self._worker
+        return view
+
+    def _configured(self) -> frozenset[str]:
+        """The pools that there are now."""
+        return frozenset(pool for pool, view in self._views.items() if view.left is None)
+
     def _refresh(self, pools: Collection[str]) -> None:
         for pool in pools:
             view = self._views.get(pool)
@@ -251,11 +291,16 @@ class Fleet:
 
     def _follow(self) -> None:
         watch: Watch | None = None
+        watched: frozenset[str] = frozenset()
         while not self._stop.is_set():
+            pools = self._configured()
             try:
+                if watch is not None and watched != pools:
+                    watch.close()
+                    watch = None
                 if watch is None:
-                    watch = self._store.watch_changes(self._views)
-                self._refresh(self._views)
+                    watch, watched = self._store.watch_changes(pools), pools
+                self._refresh(pools)
                 self._recover()
                 self._listen(watch)
             except StoreUnavailable as error:
@@ -284,6 +329,7 @@ class Fleet:
             try:
                 self._tell_suspects()
                 self._tell_traffic()
+                self._tell_checkers()
             except StoreUnavailable as error:
                 self._degrade(error)
             self._stop.wait(GATHER_FOR)
@@ -294,9 +340,18 @@ class Fleet:
             if not self._degraded:
                 self._store.report_suspect(*suspect)
 
+    def _tell_checkers(self) -> None:
+        if self._announcing and not self._degraded:
+            self._store.announce_reload()
+            self._announcing = False
+
     def _tell_traffic(self) -> None:
         for pool, view in self._views.items():
             alone = self._degraded
+            if view.left is not None and not view.traffic.own_loads():
+                if view.traffic.beats and not alone:
+                    view.traffic.leave(self._store)
+                continue
             if not view.traffic.tell(self._alone if alone else self._store, view.snapshot, self.now()):
                 continue
             if alone:
@@ -319,6 +374,11 @@ class Fleet:
             self._degraded = False
             self._why = ""
             self._report("the store is back, balancing with the fleet")
+
+
+def _forgotten(view: _PoolView, now: float) -> bool:
+    """Whether nobody can ask for this pool any more."""
+    return view.left is not None and now - view.left > REMEMBER_FOR and not view.traffic.own_loads()
 
 
 def _remembered(before: Snapshot, read: Snapshot) -> Snapshot:

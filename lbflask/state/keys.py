@@ -103,12 +103,24 @@ class PoolKeys:
         return self._key("suspects")
 
 
+@dataclass(frozen=True, slots=True)
+class FleetKeys:
+    """The keys of the fleet as a whole: as if it were a pool without a name."""
+
+    namespace: str
+
+    @property
+    def reloads(self) -> str:
+        """Channel: a worker has taken over a new configuration, so checkers are to read theirs anew."""
+        return f"{{{self.namespace}:}}:reloads"
+
+
 def as_markdown() -> str:
-    """The table of `docs/redis-keys.md`: every property of PoolKeys with its docstring."""
-    keys = PoolKeys("namespace", "pool")
+    """The table of `docs/redis-keys.md`: every property of the keys with its docstring."""
     rows = [
         f"| `{value.fget(keys)}` | {value.__doc__} |"
-        for value in vars(PoolKeys).values()
+        for keys in (PoolKeys("namespace", "pool"), FleetKeys("namespace"))
+        for value in vars(type(keys)).values()
         if isinstance(value, property) and value.fget is not None
     ]
     return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | what it is |", "| --- | --- |", *rows, ""])

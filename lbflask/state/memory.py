@@ -80,6 +80,10 @@ class MemoryStore:
         """See WorkerStore."""
         self._tell(f"suspects:{pool}", f"{pool}/{backend}")
 
+    def announce_reload(self) -> None:
+        """See WorkerStore."""
+        self._tell("reloads", "reload")
+
     def count_failures(self, pool: str, backend: str, report: ejection.Report, rule: ejection.Rule) -> bool:
         """See WorkerStore."""
         with self._changed:
@@ -220,6 +224,10 @@ class MemoryStore:
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
         """See CheckerStore."""
         return MemoryWatch(self._changed, self._watches, {f"suspects:{pool}" for pool in pools})
+
+    def watch_reloads(self) -> MemoryWatch:
+        """See CheckerStore."""
+        return MemoryWatch(self._changed, self._watches, {"reloads"})
 
     def close(self) -> None:
         """Nothing to let go of."""

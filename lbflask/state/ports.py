@@ -73,6 +73,10 @@ class WorkerStore(Protocol):
         """Tell the checker that the backend could not be reached, so that it looks at once. May be lost."""
         ...
 
+    def announce_reload(self) -> None:
+        """Tell all checkers of the fleet to read their configuration anew. May be lost."""
+        ...
+
     def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
         """Count what a worker saw of a backend; True if that ejects it, which is announced like any change of status.
 
@@ -161,6 +165,10 @@ class CheckerStore(Protocol):
 
     def watch_suspects(self, pools: Collection[str]) -> Watch:
         """Messages are `pool/backend` of what workers could not reach."""
+        ...
+
+    def watch_reloads(self) -> Watch:
+        """A message is there when the configuration is to be read anew."""
         ...
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from lbflask.core.ejection import MIN_PERCENT, Report, Rule
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.state import records
 from lbflask.state.client import OPERATION_TIMEOUT, Client, connect
-from lbflask.state.keys import PoolKeys
+from lbflask.state.keys import FleetKeys, PoolKeys
 from lbflask.state.ports import DEAD_AFTER, Lease, StoreUnavailable
 
 __all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
@@ -29,6 +29,7 @@ class RedisStore:
     def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
         self._namespace = namespace
+        self._fleet = FleetKeys(namespace)
         self._keys: dict[str, PoolKeys] = {}
         self._read_snapshot = self._script("read_snapshot")
         self._hold_lease = self._script("hold_lease")
@@ -81,6 +82,10 @@ class RedisStore:
         """See WorkerStore."""
         keys = self._of(pool)
         _asked(lambda: self._client.publish(keys.suspects, backend))
+
+    def announce_reload(self) -> None:
+        """See WorkerStore."""
+        _asked(lambda: self._client.publish(self._fleet.reloads, "reload"))
 
     def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
         """See WorkerStore."""
@@ -196,6 +201,10 @@ class RedisStore:
             list(channels),
             lambda channel, backend: f"{channels[channel]}/{backend.decode(errors='replace')}",
         )
+
+    def watch_reloads(self) -> RedisWatch:
+        """See CheckerStore."""
+        return RedisWatch(self._client, [self._fleet.reloads.encode()], lambda _, message: message.decode())
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -82,6 +82,16 @@ class Traffic:
             self._rule = replace(self._rule, members=members)
             self._ejects = self._rule.quota > 0
 
+    def obey(self, rule: Rule) -> None:
+        """Backends are ejected by this rule from now on."""
+        self._rule = rule
+        self._ejects = rule.quota > 0
+
+    @property
+    def beats(self) -> bool:
+        """Whether the store knows of this worker, as far as we can tell."""
+        return self._beaten > float("-inf")
+
     def began(self, backend: str) -> None:
         """An attempt at the backend begins."""
         with self._lock:
@@ -202,6 +212,7 @@ class Traffic:
     def leave(self, store: WorkerStore) -> None:
         """Let the others forget this worker. Raises StoreUnavailable."""
         store.leave(self._pool, self.worker)
+        self._beaten = float("-inf")
 
     def _count(self, backend: str, weight: int) -> None:
         """Add a failure, under the lock."""

@@ -37,6 +37,7 @@ class Counting:
         self._cells: Cells | None = None
         self._path: Path | None = None
         self._sampled = float("-inf")
+        self._counted: dict[tuple[Metric, tuple[str, ...]], float] = {}
         self._trips: deque[tuple[str, float, bool]] = deque(maxlen=10_000)
 
     def start(self, directory: Path) -> None:
@@ -74,6 +75,12 @@ class Counting:
     def sample(self) -> None:
         """Look at what events do not tell."""
         for metric, labels, value in self._samples():
+            if metric.kind == "counter":
+                # Who keeps it may have been exchanged, and begun anew.
+                before = self._counted.get((metric, labels), 0.0)
+                self._counted[metric, labels] = value
+                self.add(metric, labels, value - before if value >= before else value)
+                continue
             row = self._row(metric, labels)
             if row is not None and row.values[0] != value:
                 row.values[0] = value

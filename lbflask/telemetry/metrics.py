@@ -114,7 +114,7 @@ BACKEND_WEIGHT = _gauge("backend_weight", _BACKEND, "The weight that the backend
 CHECKER_LEADS = _gauge("checker_leads", ("pool",), "1 while a checker leads: it has spoken within three intervals.")
 CHECKER_SILENCE = _gauge("checker_silence_seconds", ("pool",), "Seconds since the leading checker's latest word.")
 BUILD = _gauge("build_info", ("version",), "Always 1.")
-CONFIG = _gauge("config_info", ("fingerprint",), "Always 1: a fingerprint of the configuration in effect.")
+CONFIG = _gauge("config_info", ("version",), "Always 1: the version of the configuration in effect.")
 
 ALL: tuple[Metric, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Metric))
 BY_NAME = {metric.name: metric for metric in ALL}

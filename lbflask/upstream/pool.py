@@ -78,6 +78,19 @@ class ConnectionPool:
         connection.idle_since = self._clock()
         idle.append(connection)
 
+    def sweep(self) -> None:
+        """Close what has been idle for so long that nobody would take it: above all, to backends that are gone."""
+        now = self._clock()
+        for address, idle in list(self._idle.items()):
+            while (oldest := _oldest(idle)) is not None:
+                if now - oldest.idle_since <= MAX_IDLE:
+                    idle.insert(0, oldest)
+                    break
+                oldest.close()
+            else:
+                # A connection that is given back in this very moment may be lost with it, which closes it too.
+                self._idle.pop(address, None)
+
     def close(self) -> None:
         """Close all idle connections, and those that are given back later."""
         self._closed = True
@@ -89,3 +102,11 @@ class ConnectionPool:
             dropped, idle[:] = list(idle), []
         for connection in dropped:
             connection.close()
+
+
+def _oldest(idle: list[Connection]) -> Connection | None:
+    """Taken off the list, since others take from its other end meanwhile."""
+    try:
+        return idle.pop(0)
+    except IndexError:
+        return None

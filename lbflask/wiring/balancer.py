@@ -6,19 +6,24 @@ import logging
 import math
 import os
 import secrets
+import socket
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import cast
+from typing import Any, cast
 
 from flask import Flask
 
+from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
+from lbflask.config.show import version
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
+from lbflask.control import reload as reload_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.core.model import Pool
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
@@ -35,12 +40,16 @@ from lbflask.wiring.telemetry import Telemetry, of_the_worker
 
 log = logging.getLogger("lbflask")
 
+#: Seconds between two looks for connections that nobody would take any more.
+SWEEP_EVERY = 2.0
+
 
 class Balancer:
     """The parts of a worker, and their beginning and end."""
 
     def __init__(self, config: Config) -> None:
         pools = config.every_pool()
+        self._config, self._version = config, version(config)
         self._telemetry = Telemetry(config)
         self._store = store_for(config, trip=self._telemetry.trip)
         self._fleet = Fleet(
@@ -51,12 +60,17 @@ class Balancer:
             rules={name: table.ejection_rule() for name, table in pools.items()},
         )
         self._dialer = Dialer(tls_rules(config))
+        self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._occupancy = Occupancy()
-        self._telemetry.watch(of_the_worker(self._fleet, self._connections, self._occupancy))
+        self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._occupancy))
         self._new_request_id = request_ids()
+        self._ended = threading.Event()
         self._pools, front = self._built(config)
-        views = [health_view.blueprint(lambda: self._pools, self._fleet, self._occupancy.told)]
+        views = [
+            health_view.blueprint(lambda: self._pools, self._fleet, self._worker),
+            reload_view.blueprint(self._ask_reload),
+        ]
         if self._telemetry.counts:
             samples = partial(metrics_view.of_the_fleet, lambda: self._pools, self._fleet)
             views.append(metrics_view.blueprint(self._telemetry.page, samples))
@@ -65,8 +79,26 @@ class Balancer:
             partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
         )
 
+    def apply(self, config: Config) -> None:
+        """Serve by this configuration from now on. Requests and tunnels in flight go on with the one they began with.
+
+        What only a new worker takes over (config/diff.py) is left as it is. Raises OSError, and changes nothing, when
+        the access log can't be opened.
+        """
+        self._telemetry.apply(config)
+        certificates = config.backend_tls.contents()
+        if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
+            self._renew_connections(config, certificates)
+        rules = {name: table.ejection_rule() for name, table in config.every_pool().items()}
+        self._fleet.use(rules, strict=config.tickets == "strict")
+        pools, front = self._built(config)
+        self._fleet.look()
+        self._config, self._version = config, version(config)
+        self._pools, self._plane.front = pools, front
+        self._fleet.announce()
+
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
-        """All that a configuration makes, around the parts that outlive it."""
+        """All that a configuration makes, around the parts that outlive it. A start and a reload both come here."""
         hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
         told = self._telemetry
         house = House(
@@ -89,19 +121,47 @@ class Balancer:
             self._start,
             self._stop,
             self._telemetry.reopen_logs,
-            partial(setattr, self._dialer, "wire"),
+            self._use_wire,
+            self.apply,
+            self._fleet.announce,
             partial(setattr, self._telemetry, "directory"),
         )
-        return DataPlane(control, front, admin_address=admin_address, life=life)
+        self._plane = DataPlane(control, front, admin_address=admin_address, life=life)
+        return self._plane
 
     def _start(self) -> None:
         self._telemetry.start()
         self._fleet.start()
+        self._ended.clear()
+        threading.Thread(target=self._sweep, name="idle-connections", daemon=True).start()
 
     def _stop(self) -> None:
+        self._ended.set()
         self._fleet.stop()
         self._connections.close()
         self._telemetry.stop()
+
+    def _sweep(self) -> None:
+        while not self._ended.wait(SWEEP_EVERY):
+            self._connections.sweep()
+
+    def _worker(self) -> dict[str, Any]:
+        """What this process tells of itself."""
+        return {**self._occupancy.told(), "config_version": self._version}
+
+    def _ask_reload(self) -> Outcome:
+        return self._plane.ask_reload()
+
+    def _use_wire(self, wire: Callable[[socket.socket], Any]) -> None:
+        self._dialer.wire = wire
+
+    def _renew_connections(self, config: Config, certificates: str) -> None:
+        """Connections to backends from now on are made by these rules. Those in use are closed after their request."""
+        dialer, old = Dialer(tls_rules(config)), self._connections
+        dialer.wire = self._dialer.wire
+        self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
+        self._certificates = certificates
+        old.close()
 
 
 class Adapters:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
 import secrets
 import socket
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 from lbflask.checker.finding import Finding
-from lbflask.checker.loop import PoolChecker, Terms
+from lbflask.checker.loop import RETRY_EVERY, PoolChecker, Terms
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
+from lbflask.config.tls import BackendTLS
 from lbflask.core.checks import Check
 from lbflask.core.hooks import HealthChange
 from lbflask.core.model import Backend
+from lbflask.state.ports import StoreUnavailable
 from lbflask.upstream.dial import TLSRules
 from lbflask.upstream.probes import Prober
 from lbflask.wiring.discovery import source_for
@@ -27,28 +32,107 @@ MOST_PROBES = 4096
 OTHER_FILES = 64
 #: Seconds for an answer of the store. No request waits for it, and the first word about many backends is a long one.
 STORE_TIMEOUT = 0.5
+#: Seconds for which a subscription is waited on in one go.
+LISTEN_FOR = 0.5
 
 
-def checkers(config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> list[PoolChecker]:
+class _Running(NamedTuple):
+    """A checker, and all that made it: while that is the same, the checker is."""
+
+    made_of: tuple[object, ...]
+    checker: PoolChecker
+    task: asyncio.Task[None]
+
+
+class Checkers:
     """The checkers of all pools, over one connection to the store and one measure of probes."""
-    tls = config.backend_tls
-    store = store_for(config, STORE_TIMEOUT)
-    probe = Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name))
-    holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    pools = config.every_pool()
-    most = max(1, room_for_probes() // len(pools))
-    return [
-        PoolChecker(
+
+    def __init__(self, config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> None:
+        self._config = config
+        self._on_flip = on_flip
+        self._store = store_for(config, STORE_TIMEOUT)
+        self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._running: dict[str, _Running] = {}
+        self._news = asyncio.Event()
+        self._stopping = False
+
+    def apply(self, config: Config) -> None:
+        """Check by this configuration from now on. What is known of backends that stay is kept, and so is the lead of
+        their pools. Another store or namespace is left to other Checkers.
+        """
+        self._config = config
+        self._news.set()
+
+    def stop(self) -> None:
+        """End soon: probes under way are finished and published, and the lead is given up."""
+        self._stopping = True
+        self._news.set()
+
+    async def run(self, reload: Callable[[], object]) -> None:
+        """Check until stopped. `reload` is called when the fleet says that the configuration has changed."""
+        async with asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(self._hear(reload))
+            while not self._stopping:
+                await self._settle(tasks)
+                await self._news.wait()
+                self._news.clear()
+            hearing.cancel()
+            for running in self._running.values():
+                running.checker.stop()
+        self._store.close()
+
+    async def _settle(self, tasks: asyncio.TaskGroup) -> None:
+        """Have a checker for each pool, as it is configured now."""
+        config, pools, before = self._config, self._config.every_pool(), self._running
+        most = max(1, room_for_probes() // len(pools))
+        made_of = {name: _makings(table, config.backend_tls, most) for name, table in pools.items()}
+        leaving = {name: one for name, one in before.items() if made_of.get(name) != one.made_of}
+        for name, one in leaving.items():
+            one.checker.stop(keep_lead=name in pools)
+            del before[name]
+        if leaving:
+            await asyncio.wait([one.task for one in leaving.values()])
+        for name, table in pools.items():
+            if name not in before:
+                checker = self._checker(name, table, config.backend_tls, most)
+                if name in leaving:
+                    checker.succeed(leaving[name].checker)
+                before[name] = _Running(made_of[name], checker, tasks.create_task(checker.run()))
+
+    def _checker(self, name: str, table: PoolTable, tls: BackendTLS, most: int) -> PoolChecker:
+        return PoolChecker(
             table.to_model(name),
             partial(check_of, table, table.checks()),
-            store,
-            probe,
-            Terms(holder, table.health.interval, table.health.lease, most),
+            self._store,
+            Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)),
+            Terms(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table),
-            on_flip,
+            self._on_flip,
         )
-        for name, table in pools.items()
-    ]
+
+    async def _hear(self, reload: Callable[[], object]) -> None:
+        """Wait for word that the configuration has changed."""
+        thread = ThreadPoolExecutor(1, thread_name_prefix="reloads")
+        ask = partial(asyncio.get_running_loop().run_in_executor, thread)
+        try:
+            while True:
+                try:
+                    watch = await ask(self._store.watch_reloads)
+                    try:
+                        while True:
+                            if await ask(watch.wait, LISTEN_FOR):
+                                reload()
+                    finally:
+                        watch.close()
+                except StoreUnavailable:
+                    await asyncio.sleep(RETRY_EVERY)
+        finally:
+            thread.shutdown(wait=False)
+
+
+def _makings(table: PoolTable, tls: BackendTLS, most: int) -> tuple[object, ...]:
+    """Of the table, which may be the top level, what makes the pool; and what else makes its checker."""
+    return (*(getattr(table, name) for name in PoolTable.model_fields), tls, tls.contents(), most)
 
 
 def check_of(table: PoolTable, own: Mapping[str, Check], backend: Backend) -> Check:

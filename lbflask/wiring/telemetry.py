@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import lbflask
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.config.show import as_toml
+from lbflask.config.show import version
 from lbflask.proxy.exchange import Occupancy
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry import exposition, metrics
@@ -44,11 +44,9 @@ class Telemetry:
         self._counting = Counting(self._samples) if config.metrics and config.admin_bind else None
         self._always: tuple[Sample, ...] = (
             (metrics.BUILD, (lbflask.__version__,), 1),
-            (metrics.CONFIG, (fingerprint(config),), 1),
+            (metrics.CONFIG, (version(config),), 1),
         )
         self._hooks = hooks_of(config)
-        if self._hooks is not None:
-            self.watch(self._hooks.samples)
         self.tracing = _tracing(config)
         readers = self._readers()
         self._journal = Journal(readers) if readers else None
@@ -98,29 +96,45 @@ class Telemetry:
             self._journal.start()
 
     def apply(self, config: Config) -> None:
-        """Take up what may change while requests go on: where the access log goes, and its format. Raises OSError, and
-        goes on as before, when the new one can't be opened.
+        """Take up another configuration while requests go on. Whether there are metrics is left as it is.
 
-        Listeners may be others then. Hooks, metrics and tracing begin with a worker and end with it.
+        Raises OSError when the access log can't be opened, ConfigError when hooks or tracing can't be had, and goes on
+        as before. Listeners may be others then; a request is told to those that are there at its end.
         """
-        before, old = self._config, self._access_log
-        same = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
-        new = old if same else _access_log(config)
-        if not same and new is not None:
-            new.open()
-        self._config, self._access_log = config, new
-        self._always = self._always[0], (metrics.CONFIG, (fingerprint(config),), 1)
-        if same:
-            return
+        before = self._config
+        hooks_stay = (config.hooks, config.hook_budget) == (before.hooks, before.hook_budget)
+        log_stays = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
+        hooks = self._hooks if hooks_stay else hooks_of(config)
+        tracing = self.tracing if config.tracing == before.tracing else _tracing(config)
+        access_log = self._access_log if log_stays else _access_log(config)
+        if access_log is not None:
+            access_log.open()  # anew, if it is the same
+        if tracing is not None and tracing is not self.tracing:
+            tracing.start()
+        old = self._hooks, self.tracing, self._access_log
+        self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
+        self._always = self._always[0], (metrics.CONFIG, (version(config),), 1)
+        self._exchange_readers()
+        self._leave(*old)
+
+    def _exchange_readers(self) -> None:
         readers = self._readers()
         if self._journal is None:
-            self._journal = Journal(readers)
-            self._journal.start()
-        else:
+            if readers:
+                self._journal = Journal(readers)
+                self._journal.start()
+        elif readers != self._journal.readers:
             self._journal.flush()
             self._journal.readers = readers
-        if old is not None:
-            old.close()
+
+    def _leave(self, hooks: Hooks | None, tracing: Tracing | None, access_log: AccessLog | None) -> None:
+        """End what is no longer used."""
+        if hooks is not None and hooks is not self._hooks:
+            hooks.stop()
+        if tracing is not None and tracing is not self.tracing:
+            tracing.stop()
+        if access_log is not None and access_log is not self._access_log:
+            access_log.close()
 
     def reopen_logs(self) -> None:
         """Follow a rotated log. Raises OSError, and goes on with the old one, when it can't."""
@@ -158,9 +172,13 @@ class Telemetry:
     def _samples(self) -> Iterator[Sample]:
         for source in self._sources:
             yield from source()
+        if self._hooks is not None:
+            yield from self._hooks.samples()
 
 
-def of_the_worker(fleet: Fleet, connections: ConnectionPool, occupancy: Occupancy) -> Callable[[], Iterator[Sample]]:
+def of_the_worker(
+    fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: Occupancy
+) -> Callable[[], Iterator[Sample]]:
     """What a worker knows of itself, whenever it is asked."""
     degraded_since: float | None = None
     degraded = 0.0
@@ -175,10 +193,10 @@ def of_the_worker(fleet: Fleet, connections: ConnectionPool, occupancy: Occupanc
         yield metrics.DEGRADED_SECONDS, (), degraded
         yield metrics.IN_FLIGHT, (), occupancy.active - occupancy.tunnels
         yield metrics.TUNNELS, (), occupancy.tunnels
-        yield metrics.OPENED, (), connections.opened
-        yield metrics.REUSED, (), connections.reused
-        yield metrics.IDLE, (), connections.idle
-        for pool in fleet.pools:
+        yield metrics.OPENED, (), connections().opened
+        yield metrics.REUSED, (), connections().reused
+        yield metrics.IDLE, (), connections().idle
+        for pool in tuple(fleet.pools):
             taken = fleet.tickets_taken(pool)
             yield metrics.TICKETS, (pool,), taken.tickets
             yield metrics.LEASES, (pool,), taken.leases
@@ -189,13 +207,8 @@ def of_the_worker(fleet: Fleet, connections: ConnectionPool, occupancy: Occupanc
                 yield metrics.BACKEND_IN_FLIGHT, (pool, backend), loads.get(backend, 0)
             known[pool] |= loads.keys()
 
-    known: dict[str, set[str]] = {pool: set() for pool in fleet.pools}
+    known: defaultdict[str, set[str]] = defaultdict(set)
     return samples
-
-
-def fingerprint(config: Config) -> str:
-    """The same for two configurations that are the same in effect."""
-    return hashlib.sha256(as_toml(config).encode()).hexdigest()[:12]
 
 
 def _tracing(config: Config) -> Tracing | None:

@@ -56,8 +56,7 @@ def test_what_a_worker_says_is_summed_up() -> None:
     document = {
         "status": "ok",
         "store": "connected",
-        "checker_silent_for": 0.5,
-        "pools": {"default": {"states": states}},
+        "pools": {"default": {"checker_silent_for": 0.5, "states": states}},
     }
     seen = sight(lambda: 1.0, 80, 7, document)
     assert (seen.worker, seen.unknown, seen.ejected) == ((80, 7), 1, ("a",))

@@ -1194,3 +1194,59 @@ class TestOverValkey:
                     assert first.facts.hold_lease("web", "third", 1) is not None
 
             play(scene)
+
+
+class TestSuccession:
+    """A pool that is configured anew gets another checker in the same process."""
+
+    @staticmethod
+    async def succeeded(
+        stage: Stage, desk: Desk, probe: Probe, pool: Pool, before: tuple[PoolChecker, asyncio.Task[None]]
+    ) -> None:
+        """Until the successor has spoken."""
+        before[0].stop(keep_lead=True)
+        await asyncio.wait_for(before[1], PATIENCE)
+        words = len(desk.writes)
+        after, _ = stage.enter(desk, probe, pool=pool)
+        after.succeed(before[0])
+        await eventually(lambda: len(desk.writes) > words, "the successor has spoken")
+
+    def test_it_goes_on_in_the_same_lead_with_what_is_known(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                before = stage.enter(desk, Steady(), pool=POOL)
+                await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
+                since, prompted = desk.state()[A.id].since, Prompted()
+                await self.succeeded(stage, desk, prompted, ONE, before)
+                assert desk.health() == {A.id: Health.UP}, "without looking anew, and without who is gone"
+                assert desk.state()[A.id].since == since
+                assert len({write.epoch for write in desk.writes}) == 1
+                assert prompted.begun[A.host] == 1
+
+        play(scene)
+
+    def test_a_backend_that_is_new_is_admitted_when_it_was_checked(self, desk: Desk) -> None:
+        async def scene() -> None:
+            async with Stage() as stage:
+                before = stage.enter(desk, Steady(), pool=ONE)
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "a is up")
+                prompted = Prompted()
+                await self.succeeded(stage, desk, prompted, POOL, before)
+                assert desk.health() == {A.id: Health.UP}
+                prompted.answer(True, B.host)
+                await eventually(lambda: desk.health().get(B.id) is Health.UP, "b is up")
+
+        play(scene)
+
+    def test_another_server_by_the_same_name_is_checked_before_it_is_believed(self, desk: Desk) -> None:
+        first, second = (Pool("web", (A, Backend("x", host, 80, f"http://{host}:80"))) for host in ("one", "two"))
+
+        async def scene() -> None:
+            async with Stage() as stage:
+                before = stage.enter(desk, Steady(), pool=first)
+                await eventually(lambda: desk.health().get("x") is Health.UP, "the first is up")
+                await self.succeeded(stage, desk, Prompted(), second, before)
+                await eventually(lambda: desk.health() == {A.id: Health.UP}, "nothing is said of the second")
+                assert desk.writes[-1].announce
+
+        play(scene)

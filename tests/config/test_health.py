@@ -148,7 +148,8 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, says: str) ->
     file.write_text('backends = ["http://a:1"]\n' + text)
     with pytest.raises(ConfigError) as refused:
         load({"LBFLASK_CONFIG": str(file)})
-    assert str(refused.value).startswith(f"{file}: {says}")
+    last = len(file.read_text().splitlines())
+    assert str(refused.value).startswith(f"{file}:{last}: {says}")
 
 
 def test_a_mistake_of_the_environment_names_the_variable() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -289,10 +290,20 @@ def test_a_mistake_is_told_in_one_line_with_its_source_key_and_value(
 ) -> None:
     path = str(written(content))
     message = refusal({"LBFLASK_CONFIG": path, **environ})
-    begins = path + ": " if source == FILE else source if source.startswith("backends:") else source + ": "
-    assert message.startswith(begins), message
+    if source == FILE:
+        assert re.match(re.escape(path) + r"(:[1-9]\d*)?: ", message), message
+    else:
+        assert message.startswith(source if source.startswith("backends:") else source + ": "), message
     for part in parts:
         assert part.replace(FILE, path) in message, message
+
+
+def test_the_line_is_told_where_there_is_one(written: Written) -> None:
+    path = written(BACKENDS + "[health]\n\nrise = 0\n")
+    assert refusal({"LBFLASK_CONFIG": str(path)}).startswith(f"{path}:4: health.rise = 0: ")
+    assert refusal({"LBFLASK_CONFIG": str(path), "LBFLASK_HEALTH__RISE": "0"}).startswith("LBFLASK_HEALTH__RISE: ")
+    path = written('via = "x"\n' + BACKENDS.replace("]", ', "http://a:1"]'))
+    assert refusal({"LBFLASK_CONFIG": str(path)}).startswith(f"{path}:2: backends: duplicate ")
 
 
 def test_a_directory_is_no_configuration(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from lbflask.config.backends import Backend
 from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
-from lbflask.config.show import as_markdown, as_toml
+from lbflask.config.show import as_markdown, as_toml, version
 
 
 def config(**settings: Any) -> Config:
@@ -174,3 +174,22 @@ def test_every_documented_variable_is_read() -> None:
         message = complaint({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", variable: "1"})
         assert "there is no setting" not in message
     assert "there is no setting" in complaint({"LBFLASK_CONFIG": os.devnull, variables[0] + "X": "1"})
+
+
+def test_a_version_tells_settings_apart_but_neither_addresses_nor_passwords() -> None:
+    first = version(config(redis_url="redis://:one@h"))
+    assert first == version(config(redis_url="redis://:two@h", bind="0.0.0.0:1", admin_bind="127.0.0.1:2"))
+    assert first != version(config(redis_url="redis://:one@other"))
+    assert first != version(config(redis_url="redis://:one@h", pools={"api": {"backends": ["http://c:1"]}}))
+
+
+def test_further_pools_and_secrets_within_them_are_shown_as_they_should_be() -> None:
+    shown = as_toml(
+        config(redis_url="redis://:hush@h", pools={"api": {"backends": ["http://c:1"], "strategy": "first"}})
+    )
+    assert "hush" not in shown
+    again = tomllib.loads(shown)
+    assert again["pools"]["api"]["strategy"] == "first"
+    assert Config.model_validate(again | {"redis_url": "redis://h"}) == config(
+        redis_url="redis://h", pools={"api": {"backends": ["http://c:1"], "strategy": "first"}}
+    )

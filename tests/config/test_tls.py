@@ -122,5 +122,5 @@ def test_a_file_of_the_configuration_is_named_where_the_setting_stands_in_it(tmp
     path.write_text('backends = ["https://a"]\n[tls]\ncertificate = "/nowhere.pem"\nkey = "/nowhere.key"\n')
     with pytest.raises(ConfigError) as refused:
         load({"LBFLASK_CONFIG": str(path)})
-    told = f"{path}: tls.certificate: '/nowhere.pem' cannot be read: No such file or directory"
+    told = f"{path}:3: tls.certificate: '/nowhere.pem' cannot be read: No such file or directory"
     assert str(refused.value) == told

@@ -77,7 +77,7 @@ def test_json_logs_are_json_from_the_first_line_to_the_last(redis_url: str, tmp_
         told = next(line for line in map(json.loads, log.read_text().splitlines()) if line["target"] == "/x")
         assert (told["backend"], told["why"], told["received"]) == (f"127.0.0.1:{port}", "turn", 5)
         balancer.signal(signal.SIGHUP)
-        eventually(lambda: "Worker exiting" in balancer.output, "the old worker's end")
+        eventually(lambda: "nothing has changed" in balancer.output, "the reload")
         assert get(balancer.port, "/y").status == 200
         assert balancer.stop() == 0
         lines = [json.loads(line) for line in balancer.output.splitlines()]

@@ -152,14 +152,19 @@ def _switches_or_streams(peer: Peer) -> None:
             peer.send(OK)
 
 
-def test_a_reload_under_load_fails_no_request_and_renews_all_workers(store: str, demos: list[int]) -> None:
+def test_a_reload_that_needs_new_workers_fails_no_request_under_load(
+    store: str, demos: list[int], tmp_path: Path
+) -> None:
+    file = tmp_path / "lbflask.toml"
+    file.write_text("limits.line = 4000\n")
     with (
-        Gunicorn(redis_url=store, backends=urls(demos)) as balancer,
+        Gunicorn(redis_url=store, backends=urls(demos), config=file) as balancer,
         traffic(balancer.port, clients=8, rate=200) as kept,
         traffic(balancer.port, clients=4, rate=100, keep_alive=False) as new,
     ):
         old = set(balancer.workers())
         eventually(lambda: len(kept.outcomes) > 50 and len(new.outcomes) > 25, "traffic flows")
+        file.write_text("limits.line = 5000\n")
         balancer.signal(signal.SIGHUP)
         eventually(lambda: len(balancer.workers()) == 2 and not old & set(balancer.workers()), "new workers", 20)
         until = len(kept.outcomes) + 100, len(new.outcomes) + 50
@@ -287,6 +292,8 @@ def test_the_demo_serves_from_three_backends_and_leaves_nothing_behind(runtime: 
             family = demo.descendants()
             said = [re.findall(rb"\d+", get(8080).body)[-1] for _ in range(3)]
             assert sorted(said) == [b"8081", b"8082", b"8083"]
+            demo.signal(signal.SIGHUP)
+            demo.await_start(lambda: "in place: nothing has changed" in demo.output, "the balancer has reloaded")
             demo.signal(signal.SIGINT)
             assert demo.wait(30) == 0
             assert [pid for pid in family if Path(f"/proc/{pid}").exists()] == []

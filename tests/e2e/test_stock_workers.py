@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -30,29 +31,44 @@ class Setting:
 
     balancer: Gunicorn
     backends: dict[int, Process]
+    file: Path
 
     def port_that_answers(self) -> int:
         return int(get(self.balancer.port).body.split()[-1])
 
 
 @pytest.fixture(scope="module", params=WORKERS)
-def setting(request: pytest.FixtureRequest, store: str) -> Iterator[Setting]:
+def setting(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting]:
+    file = tmp_path_factory.mktemp(request.param) / "lbflask.toml"
+    file.write_text('via = "before"\n')
     with ExitStack() as running:
         ports = [free_port() for _ in range(3)]
         backends = {port: running.enter_context(start_demo(port, module="tests.support.backend")) for port in ports}
         balancer = running.enter_context(
             Gunicorn(
                 *WORKERS[request.param],
+                config=file,
                 redis_url=store,
                 backends=urls(ports),
                 namespace=request.param,
                 ejection__failures=0,  # a dead backend is to keep its turns
             )
         )
-        yield Setting(balancer, backends)
+        yield Setting(balancer, backends, file)
         # After all tests of the module, so that each kind of worker is stopped once.
         assert balancer.stop() == 0
         balancer.assert_no_traceback()
+
+
+def test_a_new_configuration_is_taken_over_in_place(setting: Setting) -> None:
+    workers = setting.balancer.workers()
+    setting.file.write_text('via = "after"\n')
+    told = json.loads(get(setting.balancer.admin_port, "/api/v1/reload", "POST").body)
+    assert told["in_place"] == ["via"]
+
+    eventually(lambda: get(setting.balancer.port).field("Via") == "1.1 after", "requests go by it")
+    eventually(lambda: setting.balancer.health()[1]["worker"]["config_version"] == told["config_version"], "it is told")
+    assert setting.balancer.workers() == workers
 
 
 def test_requests_go_round_the_backends(setting: Setting) -> None:

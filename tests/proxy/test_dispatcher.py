@@ -629,6 +629,9 @@ class Ears:
         self.probed = probed
         self.safe: list[bool] = []
 
+    def has_members(self, members: tuple[str, ...]) -> None:
+        pass
+
     def began(self, backend: str) -> None:
         self.heard.append(("began", backend))
 

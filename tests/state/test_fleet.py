@@ -63,6 +63,10 @@ class FlakyStore:
         """The arguments with which it was asked so far."""
         return [argument for _, name, argument in list(self.calls) if name == method]
 
+    def watched(self) -> set[str]:
+        """The pools that the latest subscription is about."""
+        return {pool for pools in self.asked("watch_changes")[-1:] if isinstance(pools, tuple) for pool in pools}
+
     def calls_of_this_thread(self) -> int:
         return [thread for thread, _, _ in list(self.calls)].count(threading.current_thread().name)
 
@@ -108,6 +112,10 @@ class FlakyStore:
     def leave(self, pool: str, worker: str) -> None:
         self._trip("leave", worker)
         self.facts.leave(pool, worker)
+
+    def announce_reload(self) -> None:
+        self._trip("announce_reload", None)
+        self.facts.announce_reload()
 
     def close(self) -> None:
         self.closed = True
@@ -567,3 +575,98 @@ class TestOverRealStores:
             fleet.stop()
         assert capfd.readouterr().err == ""
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
+
+
+class TestAnotherConfiguration:
+    def test_a_new_pool_is_known_at_once_and_followed(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
+        write(store.facts, {"c": UP}, "api")
+        fleet = started(store)
+        fleet.use({POOL: Rule(), "api": Rule()}, strict=False)
+        fleet.look()
+        assert active(fleet, "api") == {"c": UP}
+        eventually(lambda: store.watched() == {POOL, "api"}, "it is listened to")
+        write(store.facts, {"c": DOWN}, "api")
+        store.tell("api")
+        eventually(lambda: active(fleet, "api") == {"c": DOWN}, "the change is known")
+
+    def test_a_pool_that_stays_keeps_what_is_known_of_it(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        write(store.facts, {"a": UP})
+        fleet = started(store)
+        fleet.traffic(POOL).began("a")
+        before = fleet.traffic(POOL)
+        first = fleet.ticket(POOL)
+        fleet.use({POOL: Rule(("a",)), "api": Rule()}, strict=True)
+        assert fleet.traffic(POOL) is before
+        assert fleet.loads(POOL) == {"a": 1}
+        assert active(fleet) == {"a": UP}
+        assert fleet.ticket(POOL) == first + 1
+
+    def test_a_pool_that_is_gone_serves_who_was_given_to_it_and_then_forgets_its_beat(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        fleet = started(store, POOL, "api")
+        traffic = fleet.traffic("api")
+        traffic.began("c")
+        eventually(lambda: store.facts.beat("api", "other", {}, {}, read=True) == {"c": 1}, "the others know of it")
+        fleet.use({POOL: Rule()}, strict=False)
+        assert fleet.ticket("api") >= 0
+        assert fleet.snapshot("api") == NOTHING_KNOWN
+        assert store.facts.beat("api", "other", {}, {}, read=True) == {"c": 1}
+        traffic.ended("c")
+        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True), "the beat is forgotten")
+        traffic.began("c")  # somebody who was late
+        traffic.ended("c")
+        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True), "the beat is forgotten again")
+
+    def test_a_pool_that_comes_back_goes_on(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
+        fleet = started(store, POOL, "api")
+        traffic = fleet.traffic("api")
+        fleet.use({POOL: Rule()}, strict=False)
+        fleet.use({POOL: Rule(), "api": Rule()}, strict=False)
+        assert fleet.traffic("api") is traffic
+
+    def test_a_pool_that_is_gone_for_long_is_forgotten(
+        self, store: FlakyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fleet_module, "REMEMBER_FOR", 0.0)
+        fleet = Fleet(store, [POOL, "api", "busy"])
+        fleet.traffic("busy").began("b")
+        fleet.use({POOL: Rule()}, strict=False)
+        fleet.use({POOL: Rule()}, strict=False)
+        assert fleet.ticket("busy") >= 0, "somebody is in flight there"
+        with pytest.raises(KeyError):
+            fleet.ticket("api")
+
+    def test_failures_count_by_the_rule_of_the_day(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
+        fleet = started(store, rules={POOL: Rule(("a", "b"), failures=0)})
+        fleet.use({POOL: Rule(("a", "b"), failures=1)}, strict=False)
+        fleet.traffic(POOL).began("a")
+        fleet.traffic(POOL).answered("a", 500)
+        eventually(lambda: fleet.snapshot(POOL).ejected, "a is ejected")
+
+    def test_a_new_pool_is_served_while_the_store_is_away(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        fleet = started(store)
+        store.lose()
+        eventually(lambda: fleet.degraded, "the store is missed")
+        fleet.use({POOL: Rule(), "api": Rule()}, strict=False)
+        fleet.look()
+        assert fleet.snapshot("api") == NOTHING_KNOWN
+        assert fleet.ticket("api") >= 0
+
+    def test_checkers_are_told_once_and_as_soon_as_the_store_is_there(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        fleet = started(store)
+        watch = store.facts.watch_reloads()
+        store.lose()
+        eventually(lambda: fleet.degraded, "the store is missed")
+        fleet.announce()
+        store.find()
+        assert eventually(lambda: watch.wait(1.0), "they are told") == {"reload"}
+        beats = len(store.asked("beat"))
+        eventually(lambda: len(store.asked("beat")) > beats, "it goes on")
+        assert not watch.wait(0)

@@ -8,10 +8,11 @@ import pytest
 
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import ActiveHealth, Backend, Health, Override
-from lbflask.state.keys import PoolKeys, as_markdown
+from lbflask.state.keys import FleetKeys, PoolKeys, as_markdown
 from tests.state.rigs import real_redis
 from tests.support.servers import ROOT
 
+FLEETS_NAMES = [name for name, value in inspect.getmembers(FleetKeys) if isinstance(value, property)]
 NAMES = [name for name, value in inspect.getmembers(PoolKeys) if isinstance(value, property)]
 CHANNELS = {"changes", "suspects"}
 
@@ -34,6 +35,13 @@ def test_every_key_is_explained_in_one_row_of_the_page(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_key_carries_the_tag_of_its_pool(name: str) -> None:
     assert getattr(PoolKeys("fleet", "web"), name).startswith("{fleet:web}:")
+
+
+@pytest.mark.parametrize("name", FLEETS_NAMES)
+def test_every_key_of_the_fleet_is_explained_and_carries_its_tag(name: str) -> None:
+    explained = f"| `{getattr(FleetKeys('namespace'), name)}` | {getattr(FleetKeys, name).__doc__} |"
+    assert as_markdown().splitlines().count(explained) == 1
+    assert getattr(FleetKeys("fleet"), name).startswith("{fleet:}:")
 
 
 def test_no_two_keys_are_the_same() -> None:

@@ -319,6 +319,16 @@ class TestWatching:
         assert set(eventually(report_and_wait, "the suspect is heard")) == {"web/größer:80/x"}
         watch.close()
 
+    def test_checkers_hear_that_they_are_to_reload(self, rig: Rig) -> None:
+        watch = rig.store.watch_reloads()
+
+        def announce_and_wait() -> Collection[str]:
+            rig.other.announce_reload()
+            return watch.wait(0.1)
+
+        assert eventually(announce_and_wait, "the word is heard")
+        watch.close()
+
     def test_a_watch_hears_its_pools_its_subject_and_no_news_that_is_none(self, rig: Rig) -> None:
         epochs = {pool: lead(rig, pool=pool).epoch for pool in (POOL, "api", "end")}
         watch = rig.other.watch_changes([POOL, "end"])

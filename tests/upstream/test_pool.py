@@ -170,3 +170,28 @@ def test_a_failure_to_connect_is_a_fault(bench: Bench) -> None:
         with pytest.raises(Fault) as caught:
             bench.pool.open(Address("http", *bound.getsockname()), 5.0)
     assert caught.value.stage is Stage.CONNECT
+
+
+# Those that nobody takes
+
+
+def test_what_has_been_idle_for_too_long_is_swept_away_and_the_rest_stays(bench: Bench) -> None:
+    old, gone = bench.idle(), bench.idle(THERE)
+    bench.clock.now += MAX_IDLE
+    bench.pool.sweep()
+    assert not old.closed
+    bench.clock.now += 0.1
+    young = bench.idle()
+    bench.pool.sweep()
+    assert (old.closed, gone.closed, young.closed) == (True, True, False)
+    assert bench.pool.take(HERE, careful=False) is young.connection
+    assert bench.pool.take(THERE, careful=False) is None
+
+
+def test_backends_that_come_and_go_leave_nothing_behind(bench: Bench) -> None:
+    for port in range(100):
+        bench.idle(Address("http", "a", port))
+    bench.clock.now += MAX_IDLE + 0.1
+    bench.pool.sweep()
+    assert all(wire.closed for wire in bench.wires)
+    assert not bench.pool._idle

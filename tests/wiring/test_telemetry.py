@@ -12,7 +12,8 @@ import pytest
 
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.wiring.telemetry import Telemetry, fingerprint
+from lbflask.config.show import version
+from lbflask.wiring.telemetry import Telemetry
 from tests.telemetry.events import event
 
 
@@ -52,7 +53,7 @@ def test_a_scrape_without_a_shared_directory_tells_of_this_worker() -> None:
         page = telemetry.page([]).decode()
         directory = telemetry.directory
     assert 'lbflask_requests_total{backend="web-1",code="2xx",method="GET",pool="default"} 1.0' in page
-    assert f'lbflask_config_info{{fingerprint="{fingerprint(config(metrics=True))}"}} 1.0' in page
+    assert f'lbflask_config_info{{version="{version(config(metrics=True))}"}} 1.0' in page
     assert directory is not None
     assert not directory.exists()
 
@@ -85,6 +86,13 @@ def test_a_hook_that_cannot_be_loaded_is_an_error_of_the_configuration() -> None
         Telemetry(config(hooks=["missing:x"]))
 
 
-def test_two_configurations_have_one_fingerprint_only_if_they_are_the_same_in_effect() -> None:
-    assert fingerprint(config()) == fingerprint(config(via="lbflask"))
-    assert fingerprint(config()) != fingerprint(config(via="other"))
+def test_hooks_and_tracing_come_and_go_and_a_bad_one_changes_nothing() -> None:
+    with running(config()) as telemetry:
+        telemetry.apply(config(hooks=["tests.support.hooks:Raising"]))
+        assert telemetry.hooks is not None
+        assert len(telemetry.listeners) == 1
+        with pytest.raises(ConfigError):
+            telemetry.apply(config(hooks=["missing:x"]))
+        assert telemetry.hooks is not None
+        telemetry.apply(config())
+        assert (telemetry.hooks, telemetry.listeners) == (None, ())

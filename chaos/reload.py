@@ -1,0 +1,136 @@
+"""The configuration is changed again and again under load, with tunnels and downloads open: nobody notices but by what
+it asks for. Then comes a file with an error, and nothing changes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from itertools import cycle
+from typing import Any
+
+from benchmarks.report import Check
+from benchmarks.rig import HOST
+from chaos.story import Outcome, Phases
+from chaos.streams import streams
+from chaos.town import FULL, Pace, Town, town, within
+from tests.support.servers import Gunicorn, get
+
+#: Reloads, and seconds for all of them.
+RELOADS, SECONDS = 100, 60.0
+QUICK_RELOADS, QUICK_SECONDS = 5, 2.0
+#: Tunnels, and downloads at a time.
+STREAMS = 20
+#: Seconds until all workers of all instances serve by a configuration.
+AGREED_WITHIN = 1.0
+#: The line of the key is asked for as well.
+BROKEN = 'backends = ["http://127.0.0.1:1"]\nstrategy = "frist"'
+TOLD = ("lbflask.toml:2: strategy = 'frist'",)
+
+
+def configurations(place: Town) -> Iterator[str]:
+    """One after another: weights, a backend that goes and comes, strategies, time-outs."""
+    one, two, three = (backend.url for backend in place.backends)
+    for weight, strategy, with_third in cycle(
+        [
+            (1, "round_robin", True),
+            (3, "round_robin", True),
+            (3, "least_connections", False),
+            (1, "least_connections", True),
+            (2, "random_two", True),
+            (2, "consistent_hash", False),
+            (5, "round_robin", True),
+        ]
+    ):
+        backends: list[Any] = [{"url": one, "weight": weight}, two, *([three] if with_third else [])]
+        yield f"backends = {_toml(backends)}\nstrategy = {json.dumps(strategy)}\ntimeouts.connect = {weight}"
+
+
+def _toml(backends: list[Any]) -> str:
+    tables = [
+        one if isinstance(one, str) else "{ " + ", ".join(f"{k} = {json.dumps(v)}" for k, v in one.items()) + " }"
+        for one in backends
+    ]
+    return "[" + ", ".join(json.dumps(t) if t.startswith("http") else t for t in tables) + "]"
+
+
+def reload(balancer: Gunicorn) -> tuple[int, dict[str, Any]]:
+    """Ask this instance to reload: status and document."""
+    got = get(balancer.admin_port, "/api/v1/reload", "POST")
+    return got.status, json.loads(got.body)
+
+
+def versions(balancer: Gunicorn) -> set[str]:
+    """What the workers of the instance serve by. Connections are kept until each has been met."""
+    met: dict[int, str] = {}
+    held = []
+    try:
+        for _ in range(40):
+            connection = HTTPConnection(HOST, balancer.admin_port, timeout=5)
+            held.append(connection)
+            connection.request("GET", "/health")
+            worker = json.loads(connection.getresponse().read())["worker"]
+            met[worker["pid"]] = worker["config_version"]
+            if met.keys() >= set(balancer.workers()):
+                break
+    finally:
+        for connection in held:
+            connection.close()
+    return set(met.values())
+
+
+def run(pace: Pace) -> Outcome:
+    """A hundred reloads in a minute; five in two seconds in the short form."""
+    count, seconds = (RELOADS, SECONDS) if pace == FULL else (QUICK_RELOADS, QUICK_SECONDS)
+    with town(in_file=True, health__jitter=0) as place:
+        place.start_load(pace)
+        before, ports = place.workers, [balancer.port for balancer in place.balancers]
+        with streams(ports, STREAMS, min(5.0, seconds)) as going:
+            began, refused, version = time.monotonic(), [], ""
+            for number, text in zip(range(count), configurations(place), strict=False):
+                time.sleep(max(0.0, began + number * seconds / count - time.monotonic()))
+                place.write(text)
+                for balancer in place.balancers:
+                    status, told = reload(balancer)
+                    version = told.get("config_version", "")
+                    if status != 200:
+                        refused.append(told)
+            agreed = _agreed(place, began=time.monotonic())
+            over = time.monotonic()
+            place.write(BROKEN)
+            wrong = [reload(balancer) for balancer in place.balancers]
+            time.sleep(pace.calm)
+            unmoved = sum(versions(balancer) == {version} for balancer in place.balancers)
+        phases = Phases.of(place.stop_load(), place.began, began, over)
+        served = [sum(s.moment > began and s.target == "/" for s in one.served()) for one in place.backends]
+        told_well = sum(code == 422 and all(part in told["detail"] for part in TOLD) for code, told in wrong)
+        checks = [
+            phases.calm(),
+            Check("reloads that were refused", len(refused), 0),
+            Check("reloads a second", count / (over - began), 0.9 * count / seconds, at_least=True),
+            Check("tunnels lost", len(going.lost_tunnels), 0),
+            Check("downloads broken off", len(going.broken_downloads), 0),
+            Check("words through tunnels", going.words, STREAMS * 10, at_least=True),
+            Check("downloads", going.downloads, STREAMS, at_least=True),
+            Check("workers that are others than before", len(place.workers ^ before), 0),
+            Check("all workers agree on the last", agreed, AGREED_WITHIN, "s"),
+            Check("least requests of a backend", min(served), 1, at_least=True),
+            Check("instances that refuse a bad file by key and line", told_well, len(wrong), at_least=True),
+            Check("instances that it leaves as they are", unmoved, len(wrong), at_least=True),
+        ]
+        return place.outcome(
+            "reloads", phases, agreed, checks, streams=(going.lost_tunnels + going.broken_downloads)[:5],
+            refused=refused[:5], wrong=wrong, reloads=count, words=going.words, downloads=going.downloads,
+        )  # fmt: skip
+
+
+def _agreed(place: Town, began: float) -> float:
+    """Seconds until all workers of all instances serve by the same."""
+
+    def one() -> bool:
+        return len({version for balancer in place.balancers for version in versions(balancer)}) == 1
+
+    return time.monotonic() - began if within(one, 10 * AGREED_WITHIN) else math.inf

@@ -1,0 +1,85 @@
+"""Long exchanges that go on while something else happens: tunnels that are spoken through, and downloads that last."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from chaos.backend import DRIP
+from tests.support.raw import Cut, RawClient
+
+TUNNEL = b"GET /tunnel HTTP/1.1\r\nHost: chaos\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
+#: Seconds between two words through each tunnel.
+SPEAK_EVERY = 0.1
+
+
+class Streams:
+    """So many tunnels and downloads, spread over these ports; what became of them. A download is followed by another
+    until `stop`, and takes `seconds`.
+    """
+
+    def __init__(self, ports: Sequence[int], count: int, seconds: float) -> None:
+        self.words = 0  #: that came back through tunnels
+        self.downloads = 0  #: that came whole
+        self.lost_tunnels: list[str] = []
+        self.broken_downloads: list[str] = []
+        self._stop = threading.Event()
+        self._pieces = max(1, int(seconds / DRIP))
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=work, args=(ports[number % len(ports)],), daemon=True)
+            for work in (self._speak, self._download)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Say the last word, and wait for the downloads under way."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(self._pieces * DRIP + 20)
+
+    def _speak(self, port: int) -> None:
+        try:
+            with RawClient(port) as client:
+                if client.ask(TUNNEL).status != 101:
+                    raise OSError("no tunnel")
+                ended = False
+                while not ended:
+                    ended = self._stop.wait(SPEAK_EVERY)
+                    client.send(b"!")
+                    client.read(1)
+                    with self._lock:
+                        self.words += 1
+        except (OSError, Cut) as error:
+            self.lost_tunnels.append(repr(error))
+
+    def _download(self, port: int) -> None:
+        request = b"GET /drip/%d HTTP/1.1\r\nHost: chaos\r\n\r\n" % self._pieces
+        try:
+            with RawClient(port) as client:
+                while not self._stop.is_set():
+                    answer = client.ask(request)
+                    if answer.status != 200 or len(answer.body) != self._pieces:
+                        raise OSError(f"{answer.status}, {len(answer.body)} of {self._pieces} pieces")
+                    with self._lock:
+                        self.downloads += 1
+        except (OSError, Cut) as error:
+            self.broken_downloads.append(repr(error))
+
+
+@contextmanager
+def streams(ports: Sequence[int], count: int, seconds: float) -> Iterator[Streams]:
+    """Streams for the length of a block, which begins when all tunnels are there."""
+    running = Streams(ports, count, seconds)
+    try:
+        deadline = time.monotonic() + 20
+        while running.words < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        yield running
+    finally:
+        with suppress(RuntimeError):
+            running.stop()

@@ -1,0 +1,54 @@
+"""What differs between two configurations, and what it takes for the second to be in effect where the first one is.
+
+Nearly all is exchanged in place. What is listed here is not: gunicorn applies it to workers that start, or all that a
+worker knows of the fleet hangs on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from lbflask.config.schema import Config
+
+#: Settings, and tables of settings, that only a new worker takes over.
+BY_NEW_WORKERS = frozenset(
+    {"admin_bind", "bind", "limits.field_size", "limits.fields", "limits.line", "namespace", "redis_url"}
+    | {"timeouts.graceful", "tls", "error_log_format", "metrics"}
+)
+
+
+class Difference(NamedTuple):
+    """Keys whose values differ, such as `timeouts.connect`, `backends` or `pools.api.strategy`."""
+
+    in_place: tuple[str, ...] = ()
+    by_new_workers: tuple[str, ...] = ()
+
+
+def difference(before: Config, after: Config) -> Difference:
+    """What differs. Of a pool that came or went, only `pools.NAME` is told."""
+    keys = sorted(_keys("", before, after))
+    late = tuple(key for key in keys if not BY_NEW_WORKERS.isdisjoint({key, key.partition(".")[0]}))
+    return Difference(tuple(key for key in keys if key not in late), late)
+
+
+def _keys(where: str, before: Any, after: Any) -> Iterator[str]:
+    if before == after:
+        return
+    inner = [
+        key
+        for name, (old, new) in _within(before, after).items()
+        for key in _keys(f"{where}.{name}" if where else name, old, new)
+    ]
+    yield from inner or [where]  # tables with the same keys differ in what stands in a file of secrets
+
+
+def _within(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
+    """The values within two tables, by name; none where not both are tables."""
+    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        return {name: (getattr(before, name), getattr(after, name)) for name in type(after).model_fields}
+    if isinstance(before, dict) and isinstance(after, dict):
+        return {name: (before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())}
+    return {}

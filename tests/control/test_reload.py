@@ -1,0 +1,70 @@
+"""What the answer to `POST /api/v1/reload` says of each outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from lbflask.config.handover import NoAnswer, Outcome
+from lbflask.control import reload
+
+
+def asked(outcome: Callable[[], Outcome], admin: bool = True, **fields: str) -> TestResponse:
+    app = Flask("test")
+    app.register_blueprint(reload.blueprint(outcome))
+    return app.test_client().post("/api/v1/reload", headers=fields, environ_overrides={"lbflask.admin": admin})
+
+
+def nobody() -> Outcome:
+    raise NoAnswer("busy")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "told"),
+    [
+        (Outcome(0, "v2"), 200, {"config_version": "v2", "in_place": [], "by_new_workers": []}),
+        (
+            Outcome(0, "v2", in_place=("backends",)),
+            200,
+            {"config_version": "v2", "in_place": ["backends"], "by_new_workers": []},
+        ),
+        (
+            Outcome(0, "v2", in_place=("backends",), by_new_workers=("bind",)),
+            202,
+            {"config_version": "v2", "in_place": ["backends"], "by_new_workers": ["bind"]},
+        ),
+    ],
+)
+def test_what_has_changed_is_told(outcome: Outcome, status: int, told: dict[str, Any]) -> None:
+    response = asked(lambda: outcome)
+    assert (response.status_code, response.json) == (status, told)
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "detail"),
+    [(lambda: Outcome(0, "v1", "file: key = 1: is wrong"), 422, "file: key = 1: is wrong"), (nobody, 503, "busy")],
+)
+def test_what_went_wrong_is_told_as_problem_details(outcome: Callable[[], Outcome], status: int, detail: str) -> None:
+    response = asked(outcome)
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    assert response.json is not None
+    assert (response.json["status"], response.json["detail"]) == (status, detail)
+    assert response.json["title"]
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [("http://localhost", 200), ("https://localhost", 200), ("http://elsewhere", 403), ("null", 403)],
+)
+def test_a_page_of_another_origin_may_not_ask(origin: str, status: int) -> None:
+    assert asked(lambda: Outcome(0, "v"), Origin=origin).status_code == status
+
+
+def test_only_the_admin_listener_takes_it() -> None:
+    assert asked(lambda: pytest.fail("it was asked"), admin=False).status_code == 404

@@ -1,0 +1,312 @@
+"""A new configuration under traffic: nothing is lost, what is wrong changes nothing, and all of the fleet follows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lbflask.cli import main
+from tests.support.raw import RawClient
+from tests.support.scripted import Peer, ScriptedBackend
+from tests.support.servers import Got, Gunicorn, Process, get, start_checker
+from tests.support.traffic import Traffic, traffic
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+UPGRADE = b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
+DOWNLOAD = b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENOUGH = 50
+
+
+class Town:
+    """Three backends, a checker and a gunicorn of two workers, which share one file."""
+
+    def __init__(self, running: ExitStack, directory: Path, store: str) -> None:
+        self.file = directory / "lbflask.toml"
+        self._fixed = f'redis_url = "{store}"\nnamespace = "reload"\n'
+        self.go_on = threading.Event()  # downloads end
+        self.servers = [running.enter_context(ScriptedBackend(partial(self._play, n))) for n in range(3)]
+        self.write()
+        self.checker = running.enter_context(start_checker(config=self.file))
+        self.balancer = running.enter_context(Gunicorn("-c", str(self._gunicorns(directory)), config=self.file))
+        eventually(lambda: set(self.balancer.healths().values()) == {"up"}, "the checker's word has come")
+
+    def _play(self, number: int, peer: Peer) -> None:
+        while head := peer.read_head():
+            target = head.split(b" ")[1]
+            if target == b"/tunnel":
+                peer.send(SWITCHED)
+                while piece := peer.read(1):
+                    peer.send(piece)
+                return
+            if target == b"/download":
+                peer.send(CHUNKED + b"1\r\nx\r\n")
+                self.go_on.wait(20)
+                peer.send(b"1\r\ny\r\n0\r\n\r\n")
+                continue
+            body = b"hello from backend %d\n" % self.servers[number].port
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    def _gunicorns(self, directory: Path) -> Path:
+        self.gunicorns = directory / "gunicorn.conf.py"
+        self.write_gunicorns("keepalive = 70")
+        return self.gunicorns
+
+    def write_gunicorns(self, more: str) -> None:
+        self.gunicorns.write_text(
+            "from lbflask.hosting import gunicorn_settings\nglobals().update(gunicorn_settings())\n"
+            f"def post_fork(server, worker): pass\n{more}\n"
+        )
+
+    def write(self, weights: tuple[int, ...] = (1, 1), more: str = "") -> None:
+        """The file, with the first backends by these weights."""
+        backends = [
+            f'{{ url = "{server.url}", weight = {weight} }}'
+            for server, weight in zip(self.servers, weights, strict=False)
+            if weight
+        ]
+        whole = f"backends = [{', '.join(backends)}]\n{self._fixed}{more}\n"
+        if "[health]" not in more:
+            whole += "[health]\ninterval = 0.2\n"
+        new = self.file.with_suffix(".new")
+        new.write_text(whole)
+        new.rename(self.file)
+
+    def reload(self) -> tuple[int, dict[str, Any]]:
+        got = get(self.balancer.admin_port, "/api/v1/reload", "POST")
+        assert got.status != 503, f"{got.body!r}; the balancer's output:\n{self.balancer.output}"
+        return got.status, json.loads(got.body)
+
+    def versions(self) -> dict[int, str]:
+        """The configuration that each worker serves by."""
+        found: dict[int, str] = {}
+        with ExitStack() as held:  # a worker that holds a connection leaves the next one to the others
+
+            def heard() -> bool:
+                connection = held.enter_context(closing(HTTPConnection("127.0.0.1", self.balancer.admin_port)))
+                connection.request("GET", "/health")
+                worker = json.loads(connection.getresponse().read())["worker"]
+                found[worker["pid"]] = worker["config_version"]
+                return found.keys() >= set(self.balancer.workers())
+
+            eventually(heard, "each worker has told")
+        return {pid: found[pid] for pid in self.balancer.workers()}
+
+    def all_have(self, version: str) -> bool:
+        return set(self.versions().values()) == {version}
+
+    def serving(self, asking: Traffic) -> set[int]:
+        """Which of the backends, by number, serve the next requests."""
+        since, asked = time.monotonic(), len(asking.outcomes)
+        eventually(lambda: len(asking.outcomes) > asked + ENOUGH, "it is asked")
+        return {number for number, server in enumerate(self.servers) if asking.shares(since)[server.port]}
+
+
+@pytest.fixture(scope="module")
+def _town(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with ExitStack() as running:
+        town = Town(running, tmp_path_factory.mktemp("reload"), store)
+        yield town
+        town.go_on.set()
+        for process in (town.balancer, town.checker):
+            assert process.stop(40) == 0
+            process.assert_no_traceback()
+
+
+@pytest.fixture
+def town(_town: Town) -> Town:
+    """As it began."""
+    _town.write()
+    version = _town.reload()[1]["config_version"]
+    eventually(lambda: _town.all_have(version), "all workers have it")
+    return _town
+
+
+def more_lines(process: Process, before: str, text: str) -> Callable[[], bool]:
+    return lambda: text in process.output[len(before) :]
+
+
+def test_nothing_is_lost_while_one_configuration_follows_another(town: Town) -> None:
+    town.go_on.clear()
+    workers = town.balancer.workers()
+    with traffic(town.balancer.port) as asking, RawClient(town.balancer.port) as tunnel:
+        assert tunnel.ask(UPGRADE).status == 101
+        download = RawClient(town.balancer.port)
+        download.send(DOWNLOAD)
+        assert download.head().status == 200
+
+        for weights, more in [
+            ((1, 1, 1), ""),
+            ((5, 1, 2), 'strategy = "least_connections"\nretries.attempts = 1'),
+            ((1, 0, 1), 'strategy = "consistent_hash"\nvia = ""'),
+            ((1, 0, 1), "timeouts.connect = 1\nlimits.body = 1000\nejection.failures = 2"),
+            ((0, 0, 1), 'pools.idle.backends = ["http://127.0.0.1:1"]'),
+        ]:
+            town.write(weights, more)
+            status, told = town.reload()
+            assert (status, told["by_new_workers"]) == (200, [])
+            eventually(lambda told=told: town.all_have(told["config_version"]), "all workers have it")  # type: ignore[misc]
+            tunnel.send(b"!")
+            assert tunnel.read(1) == b"!"
+            town.serving(asking)
+        assert town.serving(asking) == {2}
+        assert town.balancer.health()[1]["pools"].keys() == {"default", "idle"}
+
+        town.go_on.set()
+        assert download.chunks()[0] == b"xy"
+        download.sock.close()
+        tunnel.send(b"?")
+        assert tunnel.read(1) == b"?"
+    assert asking.failures == []
+    assert town.balancer.workers() == workers
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("strategy = \n", ": is not TOML: Invalid value (at line 4, column 12)"),
+        ('strategy = "frist"\n', "strategy = 'frist': input should be"),
+        ("[health]\nrise = 0\n", "health.rise = 0: input should be greater than or equal to 1"),
+        ('access_log = "/nowhere/at/all.log"\n', "access_log = '/nowhere/at/all.log': it can't be opened for writing"),
+    ],
+)
+def test_what_is_wrong_is_told_and_changes_nothing(town: Town, more: str, told: str) -> None:
+    before, output = town.versions(), town.balancer.output
+    with traffic(town.balancer.port) as asking:
+        town.write((0, 0, 1), more)
+        status, problem = town.reload()
+        assert status == 422
+        assert told in problem["detail"]
+        assert str(town.file) in problem["detail"] or "access_log" in told
+        town.balancer.signal(signal.SIGHUP)
+        eventually(lambda: town.balancer.output.count(told) >= output.count(told) + 2, "the log tells it, each time")
+        assert town.serving(asking) == {0, 1}
+    assert asking.failures == []
+    assert town.versions() == before
+
+
+def test_what_only_gunicorn_can_apply_is_left_to_new_workers(town: Town) -> None:
+    before, output = set(town.balancer.workers()), town.balancer.output
+    with traffic(town.balancer.port) as asking:
+        town.write((1, 1, 1), "limits.line = 4000")
+        status, told = town.reload()
+        assert (status, told["by_new_workers"], told["in_place"]) == (202, ["limits.line"], ["backends"])
+        assert more_lines(town.balancer, output, "new workers take over, for the sake of limits.line")()
+        eventually(lambda: len(set(town.balancer.workers()) - before) == 2, "they have come")
+        eventually(lambda: not before & set(town.balancer.workers()), "the old ones have ended")
+        eventually(lambda: town.all_have(told["config_version"]), "the new ones have it")
+        eventually(lambda: 2 in town.serving(asking), "the checker was told too")
+    assert asking.failures == []
+
+
+def test_settings_of_gunicorns_own_are_noticed_too(town: Town) -> None:
+    before, output = set(town.balancer.workers()), town.balancer.output
+    town.write_gunicorns("keepalive = 60")
+    assert town.reload()[1]["by_new_workers"] == ["gunicorn's keepalive"]
+    eventually(lambda: len(set(town.balancer.workers()) - before) == 2, "new workers have come")
+    eventually(lambda: not before & set(town.balancer.workers()), "the old ones have ended")
+    town.write_gunicorns("keepalive = 'what'")
+    status, problem = town.reload()
+    assert (status, problem["detail"]) == (
+        422,
+        "gunicorn's configuration can't be read; it has told why on standard error",
+    )
+    assert more_lines(town.balancer, output, "Invalid value for keepalive: what")()
+    town.write_gunicorns("keepalive = 60")
+    assert town.reload()[1]["by_new_workers"] == []
+
+
+def test_a_session_stays_while_weights_and_backends_change(town: Town) -> None:
+    town.write((1, 1), 'sticky.cookie = "home"')
+    version = town.reload()[1]["config_version"]
+    eventually(lambda: town.all_have(version), "all workers have it")
+    first = eventually(lambda: _with_cookie(get(town.balancer.port)), "a session begins")
+    cookie = (first.field("Set-Cookie") or "").partition(";")[0]
+    for weights in [(1, 9, 9), (1, 1, 1), (9, 1)]:
+        town.write(weights, 'sticky.cookie = "home"\nstrategy = "random_two"')
+        version = town.reload()[1]["config_version"]
+        eventually(lambda version=version: town.all_have(version), "all workers have it")  # type: ignore[misc]
+        bodies = {get(town.balancer.port, headers={"Cookie": cookie}).body for _ in range(10)}
+        assert bodies == {first.body}
+
+
+def _with_cookie(answer: Got) -> Got | None:
+    return answer if answer.field("Set-Cookie") else None
+
+
+def test_the_access_log_moves_and_requests_tell_the_one_that_is_there_at_their_end(town: Town, tmp_path: Path) -> None:
+    logs = [tmp_path / name for name in ("old.log", "new.log")]
+    town.go_on.clear()
+    downloads = []
+    for log in logs:
+        town.write(more=f'access_log = "{log}"')
+        version = town.reload()[1]["config_version"]
+        eventually(lambda version=version: town.all_have(version), "all workers have it")  # type: ignore[misc]
+        downloads.append(RawClient(town.balancer.port))
+        downloads[-1].send(DOWNLOAD)
+        assert downloads[-1].head().status == 200
+    town.go_on.set()
+    for download in downloads:
+        with download:
+            assert download.chunks()[0] == b"xy"
+    old, new = logs
+    eventually(lambda: new.read_text().count("GET /download") == 2, "the log tells them")
+    assert "GET /download" not in old.read_text()
+
+
+def test_a_worker_that_starts_later_begins_with_the_latest(town: Town) -> None:
+    town.write((1, 1, 1))
+    version = town.reload()[1]["config_version"]
+    town.file.write_text("nothing of this is read\n")
+    victim = town.balancer.workers()[0]
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: len(set(town.balancer.workers()) - {victim}) == 2, "another has come")
+    assert town.all_have(version)
+
+
+def test_the_checker_reloads_by_itself_too_and_refuses_the_same(town: Town) -> None:
+    output = town.checker.output
+    town.write((1, 1), "[health]\ninterval = 0.3\n")
+    town.checker.signal(signal.SIGHUP)
+    eventually(more_lines(town.checker, output, ": health.interval"), "it tells what has changed")
+    output = town.checker.output
+    town.write((1, 1), "[health]\ninterval = -1\n")
+    town.checker.signal(signal.SIGHUP)
+    eventually(more_lines(town.checker, output, "not reloaded"), "it tells what is wrong")
+    assert town.checker.running
+    assert set(town.balancer.healths().values()) == {"up"}
+
+
+def test_the_command_reloads_and_tells_what_came_of_it(town: Town, tmp_path: Path) -> None:
+    environ = {"LBFLASK_CONFIG": str(town.file), "LBFLASK_ADMIN_BIND": f"127.0.0.1:{town.balancer.admin_port}"}
+    town.write((1, 2))
+    done = CliRunner().invoke(main, ["reload"], env=environ)
+    assert (done.exit_code, done.output) == (0, f"configuration {set(town.versions().values()).pop()}: backends\n")
+    town.write((1, 2), "via = 5")
+    refused = CliRunner().invoke(main, ["reload"], env=environ)
+    assert refused.exit_code == 1
+    assert refused.output.startswith(f"lbflask: {town.file}:4: via = 5: ")
+
+
+def test_a_reload_can_only_be_asked_for_through_the_admin_listener(town: Town) -> None:
+    seen = sum(len(server.connections) for server in town.servers)
+    answer = get(town.balancer.port, "/api/v1/reload", "POST")
+    assert answer.body.startswith(b"hello from backend")
+    assert seen <= sum(len(server.connections) for server in town.servers)
+    foreign = get(town.balancer.admin_port, "/api/v1/reload", "POST", {"Origin": "http://elsewhere.example"})
+    assert foreign.status == 403
