@@ -24,6 +24,8 @@ BENCHMARKS = {
     "sessions": [],
     "counters": [],
     "fleet_sim": [],
+    "limits": [],
+    "full_backend": [],
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -33,6 +34,8 @@ class Backend(Section):
     """Whether it serves only when no other backend can."""
     slow_start: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
     """How long it warms up, where that differs from its pool."""
+    max_connections: int = Field(default=0, ge=0, le=100_000)
+    """Requests, tunnels among them, that the whole fleet has at it at once (docs/limits.md); 0 sets no bound."""
     health: Check | None = None
     """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
     #: Worked out once: pools are large, and are asked for it again and again.
@@ -45,7 +48,8 @@ class Backend(Section):
 
     @model_validator(mode="after")
     def _check_url(self) -> Backend:
-        self._model = self._by_path() if self.url[:5].lower() == "unix:" else self._by_host()
+        known = self._by_path() if self.url[:5].lower() == "unix:" else self._by_host()
+        self._model = replace(known, max_connections=self.max_connections) if self.max_connections else known
         return self
 
     @field_serializer("health")

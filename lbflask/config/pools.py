@@ -13,7 +13,7 @@ from lbflask.config.health import Health
 from lbflask.config.pages import read_page
 from lbflask.config.sticky import Sticky
 from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
-from lbflask.core import model
+from lbflask.core import model, slots
 from lbflask.core.checks import Check
 from lbflask.core.ejection import Rule
 from lbflask.core.http.own_answers import Page
@@ -51,11 +51,24 @@ def _by_status(value: Any) -> Any:
     return value
 
 
+class Queue(Section):
+    """Who waits while all backends have as many requests as they may (`max_connections`)."""
+
+    length: int = Field(default=1000, ge=0, le=1_000_000)
+    """Requests that may wait at once, in the whole fleet; one more is answered with 503. 0 lets none wait."""
+    timeout: Seconds = 5.0
+    """Seconds that a request waits at most, before it is answered with 503."""
+
+    def to_model(self) -> slots.Queue:
+        """The queue as the core knows it."""
+        return slots.Queue(self.length, self.timeout)
+
+
 class PoolTable(Section):
     """A pool of backends, with a strategy and checks of its own. It takes nothing over from the top level."""
 
     backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated)] = ()
-    """The servers of the pool: URLs, or tables of `url`, `name`, `weight`, `backup`, `slow_start`, `health`."""
+    """The servers of the pool: URLs, or tables (see "A backend")."""
     strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
     """How a backend is chosen (docs/strategies.md)."""
     when_all_down: Literal["reject", "fail_open"] | None = None
@@ -73,6 +86,7 @@ class PoolTable(Section):
     hash: Hash = Hash()
     ejection: Ejection = Ejection()
     sticky: Sticky = Sticky()
+    queue: Queue = Queue()
     _pages: Mapping[int, Page] = PrivateAttr(default_factory=dict)
 
     @property
@@ -92,6 +106,11 @@ class PoolTable(Section):
         fails_open = (self.when_all_down or usual) == "fail_open"
         hashing = (self.hash.key, self.hash.load_factor)
         return model.Pool(name, backends, self.strategy, fails_open, *hashing, self.slow_start, self.sticky.to_model())
+
+    def has_bounds(self) -> bool:
+        """Whether a backend of the pool may have `max_connections`: a configured one, or one that a file names."""
+        where = self.discovery.where()
+        return any(backend.max_connections for backend in self.backends) or (where is not None and where.kind == "file")
 
     def ejection_rule(self) -> Rule:
         """The rule of passive ejection, for the backends that are configured."""

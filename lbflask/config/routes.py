@@ -221,10 +221,14 @@ class Route(Section):
     """Changes to the fields of all final responses of the route: the same."""
     mirror: Mirror | None = None
     """Copies of a share of the requests: a table of `pool`, `percent`."""
+    rate_limit: str = ""
+    """The name of a rate limit that its requests have, besides those that hold everywhere (docs/limits.md)."""
 
-    def check(self, where: str, pools: Collection[str]) -> None:
+    def check(self, where: str, pools: Collection[str], limits: Collection[str]) -> None:
         """Raises ValueError, which names the setting behind `where`, for what can't be had."""
         self._check_action(where)
+        if self.rate_limit and self.rate_limit not in limits:
+            raise ValueError(f"{where}.rate_limit: there is no rate limit {self.rate_limit!r}")
         for key, pool in self._pools():
             if pool not in pools:
                 raise ValueError(f"{where}.{key}: there is no pool {pool!r}")
@@ -246,7 +250,7 @@ class Route(Section):
             told = f"has {' and '.join(actions)}, of which" if actions else "has nothing to do with its requests:"
             raise ValueError(f"{where}: {self.name!r} {told} one of pool, split, respond, redirect must be set")
         (action,) = actions
-        useless = {"request_headers", "mirror"} if action in ("respond", "redirect") else set()
+        useless = {"request_headers", "mirror", "rate_limit"} if action in ("respond", "redirect") else set()
         useless |= {"strip_prefix", "replace_prefix"} if action == "respond" else set()
         useless |= {"split_by"} if action != "split" else set()
         for key in type(self).model_fields:
@@ -271,14 +275,15 @@ class Route(Section):
             self.request_headers.to_model(),
             self.response_headers.to_model(),
             routing.Mirror(self.mirror.pool, self.mirror.percent) if self.mirror else None,
+            self.rate_limit,
         )
 
 
-def check_routes(routes: Sequence[Route], pools: Mapping[str, object]) -> None:
+def check_routes(routes: Sequence[Route], pools: Mapping[str, object], limits: Collection[str]) -> None:
     """Raises ValueError, which names the setting, for routes that can't be had together."""
     names: dict[str, int] = {}
     for number, route in enumerate(routes):
-        route.check(f"routes[{number}]", pools)
+        route.check(f"routes[{number}]", pools, limits)
         first = names.setdefault(route.name, number)
         if first != number:
             raise ValueError(f"routes[{number}].name: {route.name!r} is the name of routes[{first}] already")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from lbflask.config.limits import RateLimitTable
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
@@ -17,6 +18,7 @@ from lbflask.config.types import (
     Network,
     OptionalListenAddress,
     PoolName,
+    RateLimitName,
     RedisURL,
     Seconds,
     Section,
@@ -125,6 +127,8 @@ class Config(PoolTable):
     """Further pools, each a table `[pools.NAME]`."""
     routes: tuple[Route, ...] = ()
     """Which requests go where, each a table `[[routes]]`. Without any, all go to the pool `default`."""
+    rate_limits: dict[RateLimitName, RateLimitTable] = Field(default_factory=dict)
+    """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
@@ -136,7 +140,11 @@ class Config(PoolTable):
         self.backend_tls.check("backend_tls")
         for name, table in self.every_pool().items():
             table.check("" if table is self else f"pools.{name}.")
-        check_routes(self.routes, self.every_pool())
+        check_routes(self.routes, self.every_pool(), self.rate_limits)
+        in_use = {route.rate_limit for route in self.routes}
+        for name, limit in self.rate_limits.items():
+            if not limit.everywhere and name not in in_use:
+                raise ValueError(f"rate_limits.{name}: no route refers to it; `everywhere = true` applies it to all")
         return self
 
     def every_pool(self) -> dict[str, PoolTable]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lbflask.config.backends import Backend
+from lbflask.config.limits import RateLimitTable
 from lbflask.config.masking import masked, without_secrets
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
@@ -91,6 +92,7 @@ def as_markdown() -> str:
             lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
         lines.append("")
     lines += _pools()
+    lines += _rate_limits()
     lines += ["## A backend", "", "A URL, or a table:", "", *_keys(Backend)]
     return "\n".join([*lines, *_routes()]) + "\n"
 
@@ -129,6 +131,16 @@ def _pools() -> list[str]:
         "are others.",
         "",
     ]
+
+
+def _rate_limits() -> list[str]:
+    rows = [
+        f"| `{name}` | `LBFLASK_RATE_LIMITS__NAME__{name.upper()}` | {_default(field)} | {field.description} |"
+        for name, field in RateLimitTable.model_fields.items()
+    ]
+    about = (RateLimitTable.__doc__ or "").strip()
+    head = ["| key | environment | default | |", "| --- | --- | --- | --- |"]
+    return ["## `[rate_limits.NAME]`", "", about, "", *head, *rows, ""]
 
 
 def _default(field: FieldInfo) -> str:

@@ -94,6 +94,12 @@ def _pool_name(value: str) -> str:
     return value
 
 
+def _limit_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", value) or len(value) > 48:
+        raise ValueError("must be a name of small letters, digits and single - or _ between them")
+    return value
+
+
 def _network(value: Any) -> Any:
     """Parsed here, since a union of two types would tell of an IPv6 network that it is not an IPv4 one."""
     return ip_network(value) if isinstance(value, str) else value
@@ -114,6 +120,7 @@ Namespace = Annotated[str, AfterValidator(_namespace)]
 ViaName = Annotated[str, AfterValidator(_via)]
 HashKeyName = Annotated[str, AfterValidator(_hash_key)]
 PoolName = Annotated[str, AfterValidator(_pool_name)]
+RateLimitName = Annotated[str, AfterValidator(_limit_name)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
 LogFormat = Annotated[str, AfterValidator(_log_format)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]

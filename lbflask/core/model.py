@@ -46,6 +46,7 @@ class Backend:
     `authority` is what stands in Host when the backend is called by its own name: without the port that its scheme
     implies (RFC 9110 §4.2.3), and `localhost` for a unix socket. A `backup` serves when no other backend can.
     `slow_start` is for how many seconds it warms up, where that differs from its pool.
+    `max_connections` requests may be at it at once, from the whole fleet; 0 sets no bound.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Backend:
     path: str = ""
     backup: bool = False
     slow_start: float | None = None
+    max_connections: int = 0
     address: Address = field(init=False, repr=False, compare=False)
     authority: str = field(init=False, repr=False, compare=False)
 

@@ -68,7 +68,7 @@ class Route:
     """A match, and what becomes of its requests.
 
     They are shared among the pools of `shares` (percentages) by the key `split_by`, or get the answer `own`. `prefix`
-    stands instead of the matched path, None keeps it.
+    stands instead of the matched path, None keeps it. `rate_limit` is the name of a limit of its own.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Route:
     request_edits: Edits | None = None
     response_edits: Edits | None = None
     mirror: Mirror | None = None
+    rate_limit: str = ""
 
 
 class _Entry(NamedTuple):

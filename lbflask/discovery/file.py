@@ -59,7 +59,8 @@ class FileSource:
             if stamp != before:
                 continue
             if failed is not None:
-                raise NoAnswer(str(failed).removeprefix(f"{self._path}: "))
+                told = str(failed).removeprefix(f"{self._path}:")  # who asked knows which file it is
+                raise NoAnswer(told.strip() if told.startswith(" ") else f"line {told}")
             return stamp, found
         raise NoAnswer("is being written all the while")
 

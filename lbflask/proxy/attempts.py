@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.waiting import Waiting
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.connection import NEVER
@@ -25,7 +27,9 @@ class Attempts:
         adapter_for: Callable[[str], BackendAdapter],
         rules: Rules,
         house: House,
+        waiting: Waiting | None = None,
     ) -> None:
+        self._waiting = waiting
         self._pool = pool
         self._fleet = fleet
         self._traffic = fleet.traffic(pool)
@@ -37,10 +41,14 @@ class Attempts:
 
     def first_response(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that the client is to hear of."""
+        if self._waiting is None:
+            return self._first_of(exchange, plan, request)
+        with closing(self._waiting.turns(exchange, plan)) as turns:
+            return self._first_of(exchange, turns, request)
+
+    def _first_of(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
         inbound, last = exchange.inbound, None
-        for tried, backend in enumerate(plan):
-            if last is not None and not self._may_retry(exchange, last, tried):
-                break
+        for tried, backend in enumerate(plan, 1):
             try:
                 return self._attempt(exchange, backend, request, fresh=False)
             except Fault as fault:
@@ -50,11 +58,16 @@ class Attempts:
                     return self._attempt(exchange, backend, request, fresh=True)
                 except Fault as fault:
                     last = fault
+            if not self._may_retry(exchange, last, tried):
+                break
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
 
-    def ended(self, backend: str, fault: Fault | None) -> None:
+    def ended(self, exchange: Exchange, fault: Fault | None) -> None:
         """The attempt whose response was passed on is over: whole, or with the fault that broke it off."""
-        self._traffic.ended(backend, fault)
+        self._traffic.ended(exchange.serving, fault)
+        exchange.serving = ""
+        if self._waiting is not None:
+            self._waiting.over(exchange)
 
     def _may_retry(self, exchange: Exchange, fault: Fault, tried: int) -> bool:
         policy, inbound = self._rules.retries, exchange.inbound

@@ -28,6 +28,7 @@ from lbflask.proxy.course import Course
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import HostExchange, Inbound
 from lbflask.proxy.own import OwnAnswers
+from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.reply import Reply, refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.upstream.session import BackendRequest, BackendResponse
@@ -44,7 +45,9 @@ class Dispatcher:
         rules: Rules,
         house: House,
         course: Course | None = None,
+        rate_limits: RateLimits | None = None,
     ) -> None:
+        self._rate_limits = rate_limits
         self._balancing = balancing
         self._sticky = balancing.sticky
         self._attempts = attempts
@@ -79,6 +82,8 @@ class Dispatcher:
         exchange = Exchange(inbound, began, head.client, head.request_id, began + rules.request)
         self._occupancy.active += 1
         try:
+            if self._rate_limits is not None:
+                self._rate_limits.admit(exchange)
             if inbound.method in ("OPTIONS", "TRACE"):
                 fields = _one_hop_less(inbound.method, head.fields)
                 if fields is None:
@@ -157,6 +162,8 @@ class Dispatcher:
             fields = self._course.of_response(fields)
         if self._sticky is not None:
             fields += self._home_told(exchange, fields)
+        if self._rate_limits is not None:
+            fields += exchange.limits_told
         ended = self._settler(exchange, answer.status)
         reply = Reply(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
         if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):
@@ -192,7 +199,7 @@ class Dispatcher:
         try:
             granted = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
             passed = client_response(answer.fields, self._rules.via)
-            fields = with_upgrade([*passed, *self._home_told(exchange, passed)], granted)
+            fields = with_upgrade([*passed, *self._home_told(exchange, passed), *exchange.limits_told], granted)
             client, early = host.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
             tunnel = Tunnel(client, answer.connection.wire, self._rules.tunnel_idle)
             tunnel.run(early, answer.early)
@@ -218,6 +225,7 @@ class Dispatcher:
         status, fields, body = refusal(fault, accept, retry_after, self._rules.via, self._rules.pages)
         if self._course is not None:
             fields = self._course.of_response(fields)
+        fields += exchange.limits_told
         told = fault.reason if not exchange.attempts or fault.blame is Blame.CLIENT else ""
         return Reply(status, fields, body, self._settler(exchange, fault.status, told))
 
@@ -258,8 +266,7 @@ class Dispatcher:
     def _leave(self, exchange: Exchange, fault: Fault | None = None) -> None:
         self._occupancy.active -= 1
         if exchange.serving:
-            self._attempts.ended(exchange.serving, fault)
-            exchange.serving = ""
+            self._attempts.ended(exchange, fault)
         if exchange.retrying:
             exchange.retrying = False
             self._occupancy.retrying -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lbflask.core import retry
@@ -44,7 +44,8 @@ class Rules:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request on its way: what was tried, and what the client was told. `home` has its session.
+    """One request on its way: what was tried, and what the client was told. `home` has its session, `limits_told` are
+    the fields by which it hears of rate limits.
 
     `why` is the reason for the choice, where it is not the strategy.
     """
@@ -58,6 +59,9 @@ class Exchange:
     retrying: bool = False
     serving: str = ""
     home: Backend | None = None
+    slot: str = ""  #: the backend of which it has a slot
+    waits: bool = True  #: where all backends are full
+    limits_told: Sequence[tuple[str, str]] = ()
     why: str = ""
     trace: Trace | None = None
 

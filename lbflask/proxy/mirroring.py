@@ -58,7 +58,7 @@ class Mirroring:
             occupancy.unmirrored += 1
             return
         copy = BackendRequest(inbound.method, request.target, [*request.fields], inbound.framing, body)
-        exchange = Exchange(inbound, self._house.clock(), client, "")
+        exchange = Exchange(inbound, self._house.clock(), client, "", waits=False)
         occupancy.mirrored += 1
         try:
             # Not a Thread, which would wait here until it has begun.
@@ -80,7 +80,7 @@ class Mirroring:
             log.exception("a copy of a request could not be sent")
         finally:
             if exchange.serving:
-                self._attempts.ended(exchange.serving, broken)
+                self._attempts.ended(exchange, broken)
             self._house.occupancy.mirrored -= 1
 
 

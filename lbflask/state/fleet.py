@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TypeVar
 
 from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
-from lbflask.core.tickets import Block, Pace
+from lbflask.core.tickets import Block, Pace, Taken
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
 from lbflask.state.traffic import Traffic
@@ -48,12 +48,7 @@ _RESORTS = {
 }
 
 
-class Taken(NamedTuple):
-    """The turns that a worker has had: taken from the store, in so many trips, and without it."""
-
-    tickets: int
-    leases: int
-    local: int
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
@@ -67,9 +62,7 @@ class _PoolView:
     block: Block = field(default_factory=Block)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
     lock: threading.Lock = field(default_factory=threading.Lock)
-    taken: int = 0
-    leases: int = 0
-    alone: int = 0
+    taken: Taken = field(default_factory=Taken)
     left: float | None = None  # when the pool went out of the configuration
 
 
@@ -190,8 +183,7 @@ class Fleet:
         if self._strict and not self._degraded:
             try:
                 ticket = self._store.take_tickets(pool, 1)
-                view.taken += 1
-                view.leases += 1
+                view.taken.lease(1)
                 return ticket
             except StoreUnavailable as error:
                 self._degrade(error)
@@ -209,13 +201,30 @@ class Fleet:
                     self._degrade(error)
             view.block = Block()
             view.local += 1
-            view.alone += 1
+            view.taken.local += 1
             return view.local
 
     def tickets_taken(self, pool: str) -> Taken:
         """The turns that this worker has had in the pool so far."""
-        view = self._views[pool]
-        return Taken(view.taken, view.leases, view.alone)
+        return self._views[pool].taken
+
+    def ask(self, what: Callable[[WorkerStore], Answer]) -> Answer | None:
+        """The store's answer, at once; None while it is out of reach."""
+        if not self._degraded:
+            try:
+                return what(self._store)
+            except StoreUnavailable as error:
+                self._degrade(error)
+        return None
+
+    def watch_slots(self, pools: Collection[str]) -> Watch | None:
+        """Where it is heard that slots of backends became free; None while the store is out of reach."""
+        return self.ask(lambda store: store.watch_slots(pools))
+
+    @property
+    def workers(self) -> int:
+        """How many workers share the store, as last known: at least this one."""
+        return max(view.traffic.workers for view in self._views.values())
 
     def traffic(self, pool: str) -> Traffic:
         """Where this worker's attempts at the backends of the pool are noted."""
@@ -264,8 +273,7 @@ class Fleet:
             count = view.pace.block()
             ticket = self._store.take_tickets(pool, count)
             view.block = Block(iter(range(ticket + 1, ticket + count)), now)
-            view.taken += count
-            view.leases += 1
+            view.taken.lease(count)
         return ticket
 
     def _new_view(self, pool: str, rule: Rule) -> _PoolView:

@@ -6,6 +6,9 @@ All keys of a pool carry the tag `{namespace:pool}`, so that one script touches 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
+
+from lbflask.core.rate_limit import RateLimit
 
 _PREFACE = """\
 Everything lbflask keeps in Redis: what it is, who writes it, when it goes. All keys of a pool carry the tag
@@ -58,6 +61,11 @@ class PoolKeys:
         return self._key("workers")
 
     @property
+    def slots(self) -> str:
+        """Hash of worker id to what it holds and waits for (`max_connections`). Workers, through hold_slots.lua."""
+        return self._key("slots")
+
+    @property
     def overrides(self) -> str:
         """Hash of backend id to the JSON of what operators set for it. The admin API, through write_override.lua."""
         return self._key("overrides")
@@ -102,6 +110,19 @@ class PoolKeys:
         """Channel: a worker could not reach a backend; the message is the backend's id."""
         return self._key("suspects")
 
+    @property
+    def free_slots(self) -> str:
+        """Channel: slots were let go while others wait, or are called for; the message is empty."""
+        return self._key("free-slots")
+
+
+def bucket(namespace: str, limit: RateLimit, key: str) -> str:
+    """String `at missing`: a bucket of a rate limit, by a digest of the limit's numbers and of whom it is for. Workers,
+    through take_token.lua. Expires when it is full again. Of no pool, so buckets spread over a cluster.
+    """
+    what = f"{limit.count}/{limit.period}/{limit.burst}/{key}".encode("utf-8", "surrogateescape")
+    return f"{{{namespace}:rate:{limit.name}:{blake2b(what, digest_size=16).hexdigest()}}}"
+
 
 @dataclass(frozen=True, slots=True)
 class FleetKeys:
@@ -123,4 +144,6 @@ def as_markdown() -> str:
         for value in vars(type(keys)).values()
         if isinstance(value, property) and value.fget is not None
     ]
+    told = " ".join((bucket.__doc__ or "").split())
+    rows.append(f"| `{{namespace:rate:limit:digest}}` | {told} |")
     return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | what it is |", "| --- | --- |", *rows, ""])

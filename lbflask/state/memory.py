@@ -8,9 +8,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from lbflask.core import ejection
+from lbflask.core import ejection, rate_limit, slots
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
-from lbflask.state.ports import DEAD_AFTER, Lease
+from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
+from lbflask.core.slots import Demand, Grant, Holding
+from lbflask.state.ports import DEAD_AFTER, Lease, Others
+
+#: Buckets of rate limits that are kept; beyond it the full ones are dropped, and if that is too few, the oldest half.
+MOST_BUCKETS = 100_000
 
 
 @dataclass(slots=True)
@@ -29,6 +34,7 @@ class _PoolState:
     prober: str = ""
     probe_end: float = 0.0
     beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    holdings: dict[str, Holding] = field(default_factory=dict)
     overrides: dict[str, Override] = field(default_factory=dict)
     discovered: tuple[Backend, ...] = ()
     secret: str = ""
@@ -42,6 +48,7 @@ class MemoryStore:
         self._pools: defaultdict[str, _PoolState] = defaultdict(_PoolState)
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
+        self._buckets: dict[tuple[RateLimit, str], Bucket] = {}
         self._moments = count(1)  # epochs and versions: none comes twice, even after the store was emptied
 
     def take_tickets(self, pool: str, count: int) -> int:
@@ -127,7 +134,7 @@ class MemoryStore:
 
     def beat(
         self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
-    ) -> Mapping[str, int]:
+    ) -> Others:
         """See WorkerStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
@@ -141,12 +148,49 @@ class MemoryStore:
                 elif other != worker:
                     for backend, load in theirs.items():
                         total[backend] += load
-            return dict(total)
+            return Others(dict(total), len(state.beats))
 
     def leave(self, pool: str, worker: str) -> None:
         """See WorkerStore."""
         with self._changed:
             self._pools[pool].beats.pop(worker, None)
+
+    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+        """See WorkerStore."""
+        with self._changed:
+            holdings, now = self._pools[pool].holdings, self._clock()
+            for other in [other for other, holding in holdings.items() if now - holding.at > DEAD_AFTER]:
+                del holdings[other]
+            others = [holding for other, holding in holdings.items() if other != worker]
+            granted, remembered = slots.grant(demand, others, now)
+            holdings.pop(worker, None)
+            if remembered is not None:
+                holdings[worker] = remembered
+        if demand.call or (sum(granted.held) < demand.before and granted.elsewhere):
+            self._tell(f"slots:{pool}", pool)
+        return granted
+
+    def watch_slots(self, pools: Collection[str]) -> MemoryWatch:
+        """See WorkerStore."""
+        return MemoryWatch(self._changed, self._watches, {f"slots:{pool}" for pool in pools})
+
+    def take_token(self, limit: RateLimit, key: str) -> Allowance:
+        """See WorkerStore."""
+        with self._changed:
+            now = int(self._clock() * rate_limit.MICROS)
+            if len(self._buckets) >= MOST_BUCKETS:
+                self._drop_buckets(now)
+            bucket, allowance = rate_limit.take(limit, self._buckets.get((limit, key)), now)
+            if bucket is not None:
+                self._buckets[limit, key] = bucket
+            return allowance
+
+    def _drop_buckets(self, now: int) -> None:
+        kept = {at: bucket for at, bucket in self._buckets.items() if rate_limit.full_at(at[0], bucket) > now}
+        surplus = len(kept) - MOST_BUCKETS // 2
+        for at in list(kept)[: max(0, surplus)]:
+            del kept[at]
+        self._buckets = kept
 
     def adopt(self, pool: str, ejected: Mapping[str, Ejection]) -> None:
         """Know these ejections, and nothing else of the pool."""
@@ -236,6 +280,7 @@ class MemoryStore:
         """Forget everything, as a server does that was flushed or restarted. Subscriptions stay."""
         with self._changed:
             self._pools.clear()
+            self._buckets.clear()
 
     def _tell(self, channel: str, message: str) -> None:
         with self._changed:

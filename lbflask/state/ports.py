@@ -11,6 +11,8 @@ from typing import Protocol
 
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
+from lbflask.core.rate_limit import Allowance, RateLimit
+from lbflask.core.slots import Demand, Grant
 
 #: Seconds after its last beat when a worker counts as dead. What a killed one had in flight is gone within three, with
 #: the beat by which the others hear of it; and two beats in a row may be lost.
@@ -19,6 +21,16 @@ DEAD_AFTER = 2.5
 
 class StoreUnavailable(Exception):
     """The store did not answer in time, or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What all other living workers have in flight together, and how many workers there are, this one included; who
+    has died may count for a minute more.
+    """
+
+    loads: Mapping[str, int]
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +112,34 @@ class WorkerStore(Protocol):
 
     def beat(
         self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
-    ) -> Mapping[str, int]:
+    ) -> Others:
         """Write what the worker has in flight at each backend, and add the attempts it has made since its last beat.
 
-        With `read`, what all other living workers have in flight together. Who has not beaten for DEAD_AFTER seconds
+        What the others have in flight is told with `read` only. Who has not beaten for DEAD_AFTER seconds
         is dead, and counts no more. One round trip.
         """
         ...
 
     def leave(self, pool: str, worker: str) -> None:
         """Forget the worker's beat. One round trip."""
+        ...
+
+    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+        """Hold as many slots of backends as the worker keeps, and so many more as are free (core/slots.py).
+
+        What it does not name it lets go. Who has not said so again after DEAD_AFTER seconds holds none. One round trip.
+        """
+        ...
+
+    def watch_slots(self, pools: Collection[str]) -> Watch:
+        """Messages are the names of pools in which slots were let go, or are called for."""
+        ...
+
+    def take_token(self, limit: RateLimit, key: str) -> Allowance:
+        """Take a token out of the limit's bucket for this key, if it has one (core/rate_limit.py).
+
+        The key may be a secret: it is kept as a digest only. A bucket that is full again is gone. One round trip.
+        """
         ...
 
     def close(self) -> None:

@@ -107,6 +107,8 @@ def _backend_values(backend: Backend) -> dict[str, Any]:
         values["backup"] = True
     if backend.slow_start is not None:
         values["slow_start"] = backend.slow_start
+    if backend.max_connections:
+        values["max_connections"] = backend.max_connections
     return values
 
 
@@ -115,7 +117,8 @@ def _backend(values: Any) -> Backend:
     port, weight = int(values["port"]), int(values["weight"])
     path, backup = str(values.get("path", "")), values.get("backup") is True
     slow_start = None if values.get("slow_start") is None else float(values["slow_start"])
-    return Backend(text["id"], text["host"], port, text["url"], weight, text["scheme"], path, backup, slow_start)
+    most = int(values.get("max_connections", 0))
+    return Backend(text["id"], text["host"], port, text["url"], weight, text["scheme"], path, backup, slow_start, most)
 
 
 def dump_loads(loads: Mapping[str, int]) -> str:

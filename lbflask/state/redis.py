@@ -12,10 +12,12 @@ from redis.commands.core import Script
 
 from lbflask.core.ejection import MIN_PERCENT, Report, Rule
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
+from lbflask.core.rate_limit import Allowance, RateLimit, allowance
+from lbflask.core.slots import TOLERANCE, Demand, Grant
 from lbflask.state import records
 from lbflask.state.client import OPERATION_TIMEOUT, Client, connect
-from lbflask.state.keys import FleetKeys, PoolKeys
-from lbflask.state.ports import DEAD_AFTER, Lease, StoreUnavailable
+from lbflask.state.keys import FleetKeys, PoolKeys, bucket
+from lbflask.state.ports import DEAD_AFTER, Lease, Others, StoreUnavailable
 
 __all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
 
@@ -42,6 +44,8 @@ class RedisStore:
         self._write_override = self._script("write_override")
         self._write_discovered = self._script("write_discovered")
         self._agree_on_secret = self._script("agree_on_secret")
+        self._hold_slots = self._script("hold_slots")
+        self._take_token = self._script("take_token")
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -120,17 +124,39 @@ class RedisStore:
 
     def beat(
         self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
-    ) -> Mapping[str, int]:
+    ) -> Others:
         """See WorkerStore."""
         keys = self._of(pool)
         pairs = [part for pair in attempts.items() for part in pair]
         about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else ""]
-        return records.sum_loads(_asked(lambda: self._beat(keys=[keys.workers, keys.attempts], args=[*about, *pairs])))
+        workers, *told = _asked(lambda: self._beat(keys=[keys.workers, keys.attempts], args=[*about, *pairs]))
+        return Others(records.sum_loads(told), workers)
 
     def leave(self, pool: str, worker: str) -> None:
         """See WorkerStore."""
         keys = self._of(pool)
         _asked(lambda: self._client.hdel(keys.workers, worker))
+
+    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        wants = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
+        places = [part for place in demand.places for part in place]
+        about = [worker, int(DEAD_AFTER * 1000), *wants, demand.before, keys.free_slots, "call" if demand.call else ""]
+        elsewhere, *held = _asked(lambda: self._hold_slots(keys=[keys.slots], args=[*about, *places]))
+        return Grant(held, elsewhere)
+
+    def watch_slots(self, pools: Collection[str]) -> RedisWatch:
+        """See WorkerStore."""
+        channels = {self._of(pool).free_slots.encode(): pool for pool in pools}
+        return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
+
+    def take_token(self, limit: RateLimit, key: str) -> Allowance:
+        """See WorkerStore."""
+        units = [limit.count, limit.token, limit.burst * limit.token]
+        name = bucket(self._namespace, limit, key)
+        passed, missing = _asked(lambda: self._take_token(keys=[name], args=units))
+        return allowance(limit, int(missing), passed=bool(passed))
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See CheckerStore."""

@@ -58,6 +58,7 @@ class Traffic:
 
     def __init__(self, pool: str, rule: Rule, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self.worker = ""  #: who we are among the workers; known once the process is
+        self.workers = 1  #: how many live, as last known
         self._pool = pool
         self._rule = rule
         self._ejects = rule.quota > 0
@@ -160,6 +161,12 @@ class Traffic:
                 return None
             probe.sent, probe.due, probe.granted = probe.due, None, None
             return probe.sent[0]
+
+    def passed_over(self, backend: str) -> None:
+        """The request that was to try the backend does not; if that would have been a probe, it is none."""
+        if self._probe.sent is not None:
+            with self._lock:
+                self._probe_given_up(backend)
 
     def loads(self) -> dict[str, int]:
         """Requests in flight at each backend: our own as they are now, those of the others as last known."""
@@ -326,7 +333,8 @@ class Traffic:
                     self._attempts[backend] += made
             raise
         self._beaten, self._beaten_with = now, loads
+        self.workers = others.workers
         if reading or bury:
             with self._lock:
-                self._others, self._others_read, self._buried = others, now, now
+                self._others, self._others_read, self._buried = others.loads, now, now
                 self._recount()

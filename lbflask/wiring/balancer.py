@@ -30,11 +30,14 @@ from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
+from lbflask.proxy.waiting import Waiting
+from lbflask.state.buckets import Buckets
 from lbflask.state.fleet import Fleet
+from lbflask.state.slot_follower import Slots
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
-from lbflask.wiring.routes import Lane, entrance
+from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
 from lbflask.wiring.telemetry import Telemetry, of_the_worker
 
@@ -59,6 +62,8 @@ class Balancer:
             report=log.warning,
             rules={name: table.ejection_rule() for name, table in pools.items()},
         )
+        self._slots = Slots(self._fleet)
+        self._buckets = Buckets(self._fleet)
         self._dialer = Dialer(tls_rules(config))
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
@@ -107,13 +112,19 @@ class Balancer:
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {
-            name: self._lane(pool, rules_of(table, config), adapter_for, house) for name, (table, pool) in pools.items()
+            name: self._lane(pool, table, rules_of(table, config), adapter_for, house)
+            for name, (table, pool) in pools.items()
         }
-        front = Front(entrance(config, lanes, house), config.health_path, config.limits.body)
+        whereto = entrance(config, lanes, house, limits_of(config, self._buckets))
+        front = Front(whereto, config.health_path, config.limits.body)
         return [pool for _, pool in pools.values()], front
 
-    def _lane(self, pool: Pool, rules: Rules, adapter_for: Adapters, house: House) -> Lane:
-        attempts = Attempts(pool.name, self._fleet, adapter_for, rules, house)
+    def _lane(self, pool: Pool, table: PoolTable, rules: Rules, adapter_for: Adapters, house: House) -> Lane:
+        waiting = None
+        if table.has_bounds():
+            slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
+            waiting = Waiting(slots, traffic, table.queue.to_model(), time.monotonic)
+        attempts = Attempts(pool.name, self._fleet, adapter_for, rules, house, waiting)
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
@@ -137,6 +148,7 @@ class Balancer:
 
     def _stop(self) -> None:
         self._ended.set()
+        self._slots.stop()
         self._fleet.stop()
         self._connections.close()
         self._telemetry.stop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,7 +17,9 @@ from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import House, Rules
 from lbflask.proxy.mirroring import Mirroring
 from lbflask.proxy.own import FixedRoute, OwnAnswers
+from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.router import Destination, Entrance, Router, Splitting
+from lbflask.state.buckets import Buckets
 
 
 class Lane(NamedTuple):
@@ -28,23 +30,39 @@ class Lane(NamedTuple):
     rules: Rules
 
 
-def entrance(config: Config, lanes: Mapping[str, Lane], house: House) -> Entrance:
+#: What limits the requests of a route that refers to a limit of this name, or to none ('').
+LimitsOf = Callable[[str], RateLimits | None]
+
+
+def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
+    """Those that hold everywhere, in the order of the file, and the one that a route refers to."""
+    tables = config.rate_limits
+
+    def limits(name: str) -> RateLimits | None:
+        those = [key for key in tables if tables[key].everywhere or key == name]
+        rules = [(tables[key].to_model(key), tables[key].who()) for key in those]
+        return RateLimits(rules, buckets.take) if rules else None
+
+    return limits
+
+
+def entrance(config: Config, lanes: Mapping[str, Lane], house: House, limits: LimitsOf) -> Entrance:
     """The destination of all requests: without routes the dispatcher of the pool itself, which costs them nothing."""
     usual = lanes.get(DEFAULT_POOL) or next(iter(lanes.values()))
     if not config.routes:
-        return Dispatcher(*usual, house)
+        return Dispatcher(*usual, house, rate_limits=limits(""))
     routes = [route.to_model() for route in config.routes]
     has_default = DEFAULT_POOL in lanes
     rules = usual.rules if has_default else replace(usual.rules, pages={})
     return Router(
         RouteTable(routes),
-        [_destination(route, lanes, house, rules) for route in routes],
-        Dispatcher(*usual, house) if has_default else None,
+        [_destination(route, lanes, house, rules, limits) for route in routes],
+        Dispatcher(*usual, house, rate_limits=limits("")) if has_default else None,
         OwnAnswers(house, rules, pool=DEFAULT_POOL if has_default else ""),
     )
 
 
-def _destination(route: Route, lanes: Mapping[str, Lane], house: House, rules: Rules) -> Destination:
+def _destination(route: Route, lanes: Mapping[str, Lane], house: House, rules: Rules, limits: LimitsOf) -> Destination:
     segments = segments_of(route.match.path)
     if route.own is not None:
         answers = OwnAnswers(house, rules, route=route.name, edits=route.response_edits)
@@ -54,7 +72,8 @@ def _destination(route: Route, lanes: Mapping[str, Lane], house: House, rules: R
         shadow = lanes[route.mirror.pool]
         mirror = Mirroring(shadow.balancing, shadow.attempts, route.mirror.percent, house)
     course = Course(route.name, segments, route.prefix, route.request_edits, route.response_edits, mirror)
-    dispatchers = {pool: Dispatcher(*lanes[pool], house, course) for pool in route.shares}
+    limited = limits(route.rate_limit)
+    dispatchers = {pool: Dispatcher(*lanes[pool], house, course, limited) for pool in route.shares}
     if len(dispatchers) == 1:
         return next(iter(dispatchers.values()))
     return Splitting(Split(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from lbflask.config.backends import Backend
+from lbflask.config.limits import RateLimitTable
 from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
 from lbflask.config.show import as_markdown, as_toml, version
@@ -147,6 +148,8 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
         elif name in ("pools", "routes"):
             assert {"pools": "## `[pools.NAME]`", "routes": "## `[[routes]]`"}[name] in page
             inner = {}
+        elif name == "rate_limits":
+            inner = {f"rate_limits__NAME__{key}": setting for key, setting in RateLimitTable.model_fields.items()}
         else:
             inner = {name: field}
         for key, setting in inner.items():

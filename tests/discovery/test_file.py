@@ -87,7 +87,7 @@ def test_a_file_that_is_wrong_is_no_answer_and_is_read_again(desk: Desk) -> None
     desk.write("http://a:1")
     assert desk.ask() == ["http://a:1"]
     desk.path.write_text('backends = ["http://a:1", { url = "http://b:2", weight = 1000 }]')
-    assert desk.refusal() == "backends[1].weight = 1000: input should be less than or equal to 256"
+    assert desk.refusal() == "line 1: backends[1].weight = 1000: input should be less than or equal to 256"
 
 
 def test_a_file_that_is_not_there_is_no_answer(desk: Desk) -> None:

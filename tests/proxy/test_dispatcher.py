@@ -27,7 +27,9 @@ from lbflask.proxy.course import Course
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.proxy.inbound import ClientBody, Inbound
+from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.reply import Reply
+from lbflask.proxy.waiting import Waiting
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
@@ -84,8 +86,18 @@ class Balancer:
             (f"id-{number}" for number in itertools.count()).__next__,
             (self.events.append,),
         )
-        attempts = Attempts("default", self.fleet, adapter_for, ruled, house)
-        self.dispatcher = Dispatcher(Balancing(self.pool, self.fleet), attempts, ruled, house, course)
+        attempts = Attempts("default", self.fleet, adapter_for, ruled, house, self.waiting())
+        self.dispatcher = Dispatcher(
+            Balancing(self.pool, self.fleet), attempts, ruled, house, course, self.rate_limits()
+        )
+
+    def waiting(self) -> Waiting | None:
+        """What makes requests wait."""
+        return None
+
+    def rate_limits(self) -> RateLimits | None:
+        """What refuses requests."""
+        return None
 
     def start(self, request: Inbound) -> Reply:
         return self.dispatcher.dispatch(request)

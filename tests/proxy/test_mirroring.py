@@ -40,8 +40,8 @@ class Shadow:
         self.copies.append(request)
         raise self.error
 
-    def ended(self, backend: str, fault: Fault | None) -> None:
-        self.ends.append((backend, fault))
+    def ended(self, exchange: Exchange, fault: Fault | None) -> None:
+        self.ends.append((exchange.serving, fault))
 
 
 FAULT = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")

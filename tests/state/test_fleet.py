@@ -15,7 +15,7 @@ from lbflask.core.tickets import LEASE_FROM
 from lbflask.state import fleet as fleet_module
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
-from lbflask.state.ports import StoreUnavailable, WorkerStore
+from lbflask.state.ports import Others, StoreUnavailable, WorkerStore
 from lbflask.state.redis import RedisStore, connect
 from tests.state.rigs import PATIENCE
 from tests.support.servers import free_port, valkey
@@ -105,7 +105,7 @@ class FlakyStore:
 
     def beat(
         self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
-    ) -> Mapping[str, int]:
+    ) -> Others:
         self._trip("beat", dict(loads))
         return self.facts.beat(pool, worker, loads, attempts, read=read)
 

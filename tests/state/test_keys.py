@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 
 import pytest
 
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import ActiveHealth, Backend, Health, Override
-from lbflask.state.keys import FleetKeys, PoolKeys, as_markdown
+from lbflask.core.rate_limit import RateLimit
+from lbflask.core.slots import Demand, Place
+from lbflask.state.keys import FleetKeys, PoolKeys, as_markdown, bucket
 from tests.state.rigs import real_redis
 from tests.support.servers import ROOT
 
+LIMIT = RateLimit("login", 1, 60, 1)
 FLEETS_NAMES = [name for name, value in inspect.getmembers(FleetKeys) if isinstance(value, property)]
 NAMES = [name for name, value in inspect.getmembers(PoolKeys) if isinstance(value, property)]
-CHANNELS = {"changes", "suspects"}
+CHANNELS = {"changes", "suspects", "free_slots"}
 
 
 def test_the_page_of_the_keys_is_the_legend_in_the_code() -> None:
@@ -64,9 +68,19 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         assert rig.store.write_override("web", "b", None, Override(weight=2))
         assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
         rig.store.agree_on_secret("web", "secret")
+        rig.store.hold_slots("web", "worker", Demand([Place("b", 0, 5)], extra=1))
+        rig.store.take_token(LIMIT, "secret")
         assert rig.client is not None
         in_use = {key.decode() for key in rig.client.scan_iter("{test:*")}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
     keys = PoolKeys("test", "web")
-    assert in_use == {getattr(keys, name) for name in NAMES if name not in CHANNELS}
-    assert expiring == {keys.leader, keys.probe, keys.workers}
+    of_limit = bucket("test", LIMIT, "secret")
+    assert in_use == {of_limit, *(getattr(keys, name) for name in NAMES if name not in CHANNELS)}
+    assert expiring == {keys.leader, keys.probe, keys.workers, keys.slots, of_limit}
+
+
+def test_a_bucket_is_known_by_its_limit_and_by_a_digest_of_whom_it_is_for() -> None:
+    others = [replace(LIMIT, name="x"), replace(LIMIT, count=2), replace(LIMIT, period=2), replace(LIMIT, burst=2)]
+    names = {bucket("test", limit, key) for limit in (LIMIT, *others) for key in ("", "secret", "größer \udcff")}
+    assert len(names) == 15
+    assert all(name.startswith("{test:rate:") and "secret" not in name for name in names)

@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override
+from lbflask.core.rate_limit import RateLimit
+from lbflask.core.slots import Demand, Place
 from lbflask.state import records
 from lbflask.state.embedded import NoServer, find_binary
-from lbflask.state.keys import PoolKeys
+from lbflask.state.keys import PoolKeys, bucket
 from lbflask.state.ports import StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
 from tests.state.rigs import PATIENCE, real_redis
@@ -32,6 +34,7 @@ POOL = "web"
 UP = ActiveHealth(Health.UP)
 
 #: Every trip to the server that a store knows.
+LIMIT = RateLimit("api", 1, 60, 1)
 TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "take_tickets": lambda store: store.take_tickets(POOL, 1),
     "read_snapshot": lambda store: store.read_snapshot(POOL, NOTHING_KNOWN),
@@ -44,6 +47,8 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "settle_ejection": lambda store: store.settle_ejection(POOL, "a", 1.5, back=True, rule=Rule()),
     "beat": lambda store: store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True),
     "leave": lambda store: store.leave(POOL, "worker"),
+    "hold_slots": lambda store: store.hold_slots(POOL, "worker", Demand([Place("a", 1, 2)])),
+    "take_token": lambda store: store.take_token(LIMIT, "a"),
     "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
     "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret"),
     "write_discovered": lambda store: store.write_discovered(POOL, 1, []),
@@ -51,6 +56,7 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
 WATCHES: dict[str, Callable[[RedisStore], Watch]] = {
     "watch_changes": lambda store: store.watch_changes([POOL]),
     "watch_suspects": lambda store: store.watch_suspects([POOL]),
+    "watch_slots": lambda store: store.watch_slots([POOL]),
 }
 #: A request that meets a store out of reach waits no longer than this, even on a busy machine. What is asked for is
 #: tens of milliseconds; what must not be is redis-py's own patience, which is without end for an answer.
@@ -176,7 +182,7 @@ class TestOutOfReach:
             assert rig.client is not None
             keys = PoolKeys("test", POOL)
             used = (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers)
-            for key in (*used, keys.overrides, keys.secret):
+            for key in (*used, keys.overrides, keys.secret, keys.slots, bucket("test", LIMIT, "a")):
                 rig.client.rpush(key, "of another type")
             with pytest.raises(StoreUnavailable):
                 TRIPS[trip](RedisStore(rig.client, "test"))

@@ -199,39 +199,46 @@ class TestProbing:
 
 class TestLoads:
     def test_nobody_else_has_anything_in_flight_at_first(self, rig: Rig) -> None:
-        assert rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=True) == {}
+        assert rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=True).loads == {}
 
     def test_those_of_all_others_are_summed(self, rig: Rig) -> None:
         rig.store.beat(POOL, "one", {"a:80": 3, "größer": 1}, {}, read=False)
         rig.other.beat(POOL, "two", {"a:80": 4}, {}, read=False)
         rig.other.beat("api", "two", {"a:80": 99}, {}, read=False)
-        assert rig.other.beat(POOL, "three", {"a:80": 50}, {}, read=True) == {"a:80": 7, "größer": 1}
+        assert rig.other.beat(POOL, "three", {"a:80": 50}, {}, read=True).loads == {"a:80": 7, "größer": 1}
 
     def test_a_beat_replaces_the_one_before(self, rig: Rig) -> None:
         rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=False)
         rig.store.beat(POOL, "one", {"c": 1}, {}, read=False)
-        assert rig.other.beat(POOL, "two", {}, {}, read=True) == {"c": 1}
+        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {"c": 1}
 
     def test_only_those_who_ask_are_told(self, rig: Rig) -> None:
         rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=False)
-        assert rig.other.beat(POOL, "two", {}, {}, read=False) == {}
+        assert rig.other.beat(POOL, "two", {}, {}, read=False).loads == {}
+
+    def test_how_many_workers_there_are_is_told_to_all(self, rig: Rig) -> None:
+        assert rig.store.beat(POOL, "one", {}, {}, read=False).workers == 1
+        assert rig.other.beat(POOL, "two", {}, {}, read=True).workers == 2
+        assert rig.store.beat(POOL, "one", {}, {}, read=False).workers == 2
+        rig.store.leave(POOL, "two")
+        assert rig.store.beat(POOL, "one", {}, {}, read=False).workers == 1
 
     def test_the_dead_count_no_more(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in (ports, memory, redis):
             monkeypatch.setattr(module, "DEAD_AFTER", 0.1)
         rig.store.beat(POOL, "killed", {"a:80": 3}, {}, read=False)
         rig.let_pass(0.11)
-        assert rig.other.beat(POOL, "alive", {}, {}, read=True) == {}
+        assert rig.other.beat(POOL, "alive", {}, {}, read=True).loads == {}
 
     def test_who_leaves_counts_no_more(self, rig: Rig) -> None:
         rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=False)
         rig.store.leave(POOL, "one")
         rig.store.leave(POOL, "stranger")
-        assert rig.other.beat(POOL, "two", {}, {}, read=True) == {}
+        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {}
 
     def test_an_emptied_store_is_told_again_by_the_next_beats(self, rig: Rig) -> None:
         rig.store.beat(POOL, "one", {"a:80": 3}, {"a:80": 10}, read=False)
         rig.empty()
-        assert rig.other.beat(POOL, "two", {}, {}, read=True) == {}
+        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {}
         rig.store.beat(POOL, "one", {"a:80": 2}, {}, read=False)
-        assert rig.other.beat(POOL, "two", {}, {}, read=True) == {"a:80": 2}
+        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {"a:80": 2}

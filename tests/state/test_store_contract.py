@@ -6,7 +6,12 @@ import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Snapshot
+from lbflask.core.rate_limit import RateLimit
+from lbflask.core.slots import TOLERANCE, Demand, Place
+from lbflask.state import memory, redis
 from lbflask.state.ports import Lease
 from tests.state.rigs import Rig
 from tests.support.wait import eventually
@@ -512,3 +517,119 @@ class TestDiscovered:
         lead(rig, "b")
         assert not rig.store.write_discovered(POOL, old, self.FOUND)
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).discovered == ()
+
+
+class TestSlots:
+    @staticmethod
+    def keeps(count: int, **wants: int) -> Demand:
+        return Demand([Place("größer:80", count, 5)], **wants)
+
+    def test_there_are_as_many_as_the_backend_has_for_all_workers_together(self, rig: Rig) -> None:
+        assert rig.store.hold_slots(POOL, "a", self.keeps(0, extra=3)).held == [3]
+        assert rig.other.hold_slots(POOL, "b", self.keeps(0, extra=3)).held == [2]
+        assert rig.other.hold_slots(POOL, "c", self.keeps(0, extra=3)).held == [0]
+
+    def test_each_backend_and_each_pool_has_its_own(self, rig: Rig) -> None:
+        rig.store.hold_slots(POOL, "a", self.keeps(0, extra=5))
+        places = [Place("größer:80", 0, 5), Place("b", 0, 2), Place("c", 0, 2)]
+        assert rig.other.hold_slots(POOL, "b", Demand(places, extra=3)).held == [0, 2, 1]
+        assert rig.other.hold_slots("api", "b", self.keeps(0, extra=5)).held == [5]
+
+    def test_what_is_not_kept_is_anybodys(self, rig: Rig) -> None:
+        rig.store.hold_slots(POOL, "a", self.keeps(0, extra=5))
+        assert rig.store.hold_slots(POOL, "a", self.keeps(1)).held == [1]
+        assert rig.other.hold_slots(POOL, "b", self.keeps(0, extra=5)).held == [4]
+        rig.store.hold_slots(POOL, "a", Demand(()))
+        assert rig.other.hold_slots(POOL, "b", self.keeps(4, extra=5)).held == [5]
+
+    def test_to_say_the_same_twice_changes_nothing(self, rig: Rig) -> None:
+        for _ in range(2):
+            assert rig.store.hold_slots(POOL, "a", self.keeps(2, extra=1)).held == [3]
+        assert rig.other.hold_slots(POOL, "b", self.keeps(0, extra=5)).held == [2]
+
+    def test_what_is_in_use_stays_even_if_it_is_too_much(self, rig: Rig) -> None:
+        rig.store.hold_slots(POOL, "a", self.keeps(4))
+        assert rig.other.hold_slots(POOL, "b", self.keeps(3, extra=1)).held == [3]
+
+    def test_how_many_wait_is_known_to_all(self, rig: Rig) -> None:
+        rig.store.hold_slots(POOL, "a", self.keeps(5))
+        assert rig.store.hold_slots(POOL, "b", self.keeps(0, extra=3, waiting=3)).elsewhere == 0
+        assert rig.other.hold_slots(POOL, "c", self.keeps(0, extra=2, waiting=2)).elsewhere == 3
+        assert rig.store.hold_slots(POOL, "a", self.keeps(5)).elsewhere == 5
+        assert rig.store.hold_slots(POOL, "d", self.keeps(0, extra=1, waiting=1, room=5)).elsewhere == 5
+        assert rig.store.hold_slots(POOL, "a", self.keeps(5)).elsewhere == 5
+
+    def test_who_waits_longer_elsewhere_is_not_overtaken(self, rig: Rig) -> None:
+        rig.store.hold_slots(POOL, "a", self.keeps(5))
+        rig.store.hold_slots(POOL, "b", self.keeps(0, extra=1, waiting=1))
+        rig.let_pass(TOLERANCE + 0.02)
+        assert rig.store.hold_slots(POOL, "a", self.keeps(4, extra=1)).held == [4]
+        assert rig.store.hold_slots(POOL, "b", self.keeps(0, extra=1, waiting=1)).held == [1]
+
+    def test_what_a_silent_worker_held_and_waited_for_is_gone(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (memory, redis):
+            monkeypatch.setattr(module, "DEAD_AFTER", 0.2)
+        rig.store.hold_slots(POOL, "dead", self.keeps(4, extra=2, waiting=2))
+        assert rig.other.hold_slots(POOL, "b", self.keeps(0, extra=5)).held == [0]
+        rig.let_pass(0.25)
+        granted = rig.other.hold_slots(POOL, "b", self.keeps(0, extra=5))
+        assert (granted.held, granted.elsewhere) == ([5], 0)
+
+    def test_whoever_waits_hears_of_what_is_let_go(self, rig: Rig) -> None:
+        watch = rig.other.watch_slots([POOL, "api"])
+        rig.store.hold_slots(POOL, "a", self.keeps(5))
+        rig.store.hold_slots(POOL, "b", self.keeps(0, extra=1, waiting=1))
+        freeing = Demand([Place("größer:80", 4, 5)], before=5)
+
+        def let_go_and_wait() -> Collection[str]:
+            rig.store.hold_slots(POOL, "a", freeing)
+            return watch.wait(0.1)
+
+        assert set(eventually(let_go_and_wait, "it is heard of")) == {POOL}
+        watch.close()
+
+    def test_nobody_is_told_of_what_nobody_waits_for_unless_somebody_calls(self, rig: Rig) -> None:
+        watch = rig.other.watch_slots([POOL, "api"])
+
+        def call_and_wait() -> Collection[str]:
+            rig.store.hold_slots("api", "a", Demand([Place("b", 0, 1)], call=True))
+            return watch.wait(0.1)
+
+        assert set(eventually(call_and_wait, "it is heard of")) == {"api"}
+        while watch.wait(0.02):
+            pass
+        rig.store.hold_slots(POOL, "a", Demand([Place("b", 1, 5)], before=5))
+        rig.store.hold_slots(POOL, "a", Demand([Place("b", 1, 5)], extra=1))
+        assert not watch.wait(0.05)
+        watch.close()
+
+
+class TestTokens:
+    LIMIT = RateLimit("login", 1, 3600, 3)
+
+    def test_a_burst_passes_and_no_more(self, rig: Rig) -> None:
+        taken = [store.take_token(self.LIMIT, "größer") for store in (rig.store, rig.other) * 2]
+        assert [(one.passed, one.left) for one in taken] == [(True, 2), (True, 1), (True, 0), (False, 0)]
+        assert 3590 < taken[-1].wait <= 3600
+        assert 3 * 3590 < taken[-1].full_in <= 3 * 3600
+
+    def test_each_key_and_each_limit_has_a_bucket(self, rig: Rig) -> None:
+        for limit in (self.LIMIT, RateLimit("other", 1, 3600, 3), RateLimit("login", 2, 3600, 3)):
+            for key in ("a", "b", ""):
+                assert rig.store.take_token(limit, key).left == 2
+
+    def test_tokens_come_back(self, rig: Rig) -> None:
+        fast = RateLimit("fast", 100, 1, 1)
+        assert rig.store.take_token(fast, "a").passed
+        rig.let_pass(0.011)
+        assert rig.store.take_token(fast, "a").passed
+
+    def test_no_more_pass_than_the_limit_however_many_ask_at_once(self, rig: Rig) -> None:
+        limit = RateLimit("exact", 1, 3600, 20)
+
+        def take(number: int) -> int:
+            store = rig.store if number % 2 else rig.other
+            return sum(store.take_token(limit, "a").passed for _ in range(10))
+
+        with ThreadPoolExecutor(6) as threads:
+            assert sum(threads.map(take, range(6))) == 20

@@ -11,6 +11,8 @@ import pytest
 
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
+from lbflask.core.rate_limit import RateLimit
+from lbflask.core.slots import Demand, Place
 from lbflask.state.client import _addresses, connect
 from lbflask.state.fleet import Fleet
 from lbflask.state.keys import PoolKeys
@@ -83,9 +85,12 @@ def keeps_every_promise(store: RedisStore, other: RedisStore, pool: str) -> None
     assert other.hold_probe(pool, "worker", 600)
     assert other.settle_ejection(pool, "a", snapshot.ejected["a"].since, back=True, rule=RULE)
     store.beat(pool, "one", {"a": 2}, {"a": 2}, read=False)
-    assert other.beat(pool, "two", {}, {}, read=True) == {"a": 2}
+    assert other.beat(pool, "two", {}, {}, read=True).loads == {"a": 2}
     store.leave(pool, "one")
-    assert other.beat(pool, "two", {}, {}, read=True) == {}
+    assert store.hold_slots(pool, "one", Demand([Place("a", 0, 3)], extra=2)).held == [2]
+    assert other.hold_slots(pool, "two", Demand([Place("a", 0, 3)], extra=2)).held == [1]
+    assert [each.take_token(RateLimit(pool, 1, 3600, 1), "a").passed for each in (store, other)] == [True, False]
+    assert other.beat(pool, "two", {}, {}, read=True).loads == {}
     store.drop_lease(pool, "checker")
 
 

@@ -2,7 +2,8 @@
 -- KEYS: 1 workers  2 attempts
 -- ARGV: 1 worker  2 JSON of backend id to requests in flight  3 ms after which a worker that does not beat is dead
 --       4 'read' to be told of the others, and to bury the dead among them  5… id, attempts, id, attempts …
--- Returns the JSON of each other living worker; none unless asked. Cost: O(backends), and O(workers) when asked.
+-- Returns how many workers there are, the dead that are not buried yet among them, followed by the JSON of each other
+-- living worker; none of these unless asked. Cost: O(backends), and O(workers) when asked.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f:%s', now, ARGV[2]))
@@ -10,7 +11,7 @@ redis.call('PEXPIRE', KEYS[1], 60 * ARGV[3])
 for i = 5, #ARGV, 2 do
   redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
 end
-local reply = {}
+local reply = {0}
 if ARGV[4] == 'read' then
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
@@ -22,4 +23,5 @@ if ARGV[4] == 'read' then
     end
   end
 end
+reply[1] = redis.call('HLEN', KEYS[1])
 return reply

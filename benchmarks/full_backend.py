@@ -1,0 +1,200 @@
+"""A backend with max_connections = 10 under 200 connections, over four workers (two gunicorns of two) and one store.
+
+The backend itself counts how many requests it has at once. The others wait, or get 503 in time. A worker is killed
+meanwhile: nothing leaks, and the throughput comes back.
+
+    python -m benchmarks.full_backend [--connections 200] [--seconds 5] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+
+from benchmarks.report import Check, conclude, options, percentile, ratio, say, table
+from benchmarks.rig import HOST, WORKERS, Bench, bench, free_ports, running, serving
+from lbflask.state.keys import PoolKeys
+from lbflask.state.ports import DEAD_AFTER
+
+INSTANCES = 2
+MOST = 10
+SERVICE = 0.02
+QUEUE = 150
+TIMEOUT = 1.0
+#: Seconds that whoever got a 503 waits before the next request.
+PAUSE = 0.05
+#: Requests on one connection: then a new one is made, which any of the workers may take.
+ON_ONE_CONNECTION = 20
+#: Seconds by which a 503 may be late: the machine is busy with the load and with what is under it.
+LATE = 0.5
+
+
+@dataclass
+class Told:
+    """What the clients saw: when (steady clock), how long it took, and the status; 0 for a connection that broke."""
+
+    answers: list[tuple[float, float, int]] = field(default_factory=list)
+
+    def between(self, begin: float, end: float) -> list[tuple[float, float, int]]:
+        return [answer for answer in self.answers if begin <= answer[0] < end]
+
+
+async def client(port: int, told: Told, until: float) -> None:
+    """Ask again and again, over one connection after another."""
+    while time.monotonic() < until:
+        try:
+            reader, writer = await asyncio.open_connection(HOST, port)
+        except OSError:
+            await asyncio.sleep(PAUSE)
+            continue
+        try:
+            for _ in range(ON_ONE_CONNECTION):
+                if time.monotonic() >= until:
+                    break
+                began = time.monotonic()
+                writer.write(b"GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n")
+                status = 0
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = next(
+                        int(line.split(b":")[1])
+                        for line in head.lower().split(b"\r\n")
+                        if line.startswith(b"content-length")
+                    )
+                    await reader.readexactly(length)
+                    status = int(head[9:12])
+                finally:
+                    now = time.monotonic()
+                    told.answers.append((now, now - began, status))
+                if status != 200:
+                    await asyncio.sleep(PAUSE)
+        except (OSError, EOFError):
+            continue
+        finally:
+            writer.close()
+
+
+async def load(ports: Sequence[int], connections: int, told: Told, until: float) -> None:
+    await asyncio.gather(*[client(ports[number % len(ports)], told, until) for number in range(connections)])
+
+
+def seen(port: int, what: str = "seen") -> dict[str, int]:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/-/{what}", timeout=5) as answer:
+        found: dict[str, int] = json.loads(answer.read())
+        return found
+
+
+def settings(place: Bench, backend: int, port: int) -> dict[str, str]:
+    """What a gunicorn on this port is started with."""
+    file = place.work / "lbflask.toml"
+    file.write_text(
+        f'backends = [{{ url = "http://{HOST}:{backend}", max_connections = {MOST} }}]\n'
+        f"[queue]\nlength = {QUEUE}\ntimeout = {TIMEOUT}\n"
+    )
+    return {
+        "LBFLASK_CONFIG": str(file),
+        "LBFLASK_REDIS_URL": place.redis_url,
+        "LBFLASK_BIND": f"{HOST}:{port}",
+        "LBFLASK_ADMIN_BIND": "",
+        "LBFLASK_ACCESS_LOG": "",
+        "WEB_CONCURRENCY": str(WORKERS),
+    }
+
+
+async def play(ports: Sequence[int], victim: int, connections: int, seconds: float) -> tuple[Told, list[float]]:
+    """Load for four times so many seconds; at the end of the second a worker is killed. What was told, and the ends."""
+    told, began = Told(), time.monotonic()
+    ends = [began + seconds * number for number in range(5)]
+    loading = asyncio.ensure_future(load(ports, connections, told, ends[-1]))
+    await asyncio.sleep(ends[2] - time.monotonic())
+    say(f"worker {victim} is killed")
+    os.kill(victim, signal.SIGKILL)
+    await loading
+    return told, ends
+
+
+def leaked(client: Any) -> tuple[int, float]:
+    """Workers that hold slots, or wait for some, when all is over; and the seconds until there were none."""
+    began = time.monotonic()
+    while time.monotonic() - began < 2 * DEAD_AFTER:
+        if not client.hlen(PoolKeys("lbflask", "default").slots):
+            return 0, time.monotonic() - began
+        time.sleep(0.02)
+    return client.hlen(PoolKeys("lbflask", "default").slots), time.monotonic() - began
+
+
+def rows(told: Told, ends: Sequence[float]) -> list[list[str]]:
+    names = ["warming up", "before", "a worker is killed", "after"]
+    found = []
+    for name, begin, end in zip(names, ends, ends[1:], strict=False):
+        answers = told.between(begin, end)
+        count = Counter(status for _, _, status in answers)
+        waits = [took for _, took, status in answers if status == 200]
+        found.append(
+            [
+                name,
+                f"{count[200] / (end - begin):,.0f}",
+                f"{percentile(waits, 50) * 1000:.0f}, {percentile(waits, 99) * 1000:.0f}",
+                f"{count[503]:,}",
+                f"{max([took for _, took, status in answers if status == 503], default=0.0) * 1000:.0f}",
+                str(count[0]),
+                str(len(answers) - count[200] - count[503] - count[0]),
+            ]
+        )
+    return found
+
+
+def main() -> None:
+    parser = options(__doc__, "full_backend")
+    parser.add_argument("--connections", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each of the four phases")
+    given = parser.parse_args()
+    seconds = 1.5 if given.quick else given.seconds
+    with bench() as place, ExitStack() as stack:
+        backend, *ports = free_ports(1 + INSTANCES)
+        counting = [sys.executable, "-m", "benchmarks.backends.counting", str(backend), str(SERVICE)]
+        stack.enter_context(running([counting], backend))
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "lbflask.wsgi"]
+        instances = [
+            stack.enter_context(running([gunicorn], port, settings(place, backend, port)))[0] for port in ports
+        ]
+        victim = serving(instances[0].pid)[0]
+        told, ends = asyncio.run(play(ports, victim, given.connections, seconds))
+        with redis.Redis.from_url(place.redis_url) as store:
+            holders, after = leaked(store)
+        found = seen(backend)
+    head = ["", "answers/s", "p50, p99 ms", "503", "slowest 503 ms", "broken", "other"]
+    print(table(head, rows(told, ends)), end="\n\n")
+    before, afterwards = (
+        sum(status == 200 for _, _, status in told.between(begin, end)) / (end - begin)
+        for begin, end in ((ends[1], ends[2]), (ends[3], ends[4]))
+    )
+    late = max([took for _, took, status in told.between(ends[1], ends[4]) if status == 503], default=0.0)
+    broken = sum(status == 0 for _, _, status in told.answers)
+    other = sum(status not in (0, 200, 503) for _, _, status in told.answers)
+    checks = [
+        Check("requests at the backend at once", found["most"], MOST),
+        Check("of what ten slots can serve, before", ratio(before, MOST / SERVICE), 0.7, at_least=True),
+        Check("throughput after the kill, of that before", ratio(afterwards, before), 0.9, at_least=True),
+        Check("slowest 503 after the warming up", late, TIMEOUT + LATE, "s"),
+        Check("connections that broke, all of the killed worker's", broken, given.connections),
+        Check("answers other than 200 and 503", other, 0),
+        Check("workers that hold slots when all is over", holders, 0),
+    ]
+    conclude(given, checks, {"seconds_until_nothing_is_held": after, "seen": found})
+
+
+if __name__ == "__main__":
+    main()

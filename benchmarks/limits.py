@@ -1,0 +1,87 @@
+"""What limits cost a request: all of the hot path as benchmarks.hot_path has it, without limits and with them, in µs.
+
+Slots and tokens come from a private Valkey. A slot that lies at hand costs no trip; a token costs one, unless the
+bucket is known to be empty.
+
+    python -m benchmarks.limits [--json FILE]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.hot_path import Rig, micros
+from benchmarks.report import conclude, options, table
+from benchmarks.rig import bench
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.rate_limit import RateLimit
+from lbflask.core.slots import Queue
+from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.rate_limits import RateLimits
+from lbflask.proxy.waiting import Waiting
+from lbflask.state.buckets import Buckets
+from lbflask.state.fleet import Fleet
+from lbflask.state.redis import RedisStore, connect
+from lbflask.state.slot_follower import Slots
+
+POOL = "default"
+#: Nobody is refused by the first while it is measured, everybody but one by the second.
+GENEROUS = RateLimit("generous", 100_000, 1, 100_000)
+EMPTY = RateLimit("empty", 1, 86_400, 1)
+
+
+def rig_with_bounds(slots: Slots) -> Rig:
+    """Every backend has a bound that is not reached."""
+    rig = Rig(0)
+    dispatcher = rig.plane.front.dispatcher
+    pool = dispatcher._balancing.pool
+    backends = tuple(replace(backend, max_connections=100) for backend in pool.backends)
+    dispatcher._balancing = Balancing(replace(pool, backends=backends), rig.fleet)
+    dispatcher._attempts._waiting = Waiting(slots.of(POOL), rig.fleet.traffic(POOL), Queue(), lambda: 0.0)
+    return rig
+
+
+def rig_with(limit: RateLimit, buckets: Buckets) -> Rig:
+    """All requests have this limit, by client."""
+    rig = Rig(0)
+    rig.plane.front.dispatcher._rate_limits = RateLimits([(limit, HashKey("client"))], buckets.take)
+    return rig
+
+
+def steps(fleet: Fleet, alone: Fleet, slots: Slots) -> dict[str, Callable[[], Any]]:
+    """What there is to time: with the store, and what it is like without."""
+    bounded, buckets, pool_slots = rig_with_bounds(slots), Buckets(fleet), slots.of(POOL)
+    backend = replace(bounded.plane.front.dispatcher._balancing.pool.backends[0], id="another")
+
+    def take_and_let_go() -> None:
+        pool_slots.take(backend)
+        pool_slots.let_go(backend.id)
+
+    return {
+        "all of it, without limits": Rig(0).serve,
+        "the same, max_connections": bounded.serve,
+        "the same, a rate limit": rig_with(GENEROUS, buckets).serve,
+        "the same, a rate limit, without the store": rig_with(GENEROUS, Buckets(alone)).serve,
+        "refused by a rate limit": rig_with(EMPTY, buckets).serve,
+        "a slot at hand, and back": take_and_let_go,
+        "a token, from the store": lambda: buckets.take(GENEROUS, "a"),
+    }
+
+
+def main() -> None:
+    given = options(__doc__, "limits").parse_args()
+    rounds = 10 if given.quick else 50
+    with bench() as place:
+        fleet = Fleet(RedisStore(connect(place.redis_url), "bench"), [POOL])
+        alone = Fleet(RedisStore(connect("redis://127.0.0.1:1/0"), "bench"), [POOL])
+        slots = Slots(fleet)
+        found = {name: micros(step, rounds) for name, step in steps(fleet, alone, slots).items()}
+        slots.stop()
+    print(table(["", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
+    conclude(given, [], found)
+
+
+if __name__ == "__main__":
+    main()

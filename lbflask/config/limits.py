@@ -1,0 +1,77 @@
+"""Rate limits as they are configured: `[rate_limits.NAME]`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from lbflask.config.types import Section
+from lbflask.core.http.hash_key import HashKey
+from lbflask.core.rate_limit import LONGEST, MOST_TOKENS, RateLimit
+
+_SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86_400}
+_RATE = re.compile(r"(\d+(?:\.\d+)?) */ *(\d*) *([a-z]+)")
+
+
+def _rate(value: object) -> str:
+    """Kept as it was written; `_counted` reads it."""
+    text = str(value).strip() if isinstance(value, (int, float, str)) and not isinstance(value, bool) else ""
+    _counted(text)
+    return text
+
+
+def _counted(text: str) -> tuple[int, int]:
+    """How many requests in how many seconds. Raises ValueError."""
+    match = _RATE.fullmatch(text)
+    try:
+        if match is None:
+            per_second = Fraction(text)
+        elif match[3] in _SECONDS:
+            per_second = Fraction(match[1]) / (int(match[2] or 1) * _SECONDS[match[3]])
+            count, period = Fraction(match[1]), int(match[2] or 1) * _SECONDS[match[3]]
+            if count.denominator == 1 and 0 < count <= MOST_TOKENS and period <= LONGEST:
+                return int(count), period
+        else:
+            raise ValueError
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("must be requests per second, or a text such as 100/min, 5/s, 1000/h or 3/10s") from None
+    if not 0 < per_second.numerator <= MOST_TOKENS or per_second.denominator > LONGEST:
+        raise ValueError(f"must be at most {MOST_TOKENS} requests, and at least one in {LONGEST} seconds")
+    return per_second.numerator, per_second.denominator
+
+
+def _key(value: str) -> str:
+    if value in ("", "none"):
+        return ""
+    if value == "uri":
+        raise ValueError("must be client, header:NAME, cookie:NAME, query:NAME or none")
+    try:
+        HashKey.parse(value)
+    except ValueError as error:
+        raise ValueError(str(error).replace("client, uri, header", "client, header")) from None
+    return value
+
+
+class RateLimitTable(Section):
+    """How many requests pass; the others are answered with 429."""
+
+    rate: Annotated[str, BeforeValidator(_rate)]
+    """Requests per second, as a number, or for another time: `100/min`, `5/s`, `1000/h`, `3/10s`."""
+    burst: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
+    """Requests that may come at once when none came for a while; as many as a second brings (at least 1) unless set."""
+    key: Annotated[str, AfterValidator(_key)] = "client"
+    """Who is counted together: `client` (of IPv6 its /64), `header:NAME`, `cookie:NAME`, `query:NAME`; `none`: all."""
+    everywhere: bool = False
+    """Whether it holds for all requests that are forwarded."""
+
+    def to_model(self, name: str) -> RateLimit:
+        """The limit as the core knows it."""
+        count, period = _counted(self.rate)
+        return RateLimit(name, count, period, self.burst or max(1, count // period))
+
+    def who(self) -> HashKey | None:
+        """Where the key stands in a request; None if all are counted together."""
+        return HashKey.parse(self.key) if self.key else None

@@ -1,0 +1,19 @@
+-- Takes a token out of a bucket, if there is one; core/rate_limit.py is the arithmetic in words. All are whole numbers.
+-- KEYS: 1 bucket
+-- ARGV: 1 units that a microsecond brings  2 units of a token  3 units of a full bucket
+-- Returns {1 or 0, units missing from a full bucket}. Cost: O(1).
+local time = redis.call('TIME')
+local now, missing = time[1] * 1000000 + time[2], 0
+local at, lacking = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+if at then
+  missing = math.max(0, lacking - math.max(0, now - at) * ARGV[1])
+  now = math.max(now, at)
+end
+if missing + ARGV[2] > tonumber(ARGV[3]) then
+  return {0, string.format('%.0f', missing)}
+end
+missing = missing + ARGV[2]
+-- Expires when it is full, by the clock that wrote it.
+local full = math.ceil(missing / ARGV[1] / 1000)
+redis.call('SET', KEYS[1], string.format('%.0f %.0f', now, missing), 'PX', math.max(1, full))
+return {1, string.format('%.0f', missing)}

@@ -1,0 +1,80 @@
+"""The slots of all pools of a worker, and the thread that hears of free ones and renews what is held."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from lbflask.state.fleet import Fleet
+from lbflask.state.ports import StoreUnavailable, Watch
+from lbflask.state.slots import PoolSlots
+
+#: Seconds between two looks when no message comes, with slots in hand and without: so long are those kept that nobody
+#: uses, and so much a lost message costs whoever waits.
+LOOK_WHEN_BUSY_EVERY = 0.04
+LOOK_EVERY = 0.25
+
+
+class Slots:
+    """The slots of a worker. Its thread begins when a slot is first asked for, and anew in a forked process."""
+
+    def __init__(self, fleet: Fleet, clock: Callable[[], float] = time.monotonic) -> None:
+        self._fleet = fleet
+        self._clock = clock
+        self._pools: dict[str, PoolSlots] = {}
+        self._stop = threading.Event()
+        self._running_in = 0
+        self._thread: threading.Thread | None = None
+
+    def of(self, pool: str) -> PoolSlots:
+        """The slots of one pool: the same whenever it is asked for."""
+        slots = self._pools.get(pool)
+        if slots is None:
+            slots = self._pools[pool] = PoolSlots(pool, self._fleet, self._clock, self._begin)
+        return slots
+
+    def stop(self) -> None:
+        """Give back what no request uses. To be called before the fleet stops."""
+        self._stop.set()
+        for slots in self._pools.values():
+            slots.give_back()
+        if self._thread is not None and self._running_in == os.getpid():
+            self._thread.join(timeout=2 * LOOK_EVERY)
+
+    def _begin(self) -> None:
+        if self._running_in != os.getpid():
+            self._running_in = os.getpid()
+            self._thread = threading.Thread(target=self._follow, name="slot-follower", daemon=True)
+            self._thread.start()
+
+    def _follow(self) -> None:
+        watch: Watch | None = None
+        watched: set[str] = set()
+        while not self._stop.is_set():
+            if watch is not None and watched != set(self._pools):
+                watch.close()
+                watch = None
+            if watch is None:
+                watched = set(self._pools)
+                watch = self._fleet.watch_slots(watched)
+            heard = self._heard(watch)
+            if heard is None and watch is not None:
+                watch.close()
+                watch = None
+            for pool, slots in list(self._pools.items()):
+                slots.tick(heard=heard is not None and pool in heard)
+        if watch is not None:
+            watch.close()
+
+    def _heard(self, watch: Watch | None) -> set[str] | None:
+        """The pools with news of slots; None if there is nobody to hear it from."""
+        try:
+            if watch is not None:
+                busy = any(slots.busy for slots in self._pools.values())
+                return set(watch.wait(LOOK_WHEN_BUSY_EVERY if busy else LOOK_EVERY))
+        except StoreUnavailable:
+            pass  # whoever asks the store next marks it as degraded
+        self._stop.wait(LOOK_EVERY)
+        return None
