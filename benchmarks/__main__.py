@@ -22,6 +22,7 @@ BENCHMARKS = {
     "slow_clients": [],
     "flaky_backends": [],
     "sessions": [],
+    "counters": [],
     "fleet_sim": [],
     "limits": [],
     "full_backend": [],

@@ -30,8 +30,10 @@ from lbflask.core.http.fields import TrustTest, backend_request
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.proxy import inbound
-from lbflask.telemetry.access_log import line
+from lbflask.telemetry.counting import Counting
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.telemetry.journal import PORTION, Told
+from lbflask.telemetry.lines import text_line
 from lbflask.upstream.connection import Connection, Timing
 from lbflask.upstream.session import BackendRequest
 from lbflask.wiring.balancer import Balancer
@@ -116,8 +118,9 @@ class Rig:
         """For requests with so many fields, with more, and so many paths, of the configuration in `file`; settings are
         LBFLASK_… without the prefix.
         """
-        environ = {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
-        environ |= {"LBFLASK_CONFIG": file, "LBFLASK_BACKENDS": ",".join(backends), "LBFLASK_ACCESS_LOG": ""}
+        environ = {"LBFLASK_CONFIG": file, "LBFLASK_BACKENDS": ",".join(backends)}
+        environ |= {"LBFLASK_ACCESS_LOG": "", "LBFLASK_METRICS": "false"}
+        environ |= {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
         config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
         self.balancer = Balancer(config)
         self.plane = self.balancer.app.extensions["lbflask"]
@@ -144,6 +147,11 @@ class Rig:
         request = ClientRequest(self.frozen, self.client.reader, self.client.addr, 2)
         self.client.begin(request)
         return request
+
+    def count(self, portion: list[Told]) -> Callable[[], None]:
+        counting = Counting()
+        counting.start(Path(tempfile.mkdtemp(prefix="lbflask-bench-")))
+        return lambda: counting.take(portion)
 
     def serve(self) -> bool:
         return ProxyWorker._respond(self.worker, self.client, self.read())
@@ -188,8 +196,9 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
         "one exchange (the two above, and time-outs)": lambda: connection.exchange(outgoing, timing),
         "dispatch in all": lambda: dispatcher.dispatch(taken).close(),
         "write the response": respond,
-        "put it into the access log": lambda: line(event, 1.0),
-        "all of it, but the log": rig.serve,
+        "put it into the access log": lambda: text_line(event, 1.0),
+        "count it (of a portion)": rig.count([(event, 1.0)] * PORTION),
+        "all of it, but log and metrics": rig.serve,
     }
 
 
@@ -261,6 +270,7 @@ def main() -> None:
     given = parser.parse_args()
     rounds = 10 if given.quick else 50
     found = {name: micros(step, rounds) for name, step in steps(Rig(given.fields)).items()}
+    found["count it (of a portion)"] /= PORTION
     print(table(["step", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
     variants = compared({"nothing more": Rig(given.fields), **features(given.fields)}, rounds)
     default = variants[0][1]

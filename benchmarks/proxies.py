@@ -141,7 +141,7 @@ def contestants(backends: Sequence[int], bench: Bench) -> list[Contestant]:
     """All that can take part on this machine, lbflask first; says who is left out."""
     found = [
         lbflask(backends, bench),
-        lbflask(backends, bench, "lbflask, no access log", ACCESS_LOG=""),
+        lbflask(backends, bench, "lbflask, no log, no metrics", ACCESS_LOG="", METRICS="false"),
     ]
     if here("go", shutil.which("go")):
         found.append(go_proxy(backends, bench.work, "Go ReverseProxy", 0))

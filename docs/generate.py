@@ -6,13 +6,18 @@ from pathlib import Path
 
 from lbflask.config import show
 from lbflask.state import keys
+from lbflask.telemetry import metrics
 
 HERE = Path(__file__).parent
 
 
 def pages() -> dict[Path, str]:
     """Each page and what should be in it."""
-    return {HERE / "configuration.md": show.as_markdown(), HERE / "redis-keys.md": keys.as_markdown()}
+    return {
+        HERE / "configuration.md": show.as_markdown(),
+        HERE / "redis-keys.md": keys.as_markdown(),
+        HERE / "metrics.md": metrics.as_markdown(),
+    }
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ from lbflask.config import load
 from lbflask.config.diff import difference
 from lbflask.config.load import ConfigError
 from lbflask.config.show import version
+from lbflask.core.hooks import HealthChange
+from lbflask.telemetry import error_log
 from lbflask.wiring.checker import Checkers
+from lbflask.wiring.hooks import hooks_of
 
 #: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
 #: the others waiting.
@@ -29,7 +32,8 @@ class _Process:
     """Checkers by the configuration in effect, and others when it names another store."""
 
     def __init__(self) -> None:
-        self._running = Checkers(load.current())
+        self._hooks = hooks_of(load.current())
+        self._running = Checkers(load.current(), self._flipped)
         self._moves = False
 
     async def run(self) -> None:
@@ -37,8 +41,10 @@ class _Process:
         await self._running.run(self.reload)
         while self._moves:
             self._moves = False
-            self._running = Checkers(load.current())
+            self._running = Checkers(load.current(), self._flipped)
             await self._running.run(self.reload)
+        if self._hooks is not None:
+            self._hooks.stop()
 
     def stop(self) -> None:
         """End soon."""
@@ -50,9 +56,13 @@ class _Process:
         before = load.current()
         try:
             config = load.reload()
+            hooks = hooks_of(config) if config.hooks != before.hooks else self._hooks
         except ConfigError as error:
             log.error("the configuration was not reloaded: %s", error)
             return
+        if hooks is not self._hooks and self._hooks is not None:
+            self._hooks.stop()
+        self._hooks = hooks
         changed = difference(before, config)
         keys = ", ".join((*changed.in_place, *changed.by_new_workers))
         if keys:
@@ -62,6 +72,10 @@ class _Process:
             self._running.stop()
         else:
             self._running.apply(config)
+
+    def _flipped(self, change: HealthChange) -> None:
+        if self._hooks is not None:
+            self._hooks.health(change)
 
 
 async def _run() -> None:
@@ -76,10 +90,8 @@ async def _run() -> None:
 
 def main() -> None:
     """Run until told to stop."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
-    )
     try:
+        error_log.begin(load.current().error_log_format)
         asyncio.run(_run())
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")

@@ -24,7 +24,9 @@ from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
 from lbflask.reloading import Follower, Reload
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
-from lbflask.worker import Patience, ProxyWorker, end_gracefully_on_interrupt
+from lbflask.telemetry import error_log
+from lbflask.telemetry.shared import SharedDirectory
+from lbflask.worker import Patience, ProxyWorker, ServerLog, end_gracefully_on_interrupt
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gunicorn.error")
 
 _embedded: EmbeddedServer | None = None
+_shared: SharedDirectory | None = None
 _settings: dict[str, Any] | None = None
 _reload: Reload | None = None
 
@@ -57,6 +60,7 @@ def gunicorn_settings() -> dict[str, Any]:
 
 def _settings_of(config: Config) -> dict[str, Any]:
     limits = config.limits
+    ServerLog.changes = (partial(error_log.settle, config.error_log_format, threads=False),)
     return {
         "bind": [*config.bind, *_admin_bind(config)],
         "certfile": config.tls.certificate or None,
@@ -80,6 +84,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "forwarder_headers": "",
         "secure_scheme_headers": {},
         "control_socket_disable": True,  # a second instance would take the first one's away
+        "logger_class": ServerLog,
         "accesslog": None,  # ours names the backend and each attempt
         "when_ready": when_ready,
         "post_worker_init": post_worker_init,
@@ -97,8 +102,12 @@ def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SS
 
 def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
-    global _reload  # noqa: PLW0603 - one a master
+    global _reload, _shared  # noqa: PLW0603 - one a master
     end_gracefully_on_interrupt(arbiter)
+    try:
+        _shared = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
+    except OSError as error:
+        log.warning("each worker has metrics of its own: %s", error)
     config = load.current()
     try:
         _provide_store(config)
@@ -124,6 +133,7 @@ def _provide_store(config: Config) -> None:
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: begin its background work before the first request."""
     config = load.current()
+    error_log.settle(config.error_log_format)
     if isinstance(worker, ProxyWorker):
         worker.patience = _patience(config)
         worker.plain_addresses = frozenset({socket_address(config.admin_bind)})
@@ -134,6 +144,9 @@ def post_worker_init(worker: Any) -> None:
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
         worker.forward = plane.forward
+        worker.turned_away = plane.turned_away
+    if _shared is not None:
+        plane.use_directory(_shared.path)
     plane.start()
     _also_on_usr1(plane.reopen_logs)
     if _reload is not None:
@@ -170,10 +183,13 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
     app = worker.app.callable
     if app is not None:
         app.extensions["lbflask"].stop()
+    error_log.end()
 
 
 def on_exit(_arbiter: Any) -> None:
     """All workers have ended: the private server goes last."""
+    if _shared is not None:
+        _shared.remove()
     if _embedded is not None:
         _embedded.stop()
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lbflask.core.log_fields import FIELDS
+
 ROOT = Path(__file__).parents[1]
 PAGES: dict[Path, str] = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]()
 WRITTEN = [
@@ -24,6 +26,11 @@ def test_a_generated_page_is_what_the_code_says(path: Path) -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_on_logs_has_every_name_that_a_format_may_ask_for() -> None:
+    page = (ROOT / "docs" / "logging.md").read_text("utf-8")
+    assert [name for name, what in FIELDS.items() if f"| `{name}` | {what} |" not in page] == []
 
 
 def test_every_dependency_has_its_reason() -> None:

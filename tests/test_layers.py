@@ -39,6 +39,8 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "gunicorn_h1c": ("lbflask.worker",),
     "httptools": ("lbflask.upstream",),
     "itsdangerous": ("lbflask.core.affinity",),
+    "opentelemetry": ("lbflask.telemetry",),
+    "prometheus_client": ("lbflask.telemetry",),
     "pydantic": ("lbflask.config",),
     "redis": ("lbflask.state",),
     "requests": ("lbflask.upstream",),

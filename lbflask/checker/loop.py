@@ -23,6 +23,7 @@ from lbflask.checker.together import Together
 from lbflask.core.checks import Check
 from lbflask.core.eligibility import SILENT_INTERVALS
 from lbflask.core.health import Observation, in_transition, observe
+from lbflask.core.hooks import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
@@ -67,7 +68,8 @@ class Terms:
 class PoolChecker:
     """Checks one pool while it leads it. `run` does it all; `stop` ends the round and gives up the place.
 
-    `check_of` says how a backend is checked, and `finding` which there are beside those of the pool.
+    `check_of` says how a backend is checked, and `finding` which there are beside those of the pool. `on_flip` is told
+    of changes of health, and must not wait for anything.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class PoolChecker:
         probe: Probe,
         terms: Terms,
         finding: Finding | None = None,
+        on_flip: Callable[[HealthChange], None] | None = None,
     ) -> None:
         self._pool = pool
         self._check_of = check_of
@@ -85,6 +88,7 @@ class PoolChecker:
         self._probe = probe
         self._terms = terms
         self._finding = finding
+        self._on_flip = on_flip
         self._members: dict[str, Backend] = {}
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
@@ -250,6 +254,9 @@ class PoolChecker:
                 "pool %s: backend %s is %s, was %s: %s",
                 self._pool.name, backend.id, after.health, before.health, after.reason,
             )  # fmt: skip
+            if self._on_flip is not None:
+                told = (after.health.value, before.health.value, after.reason)
+                self._on_flip(HealthChange(self._pool.name, backend.id, *told))
         place = self._places.pop(backend.id, 1.0)
         pause = check.pause(after, random.uniform(-1, 1))
         return pause if in_transition(after) else pause * place

@@ -16,7 +16,7 @@ from lbflask.config.schema import Config
 #: Settings, and tables of settings, that only a new worker takes over.
 BY_NEW_WORKERS = frozenset(
     {"admin_bind", "bind", "limits.field_size", "limits.fields", "limits.line", "namespace", "redis_url"}
-    | {"timeouts.graceful", "tls"}
+    | {"timeouts.graceful", "tls", "error_log_format", "metrics"}
 )
 
 

@@ -10,8 +10,10 @@ from lbflask.config.limits import RateLimitTable
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
+from lbflask.config.tracing import Tracing
 from lbflask.config.types import (
     ListenAddress,
+    LogFormat,
     Namespace,
     Network,
     OptionalListenAddress,
@@ -105,8 +107,19 @@ class Config(PoolTable):
     """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""
     access_log: str = "-"
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
+    access_log_format: LogFormat = "text"
+    """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""
+    hooks: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = ()
+    """Code of one's own (docs/hooks.md): `module:object`, an entry point's name in `lbflask.hooks`, or `*` for all."""
+    hook_budget: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
+    """Seconds that a request waits for a hook at most."""
+    metrics: bool = True
+    """Whether `/metrics` of the admin listener tells what was counted (docs/metrics.md)."""
+    error_log_format: Literal["text", "json"] = "text"
+    """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
     tls: TLS = TLS()
     backend_tls: BackendTLS = BackendTLS()
+    tracing: Tracing = Tracing()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
     limits: Limits = Limits()

@@ -23,6 +23,8 @@ def as_toml(config: Config) -> str:
     values = without_secrets(config.model_dump(mode="json", exclude_none=True))
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
+    if config.tracing.endpoint is not None:
+        values["tracing"]["endpoint"] = masked(config.tracing.endpoint)
     routes = [route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes]
     del values["routes"]
     lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(without_secrets(route)))]

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.target import BadTarget, check_host
+from lbflask.core.log_fields import parsed
 
 #: A host, or a host and its port.
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -104,6 +105,14 @@ def _network(value: Any) -> Any:
     return ip_network(value) if isinstance(value, str) else value
 
 
+def _log_format(value: str) -> str:
+    if value not in ("text", "json"):
+        if "{" not in value:
+            raise ValueError("must be text, json, or a line with names in braces: {method} {target} {status}")
+        parsed(value)
+    return value
+
+
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 OptionalListenAddress = Annotated[str, AfterValidator(lambda value: _listen_address(value) if value else value)]
 RedisURL = Annotated[str, AfterValidator(_redis_url)]
@@ -113,6 +122,7 @@ HashKeyName = Annotated[str, AfterValidator(_hash_key)]
 PoolName = Annotated[str, AfterValidator(_pool_name)]
 RateLimitName = Annotated[str, AfterValidator(_limit_name)]
 UrlPath = Annotated[str, AfterValidator(_url_path)]
+LogFormat = Annotated[str, AfterValidator(_log_format)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 

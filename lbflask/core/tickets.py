@@ -55,3 +55,17 @@ class Block:
     def next(self, now: float) -> int | None:
         """The next ticket; None when all are taken, or are too old."""
         return None if now - self.taken_at > BLOCK_LIFE else next(self.tickets, None)
+
+
+@dataclass(slots=True)
+class Taken:
+    """The turns that a worker has had so far: taken from the store, in so many trips, and without it."""
+
+    tickets: int = 0
+    leases: int = 0
+    local: int = 0
+
+    def lease(self, count: int) -> None:
+        """Note a trip."""
+        self.tickets += count
+        self.leases += 1

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
 
 from lbflask.config.handover import NoAnswer, Outcome
 from lbflask.config.schema import Config
-from lbflask.core.faults import Fault
+from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
 from lbflask.proxy.reply import Reply
@@ -27,8 +28,8 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 class Life(NamedTuple):
     """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
-    socket, where the host has a better one. `apply` takes another configuration, and `announce` tells the checkers that
-    there may be one.
+    socket, where the host has a better one. `apply` takes another configuration, `announce` tells the checkers that
+    there may be one, and `use_directory` takes where all processes of the host may count together.
     """
 
     start: Callable[[], None]
@@ -37,6 +38,7 @@ class Life(NamedTuple):
     use_wire: Callable[[Callable[[socket.socket], Any]], None]
     apply: Callable[[Config], None]
     announce: Callable[[], None]
+    use_directory: Callable[[Path], None]
 
 
 class Front(NamedTuple):
@@ -60,6 +62,7 @@ class DataPlane:
         self._start = life.start
         self._stop = life.stop
         self.use_wire = life.use_wire
+        self.use_directory = life.use_directory
         self.reopen_logs = life.reopen_logs
         self.apply = life.apply
         self.announce = life.announce
@@ -118,6 +121,11 @@ class DataPlane:
             peer = exchange.peer[0] or "unix:"
             return dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
         return dispatcher.dispatch(request)
+
+    def turned_away(self, peer: str, status: int, reason: str) -> None:
+        """A host has refused a request's head, and answered it itself; nothing of it is known but this."""
+        fault = Fault(Blame.CLIENT, Stage.CHOOSE, status, reason)
+        self.front.dispatcher.refuse(fault, "-", "-", "-", peer or "unix:", "").close()
 
     def _came_through_admin(self, environ: dict[str, Any]) -> bool:
         """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""

@@ -83,6 +83,8 @@ class Attempts:
     def _attempt(self, exchange: Exchange, backend: Backend, request: BackendRequest, fresh: bool) -> BackendResponse:
         rules, host = self._rules, exchange.inbound.host
         request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
+        if exchange.trace is not None:
+            request.fields = exchange.trace.attempt()
         began = self._clock()
         timeouts = self._timeouts
         if exchange.deadline != NEVER:
@@ -93,7 +95,7 @@ class Attempts:
             response = self._adapter_for(backend.url).send(request, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
-            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault))
+            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault, began - exchange.began))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 self._fleet.suspect(self._pool, backend.id)
             raise
@@ -102,7 +104,8 @@ class Attempts:
             raise
         traffic.answered(backend.id, response.answer.status)
         exchange.serving = backend.id
-        exchange.attempts.append(tuple.__new__(AttemptEvent, (backend.id, self._clock() - began, None)))
+        told = (backend.id, self._clock() - began, None, began - exchange.began)
+        exchange.attempts.append(tuple.__new__(AttemptEvent, told))
         return response
 
 

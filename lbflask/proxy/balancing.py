@@ -14,12 +14,30 @@ from lbflask.proxy.inbound import Inbound
 from lbflask.proxy.sticky import Sticky
 from lbflask.state.fleet import Fleet
 
+#: Why a backend is chosen, in one word, where nothing else decides than the strategy.
+WHY = {
+    "round_robin": "turn",
+    "least_connections": "least",
+    "random_two": "random",
+    "consistent_hash": "hash",
+    "first": "first",
+}
+
+
+class Preferred(list[Backend]):
+    """An order whose first is there for another reason than the strategy, told in one word."""
+
+    def __init__(self, backends: Iterable[Backend], why: str) -> None:
+        super().__init__(backends)
+        self.why = why
+
 
 class Balancing:
     """A pool's schedule over the backends that may serve now; compiled anew only when these change."""
 
     def __init__(self, pool: Pool, fleet: Fleet) -> None:
         self.pool = pool
+        self.why = WHY.get(pool.strategy, pool.strategy)
         self._fleet = fleet
         self._traffic = fleet.traffic(pool.name)
         self._snapshot: Snapshot | None = None
@@ -77,10 +95,8 @@ class Balancing:
         probed = self._traffic.probe(safe)
         if probed is None:
             return plan
-        return [
-            *(backend for backend in self._members if backend.id == probed),
-            *(backend for backend in plan if backend.id != probed),
-        ]
+        first = (backend for backend in self._members if backend.id == probed)
+        return Preferred([*first, *(backend for backend in plan if backend.id != probed)], "probe")
 
     def _from_home(self, home: Backend, inbound: Inbound, client: str) -> Iterator[Backend]:
         yield home

@@ -21,8 +21,9 @@ from lbflask.core.http.fields import (
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.own_answers import usual_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
+from lbflask.proxy import hooked
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.balancing import Balancing, Preferred
 from lbflask.proxy.course import Course
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import HostExchange, Inbound
@@ -56,8 +57,12 @@ class Dispatcher:
         self._clock = house.clock
         self._new_request_id = house.new_request_id
         self._listeners = house.listeners
+        self._hooks = house.hooks
+        self._tracing = house.tracing
         self._course = course
         self._route = "" if course is None else course.name
+        mirrors = course is not None and course.mirror is not None
+        self._stops_by = mirrors or house.hooks is not None or house.tracing is not None
         self.refuse = OwnAnswers(house, rules, pool=balancing.pool.name).refuse
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
@@ -87,10 +92,15 @@ class Dispatcher:
             if self._sticky is not None:
                 exchange.home = self._balancing.home(take(head.fields, self._sticky.name))
             request = self._outgoing(exchange, head)
-            if self._course is not None and self._course.mirror is not None:
-                self._course.mirror(inbound, head.client, request)
+            asked = self._stop_by(exchange, request) if self._stops_by else None
             safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
             plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
+            if exchange.home is not None:
+                exchange.why = "sticky"
+            elif type(plan) is Preferred:
+                exchange.why = plan.why
+            if asked is not None:
+                plan = asked.order(exchange, plan)
             response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
@@ -101,6 +111,17 @@ class Dispatcher:
             self._tunnel(exchange, response)
             return None
         return self._pass_on(exchange, response)
+
+    def _stop_by(self, exchange: Exchange, request: BackendRequest) -> hooked.Asked | None:
+        """Let everybody have a look, or a say, who is not there by default. Raises the Fault of a refusal."""
+        asked = None
+        if self._hooks is not None:
+            asked = hooked.ask(self._hooks, exchange, request, self._balancing.pool.name)
+        if self._course is not None and self._course.mirror is not None:
+            self._course.mirror(exchange.inbound, exchange.client, request)
+        if self._tracing is not None:
+            exchange.trace = self._tracing.begin(request.fields)
+        return asked
 
     def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
         """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
@@ -215,7 +236,7 @@ class Dispatcher:
                 return
             if fault is not None and exchange.attempts:
                 last = exchange.attempts[-1]
-                exchange.attempts[-1] = AttemptEvent(last.backend, last.seconds, fault)
+                exchange.attempts[-1] = AttemptEvent(last.backend, last.seconds, fault, last.at)
             inbound = exchange.inbound
             event = tuple.__new__(
                 RequestEvent,
@@ -232,9 +253,13 @@ class Dispatcher:
                     exchange.request_id,
                     cut or refused,
                     self._route,
+                    0 if inbound.body is None else inbound.body.taken,
+                    exchange.why or self._balancing.why,
+                    exchange.trace,
                 ),
             )
-            self._tell(event)
+            for listener in self._listeners:
+                listener(event)
 
         return ended
 
@@ -245,10 +270,6 @@ class Dispatcher:
         if exchange.retrying:
             exchange.retrying = False
             self._occupancy.retrying -= 1
-
-    def _tell(self, event: RequestEvent) -> None:
-        for listener in self._listeners:
-            listener(event)
 
 
 def _one_hop_less(method: str, fields: Fields) -> Fields | None:

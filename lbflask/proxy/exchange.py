@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from lbflask.core import retry
 from lbflask.core.http.fields import Hop, TrustTest
 from lbflask.core.http.own_answers import Page
+from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
+from lbflask.telemetry.hooks import Hooks
+from lbflask.telemetry.tracing import Tracing
 from lbflask.upstream.connection import NEVER
 
 #: Clients, by address, whose hop is remembered.
@@ -43,6 +46,8 @@ class Rules:
 class Exchange:
     """One request on its way: what was tried, and what the client was told. `home` has its session, `limits_told` are
     the fields by which it hears of rate limits.
+
+    `why` is the reason for the choice, where it is not the strategy.
     """
 
     inbound: Inbound
@@ -57,6 +62,8 @@ class Exchange:
     slot: str = ""  #: the backend of which it has a slot
     waits: bool = True  #: where all backends are full
     limits_told: Sequence[tuple[str, str]] = ()
+    why: str = ""
+    trace: Trace | None = None
 
 
 @dataclass(slots=True)
@@ -107,10 +114,12 @@ class Hops:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all dispatchers of a worker share. `clock` is steady, in seconds."""
+    """What all dispatchers of a worker share. `clock` is steady, in seconds; `hooks` are asked on the way, if any."""
 
     occupancy: Occupancy
     hops: Hops
     clock: Callable[[], float]
     new_request_id: Callable[[], str]
     listeners: tuple[Listener, ...] = ()
+    hooks: Hooks | None = None
+    tracing: Tracing | None = None

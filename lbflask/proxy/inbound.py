@@ -193,6 +193,11 @@ class ClientBody:
         return self.count > 0
 
     @property
+    def taken(self) -> int:
+        """Bytes that the client has delivered."""
+        return self.count if self.whole is None else len(self.whole)
+
+    @property
     def concurrent(self) -> bool:
         """Whether it may be read beside the wait for the response: only our own worker can end such a read."""
         return self._exchange is not None

@@ -7,6 +7,8 @@ the background. Nothing connects before it is asked for the first time.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,11 +26,16 @@ SENTINEL_PORT = 26_379
 REDIS_PORT = 6_379
 
 
+#: Who is told of each command: its name, the seconds it took, and whether it was answered.
+Trip = Callable[[str, float, bool], None]
+
+
 class ClusterClient:
     """A client of a Cluster, made when it is first used: redis-py's asks the nodes as it is made."""
 
-    def __init__(self, nodes: list[tuple[str, int]], options: dict[str, Any]) -> None:
+    def __init__(self, nodes: list[tuple[str, int]], options: dict[str, Any], trip: Trip | None) -> None:
         self._nodes = nodes
+        self._trip = trip
         self._options = options
         self._lock = threading.Lock()
         self._made: RedisCluster | None = None
@@ -39,7 +46,8 @@ class ClusterClient:
             with self._lock:
                 if self._made is None:
                     nodes = [ClusterNode(*node) for node in self._nodes]  # type: ignore[no-untyped-call]
-                    self._made = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **self._options)
+                    made = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **self._options)
+                    self._made = _telling(made, self._trip)
         return getattr(self._made, name)
 
     def close(self) -> None:
@@ -51,8 +59,8 @@ class ClusterClient:
 Client = redis.Redis | ClusterClient
 
 
-def connect(url: str, timeout: float = OPERATION_TIMEOUT) -> Any:
-    """A client for the URL, which waits `timeout` seconds for a connection and for an answer.
+def connect(url: str, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> Any:
+    """A client for the URL, which waits `timeout` seconds for a connection and for an answer, and tells `trip` of each.
 
     `redis://`, `rediss://` and `unix://` are redis-py's, with its options in the query. So are the options of
     `redis+sentinel://host:port,host:port/service/db`, where `sentinel_username` and `sentinel_password` are for the
@@ -67,7 +75,7 @@ def connect(url: str, timeout: float = OPERATION_TIMEOUT) -> Any:
     scheme, _, rest = url.partition("://")
     kind, _, topology = scheme.partition("+")
     if not topology:
-        return redis.Redis.from_url(url, **base, health_check_interval=0, driver_info=None)
+        return _telling(redis.Redis.from_url(url, **base, health_check_interval=0, driver_info=None), trip)
     place, question, query = rest.partition("?")
     authority, _, path = place.partition("/")
     user, at, hosts = authority.rpartition("@")
@@ -79,8 +87,30 @@ def connect(url: str, timeout: float = OPERATION_TIMEOUT) -> Any:
     if kind == "rediss":
         options["ssl"] = True
     if topology == "cluster":
-        return ClusterClient(_addresses(hosts, REDIS_PORT), options)
-    return _behind_sentinels(_addresses(hosts, SENTINEL_PORT), unquote(service), options)
+        return ClusterClient(_addresses(hosts, REDIS_PORT), options, trip)
+    return _telling(_behind_sentinels(_addresses(hosts, SENTINEL_PORT), unquote(service), options), trip)
+
+
+def _telling(client: Any, trip: Trip | None) -> Any:
+    """The client, which tells of its commands; a script that the server does not know yet is no failure."""
+    if trip is None:
+        return client
+    execute = client.execute_command
+
+    def telling(*args: Any, **options: Any) -> Any:
+        began, ok = time.monotonic(), False
+        try:
+            answer = execute(*args, **options)
+            ok = True
+        except redis.exceptions.NoScriptError:
+            ok = True
+            raise
+        finally:
+            trip(str(args[0]).lower(), time.monotonic() - began, ok)
+        return answer
+
+    client.execute_command = telling
+    return client
 
 
 def _behind_sentinels(sentinels: list[tuple[str, int]], service: str, options: dict[str, Any]) -> redis.Redis:

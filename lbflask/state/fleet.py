@@ -21,7 +21,7 @@ from typing import TypeVar
 from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
-from lbflask.core.tickets import Block, Pace
+from lbflask.core.tickets import Block, Pace, Taken
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
 from lbflask.state.traffic import Traffic
@@ -62,6 +62,7 @@ class _PoolView:
     block: Block = field(default_factory=Block)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    taken: Taken = field(default_factory=Taken)
     left: float | None = None  # when the pool went out of the configuration
 
 
@@ -94,6 +95,11 @@ class Fleet:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._announcing = False
+
+    @property
+    def pools(self) -> Collection[str]:
+        """The names of the pools."""
+        return self._views.keys()
 
     @property
     def degraded(self) -> bool:
@@ -176,14 +182,16 @@ class Fleet:
         view = self._views[pool]
         if self._strict and not self._degraded:
             try:
-                return self._store.take_tickets(pool, 1)
+                ticket = self._store.take_tickets(pool, 1)
+                view.taken.lease(1)
+                return ticket
             except StoreUnavailable as error:
                 self._degrade(error)
         now = time.monotonic()
         view.pace.count(now)
-        ticket = view.block.next(now)
-        if ticket is not None and not self._degraded:
-            return ticket
+        next_ticket = view.block.next(now)
+        if next_ticket is not None and not self._degraded:
+            return next_ticket
         with view.lock:
             # Asked again under the lock: whoever waited for it while the store failed must not wait for the store too.
             if not self._degraded:
@@ -193,7 +201,12 @@ class Fleet:
                     self._degrade(error)
             view.block = Block()
             view.local += 1
+            view.taken.local += 1
             return view.local
+
+    def tickets_taken(self, pool: str) -> Taken:
+        """The turns that this worker has had in the pool so far."""
+        return self._views[pool].taken
 
     def ask(self, what: Callable[[WorkerStore], Answer]) -> Answer | None:
         """The store's answer, at once; None while it is out of reach."""
@@ -260,6 +273,7 @@ class Fleet:
             count = view.pace.block()
             ticket = self._store.take_tickets(pool, count)
             view.block = Block(iter(range(ticket + 1, ticket + count)), now)
+            view.taken.lease(count)
         return ticket
 
     def _new_view(self, pool: str, rule: Rule) -> _PoolView:

@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 class AttemptEvent(NamedTuple):
     """One try at one backend. `fault` is None for the try whose response was passed on; `seconds` is how long the
-    response head took to come, or the fault to be seen.
+    response head took to come, or the fault to be seen, and `at` how long after the request it began.
     """
 
     backend: str
     seconds: float
     fault: Exception | None = None
+    at: float = 0.0
 
 
 class RequestEvent(NamedTuple):
     """One request, from its head to the last byte of its response, told at that moment.
 
-    `status` is what the client was told. `cut` says why the response broke off, empty when it was whole. `route` is the
-    name of the route, empty for none.
+    `status` is what the client was told. `cut` says why the response broke off, empty when it was whole. `sent` and
+    `received` are bytes of bodies. `why` is the reason for the first choice in one word (core/log_fields.py), `route`
+    the name of the route, and `trace` what tracing wanted to know when the request began.
     """
 
     client: str
@@ -35,6 +37,9 @@ class RequestEvent(NamedTuple):
     request_id: str
     cut: str = ""
     route: str = ""
+    received: int = 0
+    why: str = ""
+    trace: object = None
 
 
 Listener = Callable[[RequestEvent], None]

@@ -31,6 +31,8 @@ class ConnectionPool:
         self._idle: defaultdict[Address, list[Connection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
+        self.opened = 0  #: connections, so far
+        self.reused = 0  #: times that one was taken again
 
     def take(self, address: Address, careful: bool) -> Connection | None:
         """An idle connection to the address with nothing unread on it, or None.
@@ -53,11 +55,19 @@ class ConnectionPool:
             if now - connection.opened_at > MAX_AGE or not (connection.quiet() if careful else connection.silent()):
                 connection.close()
                 continue
+            self.reused += 1
             return connection
 
     def open(self, address: Address, timeout: float) -> Connection:
         """A new connection. Raises Fault."""
-        return self._dialer.open(address, timeout, self._clock())
+        connection = self._dialer.open(address, timeout, self._clock())
+        self.opened += 1
+        return connection
+
+    @property
+    def idle(self) -> int:
+        """Connections kept now."""
+        return sum(map(len, self._idle.values()))
 
     def give_back(self, address: Address, connection: Connection) -> None:
         """Keep the connection for another request."""

@@ -22,6 +22,7 @@ from lbflask.config.schema import Config
 from lbflask.config.show import version
 from lbflask.config.types import socket_address
 from lbflask.control import health as health_view
+from lbflask.control import metrics as metrics_view
 from lbflask.control import reload as reload_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.core.model import Pool
@@ -33,12 +34,12 @@ from lbflask.proxy.waiting import Waiting
 from lbflask.state.buckets import Buckets
 from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots
-from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
+from lbflask.wiring.telemetry import Telemetry, of_the_worker
 
 log = logging.getLogger("lbflask")
 
@@ -52,7 +53,8 @@ class Balancer:
     def __init__(self, config: Config) -> None:
         pools = config.every_pool()
         self._config, self._version = config, version(config)
-        self._store = store_for(config)
+        self._telemetry = Telemetry(config)
+        self._store = store_for(config, trip=self._telemetry.trip)
         self._fleet = Fleet(
             self._store,
             list(pools),
@@ -65,16 +67,20 @@ class Balancer:
         self._dialer = Dialer(tls_rules(config))
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._access_logs = {config.access_log: AccessLog(config.access_log)} if config.access_log else {}
         self._occupancy = Occupancy()
+        self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._occupancy))
         self._new_request_id = request_ids()
         self._ended = threading.Event()
         self._pools, front = self._built(config)
+        views = [
+            health_view.blueprint(lambda: self._pools, self._fleet, self._worker),
+            reload_view.blueprint(self._ask_reload),
+        ]
+        if self._telemetry.counts:
+            samples = partial(metrics_view.of_the_fleet, lambda: self._pools, self._fleet)
+            views.append(metrics_view.blueprint(self._telemetry.page, samples))
         self.app: Flask = create_app(
-            [
-                health_view.blueprint(lambda: self._pools, self._fleet, self._worker),
-                reload_view.blueprint(self._ask_reload),
-            ],
+            views,
             partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
         )
 
@@ -84,7 +90,7 @@ class Balancer:
         What only a new worker takes over (config/diff.py) is left as it is. Raises OSError, and changes nothing, when
         the access log can't be opened.
         """
-        self._open_log(config.access_log)
+        self._telemetry.apply(config)
         certificates = config.backend_tls.contents()
         if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
             self._renew_connections(config, certificates)
@@ -99,8 +105,10 @@ class Balancer:
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
         """All that a configuration makes, around the parts that outlive it. A start and a reload both come here."""
         hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
-        listeners = (self._access_logs[config.access_log],) if config.access_log else ()
-        house = House(self._occupancy, hops, time.monotonic, self._new_request_id, listeners)
+        told = self._telemetry
+        house = House(
+            self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks, told.tracing
+        )
         adapter_for = Adapters(self._connections, config)
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {
@@ -120,13 +128,20 @@ class Balancer:
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
-        life = Life(self._start, self._stop, self._reopen_logs, self._use_wire, self.apply, self._fleet.announce)
+        life = Life(
+            self._start,
+            self._stop,
+            self._telemetry.reopen_logs,
+            self._use_wire,
+            self.apply,
+            self._fleet.announce,
+            partial(setattr, self._telemetry, "directory"),
+        )
         self._plane = DataPlane(control, front, admin_address=admin_address, life=life)
         return self._plane
 
     def _start(self) -> None:
-        for access_log in self._access_logs.values():
-            access_log.start()
+        self._telemetry.start()
         self._fleet.start()
         self._ended.clear()
         threading.Thread(target=self._sweep, name="idle-connections", daemon=True).start()
@@ -136,8 +151,7 @@ class Balancer:
         self._slots.stop()
         self._fleet.stop()
         self._connections.close()
-        for access_log in self._access_logs.values():
-            access_log.stop()
+        self._telemetry.stop()
 
     def _sweep(self) -> None:
         while not self._ended.wait(SWEEP_EVERY):
@@ -160,19 +174,6 @@ class Balancer:
         self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
         self._certificates = certificates
         old.close()
-
-    def _open_log(self, path: str) -> None:
-        """Open it, or open it anew. One that is left stays open: requests that began before still tell it their end."""
-        if path and path not in self._access_logs:
-            access_log = AccessLog(path)
-            access_log.start()
-            self._access_logs[path] = access_log
-        elif path:
-            self._access_logs[path].reopen()
-
-    def _reopen_logs(self) -> None:
-        for access_log in self._access_logs.values():
-            access_log.reopen()
 
 
 class Adapters:

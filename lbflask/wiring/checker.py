@@ -18,6 +18,7 @@ from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
 from lbflask.config.tls import BackendTLS
 from lbflask.core.checks import Check
+from lbflask.core.hooks import HealthChange
 from lbflask.core.model import Backend
 from lbflask.state.ports import StoreUnavailable
 from lbflask.upstream.dial import TLSRules
@@ -46,8 +47,9 @@ class _Running(NamedTuple):
 class Checkers:
     """The checkers of all pools, over one connection to the store and one measure of probes."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> None:
         self._config = config
+        self._on_flip = on_flip
         self._store = store_for(config, STORE_TIMEOUT)
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._running: dict[str, _Running] = {}
@@ -105,6 +107,7 @@ class Checkers:
             Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)),
             Terms(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table),
+            self._on_flip,
         )
 
     async def _hear(self, reload: Callable[[], object]) -> None:

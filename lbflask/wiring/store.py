@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from lbflask.config.schema import Config
+from lbflask.state.client import Trip
 from lbflask.state.embedded import private_url
 from lbflask.state.redis import OPERATION_TIMEOUT, RedisStore, connect
 
 
-def store_for(config: Config, timeout: float = OPERATION_TIMEOUT) -> RedisStore:
-    """The configured store, or this machine's private one; `timeout` seconds for an answer. Does not connect yet."""
-    return RedisStore(connect(config.redis_url or private_url(), timeout), config.namespace)
+def store_for(config: Config, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> RedisStore:
+    """The configured store, or this machine's private one; `timeout` seconds for an answer. Does not connect yet.
+    `trip` is told of each command.
+    """
+    return RedisStore(connect(config.redis_url or private_url(), timeout, trip), config.namespace)

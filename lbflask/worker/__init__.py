@@ -7,6 +7,7 @@ together, and a response that breaks off is cut, not ended. Any WSGI application
 """
 
 from lbflask.worker.client import Patience
+from lbflask.worker.log import ServerLog
 from lbflask.worker.proxy_worker import ProxyWorker
 from lbflask.worker.reloading import BadSettings, changed_settings, on_hang_up, on_word, send_word
 from lbflask.worker.settings import end_gracefully_on_interrupt
@@ -15,6 +16,7 @@ __all__ = [
     "BadSettings",
     "Patience",
     "ProxyWorker",
+    "ServerLog",
     "changed_settings",
     "end_gracefully_on_interrupt",
     "on_hang_up",

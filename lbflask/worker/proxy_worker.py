@@ -45,6 +45,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status`,
     #: `fields` and `deadline`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI.
     forward: Callable[[Exchange], Any] | None = None
+    #: Who is told of a request whose head was refused: the client's address, and the status in number and words.
+    turned_away: Callable[[str, int, str], None] | None = None
     alive: bool
 
     @staticmethod
@@ -225,6 +227,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self.log.info("refused a request from %s: %d %r", client.peer, status, told)
         client.say(status, reason, told)
         client.leave(drain=True)
+        if self.turned_away is not None:
+            self.turned_away(client.peer, status, reason)
 
 
 #: What a refused request head is answered with; 400 for all others.

@@ -309,3 +309,34 @@ def test_a_top_level_that_finds_its_backends_is_a_pool_beside_others() -> None:
         {"discovery": {"source": "dns://web:80"}, "pools": {"p": {"discovery": {"source": "srv://_http._tcp.p"}}}}
     )
     assert list(config.every_pool()) == ["default", "p"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "wrong"),
+    [
+        ({"access_log_format": "xml"}, "access_log_format", "must be text, json, or a line with names in braces"),
+        ({"access_log_format": "{nobody}"}, "access_log_format", "there is no {nobody}"),
+        ({"error_log_format": "xml"}, "error_log_format", "'text' or 'json'"),
+        ({"metrics": "perhaps"}, "metrics", "valid boolean"),
+        ({"hook_budget": 0}, "hook_budget", "greater than 0"),
+        ({"hook_budget": 11}, "hook_budget", "less than or equal to 10"),
+        ({"tracing": {"endpoint": "collector:4318"}}, "tracing.endpoint", "must be a URL"),
+        ({"tracing": {"service": ""}}, "tracing.service", "at least 1 character"),
+        ({"tracing": {"sample_percent": 101}}, "tracing.sample_percent", "less than or equal to 100"),
+    ],
+)
+def test_what_telemetry_cannot_do_is_refused_by_name(settings: dict[str, Any], key: str, wrong: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        config(**settings)
+    (error,) = refused.value.errors()
+    assert ".".join(map(str, error["loc"])) == key
+    assert wrong in error["msg"]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "{status}", "a {{literal}} {id}"])
+def test_a_format_of_the_access_log_is_a_word_or_a_line_with_names(form: str) -> None:
+    assert config(access_log_format=form).access_log_format == form
+
+
+def test_hooks_may_be_one_string_with_commas() -> None:
+    assert config(hooks="a:b, c").hooks == ("a:b", "c")

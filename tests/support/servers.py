@@ -54,9 +54,18 @@ def require(found: object, what: str) -> None:
 
 
 class Process:
-    """A child process with its output in a file. Killed at the end of the test, whatever happened."""
+    """A child process with its output in a file, or where `stdout` and `stderr` say. Killed at the end of the test,
+    whatever happened.
+    """
 
-    def __init__(self, command: list[str], environ: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environ: dict[str, str] | None = None,
+        cwd: Path = ROOT,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> None:
         self.output_file = tempfile.NamedTemporaryFile(prefix="lbflask-test-", suffix=".log")  # noqa: SIM115
         clean = {key: value for key, value in os.environ.items() if not key.startswith("LBFLASK_")}
         clean.pop("WEB_CONCURRENCY", None)
@@ -65,8 +74,8 @@ class Process:
             env={**clean, "PYTHONUNBUFFERED": "1", **(environ or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            stdout=self.output_file,
-            stderr=subprocess.STDOUT,
+            stdout=self.output_file if stdout is None else stdout,
+            stderr=self.output_file if stderr is None else stderr,
             start_new_session=True,
         )
 
@@ -187,6 +196,8 @@ class Gunicorn(Process):
         wait: bool = True,
         cwd: Path = ROOT,
         environ: dict[str, str] | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
         **settings: object,
     ) -> None:
         self.port, self.admin_port = free_port(), free_port()
@@ -198,7 +209,7 @@ class Gunicorn(Process):
             **{f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()},
         }
         command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers)]
-        super().__init__([*command, *arguments, "lbflask.wsgi"], environ, cwd)
+        super().__init__([*command, *arguments, "lbflask.wsgi"], environ, cwd, stdout, stderr)
         if wait:
             self.await_start(lambda: self.health()[0], "gunicorn answers")
 

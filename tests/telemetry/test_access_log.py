@@ -1,124 +1,56 @@
+"""The access log in files, in pipes and on standard output, with readers of all kinds."""
+
 from __future__ import annotations
 
-import codecs
 import fcntl
 import os
 import re
 import select
+import socket
 import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.telemetry.access_log import MAX_PENDING, AccessLog, line
-from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.telemetry import outlet
+from lbflask.telemetry.access_log import AccessLog
+from lbflask.telemetry.events import AttemptEvent
+from lbflask.telemetry.journal import MAX_PENDING, Journal
 from tests.support.wait import eventually
-
-SERVED = AttemptEvent("web-1", 0.0123)
-REFUSED = AttemptEvent("web-2", 0.001, Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused"))
-NOON = 1_700_000_000.25
+from tests.telemetry.events import SERVED, event
 
 
-def event(**changes: Any) -> RequestEvent:
-    settings: dict[str, Any] = {
-        "client": "203.0.113.9",
-        "method": "GET",
-        "target": "/a?b",
-        "protocol": "HTTP/1.1",
-        "pool": "default",
-        "status": 200,
-        "sent": 1234,
-        "seconds": 0.0156,
-        "attempts": [SERVED],
-        "request_id": "abc-1",
-    }
-    return RequestEvent(**{**settings, **changes})
+class Log(Journal):
+    """A journal whose only reader is an access log."""
 
+    def __init__(self, path: Path | str) -> None:
+        self._log = AccessLog(str(path))
+        super().__init__([self._log])
 
-# A line
+    def reopen(self) -> None:
+        self._log.open()
 
+    def start(self) -> None:
+        self.reopen()
+        super().start()
 
-def test_a_line_says_first_what_everybody_looks_for() -> None:
-    assert line(event(), NOON) == (
-        '2023-11-14T22:13:20.250Z 203.0.113.9 "GET /a?b HTTP/1.1" 200 1234 '
-        "backend=web-1 upstream=12.3ms total=15.6ms attempts=1 id=abc-1\n"
-    )
-
-
-def test_the_failed_attempts_before_the_one_that_served_are_told() -> None:
-    told = line(event(attempts=[REFUSED, SERVED]), NOON)
-    assert " backend=web-1 upstream=12.3ms " in told
-    assert told.endswith(" attempts=2 id=abc-1 tried=web-2:connect,web-1:ok\n")
-
-
-def test_a_request_that_no_backend_served_names_none_as_its_server() -> None:
-    told = line(event(status=502, attempts=[REFUSED]), NOON)
-    assert " 502 " in told
-    assert " backend=- upstream=- " in told
-    assert told.endswith(" attempts=1 id=abc-1 tried=web-2:connect\n")
-
-
-def test_a_request_that_was_refused_at_once_has_no_attempts() -> None:
-    assert " backend=- upstream=- total=15.6ms attempts=0 " in line(event(status=400, attempts=[]), NOON)
-
-
-def test_a_failure_that_is_no_fault_is_told_as_one() -> None:
-    assert line(event(attempts=[AttemptEvent("web-1", 0.1, OSError("?"))]), NOON).endswith(" tried=web-1:fault\n")
-
-
-def test_a_response_that_broke_off_says_why() -> None:
-    assert line(event(cut='the "client"\nhung up'), NOON).endswith(r' cut="the \x22client\x22\x0ahung up"' + "\n")
-
-
-@pytest.mark.parametrize(
-    ("target", "told"),
-    [
-        ('/a"b', r"/a\x22b"),
-        (r"/a\b", r"/a\x5cb"),
-        ("/a\nb\r\t\x00\x1b", r"/a\x0ab\x0d\x09\x00\x1b"),
-        ("/\x7f\x80\xe9\xff", r"/\x7f\x80\xe9\xff"),
-        ("/%22 ok", "/%22 ok"),
-    ],
-)
-def test_quotes_controls_and_foreign_bytes_of_a_target_are_escaped(target: str, told: str) -> None:
-    assert f'"GET {told} HTTP/1.1"' in line(event(target=target), NOON)
-
-
-@given(st.text(st.characters(max_codepoint=0xFF)), st.text(st.characters(max_codepoint=0xFF), min_size=1))
-def test_no_target_and_no_reason_can_break_a_line_or_forge_one(target: str, cut: str) -> None:
-    told = line(event(target=target, cut=cut), NOON)
-    assert told.isascii()
-    assert told[:-1].isprintable()
-    found = re.fullmatch(r'\S+ \S+ "GET ([^"]*) HTTP/1\.1" 200 1234 [^"]* id=abc-1 cut="([^"]*)"\n', told)
-    assert found
-    # Nothing is lost: the escapes give back what came.
-    assert [codecs.decode(part, "unicode_escape") for part in found.groups()] == [target, cut]
-
-
-@given(st.floats(0, 4e9))
-def test_the_moment_is_that_of_the_event_to_the_millisecond(now: float) -> None:
-    moment = line(event(), now).split()[0]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
-    late = now - datetime.fromisoformat(moment).timestamp()
-    assert -1e-6 < late < 0.001 + 1e-6
+    def stop(self) -> None:
+        super().stop()
+        self._log.close()
 
 
 # Into a file
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[AccessLog]:
+def opened(path: Path | str) -> Iterator[Log]:
     """A log whose lines are written when the test says so."""
-    log = AccessLog(str(path))
+    log = Log(path)
     log.reopen()
     yield log
     log.stop()
@@ -142,7 +74,7 @@ def test_lines_are_written_at_a_flush_and_not_before(tmp_path: Path) -> None:
 
 def test_a_log_that_was_started_writes_by_itself(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    log = AccessLog(str(path))
+    log = Log(path)
     log.start()
     log(event(target="/soon"))
     eventually(lambda: targets(path) == ["/soon"], "the line is written")
@@ -151,7 +83,7 @@ def test_a_log_that_was_started_writes_by_itself(tmp_path: Path) -> None:
 
 def test_a_stop_writes_what_is_left(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
-    log = AccessLog(str(path))
+    log = Log(path)
     log.start()
     log(event(target="/last"))
     log.stop()
@@ -159,7 +91,7 @@ def test_a_stop_writes_what_is_left(tmp_path: Path) -> None:
 
 
 def test_a_log_that_was_never_opened_can_be_stopped(tmp_path: Path) -> None:
-    log = AccessLog(str(tmp_path / "access.log"))
+    log = Log(tmp_path / "access.log")
     log(event())
     log.stop()
     assert list(tmp_path.iterdir()) == []
@@ -167,7 +99,7 @@ def test_a_log_that_was_never_opened_can_be_stopped(tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        AccessLog(str(tmp_path / "missing" / "access.log")).start()
+        Log(tmp_path / "missing" / "access.log").start()
 
 
 def test_an_older_log_is_added_to_and_a_new_one_is_not_for_everybody_to_read(tmp_path: Path) -> None:
@@ -214,7 +146,7 @@ def test_many_rotations_hold_one_file_open(tmp_path: Path) -> None:
 class EndedMeanwhile(Sequence[AttemptEvent]):
     """Attempts of an event whose line is being made just when another request ends."""
 
-    def __init__(self, log: AccessLog) -> None:
+    def __init__(self, log: Log) -> None:
         self._log = log
         self._told = False
 
@@ -343,4 +275,90 @@ def test_a_log_whose_reader_has_gone_harms_nobody(tmp_path: Path) -> None:
         path.unlink()
         log.reopen()
         log(event(target="/kept"))
-    assert targets(path) == ["/kept"]
+    assert "/kept" in path.read_text()
+    assert "# 1 lines were dropped" in path.read_text()
+
+
+def test_a_reader_that_stalls_holds_up_nobody_and_gets_what_was_kept_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet, "MOST_WAITING", 100_000)
+    path = tmp_path / "pipe"
+    pipe = Pipe(path)
+    with opened(path) as log:
+        for number in range(2000):
+            log(event(target=f"/{number}"))
+        log.flush()  # comes back, though nobody reads
+        pipe.read()
+        eventually(lambda: log.flush() or b"were dropped" in b"".join(pipe.pieces), "all is written")
+    pipe.close()
+    *told, count = b"".join(pipe.pieces).decode("ascii").splitlines()
+    lost = int(count.split()[1])
+    assert len(told) + lost == 2000
+    assert lost > 0
+    assert [one.split('"')[1].split()[1] for one in told] == [f"/{number}" for number in range(len(told))]
+    assert len("".join(told)) > 90_000
+
+
+def test_a_stop_does_not_wait_for_a_reader_that_stalls(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    pipe = Pipe(path)
+    with opened(path) as log:
+        for number in range(2000):
+            log(event(target=f"/{number}"))
+    pipe.close()
+
+
+def test_a_pipe_that_nobody_reads_yet_is_opened_when_somebody_does(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with opened(path) as log:
+        log(event(target="/early"))
+        log.flush()
+        end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        log.flush()
+        assert b"/early" in os.read(end, 4096)
+    os.close(end)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere standard output is shared, and only looked at before")
+def test_standard_output_stays_blocking_for_everybody_else() -> None:
+    reading, writing = os.pipe()
+    kept = os.dup(1)
+    os.dup2(writing, 1)
+    try:
+        with opened("-") as log:
+            for number in range(2000):
+                log(event(target=f"/{number}"))
+            log.flush()
+            blocking = os.get_blocking(1)
+    finally:
+        os.dup2(kept, 1)
+        for fd in (kept, writing, reading):
+            os.close(fd)
+    assert blocking
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_socket_or_a_shared_pipe_that_is_full_is_not_waited_for(mine: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if mine:
+        ours, theirs = socket.socketpair()
+        reading, writing = theirs.detach(), ours.detach()
+    else:
+        reading, writing = os.pipe()
+        opening = os.open
+        monkeypatch.setattr(
+            os, "open", lambda path, *rest: opening("/missing" if "/proc/self" in path else path, *rest)
+        )
+    kept = os.dup(1)
+    os.dup2(writing, 1)
+    try:
+        with opened("-") as log:
+            for number in range(10_000):
+                log(event(target=f"/{number}"))
+            log.flush()
+            assert os.read(reading, 100).startswith(b"20")
+    finally:
+        os.dup2(kept, 1)
+        for fd in (kept, writing, reading):
+            os.close(fd)

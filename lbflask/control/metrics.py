@@ -1,0 +1,53 @@
+"""`GET /metrics` on the admin listener: what all workers of this gunicorn have counted, and how the fleet is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from flask import Blueprint, Response, abort, request
+
+from lbflask.core import eligibility
+from lbflask.core.eligibility import SILENT_INTERVALS
+from lbflask.core.membership import members
+from lbflask.core.model import Health, Pool
+from lbflask.state.fleet import Fleet
+from lbflask.telemetry import metrics
+from lbflask.telemetry.counting import Sample
+from lbflask.telemetry.exposition import CONTENT_TYPE, Busy
+
+
+def of_the_fleet(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[Sample]:
+    """What is known of pools and backends at this moment."""
+    for pool in pools():
+        snapshot = fleet.snapshot(pool.name)
+        able = {candidate.backend.id for candidate in eligibility.select(pool, snapshot).candidates}
+        for backend in members(pool, snapshot):
+            labels = pool.name, backend.id
+            health = eligibility.active_health(backend, snapshot).health
+            yield metrics.BACKEND_UP, labels, health is Health.UP
+            for one in Health:
+                yield metrics.BACKEND_HEALTH, (*labels, one.value), health is one
+            yield metrics.BACKEND_EJECTED, labels, eligibility.ejected(backend, snapshot)
+            yield metrics.BACKEND_SERVING, labels, backend.id in able
+            yield metrics.BACKEND_WEIGHT, labels, backend.weight
+        silence = snapshot.heartbeat
+        leads = silence is not None and silence <= SILENT_INTERVALS * snapshot.interval
+        yield metrics.CHECKER_LEADS, (pool.name,), leads
+        if silence is not None:
+            yield metrics.CHECKER_SILENCE, (pool.name,), silence
+
+
+def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], Iterable[Sample]]) -> Blueprint:
+    """The route. `page` writes down what was counted, together with the samples of this moment."""
+    found = Blueprint("metrics", __name__)
+
+    @found.get("/metrics")
+    def get_metrics() -> Response:
+        if not request.environ.get("lbflask.admin"):
+            abort(404)
+        try:
+            return Response(page(samples()), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+        except (Busy, OSError) as error:
+            return Response(f"{error}\n", 503, content_type="text/plain; charset=utf-8")
+
+    return found

@@ -1,0 +1,53 @@
+"""Where a request stops by at hooks, if there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.hooks import HookRequest, Refusal
+from lbflask.core.model import Backend
+from lbflask.proxy.exchange import Exchange
+from lbflask.telemetry.hooks import Hooks
+from lbflask.upstream.session import BackendRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Hooks that have seen a request, and how they have seen it at last."""
+
+    hooks: Hooks
+    request: HookRequest
+
+    def order(self, exchange: Exchange, plan: Iterable[Backend]) -> Iterable[Backend]:
+        """The plan as hooks want it."""
+        if not self.hooks.choose:
+            return plan
+        planned = {backend.id: backend for backend in plan}
+        before = tuple(planned)
+        after = self.hooks.choice(self.request, before)
+        if after != before:
+            exchange.why = "hook"
+        return [planned[id_] for id_ in after]
+
+
+def ask(hooks: Hooks, exchange: Exchange, outgoing: BackendRequest, pool: str) -> Asked:
+    """Let hooks change the request's fields. Raises the Fault of a refusal."""
+    inbound = exchange.inbound
+    request = HookRequest(
+        exchange.request_id,
+        exchange.client,
+        inbound.method,
+        inbound.target.text,
+        inbound.host,
+        pool,
+        tuple(outgoing.fields),
+    )
+    for answer in hooks.request(request):
+        if isinstance(answer, Refusal):
+            # Told to the client as it is, and so blamed on it: no backend is.
+            raise Fault(Blame.CLIENT, Stage.CHOOSE, answer.status, answer.reason)
+        outgoing.fields = answer.applied_to(outgoing.fields)
+        request = replace(request, fields=tuple(outgoing.fields))
+    return Asked(hooks, request)

@@ -1,0 +1,153 @@
+"""The error log: what gunicorn and we have to say beside the requests, on standard error unless gunicorn was told else.
+
+It never waits for its reader either: a line about one bad request must not stop the others, nor a signal's the master.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from functools import cache
+
+from lbflask.telemetry.outlet import Outlet
+from lbflask.telemetry.secrets import masked_message
+
+#: Seconds between two attempts to write what a reader did not take.
+AGAIN_AFTER = 0.05
+#: Seconds that a reader gets to take what is left at the end.
+FAREWELL = 0.2
+
+
+class TextLines(logging.Formatter):
+    """As gunicorn's own, without secrets."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, without the end of its last line."""
+        return masked_message(super().format(record))
+
+
+class JSONLines(logging.Formatter):
+    """One JSON object a line: `time`, `level`, `logger`, `pid`, `message`, and `traceback` where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line, without its end."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        document = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": masked_message(record.getMessage()),
+        }
+        if record.exc_info:
+            document["traceback"] = masked_message(self.formatException(record.exc_info))
+        return json.dumps(document)
+
+
+def formatter(form: str) -> logging.Formatter:
+    """The formatter that the setting `error_log_format` means."""
+    return JSONLines() if form == "json" else TextLines()
+
+
+class PatientHandler(logging.Handler):
+    """Writes records to standard error; what it does not take waits, up to a limit. Never blocks.
+
+    What waits is written by a thread, or with the next record where there is to be none: a process that forks.
+    """
+
+    def __init__(self, *, threads: bool = True) -> None:
+        super().__init__()
+        self._threads = threads
+        self._outlet = Outlet("stderr")
+        self._outlet.open()
+        self._again: threading.Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler; called under its lock."""
+        try:
+            text = self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 - what logging does with a record that can't be formatted
+            self.handleError(record)
+            return
+        self._write(text)
+        if self._threads and self._outlet.waiting and self._again is None:
+            self._again = threading.Thread(target=self._write_later, name="error-log", daemon=True)
+            self._again.start()
+
+    def close(self) -> None:
+        """See logging.Handler."""
+        self.acquire()
+        try:
+            self._outlet.close(FAREWELL)
+        finally:
+            self.release()
+        super().close()
+
+    def _write(self, text: str) -> None:
+        self._outlet.write(text.encode("utf-8", "backslashreplace"))
+
+    def _write_later(self) -> None:
+        while self._again is not None:
+            time.sleep(AGAIN_AFTER)
+            self.acquire()
+            try:
+                self._go_on()
+            finally:
+                self.release()
+
+    def _go_on(self) -> None:
+        self._outlet.flush()
+        if self._outlet.waiting:
+            return
+        self._again = None
+        dropped, self._outlet.dropped = self._outlet.dropped, 0
+        if dropped:
+            self._write(f"# {dropped} lines of the error log were dropped: nobody read them in time\n")
+
+
+def settle(form: str, *, threads: bool = True) -> None:
+    """Make gunicorn's log one that never waits, where it goes to standard error, and let ours go where it goes."""
+    gunicorns, ours = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
+    for number, handler in enumerate(gunicorns.handlers):
+        if isinstance(handler, PatientHandler) or (
+            type(handler) is logging.StreamHandler and handler.stream is sys.stderr
+        ):
+            patient = _patient(os.getpid(), threads)
+            patient.setFormatter(formatter(form))
+            patient.__dict__["_gunicorn"] = True  # by which it knows what to replace at a reload
+            gunicorns.handlers[number] = patient
+    ours.handlers = list(gunicorns.handlers)
+    ours.propagate = False
+
+
+def end() -> None:
+    """Write what waits, and log no more. A worker's handler must not be left to the end of the interpreter, which takes
+    apart what gevent has put in the place of threads before it takes apart the handler.
+    """
+    for name in ("gunicorn.error", "lbflask"):
+        logger = logging.getLogger(name)
+        for handler in logger.handlers[:]:
+            if isinstance(handler, PatientHandler):
+                handler.close()
+                logger.removeHandler(handler)
+    _patient.cache_clear()
+
+
+def begin(form: str) -> None:
+    """Make the log of a process that gunicorn does not host: all of it, on standard error."""
+    handler = PatientHandler()
+    handler.setFormatter(formatter(form))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+@cache
+def _patient(pid: int, threads: bool) -> PatientHandler:  # noqa: ARG001
+    """One for each process: what waits in the master is not a worker's to write."""
+    return PatientHandler(threads=threads)

@@ -1,0 +1,162 @@
+"""The metrics of all workers of a gunicorn together, in Prometheus's text format.
+
+The numbers of workers that have ended are folded into one file, so that totals never go down and files don't pile up;
+what they held at the end (gauges) is forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from lbflask.telemetry import cells, metrics
+from lbflask.telemetry.counting import Sample
+from lbflask.telemetry.metrics import BY_NAME, Metric
+
+__all__ = ["CONTENT_TYPE", "Busy", "gathered", "page"]
+
+#: Seconds to wait for another worker that is reading the files.
+PATIENCE = 1.0
+#: Rows read, or lines written, in one go: requests stand still meanwhile, for some milliseconds.
+PORTION = 300
+
+_FOLDED = "folded"
+_PAST = "past"
+
+Numbers = dict[tuple[str, ...], list[float]]
+
+
+class Busy(Exception):
+    """Another worker has been reading for too long."""
+
+
+def gathered(directory: Path) -> Numbers:
+    """What all workers have counted, those that have ended too, and what those that live hold. Raises Busy, OSError."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        with cells.locked(directory / "lock") as ours:
+            if ours:
+                return _gather(directory)
+        if time.monotonic() >= until:
+            raise Busy("another worker has been reading the metrics for a second")
+        time.sleep(0.005)
+
+
+def page(numbers: Numbers, samples: Iterable[Sample]) -> bytes:
+    """The answer to a scrape: what was gathered, and what is known here of the moment."""
+    series: defaultdict[str, list[tuple[tuple[str, ...], list[float]]]] = defaultdict(list)
+    for name, values in numbers.items():
+        metric = BY_NAME.get(name[0])
+        if metric is not None and len(name) == 1 + len(metric.labels) and len(values) == metric.size:
+            series[metric.name].append((name[1:], values))
+    for metric, labels, value in samples:
+        series[metric.name].append((labels, [value]))
+    return b"".join(_text(metric, series[metric.name]) for metric in metrics.ALL if metric.name in series)
+
+
+def _gather(directory: Path) -> Numbers:
+    past: Numbers = {}
+    _add(past, directory / _PAST, counters_only=False)
+    folded = {name[1] for name in past if name[0] == _FOLDED}
+    living: list[Path] = []
+    dead: list[Path] = []
+    for path in sorted(directory.glob("*.cells")):
+        if path.name in folded:  # whoever folded it did not come to remove it
+            path.unlink()
+        else:
+            (dead if cells.is_dead(path) else living).append(path)
+    if dead:
+        past = {name: values for name, values in past.items() if name[0] != _FOLDED}
+        for path in dead:
+            _add(past, path, counters_only=True)
+        _replace(directory, past, dead)
+    for path in living:
+        _add(past, path, counters_only=False)
+    past[(metrics.WORKERS.name,)] = [float(len(living))]
+    return past
+
+
+def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
+    with suppress(FileNotFoundError):
+        for number, (name, values) in enumerate(cells.read(path)):
+            metric = BY_NAME.get(name[0])
+            if counters_only and (metric is None or metric.kind == "gauge"):
+                continue
+            known = total.get(name)
+            if known is None:
+                total[name] = list(values)
+            else:
+                total[name] = [a + b for a, b in zip(known, values, strict=False)]
+            if number % PORTION == PORTION - 1:
+                time.sleep(0)
+
+
+def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
+    """Write the past anew, at one moment, and remove what is in it now. It names them: should we end in between, they
+    are not counted twice.
+    """
+    unready = directory / f"{_PAST}.next"
+    for leftover in (unready, unready.with_suffix(".new")):
+        leftover.unlink(missing_ok=True)
+    written = cells.Cells(unready)
+    for name, values in [*past.items(), *(((_FOLDED, path.name), [1.0]) for path in dead)]:
+        row = written.row(name, len(values))
+        row.values[:] = values
+        written.write(row)
+    written.close()
+    unready.rename(directory / _PAST)
+    for path in dead:
+        path.unlink()
+
+
+class _One(Collector):
+    """Some series of one metric."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Family]:
+        yield self._family
+
+
+def _text(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -> bytes:
+    pieces = []
+    count = max(1, PORTION // (metric.size + 1))
+    for begin in range(0, len(series), count):
+        text = generate_latest(_One(_family(metric, series[begin : begin + count])))
+        if begin:  # HELP and TYPE were said
+            text = text.split(b"\n", 2)[2]
+            time.sleep(0)
+        pieces.append(text)
+    return b"".join(pieces)
+
+
+def _family(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -> Family:
+    if metric.kind == "histogram":
+        histogram = HistogramMetricFamily(metric.full_name, metric.help, labels=metric.labels)
+        for labels, values in series:
+            histogram.add_metric(labels, _cumulative(metric, values), values[-1])
+        return histogram
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.full_name, metric.help, labels=metric.labels)
+    for labels, values in series:
+        family.add_metric(labels, values[0])
+    return family
+
+
+def _cumulative(metric: Metric, values: list[float]) -> list[tuple[str, float]]:
+    """The buckets as Prometheus wants them: each with all that are below it."""
+    found, total = [], 0.0
+    for bound, count in zip((*map(str, metric.buckets), "+Inf"), values, strict=False):
+        total += count
+        found.append((bound, total))
+    return found

@@ -1,0 +1,185 @@
+"""Spans of requests and attempts, for an OpenTelemetry collector (the extra `otel`).
+
+A request only gets its ids, and each attempt its `traceparent`. Spans are made of the events, in the background, and
+sent in batches; a collector that stalls costs spans, which are dropped, and no request.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import lbflask
+from lbflask.core.faults import Fault
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.trace_context import Context, Trace, begun
+from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.telemetry.journal import Told
+from lbflask.telemetry.secrets import masked_target
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+_BILLION = 1_000_000_000
+#: Milliseconds for the collector to take what is left when the worker stops.
+FAREWELL = 2_000
+#: Seconds for the collector to take a batch.
+TIMEOUT = 5
+
+
+class NoOpenTelemetry(Exception):
+    """Tracing is configured, and its libraries are not installed."""
+
+
+class Tracing:
+    """Gives requests their places in traces, and, as a reader of a Journal, tells the collector of them.
+
+    `share` of the traces that begin here are sampled (0 to 1). Raises NoOpenTelemetry.
+    """
+
+    def __init__(self, endpoint: str, service: str, share: float, exporter: SpanExporter | None = None) -> None:
+        self._bound = int(share * (1 << 64))
+        self._endpoint = endpoint
+        self._exporter = exporter
+        self._processor: Any = None
+        try:
+            from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415 - an extra
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+        except ImportError as error:
+            raise NoOpenTelemetry(f"needs the extra otel: pip install 'lbflask[otel]' ({error})") from None
+        self._new_exporter = trace_exporter.OTLPSpanExporter
+        self._resource = Resource.create({"service.name": service, "service.version": lbflask.__version__})
+
+    def begin(self, fields: Fields) -> Trace | None:
+        """The place of a request with these fields."""
+        return begun(fields, _new_trace, _new_span, self._sampled)
+
+    def start(self) -> None:
+        """Begin to send."""
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+        exporter = self._exporter or self._new_exporter(self._endpoint, timeout=TIMEOUT)
+        self._processor = BatchSpanProcessor(exporter)
+
+    def stop(self) -> None:
+        """Send what is left, for two seconds at most."""
+        if self._processor is not None:
+            self._processor.force_flush(FAREWELL)
+            self._processor.shutdown()
+            self._processor = None
+
+    def take(self, portion: Sequence[Told]) -> None:
+        """See Reader."""
+        if self._processor is None:
+            return
+        for event, at in portion:
+            if isinstance(event.trace, Trace) and event.trace.context.sampled:
+                for span in self._spans(event, event.trace, at):
+                    self._processor.on_end(span)
+
+    def missed(self, count: int) -> None:
+        """See Reader."""
+
+    def _sampled(self, trace: int) -> bool:
+        return trace & ((1 << 64) - 1) < self._bound
+
+    def _spans(self, event: RequestEvent, trace: Trace, at: float) -> Iterator[ReadableSpan]:
+        from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+        began = at - event.seconds
+        for number, (span, attempt) in enumerate(zip(trace.attempts, event.attempts, strict=False)):
+            start = began + attempt.at
+            end = start + attempt.seconds if attempt.fault is not None else at
+            context = trace.context._replace(span=span)
+            attributes = _of_attempt(event, attempt, number)
+            yield self._span(event.method, context, trace.context, SpanKind.CLIENT, attributes, (start, end))
+        yield self._span(event.method, trace.context, trace.parent, SpanKind.SERVER, _of_request(event), (began, at))
+
+    def _span(
+        self,
+        name: str,
+        context: Context,
+        parent: Context | None,
+        kind: Any,
+        attributes: Mapping[str, Any],
+        times: tuple[float, float],
+    ) -> ReadableSpan:
+        from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
+        from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
+        from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
+
+        start, end = times
+        return ReadableSpan(
+            name,
+            _context(context, remote=False),
+            _context(parent, remote=True) if parent is not None else None,
+            self._resource,
+            attributes,
+            kind=kind,
+            instrumentation_scope=InstrumentationScope("lbflask", lbflask.__version__),
+            status=Status(StatusCode.ERROR if "error.type" in attributes else StatusCode.UNSET),
+            start_time=int(start * _BILLION),
+            end_time=int(end * _BILLION),
+        )
+
+
+def _context(context: Context, *, remote: bool) -> Any:
+    from opentelemetry.trace import SpanContext, TraceFlags  # noqa: PLC0415
+
+    return SpanContext(context.trace, context.span, remote, TraceFlags(context.sampled))
+
+
+def _of_request(event: RequestEvent) -> dict[str, Any]:
+    """By OpenTelemetry's semantic conventions for HTTP servers."""
+    path, _, query = masked_target(event.target).partition("?")
+    attributes: dict[str, Any] = {
+        "http.request.method": event.method,
+        "url.path": path,
+        "http.response.status_code": event.status,
+        "network.protocol.version": event.protocol.removeprefix("HTTP/"),
+        "client.address": event.client,
+        "http.response.body.size": event.sent,
+        "http.request.body.size": event.received,
+        "lbflask.pool": event.pool,
+        "lbflask.request_id": event.request_id,
+    }
+    if query:
+        attributes["url.query"] = query
+    if event.route:
+        attributes["lbflask.route"] = event.route
+    if event.cut:
+        attributes["lbflask.cut"] = event.cut
+    if event.status >= 500:
+        attributes["error.type"] = str(event.status)
+    return attributes
+
+
+def _of_attempt(event: RequestEvent, attempt: AttemptEvent, number: int) -> dict[str, Any]:
+    """By those for HTTP clients."""
+    attributes: dict[str, Any] = {
+        "http.request.method": event.method,
+        "lbflask.pool": event.pool,
+        "lbflask.backend": attempt.backend,
+        "lbflask.why": "retry" if number else event.why,
+    }
+    if number:
+        attributes["http.request.resend_count"] = number
+    fault = attempt.fault
+    if fault is None:
+        attributes["http.response.status_code"] = event.status
+    elif isinstance(fault, Fault):
+        attributes["error.type"] = f"{fault.blame}/{fault.stage}"
+        attributes["lbflask.reason"] = fault.reason
+    else:
+        attributes["error.type"] = type(fault).__name__
+    return attributes
+
+
+def _new_trace() -> int:
+    return random.getrandbits(128) or 1
+
+
+def _new_span() -> int:
+    return random.getrandbits(64) or 1

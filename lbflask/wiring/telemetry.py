@@ -1,0 +1,223 @@
+"""A worker's telemetry, joined: who reads what happens, and their beginning and end."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import lbflask
+from lbflask.config.load import ConfigError
+from lbflask.config.schema import Config
+from lbflask.config.show import version
+from lbflask.proxy.exchange import Occupancy
+from lbflask.state.fleet import Fleet
+from lbflask.telemetry import exposition, metrics
+from lbflask.telemetry.access_log import AccessLog
+from lbflask.telemetry.counting import Counting, Sample
+from lbflask.telemetry.events import Listener
+from lbflask.telemetry.hooks import Hooks
+from lbflask.telemetry.journal import Journal, Reader
+from lbflask.telemetry.lines import format_of
+from lbflask.telemetry.tracing import NoOpenTelemetry, Tracing
+from lbflask.upstream.pool import ConnectionPool
+from lbflask.wiring.hooks import hooks_of
+
+log = logging.getLogger("lbflask")
+
+
+class Telemetry:
+    """What of a worker's doings is told to whom. What is not configured is not there.
+
+    `watch` says what to look at now and then, before `start`. Metrics are counted in `directory`, which the workers of
+    a gunicorn share; without one, in one of our own.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._access_log = _access_log(config)
+        self._sources: list[Callable[[], Iterable[Sample]]] = []
+        self._counting = Counting(self._samples) if config.metrics and config.admin_bind else None
+        self._always: tuple[Sample, ...] = (
+            (metrics.BUILD, (lbflask.__version__,), 1),
+            (metrics.CONFIG, (version(config),), 1),
+        )
+        self._hooks = hooks_of(config)
+        self.tracing = _tracing(config)
+        readers = self._readers()
+        self._journal = Journal(readers) if readers else None
+        self.directory: Path | None = None
+        self._private: Path | None = None
+
+    @property
+    def listeners(self) -> tuple[Listener, ...]:
+        """Who is to be told of each request."""
+        return (self._journal,) if self._journal is not None and self._journal.readers else ()
+
+    @property
+    def hooks(self) -> Hooks | None:
+        """Who is to be asked on the way of a request."""
+        return self._hooks if self._hooks is not None and self._hooks.on_the_way else None
+
+    @property
+    def trip(self) -> Callable[[str, float, bool], None] | None:
+        """Who is to be told of each trip to the store."""
+        return None if self._counting is None else self._counting.trip
+
+    @property
+    def counts(self) -> bool:
+        """Whether there are metrics."""
+        return self._counting is not None
+
+    def watch(self, source: Callable[[], Iterable[Sample]]) -> None:
+        """Look there for numbers that no event tells."""
+        self._sources.append(source)
+
+    def page(self, samples: Iterable[Sample]) -> bytes:
+        """The answer to a scrape. Raises Busy, OSError."""
+        if self._journal is None or self._counting is None or self.directory is None:
+            raise OSError("this worker has not begun to count")
+        self._journal.flush()
+        self._counting.sample()
+        return exposition.page(exposition.gathered(self.directory), [*self._always, *samples])
+
+    def start(self) -> None:
+        """Begin. Raises OSError when a log can't be opened."""
+        self.reopen_logs()
+        if self._counting is not None:
+            self._start_counting(self._counting)
+        if self.tracing is not None:
+            self.tracing.start()
+        if self._journal is not None:
+            self._journal.start()
+
+    def apply(self, config: Config) -> None:
+        """Take up another configuration while requests go on. Whether there are metrics is left as it is.
+
+        Raises OSError when the access log can't be opened, ConfigError when hooks or tracing can't be had, and goes on
+        as before. Listeners may be others then; a request is told to those that are there at its end.
+        """
+        before = self._config
+        hooks_stay = (config.hooks, config.hook_budget) == (before.hooks, before.hook_budget)
+        log_stays = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
+        hooks = self._hooks if hooks_stay else hooks_of(config)
+        tracing = self.tracing if config.tracing == before.tracing else _tracing(config)
+        access_log = self._access_log if log_stays else _access_log(config)
+        if access_log is not None:
+            access_log.open()  # anew, if it is the same
+        if tracing is not None and tracing is not self.tracing:
+            tracing.start()
+        old = self._hooks, self.tracing, self._access_log
+        self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
+        self._always = self._always[0], (metrics.CONFIG, (version(config),), 1)
+        self._exchange_readers()
+        self._leave(*old)
+
+    def _exchange_readers(self) -> None:
+        readers = self._readers()
+        if self._journal is None:
+            if readers:
+                self._journal = Journal(readers)
+                self._journal.start()
+        elif readers != self._journal.readers:
+            self._journal.flush()
+            self._journal.readers = readers
+
+    def _leave(self, hooks: Hooks | None, tracing: Tracing | None, access_log: AccessLog | None) -> None:
+        """End what is no longer used."""
+        if hooks is not None and hooks is not self._hooks:
+            hooks.stop()
+        if tracing is not None and tracing is not self.tracing:
+            tracing.stop()
+        if access_log is not None and access_log is not self._access_log:
+            access_log.close()
+
+    def reopen_logs(self) -> None:
+        """Follow a rotated log. Raises OSError, and goes on with the old one, when it can't."""
+        if self._access_log is not None:
+            self._access_log.open()
+
+    def stop(self) -> None:
+        """Tell what is left, and close the logs."""
+        if self._journal is not None:
+            self._journal.stop()
+        if self._hooks is not None:
+            self._hooks.stop()
+        if self.tracing is not None:
+            self.tracing.stop()
+        if self._access_log is not None:
+            self._access_log.close()
+        if self._counting is not None:
+            self._counting.stop()
+        if self._private is not None:
+            shutil.rmtree(self._private, ignore_errors=True)
+
+    def _start_counting(self, counting: Counting) -> None:
+        try:
+            if self.directory is None:
+                self.directory = self._private = Path(tempfile.mkdtemp(prefix="lbflask-metrics-"))
+            counting.start(self.directory)
+        except OSError as error:
+            log.warning("requests are not counted: %s", error)
+
+    def _readers(self) -> tuple[Reader, ...]:
+        told = self._hooks if self._hooks is not None and self._hooks.wants_responses else None
+        readers = (self._access_log, self._counting, told, self.tracing)
+        return tuple(reader for reader in readers if reader is not None)
+
+    def _samples(self) -> Iterator[Sample]:
+        for source in self._sources:
+            yield from source()
+        if self._hooks is not None:
+            yield from self._hooks.samples()
+
+
+def of_the_worker(
+    fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: Occupancy
+) -> Callable[[], Iterator[Sample]]:
+    """What a worker knows of itself, whenever it is asked."""
+    degraded_since: float | None = None
+    degraded = 0.0
+
+    def samples() -> Iterator[Sample]:
+        nonlocal degraded_since, degraded
+        now = time.monotonic()
+        if degraded_since is not None:
+            degraded += now - degraded_since
+        degraded_since = now if fleet.degraded else None
+        yield metrics.DEGRADED, (), fleet.degraded
+        yield metrics.DEGRADED_SECONDS, (), degraded
+        yield metrics.IN_FLIGHT, (), occupancy.active - occupancy.tunnels
+        yield metrics.TUNNELS, (), occupancy.tunnels
+        yield metrics.OPENED, (), connections().opened
+        yield metrics.REUSED, (), connections().reused
+        yield metrics.IDLE, (), connections().idle
+        for pool in tuple(fleet.pools):
+            taken = fleet.tickets_taken(pool)
+            yield metrics.TICKETS, (pool,), taken.tickets
+            yield metrics.LEASES, (pool,), taken.leases
+            yield metrics.LOCAL_TICKETS, (pool,), taken.local
+            yield metrics.FAILING_OPEN, (pool,), fleet.resorted(pool)
+            loads = fleet.traffic(pool).own_loads()
+            for backend in loads.keys() | known[pool]:
+                yield metrics.BACKEND_IN_FLIGHT, (pool, backend), loads.get(backend, 0)
+            known[pool] |= loads.keys()
+
+    known: defaultdict[str, set[str]] = defaultdict(set)
+    return samples
+
+
+def _tracing(config: Config) -> Tracing | None:
+    ours = config.tracing
+    try:
+        return Tracing(ours.endpoint, ours.service, ours.sample_percent / 100) if ours.endpoint else None
+    except NoOpenTelemetry as error:
+        raise ConfigError(f"tracing.endpoint: {error}") from None
+
+
+def _access_log(config: Config) -> AccessLog | None:
+    return AccessLog(config.access_log, format_of(config.access_log_format)) if config.access_log else None

@@ -1,0 +1,99 @@
+"""Numbers in files that outlive their process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lbflask.telemetry import cells
+from lbflask.telemetry.cells import Cells
+from lbflask.telemetry.shared import SharedDirectory
+
+WRITER = """
+import sys, pathlib
+from lbflask.telemetry.cells import Cells
+written = Cells(pathlib.Path(sys.argv[1]))
+row = written.row(("requests", "x"), 1)
+row.values[0] = 42
+written.write(row)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_is_written_can_be_read_while_the_file_is_open(tmp_path: Path) -> None:
+    written = Cells(tmp_path / "a.cells")
+    row = written.row(("a", "b", "ü"), 3)
+    row.values[:] = [1, 2.5, 3]
+    assert dict(cells.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (0, 0, 0)}
+    written.write(row)
+    assert dict(cells.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
+    assert written.row(("a", "b", "ü"), 3) is row
+    assert written.known(("x",)) is None
+    written.close()
+    assert dict(cells.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
+
+
+@settings(max_examples=30)
+@given(names=st.sets(st.tuples(st.text(st.characters(exclude_characters="\0\x1f", codec="utf-8"), min_size=1))))
+def test_every_name_and_number_comes_back(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str]]) -> None:
+    path = tmp_path_factory.mktemp("cells") / "a.cells"
+    written = Cells(path)
+    for number, name in enumerate(names):
+        row = written.row(name, 2)
+        row.values[:] = [number, -number]
+        written.write(row)
+    assert dict(cells.read(path)) == {name: (number, -number) for number, name in enumerate(names)}
+    written.close()
+
+
+def test_a_file_grows_with_what_is_in_it(tmp_path: Path) -> None:
+    written = Cells(tmp_path / "a.cells")
+    rows = [written.row((f"row {number}",), 17) for number in range(2000)]
+    for number, row in enumerate(rows):
+        row.values[:] = [number] * 17
+        written.write(row)
+    found = dict(cells.read(tmp_path / "a.cells"))
+    assert len(found) == len(written) == 2000
+    assert all(found[(f"row {number}",)] == (number,) * 17 for number in range(2000))
+    written.close()
+
+
+def test_a_process_that_is_killed_leaves_its_numbers_and_is_known_to_be_dead(tmp_path: Path) -> None:
+    path = tmp_path / "a.cells"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        assert not cells.is_dead(path)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert cells.is_dead(path)
+    assert dict(cells.read(path)) == {("requests", "x"): (42,)}
+
+
+def test_one_at_a_time_holds_a_lock_and_nobody_waits(tmp_path: Path) -> None:
+    with cells.locked(tmp_path / "lock") as mine, cells.locked(tmp_path / "lock") as another:
+        assert (mine, another) == (True, False)
+    with cells.locked(tmp_path / "lock") as again:
+        assert again
+
+
+def test_a_directory_that_a_killed_master_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    first = SharedDirectory(0, 0, tmp_path)
+    second = SharedDirectory(0, 0, tmp_path)
+    assert first.path.exists()
+    os.close(first._lock)  # as the kernel does for the dead
+    third = SharedDirectory(0, 0, tmp_path)
+    assert [path.exists() for path in (first.path, second.path, third.path)] == [False, True, True]
+    second.remove()
+    third.remove()
+    assert list(tmp_path.iterdir()) == []

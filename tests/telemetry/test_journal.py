@@ -1,0 +1,86 @@
+"""What has happened, handed on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import pytest
+
+from lbflask.telemetry.journal import MAX_PENDING, PORTION, Journal, Told
+from tests.support.wait import eventually
+from tests.telemetry.events import event
+
+
+class Notes:
+    """A reader that keeps all it is told."""
+
+    def __init__(self) -> None:
+        self.portions: list[list[str]] = []
+        self.lost = 0
+
+    @property
+    def targets(self) -> list[str]:
+        return [target for portion in self.portions for target in portion]
+
+    def take(self, portion: Sequence[Told]) -> None:
+        self.portions.append([told.target for told, _ in portion])
+
+    def missed(self, count: int) -> None:
+        self.lost += count
+
+
+class Broken(Notes):
+    def take(self, portion: Sequence[Told]) -> None:
+        raise ZeroDivisionError
+
+
+def test_every_reader_is_told_all_of_it_in_order_and_in_portions() -> None:
+    one, other = Notes(), Notes()
+    journal = Journal([one, other])
+    said = [str(number) for number in range(PORTION * 2 + 5)]
+    for target in said:
+        journal(event(target=target))
+    journal.flush()
+    assert one.targets == other.targets == said
+    assert [len(portion) for portion in one.portions] == [PORTION, PORTION, 5]
+
+
+def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
+    notes = Notes()
+    journal = Journal([notes])
+    journal.start()
+    journal(event(target="/soon"))
+    eventually(lambda: notes.targets == ["/soon"], "it is told")
+    journal(event(target="/last"))
+    journal.stop()
+    assert notes.targets == ["/soon", "/last"]
+
+
+def test_readers_are_asked_even_when_nothing_happens() -> None:
+    notes = Notes()
+    Journal([notes]).flush()
+    assert notes.portions == [[]]
+
+
+def test_events_beyond_what_memory_may_hold_are_dropped_and_every_reader_hears_how_many() -> None:
+    one, other = Notes(), Notes()
+    journal = Journal([one, other])
+    told = event()
+    for _ in range(MAX_PENDING + 3):
+        journal(told)
+    journal.flush()
+    assert (len(one.targets), one.lost, other.lost) == (MAX_PENDING, 3, 3)
+
+
+def test_a_reader_that_fails_is_reported_once_and_keeps_nothing_from_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    notes = Notes()
+    journal = Journal([Broken(), notes])
+    with caplog.at_level(logging.ERROR, "lbflask"):
+        for target in ("/1", "/2"):
+            journal(event(target=target))
+            journal.flush()
+    assert notes.targets == ["/1", "/2"]
+    assert [record.message for record in caplog.records] == ["Broken could not take what happened"]

@@ -1,0 +1,183 @@
+"""A request, written down."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbflask.core.log_fields import FIELDS
+from lbflask.telemetry.events import AttemptEvent
+from lbflask.telemetry.lines import JSON, Template, format_of
+from lbflask.telemetry.lines import text_line as line
+from tests.telemetry.events import NOON, REFUSED, SERVED, event
+
+
+def test_a_line_says_first_what_everybody_looks_for() -> None:
+    assert line(event(), NOON) == (
+        '2023-11-14T22:13:20.250Z 203.0.113.9 "GET /a?b HTTP/1.1" 200 1234 '
+        "backend=web-1 upstream=12.3ms total=15.6ms attempts=1 id=abc-1\n"
+    )
+
+
+def test_the_failed_attempts_before_the_one_that_served_are_told() -> None:
+    told = line(event(attempts=[REFUSED, SERVED]), NOON)
+    assert " backend=web-1 upstream=12.3ms " in told
+    assert told.endswith(" attempts=2 id=abc-1 tried=web-2:connect,web-1:ok\n")
+
+
+def test_a_request_that_no_backend_served_names_none_as_its_server() -> None:
+    told = line(event(status=502, attempts=[REFUSED]), NOON)
+    assert " 502 " in told
+    assert " backend=- upstream=- " in told
+    assert told.endswith(" attempts=1 id=abc-1 tried=web-2:connect\n")
+
+
+def test_a_request_that_was_refused_at_once_has_no_attempts() -> None:
+    assert " backend=- upstream=- total=15.6ms attempts=0 " in line(event(status=400, attempts=[]), NOON)
+
+
+def test_a_failure_that_is_no_fault_is_told_as_one() -> None:
+    assert line(event(attempts=[AttemptEvent("web-1", 0.1, OSError("?"))]), NOON).endswith(" tried=web-1:fault\n")
+
+
+def test_a_response_that_broke_off_says_why() -> None:
+    assert line(event(cut='the "client"\nhung up'), NOON).endswith(r' cut="the \x22client\x22\x0ahung up"' + "\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ('/a"b', r"/a\x22b"),
+        (r"/a\b", r"/a\x5cb"),
+        ("/a\nb\r\t\x00\x1b", r"/a\x0ab\x0d\x09\x00\x1b"),
+        ("/\x7f\x80\xe9\xff", r"/\x7f\x80\xe9\xff"),
+        ("/%22 ok", "/%22 ok"),
+    ],
+)
+def test_quotes_controls_and_foreign_bytes_of_a_target_are_escaped(target: str, told: str) -> None:
+    assert f'"GET {told} HTTP/1.1"' in line(event(target=target), NOON)
+
+
+@given(st.text(st.characters(max_codepoint=0xFF)), st.text(st.characters(max_codepoint=0xFF), min_size=1))
+def test_no_target_and_no_reason_can_break_a_line_or_forge_one(target: str, cut: str) -> None:
+    told = line(event(target=target, cut=cut), NOON)
+    assert told.isascii()
+    assert told[:-1].isprintable()
+    found = re.fullmatch(r'\S+ \S+ "GET ([^"]*) HTTP/1\.1" 200 1234 [^"]* id=abc-1 cut="([^"]*)"\n', told)
+    assert found
+    # Nothing is lost: the escapes give back what came.
+    assert [codecs.decode(part, "unicode_escape") for part in found.groups()] == [target, cut]
+
+
+@given(st.floats(0, 4e9))
+def test_the_moment_is_that_of_the_event_to_the_millisecond(now: float) -> None:
+    moment = line(event(), now).split()[0]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment)
+    late = now - datetime.fromisoformat(moment).timestamp()
+    assert -1e-6 < late < 0.001 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("/a?token=abc&x=1", "/a?token=***&x=1"),
+        ("/a?x=1&access_token=abc", "/a?x=1&access_token=***"),
+        ("/a?X-Amz-Signature=1f&y", "/a?X-Amz-Signature=***&y"),
+        ("/a?API_KEY=1;Password=2", "/a?API_KEY=***;Password=***"),
+        ("/a?token", "/a?token"),
+        ("/token=1?x=token", "/token=1?x=token"),
+    ],
+)
+def test_secrets_by_their_usual_names_are_masked_in_targets(target: str, told: str) -> None:
+    assert f'"GET {told} HTTP/1.1"' in line(event(target=target), NOON)
+
+
+# As JSON
+
+
+def test_json_has_all_there_is_to_know_of_a_request() -> None:
+    failed = {"fault": "connect", "blame": "backend", "reason": "refused"}
+    told = event(
+        attempts=[REFUSED, SERVED._replace(at=0.0021)], received=7, route="shop", why="turn", target="/a?token=x"
+    )
+    assert json.loads(JSON.line(told, NOON)) == {
+        "time": "2023-11-14T22:13:20.250Z",
+        "id": "abc-1",
+        "client": "203.0.113.9",
+        "method": "GET",
+        "target": "/a?token=***",
+        "protocol": "HTTP/1.1",
+        "status": 200,
+        "sent": 1234,
+        "received": 7,
+        "seconds": 0.0156,
+        "route": "shop",
+        "pool": "default",
+        "backend": "web-1",
+        "why": "retry",
+        "upstream": 0.0123,
+        "attempts": [
+            {"backend": "web-2", "at": 0, "seconds": 0.001, **failed},
+            {"backend": "web-1", "at": 0.0021, "seconds": 0.0123},
+        ],
+    }
+
+
+def test_json_leaves_out_what_is_not_there_but_no_zero() -> None:
+    told = json.loads(JSON.line(event(status=502, attempts=[REFUSED], cut="", sent=0), NOON))
+    assert told.keys().isdisjoint({"backend", "upstream", "cut", "route", "why"})
+    assert told["sent"] == 0
+
+
+@given(st.text(st.characters(max_codepoint=0xFF)), st.text())
+def test_whatever_a_client_says_json_is_one_line(target: str, cut: str) -> None:
+    told = JSON.line(event(target=target, cut=cut), NOON)
+    assert told.isascii()
+    assert told.count("\n") == 1
+    assert json.loads(told).get("cut", "") == cut
+
+
+def test_missing_lines_are_told_in_the_log_s_own_form() -> None:
+    assert json.loads(JSON.loss(3)) == {"dropped_lines": 3}
+    assert Template("{id}").loss(3).startswith("# 3 lines were dropped")
+
+
+# In a form of one's own
+
+
+def test_a_format_of_ones_own_has_what_it_names() -> None:
+    form = format_of("{client} {{{method}}} {target} {backend} {why} {attempts} {tried} {cut}|")
+    told = form.line(event(attempts=[REFUSED, SERVED], target='/"'), NOON)
+    assert told == r"203.0.113.9 {GET} /\x22 web-1 retry 2 web-2:connect,web-1:ok -|" + "\n"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_name_can_be_asked_for(name: str) -> None:
+    assert re.fullmatch(r"<[ -~]+>\n", format_of(f"<{{{name}}}>").line(event(), NOON))
+
+
+def test_json_has_every_name_but_the_attempts_in_short() -> None:
+    full = event(attempts=[SERVED], route="r", why="turn", cut="c")
+    assert json.loads(JSON.line(full, NOON)).keys() == FIELDS.keys() - {"tried"}
+
+
+@pytest.mark.parametrize(
+    ("form", "wrong"),
+    [
+        ("{nobody}", "there is no {nobody}; there are time, id, client"),
+        ("{status:d}", "takes no conversion"),
+        ("{status!r}", "takes no conversion"),
+        ("{status}\n{id}", "a request is one line"),
+        ("{status", "expected '}'"),
+        ("{}", "there is no {}"),
+    ],
+)
+def test_a_format_with_an_error_is_refused(form: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(wrong)):
+        format_of(form)
