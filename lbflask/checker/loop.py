@@ -18,6 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from lbflask.checker.finding import Finding
+from lbflask.checker.journal import Journal
 from lbflask.checker.rounds import Rounds
 from lbflask.checker.together import Together
 from lbflask.core.checks import Check
@@ -88,6 +89,7 @@ class PoolChecker:
         self._members: dict[str, Backend] = {}
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
+        self._journal = Journal(pool.name, terms.holder)
         self._flipped = False
         self._rewrite = False  # somebody is gone, whose record is to go too
         self._news = asyncio.Event()
@@ -110,6 +112,7 @@ class PoolChecker:
         self._states = before._states
         self._urls = {id_: backend.url for id_, backend in before._members.items()}
         self._told = before._told
+        self._journal = before._journal
 
     async def run(self) -> None:
         """Lead whenever no other does, until stopped."""
@@ -132,6 +135,7 @@ class PoolChecker:
                 await self._pause(self._terms.lease / KNOCKS)
                 return
             self._say(f"leading, epoch {lease.epoch}")
+            self._journal.leads(lease.epoch)
             await self._lead(lease.epoch)
         except StoreUnavailable as error:
             self._say(f"waiting for the store: {error}")
@@ -205,7 +209,8 @@ class PoolChecker:
                 watch = await self._ask(self._store.watch_changes, [self._pool.name])
                 try:
                     while True:
-                        known = await self._ask(self._store.read_snapshot, self._pool.name, known)
+                        before, known = known, await self._ask(self._store.read_snapshot, self._pool.name, known)
+                        self._journal.finds(before.discovered, known.discovered)
                         self._settle_members(members(self._pool, known), rounds)
                         await self._ask(watch.wait, MEMBERS_EVERY)
                 finally:
@@ -245,6 +250,7 @@ class PoolChecker:
             self._news.set()
         if after.health is not before.health:
             self._flipped = True
+            self._journal.flips(backend.id, before, after)
             log.log(
                 logging.WARNING if after.health is Health.DOWN else logging.INFO,
                 "pool %s: backend %s is %s, was %s: %s",
@@ -320,6 +326,8 @@ class PoolChecker:
         )  # fmt: skip
         if not written:
             raise LeaseLost("a later epoch has begun")
+        with suppress(StoreUnavailable):
+            await self._journal.tell(partial(self._ask, self._store.record))
 
     async def _keep(self, epoch: int) -> None:
         """Renew the lease; a store that is gone for a while may still know us when it is back."""
