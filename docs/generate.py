@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lbflask.config import show
+from lbflask.control.api import endpoints
 from lbflask.state import keys
 
 HERE = Path(__file__).parent
@@ -12,7 +13,11 @@ HERE = Path(__file__).parent
 
 def pages() -> dict[Path, str]:
     """Each page and what should be in it."""
-    return {HERE / "configuration.md": show.as_markdown(), HERE / "redis-keys.md": keys.as_markdown()}
+    return {
+        HERE / "configuration.md": show.as_markdown(),
+        HERE / "redis-keys.md": keys.as_markdown(),
+        HERE / "openapi.json": endpoints.openapi_text(),
+    }
 
 
 if __name__ == "__main__":

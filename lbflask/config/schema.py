@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from lbflask.config.admin import Admin
 from lbflask.config.limits import RateLimitTable
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
@@ -23,7 +24,9 @@ from lbflask.config.types import (
     UrlPath,
     ViaName,
     comma_separated,
+    is_address,
     is_loopback,
+    same_listener,
 )
 from lbflask.core.retry import Policy
 
@@ -88,7 +91,7 @@ class Config(PoolTable):
     )
     """Where clients connect: one address or several."""
     admin_bind: OptionalListenAddress = "127.0.0.1:8090"
-    """Where operators connect; loopback only. Empty opens none."""
+    """Where operators connect. An address that other machines can reach needs `admin.tokens`. Empty opens none."""
     health_path: UrlPath = "/health"
     """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
     redis_url: RedisURL | None = None
@@ -105,6 +108,7 @@ class Config(PoolTable):
     """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""
     access_log: str = "-"
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
+    admin: Admin = Admin()
     tls: TLS = TLS()
     backend_tls: BackendTLS = BackendTLS()
     timeouts: Timeouts = Timeouts()
@@ -119,9 +123,13 @@ class Config(PoolTable):
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
-        if self.admin_bind and not is_loopback(self.admin_bind):
-            raise ValueError(f"admin_bind: {self.admin_bind!r} is not a loopback address (127.0.0.1, [::1], unix:)")
-        if self.admin_bind in self.bind:
+        if not is_address(self.admin_bind):
+            raise ValueError(
+                f"admin_bind: {self.admin_bind!r} is a name; it must be an address such as 127.0.0.1, or unix:"
+            )
+        exposed = bool(self.admin_bind) and not is_loopback(self.admin_bind)
+        self.admin.check("admin", exposed=self.admin_bind if exposed else "")
+        if any(same_listener(self.admin_bind, bind) for bind in self.bind):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")

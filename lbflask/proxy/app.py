@@ -28,7 +28,7 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class Life(NamedTuple):
     """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
     socket, where the host has a better one. `apply` takes another configuration, and `announce` tells the checkers that
-    there may be one.
+    there may be one. `end_streams_when` takes what says that the process is about to stop.
     """
 
     start: Callable[[], None]
@@ -37,6 +37,7 @@ class Life(NamedTuple):
     use_wire: Callable[[Callable[[socket.socket], Any]], None]
     apply: Callable[[Config], None]
     announce: Callable[[], None]
+    end_streams_when: Callable[[Callable[[], bool]], None] = lambda _: None
 
 
 class Front(NamedTuple):
@@ -60,6 +61,7 @@ class DataPlane:
         self._start = life.start
         self._stop = life.stop
         self.use_wire = life.use_wire
+        self.end_streams_when = life.end_streams_when
         self.reopen_logs = life.reopen_logs
         self.apply = life.apply
         self.announce = life.announce
@@ -149,6 +151,7 @@ def _refuse(dispatcher: Entrance, fault: Fault, environ: dict[str, Any]) -> Repl
 def create_app(control: Sequence[Blueprint], data_plane: Callable[[WSGI], DataPlane]) -> Flask:
     """The app: the control plane's blueprints on Flask's router, and the data plane before it."""
     app = Flask("lbflask", static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect would be a guess at what was meant
     for blueprint in control:
         app.register_blueprint(blueprint)
     plane = data_plane(app.wsgi_app)

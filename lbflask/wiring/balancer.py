@@ -20,9 +20,8 @@ from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
 from lbflask.config.show import version
-from lbflask.config.types import socket_address
+from lbflask.config.types import connection_address
 from lbflask.control import health as health_view
-from lbflask.control import reload as reload_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.core.model import Pool
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
@@ -37,6 +36,7 @@ from lbflask.telemetry.access_log import AccessLog
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
+from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
 
@@ -59,6 +59,7 @@ class Balancer:
             strict=config.tickets == "strict",
             report=log.warning,
             rules={name: table.ejection_rule() for name, table in pools.items()},
+            who=identity(config),
         )
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
@@ -70,12 +71,11 @@ class Balancer:
         self._new_request_id = request_ids()
         self._ended = threading.Event()
         self._pools, front = self._built(config)
+        self._control = ControlPlane(config, self._store, self._fleet, lambda: self._dialer, self._ask_reload)
+        health = health_view.blueprint(lambda: self._pools, self._fleet, self._worker, self._control.gate.sees_details)
         self.app: Flask = create_app(
-            [
-                health_view.blueprint(lambda: self._pools, self._fleet, self._worker),
-                reload_view.blueprint(self._ask_reload),
-            ],
-            partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
+            [health, *self._control.blueprints()],
+            partial(self._data_plane, front=front, admin_address=connection_address(config.admin_bind)),
         )
 
     def apply(self, config: Config) -> None:
@@ -89,11 +89,12 @@ class Balancer:
         if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
             self._renew_connections(config, certificates)
         rules = {name: table.ejection_rule() for name, table in config.every_pool().items()}
-        self._fleet.use(rules, strict=config.tickets == "strict")
+        self._fleet.use(rules, strict=config.tickets == "strict", config=version(config))
         pools, front = self._built(config)
         self._fleet.look()
         self._config, self._version = config, version(config)
         self._pools, self._plane.front = pools, front
+        self._control.apply(config)
         self._fleet.announce()
 
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
@@ -120,7 +121,15 @@ class Balancer:
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
-        life = Life(self._start, self._stop, self._reopen_logs, self._use_wire, self.apply, self._fleet.announce)
+        life = Life(
+            self._start,
+            self._stop,
+            self._reopen_logs,
+            self._use_wire,
+            self.apply,
+            self._fleet.announce,
+            self._control.end_streams_when,
+        )
         self._plane = DataPlane(control, front, admin_address=admin_address, life=life)
         return self._plane
 
