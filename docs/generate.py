@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lbflask.config import show
+from lbflask.control.api import endpoints
 from lbflask.state import keys
 from lbflask.telemetry import metrics
 
@@ -17,6 +18,7 @@ def pages() -> dict[Path, str]:
         HERE / "configuration.md": show.as_markdown(),
         HERE / "redis-keys.md": keys.as_markdown(),
         HERE / "metrics.md": metrics.as_markdown(),
+        HERE / "openapi.json": endpoints.openapi_text(),
     }
 
 

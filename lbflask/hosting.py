@@ -147,6 +147,7 @@ def post_worker_init(worker: Any) -> None:
         worker.turned_away = plane.turned_away
     if _shared is not None:
         plane.use_directory(_shared.path)
+    plane.end_streams_when(lambda: not worker.alive)
     plane.start()
     _also_on_usr1(plane.reopen_logs)
     if _reload is not None:

@@ -191,18 +191,19 @@ def test_a_directory_is_no_configuration_and_one_line_says_so(tmp_path: Path) ->
 
 
 def test_a_reload_without_an_instance_is_told(run: Run) -> None:
-    result = run("reload", "--admin", "127.0.0.1:1")
-    assert (result.exit_code, result.output) == (3, "lbflask: no instance answers at 127.0.0.1:1: Connection refused\n")
-    result = run("reload", "--admin", "unix:/nowhere/admin.sock")
+    result = run("reload", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 3
-    assert result.output.startswith("lbflask: no instance answers at unix:/nowhere/admin.sock: ")
+    assert result.output.startswith("lbflask: nobody answers at http://127.0.0.1:1: connection refused")
+    result = run("reload", "--url", "unix:/nowhere/admin.sock")
+    assert result.exit_code == 3
+    assert result.output.startswith("lbflask: nobody answers at unix:/nowhere/admin.sock: ")
 
 
 def test_a_reload_asks_where_the_configuration_says_even_if_it_has_an_error(run: Run) -> None:
     Path("lbflask.toml").write_text('backends = ["http://a:1"]\nadmin_bind = "127.0.0.1:2"\n')
-    assert "at 127.0.0.1:2:" in run("reload").output
+    assert "at http://127.0.0.1:2:" in run("reload").output
     Path("lbflask.toml").write_text("backends = what\n")
-    assert "at 127.0.0.1:2:" in run("reload", LBFLASK_ADMIN_BIND="127.0.0.1:2").output
+    assert "at http://127.0.0.1:2:" in run("reload", LBFLASK_ADMIN_BIND="127.0.0.1:2").output
 
 
 def test_an_instance_without_admin_listener_is_reloaded_by_a_signal(run: Run) -> None:

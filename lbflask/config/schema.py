@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from lbflask.config.admin import Admin
 from lbflask.config.limits import RateLimitTable
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
@@ -25,7 +26,9 @@ from lbflask.config.types import (
     UrlPath,
     ViaName,
     comma_separated,
+    is_address,
     is_loopback,
+    same_listener,
 )
 from lbflask.core.retry import Policy
 
@@ -90,7 +93,7 @@ class Config(PoolTable):
     )
     """Where clients connect: one address or several."""
     admin_bind: OptionalListenAddress = "127.0.0.1:8090"
-    """Where operators connect; loopback only. Empty opens none."""
+    """Where operators connect. An address that other machines can reach needs `admin.tokens`. Empty opens none."""
     health_path: UrlPath = "/health"
     """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
     redis_url: RedisURL | None = None
@@ -117,6 +120,7 @@ class Config(PoolTable):
     """Whether `/metrics` of the admin listener tells what was counted (docs/metrics.md)."""
     error_log_format: Literal["text", "json"] = "text"
     """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
+    admin: Admin = Admin()
     tls: TLS = TLS()
     backend_tls: BackendTLS = BackendTLS()
     tracing: Tracing = Tracing()
@@ -132,9 +136,13 @@ class Config(PoolTable):
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
-        if self.admin_bind and not is_loopback(self.admin_bind):
-            raise ValueError(f"admin_bind: {self.admin_bind!r} is not a loopback address (127.0.0.1, [::1], unix:)")
-        if self.admin_bind in self.bind:
+        if not is_address(self.admin_bind):
+            raise ValueError(
+                f"admin_bind: {self.admin_bind!r} is a name; it must be an address such as 127.0.0.1, or unix:"
+            )
+        exposed = bool(self.admin_bind) and not is_loopback(self.admin_bind)
+        self.admin.check("admin", exposed=self.admin_bind if exposed else "")
+        if any(same_listener(self.admin_bind, bind) for bind in self.bind):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")

@@ -16,18 +16,27 @@ from lbflask.config.masking import masked, without_secrets
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
 from lbflask.config.schema import Config, tables_by_name, tables_of
+from lbflask.core import tokens
 
 
-def as_toml(config: Config) -> str:
-    """Every setting, defaults too. What is unset and has no default is left out."""
-    values = without_secrets(config.model_dump(mode="json", exclude_none=True))
+def effective(config: Config) -> dict[str, Any]:
+    """Every setting, defaults too but in routes, without its secrets. What is unset and has no default is left out."""
+    values: dict[str, Any] = without_secrets(config.model_dump(mode="json", exclude_none=True))
     if config.redis_url is not None:
         values["redis_url"] = masked(config.redis_url)
     if config.tracing.endpoint is not None:
         values["tracing"]["endpoint"] = masked(config.tracing.endpoint)
     routes = [route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes]
-    del values["routes"]
-    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(without_secrets(route)))]
+    values["routes"] = [without_secrets(route) for route in routes]
+    values["admin"]["tokens"] = [tokens.masked(token) for token in config.admin.tokens]
+    return values
+
+
+def as_toml(config: Config) -> str:
+    """The same as TOML."""
+    values = effective(config)
+    routes = values.pop("routes")
+    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(route))]
     return "\n".join([*_table(values, ""), *lines]).lstrip("\n") + "\n"
 
 

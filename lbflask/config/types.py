@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
 
@@ -142,8 +143,49 @@ def is_loopback(address: str) -> bool:
         return False
 
 
+def is_address(bind: str) -> bool:
+    """Whether it is told from the other end of a connection: a name may come to mean another address. None is one."""
+    if not bind or bind.startswith("unix:"):
+        return True
+    try:
+        ip_address(bind.rpartition(":")[0].strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnyHost:
+    """Equal to every address with this port: what the connections of a listener on all addresses show as their own."""
+
+    port: int
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is an address with the port."""
+        return isinstance(other, tuple) and len(other) >= 2 and other[1] == self.port
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def connection_address(bind: str) -> tuple[str, int] | str | AnyHost | None:
+    """What a connection through this listener shows as its own address; None for no listener."""
+    address = socket_address(bind)
+    if not isinstance(address, tuple):
+        return address
+    host = ip_address(address[0])
+    return AnyHost(address[1]) if host.is_unspecified else (str(host), address[1])
+
+
+def same_listener(admin: str, public: str) -> bool:
+    """Whether a connection through the public listener could look like one through the admin listener, an address."""
+    if admin == public:
+        return True
+    ours, theirs = connection_address(admin), socket_address(public)
+    return theirs is not None and ours == theirs
+
+
 def socket_address(bind: str) -> tuple[str, int] | str | None:
-    """The address that a connection through this listener shows as its own; None for no listener."""
+    """The address of the listener itself; None for no listener."""
     if bind.startswith("unix:"):
         return bind.removeprefix("unix:")
     host, _, port = bind.rpartition(":")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, request
 
 from lbflask.core import eligibility, ramp
 from lbflask.core.eligibility import Resort
@@ -45,11 +45,13 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
             told["times_failing_open"] = fleet.resorted(pool.name)
             told["checker_silent_for"] = snapshot.heartbeat
         document["pools"][pool.name] = told
-    document["status"] = _status(serving.values(), degraded=fleet.degraded)
+    counts = [(count, bool(resort)) for count, resort in serving.values()]
+    document["status"] = status_of(counts, degraded=fleet.degraded)
     return (503 if document["status"] == "down" else 200), document
 
 
-def _status(serving: Collection[tuple[int, Resort]], *, degraded: bool) -> str:
+def status_of(serving: Collection[tuple[int, bool]], *, degraded: bool) -> str:
+    """The status in a word, by how many backends of each pool serve, and whether something is overlooked for that."""
     counts = [count for count, _ in serving]
     if not any(counts):
         return "down"
@@ -74,15 +76,20 @@ def _state(backend: Backend, snapshot: Snapshot, loads: Mapping[str, int], able:
     }
 
 
-def blueprint(pools: Callable[[], Sequence[Pool]], fleet: Fleet, worker: Callable[[], dict[str, Any]]) -> Blueprint:
-    """The route, for both listeners, about the `pools` that there are by now. The admin listener's answer has the
-    details, and what `worker` says of the process that happens to answer.
+def blueprint(
+    pools: Callable[[], Sequence[Pool]],
+    fleet: Fleet,
+    worker: Callable[[], dict[str, Any]],
+    sees_details: Callable[[Request], bool],
+) -> Blueprint:
+    """The route, for both listeners, about the `pools` that there are by now. Whoever may see them gets the details,
+    and what `worker` says of the process that happens to answer.
     """
     health = Blueprint("health", __name__)
 
     @health.get("/health")
     def get_health() -> Response:
-        details = bool(request.environ.get("lbflask.admin"))
+        details = sees_details(request)
         code, document = view(pools(), fleet, details=details)
         if details:
             document["worker"] = worker()

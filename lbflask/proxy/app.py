@@ -29,7 +29,8 @@ WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 class Life(NamedTuple):
     """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
     socket, where the host has a better one. `apply` takes another configuration, `announce` tells the checkers that
-    there may be one, and `use_directory` takes where all processes of the host may count together.
+    there may be one, `use_directory` takes where all processes of the host may count together, and `end_streams_when`
+    what says that the process is about to stop.
     """
 
     start: Callable[[], None]
@@ -39,6 +40,7 @@ class Life(NamedTuple):
     apply: Callable[[Config], None]
     announce: Callable[[], None]
     use_directory: Callable[[Path], None]
+    end_streams_when: Callable[[Callable[[], bool]], None] = lambda _: None
 
 
 class Front(NamedTuple):
@@ -63,6 +65,7 @@ class DataPlane:
         self._stop = life.stop
         self.use_wire = life.use_wire
         self.use_directory = life.use_directory
+        self.end_streams_when = life.end_streams_when
         self.reopen_logs = life.reopen_logs
         self.apply = life.apply
         self.announce = life.announce
@@ -157,6 +160,7 @@ def _refuse(dispatcher: Entrance, fault: Fault, environ: dict[str, Any]) -> Repl
 def create_app(control: Sequence[Blueprint], data_plane: Callable[[WSGI], DataPlane]) -> Flask:
     """The app: the control plane's blueprints on Flask's router, and the data plane before it."""
     app = Flask("lbflask", static_folder=None)
+    app.url_map.merge_slashes = False  # a redirect would be a guess at what was meant
     for blueprint in control:
         app.register_blueprint(blueprint)
     plane = data_plane(app.wsgi_app)

@@ -33,6 +33,7 @@ class Attempts:
         self._pool = pool
         self._fleet = fleet
         self._traffic = fleet.traffic(pool)
+        self._sample = self._traffic.sample
         self._adapter_for = adapter_for
         self._rules = rules
         self._occupancy = house.occupancy
@@ -105,7 +106,9 @@ class Attempts:
         traffic.answered(backend.id, response.answer.status)
         exchange.serving = backend.id
         told = (backend.id, self._clock() - began, None, began - exchange.began)
-        exchange.attempts.append(tuple.__new__(AttemptEvent, told))
+        attempt = tuple.__new__(AttemptEvent, told)
+        exchange.attempts.append(attempt)
+        self._sample(attempt)
         return response
 
 

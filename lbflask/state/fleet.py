@@ -22,6 +22,7 @@ from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.core.tickets import Block, Pace, Taken
+from lbflask.core.workers import Identity
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
 from lbflask.state.traffic import Traffic
@@ -77,10 +78,11 @@ class Fleet:
         strict: bool = False,
         report: Callable[[str], None] = lambda _: None,
         rules: Mapping[str, Rule] | None = None,
+        who: Identity | None = None,
     ) -> None:
         self._store = store
         self._wake = threading.Event()
-        self._worker = ""
+        self._worker, self._who = "", who or Identity()
         rules = rules or {}
         self._views = {pool: self._new_view(pool, rules.get(pool, Rule())) for pool in pools}
         self._ahead = time.time() - time.monotonic()  # seconds by which the store's clock is ahead of ours
@@ -113,9 +115,11 @@ class Fleet:
 
     def start(self) -> None:
         """Read the store once, so that the first request is served by what is known, and then follow it."""
-        self._worker = f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(4)}"
+        host, pid = os.uname().nodename, os.getpid()
+        self._worker = f"{host}:{pid}:{secrets.token_hex(4)}"
+        self._who = replace(self._who, host=host, pid=pid, started=time.time())
         for view in self._views.values():
-            view.traffic.worker = self._worker
+            view.traffic.worker, view.traffic.who = self._worker, self._who
         self.look()
         for name, work in (("fleet-follower", self._follow), ("fleet-teller", self._tell)):
             thread = threading.Thread(target=work, name=name, daemon=True)
@@ -138,12 +142,15 @@ class Fleet:
             follower.join(timeout=POLL_EVERY)
         self._threads.clear()
 
-    def use(self, rules: Mapping[str, Rule], *, strict: bool) -> None:
+    def use(self, rules: Mapping[str, Rule], *, strict: bool, config: str = "") -> None:
         """From now on these are the pools, with their rules of ejection. What is known of those that stay is kept.
+
+        `config` names the configuration, for operators.
 
         One that is gone still serves who was given to it; when nobody is in flight there any more, the fleet forgets
         this worker's beat.
         """
+        self._who = replace(self._who, config=config)
         now, before = time.monotonic(), self._views
         kept = {pool: view for pool, view in before.items() if pool in rules or not _forgotten(view, now)}
         for pool, view in kept.items():
@@ -154,6 +161,8 @@ class Fleet:
                 view.left = now
         new = {pool: self._new_view(pool, rule) for pool, rule in rules.items() if pool not in kept}
         self._views = kept | new
+        for view in self._views.values():
+            view.traffic.who = self._who
         self._strict = strict
 
     def look(self) -> None:
@@ -278,7 +287,7 @@ class Fleet:
 
     def _new_view(self, pool: str, rule: Rule) -> _PoolView:
         view = _PoolView(Traffic(pool, rule, time.monotonic, self._wake.set))
-        view.traffic.worker = self._worker
+        view.traffic.worker, view.traffic.who = self._worker, self._who
         return view
 
     def _configured(self) -> frozenset[str]:

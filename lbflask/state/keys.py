@@ -61,6 +61,11 @@ class PoolKeys:
         return self._key("workers")
 
     @property
+    def reports(self) -> str:
+        """Hash of worker id to `at:report`: JSON of what it is and did lately. Workers. Gone when nobody beats."""
+        return self._key("reports")
+
+    @property
     def slots(self) -> str:
         """Hash of worker id to what it holds and waits for (`max_connections`). Workers, through hold_slots.lua."""
         return self._key("slots")
@@ -134,6 +139,11 @@ class FleetKeys:
     def reloads(self) -> str:
         """Channel: a worker has taken over a new configuration, so checkers are to read theirs anew."""
         return f"{{{self.namespace}:}}:reloads"
+
+    @property
+    def events(self) -> str:
+        """Stream of the latest events of the fleet. Whoever made the change. Cut to some thousands; never expires."""
+        return f"{{{self.namespace}:}}:events"
 
 
 def as_markdown() -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from lbflask.core import ejection, rate_limit, slots
+from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
 from lbflask.core.slots import Demand, Grant, Holding
-from lbflask.state.ports import DEAD_AFTER, Lease, Others
+from lbflask.core.workers import Roster, Worker, WorkerReport
+from lbflask.state import records
+from lbflask.state.ports import DEAD_AFTER, MOST_EVENTS, Lease, Others
 
 #: Buckets of rate limits that are kept; beyond it the full ones are dropped, and if that is too few, the oldest half.
 MOST_BUCKETS = 100_000
@@ -34,6 +37,7 @@ class _PoolState:
     prober: str = ""
     probe_end: float = 0.0
     beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    reports: dict[str, tuple[float, WorkerReport]] = field(default_factory=dict)
     holdings: dict[str, Holding] = field(default_factory=dict)
     overrides: dict[str, Override] = field(default_factory=dict)
     discovered: tuple[Backend, ...] = ()
@@ -46,6 +50,7 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pools: defaultdict[str, _PoolState] = defaultdict(_PoolState)
+        self._events: deque[FleetEvent] = deque(maxlen=MOST_EVENTS)
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
         self._buckets: dict[tuple[RateLimit, str], Bucket] = {}
@@ -133,18 +138,28 @@ class MemoryStore:
         return True
 
     def beat(
-        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+        self,
+        pool: str,
+        worker: str,
+        loads: Mapping[str, int],
+        attempts: Mapping[str, int],
+        *,
+        read: bool,
+        report: WorkerReport | None = None,
     ) -> Others:
         """See WorkerStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             state.beats[worker] = now, dict(loads)
+            if report is not None:
+                state.reports[worker] = now, report
             for backend, made in attempts.items():
                 state.attempts[backend] += made
             total: defaultdict[str, int] = defaultdict(int)
             for other, (at, theirs) in list(state.beats.items()) if read else ():
                 if now - at > DEAD_AFTER:
                     del state.beats[other]
+                    state.reports.pop(other, None)
                 elif other != worker:
                     for backend, load in theirs.items():
                         total[backend] += load
@@ -154,6 +169,38 @@ class MemoryStore:
         """See WorkerStore."""
         with self._changed:
             self._pools[pool].beats.pop(worker, None)
+            self._pools[pool].reports.pop(worker, None)
+
+    def read_roster(self, pool: str) -> Roster:
+        """See OperatorStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            leads = state.leader if state.lease_end > now else ""
+            workers = []
+            for worker, (at, loads) in sorted(state.beats.items()):
+                if now - at <= DEAD_AFTER:
+                    reported, report = state.reports.get(worker, (0.0, None))
+                    workers.append(Worker(worker, at, dict(loads), report, reported))
+            return Roster(now, leads, tuple(workers))
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """See WorkerStore."""
+        with self._changed:
+            at = int(self._clock() * 1000)
+            self._events += [replace(event, id=f"{at}-{next(self._moments)}") for event in events]
+
+    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
+        """See OperatorStore."""
+        limit = _place(before) if before else None
+        with self._changed:
+            earlier = [event for event in self._events if limit is None or _place(event.id) < limit]
+        return earlier[::-1][:count]
+
+    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
+        """See OperatorStore."""
+        limit = _place(after) if after else (-1, -1)
+        with self._changed:
+            return [event for event in self._events if _place(event.id) > limit][:count]
 
     def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
         """See WorkerStore."""
@@ -280,6 +327,7 @@ class MemoryStore:
         """Forget everything, as a server does that was flushed or restarted. Subscriptions stay."""
         with self._changed:
             self._pools.clear()
+            self._events.clear()
             self._buckets.clear()
 
     def _tell(self, channel: str, message: str) -> None:
@@ -287,6 +335,12 @@ class MemoryStore:
             for watch in self._watches:
                 watch.hear(channel, message)
             self._changed.notify_all()
+
+
+def _place(event: str) -> tuple[int, int]:
+    """Where the event with this id stands among all. Raises ValueError."""
+    at, _, number = records.event_id(event).partition("-")
+    return int(at), int(number)
 
 
 class MemoryWatch:

@@ -5,18 +5,23 @@ One suite of tests holds every implementation to these promises.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from lbflask.core.ejection import Report, Rule
+from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Demand, Grant
+from lbflask.core.workers import Roster, WorkerReport
 
 #: Seconds after its last beat when a worker counts as dead. What a killed one had in flight is gone within three, with
 #: the beat by which the others hear of it; and two beats in a row may be lost.
 DEAD_AFTER = 2.5
+
+#: The latest events that are kept, about.
+MOST_EVENTS = 5000
 
 
 class StoreUnavailable(Exception):
@@ -111,17 +116,28 @@ class WorkerStore(Protocol):
         ...
 
     def beat(
-        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+        self,
+        pool: str,
+        worker: str,
+        loads: Mapping[str, int],
+        attempts: Mapping[str, int],
+        *,
+        read: bool,
+        report: WorkerReport | None = None,
     ) -> Others:
         """Write what the worker has in flight at each backend, and add the attempts it has made since its last beat.
 
-        What the others have in flight is told with `read` only. Who has not beaten for DEAD_AFTER seconds
-        is dead, and counts no more. One round trip.
+        Its `report` takes the place of the one before, if there is a new one. What the others have in flight is told
+        with `read` only. Who has not beaten for DEAD_AFTER seconds is dead, and counts no more. One round trip.
         """
         ...
 
     def leave(self, pool: str, worker: str) -> None:
-        """Forget the worker's beat. One round trip."""
+        """Forget the worker's beat and its report. Two round trips."""
+        ...
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """Add these to the events of the fleet; the store gives them their ids. One round trip."""
         ...
 
     def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
@@ -189,6 +205,10 @@ class CheckerStore(Protocol):
         """
         ...
 
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """As for workers."""
+        ...
+
     def watch_changes(self, pools: Collection[str]) -> Watch:
         """As for workers."""
         ...
@@ -218,4 +238,27 @@ class OperatorStore(Protocol):
 
         Announced like any change of status. One round trip.
         """
+        ...
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+        """As for workers."""
+        ...
+
+    def read_roster(self, pool: str) -> Roster:
+        """Who works for the pool. One round trip."""
+        ...
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """As for workers."""
+        ...
+
+    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
+        """The latest events, at most `count`, the latest first: of all, or of those before the one with this id.
+
+        One round trip. Raises ValueError for what can't be an id.
+        """
+        ...
+
+    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
+        """The events after the one with this id, at most `count`, the earliest first. As for `read_events`."""
         ...

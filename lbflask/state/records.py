@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override
 
 
@@ -137,3 +139,37 @@ def sum_loads(written: Iterable[str | bytes]) -> dict[str, int]:
         for backend, load in loads.items():
             total[backend] = total.get(backend, 0) + load
     return total
+
+
+def event_fields(event: FleetEvent) -> dict[Any, Any]:
+    """The fields of an event, those that say something."""
+    values = {
+        "kind": event.kind.value,
+        "what": event.what,
+        "pool": event.pool,
+        "backend": event.backend,
+        "reason": event.reason,
+        "who": event.who,
+    }
+    return {name: value for name, value in values.items() if value}
+
+
+def event_id(text: str) -> str:
+    """The id as the store takes it. Raises ValueError for anything else."""
+    if not re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", text, re.ASCII):
+        raise ValueError(f"{text[:40]!r} is not the id of an event")
+    return text
+
+
+def parse_events(found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[FleetEvent]:
+    """The events among entries of the stream, without those of kinds that are not known here."""
+    events = []
+    for id_, fields in found:
+        told = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+        try:
+            kind = Kind(told.get("kind", ""))
+        except ValueError:
+            continue
+        words = {name: told.get(name, "") for name in ("what", "pool", "backend", "reason", "who")}
+        events.append(FleetEvent(kind, **words, id=id_.decode()))
+    return events

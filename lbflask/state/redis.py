@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import Any, TypeVar
@@ -11,13 +11,15 @@ import redis
 from redis.commands.core import Script
 
 from lbflask.core.ejection import MIN_PERCENT, Report, Rule
+from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Demand, Grant
-from lbflask.state import records
+from lbflask.core.workers import Roster, WorkerReport
+from lbflask.state import records, reports
 from lbflask.state.client import OPERATION_TIMEOUT, Client, connect
 from lbflask.state.keys import FleetKeys, PoolKeys, bucket
-from lbflask.state.ports import DEAD_AFTER, Lease, Others, StoreUnavailable
+from lbflask.state.ports import DEAD_AFTER, MOST_EVENTS, Lease, Others, StoreUnavailable
 
 __all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
 
@@ -33,6 +35,7 @@ class RedisStore:
         self._namespace = namespace
         self._fleet = FleetKeys(namespace)
         self._keys: dict[str, PoolKeys] = {}
+        self._events = self._fleet.events
         self._read_snapshot = self._script("read_snapshot")
         self._hold_lease = self._script("hold_lease")
         self._drop_lease = self._script("drop_lease")
@@ -43,6 +46,7 @@ class RedisStore:
         self._beat = self._script("beat")
         self._write_override = self._script("write_override")
         self._write_discovered = self._script("write_discovered")
+        self._read_roster = self._script("read_roster")
         self._agree_on_secret = self._script("agree_on_secret")
         self._hold_slots = self._script("hold_slots")
         self._take_token = self._script("take_token")
@@ -123,19 +127,58 @@ class RedisStore:
         )
 
     def beat(
-        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+        self,
+        pool: str,
+        worker: str,
+        loads: Mapping[str, int],
+        attempts: Mapping[str, int],
+        *,
+        read: bool,
+        report: WorkerReport | None = None,
     ) -> Others:
         """See WorkerStore."""
         keys = self._of(pool)
         pairs = [part for pair in attempts.items() for part in pair]
-        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else ""]
-        workers, *told = _asked(lambda: self._beat(keys=[keys.workers, keys.attempts], args=[*about, *pairs]))
-        return Others(records.sum_loads(told), workers)
+        told = "" if report is None else reports.dump(report)
+        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", told]
+        of = [keys.workers, keys.attempts, keys.reports]
+        workers, *others = _asked(lambda: self._beat(keys=of, args=[*about, *pairs]))
+        return Others(records.sum_loads(others), workers)
 
     def leave(self, pool: str, worker: str) -> None:
         """See WorkerStore."""
         keys = self._of(pool)
         _asked(lambda: self._client.hdel(keys.workers, worker))
+        _asked(lambda: self._client.hdel(keys.reports, worker))
+
+    def read_roster(self, pool: str) -> Roster:
+        """See OperatorStore."""
+        keys = self._of(pool)
+        seconds, micros, leader, beats, told = _asked(
+            lambda: self._read_roster(keys=[keys.leader, keys.workers, keys.reports], args=[])
+        )
+        found = dict(_pairs(told))
+        now = int(seconds) + int(micros) / 1_000_000
+        return reports.roster(now, leader.decode(errors="replace"), _pairs(beats), found)
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """See WorkerStore."""
+        pipeline = _asked(lambda: self._client.pipeline(transaction=False))
+        for event in events:
+            pipeline.xadd(self._events, records.event_fields(event), maxlen=MOST_EVENTS, approximate=True)
+        _asked(pipeline.execute)
+
+    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
+        """See OperatorStore."""
+        until = f"({records.event_id(before)}" if before else "+"
+        found = _asked(lambda: self._client.xrevrange(self._events, until, "-", count))
+        return records.parse_events(found)
+
+    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
+        """See OperatorStore."""
+        since = f"({records.event_id(after)}" if after else "-"
+        found = _asked(lambda: self._client.xrange(self._events, since, "+", count))
+        return records.parse_events(found)
 
     def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
         """See WorkerStore."""

@@ -7,22 +7,29 @@ background. A success is never told by itself: attempts go along with a failure 
 from __future__ import annotations
 
 import _thread
+import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lbflask.core import ejection
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.eligibility import UNCHECKED
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.loads import Loads
 from lbflask.core.model import Snapshot
+from lbflask.core.workers import Identity, WorkerReport
+from lbflask.state.lately import Account
 from lbflask.state.ports import DEAD_AFTER, StoreUnavailable, WorkerStore
 
 #: Seconds between two beats of a worker: with nothing new, with news, and while it reads the loads of the others.
 BEAT_EVERY = 1.0
 BEAT_WITH_NEWS_EVERY = 0.5
 BEAT_WHILE_READING_EVERY = 0.1
+#: Seconds between two reports of what a worker is and did lately. They go along with beats.
+REPORT_EVERY = 1.0
 #: Who has not asked for the loads for so many seconds no longer reads those of the others.
 READING_LASTS = 5.0
 #: The dead are buried by everybody who reads, and by each worker once in so many seconds.
@@ -31,6 +38,11 @@ BURY_EVERY = 60.0
 PROBE_LEASE = 5.0
 #: Seconds for which a probe waits for a request that could be sent again if it failed.
 PREFER_SAFE_FOR = 1.0
+
+#: Events that are kept while they can't be told.
+MOST_UNTOLD = 1000
+#: What becomes of an ejection, by whether the backend is back.
+_VERDICTS = {True: ("returned", "it answers again"), False: ("ejected", "it failed again when it was probed")}
 
 #: An ejection that is to end (True) or to last longer, by the moment it began.
 _Verdict = tuple[float, bool]
@@ -59,6 +71,13 @@ class Traffic:
     def __init__(self, pool: str, rule: Rule, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self.worker = ""  #: who we are among the workers; known once the process is
         self.workers = 1  #: how many live, as last known
+        self.who = Identity()  #: the same, for operators
+        self._account = Account(clock())
+        #: Takes an attempt that brought a response: its backend, and the seconds until the head had come.
+        self.sample = self._account.sample
+        self._reported = float("-inf")
+        self._why: dict[str, str] = {}  # the latest failure of each backend that has failed
+        self._events: list[FleetEvent] = []
         self._pool = pool
         self._rule = rule
         self._ejects = rule.quota > 0
@@ -107,7 +126,7 @@ class Traffic:
             self._attempts[backend] += 1
             told = self._probe.sent is not None and self._probe_ended(backend, ok=not weight)
             if weight:
-                self._count(backend, weight)
+                self._count(backend, weight, f"it answered {status}")
         if weight or told:
             self._wake()
 
@@ -121,7 +140,7 @@ class Traffic:
             if weight:
                 self._attempts[backend] += 1
                 self._probe_ended(backend, ok=False)
-                self._count(backend, weight)
+                self._count(backend, weight, fault.reason)
             elif fault.blame is not Blame.BACKEND:
                 self._probe_given_up(backend)
         if weight:
@@ -136,8 +155,8 @@ class Traffic:
                 self._live.add(backend, -self._stands_for)
             if self._probe.sent is not None:
                 self._probe_given_up(backend)
-            if weight:
-                self._count(backend, weight)
+            if fault is not None and weight:
+                self._count(backend, weight, fault.reason)
         if weight:
             self._wake()
 
@@ -214,6 +233,7 @@ class Traffic:
         changed = self._tell_verdicts(store) or changed
         self._see_to_probes(store, snapshot, now)
         self._beat(store)
+        self._tell_events(store)
         return changed
 
     def leave(self, store: WorkerStore) -> None:
@@ -221,8 +241,10 @@ class Traffic:
         store.leave(self._pool, self.worker)
         self._beaten = float("-inf")
 
-    def _count(self, backend: str, weight: int) -> None:
+    def _count(self, backend: str, weight: int, why: str) -> None:
         """Add a failure, under the lock."""
+        self._account.failed(backend)
+        self._why[backend] = why
         if not self._ejects:
             return
         before = self._failures.get(backend, Report())
@@ -250,13 +272,17 @@ class Traffic:
                 attempts = self._attempts.pop(backend, 0)
             try:
                 report = Report(attempts, failed.failures, failed.weight)
-                changed = store.count_failures(self._pool, backend, report, self._rule) or changed
+                out = store.count_failures(self._pool, backend, report, self._rule)
             except StoreUnavailable:
                 with self._lock:
                     later = self._failures.get(backend, Report())
                     self._attempts[backend] += attempts
                     self._failures[backend] = Report(0, failed.failures + later.failures, failed.weight + later.weight)
                 raise
+            self._account.count({backend: attempts})
+            if out:
+                changed = True
+                self._note(backend, "ejected", f"requests failed, the latest: {self._why.get(backend, '')}")
         return changed
 
     def _revise(self, snapshot: Snapshot) -> None:
@@ -271,11 +297,14 @@ class Traffic:
             with self._lock:
                 backend, (since, back) = self._verdicts.popitem()
             try:
-                changed = store.settle_ejection(self._pool, backend, since, back=back, rule=self._rule) or changed
+                settled = store.settle_ejection(self._pool, backend, since, back=back, rule=self._rule)
             except StoreUnavailable:
                 with self._lock:
                     self._verdicts.setdefault(backend, (since, back))
                 raise
+            if settled:
+                changed = True
+                self._note(backend, *_VERDICTS[back])
         return changed
 
     def _see_to_probes(self, store: WorkerStore, snapshot: Snapshot, now: float) -> None:
@@ -313,8 +342,28 @@ class Traffic:
                 self._live.add(backend, more)
         self._stands_for = 1 + round(sum(self._others.values()) / max(1, sum(own.values())))
 
+    def _note(self, backend: str, what: str, reason: str) -> None:
+        """We have changed what the fleet knows of the backend: that is an event."""
+        if len(self._events) < MOST_UNTOLD:
+            self._events.append(FleetEvent(Kind.EJECTION, what, self._pool, backend, reason, self.worker))
+
+    def _tell_events(self, store: WorkerStore) -> None:
+        """Not to have told them is no trouble: whatever else we ask of the store shows whether it is there."""
+        if self._events:
+            with suppress(StoreUnavailable):
+                store.record(self._events)
+                self._events.clear()
+
     def _reading(self, now: float) -> bool:
         return now - self._asked < READING_LASTS
+
+    def _report(self, now: float) -> WorkerReport | None:
+        """What there is to say of the last seconds; None if it is too soon after the last report."""
+        if now - self._reported < REPORT_EVERY * 0.9:
+            return None
+        self._reported = now
+        seconds, served = self._account.close(now)
+        return WorkerReport(self.who, time.time(), seconds, served)
 
     def _beat(self, store: WorkerStore) -> None:
         now, loads = self._clock(), self.own_loads()
@@ -326,11 +375,14 @@ class Traffic:
         with self._lock:
             attempts, self._attempts = self._attempts, defaultdict(int)
         try:
-            others = store.beat(self._pool, self.worker, loads, attempts, read=reading or bury)
+            self._account.count(attempts)
+            report = self._report(now)
+            others = store.beat(self._pool, self.worker, loads, attempts, read=reading or bury, report=report)
         except StoreUnavailable:
             with self._lock:
                 for backend, made in attempts.items():
                     self._attempts[backend] += made
+            self._account.count({backend: -made for backend, made in attempts.items()})  # they will come again
             raise
         self._beaten, self._beaten_with = now, loads
         self.workers = others.workers

@@ -20,12 +20,12 @@ from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
 from lbflask.config.show import version
-from lbflask.config.types import socket_address
+from lbflask.config.types import connection_address
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
-from lbflask.control import reload as reload_view
 from lbflask.core.http.fields import TrustTest
 from lbflask.core.model import Pool
+from lbflask.core.tokens import Role
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
@@ -37,6 +37,7 @@ from lbflask.state.slot_follower import Slots
 from lbflask.upstream.dial import Dialer, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
+from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
 from lbflask.wiring.telemetry import Telemetry, of_the_worker
@@ -61,6 +62,7 @@ class Balancer:
             strict=config.tickets == "strict",
             report=log.warning,
             rules={name: table.ejection_rule() for name, table in pools.items()},
+            who=identity(config),
         )
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
@@ -72,16 +74,17 @@ class Balancer:
         self._new_request_id = request_ids()
         self._ended = threading.Event()
         self._pools, front = self._built(config)
-        views = [
-            health_view.blueprint(lambda: self._pools, self._fleet, self._worker),
-            reload_view.blueprint(self._ask_reload),
-        ]
+        self._control = ControlPlane(config, self._store, self._fleet, lambda: self._dialer, self._ask_reload)
+        health = health_view.blueprint(lambda: self._pools, self._fleet, self._worker, self._control.gate.sees_details)
+        views = [health, *self._control.blueprints()]
         if self._telemetry.counts:
             samples = partial(metrics_view.of_the_fleet, lambda: self._pools, self._fleet)
-            views.append(metrics_view.blueprint(self._telemetry.page, samples))
+            page = metrics_view.blueprint(self._telemetry.page, samples)
+            self._control.gate.guard(page, Role.READ)
+            views.append(page)
         self.app: Flask = create_app(
             views,
-            partial(self._data_plane, front=front, admin_address=socket_address(config.admin_bind)),
+            partial(self._data_plane, front=front, admin_address=connection_address(config.admin_bind)),
         )
 
     def apply(self, config: Config) -> None:
@@ -95,11 +98,12 @@ class Balancer:
         if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
             self._renew_connections(config, certificates)
         rules = {name: table.ejection_rule() for name, table in config.every_pool().items()}
-        self._fleet.use(rules, strict=config.tickets == "strict")
+        self._fleet.use(rules, strict=config.tickets == "strict", config=version(config))
         pools, front = self._built(config)
         self._fleet.look()
         self._config, self._version = config, version(config)
         self._pools, self._plane.front = pools, front
+        self._control.apply(config)
         self._fleet.announce()
 
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
@@ -136,6 +140,7 @@ class Balancer:
             self.apply,
             self._fleet.announce,
             partial(setattr, self._telemetry, "directory"),
+            self._control.end_streams_when,
         )
         self._plane = DataPlane(control, front, admin_address=admin_address, life=life)
         return self._plane

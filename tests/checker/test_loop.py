@@ -7,7 +7,7 @@ import itertools
 import re
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from lbflask.checker.loop import PoolChecker, Probe, Terms
 from lbflask.core.checks import Check
 from lbflask.core.discovery import Found
 from lbflask.core.eligibility import candidates
+from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Pool, Snapshot
 from lbflask.discovery.source import Answer, NoAnswer
@@ -149,6 +150,10 @@ class Desk:
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         self._pass("write_discovered")
         return self.facts.write_discovered(pool, epoch, backends)
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        self._pass("record")
+        self.facts.record(events)
 
     def watch_changes(self, pools: Collection[str]) -> Watch:
         self._pass("watch_changes")
@@ -839,6 +844,14 @@ class TestLog:
             f"pool web: backend {A.id} is down, was up: 4",
             f"pool web: backend {A.id} is up, was down: 6",
         ]
+        events = desk.facts.read_events(10)[::-1]
+        assert [(event.kind, event.what, event.backend) for event in events] == [
+            (Kind.LEADER, "leads", ""),
+            (Kind.HEALTH, "up", A.id),
+            (Kind.HEALTH, "down", A.id),
+            (Kind.HEALTH, "up", A.id),
+        ]
+        assert events[2].reason == "4 (was up)"
 
     def test_changes_of_the_lead_are_told_once(
         self, desk: Desk, clock: ManualClock, short_lease: None, caplog: pytest.LogCaptureFixture

@@ -400,3 +400,42 @@ def test_a_reload_with_an_error_changes_nothing(own_environment: Path) -> None:
     with pytest.raises(ConfigError):
         loading.reload()
     assert loading.current() is before
+
+
+SECRET = "hunter2-hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"LBFLASK_ADMIN__TOKENS": f"operator:alice:{SECRET},admin:bob:{SECRET}"}, "admin.tokens[1]"),
+        ({"LBFLASK_ADMIN__TOKENS": f"operator:alice:{SECRET}€"}, "admin.tokens[0]"),
+        ({"LBFLASK_ADMIN__TOKENS": SECRET}, "admin.tokens[0]"),
+        ({"LBFLASK_ADMIN": SECRET}, "admin"),
+        ({"LBFLASK_ADMIN__TOKEN_FILE": "/missing"}, "admin.token_file"),
+    ],
+)
+def test_what_is_wrong_with_a_token_is_told_without_it(settings: dict[str, str], told: str) -> None:
+    message = refusal({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", **settings})
+    assert message.startswith(f"{next(iter(settings))}: {told}"), message
+    assert "hunter" not in message
+
+
+def test_an_unknown_key_beside_the_tokens_is_told_without_its_value(written: Written) -> None:
+    path = written(BACKENDS + f"[admin]\ntoken = '{SECRET}'")
+    message = refusal({"LBFLASK_CONFIG": str(path)})
+    assert message == f"{path}:3: there is no setting 'admin.token' (its value is ***)"
+
+
+def test_a_line_of_the_file_of_tokens_is_told_by_its_number(written: Written, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"operator:alice:{SECRET}\nreader:bob:{SECRET}\n")
+    path = written(BACKENDS + f"[admin]\ntoken_file = '{tokens}'")
+    message = refusal({"LBFLASK_CONFIG": str(path)})
+    assert message.startswith(f"{path}:3: admin.token_file: {str(tokens)!r} line 2: a token must be")
+    assert "hunter" not in message
+
+
+def test_what_the_command_line_reads_is_no_setting() -> None:
+    environ = {"LBFLASK_ADMIN_URL": "http://x", "LBFLASK_ADMIN_TOKEN": "x", "LBFLASK_ADMIN_TOKEN_FILE": "x"}
+    load({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", **environ})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from lbflask.config.backends import Backend
 from lbflask.config.health import Health
 from lbflask.config.schema import Config, Timeouts
-from lbflask.config.types import socket_address
+from lbflask.config.types import connection_address, socket_address
 from lbflask.core import model
 from lbflask.core.ejection import Rule
 from lbflask.core.health import Thresholds
@@ -150,8 +151,45 @@ def test_operators_connect_on_this_machine_or_nowhere(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "example.com:1", "128.0.0.1:1"])
 def test_operators_connect_from_nowhere_else(address: str) -> None:
-    with pytest.raises(ValidationError, match="loopback"):
+    with pytest.raises(ValidationError, match=r"loopback|is a name"):
         config(admin_bind=address)
+
+
+TOKEN = "operator:alice:0123456789abcdef"
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:1", "10.0.0.1:1", "[::]:1", "128.0.0.1:1"])
+def test_operators_with_a_token_may_connect_from_elsewhere(address: str) -> None:
+    assert config(admin_bind=address, admin={"tokens": TOKEN}).admin_bind == address
+    with pytest.raises(ValidationError, match="needs a token for operators"):
+        config(admin_bind=address, admin={"tokens": TOKEN.replace("operator", "read")})
+
+
+def test_a_name_is_no_place_for_operators_even_with_a_token() -> None:
+    """It may come to mean another address, and then their requests would look like those of clients."""
+    with pytest.raises(ValidationError, match="is a name"):
+        config(admin_bind="localhost:1", admin={"tokens": TOKEN})
+
+
+def test_no_public_listener_can_look_like_the_one_of_operators() -> None:
+    for bind in ("10.0.0.1:8090", "127.0.0.1:8090", "0.0.0.0:8090"):
+        with pytest.raises(ValidationError, match="public listener"):
+            config(bind=bind, admin_bind="0.0.0.0:8090", admin={"tokens": TOKEN})
+
+
+def test_tokens_come_from_the_setting_and_from_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("# who\n\n  read:grafana:abcdefghijklmnop  \n")
+    found = config(admin={"tokens": [TOKEN], "token_file": str(file)}).admin.every_token()
+    assert [(token.role, token.name) for token in found] == [("operator", "alice"), ("read", "grafana")]
+
+
+def test_a_connection_to_a_listener_on_all_addresses_shows_one_of_them() -> None:
+    for bind in ("0.0.0.0:80", "[::]:80"):
+        assert connection_address(bind) == ("10.0.0.1", 80)
+        assert connection_address(bind) != ("10.0.0.1", 81)
+        assert connection_address(bind) != "/run/a.sock"
+    assert connection_address("[0::1]:80") == ("::1", 80)
 
 
 @pytest.mark.parametrize(

@@ -196,3 +196,9 @@ def test_further_pools_and_secrets_within_them_are_shown_as_they_should_be() -> 
     assert Config.model_validate(again | {"redis_url": "redis://h"}) == config(
         redis_url="redis://h", pools={"api": {"backends": ["http://c:1"], "strategy": "first"}}
     )
+
+
+def test_tokens_are_shown_without_their_secrets() -> None:
+    shown = as_toml(config(admin={"tokens": "operator:alice:0123456789abcdef,read:grafana:0123456789abcdef"}))
+    assert tomllib.loads(shown)["admin"]["tokens"] == ["operator:alice:***", "read:grafana:***"]
+    assert "0123456789abcdef" not in shown

@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flask import Flask
 from werkzeug.test import TestResponse
 
 from lbflask.config.handover import NoAnswer, Outcome
-from lbflask.control import reload
+from tests.control.rigs import GRAFANA, TOKENS, Counter
 
 
 def asked(outcome: Callable[[], Outcome], admin: bool = True, **fields: str) -> TestResponse:
-    app = Flask("test")
-    app.register_blueprint(reload.blueprint(outcome))
-    return app.test_client().post("/api/v1/reload", headers=fields, environ_overrides={"lbflask.admin": admin})
+    counter = Counter()
+    counter.reload = outcome
+    return counter.ask("POST", "/reload", admin=admin, headers=fields, base_url="http://localhost")
 
 
 def nobody() -> Outcome:
@@ -68,3 +67,16 @@ def test_a_page_of_another_origin_may_not_ask(origin: str, status: int) -> None:
 
 def test_only_the_admin_listener_takes_it() -> None:
     assert asked(lambda: pytest.fail("it was asked"), admin=False).status_code == 404
+
+
+def test_a_reader_may_not_ask() -> None:
+    assert Counter(admin={"tokens": TOKENS}).ask("POST", "/reload", GRAFANA).status_code == 403
+
+
+def test_who_had_it_done_is_an_event() -> None:
+    counter = Counter()
+    assert counter.ask("POST", "/reload").status_code == 200
+    (event,) = counter.facts.read_events(5)
+    assert (event.kind, event.what, event.reason, event.who) == (
+        "configuration", "reload", "backends", "local (127.0.0.1)",
+    )  # fmt: skip

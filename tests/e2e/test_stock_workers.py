@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ def test_no_host_field_opens_the_admin_listener_to_the_public(setting: Setting) 
         assert get(balancer.port, headers={"Host": host}).body.startswith(b"hello from backend")
     # The counterpart: the admin listener forwards nothing, whatever it is called.
     public = {"Host": f"127.0.0.1:{balancer.port}"}
-    assert get(balancer.admin_port, headers=public).status == 404
+    assert get(balancer.admin_port, "/echo", headers=public).status == 404
     assert b"states" in get(balancer.admin_port, "/health", headers=public).body
 
 
@@ -150,3 +151,16 @@ def test_a_connect_failure_goes_to_the_next_backend(setting: Setting, method: st
 
     eventually(lambda: len(logged()) == 6, "the log is written")
     assert sum(f"127.0.0.1:{dead}" in line.tried for line in logged()) == 2
+
+
+def test_the_admin_api_answers_and_streams_only_where_a_stream_keeps_nobody_out(setting: Setting) -> None:
+    port = setting.balancer.admin_port
+    assert json.loads(get(port, "/api/v1/fleet").body)["status"] in ("ok", "partly_down", "degraded")
+    assert b"<title>lbflask</title>" in get(port).body
+    with socket.create_connection(("127.0.0.1", port), 10) as client:
+        client.sendall(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        told = b""
+        while b"\r\n\r\n" not in told:
+            told += client.recv(4096)
+    alone = "Using worker: sync" in setting.balancer.output
+    assert told.startswith(b"HTTP/1.1 503" if alone else b"HTTP/1.1 200")

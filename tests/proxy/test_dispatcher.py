@@ -644,6 +644,9 @@ class Ears:
     def has_members(self, members: tuple[str, ...]) -> None:
         pass
 
+    def sample(self, attempt: object) -> None:
+        """Of which the fleet hears only now and then."""
+
     def began(self, backend: str) -> None:
         self.heard.append(("began", backend))
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lbflask.core.ejection import Report, Rule
+from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override, Snapshot
 from lbflask.core.tickets import LEASE_FROM
+from lbflask.core.workers import WorkerReport
 from lbflask.state import fleet as fleet_module
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
@@ -33,6 +35,7 @@ class FlakyStore:
     def __init__(self, facts: MemoryStore) -> None:
         self.facts = facts
         self.why_lost = ""
+        self.refuse = ""  # the one method that fails
         self.closed = False
         self.calls: list[tuple[str, str, object]] = []  # thread, method, argument
         self.watches: list[FlakyWatch] = []
@@ -104,10 +107,21 @@ class FlakyStore:
         return self.facts.settle_ejection(pool, backend, since, back=back, rule=rule)
 
     def beat(
-        self, pool: str, worker: str, loads: Mapping[str, int], attempts: Mapping[str, int], *, read: bool
+        self,
+        pool: str,
+        worker: str,
+        loads: Mapping[str, int],
+        attempts: Mapping[str, int],
+        *,
+        read: bool,
+        report: WorkerReport | None = None,
     ) -> Others:
         self._trip("beat", dict(loads))
-        return self.facts.beat(pool, worker, loads, attempts, read=read)
+        return self.facts.beat(pool, worker, loads, attempts, read=read, report=report)
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        self._trip("record", tuple(events))
+        self.facts.record(events)
 
     def leave(self, pool: str, worker: str) -> None:
         self._trip("leave", worker)
@@ -124,8 +138,8 @@ class FlakyStore:
     def _trip(self, method: str, argument: object) -> None:
         self.calls.append((threading.current_thread().name, method, argument))
         assert self.doorway.wait(PATIENCE)
-        if self.why_lost:
-            raise StoreUnavailable(self.why_lost)
+        if self.why_lost or method == self.refuse:
+            raise StoreUnavailable(self.why_lost or "refused")
 
 
 class FlakyWatch:

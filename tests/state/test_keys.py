@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 
 from lbflask.core.ejection import Report, Rule
+from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import Demand, Place
+from lbflask.core.workers import Identity, WorkerReport
 from lbflask.state.keys import FleetKeys, PoolKeys, as_markdown, bucket
 from tests.state.rigs import real_redis
 from tests.support.servers import ROOT
@@ -67,16 +69,23 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
         assert rig.store.write_override("web", "b", None, Override(weight=2))
         assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
+        who = Identity("one", "host", 7)
+        rig.store.beat("web", "worker", {}, {}, read=False, report=WorkerReport(who, 1.0, 1.0))
+        rig.store.record([FleetEvent(Kind.HEALTH, "up", "web", "b")])
         rig.store.agree_on_secret("web", "secret")
         rig.store.hold_slots("web", "worker", Demand([Place("b", 0, 5)], extra=1))
         rig.store.take_token(LIMIT, "secret")
         assert rig.client is not None
-        in_use = {key.decode() for key in rig.client.scan_iter("{test:*")}
+        in_use = {key.decode() for key in rig.client.scan_iter("{test*")}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
     keys = PoolKeys("test", "web")
     of_limit = bucket("test", LIMIT, "secret")
-    assert in_use == {of_limit, *(getattr(keys, name) for name in NAMES if name not in CHANNELS)}
-    assert expiring == {keys.leader, keys.probe, keys.workers, keys.slots, of_limit}
+    assert in_use == {
+        of_limit,
+        FleetKeys("test").events,
+        *(getattr(keys, name) for name in NAMES if name not in CHANNELS),
+    }
+    assert expiring == {keys.leader, keys.probe, keys.workers, keys.reports, keys.slots, of_limit}
 
 
 def test_a_bucket_is_known_by_its_limit_and_by_a_digest_of_whom_it_is_for() -> None:

@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.ejection import Report, Rule
+from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import Demand, Place
 from lbflask.state import records
 from lbflask.state.embedded import NoServer, find_binary
-from lbflask.state.keys import PoolKeys, bucket
+from lbflask.state.keys import FleetKeys, PoolKeys, bucket
 from lbflask.state.ports import StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
 from tests.state.rigs import PATIENCE, real_redis
@@ -52,6 +53,10 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
     "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret"),
     "write_discovered": lambda store: store.write_discovered(POOL, 1, []),
+    "read_roster": lambda store: store.read_roster(POOL),
+    "record": lambda store: store.record([FleetEvent(Kind.HEALTH, "up")]),
+    "read_events": lambda store: store.read_events(1),
+    "follow_events": lambda store: store.follow_events("", 1),
 }
 WATCHES: dict[str, Callable[[RedisStore], Watch]] = {
     "watch_changes": lambda store: store.watch_changes([POOL]),
@@ -182,7 +187,8 @@ class TestOutOfReach:
             assert rig.client is not None
             keys = PoolKeys("test", POOL)
             used = (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers)
-            for key in (*used, keys.overrides, keys.secret, keys.slots, bucket("test", LIMIT, "a")):
+            used += (keys.overrides, keys.secret, keys.slots, bucket("test", LIMIT, "a"), FleetKeys("test").events)
+            for key in used:
                 rig.client.rpush(key, "of another type")
             with pytest.raises(StoreUnavailable):
                 TRIPS[trip](RedisStore(rig.client, "test"))

@@ -17,7 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from lbflask.core.ejection import Report, Rule
 from lbflask.core.eligibility import select
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.fleet_events import Kind
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool
+from lbflask.core.workers import Identity, quantile
 from lbflask.state import traffic as traffic_module
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
@@ -640,3 +642,65 @@ class TestFleet:
             one.overlooks(POOL, select(open_pool, NOTHING_KNOWN).resort)
         assert one.resorted(POOL) == 2
         assert ["failing open" in line for line in told] == [True, False, True, False]
+
+
+class TestReports:
+    def test_a_report_goes_along_with_a_beat_and_looks_back_some_seconds(self, desk: Desk) -> None:
+        desk.traffic.who = Identity("one", pid=7)
+        desk.tell()
+        for second in range(20):
+            for _ in range(second):
+                desk.serve("a", 200 if second % 2 else 503)
+                desk.traffic.sample(("a", 0.010, None))
+            desk.clock.advance(1.0)
+            desk.tell()
+        (worker,) = desk.facts.read_roster(POOL).workers
+        assert worker.report is not None
+        assert worker.report.who == desk.traffic.who
+        assert worker.report.seconds == 10
+        served = worker.report.served["a"]
+        assert served.attempts == sum(range(10, 20))
+        assert served.failures == sum(range(10, 20, 2))
+        assert quantile(served.buckets, 0.5) == pytest.approx(0.010, rel=0.1)
+        assert len(desk.store.asked("beat")) == 21, "no trip of its own"
+
+    def test_of_a_second_only_the_latest_responses_are_looked_at(self, desk: Desk) -> None:
+        desk.tell()
+        for _ in range(10_000):
+            desk.traffic.sample(("a", 0.001, None))
+        desk.clock.advance(1.0)
+        desk.tell()
+        (worker,) = desk.facts.read_roster(POOL).workers
+        assert worker.report is not None
+        assert sum(worker.report.served["a"].buckets.values()) == 256
+
+
+class TestEvents:
+    def test_an_ejection_is_an_event_of_the_worker_that_made_it(self, desk: Desk) -> None:
+        other = Desk(facts=desk.facts, clock=desk.clock)
+        for teller in (desk, other):
+            for _ in range(2):
+                teller.fail("a")
+                teller.tell()
+        (event,) = desk.facts.read_events(10)
+        assert (event.kind, event.what, event.backend, event.pool) == (Kind.EJECTION, "ejected", "a", POOL)
+        assert "refused" in event.reason
+        assert event.who in (desk.traffic.worker, other.traffic.worker)
+
+    def test_so_is_its_end(self, desk: Desk) -> None:
+        for _ in range(3):
+            desk.fail("a")
+        desk.tell()
+        desk.traffic._verdicts["a"] = desk.facts.read_snapshot(POOL, NOTHING_KNOWN).ejected["a"].since, True
+        desk.tell()
+        assert [event.what for event in desk.facts.read_events(10)] == ["returned", "ejected"]
+
+    def test_one_that_could_not_be_told_is_told_later(self, desk: Desk) -> None:
+        for _ in range(3):
+            desk.fail("a")
+        desk.store.refuse = "record"
+        assert desk.tell()
+        assert desk.facts.read_events(10) == []
+        desk.store.refuse = ""
+        desk.tell()
+        assert [event.what for event in desk.facts.read_events(10)] == ["ejected"]

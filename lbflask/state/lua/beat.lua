@@ -1,14 +1,19 @@
 -- Writes what a worker has in flight, beats its heart, and adds the attempts it has made since.
--- KEYS: 1 workers  2 attempts
+-- KEYS: 1 workers  2 attempts  3 reports
 -- ARGV: 1 worker  2 JSON of backend id to requests in flight  3 ms after which a worker that does not beat is dead
---       4 'read' to be told of the others, and to bury the dead among them  5… id, attempts, id, attempts …
+--       4 'read' to be told of the others, and to bury the dead among them  5 the worker's report, or '' for no new one
+--       6… id, attempts, id, attempts …
 -- Returns how many workers there are, the dead that are not buried yet among them, followed by the JSON of each other
 -- living worker; none of these unless asked. Cost: O(backends), and O(workers) when asked.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f:%s', now, ARGV[2]))
 redis.call('PEXPIRE', KEYS[1], 60 * ARGV[3])
-for i = 5, #ARGV, 2 do
+if ARGV[5] ~= '' then
+  redis.call('HSET', KEYS[3], ARGV[1], string.format('%.0f:%s', now, ARGV[5]))
+  redis.call('PEXPIRE', KEYS[3], 60 * ARGV[3])
+end
+for i = 6, #ARGV, 2 do
   redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
 end
 local reply = {0}
@@ -18,6 +23,7 @@ if ARGV[4] == 'read' then
     local at, loads = string.match(all[i + 1], '^(%d+):(.*)$')
     if not at or now - at > tonumber(ARGV[3]) then
       redis.call('HDEL', KEYS[1], all[i])
+      redis.call('HDEL', KEYS[3], all[i])
     elseif all[i] ~= ARGV[1] then
       reply[#reply + 1] = loads
     end

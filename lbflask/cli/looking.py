@@ -1,0 +1,150 @@
+"""Commands that only look: `status`, `backends`, `top`, `events`, `doctor`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any
+
+import click
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from lbflask.cli import drawing
+from lbflask.cli.asking import FAILED, UNREACHABLE, Asking, asks, complete_pool
+from lbflask.cli.client import Unreachable, segment
+from lbflask.config.load import ConfigError, load
+from lbflask.state.ports import StoreUnavailable
+from lbflask.wiring.store import store_for
+
+#: Seconds until a stream that broke off is opened again.
+AGAIN_AFTER = 1.0
+
+
+@click.command()
+@asks
+def status(asking: Asking) -> None:
+    """Show the fleet at a glance. Exit code 1 if a pool has no backend that serves."""
+    state = asking.api.get("/state")
+    asking.say(state, lambda console: console.print(drawing.summary(state), drawing.pools(state["pools"])))
+    if state["fleet"]["status"] in ("down", "partly_down"):
+        raise SystemExit(FAILED)
+
+
+@click.command()
+@click.option("--pool", shell_complete=complete_pool, help="Only those of this pool.")
+@asks
+def backends(asking: Asking, pool: str | None) -> None:
+    """List the backends with their state, load and latency."""
+    found = [asking.api.get(f"/pools/{segment(pool)}")] if pool else asking.api.get("/pools")["pools"]
+    asking.say([backend for one in found for backend in one["backends"]], lambda out: out.print(drawing.pools(found)))
+
+
+@click.command()
+@click.option(
+    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between looks."
+)
+@click.option("--count", default=0, type=click.IntRange(0), help="Looks until it ends by itself; 0 looks until Ctrl-C.")
+@asks
+def top(asking: Asking, interval: float, count: int) -> None:
+    """Watch the fleet, live. With --json a line for each look."""
+    screen = asking.console.is_terminal and not count
+    live = Live(console=asking.console, auto_refresh=False, screen=screen)
+    with nullcontext() if asking.as_json else live:
+        for look in islice(itertools.count(), count or None):
+            if look:
+                time.sleep(interval)
+            if asking.as_json:
+                click.echo(json.dumps(asking.api.get("/state"), ensure_ascii=False))
+            else:
+                live.update(_picture(asking), refresh=True)
+
+
+def _picture(asking: Asking) -> Any:
+    """What `top` shows now; a fleet that does not answer is no reason to end."""
+    try:
+        state = asking.api.get("/state")
+        events = asking.api.get("/events?limit=5")["events"] if not state["fleet"]["stale"] else []
+    except Unreachable as error:
+        return Text(f"{error}; trying again", style="bold red")
+    lines = [drawing.event(one) for one in events]
+    return Group(drawing.summary(state), drawing.pools(state["pools"]), "", *lines)
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="How many of the latest.")
+@asks
+def events(asking: Asking, follow: bool, limit: int) -> None:
+    """Show what happened: health, ejections, leaders, and what operators did. With --json one a line."""
+    found = asking.api.get(f"/events?limit={limit}")["events"][::-1]
+    for one in found:
+        _tell(asking, one)
+    last = found[-1]["id"] if found else "0-0"
+    while follow:
+        try:
+            for name, id_, one in asking.api.stream("/events/stream", last):
+                if name == "event":
+                    last = id_
+                    _tell(asking, one)
+        except Unreachable as error:
+            click.echo(f"lbflask: {error}; trying again", err=True)
+            time.sleep(AGAIN_AFTER)
+
+
+def _tell(asking: Asking, event: dict[str, Any]) -> None:
+    asking.say(event, lambda console: console.print(drawing.event(event), soft_wrap=True))
+
+
+@click.command()
+@asks
+def doctor(asking: Asking) -> None:
+    """Look for what is wrong, and say what to do. Exit code 1 if something is bad, 3 if no admin API answers."""
+    code = 0
+    try:
+        found = asking.api.get("/doctor")["findings"]
+        if any(finding["level"] == "bad" for finding in found):
+            code = FAILED
+    except Unreachable as error:
+        found, code = _from_here(str(error)), UNREACHABLE
+    asking.say({"findings": found}, lambda console: console.print(drawing.findings(found)))
+    raise SystemExit(code)
+
+
+def _from_here(why: str) -> list[dict[str, str]]:
+    """What can be seen without the API."""
+    found = [
+        _finding(
+            "admin API", "bad", why, "start gunicorn there, or give --url; is `admin_bind` empty or taken by another?"
+        )
+    ]
+    try:
+        config = load()
+    except ConfigError as error:
+        return [*found, _finding("configuration", "warning", str(error), "run it where the configuration is")]
+    store = store_for(config, timeout=1.0)
+    try:
+        for pool in config.every_pool():
+            roster = store.read_roster(pool)
+            names = sorted({worker.report.who.instance for worker in roster.workers if worker.report is not None})
+            if names:
+                advice = "these run: use --url with the admin listener of one of them"
+                found.append(_finding(f"pool {pool}", "good", f"instances {', '.join(names)}", advice))
+            else:
+                found.append(_finding(f"pool {pool}", "bad", "no instance is alive", "start gunicorn"))
+    except StoreUnavailable as error:
+        found.append(_finding("store", "bad", f"out of reach from here: {error}", "start Redis, or look at redis_url"))
+    finally:
+        store.close()
+    return found
+
+
+def _finding(check: str, level: str, finding: str, advice: str) -> dict[str, str]:
+    return {"check": check, "level": level, "finding": finding, "advice": advice}
+
+
+COMMANDS = (status, backends, top, events, doctor)

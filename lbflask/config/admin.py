@@ -1,0 +1,64 @@
+"""Who may use the admin listener."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+
+from lbflask.config.types import Section, comma_separated
+from lbflask.core.tokens import Role, Token
+
+
+def _token(value: str) -> str:
+    Token.parse(value)
+    return value
+
+
+TokenText = Annotated[str, AfterValidator(_token)]
+
+
+class Admin(Section):
+    """Who may use the admin listener; without tokens, all who reach it, which then are on this machine."""
+
+    tokens: Annotated[tuple[TokenText, ...], BeforeValidator(comma_separated)] = ()
+    """Each `operator:NAME:SECRET`, which may do all, or `read:NAME:SECRET`. Several are good at once, for rotation."""
+    token_file: str = ""
+    """A file with more of them, one a line; it is read again when it changes."""
+
+    def check(self, where: str, *, exposed: str) -> None:
+        """Raises ValueError, which names the setting, for a file that can't be used; or if there is no token for an
+        operator although the listener is `exposed`, at this address, to other machines.
+        """
+        found = self.every_token(f"{where}.token_file")
+        if exposed and not any(token.role is Role.OPERATOR for token in found):
+            raise ValueError(
+                f"admin_bind: {exposed!r} is no loopback address, so it needs a token for operators: set admin.tokens "
+                "or admin.token_file"
+            )
+
+    def every_token(self, where: str = "admin.token_file") -> tuple[Token, ...]:
+        """Those of the setting and those in the file. Raises ValueError, which begins with `where`."""
+        given = tuple(Token.parse(text) for text in self.tokens)
+        return (*given, *(read_tokens(Path(self.token_file), where) if self.token_file else ()))
+
+
+def read_tokens(path: Path, where: str) -> list[Token]:
+    """The tokens in a file, one a line; empty lines and those with # are skipped. Raises ValueError, which begins with
+    `where` and holds no secret.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{where}: {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    found = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#"):
+            try:
+                found.append(Token.parse(line))
+            except ValueError as error:
+                raise ValueError(f"{where}: {str(path)!r} line {number}: {error}") from None
+    return found

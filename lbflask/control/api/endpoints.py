@@ -1,0 +1,247 @@
+"""The operations of the API, each a line of the table and a short method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from flask import Response
+from pydantic import ValidationError
+
+from lbflask.config.backends import Backend as ConfiguredBackend
+from lbflask.config.handover import NoAnswer, Outcome
+from lbflask.config.show import effective, version
+from lbflask.control import views
+from lbflask.control.api import openapi
+from lbflask.control.api.models import (
+    BackendList,
+    BackendView,
+    ConfigurationView,
+    Diagnosis,
+    Done,
+    EventPage,
+    EventQuery,
+    FleetView,
+    Login,
+    NewBackend,
+    NewWeight,
+    PoolList,
+    PoolView,
+    ReloadView,
+    SessionView,
+    StateView,
+)
+from lbflask.control.api.problems import Refused
+from lbflask.control.api.streams import Streams
+from lbflask.control.api.table import Call, Operation
+from lbflask.control.doctor import Reach, diagnose
+from lbflask.control.gate import COOKIE, SESSION_LASTS, Gate
+from lbflask.control.operations import Action, Look, Operations, etag_of
+from lbflask.core.membership import members
+from lbflask.core.model import Backend, Mode
+from lbflask.core.tokens import Role
+
+_BACKEND = "/pools/<pool>/backends/<backend>"
+_EVENT_STREAM = "text/event-stream"
+
+
+class Api:
+    """The views. `instance` names the gunicorn that answers, `reload` has it read its configuration anew, or raises
+    NoAnswer.
+    """
+
+    def __init__(
+        self, operations: Operations, gate: Gate, instance: str, reach: Reach, reload: Callable[[], Outcome]
+    ) -> None:
+        self._operations = operations
+        self._reload = reload
+        self._gate = gate
+        self._instance = instance
+        self._reach = reach
+        self.streams = Streams(operations, self.state)
+
+    def table(self) -> list[Operation]:
+        """All operations."""
+        return [*self._reading(), *self._events(), *self._sessions(), *self._acting()]
+
+    def state(self) -> StateView:
+        """All of it, as it is now."""
+        told = self._operations
+        return views.state(told.looks(), degraded=told.degraded, why=told.why, answered_by=self._instance)
+
+    def _reading(self) -> list[Operation]:
+        return [
+            Operation("state", "GET", "/state", "All of it: the fleet, its pools and backends", self._state, StateView),
+            Operation("fleet", "GET", "/fleet", "Instances, workers, versions, heartbeats", self._fleet, FleetView),
+            Operation("pools", "GET", "/pools", "The pools with their backends", self._pools, PoolList),
+            Operation("pool", "GET", "/pools/<pool>", "A pool", self._pool, PoolView),
+            Operation("backends", "GET", "/pools/<pool>/backends", "Its backends", self._backends, BackendList),
+            Operation("backend", "GET", _BACKEND, "A backend; its ETag is for actions", self._backend, BackendView),
+            Operation("config", "GET", "/config", "The configuration in effect, without secrets", self._config,
+                      ConfigurationView),
+            Operation("doctor", "GET", "/doctor", "What is wrong, and what to do", self._doctor, Diagnosis,
+                      problems=(503,)),
+            Operation("openapi", "GET", "/openapi.json", "This document", self._openapi, None, role=None),
+        ]  # fmt: skip
+
+    def _events(self) -> list[Operation]:
+        return [
+            Operation("events", "GET", "/events", "What happened, the latest first", self._page, EventPage,
+                      query=EventQuery, problems=(503,)),
+            Operation("eventStream", "GET", "/events/stream", "What happens, as server-sent events", self._event_stream,
+                      None, media_type=_EVENT_STREAM, problems=(503,)),
+            Operation("stream", "GET", "/stream", "The state and what happens, as server-sent events", self._stream,
+                      None, media_type=_EVENT_STREAM, problems=(503,)),
+        ]  # fmt: skip
+
+    def _sessions(self) -> list[Operation]:
+        return [
+            Operation("whoAmI", "GET", "/session", "Who is asking", self._who, SessionView),
+            Operation("login", "POST", "/session", "Open a session, for browsers", self._login, SessionView, role=None,
+                      body=Login, problems=(401,)),
+            Operation("logout", "DELETE", "/session", "Close the session", self._logout, None, role=None, status=204),
+        ]  # fmt: skip
+
+    def _acting(self) -> list[Operation]:
+        act = partial(Operation, answer=Done, role=Role.OPERATOR, changes=True)
+        return [
+            act("drain", "POST", f"{_BACKEND}/drain", "No new requests; those in flight, and sticky sessions, go on",
+                partial(self._mode, "drain", Mode.DRAINING)),
+            act("enable", "POST", f"{_BACKEND}/enable", "Serve again, also after a removal",
+                partial(self._mode, "enable", Mode.SERVING)),
+            act("off", "POST", f"{_BACKEND}/off", "No requests at all, but those in flight end by themselves",
+                partial(self._mode, "off", Mode.OFF)),
+            act("uneject", "POST", f"{_BACKEND}/uneject", "Serve again, though requests have failed", self._uneject),
+            act("weight", "PUT", f"{_BACKEND}/weight", "Set the weight", self._weight, body=NewWeight),
+            act("remove", "DELETE", _BACKEND, "Take out of the pool", self._remove),
+            act("add", "POST", "/pools/<pool>/backends", "Put into the pool", self._add, body=NewBackend),
+            Operation("reload", "POST", "/reload", "Read the configuration anew, as SIGHUP does", self._reload_now,
+                      ReloadView, role=Role.OPERATOR, problems=(422, 503), later=True),
+        ]  # fmt: skip
+
+    def _reload_now(self, call: Call) -> Response:
+        try:
+            outcome = self._reload()
+        except NoAnswer as error:
+            raise Refused(503, str(error)) from None
+        if outcome.refused:
+            raise Refused(422, outcome.refused)
+        view = ReloadView(
+            config_version=outcome.version,
+            in_place=list(outcome.in_place),
+            by_new_workers=list(outcome.by_new_workers),
+        )
+        changed = (*outcome.in_place, *outcome.by_new_workers)
+        self._operations.tell_reload(", ".join(changed) or "nothing has changed", call.visitor.told)
+        status = 202 if outcome.by_new_workers else 200
+        return Response(view.model_dump_json(), status, mimetype="application/json")
+
+    def _state(self, _: Call) -> StateView:
+        return self.state()
+
+    def _fleet(self, _: Call) -> FleetView:
+        return self.state().fleet
+
+    def _pools(self, _: Call) -> PoolList:
+        return PoolList(pools=[views.pool_view(look) for look in self._operations.looks()])
+
+    def _pool(self, _: Call, pool: str) -> PoolView:
+        return views.pool_view(self._operations.look(pool))
+
+    def _backends(self, _: Call, pool: str) -> BackendList:
+        return BackendList(backends=views.pool_view(self._operations.look(pool)).backends)
+
+    def _backend(self, _: Call, pool: str, backend: str) -> Response:
+        view = views.backend_view(self._operations.look(pool), backend)
+        if view is None:
+            raise Refused(404, f"the pool {pool!r} has no backend {backend!r}")
+        response = Response(view.model_dump_json(), mimetype="application/json")
+        response.set_etag(view.etag)
+        return response
+
+    def _config(self, _: Call) -> ConfigurationView:
+        config = self._operations.running.config
+        return ConfigurationView(version=version(config), settings=effective(config))
+
+    def _doctor(self, _: Call) -> Diagnosis:
+        looks = self._operations.looks()
+        backends = {look.pool.name: members(look.pool, look.snapshot) for look in looks}
+        return diagnose(self.state(), self._operations.ping, backends, self._reach)
+
+    def _openapi(self, _: Call) -> Response:
+        return Response(openapi.text(self.table()), mimetype="application/json")
+
+    def _page(self, call: Call) -> EventPage:
+        events = self._operations.events(call.query.limit, call.query.before)
+        more = events[-1].id if len(events) == call.query.limit else None
+        return EventPage(events=[views.event_view(event) for event in events], before=more)
+
+    def _event_stream(self, call: Call) -> Response:
+        return self.streams.response(call.request, with_state=False)
+
+    def _stream(self, call: Call) -> Response:
+        return self.streams.response(call.request, with_state=True)
+
+    def _who(self, call: Call) -> SessionView:
+        return SessionView(name=call.visitor.name, role=call.visitor.role, csrf=call.visitor.csrf)
+
+    def _login(self, call: Call) -> Response:
+        cookie, visitor = self._gate.open(call.body.token.strip(), call.request.remote_addr or "unix")
+        view = SessionView(name=visitor.name, role=visitor.role, csrf=visitor.csrf)
+        response = Response(view.model_dump_json(), mimetype="application/json")
+        response.set_cookie(
+            COOKIE, cookie, max_age=int(SESSION_LASTS), path=openapi.PREFIX, secure=call.request.is_secure,
+            httponly=True, samesite="Strict",
+        )  # fmt: skip
+        return response
+
+    def _logout(self, call: Call) -> Response:
+        response = Response(status=204)
+        response.delete_cookie(
+            COOKIE, path=openapi.PREFIX, secure=call.request.is_secure, httponly=True, samesite="Strict"
+        )
+        return response
+
+    def _mode(self, what: str, mode: Mode, call: Call, pool: str, backend: str) -> Response:
+        return self._done(self._operations.set_mode(_action(call, what, pool, backend), mode), backend)
+
+    def _uneject(self, call: Call, pool: str, backend: str) -> Response:
+        return self._done(self._operations.uneject(_action(call, "uneject", pool, backend)), backend)
+
+    def _weight(self, call: Call, pool: str, backend: str) -> Response:
+        weight = call.body.weight
+        return self._done(self._operations.set_weight(_action(call, "weight", pool, backend), weight), backend)
+
+    def _remove(self, call: Call, pool: str, backend: str) -> Response:
+        return self._done(self._operations.remove(_action(call, "remove", pool, backend)), backend)
+
+    def _add(self, call: Call, pool: str) -> Response:
+        backend = _backend_of(call.body)
+        return self._done(self._operations.add(_action(call, "add", pool, backend.id), backend), backend.id)
+
+    @staticmethod
+    def _done(outcome: tuple[Look, bool], backend: str) -> Response:
+        look, changed = outcome
+        view = views.backend_view(look, backend)
+        response = Response(Done(changed=changed, backend=view).model_dump_json(), mimetype="application/json")
+        response.set_etag(etag_of(look.snapshot.overrides.get(backend)))
+        return response
+
+
+def _action(call: Call, what: str, pool: str, backend: str) -> Action:
+    return Action(what, pool, backend, call.visitor.told, call.etag)
+
+
+def _backend_of(body: NewBackend) -> Backend:
+    """The backend as the core knows it. Raises Refused."""
+    try:
+        return ConfiguredBackend.model_validate(body.model_dump()).to_model()
+    except ValidationError as error:
+        raise Refused(422, error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+
+def openapi_text() -> str:
+    """The OpenAPI document of all operations, without a fleet to look at."""
+    nothing: Any = None
+    return openapi.text(Api(nothing, nothing, "", nothing, nothing).table())

@@ -1,0 +1,63 @@
+"""Errors as problem details (RFC 9457). Nothing of what went wrong inside is ever told, only logged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import HTTPException
+
+from lbflask.control.api.models import Problem
+from lbflask.state.ports import StoreUnavailable
+
+log = logging.getLogger("lbflask.admin")
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Refused(Exception):
+    """The request is answered with a problem."""
+
+    def __init__(self, status: int, detail: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.fields = dict(fields or {})
+
+
+def answer(status: int, detail: str, fields: Mapping[str, str] | None = None) -> Response:
+    """The problem as a response."""
+    try:
+        title = HTTPStatus(status).phrase
+    except ValueError:
+        title = "Error"
+    problem = Problem(type="about:blank", title=title, status=status, detail=detail)
+    response = Response(problem.model_dump_json(), status, mimetype=MEDIA_TYPE)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers.update(fields or {})
+    return response
+
+
+def handle_errors(blueprint: Blueprint) -> None:
+    """Let every error of the app be answered so: also those of paths that no blueprint has."""
+    blueprint.app_errorhandler(Refused)(lambda error: answer(error.status, error.detail, error.fields))
+    blueprint.app_errorhandler(StoreUnavailable)(_unavailable)
+    blueprint.app_errorhandler(HTTPException)(_http)
+    blueprint.app_errorhandler(Exception)(_unexpected)
+
+
+def _unavailable(error: StoreUnavailable) -> Response:
+    return answer(503, f"the store is out of reach, so nothing was changed: {error}", {"Retry-After": "1"})
+
+
+def _http(error: HTTPException) -> Response:
+    fields = {name: value for name, value in error.get_headers() if name.lower() == "allow"}
+    told = "there is nothing here" if error.code == 404 else error.description or error.name
+    return answer(error.code or 500, told, fields)
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("an error in the admin API at %s %s", request.method, request.path, exc_info=error)
+    return answer(500, "the admin API failed; the error log has the details")

@@ -1,0 +1,59 @@
+"""The dashboard: one page on the admin listener, which is only a client of the API. It asks no other host for anything.
+
+The page itself holds nothing of the fleet, so it is shown to whoever reaches the listener; what it shows needs a token
+where there are tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+
+from flask import Blueprint, Response, request
+
+from lbflask.control.gate import Gate
+
+#: Scripts and styles come from files of ours and from nowhere else, and no other page may frame this one (CSP 3).
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_FIELDS = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+#: What is there, by path.
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/dashboard.css": ("dashboard.css", "text/css"),
+    "/dashboard.js": ("dashboard.js", "text/javascript"),
+    "/drawing.js": ("drawing.js", "text/javascript"),
+    "/api.js": ("api.js", "text/javascript"),
+    "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+}
+
+
+def blueprint(gate: Gate) -> Blueprint:
+    """The page and its files."""
+    pages = Blueprint("dashboard", __name__)
+    for path, (name, media_type) in _FILES.items():
+        data = resources.files(__name__).joinpath(name).read_bytes()
+        pages.add_url_rule(path, name.replace(".", "_"), _view(gate, data, media_type), provide_automatic_options=False)
+    return pages
+
+
+def _view(gate: Gate, data: bytes, media_type: str) -> Callable[[], Response]:
+    def view() -> Response:
+        gate.check_way(request)
+        response = Response(data, mimetype=media_type)
+        response.headers.update(_FIELDS)
+        response.add_etag()
+        response.make_conditional(request)
+        return response
+
+    return view

@@ -1,0 +1,295 @@
+// The page: shows what the API says, and asks before it changes anything.
+
+import { ask, follow, login, logout, Refused, session } from "./api.js";
+import { ago, count, latency, levelOf, rate, share, spark, statusOf, write } from "./drawing.js";
+
+const HISTORY = 60;
+const MOST_EVENTS = 100;
+const STALE_AFTER = 5;
+
+const $ = (id) => document.getElementById(id);
+const history = new Map(); // the latest rates, by pool and backend
+const known = new Map(); // the latest word about each backend, by pool and id
+const seen = new Set(); // ids of events that are shown
+let unfollow = null;
+let heard = 0; // when the API last said something, by this browser's clock
+let latest = null;
+
+async function begin() {
+  let who;
+  try {
+    who = await session();
+  } catch (error) {
+    show("fleet", false);
+    return alarm("bad", `The API refuses this page: ${error.message}`);
+  }
+  if (!who) return askForToken();
+  document.body.classList.toggle("reader", who.role !== "operator");
+  write($("who-name"), who.role === "operator" ? who.name : `${who.name} (may only look)`);
+  show("who", true);
+  show("logout", who.csrf !== null);
+  show("login", false);
+  show("fleet", true);
+  await firstEvents();
+  unfollow?.();
+  unfollow = follow({ onState: draw, onEvent: tell, onSilence: refresh, onRefused: askForToken });
+}
+
+function askForToken() {
+  unfollow?.();
+  unfollow = null;
+  latest = null;
+  show("fleet", false);
+  show("who", false);
+  show("banner", false);
+  show("login", true);
+  setStatus("unknown", "Not logged in");
+  write($("fresh"), "");
+  $("token").focus();
+}
+
+$("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  write($("login-error"), "");
+  try {
+    await login($("token").value);
+    $("token").value = "";
+    await begin();
+    $("main").focus();
+  } catch (error) {
+    write($("login-error"), error.status === 401 ? "This token is not a valid one." : error.message);
+    $("token").select();
+  }
+});
+
+$("logout").addEventListener("click", async () => {
+  await logout().catch(() => {});
+  askForToken();
+});
+
+async function firstEvents() {
+  try {
+    const page = await ask("GET", "/events?limit=50");
+    page.events.reverse().forEach(tell);
+  } catch {
+    // The state says why there are none.
+  }
+}
+
+function draw(state) {
+  latest = state;
+  heard = Date.now();
+  const { fleet, pools } = state;
+  const backends = pools.flatMap((pool) => pool.backends);
+  const serving = backends.filter((backend) => backend.serving).length;
+  write($("total-rate"), rate(fleet.requests_per_second));
+  spark($("total-spark"), remembered("", fleet.requests_per_second));
+  write($("total-flight"), fleet.in_flight.toLocaleString("en"));
+  write($("total-errors"), share(errorsOf(backends)));
+  write($("total-serving"), `${serving} of ${backends.length}`);
+  write($("total-workers"), String(fleet.instances.reduce((sum, one) => sum + one.workers.length, 0)));
+  write($("total-instances"), `in ${count(fleet.instances.length, "instance", "instances")}`);
+  write($("answered"), `Answered by ${fleet.answered_by}.`);
+  const [level, words] = statusOf(fleet.status);
+  const trouble = backends.filter((backend) => levelOf(backend.state) === "bad").length;
+  if (level === "good" && trouble) setStatus("warn", `${count(trouble, "backend needs", "backends need")} attention`);
+  else setStatus(level, words);
+  document.title = `${serving}/${backends.length} ${level === "good" && !trouble ? "serve" : "⚠ " + fleet.status.replace("_", " ")} · lbflask`;
+  pools.forEach(drawPool);
+  for (const card of $("pools").children) if (!pools.some((pool) => pool.name === card.dataset.pool)) card.remove();
+  drawInstances(fleet.instances);
+  refresh();
+}
+
+function errorsOf(backends) {
+  const all = backends.reduce((sum, one) => sum + one.requests_per_second, 0);
+  const failed = backends.reduce((sum, one) => sum + one.requests_per_second * (one.error_share ?? 0), 0);
+  return all > 0 ? failed / all : null;
+}
+
+function setStatus(level, words) {
+  $("status").dataset.level = level;
+  write($("status-text"), words);
+}
+
+function remembered(key, value) {
+  const values = history.get(key) ?? [];
+  values.push(value);
+  if (values.length > HISTORY) values.shift();
+  history.set(key, values);
+  return values;
+}
+
+function drawPool(pool) {
+  let card = [...$("pools").children].find((one) => one.dataset.pool === pool.name);
+  if (!card) {
+    card = $("pool-template").content.firstElementChild.cloneNode(true);
+    card.dataset.pool = pool.name;
+    card.querySelector("h2").id = `pool-${pool.name}`;
+    card.setAttribute("aria-labelledby", `pool-${pool.name}`);
+    write(card.querySelector("caption"), `Backends of the pool ${pool.name}`);
+    $("pools").append(card);
+  }
+  write(card.querySelector("h2"), pool.name);
+  const checker = pool.checker.silent ? "no checker speaks" : `checked by ${pool.checker.leader || "nobody at the moment"}`;
+  const overlooks = pool.overlooks ? `, overlooking ${pool.overlooks === "all" ? "all failures" : "ejections"}` : "";
+  const about = `${pool.strategy.replaceAll("_", " ")}, ${pool.serving} of ${pool.backends.length} serve${overlooks}, ${checker}`;
+  write(card.querySelector(".pool-about"), about);
+  const removed = card.querySelector(".removed");
+  removed.hidden = pool.removed.length === 0;
+  write(removed, `Removed by operators: ${pool.removed.join(", ")}`);
+  const body = card.querySelector("tbody");
+  const rows = new Map([...body.children].map((row) => [row.dataset.backend, row]));
+  pool.backends.forEach((backend, place) => {
+    const row = rows.get(backend.id) ?? newRow(pool.name, backend.id);
+    rows.delete(backend.id);
+    if (body.children[place] !== row) body.insertBefore(row, body.children[place] ?? null);
+    drawBackend(row, backend);
+  });
+  for (const row of rows.values()) row.remove();
+}
+
+function newRow(pool, id) {
+  const row = $("backend-template").content.firstElementChild.cloneNode(true);
+  row.dataset.backend = id;
+  row.querySelector(".name").textContent = id;
+  for (const button of row.querySelectorAll("button")) {
+    button.setAttribute("aria-label", `${button.textContent} ${id}`);
+    button.addEventListener("click", () => confirmAct(button.dataset.act, known.get(`${pool} ${id}`), button));
+  }
+  return row;
+}
+
+function drawBackend(row, backend) {
+  known.set(`${backend.pool} ${backend.id}`, backend);
+  const put = (selector, text) => write(row.querySelector(selector), text);
+  put(".url", backend.backup ? `${backend.url}, backup` : backend.url);
+  const state = row.querySelector(".state");
+  state.dataset.level = levelOf(backend.state);
+  state.dataset.state = backend.state;
+  put(".word", backend.state);
+  put(".reason", backend.state === "up" && !backend.ejection ? "" : backend.reason);
+  put(".rate", rate(backend.requests_per_second));
+  spark(row.querySelector(".spark"), remembered(`${backend.pool} ${backend.id}`, backend.requests_per_second));
+  put(".flight", backend.in_flight.toLocaleString("en"));
+  put(".errors", share(backend.error_share));
+  put(".p50", latency(backend.p50));
+  put(".p99", latency(backend.p99));
+  put(".weight", backend.weight === backend.usual_weight ? String(backend.weight) : `${backend.weight} (usually ${backend.usual_weight})`);
+  row.querySelector('[data-act="drain"]').hidden = backend.mode !== "serving";
+  row.querySelector('[data-act="enable"]').hidden = backend.mode === "serving";
+}
+
+function drawInstances(instances) {
+  const body = $("instances");
+  while (body.children.length > instances.length) body.lastChild.remove();
+  instances.forEach((one, place) => {
+    const row = body.children[place] ?? body.insertRow();
+    const rates = one.workers.reduce((sum, worker) => sum + worker.requests_per_second, 0);
+    const values = [one.name, one.version.join(", "), one.config.join(", "), String(one.workers.length), rate(rates)];
+    values.forEach((value, column) => {
+      const cell = row.cells[column] ?? row.insertCell();
+      if (column > 2) cell.className = "number";
+      write(cell, value);
+    });
+  });
+}
+
+const SENTENCES = {
+  drain: "is draining", enable: "is enabled", off: "is off", weight: "has another weight", add: "was added",
+  remove: "was removed", uneject: "was taken back", found: "was found", gone: "is gone", reload: "has read its configuration anew", leads: "has a new leading checker", returned: "is back",
+};
+
+const NAMED = new Set(["operator", "leader"]); // of all other events it does not matter who noticed first
+
+function tell(event) {
+  if (seen.has(event.id)) return;
+  seen.add(event.id);
+  const item = document.createElement("li");
+  const time = document.createElement("time");
+  const at = new Date(event.at * 1000);
+  time.dateTime = at.toISOString();
+  time.title = at.toLocaleString();
+  const today = at.toDateString() === new Date().toDateString();
+  time.textContent = today ? at.toLocaleTimeString([], { hour12: false }) : at.toLocaleDateString();
+  const what = document.createElement("span");
+  what.className = "what";
+  what.textContent = `${event.backend || event.pool || "fleet"} ${SENTENCES[event.what] ?? `is ${event.what}`}`;
+  const more = document.createElement("span");
+  more.className = "more";
+  more.textContent = ` ${[event.reason, NAMED.has(event.kind) && `by ${event.who}`].filter(Boolean).join(", ")}`;
+  const words = document.createElement("span");
+  words.append(what, more);
+  item.append(time, words);
+  $("events").prepend(item);
+  while ($("events").children.length > MOST_EVENTS) $("events").lastChild.remove();
+  $("no-events").hidden = true;
+}
+
+const QUESTIONS = {
+  drain: (one) => [`Drain ${one.id}?`, `No instance gives it new requests. ${count(one.in_flight, "request", "requests")} in flight, and sticky sessions, go on.`, "Drain"],
+  enable: (one) => [`Enable ${one.id}?`, "It gets requests again, from all instances, if its checks succeed.", "Enable"],
+  weight: (one) => [`Weight of ${one.id}`, `Its share relative to the others, on all instances. Usually ${one.usual_weight}; 0 gives it none.`, "Set weight"],
+};
+
+function confirmAct(act, backend, button) {
+  const [title, text, yes] = QUESTIONS[act](backend);
+  write($("ask-title"), title);
+  write($("ask-text"), text);
+  write($("ask-yes"), yes);
+  write($("ask-error"), "");
+  show("ask-weight", act === "weight");
+  $("weight").required = act === "weight";
+  $("weight").value = String(backend.weight);
+  const dialog = $("ask");
+  dialog.returnValue = "";
+  dialog.onclose = async () => {
+    button.focus();
+    if (dialog.returnValue === "yes") await carryOut(act, backend, Number($("weight").value));
+  };
+  dialog.showModal();
+  if (act === "weight") $("weight").select();
+}
+
+async function carryOut(act, backend, weight) {
+  const path = `/pools/${encodeURIComponent(backend.pool)}/backends/${encodeURIComponent(backend.id)}/${act}`;
+  try {
+    const done = act === "weight" ? await ask("PUT", path, { weight }, backend.etag) : await ask("POST", path, undefined, backend.etag);
+    say(done.changed ? `Done: ${backend.id} ${act === "weight" ? `has weight ${weight}` : SENTENCES[act]}.` : `${backend.id} was so already.`);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) return askForToken();
+    say(error.status === 412 ? `Somebody else has changed ${backend.id} meanwhile. Look again.` : `Nothing was changed: ${error.message}`);
+  }
+}
+
+let saying = null;
+function say(text) {
+  write($("said"), text);
+  clearTimeout(saying);
+  saying = setTimeout(() => write($("said"), ""), 6000);
+}
+
+/** Say how old what is shown is, and shout if it is too old or not the whole truth. */
+function refresh() {
+  if (!latest) return;
+  const age = (Date.now() - heard) / 1000;
+  write($("fresh"), `updated ${ago(age)}`);
+  const lost = age > STALE_AFTER;
+  document.body.classList.toggle("stale", lost || latest.fleet.stale);
+  if (lost) alarm("bad", `No word from the balancer for ${Math.round(age)} s: what you see may be over. Trying again.`);
+  else if (latest.fleet.stale) alarm("warn", `The store is out of reach (${latest.fleet.store.why}). Each worker balances by itself with what it knew, and nothing can be changed here. What you see is what was known last.`);
+  else show("banner", false);
+}
+
+function alarm(level, text) {
+  $("banner").dataset.level = level;
+  write($("banner"), text);
+  show("banner", true);
+}
+
+function show(id, shown) {
+  $(id).hidden = !shown;
+}
+
+setInterval(refresh, 1000);
+begin();

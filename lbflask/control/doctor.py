@@ -1,0 +1,147 @@
+"""What is wrong with the fleet, and what to do: the store, the clocks, the versions, the checkers, each backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from lbflask.control.api.models import Diagnosis, Finding, Level, PoolView, State, StateView, WorkerView
+from lbflask.core.model import Backend
+
+#: Seconds by which a clock may be wrong before it matters to those who compare logs.
+CLOCK_MAY_DIFFER = 1.0
+#: Seconds that the store may take to answer.
+STORE_MAY_TAKE = 0.02
+#: Backends that are tried at once, and seconds for each.
+TRIED_AT_ONCE = 16
+REACH_WITHIN = 2.0
+#: Backends that are tried at all: a fleet of thousands is what the checker is for.
+MOST_TRIED = 200
+
+#: Tries to connect to a backend within so many seconds: why that failed, empty if it did not.
+Reach = Callable[[Backend, float], str]
+
+
+def diagnose(
+    state: StateView, ping: Callable[[], float], backends: Mapping[str, Sequence[Backend]], reach: Reach
+) -> Diagnosis:
+    """All findings, whether good or bad."""
+    return Diagnosis(findings=[*_store(state, ping), *_workers(state), *_pools(state, backends, reach)])
+
+
+def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
+    if not state.fleet.store.connected:
+        yield _bad(
+            "store",
+            f"out of reach, each worker balances by itself: {state.fleet.store.why}",
+            "look at Redis or Valkey at `redis_url`: does it run, does the network lead there, has it memory left?",
+        )
+        return
+    seconds = ping()
+    told = f"answers in {seconds * 1000:.1f} ms"
+    if seconds > STORE_MAY_TAKE:
+        yield _warning("store", told, "requests that take tickets wait as long; move it closer or give it a free core")
+    else:
+        yield _good("store", told)
+
+
+def _workers(state: StateView) -> Iterator[Finding]:
+    instances = state.fleet.instances
+    workers = [worker for instance in instances for worker in instance.workers]
+    yield _good("workers", f"{len(workers)} in {len(instances)} instances")
+    for what, values in (
+        ("version", {value for instance in instances for value in instance.version}),
+        ("configuration", {value for instance in instances for value in instance.config}),
+    ):
+        if len(values) > 1:
+            yield _warning(
+                what, f"not all have the same: {', '.join(sorted(values))}",
+                "normal during a roll-out; else bring all instances to one, so that they balance by the same rules",
+            )  # fmt: skip
+        else:
+            yield _good(what, f"all have {', '.join(values) or 'none yet'}")
+    yield from _clocks(workers)
+
+
+def _clocks(workers: Sequence[WorkerView]) -> Iterator[Finding]:
+    wrong = [worker for worker in workers if abs(worker.clock_ahead or 0.0) > CLOCK_MAY_DIFFER]
+    for worker in wrong:
+        yield _warning(
+            "clocks", f"that of {worker.id.rpartition(':')[0]} differs from the store's by {worker.clock_ahead:+.1f} s",
+            "let NTP keep it: balancing goes by the store's clock alone, but logs will not fit together",
+        )  # fmt: skip
+    if not wrong:
+        yield _good("clocks", "all agree with the store's")
+
+
+def _pools(state: StateView, backends: Mapping[str, Sequence[Backend]], reach: Reach) -> Iterator[Finding]:
+    for pool in state.pools:
+        yield from _checker(pool)
+        yield from _serving(pool)
+        yield from _forgotten(pool)
+        yield from _reachable(pool, backends.get(pool.name, ()), reach)
+
+
+def _checker(pool: PoolView) -> Iterator[Finding]:
+    name = f"checker of {pool.name}"
+    if pool.checker.silent:
+        told = "has never spoken" if pool.checker.heartbeat is None else f"silent for {pool.checker.heartbeat:.0f} s"
+        yield _bad(
+            name, f"{told}: no backend is checked, only requests that fail take one out",
+            "start `python -m lbflask.healthcheck` with the same configuration, best on two machines",
+        )  # fmt: skip
+    else:
+        yield _good(name, f"{pool.checker.leader or 'between two leaders'} spoke {pool.checker.heartbeat:.1f} s ago")
+
+
+def _serving(pool: PoolView) -> Iterator[Finding]:
+    name = f"pool {pool.name}"
+    if not pool.serving:
+        yield _bad(name, "no backend can serve: clients get 503", "bring one up; below is why each one can't")
+    elif pool.overlooks:
+        yield _bad(name, f"{pool.serving} serve only because their failures are overlooked", "see each backend below")
+    else:
+        yield _good(name, f"{pool.serving} of {len(pool.backends)} backends serve")
+    for backend in pool.backends:
+        if backend.state in (State.DOWN, State.EJECTED, State.UNKNOWN):
+            yield _warning(
+                f"backend {backend.id}", f"{backend.state}: {backend.reason}", "look at its log and its load"
+            )
+
+
+def _forgotten(pool: PoolView) -> Iterator[Finding]:
+    for backend in pool.backends:
+        if backend.state in (State.DRAINING, State.OFF):
+            yield _warning(
+                f"backend {backend.id}", f"an operator has set it to {backend.mode}",
+                f"`lbflask enable {backend.id}` when the work on it is done",
+            )  # fmt: skip
+    for removed in pool.removed:
+        advice = f"`lbflask enable {removed}` brings it back; or take it out of the file too"
+        yield _warning(f"backend {removed}", "an operator has removed it, but it is configured", advice)
+
+
+def _reachable(pool: PoolView, backends: Sequence[Backend], reach: Reach) -> Iterator[Finding]:
+    tried = backends[:MOST_TRIED]
+    with ThreadPoolExecutor(TRIED_AT_ONCE, thread_name_prefix="doctor") as threads:
+        reasons = list(threads.map(lambda backend: reach(backend, REACH_WITHIN), tried))
+    for backend, reason in zip(tried, reasons, strict=True):
+        if reason:
+            yield _bad(
+                f"backend {backend.id}", f"{backend.url} cannot be reached from this instance: {reason}",
+                "if others reach it, look at the network and firewalls between; else start it",
+            )  # fmt: skip
+    if not any(reasons):
+        yield _good(f"pool {pool.name}", f"all of {len(tried)} backends can be reached from this instance")
+
+
+def _good(check: str, finding: str) -> Finding:
+    return Finding(check=check, level=Level.GOOD, finding=finding, advice="")
+
+
+def _warning(check: str, finding: str, advice: str) -> Finding:
+    return Finding(check=check, level=Level.WARNING, finding=finding, advice=advice)
+
+
+def _bad(check: str, finding: str, advice: str) -> Finding:
+    return Finding(check=check, level=Level.BAD, finding=finding, advice=advice)

@@ -1,0 +1,177 @@
+"""Who is asking, and may they? Nobody comes in but through the admin listener.
+
+Programs show a token (RFC 6750), browsers a session, which is signed with the token that it was opened with and ends
+with it. Without any token configured, whoever reaches the listener is an operator; but a browser must not be led there
+by another site, neither by a form (CSRF) nor by a name that comes to mean this machine (DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Request, request
+
+from lbflask.config.admin import Admin, read_tokens
+from lbflask.control.api.problems import Refused
+from lbflask.core.tokens import Role, Token, bearer
+
+log = logging.getLogger("lbflask.admin")
+
+COOKIE = "lbflask_session"
+#: Seconds that a session lasts.
+SESSION_LASTS = 12 * 3600.0
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who is asking. `csrf` is what a session has to show with each change."""
+
+    role: Role
+    name: str
+    address: str = ""
+    csrf: str | None = None
+
+    @property
+    def told(self) -> str:
+        """The visitor, for the log of what was done."""
+        return f"{self.name} ({self.address})" if self.address else self.name
+
+
+class Tokens:
+    """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
+
+    def __init__(self, settings: Admin) -> None:
+        self._given = tuple(Token.parse(text) for text in settings.tokens)
+        self._file = Path(settings.token_file) if settings.token_file else None
+        self._stamp: tuple[int, int, int] | None = None
+        self._read: Sequence[Token] = ()
+
+    def current(self) -> Sequence[Token]:
+        """All that are good now."""
+        if self._file is not None:
+            try:
+                stat = self._file.stat()
+                stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if stamp != self._stamp:
+                    self._read = read_tokens(self._file, "admin.token_file")
+                    self._stamp = stamp
+            except (OSError, ValueError) as error:
+                log.warning("the tokens were not read again: %s", error)
+        return (*self._given, *self._read)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether visitors need one: a file that has become empty is no open door."""
+        return bool(self._given) or self._file is not None
+
+
+class Gate:
+    """`clock` gives seconds since the epoch; the `tokens` may be exchanged."""
+
+    def __init__(self, tokens: Tokens, clock: Callable[[], float]) -> None:
+        self.tokens = tokens
+        self._clock = clock
+
+    def admit(self, request: Request, role: Role) -> Visitor:
+        """Who is asking, if they may do what needs the role. Raises Refused."""
+        self.check_way(request)
+        visitor = self.visitor(request)
+        if visitor is None:
+            raise Refused(401, "a token is needed: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+        if visitor.csrf is not None and request.method not in SAFE_METHODS:
+            shown = request.headers.get("X-CSRF-Token", "")
+            if not hmac.compare_digest(visitor.csrf.encode(), shown.encode("utf-8", "replace")):
+                raise Refused(403, "the session's X-CSRF-Token is missing or not the right one")
+        if role is Role.OPERATOR and visitor.role is not Role.OPERATOR:
+            raise Refused(403, f"the token {visitor.name!r} may only read")
+        return visitor
+
+    def guard(self, blueprint: Blueprint, role: Role) -> None:
+        """Let nobody see a page of the blueprint who may not do what needs the role."""
+
+        def admit() -> None:
+            self.admit(request, role)
+
+        blueprint.before_request(admit)
+
+    def sees_details(self, request: Request) -> bool:
+        """Whether what only operators should read may be told. Raises Refused for a token that is none."""
+        return bool(request.environ.get("lbflask.admin")) and self.visitor(request) is not None
+
+    def visitor(self, request: Request) -> Visitor | None:
+        """Who is asking; None for nobody that is known. Raises Refused for a token that is none."""
+        address = request.remote_addr or "unix"
+        if not self.tokens.wanted:
+            return Visitor(Role.OPERATOR, "local", address)
+        tokens = self.tokens.current()
+        authorization = request.headers.get("Authorization")
+        if authorization is not None:
+            scheme, _, secret = authorization.partition(" ")
+            token = bearer(tokens, secret.strip()) if scheme.lower() == "bearer" else None
+            if token is None:
+                log.warning("refused a token that is none, from %s", address)
+                raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+            return Visitor(token.role, token.name, address)
+        cookie = request.cookies.get(COOKIE, "")
+        found = self._of_session(tokens, cookie)
+        return None if found is None else Visitor(found.role, found.name, address, _mac(found, "csrf", cookie))
+
+    def open(self, secret: str, address: str) -> tuple[str, Visitor]:
+        """A session for the token with this secret, as a cookie. Raises Refused."""
+        token = bearer(self.tokens.current(), secret)
+        if token is None:
+            log.warning("refused a token that is none, from %s", address)
+            raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        until = f"{self._clock() + SESSION_LASTS:.0f}"
+        cookie = f"{until}|{token.name}|{_mac(token, 'session', until)}"
+        return cookie, Visitor(token.role, token.name, address, _mac(token, "csrf", cookie))
+
+    def check_way(self, request: Request) -> None:
+        """Raises Refused for what did not come through the admin listener, or was sent by a page of another site."""
+        if not request.environ.get("lbflask.admin"):
+            raise Refused(404, "there is nothing here")
+        if not self.tokens.wanted and not _means_this_machine(request.host):
+            raise Refused(403, "without tokens this listener answers only to an address or to localhost as its name")
+        if request.method in SAFE_METHODS:
+            return
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+            raise Refused(403, "this was sent by a page of another site")
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise Refused(403, "this was sent by a page of another site")
+
+    def _of_session(self, tokens: Sequence[Token], cookie: str) -> Token | None:
+        until, _, rest = cookie.partition("|")
+        name, _, mac = rest.partition("|")
+        if not (until.isascii() and until.isdigit()) or len(until) > 12 or int(until) < self._clock():
+            return None
+        found = None
+        for token in tokens:
+            right = _mac(token, "session", until)
+            if token.name == name and hmac.compare_digest(right.encode(), mac.encode("utf-8", "replace")):
+                found = token
+        return found
+
+
+def _mac(token: Token, purpose: str, text: str) -> str:
+    """Only who knows the token's digest can make it."""
+    return hmac.digest(token.digest, f"{purpose}|{token.role}|{token.name}|{text}".encode(), "sha256").hex()
+
+
+def _means_this_machine(host: str) -> bool:
+    """An address, or a name that no name server is asked for (RFC 6761 §6.3)."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if not host or name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""What operators look at and what they set: read from the store where it answers, else as far as this worker knows.
+
+An action reads what operators have set before, and writes what is to hold, in one step that fails if somebody else was
+faster; then it tries again. So actions are idempotent, and none overwrites another that it did not know of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lbflask.control.api.problems import Refused
+from lbflask.control.running import Running
+from lbflask.core import steering
+from lbflask.core.ejection import Rule
+from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.membership import members
+from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
+from lbflask.core.workers import Roster
+from lbflask.state import records
+from lbflask.state.fleet import Fleet
+from lbflask.state.ports import OperatorStore, StoreUnavailable
+
+log = logging.getLogger("lbflask.admin")
+
+#: Times that an action is tried while others are faster.
+TRIES = 10
+
+Change = Callable[[Override | None], Override | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A pool at one moment. `stale` if it is what was known before the store went out of reach."""
+
+    pool: Pool
+    snapshot: Snapshot
+    roster: Roster
+    stale: bool = False
+
+    def usual(self, backend: str) -> Backend | None:
+        """The backend as configuration or discovery has it."""
+        known = (*self.pool.backends, *self.snapshot.discovered)
+        return next((one for one in known if one.id == backend), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that an operator does to a backend. `etag` is what it may be done to; None for whatever holds."""
+
+    what: str
+    pool: str
+    backend: str
+    who: str
+    etag: str | None = None
+
+
+class Operations:
+    """Threads and greenlets may share it."""
+
+    def __init__(self, store: OperatorStore, fleet: Fleet, running: Callable[[], Running]) -> None:
+        self._store = store
+        self._fleet = fleet
+        self._running = running
+
+    @property
+    def running(self) -> Running:
+        """What this process runs."""
+        return self._running()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store is out of reach."""
+        return self._fleet.degraded
+
+    @property
+    def why(self) -> str:
+        """Why it is."""
+        return self._fleet.why
+
+    def looks(self) -> list[Look]:
+        """All pools."""
+        return [self.look(name) for name in self.running.pools]
+
+    def look(self, name: str) -> Look:
+        """A pool. Raises Refused if there is none of this name."""
+        pool = self.running.pools.get(name)
+        if pool is None:
+            raise Refused(404, f"there is no pool {name!r}")
+        known = self._fleet.snapshot(name)
+        if not self._fleet.degraded:
+            try:
+                return Look(pool, self._store.read_snapshot(name, known), self._store.read_roster(name))
+            except StoreUnavailable:
+                pass  # the follower will find out too
+        return Look(pool, known, Roster(known.now), stale=True)
+
+    def ping(self) -> float:
+        """Seconds that the store takes to answer. Raises StoreUnavailable."""
+        began = time.perf_counter()
+        self._store.read_events(1)
+        return time.perf_counter() - began
+
+    def events(self, limit: int, before: str | None = None) -> list[FleetEvent]:
+        """The latest, the latest first. Raises StoreUnavailable."""
+        return self._store.read_events(limit, before=before or "")
+
+    def events_after(self, after: str, limit: int) -> list[FleetEvent]:
+        """Those after this one, the earliest first. Raises StoreUnavailable."""
+        return self._store.follow_events(after, limit)
+
+    def set_mode(self, action: Action, mode: Mode) -> tuple[Look, bool]:
+        """Serving, draining or off. Raises Refused and StoreUnavailable, and so do all that follow."""
+        change = steering.enabled if mode is Mode.SERVING else lambda before: steering.in_mode(before, mode)
+        return self._act(action, change, removed_too=mode is Mode.SERVING)
+
+    def set_weight(self, action: Action, weight: int | None) -> tuple[Look, bool]:
+        """Weighed so; None is the usual weight."""
+        return self._act(action, lambda before: steering.weighed(before, weight), f"weight {weight}")
+
+    def remove(self, action: Action) -> tuple[Look, bool]:
+        """Out of the pool. One that is out already stays so."""
+        known = self.look(action.pool).usual(action.backend) is not None
+        return self._act(action, lambda before: steering.removed(before, known=known), removed_too=True)
+
+    def add(self, action: Action, backend: Backend) -> tuple[Look, bool]:
+        """Into the pool."""
+        look = self.look(action.pool)
+        for other in members(look.pool, look.snapshot):
+            if (other.id == backend.id) != (other.url == backend.url):
+                raise Refused(409, f"the pool has {other.id!r} at {other.url} already")
+        usual = look.usual(backend.id)
+        if usual is not None and usual.url != backend.url:
+            raise Refused(409, f"{backend.id!r} is {usual.url} in the configuration; remove it there")
+        return self._act(
+            action,
+            lambda before: steering.added(before, backend, known=usual is not None),
+            f"{backend.url}, weight {backend.weight}",
+            new=True,
+        )
+
+    def uneject(self, action: Action) -> tuple[Look, bool]:
+        """Back into service, though requests have failed."""
+        look = self.look(action.pool)
+        self._check(look, action)
+        ejection = look.snapshot.ejected.get(action.backend)
+        if ejection is None or not ejection.out:
+            return look, False
+        done = self._store.settle_ejection(action.pool, action.backend, ejection.since, back=True, rule=Rule())
+        if done:
+            self._tell(action, "")
+        return self.look(action.pool), done
+
+    def tell_reload(self, changed: str, who: str) -> None:
+        """Somebody had the configuration read anew."""
+        log.warning("%s: reload: %s", who, changed)
+        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, who=who))
+
+    def _act(
+        self, action: Action, change: Change, reason: str = "", *, new: bool = False, removed_too: bool = False
+    ) -> tuple[Look, bool]:
+        for _ in range(TRIES):
+            look = self.look(action.pool)
+            if look.stale:
+                raise StoreUnavailable(self._fleet.why or "it does not answer")
+            self._check(look, action, new=new, removed_too=removed_too)
+            before = look.snapshot.overrides.get(action.backend)
+            after = change(before)
+            if after == before:
+                return look, False
+            if self._store.write_override(action.pool, action.backend, before, after):
+                self._tell(action, reason)
+                return self.look(action.pool), True
+        raise Refused(409, "others were faster, again and again: nothing was changed")
+
+    @staticmethod
+    def _check(look: Look, action: Action, *, new: bool = False, removed_too: bool = False) -> None:
+        override = look.snapshot.overrides.get(action.backend)
+        if action.etag is not None and action.etag != etag_of(override):
+            raise Refused(412, f"operators have set something else for {action.backend!r} meanwhile")
+        present = any(backend.id == action.backend for backend in members(look.pool, look.snapshot))
+        known = present or (removed_too and (override is not None or look.usual(action.backend) is not None))
+        if not new and not known:
+            raise Refused(404, f"the pool {look.pool.name!r} has no backend {action.backend!r}")
+
+    def _tell(self, action: Action, reason: str) -> None:
+        """What was done, by whom: into the log and to the fleet."""
+        log.warning("%s: %s %s of pool %s %s", action.who, action.what, action.backend, action.pool, reason)
+        self._record(FleetEvent(Kind.OPERATOR, action.what, action.pool, action.backend, reason, action.who))
+
+    def _record(self, event: FleetEvent) -> None:
+        try:
+            self._store.record([event])
+        except StoreUnavailable as error:
+            log.warning("the store has done it, but has no event of it: %s", error)
+
+
+def etag_of(override: Override | None) -> str:
+    """What operators have set, in short."""
+    text = "" if override is None else records.dump_override(override)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,212 @@
+"""The fleet as operators see it: documents of the API, made of what was read of the pools."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from lbflask.control.api.models import (
+    BackendView,
+    Checked,
+    CheckerView,
+    Ejected,
+    EventView,
+    FleetView,
+    InstanceView,
+    Origin,
+    PoolView,
+    State,
+    StateView,
+    Status,
+    StoreView,
+    WorkerView,
+)
+from lbflask.control.health import status_of
+from lbflask.control.operations import Look, etag_of
+from lbflask.core import eligibility
+from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.membership import members, mode_of
+from lbflask.core.model import Backend, Health, Mode
+from lbflask.core.workers import Lately, Worker, lately
+
+_NOTHING = Lately()
+_BY_MODE = {
+    Mode.DRAINING: "set by an operator: no new requests",
+    Mode.OFF: "set by an operator: no requests",
+}
+
+
+def state(looks: Sequence[Look], *, degraded: bool, why: str, answered_by: str) -> StateView:
+    """All of it."""
+    pools = [pool_view(look) for look in looks]
+    serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
+    workers = _every_worker(looks)
+    fleet = FleetView(
+        status=Status(status_of(serving, degraded=degraded)),
+        at=max((look.roster.now for look in looks), default=0.0),
+        stale=any(look.stale for look in looks),
+        answered_by=answered_by,
+        store=StoreView(connected=not degraded, why=why),
+        in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
+        requests_per_second=round(sum(b.requests_per_second for pool in pools for b in pool.backends), 2),
+        instances=instances(workers),
+    )
+    return StateView(fleet=fleet, pools=pools)
+
+
+def pool_view(look: Look) -> PoolView:
+    """A pool with its backends."""
+    pool, snapshot = look.pool, look.snapshot
+    selection = eligibility.select(pool, snapshot)
+    serving = {candidate.backend.id for candidate in selection.candidates}
+    regular = any(not candidate.backend.backup for candidate in selection.candidates)
+    loads = lately(look.roster.workers)
+    known = {backend.id: (Origin.DISCOVERED, backend) for backend in snapshot.discovered}
+    known |= {backend.id: (Origin.CONFIGURED, backend) for backend in pool.backends}
+    interval = snapshot.interval * eligibility.SILENT_INTERVALS
+    backends = [
+        _backend_view(
+            look,
+            backend,
+            loads.get(backend.id, _NOTHING),
+            known.get(backend.id),
+            serving=backend.id in serving,
+            regular=regular,
+        )
+        for backend in members(pool, snapshot)
+    ]
+    return PoolView(
+        name=pool.name,
+        strategy=pool.strategy,
+        serving=len(serving),
+        overlooks=selection.resort.value,
+        removed=sorted(id_ for id_, override in snapshot.overrides.items() if override.removed),
+        checker=CheckerView(
+            leader=look.roster.leader,
+            heartbeat=None if snapshot.heartbeat is None else round(snapshot.heartbeat, 3),
+            silent=snapshot.heartbeat is None or snapshot.heartbeat > interval,
+        ),
+        backends=backends,
+    )
+
+
+def backend_view(look: Look, backend: str) -> BackendView | None:
+    """One backend; None if it is not in the pool."""
+    return next((view for view in pool_view(look).backends if view.id == backend), None)
+
+
+def event_view(event: FleetEvent) -> EventView:
+    """An event."""
+    return EventView(
+        id=event.id, at=event.at, kind=event.kind, what=event.what, pool=event.pool, backend=event.backend,
+        reason=event.reason, who=event.who,
+    )  # fmt: skip
+
+
+def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[InstanceView]:
+    """The workers by instance. Those that have not reported yet are listed under their host."""
+    by_instance: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
+    for beats in workers.values():
+        report = next((worker.report for _, worker in beats if worker.report is not None), None)
+        name = beats[0][1].id.partition(":")[0] if report is None else report.who.instance
+        by_instance[name].extend(beats)
+    return [_instance_view(name, by_instance[name]) for name in sorted(by_instance)]
+
+
+def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> InstanceView:
+    told = [worker.report.who for _, worker in beats if worker.report is not None]
+    ids = sorted({worker.id for _, worker in beats})
+    return InstanceView(
+        name=name,
+        host=told[0].host if told else name,
+        version=sorted({who.version for who in told}),
+        config=sorted({who.config for who in told}),
+        workers=[_worker_view([(now, worker) for now, worker in beats if worker.id == id_]) for id_ in ids],
+    )
+
+
+def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
+    """One worker, by its beats in all pools."""
+    reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
+    rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
+    who = reports[0][1].who if reports else None
+    _, pid, *_ = (*beats[0][1].id.split(":"), "", "")
+    return WorkerView(
+        id=beats[0][1].id,
+        pid=who.pid if who else int(pid) if pid.isdigit() else 0,
+        heartbeat=round(min(max(0.0, now - worker.at) for now, worker in beats), 3),
+        started=who.started if who else None,
+        in_flight=sum(sum(worker.in_flight.values()) for _, worker in beats),
+        requests_per_second=round(sum(rates), 2),
+        clock_ahead=round(reports[0][1].clock - reports[0][0], 3) if reports else None,
+    )
+
+
+def _every_worker(looks: Sequence[Look]) -> dict[str, list[tuple[float, Worker]]]:
+    """Their beats in all pools, each with the moment when it was read."""
+    found: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
+    for look in looks:
+        for worker in look.roster.workers:
+            found[worker.id].append((look.roster.now, worker))
+    return found
+
+
+def _backend_view(
+    look: Look, backend: Backend, load: Lately, known: tuple[Origin, Backend] | None, *, serving: bool, regular: bool
+) -> BackendView:
+    snapshot = look.snapshot
+    active = eligibility.active_health(backend, snapshot)
+    override = snapshot.overrides.get(backend.id)
+    out = snapshot.ejected.get(backend.id) if eligibility.ejected(backend, snapshot) else None
+    added = override.added if override is not None else None
+    origin, usual = known or (Origin.ADDED, added or backend)
+    state, reason = _condition(look, backend, serving=serving, regular=regular)
+    return BackendView(
+        pool=look.pool.name,
+        id=backend.id,
+        url=backend.url,
+        origin=origin,
+        state=state,
+        reason=reason,
+        serving=serving,
+        mode=mode_of(backend, snapshot),
+        weight=backend.weight,
+        usual_weight=usual.weight,
+        backup=backend.backup,
+        overridden=override is not None,
+        etag=etag_of(override),
+        health=Checked(
+            state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak
+        ),
+        ejection=Ejected(since=out.since, until=out.until, times=out.times) if out is not None else None,
+        in_flight=load.in_flight,
+        requests_per_second=round(load.requests_per_second, 2),
+        error_share=_rounded(load.error_share),
+        p50=_rounded(load.p50),
+        p99=_rounded(load.p99),
+    )
+
+
+def _condition(look: Look, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
+    """The state of a backend in a word, and why: what operators want comes first, then what checks say."""
+    snapshot, mode = look.snapshot, mode_of(backend, look.snapshot)
+    active = eligibility.active_health(backend, snapshot)
+    if mode is not Mode.SERVING:
+        return State(mode.value), _BY_MODE[mode]
+    if active.health in (Health.DOWN, Health.CHECKING):
+        return State(active.health.value), active.reason + ("; serves all the same" if serving else "")
+    if eligibility.ejected(backend, snapshot):
+        times = snapshot.ejected[backend.id].times
+        told = "requests failed" if times == 1 else f"requests failed, {times} times in a row"
+        return State.EJECTED, told + ("; serves all the same" if serving else "")
+    if backend.weight == 0:
+        return State.IDLE, "its weight is 0"
+    if active.health is Health.UNKNOWN:
+        return State.UNKNOWN, active.reason
+    if backend.backup and regular:
+        return State.STANDBY, "a backup: it serves when the others can't"
+    return State.UP, active.reason
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,68 @@
+"""Who may use the admin listener: tokens with a role and a name. Secrets are kept as digests, and compared in constant
+time, so that neither a dump of the process nor the time of an answer tells one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+#: What can be typed on one line, in a list with commas, and in a header field.
+_SECRET = re.compile(r"[!-+\--~]{16,256}")
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+
+
+class Role(StrEnum):
+    """What a visitor may do."""
+
+    READ = "read"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A role and a name for whoever knows the secret. `digest` is of the secret, and never shown."""
+
+    role: Role
+    name: str
+    digest: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> Token:
+        """The token in `role:name:secret`. Raises ValueError, which never holds the secret."""
+        role, _, rest = text.partition(":")
+        name, colon, secret = rest.partition(":")
+        if not colon or role not in list(Role):
+            raise ValueError("a token must be operator:NAME:SECRET or read:NAME:SECRET")
+        if not _NAME.fullmatch(name):
+            raise ValueError("the name of a token must be of letters, digits and . _ @ -")
+        if not _SECRET.fullmatch(secret):
+            raise ValueError(
+                f"the secret of the token {name!r} must be 16 to 256 signs of ASCII without blanks and commas"
+            )
+        return cls(Role(role), name, digest(secret))
+
+
+def digest(secret: str) -> bytes:
+    """What is kept of a secret. They are long and made by chance, so no slow function is needed."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+
+def bearer(tokens: Iterable[Token], secret: str) -> Token | None:
+    """The token with this secret, None if there is none. Takes the same time wherever it stands."""
+    presented, found = digest(secret), None
+    for token in tokens:
+        if hmac.compare_digest(token.digest, presented):
+            found = token
+    return found
+
+
+def masked(text: str) -> str:
+    """A token as it may be shown, whatever it is."""
+    role, _, rest = text.partition(":")
+    name, colon, _ = rest.partition(":")
+    return f"{role}:{name}:***" if colon and role in list(Role) and _NAME.fullmatch(name) else "***"

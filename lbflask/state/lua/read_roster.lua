@@ -1,0 +1,8 @@
+-- Reads who works for a pool: who leads it, and the latest beats and reports of its workers.
+-- KEYS: 1 leader  2 workers  3 reports
+-- ARGV: none
+-- Returns {seconds, microseconds, leader or '', {worker, beat …}, {worker, report …}}. Cost: O(workers).
+local time = redis.call('TIME')
+local leader = redis.call('GET', KEYS[1]) or ''
+local workers = redis.call('HGETALL', KEYS[2])
+return {tonumber(time[1]), tonumber(time[2]), leader, workers, redis.call('HGETALL', KEYS[3])}

@@ -1,0 +1,74 @@
+"""The control plane's parts, joined: who may come in, what they see and may do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from flask import Blueprint
+
+import lbflask
+from lbflask.config.handover import Outcome
+from lbflask.config.schema import Config
+from lbflask.config.show import version
+from lbflask.control import dashboard
+from lbflask.control.api.blueprint import blueprint
+from lbflask.control.api.endpoints import Api
+from lbflask.control.gate import Gate, Tokens
+from lbflask.control.operations import Operations
+from lbflask.control.running import Running
+from lbflask.core.faults import Fault
+from lbflask.core.model import Backend
+from lbflask.core.workers import Identity
+from lbflask.state.fleet import Fleet
+from lbflask.state.redis import RedisStore
+from lbflask.upstream.dial import Dialer
+
+
+class ControlPlane:
+    """The admin API of a worker. `gate` guards what else there is on the admin listener.
+
+    `dialer` gives what opens connections to backends now, `reload` has the host reload.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: RedisStore,
+        fleet: Fleet,
+        dialer: Callable[[], Dialer],
+        reload: Callable[[], Outcome],
+    ) -> None:
+        self._running = Running.of(config)
+        self._dialer = dialer
+        self.gate = Gate(Tokens(config.admin), time.time)
+        operations = Operations(store, fleet, lambda: self._running)
+        self._api = Api(operations, self.gate, identity(config).instance, self._reach, reload)
+
+    def blueprints(self) -> list[Blueprint]:
+        """What the app is to route."""
+        return [blueprint(self._api.table(), self.gate), dashboard.blueprint(self.gate)]
+
+    def apply(self, config: Config) -> None:
+        """Show this configuration, and ask for its tokens, from now on."""
+        self._running = Running.of(config)
+        self.gate.tokens = Tokens(config.admin)
+
+    def end_streams_when(self, ends: Callable[[], bool]) -> None:
+        """Streams end by themselves when this says so."""
+        self._api.streams.ends = ends
+
+    def _reach(self, backend: Backend, within: float) -> str:
+        """Connect to the backend; why that failed, empty if it did not."""
+        try:
+            self._dialer().open(backend.address, within, time.monotonic()).close()
+        except Fault as fault:
+            return fault.reason
+        return ""
+
+
+def identity(config: Config) -> Identity:
+    """The instance, for operators; its workers add who they are."""
+    host = os.uname().nodename
+    return Identity(f"{host}/{config.bind[0]}", host, 0, lbflask.__version__, version(config))

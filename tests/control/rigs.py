@@ -1,0 +1,119 @@
+"""The control plane of a worker over a store in memory, asked as Flask's test client asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from lbflask.config.handover import Outcome
+from lbflask.config.schema import Config
+from lbflask.control.api.blueprint import blueprint
+from lbflask.control.api.endpoints import Api
+from lbflask.control.gate import Gate, Tokens
+from lbflask.control.operations import Operations
+from lbflask.control.running import Running
+from lbflask.core.ejection import Report
+from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Snapshot
+from lbflask.core.workers import Identity, Roster
+from lbflask.state.fleet import Fleet
+from lbflask.state.memory import MemoryStore
+from tests.state.rigs import ManualClock
+from tests.state.test_fleet import FlakyStore
+
+ALICE, BOB, GRAFANA = "alice-has-a-secret-token", "bob-has-another-token", "grafana-may-only-read"
+TOKENS = [f"operator:alice:{ALICE}", f"operator:bob:{BOB}", f"read:grafana:{GRAFANA}"]
+TWO = {"backends": ["http://10.0.0.1:80", {"url": "http://10.0.0.2:80", "name": "two", "weight": 3}]}
+UP, DOWN = ActiveHealth(Health.UP, 0, "connected", 1.5), ActiveHealth(Health.DOWN, 0, "connection refused", 2.5)
+
+
+class OperatorsStore(FlakyStore):
+    """The same with the operators' port."""
+
+    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+        self._trip("write_override", backend)
+        return self.facts.write_override(pool, backend, before, after)
+
+    def read_roster(self, pool: str) -> Roster:
+        self._trip("read_roster", pool)
+        return self.facts.read_roster(pool)
+
+    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
+        self._trip("read_events", before)
+        return self.facts.read_events(count, before=before)
+
+    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
+        self._trip("follow_events", after)
+        return self.facts.follow_events(after, count)
+
+
+class Counter:
+    """The counter at which operators are served."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.config = Config.model_validate({**TWO, **settings})
+        self.running = Running.of(self.config)
+        self.clock = ManualClock()
+        self.facts = MemoryStore(self.clock)
+        self.store = OperatorsStore(self.facts)
+        self.fleet = Fleet(self.store, list(self.running.pools), who=Identity("one", "host"))
+        self.unreachable: dict[str, str] = {}
+        self.reload = lambda: Outcome(0, "v2", in_place=("backends",))
+        self.api = Api(
+            Operations(self.store, self.fleet, lambda: self.running),
+            Gate(Tokens(self.config.admin), self.clock),
+            "one",
+            lambda backend, _: self.unreachable.get(backend.id, ""),
+            lambda: self.reload(),  # noqa: PLW0108 - a test may exchange it
+        )
+        self.app = Flask("test", static_folder=None)
+        self.app.url_map.merge_slashes = False
+        self.app.register_blueprint(blueprint(self.api.table(), Gate(Tokens(self.config.admin), self.clock)))
+        self.client = self.app.test_client()
+
+    def ask(self, method: str, path: str, token: str = "", admin: bool = True, **more: Any) -> TestResponse:
+        """The answer to a request that came through the admin listener, unless told otherwise."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= more.pop("headers", {})
+        environ = {"lbflask.admin": admin, "wsgi.multithread": True}
+        more.setdefault("base_url", "http://127.0.0.1:8090")
+        return self.client.open(f"/api/v1{path}", method=method, headers=headers, environ_overrides=environ, **more)
+
+    def get(self, path: str, token: str = "", **more: Any) -> Any:
+        """The document at a path."""
+        answer = self.ask("GET", path, token, **more)
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def act(self, method: str, path: str, status: int = 200, **more: Any) -> Any:
+        """The document that an action gives."""
+        answer = self.ask(method, path, **more)
+        assert answer.status_code == status, answer.text
+        return answer.json
+
+    def check(self, pool: str = "default", **states: ActiveHealth) -> None:
+        """Let a checker say this."""
+        lease = self.facts.hold_lease(pool, "checker:1:a", 600)
+        assert lease is not None
+        named = {id_.replace("_", ":"): state for id_, state in states.items()}
+        assert self.facts.write_active(pool, lease.epoch, named, interval=1.0, announce=True)
+
+    def snapshot(self, pool: str = "default") -> Snapshot:
+        return self.facts.read_snapshot(pool, NOTHING_KNOWN)
+
+    def overrides(self) -> dict[str, Override]:
+        return dict(self.snapshot().overrides)
+
+    def eject(self, backend: Backend) -> None:
+        assert self.facts.count_failures("default", backend.id, Report(9, 9, 9), self.config.ejection_rule())
+
+
+@contextmanager
+def token_file(path: Path, *lines: str) -> Iterator[Path]:
+    path.write_text("\n".join(lines))
+    yield path

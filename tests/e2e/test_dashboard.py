@@ -1,0 +1,216 @@
+"""The dashboard in a real Chromium: it shows the fleet, says within two seconds what has happened and why, drains from
+the page for all instances, asks nobody outside, and is usable without eyes and without a mouse.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.servers import Gunicorn, Process, free_port, get, require, start_checker, start_demo, start_valkey
+from tests.support.wait import eventually
+
+pytestmark = pytest.mark.e2e
+
+ALICE, GRAFANA = "alice-has-a-secret-token", "grafana-may-only-read"
+NAMES = ["web1", "web2", "web3"]
+#: Chromium as it runs in a container, and without its calls home.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+
+
+@dataclass
+class Town:
+    store: Process
+    backends: dict[str, Process]
+    ports: dict[str, int]
+    one: Gunicorn
+    two: Gunicorn
+    running: ExitStack
+
+    def served_by(self, balancer: Gunicorn) -> set[str]:
+        """Which backends answer."""
+        bodies = {get(balancer.port).body.split()[-1].decode() for _ in range(12)}
+        return {name for name, port in self.ports.items() if str(port) in bodies}
+
+
+@dataclass
+class Visit:
+    """A page, and what it said and asked for on the side."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    expected: tuple[str, ...] = ("401",)  #: what Chromium says of a request without a session
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    ports = {name: free_port() for name in NAMES}
+    with ExitStack() as running:
+        port = free_port()
+        store = running.enter_context(start_valkey(port=port))
+        backends = {name: running.enter_context(start_demo(port)) for name, port in ports.items()}
+        listed = ", ".join(f'{{ url = "http://127.0.0.1:{ports[name]}", name = "{name}" }}' for name in NAMES)
+        file = tmp_path_factory.mktemp("town") / "lbflask.toml"
+        file.write_text(f"backends = [{listed}]")
+        settings = {
+            "redis_url": f"redis://127.0.0.1:{port}/0",
+            "health__interval": 0.5,
+            "admin__tokens": f"operator:alice:{ALICE},read:grafana:{GRAFANA}",
+        }
+        running.enter_context(start_checker(config=file, **settings))
+        one, two = (running.enter_context(Gunicorn(workers=1, config=file, **settings)) for _ in range(2))
+        eventually(lambda: one.health(one.port)[1]["pools"]["default"]["serving"] == 3, "all serve")
+        yield Town(store, backends, ports, one, two, running)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    require(chromium, "Chromium")
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=FLAGS) as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser, town: Town) -> Iterator[Visit]:
+    """The page before login. Whatever it complains of, or asks another host for, fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    visit = Visit(page)
+    page.on("console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("request", lambda request: visit.asked.add(re.sub(r"^(\w+://[^/]*).*", r"\1", request.url)))
+    page.goto(f"http://127.0.0.1:{town.one.admin_port}/")
+    yield visit
+    assert visit.asked == {f"http://127.0.0.1:{town.one.admin_port}"}
+    assert [said for said in visit.complaints if not any(word in said for word in visit.expected)] == []
+    context.close()
+
+
+def log_in(visit: Visit, token: str = ALICE) -> Page:
+    page = visit.page
+    page.get_by_label("Token").fill(token)
+    page.get_by_label("Token").press("Enter")
+    expect(page.get_by_role("row", name=re.compile("web3"))).to_be_visible()
+    return page
+
+
+def row(page: Page, name: str) -> object:
+    return page.get_by_role("row", name=re.compile(name))
+
+
+def assert_accessible(page: Page) -> None:
+    found = Axe().run(page).response["violations"]
+    grave = [one for one in found if one["impact"] in ("serious", "critical")]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in grave] == []
+
+
+def test_nothing_is_shown_without_a_token(visit: Visit) -> None:
+    page = visit.page
+    page.get_by_label("Token").fill("not-the-right-token")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert").filter(has_text="not a valid one")).to_be_visible()
+    expect(page.get_by_text("web1")).to_have_count(0)
+    assert_accessible(page)
+
+
+def test_a_reader_sees_all_and_changes_nothing(visit: Visit) -> None:
+    page = log_in(visit, GRAFANA)
+    expect(page.get_by_text("grafana (may only look)")).to_be_visible()
+    expect(page.get_by_role("button", name="Drain web1")).to_be_hidden()
+    cookie = visit.page.context.cookies(f"{page.url}api/v1")[0]
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+
+
+def test_it_shows_the_whole_fleet_in_light_in_dark_and_on_a_telephone(visit: Visit, town: Town) -> None:
+    page = log_in(visit)
+    for _ in range(20):
+        get(town.one.port)
+        get(town.two.port)
+    expect(page.get_by_text("All is well")).to_be_visible()
+    expect(page.get_by_text("in 2 instances")).to_be_visible()
+    expect(page.locator("#total-rate")).not_to_have_text("0.0", timeout=8000)
+    for name in NAMES:
+        expect(row(page, name)).to_contain_text("up")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert_accessible(page)
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360, "nothing sticks out"
+    assert_accessible(page)
+
+
+def test_a_backend_that_dies_is_seen_within_two_seconds_with_the_reason(visit: Visit, town: Town) -> None:
+    page = log_in(visit)
+    town.backends["web3"].kill()
+    get(town.one.port)
+    expect(page.get_by_text(re.compile("^connection refused"))).to_be_visible(timeout=2000)
+    expect(row(page, "web3")).to_contain_text(re.compile("down|ejected"))
+    expect(page.get_by_role("log")).to_contain_text("web3 is")
+    expect(page.get_by_text("1 backend needs attention")).to_be_visible()
+    town.backends["web3"] = town.running.enter_context(start_demo(town.ports["web3"]))
+    expect(page.get_by_text("All is well")).to_be_visible(timeout=10_000)
+
+
+def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: Visit, town: Town) -> None:
+    page = log_in(visit)
+    page.get_by_role("button", name="Drain web1").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Drain web1?")
+    expect(dialog).to_be_visible()
+    assert_accessible(page)
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(row(page, "web1")).to_contain_text("up")
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Drain", exact=True).press("Enter")
+    expect(page.get_by_role("status").filter(has_text="web1 is draining")).to_be_visible()
+    expect(row(page, "web1")).to_contain_text("draining")
+    for balancer in (town.one, town.two):
+        eventually(lambda balancer=balancer: town.served_by(balancer) == {"web2", "web3"}, "web1 gets none")
+    page.get_by_role("button", name="Enable web1").click()
+    page.get_by_role("dialog").get_by_role("button", name="Enable").click()
+    expect(row(page, "web1")).to_contain_text("up")
+    page.get_by_role("button", name="Weight web1").click()
+    page.get_by_label("Weight, 0 to 256").fill("0")
+    page.get_by_role("dialog").get_by_role("button", name="Set weight").click()
+    expect(row(page, "web1")).to_contain_text("0 (usually 1)")
+    expect(page.get_by_role("log")).to_contain_text("by alice (127.0.0.1)")
+
+
+def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit: Visit, town: Town) -> None:
+    page = visit.page
+    page.clock.install()
+    page.reload()
+    log_in(visit)
+    town.store.signal(signal.SIGSTOP)
+    try:
+        expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_visible(timeout=8000)
+        expect(page.get_by_text("Degraded")).to_be_visible()
+    finally:
+        town.store.signal(signal.SIGCONT)
+    expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_hidden(timeout=8000)
+    visit.expected = ("401", "net::ERR_")
+    town.one.kill()
+    page.clock.fast_forward(6000)
+    expect(page.get_by_role("alert").filter(has_text="No word from the balancer")).to_be_visible()
