@@ -72,7 +72,8 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
         file.write_text(f"backends = [{listed}]")
         settings = {
             "redis_url": f"redis://127.0.0.1:{port}/0",
-            "health__interval": 0.5,
+            "health__interval": 0.3,
+            "health__fall": 2,
             "admin__tokens": f"operator:alice:{ALICE},read:grafana:{GRAFANA}",
         }
         running.enter_context(start_checker(config=file, **settings))
