@@ -85,13 +85,15 @@ class Operations:
         """All pools."""
         return [self.look(name) for name in self.running.pools]
 
-    def look(self, name: str) -> Look:
-        """A pool. Raises Refused if there is none of this name."""
+    def look(self, name: str, *, insist: bool = False) -> Look:
+        """A pool. Raises Refused if there is none of this name. Who does not `insist` does not wait for a store that
+        was out of reach a moment ago.
+        """
         pool = self.running.pools.get(name)
         if pool is None:
             raise Refused(404, f"there is no pool {name!r}")
         known = self._fleet.snapshot(name)
-        if not self._fleet.degraded:
+        if insist or not self._fleet.degraded:
             try:
                 return Look(pool, self._store.read_snapshot(name, known), self._store.read_roster(name))
             except StoreUnavailable:
@@ -163,7 +165,7 @@ class Operations:
         self, action: Action, change: Change, reason: str = "", *, new: bool = False, removed_too: bool = False
     ) -> tuple[Look, bool]:
         for _ in range(TRIES):
-            look = self.look(action.pool)
+            look = self.look(action.pool, insist=True)
             if look.stale:
                 raise StoreUnavailable(self._fleet.why or "it does not answer")
             self._check(look, action, new=new, removed_too=removed_too)
@@ -173,7 +175,7 @@ class Operations:
                 return look, False
             if self._store.write_override(action.pool, action.backend, before, after):
                 self._tell(action, reason)
-                return self.look(action.pool), True
+                return self.look(action.pool, insist=True), True
         raise Refused(409, "others were faster, again and again: nothing was changed")
 
     @staticmethod

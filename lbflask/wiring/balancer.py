@@ -74,7 +74,7 @@ class Balancer:
         self._new_request_id = request_ids()
         self._ended = threading.Event()
         self._pools, front = self._built(config)
-        self._control = ControlPlane(config, self._store, self._fleet, lambda: self._dialer, self._ask_reload)
+        self._control = ControlPlane(config, self._fleet, lambda: self._dialer, self._ask_reload)
         health = health_view.blueprint(lambda: self._pools, self._fleet, self._worker, self._control.gate.sees_details)
         views = [health, *self._control.blueprints()]
         if self._telemetry.counts:

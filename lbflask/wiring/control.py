@@ -22,8 +22,11 @@ from lbflask.core.faults import Fault
 from lbflask.core.model import Backend
 from lbflask.core.workers import Identity
 from lbflask.state.fleet import Fleet
-from lbflask.state.redis import RedisStore
 from lbflask.upstream.dial import Dialer
+from lbflask.wiring.store import store_for
+
+#: Seconds that an operator waits for the store.
+PATIENCE = 1.0
 
 
 class ControlPlane:
@@ -35,7 +38,6 @@ class ControlPlane:
     def __init__(
         self,
         config: Config,
-        store: RedisStore,
         fleet: Fleet,
         dialer: Callable[[], Dialer],
         reload: Callable[[], Outcome],
@@ -43,6 +45,8 @@ class ControlPlane:
         self._running = Running.of(config)
         self._dialer = dialer
         self.gate = Gate(Tokens(config.admin), time.time)
+        # A store of its own: no request waits for it, and an operator would rather wait a moment than be refused.
+        store = store_for(config, PATIENCE)
         operations = Operations(store, fleet, lambda: self._running)
         self._api = Api(operations, self.gate, identity(config).instance, self._reach, reload)
 
