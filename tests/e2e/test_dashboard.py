@@ -165,7 +165,7 @@ def test_a_backend_that_dies_is_seen_within_two_seconds_with_the_reason(visit: V
     page = log_in(visit)
     town.backends["web3"].kill()
     get(town.one.port)
-    expect(page.get_by_text(re.compile("^connection refused"))).to_be_visible(timeout=2000)
+    expect(page.get_by_text(re.compile("^(connection refused|requests failed)"))).to_be_visible(timeout=2000)
     expect(row(page, "web3")).to_contain_text(re.compile("down|ejected"))
     expect(page.get_by_role("log")).to_contain_text("web3 is")
     expect(page.get_by_text("1 backend needs attention")).to_be_visible()
