@@ -30,6 +30,8 @@ class Attempts:
         waiting: Waiting | None = None,
     ) -> None:
         self._waiting = waiting
+        #: The first response that a backend of the plan gives. Raises the Fault that the client is to hear of.
+        self.first_response = self._first_of if waiting is None else self._first_in_turn
         self._pool = pool
         self._fleet = fleet
         self._traffic = fleet.traffic(pool)
@@ -40,8 +42,7 @@ class Attempts:
         self._clock = house.clock
         self._timeouts = (rules.connect, rules.first_byte)
 
-    def first_response(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
-        """The first response that a backend of the plan gives. Raises the Fault that the client is to hear of."""
+    def _first_in_turn(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
         if self._waiting is None:
             return self._first_of(exchange, plan, request)
         with closing(self._waiting.turns(exchange, plan)) as turns:

@@ -79,7 +79,9 @@ class Balancing:
         self.schedule()
         return None if self.sticky is None else self.sticky.home(cookies)
 
-    def order(self, inbound: Inbound, client: str, *, safe: bool, home: Backend | None = None) -> Iterable[Backend]:
+    def order(
+        self, inbound: Inbound, client: str, *, safe: bool, home: Backend | None = None, probes: bool = True
+    ) -> Iterable[Backend]:
         """The backends to try, best first, by the strategy, unless an ejected one is to be probed by this request.
 
         First of all comes `home`, which has the session. Such a request takes no ticket unless it has to leave, and
@@ -91,8 +93,14 @@ class Balancing:
         """
         if home is not None:
             return self._from_home(home, inbound, client)
-        plan = self._by_strategy(inbound, client)
-        probed = self._traffic.probe(safe)
+        key, by_turn = None, self._by_turn
+        if self._key is not None:
+            key = self._key.of(client, inbound.target.text, inbound.fields)
+            by_turn = by_turn or key is None
+        ticket = self._fleet.ticket(self.pool.name) if by_turn else 0
+        loads = self._traffic.live_loads() if self._by_loads else NO_LOADS
+        plan = self.schedule().order(ticket, key, loads)
+        probed = self._traffic.probe(safe) if probes else None
         if probed is None:
             return plan
         first = (backend for backend in self._members if backend.id == probed)
@@ -100,15 +108,6 @@ class Balancing:
 
     def _from_home(self, home: Backend, inbound: Inbound, client: str) -> Iterator[Backend]:
         yield home
-        for backend in self._by_strategy(inbound, client):
+        for backend in self.order(inbound, client, safe=False, probes=False):
             if backend.id != home.id:
                 yield backend
-
-    def _by_strategy(self, inbound: Inbound, client: str) -> Iterator[Backend]:
-        key, by_turn = None, self._by_turn
-        if self._key is not None:
-            key = self._key.of(client, inbound.target.text, inbound.fields)
-            by_turn = by_turn or key is None
-        ticket = self._fleet.ticket(self.pool.name) if by_turn else 0
-        loads = self._traffic.live_loads() if self._by_loads else NO_LOADS
-        return self.schedule().order(ticket, key, loads)

@@ -42,6 +42,8 @@ from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
 from lbflask.wiring.telemetry import Telemetry, of_the_worker
 
+AdapterFor = Callable[[str], BackendAdapter]
+
 log = logging.getLogger("lbflask")
 
 #: Seconds between two looks for connections that nobody would take any more.
@@ -113,7 +115,7 @@ class Balancer:
         house = House(
             self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks, told.tracing
         )
-        adapter_for = Adapters(self._connections, config)
+        adapter_for = Adapters(self._connections, config).of
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {
             name: self._lane(pool, table, rules_of(table, config), adapter_for, house)
@@ -123,7 +125,9 @@ class Balancer:
         front = Front(whereto, config.health_path, config.limits.body)
         return [pool for _, pool in pools.values()], front
 
-    def _lane(self, pool: Pool, table: PoolTable, rules: Rules, adapter_for: Adapters, house: House) -> Lane:
+    def _lane(
+        self, pool: Pool, table: PoolTable, rules: Rules, adapter_for: Callable[[str], BackendAdapter], house: House
+    ) -> Lane:
         waiting = None
         if table.has_bounds():
             slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
@@ -188,7 +192,7 @@ class Adapters:
         self._session = forwarding_session(connections, between_bytes=config.timeouts.between_bytes)
         self._known: dict[str, BackendAdapter] = {}
 
-    def __call__(self, url: str) -> BackendAdapter:
+    def of(self, url: str) -> BackendAdapter:
         """The adapter for the URL."""
         adapter = self._known.get(url)
         if adapter is None:
