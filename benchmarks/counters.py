@@ -57,7 +57,7 @@ async def counted(admin_ports: list[int]) -> int:
     total = 0.0
     for port in admin_ports:
         connection = Connection(port)
-        body = (await connection.ask(b"GET /metrics HTTP/1.1\r\nHost: bench\r\n\r\n")).body.decode()
+        body = (await connection.ask(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).body.decode()
         connection.close()
         for family in text_string_to_metric_families(body):
             if family.name == "lbflask_requests":
