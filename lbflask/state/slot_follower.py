@@ -35,6 +35,11 @@ class Slots:
             slots = self._pools[pool] = PoolSlots(pool, self._fleet, self._clock, self._begin)
         return slots
 
+    @property
+    def pools(self) -> dict[str, PoolSlots]:
+        """The slots of each pool that has been asked for, by its name."""
+        return dict(self._pools)
+
     def stop(self) -> None:
         """Give back what no request uses. To be called before the fleet stops."""
         self._stop.set()

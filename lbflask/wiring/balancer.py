@@ -40,7 +40,7 @@ from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
-from lbflask.wiring.telemetry import Telemetry, of_the_worker
+from lbflask.wiring.telemetry import Telemetry, of_the_slots, of_the_worker
 
 AdapterFor = Callable[[str], BackendAdapter]
 
@@ -73,6 +73,7 @@ class Balancer:
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._occupancy = Occupancy()
         self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._occupancy))
+        self._telemetry.watch(of_the_slots(self._slots))
         self._new_request_id = request_ids()
         self._ended = threading.Event()
         self._pools, front = self._built(config)

@@ -16,6 +16,7 @@ from lbflask.config.schema import Config
 from lbflask.config.show import version
 from lbflask.proxy.exchange import Occupancy
 from lbflask.state.fleet import Fleet
+from lbflask.state.slot_follower import Slots
 from lbflask.telemetry import exposition, metrics
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.telemetry.counting import Counting, Sample
@@ -221,3 +222,18 @@ def _tracing(config: Config) -> Tracing | None:
 
 def _access_log(config: Config) -> AccessLog | None:
     return AccessLog(config.access_log, format_of(config.access_log_format)) if config.access_log else None
+
+
+def of_the_slots(slots: Slots) -> Callable[[], Iterator[Sample]]:
+    """What a worker knows of who waits for backends with `max_connections`, whenever it is asked."""
+    known: defaultdict[str, set[str]] = defaultdict(set)
+
+    def samples() -> Iterator[Sample]:
+        for pool, those in slots.pools.items():
+            yield metrics.QUEUED, (pool,), those.waiting
+            used = those.used
+            known[pool] |= used.keys()
+            for backend in known[pool]:
+                yield metrics.SLOTS, (pool, backend), used.get(backend, 0)
+
+    return samples
