@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from flask import Blueprint, Response, abort, request
 
 from lbflask.core import eligibility
-from lbflask.core.eligibility import SILENT_INTERVALS
 from lbflask.core.membership import members
 from lbflask.core.model import Health, Pool
 from lbflask.state.fleet import Fleet
@@ -30,11 +29,9 @@ def of_the_fleet(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[
             yield metrics.BACKEND_EJECTED, labels, eligibility.ejected(backend, snapshot)
             yield metrics.BACKEND_SERVING, labels, backend.id in able
             yield metrics.BACKEND_WEIGHT, labels, backend.weight
-        silence = snapshot.heartbeat
-        leads = silence is not None and silence <= SILENT_INTERVALS * snapshot.interval
-        yield metrics.CHECKER_LEADS, (pool.name,), leads
-        if silence is not None:
-            yield metrics.CHECKER_SILENCE, (pool.name,), silence
+        yield metrics.CHECKER_LEADS, (pool.name,), eligibility.checker_speaks(snapshot)
+        if snapshot.heartbeat is not None:
+            yield metrics.CHECKER_SILENCE, (pool.name,), snapshot.heartbeat
 
 
 def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], Iterable[Sample]]) -> Blueprint:

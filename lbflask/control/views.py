@@ -63,7 +63,6 @@ def pool_view(look: Look) -> PoolView:
     loads = lately(look.roster.workers)
     known = {backend.id: (Origin.DISCOVERED, backend) for backend in snapshot.discovered}
     known |= {backend.id: (Origin.CONFIGURED, backend) for backend in pool.backends}
-    interval = snapshot.interval * eligibility.SILENT_INTERVALS
     backends = [
         _backend_view(
             look,
@@ -84,7 +83,7 @@ def pool_view(look: Look) -> PoolView:
         checker=CheckerView(
             leader=look.roster.leader,
             heartbeat=None if snapshot.heartbeat is None else round(snapshot.heartbeat, 3),
-            silent=snapshot.heartbeat is None or snapshot.heartbeat > interval,
+            silent=not eligibility.checker_speaks(snapshot),
         ),
         backends=backends,
     )

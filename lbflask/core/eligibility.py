@@ -41,13 +41,18 @@ class Selection(NamedTuple):
     until: float = inf
 
 
+def checker_speaks(snapshot: Snapshot) -> bool:
+    """Whether a checker has spoken, and not fallen silent since."""
+    return snapshot.heartbeat is not None and snapshot.heartbeat <= SILENT_INTERVALS * snapshot.interval
+
+
 def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
     """What is to be believed of the backend's active health.
 
     The checker's word while it speaks; UNKNOWN once it has been silent for three intervals or has never spoken,
     since a dead checker must not take the traffic down with it.
     """
-    if snapshot.heartbeat is None or snapshot.heartbeat > SILENT_INTERVALS * snapshot.interval:
+    if not checker_speaks(snapshot):
         return _UNKNOWN
     return snapshot.active.get(backend.id, UNCHECKED)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
@@ -31,7 +32,7 @@ class Attempts:
     ) -> None:
         self._waiting = waiting
         #: The first response that a backend of the plan gives. Raises the Fault that the client is to hear of.
-        self.first_response = self._first_of if waiting is None else self._first_in_turn
+        self.first_response = self._first_of if waiting is None else partial(self._first_in_turn, waiting)
         self._pool = pool
         self._fleet = fleet
         self._traffic = fleet.traffic(pool)
@@ -42,10 +43,10 @@ class Attempts:
         self._clock = house.clock
         self._timeouts = (rules.connect, rules.first_byte)
 
-    def _first_in_turn(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
-        if self._waiting is None:
-            return self._first_of(exchange, plan, request)
-        with closing(self._waiting.turns(exchange, plan)) as turns:
+    def _first_in_turn(
+        self, waiting: Waiting, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest
+    ) -> BackendResponse:
+        with closing(waiting.turns(exchange, plan)) as turns:
             return self._first_of(exchange, turns, request)
 
     def _first_of(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:

@@ -34,13 +34,14 @@ from lbflask.proxy.waiting import Waiting
 from lbflask.state.buckets import Buckets
 from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots
-from lbflask.upstream.dial import Dialer, TLSRules
+from lbflask.upstream.dial import Dialer
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for
 from lbflask.wiring.telemetry import Telemetry, of_the_slots, of_the_worker
+from lbflask.wiring.tls import tls_rules
 
 AdapterFor = Callable[[str], BackendAdapter]
 
@@ -68,7 +69,7 @@ class Balancer:
         )
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
-        self._dialer = Dialer(tls_rules(config))
+        self._dialer = Dialer(tls_rules(config.backend_tls))
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._occupancy = Occupancy()
@@ -179,7 +180,7 @@ class Balancer:
 
     def _renew_connections(self, config: Config, certificates: str) -> None:
         """Connections to backends from now on are made by these rules. Those in use are closed after their request."""
-        dialer, old = Dialer(tls_rules(config)), self._connections
+        dialer, old = Dialer(tls_rules(config.backend_tls)), self._connections
         dialer.wire = self._dialer.wire
         self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
         self._certificates = certificates
@@ -216,12 +217,6 @@ def rules_of(table: PoolTable, config: Config) -> Rules:
         config.limits.tunnels,
         table.pages,
     )
-
-
-def tls_rules(config: Config) -> TLSRules:
-    """How backends are spoken to over TLS."""
-    tls = config.backend_tls
-    return TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)
 
 
 def request_ids() -> Callable[[], str]:

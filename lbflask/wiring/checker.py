@@ -21,10 +21,10 @@ from lbflask.core.checks import Check
 from lbflask.core.hooks import HealthChange
 from lbflask.core.model import Backend
 from lbflask.state.ports import StoreUnavailable
-from lbflask.upstream.dial import TLSRules
 from lbflask.upstream.probes import Prober
 from lbflask.wiring.discovery import source_for
 from lbflask.wiring.store import store_for
+from lbflask.wiring.tls import tls_rules
 
 #: Probes under way at once, where the system's limit of open files leaves room for as many.
 MOST_PROBES = 4096
@@ -104,7 +104,7 @@ class Checkers:
             table.to_model(name),
             partial(check_of, table, table.checks()),
             self._store,
-            Prober(TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)),
+            Prober(tls_rules(tls)),
             Terms(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table),
             self._on_flip,

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import lbflask
@@ -203,13 +203,29 @@ def of_the_worker(
             yield metrics.LEASES, (pool,), taken.leases
             yield metrics.LOCAL_TICKETS, (pool,), taken.local
             yield metrics.FAILING_OPEN, (pool,), fleet.resorted(pool)
-            loads = fleet.traffic(pool).own_loads()
-            for backend in loads.keys() | known[pool]:
-                yield metrics.BACKEND_IN_FLIGHT, (pool, backend), loads.get(backend, 0)
-            known[pool] |= loads.keys()
+            yield from _by_backend(metrics.BACKEND_IN_FLIGHT, pool, fleet.traffic(pool).own_loads(), known[pool])
 
     known: defaultdict[str, set[str]] = defaultdict(set)
     return samples
+
+
+def of_the_slots(slots: Slots) -> Callable[[], Iterator[Sample]]:
+    """What a worker knows of who waits for backends with `max_connections`, whenever it is asked."""
+    known: defaultdict[str, set[str]] = defaultdict(set)
+
+    def samples() -> Iterator[Sample]:
+        for pool, those in slots.pools.items():
+            yield metrics.QUEUED, (pool,), those.waiting
+            yield from _by_backend(metrics.SLOTS, pool, those.used, known[pool])
+
+    return samples
+
+
+def _by_backend(metric: metrics.Metric, pool: str, counts: Mapping[str, int], known: set[str]) -> Iterator[Sample]:
+    """The counts, and 0 for backends that had one before: a gauge that is told no more would keep its last value."""
+    known.update(counts)
+    for backend in known:
+        yield metric, (pool, backend), counts.get(backend, 0)
 
 
 def _tracing(config: Config) -> Tracing | None:
@@ -222,18 +238,3 @@ def _tracing(config: Config) -> Tracing | None:
 
 def _access_log(config: Config) -> AccessLog | None:
     return AccessLog(config.access_log, format_of(config.access_log_format)) if config.access_log else None
-
-
-def of_the_slots(slots: Slots) -> Callable[[], Iterator[Sample]]:
-    """What a worker knows of who waits for backends with `max_connections`, whenever it is asked."""
-    known: defaultdict[str, set[str]] = defaultdict(set)
-
-    def samples() -> Iterator[Sample]:
-        for pool, those in slots.pools.items():
-            yield metrics.QUEUED, (pool,), those.waiting
-            used = those.used
-            known[pool] |= used.keys()
-            for backend in known[pool]:
-                yield metrics.SLOTS, (pool, backend), used.get(backend, 0)
-
-    return samples

@@ -1,0 +1,11 @@
+"""How backends are spoken to over TLS, by workers and by the checker alike."""
+
+from __future__ import annotations
+
+from lbflask.config.tls import BackendTLS
+from lbflask.upstream.dial import TLSRules
+
+
+def tls_rules(tls: BackendTLS) -> TLSRules:
+    """The settings as what dials takes them."""
+    return TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)
