@@ -79,6 +79,9 @@ class Canned:
     def send(self, data: bytes) -> int:
         return len(data)
 
+    def silent(self) -> bool:
+        return True
+
     def fileno(self) -> int:
         return self._quiet.fileno()
 

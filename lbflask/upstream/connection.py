@@ -13,8 +13,6 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from fcntl import ioctl
-from termios import FIONREAD
 from typing import NamedTuple, Protocol
 
 from lbflask.core.faults import Blame, Fault, Stage
@@ -29,7 +27,6 @@ NEVER = math.inf
 #: Seconds that a backend gets to say `100 Continue`. One that does not know the expectation says nothing, and the body
 #: is sent all the same (RFC 9110 §10.1.1).
 CONTINUE_WITHIN = 1.0
-_NO_BYTES = bytes(4)
 SILENT = "silent"
 
 
@@ -44,7 +41,9 @@ class Timing(NamedTuple):
 
 
 class Wire(Protocol):
-    """What a connection needs of a socket; `recv` and `send` block the caller, and nobody else."""
+    """What a connection needs of a socket; `recv` and `send` block the caller, and nobody else. A socket of the
+    standard library becomes one by `dial.blocking`.
+    """
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """The next bytes; empty at the end. Raises OSError."""
@@ -64,6 +63,10 @@ class Wire(Protocol):
 
     def setblocking(self, flag: bool, /) -> None:
         """Whether `recv` waits; when not, it raises BlockingIOError instead."""
+        ...
+
+    def silent(self) -> bool:
+        """Whether nothing is known to have come since the last `recv`. Need not see that the peer has closed."""
         ...
 
     def close(self) -> None:
@@ -264,9 +267,9 @@ class Connection:
     def silent(self) -> bool:
         """Whether nothing has come that nobody asked for, which would be taken for the next response (RFC 9112 §9.2).
 
-        Costs half of what `quiet` does, and does not see a closed connection.
+        Costs less than `quiet`, and may not see a closed connection.
         """
-        return ioctl(self._fileno, FIONREAD, _NO_BYTES) == _NO_BYTES
+        return self._sock.silent()
 
     def quiet(self) -> bool:
         """Whether an idle connection is still good: the backend has neither closed it nor said anything."""

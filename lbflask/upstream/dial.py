@@ -11,6 +11,9 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from fcntl import ioctl
+from functools import partial
+from termios import FIONREAD
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address
@@ -18,6 +21,7 @@ from lbflask.upstream.connection import NEVER, Connection, Wire
 
 #: Seconds between two tries to reach a unix socket whose backlog is full: no event tells that there is room again.
 _KNOCK_EVERY = 0.01
+_NO_BYTES = bytes(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +48,37 @@ class TLSRules:
         return context
 
 
-class TLSWire:
-    """A socket under TLS. Ending a direction leaves TLS in place for the other, unlike `SSLSocket.shutdown`."""
+class SocketWire:
+    """A blocking socket as a wire."""
 
-    __slots__ = ("fileno", "pending", "recv", "send", "sock")
+    __slots__ = ("close", "fileno", "recv", "send", "setblocking", "shutdown")
 
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        self.sock = sock
+    def __init__(self, sock: socket.socket) -> None:
         self.recv = sock.recv
         self.send = sock.send
         self.fileno = sock.fileno
-        self.pending = sock.pending
+        self.setblocking = sock.setblocking
+        self.shutdown = sock.shutdown
+        self.close = sock.close
 
-    def shutdown(self, how: int) -> None:
-        """As of a socket, beneath TLS."""
-        socket.socket.shutdown(self.sock, how)
+    def silent(self) -> bool:
+        """As of any wire: the system is asked, and does not tell of the end."""
+        return ioctl(self.fileno(), FIONREAD, _NO_BYTES) == _NO_BYTES
 
-    def setblocking(self, flag: bool) -> None:
-        """As of a socket."""
-        self.sock.setblocking(flag)
 
-    def close(self) -> None:
-        """As of a socket."""
-        self.sock.close()
+class TLSWire(SocketWire):
+    """A socket under TLS. Ending a direction leaves TLS in place for the other, unlike `SSLSocket.shutdown`."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        super().__init__(sock)
+        self.shutdown = partial(socket.socket.shutdown, sock)
+        self._pending = sock.pending
+
+    def silent(self) -> bool:
+        """As of any wire, of which TLS may hold some already. What has come need not be the peer's word."""
+        return super().silent() and not self._pending()
 
 
 class TLSConnection(Connection):
@@ -86,7 +98,7 @@ class TLSConnection(Connection):
 
     def silent(self) -> bool:
         """As for any connection. What has come may be a session ticket: only then is it looked into."""
-        return (super().silent() and not self._tls.pending()) or self.quiet()
+        return super().silent() or self.quiet()
 
     def quiet(self) -> bool:
         """As for any connection. TLS has no MSG_PEEK, but what could be read would be one word too much anyway."""
@@ -163,10 +175,10 @@ class Dialer:
             raise Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
 
 
-def blocking(sock: socket.socket) -> socket.socket:
-    """The socket itself, which blocks the caller for as long as it takes: the watchdog ends what lasts too long."""
+def blocking(sock: socket.socket) -> SocketWire:
+    """The socket, which blocks the caller for as long as it takes: the watchdog ends what lasts too long."""
     sock.setblocking(True)
-    return sock
+    return SocketWire(sock)
 
 
 def _to_host(host: str, port: int, timeout: float) -> socket.socket:

@@ -69,6 +69,10 @@ class Stream:
             except BlockingIOError:
                 self._await_writable()
 
+    def silent(self) -> bool:
+        """Whether nothing has come, and no end, since it was last read, as far as the hub has seen. Asks nobody."""
+        return self._watching
+
     def interrupt(self) -> None:
         """Let whoever waits for the peer see a TimeoutError."""
         for waiting in (self._reader, self._writer):

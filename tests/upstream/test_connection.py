@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.upstream.answer import MAX_HEAD, Answer
-from lbflask.upstream.connection import Connection, Timing
+from lbflask.upstream.connection import Connection, Timing, Wire
 from lbflask.upstream.dial import Dialer
 from tests.support.outgoing import raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
@@ -170,7 +169,7 @@ def test_a_chunked_response_to_head_ends_with_its_head() -> None:
     ids=["length", "chunked", "until-close", "interim"],
 )
 def test_a_response_may_arrive_byte_by_byte(response: bytes) -> None:
-    answer = ask(Connection(cast("socket.socket", SlowSocket(response)), 0.0))
+    answer = ask(Connection(cast("Wire", SlowSocket(response)), 0.0))
     assert (answer.status, answer.reason) == (200, "Very fine")
     assert ("X-A", "b") in answer.fields
     assert "Link" not in dict(answer.fields)
@@ -518,7 +517,7 @@ def test_pieces_are_sent_as_they_come() -> None:
 def test_a_backend_that_takes_the_request_slowly_is_not_silent(chunked: bool) -> None:
     """R14: between two bytes there is a time-out, for all of them together there is none."""
     sock = SlowSocket(OK)
-    connection = Connection(cast("socket.socket", sock), 0.0)
+    connection = Connection(cast("Wire", sock), 0.0)
     body = b"0123456789" * 10
     assert ask(connection, "POST", POST_100, [body], chunked).status == 200
     assert sock.sent == POST_100 + (b"64\r\n" + body + b"\r\n0\r\n\r\n" if chunked else body)

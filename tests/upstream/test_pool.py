@@ -10,6 +10,7 @@ import pytest
 from lbflask.core.faults import Fault, Stage
 from lbflask.core.model import Address
 from lbflask.upstream.connection import Connection
+from lbflask.upstream.dial import SocketWire
 from lbflask.upstream.pool import MAX_AGE, MAX_IDLE, MAX_KEPT, ConnectionPool
 
 HERE, THERE = Address("http", "a", 1), Address("http", "b", 1)
@@ -30,7 +31,7 @@ class Wire:
 
     def __init__(self, now: float) -> None:
         self._sock, self.backend = socket.socketpair()
-        self.connection = Connection(self._sock, now)
+        self.connection = Connection(SocketWire(self._sock), now)
 
     @property
     def closed(self) -> bool:

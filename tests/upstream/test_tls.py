@@ -21,7 +21,7 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address, Backend
 from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import Connection, Timing
-from lbflask.upstream.dial import Dialer, TLSRules
+from lbflask.upstream.dial import Dialer, SocketWire, TLSRules
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.probes import Prober
 from lbflask.upstream.session import forwarding_session
@@ -303,7 +303,7 @@ def test_what_came_with_the_end_of_a_response_is_noticed(
         sock = connection._sock
         sock.send(GET)
         assert sock.recv(1000) == b"x" * 1000
-        assert Connection.silent(connection)
+        assert SocketWire.silent(sock)
         assert not good(connection)
 
 

@@ -16,6 +16,7 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, Framing
 from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import NEVER, Connection, Timing
+from lbflask.upstream.dial import SocketWire
 from lbflask.upstream.upload import Upload
 from tests.support.outgoing import RawRequest
 from tests.support.scripted import OK
@@ -71,7 +72,7 @@ def wires() -> Iterator[Wires]:
     """A connection, and the backend's end of it."""
     ours, backend = socket.socketpair()
     backend.settimeout(LONG)
-    connection = Connection(ours, 0.0)
+    connection = Connection(SocketWire(ours), 0.0)
     yield connection, backend
     connection.close()
     backend.close()

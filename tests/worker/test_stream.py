@@ -282,6 +282,35 @@ def test_a_peer_that_speaks_while_nobody_reads_has_not_gone(pair: Pair) -> None:
     assert told == []
 
 
+@pytest.mark.parametrize(
+    "stir",
+    [lambda peer: peer.sendall(b"next"), socket.socket.close, half_close, reset],
+    ids=["speaks", "closes", "half-closes", "resets"],
+)
+@in_a_hub
+def test_a_peer_is_silent_until_it_speaks_or_goes_while_nobody_reads(
+    pair: Pair, stir: Callable[[socket.socket], None]
+) -> None:
+    """RFC 9112 §9.2: what nobody asked for is not the answer to the next request."""
+    stream, _ = watched(pair)
+    turns()
+    assert stream.silent()
+    stir(pair[1])
+    reached(lambda: not stream.silent(), "it is noticed")
+
+
+@in_a_hub
+def test_a_peer_is_silent_again_when_what_it_said_has_been_read(pair: Pair) -> None:
+    stream, _ = watched(pair)
+    pair[1].sendall(b"next")
+    reached(lambda: not stream.silent(), "it is noticed")
+    assert stream.recv(2) == b"ne"
+    reached(lambda: not stream.silent(), "there is more")
+    assert stream.recv(2) == b"xt"
+    turns()
+    assert stream.silent()
+
+
 @in_a_hub
 def test_who_reads_sees_the_end_himself(pair: Pair) -> None:
     stream, told = watched(pair)
