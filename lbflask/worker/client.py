@@ -65,6 +65,7 @@ class Client:
     def await_request(self, seconds: float) -> bool:
         """Wait for the first byte of a request; False when none comes. The head then has its deadline."""
         self.idle = True
+        self.stream.on_gone = None  # whoever wanted to know has had the answer
         try:
             return self.reader.await_first(seconds, self.patience.head)
         except TimeoutError:

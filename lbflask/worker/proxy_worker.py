@@ -146,19 +146,24 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 BOARD.write(self.age, len(self._clients))
 
     def _converse(self, client: Client) -> None:
-        """Requests and responses in turn, until either side closes."""
-        while client.await_request(self.cfg_keepalive if client.served else self.patience.head):
-            try:
-                request = ClientRequest(self._frozen, client.reader, client.addr, client.served + 1)
-            except (errors.NoMoreData, StopIteration):
-                return
-            except (errors.ParseException, errors.ForbiddenProxyRequest, TimeoutError) as error:
-                self._turn_away(client, error)
-                return
-            client.begin(request)
-            self._count()
-            if not self._respond(client, request):
-                return
+        """Requests and responses in turn, until either side closes. Nothing is kept of a request while its client is
+        idle.
+        """
+        try:
+            while client.await_request(self.cfg_keepalive if client.served else self.patience.head):
+                if not self._respond(client, self._read(client)):
+                    return
+        except (errors.NoMoreData, StopIteration):
+            return
+        except (errors.ParseException, errors.ForbiddenProxyRequest, TimeoutError) as error:
+            self._turn_away(client, error)
+
+    def _read(self, client: Client) -> ClientRequest:
+        """The head of the next request. Raises what gunicorn does for one that it refuses, and TimeoutError."""
+        request = ClientRequest(self._frozen, client.reader, client.addr, client.served + 1)
+        client.begin(request)
+        self._count()
+        return request
 
     @property
     def cfg_keepalive(self) -> float:
