@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing
 from functools import partial
 
@@ -25,7 +25,7 @@ class Attempts:
         self,
         pool: str,
         fleet: Fleet,
-        adapter_for: Callable[[str], BackendAdapter],
+        adapter: BackendAdapter,
         rules: Rules,
         house: House,
         waiting: Waiting | None = None,
@@ -37,7 +37,7 @@ class Attempts:
         self._fleet = fleet
         self._traffic = fleet.traffic(pool)
         self._sample = self._traffic.sample
-        self._adapter_for = adapter_for
+        self._send = adapter.send
         self._rules = rules
         self._occupancy = house.occupancy
         self._clock = house.clock
@@ -95,7 +95,7 @@ class Attempts:
         traffic = self._traffic
         traffic.began(backend.id)
         try:
-            response = self._adapter_for(backend.url).send(request, timeout=timeouts)
+            response = self._send(request, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
             exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault, began - exchange.began))

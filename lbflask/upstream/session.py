@@ -1,8 +1,8 @@
 """The `requests` Session that forwards, and its transport adapter: the only rooms that know `requests`.
 
 A forwarding session has no opinions: no cookie jar, no environment, no redirects, no decoding, no default headers. The
-hot path calls `session.get_adapter(url).send(request)` with a BackendRequest, which carries the message as it is to
-appear on the wire; a plain PreparedRequest is understood as well.
+hot path keeps what `session.get_adapter(url)` gives, the same for every URL, and has it `send` a BackendRequest, which
+carries the message as it is to appear on the wire; a plain PreparedRequest is understood as well.
 """
 
 from __future__ import annotations

@@ -117,24 +117,23 @@ class Balancer:
         house = House(
             self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks, told.tracing
         )
-        adapter_for = Adapters(self._connections, config).of
+        session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
+        adapter = cast("BackendAdapter", session.get_adapter("http://"))  # which is that of every scheme
         pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
         lanes = {
-            name: self._lane(pool, table, rules_of(table, config), adapter_for, house)
+            name: self._lane(pool, table, rules_of(table, config), adapter, house)
             for name, (table, pool) in pools.items()
         }
         whereto = entrance(config, lanes, house, limits_of(config, self._buckets))
         front = Front(whereto, config.health_path, config.limits.body)
         return [pool for _, pool in pools.values()], front
 
-    def _lane(
-        self, pool: Pool, table: PoolTable, rules: Rules, adapter_for: Callable[[str], BackendAdapter], house: House
-    ) -> Lane:
+    def _lane(self, pool: Pool, table: PoolTable, rules: Rules, adapter: BackendAdapter, house: House) -> Lane:
         waiting = None
         if table.has_bounds():
             slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
             waiting = Waiting(slots, traffic, table.queue.to_model(), time.monotonic)
-        attempts = Attempts(pool.name, self._fleet, adapter_for, rules, house, waiting)
+        attempts = Attempts(pool.name, self._fleet, adapter, rules, house, waiting)
         return Lane(Balancing(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
@@ -185,21 +184,6 @@ class Balancer:
         self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
         self._certificates = certificates
         old.close()
-
-
-class Adapters:
-    """What sends to a URL: the session's own answer, remembered, since it looks through all that is mounted."""
-
-    def __init__(self, connections: ConnectionPool, config: Config) -> None:
-        self._session = forwarding_session(connections, between_bytes=config.timeouts.between_bytes)
-        self._known: dict[str, BackendAdapter] = {}
-
-    def of(self, url: str) -> BackendAdapter:
-        """The adapter for the URL."""
-        adapter = self._known.get(url)
-        if adapter is None:
-            adapter = self._known[url] = cast("BackendAdapter", self._session.get_adapter(url))
-        return adapter
 
 
 def rules_of(table: PoolTable, config: Config) -> Rules:

@@ -68,7 +68,7 @@ class Balancer:
     def __init__(
         self,
         backends: Sequence[Backend],
-        adapter_for: Callable[[str], BackendAdapter],
+        adapter: BackendAdapter,
         **rules: Any,
     ) -> None:
         self.pool = Pool("default", tuple(backends))
@@ -86,7 +86,7 @@ class Balancer:
             (f"id-{number}" for number in itertools.count()).__next__,
             (self.events.append,),
         )
-        attempts = Attempts("default", self.fleet, adapter_for, ruled, house, self.waiting())
+        attempts = Attempts("default", self.fleet, adapter, ruled, house, self.waiting())
         self.dispatcher = Dispatcher(
             Balancing(self.pool, self.fleet), attempts, ruled, house, course, self.rate_limits()
         )
@@ -142,7 +142,7 @@ class Street:
                 self.houses.append(house)
                 port = house.port
             backends.append(Backend(f"b{number}", "127.0.0.1", port, f"http://127.0.0.1:{port}"))
-        return Balancer(backends, lambda url: cast("BackendAdapter", self.session.get_adapter(url)), **rules)
+        return Balancer(backends, cast("BackendAdapter", self.session.get_adapter("http://")), **rules)
 
 
 @pytest.fixture
@@ -463,7 +463,7 @@ FOUR = [Backend(f"b{number}", f"10.0.0.{number}", 80, f"http://10.0.0.{number}:8
 
 def scripted(*outcomes: Fault | bytes, **rules: Any) -> tuple[Balancer, ScriptedAdapter]:
     adapter = ScriptedAdapter(*outcomes)
-    return Balancer(FOUR, lambda _: cast("BackendAdapter", adapter), **rules), adapter
+    return Balancer(FOUR, cast("BackendAdapter", adapter), **rules), adapter
 
 
 @pytest.mark.parametrize("attempts", [0, 1, 2, 3])
@@ -582,7 +582,7 @@ def test_a_backend_whose_client_has_gone_is_no_suspect() -> None:
 
 
 def all_down() -> Balancer:
-    return Balancer([], lambda _: pytest.fail("there is no backend to try"), retry_after=4)
+    return Balancer([], cast("BackendAdapter", ScriptedAdapter()), retry_after=4)
 
 
 def test_no_backend_at_all_is_503_with_a_time_to_come_back() -> None:
@@ -698,7 +698,7 @@ def test_what_ends_an_attempt_from_without_ends_it_for_the_fleet_too(ears: Ears)
         def send(self, request: object, timeout: object) -> None:
             raise Stopped
 
-    balancer = Balancer([Backend("b0", "h", 1, "http://h:1")], lambda url: cast("BackendAdapter", Adapter()))
+    balancer = Balancer([Backend("b0", "h", 1, "http://h:1")], cast("BackendAdapter", Adapter()))
     with pytest.raises(Stopped):
         balancer.start(inbound())
     assert ears.heard == [("began", "b0"), ("ended", "b0", "")]

@@ -57,7 +57,7 @@ def bounded(street: Street, bounds: Sequence[int], queue: Queue | None = None) -
 
     Made.queue = queue or Bounded.queue
     plain = street.balancer(*[answering_always() for _ in bounds])
-    return Made(plain.pool.backends, lambda url: cast("BackendAdapter", street.session.get_adapter(url)))
+    return Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
 
 
 @pytest.fixture
@@ -175,9 +175,6 @@ class Failing:
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
 
-    def __call__(self, _url: str) -> BackendAdapter:
-        return cast("BackendAdapter", self)
-
     def send(self, *_: Any, **__: Any) -> Any:
         raise self.errors.pop(0)
 
@@ -199,7 +196,7 @@ def test_every_fault_lets_the_slot_go(errors: list[Fault], status: int, tried: l
     class Made(Bounded):
         most = (1, 1)
 
-    balancer = Made(BACKENDS, Failing(*errors))
+    balancer = Made(BACKENDS, cast("BackendAdapter", Failing(*errors)))
     assert balancer.ask(inbound())[0] == status
     assert balancer.tried == tried
     assert balancer.slots.used == {}
@@ -209,7 +206,7 @@ def test_whatever_else_ends_a_request_lets_its_slot_go() -> None:
     class Made(Bounded):
         most = (1, 1)
 
-    balancer = Made(BACKENDS, Failing(KeyboardInterrupt()))
+    balancer = Made(BACKENDS, cast("BackendAdapter", Failing(KeyboardInterrupt())))
     with pytest.raises(KeyboardInterrupt):
         balancer.ask(inbound())
     assert balancer.slots.used == {}
@@ -224,7 +221,7 @@ def test_a_response_that_breaks_off_lets_the_slot_go(street: Street) -> None:
         most = (1,)
 
     plain = street.balancer(breaking_off)
-    balancer = Made(plain.pool.backends, lambda url: cast("BackendAdapter", street.session.get_adapter(url)))
+    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
     reply = balancer.start(inbound())
     assert balancer.slots.used == {"b0": 1}
     with pytest.raises(BrokenPipeError):
@@ -237,7 +234,7 @@ def test_another_attempt_needs_a_slot_too(street: Street) -> None:
         most = (0, 1)
 
     plain = street.balancer(None, answering_always())
-    balancer = Made(plain.pool.backends, lambda url: cast("BackendAdapter", street.session.get_adapter(url)))
+    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
     busy(balancer, "b1")
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(balancer.ask, inbound())
@@ -266,7 +263,7 @@ def test_a_backend_never_sees_more_than_its_bound(street: Street) -> None:
         most = (2,)
 
     plain = street.balancer(counting)
-    balancer = Made(plain.pool.backends, lambda url: cast("BackendAdapter", street.session.get_adapter(url)))
+    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
     with ThreadPoolExecutor(8) as threads:
         statuses = [asked.result(LONG)[0] for asked in [threads.submit(balancer.ask, inbound()) for _ in range(40)]]
     assert statuses == [200] * 40
@@ -287,7 +284,7 @@ def limited(street: Street, *limits: tuple[RateLimit, HashKey | None]) -> Limite
         rules = limits
 
     plain = street.balancer(answering_always())
-    return Made(plain.pool.backends, lambda url: cast("BackendAdapter", street.session.get_adapter(url)))
+    return Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
 
 
 API = RateLimit("api", 1, 60, 2)

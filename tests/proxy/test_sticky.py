@@ -65,7 +65,7 @@ class Town:
             lambda: float(next(ticks)),
             lambda: "id",
         )
-        attempts = Attempts("p", self.fleet, lambda _: cast("BackendAdapter", self.adapter), rules, house)
+        attempts = Attempts("p", self.fleet, cast("BackendAdapter", self.adapter), rules, house)
         self.dispatcher = Dispatcher(self.balancing, attempts, rules, house)
         self.know()
 
