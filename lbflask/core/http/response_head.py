@@ -1,7 +1,8 @@
 """A backend's response head in its plain form, read in one pass; any other form is left to the full parser.
 
-Plain is what nearly every response is: a final status, HTTP/1.1, one space after each colon, nothing but printable
-characters, one Content-Length and no other word on framing. Whatever this reads the full parser reads alike.
+Plain is what nearly every response is: a final status, HTTP/1.1, one space after each colon and none at the end of a
+line, no empty value, nothing but printable ASCII, one Content-Length and no other word on framing. Whatever this reads
+the full parser reads alike.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from lbflask.core.http.names import Spellings
 
 #: Fields of a response; none that means well has more.
 MAX_FIELDS = 1000
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_STATUSES = frozenset(str(status) for status in range(200, 600))
+_STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r(?=\n)")
+_FIELD_LINE = re.compile(r"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~][ -~]*)(?<! )\r(?=\n)")
 _PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
 
 
@@ -30,7 +31,7 @@ def _kind(name: str) -> int:
         return _LENGTH
     if lower == "connection":
         return _CONNECTION
-    if lower in ("transfer-encoding", "upgrade", "trailer", "proxy-connection") or not _NAME.fullmatch(name):
+    if lower in ("transfer-encoding", "upgrade", "trailer", "proxy-connection"):
         return _NOT_PLAIN
     return _DROPPED if lower in HOP_BY_HOP else _PASSED
 
@@ -40,35 +41,30 @@ _NAMES = Spellings(_kind)
 
 def plain_head(method: str, data: bytes) -> ResponseHead | None:
     """The head of a response that keeps its connection open; None for one that is incomplete or not plain."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or data[:9] != b"HTTP/1.1 ":
+    end = data.find(b"\r\n\r\n") + 2  # 1 when there is none, and nothing is plain
+    text = data[:end].decode("latin-1")
+    first = _STATUS_LINE.match(text)
+    if first is None:
         return None
-    text = data[9 : end + 2].decode("latin-1")
-    # Blanks around a value are not of it (RFC 9112 §5), and an empty one may be no value at all.
-    if ":  " in text or " \r\n" in text[4:]:
-        return None
-    lines = text.split("\r\n")
-    first = lines[0]
-    if first[:3] not in _STATUSES or first[3:4] != " " or len(lines) > MAX_FIELDS or not "".join(lines).isprintable():
-        return None
+    found = _FIELD_LINE.findall(text, first.end())
+    if text.count("\n") != len(found) + 1 or len(found) > MAX_FIELDS:
+        return None  # there is a line that is not plain
     fields: Fields = []
     names = _NAMES
     length = ""
-    for line in lines[1:-1]:
-        name, _, value = line.partition(": ")
-        if not value:
-            return None  # a name and nothing else is no field
-        kind = names[name]
+    for field in found:
+        kind = names[field[0]]
         if not kind:
-            fields.append((name, value))
-        elif kind == _LENGTH and not length and value.isdigit() and value.isascii() and len(value) < 19:
-            length = value
-            fields.append((name, value))
-        elif kind != _DROPPED and (kind != _CONNECTION or value.lower() != "keep-alive"):
+            fields.append(field)
+        elif kind == _LENGTH and not length and field[1].isdigit() and len(field[1]) < 19:
+            length = field[1]
+            fields.append(field)
+        elif kind != _DROPPED and (kind != _CONNECTION or field[1].lower() != "keep-alive"):
             return None
-    status = int(first[:3])
+    code, reason = first.groups()
+    status = int(code)
     if method == "HEAD" or status in (204, 304):
-        return status, first[4:], fields, NO_BODY, end + 4
+        return status, reason, fields, NO_BODY, end + 2
     if not length:
         return None
-    return status, first[4:], fields, tuple.__new__(Framing, (int(length), False)), end + 4
+    return status, reason, fields, tuple.__new__(Framing, (int(length), False)), end + 2
