@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gunicorn_h1c
@@ -46,16 +46,16 @@ class ClientRequest(Request):  # type: ignore[misc]
         self.headers: list[tuple[str, str]] = []
         data = reader.take_first()
         try:
-            head = settings.parse(data)
-        except (gunicorn_h1c.ParseError, gunicorn_h1c.IncompleteError):
+            head = gunicorn_h1c.parse_request_fast(data, 0, *settings.limits)
+        except Exception:  # noqa: BLE001 - incomplete or refused, by exceptions of its own that it does not export
             head = None
         if head is None or data[0] == _CR:
             self.__dict__.update(settings.constants)
             self.req_number, self.peer_addr, self.remote_addr = number, addr, addr
             rest = self._parse_fast(reader, bytearray(data))
         else:
-            self._take(head)
-            rest = data[head["consumed"] :]
+            self._take(head.method, head.path, head.minor_version, head.headers)
+            rest = data[head.consumed :]
         if rest:
             reader.unread(rest)
         if self.headers:
@@ -89,7 +89,7 @@ class ClientRequest(Request):  # type: ignore[misc]
         return parsed
 
     def _parse_fast(self, unreader: DeadlineReader, buf: bytearray) -> bytes:
-        """The parser in C, asked directly; what it refuses is left to gunicorn to name."""
+        """The other parser in C, which can go on where it was; what it refuses is left to gunicorn to name."""
         settings = self.cfg
         while buf == b"\r":
             self.read_into(unreader, buf)
@@ -119,17 +119,17 @@ class ClientRequest(Request):  # type: ignore[misc]
                 return bytes(super()._parse_fast(unreader, bytearray(data)))
         if data[:2] == b"\r\n":
             raise errors.InvalidRequestLine("two empty lines before the request line")
-        self._take(head)
+        self._take(head["method"], head["path"], head["minor_version"], head["headers"])
         return data[head["consumed"] :]
 
-    def _take(self, head: dict[str, Any]) -> None:
-        self.method = head["method"].decode("ascii")
-        self.uri = head["path"].decode("latin-1")
+    def _take(self, method: bytes, target: bytes, minor_version: int, lines: Iterable[tuple[bytes, bytes]]) -> None:
+        self.method = method.decode("ascii")
+        self.uri = target.decode("latin-1")
         if not self.uri or _TARGET_INVALID.search(self.uri):
             raise errors.InvalidRequestLine(self.uri)
-        self.version = (1, head["minor_version"])
+        self.version = (1, minor_version)
         fields, names = self.fields, _NAMES
-        for raw_name, raw_value in head["headers"]:
+        for raw_name, raw_value in lines:
             name, known = names[raw_name]
             if known is None:
                 fields.append((name, raw_value.decode("latin-1")))

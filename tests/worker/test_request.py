@@ -1,0 +1,84 @@
+"""Request heads: one that comes in one piece is read the short way, and read alike any other way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.http import errors
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lbflask.worker.client import DeadlineReader
+from lbflask.worker.request import ClientRequest
+from lbflask.worker.settings import freeze
+
+
+class Pieces:
+    """A stream on which these have come, and then the end."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    def recv(self, _size: int) -> bytes:
+        return self._pieces.pop(0) if self._pieces else b""
+
+
+def frozen(**given_: object) -> Any:
+    config = Config()
+    for name, value in ({"http_parser": "fast"} | given_).items():
+        config.set(name, value)
+    return freeze(config)
+
+
+USUAL = frozen()
+NARROW = frozen(limit_request_line=40, limit_request_fields=3, limit_request_field_size=20)
+
+
+def outcome(limits: Any, *pieces: bytes) -> object:
+    """All that is known of a request, and what has come behind it; None for one that is refused."""
+    reader: Any = DeadlineReader(Pieces(*pieces))  # type: ignore[arg-type]
+    reader.await_first(1, 1)
+    try:
+        request = ClientRequest(limits, reader, ("127.0.0.1", 5555), 1)
+    except (errors.ParseException, errors.NoMoreData, StopIteration):
+        return None
+    body = request.body.read() if request.has_body else b""
+    return (
+        (request.method, request.uri, request.version, request.fields, request.headers),
+        (request.should_close(), request.has_body, body, list(request.trailers)),
+        reader.take_buffered(),
+    )
+
+
+REQUEST = b"POST /a?b HTTP/1.1\r\nHost: a\r\nX-A: b, c\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
+TOKENS = st.sampled_from(
+    [b"GET", b"get", b" ", b"/", b"*", b"http://a/", b"\t", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"\r\n", b"\n",
+     b"\r", b"\r\n\r\n", b"Host", b"Host: b\r\n", b":", b": ", b"a_b: c\r\n", b"\x00", b"\x7f", b"\xe9",
+     b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"x" * 25,
+     b"A: b\r\n" * 3, b" folded\r\n", b""]
+)  # fmt: skip
+EDITS = st.lists(st.tuples(st.integers(0, len(REQUEST)), st.integers(0, 12), TOKENS), min_size=1, max_size=3)
+
+
+@pytest.mark.parametrize("limits", [USUAL, NARROW], ids=["usual", "narrow"])
+@settings(max_examples=1000, deadline=None)
+@given(edits=EDITS)
+@example(edits=[(0, 0, b"\r\n")])
+@example(edits=[(0, 0, b"\r\n"), (0, 0, b"\r\n")])
+def test_a_head_is_read_alike_in_one_piece_and_in_two(limits: Any, edits: list[tuple[int, int, bytes]]) -> None:
+    """The one goes to a parser of its own."""
+    data = REQUEST
+    for at, cut, token in edits:
+        data = data[:at] + token + data[at + cut :]
+    if data:
+        assert outcome(limits, data) == outcome(limits, data[:1], data[1:])
+
+
+def test_a_request_is_all_that_was_sent() -> None:
+    line = ("POST", "/a?b", (1, 1))
+    fields = [("Host", "a"), ("X-A", "b, c"), ("Content-Length", "5"), ("Connection", "close")]
+    special = [("HOST", "a"), ("CONTENT-LENGTH", "5"), ("CONNECTION", "close")]
+    read = ((*line, fields, special), (True, True, b"hello", []), b"GET /next")
+    assert outcome(USUAL, REQUEST + b"GET /next") == read
