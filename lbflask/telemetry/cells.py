@@ -18,22 +18,18 @@ from pathlib import Path
 #: Bytes by which a file grows.
 _STEP = 1 << 16
 _USED = struct.Struct("@q")
+_DOUBLE = struct.calcsize("@d")
 _SIZES = struct.Struct("@ll")  # of the name, padded, and how many doubles follow it
 
 
-class Row:
-    """Some numbers under one name. Changed `values` are seen by others after `Cells.write`."""
-
-    __slots__ = ("offset", "packing", "values")
-
-    def __init__(self, count: int, offset: int) -> None:
-        self.values = [0.0] * count
-        self.offset = offset
-        self.packing = struct.Struct(f"@{count}d")
-
-
 class Cells:
-    """A file of rows, written by this process alone. Raises OSError when it can't be made."""
+    """A file of rows, written by this process alone. Raises OSError when it can't be made.
+
+    `values` are all the doubles that fit into the file, those of the rows at the places that `row` tells. A row that is
+    added puts another object there, with the same numbers.
+    """
+
+    values: memoryview[float]
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -43,49 +39,49 @@ class Cells:
         self._grow(_STEP)
         self._used = _USED.size
         _USED.pack_into(self._memory, 0, self._used)
-        self._rows: dict[tuple[str, ...], Row] = {}
+        self._rows: dict[tuple[str, ...], int] = {}
         unready.rename(path)  # nobody sees it before it is locked
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def row(self, name: tuple[str, ...], count: int) -> Row:
-        """The row of that name; made of `count` zeros if it is new."""
-        row = self._rows.get(name)
-        if row is None:
-            row = self._rows[name] = self._add("\x1f".join(name).encode("utf-8", "replace"), count)
-        return row
+    def row(self, name: tuple[str, ...], count: int) -> int:
+        """Where in `values` the row of that name begins; made of `count` zeros if it is new."""
+        begin = self._rows.get(name)
+        if begin is None:
+            begin = self._rows[name] = self._add("\x1f".join(name).encode("utf-8", "replace"), count)
+        return begin
 
-    def known(self, name: tuple[str, ...]) -> Row | None:
-        """The row of that name, if there is one."""
+    def known(self, name: tuple[str, ...]) -> int | None:
+        """Where the row of that name begins, if there is one."""
         return self._rows.get(name)
-
-    def write(self, row: Row) -> None:
-        """Let others see the row as it is now."""
-        row.packing.pack_into(self._memory, row.offset, *row.values)
 
     def close(self) -> None:
         """Let go of the file, which stays, and counts as one of the dead."""
-        self._memory.close()
+        self._unmap()
         os.close(self._fd)
 
-    def _add(self, name: bytes, count: int) -> Row:
+    def _add(self, name: bytes, count: int) -> int:
         name += b"\0" * (-len(name) % 8)
         begin = self._used + _SIZES.size + len(name)
-        row = Row(count, begin)
-        end = begin + row.packing.size
+        end = begin + count * _DOUBLE
         if end > len(self._memory):
-            self._memory.close()
+            self._unmap()
             self._grow(end + _STEP)
         _SIZES.pack_into(self._memory, self._used, len(name), count)
         self._memory[self._used + _SIZES.size : begin] = name
         self._used = end
         _USED.pack_into(self._memory, 0, end)  # last: whoever reads up to here finds all of it
-        return row
+        return begin // _DOUBLE
 
     def _grow(self, size: int) -> None:
         os.ftruncate(self._fd, size)
         self._memory = mmap.mmap(self._fd, size)
+        self.values = memoryview(self._memory).cast("d")
+
+    def _unmap(self) -> None:
+        self.values.release()
+        self._memory.close()
 
 
 def read(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.telemetry import metrics
-from lbflask.telemetry.cells import Cells, Row
+from lbflask.telemetry.cells import Cells
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.telemetry.journal import Told
 from lbflask.telemetry.metrics import METHODS, OTHER, Metric
@@ -81,17 +81,15 @@ class Counting:
                 self._counted[metric, labels] = value
                 self.add(metric, labels, value - before if value >= before else value)
                 continue
-            row = self._row(metric, labels)
-            if row is not None and row.values[0] != value:
-                row.values[0] = value
-                self._write(row)
+            cells = self._cells
+            if cells is not None and (at := self._place(cells, metric, labels)) is not None:
+                cells.values[at] = value
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
         """Count so many more."""
-        row = self._row(metric, labels)
-        if row is not None and amount:
-            row.values[0] += amount
-            self._write(row)
+        cells = self._cells
+        if cells is not None and amount and (at := self._place(cells, metric, labels)) is not None:
+            cells.values[at] += amount
 
     def _count(self, portion: Sequence[Told]) -> None:
         requests: defaultdict[tuple[str, str, str, int], int] = defaultdict(int)
@@ -158,30 +156,26 @@ class Counting:
             self._observe(metrics.STORE_DURATION, (command,), durations)
 
     def _observe(self, metric: Metric, labels: tuple[str, ...], found: list[float]) -> None:
-        row = self._row(metric, labels)
-        if row is not None:
-            bounds, values = metric.buckets, row.values
-            for seconds in found:
-                values[bisect_left(bounds, seconds)] += 1
-            values[-1] += sum(found)
-            self._write(row)
-
-    def _row(self, metric: Metric, labels: tuple[str, ...]) -> Row | None:
         cells = self._cells
-        if cells is None:
-            return None
+        if cells is None or (at := self._place(cells, metric, labels)) is None:
+            return
+        bounds, values = metric.buckets, cells.values
+        if len(found) == 1:
+            values[at + bisect_left(bounds, found[0])] += 1
+        else:
+            for bucket, count in Counter([bisect_left(bounds, seconds) for seconds in found]).items():
+                values[at + bucket] += count
+        values[at + metric.size - 1] += sum(found)
+
+    def _place(self, cells: Cells, metric: Metric, labels: tuple[str, ...]) -> int | None:
+        """Where the numbers of a series are; None for one too many."""
         if len(cells) < MOST_SERIES:
             return cells.row((metric.name, *labels), metric.size)
         known = cells.known((metric.name, *labels))
         if known is None:
-            row = cells.row((metrics.SERIES_DROPPED.name,), 1)
-            row.values[0] += 1
-            cells.write(row)
+            dropped = cells.row((metrics.SERIES_DROPPED.name,), 1)
+            cells.values[dropped] += 1
         return known
-
-    def _write(self, row: Row) -> None:
-        if self._cells is not None:
-            self._cells.write(row)
 
 
 def _answered(fault: Exception) -> bool:

@@ -7,6 +7,7 @@ what they held at the end (gauges) is forgotten.
 from __future__ import annotations
 
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -109,9 +110,8 @@ def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
         leftover.unlink(missing_ok=True)
     written = cells.Cells(unready)
     for name, values in [*past.items(), *(((_FOLDED, path.name), [1.0]) for path in dead)]:
-        row = written.row(name, len(values))
-        row.values[:] = values
-        written.write(row)
+        begin = written.row(name, len(values))
+        written.values[begin : begin + len(values)] = array("d", values)
     written.close()
     unready.rename(directory / _PAST)
     for path in dead:
