@@ -7,52 +7,85 @@ that is counted was counted for the fleet anyway.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from lbflask.core.workers import WINDOW, Served, added, bucket_of
+from lbflask.core.workers import WINDOW, Served, bucket_of
 
 #: Responses of each second whose latency is looked at.
 SAMPLE = 256
 
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(slots=True)
+class _Page:
+    """What was done since a moment: attempts and failures by backend, and responses of the sample by backend and bucket
+    of their latency.
+    """
+
+    since: float
+    attempts: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    latencies: Counter[tuple[str, int]] = field(default_factory=Counter)
+
 
 class Account:
-    """What was done since `now`. Seconds are of the steady clock."""
+    """What was done since `now`. Seconds are of the steady clock.
+
+    A page is begun with each look, and the sum of those within the window kept, so that a look costs what has happened
+    since the last one, and not what happened in all of the window.
+    """
 
     def __init__(self, now: float) -> None:
         latest: deque[Any] = deque(maxlen=SAMPLE)
         self._latest = latest
         #: Takes an attempt that brought a response: its backend, and the seconds until the head had come.
         self.sample: Callable[[Any], None] = latest.append
-        self._attempts: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._closed: deque[tuple[float, Mapping[str, Served]]] = deque()  # since when, what
-        self._opened = now
+        self._page = _Page(now)
+        self._pages: deque[_Page] = deque()  # those that are complete
+        self._sum = _Page(now)  # of those
 
     def count(self, attempts: Mapping[str, int]) -> None:
         """These attempts were made."""
-        self._attempts.update(attempts)
+        self._page.attempts.update(attempts)
 
     def failed(self, backend: str) -> None:
         """One of the attempts at the backend has failed."""
-        self._failures[backend] += 1
+        self._page.failures[backend] += 1
 
     def close(self, now: float) -> tuple[float, dict[str, Served]]:
         """What was done in the last seconds, and in how many, up to now."""
-        self._closed.append((self._opened, self._take()))
-        self._opened = now
-        while len(self._closed) > 1 and self._closed[0][0] < now - WINDOW * 1.05:
-            self._closed.popleft()
-        return now - self._closed[0][0], added(served for _, served in self._closed)
-
-    def _take(self) -> dict[str, Served]:
-        attempts, self._attempts = self._attempts, Counter()
-        failures, self._failures = self._failures, Counter()
-        buckets: dict[str, Counter[int]] = {}
+        page, self._page = self._page, _Page(now)
         for _ in range(len(self._latest)):
             backend, seconds, *_rest = self._latest.popleft()
-            buckets.setdefault(backend, Counter())[bucket_of(seconds)] += 1
+            page.latencies[backend, bucket_of(seconds)] += 1
+        self._pages.append(page)
+        self._add(page, 1)
+        while len(self._pages) > 1 and self._pages[0].since < now - WINDOW * 1.05:
+            self._add(self._pages.popleft(), -1)
+        return now - self._pages[0].since, self._served()
+
+    def _add(self, page: _Page, times: int) -> None:
+        _add(self._sum.attempts, page.attempts, times)
+        _add(self._sum.failures, page.failures, times)
+        _add(self._sum.latencies, page.latencies, times)
+
+    def _served(self) -> dict[str, Served]:
+        buckets: dict[str, dict[int, int]] = {}
+        for (backend, bucket), count in self._sum.latencies.items():
+            buckets.setdefault(backend, {})[bucket] = count
+        attempts, failures = self._sum.attempts, self._sum.failures
         return {
             backend: Served(attempts[backend], failures[backend], buckets.get(backend, {}))
-            for backend in {*attempts, *failures, *buckets}
+            for backend in {**attempts, **failures, **buckets}
         }
+
+
+def _add(total: Counter[Key], counts: Mapping[Key, int], times: int) -> None:
+    """Add the counts so many times; what comes to nothing is forgotten."""
+    for key, count in counts.items():
+        total[key] += times * count
+        if not total[key]:
+            del total[key]
