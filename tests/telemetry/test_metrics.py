@@ -98,6 +98,36 @@ def test_bytes_are_counted_both_ways(worker: Counting, tmp_path: Path) -> None:
     )
 
 
+def test_a_request_counts_the_same_however_often_its_like_was_seen(tmp_path: Path) -> None:
+    """Those of a kind that is known go a shorter way; and the file grows meanwhile."""
+    kinds = [
+        event(method=method, status=status, seconds=0.2, attempts=[AttemptEvent(f"web-{number}", 0.003 * number)])
+        for number in range(1, 60)
+        for method, status in (("GET", 200), ("GET", 204), ("POST", 503), ("BREW", 200))
+    ]
+    kinds += [event(attempts=[REFUSED, SERVED]), event(status=502, attempts=[REFUSED]), event(status=400, attempts=())]
+    found = []
+    for name, portions in (("one", [kinds * 3]), ("each", [[kind] for kind in kinds for _ in range(3)])):
+        (tmp_path / name).mkdir()
+        worker = Counting()
+        worker.start(tmp_path / name)
+        for portion in portions:
+            told(worker, *portion)
+        found.append(scrape(tmp_path / name))
+        worker.stop()
+    assert found[0] == pytest.approx(found[1])
+    requests = of(found[0], "requests_total")
+    assert requests['requests_total{backend="web-7",code="2xx",method="GET",pool="default"}'] == 6
+    assert requests['requests_total{backend="web-7",code="2xx",method="other",pool="default"}'] == 3
+    assert sum(requests.values()) == 3 * len(kinds)
+    answered = 'attempts_total{backend="web-7",outcome="answered",pool="default"}'
+    assert of(found[0], "attempts_total")[answered] == 12
+    latencies = of(found[0], "upstream_duration_seconds")
+    bucket = 'upstream_duration_seconds_bucket{backend="web-7",le="%s",pool="default"}'
+    assert [latencies[bucket % bound] for bound in ("0.01", "0.025", "+Inf")] == [0, 12, 12]
+    assert latencies['upstream_duration_seconds_sum{backend="web-7",pool="default"}'] == pytest.approx(12 * 0.021)
+
+
 def test_trips_to_the_store_are_counted_with_their_duration(worker: Counting, tmp_path: Path) -> None:
     worker.trip("incrby", 0.0002, True)
     worker.trip("incrby", 0.05, False)
