@@ -178,7 +178,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     reply = SimpleNamespace(fields=[("Server", "x"), ("Date", "y"), ("Content-Type", "z"), ("Content-Length", "16")])
 
     def take_and_give_back() -> None:
-        pool.give_back(outgoing.address, pool.take(outgoing.address, False) or pool.open(outgoing.address, 1.0))
+        pool.give_back(outgoing.url, pool.take(outgoing.url, False) or pool.open(outgoing.address, 1.0))
 
     def respond() -> None:
         response = Response(rig.client.send, request, exchange)

@@ -28,19 +28,19 @@ class ConnectionPool:
     def __init__(self, clock: Callable[[], float], dialer: Dialer | None = None) -> None:
         self._clock = clock
         self._dialer = dialer or Dialer()
-        self._idle: defaultdict[Address, list[Connection]] = defaultdict(list)
+        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
         self.opened = 0  #: connections, so far
         self.reused = 0  #: times that one was taken again
 
-    def take(self, address: Address, careful: bool) -> Connection | None:
-        """An idle connection to the address with nothing unread on it, or None.
+    def take(self, origin: str, careful: bool) -> Connection | None:
+        """An idle connection to the server of that URL with nothing unread on it, or None.
 
         `careful` also looks whether the backend has closed it meanwhile.
         """
         now = self._clock()
-        idle = self._idle[address]
+        idle = self._idle[origin]
         while True:
             try:
                 connection = idle.pop()
@@ -69,9 +69,9 @@ class ConnectionPool:
         """Connections kept now."""
         return sum(map(len, self._idle.values()))
 
-    def give_back(self, address: Address, connection: Connection) -> None:
+    def give_back(self, origin: str, connection: Connection) -> None:
         """Keep the connection for another request."""
-        idle = self._idle[address]
+        idle = self._idle[origin]
         if self._closed or len(idle) >= MAX_KEPT:
             connection.close()
             return
@@ -81,7 +81,7 @@ class ConnectionPool:
     def sweep(self) -> None:
         """Close what has been idle for so long that nobody would take it: above all, to backends that are gone."""
         now = self._clock()
-        for address, idle in list(self._idle.items()):
+        for origin, idle in list(self._idle.items()):
             while (oldest := _oldest(idle)) is not None:
                 if now - oldest.idle_since <= MAX_IDLE:
                     idle.insert(0, oldest)
@@ -89,7 +89,7 @@ class ConnectionPool:
                 oldest.close()
             else:
                 # A connection that is given back in this very moment may be lost with it, which closes it too.
-                self._idle.pop(address, None)
+                self._idle.pop(origin, None)
 
     def close(self) -> None:
         """Close all idle connections, and those that are given back later."""

@@ -41,6 +41,7 @@ class BackendRequest(requests.PreparedRequest):
     on_interim: Callable[[int, str, Fields], None] | None = None
     on_gone: Callable[[Callable[[], None]], None] | None = None
     deadline = NEVER
+    url: str  #: the backend's own, without a path
     address: Address
     host: str
     fresh: bool
@@ -87,8 +88,9 @@ class BackendRequest(requests.PreparedRequest):
             framing, given = CHUNKED, GivenBody(None, body)
         target = "/" if unix else prepared.path_url
         request = cls(prepared.method or "GET", target, fields, framing, given)
-        request.url, request.address, request.fresh = prepared.url or "", address, False
+        request.address, request.fresh = address, False
         request.host = split.netloc.rpartition("@")[2] or "localhost"
+        request.url = f"unix:{address.path}" if unix else f"{split.scheme}://{request.host}"
         return request
 
     def head(self) -> bytes:
@@ -120,9 +122,7 @@ class GivenBody:
 class BackendResponse(requests.Response):
     """A response whose body has not been read. The first `release` or `close` ends it; another does nothing."""
 
-    def __init__(
-        self, request: requests.PreparedRequest, answer: Answer, pool: ConnectionPool, address: Address
-    ) -> None:
+    def __init__(self, request: requests.PreparedRequest, answer: Answer, pool: ConnectionPool, origin: str) -> None:
         if isinstance(request, BackendRequest):
             # What the base class would set for a Session's sake (a cookie jar above all) costs more than the rest.
             self._content = False  # type: ignore[assignment]
@@ -138,7 +138,7 @@ class BackendResponse(requests.Response):
         self.status_code = answer.status
         self.reason = answer.reason
         self._pool = pool
-        self._address = address
+        self._origin = origin
         self._over = False
 
     def release(self) -> None:
@@ -149,7 +149,7 @@ class BackendResponse(requests.Response):
         answer = self.answer
         answer.over = True
         if answer.reusable:
-            self._pool.give_back(self._address, answer.connection)
+            self._pool.give_back(self._origin, answer.connection)
         else:
             answer.connection.close()
 
@@ -201,7 +201,7 @@ class BackendAdapter(BaseAdapter):
         # What can't be sent twice must not meet a closed connection: no other attempt would be allowed.
         body: RequestBody | None = out.body  # type: ignore[assignment]
         careful = method not in IDEMPOTENT or (body is not None and body.whole is None)
-        connection = None if out.fresh else pool.take(out.address, careful)
+        connection = None if out.fresh else pool.take(out.url, careful)
         if connection is None:
             connection = pool.open(out.address, connect)
         timing = self._timing
@@ -212,7 +212,7 @@ class BackendAdapter(BaseAdapter):
         except BaseException:
             connection.close()
             raise
-        return BackendResponse(request, answer, pool, out.address)
+        return BackendResponse(request, answer, pool, out.url)
 
     def close(self) -> None:
         """Close what is idle."""

@@ -114,9 +114,9 @@ def test_two_sockets_are_two_addresses(path: Path) -> None:
     pool = ConnectionPool(time.monotonic)
     with ScriptedBackend(answering_always(), path=path), ScriptedBackend(answering_always(), path=other):
         connection = pool.open(at(path), LONG)
-        pool.give_back(at(path), connection)
-        assert pool.take(at(other), careful=True) is None
-        assert pool.take(at(path), careful=True) is connection
+        pool.give_back(f"unix:{path}", connection)
+        assert pool.take(f"unix:{other}", careful=True) is None
+        assert pool.take(f"unix:{path}", careful=True) is connection
         connection.close()
 
 

@@ -13,7 +13,7 @@ from lbflask.upstream.connection import Connection
 from lbflask.upstream.dial import SocketWire
 from lbflask.upstream.pool import MAX_AGE, MAX_IDLE, MAX_KEPT, ConnectionPool
 
-HERE, THERE = Address("http", "a", 1), Address("http", "b", 1)
+HERE, THERE = "http://a:1", "http://b:1"
 
 
 class Clock:
@@ -55,10 +55,10 @@ class Bench:
         self.wires.append(wire)
         return wire
 
-    def idle(self, address: Address = HERE) -> Wire:
+    def idle(self, origin: str = HERE) -> Wire:
         """A wire that was given back just now."""
         wire = self.wire()
-        self.pool.give_back(address, wire.connection)
+        self.pool.give_back(origin, wire.connection)
         return wire
 
 

@@ -414,8 +414,8 @@ def test_tls_and_plain_connections_to_one_port_are_never_mixed_up(server: ssl.SS
     pool = ConnectionPool(time.monotonic, Dialer(rules))
     with ScriptedBackend(answering_always(), tls=server) as backend:
         connection = pool.open(backend.address, LONG)
-        pool.give_back(backend.address, connection)
-        assert pool.take(backend.address._replace(scheme="http"), careful=False) is None
+        pool.give_back(f"https://localhost:{backend.port}", connection)
+        assert pool.take(f"http://localhost:{backend.port}", careful=False) is None
         pool.close()
 
 
