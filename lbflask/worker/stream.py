@@ -24,6 +24,20 @@ WRITE = 2
 class Stream:
     """One reader and one writer at a time may wait; they may be different greenlets."""
 
+    __slots__ = (
+        "_hub",
+        "_reader",
+        "_recv",
+        "_send",
+        "_switch",
+        "_watcher",
+        "_watching",
+        "_writer",
+        "gone",
+        "on_gone",
+        "sock",
+    )
+
     def __init__(self, sock: _socket.socket) -> None:
         sock.setblocking(False)
         self.sock = sock
@@ -145,6 +159,8 @@ class Stream:
 
 class TlsStream(Stream):
     """The server's side of TLS over a stream (RFC 8446). Handshakes when it is first read."""
+
+    __slots__ = ("_ahead", "_flushing", "_incoming", "_outgoing", "_shaken", "_tls")
 
     def __init__(self, sock: _socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(sock)
