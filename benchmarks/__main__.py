@@ -15,6 +15,7 @@ from benchmarks.rig import ROOT
 BENCHMARKS = {
     "hot_path": [],
     "many_backends": [],
+    "pool_size": [],
     "shares": [],
     "throughput": ["--readme"],
     "bodies": [],

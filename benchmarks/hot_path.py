@@ -15,6 +15,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,16 +63,27 @@ FIELDS = [
 ]
 
 
-class Canned:
-    """A stream whose peer says the same things whenever it is asked, in turn, and takes all that it is told."""
+QUIET = socket.socketpair()
+in_turn = lru_cache(cycle)
 
+
+class Canned:
+    """A stream whose peer says the same things whenever it is asked, in turn, and takes all that it is told.
+
+    Many of them hold little more than one, so that it is not them who fill the processor's caches.
+    """
+
+    __slots__ = ("_fileno", "_said", "on_gone")
     gone = False
-    on_gone = None
 
     def __init__(self, *said: bytes) -> None:
-        self._said = cycle(said)
-        self._quiet, self._other = socket.socketpair()
-        self.sock = self
+        self._said = in_turn(said)
+        self._fileno = QUIET[0].fileno()
+        self.on_gone = None
+
+    @property
+    def sock(self) -> Canned:
+        return self
 
     def recv(self, *_: int) -> bytes:
         return next(self._said)
@@ -83,7 +95,7 @@ class Canned:
         return True
 
     def fileno(self) -> int:
-        return self._quiet.fileno()
+        return self._fileno
 
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 8080)

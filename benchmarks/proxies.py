@@ -78,7 +78,7 @@ def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Contestant:
     sizes = f"proxy_buffer_size {piece}; proxy_buffers 8 {piece}; client_body_buffer_size {piece};" if piece else ""
     passing = "proxy_pass http://pool; proxy_http_version 1.1; proxy_buffering off; proxy_request_buffering off;"
     body = (
-        f"upstream pool {{ {servers} keepalive 256; keepalive_requests 100000000; }}\n"
+        f"upstream pool {{ {servers} keepalive {max(256, len(backends))}; keepalive_requests 100000000; }}\n"
         f"client_max_body_size 0; {sizes}\n"
         f"server {{ listen {HOST}:{port};\n"
         f'location / {{ {passing} proxy_set_header Connection ""; }}\n'

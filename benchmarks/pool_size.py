@@ -1,0 +1,99 @@
+"""What is left of the rate with a thousand backends instead of three, over the network, beside others in the same run.
+
+With many backends each connection is used seldom: what the kernel, the backends and the proxy know of it has left the
+processor's caches when its turn comes. That costs every proxy; what one looks through for each request, and what it
+does for all of its backends now and then, comes on top. lbflask checks the health of all meanwhile, counts by backend,
+and tells the fleet, which no other here does; it is to keep as much as HAProxy all the same.
+
+Needs wrk and nginx (which plays the backends); Go and HAProxy take part where they are installed.
+
+    python -m benchmarks.pool_size [--backends 1000] [--rounds 5] [--seconds 3] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from benchmarks.proxies import Contestant, go_proxy, haproxy, lbflask, nginx, nginx_backends
+from benchmarks.report import Check, conclude, options, ratio, say, table
+from benchmarks.rig import Bench, bench, free_ports, need, running
+from benchmarks.throughput import Result, measure
+
+FEW = 3
+CONNECTIONS = 32
+HAPROXY = "HAProxy"
+#: What lbflask keeps of its rate, as a multiple of what HAProxy keeps of its own.
+AS_MUCH = 1.0
+
+
+def contestants(backends: Sequence[int], bench: Bench) -> dict[str, Contestant]:
+    """By name, each before these backends, and with room to keep a connection to each."""
+    size, place = len(backends), bench.work / str(len(backends))
+    place.mkdir()
+    place.chmod(0o777)  # nginx's workers are another user
+    entered = {"lbflask": lbflask(backends, bench, NAMESPACE=f"of-{size}"), "nginx": nginx(backends, place)}
+    if shutil.which("haproxy"):
+        entered[HAPROXY] = haproxy(backends, place)
+    if shutil.which("go"):
+        entered["Go ReverseProxy"] = go_proxy(backends, bench.work, "Go ReverseProxy", 256)
+    return entered
+
+
+def run(entered: dict[str, tuple[Contestant, Contestant]], rounds: int, seconds: int) -> dict[str, list[list[Result]]]:
+    """By name, the rounds with few and with many backends; all must have been started."""
+    for pair in entered.values():
+        for contestant in pair:
+            measure(contestant.port, CONNECTIONS, 3)  # connections opened
+    results: dict[str, list[list[Result]]] = {name: [[], []] for name in entered}
+    for turn in range(rounds):
+        for name, pair in entered.items():
+            for place, contestant in enumerate(pair):
+                result = measure(contestant.port, CONNECTIONS, seconds)
+                results[name][place].append(result)
+                size = "few" if place == 0 else "many"
+                say(f"round {turn + 1}, {name}, {size}: {result.requests:,.0f}/s, {result.errors} errors")
+    return results
+
+
+def kept(few: Sequence[Result], many: Sequence[Result]) -> float:
+    """The part of the rate that is left, round by round."""
+    return statistics.median(ratio(b.requests, a.requests) for a, b in zip(few, many, strict=True))
+
+
+def typical(rounds: Sequence[Result]) -> str:
+    """The median of the rates."""
+    return f"{statistics.median(one.requests for one in rounds):,.0f}"
+
+
+def main() -> None:
+    parser = options(__doc__, "pool_size")
+    parser.add_argument("--backends", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=3)
+    given = parser.parse_args()
+    rounds, seconds = (1, 1) if given.quick else (given.rounds, given.seconds)
+    need("wrk", "nginx")
+    with ExitStack() as stack:
+        place = stack.enter_context(bench())
+        backends = free_ports(given.backends)
+        stack.enter_context(running([nginx_backends(backends, place.work)], backends[0]))
+        few, many = contestants(backends[:FEW], place), contestants(backends, place)
+        for contestant in (*few.values(), *many.values()):
+            stack.enter_context(contestant.started())
+        results = run({name: (few[name], many[name]) for name in few}, rounds, seconds)
+    rates = {name: kept(*pair) for name, pair in results.items()}
+    rows = [[name, *map(typical, pair), f"{rates[name]:.2f}"] for name, pair in results.items()]
+    print(table(["", f"req/s with {FEW}", f"with {given.backends:,}", "kept"], rows), end="\n\n")
+    failed = sum(result.errors for one in results["lbflask"] for result in one)
+    checks = [Check("failed requests of lbflask", failed, 0)]
+    if HAPROXY in rates:
+        part = ratio(rates["lbflask"], rates[HAPROXY])
+        checks.append(Check("what lbflask keeps, against what HAProxy keeps", part, AS_MUCH, "x", at_least=True))
+    conclude(given, checks, {"kept": rates})
+
+
+if __name__ == "__main__":
+    main()
