@@ -42,9 +42,9 @@ def outcome(limits: Any, *pieces: bytes) -> object:
     reader.await_first(1, 1)
     try:
         request = ClientRequest(limits, reader, ("127.0.0.1", 5555), 1)
+        body = request.body.read() if request.has_body else b""
     except (errors.ParseException, errors.NoMoreData, StopIteration):
         return None
-    body = request.body.read() if request.has_body else b""
     return (
         (request.method, request.uri, request.version, request.fields, request.headers),
         (request.should_close(), request.has_body, body, list(request.trailers)),
