@@ -88,11 +88,11 @@ def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Contestant:
     return Contestant("nginx", [nginx_command(work, "nginx-proxy", body, WORKERS)], port)
 
 
-def haproxy(backends: Sequence[int], work: Path) -> Contestant:
-    """HAProxy with two threads."""
+def haproxy(backends: Sequence[int], work: Path, check: str = "") -> Contestant:
+    """HAProxy with two threads, and health checks by these words of its own, if any."""
     (port,) = free_ports(1)
     path = work / "haproxy.cfg"
-    servers = "\n".join(f"  server b{n} {HOST}:{backend}" for n, backend in enumerate(backends))
+    servers = "\n".join(f"  server b{n} {HOST}:{backend} {check}" for n, backend in enumerate(backends))
     path.write_text(
         f"global\n  nbthread {WORKERS}\n  maxconn 9000\ndefaults\n  mode http\n  timeout connect 5s\n"
         "  timeout client 60s\n  timeout server 60s\n  timeout tunnel 1h\n  http-reuse always\n"
