@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from benchmarks import bodies, flaky_backends, sessions, shares, slow_clients, streams
+from benchmarks import bodies, flaky_backends, pool_size, sessions, shares, slow_clients, streams
 from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
@@ -15,6 +15,7 @@ from benchmarks.load import Load
 from benchmarks.report import Check
 from benchmarks.rig import pss
 from benchmarks.slow_clients import Fates, Rounds
+from benchmarks.throughput import Result
 from lbflask.core.affinity import Affinity
 
 
@@ -30,6 +31,12 @@ def test_the_proportional_memory_is_read_in_bytes() -> None:
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_short_run_leaves_the_readme_alone(name: str) -> None:
     assert command(name, quick=True)[1:] == ["-m", f"benchmarks.{name}", "--quick"]
+
+
+def test_what_is_kept_of_a_rate_is_compared_round_by_round() -> None:
+    """A machine that gets slower from round to round takes nothing from what is kept."""
+    few, many = ([Result(rate, 0.0, 0.0, 0) for rate in rates] for rates in ((1000, 500, 100), (800, 350, 90)))
+    assert pool_size.kept(few, many) == 0.8
 
 
 def test_large_bodies_are_compared_with_nginx_in_the_same_round() -> None:
