@@ -176,7 +176,7 @@ def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., Fleet]]:
-    """Start a fleet that is stopped after the test, and leaves no thread behind."""
+    """Start a fleet that is stopped after the test, and leaves no thread behind for longer than a wait in it lasts."""
     fleets = []
 
     def start(store: WorkerStore, *pools: str, **options: object) -> Fleet:
@@ -188,7 +188,10 @@ def started() -> Iterator[Callable[..., Fleet]]:
     yield start
     for fleet in fleets:
         fleet.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
+    eventually(
+        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")],
+        "no thread is left",
+    )
 
 
 def write(store: MemoryStore | RedisStore, states: dict[str, ActiveHealth], pool: str = POOL) -> None:
