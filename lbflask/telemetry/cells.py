@@ -25,8 +25,8 @@ _SIZES = struct.Struct("@ll")  # of the name, padded, and how many doubles follo
 class Cells:
     """A file of rows, written by this process alone. Raises OSError when it can't be made.
 
-    `values` are all the doubles that fit into the file, those of the rows at the places that `row` tells. A row that is
-    added puts another object there, with the same numbers.
+    `values` are all the doubles that fit into the file, those of the rows at the places that `row` tells. To add a row
+    may put another object there, with the same numbers, and end the one before.
     """
 
     values: memoryview[float]

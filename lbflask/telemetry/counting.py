@@ -35,7 +35,7 @@ class Counting:
         self._samples = samples
         self._cells: Cells | None = None
         # Where the numbers of a request are counted that was answered at the first attempt, by pool, backend, method
-        # and status: its own series, that of the answers, and the first bucket of the latencies.
+        # and class of status: its own series, that of the answers, and the first bucket of the latencies.
         self._places: dict[tuple[str, str, str, int], tuple[int, int, int]] = {}
         self._path: Path | None = None
         self._sampled = float("-inf")
@@ -111,7 +111,7 @@ class Counting:
                 received_bytes[pool] += received
             known = None
             if len(attempts) == 1 and attempts[0][2] is None:
-                known = places.get((pool, attempts[0][0], method, status))
+                known = places.get((pool, attempts[0][0], method, status // 100))
             if known is None:
                 self._count_by_name(cells, event)
                 continue
@@ -153,7 +153,7 @@ class Counting:
             answered = cells.known((metrics.ATTEMPTS.name, pool, backend, "answered"))
             upstream = cells.known((metrics.UPSTREAM.name, pool, backend))
             if ended is not None and answered is not None and upstream is not None:
-                self._places[pool, backend, method, event.status] = ended, answered, upstream
+                self._places[pool, backend, method, event.status // 100] = ended, answered, upstream
 
     def _count_trips(self) -> None:
         found: defaultdict[str, list[float]] = defaultdict(list)
@@ -186,7 +186,8 @@ class Counting:
             return known
         if len(cells) < MOST_SERIES:
             return cells.row(name, metric.size)
-        cells.values[cells.row((metrics.SERIES_DROPPED.name,), 1)] += 1
+        dropped = cells.row((metrics.SERIES_DROPPED.name,), 1)
+        cells.values[dropped] += 1
         return None
 
 

@@ -21,7 +21,8 @@ WRITER = """
 import sys, pathlib
 from lbflask.telemetry.cells import Cells
 written = Cells(pathlib.Path(sys.argv[1]))
-written.values[written.row(("requests", "x"), 1)] = 42
+row = written.row(("requests", "x"), 1)
+written.values[row] = 42
 print("ready", flush=True)
 sys.stdin.read()
 """

@@ -98,8 +98,11 @@ def test_bytes_are_counted_both_ways(worker: Counting, tmp_path: Path) -> None:
     )
 
 
-def test_a_request_counts_the_same_however_often_its_like_was_seen(tmp_path: Path) -> None:
-    """Those of a kind that is known go a shorter way; and the file grows meanwhile."""
+def test_a_request_counts_the_same_however_often_its_like_was_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a kind that is known go a shorter way; and the file grows with nearly every other one."""
+    monkeypatch.setattr(cells, "_STEP", 8)
     kinds = [
         event(method=method, status=status, seconds=0.2, attempts=[AttemptEvent(f"web-{number}", 0.003 * number)])
         for number in range(1, 60)
@@ -188,6 +191,9 @@ def test_too_many_series_are_dropped_and_counted(
     worker: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "MOST_SERIES", 3)
+    monkeypatch.setattr(cells, "_STEP", 8)  # so that the number of those that are dropped does not fit any more
+    worker.stop()
+    worker.start(tmp_path)
     for number in range(20):
         worker.add(metrics.RETRIES, (f"pool-{number}",), 1)
     worker.add(metrics.RETRIES, ("pool-0",), 1)
