@@ -11,7 +11,6 @@ table has the same with settings that add to it, in turns with the default, so t
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -63,7 +62,6 @@ FIELDS = [
 ]
 
 
-QUIET = socket.socketpair()
 in_turn = lru_cache(cycle)
 
 
@@ -73,12 +71,11 @@ class Canned:
     Many of them hold little more than one, so that it is not them who fill the processor's caches.
     """
 
-    __slots__ = ("_fileno", "_said", "on_gone")
+    __slots__ = ("_said", "on_gone")
     gone = False
 
     def __init__(self, *said: bytes) -> None:
         self._said = in_turn(said)
-        self._fileno = QUIET[0].fileno()
         self.on_gone = None
 
     @property
@@ -93,9 +90,6 @@ class Canned:
 
     def silent(self) -> bool:
         return True
-
-    def fileno(self) -> int:
-        return self._fileno
 
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 8080)

@@ -14,48 +14,42 @@ from __future__ import annotations
 
 import shutil
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
-from benchmarks.proxies import Contestant, go_proxy, haproxy, lbflask, nginx, nginx_backends
-from benchmarks.report import Check, conclude, options, ratio, say, table
+from benchmarks.proxies import Contestant, go_proxy, haproxy, here, lbflask, nginx, nginx_backends
+from benchmarks.report import Check, conclude, options, ratio, table
 from benchmarks.rig import Bench, bench, free_ports, need, running
-from benchmarks.throughput import Result, measure
+from benchmarks.throughput import Result, run
 
 FEW = 3
 CONNECTIONS = 32
-HAPROXY = "HAProxy"
+HAPROXY, GO = "HAProxy", "Go ReverseProxy"
 #: What lbflask keeps of its rate, as a multiple of what HAProxy keeps of its own. Runs differ by a tenth.
 AS_MUCH = 0.9
 
 
-def contestants(backends: Sequence[int], bench: Bench) -> dict[str, Contestant]:
-    """By name, each before these backends, and with room to keep a connection to each."""
-    size, place = len(backends), bench.work / str(len(backends))
-    place.mkdir()
-    place.chmod(0o777)  # nginx's workers are another user
-    entered = {"lbflask": lbflask(backends, bench, NAMESPACE=f"of-{size}"), "nginx": nginx(backends, place)}
-    if shutil.which("haproxy"):
-        entered[HAPROXY] = haproxy(backends, place, "check inter 10s")
-    if shutil.which("go"):
-        entered["Go ReverseProxy"] = go_proxy(backends, bench.work, "Go ReverseProxy", 256)
-    return entered
+def contestants(few: Sequence[int], many: Sequence[int], bench: Bench) -> dict[str, tuple[Contestant, Contestant]]:
+    """Each proxy, by name, before few and before many backends, with room to keep a connection to each of them."""
+    proxies: dict[str, Callable[[Sequence[int], Path], Contestant]] = {
+        "lbflask": lambda backends, place: lbflask(backends, bench, NAMESPACE=place.name),
+        "nginx": nginx,
+    }
+    if here("haproxy", shutil.which("haproxy")):
+        proxies[HAPROXY] = partial(haproxy, check="check inter 10s")
+    if here("go", shutil.which("go")):
+        proxies[GO] = partial(go_proxy, name=GO, idle=256)
 
+    def before(backends: Sequence[int], name: str) -> Contestant:
+        place = bench.work / f"{len(backends)}-backends"
+        place.mkdir(exist_ok=True)
+        place.chmod(0o777)  # nginx's workers are another user
+        return replace(proxies[name](backends, place), name=f"{name}, {len(backends):,} backends")
 
-def run(entered: dict[str, tuple[Contestant, Contestant]], rounds: int, seconds: int) -> dict[str, list[list[Result]]]:
-    """By name, the rounds with few and with many backends; all must have been started."""
-    for pair in entered.values():
-        for contestant in pair:
-            measure(contestant.port, CONNECTIONS, 3)  # connections opened
-    results: dict[str, list[list[Result]]] = {name: [[], []] for name in entered}
-    for turn in range(rounds):
-        for name, pair in entered.items():
-            for place, contestant in enumerate(pair):
-                result = measure(contestant.port, CONNECTIONS, seconds)
-                results[name][place].append(result)
-                size = "few" if place == 0 else "many"
-                say(f"round {turn + 1}, {name}, {size}: {result.requests:,.0f}/s, {result.errors} errors")
-    return results
+    return {name: (before(few, name), before(many, name)) for name in proxies}
 
 
 def kept(few: Sequence[Result], many: Sequence[Result]) -> float:
@@ -80,10 +74,12 @@ def main() -> None:
         place = stack.enter_context(bench())
         backends = free_ports(given.backends)
         stack.enter_context(running([nginx_backends(backends, place.work)], backends[0]))
-        few, many = contestants(backends[:FEW], place), contestants(backends, place)
-        for contestant in (*few.values(), *many.values()):
+        pairs = contestants(backends[:FEW], backends, place)
+        entered = [contestant for pair in pairs.values() for contestant in pair]
+        for contestant in entered:
             stack.enter_context(contestant.started())
-        results = run({name: (few[name], many[name]) for name in few}, rounds, seconds)
+        found = run(entered, rounds, seconds, [CONNECTIONS])
+    results = {name: [found[one.name][CONNECTIONS] for one in pair] for name, pair in pairs.items()}
     rates = {name: kept(*pair) for name, pair in results.items()}
     rows = [[name, *map(typical, pair), f"{rates[name]:.2f}"] for name, pair in results.items()]
     print(table(["", f"req/s with {FEW}", f"with {given.backends:,}", "kept"], rows), end="\n\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -171,11 +171,8 @@ class Counting:
         if cells is None or (at := self._place(cells, metric, labels)) is None:
             return
         bounds, values = metric.buckets, cells.values
-        if len(found) == 1:
-            values[at + bisect_left(bounds, found[0])] += 1
-        else:
-            for bucket, count in Counter([bisect_left(bounds, seconds) for seconds in found]).items():
-                values[at + bucket] += count
+        for seconds in found:
+            values[at + bisect_left(bounds, seconds)] += 1
         values[at + len(bounds) + 1] += sum(found)
 
     def _place(self, cells: Cells, metric: Metric, labels: tuple[str, ...]) -> int | None:

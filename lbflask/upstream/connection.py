@@ -98,7 +98,6 @@ class Connection:
     """A connected socket that carries one exchange at a time."""
 
     __slots__ = (
-        "_fileno",
         "_sending_first",
         "_sock",
         "_upload",
@@ -114,7 +113,6 @@ class Connection:
 
     def __init__(self, sock: Wire, now: float) -> None:
         self._sock = sock
-        self._fileno = sock.fileno()
         self._upload: Upload | None = None
         self.opened_at = now
         self.idle_since = now
@@ -218,7 +216,7 @@ class Connection:
     def receive_within(self, answer: Answer, seconds: float) -> bytes | None:
         """As `receive`, but None when nothing has come within so many seconds, which is no fault."""
         poll = select.poll()
-        poll.register(self._fileno, select.POLLIN)
+        poll.register(self._sock.fileno(), select.POLLIN)
         return self.receive(answer, seconds, Stage.WAIT) if poll.poll(seconds * 1000) else None
 
     def body_sent(self, first_byte: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gunicorn.config import Config
 from gunicorn.http import errors
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from lbflask.worker.client import DeadlineReader
 from lbflask.worker.request import ClientRequest
 from lbflask.worker.settings import freeze
+from tests.worker.test_settings import config
 
 
 class Pieces:
@@ -25,15 +25,8 @@ class Pieces:
         return self._pieces.pop(0) if self._pieces else b""
 
 
-def frozen(**given_: object) -> Any:
-    config = Config()
-    for name, value in ({"http_parser": "fast"} | given_).items():
-        config.set(name, value)
-    return freeze(config)
-
-
-USUAL = frozen()
-NARROW = frozen(limit_request_line=40, limit_request_fields=3, limit_request_field_size=20)
+USUAL = freeze(config())
+NARROW = freeze(config(limit_request_line=40, limit_request_fields=3, limit_request_field_size=20))
 
 
 def outcome(limits: Any, *pieces: bytes) -> object:
