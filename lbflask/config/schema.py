@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from lbflask.config.admin import Admin
+from lbflask.config.admin_address import AdminAddress
 from lbflask.config.limits import RateLimitTable
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
@@ -148,12 +149,23 @@ class Config(PoolTable):
         self.backend_tls.check("backend_tls")
         for name, table in self.every_pool().items():
             table.check("" if table is self else f"pools.{name}.")
+        self._check_admin_is_no_backend()
         check_routes(self.routes, self.every_pool(), self.rate_limits)
         in_use = {route.rate_limit for route in self.routes}
         for name, limit in self.rate_limits.items():
             if not limit.everywhere and name not in in_use:
                 raise ValueError(f"rate_limits.{name}: no route refers to it; `everywhere = true` applies it to all")
         return self
+
+    def _check_admin_is_no_backend(self) -> None:
+        admin = AdminAddress(self.admin_bind)
+        for name, table in self.every_pool().items():
+            where = "" if table is self else f"pools.{name}."
+            for number, backend in enumerate(table.backends):
+                if admin.is_backend(backend.to_model()):
+                    raise ValueError(
+                        f"{where}backends[{number}]: {backend.url!r} is the admin listener, {self.admin_bind!r}"
+                    )
 
     def every_pool(self) -> dict[str, PoolTable]:
         """The pools by name. The top level is one unless it has no backends and there are others."""

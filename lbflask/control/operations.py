@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lbflask.config.admin_address import AdminAddress
 from lbflask.control.api.problems import Refused
 from lbflask.control.running import Running
 from lbflask.core import steering
@@ -131,6 +132,9 @@ class Operations:
     def add(self, action: Action, backend: Backend) -> tuple[Look, bool]:
         """Into the pool."""
         look = self.look(action.pool)
+        admin_bind = self.running.config.admin_bind
+        if AdminAddress(admin_bind).is_backend(backend):
+            raise Refused(422, f"{backend.url!r} is the admin listener, {admin_bind!r}")
         for other in members(look.pool, look.snapshot):
             if (other.id == backend.id) != (other.url == backend.url):
                 raise Refused(409, f"the pool has {other.id!r} at {other.url} already")

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lbflask.core.discovery import Found
+from lbflask.core.model import Backend
 
 #: Seconds until a source is asked again after its first failure; with each further one they double.
 RETRY_FIRST = 1.0
@@ -50,6 +51,43 @@ class Source(Protocol):
     async def ask(self) -> Answer:
         """The backends now. Raises NoAnswer."""
         ...
+
+
+class Screened:
+    """A source without the backends that `refuses` names a reason against; the log has each of them once.
+
+    `refuses` may take its time, and is asked again only about another answer.
+    """
+
+    def __init__(self, source: Source, pool: str, refuses: Callable[[Backend], str]) -> None:
+        self._source = source
+        self._pool = pool
+        self._refuses = refuses
+        self._judged: tuple[tuple[Found, ...], tuple[Found, ...]] = ((), ())
+        self._refused: frozenset[tuple[str, str]] = frozenset()
+
+    def __str__(self) -> str:
+        return str(self._source)
+
+    @property
+    def patience(self) -> float:
+        """See Source."""
+        return self._source.patience
+
+    async def ask(self) -> Answer:
+        """See Source."""
+        answer = await self._source.ask()
+        if answer.found != self._judged[0]:
+            self._judged = answer.found, await asyncio.to_thread(self._passed, answer.found)
+        return replace(answer, found=self._judged[1])
+
+    def _passed(self, found: tuple[Found, ...]) -> tuple[Found, ...]:
+        reasons = {(one.backend.url, reason) for one in found if (reason := self._refuses(one.backend))}
+        for url, reason in sorted(reasons - self._refused):
+            log.warning("pool %s: %s: %s %s, and is ignored", self._pool, self, url, reason)
+        self._refused = frozenset(reasons)
+        refused = {url for url, _ in reasons}
+        return tuple(one for one in found if one.backend.url not in refused)
 
 
 async def follow(source: Source, pool: str, *, pause: Pause = asyncio.sleep) -> AsyncIterator[tuple[Found, ...]]:

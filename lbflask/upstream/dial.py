@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fcntl import ioctl
 from functools import partial
 from termios import FIONREAD
+from typing import Any
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address
@@ -115,10 +116,11 @@ class TLSConnection(Connection):
 
 
 class Dialer:
-    """Opens connections. Threads and greenlets may share it."""
+    """Opens connections, but none to a peer that is `forbidden`. Threads and greenlets may share it."""
 
-    def __init__(self, tls: TLSRules | None = None) -> None:
+    def __init__(self, tls: TLSRules | None = None, forbidden: Callable[[Any], bool] | None = None) -> None:
         self._tls = tls or TLSRules()
+        self._forbidden = forbidden
         #: Makes a wire of a connected socket. The host may have a better one than the socket itself.
         self.wire: Callable[[socket.socket], Wire] = blocking
         self._context: ssl.SSLContext | None = None
@@ -128,8 +130,8 @@ class Dialer:
         began = time.monotonic()
         try:
             if address.scheme == "unix":
-                return Connection(self.wire(_to_path(address.path, timeout)), now)
-            sock = _to_host(address.host, address.port, timeout)
+                return Connection(self.wire(self._allowed(_to_path(address.path, timeout))), now)
+            sock = self._allowed(_to_host(address.host, address.port, timeout))
         except TimeoutError:
             raise _fault(504, f"no connection within {timeout:g} s") from None
         except OSError as error:
@@ -139,6 +141,16 @@ class Dialer:
         if address.scheme == "https":
             return self._secured(sock, address.host, timeout, began, now)
         return Connection(self.wire(sock), now)
+
+    def _allowed(self, sock: socket.socket) -> socket.socket:
+        """The socket, if it may be used: what a name has come to mean is known only by now. Raises OSError."""
+        try:
+            if self._forbidden is not None and self._forbidden(sock.getpeername()):
+                raise OSError("it is the admin listener")
+        except OSError:
+            sock.close()
+            raise
+        return sock
 
     def _secured(self, sock: socket.socket, host: str, timeout: float, began: float, now: float) -> Connection:
         connection: TLSConnection | None = None

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 from flask import Flask
 
+from lbflask.config.admin_address import AdminAddress
 from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
@@ -69,7 +70,7 @@ class Balancer:
         )
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
-        self._dialer = Dialer(tls_rules(config.backend_tls))
+        self._dialer = dialer_for(config)
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._occupancy = Occupancy()
@@ -179,11 +180,16 @@ class Balancer:
 
     def _renew_connections(self, config: Config, certificates: str) -> None:
         """Connections to backends from now on are made by these rules. Those in use are closed after their request."""
-        dialer, old = Dialer(tls_rules(config.backend_tls)), self._connections
+        dialer, old = dialer_for(config), self._connections
         dialer.wire = self._dialer.wire
         self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
         self._certificates = certificates
         old.close()
+
+
+def dialer_for(config: Config) -> Dialer:
+    """What opens connections to backends."""
+    return Dialer(tls_rules(config.backend_tls), AdminAddress(config.admin_bind).is_peer)
 
 
 def rules_of(table: PoolTable, config: Config) -> Rules:

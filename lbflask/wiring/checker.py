@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from lbflask.checker.finding import Finding
 from lbflask.checker.loop import RETRY_EVERY, PoolChecker, Terms
+from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
-from lbflask.config.tls import BackendTLS
 from lbflask.core.checks import Check
 from lbflask.core.hooks import HealthChange
 from lbflask.core.model import Backend
+from lbflask.discovery.source import Screened
 from lbflask.state.ports import StoreUnavailable
 from lbflask.upstream.probes import Prober
 from lbflask.wiring.discovery import source_for
@@ -85,7 +86,7 @@ class Checkers:
         """Have a checker for each pool, as it is configured now."""
         config, pools, before = self._config, self._config.every_pool(), self._running
         most = max(1, room_for_probes() // len(pools))
-        made_of = {name: _makings(table, config.backend_tls, most) for name, table in pools.items()}
+        made_of = {name: _makings(table, config, most) for name, table in pools.items()}
         leaving = {name: one for name, one in before.items() if made_of.get(name) != one.made_of}
         for name, one in leaving.items():
             one.checker.stop(keep_lead=name in pools)
@@ -94,19 +95,19 @@ class Checkers:
             await asyncio.wait([one.task for one in leaving.values()])
         for name, table in pools.items():
             if name not in before:
-                checker = self._checker(name, table, config.backend_tls, most)
+                checker = self._checker(name, table, config, most)
                 if name in leaving:
                     checker.succeed(leaving[name].checker)
                 before[name] = _Running(made_of[name], checker, tasks.create_task(checker.run()))
 
-    def _checker(self, name: str, table: PoolTable, tls: BackendTLS, most: int) -> PoolChecker:
+    def _checker(self, name: str, table: PoolTable, config: Config, most: int) -> PoolChecker:
         return PoolChecker(
             table.to_model(name),
             partial(check_of, table, table.checks()),
             self._store,
-            Prober(tls_rules(tls)),
+            Prober(tls_rules(config.backend_tls)),
             Terms(self._holder, table.health.interval, table.health.lease, most),
-            finding_for(name, table),
+            finding_for(name, table, config.admin_bind),
             self._on_flip,
         )
 
@@ -130,9 +131,10 @@ class Checkers:
             thread.shutdown(wait=False)
 
 
-def _makings(table: PoolTable, tls: BackendTLS, most: int) -> tuple[object, ...]:
+def _makings(table: PoolTable, config: Config, most: int) -> tuple[object, ...]:
     """Of the table, which may be the top level, what makes the pool; and what else makes its checker."""
-    return (*(getattr(table, name) for name in PoolTable.model_fields), tls, tls.contents(), most)
+    tls = config.backend_tls
+    return (*(getattr(table, name) for name in PoolTable.model_fields), tls, tls.contents(), config.admin_bind, most)
 
 
 def check_of(table: PoolTable, own: Mapping[str, Check], backend: Backend) -> Check:
@@ -141,10 +143,17 @@ def check_of(table: PoolTable, own: Mapping[str, Check], backend: Backend) -> Ch
     return table.usual_check(backend) if found is None else found
 
 
-def finding_for(pool: str, table: PoolTable) -> Finding | None:
+def finding_for(pool: str, table: PoolTable, admin_bind: str = "") -> Finding | None:
     """What finds further backends of the pool; None if it has only those that are configured."""
     source = source_for(table)
-    return None if source is None else Finding(source, pool)
+    if source is None:
+        return None
+    admin = AdminAddress(admin_bind)
+
+    def refuses(backend: Backend) -> str:
+        return f"is the admin listener, {admin_bind!r}" if admin.is_backend(backend) else ""
+
+    return Finding(Screened(source, pool, refuses), pool)
 
 
 def room_for_probes() -> int:

@@ -1,0 +1,85 @@
+"""Whether a backend is the admin listener, which trusts connections from this machine and so must not be one.
+
+Every spelling of an address counts, and every name that resolves to it now; of paths, every link to the socket.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from lbflask.config.types import socket_address
+from lbflask.core.http.addresses import IPAddress, parsed_address
+from lbflask.core.model import Backend
+
+_LOOPBACK: dict[int, IPAddress] = {4: IPv4Address("127.0.0.1"), 6: IPv6Address("::1")}
+
+
+class AdminAddress:
+    """The address of `admin_bind`; empty for no listener."""
+
+    def __init__(self, bind: str) -> None:
+        address = socket_address(bind)
+        self.path = address if isinstance(address, str) else ""
+        self.port = address[1] if isinstance(address, tuple) else 0
+        self._host = parsed_address(address[0]) if isinstance(address, tuple) else None
+
+    def is_backend(self, backend: Backend) -> bool:
+        """Whether requests for the backend would come to the listener. Names with its port are resolved."""
+        if backend.scheme == "unix":
+            return bool(self.path) and _same_file(self.path, backend.path)
+        if self._host is None or not self.port or backend.port != self.port:
+            return False
+        return any(map(self._has, _addresses(backend.host)))
+
+    def is_peer(self, peer: Any) -> bool:
+        """Whether a connection with this peer, as `getpeername` has it, leads to the listener."""
+        if not isinstance(peer, tuple):
+            return bool(self.path) and os.fsdecode(peer) == self.path
+        if self._host is None or peer[1] != self.port:
+            return False
+        address = parsed_address(peer[0])
+        return address is not None and self._has(address)
+
+    def _has(self, address: IPAddress) -> bool:
+        if address.is_unspecified:
+            address = _LOOPBACK[address.version]  # where the system connects to
+        if self._host is None or not self._host.is_unspecified:
+            return address == self._host
+        return self._host.version in (6, address.version) and _is_local(address)
+
+
+def _addresses(host: str) -> Iterator[IPAddress]:
+    """The addresses that a connection to the host may go to; none for a name that can't be resolved now."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return
+    for *_, sockaddr in found:
+        address = parsed_address(str(sockaddr[0]))
+        if address is not None:
+            yield address
+
+
+def _is_local(address: IPAddress) -> bool:
+    """Whether it is an address of this machine, and can be bound to."""
+    if address.is_loopback:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _same_file(one: str, other: str) -> bool:
+    try:
+        return Path(one).resolve() == Path(other).resolve() or Path(one).samefile(other)
+    except (OSError, RuntimeError):  # not there yet, or links that lead in a circle
+        return False
