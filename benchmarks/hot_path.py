@@ -26,7 +26,8 @@ from benchmarks.report import conclude, options, table
 from lbflask import hosting
 from lbflask.config.load import load
 from lbflask.core.affinity import Affinity
-from lbflask.core.http.fields import TrustTest, backend_request
+from lbflask.core.http.fields import backend_request
+from lbflask.core.http.origin import TrustTest
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.proxy import inbound

@@ -14,6 +14,7 @@ from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
 from lbflask.config.tracing import Tracing
 from lbflask.config.types import (
+    ClaimName,
     ListenAddress,
     LogFormat,
     Namespace,
@@ -104,7 +105,9 @@ class Config(PoolTable):
     tickets: Literal["leased", "strict"] = "leased"
     """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(comma_separated)] = ()
-    """Networks whose X-Forwarded-* fields are believed; those of all others are dropped."""
+    """Networks whose X-Forwarded-*, Forwarded, X-Real-IP … count (docs/forwarding.md); those of others are dropped."""
+    keep_forwarded: Annotated[tuple[ClaimName, ...], BeforeValidator(comma_separated)] = ()
+    """Fields that pass from all peers although they are among those that are dropped, such as `X-Forwarded-User`."""
     forwarded: bool = False
     """Whether backends get a `Forwarded` field (RFC 7239) besides X-Forwarded-*."""
     via: ViaName = "lbflask"

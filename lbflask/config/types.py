@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lbflask.core.http.claims import WRITTEN, is_claim
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.target import BadTarget, check_host
 from lbflask.core.log_fields import parsed
@@ -82,6 +83,16 @@ def _via(value: str) -> str:
     return value
 
 
+def _claim_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^`|~-]+", value):
+        raise ValueError("is not the name of a header field that could pass")
+    if value.lower() in WRITTEN:
+        raise ValueError("is written by the balancer itself; `trusted_proxies` says whom it believes")
+    if not is_claim(value):
+        raise ValueError("is not among the fields that are dropped, so there is nothing to keep")
+    return value
+
+
 def _hash_key(value: str) -> str:
     HashKey.parse(value)
     return value
@@ -119,6 +130,7 @@ OptionalListenAddress = Annotated[str, AfterValidator(lambda value: _listen_addr
 RedisURL = Annotated[str, AfterValidator(_redis_url)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 ViaName = Annotated[str, AfterValidator(_via)]
+ClaimName = Annotated[str, AfterValidator(_claim_name)]
 HashKeyName = Annotated[str, AfterValidator(_hash_key)]
 PoolName = Annotated[str, AfterValidator(_pool_name)]
 RateLimitName = Annotated[str, AfterValidator(_limit_name)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lbflask.core.http import paths
+from lbflask.core.http.claims import is_claim
 from lbflask.core.http.edits import Edits
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.hash_key import HashKey
@@ -134,6 +135,8 @@ class RouteTable:
         wild = {host.count(".") for host in by_host if host.startswith("*.")}
         self._wild = tuple(sorted(wild, reverse=True))
         self._trees = Spellings(self._trees_of)
+        #: Whether a route goes by what proxies state.
+        self.by_claims = any(is_claim(name) for route in routes for name, _ in route.match.headers)
         self._by_path = any(tree.deepest for tree in self._by_host.values())
 
     def find(self, host: str, target: str, method: str, fields: Fields) -> int | None:

@@ -18,6 +18,7 @@ from flask import Blueprint, Flask
 from lbflask.config.handover import NoAnswer, Outcome
 from lbflask.config.schema import Config
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.addresses import plain_address
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
 from lbflask.proxy.reply import Reply
@@ -93,11 +94,11 @@ class DataPlane:
         if admin is None:
             admin = self._came_through_admin(environ)
             environ["lbflask.admin"] = admin
-        if admin:
-            return self._control(environ, start_response)
         front = self.front
-        if _is_health(environ["RAW_URI"], front.health_path):
-            environ["PATH_INFO"] = "/health"
+        if admin or _is_health(environ["RAW_URI"], front.health_path):
+            if not admin:
+                environ["PATH_INFO"] = "/health"
+            environ["REMOTE_ADDR"] = plain_address(environ.get("REMOTE_ADDR") or "")
             return self._control(environ, start_response)
         try:
             request = inbound.read(environ, front.body_limit)

@@ -16,6 +16,7 @@ from lbflask.core.http.fields import (
     RequestHead,
     backend_request,
     client_response,
+    request_origin,
     te_trailers,
 )
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
@@ -177,7 +178,8 @@ class Dispatcher:
         if self._sticky is None or (home is not None and home.id == exchange.serving):
             return []
         inbound = exchange.inbound
-        return self._sticky.told(exchange.serving, inbound, fields, trusted=self._hop(inbound).trusted)
+        origin = request_origin(inbound.fields, self._hop(inbound), inbound.host, self._rules.is_trusted)
+        return self._sticky.told(exchange.serving, inbound.method, fields, secure=origin.secure)
 
     def _pass_interim(self, host: HostExchange, status: int, reason: str, fields: Fields) -> None:
         """103 tells the client what to fetch meanwhile (RFC 8297); 102 only says that there is somebody (RFC 2518)."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lbflask.core import retry
-from lbflask.core.http.fields import Hop, TrustTest
+from lbflask.core.http.addresses import plain_address
+from lbflask.core.http.fields import STANDARD_RULES, Hop, RequestRules
+from lbflask.core.http.origin import TrustTest, default_port
 from lbflask.core.http.own_answers import Page
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
@@ -92,20 +94,23 @@ class Occupancy:
 class Hops:
     """What there is to say of the hop from a client to us: the same for all of its requests, so remembered a while."""
 
-    def __init__(self, is_trusted: TrustTest, via: str | None, *, forwarded: bool) -> None:
+    def __init__(
+        self, is_trusted: TrustTest, via: str | None, *, forwarded: bool, rules: RequestRules = STANDARD_RULES
+    ) -> None:
         self._is_trusted = is_trusted
         self._via = via
         self._forwarded = forwarded
-        self._known: dict[tuple[str, str, str, str], Hop] = {}
+        self._rules = rules
+        self._known: dict[tuple[str, str, str], Hop] = {}
 
     def of(self, inbound: Inbound) -> Hop:
         """The hop that the request came by."""
-        key = (inbound.peer, inbound.scheme, inbound.port, inbound.protocol)
+        key = (inbound.peer, inbound.scheme, inbound.protocol)
         hop = self._known.get(key)
         if hop is None:
-            trusted = self._is_trusted(inbound.peer)
-            peer, scheme, port, protocol = key
-            hop = Hop(peer, scheme, port, trusted, self._via, self._forwarded, protocol)
+            peer, scheme, protocol = plain_address(inbound.peer), inbound.scheme, inbound.protocol
+            trusted, port = self._is_trusted(peer), default_port(scheme)
+            hop = Hop(peer, scheme, port, trusted, self._via, self._forwarded, protocol, self._rules)
             if len(self._known) >= MOST_HOPS:
                 self._known.clear()
             self._known[key] = hop

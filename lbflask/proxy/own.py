@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.edits import Edits
-from lbflask.core.http.fields import Fields, backend_request
+from lbflask.core.http.fields import Fields, backend_request, credible_fields
 from lbflask.core.http.own_answers import FixedAnswer, Redirection, usual_phrase
 from lbflask.core.http.paths import with_prefix
 from lbflask.proxy.exchange import House, Rules
@@ -32,8 +33,13 @@ class OwnAnswers:
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
         """The reply to a request that could not even be read."""
         status, fields, body = refusal(fault, accept, None, self._rules.via, self._rules.pages)
-        ended = self._teller((peer, method, target, protocol), fault.status, "-", fault.reason)
+        about = (plain_address(peer), method, target, protocol)
+        ended = self._teller(about, fault.status, "-", fault.reason)
         return Reply(status, fields, body, ended)
+
+    def credible(self, inbound: Inbound) -> Fields:
+        """The fields of the request without what a stranger states of others."""
+        return credible_fields(inbound.fields, self._house.hops.of(inbound))
 
     def turn_away(self, inbound: Inbound, fault: Fault) -> Reply:
         """The reply to a request that was read, and goes nowhere."""

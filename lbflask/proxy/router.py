@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import TrustTest, original_client
+from lbflask.core.http.fields import request_origin
 from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.origin import TrustTest
 from lbflask.core.routing import RouteTable, TwoReadings
 from lbflask.core.split import Split
 from lbflask.proxy.exchange import Hops
@@ -47,6 +48,7 @@ class Router:
         answers: OwnAnswers,
     ) -> None:
         self._find = table.find
+        self._by_claims = table.by_claims
         self._destinations = destinations
         self._otherwise = otherwise
         self._answers = answers
@@ -54,8 +56,9 @@ class Router:
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
         """The reply of the destination."""
+        fields = inbound.fields if not self._by_claims else self._answers.credible(inbound)
         try:
-            number = self._find(inbound.host, inbound.target.text, inbound.method, inbound.fields)
+            number = self._find(inbound.host, inbound.target.text, inbound.method, fields)
         except TwoReadings:
             return self._answers.turn_away(inbound, TWO_READINGS)
         destination = self._otherwise if number is None else self._destinations[number]
@@ -91,8 +94,4 @@ class Splitting:
         return self._destinations[pool].dispatch(inbound)
 
     def _client(self, inbound: Inbound) -> str:
-        hop = self._hops.of(inbound)
-        if not hop.trusted:
-            return hop.peer
-        chain = [value for name, value in inbound.fields if name.lower() == "x-forwarded-for"]
-        return original_client(chain, hop, self._is_trusted)
+        return request_origin(inbound.fields, self._hops.of(inbound), inbound.host, self._is_trusted).client

@@ -8,7 +8,6 @@ from lbflask.core.affinity import Affinity
 from lbflask.core.http.cookies import attributes, kept_from_shared_caches
 from lbflask.core.http.fields import Fields
 from lbflask.core.model import Backend, StickyCookie
-from lbflask.proxy.inbound import Inbound
 
 #: A cookie that a shared cache hands to many clients would send them all to one backend.
 _PRIVATE = ("Cache-Control", "private")
@@ -50,24 +49,17 @@ class Sticky:
             return None
         return self._homes.get(self._affinity.home(cookies, self._now()))
 
-    def told(self, backend: str, inbound: Inbound, fields: Fields, *, trusted: bool) -> Fields:
+    def told(self, backend: str, method: str, fields: Fields, *, secure: bool) -> Fields:
         """The fields that tell the client which backend has its session now, for a response with `fields`.
 
-        `trusted` is whether the peer may speak for the client.
+        `secure` is whether the client speaks TLS, which counts unless it is configured.
         """
         if self._affinity is None:
             return []
-        secure = self._cookie.secure
-        if secure is None:
-            secure = _came_by_https(inbound, trusted=trusted)
+        if self._cookie.secure is not None:
+            secure = self._cookie.secure
         value = self._affinity.cookie(backend, self._now())
         told = [("Set-Cookie", f"{self.name}={value}{self._attributes[secure]}")]
-        if inbound.method in ("GET", "HEAD") and not kept_from_shared_caches(fields):
+        if method in ("GET", "HEAD") and not kept_from_shared_caches(fields):
             told.append(_PRIVATE)
         return told
-
-
-def _came_by_https(inbound: Inbound, *, trusted: bool) -> bool:
-    """Whether the client speaks TLS, with us or with a trusted proxy before us."""
-    told = [value for name, value in inbound.fields if name.lower() == "x-forwarded-proto"] if trusted else []
-    return (told[0] if told else inbound.scheme).strip().lower() == "https"

@@ -24,7 +24,8 @@ from lbflask.config.show import version
 from lbflask.config.types import connection_address
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
-from lbflask.core.http.fields import TrustTest
+from lbflask.core.http.fields import RequestRules
+from lbflask.core.http.origin import TrustTest
 from lbflask.core.model import Pool
 from lbflask.core.tokens import Role
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
@@ -113,7 +114,9 @@ class Balancer:
 
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
         """All that a configuration makes, around the parts that outlive it. A start and a reload both come here."""
-        hops = Hops(TrustTest(config.trusted_proxies), config.via or None, forwarded=config.forwarded)
+        kept = RequestRules(frozenset(map(str.lower, config.keep_forwarded)))
+        is_trusted = TrustTest(config.trusted_proxies)
+        hops = Hops(is_trusted, config.via or None, forwarded=config.forwarded, rules=kept)
         told = self._telemetry
         house = House(
             self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks, told.tracing

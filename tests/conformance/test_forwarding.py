@@ -85,9 +85,9 @@ def test_via_may_be_left_out_both_ways(believing: Rig) -> None:
     assert believing.backend.request.values(b"via") == [b"1.1 fred"]
 
 
-def test_the_port_that_was_asked_is_told(rig: Rig) -> None:
-    """RFC 7239 §5.4."""
-    assert seen(rig)[b"x-forwarded-port"] == [b"%d" % rig.port]
+def test_the_port_is_that_of_the_url(rig: Rig) -> None:
+    """RFC 9110 §4.2.1: the default one where the Host names none, whatever port the listener has."""
+    assert seen(rig)[b"x-forwarded-port"] == [b"80"]
 
 
 def test_without_a_host_none_is_made_up_for_others(client: RawClient, backend: ProgrammedBackend) -> None:

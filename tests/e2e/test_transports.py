@@ -131,6 +131,7 @@ def test_backends_are_told_that_the_client_came_under_tls(town: Town) -> None:
         head = backend.received.partition(b"GET /told HTTP/1.1\r\n")[2].partition(b"\r\n\r\n")[0] + b"\r\n"
         assert head.startswith(b"Host: shop.example\r\n")
         assert b"\r\nX-Forwarded-Proto: https\r\n" in head
+        assert b"\r\nX-Forwarded-Port: 443\r\n" in head
         assert b"\r\nForwarded: for=127.0.0.1;host=shop.example;proto=https\r\n" in head
 
 

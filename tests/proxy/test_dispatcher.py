@@ -170,7 +170,7 @@ def test_a_request_is_forwarded_and_its_answer_passed_on(street: Street) -> None
         b"X-Forwarded-For: 192.0.2.1",
         b"X-Forwarded-Proto: http",
         b"X-Forwarded-Host: shop.example",
-        b"X-Forwarded-Port: 8080",
+        b"X-Forwarded-Port: 80",
         b"X-Request-ID: id-0",
         b"Via: 1.1 lbflask",
         b"",

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import TrustTest
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.origin import TrustTest
 from lbflask.core.http.target import Target
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange, Hops, House, Occupancy

@@ -10,9 +10,10 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.edits import Edits
-from lbflask.core.http.fields import Fields, TrustTest
+from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.origin import TrustTest
 from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection
 from lbflask.core.http.target import Target
 from lbflask.core.routing import Match, Route, RouteTable

@@ -12,7 +12,8 @@ import pytest
 from lbflask.core.ejection import Rule
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.edits import Edits
-from lbflask.core.http.fields import Fields, TrustTest
+from lbflask.core.http.fields import Fields
+from lbflask.core.http.origin import TrustTest
 from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.strategies import STRATEGIES
 from lbflask.proxy.attempts import Attempts

@@ -44,11 +44,16 @@ class Cut(Exception):
 
 
 class RawClient:
-    """One connection."""
+    """One connection, to a port of 127.0.0.1, from an address of loopback, or to the unix socket at a path."""
 
-    def __init__(self, port: int, patience: float = PATIENCE) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", port), patience)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, where: int | str, patience: float = PATIENCE, source: str = "127.0.0.1") -> None:
+        if isinstance(where, str):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(patience)
+            self.sock.connect(where)
+        else:
+            self.sock = socket.create_connection(("127.0.0.1", where), patience, (source, 0))
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._unread = b""
 
     def __enter__(self) -> Self:

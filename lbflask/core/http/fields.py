@@ -5,17 +5,18 @@ Fields are pairs of latin-1 strings, one pair a line received: a repeated field 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from enum import IntEnum, auto
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
+from lbflask.core.http.claims import is_claim, is_disguised_claim
 from lbflask.core.http.forwarded import forwarded_element
-from lbflask.core.http.names import NameTable, members
+from lbflask.core.http.names import NameTable, Spellings, members
+from lbflask.core.http.origin import Origin, TrustTest, loggable, origin_of, port_of
 
 Field = tuple[str, str]
 Fields = list[Field]
-IPNetwork = IPv4Network | IPv6Network
 
 #: RFC 9110 §7.6.1 and §11.7, and Proxy-Connection, which was never standard but must go all the same.
 HOP_BY_HOP = frozenset(
@@ -38,7 +39,7 @@ _NOT_NOMINABLE = frozenset({"host", "content-length", "date"})
 
 class _Rule(IntEnum):
     DROP = auto()  #: hop-by-hop, or written anew below
-    FORWARDED = auto()  #: believed only from a trusted proxy
+    CLAIM = auto()  #: believed only from a trusted proxy
     CONNECTION = auto()
     COOKIE = auto()  #: several become one
     REQUEST_ID = auto()
@@ -46,32 +47,42 @@ class _Rule(IntEnum):
     TE = auto()  #: hop-by-hop, but for one of its members
 
 
-_REQUEST_RULES: NameTable[_Rule] = NameTable(
-    dict.fromkeys(HOP_BY_HOP, _Rule.DROP)
-    | {
-        "connection": _Rule.CONNECTION,
-        "cookie": _Rule.COOKIE,
-        "te": _Rule.TE,
-        "upgrade": _Rule.UPGRADE,
-        "http2-settings": _Rule.DROP,  # a part of the upgrade to h2c, which is never passed on (upgrade.py)
-        "host": _Rule.DROP,  # written first, by whoever knows the backend (RFC 9110 §7.2)
-        "content-length": _Rule.DROP,  # framing is decided once, in framing.py
-        "expect": _Rule.DROP,  # RFC 9110 §10.1.1: answered hop by hop, when a backend takes the body
-        "x-request-id": _Rule.REQUEST_ID,
-        "forwarded": _Rule.FORWARDED,
-        "x-real-ip": _Rule.FORWARDED,
-    }
-    | dict.fromkeys(
-        [
-            # Some backends read the scheme from the last three too.
-            f"x-forwarded-{what}"
-            for what in ("for", "proto", "host", "port", "server", "prefix", "ssl", "scheme", "protocol")
-        ],
-        _Rule.FORWARDED,
-    )
-)
+_RULES = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
+    "connection": _Rule.CONNECTION,
+    "cookie": _Rule.COOKIE,
+    "te": _Rule.TE,
+    "upgrade": _Rule.UPGRADE,
+    "http2-settings": _Rule.DROP,  # a part of the upgrade to h2c, which is never passed on (upgrade.py)
+    "host": _Rule.DROP,  # written first, by whoever knows the backend (RFC 9110 §7.2)
+    "content-length": _Rule.DROP,  # framing is decided once, in framing.py
+    "expect": _Rule.DROP,  # RFC 9110 §10.1.1: answered hop by hop, when a backend takes the body
+    "x-request-id": _Rule.REQUEST_ID,
+}
+
+
+class RequestRules(Spellings[_Rule | None]):
+    """What becomes of a field of a request, by its name as it is spelled; None passes it on.
+
+    Claims whose names, in small letters, are `kept` pass from all peers.
+    """
+
+    def __init__(self, kept: frozenset[str] = frozenset()) -> None:
+        super().__init__(self._rule)
+        self._kept = kept
+
+    def _rule(self, name: str) -> _Rule | None:
+        lower = name.lower()
+        if is_claim(lower):
+            return None if lower in self._kept else _Rule.CLAIM
+        return _Rule.DROP if is_disguised_claim(lower) else _RULES.get(lower)
+
+
+STANDARD_RULES = RequestRules()
 
 _RESPONSE_DROPPED: NameTable[bool] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
+
+#: An IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2) in a line of X-Forwarded-For, with a port or without.
+_MAPPED_NODE = re.compile(r"(?<![\w:.])\[?::ffff:(\d{1,3}(?:\.\d{1,3}){3})\]?(?![\w.])", re.ASCII | re.IGNORECASE)
 
 #: TE is hop-by-hop, so Connection has to name it (RFC 9110 §10.1.4).
 _TAKES_TRAILERS = [("TE", "trailers"), ("Connection", "TE")]
@@ -82,11 +93,12 @@ class Hop(NamedTuple):
 
     peer: str
     scheme: str
-    port: str
+    port: str  #: of a URL with this scheme that names none
     trusted: bool
     via: str | None  #: the received-by name of the Via entry (RFC 9110 §7.6.3); None writes no Via
     forwarded: bool = False  #: whether a Forwarded field (RFC 7239) is written too
     protocol: str = "HTTP/1.1"  #: what the peer speaks
+    rules: RequestRules = STANDARD_RULES
 
 
 class RequestHead(NamedTuple):
@@ -130,7 +142,7 @@ def backend_request(received: Fields, hop: Hop, *, host: str, request_id: str, i
     """
     kept: Fields = []
     said: list[tuple[_Rule, Field]] = []
-    rules, dropped = _REQUEST_RULES, _Rule.DROP
+    rules, dropped = hop.rules, _Rule.DROP
     for field in received:
         rule = rules[field[0]]
         if rule is None:
@@ -162,18 +174,24 @@ def _mindful_request(
     if _Rule.TE in values and hop.protocol == "HTTP/1.1" and _lists_trailers(values[_Rule.TE]):
         kept += _TAKES_TRAILERS
     own_id = values.get(_Rule.REQUEST_ID, [""])[-1]
-    request_id = own_id if _loggable(own_id) else request_id
+    request_id = own_id if loggable(own_id) else request_id
     client = hop.peer
-    if hop.trusted and _Rule.FORWARDED in values:
-        forwarded = [(name.lower(), value) for rule, (name, value) in said if rule is _Rule.FORWARDED]
-        client = original_client([value for name, value in forwarded if name == "x-forwarded-for"], hop, is_trusted)
-        kept += forwarded_by_trusted(forwarded, hop, host)
+    if hop.trusted and _Rule.CLAIM in values:
+        claims = [field for rule, field in said if rule is _Rule.CLAIM]
+        origin = request_origin(claims, hop, host, is_trusted)
+        client = origin.client
+        kept += forwarded_by_trusted(claims, hop, host, origin)
     else:
         kept += forwarded_by_us(hop, host)
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
         kept.append(("Via", hop.protocol[5:] + " " + hop.via))
     return RequestHead(kept, client, request_id, _Rule.UPGRADE in values)
+
+
+def credible_fields(received: Fields, hop: Hop) -> Fields:
+    """The fields without what a stranger states of others."""
+    return received if hop.trusted else [field for field in received if hop.rules[field[0]] is not _Rule.CLAIM]
 
 
 def with_one_cookie(fields: Fields) -> Fields:
@@ -190,49 +208,39 @@ def forwarded_by_us(hop: Hop, host: str) -> Fields:
     own = [("X-Forwarded-For", hop.peer), ("X-Forwarded-Proto", hop.scheme)]
     if host:
         own.append(("X-Forwarded-Host", host))
-    own.append(("X-Forwarded-Port", hop.port))
+    own.append(("X-Forwarded-Port", (":" in host and port_of(host)) or hop.port))
     if hop.forwarded:
         own.append(("Forwarded", forwarded_element(hop.peer, host, hop.scheme)))
     return own
 
 
-def forwarded_by_trusted(forwarded: Fields, hop: Hop, host: str) -> Fields:
-    """The forwarding fields behind a trusted proxy: its words kept, our peer added to the chain."""
-    values = dict(reversed(forwarded))
-    chain = [value for name, value in forwarded if name == "x-forwarded-for" and value]
+def forwarded_by_trusted(claims: Fields, hop: Hop, host: str, origin: Origin) -> Fields:
+    """The forwarding fields behind a trusted proxy: its statements kept, our peer added to the chain."""
+    lines = [value for name, value in claims if name.lower() == "x-forwarded-for" and value]
+    chain = [_MAPPED_NODE.sub(r"\1", line) for line in lines] or origin.path
     own = {
         "X-Forwarded-For": ", ".join([*chain, hop.peer]),
-        "X-Forwarded-Proto": values.get("x-forwarded-proto") or hop.scheme,
-        "X-Forwarded-Host": values.get("x-forwarded-host") or host,
-        "X-Forwarded-Port": values.get("x-forwarded-port") or hop.port,
+        "X-Forwarded-Proto": origin.scheme,
+        "X-Forwarded-Host": origin.host,
+        "X-Forwarded-Port": origin.port,
     }
     if hop.forwarded:
-        elements = [value for name, value in forwarded if name == "forwarded" and value]
-        own["Forwarded"] = ", ".join([*elements, forwarded_element(hop.peer, host, hop.scheme)])
+        elements = [value for name, value in claims if name.lower() == "forwarded" and value]
+        ours = [forwarded_element(hop.peer, host, hop.scheme)] if elements else [origin.elements(hop.peer)]
+        own["Forwarded"] = ", ".join(elements + ours)
     written = {name.lower() for name in own}
     return [
         *((name, value) for name, value in own.items() if value),
-        *((name.title(), value) for name, value in forwarded if name not in written),
+        *((name, value) for name, value in claims if name.lower() not in written),
     ]
 
 
-def original_client(chain: list[str], hop: Hop, is_trusted: TrustTest) -> str:
-    """The client's address: the last one in the X-Forwarded-For lines that no trusted proxy of ours is.
-
-    Read from right to left, since whatever stands left of the first stranger is the stranger's own claim. A claim
-    that is no short printable word names nobody, and ends the reading.
-    """
-    addresses = [address.strip() for line in chain for address in line.split(",")]
-    client = hop.peer
-    for address in reversed(addresses):
-        if not address:
-            continue
-        if not _loggable(address):
-            break
-        client = address
-        if not is_trusted(address):
-            break
-    return client
+def request_origin(received: Fields, hop: Hop, host: str, is_trusted: TrustTest) -> Origin:
+    """Where a request with these fields comes from, that came by the hop and asks for the host."""
+    if not hop.trusted:
+        return Origin(hop.peer, hop.scheme, host, port_of(host) or hop.port)
+    claims = [(name.lower(), value) for name, value in received if is_claim(name)]
+    return origin_of(claims, hop.peer, hop.scheme, host, is_trusted)
 
 
 def client_response(received: Fields, via: str | None) -> Fields:
@@ -244,36 +252,3 @@ def client_response(received: Fields, via: str | None) -> Fields:
     if via is not None:
         kept.append(("Via", "1.1 " + via))
     return kept
-
-
-class TrustTest:
-    """Is this address one of our trusted proxies? Callable; the answers to a bounded number of addresses are kept."""
-
-    __slots__ = ("_known", "_networks")
-
-    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
-        self._networks = tuple(networks)
-        self._known: dict[str, bool] = {}
-
-    def __call__(self, address: str) -> bool:
-        """False for anything that is not an IP address inside a trusted network."""
-        if not self._networks:
-            return False
-        known = self._known.get(address)
-        if known is None:
-            if len(self._known) >= 4096:
-                self._known.clear()
-            known = self._known[address] = self._inside(address)
-        return known
-
-    def _inside(self, address: str) -> bool:
-        try:
-            ip = ip_address(address.removeprefix("::ffff:"))
-        except ValueError:
-            return False
-        return any(ip in network for network in self._networks)
-
-
-def _loggable(value: str) -> bool:
-    """A client's word goes into logs only when it is short and printable."""
-    return 0 < len(value) <= 128 and value.isascii() and value.isprintable() and " " not in value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbflask.core.http.claims import is_claim, is_disguised_claim
 from lbflask.core.http.fields import HOP_BY_HOP, Fields
 from lbflask.core.http.names import NameTable
 
@@ -16,7 +17,7 @@ _NOT_IN_TRAILERS: dict[str, tuple[str, ...]] = {
     "credentials (§11)": ("authorization", "www-authenticate", "cookie", "set-cookie"),
     "control of the response (§10.2)": ("age", "date", "expires", "location", "retry-after", "vary", "warning"),
     "format of the content (§8)": ("content-encoding", "content-type", "content-location", "content-language"),
-    "words of proxies": ("forwarded", "x-real-ip", "x-request-id"),
+    "names that proxies give to requests": ("x-request-id",),
 }
 _FORBIDDEN: NameTable[bool] = NameTable(
     dict.fromkeys([*HOP_BY_HOP, *(name for names in _NOT_IN_TRAILERS.values() for name in names)], True)
@@ -26,11 +27,11 @@ _FORBIDDEN: NameTable[bool] = NameTable(
 def passable_trailers(fields: Fields) -> Fields:
     """Those of the fields that may stand in a trailer section, as they are and in order.
 
-    X-Forwarded-* is the word of a proxy, whatever follows the hyphen, and belongs into the head. A name with an
-    underscore is dropped as in a request's head: many backends can't tell it from one with a hyphen.
+    What proxies state belongs into the head (claims.py). A name with an underscore is dropped as in a request's head:
+    many backends can't tell it from one with a hyphen.
     """
-    return [field for field in fields if not _FORBIDDEN[field[0]] and not _disguised(field[0])]
+    return [field for field in fields if not _FORBIDDEN[field[0]] and not _from_a_proxy(field[0])]
 
 
-def _disguised(name: str) -> bool:
-    return "_" in name or name.lower().startswith("x-forwarded-")
+def _from_a_proxy(name: str) -> bool:
+    return "_" in name or is_claim(name) or is_disguised_claim(name)

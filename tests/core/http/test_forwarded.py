@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.forwarded import forwarded_element
+from lbflask.core.http.forwarded import forwarded_element, forwarded_elements
 
 #: RFC 7239 §4, for one element: pairs of a token and a token or quoted string.
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -22,7 +22,9 @@ ELEMENT = re.compile(rf"{TOKEN}=(?:{TOKEN}|{QUOTED})(?:;{TOKEN}=(?:{TOKEN}|{QUOT
         ("192.0.2.1", "example.com:81", "http", 'for=192.0.2.1;host="example.com:81";proto=http'),
         ("2001:db8::1", "[::1]:80", "http", 'for="[2001:db8::1]";host="[::1]:80";proto=http'),
         ("fe80::1%eth0", "", "http", 'for="[fe80::1]";proto=http'),
-        ("::ffff:192.0.2.1", "", "http", 'for="[::ffff:192.0.2.1]";proto=http'),
+        ("::ffff:192.0.2.1", "", "http", "for=192.0.2.1;proto=http"),
+        ("_hidden", "", "", "for=_hidden"),
+        ("_hid den", "", "", "for=unknown"),
         ("unix:", "a", "http", "for=unknown;host=a;proto=http"),
         ("", "a", "http", "for=unknown;host=a;proto=http"),
         ("192.0.2.1", 'a";for=evil', "http", r'for=192.0.2.1;host="a\";for=evil";proto=http'),
@@ -36,3 +38,24 @@ def test_an_element_says_for_whom_and_what_was_asked(peer: str, host: str, schem
 @given(st.ip_addresses().map(str) | st.text(max_size=8), st.text(st.characters(codec="latin-1"), max_size=12))
 def test_whatever_host_is_asked_for_the_element_is_one(peer: str, host: str) -> None:
     assert ELEMENT.fullmatch(forwarded_element(peer, host, "http"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "elements"),
+    [
+        ([], []),
+        ([""], []),
+        (["for=192.0.2.1"], [{"for": "192.0.2.1"}]),
+        (["For=a; Proto=https ;HOST=b , for=c", "for=d"],
+         [{"for": "a", "proto": "https", "host": "b"}, {"for": "c"}, {"for": "d"}]),
+        (['for="[2001:db8::1]:443";host="a\\"b"'], [{"for": "[2001:db8::1]:443", "host": 'a"b'}]),
+        (["for=[::1]:80,, for=b ,"], [{"for": "[::1]:80"}, {"for": "b"}]),
+        (["for=a;;proto=b;"], [{"for": "a", "proto": "b"}]),
+        (["for=a;for=b"], [{"for": "a"}]),
+        (['for="a, for=b'], []),
+        (["for=a, junk"], []),
+        (["for = a"], []),
+    ],
+)  # fmt: skip
+def test_elements_are_read_over_all_lines_or_not_at_all(lines: list[str], elements: list[dict[str, str]]) -> None:
+    assert forwarded_elements(lines) == elements

@@ -1,0 +1,118 @@
+"""Where a request came from: the peer's address, or what a trusted proxy states instead. Strangers state nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from lbflask.core.http.addresses import IPNetwork, node_address, parsed_address, plain_network
+from lbflask.core.http.forwarded import Element, forwarded_element, forwarded_elements
+
+#: Addresses whose trust is remembered. Proxies write down what clients claim, so there must be a bound.
+MOST_ADDRESSES = 4096
+_DEFAULT_PORTS = {"https": "443", "wss": "443"}
+
+
+class TrustTest:
+    """Is this address one of our trusted proxies? Callable; the answers to a bounded number of addresses are kept."""
+
+    __slots__ = ("_known", "_networks")
+
+    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
+        self._networks = tuple(map(plain_network, networks))
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, address: str) -> bool:
+        """False for anything that is not an IP address inside a trusted network."""
+        if not self._networks:
+            return False
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) >= MOST_ADDRESSES:
+                self._known.clear()
+            known = self._known[address] = self._inside(address)
+        return known
+
+    def _inside(self, text: str) -> bool:
+        address = parsed_address(text)
+        return address is not None and any(address in network for network in self._networks)
+
+
+class Origin(NamedTuple):
+    """The client's address, and the scheme, host and port of the URL that it asked for.
+
+    `path` are the addresses from the client's to the last one before the peer; empty if the client is the peer.
+    """
+
+    client: str
+    scheme: str
+    host: str
+    port: str
+    path: tuple[str, ...] = ()
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client speaks TLS, with us or with a trusted proxy before us."""
+        return default_port(self.scheme) == "443"
+
+    def elements(self, peer: str) -> str:
+        """The path and the peer as a Forwarded field (RFC 7239 §7.4); the first element has host and scheme."""
+        first, *others = (*self.path, peer)
+        return ", ".join([forwarded_element(first, self.host, self.scheme), *(forwarded_element(n) for n in others)])
+
+
+def origin_of(claims: list[tuple[str, str]], peer: str, scheme: str, host: str, is_trusted: TrustTest) -> Origin:
+    """The origin of a request whose peer is a trusted proxy, and states these claims: names in small letters.
+
+    `scheme` and `host` are those of the request itself. Forwarded counts where no X-Forwarded-For, -Proto and -Host
+    are there: a proxy that knows only one of the two lets the other one pass, whoever wrote it.
+    """
+    values = dict(reversed(claims))
+    lines = [value for name, value in claims if name == "x-forwarded-for" and value]
+    said_scheme, said_host = values.get("x-forwarded-proto", ""), values.get("x-forwarded-host", "")
+    nodes = [node for line in lines for node in line.split(",") if node.strip(" \t")]
+    elements: list[Element] = []
+    if not (lines or said_scheme or said_host):
+        elements = forwarded_elements(value for name, value in claims if name == "forwarded")
+        nodes = [element.get("for", "unknown") for element in elements]
+    path = _path(nodes, is_trusted)
+    if path and elements:
+        element = elements[-len(path)]
+        said_scheme, said_host = element.get("proto", ""), element.get("host", "")
+    scheme, host = said_scheme or scheme, said_host or host
+    port = values.get("x-forwarded-port") or port_of(host) or default_port(scheme)
+    return Origin(path[0] if path else peer, scheme, host, port, path)
+
+
+def _path(nodes: list[str], is_trusted: TrustTest) -> tuple[str, ...]:
+    """The addresses from the last node that is no trusted proxy on; from the farthest proxy if all are trusted.
+
+    Read from right to left, since whatever stands left of the first stranger is the stranger's own claim. A node that
+    is no short printable text names nobody, and ends the reading.
+    """
+    path: list[str] = []
+    for node in reversed(nodes):
+        address = node_address(node)
+        if not loggable(address):
+            break
+        path.append(address)
+        if not is_trusted(address):
+            break
+    return tuple(reversed(path))
+
+
+def port_of(authority: str) -> str:
+    """The port that a Host field names, or the first of several; empty if it names none."""
+    authority = authority.partition(",")[0].rstrip(" \t")
+    port = authority[authority.rfind("]") + 1 :].partition(":")[2]
+    return port if port.isascii() and port.isdecimal() else ""
+
+
+def default_port(scheme: str) -> str:
+    """The port of a URL that names none; the first scheme of several counts."""
+    return _DEFAULT_PORTS.get(scheme.partition(",")[0].strip(" \t").lower(), "80")
+
+
+def loggable(value: str) -> bool:
+    """Whether a text that a client chooses may go into logs: only when it is short and printable."""
+    return 0 < len(value) <= 128 and value.isascii() and value.isprintable() and " " not in value
