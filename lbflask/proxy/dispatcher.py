@@ -84,7 +84,7 @@ class Dispatcher:
         self._occupancy.active += 1
         try:
             if self._rate_limits is not None:
-                self._rate_limits.admit(exchange)
+                self._rate_limits.admit(exchange, head.fields)
             if inbound.method in ("OPTIONS", "TRACE"):
                 fields = _one_hop_less(inbound.method, head.fields)
                 if fields is None:

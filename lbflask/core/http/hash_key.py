@@ -1,9 +1,16 @@
-"""What of a request a strategy that hashes goes by: byte for byte, as the client sent it, never decoded."""
+"""What of a request a strategy that hashes, a split or a limit goes by: another spelling of it is no other key.
+
+Backends differ in what they make of one request. A value has one form for all ways in which backends decode it, and of
+a key that stands there several times each value counts (docs/limits.md).
+"""
 
 from __future__ import annotations
 
 import re
+from binascii import Error, a2b_base64
+from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from lbflask.core.http.fields import Fields
 
@@ -11,6 +18,12 @@ from lbflask.core.http.fields import Fields
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 #: What may stand in a query before `=` (RFC 3986 §3.4).
 _PARAMETER = re.compile(r"[A-Za-z0-9._~!$'()*+,;:@/?%-]+", re.ASCII)
+_CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
+_SLASHED = re.compile(r"\\([0-3][0-7]{2}|.)", re.DOTALL)
+_BLANKS = " \t\r\n\v\f"
+_UNDERSCORES = str.maketrans(". ", "__")
+#: Times that a value is decoded: some stacks do it twice.
+_ROUNDS = 2
 
 
 class HashKey(NamedTuple):
@@ -33,25 +46,77 @@ class HashKey(NamedTuple):
         return cls(kind, name.lower() if kind == "header" else name)
 
     def of(self, client: str, target: str, fields: Fields) -> str | None:
-        """The key of a request from `client` for `target` (origin-form); None if it has none, or an empty one.
+        """The one key of a request from `client` for `target` (origin-form); None if it has none.
 
         Of several lines of a header all count, as if they were one (RFC 9110 §5.3); of several cookies or parameters
         of the name, the first.
         """
-        if self.kind == "client":
-            return None if client in ("", "unix:") else client  # all who come through a unix socket would be one
-        if self.kind == "uri":
-            return target
-        if self.kind == "header":
-            return ", ".join([value for name, value in fields if name.lower() == self.name]) or None
-        if self.kind == "cookie":
-            lines = ";".join([value for name, value in fields if name.lower() == "cookie"])
-            return self._named(lines.split(";"))
-        return self._named(target.partition("?")[2].split("&"))
+        values = self.values(client, target, fields)
+        if not values:
+            return None
+        return ", ".join(values) if self.kind == "header" else values[0]
 
-    def _named(self, pairs: list[str]) -> str | None:
-        for pair in pairs:
-            name, _, value = pair.strip(" \t").partition("=")
-            if name == self.name:
-                return value or None
-        return None
+    def values(self, client: str, target: str, fields: Fields) -> list[str]:
+        """All values that a backend may take for the key, without repeats and empty ones; those under the exact name
+        come first.
+        """
+        if self.kind == "client":
+            return [] if client in ("", "unix:") else [client]  # all who come through a unix socket would be one
+        if self.kind == "uri":
+            return [target]
+        if self.kind == "header":
+            form = _credentials if self.name in _CREDENTIALS else str.strip
+            found = [form(value, _BLANKS) for name, value in fields if name.lower() == self.name]
+        elif self.kind == "cookie":
+            # RFC 6265 §5.4; commas part cookies by RFC 2965, and join lines in WSGI.
+            found = self._named(";".join([value for name, value in fields if name.lower() == "cookie"]), ";", ",")
+        else:
+            found = self._named(target.partition("?")[2], "&", ";")  # HTML 4 §B.2.2 has `;` too
+        return [value for value in dict.fromkeys(found) if value]
+
+    def _named(self, text: str, mark: str, other: str) -> list[str]:
+        """The values of the name where the first mark parts pairs, or both do."""
+        exact: list[str] = []
+        alike: list[str] = []
+        for part in text.split(mark):
+            for pair in (part, *part.split(other)) if other in part else (part,):
+                name, _, value = pair.partition("=")
+                if name.strip(_BLANKS) == self.name:
+                    exact.append(_decoded(value))
+                elif _folded(name) == _folded(self.name):
+                    alike.append(_decoded(value))
+        return exact + alike
+
+
+def _decoded(value: str) -> str:
+    """The value in the form of the most thorough decoder: no quotes, no percent-encoding, `+` as blank, cut at NUL."""
+    for _ in range(_ROUNDS):
+        if value.startswith('"'):
+            value = _SLASHED.sub(_unslashed, value[1:-1])  # RFC 9110 §5.6.4, and octal numbers, which Python writes
+        if "%" in value:
+            value = unquote(value, "latin-1")
+    return value.replace("+", " ").partition("\0")[0].strip(_BLANKS)
+
+
+def _unslashed(found: re.Match[str]) -> str:
+    sign = found[1]
+    return chr(int(sign, 8)) if len(sign) == 3 else sign
+
+
+@lru_cache(maxsize=1024)
+def _folded(name: str) -> str:
+    """The name as servers know it that undo percent-encoding, ignore case, or make a variable or a list of it."""
+    plain = unquote(name.replace("+", " "), "latin-1").partition("\0")[0]
+    return plain.partition("[")[0].strip(_BLANKS).lower().translate(_UNDERSCORES)
+
+
+def _credentials(value: str, blanks: str) -> str:
+    """RFC 9110 §11.4: the scheme in small letters and one blank; of Basic the text that was encoded (RFC 7617 §2)."""
+    scheme, _, rest = value.strip(blanks).partition(" ")
+    scheme, rest = scheme.lower(), rest.strip(blanks)
+    if scheme == "basic":
+        try:
+            rest = a2b_base64(rest + "==").decode("latin-1")
+        except (Error, ValueError):
+            pass  # no backend can read it
+    return f"{scheme} {rest}" if rest else scheme
