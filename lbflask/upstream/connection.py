@@ -10,6 +10,7 @@ import errno
 import math
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -40,7 +41,15 @@ class Timing(NamedTuple):
     deadline: float = NEVER
 
 
-class Wire(Protocol):
+class SocketOptions(Protocol):
+    """What has the options of a socket."""
+
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
+        """As of a socket."""
+        ...
+
+
+class Wire(SocketOptions, Protocol):
     """What a connection needs of a socket; `recv` and `send` block the caller, and nobody else. A socket of the
     standard library becomes one by `dial.blocking`.
     """
@@ -286,6 +295,21 @@ class Connection:
         """Close at once, whatever is on its way."""
         WATCHDOG.forget(self)
         self._sock.close()
+
+    def abort(self) -> None:
+        """Close with a reset, in the middle of a response."""
+        reset_at_close(self._sock)
+        self.close()
+
+
+def reset_at_close(sock: SocketOptions) -> None:
+    """Have the close send a reset, for a stream that breaks off.
+
+    An orderly end does not reach a peer whose window is closed: it probes the window, a connection in FIN-WAIT-2
+    acknowledges the probes, and its writer stays blocked for a minute (RFC 9293 §3.8.6.1).
+    """
+    with suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _told(error: OSError) -> str:

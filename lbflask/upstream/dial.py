@@ -52,13 +52,14 @@ class TLSRules:
 class SocketWire:
     """A blocking socket as a wire."""
 
-    __slots__ = ("close", "fileno", "recv", "send", "setblocking", "shutdown")
+    __slots__ = ("close", "fileno", "recv", "send", "setblocking", "setsockopt", "shutdown")
 
     def __init__(self, sock: socket.socket) -> None:
         self.recv = sock.recv
         self.send = sock.send
         self.fileno = sock.fileno
         self.setblocking = sock.setblocking
+        self.setsockopt = sock.setsockopt
         self.shutdown = sock.shutdown
         self.close = sock.close
 

@@ -159,7 +159,7 @@ class BackendResponse(requests.Response):
             self.release()
         else:
             self._over = self.answer.over = True
-            self.answer.connection.close()
+            self.answer.connection.abort()
 
     def iter_content(
         self,

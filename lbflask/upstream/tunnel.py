@@ -9,13 +9,13 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from lbflask.upstream.connection import Wire
+from lbflask.upstream.connection import SocketOptions, Wire, reset_at_close
 from lbflask.upstream.watchdog import WATCHDOG
 
 READ_SIZE = 65_536
 
 
-class Duplex(Protocol):
+class Duplex(SocketOptions, Protocol):
     """One end of a tunnel; `recv` and `send` block the caller, and nobody else."""
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -83,7 +83,7 @@ class Tunnel:
                 data = b""
             self._backend.shutdown(socket.SHUT_WR)
         except OSError:
-            self._cut()
+            self._break_off()
 
     def _pass_down(self, data: bytes) -> None:
         try:
@@ -94,7 +94,12 @@ class Tunnel:
                 data = b""
             self._client.shutdown(socket.SHUT_WR)
         except OSError:
-            self._cut()
+            self._break_off()
+
+    def _break_off(self) -> None:
+        for wire in (self._client, self._backend):
+            reset_at_close(wire)
+        self._cut()
 
     def _cut(self) -> None:
         for wire in (self._client, self._backend):

@@ -100,6 +100,10 @@ class Stream:
         """As of a socket."""
         self.sock.shutdown(how)
 
+    def setsockopt(self, level: int, option: int, value: bytes) -> None:
+        """As of a socket."""
+        self.sock.setsockopt(level, option, value)
+
     def setblocking(self, flag: bool) -> None:
         """As of a socket; a stream blocks its greenlet in any case."""
 

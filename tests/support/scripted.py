@@ -122,6 +122,13 @@ class Peer:
         """Send all of it at once."""
         self._sock.sendall(data)
 
+    def fill(self) -> None:
+        """Send until all buffers are full, the receiver's too."""
+        self._sock.setblocking(False)
+        while select.select([], [self._sock], [], 0.2)[1]:
+            self._sock.send(b"x" * 65_536)
+        self._sock.settimeout(PATIENCE)
+
     def finish(self) -> None:
         """Say that nothing more will be sent, and go on reading."""
         self._sock.shutdown(socket.SHUT_WR)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from tests.support.scripted import (
 from tests.support.wait import eventually
 
 TIMEOUT = (5.0, 10.0)
+MUCH = b"x" * 131_072
+FIN_WAIT2 = b"\5"  # as in netinet/tcp.h
 
 
 @pytest.fixture
@@ -310,6 +314,38 @@ def test_bytes_that_come_after_a_response_are_not_the_next_response(session: req
         go_on.set()
         eventually(lambda: not connection.silent(), "the late bytes are here")
         assert finish(send(session, backend)) == b"ok"
+
+
+def test_a_response_that_breaks_off_frees_a_backend_that_waits_for_room(session: requests.Session) -> None:
+    """R27: an end in order would leave it waiting for the window to open, for as long as the kernel acknowledges."""
+    read, full, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def sends_for_ever(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + MUCH)
+        peer.wait(read)  # the window is adjusted to what is read, and is filled to the last byte from then on
+        peer.fill()
+        full.set()
+        try:
+            peer.send(MUCH)
+        finally:
+            ended.set()
+
+    with ScriptedBackend(sends_for_ever) as backend:
+        response = send(session, backend)
+        pieces, connection, left = response.answer.pieces(), response.answer.connection, len(MUCH)
+        while left:
+            left -= len(next(pieces))
+        read.set()
+        assert full.wait(TIMEOUT[1])
+        connection.abandon()  # what is read from now on does not open the window
+        with socket.socket(fileno=os.dup(connection.wire.fileno())) as same:
+            eventually(lambda: same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == FIN_WAIT2, "it has the end")
+        while connection.wire.recv(1 << 24):
+            pass
+        assert not ended.is_set()
+        response.close()
+        assert ended.wait(TIMEOUT[1])
 
 
 def test_an_abandoned_response_closes_its_connection(session: requests.Session) -> None:

@@ -217,6 +217,7 @@ class Interrupted:
         self._sock = sock
         self.recv = sock.recv
         self.shutdown = sock.shutdown
+        self.setsockopt = sock.setsockopt
 
     def send(self, data: bytes | memoryview) -> int:
         raise Ended
