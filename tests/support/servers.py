@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -21,22 +20,10 @@ from typing import Any, Self
 import pytest
 
 from lbflask.state.embedded import NoServer, find_binary
+from tests.support.ports import free_port
 from tests.support.wait import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on.
-
-    Below the ports that the kernel gives to outgoing connections: one of those could take the port while its server
-    is being restarted, or even connect to itself there (ip(7), ip_local_port_range).
-    """
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def listens(port: int) -> bool:
