@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import redis
 
+from tests.support.leftovers import leftovers, mark_children
 from tests.support.servers import valkey
+from tests.support.wait import eventually
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Fails when something that the tests started still runs after all of them. It is killed then."""
+    mark_children()
+    yield
+    try:
+        eventually(lambda: not leftovers(os.getpid()), "all processes have ended", within=5.0)
+    except AssertionError:
+        left = leftovers(os.getpid())
+        for one in left:
+            one.kill()
+        pytest.fail(f"left running: {left}")
 
 
 @pytest.fixture(scope="session")
