@@ -29,14 +29,13 @@ from lbflask.discovery.source import Answer, NoAnswer
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
+from tests.support.wait import PATIENCE
 
 A, B = (Backend(f"{name}:80", name, 80, f"http://{name}:80") for name in "ab")
 POOL = Pool("web", (A, B))
 ONE = Pool("web", (A,))
 #: Seconds that no test lasts: what happens meanwhile did not wait for it.
 NEVER = 3600.0
-#: Seconds, long enough that a slow machine never decides a test.
-PATIENCE = 10.0
 
 
 async def eventually(look: Callable[[], object], what: str) -> None:

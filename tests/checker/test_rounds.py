@@ -9,10 +9,10 @@ import pytest
 
 from lbflask.checker.rounds import Rounds
 from lbflask.core.model import Backend
+from tests.support.wait import PATIENCE
 
 #: Seconds that no test lasts.
 NEVER = 3600.0
-PATIENCE = 10.0
 
 
 def backends(count: int) -> list[Backend]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tests.conformance.rigs import STOCK, Rig
 from tests.support.programmed import Received, says, says_and_closes
 from tests.support.raw import Answer, Cut, RawClient
+from tests.support.wait import PATIENCE
 
 #: A request that is sent to see that the connection is still good.
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -78,7 +79,7 @@ class Forwarded:
         assert _of_names(seen.lines, self.has, rig) == _of_names(self.has, self.has, rig)
         assert [name for name in seen.names if name in self.lacks] == []
         if self.body is not None:
-            raw = bodies.get(timeout=5)
+            raw = bodies.get(timeout=PATIENCE)
             assert self.body in raw, raw
         if answer.values(b"connection") != [b"close"]:
             assert_alive(rig, client)

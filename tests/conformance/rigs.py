@@ -10,12 +10,10 @@ from tests.support.programmed import Programme, ProgrammedBackend
 from tests.support.raw import RawClient
 from tests.support.scripted import ScriptedBackend
 from tests.support.servers import Gunicorn
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 #: Bytes of a request body that the balancers accept.
 BODY_LIMIT = 200_000
-#: Seconds a test waits for what has to come: an answer takes milliseconds.
-PATIENCE = 6.0
 
 #: gunicorn's arguments for each kind of server.
 OWN = {"fast": ("--http-parser", "fast"), "python": ("--http-parser", "python")}
@@ -74,7 +72,6 @@ def start(
             "access_log": "",
             "ejection__failures": 0,  # else the failures of one case would be felt in the next
             "limits__body": BODY_LIMIT,
-            "timeouts__client_head": 2,
             "timeouts__graceful": 1,
             **settings,
         }

@@ -85,7 +85,7 @@ def story(store: str) -> Iterator[Story]:
 def _after(load: Traffic, more: int) -> None:
     """Wait until so many more requests were answered."""
     until = len(load.outcomes) + more
-    eventually(lambda: len(load.outcomes) >= until, f"{more} more requests", 30)
+    eventually(lambda: len(load.outcomes) >= until, f"{more} more requests")
 
 
 def _is_even(shares: Counter[int], allowed: float) -> bool:

@@ -31,10 +31,10 @@ def test_a_killed_checker_continues_where_it_was(store: str, demos: list[int]) -
         assert client.hgetall(keys.active) == known
         second = running.enter_context(start_checker(**settings))
         # The dead one's lease has to run out first.
-        eventually(lambda: int(client.get(keys.epoch)) > epoch, "the second leads", 15)
+        eventually(lambda: int(client.get(keys.epoch)) > epoch, "the second leads")
         eventually(lambda: client.get(keys.heartbeat) != beat, "the second has checked")
         beat = client.get(keys.heartbeat)
-        eventually(lambda: client.get(keys.heartbeat) != beat, "and goes on checking", 15)
+        eventually(lambda: client.get(keys.heartbeat) != beat, "and goes on checking")
 
         assert client.hgetall(keys.active) == known
         assert client.get(keys.version) == version

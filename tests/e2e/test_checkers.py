@@ -133,7 +133,7 @@ def test_a_successor_writes_within_the_lease_and_a_second(
             "health__path": "/", "health__timeout": 5, "health__fall": 1,
         }  # fmt: skip
         with checkers(3, **settings) as running:
-            eventually(lambda: len(active(client)) == 4, "the first round is over", 15)
+            eventually(lambda: len(active(client)) == 4, "the first round is over")
             known = {backend: state.health.value for backend, state in active(client).items()}
             assert sorted(known.values()) == ["down", "up", "up", "up"]
             first = leader(client, running)
@@ -141,9 +141,9 @@ def test_a_successor_writes_within_the_lease_and_a_second(
             killed = server_time(client)
             first.signal(signal.SIGKILL)
             first.wait()
-            eventually(lambda: int(client.get(KEYS.epoch)) > epoch, "another leads", 20)
+            eventually(lambda: int(client.get(KEYS.epoch)) > epoch, "another leads")
             taken = int(client.get(KEYS.epoch)) / 1_000_000
-            word = eventually(lambda: latest_word(client) > taken - 0.001 and latest_word(client), "it writes", 20)
+            word = eventually(lambda: latest_word(client) > taken - 0.001 and latest_word(client), "it writes")
             assert word - killed < lease + GRACE
             assert {backend: state.health.value for backend, state in active(client).items()} == known
             second = leader(client, running)
@@ -162,18 +162,18 @@ def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: red
         checkers(1, **common, health__path="/status/204") as second,
     ):
         running = {first[0]: {"status 200"}, second[0]: {"status 204"}}
-        eventually(lambda: len(active(client)) == 3, "the first round is over", 15)
+        eventually(lambda: len(active(client)) == 3, "the first round is over")
         for _ in range(4):
             frozen = leader(client, list(running))
             ((other, reasons),) = [pair for pair in running.items() if pair[0] is not frozen]
             frozen.signal(signal.SIGSTOP)
-            eventually(lambda: leader(client, list(running)) is other, "the other leads", 20)  # noqa: B023
-            eventually(lambda: reasons_in(client) == reasons, "the other has written", 20)  # noqa: B023
+            eventually(lambda: leader(client, list(running)) is other, "the other leads")  # noqa: B023
+            eventually(lambda: reasons_in(client) == reasons, "the other has written")  # noqa: B023
             told = frozen.output.count("standing by")
             frozen.signal(signal.SIGCONT)
-            eventually(lambda: frozen.output.count("standing by") > told, "it has noticed", 20)  # noqa: B023
+            eventually(lambda: frozen.output.count("standing by") > told, "it has noticed")  # noqa: B023
             assert reasons_in(client) == reasons
-        eventually(lambda: len(set(monitor.landed)) >= 5, "all of it was seen", 20)
+        eventually(lambda: len(set(monitor.landed)) >= 5, "all of it was seen")
         for checker in running:
             assert "no longer leading" in checker.output
             checker.assert_no_traceback()
@@ -186,10 +186,10 @@ def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demo
     settings = {"redis_url": store, "backends": urls([*demos, late]), "health__interval": 0.5}
     settings["ejection__failures"] = 0  # which would take the place of the checkers
     with checkers(2, **settings) as running, Gunicorn(**settings, workers=1) as balancer:
-        eventually(lambda: sorted(balancer.healths().values()) == ["down", "up", "up", "up"], "one is down", 20)
+        eventually(lambda: sorted(balancer.healths().values()) == ["down", "up", "up", "up"], "one is down")
         for checker in running:
             checker.signal(signal.SIGKILL)
-        eventually(lambda: set(balancer.healths().values()) == {"unknown"}, "all are unknown", 20)
+        eventually(lambda: set(balancer.healths().values()) == {"unknown"}, "all are unknown")
         status, document = balancer.health()
         assert (status, document["pools"]["default"]["serving"]) == (200, 4)
         assert {get(balancer.port).status for _ in range(20)} == {200}

@@ -166,7 +166,7 @@ def test_a_reload_that_needs_new_workers_fails_no_request_under_load(
         eventually(lambda: len(kept.outcomes) > 50 and len(new.outcomes) > 25, "traffic flows")
         file.write_text("limits.line = 5000\n")
         balancer.signal(signal.SIGHUP)
-        eventually(lambda: len(balancer.workers()) == 2 and not old & set(balancer.workers()), "new workers", 20)
+        eventually(lambda: len(balancer.workers()) == 2 and not old & set(balancer.workers()), "new workers")
         until = len(kept.outcomes) + 100, len(new.outcomes) + 50
         eventually(lambda: len(kept.outcomes) > until[0] and len(new.outcomes) > until[1], "traffic flows still")
         kept.stop()
@@ -190,7 +190,7 @@ def test_a_checker_that_is_told_to_stop_hands_over_at_once(store: str, demos: li
         assert first.stop() == 0
         # Gone with its holder, and not three seconds later, when the lease would have run out.
         assert client.get(keys.leader) != was
-        eventually(lambda: f":{second.pid}:" in (client.get(keys.leader) or ""), "the second leads", 5)
+        eventually(lambda: f":{second.pid}:" in (client.get(keys.leader) or ""), "the second leads")
         assert second.stop() == 0
         assert client.get(keys.leader) is None
         first.assert_no_traceback()

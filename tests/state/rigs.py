@@ -12,10 +12,7 @@ import redis
 
 from lbflask.state.memory import MemoryStore
 from lbflask.state.redis import RedisStore, connect
-from tests.support.wait import eventually
-
-#: Seconds for an answer, long enough that a slow machine never decides a test.
-PATIENCE = 10.0
+from tests.support.wait import PATIENCE, eventually
 
 Store = MemoryStore | RedisStore
 

@@ -10,9 +10,10 @@ from typing import ParamSpec
 
 import gevent
 
+from tests.support.wait import PATIENCE
+
 P = ParamSpec("P")
-#: Seconds that any wait may take.
-LONG = 10.0
+LONG = PATIENCE
 
 
 def in_a_hub(test: Callable[P, None]) -> Callable[P, None]:
@@ -33,7 +34,7 @@ def in_a_hub(test: Callable[P, None]) -> Callable[P, None]:
 
         thread = threading.Thread(target=play, daemon=True)
         thread.start()
-        thread.join(2 * LONG)
+        thread.join(LONG + 10)
         assert not thread.is_alive(), "the hub hangs"
         if failures:
             raise failures[0]

@@ -8,6 +8,7 @@ from contextlib import suppress
 import redis
 
 from lbflask.state.keys import PoolKeys
+from tests.support.wait import PATIENCE
 
 KEYS = PoolKeys("lbflask", "default")
 
@@ -24,12 +25,12 @@ class Monitor:
 
     def __enter__(self) -> Monitor:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._client.connection_pool.disconnect()
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._client.close()
 
     def _listen(self) -> None:

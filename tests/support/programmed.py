@@ -15,9 +15,7 @@ from dataclasses import dataclass, field
 from queue import Empty, Queue
 
 from tests.support.scripted import OK, Peer
-
-#: Seconds that a test waits for what a backend has to tell.
-PATIENCE = 5.0
+from tests.support.wait import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

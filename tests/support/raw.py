@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Self
 
-#: Seconds that any wait may take: far more than an answer needs.
-PATIENCE = 15.0
+from tests.support.wait import PATIENCE
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,7 @@ from pathlib import Path
 from typing import Self
 
 from lbflask.core.model import Address
-from tests.support.wait import eventually
-
-#: Seconds that a script waits for anything: beyond what any test takes, so that no script outlives a broken one.
-PATIENCE = 20.0
+from tests.support.wait import PATIENCE, eventually
 
 Script = Callable[["Peer"], None]
 

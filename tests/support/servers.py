@@ -21,7 +21,7 @@ import pytest
 
 from lbflask.state.embedded import NoServer, find_binary
 from tests.support.ports import free_port
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,7 +91,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def await_start(self, look: Callable[[], object], what: str, within: float = 20.0) -> None:
+    def await_start(self, look: Callable[[], object], what: str, within: float = PATIENCE) -> None:
         """Wait until it does what it was started for. If it does not, or ends, it is killed and the test fails."""
         try:
             eventually(lambda: not self.running or look(), what, within)
@@ -104,14 +104,14 @@ class Process:
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
-    def wait(self, within: float = 15.0) -> int:
+    def wait(self, within: float = PATIENCE) -> int:
         """Its exit code."""
         try:
             return self.popen.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {within:g} s; its output:\n{self.output}") from None
 
-    def stop(self, within: float = 15.0) -> int:
+    def stop(self, within: float = PATIENCE) -> int:
         """SIGTERM, and its exit code."""
         if self.running:
             self.popen.terminate()
@@ -242,7 +242,7 @@ def get(
     port: int, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, body: Any = None
 ) -> Got:
     """One request over a connection of its own."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()

@@ -58,7 +58,7 @@ class Guarded:
         )
         self.replica = running.enter_context(start_valkey(*options, port=self.replica_port))
         self.sentinel_ports = [free_port() for _ in range(3)]
-        eventually(self._replicates, "the replica has joined", 30)
+        eventually(self._replicates, "the replica has joined")
         for port in self.sentinel_ports:
             file = directory / f"sentinel-{port}.conf"
             file.write_text(
@@ -69,7 +69,7 @@ class Guarded:
             )
             sentinel = Process([str(find_binary()), str(file), "--sentinel"])
             running.enter_context(sentinel).await_start(lambda port=port: listens(port), "a sentinel")  # type: ignore[misc]
-        eventually(self._know_each_other, "the sentinels know each other and the replica", 30)
+        eventually(self._know_each_other, "the sentinels know each other and the replica")
 
     @property
     def url(self) -> str:
@@ -108,7 +108,7 @@ class Cluster:
             self._ask(port, "ADDSLOTSRANGE", begin, end - 1)
         for port in others:
             self._ask(first, "MEET", "127.0.0.1", port, self._buses[port])
-        eventually(self._is_whole, "the cluster is whole", 30)
+        eventually(self._is_whole, "the cluster is whole")
 
     @property
     def url(self) -> str:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tests.support.wait import PATIENCE
+
 _SAYS = re.compile(rb"hello from backend (\d+)\n")
 _LINE = re.compile(
     r'^(?P<moment>\S+Z) \S+ "\S+ (?P<target>\S+) \S+" (?P<status>\d+) \d+ backend=(?P<backend>\S+) '
@@ -75,7 +77,7 @@ class Traffic:
         self._stop.set()
         self.join()
 
-    def join(self, within: float = 40.0) -> None:
+    def join(self, within: float = PATIENCE) -> None:
         """Wait until all clients have asked what they were to ask."""
         deadline = time.monotonic() + within
         for thread in self._threads:
@@ -83,7 +85,7 @@ class Traffic:
             assert not thread.is_alive(), "a client is still waiting for its answer"
 
     def _ask(self, port: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         while not self._stop.is_set() and (self._total is None or next(self._turns) < self._total):
             began = time.monotonic()
             try:

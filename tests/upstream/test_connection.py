@@ -15,11 +15,11 @@ from lbflask.upstream.connection import Connection, Timing, Wire
 from lbflask.upstream.dial import Dialer
 from tests.support.outgoing import raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST_100 = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"
-LONG = 10.0
+LONG = PATIENCE
 
 
 @contextmanager

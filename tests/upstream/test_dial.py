@@ -23,8 +23,9 @@ from lbflask.upstream.session import forwarding_session
 from tests.support.outgoing import raw_request
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import runtime_directory
+from tests.support.wait import PATIENCE
 
-LONG = 10.0
+LONG = PATIENCE
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 

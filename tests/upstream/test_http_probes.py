@@ -24,9 +24,9 @@ from lbflask.upstream.probes import MAX_HEAD, Prober
 from tests.support.certificates import Authority
 from tests.support.scripted import OK, Peer, ScriptedBackend, answering, answering_and_closing
 from tests.support.servers import free_port
+from tests.support.wait import PATIENCE
 
-#: Seconds, long enough that a slow machine never decides a test; and few, for what has to run out.
-PATIENCE = 10.0
+#: Few seconds, for what has to run out.
 SOON = 0.2
 
 HTTP = Check("http", timeout=PATIENCE)

@@ -14,9 +14,7 @@ from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.probes import Prober
 from tests.support.servers import free_port
-
-#: Seconds, long enough that a slow machine never decides a test.
-PATIENCE = 10.0
+from tests.support.wait import PATIENCE
 
 
 def backend(port: int, host: str = "127.0.0.1") -> Backend:

@@ -29,9 +29,9 @@ from tests.support.certificates import Authority
 from tests.support.outgoing import raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always
 from tests.support.servers import ROOT
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
-LONG = 10.0
+LONG = PATIENCE
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 

@@ -13,8 +13,9 @@ from itertools import repeat
 import pytest
 
 from lbflask.upstream.tunnel import Tunnel
+from tests.support.wait import PATIENCE
 
-LONG = 10.0
+LONG = PATIENCE
 #: More than all buffers of a wire hold.
 MUCH = bytes(range(256)) * 16_384
 

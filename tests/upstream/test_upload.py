@@ -20,9 +20,9 @@ from lbflask.upstream.dial import SocketWire
 from lbflask.upstream.upload import Upload
 from tests.support.outgoing import RawRequest
 from tests.support.scripted import OK
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
-LONG = 10.0
+LONG = PATIENCE
 PATIENT = Timing(LONG, LONG)
 #: More than a socket takes that nobody reads from.
 MUCH = b"x" * (1 << 22)

@@ -22,9 +22,10 @@ from lbflask.worker.response import Response, ShortResponse
 from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import Gunicorn
+from tests.support.wait import PATIENCE
 
 BODY_LIMIT = 1_000_000
-LONG = 10.0
+LONG = PATIENCE
 
 #: A request that a test sends to see that the connection is still good.
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -99,7 +100,7 @@ def running(parser: str, _shared_valkey: str) -> Iterator[tuple[Gunicorn, Backen
             backends=server.url,
             access_log="",
             limits__body=BODY_LIMIT,
-            timeouts__client_head=2,
+            timeouts__client_head=5,
         )
         try:
             yield gunicorn, backend
