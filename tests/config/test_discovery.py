@@ -124,7 +124,7 @@ def test_a_file_of_backends_is_toml_or_json(tmp_path: Path, name: str, content: 
         ("b.toml", 'backends = ["ftp://a"]', "backends[0]: url 'ftp://a': the scheme must be http, https or unix"),
         ("b.toml", 'backends = ["http://a:1", "http://a:1"]', "backends: duplicate backend 'a:1'"),
         ("b.toml", "backends = [", "is not TOML: Invalid value (at end of document)"),
-        ("b.json", '[\n "http://a:1",\n]', "is not JSON: Expecting value (at line 3, column 1)"),
+        ("b.json", '[\n "http://a:1",\n)', "is not JSON: Expecting value (at line 3, column 1)"),
         ("b.json", "3", "must be a list of backends, or a table with `backends`"),
         ("b.json", "[" * 100_000, "is nested too deeply"),
         ("b.json", "\N{LATIN SMALL LETTER E WITH ACUTE}".encode("latin-1"), "is not UTF-8 text (byte 0)"),

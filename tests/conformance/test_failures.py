@@ -13,8 +13,10 @@ import pytest
 from tests.conformance.cases import ask, assert_alive, assert_told_in_json, assert_told_shortly, post, reply
 from tests.conformance.rigs import Rig, fresh
 from tests.support.programmed import Answer, ProgrammedBackend, Received, next_of, ok, resets, says
+from tests.support.raw import Answer as Answered
 from tests.support.raw import Cut, RawClient
 from tests.support.scripted import OK, Peer
+from tests.support.wait import PATIENCE, in_time
 
 JSON = b"Accept: application/json"
 
@@ -198,6 +200,19 @@ def test_no_backend_may_serve(accept: bytes, without_backends: Rig) -> None:
 # Nobody says anything
 
 
+def begun(client: RawClient, request: bytes) -> Answered:
+    """The head of the backend's answer. On a busy machine it may come too late, which is a 504: ask again then."""
+
+    def head() -> Answered:
+        client.send(request)
+        head = client.head()
+        if head.status == 504:
+            client.read(int(head.values(b"content-length")[0]))
+        return head
+
+    return in_time(head, late=lambda head: head.status == 504)
+
+
 @pytest.mark.parametrize("accept", [b"Accept: */*", JSON])
 def test_a_backend_that_says_nothing_is_given_up(accept: bytes, hasty: Rig) -> None:
     """R14, RFC 9110 §15.6.5: and is not asked again."""
@@ -211,7 +226,8 @@ def test_a_backend_that_says_nothing_is_given_up(accept: bytes, hasty: Rig) -> N
             assert_told_shortly(answer)
         assert next_of(gone) == b""
         assert len(hasty.backend.requests) == 1
-        assert_alive(hasty, client)
+        hasty.backend.answer = ok
+        assert begun(client, ask()).status == 200
 
 
 def test_a_backend_that_falls_silent_cuts_its_answer(hasty: Rig) -> None:
@@ -224,9 +240,8 @@ def test_a_backend_that_falls_silent_cuts_its_answer(hasty: Rig) -> None:
 
     hasty.backend.answer = answer
     with hasty.connect() as client:
-        client.send(ask())
         try:
-            assert client.head().status == 200
+            assert begun(client, ask()).status == 200
             with pytest.raises(Cut) as cut:
                 client.rest()
         finally:
@@ -285,11 +300,10 @@ def test_a_tunnel_that_nobody_uses_is_closed(hasty: Rig) -> None:
 
     hasty.backend.answer = answer
     with hasty.connect() as client:
-        client.send(ask(b"Connection: upgrade", b"Upgrade: x-echo/1"))
-        assert client.head().status == 101
+        assert begun(client, ask(b"Connection: upgrade", b"Upgrade: x-echo/1")).status == 101
         with suppress(Cut):
             assert client.rest() == b""
-        assert ended.wait(4)
+        assert ended.wait(PATIENCE)
 
 
 def test_an_error_page_has_no_body_for_head(client: RawClient, rig: Rig) -> None:

@@ -12,6 +12,7 @@ from tests.conformance.rigs import BODY_LIMIT, Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
 from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer
+from tests.support.wait import PATIENCE
 
 CHUNKED = b"Transfer-Encoding: chunked"
 POST_CHUNKS = ask(CHUNKED, method=b"POST")
@@ -133,7 +134,7 @@ def test_an_upload_begins_before_its_first_piece_is_there(client: RawClient, bac
 
     backend.answer = answer
     client.send(POST_CHUNKS)
-    assert came.wait(2)
+    assert came.wait(PATIENCE)
     client.send(chunks(b"hello"))
     assert client.answer().body == b"ok"
 
@@ -346,7 +347,7 @@ def test_a_client_that_goes_ends_the_backends_work(rig: Rig, client: RawClient, 
     client.send(ask())
     client.read_until(b"hello")
     client.sock.close()
-    assert ended.wait(4)
+    assert ended.wait(PATIENCE)
 
 
 def test_a_client_that_goes_while_it_waits_ends_the_backends_work(
@@ -364,9 +365,9 @@ def test_a_client_that_goes_while_it_waits_ends_the_backends_work(
 
     backend.answer = answer
     client.send(ask())
-    assert came.wait(4)
+    assert came.wait(PATIENCE)
     client.sock.close()
-    assert ended.wait(4)
+    assert ended.wait(PATIENCE)
 
 
 # Limits

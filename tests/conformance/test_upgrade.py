@@ -12,6 +12,7 @@ from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, says_and_closes
 from tests.support.raw import Cut, RawClient
 from tests.support.scripted import Peer
+from tests.support.wait import PATIENCE
 
 WEBSOCKET = ask(
     b"Upgrade: websocket",
@@ -141,7 +142,7 @@ def test_a_client_that_is_gone_ends_the_tunnel(client: RawClient, backend: Progr
     client.send(OTHER)
     assert client.head().status == 101
     client.sock.close()
-    assert ended.wait(4)
+    assert ended.wait(PATIENCE)
 
 
 def test_a_tunnel_that_breaks_breaks(client: RawClient, backend: ProgrammedBackend) -> None:

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 
 from lbflask.cli import main
 from tests.support.servers import Got, Gunicorn, free_port, get, start_checker, urls
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -123,7 +123,7 @@ class TestFleet:
 
 class TestStreams:
     def test_they_keep_nobody_out_tell_changes_at_once_and_end_with_the_worker(self, store: str, town: Town) -> None:
-        settings = {"redis_url": store, "backends": urls([1]), "namespace": "streams", "timeouts__graceful": 20}
+        settings = {"redis_url": store, "backends": urls([1]), "namespace": "streams", "timeouts__graceful": 100}
         with Gunicorn(workers=1, **settings) as balancer:
             streams = [socket.create_connection(("127.0.0.1", balancer.admin_port), 10) for _ in range(5)]
             for stream in streams:
@@ -143,10 +143,10 @@ class TestStreams:
             assert balancer.health()[0] == 200
             path = "/api/v1/pools/default/backends/127.0.0.1:1/drain"
             assert get(balancer.admin_port, path, "POST").status == 200
-            eventually(lambda: all_have(b'"what":"drain"'), "all have heard of it", within=3)
+            eventually(lambda: all_have(b'"what":"drain"'), "all have heard of it", within=8)
             began = time.monotonic()
             assert balancer.stop() == 0
-            assert time.monotonic() - began < 10, "the streams did not hold it up"
+            assert time.monotonic() - began < 50, "the streams did not hold it up"
             for stream in streams:
                 stream.close()
 
@@ -236,7 +236,7 @@ class TestCommands:
             eventually(heard, "what happens is told")
         finally:
             follower.terminate()
-            follower.wait(10)
+            follower.wait(PATIENCE)
             reader.join(10)
             follower.stdout.close()
             assert follower.stderr is not None
@@ -277,7 +277,7 @@ class Load:
             self._note(port, "/")
 
     def _download(self, port: int) -> None:
-        body = self._note(port, "/slow?s=1.8")
+        body = self._note(port, "/slow?s=4")
         name = f"127.0.0.1:{body.split()[-1].decode()}" if body else "none"
         self.ended[name] = max(self.ended.get(name, 0.0), time.monotonic())
 
@@ -294,7 +294,7 @@ class Load:
     def finish(self) -> None:
         self._stop.set()
         for thread in (*self._asking, *self._downloads):
-            thread.join(20)
+            thread.join(PATIENCE)
 
 
 def test_drain_waits_for_downloads_under_load(town: Town) -> None:
@@ -304,7 +304,7 @@ def test_drain_waits_for_downloads_under_load(town: Town) -> None:
     try:
         in_flight = f"/pools/default/backends/{name}"
         eventually(lambda: json.loads(town.api(in_flight).body)["in_flight"] >= 2, "downloads are under way")
-        told = town.run("drain", name, "--wait", "--timeout", "20")
+        told = town.run("drain", name, "--wait", "--timeout", "60")
         returned = time.monotonic()
     finally:
         load.finish()
@@ -316,11 +316,11 @@ def test_drain_waits_for_downloads_under_load(town: Town) -> None:
 
 
 def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(town: Town) -> None:
-    slow = [threading.Thread(target=get, args=(town.one.port, "/slow?s=1.5")) for _ in range(12)]
+    slow = [threading.Thread(target=get, args=(town.one.port, "/slow?s=5")) for _ in range(12)]
     for thread in slow:
         thread.start()
     path = f"/pools/default/backends/{town.names[0]}"
     eventually(lambda: json.loads(town.api(path).body)["in_flight"], "it is busy")
     assert "goes on draining" in town.run("drain", town.names[0], "--wait", "--timeout", "0.3", code=6)
     for thread in slow:
-        thread.join(10)
+        thread.join(PATIENCE)

@@ -21,7 +21,7 @@ from tests.support.wait import eventually
 pytestmark = pytest.mark.e2e
 
 #: Seconds between two checks.
-INTERVAL = 2
+INTERVAL = 4
 KEYS = PoolKeys("lbflask", "default")
 
 

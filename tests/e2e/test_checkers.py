@@ -18,7 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.monitor import Monitor
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
-from tests.support.wait import eventually
+from tests.support.wait import eventually, in_time
 
 pytestmark = pytest.mark.e2e
 
@@ -132,23 +132,28 @@ def test_a_successor_writes_within_the_lease_and_a_second(
             "redis_url": store, "backends": urls([*demos, silent]), "health__interval": 1, "health__lease": lease,
             "health__path": "/", "health__timeout": 5, "health__fall": 1,
         }  # fmt: skip
-        with checkers(3, **settings) as running:
+        with checkers(3, **settings) as running, ExitStack() as more:
             eventually(lambda: len(active(client)) == 4, "the first round is over")
             known = {backend: state.health.value for backend, state in active(client).items()}
             assert sorted(known.values()) == ["down", "up", "up", "up"]
-            first = leader(client, running)
-            epoch = int(client.get(KEYS.epoch))
-            killed = server_time(client)
-            first.signal(signal.SIGKILL)
-            first.wait()
-            eventually(lambda: int(client.get(KEYS.epoch)) > epoch, "another leads")
-            taken = int(client.get(KEYS.epoch)) / 1_000_000
-            word = eventually(lambda: latest_word(client) > taken - 0.001 and latest_word(client), "it writes")
-            assert word - killed < lease + GRACE
-            assert {backend: state.health.value for backend, state in active(client).items()} == known
-            second = leader(client, running)
-            assert second is not first
-            assert "leading, epoch" in second.output
+
+            def seconds_to_the_next_word() -> float:
+                first = leader(client, running)
+                epoch = int(client.get(KEYS.epoch))
+                killed = server_time(client)
+                first.signal(signal.SIGKILL)
+                first.wait()
+                eventually(lambda: int(client.get(KEYS.epoch)) > epoch, "another leads")
+                taken = int(client.get(KEYS.epoch)) / 1_000_000
+                word = eventually(lambda: latest_word(client) > taken - 0.001 and latest_word(client), "it writes")
+                assert {backend: state.health.value for backend, state in active(client).items()} == known
+                second = leader(client, running)
+                assert second is not first
+                assert "leading, epoch" in second.output
+                running.append(more.enter_context(start_checker(**settings)))  # in the place of the first
+                return word - killed
+
+            in_time(seconds_to_the_next_word, late=lambda seconds: seconds >= lease + GRACE)
             for checker in running:
                 checker.assert_no_traceback()
 

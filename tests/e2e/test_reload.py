@@ -22,7 +22,7 @@ from tests.support.raw import RawClient
 from tests.support.scripted import Peer, ScriptedBackend
 from tests.support.servers import Got, Gunicorn, Process, get, start_checker
 from tests.support.traffic import Traffic, traffic
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -56,7 +56,7 @@ class Town:
                 return
             if target == b"/download":
                 peer.send(CHUNKED + b"1\r\nx\r\n")
-                self.go_on.wait(20)
+                self.go_on.wait(PATIENCE)
                 peer.send(b"1\r\ny\r\n0\r\n\r\n")
                 continue
             body = b"hello from backend %d\n" % self.servers[number].port
@@ -124,7 +124,7 @@ def _town(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town
         yield town
         town.go_on.set()
         for process in (town.balancer, town.checker):
-            assert process.stop(40) == 0
+            assert process.stop() == 0
             process.assert_no_traceback()
 
 

@@ -28,7 +28,7 @@ from tests.support.servers import (
     urls,
 )
 from tests.support.traffic import access_log, traffic
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -41,7 +41,7 @@ class Download:
     """A streamed response, read on a thread of its own. It has begun when this is built."""
 
     def __init__(self, port: int, seconds: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         self._connection.request("GET", f"/slow?s={seconds}")
         self._response = self._connection.getresponse()
         self.lines = [self._response.readline()]
@@ -54,7 +54,7 @@ class Download:
         return self._thread.is_alive()
 
     def join(self) -> None:
-        self._thread.join(20)
+        self._thread.join(PATIENCE)
         assert not self.running, "the response neither ended nor broke off"
 
     def _read(self) -> None:
@@ -73,7 +73,7 @@ def test_a_streaming_client_gets_all_of_it_while_the_listener_is_closed(
     number: signal.Signals, store: str, demos: list[int]
 ) -> None:
     with Gunicorn(redis_url=store, backends=urls(demos)) as balancer:
-        download = Download(balancer.port, 2)
+        download = Download(balancer.port, 4)
         balancer.signal(number)
         eventually(lambda: not listens(balancer.port), "the listener is closed")
         assert download.running
@@ -92,7 +92,7 @@ def test_a_second_interrupt_does_not_wait_for_clients(store: str, demos: list[in
         eventually(lambda: not listens(balancer.port), "the listener is closed")
         assert balancer.running
         balancer.signal(signal.SIGINT)
-        assert balancer.wait(10) == 0
+        assert balancer.wait(40) == 0
         download.join()
         assert download.failure, "a response that was cut has to look cut"
 
@@ -101,7 +101,7 @@ def test_the_graceful_time_out_bounds_a_stop(store: str, demos: list[int]) -> No
     with Gunicorn(redis_url=store, backends=urls(demos), timeouts__graceful=1) as balancer:
         download = Download(balancer.port, 60)
         balancer.signal(signal.SIGTERM)
-        assert balancer.wait(10) == 0
+        assert balancer.wait(40) == 0
         download.join()
         assert download.failure, "a response that was cut has to look cut"
 
@@ -110,7 +110,7 @@ def test_tunnels_and_event_streams_go_on_until_the_graceful_time_out(store: str)
     """They are requests in flight like any other, though they never end by themselves."""
     with (
         ScriptedBackend(_switches_or_streams) as backend,
-        Gunicorn(redis_url=store, backends=backend.url, workers=1, timeouts__graceful=2) as balancer,
+        Gunicorn(redis_url=store, backends=backend.url, workers=1, timeouts__graceful=6) as balancer,
         RawClient(balancer.port) as tunnel,
         RawClient(balancer.port) as stream,
         RawClient(balancer.port) as idle,
@@ -295,7 +295,7 @@ def test_the_demo_serves_from_three_backends_and_leaves_nothing_behind(runtime: 
             demo.signal(signal.SIGHUP)
             demo.await_start(lambda: "in place: nothing has changed" in demo.output, "the balancer has reloaded")
             demo.signal(signal.SIGINT)
-            assert demo.wait(30) == 0
+            assert demo.wait() == 0
             assert [pid for pid in family if Path(f"/proc/{pid}").exists()] == []
             assert _processes(runtime) == []
             assert not _socket(runtime).exists()

@@ -17,7 +17,7 @@ from tests.support.certificates import Authority, Pair
 from tests.support.raw import RawClient
 from tests.support.scripted import Peer, Script, ScriptedBackend
 from tests.support.servers import Got, Gunicorn, get, runtime_directory, start_checker
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -166,7 +166,7 @@ def test_a_client_under_tls_that_goes_while_it_waits_is_noticed(town: Town) -> N
         with town.connect() as client:
             client.send(b"GET /held HTTP/1.1\r\nHost: shop.example\r\n\r\n")
             holding = eventually(lambda: _holding(town), "a backend holds it")
-        assert holding.ended.wait(10)
+        assert holding.ended.wait(PATIENCE)
 
 
 def _holding(town: Town) -> Peer | None:

@@ -22,6 +22,7 @@ from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, WorkerStore
 from lbflask.state.redis import RedisStore
 from tests.state.rigs import ManualClock, real_redis
+from tests.support.wait import in_time
 
 LIMIT = RateLimit("api", 1, 60, 4)
 
@@ -142,10 +143,13 @@ def test_the_fleet_lets_pass_a_burst_and_what_time_brings(redis_url: str) -> Non
                 passed += buckets.take(limit, "a").passed
             return passed
 
-        began = rig.now()
-        with ThreadPoolExecutor(4) as threads:
-            passed = sum(threads.map(take, [rig.store, rig.other] * 2))
-        most = limit.burst + (rig.now() - began) * limit.count
-        assert passed <= most + 1
-        assert passed >= limit.burst + 0.4 * limit.count * 0.5  # a busy machine asks too seldom to have all of it
-        assert passed > limit.burst
+        def all_take() -> int:
+            rig.empty()
+            began = rig.now()
+            with ThreadPoolExecutor(4) as threads:
+                passed = sum(threads.map(take, [rig.store, rig.other] * 2))
+            assert passed <= limit.burst + (rig.now() - began) * limit.count + 1
+            return passed
+
+        # A busy machine asks too seldom to have all of it.
+        in_time(all_take, late=lambda passed: passed < limit.burst + 0.4 * limit.count * 0.5)
