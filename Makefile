@@ -13,7 +13,7 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 	@$(BIN)/lbflask demo
 
 test: $(DEVELOP)  ## all tests
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(DEVELOP)  ## style, types and layers
 	$(BIN)/ruff check .
@@ -31,7 +31,7 @@ docs: $(DEVELOP)  ## write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) .venv-* build *.egg-info
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lbflask needs Python 3.11 or newer: make PYTHON=python3.12 …")'

@@ -13,6 +13,11 @@ from tests.support.servers import valkey
 from tests.support.wait import eventually
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first: else one worker would be left with them while the others have nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_is_left() -> Iterator[None]:
     """Fails when something that the tests started still runs after all of them. It is killed then."""
