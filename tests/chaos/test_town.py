@@ -63,7 +63,7 @@ def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() ->
         log = place.attempts()
         assert place.tracebacks().met
 
-    lost = under_way(asked, its_own, began, began + 0.5)
+    lost = under_way(asked, its_own, began, began + 5)
     assert [request for request in failures(asked) if request not in lost] == []
     assert any(dead.id in line.tried for line in log if line.moment >= at - 0.001)
     assert attempts_after(log, Ejected(dead.id, record.since + 0.2)) == 0
