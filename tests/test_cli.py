@@ -177,7 +177,7 @@ def test_the_module_is_the_command_and_complains_on_standard_error(tmp_path: Pat
         env={**environ, "LBFLASK_CONFIG": "missing.toml"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert (done.returncode, done.stdout) == (1, "")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.wait import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[1]
 
 #: The storeys, bottom up. Rooms of one storey are siblings and never import each other; a room may import itself.
@@ -179,7 +181,13 @@ def loaded_by(module: str) -> set[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("LBFLASK_")}
     code = f"import {module}, sys; print(*(name for name in sys.modules if '.' not in name))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
     )
     loaded = set(done.stdout.split())
     assert "lbflask" in loaded

@@ -238,7 +238,7 @@ def test_promtool_finds_nothing_to_complain_of(worker: Counting, tmp_path: Path)
     require(promtool, "promtool")
     everything(worker)
     command, said = [str(promtool), "check", "metrics"], page(gathered(tmp_path), ())
-    done = subprocess.run(command, input=said, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, input=said, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

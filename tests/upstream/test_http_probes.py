@@ -88,9 +88,14 @@ def response(status: int = 200, body: bytes = b"ok", *fields: str) -> bytes:
     return head.encode() + body
 
 
+def unconnected(seen: Observation) -> bool:
+    """Whether there was no connection in time."""
+    return seen.reason.startswith("no connection")
+
+
 def silent(seen: Observation) -> bool:
     """Whether the head of an answer did not come in time."""
-    return seen.reason.startswith(("no answer", "no connection"))
+    return unconnected(seen) or seen.reason.startswith("no answer")
 
 
 class TestRequest:
@@ -280,7 +285,7 @@ class TestFailure:
             peer.read_to_end()
 
         with ScriptedBackend(slow) as house:
-            seen = observe(backend(house.port), replace(HTTP, timeout=SOON))
+            seen = in_time(lambda: observe(backend(house.port), replace(HTTP, timeout=SOON)), unconnected)
             assert house.connection(0).ended.wait(PATIENCE), "the probe let go of the connection"
         assert seen == Observation(False, "no answer within 0.2 s")
 
@@ -292,7 +297,7 @@ class TestFailure:
                 peer.send(b"x")
 
         with ScriptedBackend(drop_by_drop) as house:
-            seen = observe(backend(house.port), replace(HTTP, timeout=SOON))
+            seen = in_time(lambda: observe(backend(house.port), replace(HTTP, timeout=SOON)), unconnected)
         assert seen == Observation(False, "no answer within 0.2 s")
 
     def test_an_endless_head_is_cut(self) -> None:
@@ -396,7 +401,8 @@ class TestTLS:
 
     def test_a_handshake_that_never_ends_is_down_in_time(self, trusting: TLSRules) -> None:
         with ScriptedBackend(lambda peer: peer.read_to_end() and None) as other:
-            seen = observe(backend(other.port, "https"), replace(HTTP, timeout=SOON), trusting)
+            check = replace(HTTP, timeout=SOON)
+            seen = in_time(lambda: observe(backend(other.port, "https"), check, trusting), unconnected)
             assert other.connection(0).ended.wait(PATIENCE), "the probe let go of the connection"
         assert seen == Observation(False, "no TLS handshake within 0.2 s")
 

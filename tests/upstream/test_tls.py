@@ -433,5 +433,5 @@ def test_all_of_this_holds_on_gevents_sockets_too() -> None:
         f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not gevents', {str(Path(__file__))!r}]))"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

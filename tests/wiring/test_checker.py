@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from lbflask.wiring.checker import MOST_PROBES, OTHER_FILES
+from tests.support.wait import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -24,5 +25,5 @@ def test_there_are_as_many_probes_as_the_system_lets_there_be_files(soft: int, h
         "import resource; from lbflask.wiring.checker import room_for_probes; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for_probes())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == [str(room)]

@@ -15,6 +15,7 @@ from lbflask.core.model import Backend
 from lbflask.wiring.checker import finding_for
 from lbflask.wiring.discovery import found_in, source_for
 from tests.support.nameserver import NameServer
+from tests.support.wait import PATIENCE
 
 
 def configured(source: str | None = None, **discovery: object) -> Config:
@@ -91,5 +92,5 @@ def test_a_check_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_checker_that_asks_no_name_server_loads_nothing_for_it() -> None:
     code = "import lbflask.healthcheck, sys; print('dns' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == ["False"]
