@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.leftovers import MARK, leftovers
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,11 +63,11 @@ def test_nothing_outlives_a_run_that(end: str, tmp_path: Path) -> None:
         [*command, *options, f"--rootdir={tmp_path}", str(tmp_path)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     ) as run:  # fmt: skip
-        eventually(note.exists, "the test runs", 40)
+        eventually(note.exists, "the test runs")
         runner = int(note.read_text())
         if end == "is interrupted":
             os.killpg(run.pid, signal.SIGINT)
-        output, _ = run.communicate(timeout=40)
+        output, _ = run.communicate(timeout=PATIENCE)
     eventually(lambda: not leftovers(runner), "nothing is left")
     if end in ("passes", "fails", "is interrupted"):
         assert run.returncode not in (0, None)

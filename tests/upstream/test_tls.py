@@ -426,6 +426,7 @@ def test_a_probe_connects_to_a_backend_under_tls() -> None:
         assert asyncio.run(Prober()(backend, Check(timeout=LONG))).ok
 
 
+@pytest.mark.timeout(6 * PATIENCE)
 def test_all_of_this_holds_on_gevents_sockets_too() -> None:
     """Their SSLSocket is one of gevent's own making, with a `read` and a `shutdown` of its own."""
     code = (
@@ -433,5 +434,5 @@ def test_all_of_this_holds_on_gevents_sockets_too() -> None:
         f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not gevents', {str(Path(__file__))!r}]))"
     )
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -17,7 +17,7 @@ from tests.support.wait import PATIENCE
 
 LONG = PATIENCE
 #: More than all buffers of a wire hold.
-MUCH = bytes(range(256)) * 16_384
+MUCH = bytes(range(256)) * 65_536
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

@@ -25,7 +25,7 @@ from tests.support.wait import PATIENCE, eventually
 LONG = PATIENCE
 PATIENT = Timing(LONG, LONG)
 #: More than a socket takes that nobody reads from.
-MUCH = b"x" * (1 << 22)
+MUCH = b"x" * (1 << 24)
 GONE = Fault(Blame.CLIENT, Stage.SEND, 400, "the client hung up within its body")
 
 Wires = tuple[Connection, socket.socket]

@@ -18,7 +18,7 @@ from tests.support.certificates import Authority
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 #: More than all buffers of a connection hold.
-MUCH = b"0123456789abcdef" * (1 << 18)
+MUCH = b"0123456789abcdef" * (1 << 20)
 
 Ends = tuple[Stream, socket.socket]
 
