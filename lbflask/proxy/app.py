@@ -17,7 +17,7 @@ from flask import Blueprint, Flask
 
 from lbflask.config.handover import NoAnswer, Outcome
 from lbflask.config.schema import Config
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Fault
 from lbflask.core.http.addresses import plain_address
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
@@ -126,10 +126,9 @@ class DataPlane:
             return dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
         return dispatcher.dispatch(request)
 
-    def turned_away(self, peer: str, status: int, reason: str) -> None:
-        """A host has refused a request's head, and answered it itself; nothing of it is known but this."""
-        fault = Fault(Blame.CLIENT, Stage.CHOOSE, status, reason)
-        self.front.dispatcher.refuse(fault, "-", "-", "-", peer or "unix:", "").close()
+    def turned_away(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """A host has refused a request's head, and answered it with `sent` bytes; nothing else of it is known."""
+        self.front.dispatcher.record_refusal(peer or "unix:", status, reason, sent)
 
     def _came_through_admin(self, environ: dict[str, Any]) -> bool:
         """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""

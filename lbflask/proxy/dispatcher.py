@@ -64,7 +64,9 @@ class Dispatcher:
         self._route = "" if course is None else course.name
         mirrors = course is not None and course.mirror is not None
         self._stops_by = mirrors or house.hooks is not None or house.tracing is not None
-        self.refuse = OwnAnswers(house, rules, pool=balancing.pool.name).refuse
+        own = OwnAnswers(house, rules, pool=balancing.pool.name)
+        self.refuse = own.refuse
+        self.record_refusal = own.record_refusal
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
         """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the

@@ -41,6 +41,10 @@ class OwnAnswers:
         """The fields of the request without what a stranger states of others."""
         return credible_fields(inbound.fields, self._house.hops.of(inbound))
 
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """The host has refused a request that it could not read, by an answer of so many bytes."""
+        self._teller((plain_address(peer), "-", "-", "-"), status, "-", reason)(sent, "", None)
+
     def turn_away(self, inbound: Inbound, fault: Fault) -> Reply:
         """The reply to a request that was read, and goes nowhere."""
         accept = next((value for name, value in inbound.fields if name.lower() == "accept"), "")

@@ -36,6 +36,10 @@ class Entrance(Destination, Protocol):
         """The reply to a request that could not even be read."""
         ...
 
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """The host has refused a request that it could not read, by an answer of so many bytes."""
+        ...
+
 
 class Router:
     """Sends each request to the destination of its route; what takes none to `otherwise`, or nowhere."""
@@ -53,6 +57,7 @@ class Router:
         self._otherwise = otherwise
         self._answers = answers
         self.refuse = answers.refuse
+        self.record_refusal = answers.record_refusal
 
     def dispatch(self, inbound: Inbound) -> Reply | None:
         """The reply of the destination."""

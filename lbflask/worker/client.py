@@ -85,26 +85,35 @@ class Client:
             self.peer_port = str(request.proxy_protocol_info["client_port"])
             self.identity = (self.peer, self.scheme, self.port)
 
-    def say(self, status: int, reason: str, told: str) -> None:
-        """A short answer of the server's own, on a connection that is about to close."""
-        body = f"{status} {reason}: {told}\n".encode("latin-1", "replace")
+    def say(self, status: int, reason: str, told: str) -> int:
+        """A short answer of the server's own, on a connection that is about to close. The bytes of its body, or 0 when
+        the client does not take it.
+        """
+        body = f"{status} {reason}: {told}\n".encode()
         head = (
-            f"HTTP/1.1 {status} {reason}\r\nDate: {http_date()}\r\nContent-Type: text/plain; charset=latin-1\r\n"
+            f"HTTP/1.1 {status} {reason}\r\nDate: {http_date()}\r\nContent-Type: text/plain; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
-        with suppress(OSError):
+        try:
             self.send(head.encode("latin-1") + body)
+        except OSError:
+            return 0
+        return len(body)
 
     def leave(self, *, drain: bool) -> None:
-        """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6)."""
+        """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6).
+
+        Whatever the client does, that takes no longer than LINGER, and no longer than `hang_up` allows.
+        """
         if not drain:
             return
         reader, left = self.reader, LINGER_BYTES
+        self.idle = True  # its request has been answered
         with suppress(OSError):
-            self.stream.interrupt()  # whoever still reads the request's body
+            self.stream.interrupt()  # the greenlet that still reads the request's body
+            reader.expires, reader.expired = time.monotonic() + LINGER, False
             self.stream.shutdown(socket.SHUT_WR)
-            reader.expires = time.monotonic() + LINGER
-            while left > 0 and (data := self.stream.recv(1 << 16)):
+            while left > 0 and not reader.expired and (data := self.stream.recv(1 << 16)):
                 left -= len(data)
 
     def expire_at(self, now: float) -> None:

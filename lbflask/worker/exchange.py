@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from gevent.event import AsyncResult
 from gunicorn.http.body import LengthReader
 
 from lbflask.worker.client import NEVER
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     from lbflask.worker.stream import Stream
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+#: Bytes of a body that are taken at once to have all of it at hand; a longer one is read as it comes.
+MOST_AT_HAND = 1 << 20
+
+
+class Superseded(Exception):
+    """The piece of the body that a call has waited for goes to a later call."""
 
 
 class Exchange:
@@ -25,6 +32,8 @@ class Exchange:
 
     __slots__ = (
         "_client",
+        "_later",
+        "_reading",
         "_request",
         "_told",
         "fields",
@@ -41,6 +50,8 @@ class Exchange:
         self._request = request
         self._client = client
         self._told = False
+        self._reading = False  # a call waits for the client
+        self._later: AsyncResult[bytes] | None = None  # the call that is to get its piece
         self.method = request.method
         self.target = request.uri
         #: `HTTP/1.1`, or whatever else the client speaks.
@@ -75,20 +86,38 @@ class Exchange:
         return list(self._request.trailers)
 
     def read_body(self) -> bytes:
-        """The next piece as soon as there is one; empty at the end, or when the client has gone."""
+        """The next piece as soon as there is one; empty at the end, or when the client has gone.
+
+        An attempt that has failed may leave a call behind that still waits for the client. The next call then gets what
+        that one gets, and that one raises Superseded.
+        """
+        if self._reading:
+            if self._later is not None:
+                self._later.set_exception(Superseded())
+            self._later = AsyncResult()
+            return cast("bytes", self._later.get())
         if self.complete:
             return b""
-        if not self._told:
-            self._told = True
-            if self.expects_continue:
-                self._client.send(_CONTINUE)
-        reader = self._request.body.reader
-        return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
+        self._reading = True
+        try:
+            piece = self._next_piece()
+        except BaseException as error:
+            self._reading, later, self._later = False, self._later, None
+            if later is not None:
+                later.set_exception(error)
+            raise
+        self._reading, later, self._later = False, self._later, None
+        if later is not None:
+            later.set(piece)
+            raise Superseded
+        return piece
 
     def body_at_hand(self) -> bytes | None:
         """All of a body of known length, if it is here already; None leaves it to `read_body`."""
         reader = self._request.body.reader
         if self.expects_continue or not isinstance(reader, LengthReader):
+            return None
+        if reader.length > MOST_AT_HAND:
             return None
         unreader = self._client.reader
         data: bytes = unreader.take_buffered()
@@ -123,6 +152,14 @@ class Exchange:
         client.reader.expires = NEVER
         client.stream.on_gone = None
         return client.stream, client.reader.take_buffered()
+
+    def _next_piece(self) -> bytes:
+        if not self._told:
+            self._told = True
+            if self.expects_continue:
+                self._client.send(_CONTINUE)
+        reader = self._request.body.reader
+        return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
 
     def _known_length(self, reader: Any) -> bytes:
         unreader = self._client.reader

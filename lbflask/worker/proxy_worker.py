@@ -26,7 +26,7 @@ from lbflask.worker.request import ClientRequest
 from lbflask.worker.response import Response, ShortResponse
 from lbflask.worker.settings import freeze
 from lbflask.worker.sharing import BOARD
-from lbflask.worker.stream import Stream, TlsStream
+from lbflask.worker.stream import PlainHttp, Stream, TlsStream
 
 #: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
 #: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
@@ -45,8 +45,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status`,
     #: `fields` and `deadline`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI.
     forward: Callable[[Exchange], Any] | None = None
-    #: Who is told of a request whose head was refused: the client's address, and the status in number and words.
-    turned_away: Callable[[str, int, str], None] | None = None
+    #: Called for a request whose head was refused: the client's address, the status in number and words, and the bytes
+    #: of the answer's body.
+    turned_away: Callable[[str, int, str, int], None] | None = None
     alive: bool
 
     @staticmethod
@@ -155,7 +156,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                     return
         except (errors.NoMoreData, StopIteration):
             return
-        except (errors.ParseException, errors.ForbiddenProxyRequest, TimeoutError) as error:
+        except (errors.ParseException, errors.ForbiddenProxyRequest, PlainHttp, TimeoutError) as error:
             self._turn_away(client, error)
 
     def _read(self, client: Client) -> ClientRequest:
@@ -197,6 +198,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 client.abort()
             else:
                 client.say(500, "Internal Server Error", "the balancer failed; its error log has the details")
+                client.leave(drain=not exchange.complete)
             return False
         finally:
             close = getattr(result, "close", None)
@@ -228,12 +230,16 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         status, reason = next(
             (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)), (400, "Bad Request")
         )
-        told = "the request head did not arrive in time" if status == 408 else str(error)
+        told = str(error)
+        if isinstance(error, TimeoutError):
+            told = "the request head did not arrive in time"
+        elif isinstance(error, PlainHttp):
+            told = "plain HTTP was sent to a port that takes HTTPS only"
         self.log.info("refused a request from %s: %d %r", client.peer, status, told)
-        client.say(status, reason, told)
+        sent = client.say(status, reason, told)
         client.leave(drain=True)
         if self.turned_away is not None:
-            self.turned_away(client.peer, status, reason)
+            self.turned_away(client.peer, status, reason, sent)
 
 
 #: What a refused request head is answered with; 400 for all others.

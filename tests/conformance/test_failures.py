@@ -88,6 +88,33 @@ def test_a_backend_that_breaks_off_is_followed_by_another(method: bytes, before_
     assert len(before_two.backend.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [(b"Content-Length: 10", b"helloworld"), (b"Transfer-Encoding: chunked", b"5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n")],
+    ids=["length", "chunks"],
+)
+def test_a_body_that_comes_after_a_backend_has_died_goes_to_the_next(
+    field: bytes, body: bytes, before_two: Rig
+) -> None:
+    """R15, RFC 9110 §9.2.2: the one that died was waiting for it, and the next gets all of it."""
+    asked: Queue[bytes] = Queue()
+    bodies: Queue[bytes] = Queue()
+
+    def takes(peer: Peer, request: Received) -> None:
+        asked.put(b"")
+        bodies.put(peer.read_body(request.head))
+        peer.send(OK)
+
+    before_two.backend.answer = in_turn(lambda peer, _: peer.reset(), takes)
+    with before_two.connect() as client:
+        client.send(ask(field, method=b"PUT"))
+        next_of(asked)
+        client.send(body)
+        assert client.answer().status == 200
+        assert next_of(bodies) == body
+        assert_alive(before_two, client)
+
+
 @pytest.mark.parametrize("method", [b"POST", b"PATCH", b"PURGE", b"get"])
 def test_what_may_not_be_repeated_is_not(method: bytes, before_two: Rig) -> None:
     """R15, RFC 9110 §9.2.2: the backend may have acted on it."""

@@ -7,16 +7,17 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import gevent
 import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize
 
 from lbflask.worker.client import Client, Patience
-from lbflask.worker.exchange import Exchange
+from lbflask.worker.exchange import Exchange, Superseded
 from lbflask.worker.request import ClientRequest
 from lbflask.worker.settings import freeze
 from lbflask.worker.stream import Stream
-from tests.support.greenlets import LONG, in_a_hub, reached
+from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 BODY = bytes(range(256)) * 300
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -185,6 +186,35 @@ def test_a_bad_chunk_is_an_error_and_no_end(caller: Caller) -> None:
     with pytest.raises(InvalidChunkSize):
         exchange.read_body()
     assert not exchange.complete
+
+
+@pytest.mark.parametrize("head", [POST % 10, CHUNKED], ids=["length", "chunks"])
+@in_a_hub
+def test_a_piece_goes_to_the_last_call_that_asks_for_it(caller: Caller, head: bytes) -> None:
+    """Each attempt that has failed leaves a call behind that waits for the client."""
+    exchange = caller.exchange(head)
+    calls = [gevent.spawn(exchange.read_body) for _ in range(3)]
+    turns()
+    assert [call.ready() for call in calls] == [False, True, False]
+    caller.says(b"hello" if head != CHUNKED else b"5\r\nhello\r\n")
+    assert calls[-1].get(timeout=LONG) == b"hello"
+    for call in calls[:-1]:
+        with pytest.raises(Superseded):
+            call.get(timeout=LONG)
+    caller.says(b"world" if head != CHUNKED else b"5\r\nworld\r\n0\r\n\r\n")
+    assert rest_of(exchange) == b"world"
+    assert exchange.complete
+
+
+@in_a_hub
+def test_what_ends_the_wait_for_a_body_ends_it_for_all_calls(caller: Caller) -> None:
+    exchange = caller.exchange(POST % 10)
+    calls = [gevent.spawn(exchange.read_body) for _ in range(2)]
+    turns()
+    caller.client.stream.interrupt()
+    for call in calls:
+        with pytest.raises(TimeoutError):
+            call.get(timeout=LONG)
 
 
 # Leave to go on

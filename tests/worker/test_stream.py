@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import gevent
+import gevent.event
 import pytest
 
-from lbflask.worker.stream import Stream, TlsStream
+from lbflask.worker.stream import PlainHttp, Stream, TlsStream
 from tests.support.certificates import Authority
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
@@ -239,6 +240,71 @@ def test_shutting_down_wakes_who_reads(pair: Pair) -> None:
     assert reader.get(timeout=LONG) == b""
 
 
+@in_a_hub
+def test_a_greenlet_that_was_interrupted_ends_no_wait_but_its_own(pair: Pair) -> None:
+    """Of readers and of writers: the next one waits already when the interrupted one wakes."""
+    stream = Stream(pair[0])
+    readers = [waiting(lambda: stream.recv(100))]
+    writers = [waiting(lambda: send_all(stream, MUCH)) for _ in range(2)]
+    stream.interrupt()
+    readers.append(gevent.spawn(stream.recv, 100))
+    writers.append(gevent.spawn(send_all, stream, MUCH))
+    for greenlet in (readers[0], *writers[:2]):
+        with pytest.raises(TimeoutError):
+            greenlet.get(timeout=LONG)
+    turns()
+    assert not readers[1].ready()
+    assert not writers[2].ready()
+    pair[1].sendall(b"hello")
+    assert readers[1].get(timeout=LONG) == b"hello"
+    stream.close()
+    with pytest.raises(TimeoutError):
+        writers[2].get(timeout=LONG)
+
+
+@in_a_hub
+def test_a_greenlet_that_reads_while_another_reads_takes_its_place(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    first = waiting(lambda: stream.recv(100))
+    second = gevent.spawn(stream.recv, 100)
+    with pytest.raises(TimeoutError):
+        first.get(timeout=LONG)
+    pair[1].sendall(b"hello")
+    assert second.get(timeout=LONG) == b"hello"
+
+
+@in_a_hub
+def test_an_interrupt_of_a_wait_that_has_ended_meanwhile_ends_no_other(pair: Pair) -> None:
+    stream, ours = Stream(pair[0]), gevent.event.Event()
+
+    def play() -> str:
+        try:
+            stream.recv(100)
+        except TimeoutError:
+            return "interrupted"
+        except ZeroDivisionError:
+            pass
+        ours.wait()
+        return "went on"
+
+    greenlet = waiting(play)
+    gevent.get_hub().loop.run_callback(greenlet.throw, ZeroDivisionError())
+    stream.interrupt()
+    turns()
+    ours.set()
+    assert greenlet.get(timeout=LONG) == "went on"
+
+
+@in_a_hub
+def test_a_closed_stream_lets_nobody_wait(pair: Pair) -> None:
+    stream, told = watched(pair)
+    stream.close()
+    for use in (lambda: stream.recv(1), lambda: send_all(stream, b"x")):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            use()
+    assert told == []
+
+
 # Noticing that the peer has gone
 
 
@@ -406,9 +472,23 @@ def test_the_first_read_shakes_hands(pair: Pair, peer: TlsPeer, context: ssl.SSL
 @in_a_hub
 def test_what_is_no_tls_is_an_error(pair: Pair, context: ssl.SSLContext) -> None:
     stream = TlsStream(pair[0], context)
-    pair[1].sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    pair[1].sendall(b"\x00\x01\x02\x03 no TLS")
     with pytest.raises(ssl.SSLError):
         stream.recv(1)
+
+
+@pytest.mark.parametrize("begins", [b"GET / HTTP/1.1\r\n", b"p", b"!", b"\r\nGET", b"CONNECT a:1 HTTP/1.1\r\n"])
+@in_a_hub
+def test_plain_http_is_named_and_answered_plainly(pair: Pair, context: ssl.SSLContext, begins: bytes) -> None:
+    stream = TlsStream(pair[0], context)
+    pair[1].sendall(begins)
+    with pytest.raises(PlainHttp):
+        stream.recv(1)
+    send_all(stream, b"no")
+    stream.shutdown(socket.SHUT_WR)
+    assert pair[1].recv(100) + pair[1].recv(100) == b"no"
+    pair[1].sendall(b"rest")
+    assert stream.recv(100) == b"rest"
 
 
 @in_a_hub
@@ -453,6 +533,50 @@ def test_records_of_two_who_send_stay_whole(pair: Pair, peer: TlsPeer, context: 
     (heard,) = done()
     assert isinstance(heard, bytes), heard
     assert heard.replace(b"y", b"") == MUCH
+
+
+@in_a_hub
+def test_an_interrupt_reaches_all_that_send_and_leaves_records_whole(
+    pair: Pair, peer: TlsPeer, context: ssl.SSLContext
+) -> None:
+    """A greenlet that was interrupted within a record leaves the rest of it to the next one."""
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
+    assert stream.recv(1) == b"x"
+    done()
+    senders = [waiting(lambda: send_all(stream, MUCH)), waiting(lambda: send_all(stream, b"y" * 100))]
+    stream.interrupt()
+    for sender in senders:
+        with pytest.raises(TimeoutError):
+            sender.get(timeout=LONG)
+    last = gevent.spawn(send_all, stream, b"z")
+    heard = bytearray()
+
+    def hear() -> None:
+        while not heard.endswith(b"z"):
+            heard.extend(peer.tls.recv(1 << 16))
+
+    done = peer.does(hear)
+    last.get(timeout=LONG)
+    assert done() == [None]
+    assert bytes(heard[:-101]) == MUCH[: len(heard) - 101]
+    assert bytes(heard[-101:]) == b"y" * 100 + b"z"
+
+
+@pytest.mark.parametrize("how", [socket.SHUT_RDWR, socket.SHUT_RD])
+@in_a_hub
+def test_an_end_from_outside_waits_for_nothing(pair: Pair, peer: TlsPeer, context: ssl.SSLContext, how: int) -> None:
+    """What ends a wait that has lasted too long ends those of all other connections too."""
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
+    assert stream.recv(1) == b"x"
+    done()
+    sender = waiting(lambda: send_all(stream, MUCH))
+    outside = gevent.spawn(stream.shutdown, how)
+    outside.get(timeout=LONG)
+    stream.close()
+    with pytest.raises((BrokenPipeError, ConnectionResetError, TimeoutError)):
+        sender.get(timeout=LONG)
 
 
 @in_a_hub

@@ -1,0 +1,244 @@
+"""Answers that come before the request was read: the client gets them, and the worker keeps nothing of the connection.
+
+One balancer with a plain and a TLS listener, before backends that answer as the target of a request names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.counting import Counted
+from tests.support.raw import RawClient
+from tests.support.scripted import Peer, ScriptedBackend
+from tests.support.servers import Gunicorn
+from tests.support.wait import eventually
+
+#: Bytes of a body that the balancer accepts.
+BODY_LIMIT = 200_000
+#: Seconds that a stop may take when nobody is served: clients that are idle get one of them.
+STOP_WITHIN = 2.0
+
+
+def status(code: int, *fields: bytes, body: bytes = b"no") -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 %d No" % code, b"Content-Length: %d" % len(body), *fields]) + b"\r\n\r\n" + body
+
+
+def keeps(peer: Peer) -> None:
+    """The backend answers, and waits for the rest of the body."""
+    peer.send(status(401))
+    peer.read_to_end()
+
+
+def closes(peer: Peer) -> None:
+    peer.send(status(413, b"Connection: close"))
+    peer.close()
+
+
+def finishes(peer: Peer) -> None:
+    """The backend answers until it closes, and goes on reading."""
+    peer.send(b"HTTP/1.1 403 No\r\n\r\nno")
+    peer.finish()
+    peer.read_to_end()
+
+
+def chunks(peer: Peer) -> None:
+    peer.send(b"HTTP/1.1 413 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nn\r\n")
+    peer.send(b"1\r\no\r\n0\r\n\r\n")
+    peer.read_to_end()
+
+
+def dies(peer: Peer) -> None:
+    peer.close()
+
+
+def resets(peer: Peer) -> None:
+    peer.reset()
+
+
+def talks_nonsense(peer: Peer) -> None:
+    peer.send(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
+    peer.read_to_end()
+
+
+#: What the backend does as soon as it has the head, and what the client then gets.
+ANSWERS: dict[str, tuple[Callable[[Peer], None], int]] = {
+    "keeps": (keeps, 401),
+    "closes": (closes, 413),
+    "finishes": (finishes, 403),
+    "chunks": (chunks, 413),
+    "dies": (dies, 502),
+    "resets": (resets, 502),
+    "nonsense": (talks_nonsense, 502),
+}
+
+#: The end of a request's head, and what of its body is sent. The last is refused before a backend has seen it.
+BODIES: dict[str, bytes] = {
+    "length, none of it": b"Content-Length: 100000\r\n\r\n",
+    "length, a part of it": b"Content-Length: 100000\r\n\r\n0123456789",
+    # "length, expecting": b"Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n",
+    "chunks, none": b"Transfer-Encoding: chunked\r\n\r\n",
+    "chunks, one": b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    "chunks, a part of one": b"Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+    "too long": b"Content-Length: %d\r\n\r\n0123456789" % (BODY_LIMIT + 1),
+}
+
+
+def leaves(sock: socket.socket) -> None:
+    sock.close()
+
+
+def half_closes(sock: socket.socket) -> None:
+    """The client says that no more will come, and waits for the balancer's end."""
+    socket.socket.shutdown(sock, socket.SHUT_WR)
+    await_end(sock)
+
+
+def breaks_off(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def goes_on(sock: socket.socket) -> None:
+    """The client sends more of its body."""
+    sock.sendall(b"0123456789" * 100)
+    sock.close()
+
+
+def stays(_: socket.socket) -> None:
+    """The client keeps its end open, and says nothing more."""
+
+
+ENDINGS = (leaves, half_closes, breaks_off, goes_on, stays)
+TRANSPORTS = ("http", "https")
+
+
+def settled(town: Town, transport: str) -> tuple[int, int]:
+    """Descriptors and greenlets of the worker when they change no more."""
+    last: list[tuple[int, int]] = []
+
+    def stay() -> bool:
+        last.append(town.held(transport))
+        return len(last) > 20 and len(set(last[-20:])) == 1
+
+    eventually(stay, "descriptors and greenlets change no more", 20.0, 0.1)
+    return last[-1]
+
+
+def await_end(sock: socket.socket) -> None:
+    with suppress(OSError):
+        while sock.recv(65_536):
+            pass
+
+
+class TlsClient(RawClient):
+    """The same under TLS."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(port)
+        self.sock = context.wrap_socket(self.sock, server_hostname="127.0.0.1", suppress_ragged_eofs=False)
+
+
+@dataclass
+class Town:
+    """A balancer with a listener of each transport, and what its worker holds when it has nothing to do."""
+
+    balancers: dict[str, Gunicorn]
+    counted: dict[str, Counted]
+    context: ssl.SSLContext
+    store: str
+
+    def connect(self, transport: str) -> RawClient:
+        port = self.balancers[transport].port
+        return RawClient(port) if transport == "http" else TlsClient(port, self.context)
+
+    def held(self, transport: str) -> tuple[int, int]:
+        """Descriptors and greenlets of the worker."""
+        balancer, counted = self.balancers[transport], self.counted[transport]
+        return counted.descriptors(balancer, self.store), counted.greenlets(balancer)
+
+
+def play(peer: Peer) -> None:
+    head = peer.read_head()
+    if head:
+        ANSWERS[head.split(b" ")[1].decode()[1:]][0](peer)
+
+
+@pytest.fixture(scope="module", params=["fast", "python"])
+def parser(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def town(parser: str, _shared_valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    authority = Authority(Path(tmp_path_factory.mktemp("authority")))
+    pair = authority.pair("127.0.0.1")
+    balancers: dict[str, Gunicorn] = {}
+    counted: dict[str, Counted] = {}
+    with ScriptedBackend(play) as backend:
+        try:
+            for transport in TRANSPORTS:
+                counted[transport] = Counted(Path(tmp_path_factory.mktemp(transport)))
+                tls = {"tls__certificate": pair.certificate, "tls__key": pair.key} if transport == "https" else {}
+                balancers[transport] = Gunicorn(
+                    *counted[transport].arguments, "--http-parser", parser,
+                    workers=1, redis_url=_shared_valkey, namespace=f"early-{transport}-{parser}",
+                    backends=backend.url, access_log="", ejection__failures=0, limits__body=BODY_LIMIT,
+                    timeouts__graceful=30, **tls,
+                )  # fmt: skip
+            yield Town(balancers, counted, authority.trust(), _shared_valkey)
+        finally:
+            for balancer in balancers.values():
+                balancer.kill()
+
+
+def ask(client: RawClient, answer: str, body: str) -> int:
+    """Send a request, and read the status of its answer."""
+    client.send(b"PUT /%b HTTP/1.1\r\nHost: a\r\n%b" % (answer.encode(), BODIES[body]))
+    got = client.head()
+    while got.status == 100:
+        got = client.head()
+    return got.status
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_early_answers_leave_nothing_behind_and_a_stop_is_quick(town: Town, transport: str) -> None:
+    """RFC 9112 §9.5, §9.6: whatever the backend does, the body is like, and the client does then."""
+    cases = list(itertools.product(ANSWERS, BODIES, ENDINGS))
+    rounds = -(-1000 // len(cases))
+    balancer = town.balancers[transport]
+    for answer, body in itertools.product(ANSWERS, BODIES):  # what is opened once, and stays
+        with town.connect(transport) as client:
+            ask(client, answer, body)
+    before = settled(town, transport)
+    with ExitStack() as stack:
+        staying: list[RawClient] = []
+        for answer, body, ends in cases * rounds:
+            client = stack.enter_context(town.connect(transport))
+            expected = 413 if body == "too long" else ANSWERS[answer][1]
+            assert ask(client, answer, body) == expected, (answer, body, ends)
+            ends(client.sock)
+            if ends is stays:
+                staying.append(client)
+        for client in staying:
+            await_end(client.sock)
+    now = settled(town, transport)
+    assert now == before
+    with town.connect(transport) as client:
+        ask(client, "keeps", "length, none of it")
+        began = time.monotonic()
+        assert balancer.stop() == 0
+        took = time.monotonic() - began
+    assert "were cut" not in balancer.output
+    balancer.assert_no_traceback()
+    assert took < STOP_WITHIN
