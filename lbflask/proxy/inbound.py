@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing, content_length
 from lbflask.core.http.target import BadTarget, Target, check_host, request_target
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.upstream.tunnel import Duplex
@@ -208,6 +208,8 @@ class ClientBody:
         return [] if self._exchange is None else passable_trailers(self._exchange.trailers)
 
     def __iter__(self) -> Iterator[bytes]:
+        if self.count:  # by an attempt that had failed, and was found to have read nothing, a moment ago
+            raise Fault(Blame.SELF, Stage.SEND, 502, "a part of the client's body was lost with another attempt")
         while self.count != self._length:
             try:
                 piece = self._read()
@@ -232,8 +234,8 @@ def _framing(coding: str | None, length: str | None, limit: int) -> Framing:
     """The server has refused ambiguous framing (RFC 9112 §6.3) before.
 
     NO_BODY itself says that the client named no length: a length of 0 is told to the backend, since some answer 411
-    without one (RFC 9110 §8.6). Raises Fault for a length beyond the limit, and for a coding under the chunks, which
-    nobody would undo (RFC 9112 §6.1).
+    without one (RFC 9110 §8.6). Raises Fault for what is no length, for one beyond the limit, and for a coding under
+    the chunks, which nobody would undo (RFC 9112 §6.1).
     """
     if coding:
         if coding.strip(" \t").lower() != "chunked":
@@ -241,10 +243,12 @@ def _framing(coding: str | None, length: str | None, limit: int) -> Framing:
         return CHUNKED
     if not length:
         return NO_BODY
-    framing = Framing(int(length))
-    if limit and int(length) > limit:
+    size = content_length(length)
+    if size is None:
+        raise Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the Content-Length is not a number of bytes below 2^63")
+    if limit and size > limit:
         raise Fault(Blame.CLIENT, Stage.CHOOSE, 413, f"the body is larger than {limit} bytes")
-    return framing
+    return Framing(size)
 
 
 def _body(exchange: HostExchange, framing: Framing, limit: int) -> ClientBody | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import gunicorn_h1c
 from gunicorn.http import errors
-from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.message import Request
 from gunicorn.util import unquote_to_wsgi_str
 
@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from lbflask.worker.client import Client, DeadlineReader
 
 _CR = 0x0D
+#: The largest length of a body or of a chunk: what a signed number of 64 bits holds, in which many readers keep it.
+MAX_LENGTH = (1 << 63) - 1
 _TARGET_INVALID = re.compile(r"[^\x21-\x7e]")
+
+
+class _Chunks(ChunkedReader):  # type: ignore[misc]
+    """gunicorn's reader of chunks, with a bound on their sizes."""
+
+    def parse_chunk_size(self, unreader: DeadlineReader, data: bytes | None = None) -> tuple[int, bytes]:
+        """The size of the next chunk, and what has come of it. Raises what gunicorn does, InvalidChunkSize."""
+        size: int
+        size, rest = super().parse_chunk_size(unreader, data)
+        if size > MAX_LENGTH:
+            raise errors.InvalidChunkSize(b"%x" % size)
+        return size, rest
 
 
 class ClientRequest(Request):  # type: ignore[misc]
@@ -30,6 +44,7 @@ class ClientRequest(Request):  # type: ignore[misc]
     """
 
     fields: list[tuple[str, str]]
+    body: Body
     # What gunicorn's own constructors set, where it is the same for most requests.
     must_close = False
     proxy_protocol_info: dict[str, Any] | None = None
@@ -67,11 +82,16 @@ class ClientRequest(Request):  # type: ignore[misc]
         return self.__dict__.get("body") is not None
 
     def set_body_reader(self) -> None:
-        """Only for a request with a body."""
+        """Only for a request with a body. Raises what gunicorn does, and InvalidHeader for more than MAX_LENGTH."""
         for name, _ in self.headers:
             if name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
                 self.__dict__.update(self.cfg.constants)  # which hold for trailers too
                 super().set_body_reader()
+                reader = self.body.reader
+                if isinstance(reader, ChunkedReader):
+                    self.body = Body(_Chunks(self, self.unreader))
+                elif reader.length > MAX_LENGTH:
+                    raise errors.InvalidHeader("CONTENT-LENGTH", req=self)
                 return
 
     def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:

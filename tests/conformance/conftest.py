@@ -25,6 +25,13 @@ def stock(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
     yield from start(request.param, _shared_valkey, *STOCK[request.param])
 
 
+@pytest.fixture(scope="session", params=OWN)
+def unlimited(request: pytest.FixtureRequest, _shared_valkey: str) -> Iterator[Rig]:
+    """Our own worker, with each of gunicorn's parsers, and no limit to a body."""
+    kind = f"unlimited-{request.param}"
+    yield from start(kind, _shared_valkey, *OWN[request.param], limits__body=0, limits__field_size=32_000)
+
+
 @pytest.fixture(scope="session")
 def trusting(_shared_valkey: str) -> Iterator[Rig]:
     """One that believes its peers, gives backends their own address as Host, and writes no Via."""

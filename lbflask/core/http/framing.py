@@ -20,6 +20,8 @@ class Framing(NamedTuple):
         return self.length == 0 and not self.chunked
 
 
+#: The largest length of a body: what a signed number of 64 bits holds, in which many readers keep it.
+MAX_LENGTH = (1 << 63) - 1
 NO_BODY = Framing()
 CHUNKED = Framing(None, chunked=True)
 UNTIL_CLOSE = Framing(None)
@@ -32,25 +34,41 @@ class BadFraming(Exception):
     """The message's length can't be told for certain, so the message must not be passed on (RFC 9112 §6.3)."""
 
 
+def content_length(value: str) -> int | None:
+    """The bytes that a Content-Length names; None for what is no length, and for more than MAX_LENGTH.
+
+    Costs no more for many digits than for few.
+    """
+    digits = value.strip(" \t")  # blanks around it are not of it (RFC 9112 §5)
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    digits = digits.lstrip("0") or "0"
+    length = int(digits) if len(digits) <= len(str(MAX_LENGTH)) else MAX_LENGTH + 1
+    return length if length <= MAX_LENGTH else None
+
+
 def response_framing(method: str, status: int, received: Fields) -> Framing:
     """How long the body of a backend's response is.
 
     Raises BadFraming for both a Transfer-Encoding and a Content-Length, for a coding other than `chunked`, and for a
-    Content-Length that is not one number of fewer than 20 digits.
+    Content-Length that is repeated or not a length. The last holds for responses without a body too, since the client
+    gets it (RFC 9110 §8.6), but not where no such field is passed on.
     """
-    if method == "HEAD" or status in (204, 304) or status < 200:
+    if status == 204 or status < 200:
         return NO_BODY
     length: int | None = None
     coding: str | None = None
     rules = _RULES
     for name, value in [field for field in received if rules[field[0]]]:
         if rules[name] == "length":
-            value = value.strip(" \t")  # noqa: PLW2901 - blanks around it are not of it (RFC 9112 §5)
-            if length is not None or not (value.isascii() and value.isdigit() and len(value) < 20):
-                raise BadFraming(f"Content-Length {value!r} is repeated or not a length")
-            length = int(value)
+            named = content_length(value)
+            if length is not None or named is None:
+                raise BadFraming(f"Content-Length {value[:40]!r} is repeated or not a length")
+            length = named
         else:
             coding = value if coding is None else f"{coding}, {value}"
+    if method == "HEAD" or status == 304:
+        return NO_BODY
     if coding is None:
         return UNTIL_CLOSE if length is None else Framing(length)
     if length is not None:
