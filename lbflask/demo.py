@@ -70,7 +70,7 @@ class DemoHandler(BaseHTTPRequestHandler):
 
     def _say(self, code: int, body: bytes) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", "text/plain; charset=latin-1")
+        self.send_header("Content-Type", "text/plain; charset=iso-8859-1")
         if code not in (204, 304):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -85,7 +85,7 @@ class DemoHandler(BaseHTTPRequestHandler):
             self._say(400, b"a number of seconds is needed, as in /slow?s=5\n")
             return
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain; charset=latin-1")
+        self.send_header("Content-Type", "text/plain; charset=iso-8859-1")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         until = time.monotonic() + seconds

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from lbflask.core.http.fields import Fields
+from lbflask.core.http.reasons import REASONS
 
 #: RFC 9110 §5.1, §5.5: a token, and text without controls.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -72,7 +72,7 @@ class Refusal:
 
     def __post_init__(self) -> None:
         """Check the status."""
-        if not 400 <= self.status <= 599 or self.status not in set(HTTPStatus):
+        if not 400 <= self.status <= 599 or self.status not in REASONS:
             raise ValueError(f"{self.status} is no status to refuse with")
 
 

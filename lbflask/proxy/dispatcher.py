@@ -20,7 +20,7 @@ from lbflask.core.http.fields import (
     te_trailers,
 )
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
-from lbflask.core.http.own_answers import usual_phrase
+from lbflask.core.http.reasons import reason_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.proxy import hooked
 from lbflask.proxy.attempts import Attempts
@@ -30,7 +30,7 @@ from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import HostExchange, Inbound
 from lbflask.proxy.own import OwnAnswers
 from lbflask.proxy.rate_limits import RateLimits
-from lbflask.proxy.reply import Reply, refusal
+from lbflask.proxy.reply import Reply, own_reply, refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.upstream.session import BackendRequest, BackendResponse
 from lbflask.upstream.tunnel import Tunnel
@@ -155,7 +155,7 @@ class Dispatcher:
 
     def _pass_on(self, exchange: Exchange, response: BackendResponse) -> Reply:
         answer = response.answer
-        reason = answer.reason or usual_phrase(answer.status)
+        reason = answer.reason or reason_phrase(answer.status)
         fields, via = answer.fields, self._rules.via
         if not answer.cleared:
             fields = client_response(fields, via)
@@ -231,7 +231,8 @@ class Dispatcher:
             fields = self._course.of_response(fields)
         fields += exchange.limits_told
         told = fault.reason if not exchange.attempts or fault.blame is Blame.CLIENT else ""
-        return Reply(status, fields, body, self._settler(exchange, fault.status, told))
+        ended = self._settler(exchange, fault.status, told)
+        return own_reply(exchange.inbound.method, status, fields, body, ended)
 
     def _settler(self, exchange: Exchange, status: int, refused: str = "") -> Callable[[int, str, Fault | None], None]:
         def ended(sent: int, cut: str, fault: Fault | None) -> None:

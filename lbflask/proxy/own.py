@@ -8,11 +8,12 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.edits import Edits
 from lbflask.core.http.fields import Fields, backend_request, credible_fields
-from lbflask.core.http.own_answers import FixedAnswer, Redirection, usual_phrase
+from lbflask.core.http.own_answers import FixedAnswer, Redirection
 from lbflask.core.http.paths import with_prefix
+from lbflask.core.http.reasons import reason_phrase
 from lbflask.proxy.exchange import House, Rules
 from lbflask.proxy.inbound import Inbound
-from lbflask.proxy.reply import Reply, refusal
+from lbflask.proxy.reply import Reply, own_reply, refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
 NO_ATTEMPTS: Sequence[AttemptEvent] = ()
@@ -35,7 +36,7 @@ class OwnAnswers:
         status, fields, body = refusal(fault, accept, None, self._rules.via, self._rules.pages)
         about = (plain_address(peer), method, target, protocol)
         ended = self._teller(about, fault.status, "-", fault.reason)
-        return Reply(status, fields, body, ended)
+        return own_reply(method, status, fields, body, ended)
 
     def credible(self, inbound: Inbound) -> Fields:
         """The fields of the request without what a stranger states of others."""
@@ -65,7 +66,7 @@ class OwnAnswers:
         about = (head.client, inbound.method, inbound.raw_target, inbound.protocol)
         if self._edits is not None:
             fields = self._edits.of(fields)
-        return Reply(status, fields, body, self._teller(about, code, head.request_id, why))
+        return own_reply(inbound.method, status, fields, body, self._teller(about, code, head.request_id, why))
 
     def _teller(
         self, about: tuple[str, str, str, str], status: int, request_id: str, why: str
@@ -105,5 +106,5 @@ class FixedRoute:
         if self._prefix is not None:
             target = with_prefix(target, self._segments, self._prefix)
         fields, body = self._own.parts(inbound.host, target)
-        status = f"{self._own.status} {usual_phrase(self._own.status)}"
+        status = f"{self._own.status} {reason_phrase(self._own.status)}"
         return self._answers.say(inbound, self._own.status, status, fields + self._via, body)

@@ -10,11 +10,11 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from http import HTTPStatus
 
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.own_answers import Page
+from lbflask.core.http.reasons import reason_phrase
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import NEVER
@@ -153,13 +153,18 @@ class Reply:
             ended(self._sent, cut, fault)
 
 
+def own_reply(method: str, status: str, fields: Fields, body: bytes, ended: Ended) -> Reply:
+    """An answer of our own. HEAD gets all of it but the body (RFC 9110 §9.3.2)."""
+    return Reply(status, fields, b"" if method == "HEAD" else body, ended)
+
+
 def refusal(
     fault: Fault, accept: str, retry_after: int | None, via: str | None, pages: Mapping[int, Page] = NO_PAGES
 ) -> tuple[str, Fields, bytes]:
     """Status line, fields and body of our own short answer: JSON for who asks for it, else the page of the status, or a
     line of text.
     """
-    phrase = "Client Closed Request" if fault.status == 499 else HTTPStatus(fault.status).phrase
+    phrase = reason_phrase(fault.status)
     told = fault.reason if fault.blame is Blame.CLIENT else _TOLD.get(fault.status, phrase)
     if "application/json" in accept or "+json" in accept:
         kind = "application/json"

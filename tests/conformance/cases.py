@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from lbflask.core.http.reasons import reason_phrase
 from tests.conformance.rigs import STOCK, Rig
 from tests.support.programmed import Received, says, says_and_closes
 from tests.support.raw import Answer, Cut, RawClient
@@ -101,6 +102,10 @@ class Refused:
         answer = client.answer("GET")
         assert answer.status in self.statuses
         assert b"Traceback" not in answer.body
+        if answer.status >= 400 and rig.kind not in STOCK:
+            assert answer.values(b"content-type") == [b"text/plain; charset=utf-8"]
+            assert answer.line.decode() == f"HTTP/1.1 {answer.status} {reason_phrase(answer.status)}"
+            answer.body.decode("utf-8")
         if answer.values(b"connection") == [b"close"]:
             assert _rest(client) == b""
         else:

@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from tests.conformance.cases import ask, assert_alive, assert_told_in_json, assert_told_shortly, post, reply
-from tests.conformance.rigs import Rig, fresh
+from tests.conformance.rigs import BODY_LIMIT, Rig, fresh
 from tests.support.programmed import Answer, ProgrammedBackend, Received, next_of, ok, resets, says
 from tests.support.raw import Answer as Answered
 from tests.support.raw import Cut, RawClient
@@ -331,6 +331,14 @@ def test_a_tunnel_that_nobody_uses_is_closed(hasty: Rig) -> None:
         with suppress(Cut):
             assert client.rest() == b""
         assert ended.wait(PATIENCE)
+
+
+def test_an_error_is_called_by_its_name_in_the_rfc(client: RawClient) -> None:
+    """RFC 9110 §15.5.14: whatever the Python that runs the balancer calls it."""
+    client.send(ask(b"Content-Length: %d" % (BODY_LIMIT + 1), method=b"POST"))
+    answer = client.answer()
+    assert answer.line == b"HTTP/1.1 413 Content Too Large"
+    assert answer.body.startswith(b"413 Content Too Large: ")
 
 
 def test_an_error_page_has_no_body_for_head(client: RawClient, rig: Rig) -> None:

@@ -466,6 +466,15 @@ REFUSED = [
     Refused(
         "a greeting in TLS", "RFC 9112 §2.2", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 20 + b"\r\n\r\n"
     ),
+    Refused("a length beyond 63 bits", "RFC 9110 §8.6", ask(b"Content-Length: 9223372036854775808", method=b"POST")),
+    Refused(
+        "a length beyond 64 bits",
+        "RFC 9110 §8.6",
+        ask(b"Content-Length: 18446744073709551621", method=b"POST"),
+        stock=False,  # gunicorn's workers keep the connection, and wait for the body
+    ),
+    Refused("a length of many digits", "RFC 9110 §8.6", ask(b"Content-Length: " + b"9" * 5000, method=b"POST")),
+    Refused("a length of digits that are not ASCII", "RFC 9110 §8.6", ask(b"Content-Length: \xb2", method=b"POST")),
     Refused("an expectation that nobody knows", "RFC 9110 §10.1.1", ask(b"Expect: miracles"), (417,)),
     Refused("Max-Forwards that is no number", "RFC 9110 §7.6.2", ask(b"Max-Forwards: x", method=b"OPTIONS")),
     Refused("Max-Forwards below nought", "RFC 9110 §7.6.2", ask(b"Max-Forwards: -1", method=b"TRACE")),

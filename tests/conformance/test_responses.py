@@ -107,6 +107,21 @@ FIELDS = [
         line=b"HTTP/1.1 200 Everything is fine",
     ),
     Answered("an empty reason becomes the usual one", "RFC 9112 §4", sized(b"", status=b"200 ")),
+    *[
+        Answered(
+            f"the usual reason of {code} is the RFC's on every Python",
+            "RFC 9110 §15",
+            sized(b"", status=b"%d " % code),
+            line=b"HTTP/1.1 %d %b" % (code, reason),
+        )
+        for code, reason in (
+            (413, b"Content Too Large"),
+            (414, b"URI Too Long"),
+            (416, b"Range Not Satisfiable"),
+            (422, b"Unprocessable Content"),
+            (599, b""),
+        )
+    ],
     Answered(
         "a status that nobody knows is passed on",
         "RFC 9110 §15",

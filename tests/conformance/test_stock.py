@@ -211,3 +211,11 @@ def test_pipelined_requests_are_answered_in_order(client: RawClient, backend: Pr
     assert answer.body == b"/1"
     if answer.values(b"connection") != [b"close"]:
         assert client.answer().body == b"/2"
+
+
+@pytest.mark.parametrize("length", [b"9223372036854775808", b"18446744073709551621", b"9" * 100])
+def test_a_length_beyond_63_bits_is_refused(length: bytes, rig: Rig, client: RawClient) -> None:
+    """RFC 9110 §8.6: also where gunicorn would take it for a smaller one."""
+    client.send(ask(b"Content-Length: " + length, method=b"POST"))
+    assert client.head().status == 400
+    assert rig.backend.requests == []

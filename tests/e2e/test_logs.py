@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.raw import RawClient
 from tests.support.servers import Gunicorn, free_port, get, start_demo
 from tests.support.wait import eventually
 
@@ -62,6 +63,41 @@ def test_requests_go_on_while_nobody_reads_the_log(redis_url: str, tmp_path: Pat
         balancer.kill()
         backend.kill()
         os.close(end)
+
+
+def test_a_refusal_is_logged_with_the_bytes_that_were_sent(redis_url: str, tmp_path: Path) -> None:
+    """Also where the head could not be read; and none where the client asked for no body (RFC 9110 §9.3.2)."""
+    log = tmp_path / "access.log"
+    said = {
+        400: b"GET / HTTP/1.1\r\nHost: a\r\nA B: c\r\n\r\n",
+        408: b"GET / HT",
+        413: b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n",
+        414: b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        417: b"GET / HTTP/1.1\r\nHost: a\r\nExpect: miracles\r\n\r\n",
+        431: b"GET / HTTP/1.1\r\nHost: a\r\nA: " + b"x" * 9000 + b"\r\n\r\n",
+        502: b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    }
+    with Gunicorn(
+        workers=1, backends=f"http://127.0.0.1:{free_port()}", redis_url=redis_url, access_log=log,
+        access_log_format="json", limits__body=1000, timeouts__client_head=0.5,
+    ) as balancer:  # fmt: skip
+        sent = {}
+        for status, request in said.items():
+            with RawClient(balancer.port) as client:
+                client.send(request)
+                answer = client.answer()
+                assert answer.status == status
+                sent[status] = len(answer.body)
+                assert sent[status] > 0
+        eventually(lambda: len(log.read_text().splitlines()) == len(said), "all are logged")
+        assert {line["status"]: line["sent"] for line in map(json.loads, log.read_text().splitlines())} == sent
+        with RawClient(balancer.port) as client:
+            for path in (b"/", b"/a#b"):
+                answer = client.ask(b"HEAD " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+                assert (answer.status >= 400, int(answer.values(b"content-length")[0]) > 0) == (True, True)
+        eventually(lambda: len(log.read_text().splitlines()) == len(said) + 2, "these are logged")
+        assert [json.loads(line)["sent"] for line in log.read_text().splitlines()[-2:]] == [0, 0]
+        assert balancer.stop() == 0
 
 
 def test_json_logs_are_json_from_the_first_line_to_the_last(redis_url: str, tmp_path: Path) -> None:

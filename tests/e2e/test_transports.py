@@ -8,13 +8,14 @@ import shutil
 import signal
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.certificates import Authority, Pair
-from tests.support.raw import RawClient
+from tests.support.raw import Cut, RawClient
 from tests.support.scripted import Peer, Script, ScriptedBackend
 from tests.support.servers import Got, Gunicorn, get, runtime_directory, start_checker
 from tests.support.wait import PATIENCE, eventually
@@ -183,9 +184,8 @@ def test_the_admin_listener_speaks_plain_http(town: Town) -> None:
     assert town.balancer.health()[0] == 200
 
 
-def test_the_public_listener_speaks_nothing_but_tls(town: Town) -> None:
-    with pytest.raises((http.client.HTTPException, OSError)):
-        get(town.balancer.port)
+def test_the_public_listener_serves_nothing_but_tls(town: Town) -> None:
+    assert get(town.balancer.port).status == 400
     assert json.loads(town.ask("GET", "/health").body)
 
 
@@ -199,6 +199,41 @@ def test_clients_are_told_that_http_1_1_is_spoken(town: Town) -> None:
         assert connection.sock.selected_alpn_protocol() == "http/1.1"
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000,
+        b"get / HTTP/1.0\r\n\r\n",
+        b"M-SEARCH * HTTP/1.1\r\n\r\n",
+        b"!#$ / HTTP/1.1\r\n\r\n",
+        b"CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"G",
+    ],
+    ids=lambda said: said[:20].decode().split(" ")[0].strip(),
+)
+def test_plain_http_is_told_that_the_port_takes_tls(town: Town, said: bytes) -> None:
+    with RawClient(town.balancer.port) as client:
+        client.send(said)
+        answer = client.answer()
+        assert answer.line == b"HTTP/1.1 400 Bad Request"
+        assert answer.values(b"content-type") == [b"text/plain; charset=utf-8"]
+        assert answer.values(b"connection") == [b"close"]
+        assert b"plain HTTP was sent to a port that takes HTTPS only" in answer.body
+        assert client.rest() == b""
+    assert town.ask().status == 200
+
+
+def test_what_is_neither_plain_http_nor_tls_is_cut(town: Town) -> None:
+    with RawClient(town.balancer.port) as client:
+        client.send(b"\x00\x01\x02\x03" * 10)
+        with suppress(Cut):
+            assert client.rest() == b""
+    assert town.ask().status == 200
 
 
 def test_a_reload_takes_a_renewed_certificate(town: Town) -> None:

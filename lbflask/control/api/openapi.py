@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -13,6 +12,7 @@ from pydantic.json_schema import models_json_schema
 import lbflask
 from lbflask.control.api.models import Model, Problem
 from lbflask.control.api.table import Operation
+from lbflask.core.http.reasons import reason_phrase
 
 PREFIX = "/api/v1"
 
@@ -79,7 +79,7 @@ def _operation(one: Operation) -> dict[str, Any]:
         told["description"] = f"For tokens with the role `{one.role.value}`."
     if one.body is not None:
         told["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(one.body)}}}
-    answer: dict[str, Any] = {"description": HTTPStatus(one.status).phrase}
+    answer: dict[str, Any] = {"description": reason_phrase(one.status)}
     if one.answer is not None:
         answer["content"] = {one.media_type: {"schema": _ref(one.answer)}}
     elif one.status != 204:

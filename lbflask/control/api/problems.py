@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from lbflask.control.api.models import Problem
+from lbflask.core.http.reasons import reason_phrase
 from lbflask.state.ports import StoreUnavailable
 
 log = logging.getLogger("lbflask.admin")
@@ -29,12 +29,9 @@ class Refused(Exception):
 
 def answer(status: int, detail: str, fields: Mapping[str, str] | None = None) -> Response:
     """The problem as a response."""
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = "Error"
+    title = reason_phrase(status) or "Error"
     problem = Problem(type="about:blank", title=title, status=status, detail=detail)
-    response = Response(problem.model_dump_json(), status, mimetype=MEDIA_TYPE)
+    response = Response(problem.model_dump_json(), f"{status} {title}", mimetype=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
     response.headers.update(fields or {})
     return response

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.hosts import host_of
+from lbflask.core.http.reasons import reason_phrase
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 PLACEHOLDERS = frozenset({"host", "path", "query"})
@@ -53,7 +53,7 @@ class Redirection:
     def parts(self, host: str, target: str) -> tuple[Fields, bytes]:
         """The fields and the body, which says where to go to whoever does not follow by itself (RFC 9110 §15.4)."""
         location = self.location(host, target)
-        fields, body = _whole(Page("text/plain; charset=utf-8", f"{usual_phrase(self.status)}: {location}\n".encode()))
+        fields, body = _whole(Page("text/plain; charset=utf-8", f"{reason_phrase(self.status)}: {location}\n".encode()))
         return [("Location", location), *fields], body
 
     def told(self, host: str, target: str) -> str:
@@ -65,14 +65,6 @@ def unknown_placeholders(text: str) -> list[str]:
     """What stands between braces and means nothing; a brace that is alone counts too."""
     found = [name for name in _PLACEHOLDER.findall(text) if name not in PLACEHOLDERS]
     return found or re.findall(r"[{}]", _PLACEHOLDER.sub("", text))
-
-
-def usual_phrase(status: int) -> str:
-    """The reason phrase that the status usually has; empty for an unknown one."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _whole(page: Page) -> tuple[Fields, bytes]:
