@@ -26,6 +26,7 @@ from lbflask.reloading import Follower, Reload
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
 from lbflask.telemetry.shared import SharedDirectory
+from lbflask.wiring import descriptors
 from lbflask.worker import Patience, ProxyWorker, ServerLog, end_gracefully_on_interrupt
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def post_worker_init(worker: Any) -> None:
     else:
         # ProxyWorker leaves SIGINT to the master by itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _bound_clients(worker)
     plane = worker.app.wsgi().extensions["lbflask"]
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
@@ -153,6 +155,19 @@ def post_worker_init(worker: Any) -> None:
     if _reload is not None:
         follower = Follower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
         plane.ask_reload = partial(follower.ask, worker)
+
+
+def _bound_clients(worker: Any) -> None:
+    """Take no more clients than there are descriptors for: one for each, and one for its connection to a backend."""
+    wanted = getattr(worker, "worker_connections", None)  # gunicorn's sync worker serves one client at a time
+    if wanted is None:
+        return
+    worker.worker_connections = room = descriptors.room_for(wanted, each=2)
+    if room < wanted:
+        told = "at most %d clients at once, not %d (worker_connections): the limit of open files (ulimit -n) is %d"
+        log.warning(told, room, wanted, descriptors.limit())
+    else:
+        log.info("at most %d clients at once, by worker_connections", room)
 
 
 def _serve_by(worker: Any, plane: DataPlane, config: Config) -> None:

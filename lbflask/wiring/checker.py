@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import secrets
 import socket
 from collections.abc import Callable, Mapping
@@ -23,14 +22,13 @@ from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
 from lbflask.state.ports import StoreUnavailable
 from lbflask.upstream.probes import Prober
+from lbflask.wiring.descriptors import room_for
 from lbflask.wiring.discovery import source_for
 from lbflask.wiring.store import store_for
 from lbflask.wiring.tls import tls_rules
 
 #: Probes under way at once, where the system's limit of open files leaves room for as many.
 MOST_PROBES = 4096
-#: Files that are not those of probes: the store's connections, the log, names being resolved.
-OTHER_FILES = 64
 #: Seconds for an answer of the store. No request waits for it, and the first word about many backends is a long one.
 STORE_TIMEOUT = 0.5
 #: Seconds for which a subscription is waited on in one go.
@@ -85,7 +83,7 @@ class Checkers:
     async def _settle(self, tasks: asyncio.TaskGroup) -> None:
         """Have a checker for each pool, as it is configured now."""
         config, pools, before = self._config, self._config.every_pool(), self._running
-        most = max(1, room_for_probes() // len(pools))
+        most = max(1, room_for(MOST_PROBES) // len(pools))
         made_of = {name: _makings(table, config, most) for name, table in pools.items()}
         leaving = {name: one for name, one in before.items() if made_of.get(name) != one.made_of}
         for name, one in leaving.items():
@@ -154,13 +152,3 @@ def finding_for(pool: str, table: PoolTable, admin_bind: str = "") -> Finding | 
         return f"is the admin listener, {admin_bind!r}" if admin.is_backend(backend) else ""
 
     return Finding(Screened(source, pool, refuses), pool)
-
-
-def room_for_probes() -> int:
-    """How many probes may be under way at once; takes the files that the system lets the process have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_PROBES + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return MOST_PROBES if soft == resource.RLIM_INFINITY else max(1, min(MOST_PROBES, soft - OTHER_FILES))

@@ -20,17 +20,26 @@ class Listening:
     """Accepts connections unless the worker is `full`, and hands each to `taken` at once, in the hub.
 
     With `alone` the worker takes all that are there; otherwise one at a time, and after a step back when `yields` says
-    that another worker should have the first try.
+    that another worker should have the first try. What it does not take stays in the listener's backlog. `failed` is
+    called with what the system says when it refuses to hand over a connection; it must not wait for anything.
     """
 
     def __init__(
-        self, listener: Any, taken: Taken, *, alone: bool, yields: Callable[[], bool], full: Callable[[], bool]
+        self,
+        listener: Any,
+        taken: Taken,
+        *,
+        alone: bool,
+        yields: Callable[[], bool],
+        full: Callable[[], bool],
+        failed: Callable[[OSError], None],
     ) -> None:
         self._listener = listener
         self._accept = listener._sock._accept
         self._taken = taken
         self._yields = yields
         self._full = full
+        self._failed = failed
         self._most = 64 if alone else 1
         self._may_yield = not alone
         loop = get_hub().loop
@@ -40,6 +49,11 @@ class Listening:
         self._pause: Any = loop.timer(STEP_BACK, STEP_BACK)
         self._no_room: Any = loop.timer(NO_ROOM, NO_ROOM)
         self._readable.start(self._came)
+
+    def resume(self) -> None:
+        """A client has left: look at once whether there is room now."""
+        if self._no_room.active:
+            self._after_pause()
 
     def close(self) -> None:
         """Take no more, and let go of the listener: what still arrives is for the other processes that have it."""
@@ -63,14 +77,19 @@ class Listening:
 
     def _take(self) -> None:
         for _ in range(self._most):
+            if self._full():
+                self._pause_for_room()
+                return
             try:
-                if self._full():
-                    raise OSError
                 descriptor, address = self._accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:
-                self._readable.stop()
-                self._no_room.again(self._after_pause, update=True)
+            except OSError as error:
+                self._failed(error)
+                self._pause_for_room()
                 return
             self._taken(_socket.socket(fileno=descriptor), address)
+
+    def _pause_for_room(self) -> None:
+        self._readable.stop()
+        self._no_room.again(self._after_pause, update=True)

@@ -61,11 +61,12 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
         self._clients: set[Client] = set()
         self._greenlets = Group()
+        self._warnings: dict[str, bool] = {}  # each, and whether it was logged
         # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
         gc.collect()
         gc.freeze()
         self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
-        listenings = [self._listen(listener) for listener in self.sockets]
+        self._listenings = [self._listen(listener) for listener in self.sockets]
         beat = time.monotonic()
         while self.alive:
             if time.monotonic() >= beat:
@@ -73,8 +74,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 beat = time.monotonic() + 1.0
             BOARD.write(self.age, len(self._clients))
             self._end_long_waits()
+            self._log_warnings()
             gevent.sleep(LOOK_EVERY)
-        for listening in listenings:
+        for listening in self._listenings:
             listening.close()
         BOARD.erase(self.age)
         self._wind_down(time.monotonic())
@@ -94,8 +96,24 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             partial(self._taken, tls=None if address in self.plain_addresses else self._tls),
             alone=self.cfg.workers == 1,
             yields=lambda: BOARD.others_hold_less(self.age, len(self._clients)),
-            full=lambda: len(self._clients) >= self.worker_connections,
+            full=self._full,
+            failed=lambda error: self._warn_once(f"no connection can be accepted: {error.strerror}"),
         )
+
+    def _full(self) -> bool:
+        if len(self._clients) < self.worker_connections:
+            return False
+        self._warn_once(f"{self.worker_connections} clients are here, as many as may be; others wait until one leaves")
+        return True
+
+    def _warn_once(self, what: str) -> None:
+        """Have it logged, once in the life of the worker. For the hub, which must not wait for the log."""
+        self._warnings.setdefault(what, False)
+
+    def _log_warnings(self) -> None:
+        for what in [what for what, logged in self._warnings.items() if not logged]:
+            self._warnings[what] = True
+            self.log.warning(what)
 
     def _taken(self, sock: _socket.socket, addr: Any, tls: ssl.SSLContext | None) -> None:
         """In the hub: a new connection."""
@@ -145,6 +163,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             client.close()
             if self.alive:
                 BOARD.write(self.age, len(self._clients))
+                for listening in self._listenings:
+                    listening.resume()
 
     def _converse(self, client: Client) -> None:
         """Requests and responses in turn, until either side closes. Nothing is kept of a request while its client is

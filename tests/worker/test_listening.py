@@ -24,6 +24,7 @@ class Hall:
         self._stack = ExitStack()
         self.listening: Listening | None = None
         self.taken: list[tuple[str, int]] = []
+        self.failures: list[OSError] = []
         self.asked = 0
         self.yields = False
         self.full: bool | Callable[[], bool] = False
@@ -34,7 +35,9 @@ class Hall:
         listener.listen(100)
         listener.setblocking(False)
         self.address = listener.getsockname()
-        self.listening = Listening(around(listener), self._take, alone=alone, yields=self._yields, full=self._full)
+        self.listening = Listening(
+            around(listener), self._take, alone=alone, yields=self._yields, full=self._full, failed=self.failures.append
+        )
 
     def comes(self, count: int = 1) -> list[tuple[str, int]]:
         """So many clients, and their addresses."""
@@ -164,6 +167,26 @@ def test_while_there_is_no_room_nobody_is_taken_and_later_all_are(hall: Hall) ->
 
 
 @in_a_hall
+def test_the_next_is_taken_as_soon_as_there_is_room(hall: Hall) -> None:
+    """Without the rest of the pause; and nobody before there is."""
+    hall.full = True
+    hall.open(alone=True)
+    came = hall.comes(3)
+    turns()
+    assert hall.listening is not None
+    hall.listening.resume()
+    assert hall.taken == []
+    hall.full = lambda: len(hall.taken) == 1
+    hall.listening.resume()
+    assert hall.taken == came[:1]
+    hall.full = False
+    hall.listening.resume()
+    hall.listening.resume()  # when nothing pauses
+    reached(lambda: len(hall.taken) == 3, "all are taken")
+    assert hall.taken == came
+
+
+@in_a_hall
 def test_room_for_one_is_for_one(hall: Hall) -> None:
     """Also when more have come at once."""
     hall.full = lambda: bool(hall.taken)
@@ -201,6 +224,8 @@ def test_an_accept_that_fails_is_tried_again(number: int) -> None:
         came = hall.comes(3)
         reached(lambda: len(hall.taken) == 3, "all are taken")
         assert hall.taken == came
+        of_the_system = number not in (errno.ECONNABORTED, errno.EAGAIN)
+        assert [error.errno for error in hall.failures] == [number] * of_the_system
 
     play()
 
