@@ -14,7 +14,7 @@ from lbflask.wiring.descriptors import OTHER_FILES
 from tests.support.raw import RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import ROOT, Gunicorn
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -61,14 +61,14 @@ def test_all_clients_that_are_taken_can_be_served_and_the_others_wait(store: str
         for client in clients:
             client.send(REQUEST)
         for _ in range(CLIENTS):  # all of these at once, each with a connection to the backend
-            assert arrived.acquire(timeout=15)
+            assert arrived.acquire(timeout=PATIENCE)
         eventually(lambda: "others wait until one leaves" in balancer.output, "the log says so")
         assert not arrived.acquire(blocking=False)
         go_on.set()
         waiting = list(clients)
         served = 0
         while waiting:  # one leaves, another is served
-            ready, _, _ = select.select([client.sock for client in waiting], [], [], 15)
+            ready, _, _ = select.select([client.sock for client in waiting], [], [], PATIENCE)
             assert ready, f"{served} were served, and nobody else is"
             client = next(client for client in waiting if client.sock is ready[0])
             assert client.answer().status == 200

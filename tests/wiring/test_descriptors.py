@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from lbflask.wiring.descriptors import OTHER_FILES
+from tests.support.wait import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,6 @@ def test_the_soft_limit_is_raised_to_what_is_needed_and_room_is_what_it_leaves(
         "import resource; from lbflask.wiring.descriptors import limit, room_for; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for({most}, {each}), limit())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == [str(room), str(after)]
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > OTHER_FILES
