@@ -212,11 +212,13 @@ class Answer:
             self._parser = None  # it refers to us: without this each response would wait for the garbage collector
 
     def _switch_protocols(self, early: bytes) -> None:
-        """RFC 9110 §15.2.2: after a 101 the connection speaks what was agreed on."""
+        """RFC 9110 §15.2.2: after a 101 the connection carries the agreed protocol; never within a request (§7.8)."""
         if not self._request.upgrade:
             raise self._fault("switched protocols, which it was not asked to do")
         if not accepted_upgrade(self.fields, self._request.upgrade):
             raise self._fault("switched to a protocol that it was not asked for")
+        if not self._connection.sent:
+            raise self._fault("switched protocols before it had all of the request")
         self.status = 101
         self.early = early
         self._started = self.complete = True

@@ -108,6 +108,7 @@ class Connection:
 
     __slots__ = (
         "_sending_first",
+        "_sent",
         "_sock",
         "_upload",
         "abandoned",
@@ -123,6 +124,7 @@ class Connection:
     def __init__(self, sock: Wire, now: float) -> None:
         self._sock = sock
         self._upload: Upload | None = None
+        self._sent = True  # all of the latest request, without an upload
         self.opened_at = now
         self.idle_since = now
         self.served = 0
@@ -147,12 +149,13 @@ class Connection:
         """
         answer = Answer(self, request, timing)
         self.deadline = timing.deadline
-        self._upload = None
+        self._upload, self._sent = None, False
         if request.on_gone is not None:
             request.on_gone(answer.abandon)
         try:
             if request.body is None:
                 self.send_all(request.head(), timing.between_bytes)
+                self._sent = True
             else:
                 self._send_with_body(answer, request, request.body, timing)
         except OSError as error:
@@ -171,6 +174,7 @@ class Connection:
     def _send_with_body(self, answer: Answer, request: Outgoing, body: RequestBody, timing: Timing) -> None:
         if body.whole is not None:
             self.send_all(request.head() + body.whole, timing.between_bytes)
+            self._sent = True
         else:
             self.send_all(request.head(), timing.between_bytes)
             if request.expects_continue and answer.comes_within(CONTINUE_WITHIN):
@@ -228,9 +232,9 @@ class Connection:
         poll.register(self._sock.fileno(), select.POLLIN)
         return self.receive(answer, seconds, Stage.WAIT) if poll.poll(seconds * 1000) else None
 
-    def body_sent(self, first_byte: float) -> None:
-        """The upload is over: from now on the backend is expected to answer."""
-        if self._sending_first:
+    def body_sent(self, upload: Upload, first_byte: float) -> None:
+        """The upload is over: from now on the backend is expected to answer, unless it carries another request."""
+        if self._sending_first and self._upload is upload:
             self.expires = min(time.monotonic() + first_byte, self.deadline)
 
     def look(self, now: float) -> None:
@@ -256,8 +260,10 @@ class Connection:
 
     @property
     def sent(self) -> bool:
-        """Whether all of the request was sent."""
-        return self._upload is None or self._upload.complete
+        """Whether all of the latest request was written, with its body: what the backend still waits for would be read
+        out of the next request (RFC 9112 §9.3).
+        """
+        return self._sent or (self._upload is not None and self._upload.complete)
 
     def _failed(self, answer: Answer, stage: Stage, reason: str) -> Fault:
         return Fault(Blame.BACKEND, stage, 502, reason, reused=self.served > 0, answered=answer.begun)

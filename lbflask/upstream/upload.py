@@ -42,11 +42,12 @@ class RequestBody(Protocol):
 class Upload:
     """One body, one connection. `complete` when all was sent; `over` when no more will be."""
 
-    __slots__ = ("_body", "_chunked", "_connection", "_timing", "complete", "fault", "over")
+    __slots__ = ("_body", "_chunked", "_connection", "_pieces", "_timing", "complete", "fault", "over")
 
     def __init__(self, connection: Connection, body: RequestBody, chunked: bool, timing: Timing) -> None:
         self._connection = connection
         self._body = body
+        self._pieces = iter(body)  # at once: from now on the body counts as touched
         self._chunked = chunked
         self._timing = timing
         self.complete = False
@@ -67,7 +68,7 @@ class Upload:
     def _in_background(self) -> None:
         try:
             self.run()
-            self._connection.body_sent(self._timing.first_byte)
+            self._connection.body_sent(self, self._timing.first_byte)
         except Fault as fault:
             self.fault = fault
             self._connection.cut()
@@ -78,7 +79,7 @@ class Upload:
     def _send(self) -> None:
         """Waiting for the client's next piece does not count against the backend."""
         connection, patience = self._connection, self._timing.between_bytes
-        for piece in self._body:
+        for piece in self._pieces:
             connection.send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece, patience)
         if self._chunked:
             trailers = "".join([f"{name}: {value}\r\n" for name, value in self._body.trailers])
