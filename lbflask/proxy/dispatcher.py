@@ -15,6 +15,7 @@ from lbflask.core.http.fields import (
     Fields,
     RequestHead,
     backend_request,
+    bodiless_response,
     client_response,
     request_origin,
     te_trailers,
@@ -157,7 +158,9 @@ class Dispatcher:
         answer = response.answer
         reason = answer.reason or reason_phrase(answer.status)
         fields, via = answer.fields, self._rules.via
-        if not answer.cleared:
+        if answer.status == 204:
+            fields = bodiless_response(fields, via)
+        elif not answer.cleared:
             fields = client_response(fields, via)
         elif via is not None:
             fields.append(("Via", "1.1 " + via))
@@ -188,7 +191,7 @@ class Dispatcher:
         if status != 103:
             return
         try:
-            host.interim(f"103 {reason or 'Early Hints'}", client_response(fields, self._rules.via))
+            host.interim(f"103 {reason or 'Early Hints'}", bodiless_response(fields, self._rules.via))
         except OSError:
             raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
 
@@ -202,7 +205,7 @@ class Dispatcher:
         self._occupancy.tunnels += 1
         try:
             granted = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
-            passed = client_response(answer.fields, self._rules.via)
+            passed = bodiless_response(answer.fields, self._rules.via)
             fields = with_upgrade([*passed, *self._home_told(exchange, passed), *exchange.limits_told], granted)
             client, early = host.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
             tunnel = Tunnel(client, answer.connection.wire, self._rules.tunnel_idle)

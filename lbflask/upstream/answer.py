@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_HEAD = 65_536
 #: What no reason phrase may hold (RFC 9112 §4); the parser lets it pass.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FRAMING = frozenset({"content-length", "transfer-encoding"})
 #: Bytes to ask for at once of a long body.
 BULK = 1 << 18
 
@@ -289,6 +290,8 @@ class Answer:
             return  # the parser stops behind it
         if status < 100:
             raise _Refused(f"not an HTTP response: the status {status:03d}")
+        if status > 103 and any(name.lower() in _FRAMING and value != "0" for name, value in self.fields):
+            raise _Refused(f"an interim response {status} that frames a body")  # which the parser would look for
         self._interims.append((status, self.reason, self.fields))
         self.fields = []
         self.reason = ""

@@ -20,7 +20,7 @@ from tests.conformance.cases import (
 from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, says, says_and_closes
 from tests.support.raw import RawClient
-from tests.support.scripted import Peer
+from tests.support.scripted import OK, Peer
 
 DATE = b"Date: Tue, 15 Nov 1994 08:12:31 GMT"
 PACKED = gzip.compress(b"hello" * 100, mtime=0)
@@ -244,6 +244,18 @@ FRAMING = [
         line=b"HTTP/1.1 204 No Content",
         lacks=(b"content-length", b"transfer-encoding"),
     ),
+    *[
+        Answered(
+            f"204 with {field.decode()}",
+            "RFC 9110 §8.6, RFC 9112 §6.1",
+            reply(field, b"X-A: b", *more, status=b"204 No Content"),
+            line=b"HTTP/1.1 204 No Content",
+            has=(b"X-A: b",),
+            lacks=(b"content-length", b"transfer-encoding"),
+        )
+        for field in (b"Content-Length: 5", b"Content-Length: 0", CHUNKED)
+        for more in ((), (b"X-Empty:",))
+    ],
     Answered(
         "304 keeps the length and its fields",
         "R25, RFC 9110 §15.4.5",
@@ -329,6 +341,10 @@ JUNK = [
     Junk("a status of four digits", "G11, RFC 9112 §4", b"HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"),
     Junk("a status of letters", "G11, RFC 9112 §4", b"HTTP/1.1 abc OK\r\nContent-Length: 0\r\n\r\n"),
     Junk("a status below 100", "G11, RFC 9110 §15", b"HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n"),
+    *[
+        Junk(f"150 with {field.decode()}", "RFC 9112 §6.3, rule 1", reply(field, status=b"150 A") + OK)
+        for field in (b"Content-Length: 5", b"content-length:  5", CHUNKED)
+    ],
     Junk("a version that is not spoken here", "RFC 9110 §2.5", b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n"),
     Junk("HTTP/0.9", "RFC 9112 §2.3", b"<html>hello</html>", closing=True),
     Junk("two lengths", "R12, RFC 9112 §6.3", reply(b"Content-Length: 5", b"Content-Length: 6", body=b"hello")),
@@ -435,6 +451,19 @@ def test_early_hints_reach_the_client_each_of_them(client: RawClient, backend: P
     final = client.answer()
     assert (final.status, final.body, final.values(b"x-a")) == (200, b"hello", [b"b"])
     assert b"link" not in final.names
+
+
+@pytest.mark.parametrize("field", [b"Content-Length: 5", b"content-length:5", b"Content-Length: 0", CHUNKED])
+def test_an_interim_response_frames_no_body(field: bytes, client: RawClient, backend: ProgrammedBackend) -> None:
+    """RFC 9110 §8.6, RFC 9112 §6.1: a reader that believed it would take the final response for the body."""
+    hint = reply(field, b"Link: </a>", status=b"103 Early Hints")
+    backend.answer = says(hint * 2, sized(b"hello"))
+    client.send(ask())
+    for _ in range(2):
+        early = client.answer()
+        assert (early.status, early.values(b"link")) == (103, [b"</a>"])
+        assert not {b"content-length", b"transfer-encoding"} & {*early.names}
+    assert client.answer().body == b"hello"
 
 
 def test_a_hint_arrives_before_the_final_response_is_there(client: RawClient, backend: ProgrammedBackend) -> None:

@@ -67,6 +67,17 @@ def test_a_protocol_that_is_switched_to_is_tunnelled(
     assert client.rest() == b"bye\n"
 
 
+@pytest.mark.parametrize("field", [b"Content-Length: 5", b"content-length:0", b"Transfer-Encoding: chunked"])
+def test_a_switch_frames_no_body(field: bytes, client: RawClient, backend: ProgrammedBackend) -> None:
+    """RFC 9110 §8.6, RFC 9112 §6.1."""
+    backend.answer = echoes(ACCEPTED[:-2] + field + b"\r\nX-A: b\r\n\r\nearly\n")
+    client.send(WEBSOCKET)
+    head = client.head()
+    assert (head.status, head.values(b"x-a")) == (101, [b"b"])
+    assert not {b"content-length", b"transfer-encoding"} & {*head.names}
+    assert client.read_until(b"\n") == b"early\n"
+
+
 def test_the_handshake_of_websocket_is_the_two_sides_own(client: RawClient, backend: ProgrammedBackend) -> None:
     """G21, RFC 6455 §4: keys, versions, protocols and extensions are passed on as they are."""
     backend.answer = echoes(ACCEPTED.replace(b"\r\n\r\n", b"\r\nSec-WebSocket-Protocol: b\r\n\r\n"))

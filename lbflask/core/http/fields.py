@@ -252,3 +252,8 @@ def client_response(received: Fields, via: str | None) -> Fields:
     if via is not None:
         kept.append(("Via", "1.1 " + via))
     return kept
+
+
+def bodiless_response(received: Fields, via: str | None) -> Fields:
+    """As `client_response`, for a status of 1xx or 204: without Content-Length too (RFC 9110 §8.6, RFC 9112 §6.1)."""
+    return [field for field in client_response(received, via) if field[0].lower() != "content-length"]
