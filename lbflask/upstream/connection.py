@@ -165,7 +165,7 @@ class Connection:
                 raise self._too_late(answer, Stage.SEND, timing.between_bytes) from None
             # A backend may answer before it has read the whole request, and close (RFC 9112 §9.5): look for it.
             if request.body is None or error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise self._failed(answer, Stage.SEND, _told(error)) from None
+                raise self._failed(answer, Stage.SEND, error) from None
             answer.request_cut = True
         answer.read_head()
         self.served += 1
@@ -209,11 +209,17 @@ class Connection:
         try:
             data = self._sock.recv(size)
         except OSError as error:
-            if not self.expired and not self.abandoned and (upload is None or upload.fault is None):
-                unsent = upload is not None and not upload.complete
-                raise self._failed(answer, Stage.SEND if unsent else stage, _told(error)) from None
-            data = b""
+            self._end(answer, timeout, stage)
+            unsent = upload is not None and not upload.complete
+            raise self._failed(answer, Stage.SEND if unsent else stage, error) from None
         self.expires = NEVER
+        if upload is not None or self.expired or self.abandoned:
+            self._end(answer, timeout, stage)
+        return data
+
+    def _end(self, answer: Answer, timeout: float, stage: Stage) -> None:
+        """Raise the Fault for which the wait was ended from outside, if it was."""
+        upload = self._upload
         if upload is not None and upload.fault is not None:
             raise upload.fault
         if self.abandoned:
@@ -224,13 +230,36 @@ class Connection:
             if upload is not None and not upload.complete:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
             raise self._too_late(answer, stage, timeout)
-        return data
 
     def receive_within(self, answer: Answer, seconds: float) -> bytes | None:
-        """As `receive`, but None when nothing has come within so many seconds, which is no fault."""
+        """As `receive`, but None when no byte of HTTP has come within so many seconds, which is no fault.
+
+        A readable socket proves nothing: what has come may be a part of a TLS record, or a session ticket.
+        """
+        until = min(time.monotonic() + seconds, self.deadline)
         poll = select.poll()
         poll.register(self._sock.fileno(), select.POLLIN)
-        return self.receive(answer, seconds, Stage.WAIT) if poll.poll(seconds * 1000) else None
+        try:
+            while (data := self._receive_now(READ_SIZE)) is None:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return None
+                poll.poll(left * 1000)
+        except OSError as error:
+            self._end(answer, seconds, Stage.WAIT)
+            raise self._failed(answer, Stage.WAIT, error) from None
+        self._end(answer, seconds, Stage.WAIT)
+        return data
+
+    def _receive_now(self, size: int) -> bytes | None:
+        """What has come, empty at the end of the stream; None when that is nothing. Raises OSError."""
+        self._sock.setblocking(False)
+        try:
+            return self._sock.recv(size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        finally:
+            self._sock.setblocking(True)
 
     def body_sent(self, upload: Upload, first_byte: float) -> None:
         """The upload is over: from now on the backend is expected to answer, unless it carries another request."""
@@ -265,7 +294,8 @@ class Connection:
         """
         return self._sent or (self._upload is not None and self._upload.complete)
 
-    def _failed(self, answer: Answer, stage: Stage, reason: str) -> Fault:
+    def _failed(self, answer: Answer, stage: Stage, error: OSError) -> Fault:
+        reason = (error.strerror or type(error).__name__).lower()
         return Fault(Blame.BACKEND, stage, 502, reason, reused=self.served > 0, answered=answer.begun)
 
     def _given_up(self, stage: Stage) -> Fault:
@@ -316,7 +346,3 @@ def reset_at_close(sock: SocketOptions) -> None:
     """
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _told(error: OSError) -> str:
-    return (error.strerror or type(error).__name__).lower()

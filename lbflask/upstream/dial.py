@@ -103,17 +103,21 @@ class TLSConnection(Connection):
         return super().silent() or self.quiet()
 
     def quiet(self) -> bool:
-        """As for any connection. TLS has no MSG_PEEK, but what could be read would be one word too much anyway."""
-        self._tls.setblocking(False)
+        """As for any connection. TLS has no MSG_PEEK, but any byte that could be read would be one too many."""
         try:
-            self._tls.recv(1)
-        except ssl.SSLWantReadError:
-            return True
+            return self._receive_now(1) is None
         except OSError:
             return False
+
+    def _receive_now(self, size: int) -> bytes | None:
+        """As for any connection: what TLS gives, which need not be all that the socket has."""
+        self._tls.setblocking(False)
+        try:
+            return self._tls.recv(size)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
         finally:
             self._tls.setblocking(True)
-        return False
 
 
 class Dialer:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from queue import Queue
 from threading import Event
 
+import pytest
+
 from tests.conformance.cases import NEXT, ask, assert_alive, post, sized
-from tests.conformance.rigs import BODY_LIMIT, Rig
+from tests.conformance.rigs import BODY_LIMIT, Rig, start
+from tests.support.certificates import Authority
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says
 from tests.support.raw import RawClient
-from tests.support.scripted import OK, Peer
+from tests.support.scripted import OK, Peer, ScriptedBackend
+from tests.support.servers import get
+from tests.support.tickets import TicketingPeer, ticketing
 
 EXPECTING = ask(b"Content-Length: 5", b"Expect: 100-continue", method=b"POST")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -115,3 +121,47 @@ def test_chunks_may_be_waited_for_as_well(client: RawClient, backend: Programmed
     assert next_of(bodies) == b"5\r\nhello\r\n0\r\n\r\n"
     backend.answer = says(OK)
     assert client.ask(NEXT).status == 200
+
+
+def asks_for_the_body(peer: TicketingPeer) -> None:
+    peer.send(CONTINUE)
+    assert peer.read(5) == b"hello"
+    peer.send(OK)
+
+
+def takes_the_body(peer: TicketingPeer) -> None:
+    assert peer.read(5) == b"hello"
+    peer.send(OK)
+
+
+@pytest.mark.parametrize("answer", [asks_for_the_body, takes_the_body])
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["tickets", "tickets in pieces"])
+def test_session_tickets_are_not_taken_for_an_answer(
+    in_pieces: bool,
+    answer: Callable[[TicketingPeer], None],
+    redis_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """RFC 8446 §4.6.1: a readable socket proves nothing of HTTP, and the backend is not to blame for it."""
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+
+    def play(peer: TicketingPeer) -> None:
+        tickets = [peer.tickets[at : at + 1] for at in range(len(peer.tickets))] if in_pieces else [peer.tickets]
+        while head := peer.read_head():
+            peer.send_raw(*tickets)
+            tickets = []
+            if b"Expect" in head:
+                answer(peer)
+            else:
+                peer.send(OK)
+
+    with ScriptedBackend(ticketing(authority.server("127.0.0.1"), play)) as house:
+        settings = {"backends": f"https://127.0.0.1:{house.port}", "backend_tls__ca_file": authority.ca_file}
+        for rig in start("tickets", redis_url, ejection__failures=1, **settings):
+            for _ in range(5):
+                with rig.connect() as client:
+                    client.send(EXPECTING)
+                    assert client.read_until(b"\r\n\r\n") == CONTINUE
+                    client.send(b"hello")
+                    assert client.answer().line == b"HTTP/1.1 200 OK"
+            assert get(rig.port).status == 200

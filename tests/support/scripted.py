@@ -109,6 +109,12 @@ class Peer:
         head = self.read_head()
         return head + self.read_body(head)
 
+    def read_some(self) -> bytes:
+        """What has come, waiting for it if need be; empty at the end of the stream."""
+        if not self._unread:
+            self._more()
+        return self._take(len(self._unread))
+
     def read_to_end(self) -> bytes:
         """All that comes until the other side closes."""
         while self._more():

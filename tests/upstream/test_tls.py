@@ -26,9 +26,10 @@ from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.probes import Prober
 from lbflask.upstream.session import forwarding_session
 from tests.support.certificates import Authority
-from tests.support.outgoing import raw_request
+from tests.support.outgoing import RawRequest, raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always
 from tests.support.servers import ROOT
+from tests.support.tickets import TicketingPeer, ticketing
 from tests.support.wait import PATIENCE, eventually
 
 LONG = PATIENCE
@@ -337,6 +338,110 @@ def test_a_request_that_meets_the_closing_is_stale(server: ssl.SSLContext, rules
         with pytest.raises(Fault) as caught:
             ask(connection)
     assert retry.went_stale(caught.value)
+
+
+# Leave to send a body
+
+
+def at_once(peer: TicketingPeer) -> None:
+    peer.send_raw(peer.tickets)
+
+
+def in_pieces(peer: TicketingPeer) -> None:
+    peer.send_raw(*[peer.tickets[at : at + 1] for at in range(len(peer.tickets))])
+
+
+def half(peer: TicketingPeer) -> None:
+    """The rest is never sent before something else is."""
+    peer.send_raw(peer.tickets[:9])
+
+
+def late(_: TicketingPeer) -> None:
+    """They are sent with the answer."""
+
+
+TICKETS = pytest.mark.parametrize("tickets", [at_once, in_pieces], ids=["at once", "in pieces"])
+POST_5 = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@contextmanager
+def secured(script: Script) -> Iterator[ScriptedBackend]:
+    """A backend whose script sees to TLS itself."""
+    with ScriptedBackend(script) as backend:
+        backend.address = backend.address._replace(scheme="https")
+        yield backend
+
+
+def expecting() -> RawRequest:
+    request = raw_request("POST", POST_5, iter([b"hello"]))
+    request.expects_continue = True
+    return request
+
+
+@TICKETS
+def test_tickets_before_the_leave_to_go_on_are_not_the_leave(
+    server: ssl.SSLContext, rules: TLSRules, tickets: Callable[[TicketingPeer], None]
+) -> None:
+    """A readable socket proves nothing of HTTP."""
+
+    def play(peer: TicketingPeer) -> None:
+        peer.read_head()
+        tickets(peer)
+        peer.send(CONTINUE)
+        assert peer.read(5) == b"hello"
+        peer.send(OK)
+
+    with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
+        answer = connection.exchange(expecting(), Timing(LONG, LONG))
+        assert (answer.status, answer.continued, body_of(answer)) == (200, True, b"ok")
+        assert answer.reusable
+
+
+@pytest.mark.parametrize("tickets", [at_once, in_pieces, half, late], ids=["at once", "in pieces", "half", "late"])
+def test_tickets_and_then_silence_are_silence(
+    server: ssl.SSLContext, rules: TLSRules, tickets: Callable[[TicketingPeer], None]
+) -> None:
+    """The body is sent all the same, and the backend is not to blame (RFC 9110 §10.1.1)."""
+
+    def play(peer: TicketingPeer) -> None:
+        peer.read_head()
+        tickets(peer)
+        assert peer.read(5) == b"hello"
+        if tickets in (half, late):
+            peer.send_raw(peer.tickets[9 if tickets is half else 0 :])
+        peer.send(OK)
+
+    with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
+        answer = connection.exchange(expecting(), Timing(LONG, LONG))
+        assert (answer.status, answer.continued, body_of(answer)) == (200, False, b"ok")
+
+
+@TICKETS
+def test_a_final_answer_behind_tickets_takes_the_place_of_the_leave(
+    server: ssl.SSLContext, rules: TLSRules, tickets: Callable[[TicketingPeer], None]
+) -> None:
+    def play(peer: TicketingPeer) -> None:
+        peer.read_head()
+        tickets(peer)
+        peer.send(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n")
+        with pytest.raises(OSError, match="the other side has gone"):
+            peer.read(1)
+
+    with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
+        answer = connection.exchange(expecting(), Timing(LONG, LONG))
+        assert (answer.status, answer.reusable) == (403, False)
+
+
+def test_an_end_behind_tickets_is_noticed(server: ssl.SSLContext, rules: TLSRules) -> None:
+    def play(peer: TicketingPeer) -> None:
+        peer.read_head()
+        at_once(peer)
+
+    with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
+        with pytest.raises(Fault) as caught:
+            connection.exchange(expecting(), Timing(LONG, LONG))
+        assert (caught.value.blame, caught.value.stage, caught.value.status) == (Blame.BACKEND, Stage.WAIT, 502)
 
 
 # What ends a wait, and a body
