@@ -10,7 +10,6 @@ import asyncio
 import logging
 import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 from lbflask.config import load
 from lbflask.config.diff import difference
@@ -20,10 +19,6 @@ from lbflask.core.hooks import HealthChange
 from lbflask.telemetry import error_log
 from lbflask.wiring.checker import Checkers
 from lbflask.wiring.hooks import hooks_of
-
-#: Threads in which names are resolved. One that nobody answers for holds its thread for many seconds, and must not keep
-#: the others waiting.
-NAME_THREADS = 64
 
 log = logging.getLogger("lbflask.checker")
 
@@ -81,7 +76,6 @@ class _Process:
 async def _run() -> None:
     process = _Process()
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(NAME_THREADS, thread_name_prefix="names"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, process.stop)
     loop.add_signal_handler(signal.SIGHUP, process.reload)

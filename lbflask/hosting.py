@@ -26,8 +26,9 @@ from lbflask.reloading import Follower, Reload
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
 from lbflask.telemetry.shared import SharedDirectory
+from lbflask.upstream.resolver import AT_ONCE
 from lbflask.wiring import descriptors
-from lbflask.worker import Patience, ProxyWorker, ServerLog, end_gracefully_on_interrupt
+from lbflask.worker import Patience, ProxyWorker, ServerLog, allow_lookups, end_gracefully_on_interrupt
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -143,6 +144,7 @@ def post_worker_init(worker: Any) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     _bound_clients(worker)
     plane = worker.app.wsgi().extensions["lbflask"]
+    allow_lookups(worker, AT_ONCE)
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
         worker.forward = plane.forward

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -24,11 +24,13 @@ from lbflask.checker.rounds import Rounds
 from lbflask.checker.together import Together
 from lbflask.core.checks import Check
 from lbflask.core.eligibility import SILENT_INTERVALS
+from lbflask.core.faults import Shortage
 from lbflask.core.health import Observation, in_transition, observe
 from lbflask.core.hooks import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
+from lbflask.telemetry.shortage_log import ShortageLog
 
 #: A leader renews its lease this many times while it lasts.
 RENEWALS = 3
@@ -46,6 +48,9 @@ MEMBERS_EVERY = 1.0
 STORE_THREADS = 5
 
 log = logging.getLogger("lbflask.checker")
+
+#: One for all pools: what this process lacks, it lacks for all of them.
+SHORTAGES = ShortageLog(log, "the check of a backend failed for it, and counts for nothing")
 
 Probe = Callable[[Backend, Check], Awaitable[Observation]]
 Answer = TypeVar("Answer")
@@ -245,7 +250,11 @@ class PoolChecker:
         found = self._finding.check_of(backend) if self._finding is not None else None
         check = found or self._check_of(backend)
         self._lateness.note(late)
-        seen = await self._probe(backend, check)
+        try:
+            seen = await self._probe(backend, check)
+        except Shortage as shortage:  # proves nothing about the backend
+            SHORTAGES.note(shortage)
+            return min(check.soon, check.interval)
         before = self._states.get(backend.id)
         if before is None or self._members[backend.id].url != backend.url:
             return check.interval  # it has left the pool meanwhile
@@ -256,14 +265,11 @@ class PoolChecker:
         if after.health is not before.health:
             self._flipped = True
             self._journal.flips(backend.id, before, after)
-            log.log(
-                logging.WARNING if after.health is Health.DOWN else logging.INFO,
-                "pool %s: backend %s is %s, was %s: %s",
-                self._pool.name, backend.id, after.health, before.health, after.reason,
-            )  # fmt: skip
+            level = logging.WARNING if after.health is Health.DOWN else logging.INFO
+            change = HealthChange(self._pool.name, backend.id, after.health.value, before.health.value, after.reason)
+            log.log(level, "pool %s: backend %s is %s, was %s: %s", *astuple(change))
             if self._on_flip is not None:
-                told = (after.health.value, before.health.value, after.reason)
-                self._on_flip(HealthChange(self._pool.name, backend.id, *told))
+                self._on_flip(change)
         place = self._places.pop(backend.id, 1.0)
         pause = check.pause(after, random.uniform(-1, 1))
         return pause if in_transition(after) else pause * place

@@ -42,7 +42,7 @@ class Timeouts(Section):
     """How long each step of a request may take."""
 
     connect: Seconds = 3.0
-    """Seconds for a connection to a backend."""
+    """Seconds for a connection to a backend: the lookup of its name, all of its addresses, and TLS together."""
     first_byte: Seconds = 60.0
     """Seconds from the request's last byte until the response's first."""
     between_bytes: Seconds = 60.0

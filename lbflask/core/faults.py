@@ -23,6 +23,16 @@ class Stage(StrEnum):
     BODY = "body"  #: the response had begun
 
 
+class Resource(StrEnum):
+    """What this process or its machine can run out of."""
+
+    DESCRIPTORS = "descriptors"
+    PORTS = "ports"
+    MEMORY = "memory"
+    THREADS = "threads"
+    NETWORK = "network"  #: the machine's interface is down
+
+
 class Fault(Exception):
     """A failed attempt.
 
@@ -51,3 +61,11 @@ class Fault(Exception):
 
     def __repr__(self) -> str:
         return f"Fault({self.blame}/{self.stage} {self.status}: {self.reason})"
+
+
+class Shortage(Fault):
+    """A resource that this process lacks. Blames no backend: it ejects none, hints at none, and is not tried again."""
+
+    def __init__(self, stage: Stage, resource: Resource, reason: str) -> None:
+        super().__init__(Blame.SELF, stage, 503, reason)
+        self.resource = resource

@@ -2,7 +2,8 @@
 
 | fault                                                   | another attempt                             |
 | ------------------------------------------------------- | ------------------------------------------- |
-| the client's, or our own                                | never                                       |
+| the client's                                            | never                                       |
+| this process's: a shortage, or files it can't read      | never: another backend needs the same       |
 | while connecting: no byte was sent                      | any method, body untouched                  |
 | while sending or waiting                                | idempotent methods, body untouched          |
 | the same, on a reused connection, no byte of an answer  | as above, and first on the same backend     |

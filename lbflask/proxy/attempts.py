@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 
 from lbflask.core import retry
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, Fault, Shortage, Stage
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import Inbound
@@ -41,6 +41,7 @@ class Attempts:
         self._rules = rules
         self._occupancy = house.occupancy
         self._clock = house.clock
+        self._shortages = house.shortages
         self._timeouts = (rules.connect, rules.first_byte)
 
     def _first_in_turn(
@@ -68,6 +69,8 @@ class Attempts:
     def ended(self, exchange: Exchange, fault: Fault | None) -> None:
         """The attempt whose response was passed on is over: whole, or with the fault that broke it off."""
         self._traffic.ended(exchange.serving, fault)
+        if isinstance(fault, Shortage):
+            self._shortages.note(fault)
         exchange.serving = ""
         if self._waiting is not None:
             self._waiting.over(exchange)
@@ -101,6 +104,8 @@ class Attempts:
             exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault, began - exchange.began))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 self._fleet.suspect(self._pool, backend.id)
+            elif isinstance(fault, Shortage):
+                self._shortages.note(fault)
             raise
         except BaseException:
             traffic.ended(backend.id)

@@ -34,6 +34,7 @@ from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.reply import Reply, own_reply, refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.upstream.session import BackendRequest, BackendResponse
+from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Tunnel
 
 
@@ -211,8 +212,9 @@ class Dispatcher:
             tunnel = Tunnel(client, answer.connection.wire, self._rules.tunnel_idle)
             tunnel.run(early, answer.early)
             cut = f"nothing was said for {self._rules.tunnel_idle:g} s" if tunnel.timed_out else ""
-        except OSError:
-            cut = "the client hung up"
+        except OSError as error:
+            lack = shortage(error, Stage.BODY)
+            cut = "the client hung up" if lack is None else lack.reason
         finally:
             self._occupancy.tunnels -= 1
             response.close()

@@ -16,6 +16,7 @@ from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
 from lbflask.telemetry.hooks import Hooks
+from lbflask.telemetry.shortage_log import ShortageLog
 from lbflask.telemetry.tracing import Tracing
 from lbflask.upstream.connection import NEVER
 
@@ -119,7 +120,9 @@ class Hops:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all dispatchers of a worker share. `clock` is steady, in seconds; `hooks` are asked on the way, if any."""
+    """What all dispatchers of a worker share. `clock` is steady, in seconds; `hooks` are asked on the way, if any;
+    `shortages` logs what this process runs out of.
+    """
 
     occupancy: Occupancy
     hops: Hops
@@ -128,3 +131,4 @@ class House:
     listeners: tuple[Listener, ...] = ()
     hooks: Hooks | None = None
     tracing: Tracing | None = None
+    shortages: ShortageLog = field(default_factory=ShortageLog)

@@ -14,6 +14,7 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing, content_length
 from lbflask.core.http.target import BadTarget, Target, check_host, request_target
 from lbflask.core.http.trailers import passable_trailers
+from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Duplex
 
 
@@ -216,6 +217,8 @@ class ClientBody:
             except TimeoutError:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the client stopped sending its body") from None
             except Exception as error:  # noqa: BLE001 - each server has exceptions of its own for wsgi.input
+                if (lack := shortage(error, Stage.SEND)) is not None:
+                    raise lack from None
                 reason = f"the client's body is not well-formed or broke off: {error}"
                 raise Fault(Blame.CLIENT, Stage.SEND, 400, reason) from None
             if not piece:

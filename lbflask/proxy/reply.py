@@ -104,7 +104,7 @@ class Reply:
                 if fault.blame is Blame.CLIENT:
                     self._hang_up(fault.reason)
                 else:
-                    self._end(f"the backend {fault.reason}", fault)
+                    self._end(fault.reason if fault.blame is Blame.SELF else f"the backend {fault.reason}", fault)
                 # The one error that all gunicorn workers take quietly, by cutting the connection.
                 raise BrokenPipeError(errno.EPIPE, fault.reason) from None
             if time.monotonic() > self.deadline:

@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, Fault, Shortage, Stage
 from lbflask.telemetry import metrics
 from lbflask.telemetry.cells import Cells
 from lbflask.telemetry.events import RequestEvent
@@ -133,6 +133,8 @@ class Counting:
         for backend, seconds, fault, _ in attempts:
             if isinstance(fault, Fault):
                 self.add(metrics.FAULTS, (pool, backend, fault.blame.value, fault.stage.value), 1)
+                if isinstance(fault, Shortage):
+                    self.add(metrics.SHORTAGES, (fault.resource.value,), 1)
             elif fault is not None:
                 self.add(metrics.FAULTS, (pool, backend, Blame.SELF.value, Stage.SEND.value), 1)
             if fault is None or _answered(fault):

@@ -74,6 +74,11 @@ FAULTS = _counter(
     (*_BACKEND, "blame", "stage"),
     "What went wrong in attempts: whose fault it was, and how far the request had got.",
 )
+SHORTAGES = _counter(
+    "shortages",
+    ("resource",),
+    "Attempts that failed for want of `descriptors`, `ports`, `memory`, `threads` or `network` in the worker itself.",
+)
 SENT = _counter("sent_bytes", ("pool",), "Bytes of response bodies passed on; of tunnels, those to clients.")
 RECEIVED = _counter("received_bytes", ("pool",), "Bytes of request bodies taken from clients.")
 

@@ -291,7 +291,7 @@ class Answer:
         if status < 100:
             raise _Refused(f"not an HTTP response: the status {status:03d}")
         if status > 103 and any(name.lower() in _FRAMING and value != "0" for name, value in self.fields):
-            raise _Refused(f"an interim response {status} that frames a body")  # which the parser would look for
+            raise _Refused(f"an interim response {status} that frames a body")  # which the parser would read
         self._interims.append((status, self.reason, self.fields))
         self.fields = []
         self.reason = ""

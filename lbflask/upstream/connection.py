@@ -20,6 +20,7 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import Framing
 from lbflask.upstream.answer import Answer
+from lbflask.upstream.shortage import shortage
 from lbflask.upstream.upload import RequestBody, Upload
 from lbflask.upstream.watchdog import WATCHDOG
 
@@ -295,6 +296,8 @@ class Connection:
         return self._sent or (self._upload is not None and self._upload.complete)
 
     def _failed(self, answer: Answer, stage: Stage, error: OSError) -> Fault:
+        if (lack := shortage(error, stage)) is not None:
+            return lack
         reason = (error.strerror or type(error).__name__).lower()
         return Fault(Blame.BACKEND, stage, 502, reason, reused=self.served > 0, answered=answer.begun)
 

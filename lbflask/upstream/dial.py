@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fcntl import ioctl
 from functools import partial
@@ -19,6 +19,8 @@ from typing import Any
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address
 from lbflask.upstream.connection import NEVER, Connection, Wire
+from lbflask.upstream.resolver import HostAddress, SystemResolver
+from lbflask.upstream.shortage import resource_of, shortage
 
 #: Seconds between two tries to reach a unix socket whose backlog is full: no event tells that there is room again.
 _KNOCK_EVERY = 0.01
@@ -123,29 +125,39 @@ class TLSConnection(Connection):
 class Dialer:
     """Opens connections, but none to a peer that is `forbidden`. Threads and greenlets may share it."""
 
-    def __init__(self, tls: TLSRules | None = None, forbidden: Callable[[Any], bool] | None = None) -> None:
+    def __init__(
+        self,
+        tls: TLSRules | None = None,
+        forbidden: Callable[[Any], bool] | None = None,
+        resolver: SystemResolver | None = None,
+    ) -> None:
         self._tls = tls or TLSRules()
         self._forbidden = forbidden
+        self._resolver = resolver or SystemResolver()
         #: Makes a wire of a connected socket. The host may have a better one than the socket itself.
         self.wire: Callable[[socket.socket], Wire] = blocking
         self._context: ssl.SSLContext | None = None
 
     def open(self, address: Address, timeout: float, now: float) -> Connection:
-        """A new connection, handshake included, within `timeout` seconds. Raises Fault at stage CONNECT."""
-        began = time.monotonic()
+        """A new connection, the lookup of its name and the handshake included, within `timeout` seconds.
+
+        Raises Fault at stage CONNECT: a Shortage where this process lacks something.
+        """
+        until = time.monotonic() + timeout
         try:
             if address.scheme == "unix":
-                return Connection(self.wire(self._allowed(_to_path(address.path, timeout))), now)
-            sock = self._allowed(_to_host(address.host, address.port, timeout))
+                sock = self._allowed(_to_path(address.path, until))
+            else:
+                sock = self._allowed(_to_host(self._addresses(address.host, timeout), address.port, until))
+            if address.scheme != "https":
+                return self._plain(sock, now)
         except TimeoutError:
             raise _fault(504, f"no connection within {timeout:g} s") from None
-        except OSError as error:
-            raise _fault(502, _told(error)) from None
         except UnicodeError as error:  # of the name's encoding for DNS
             raise _fault(502, f"its name cannot be resolved: {error}") from None
-        if address.scheme == "https":
-            return self._secured(sock, address.host, timeout, began, now)
-        return Connection(self.wire(sock), now)
+        except (OSError, MemoryError) as error:
+            raise shortage(error, Stage.CONNECT) or _fault(502, _told(error)) from None
+        return self._secured(sock, address.host, timeout, until, now)
 
     def _allowed(self, sock: socket.socket) -> socket.socket:
         """The socket, if it may be used: what a name has come to mean is known only by now. Raises OSError."""
@@ -157,15 +169,29 @@ class Dialer:
             raise
         return sock
 
-    def _secured(self, sock: socket.socket, host: str, timeout: float, began: float, now: float) -> Connection:
+    def _addresses(self, host: str, timeout: float) -> Sequence[HostAddress]:
+        try:
+            return self._resolver.find(host, timeout)
+        except TimeoutError:
+            raise _fault(504, f"its name was not resolved within {timeout:g} s") from None
+
+    def _plain(self, sock: socket.socket, now: float) -> Connection:
+        try:
+            return Connection(self.wire(sock), now)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _secured(self, sock: socket.socket, host: str, timeout: float, until: float, now: float) -> Connection:
         connection: TLSConnection | None = None
+        held = sock
         try:
             if self._context is None:
                 self._context = self._make_context()
             name = self._tls.server_name or host
             name.encode("idna")  # a name without a form would make wrap_socket fail, and leave the socket open
             # Do not take a cut for an end: a body may last until the close, which TLS has a word for (RFC 9112 §9.8).
-            secured = self._context.wrap_socket(
+            held = secured = self._context.wrap_socket(
                 sock,
                 server_hostname=name,
                 do_handshake_on_connect=False,
@@ -173,15 +199,16 @@ class Dialer:
             )
             secured.setblocking(True)
             connection = TLSConnection(secured, now)
-            connection.shake_hands(began + timeout - time.monotonic())
+            connection.shake_hands(until - time.monotonic())
         except BaseException as error:
             if connection is not None:
                 connection.close()
-            sock.close()
-            if isinstance(error, (OSError, ValueError)):
-                late = connection is not None and connection.expired
-                raise (_fault(504, f"no TLS handshake within {timeout:g} s") if late else _refused(error)) from None
-            raise
+            held.close()
+            if not isinstance(error, (OSError, ValueError, MemoryError)):
+                raise
+            if connection is not None and connection.expired:
+                raise _fault(504, f"no TLS handshake within {timeout:g} s") from None
+            raise shortage(error, Stage.CONNECT) or _refused(error) from None
         return connection
 
     def _make_context(self) -> ssl.SSLContext:
@@ -189,7 +216,7 @@ class Dialer:
             return self._tls.context()
         except OSError as error:
             reason = f"the files of backend_tls cannot be loaded: {_told(error)}"
-            raise Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
+            raise shortage(error, Stage.CONNECT) or Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
 
 
 def blocking(sock: socket.socket) -> SocketWire:
@@ -198,14 +225,37 @@ def blocking(sock: socket.socket) -> SocketWire:
     return SocketWire(sock)
 
 
-def _to_host(host: str, port: int, timeout: float) -> socket.socket:
-    sock = socket.create_connection((host, port), timeout)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _to_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:
+    """A connection to the first address that takes one; each gets an equal share of the time that is left.
+
+    Raises OSError: rather what a peer has done than what this process lacks, so that a dead backend is noticed.
+    """
+    errors: list[OSError] = []
+    for number, address in enumerate(addresses):
+        share = (until - time.monotonic()) / (len(addresses) - number)
+        if share <= 0:
+            errors.append(TimeoutError())
+            break
+        try:
+            return _to_address(address, port, share)
+        except OSError as error:
+            errors.append(error)
+    raise next((error for error in errors if resource_of(error) is None), errors[0])
+
+
+def _to_address(address: HostAddress, port: int, timeout: float) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(address.at(port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 
-def _to_path(path: str, timeout: float) -> socket.socket:
-    deadline = time.monotonic() + timeout
+def _to_path(path: str, deadline: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

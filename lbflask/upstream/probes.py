@@ -1,4 +1,4 @@
-"""The probes of the health checker: a backend in, an observation out, never an exception.
+"""The probes of the health checker: a backend in, an observation out; an exception only for what this process lacks.
 
 A probe is over when its time is, whatever the backend does; it reads no more than 256 KiB of a body, and nothing of it
 is left behind. It is plain asyncio, so that the checker needs neither `requests` nor a thread for each backend.
@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
+from collections.abc import Sequence
 from functools import cached_property
 from typing import cast
 
 import httptools
 
 from lbflask.core.checks import BODY_LIMIT, Check
+from lbflask.core.faults import Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.answer import MAX_HEAD
 from lbflask.upstream.dial import TLSRules
+from lbflask.upstream.resolver import HostAddress, SystemResolver
+from lbflask.upstream.shortage import resource_of, shortage
 
 #: Bytes of a whole answer, with whatever frames its body.
 MAX_ANSWER = MAX_HEAD + 2 * BODY_LIMIT
@@ -31,11 +34,12 @@ _KNOCK_EVERY = 0.05
 class Prober:
     """Makes probes, over TLS by these rules."""
 
-    def __init__(self, tls: TLSRules | None = None) -> None:
+    def __init__(self, tls: TLSRules | None = None, resolver: SystemResolver | None = None) -> None:
         self._tls = tls or TLSRules()
+        self._resolver = resolver or SystemResolver()
 
     async def __call__(self, backend: Backend, check: Check) -> Observation:
-        """One probe, within the time-out of the check."""
+        """One probe, within the time-out of the check. Raises Shortage, which proves nothing about the backend."""
         target = check.target(backend)
         exchange = _Exchange(check)
         timer = asyncio.get_running_loop().call_later(check.timeout, exchange.expire)
@@ -49,9 +53,10 @@ class Prober:
         except _Unusable as error:
             return Observation(False, str(error))
         except TimeoutError:
-            what = "connection" if exchange.transport is None else "TLS handshake"
-            return Observation(False, f"no {what} within {check.timeout:g} s")
-        except OSError as error:
+            return Observation(False, f"{exchange.lacks} within {check.timeout:g} s")
+        except (OSError, MemoryError) as error:
+            if (lack := shortage(error, Stage.CONNECT)) is not None:
+                raise lack from None
             return Observation(False, _told(error))
         except (ValueError, OverflowError) as error:
             # A name that DNS has no form for (RFC 1035, section 2.3.4), a port beyond 65535.
@@ -66,8 +71,17 @@ class Prober:
             await loop.create_unix_connection(lambda: exchange, sock=await _to_path(target.path))
             return
         context = self._context if target.scheme == "https" and exchange.check.kind != "tcp" else None
-        plain, _ = await loop.create_connection(lambda: exchange, target.host, target.port)
+        exchange.lacks = "its name was not resolved"
+        addresses = await self._resolver.find_soon(target.host, exchange.check.timeout)
+        exchange.lacks = "no connection"
+        sock = await _to_host(addresses, target.port, exchange.until)
+        try:
+            plain, _ = await loop.create_connection(lambda: exchange, sock=sock)
+        except BaseException:
+            sock.close()
+            raise
         if context is not None:
+            exchange.lacks = "no TLS handshake"
             name = self._tls.server_name or target.host
             exchange.transport = await loop.start_tls(plain, exchange, context, server_hostname=name)
 
@@ -76,6 +90,8 @@ class Prober:
         try:
             return self._tls.context()
         except OSError as error:
+            if resource_of(error) is not None:
+                raise
             raise _Unusable(f"the files of backend_tls cannot be loaded: {_told(error)}") from None
 
 
@@ -90,8 +106,11 @@ class _Exchange(asyncio.Protocol):
 
     def __init__(self, check: Check) -> None:
         self.check = check
+        self.lacks = "no connection"  #: what there is not yet
         self.transport: asyncio.Transport | None = None
-        self.verdict: asyncio.Future[Observation] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.until = loop.time() + check.timeout
+        self.verdict: asyncio.Future[Observation] = loop.create_future()
         self._parser = httptools.HttpResponseParser(self)
         self._lost = False
         self._status = 0
@@ -136,7 +155,11 @@ class _Exchange(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """See Protocol."""
         self._lost = True
-        if not self._status:
+        lack = None if error is None else shortage(error, Stage.WAIT)
+        if lack is not None:
+            if not self.verdict.done():
+                self.verdict.set_exception(lack)
+        elif not self._status:
             self._fail("it closed the connection without an answer" if error is None else _told(error))
         elif self.check.expect_body is not None and (self._framed or error is not None):
             self._fail(f"status {self._status}, but its body broke off")
@@ -169,7 +192,8 @@ class _Exchange(asyncio.Protocol):
 
     def close(self) -> None:
         """Let go of everything, at once."""
-        self.verdict.cancel()
+        if not self.verdict.cancel() and not self.verdict.cancelled():
+            self.verdict.exception()  # else asyncio logs it as never retrieved
         if self.transport is None:
             return
         if self.transport.get_extra_info("ssl_object") is None and not self.transport.get_write_buffer_size():
@@ -189,6 +213,30 @@ class _Exchange(asyncio.Protocol):
             self.verdict.set_result(seen)
 
 
+async def _to_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:
+    """As in `dial`: a connection to the first address that takes one, each in its share of the time. Raises OSError."""
+    loop, errors = asyncio.get_running_loop(), list[OSError]()
+    for number, address in enumerate(addresses):
+        share = (until - loop.time()) / (len(addresses) - number)
+        try:
+            async with asyncio.timeout(share):
+                return await _to_address(address, port)
+        except OSError as error:
+            errors.append(error)
+    raise next((error for error in errors if resource_of(error) is None), errors[0])
+
+
+async def _to_address(address: HostAddress, port: int) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, address.at(port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 async def _to_path(path: str) -> socket.socket:
     while True:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -206,10 +254,7 @@ async def _to_path(path: str) -> socket.socket:
 
 
 def _told(error: Exception) -> str:
-    """The error in words that say what to do; of asyncio's own the system's, which say that a connection was refused.
-
-    The errors of several addresses asyncio joins into one, which has their numbers only in its text.
-    """
+    """The reason as text: the system's rather than asyncio's."""
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved: {error.strerror}"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -220,6 +265,4 @@ def _told(error: Exception) -> str:
     if isinstance(error, ConnectionResetError) and not error.errno:
         return "it closed the connection during the TLS handshake"  # asyncio's own, which says no more
     number = getattr(error, "errno", None)
-    numbers = [number] if number else [int(found) for found in re.findall(r"\[Errno (\d+)\]", str(error))]
-    told = ", ".join(dict.fromkeys(os.strerror(number).lower() for number in numbers))
-    return told or str(error) or type(error).__name__
+    return os.strerror(number).lower() if number else str(error) or type(error).__name__

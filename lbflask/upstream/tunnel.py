@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import socket
-import threading
 import time
 from contextlib import suppress
 from typing import Protocol
 
 from lbflask.upstream.connection import SocketOptions, Wire, reset_at_close
+from lbflask.upstream.shortage import start_thread
 from lbflask.upstream.watchdog import WATCHDOG
 
 READ_SIZE = 65_536
@@ -50,12 +50,14 @@ class Tunnel:
         self.timed_out = False
 
     def run(self, from_client: bytes = b"", from_backend: bytes = b"") -> None:
-        """Pass bytes until both directions have ended, those first that came early. Closes the backend's wire."""
+        """Pass bytes until both directions have ended, those first that came early. Closes the backend's wire.
+
+        Raises OSError when it cannot begin.
+        """
         self._stir()
-        WATCHDOG.watch(self)
-        upward = threading.Thread(target=self._pass_up, args=(from_client,), name="tunnel", daemon=True)
-        upward.start()
+        upward = start_thread(self._pass_up, "tunnel", from_client)
         try:
+            WATCHDOG.watch(self)
             self._pass_down(from_backend)
         except BaseException:
             self._cut()

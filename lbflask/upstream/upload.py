@@ -7,12 +7,12 @@ may answer before it has all of the body, may answer as it comes, or may refuse 
 from __future__ import annotations
 
 import errno
-import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from lbflask.core.faults import Fault
+from lbflask.core.faults import Fault, Stage
 from lbflask.core.http.fields import Fields
+from lbflask.upstream.shortage import shortage, start_thread
 
 if TYPE_CHECKING:
     from lbflask.upstream.connection import Connection, Timing
@@ -52,11 +52,14 @@ class Upload:
         self._timing = timing
         self.complete = False
         self.over = False
-        self.fault: Fault | None = None  #: the client's
+        self.fault: Fault | None = None  #: the client's, or this process's
 
     def start(self) -> None:
-        """Send it in the background. A client's fault ends the exchange; what the backend does shows there."""
-        threading.Thread(target=self._in_background, name="upload", daemon=True).start()
+        """Send it in the background. A client's fault ends the exchange; what the backend does shows there.
+
+        Raises OSError when it cannot begin.
+        """
+        start_thread(self._in_background, "upload")
 
     def run(self) -> None:
         """Send it. Raises the client's Fault, and OSError."""
@@ -73,6 +76,7 @@ class Upload:
             self.fault = fault
             self._connection.cut()
         except OSError as error:
+            self.fault = shortage(error, Stage.SEND)
             if error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 self._connection.cut()
 

@@ -12,6 +12,8 @@ import threading
 import time
 from typing import Protocol
 
+from lbflask.upstream.shortage import start_thread
+
 #: Seconds between two looks.
 LOOK_EVERY = 0.1
 
@@ -33,10 +35,10 @@ class Watchdog:
         self._running_in = 0
 
     def watch(self, waiting: Watched) -> None:
-        """Watch over it from now on."""
-        self._watched.add(waiting)
+        """Watch over it from now on. Raises OSError when no thread can begin to."""
         if self._running_in != os.getpid():
             self._start()
+        self._watched.add(waiting)
 
     def forget(self, waiting: Watched) -> None:
         """It will not wait any more."""
@@ -45,8 +47,8 @@ class Watchdog:
     def _start(self) -> None:
         with self._lock:
             if self._running_in != os.getpid():
+                start_thread(self._look, "watchdog")
                 self._running_in = os.getpid()
-                threading.Thread(target=self._look, name="watchdog", daemon=True).start()
 
     def _look(self) -> None:
         while True:

@@ -38,6 +38,7 @@ from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots
 from lbflask.upstream.dial import Dialer
 from lbflask.upstream.pool import ConnectionPool
+from lbflask.upstream.resolver import SystemResolver
 from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import Lane, entrance, limits_of
@@ -71,7 +72,8 @@ class Balancer:
         )
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
-        self._dialer = dialer_for(config)
+        self._resolver = SystemResolver()
+        self._dialer = dialer_for(config, self._resolver)
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._occupancy = Occupancy()
@@ -183,16 +185,16 @@ class Balancer:
 
     def _renew_connections(self, config: Config, certificates: str) -> None:
         """Connections to backends from now on are made by these rules. Those in use are closed after their request."""
-        dialer, old = dialer_for(config), self._connections
+        dialer, old = dialer_for(config, self._resolver), self._connections
         dialer.wire = self._dialer.wire
         self._dialer, self._connections = dialer, ConnectionPool(time.monotonic, dialer)
         self._certificates = certificates
         old.close()
 
 
-def dialer_for(config: Config) -> Dialer:
+def dialer_for(config: Config, resolver: SystemResolver) -> Dialer:
     """What opens connections to backends."""
-    return Dialer(tls_rules(config.backend_tls), AdminAddress(config.admin_bind).is_peer)
+    return Dialer(tls_rules(config.backend_tls), AdminAddress(config.admin_bind).is_peer, resolver)
 
 
 def rules_of(table: PoolTable, config: Config) -> Rules:

@@ -22,6 +22,7 @@ from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
 from lbflask.state.ports import StoreUnavailable
 from lbflask.upstream.probes import Prober
+from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.descriptors import room_for
 from lbflask.wiring.discovery import source_for
 from lbflask.wiring.store import store_for
@@ -51,6 +52,7 @@ class Checkers:
         self._on_flip = on_flip
         self._store = store_for(config, STORE_TIMEOUT)
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._resolver = SystemResolver()
         self._running: dict[str, _Running] = {}
         self._news = asyncio.Event()
         self._stopping = False
@@ -103,7 +105,7 @@ class Checkers:
             table.to_model(name),
             partial(check_of, table, table.checks()),
             self._store,
-            Prober(tls_rules(config.backend_tls)),
+            Prober(tls_rules(config.backend_tls), self._resolver),
             Terms(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table, config.admin_bind),
             self._on_flip,

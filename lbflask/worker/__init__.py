@@ -8,6 +8,7 @@ together, and a response that breaks off is cut, not ended. Any WSGI application
 
 from lbflask.worker.client import Patience
 from lbflask.worker.log import ServerLog
+from lbflask.worker.lookups import allow_lookups
 from lbflask.worker.proxy_worker import ProxyWorker
 from lbflask.worker.reloading import BadSettings, changed_settings, on_hang_up, on_word, send_word
 from lbflask.worker.settings import end_gracefully_on_interrupt
@@ -17,6 +18,7 @@ __all__ = [
     "Patience",
     "ProxyWorker",
     "ServerLog",
+    "allow_lookups",
     "changed_settings",
     "end_gracefully_on_interrupt",
     "on_hang_up",

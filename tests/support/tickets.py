@@ -11,7 +11,7 @@ READ_SIZE = 65_536
 
 
 class TicketingPeer:
-    """The backend's end of a connection, under TLS of its own. `tickets` are held until the script sends them."""
+    """The backend's end of a connection under TLS. `tickets` are held until the script sends them."""
 
     def __init__(self, peer: Peer, context: ssl.SSLContext) -> None:
         self._peer = peer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from lbflask.core.checks import Check
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.probes import Prober
+from lbflask.upstream.resolver import HostAddress, SystemResolver
 from tests.support.servers import free_port
 from tests.support.wait import PATIENCE
 
@@ -21,30 +23,18 @@ def backend(port: int, host: str = "127.0.0.1") -> Backend:
     return Backend(f"{host}:{port}", host, port, f"http://{host}:{port}")
 
 
-class NamesLoop(asyncio.SelectorEventLoop):
-    """An event loop that resolves names by itself, so that no test asks a name server."""
-
-    resolve: Callable[[str, int], list[Any]]
-
-    async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> list[Any]:
-        return self.resolve(host, port)
-
-
-def observe(target: Backend, timeout: float = PATIENCE, resolve: Callable[[str, int], list[Any]] | None = None) -> Any:
-    with asyncio.Runner(loop_factory=NamesLoop if resolve else None) as runner:
-        loop = runner.get_loop()
-        if resolve:
-            loop.resolve = resolve  # type: ignore[attr-defined]
+def observe(target: Backend, timeout: float = PATIENCE, resolver: SystemResolver | None = None) -> Any:
+    with asyncio.Runner() as runner:
         broken: list[dict[str, Any]] = []
-        loop.set_exception_handler(lambda _, context: broken.append(context))
-        seen = runner.run(Prober()(target, Check(timeout=timeout)))
+        runner.get_loop().set_exception_handler(lambda _, context: broken.append(context))
+        seen = runner.run(Prober(resolver=resolver)(target, Check(timeout=timeout)))
     assert not broken
     return seen
 
 
-def addresses(*hosts: str) -> Callable[[str, int], list[Any]]:
+def addresses(*hosts: str) -> SystemResolver:
     """A resolver that knows every name under these addresses."""
-    return lambda _, port: [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)) for host in hosts]
+    return SystemResolver(lambda _: [HostAddress(socket.AF_INET, host) for host in hosts])
 
 
 @pytest.fixture
@@ -96,30 +86,32 @@ def test_a_backend_that_does_not_answer_is_down_after_the_timeout(black_hole: in
 
 
 def test_a_name_that_cannot_be_resolved_is_down() -> None:
-    def unknown(host: str, port: int) -> list[Any]:
+    def unknown(name: str) -> list[HostAddress]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    seen = observe(backend(80, "nowhere.invalid"), resolve=unknown)
+    seen = observe(backend(80, "nowhere.invalid"), resolver=SystemResolver(unknown))
     assert seen == Observation(False, "its name cannot be resolved: Name or service not known")
 
 
 def test_a_name_that_takes_too_long_to_resolve_is_down() -> None:
-    class Slow(NamesLoop):
-        async def getaddrinfo(self, *_: Any, **__: Any) -> list[Any]:
-            return await asyncio.get_running_loop().create_future()  # type: ignore[no-any-return]
+    over = threading.Event()
 
-    with asyncio.Runner(loop_factory=Slow) as runner:
-        seen = runner.run(Prober()(backend(80, "slow.invalid"), Check(timeout=0.05)))
-    assert seen == Observation(False, "no connection within 0.05 s")
+    def slow(_: str) -> list[HostAddress]:
+        over.wait(PATIENCE)
+        return []
+
+    seen = observe(backend(80, "slow.invalid"), 0.05, resolver=SystemResolver(slow))
+    over.set()
+    assert seen == Observation(False, "its name was not resolved within 0.05 s")
 
 
 def test_one_good_address_of_several_is_enough(listener: socket.socket) -> None:
-    seen = observe(backend(listener.getsockname()[1], "several.invalid"), resolve=addresses("127.0.0.2", "127.0.0.1"))
+    seen = observe(backend(listener.getsockname()[1], "several.invalid"), resolver=addresses("127.0.0.2", "127.0.0.1"))
     assert seen == Observation(True, "connected")
 
 
 def test_the_reason_is_told_when_all_of_several_addresses_refuse() -> None:
-    seen = observe(backend(free_port(), "several.invalid"), resolve=addresses("127.0.0.2", "127.0.0.1"))
+    seen = observe(backend(free_port(), "several.invalid"), resolver=addresses("127.0.0.2", "127.0.0.1"))
     assert seen == Observation(False, "connection refused")
 
 
