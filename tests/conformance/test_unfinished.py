@@ -4,14 +4,13 @@ request (RFC 9112 §9.3, §9.5), which would reach a target that no route has se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import Queue
 
 import pytest
 
 from tests.conformance.cases import NEXT, ask, chunks, reply, sized
-from tests.conformance.rigs import Rig, fresh
+from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of
 from tests.support.raw import RawClient
 from tests.support.scripted import OK, Peer
@@ -132,22 +131,3 @@ def test_protocols_are_not_switched_within_a_request(
         answer = client.answer()
     assert (answer.status, answer.values(b"connection")) == (502, [b"close"])
     assert next_of(left) == b""
-
-
-@pytest.fixture
-def before_two(redundant: Rig) -> Iterator[Rig]:
-    yield from fresh(redundant)
-
-
-def test_an_attempt_that_failed_leaves_no_reader_of_the_body_behind(before_two: Rig) -> None:
-    """PUT may be repeated, but a read of its body is under way; a second reader would take what the first awaits."""
-    before_two.backend.answer = resets_at_once
-    with before_two.connect() as client:
-        client.send(ask(LENGTH, method=b"PUT"))
-        assert client.answer().status == 502
-    assert len(before_two.backend.requests) == 1
-
-
-def resets_at_once(peer: Peer, _: Received) -> None:
-    """An answer: none, and a reset before the body was read."""
-    peer.reset()
