@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -49,19 +50,39 @@ def _redis_url(value: str) -> str:
     """A URL of the kinds that the store understands."""
     scheme, separator, rest = value.partition("://")
     if separator and scheme in ("redis", "rediss", "unix"):
+        _check_single(value)
         return value
     if scheme not in ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
         raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
     authority, _, path = rest.partition("?")[0].partition("/")
     for host in authority.rpartition("@")[2].split(","):
-        if not _HOST.fullmatch(host):
+        found = _HOST.fullmatch(host)
+        if found is None:
             raise ValueError(f"{host!r} is not host or host:port")
+        if int((found[2] or ":0")[1:]) > 65_535:
+            raise ValueError(f"{host!r}: the port is not a number from 0 to 65535")
     if scheme.endswith("sentinel"):
         if not re.fullmatch(r"[^/]+(/\d+)?", path):
             raise ValueError("must name the service, and may name a database: redis+sentinel://host:26379/service/0")
     elif path not in ("", "0"):
         raise ValueError("a cluster has no databases but 0")
     return value
+
+
+def _check_single(value: str) -> None:
+    """Raises ValueError for the URL of one server that can't be used, as far as its form shows that."""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - is checked as it is read
+    except ValueError as error:
+        if "@" in value:  # it may be a part of the password that the error shows; redis-py judges
+            return
+        raise ValueError(f"is no URL: {error}") from None
+    if parts.scheme == "unix":
+        if not parts.path:
+            raise ValueError("needs the path of a socket: unix:///run/valkey.sock")
+    elif not re.fullmatch(r"/?|/[0-9]+/?", parts.path):
+        raise ValueError("may end in the number of a database, and in nothing else: redis://host:6379/0")
 
 
 def _namespace(value: str) -> str:

@@ -60,6 +60,20 @@ Client = redis.Redis | ClusterClient
 
 
 def connect(url: str, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> Any:
+    """A client as `_client` makes it. Raises ValueError for a URL with options that redis-py does not accept, which it
+    would only say at each command.
+    """
+    try:
+        client = _client(url, timeout, trip)
+        if not isinstance(client, ClusterClient):
+            pool = client.connection_pool
+            pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise ValueError(str(error).removeprefix("AbstractConnection.__init__() ")) from None
+    return client
+
+
+def _client(url: str, timeout: float, trip: Trip | None) -> Any:
     """A client for the URL, which waits `timeout` seconds for a connection and for an answer, and tells `trip` of each.
 
     `redis://`, `rediss://` and `unix://` are redis-py's, with its options in the query. So are the options of

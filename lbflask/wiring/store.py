@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.state.client import Trip
 from lbflask.state.embedded import private_url
@@ -10,6 +11,10 @@ from lbflask.state.redis import OPERATION_TIMEOUT, RedisStore, connect
 
 def store_for(config: Config, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> RedisStore:
     """The configured store, or this machine's private one; `timeout` seconds for an answer. Does not connect yet.
-    `trip` is told of each command.
+    `trip` is told of each command. Raises ConfigError for options in the URL that can't be used.
     """
-    return RedisStore(connect(config.redis_url or private_url(), timeout, trip), config.namespace)
+    try:
+        client = connect(config.redis_url or private_url(), timeout, trip)
+    except ValueError as error:
+        raise ConfigError(f"redis_url: {error}") from None
+    return RedisStore(client, config.namespace)
