@@ -14,6 +14,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from lbflask.telemetry.streams import open_standard_streams
+
 MAX_SLOW = 300.0
 
 
@@ -120,6 +122,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m lbflask.demo", description="Backends to try a balancer with.")
     parser.add_argument("ports", type=int, nargs="*", default=[8081, 8082, 8083])
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    open_standard_streams()
     options = parser.parse_args(arguments)
     servers = []
     for port in options.ports:

@@ -17,6 +17,7 @@ from lbflask.config.load import ConfigError
 from lbflask.config.show import version
 from lbflask.core.hooks import HealthChange
 from lbflask.telemetry import error_log
+from lbflask.telemetry.streams import open_standard_streams
 from lbflask.wiring.checker import Checkers
 from lbflask.wiring.hooks import hooks_of
 
@@ -84,6 +85,7 @@ async def _run() -> None:
 
 def main() -> None:
     """Run until told to stop."""
+    open_standard_streams()
     try:
         error_log.begin(load.current().error_log_format)
         asyncio.run(_run())

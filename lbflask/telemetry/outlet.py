@@ -15,6 +15,9 @@ import stat
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+
+from lbflask.telemetry.streams import was_closed
 
 #: Bytes that may wait for a reader: half a minute of a busy worker's lines.
 MOST_WAITING = 8 << 20
@@ -128,6 +131,9 @@ class Outlet:
         """Standard output belongs to others too, and must stay as it is for them: a description of our own is opened
         where that can be, so that only our writes don't block.
         """
+        if was_closed(fd):  # the number may be somebody's socket by now
+            self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            return
         mode = os.fstat(fd).st_mode
         self._fd, self._shared = fd, True
         if stat.S_ISSOCK(mode):
@@ -153,6 +159,22 @@ class Outlet:
             return bool(select.select([], [self._fd], [], patience)[1])
         except ValueError:  # select(2) knows no descriptor above 1023
             return True
+
+
+def check_writable(path: str) -> None:
+    """Raises OSError or ValueError if an Outlet of this process could not open the file. Creates no file."""
+    if path in STANDARD:
+        return
+    file = Path(path).resolve()
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            file.parent.stat()
+            if not os.access(file.parent, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+        elif error.errno != errno.ENXIO:  # a pipe that nobody reads yet
+            raise
 
 
 def _batches(lines: bytes, size: int) -> Iterator[bytes]:

@@ -1,0 +1,37 @@
+"""Standard input, output and error of a process that was started without one of them (`2>&-`)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def open_standard_streams() -> None:
+    """Have the descriptors 0 to 2 open, whatever the process was started with; to be called before it opens others.
+
+    A socket or a file would get the free number otherwise, and all that is printed there. A descriptor that was closed
+    leads to /dev/null. Messages to a closed standard error are written to standard output if that is open.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)  # which children inherit
+            if opened != number:
+                os.close(opened)
+            else:
+                os.set_inheritable(number, True)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = sys.stdout
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = sys.stdout
+
+
+def was_closed(number: int) -> bool:
+    """Whether the process was started without standard output (1) or standard error (2)."""
+    return (sys.__stdout__, sys.__stderr__)[number - 1] is None
