@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 #: Seconds that the server gets to answer after its start, and to go after its end.
 START_WITHIN = 5.0
@@ -62,21 +62,21 @@ class EmbeddedServer:
         """Where it listens."""
         return self.directory / SOCKET
 
-    def start(self) -> bool:
-        """Make sure that the server runs; whether it had to be started. Raises NoServer."""
+    def start(self, is_over: Callable[[], bool] = lambda: False) -> bool:
+        """Make sure that the server runs; whether it had to be started. Raises NoServer, also as soon as `is_over`."""
         _make_private(self.directory)
         if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
             raise NoServer(
                 f"{self.socket}: the path is too long for a unix socket; set XDG_RUNTIME_DIR to a shorter one"
             )
-        with self._exclusively():
+        with self._exclusively(is_over):
             self._owner = os.getpid()
             self._use = (self.directory / "users.lock").open("ab")
             fcntl.flock(self._use, fcntl.LOCK_SH)
             if _answers(self.socket):
                 return False
             try:
-                self._launch(find_binary())
+                self._launch(find_binary(), is_over)
             except BaseException:
                 self._use.close()  # who has no server must not keep others from stopping theirs
                 self._use = None
@@ -104,7 +104,7 @@ class EmbeddedServer:
             self._process.returncode = 0
             self._process = None
 
-    def _launch(self, binary: Path) -> None:
+    def _launch(self, binary: Path, is_over: Callable[[], bool]) -> None:
         self.socket.unlink(missing_ok=True)
         command: list[str | Path] = [
             binary, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700",
@@ -118,7 +118,7 @@ class EmbeddedServer:
         )  # fmt: skip
         deadline = time.monotonic() + START_WITHIN
         while not _answers(self.socket):
-            if process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline or is_over():
                 process.kill()
                 process.wait()
                 log = self.directory / "valkey.log"
@@ -145,10 +145,13 @@ class EmbeddedServer:
                 self._process.wait()
 
     @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """One at a time among the balancers of this machine."""
+    def _exclusively(self, is_over: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """One at a time among the balancers of this machine. Raises NoServer if it `is_over` before its turn comes."""
         with (self.directory / "start.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _locked(lock):
+                if is_over():
+                    raise NoServer(f"{self.directory} is in use by another balancer that starts or stops")
+                time.sleep(0.01)
             yield
 
 
@@ -182,6 +185,14 @@ def _make_private(directory: Path) -> None:
         raise NoServer(f"{directory}: cannot be used for the private Valkey: {error.strerror}") from None
     if found.st_uid != os.getuid() or found.st_mode & 0o077 or directory.is_symlink():
         raise NoServer(f"{directory}: must be a directory that belongs to this user alone (mode 700)")
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _answers(path: Path) -> bool:
