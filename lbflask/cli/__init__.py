@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
@@ -15,12 +16,14 @@ from lbflask.cli import acting, looking
 from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
 from lbflask.config.show import as_toml
+from lbflask.telemetry.streams import open_standard_streams
 
 
 @click.group()
 @click.version_option(lbflask.__version__, prog_name="lbflask")
 def main() -> None:
     """An HTTP load balancer whose many processes, on many machines, balance as one."""
+    open_standard_streams()
 
 
 @main.command()
@@ -37,9 +40,25 @@ def config() -> None:
 
 @config.command()
 @click.argument("file", required=False, type=click.Path())
-def check(file: str | None) -> None:
-    """Say whether FILE (default: the one in effect), with the environment over it, is a valid configuration."""
-    _load(file)
+@click.option("--checker", is_flag=True, help="Judge what the checker uses: neither listeners nor the access log.")
+def check(file: str | None, *, checker: bool) -> None:
+    """Say whether FILE (default: the one in effect), with the environment over it, is a valid configuration.
+
+    Files, hooks and libraries that it names are tried here and now, with the rights of whoever runs this.
+    """
+    from lbflask.wiring import preflight  # noqa: PLC0415 - loads what the configuration names
+
+    sys.path.insert(0, str(Path.cwd()))  # as gunicorn has it, where hooks are found
+    environ = _environ(file)
+    config = _load(file)
+    try:
+        if checker:
+            preflight.check_for_checker(config, environ)
+        else:
+            preflight.check_sockets(config, environ)
+            preflight.check(config, environ)
+    except ConfigError as error:
+        sys.exit(f"lbflask: {error}")
     click.echo("the configuration is valid")
 
 
@@ -79,12 +98,16 @@ def explain(method: str, url: str, headers: tuple[str, ...], client: str, as_jso
         click.echo(f"the store does not answer, so nothing is known of the backends' health: {unknown}", err=True)
 
 
-def _load(file: str | None) -> Config:
+def _environ(file: str | None) -> dict[str, str]:
     environ = dict(os.environ)
     if file is not None:
         environ["LBFLASK_CONFIG"] = file
+    return environ
+
+
+def _load(file: str | None) -> Config:
     try:
-        return load(environ)
+        return load(_environ(file))
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")
 

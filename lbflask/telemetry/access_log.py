@@ -14,6 +14,11 @@ from lbflask.telemetry.outlet import Outlet
 FAREWELL = 0.5
 
 
+def unwritable(path: str, error: Exception) -> str:
+    """The line about an access log that can't be opened."""
+    return f"access_log = {path!r}: it can't be opened for writing: {getattr(error, 'strerror', None) or error}"
+
+
 class AccessLog:
     """Writes a line for each request to a file, or to standard output when `path` is `-`. A reader of a Journal."""
 

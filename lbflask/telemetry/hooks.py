@@ -255,8 +255,9 @@ def _loaded(given: str) -> Iterator[tuple[str, Any]]:
         found = entry_points(group=GROUP) if given == "*" else entry_points(group=GROUP, name=given)
         for entry in found:
             yield entry.name, _made(entry.load())
-    except Exception as error:
-        raise BadHook(f"{given}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        reason = " ".join(str(error).split())  # one line
+        raise BadHook(f"{given}: {type(error).__name__}: {reason}") from error
     if not found and given != "*":
         raise BadHook(f"{given}: neither module:object nor an entry point of the group {GROUP}")
 

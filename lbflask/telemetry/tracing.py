@@ -30,7 +30,7 @@ TIMEOUT = 5
 
 
 class NoOpenTelemetry(Exception):
-    """Tracing is configured, and its libraries are not installed."""
+    """Tracing is configured, and its libraries are not installed, or refuse what the environment (`OTEL_…`) sets."""
 
 
 class Tracing:
@@ -57,11 +57,14 @@ class Tracing:
         return begun(fields, _new_trace, _new_span, self._sampled)
 
     def start(self) -> None:
-        """Begin to send."""
+        """Begin to send. Raises NoOpenTelemetry."""
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-        exporter = self._exporter or self._new_exporter(self._endpoint, timeout=TIMEOUT)
-        self._processor = BatchSpanProcessor(exporter)
+        try:
+            exporter = self._exporter or self._new_exporter(self._endpoint, timeout=TIMEOUT)
+            self._processor = BatchSpanProcessor(exporter)
+        except ValueError as error:
+            raise NoOpenTelemetry(f"OpenTelemetry refuses a value of its OTEL_… variables: {error}") from None
 
     def stop(self) -> None:
         """Send what is left, for two seconds at most."""

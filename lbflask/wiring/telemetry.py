@@ -18,15 +18,16 @@ from lbflask.proxy.exchange import Occupancy
 from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots
 from lbflask.telemetry import exposition, metrics
-from lbflask.telemetry.access_log import AccessLog
+from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.counting import Counting, Sample
 from lbflask.telemetry.events import Listener
 from lbflask.telemetry.hooks import Hooks
 from lbflask.telemetry.journal import Journal, Reader
 from lbflask.telemetry.lines import format_of
-from lbflask.telemetry.tracing import NoOpenTelemetry, Tracing
+from lbflask.telemetry.tracing import Tracing
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.wiring.hooks import hooks_of
+from lbflask.wiring.tracing import begin, tracing_of
 
 log = logging.getLogger("lbflask")
 
@@ -48,7 +49,7 @@ class Telemetry:
             (metrics.CONFIG, (version(config),), 1),
         )
         self._hooks = hooks_of(config)
-        self.tracing = _tracing(config)
+        self.tracing = tracing_of(config)
         readers = self._readers()
         self._journal = Journal(readers) if readers else None
         self.directory: Path | None = None
@@ -87,12 +88,15 @@ class Telemetry:
         return exposition.page(exposition.gathered(self.directory), [*self._always, *samples])
 
     def start(self) -> None:
-        """Begin. Raises OSError when a log can't be opened."""
-        self.reopen_logs()
+        """Begin. Raises ConfigError when a log can't be opened, or tracing can't be had."""
+        try:
+            self.reopen_logs()
+        except OSError as error:
+            raise ConfigError(unwritable(self._config.access_log, error)) from None
         if self._counting is not None:
             self._start_counting(self._counting)
         if self.tracing is not None:
-            self.tracing.start()
+            begin(self.tracing)
         if self._journal is not None:
             self._journal.start()
 
@@ -106,12 +110,12 @@ class Telemetry:
         hooks_stay = (config.hooks, config.hook_budget) == (before.hooks, before.hook_budget)
         log_stays = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
         hooks = self._hooks if hooks_stay else hooks_of(config)
-        tracing = self.tracing if config.tracing == before.tracing else _tracing(config)
+        tracing = self.tracing if config.tracing == before.tracing else tracing_of(config)
         access_log = self._access_log if log_stays else _access_log(config)
         if access_log is not None:
             access_log.open()  # anew, if it is the same
         if tracing is not None and tracing is not self.tracing:
-            tracing.start()
+            begin(tracing)
         old = self._hooks, self.tracing, self._access_log
         self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
         self._always = self._always[0], (metrics.CONFIG, (version(config),), 1)
@@ -226,14 +230,6 @@ def _by_backend(metric: metrics.Metric, pool: str, counts: Mapping[str, int], kn
     known.update(counts)
     for backend in known:
         yield metric, (pool, backend), counts.get(backend, 0)
-
-
-def _tracing(config: Config) -> Tracing | None:
-    ours = config.tracing
-    try:
-        return Tracing(ours.endpoint, ours.service, ours.sample_percent / 100) if ours.endpoint else None
-    except NoOpenTelemetry as error:
-        raise ConfigError(f"tracing.endpoint: {error}") from None
 
 
 def _access_log(config: Config) -> AccessLog | None:

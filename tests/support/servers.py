@@ -52,6 +52,7 @@ class Process:
         cwd: Path = ROOT,
         stdout: int | None = None,
         stderr: int | None = None,
+        pass_fds: tuple[int, ...] = (),
     ) -> None:
         self.output_file = tempfile.NamedTemporaryFile(prefix="lbflask-test-", suffix=".log")  # noqa: SIM115
         clean = {key: value for key, value in os.environ.items() if not key.startswith("LBFLASK_")}
@@ -64,6 +65,7 @@ class Process:
             stdout=self.output_file if stdout is None else stdout,
             stderr=self.output_file if stderr is None else stderr,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
 
     @property
@@ -103,6 +105,12 @@ class Process:
 
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
+
+    def handles(self, number: signal.Signals) -> bool:
+        """Whether it has a handler for the signal (proc_pid_status(5))."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
+        return bool(int(caught, 16) >> (number - 1) & 1)
 
     def wait(self, within: float = PATIENCE) -> int:
         """Its exit code."""

@@ -1,0 +1,110 @@
+"""What each worker would only find out as it starts: code, libraries and files that the configuration names.
+
+Loads that code, so it is for a process that serves nothing: the command line, or a child of gunicorn's master.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+
+from lbflask.config.load import ConfigError, place_of
+from lbflask.config.masking import masked
+from lbflask.config.schema import Config
+from lbflask.telemetry.access_log import unwritable
+from lbflask.telemetry.outlet import check_writable
+
+
+def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError, with the place, the setting and the reason, for the first that a worker here can't use."""
+    _raise_first(chain(_bad_log(config), _bad_files(config), _bad_code(config, _OF_WORKERS)), environ)
+
+
+def check_for_checker(config: Config, environ: Mapping[str, str] = os.environ) -> None:
+    """The same for a checker."""
+    _raise_first(_bad_code(config, _OF_CHECKERS), environ)
+
+
+def _raise_first(failures: Iterator[tuple[str, object]], environ: Mapping[str, str]) -> None:
+    for key, reason in failures:
+        raise ConfigError(masked(f"{place_of(key, environ)}: {reason}"))
+
+
+def _bad_log(config: Config) -> Iterator[tuple[str, object]]:
+    """A setting that can't be used, with a line that begins with the setting; so do those that follow."""
+    try:
+        if config.access_log:
+            check_writable(config.access_log)
+    except (OSError, ValueError) as error:
+        yield "access_log", unwritable(config.access_log, error)
+
+
+def _bad_files(config: Config) -> Iterator[tuple[str, object]]:
+    for name, section in (("tls", config.tls), ("backend_tls", config.backend_tls)):
+        try:
+            section.check(name)
+        except ValueError as error:
+            yield str(error).partition(":")[0], error
+
+
+def _bad_code(config: Config, parts: Mapping[str, Callable[[Config], None]]) -> Iterator[tuple[str, object]]:
+    for key, load in parts.items():
+        try:
+            load(config)
+        except ConfigError as error:
+            yield key, error
+
+
+def check_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError for a unix socket to listen at that can't be made."""
+    for key, addresses in (("bind", config.bind), ("admin_bind", (config.admin_bind,))):
+        for address in addresses:
+            reason = _why_not(address)
+            if reason:
+                raise ConfigError(f"{place_of(key, environ)}: {key} = {address!r}: {reason}")
+
+
+def _why_not(address: str) -> str:
+    if not address.startswith("unix:"):
+        return ""
+    path = Path(address.removeprefix("unix:"))
+    try:
+        path.parent.stat()
+        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+            return "is there already, and no socket"
+    except (OSError, ValueError) as error:
+        return f"cannot be made: {getattr(error, 'strerror', None) or error}"
+    return "" if os.access(path.parent, os.W_OK | os.X_OK) else f"cannot be made: {path.parent} is not writable"
+
+
+def _load_hooks(config: Config) -> None:
+    if config.hooks:
+        from lbflask.wiring.hooks import hooks_of  # noqa: PLC0415 - nothing is loaded that is not configured
+
+        hooks = hooks_of(config)
+        if hooks is not None:
+            hooks.stop()
+
+
+def _load_tracing(config: Config) -> None:
+    if config.tracing.endpoint:
+        from lbflask.wiring.tracing import begin, tracing_of  # noqa: PLC0415
+
+        tracing = tracing_of(config)
+        if tracing is not None:
+            begin(tracing)
+            tracing.stop()
+
+
+def _load_store(config: Config) -> None:
+    if config.redis_url and any(sign in config.redis_url for sign in "?@"):  # else its form has shown all
+        from lbflask.wiring.store import store_for  # noqa: PLC0415
+
+        store_for(config).close()
+
+
+_OF_CHECKERS = {"hooks": _load_hooks, "redis_url": _load_store}
+_OF_WORKERS = {**_OF_CHECKERS, "tracing.endpoint": _load_tracing}

@@ -1,0 +1,26 @@
+"""Tracing as it is configured."""
+
+from __future__ import annotations
+
+from lbflask.config.load import ConfigError
+from lbflask.config.schema import Config
+from lbflask.telemetry.tracing import NoOpenTelemetry, Tracing
+
+
+def tracing_of(config: Config) -> Tracing | None:
+    """The tracing that is configured, if any. Raises ConfigError where its libraries are missing or refuse to begin."""
+    settings = config.tracing
+    try:
+        return (
+            Tracing(settings.endpoint, settings.service, settings.sample_percent / 100) if settings.endpoint else None
+        )
+    except NoOpenTelemetry as error:
+        raise ConfigError(f"tracing.endpoint: {error}") from None
+
+
+def begin(tracing: Tracing) -> None:
+    """Let it send. Raises ConfigError."""
+    try:
+        tracing.start()
+    except NoOpenTelemetry as error:
+        raise ConfigError(f"tracing.endpoint: {error}") from None
