@@ -13,8 +13,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,29 @@ from lbflask.config import load
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.config.types import socket_address
+from lbflask.refusal import refuse
 from lbflask.reloading import Follower, Reload
+from lbflask.starting import judge_listeners, judge_parts, judge_settings
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
 from lbflask.telemetry.shared import SharedDirectory
+from lbflask.telemetry.streams import open_standard_streams
 from lbflask.upstream.resolver import AT_ONCE
 from lbflask.wiring import descriptors
-from lbflask.worker import Patience, ProxyWorker, ServerLog, allow_lookups, end_gracefully_on_interrupt
+from lbflask.wiring.preflight import check_sockets
+from lbflask.worker import (
+    Patience,
+    ProxyWorker,
+    ServerLog,
+    addresses,
+    allow_lookups,
+    end_children_that_boot,
+    end_gracefully_on_interrupt,
+    ending_at_once,
+    give_up,
+    halt_whatever_ends,
+    is_ending,
+)
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -39,6 +55,7 @@ _embedded: EmbeddedServer | None = None
 _shared: SharedDirectory | None = None
 _settings: dict[str, Any] | None = None
 _reload: Reload | None = None
+_judged = False
 
 
 def gunicorn_settings() -> dict[str, Any]:
@@ -47,13 +64,14 @@ def gunicorn_settings() -> dict[str, Any]:
     A configuration with an error ends the start with one line; at a reload it changes nothing, and the line is logged.
     """
     global _settings  # noqa: PLW0603 - what a failed reload falls back to
+    open_standard_streams()
     if _reload is not None:
         return _settings_of(_reload.config)
     try:
         config = load.reload()
     except ConfigError as error:
         if _settings is None:
-            sys.exit(f"lbflask: {error}")
+            refuse(error)
         log.error("the configuration was not reloaded: %s", error)
         return _settings
     _settings = _settings_of(config)
@@ -88,6 +106,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "control_socket_disable": True,  # a second instance would take the first one's away
         "logger_class": ServerLog,
         "accesslog": None,  # ours names the backend and each attempt
+        "on_starting": on_starting,
         "when_ready": when_ready,
         "post_worker_init": post_worker_init,
         "worker_exit": worker_exit,
@@ -102,30 +121,67 @@ def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SS
     return context
 
 
+def on_starting(arbiter: Any) -> None:
+    """No listener is open yet: end a start that could not succeed, with one line."""
+    global _judged  # noqa: PLW0603 - one a master
+    config = load.current()
+    try:
+        judge_settings(arbiter.cfg, config)
+        check_sockets(config)
+        judge_parts(arbiter.cfg, config)
+    except ConfigError as error:
+        give_up(arbiter)
+        refuse(error)
+    _judged = True
+
+
 def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
     global _reload, _shared  # noqa: PLW0603 - one a master
+    if not _judged:  # another hook has taken the place of ours
+        on_starting(arbiter)
     end_gracefully_on_interrupt(arbiter)
+    end_children_that_boot()
+    halt_whatever_ends(arbiter)
+    config = load.current()
+    derived = _settings_of(config)
     try:
         _shared = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
     except OSError as error:
         log.warning("each worker has metrics of its own: %s", error)
-    config = load.current()
+    provide = partial(_provide_store, is_over=partial(is_ending, arbiter))
     try:
-        _provide_store(config)
+        missing = judge_listeners(arbiter.cfg, config, derived["bind"], addresses(arbiter))
+        provide(config)
     except ConfigError as error:
-        sys.exit(f"lbflask: {error}")
-    _reload = Reload(arbiter, _settings_of(config), _provide_store)
+        on_exit(arbiter)
+        give_up(arbiter)
+        if is_ending(arbiter):
+            sys.exit(0)
+        refuse(error)
+    if missing:
+        log.warning(missing)
+    _reload = Reload(arbiter, derived, provide)
 
 
-def _provide_store(config: Config) -> None:
-    """Start the private server, unless a store is configured or it runs. Raises ConfigError."""
+@contextmanager
+def loading() -> Iterator[None]:
+    """While a process loads the application: a worker that is stopped meanwhile ends at once."""
+    if _reload is None:
+        yield  # not a worker: the master, which checks the configuration or preloads
+        return
+    with ending_at_once():
+        yield
+
+
+def _provide_store(config: Config, is_over: Callable[[], bool]) -> None:
+    """Start the private server, unless a store is configured or it runs. Raises ConfigError, also when it `is_over`."""
     global _embedded  # noqa: PLW0603 - one a master
     if config.redis_url is not None or _embedded is not None:
         return
     server = EmbeddedServer(runtime_directory())
     try:
-        started = server.start()
+        started = server.start(is_over)
     except NoServer as error:
         raise ConfigError(str(error)) from None
     _embedded = server
@@ -143,7 +199,7 @@ def post_worker_init(worker: Any) -> None:
         # ProxyWorker leaves SIGINT to the master by itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     _bound_clients(worker)
-    plane = worker.app.wsgi().extensions["lbflask"]
+    plane = _plane_of(worker)
     allow_lookups(worker, AT_ONCE)
     if isinstance(worker, ProxyWorker):
         plane.use_wire(worker.wire)
@@ -152,7 +208,10 @@ def post_worker_init(worker: Any) -> None:
     if _shared is not None:
         plane.use_directory(_shared.path)
     plane.end_streams_when(lambda: not worker.alive)
-    plane.start()
+    try:
+        plane.start()
+    except ConfigError as error:
+        refuse(error)
     _also_on_usr1(plane.reopen_logs)
     if _reload is not None:
         follower = Follower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
@@ -170,6 +229,16 @@ def _bound_clients(worker: Any) -> None:
         log.warning(told, room, wanted, descriptors.limit())
     else:
         log.info("at most %d clients at once, by worker_connections", room)
+
+
+def _plane_of(worker: Any) -> DataPlane:
+    try:
+        plane: DataPlane = worker.app.wsgi().extensions["lbflask"]
+    except (AttributeError, KeyError):
+        refuse("gunicorn runs another application with lbflask's settings; it has to be lbflask.wsgi itself")
+    if _reload is None:
+        refuse("the hook when_ready in gunicorn's configuration file must call lbflask.hosting.when_ready(server)")
+    return plane
 
 
 def _serve_by(worker: Any, plane: DataPlane, config: Config) -> None:
@@ -198,9 +267,9 @@ def _also_on_usr1(reopen: Callable[[], None]) -> None:
 
 def worker_exit(_arbiter: Any, worker: Any) -> None:
     """The worker has served its last request."""
-    app = worker.app.callable
-    if app is not None:
-        app.extensions["lbflask"].stop()
+    plane = getattr(worker.app.callable, "extensions", {}).get("lbflask")
+    if plane is not None:
+        plane.stop()
     error_log.end()
 
 
@@ -221,11 +290,7 @@ def _admin_bind(config: Config) -> list[str]:
         return [bind]
     if _settings is not None:  # a reload keeps to what was found at the start: by now it is we who hold the address
         return [bind] if bind in _settings["bind"] else []
-    if _taken(bind):
-        log_line = f"lbflask: {bind} is taken, so this instance has no admin listener; set LBFLASK_ADMIN_BIND"
-        print(log_line, file=sys.stderr)  # noqa: T201 - gunicorn's log is not set up yet
-        return []
-    return [bind]
+    return [] if _taken(bind) else [bind]
 
 
 def _taken(bind: str) -> bool:

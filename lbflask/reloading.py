@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from lbflask.config import load
@@ -23,7 +23,8 @@ from lbflask.config.handover import Handover, NoAnswer, Outcome
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.config.show import version
-from lbflask.worker import BadSettings, changed_settings, on_hang_up, on_word, send_word
+from lbflask.starting import judge_parts
+from lbflask.worker import BadSettings, changed_settings, is_ending, on_hang_up, on_word, send_word
 
 #: Seconds in which the master should have reloaded; it may be waiting for old workers to end.
 ANSWER_WITHIN = 5.0
@@ -55,7 +56,7 @@ class Reload:
         began, before = time.monotonic(), self.config
         try:
             self.config = load.load()
-            _check_log(self.config.access_log)
+            judge_parts(self._arbiter.cfg, self.config, partial(is_ending, self._arbiter))
             outcome = Outcome(began, version(self.config), "", *self._difference(before))
             if outcome.by_new_workers:
                 self._prepare(self.config)
@@ -157,10 +158,3 @@ class Follower:
         except Exception:
             log.exception("this worker keeps its configuration")
         return True
-
-
-def _check_log(path: str) -> None:
-    """Raises ConfigError if a worker could not open the log. Does not open it: the master may be another user."""
-    file = Path(path)
-    if path and path != "-" and not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise ConfigError(f"access_log = {path!r}: it can't be opened for writing")

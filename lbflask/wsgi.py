@@ -6,11 +6,21 @@ Nothing is connected or started here: each worker does so after the fork.
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
-from lbflask.config.load import ConfigError, current
-from lbflask.wiring.balancer import Balancer
+from lbflask.refusal import refuse, refuse_as_one
 
-try:
-    application = Balancer(current()).app
-except ConfigError as error:
-    sys.exit(f"lbflask: {error}")
+_hosting = sys.modules.get("lbflask.hosting")
+if _hosting is None and "gunicorn.arbiter" in sys.modules:
+    _settings = Path(__file__).with_name("gunicorn_conf.py")
+    refuse_as_one(f"gunicorn runs without lbflask's settings; start it with: gunicorn -c {_settings} lbflask.wsgi")
+
+with nullcontext() if _hosting is None else _hosting.loading():
+    from lbflask.config.load import ConfigError, current
+    from lbflask.wiring.balancer import Balancer
+
+    try:
+        application = Balancer(current()).app
+    except ConfigError as error:
+        refuse(error)

@@ -25,7 +25,19 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"worker"}),
     frozenset({"wiring"}),
     frozenset(
-        {"wsgi", "healthcheck", "hosting", "reloading", "gunicorn_conf", "supervise", "demo", "cli", "__main__"},
+        {
+            "wsgi",
+            "healthcheck",
+            "hosting",
+            "reloading",
+            "refusal",
+            "starting",
+            "gunicorn_conf",
+            "supervise",
+            "demo",
+            "cli",
+            "__main__",
+        },
     ),
 )
 ENTRIES = STOREYS[-1]

@@ -56,9 +56,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
 
     Raises ConfigError.
     """
-    named = environ.get("LBFLASK_CONFIG", "")
-    path = Path(named or DEFAULT_FILE)
-    text = _text(path) if named or path.exists() else ""
+    path, text = _file(environ)
     values = _parsed(text, path)
     sources: dict[tuple[str, ...], str] = {}
     for variable in sorted(environ):
@@ -74,6 +72,24 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(masked(_told(error, str(path), sources, text))) from None
+
+
+def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Where the value of a setting such as `tls.key` comes from: its variable, or the file and the line. Raises
+    ConfigError.
+    """
+    variable = PREFIX + key.upper().replace(".", "__")
+    if variable in environ:
+        return variable
+    path, text = _file(environ)
+    line = line_of(text, key.split("."))
+    return f"{path}:{line}" if line else str(path)
+
+
+def _file(environ: Mapping[str, str]) -> tuple[Path, str]:
+    named = environ.get("LBFLASK_CONFIG", "")
+    path = Path(named or DEFAULT_FILE)
+    return path, _text(path) if named or path.exists() else ""
 
 
 def _text(path: Path) -> str:

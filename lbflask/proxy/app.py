@@ -7,6 +7,7 @@ itself (docs/adr/0002-data-plane-at-wsgi-app.md).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,8 @@ from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
 from lbflask.proxy.reply import Reply
 from lbflask.proxy.router import Entrance
+
+log = logging.getLogger("lbflask")
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -89,6 +92,8 @@ class DataPlane:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
         if not self._started_in:
+            if "RAW_URI" not in environ:
+                return _not_hosted(start_response)
             self.start()
         admin = environ.get("lbflask.admin")
         if admin is None:
@@ -141,6 +146,15 @@ class DataPlane:
         return self._admin_address is not None and self._admin_address == (
             tuple(local[:2]) if isinstance(local, tuple) else local
         )
+
+
+def _not_hosted(start_response: Any) -> Iterable[bytes]:
+    """The answer under a server that keeps targets as they were written from its applications."""
+    log.error("lbflask runs under gunicorn only: gunicorn -c gunicorn.conf.py lbflask.wsgi")
+    body = b"lbflask runs under gunicorn only\n"
+    fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
+    start_response("500 Internal Server Error", fields)
+    return [body]
 
 
 def _is_health(target: str, path: str) -> bool:

@@ -12,16 +12,36 @@ from lbflask.worker.lookups import allow_lookups
 from lbflask.worker.proxy_worker import ProxyWorker
 from lbflask.worker.reloading import BadSettings, changed_settings, on_hang_up, on_word, send_word
 from lbflask.worker.settings import end_gracefully_on_interrupt
+from lbflask.worker.starting import (
+    addresses,
+    end_children_that_boot,
+    ending_at_once,
+    give_up,
+    halt_whatever_ends,
+    is_ending,
+    is_supported,
+    source_of,
+    tried,
+)
 
 __all__ = [
     "BadSettings",
     "Patience",
     "ProxyWorker",
     "ServerLog",
+    "addresses",
     "allow_lookups",
     "changed_settings",
+    "end_children_that_boot",
     "end_gracefully_on_interrupt",
+    "ending_at_once",
+    "give_up",
+    "halt_whatever_ends",
+    "is_ending",
+    "is_supported",
     "on_hang_up",
     "on_word",
     "send_word",
+    "source_of",
+    "tried",
 ]

@@ -97,7 +97,7 @@ def test_a_reload_takes_over_a_good_file_and_reports_a_bad_one() -> None:
         file = directory / "lbflask.toml"
         good = file.read_text()
         admin = int(re.findall(r"admin_bind = .*:(\d+)", good)[0])
-        master.await_start(lambda: get(admin, "/health"), "it answers", 30)
+        master.await_start(lambda: get(admin, "/health"), "it answers")
         assert "no admin listener" not in master.output
 
         file.write_text(good + "via = 'other'\n")
@@ -120,7 +120,7 @@ def test_a_reload_of_the_checker_reports_a_bad_file() -> None:
     with started("lbflask-healthcheck") as (found, checker, directory, environ):
         file = directory / "lbflask.toml"
         good = file.read_text()
-        eventually(lambda: checker.handles(signal.SIGHUP), "it can be reloaded", 20)
+        eventually(lambda: checker.handles(signal.SIGHUP), "it can be reloaded")
         # What is the balancer's alone does not keep the checker from reloading.
         file.write_text(good + "access_log = '/nowhere/log'\nvia = 'other'\n")
         assert found.reload(checker, environ, directory).returncode == 0
