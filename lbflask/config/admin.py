@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from lbflask.config.paths import FilePath
 from lbflask.config.types import Section, comma_separated
 from lbflask.core.tokens import Role, Token
 
@@ -24,7 +25,7 @@ class Admin(Section):
 
     tokens: Annotated[tuple[TokenText, ...], BeforeValidator(comma_separated)] = ()
     """Each `operator:NAME:SECRET`, which may do all, or `read:NAME:SECRET`. Several are good at once, for rotation."""
-    token_file: str = ""
+    token_file: FilePath = ""
     """A file with more of them, one a line; it is read again when it changes."""
 
     def check(self, where: str, *, exposed: str) -> None:

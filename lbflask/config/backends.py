@@ -12,13 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
 from lbflask.config.health import Check
+from lbflask.config.paths import SOCKET_PATH_BYTES
 from lbflask.config.types import Section
 from lbflask.core import model
 from lbflask.core.http.target import BadTarget, check_host
 
 _NAME = r"^[A-Za-z0-9._:\[\]-]{1,64}$"
-#: What fits into a socket address on Linux, less the byte that ends it (unix(7)); elsewhere it is a little less.
-_PATH_BYTES = 107
 
 
 class Backend(Section):
@@ -91,8 +90,8 @@ class Backend(Section):
             path = path[2:]  # unix:///run/app.sock, the form with an empty host (RFC 8089 §2 has both for files)
         if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
             raise ValueError(f"url {self.url!r}: a unix socket needs an absolute path, as in unix:/run/app.sock")
-        if len(os.fsencode(path)) > _PATH_BYTES:
-            raise ValueError(f"url {self.url!r}: the path is longer than {_PATH_BYTES} bytes")
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+            raise ValueError(f"url {self.url!r}: the path is longer than {SOCKET_PATH_BYTES} bytes")
         identity = self.name or path.rpartition("/")[2]
         if not re.fullmatch(_NAME, identity):
             raise ValueError(f"url {self.url!r}: {identity!r} is no name for a backend, so it needs a `name`")

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import Backend, BackendsFile
 from lbflask.config.masking import is_secret, masked, without_secrets
+from lbflask.config.paths import anchored, type_of
 from lbflask.config.place import line_of
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
@@ -57,7 +58,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     Raises ConfigError.
     """
     path, text = _file(environ)
-    values = _parsed(text, path)
+    values: dict[str, Any] = anchored(_parsed(text, path), Config, _directory(path))
     sources: dict[tuple[str, ...], str] = {}
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
@@ -92,6 +93,12 @@ def _file(environ: Mapping[str, str]) -> tuple[Path, str]:
     return path, _text(path) if named or path.exists() else ""
 
 
+def _directory(path: Path) -> Path:
+    """The absolute directory of a file, in one spelling. Links in it stay, since they may be exchanged."""
+    directory = path.parent.absolute()
+    return directory.resolve() if ".." in directory.parts else directory
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
@@ -119,7 +126,7 @@ def read_backends(path: Path) -> tuple[Backend, ...]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a list of backends, or a table with `backends`")
     try:
-        return BackendsFile.model_validate(values).backends
+        return BackendsFile.model_validate(anchored(values, BackendsFile, _directory(path))).backends
     except ValidationError as error:
         raise ConfigError(masked(_told(error, str(path), {}, text))) from None
 
@@ -154,7 +161,8 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
             return  # the model will refuse it, and name where it came from
     if by_name is not None or last not in where.model_fields or last in tables_by_name(where):
         raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
-    inside[last] = None if value == "" and last == "redis_url" else value
+    found = anchored(value, type_of(where.model_fields[last]), Path())
+    inside[last] = None if value == "" and last == "redis_url" else found
 
 
 def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str], text: str) -> str:

@@ -11,6 +11,7 @@ from lbflask.config.backends import Backend, check_distinct
 from lbflask.config.discovery import Discovery
 from lbflask.config.health import Health
 from lbflask.config.pages import read_page
+from lbflask.config.paths import FilePath
 from lbflask.config.sticky import Sticky
 from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
 from lbflask.core import model, slots
@@ -77,7 +78,7 @@ class PoolTable(Section):
     """Seconds in which a backend that comes into service gets to its share, in ten steps; 0 gives it all at once."""
     preserve_host: bool = True
     """Whether backends get the client's Host, or their own address."""
-    error_pages: Annotated[dict[Annotated[int, Field(ge=400, le=599)], str], BeforeValidator(_by_status)] = Field(
+    error_pages: Annotated[dict[Annotated[int, Field(ge=400, le=599)], FilePath], BeforeValidator(_by_status)] = Field(
         default_factory=dict
     )
     """Files to answer with, by status, where the balancer itself has to: `{ 503 = "down.html" }`."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from lbflask.config.pages import read_page
+from lbflask.config.paths import FilePath
 from lbflask.config.types import HashKeyName, Section, comma_separated
 from lbflask.core import routing
 from lbflask.core.http.edits import UNTOUCHABLE, Edits
@@ -124,7 +125,7 @@ class Respond(Section):
     """The status of the answer."""
     body: str = ""
     """Its body."""
-    file: str = ""
+    file: FilePath = ""
     """A file that is its body instead."""
     content_type: Value = ""
     """What the body is; by the name of the file unless set, else plain text."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from lbflask.config.admin import Admin
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.limits import RateLimitTable
+from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Route, check_routes
 from lbflask.config.tls import TLS, BackendTLS
@@ -112,7 +113,7 @@ class Config(PoolTable):
     """Whether backends get a `Forwarded` field (RFC 7239) besides X-Forwarded-*."""
     via: ViaName = "lbflask"
     """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""
-    access_log: str = "-"
+    access_log: OutputPath = "-"
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
     access_log_format: LogFormat = "text"
     """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""

@@ -84,8 +84,12 @@ def as_markdown() -> str:
         "",
         "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
         "from the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value:",
-        "one line says where it stands. `lbflask config check FILE` says so without starting anything, `lbflask",
-        "config show` prints what is in effect. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
+        "one line says where it stands. `lbflask config check FILE` says so without starting anything. `lbflask config",
+        "show` prints every setting as a process started here would have it, `lbflask config show --running` as a running",
+        "instance has it. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
+        "",
+        "A relative path in the file starts from the directory of that file; in the environment, from the working",
+        "directory. Paths of backends (`unix:/path`) and of discovery (`file:/path`) are absolute.",
         "",
     ]
     tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
 
+from lbflask.config.paths import FilePath
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import model
 
@@ -81,7 +82,7 @@ class Sticky(Section):
         default=(), repr=False
     )
     """What cookies are signed with: the first signs, all are accepted. Without any, the fleet agrees on one."""
-    secret_file: Annotated[str, AfterValidator(_secret_file)] = ""
+    secret_file: Annotated[FilePath, AfterValidator(_secret_file)] = ""
     """A file of secrets instead, one a line."""
 
     _from_file: tuple[str, ...] = PrivateAttr(default=())

@@ -9,15 +9,16 @@ import ssl
 from contextlib import suppress
 from pathlib import Path
 
+from lbflask.config.paths import FilePath
 from lbflask.config.types import Section
 
 
 class TLS(Section):
     """TLS on the public listeners; the admin listener stays without."""
 
-    certificate: str = ""
+    certificate: FilePath = ""
     """PEM file of the certificate, followed by those that lead to its root. Empty for no TLS."""
-    key: str = ""
+    key: FilePath = ""
     """PEM file of its private key, without a passphrase."""
 
     def check(self, where: str) -> None:
@@ -34,11 +35,11 @@ class BackendTLS(Section):
 
     verify: bool = True
     """Whether a backend's certificate must be valid and name it; without this anybody in between can read all."""
-    ca_file: str = ""
+    ca_file: FilePath = ""
     """PEM file of the roots to trust, instead of those of the system."""
-    certificate: str = ""
+    certificate: FilePath = ""
     """PEM file of the certificate to show to backends that ask for one."""
-    key: str = ""
+    key: FilePath = ""
     """PEM file of its private key, without a passphrase."""
     server_name: str = ""
     """The name to ask for (SNI) and to look for in certificates; the host of the URL unless set."""

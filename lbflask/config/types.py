@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, socket_path
 from lbflask.core.http.claims import WRITTEN, is_claim
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.target import BadTarget, check_host
@@ -30,10 +32,13 @@ def comma_separated(value: Any) -> Any:
 
 def _listen_address(value: str) -> str:
     """`host:port`, `[v6]:port` or `unix:/path`."""
-    if value.startswith("unix:"):
-        if len(value) == len("unix:"):
+    path = socket_path(value)
+    if path is not None:
+        if not path:
             raise ValueError("a unix socket needs a path: unix:/run/lbflask.sock")
-        return value
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
+            raise ValueError(f"the path is longer than {SOCKET_PATH_BYTES} bytes")
+        return f"unix:{path}"
     host, colon, port = value.rpartition(":")
     try:
         check_host(value)
@@ -146,9 +151,11 @@ def _log_format(value: str) -> str:
     return value
 
 
-ListenAddress = Annotated[str, AfterValidator(_listen_address)]
-OptionalListenAddress = Annotated[str, AfterValidator(lambda value: _listen_address(value) if value else value)]
-RedisURL = Annotated[str, AfterValidator(_redis_url)]
+ListenAddress = Annotated[str, LISTENER, AfterValidator(_listen_address)]
+OptionalListenAddress = Annotated[
+    str, LISTENER, AfterValidator(lambda value: _listen_address(value) if value else value)
+]
+RedisURL = Annotated[str, STORE, AfterValidator(_redis_url)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 ViaName = Annotated[str, AfterValidator(_via)]
 ClaimName = Annotated[str, AfterValidator(_claim_name)]

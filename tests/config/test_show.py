@@ -45,7 +45,7 @@ SETTINGS = st.fixed_dictionaries(
             unique_by=lambda backend: backend["url"],
         ),
         "bind": st.lists(st.integers(0, 65535).map("0.0.0.0:{}".format), min_size=1, max_size=3),
-        "access_log": st.text(max_size=20),
+        "access_log": st.sampled_from(["", "-"]) | st.text(max_size=20).map("/{}".format),
         "preserve_host": st.booleans(),
         "trusted_proxies": st.lists(st.ip_addresses().map(str), max_size=3),
         "via": st.sampled_from(["", "lb", "`|~"]),

@@ -1,0 +1,130 @@
+"""Settings that name files, and the directory that a relative path starts from.
+
+A path in a configuration file starts from the directory of that file, a path in the environment from the working
+directory. Which settings are paths is known by their type: one of the types below, at any depth of tables, lists and
+tables of free names. A configuration holds absolute paths only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+from urllib.parse import quote, unquote
+
+from pydantic import BaseModel, BeforeValidator
+from pydantic.fields import FieldInfo
+
+#: What fits into a socket address on Linux, less the byte that ends it (unix(7)); elsewhere it is a little less.
+SOCKET_PATH_BYTES = 107
+#: Parameters of a store's URL that name files.
+_FILES_OF_STORE = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Marks a type, as metadata of `Annotated`: `under` gives a value with its relative paths under a directory."""
+
+    under: Callable[[str, Path], str]
+
+
+def _file(value: str, directory: Path) -> str:
+    """A path; empty names none."""
+    return str(Path(directory, value).absolute()) if value and not value.startswith("/") else value
+
+
+def _output(value: str, directory: Path) -> str:
+    """A path, or `-` for standard output."""
+    return value if value == "-" else _file(value, directory)
+
+
+def _listener(value: str, directory: Path) -> str:
+    """`unix:path`, `unix://path`, or an address, which names no file."""
+    path = socket_path(value)
+    return value if path is None else f"unix:{_file(path, directory)}"
+
+
+def _store(value: str, directory: Path) -> str:
+    """A URL of the store: `unix://user:password@path`, and files of TLS in its query, all percent-encoded."""
+    place, mark, query = value.partition("?")
+    scheme, separator, rest = place.partition("://")
+    if scheme == "unix" and separator:
+        user, at, path = rest.rpartition("@")
+        place = f"unix://{user}{at}{_quoted(path, directory)}"
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    parts = (
+        name + sign + (_quoted(text, directory) if name in _FILES_OF_STORE else text) for name, sign, text in pairs
+    )
+    return place + mark + "&".join(parts)
+
+
+def _quoted(path: str, directory: Path) -> str:
+    found = _file(unquote(path), directory)
+    return path if found == unquote(path) else quote(found)
+
+
+def socket_path(address: str) -> str | None:
+    """The path of `unix:path` or `unix://path`; None for another address."""
+    return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None
+
+
+#: A file. Relative ones become absolute as the module describes; empty names none.
+FilePath = Annotated[str, Anchor(_file)]
+#: The same, or `-` for standard output.
+OutputPath = Annotated[str, Anchor(_output)]
+LISTENER, STORE = Anchor(_listener), Anchor(_store)
+
+
+def anchored(value: Any, kind: Any, directory: Path) -> Any:
+    """The value of a setting of type `kind`, not yet validated, with its relative paths under the directory.
+
+    What does not fit the type is returned as it is, for the validation to refuse.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if not _holds_paths(kind):
+        return value
+    if origin is Annotated:
+        return _marked(value, inner[0], inner[1:], directory)
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
+        paths = path_fields(kind)
+        return {key: anchored(item, paths[key], directory) if key in paths else item for key, item in value.items()}
+    if origin is dict and isinstance(value, Mapping):
+        return {key: anchored(item, inner[1], directory) for key, item in value.items()}
+    if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        return [anchored(item, inner[0], directory) for item in value]
+    if origin in (Union, UnionType):
+        for member in inner:
+            value = anchored(value, member, directory)
+    return value
+
+
+def _marked(value: Any, kind: Any, marks: tuple[Any, ...], directory: Path) -> Any:
+    for mark in reversed(marks):
+        if isinstance(mark, BeforeValidator):  # a list or a table that is written as one string
+            value = mark.func(value)  # type: ignore[call-arg]
+    value = anchored(value, kind, directory)
+    for mark in marks:
+        if isinstance(mark, Anchor) and isinstance(value, str):
+            value = mark.under(value, directory)
+    return value
+
+
+@cache
+def path_fields(kind: type[BaseModel]) -> Mapping[str, Any]:
+    """The types of the settings of a table that are paths, or that hold some."""
+    types = {name: type_of(field) for name, field in kind.model_fields.items()}
+    return {name: type_ for name, type_ in types.items() if _holds_paths(type_)}
+
+
+def type_of(field: FieldInfo) -> Any:
+    """The type of a setting as it was declared."""
+    return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+
+
+def _holds_paths(kind: Any) -> bool:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return bool(path_fields(kind))
+    return any(isinstance(part, Anchor) or _holds_paths(part) for part in get_args(kind))

@@ -1,0 +1,198 @@
+"""Relative paths: those of a file start from its directory, those of the environment from the working directory."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from lbflask.cli import main
+from lbflask.config.paths import Anchor, type_of
+from lbflask.config.schema import Config
+from tests.support.certificates import Authority
+
+BACKENDS = 'backends = ["http://a:1"]\n'
+TLS_STORE = "rediss://h:1/0?ssl_ca_certs={0}/ca.pem&ssl_certfile={0}/c.pem&ssl_keyfile={0}/k.pem&db=2"
+#: What stands in a file, with `{}` for the directory of its paths, and the key and the shown value of the setting.
+FILE_MEMBERS = [
+    ('access_log = "{}/access.log"', "access_log", "{}/access.log"),
+    ('bind = "unix:{}/p.sock"', "bind", ["unix:{}/p.sock"]),
+    ('bind = "127.0.0.1:1,unix:{}/p.sock"', "bind", ["127.0.0.1:1", "unix:{}/p.sock"]),
+    ('bind = ["unix:{}/p.sock", "unix:{}/q.sock"]', "bind", ["unix:{}/p.sock", "unix:{}/q.sock"]),
+    ('bind = ["unix://{}/p.sock"]', "bind", ["unix:{}/p.sock"]),
+    ('admin_bind = "unix:{}/a.sock"', "admin_bind", "unix:{}/a.sock"),
+    ('redis_url = "unix://{}/r.sock?db=3"', "redis_url", "unix://{}/r.sock?db=3"),
+    ('redis_url = "unix://me@{}/r.sock"', "redis_url", "unix://***@{}/r.sock"),
+    (f'redis_url = "{TLS_STORE.format("{}")}"', "redis_url", TLS_STORE.format("{}")),
+    (
+        'redis_url = "rediss+sentinel://h/s?ssl_ca_path={}/ca"',
+        "redis_url",
+        "rediss+sentinel://h/s?ssl_ca_path={}/ca",
+    ),
+    ('error_pages = {{ 502 = "{}/page.html" }}', "error_pages.502", "{}/page.html"),
+    ('error_pages = "502={}/page.html,503={}/page.html"', "error_pages.503", "{}/page.html"),
+    ('[tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "tls.certificate", "{}/t.crt"),
+    ('[tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "tls.key", "{}/t.key"),
+    ('[backend_tls]\nca_file = "{}/ca.pem"', "backend_tls.ca_file", "{}/ca.pem"),
+    ('[backend_tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "backend_tls.certificate", "{}/t.crt"),
+    ('[backend_tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "backend_tls.key", "{}/t.key"),
+    ('[admin]\ntoken_file = "{}/tokens"', "admin.token_file", "{}/tokens"),
+    ('[sticky]\ncookie = "c"\nsecret_file = "{}/secrets"', "sticky.secret_file", "{}/secrets"),
+    (
+        '[pools.api]\nbackends = ["http://b:1"]\nerror_pages = {{ 502 = "{}/page.html" }}',
+        "pools.api.error_pages.502",
+        "{}/page.html",
+    ),
+    (
+        '[pools.api]\nbackends = ["http://b:1"]\n[pools.api.sticky]\ncookie = "c"\nsecret_file = "{}/secrets"',
+        "pools.api.sticky.secret_file",
+        "{}/secrets",
+    ),
+    ('[[routes]]\nname = "r"\nrespond = {{ file = "{}/page.html" }}', "routes.0.respond.file", "{}/page.html"),
+]
+VARIABLES = [
+    ({"ACCESS_LOG": "{}/access.log"}, "access_log", "{}/access.log"),
+    ({"BIND": "127.0.0.1:1,unix:{}/p.sock"}, "bind", ["127.0.0.1:1", "unix:{}/p.sock"]),
+    ({"ADMIN_BIND": "unix:{}/a.sock"}, "admin_bind", "unix:{}/a.sock"),
+    ({"REDIS_URL": "unix://{}/r.sock"}, "redis_url", "unix://{}/r.sock"),
+    ({"ERROR_PAGES": "502={}/page.html"}, "error_pages.502", "{}/page.html"),
+    ({"POOLS__API__BACKENDS": "http://b:1", "POOLS__API__ERROR_PAGES": "502={}/page.html"}, "pools.api.error_pages.502",
+     "{}/page.html"),
+    ({"TLS__CERTIFICATE": "{}/t.crt", "TLS__KEY": "{}/t.key"}, "tls.key", "{}/t.key"),
+    ({"BACKEND_TLS__CA_FILE": "{}/ca.pem"}, "backend_tls.ca_file", "{}/ca.pem"),
+    ({"ADMIN__TOKEN_FILE": "{}/tokens"}, "admin.token_file", "{}/tokens"),
+    ({"STICKY__COOKIE": "c", "STICKY__SECRET_FILE": "{}/secrets"}, "sticky.secret_file", "{}/secrets"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The directory of the configuration file, and the working directory: both have `files`, with all that is named."""
+    for name in ("etc", "work"):
+        files = tmp_path / name / "files"
+        files.mkdir(parents=True)
+        authority = Authority(files, "ca")
+        pair = authority.pair("localhost")
+        Path(pair.certificate).rename(files / "t.crt")
+        Path(pair.key).rename(files / "t.key")
+        (files / "page.html").write_text("<p>sorry")
+        (files / "tokens").write_text("operator:alice:0123456789abcdef\n")
+        (files / "secrets").write_text("0123456789abcdef\n")
+    monkeypatch.chdir(tmp_path / "work")
+    for variable in [name for name in os.environ if name.startswith("LBFLASK_")]:
+        monkeypatch.delenv(variable)
+    return tmp_path / "etc", tmp_path / "work"
+
+
+def shown(keys: str, *arguments: str, **environ: str) -> Any:
+    """The value of a setting as `config show` has it."""
+    result = CliRunner().invoke(main, ["config", "show", *arguments], env=environ)
+    assert result.exit_code == 0, result.output
+    value: Any = tomllib.loads(result.stdout)
+    for key in keys.split("."):
+        value = value[int(key) if isinstance(value, list) else key]
+    return value
+
+
+def filled(value: Any, directory: str) -> Any:
+    """The expectation with the directory in its place."""
+    return [filled(item, directory) for item in value] if isinstance(value, list) else value.replace("{}", directory)
+
+
+@pytest.mark.parametrize("named", ["absolute", "relative"])
+@pytest.mark.parametrize(("text", "keys", "expected"), FILE_MEMBERS)
+def test_a_path_of_a_file_starts_from_the_directory_of_the_file(
+    places: tuple[Path, Path], text: str, keys: str, expected: Any, named: str
+) -> None:
+    etc, _ = places
+    (etc / "lb.toml").write_text(BACKENDS + text.format(*["files"] * 3))
+    file = str(etc / "lb.toml") if named == "absolute" else "../etc/lb.toml"
+    assert shown(keys, file) == filled(expected, f"{etc}/files")
+    assert shown(keys, LBFLASK_CONFIG=file) == filled(expected, f"{etc}/files")
+
+
+@pytest.mark.parametrize(("text", "keys", "expected"), FILE_MEMBERS)
+def test_an_absolute_path_of_a_file_stays_as_it_is(
+    places: tuple[Path, Path], text: str, keys: str, expected: Any
+) -> None:
+    etc, work = places
+    (etc / "lb.toml").write_text(BACKENDS + text.format(*[f"{work}/files"] * 3))
+    assert shown(keys, str(etc / "lb.toml")) == filled(expected, f"{work}/files")
+
+
+@pytest.mark.parametrize(("environ", "keys", "expected"), VARIABLES)
+def test_a_path_of_the_environment_starts_from_the_working_directory(
+    places: tuple[Path, Path], environ: dict[str, str], keys: str, expected: Any
+) -> None:
+    etc, work = places
+    (etc / "lb.toml").write_text(BACKENDS)
+    variables = {f"LBFLASK_{name}": value.format("files") for name, value in environ.items()}
+    assert shown(keys, str(etc / "lb.toml"), **variables) == filled(expected, f"{work}/files")
+
+
+def test_a_directory_that_is_a_link_is_not_followed(places: tuple[Path, Path]) -> None:
+    """What the link leads to may be exchanged while an instance runs."""
+    etc, _ = places
+    (etc / "lb.toml").write_text(f'{BACKENDS}[admin]\ntoken_file = "files/tokens"\n')
+    (etc.parent / "current").symlink_to(etc)
+    file = etc.parent / "current" / "lb.toml"
+    assert shown("admin.token_file", str(file)) == f"{etc.parent}/current/files/tokens"
+
+
+@pytest.mark.parametrize("value", ["-", ""])
+def test_what_is_no_path_stays_as_it_is(places: tuple[Path, Path], value: str) -> None:
+    etc, _ = places
+    (etc / "lb.toml").write_text(f'access_log = "{value}"\nadmin_bind = ""\n{BACKENDS}')
+    assert shown("access_log", str(etc / "lb.toml")) == value
+    assert shown("admin_bind", str(etc / "lb.toml")) == ""
+    assert shown("tls.certificate", str(etc / "lb.toml")) == ""
+    assert shown("access_log", str(etc / "lb.toml"), LBFLASK_ACCESS_LOG=value) == value
+
+
+def test_a_file_that_is_missing_is_named_with_the_directory_it_was_looked_for_in(places: tuple[Path, Path]) -> None:
+    etc, _ = places
+    (etc / "lb.toml").write_text(f'{BACKENDS}[tls]\ncertificate = "gone.crt"\nkey = "gone.key"\n')
+    result = CliRunner().invoke(main, ["config", "check", str(etc / "lb.toml")])
+    assert result.exit_code == 1
+    assert f"tls.certificate: '{etc}/gone.crt' cannot be read" in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_socket_whose_path_becomes_too_long_is_refused_with_its_key(places: tuple[Path, Path]) -> None:
+    etc, _ = places
+    (etc / "lb.toml").write_text(f'bind = "unix:{"x" * 100}"\n{BACKENDS}')
+    result = CliRunner().invoke(main, ["config", "check", str(etc / "lb.toml")])
+    assert result.exit_code == 1
+    assert "bind[0] = " in result.output
+    assert "longer than 107 bytes" in result.output
+
+
+def _texts(kind: Any, name: str = "") -> Iterator[tuple[str, bool]]:
+    """Every setting that is a text, with whether it is a path, by its type."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for key, field in kind.model_fields.items():
+            yield from _texts(type_of(field), f"{name}.{key}" if name else key)
+    elif kind is str:
+        yield name, False
+    else:
+        parts = get_args(kind)
+        marked = any(isinstance(part, Anchor) for part in parts)
+        for part in parts:
+            for key, is_path in _texts(part, name):
+                yield key, is_path or marked
+
+
+def test_every_setting_that_names_a_file_is_a_path_by_its_type() -> None:
+    found: dict[str, bool] = {}
+    for key, is_path in _texts(Config):
+        found[key] = found.get(key, False) or is_path
+    words = ("file", "certificate", "key", "access_log", "error_pages", "bind", "admin_bind", "redis_url")
+    no_paths = ("hash.key", "rate_limits.key")
+    named = {key for key in found if key.rpartition(".")[2] in words or key.endswith("_file")}
+    assert {key for key, is_path in found.items() if is_path} == {key for key in named if not key.endswith(no_paths)}
