@@ -8,39 +8,87 @@ alone for a moment. Nobody waits for anybody: after that moment it takes the con
 
 from __future__ import annotations
 
+import fcntl
 import mmap
+import os
 import struct
+import tempfile
 import time
 
 #: A worker that has not written for so many seconds is busy, or dead, and takes no connection.
 FRESH = 0.5
 #: Workers that hold no more than this above the least stay in the race.
 SLACK = 1
-_SLOT = struct.Struct("@dq")
-_SLOTS = 64
+#: Workers that have a place; those beyond take part without one.
+PLACES = 1024
+#: A place: when its worker last wrote, how many connections it holds, its number (0: free), its process.
+_PLACE = struct.Struct("@dqqq")
+#: How many places were ever taken; those behind are empty.
+_COUNT = struct.Struct("@q")
 
 
 class Board:
-    """Connections by worker, in memory that forked processes share."""
+    """Connections by worker, in memory that forked processes share. Two workers that live never have one place."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _SLOTS * _SLOT.size)
+        self._size = _COUNT.size + PLACES * _PLACE.size
+        with tempfile.TemporaryFile() as file:
+            file.truncate(self._size)
+            self._lock = os.dup(file.fileno())
+            self._memory = mmap.mmap(self._lock, self._size)
+        self._places: dict[int, int] = {}  # of this process
 
     def write(self, worker: int, connections: int) -> None:
-        """Say that the worker is well, and holds so many."""
-        _SLOT.pack_into(self._memory, worker % _SLOTS * _SLOT.size, time.monotonic(), connections)
+        """Say that the worker, by its number from 1, is well, and holds so many."""
+        place = self._places.get(worker)
+        if place is None and (place := self._take(worker)) is None:
+            return
+        _PLACE.pack_into(self._memory, place, time.monotonic(), connections, worker, os.getpid())
 
     def erase(self, worker: int) -> None:
         """The worker takes no more."""
-        _SLOT.pack_into(self._memory, worker % _SLOTS * _SLOT.size, 0.0, 0)
+        place = self._places.pop(worker, None)
+        if place is not None:
+            _PLACE.pack_into(self._memory, place, 0.0, 0, 0, 0)
 
     def others_hold_less(self, worker: int, connections: int) -> bool:
         """Whether some other worker that is well holds clearly fewer connections than this one."""
         since = time.monotonic() - FRESH
+        (count,) = _COUNT.unpack_from(self._memory)
+        taken = self._memory[_COUNT.size : _COUNT.size + count * _PLACE.size]
         return any(
-            beat > since and held + SLACK < connections and slot != worker % _SLOTS
-            for slot, (beat, held) in enumerate(_SLOT.iter_unpack(self._memory))
+            beat > since and held + SLACK < connections and number != worker
+            for beat, held, number, _ in _PLACE.iter_unpack(taken)
         )
+
+    def _take(self, worker: int) -> int | None:
+        """A place for the worker: that of one that has ended, or a new one; None if all are taken."""
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            (count,) = _COUNT.unpack_from(self._memory)
+            places = range(_COUNT.size, self._size, _PLACE.size)
+            free = (place for place in places[:count] if self._is_free(place))
+            place = next(free, places[count] if count < PLACES else None)
+            if place is not None:
+                _PLACE.pack_into(self._memory, place, 0.0, 0, worker, os.getpid())
+                _COUNT.pack_into(self._memory, 0, max(count, places.index(place) + 1))
+                self._places[worker] = place
+            return place
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+    def _is_free(self, place: int) -> bool:
+        """Whether its worker has ended, by itself or killed."""
+        _, _, number, process = _PLACE.unpack_from(self._memory, place)
+        if not number:
+            return True
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
 
 
 #: Made before the workers are forked, and so one for all of them.

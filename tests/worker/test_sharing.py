@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lbflask.worker.sharing import FRESH, SLACK, Board
+from lbflask.worker.sharing import FRESH, PLACES, SLACK, Board
 from tests.support.servers import ROOT
 from tests.support.wait import eventually
 
@@ -60,6 +60,58 @@ def test_numbers_beyond_the_board_begin_anew() -> None:
     board.write(1000, 0)
     assert board.others_hold_less(1001, 5)
     assert not board.others_hold_less(1000, 5)
+
+
+@pytest.mark.parametrize("ages", [(1, 65), (1, 65, 129), (64, 128), (3, 1027), tuple(range(1, 200))])
+def test_workers_that_live_never_share_a_place(ages: tuple[int, ...]) -> None:
+    board = Board()
+    for held, age in enumerate(ages):
+        board.write(age, 3 * held)
+    for held, age in enumerate(ages):
+        assert board.others_hold_less(age, 3 * held) == (held > 0), "each sees the first, and the first sees no other"
+
+
+def test_the_places_of_workers_that_have_ended_are_used_again() -> None:
+    board = Board()
+    board.write(1, 0)
+    for age in range(2, 5000):
+        board.write(age, 9)
+        assert board.others_hold_less(age, 9)
+        board.erase(age)
+    assert not board.others_hold_less(1, 100)
+
+
+def test_more_workers_than_places_take_part_without_one() -> None:
+    board = Board()
+    for age in range(1, PLACES + 10):
+        board.write(age, 0)
+    assert board.others_hold_less(PLACES + 9, 5)
+    board.erase(PLACES + 9)
+    board.erase(7)
+    board.write(PLACES + 9, 9)
+    assert board.others_hold_less(PLACES + 9, 9)
+
+
+_KILLED = """
+import os, signal
+from lbflask.worker.sharing import Board, PLACES
+
+board = Board()
+board.write(1, 0)
+for age in range(2, PLACES + 200):
+    if not (pid := os.fork()):
+        board.write(age, 9)
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+board.write(1, 0)
+board.write(PLACES + 200, 9)
+print(board.others_hold_less(PLACES + 200, 9))
+"""
+
+
+def test_the_places_of_killed_workers_are_used_again() -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"], done.stderr
 
 
 _FORKED = """
