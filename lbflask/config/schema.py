@@ -99,6 +99,8 @@ class Config(PoolTable):
     """Where operators connect. An address that other machines can reach needs `admin.tokens`. Empty opens none."""
     health_path: UrlPath = "/health"
     """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
+    live_path: UrlPath = "/live"
+    """Where it answers whether the process serves, whatever the backends; empty leaves the path to the backends."""
     redis_url: RedisURL | None = None
     """The store that all processes share (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
     namespace: Namespace = "lbflask"
@@ -149,6 +151,8 @@ class Config(PoolTable):
         self.admin.check("admin", exposed=self.admin_bind if exposed else "")
         if any(same_listener(self.admin_bind, bind) for bind in self.bind):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
+        if self.live_path and self.live_path == self.health_path:
+            raise ValueError(f"live_path: {self.live_path!r} is health_path too")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")
         for name, table in self.every_pool().items():

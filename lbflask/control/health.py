@@ -1,4 +1,4 @@
-"""`GET /health`: can this balancer serve, and does it know what the fleet knows?"""
+"""`GET /health`: can this balancer serve, and does it know what the fleet knows? `GET /live`: does its process run?"""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def blueprint(
     worker: Callable[[], dict[str, Any]],
     sees_details: Callable[[Request], bool],
 ) -> Blueprint:
-    """The route, for both listeners, about the `pools` that there are by now. Whoever may see them gets the details,
-    and what `worker` says of the process that happens to answer.
+    """The routes, for both listeners, about the `pools` that there are by now. Whoever may see them gets the details,
+    and what `worker` says of the process that happens to answer. `/live` is 200 whatever the backends and the store.
     """
     health = Blueprint("health", __name__)
 
@@ -95,6 +95,12 @@ def blueprint(
             document["worker"] = worker()
         response = jsonify(document)
         response.status_code = code
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    @health.get("/live")
+    def get_live() -> Response:
+        response = jsonify({"status": "live"})
         response.headers["Cache-Control"] = "no-store"
         return response
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,11 +47,23 @@ class Life(NamedTuple):
     end_streams_when: Callable[[Callable[[], bool]], None] = lambda _: None
 
 
+class OwnPaths:
+    """Paths of the public listener at which the balancer answers for itself, each with the control plane's path."""
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        self._paths = {path: own for path, own in paths.items() if path}
+        self._prefixes = tuple(self._paths)
+
+    def find(self, target: str) -> str | None:
+        """The control plane's path for a request target; None for all others."""
+        return self._paths.get(target.partition("?")[0]) if target.startswith(self._prefixes) else None
+
+
 class Front(NamedTuple):
     """What one configuration makes of the data plane. Another one takes its place as a whole."""
 
     dispatcher: Entrance
-    health_path: str
+    own_paths: OwnPaths
     body_limit: int
 
 
@@ -100,9 +112,10 @@ class DataPlane:
             admin = self._came_through_admin(environ)
             environ["lbflask.admin"] = admin
         front = self.front
-        if admin or _is_health(environ["RAW_URI"], front.health_path):
-            if not admin:
-                environ["PATH_INFO"] = "/health"
+        own = None if admin else front.own_paths.find(environ["RAW_URI"])
+        if admin or own is not None:
+            if own is not None:
+                environ["PATH_INFO"] = own
             environ["REMOTE_ADDR"] = plain_address(environ.get("REMOTE_ADDR") or "")
             return self._control(environ, start_response)
         try:
@@ -120,8 +133,8 @@ class DataPlane:
         """The short way, for a host that has read the request already: a Reply, or None when the connection became a
         tunnel. NotImplemented for what is meant for the balancer itself.
         """
-        dispatcher, health_path, body_limit = self.front
-        if _is_health(exchange.target, health_path) or exchange.local == self._admin_address:
+        dispatcher, own_paths, body_limit = self.front
+        if own_paths.find(exchange.target) is not None or exchange.local == self._admin_address:
             return NotImplemented
         try:
             request = inbound.of(exchange, body_limit)
@@ -155,10 +168,6 @@ def _not_hosted(start_response: Any) -> Iterable[bytes]:
     fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
     start_response("500 Internal Server Error", fields)
     return [body]
-
-
-def _is_health(target: str, path: str) -> bool:
-    return bool(path) and target.startswith(path) and target.partition("?")[0] == path
 
 
 def _nobody_to_ask() -> Outcome:

@@ -144,7 +144,7 @@ the machine (`/dev/shm` where there is one) that all workers share and that outl
 - a worker that restarts counts from zero beside the sum of those that have ended: nothing is counted twice.
 
 Every request is counted that a public listener has answered, also those whose head was refused (as method `other`),
-but for `/health`. Requests of the admin listener are not.
+but for `/health` and `/live`. Requests of the admin listener are not.
 
 Cardinality is bounded: for each backend of each pool at most 9 methods times 5 classes in `lbflask_requests_total` and
 18 lines of a histogram, and 20,000 series in a worker; what is beyond is counted in `lbflask_series_dropped_total`.

@@ -28,7 +28,7 @@ from lbflask.core.http.fields import RequestRules
 from lbflask.core.http.origin import TrustTest
 from lbflask.core.model import Pool
 from lbflask.core.tokens import Role
-from lbflask.proxy.app import WSGI, DataPlane, Front, Life, create_app
+from lbflask.proxy.app import WSGI, DataPlane, Front, Life, OwnPaths, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
@@ -131,7 +131,8 @@ class Balancer:
             for name, (table, pool) in pools.items()
         }
         whereto = entrance(config, lanes, house, limits_of(config, self._buckets))
-        front = Front(whereto, config.health_path, config.limits.body)
+        own_paths = OwnPaths({config.health_path: "/health", config.live_path: "/live"})
+        front = Front(whereto, own_paths, config.limits.body)
         return [pool for _, pool in pools.values()], front
 
     def _lane(self, pool: Pool, table: PoolTable, rules: Rules, adapter: BackendAdapter, house: House) -> Lane:

@@ -272,6 +272,8 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         (BACKENDS + 'namespace = "a:b"', {}, FILE, ["namespace = 'a:b'"]),
         (BACKENDS + 'namespace = ""', {}, FILE, ["namespace = ''"]),
         (BACKENDS + 'health_path = "health"', {}, FILE, ["health_path = 'health'"]),
+        (BACKENDS + 'live_path = "live"', {}, FILE, ["live_path = 'live'"]),
+        (BACKENDS + 'live_path = "/health"', {}, FILE, ["live_path", "'/health'", "health_path"]),
         (BACKENDS + 'via = "two words"', {}, FILE, ["via = 'two words'"]),
         (BACKENDS + 'via = "é"', {}, FILE, ["via = 'é'"]),
         (BACKENDS + 'tickets = "some"', {}, FILE, ["tickets = 'some'", "strict"]),

@@ -69,3 +69,46 @@ def test_an_empty_path_turns_it_off_for_the_public_only(store: str, demos: list[
     with Gunicorn(redis_url=store, backends=urls(demos), workers=1, health_path="") as balancer:
         assert get(balancer.port, "/health").body.startswith(b"hello from backend")
         assert balancer.health()[0] == 200
+
+
+class TestLiveness:
+    """GET /live: 200 while the process serves, whatever the backends and the store."""
+
+    def test_it_is_200_when_all_backends_are_down(self, store: str) -> None:
+        settings = {"redis_url": store, "namespace": "down", "backends": urls([free_port()]), "health__interval": 0.3}
+        with Gunicorn(workers=1, **settings) as balancer, start_checker(**settings):
+            eventually(lambda: balancer.health()[0] == 503, "its only backend is down")
+            self.alive(balancer)
+
+    def test_it_is_200_when_the_store_is_gone(self) -> None:
+        settings = {"redis_url": f"redis://127.0.0.1:{free_port()}/0", "backends": urls([free_port()])}
+        with Gunicorn(workers=1, **settings) as balancer:
+            eventually(lambda: balancer.health()[1]["store"] == "unreachable", "the store is gone")
+            self.alive(balancer)
+
+    def alive(self, balancer: Gunicorn) -> None:
+        for port in (balancer.port, balancer.admin_port):
+            answer = get(port, "/live")
+            assert (answer.status, json.loads(answer.body)) == (200, {"status": "live"})
+            assert answer.field("Cache-Control") == "no-store"
+            assert get(port, "/live", "HEAD").status == 200
+
+    @pytest.mark.parametrize(("live_path", "own"), [("/live", "/live"), ("/-/alive", "/-/alive"), ("", None)])
+    def test_its_path_is_reserved_as_that_of_health_is(
+        self, store: str, demos: list[int], live_path: str, own: str | None
+    ) -> None:
+        paths = ("/live", "/-/alive", "/livex", "/live/x", "/health", "/healthy")
+        reserved = {"/health", own}
+        with Gunicorn(redis_url=store, backends=urls(demos), workers=1, live_path=live_path) as balancer:
+            for path in paths:
+                for target in (path, f"{path}?from=probe"):
+                    forwarded = get(balancer.port, target).body.startswith(b"hello from backend")
+                    assert forwarded is (path not in reserved), target
+            assert get(balancer.admin_port, "/live").status == 200, "the admin listener keeps it"
+
+    def test_it_needs_no_token_and_tells_nothing_of_the_fleet(self, store: str, demos: list[int]) -> None:
+        token = "operator:alice:alice-has-a-secret-token"
+        with Gunicorn(redis_url=store, backends=urls(demos), workers=1, admin__tokens=token) as balancer:
+            assert [get(port, "/live").body for port in (balancer.port, balancer.admin_port)] == [
+                b'{"status":"live"}\n'
+            ] * 2
