@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 from lbflask.control.api.models import Diagnosis, Finding, Level, PoolView, State, StateView, WorkerView
 from lbflask.core.model import Backend
@@ -22,11 +23,25 @@ MOST_TRIED = 200
 Reach = Callable[[Backend, float], str]
 
 
+class FirstCheck(NamedTuple):
+    """A backend without any result of a check: seconds for which it is known, None where nothing says so, and seconds
+    that its first check may take.
+    """
+
+    waited: float | None
+    may_take: float
+
+
 def diagnose(
-    state: StateView, ping: Callable[[], float], backends: Mapping[str, Sequence[Backend]], reach: Reach
+    state: StateView,
+    ping: Callable[[], float],
+    backends: Mapping[str, Sequence[Backend]],
+    reach: Reach,
+    first_checks: Mapping[tuple[str, str], FirstCheck],
 ) -> Diagnosis:
-    """All findings, whether good or bad."""
-    return Diagnosis(findings=[*_store(state, ping), *_workers(state), *_pools(state, backends, reach)])
+    """All findings, whether good or bad. `first_checks` are of those that are checking, by pool and backend."""
+    pools = _pools(state, backends, reach, first_checks)
+    return Diagnosis(findings=[*_store(state, ping), *_workers(state), *pools])
 
 
 def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
@@ -74,10 +89,16 @@ def _clocks(workers: Sequence[WorkerView]) -> Iterator[Finding]:
         yield _good("clocks", "all agree with the store's")
 
 
-def _pools(state: StateView, backends: Mapping[str, Sequence[Backend]], reach: Reach) -> Iterator[Finding]:
+def _pools(
+    state: StateView,
+    backends: Mapping[str, Sequence[Backend]],
+    reach: Reach,
+    first_checks: Mapping[tuple[str, str], FirstCheck],
+) -> Iterator[Finding]:
     for pool in state.pools:
         yield from _checker(pool)
         yield from _serving(pool)
+        yield from _checking(pool, first_checks)
         yield from _forgotten(pool)
         yield from _reachable(pool, backends.get(pool.name, ()), reach)
 
@@ -104,9 +125,29 @@ def _serving(pool: PoolView) -> Iterator[Finding]:
         yield _good(name, f"{pool.serving} of {len(pool.backends)} backends serve")
     for backend in pool.backends:
         if backend.state in (State.DOWN, State.EJECTED, State.UNKNOWN):
-            yield _warning(
-                f"backend {backend.id}", f"{backend.state}: {backend.reason}", "look at its log and its load"
-            )
+            advice = "look at its log and its load" if backend.state is not State.UNKNOWN else "start a checker"
+            yield _warning(f"backend {backend.id}", f"{backend.state}: {backend.reason}", advice)
+
+
+def _checking(pool: PoolView, first_checks: Mapping[tuple[str, str], FirstCheck]) -> Iterator[Finding]:
+    """Backends that get no requests, since no check of them has ended."""
+    for backend in pool.backends:
+        first = first_checks.get((pool.name, backend.id))
+        if backend.state is not State.CHECKING or first is None:
+            continue
+        name, waited = f"backend {backend.id}", "" if first.waited is None else f" for {first.waited:.0f} s"
+        if first.waited is not None and first.waited <= first.may_take:
+            told = f"checking{waited}: its first check has not ended, so it gets no requests yet"
+            yield _warning(name, told, f"wait: that takes {first.may_take:.0f} s at most")
+            continue
+        who = (
+            f"the checker {pool.checker.leader} leads and" if pool.checker.leader else "no checker leads, and the last"
+        )
+        yield _warning(
+            name, f"checking{waited}: {who} has reported no check of it, so it gets no requests",
+            "the checker has another configuration, or hangs: start it with this one, or have it read its file anew "
+            "(SIGHUP, or `lbflask reload`)",
+        )  # fmt: skip
 
 
 def _forgotten(pool: PoolView) -> Iterator[Finding]:

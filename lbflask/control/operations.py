@@ -9,17 +9,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lbflask.config.admin_address import AdminAddress
 from lbflask.control.api.problems import Refused
+from lbflask.control.doctor import FirstCheck
+from lbflask.control.explanation import document, explained
 from lbflask.control.running import Running
 from lbflask.core import steering
 from lbflask.core.ejection import Rule
+from lbflask.core.eligibility import active_health
+from lbflask.core.explain import Asked
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.membership import members
-from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
+from lbflask.core.model import Backend, Health, Mode, Override, Pool, Snapshot
 from lbflask.core.workers import Roster
 from lbflask.state import records
 from lbflask.state.fleet import Fleet
@@ -29,6 +34,11 @@ log = logging.getLogger("lbflask.admin")
 
 #: Times that an action is tried while others are faster.
 TRIES = 10
+
+#: Seconds in which a checker notices that a backend has come into its pool, and writes what a check has shown.
+CHECKER_NOTICES_WITHIN = 3.0
+#: Events among which it is looked for when a backend came that is not configured.
+EVENTS_LOOKED_AT = 500
 
 Change = Callable[[Override | None], Override | None]
 
@@ -100,6 +110,53 @@ class Operations:
             except StoreUnavailable:
                 pass  # the follower will find out too
         return Look(pool, known, Roster(known.now), stale=True)
+
+    def explain(self, asked: Asked) -> dict[str, Any]:
+        """Where the request would go, by what this process runs and knows. No ticket is taken."""
+        why = ""
+
+        def known(name: str) -> tuple[Snapshot, int]:
+            nonlocal why
+            look = self.look(name)
+            try:
+                if not look.stale:
+                    return look.snapshot, self._store.take_tickets(name, 0)
+            except StoreUnavailable as error:
+                why = str(error)
+            why = why or self._fleet.why or "it does not answer"
+            return look.snapshot, 0
+
+        running = self.running
+        return document(explained(running.config, running.pools, asked, known), why)
+
+    def first_checks(self, looks: Sequence[Look]) -> dict[tuple[str, str], FirstCheck]:
+        """How long each backend of the looks that is checking waits for a result, by pool and backend."""
+        waiting = [
+            (look, backend)
+            for look in looks
+            for backend in members(look.pool, look.snapshot)
+            if active_health(backend, look.snapshot).health is Health.CHECKING
+        ]
+        running, now = self.running, time.monotonic()
+        came = self._arrivals() if waiting else {}
+        tables = running.config.every_pool()
+        checks = {pool: tables[pool].checks() for pool in {look.pool.name for look, _ in waiting}}
+        found = {}
+        for look, backend in waiting:
+            pool = look.pool.name
+            since, at = running.known_since.get(pool, {}).get(backend.id), came.get((pool, backend.id))
+            waited = now - since if since is not None else max(0.0, look.roster.now - at) if at is not None else None
+            check = checks[pool].get(backend.id) or tables[pool].usual_check(backend)
+            found[pool, backend.id] = FirstCheck(waited, check.timeout + CHECKER_NOTICES_WITHIN)
+        return found
+
+    def _arrivals(self) -> dict[tuple[str, str], float]:
+        """When backends were added or discovered, by the store's clock, as far as the latest events have it."""
+        try:
+            events = self._store.read_events(EVENTS_LOOKED_AT)
+        except StoreUnavailable:
+            return {}
+        return {(event.pool, event.backend): event.at for event in reversed(events) if event.what in ("add", "found")}
 
     def ping(self) -> float:
         """Seconds that the store takes to answer. Raises StoreUnavailable."""

@@ -229,6 +229,10 @@ class CheckerStore(Protocol):
 class OperatorStore(Protocol):
     """All that the admin API may do for an operator."""
 
+    def take_tickets(self, pool: str, count: int) -> int:
+        """As for workers; the admin API takes none, and so learns which is next."""
+        ...
+
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """As for workers."""
         ...

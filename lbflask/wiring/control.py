@@ -56,7 +56,7 @@ class ControlPlane:
 
     def apply(self, config: Config) -> None:
         """Show this configuration, and ask for its tokens, from now on."""
-        self._running = Running.of(config)
+        self._running = Running.of(config, self._running)
         self.gate.tokens = Tokens(config.admin)
 
     def end_streams_when(self, ends: Callable[[], bool]) -> None:

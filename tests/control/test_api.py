@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from lbflask.control.running import Running
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import Backend, Mode, Override
 from lbflask.core.workers import Identity, Served, WorkerReport, bucket_of
 from lbflask.state.ports import StoreUnavailable
-from tests.control.rigs import DOWN, UP, Counter
+from tests.control.rigs import DOWN, GRAFANA, TOKENS, UP, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
 SECOND = "/pools/default/backends/two"
@@ -124,6 +126,98 @@ class TestReading:
         assert counter.ask("GET", "/events").status_code == 503
         refused = counter.ask("POST", f"{FIRST}/drain")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+
+
+class TestExplaining:
+    def test_a_request_is_explained_by_what_is_in_effect(self, counter: Counter) -> None:
+        counter.check(**{"10.0.0.1_80": UP, "two": DOWN})
+        told = counter.act("POST", "/explain", json={"method": "GET", "url": "/x?y"})
+        assert (told["route"], told["answer"], told["target"], told["store_error"]) == ("", "", "/x?y", None)
+        (pool,) = told["pools"]
+        assert [one["backend"] for one in pool["candidates"]] == ["10.0.0.1:80"]
+        assert pool["left_out"] == [{"backend": "two", "why": "down: connection refused"}]
+
+    def test_header_fields_and_the_client_count(self) -> None:
+        route = {"name": "beta", "match": {"headers": {"X-Beta": True}, "host": "shop.example"}, "pool": "default"}
+        counter = Counter(routes=[route])
+        asked = {"method": "GET", "url": "http://shop.example/x", "headers": ["X-Beta: 1"], "client": "192.0.2.1"}
+        assert counter.act("POST", "/explain", json=asked)["route"] == "beta"
+        assert counter.act("POST", "/explain", json={**asked, "headers": []})["route"] == ""
+
+    @pytest.mark.parametrize(("path", "answered"), [("/health", True), ("/live", True), ("/healthz", False)])
+    def test_paths_of_the_balancer_itself_reach_no_backend(self, counter: Counter, path: str, answered: bool) -> None:
+        assert bool(counter.act("POST", "/explain", json={"method": "GET", "url": path})["answer"]) is answered
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            {},
+            {"method": "GET"},
+            {"method": "GET", "url": "x"},
+            {"method": "CONNECT", "url": "a:1"},
+            {"method": "GET", "url": "/", "client": "me"},
+            {"method": "GET", "url": "/", "headers": ["X-Beta"]},
+            {"method": "GET", "url": "/", "more": 1},
+            {"method": "GET", "url": "/" * 5000},
+        ],
+    )
+    def test_what_is_no_request_is_refused(self, counter: Counter, asked: object) -> None:
+        assert counter.ask("POST", "/explain", json=asked).status_code == 422
+
+    def test_a_reader_may_ask_and_nothing_is_taken(self) -> None:
+        counter = Counter(admin={"tokens": TOKENS})
+        answer = counter.ask("POST", "/explain", GRAFANA, json={"method": "GET", "url": "/"})
+        assert answer.status_code == 200
+        assert counter.facts.take_tickets("default", 1) == 0
+        assert counter.ask("POST", "/explain", json={"method": "GET", "url": "/"}).status_code == 401
+
+
+class TestDiagnosis:
+    def findings(self, counter: Counter, backend: str) -> list[dict[str, str]]:
+        found = counter.get("/doctor")["findings"]
+        return [one for one in found if one["check"] == f"backend {backend}"]
+
+    def known_for(self, counter: Counter, seconds: float) -> None:
+        since = {
+            pool: {id_: at - seconds for id_, at in known.items()}
+            for pool, known in counter.running.known_since.items()
+        }
+        counter.running = replace(counter.running, known_since=since)
+
+    def test_a_backend_that_was_configured_a_moment_ago_is_to_be_waited_for(self, counter: Counter) -> None:
+        counter.check(**{"10.0.0.1_80": UP})
+        (finding,) = self.findings(counter, "two")
+        assert finding["level"] == "warning"
+        assert finding["finding"].startswith("checking for 0 s: its first check has not ended")
+        assert finding["advice"] == "wait: that takes 5 s at most"
+
+    def test_one_that_stays_checking_is_told_with_how_long_and_why(self, counter: Counter) -> None:
+        counter.check(**{"10.0.0.1_80": UP})
+        self.known_for(counter, 42)
+        (finding,) = self.findings(counter, "two")
+        assert finding["finding"].startswith(
+            "checking for 42 s: the checker checker:1:a leads and has reported no check"
+        )
+        assert "another configuration" in finding["advice"]
+        assert self.findings(counter, "10.0.0.1:80") == []
+
+    def test_one_that_an_operator_added_is_told_by_the_event(self, counter: Counter) -> None:
+        counter.check(**{"10.0.0.1_80": UP, "two": UP})
+        counter.act("POST", "/pools/default/backends", json={"url": "http://10.0.0.3:80", "name": "three"})
+        counter.clock.advance(60)
+        counter.check(**{"10.0.0.1_80": UP, "two": UP})
+        (finding,) = self.findings(counter, "three")
+        assert finding["finding"].startswith("checking for 60 s: ")
+
+    def test_a_reload_does_not_make_it_younger(self, counter: Counter) -> None:
+        self.known_for(counter, 42)
+        known = Running.of(counter.config, counter.running).known_since
+        assert known == counter.running.known_since
+
+    def test_without_a_checker_it_is_unknown_and_the_advice_is_to_start_one(self, counter: Counter) -> None:
+        (finding,) = self.findings(counter, "two")
+        assert finding["finding"] == "unknown: no checker is running"
+        assert finding["advice"] == "start a checker"
 
 
 class TestEvents:

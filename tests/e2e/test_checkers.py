@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from click.testing import CliRunner
 
+from lbflask.cli import main
 from lbflask.core.model import ActiveHealth
 from lbflask.state import records
 from lbflask.state.keys import PoolKeys
@@ -202,3 +204,24 @@ def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demo
             said = {get(balancer.port).body for _ in range(20)}
         assert said == {f"hello from backend {port}\n".encode() for port in (*demos, late)}
         balancer.assert_no_traceback()
+
+
+def test_a_backend_that_the_leading_checker_does_not_know_is_found_by_the_doctor(
+    store: str, demos: list[int], client: redis.Redis
+) -> None:
+    settings = {"redis_url": store, "health__interval": 0.3, "health__timeout": 0.2}
+    with (
+        start_checker(backends=urls(demos[:1]), **settings) as checker,
+        Gunicorn(workers=1, backends=urls(demos[:2]), **settings) as balancer,
+    ):
+        url, told = f"http://127.0.0.1:{balancer.admin_port}", ""
+
+        def stays_checking() -> bool:
+            nonlocal told
+            told = CliRunner().invoke(main, ["doctor", "--url", url]).output
+            return "has reported no check of it" in told
+
+        eventually(stays_checking, "it is told", within=30)
+        (line,) = (line for line in told.splitlines() if "has reported no check of it" in line)
+        assert f"backend 127.0.0.1:{demos[1]}: checking for " in line
+        assert f":{checker.pid}:" in line, "the checker that leads is named"

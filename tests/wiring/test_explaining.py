@@ -67,6 +67,12 @@ def test_the_path_of_the_balancers_own_health_goes_to_no_backend(health_path: st
     assert bool(explanation.answer) is answers
 
 
+@pytest.mark.parametrize(("live_path", "answers"), [("/x", True), ("/live", False), ("", False)])
+def test_the_path_of_the_balancers_own_liveness_goes_to_no_backend(live_path: str, answers: bool) -> None:
+    explanation, _ = explained(config(f"redis://127.0.0.1:{free_port()}/0", live_path=live_path), ASKED)
+    assert bool(explanation.answer) is answers
+
+
 def test_without_routes_the_only_pool_serves_whatever_its_name(redis_url: str) -> None:
     made = Config.model_validate({"pools": {"a": {"backends": ["http://a:1"]}}, "redis_url": redis_url})
     assert [view.pool for view in explained(made, ASKED)[0].pools] == ["a"]

@@ -22,6 +22,7 @@ from lbflask.control.api.models import (
     Done,
     EventPage,
     EventQuery,
+    ExplanationView,
     FleetView,
     Login,
     NewBackend,
@@ -29,6 +30,7 @@ from lbflask.control.api.models import (
     PoolList,
     PoolView,
     ReloadView,
+    RequestToExplain,
     SessionView,
     StateView,
 )
@@ -36,6 +38,7 @@ from lbflask.control.api.problems import Refused
 from lbflask.control.api.streams import Streams
 from lbflask.control.api.table import Call, Operation
 from lbflask.control.doctor import Reach, diagnose
+from lbflask.control.explanation import asked_of
 from lbflask.control.gate import COOKIE, SESSION_LASTS, Gate
 from lbflask.control.operations import Action, Look, Operations, etag_of
 from lbflask.core.membership import members
@@ -80,6 +83,8 @@ class Api:
             Operation("backend", "GET", _BACKEND, "A backend; its ETag is for actions", self._backend, BackendView),
             Operation("config", "GET", "/config", "The configuration in effect, without secrets", self._config,
                       ConfigurationView),
+            Operation("explain", "POST", "/explain", "Where a request would go, and why", self._explain,
+                      ExplanationView, body=RequestToExplain),
             Operation("doctor", "GET", "/doctor", "What is wrong, and what to do", self._doctor, Diagnosis,
                       problems=(503,)),
             Operation("openapi", "GET", "/openapi.json", "This document", self._openapi, None, role=None),
@@ -162,12 +167,21 @@ class Api:
 
     def _config(self, _: Call) -> ConfigurationView:
         config = self._operations.running.config
-        return ConfigurationView(version=version(config), settings=effective(config))
+        return ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
+
+    def _explain(self, call: Call) -> ExplanationView:
+        asked = call.body
+        try:
+            request = asked_of(asked.method, asked.url, asked.headers, asked.client)
+        except ValueError as error:
+            raise Refused(422, str(error)) from None
+        return ExplanationView.model_validate(self._operations.explain(request))
 
     def _doctor(self, _: Call) -> Diagnosis:
         looks = self._operations.looks()
         backends = {look.pool.name: members(look.pool, look.snapshot) for look in looks}
-        return diagnose(self.state(), self._operations.ping, backends, self._reach)
+        first_checks = self._operations.first_checks(looks)
+        return diagnose(self.state(), self._operations.ping, backends, self._reach, first_checks)
 
     def _openapi(self, _: Call) -> Response:
         return Response(openapi.text(self.table()), mimetype="application/json")

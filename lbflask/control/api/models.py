@@ -245,7 +245,62 @@ class ConfigurationView(Model):
 
     version: str
     """What it hashes to."""
+    instance: str
+    """The instance that has it."""
     settings: dict[str, Any]
+
+
+class StandingView(Model):
+    """A backend that may serve."""
+
+    backend: str
+    url: str
+    weight: int
+    warm_percent: int
+    """Of its weight it has so many percent while it warms up."""
+    backup: bool
+
+
+class LeftOutView(Model):
+    """A backend that can't serve."""
+
+    backend: str
+    why: str
+
+
+class PlanView(Model):
+    """What a pool would do with the request."""
+
+    pool: str
+    strategy: str
+    share: float
+    """Percent of the route's requests that the pool gets, where chance decides."""
+    key: str | None
+    """What it hashes by; null for a turn."""
+    home: str
+    """The backend that has the session of the request; empty if none has."""
+    overlooked: str
+    """What is overlooked for any backend to serve: empty, `ejected` or `all`."""
+    candidates: list[StandingView]
+    left_out: list[LeftOutView]
+    plans: list[list[str]]
+    """Orders of backends, best first; several where requests take turns."""
+
+
+class ExplanationView(Model):
+    """Where a request would go, and why. Nothing is sent, and no turn is taken."""
+
+    route: str
+    """Empty for none."""
+    answer: str
+    """What answers without a backend; empty if a backend would."""
+    target: str
+    """What backends would be asked for."""
+    split_key: str | None
+    pools: list[PlanView]
+    """Several where chance decides between them."""
+    store_error: str | None
+    """Why health and turns are those that were last known; null while the store answers."""
 
 
 class Level(StrEnum):
@@ -307,6 +362,18 @@ class NewBackend(Body):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\[\]-]{1,64}$")] | None = None
     weight: Weight = 1
     backup: bool = False
+
+
+class RequestToExplain(Body):
+    """A request."""
+
+    method: Annotated[str, Field(max_length=64)]
+    url: Annotated[str, Field(max_length=4096)]
+    """Whole, or from its path on."""
+    headers: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = []
+    """Header fields, each as `Name: value`."""
+    client: Annotated[str, Field(max_length=64)] = "127.0.0.1"
+    """The address that it comes from."""
 
 
 class Done(Model):
