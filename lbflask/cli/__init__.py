@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 import lbflask
 from lbflask import supervise
 from lbflask.cli import acting, looking
-from lbflask.config.load import ConfigError, load
+from lbflask.cli.asking import Asking, asks
+from lbflask.config.load import ConfigError, load, sources
 from lbflask.config.schema import Config
-from lbflask.config.show import as_toml
+from lbflask.config.show import effective, toml_of
 from lbflask.telemetry.streams import open_standard_streams
+
+_running = click.option(
+    "--running", is_flag=True, help="Ask an instance that runs, instead of reading the configuration here."
+)
 
 
 @click.group()
@@ -64,9 +69,27 @@ def check(file: str | None, *, checker: bool) -> None:
 
 @config.command()
 @click.argument("file", required=False, type=click.Path())
-def show(file: str | None) -> None:
-    """Print what is in effect, as TOML; passwords are masked."""
-    click.echo(as_toml(_load(file)), nl=False)
+@_running
+@asks
+def show(asking: Asking, file: str | None, running: bool) -> None:
+    """Print every setting as TOML; secrets are masked.
+
+    As a process that is started here would have them: from FILE (default: LBFLASK_CONFIG, or lbflask.toml here) and the
+    environment of this command. With --running, as an instance has them.
+    """
+    if running and file is not None:
+        raise click.UsageError("--running asks an instance, which has read its own file: give FILE or --running")
+    if running:
+        told = asking.api.get("/config")
+        settings, source = told["settings"], f"as {told['instance']} has it, asked at {asking.api.url}"
+    else:
+        _refuse_url()
+        settings, source = effective(_load(file)), _here(file)
+    if asking.as_json:
+        click.echo(json.dumps(settings, ensure_ascii=False))
+        click.echo(source, err=True)
+    else:
+        click.echo(f"# {source}\n{toml_of(settings)}", nl=False)
 
 
 @main.command()
@@ -74,35 +97,48 @@ def show(file: str | None) -> None:
 @click.argument("url")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="a header field; may be repeated")
 @click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="where the request comes from")
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
-def explain(method: str, url: str, headers: tuple[str, ...], client: str, as_json: bool) -> None:
-    """Say where a request would go, and why: route, pool, candidates, who is left out, and the order of attempts.
+@_running
+@asks
+def explain(asking: Asking, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
+    """Print where a request would go, and why: route, pool, candidates, who is left out, and the order of attempts.
 
-    URL is whole, or begins with its path. Nothing is sent, and no turn is taken.
+    URL is whole, or begins with its path. Nothing is sent, and no turn is taken. The configuration is the one that is
+    found here, or with --running that of an instance.
     """
-    from lbflask.control.explanation import asked_of, lines  # noqa: PLC0415 - the other commands need no store
+    from lbflask.control.explanation import asked_of, document, lines  # noqa: PLC0415 - other commands need no store
     from lbflask.wiring.explaining import explained  # noqa: PLC0415
 
-    config = _load(None)
     try:
         asked = asked_of(method, url, headers, client)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    explanation, unknown = explained(config, asked)
-    if as_json:
-        click.echo(json.dumps({**asdict(explanation), "store_error": unknown or None}, indent=2))
-        return
-    for line in lines(asked, explanation):
-        click.echo(line)
-    if unknown:
-        click.echo(f"the store does not answer, so nothing is known of the backends' health: {unknown}", err=True)
+    if running:
+        body = {"method": method, "url": url, "headers": list(headers), "client": client}
+        told, source = asking.api.ask("POST", "/explain", body), f"by the configuration in effect at {asking.api.url}"
+    else:
+        _refuse_url()
+        told, source = document(*explained(_load(None), asked)), _here(None)
+    asking.say(told, lambda _: click.echo("\n".join(lines(asked, told))))
+    if told["store_error"]:
+        known = "health is what the instance last knew" if running else "nothing is known of the backends' health"
+        click.echo(f"the store does not answer, so {known}: {told['store_error']}", err=True)
+    click.echo(source, err=True)
+
+
+def _refuse_url() -> None:
+    """Raises UsageError for options that only --running has a use for."""
+    context = click.get_current_context()
+    for name, option in (("api_url", "--url"), ("token_file", "--token-file")):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option} is for --running: without it no instance is asked")
+
+
+def _here(file: str | None) -> str:
+    return f"by {sources(_environ(file))}, read by this command; a running instance may differ: --running"
 
 
 def _environ(file: str | None) -> dict[str, str]:
-    environ = dict(os.environ)
-    if file is not None:
-        environ["LBFLASK_CONFIG"] = file
-    return environ
+    return {**os.environ, **({} if file is None else {"LBFLASK_CONFIG": file})}
 
 
 def _load(file: str | None) -> Config:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lbflask.cli.asking import TOO_LONG, Asking, asks, complete_backend, complete_pool
-from lbflask.cli.client import Unreachable, segment
+from lbflask.cli.asking import TOO_LONG, UNREACHABLE, Asking, asks, complete_backend, complete_pool
+from lbflask.cli.client import NoListener, Unreachable, segment
 
 #: Seconds between two looks at what is in flight.
 LOOK_EVERY = 0.5
@@ -120,7 +120,10 @@ def reload(asking: Asking) -> None:
 
     Exit code 1 if the configuration has an error, or an earlier reload is under way; then nothing has changed.
     """
-    told = asking.api.ask("POST", "/reload")
+    try:
+        told = asking.api.ask("POST", "/reload")
+    except NoListener as error:
+        asking.fail(UNREACHABLE, f"{error}: {error.advice}; SIGHUP to gunicorn's master reloads without one")
     in_place, late = ", ".join(told["in_place"]), ", ".join(told["by_new_workers"])
     lines = [f"configuration {told['config_version']}: {in_place or late or 'nothing has changed'}"]
     if late:

@@ -6,16 +6,16 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import cached_property, wraps
 from typing import Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 from rich.console import Console
 
-from lbflask.cli.client import DEFAULT_URL, Api, Problem, Unreachable, admin_url, segment, token_from
-from lbflask.config.load import ConfigError, load
-from lbflask.config.schema import Config
+from lbflask.cli.client import Api, NoListener, Problem, Unreachable, admin_url, segment, token_from
+from lbflask.cli.drawing import UNBOUNDED
+from lbflask.config.load import admin_bind
 
 #: Exit codes, as docs/operating.md has them.
 FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_THERE, TOO_LONG = 1, 2, 3, 4, 5, 6
@@ -28,10 +28,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 class Asking:
     """One command's API and manner of answering."""
 
-    def __init__(self, api: Api, as_json: bool) -> None:
-        self.api = api
+    def __init__(self, url: str | None, token_file: str | None, as_json: bool) -> None:
+        self.url = url
         self.as_json = as_json
-        self.console = Console(highlight=False)
+        self.console = console()
+        self._token_file = token_file
+
+    @cached_property
+    def api(self) -> Api:
+        """The API that is meant. Raises NoListener; exits for a token that can't be read."""
+        try:
+            return api_of(self.url, self._token_file)
+        except (OSError, UnicodeDecodeError) as error:
+            told = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            self.fail(FAILED, f"the token could not be read: {self._token_file}: {told}")
 
     def say(self, document: Any, show: Callable[[Console], None]) -> None:
         """Answer: the document itself, or what shows it."""
@@ -67,61 +77,62 @@ class Asking:
 def asks(command: Command) -> Command:
     """A command that gets an Asking, with the options that choose the API. Problems end it with one line and a code."""
 
-    @click.option("--url", envvar="LBFLASK_ADMIN_URL", help="The admin API; else where `admin_bind` is.")
+    @click.option("--url", "api_url", envvar="LBFLASK_ADMIN_URL", help="The admin API; else where `admin_bind` is.")
     @click.option(
         "--token-file", envvar="LBFLASK_ADMIN_TOKEN_FILE", help="A file with the token; else LBFLASK_ADMIN_TOKEN."
     )
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     @wraps(command)
-    def asking(*arguments: Any, url: str | None, token_file: str | None, as_json: bool, **options: Any) -> Any:
-        asks_with = Asking(Api(url or DEFAULT_URL), as_json)
+    def asking(*arguments: Any, api_url: str | None, token_file: str | None, as_json: bool, **options: Any) -> Any:
+        asks_with = Asking(api_url, token_file, as_json)
         try:
-            asks_with.api = api_of(url, token_file)
             return command(asks_with, *arguments, **options)
         except Problem as problem:
             asks_with.fail(_CODES.get(problem.status, FAILED), str(problem))
+        except NoListener as error:
+            asks_with.fail(UNREACHABLE, f"{error}: {error.advice}")
         except Unreachable as error:
             asks_with.fail(UNREACHABLE, f"{error} (`lbflask doctor` looks further)")
-        except OSError as error:
-            asks_with.fail(FAILED, f"the token could not be read: {error.filename}: {error.strerror}")
 
     return asking  # type: ignore[return-value]
 
 
+def console() -> Console:
+    """The console to print on. A pipe or a file gets lines of any length without colours: programs read them."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, color_system=None, force_terminal=False, width=UNBOUNDED)
+
+
 def api_of(url: str | None, token_file: str | None = None) -> Api:
-    """The API that is meant. Raises OSError for a token that can't be read."""
+    """The API that is meant. Raises OSError and UnicodeDecodeError for a token that can't be read, and NoListener."""
     return Api((url or _configured_url()).rstrip("/"), token_from(os.environ, token_file))
 
 
 def _configured_url() -> str:
-    """Where the admin listener is, as far as can be told: the configuration may have an error now. Raises Unreachable
-    if there is none.
-    """
-    try:
-        bind = load().admin_bind
-    except ConfigError:
-        bind = os.environ.get("LBFLASK_ADMIN_BIND") or str(Config.model_fields["admin_bind"].default)
+    """Where the admin listener is by the configuration, which may have an error elsewhere. Raises NoListener."""
+    bind, source = admin_bind()
     if not bind:
-        raise Unreachable("`admin_bind` is empty, so there is no admin listener; SIGHUP reloads")
+        raise NoListener(f"`admin_bind` is empty in {source}, so there is no admin listener")
     return admin_url(bind)
 
 
 def complete_backend(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of backends for the shell; none if the API does not answer at once."""
-    try:
-        api = api_of(context.params.get("url") or os.environ.get("LBFLASK_ADMIN_URL"), context.params.get("token_file"))
-        pools = api.get("/pools", patience=2.0)["pools"]
-    except (Problem, Unreachable, OSError):
-        return []
-    names = {backend["id"]: backend["state"] for pool in pools for backend in pool["backends"]}
+    names = {backend["id"]: backend["state"] for pool in _known(context) for backend in pool["backends"]}
     return [CompletionItem(name, help=state) for name, state in names.items() if name.startswith(incomplete)]
 
 
 def complete_pool(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of pools for the shell."""
+    return [CompletionItem(pool["name"]) for pool in _known(context) if pool["name"].startswith(incomplete)]
+
+
+def _known(context: click.Context) -> list[dict[str, Any]]:
+    """The pools, as far as the API answers at once."""
+    url = context.params.get("api_url") or os.environ.get("LBFLASK_ADMIN_URL")
     try:
-        api = api_of(context.params.get("url") or os.environ.get("LBFLASK_ADMIN_URL"), context.params.get("token_file"))
-        pools = api.get("/pools", patience=2.0)["pools"]
-    except (Problem, Unreachable, OSError):
+        found: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", patience=2.0)["pools"]
+    except (Problem, Unreachable, OSError, UnicodeDecodeError):
         return []
-    return [CompletionItem(pool["name"]) for pool in pools if pool["name"].startswith(incomplete)]
+    return found

@@ -19,11 +19,17 @@ PATIENCE = 30.0
 #: Seconds without a word after which a stream is taken for dead: signs of life come more often.
 STREAM_PATIENCE = 25.0
 
-DEFAULT_URL = "http://127.0.0.1:8090"
-
 
 class Unreachable(Exception):
-    """Nobody answers at the URL, or somebody else."""
+    """Nobody answers at the URL, or somebody else. `advice` is what to do."""
+
+    advice = "start gunicorn there, or give --url with the admin listener (`admin_bind`) of an instance that runs"
+
+
+class NoListener(Unreachable):
+    """There is no URL: none is given, and the configuration has no admin listener, or the URL is none."""
+
+    advice = "give --url with the admin listener of an instance, such as http://127.0.0.1:8090 or unix:/run/admin.sock"
 
 
 class Problem(Exception):
@@ -119,9 +125,9 @@ class Api:
         try:
             host, port = split.hostname, split.port
         except ValueError as error:
-            raise Unreachable(f"{self.url!r} is no URL: {error}") from None
+            raise NoListener(f"{self.url!r} is no URL: {error}") from None
         if split.scheme not in ("http", "https") or not host:
-            raise Unreachable(f"{self.url!r} is no URL of an admin API, such as {DEFAULT_URL} or unix:/run/admin.sock")
+            raise NoListener(f"{self.url!r} is no URL of an admin API")
         if split.scheme == "https":
             return http.client.HTTPSConnection(host, port, timeout=patience, context=ssl.create_default_context())
         return http.client.HTTPConnection(host, port, timeout=patience)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+#: The width of what is no terminal: more than any line has.
+UNBOUNDED = 1 << 20
 _STYLES = {
     "up": "green",
     "standby": "cyan",
@@ -34,6 +37,66 @@ def word(text: str) -> Text:
     return Text(text.replace("_", " "), style=_STYLES.get(text, ""))
 
 
+class Sheet:
+    """Rows under titles, each with a note. No value is ever cut: what is too wide for a table is shown in another way.
+
+    A table where it fits; else one without the notes, which follow it; else a paragraph for each row.
+    """
+
+    def __init__(self, words: Sequence[str], numbers: Sequence[str], note: str = "") -> None:
+        self._words, self._numbers, self._note = words, numbers, note
+        self._rows: list[tuple[list[Text], str]] = []
+
+    def add(self, *cells: str | Text, note: str = "") -> None:
+        """A row: a cell for each title."""
+        self._rows.append(([Text(cell) if isinstance(cell, str) else cell for cell in cells], note))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        """What fits the width."""
+        whole, bare = self._table(self._note), self._table("")
+        if _fits(whole, console, options):
+            yield whole
+        elif _fits(bare, console, options):
+            yield bare
+            yield from self._notes()
+        else:
+            yield from self._paragraphs()
+
+    def _table(self, note: str) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for title in self._words:
+            table.add_column(title, no_wrap=True)
+        for title in self._numbers:
+            table.add_column(title, no_wrap=True, justify="right")
+        if note:
+            table.add_column(note, no_wrap=True)
+        for cells, text in self._rows:
+            table.add_row(*cells, *([Text(text)] if note else ()))
+        return table
+
+    def _notes(self) -> Iterator[Text]:
+        """Each note once, with the rows that have it."""
+        names: dict[str, list[str]] = {}
+        for (first, *_), note in self._rows:
+            names.setdefault(note, []).append(first.plain)
+        for note, those in names.items():
+            if note:
+                yield Text(f"  {', '.join(those)}: {note}", overflow="fold")
+
+    def _paragraphs(self) -> Iterator[RenderableType]:
+        titles = (*self._words, *self._numbers)
+        for (first, *others), note in self._rows:
+            yield Text(first.plain, overflow="fold")
+            parts = (Text.assemble(f"{title} ", cell) for title, cell in zip(titles[1:], others, strict=True))
+            about = Text(", ").join(parts)
+            yield Padding(Text.assemble(about, f": {note}" if note else "", overflow="fold"), (0, 0, 0, 2))
+
+
+def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
+    unbounded = options.update(max_width=UNBOUNDED)
+    return console.measure(table, options=unbounded).maximum <= options.max_width
+
+
 def summary(state: dict[str, Any]) -> RenderableType:
     """The fleet at a glance."""
     fleet, store = state["fleet"], state["fleet"]["store"]
@@ -43,22 +106,18 @@ def summary(state: dict[str, Any]) -> RenderableType:
         ("connected", "green") if store["connected"] else (f"out of reach: {store['why']}", "bold red"),
         (" (stale: what was last known)", "bold yellow") if fleet["stale"] else "",
     )  # fmt: skip
-    table = Table(box=None, pad_edge=False)
-    for column in ("instance", "version", "config"):
-        table.add_column(column)
-    for column in ("workers", "in flight", "requests/s"):
-        table.add_column(column, justify="right")
+    sheet = Sheet(("instance", "version", "config"), ("workers", "in flight", "requests/s"))
     for instance in fleet["instances"]:
         workers = instance["workers"]
-        table.add_row(
-            escape(instance["name"]),
+        sheet.add(
+            instance["name"],
             ", ".join(instance["version"]),
             ", ".join(instance["config"]),
             str(len(workers)),
             str(sum(worker["in_flight"] for worker in workers)),
             f"{sum(worker['requests_per_second'] for worker in workers):.1f}",
         )
-    return Group(head, "", table)
+    return Group(head, "", sheet)
 
 
 def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
@@ -79,20 +138,15 @@ def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
     return Group(*parts)
 
 
-def backends(found: Iterable[dict[str, Any]]) -> Table:
+def backends(found: Iterable[dict[str, Any]]) -> Sheet:
     """Backends, one a line."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("backend")
-    table.add_column("state")
-    for column in ("weight", "in flight", "req/s", "errors", "p50 ms", "p99 ms"):
-        table.add_column(column, justify="right")
-    table.add_column("reason", overflow="fold")
+    sheet = Sheet(("backend", "state"), ("weight", "in flight", "req/s", "errors", "p50 ms", "p99 ms"), note="reason")
     for backend in found:
         weight = str(backend["weight"])
         if backend["weight"] != backend["usual_weight"]:
             weight += f" (usually {backend['usual_weight']})"
-        table.add_row(
-            escape(backend["id"]),
+        sheet.add(
+            backend["id"],
             word(backend["state"]),
             weight,
             str(backend["in_flight"]),
@@ -100,9 +154,9 @@ def backends(found: Iterable[dict[str, Any]]) -> Table:
             "-" if backend["error_share"] is None else f"{backend['error_share'] * 100:.1f} %",
             _milliseconds(backend["p50"]),
             _milliseconds(backend["p99"]),
-            escape(backend["reason"]),
+            note=backend["reason"],
         )
-    return table
+    return sheet
 
 
 def event(one: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from lbflask.cli import drawing
 from lbflask.cli.asking import FAILED, UNREACHABLE, Asking, asks, complete_pool
-from lbflask.cli.client import Unreachable, segment
+from lbflask.cli.client import NoListener, Unreachable, segment
 from lbflask.config.load import ConfigError, load
 from lbflask.state.ports import StoreUnavailable
 from lbflask.wiring.store import store_for
@@ -52,16 +52,19 @@ def backends(asking: Asking, pool: str | None) -> None:
 @asks
 def top(asking: Asking, interval: float, count: int) -> None:
     """Watch the fleet, live. With --json a line for each look."""
-    screen = asking.console.is_terminal and not count
-    live = Live(console=asking.console, auto_refresh=False, screen=screen)
-    with nullcontext() if asking.as_json else live:
+    live = None
+    if asking.console.is_terminal and not asking.as_json:
+        live = Live(console=asking.console, auto_refresh=False, screen=not count)
+    with live or nullcontext():
         for look in islice(itertools.count(), count or None):
             if look:
                 time.sleep(interval)
             if asking.as_json:
                 click.echo(json.dumps(asking.api.get("/state"), ensure_ascii=False))
-            else:
+            elif live is not None:
                 live.update(_picture(asking), refresh=True)
+            else:
+                asking.console.print(_picture(asking))
 
 
 def _picture(asking: Asking) -> Any:
@@ -69,6 +72,8 @@ def _picture(asking: Asking) -> Any:
     try:
         state = asking.api.get("/state")
         events = asking.api.get("/events?limit=5")["events"] if not state["fleet"]["stale"] else []
+    except NoListener:
+        raise
     except Unreachable as error:
         return Text(f"{error}; trying again", style="bold red")
     lines = [drawing.event(one) for one in events]
@@ -110,18 +115,14 @@ def doctor(asking: Asking) -> None:
         if any(finding["level"] == "bad" for finding in found):
             code = FAILED
     except Unreachable as error:
-        found, code = _from_here(str(error)), UNREACHABLE
+        found, code = _from_here(error), UNREACHABLE
     asking.say({"findings": found}, lambda console: console.print(drawing.findings(found)))
     raise SystemExit(code)
 
 
-def _from_here(why: str) -> list[dict[str, str]]:
+def _from_here(unreachable: Unreachable) -> list[dict[str, str]]:
     """What can be seen without the API."""
-    found = [
-        _finding(
-            "admin API", "bad", why, "start gunicorn there, or give --url; is `admin_bind` empty or taken by another?"
-        )
-    ]
+    found = [_finding("admin API", "bad", str(unreachable), unreachable.advice)]
     try:
         config = load()
     except ConfigError as error:

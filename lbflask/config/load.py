@@ -87,10 +87,38 @@ def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
     return f"{path}:{line}" if line else str(path)
 
 
+def admin_bind(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
+    """`admin_bind`, and the variable or file that sets it, empty for the default; whatever else may be wrong there."""
+    variable = f"{PREFIX}ADMIN_BIND"
+    kind = type_of(Config.model_fields["admin_bind"])
+    if variable in environ:
+        return str(anchored(environ[variable], kind, Path())), variable
+    path = _path(environ)
+    try:
+        value = _parsed(_text(path), path).get("admin_bind")
+    except ConfigError:
+        value = None
+    if isinstance(value, str):
+        return str(anchored(value, kind, _directory(path))), str(path)
+    return str(Config.model_fields["admin_bind"].default), ""
+
+
+def sources(environ: Mapping[str, str] = os.environ) -> str:
+    """What `load` reads, in one line for people: the file, if there is one, and the names of the variables."""
+    path = _path(environ)
+    variables = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in _OTHER_VARIABLES]
+    parts = [str(path.absolute())] if environ.get("LBFLASK_CONFIG") or path.exists() else []
+    found = " and ".join([*parts, ", ".join(variables)] if variables else parts) or "the defaults"
+    return "".join(sign if sign.isprintable() else "?" for sign in found)
+
+
 def _file(environ: Mapping[str, str]) -> tuple[Path, str]:
-    named = environ.get("LBFLASK_CONFIG", "")
-    path = Path(named or DEFAULT_FILE)
-    return path, _text(path) if named or path.exists() else ""
+    path = _path(environ)
+    return path, _text(path) if environ.get("LBFLASK_CONFIG") or path.exists() else ""
+
+
+def _path(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("LBFLASK_CONFIG") or DEFAULT_FILE)
 
 
 def _directory(path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -34,9 +35,13 @@ def effective(config: Config) -> dict[str, Any]:
 
 def as_toml(config: Config) -> str:
     """The same as TOML."""
-    values = effective(config)
-    routes = values.pop("routes")
-    lines = [line for route in routes for line in ("", "[[routes]]", *_pairs(route))]
+    return toml_of(effective(config))
+
+
+def toml_of(settings: Mapping[str, Any]) -> str:
+    """Settings in the form of `effective`, as TOML."""
+    values = {key: value for key, value in settings.items() if key != "routes"}
+    lines = [line for route in settings["routes"] for line in ("", "[[routes]]", *_pairs(route))]
     return "\n".join([*_table(values, ""), *lines]).lstrip("\n") + "\n"
 
 
@@ -84,9 +89,11 @@ def as_markdown() -> str:
         "",
         "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
         "from the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value:",
-        "one line says where it stands. `lbflask config check FILE` says so without starting anything. `lbflask config",
-        "show` prints every setting as a process started here would have it, `lbflask config show --running` as a running",
-        "instance has it. The number of workers is gunicorn's: `WEB_CONCURRENCY` or `--workers`.",
+        "one line says where it stands. `lbflask config check FILE` says so without starting anything.",
+        "",
+        "`lbflask config show` prints every setting as a process that is started here would have it, `lbflask config",
+        "show --running` as an instance has it that runs. The number of workers is gunicorn's: `WEB_CONCURRENCY` or",
+        "`--workers`.",
         "",
         "A relative path in the file starts from the directory of that file; in the environment, from the working",
         "directory. Paths of backends (`unix:/path`) and of discovery (`file:/path`) are absolute.",
