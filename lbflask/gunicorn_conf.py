@@ -1,4 +1,7 @@
-"""gunicorn.conf.py for who has no checkout: give gunicorn the path of this file, so that it reads it anew at SIGHUP."""
+"""gunicorn.conf.py of an installed package: `gunicorn -c python:lbflask.gunicorn_conf lbflask.wsgi`.
+
+gunicorn imports it once, so lbflask/hosting.py renews its values at a reload; a file is read anew by gunicorn itself.
+"""
 
 from lbflask.hosting import gunicorn_settings
 

@@ -161,7 +161,15 @@ def when_ready(arbiter: Any) -> None:
         refuse(error)
     if missing:
         log.warning(missing)
-    _reload = Reload(arbiter, derived, provide)
+    _reload = Reload(arbiter, derived, partial(_prepare, provide))
+
+
+def _prepare(provide: Callable[[Config], None], config: Config) -> None:
+    """Have all ready for workers that begin with this configuration. Raises ConfigError, and changes nothing."""
+    provide(config)
+    installed = sys.modules.get("lbflask.gunicorn_conf")
+    if installed is not None:
+        vars(installed).update(_settings_of(config))
 
 
 @contextmanager
