@@ -219,7 +219,9 @@ class ClientBody:
             except Exception as error:  # noqa: BLE001 - each server has exceptions of its own for wsgi.input
                 if (lack := shortage(error, Stage.SEND)) is not None:
                     raise lack from None
-                reason = f"the client's body is not well-formed or broke off: {error}"
+                # What stands behind the colon are bytes of the body, which no log may hold.
+                what = str(error).partition(":")[0]
+                reason = f"the client's body is not well-formed or broke off: {what}"
                 raise Fault(Blame.CLIENT, Stage.SEND, 400, reason) from None
             if not piece:
                 break

@@ -16,6 +16,8 @@ from functools import cache
 from lbflask.telemetry.outlet import Outlet
 from lbflask.telemetry.secrets import masked_message
 
+#: Libraries that log errors about URLs of settings, and would write them to standard error by themselves.
+_LIBRARIES = ("opentelemetry", "urllib3", "requests")
 #: Seconds between two attempts to write what a reader did not take.
 AGAIN_AFTER = 0.05
 #: Seconds that a reader gets to take what is left at the end.
@@ -49,6 +51,18 @@ class JSONLines(logging.Formatter):
         if record.exc_info:
             document["traceback"] = masked_message(self.formatException(record.exc_info))
         return json.dumps(document)
+
+
+class MaskedLines(logging.Formatter):
+    """As another formatter, without secrets: for logs that go where the operator's settings of gunicorn say."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record, as the other one has it."""
+        return masked_message(self._inner.format(record))
 
 
 def formatter(form: str) -> logging.Formatter:
@@ -123,15 +137,18 @@ def settle(form: str, *, threads: bool = True) -> None:
             patient.setFormatter(formatter(form))
             patient.__dict__["_gunicorn"] = True  # by which it knows what to replace at a reload
             gunicorns.handlers[number] = patient
-    ours.handlers = list(gunicorns.handlers)
-    ours.propagate = False
+        elif not isinstance(handler.formatter, MaskedLines):
+            handler.setFormatter(MaskedLines(handler.formatter or logging.Formatter()))
+    for logger in (ours, *map(logging.getLogger, _LIBRARIES)):
+        logger.handlers = list(gunicorns.handlers)
+        logger.propagate = False
 
 
 def end() -> None:
     """Write what waits, and log no more. A worker's handler must not be left to the end of the interpreter, which takes
     apart what gevent has put in the place of threads before it takes apart the handler.
     """
-    for name in ("gunicorn.error", "lbflask"):
+    for name in ("gunicorn.error", "lbflask", *_LIBRARIES):
         logger = logging.getLogger(name)
         for handler in logger.handlers[:]:
             if isinstance(handler, PatientHandler):

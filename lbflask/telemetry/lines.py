@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 from lbflask.core.faults import Fault
 from lbflask.core.log_fields import parsed
+from lbflask.core.redaction import masked_target
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
-from lbflask.telemetry.secrets import masked_target
 
 _NOTHING_TO_ESCAPE = re.compile(r"[ !#-\[\]-~]*").fullmatch
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100))}
@@ -73,7 +73,7 @@ def _escaped(text: str) -> str:
 
 def _shown(target: str) -> str:
     """The target as text may have it."""
-    return _escaped(masked_target(target) if "?" in target else target)
+    return _escaped(masked_target(target))
 
 
 def _moment(now: float) -> str:

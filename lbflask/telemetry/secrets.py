@@ -1,32 +1,60 @@
-"""What must not be read in a log, known in one place: values of parameters and fields by their usual names."""
+"""Messages of the error log without the secrets that they quote: of request targets, header fields and URLs."""
 
 from __future__ import annotations
 
 import re
 
-MASK = "***"
-_WORDS = (
-    *("token", "secret", "passw", "pwd", "auth", "credential", "signature", "jwt", "otp"),
-    *("apikey", "api_key", "accesskey", "access_key", "sessionid", "session_id"),
-)
-#: A target has no blanks, and may have anything else in a value.
-_PARAMETER = re.compile(rf"([?&;][^=&;?\s]*(?:{'|'.join(_WORDS)})[^=&;\s]*=)[^&;#\s]+", re.IGNORECASE)
-#: A field that a message quotes, up to the end of its line.
-_FIELD = re.compile(r"\b((?:proxy-)?authorization|(?:set-)?cookie)\b.*", re.IGNORECASE)
+from lbflask.core.redaction import MASK, is_secret, masked_parameters, masked_target, quotes_secret
 
-
-def masked_target(target: str) -> str:
-    """The target without secrets in its query."""
-    path, mark, query = target.partition("?")
-    if not mark:
-        return target
-    asked = query.lower()
-    for word in _WORDS:  # most queries have none, and are done in a fifth of the time
-        if word in asked:
-            return path + _PARAMETER.sub(rf"\1{MASK}", mark + query)
-    return target
+#: These are masked wherever they stand, up to the end of the line; of others the colon shows that they are fields.
+_CREDENTIALS = re.compile(r"\b((?:proxy-)?authorization|(?:set-)?cookie)\b", re.IGNORECASE)
+_FIELD = re.compile(r"(?:^|(?<=[\s'\"(,]))([A-Za-z][A-Za-z0-9-]{0,63})\s{0,8}:(?=\s|[^\s/])")
+#: A field goes on in lines that begin with a blank (RFC 9112 §5.2); a traceback indents its lines by two at least.
+_LINES = re.compile(r"\r\n(?![ \t])|\n(?![ \t](?! ))")
+#: What has no blanks, and may hold parameters or user information.
+_RUN = re.compile(r"\S+")
+#: What stands behind the user information of an authority (RFC 9112 §3.2.3).
+_PLACE = re.compile(r"[^:/?#\s]+:[0-9]")
+_REFUSED = "Invalid request from ip="
 
 
 def masked_message(text: str) -> str:
-    """A message, or a traceback, without secrets of targets and fields that it quotes. Rather too much is masked."""
-    return _FIELD.sub(rf"\1 {MASK}", _PARAMETER.sub(rf"\1{MASK}", text))
+    """A message, or a traceback, without secrets of targets, fields and URLs that it quotes.
+
+    Rather too much is masked.
+    """
+    text = _without_quotes(text)
+    begin, lines = 0, []
+    for end in _LINES.finditer(text):
+        lines += [_masked_line(text[begin : end.start()]), end[0]]
+        begin = end.end()
+    return "".join([*lines, _masked_line(text[begin:])])
+
+
+def _masked_line(line: str) -> str:
+    """A line, with those that continue it, up to the first field that is a secret, and its targets masked."""
+    ends = [found.end(1) for found in [_CREDENTIALS.search(line)] if found]
+    ends += [found.end(1) for found in _FIELD.finditer(line) if _names_secret(found[1])][:1]
+    quoted = quotes_secret(line)
+    ends += [] if quoted is None else [quoted]
+    kept, rest = (line[: min(ends)], f" {MASK}") if ends else (line, "")
+    return _RUN.sub(lambda found: _masked_run(found[0]), kept) + rest
+
+
+def _names_secret(name: str) -> bool:
+    """Whether a name before a colon is that of a field with a secret, and not that of an exception."""
+    return is_secret(name) and not name.endswith(("Error", "Exception", "Warning"))
+
+
+def _masked_run(run: str) -> str:
+    masked = masked_target(run) if run.startswith("/") else masked_parameters(run)
+    info, _, place = masked.rpartition("@")
+    return f"{MASK}@{place}" if info and "://" not in masked and _PLACE.match(place) else masked
+
+
+def _without_quotes(text: str) -> str:
+    """What a worker of gunicorn's says of a request that it refuses, without the bytes that it quotes."""
+    before, mark, rest = text.partition(_REFUSED)
+    address, colon, error = rest.partition(": ")
+    what, quotes, _ = error.partition(":")
+    return before + mark + address + colon + what + (quotes and f": {MASK}")

@@ -14,9 +14,9 @@ import lbflask
 from lbflask.core.faults import Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.trace_context import Context, Trace, begun
+from lbflask.core.redaction import masked_target
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.journal import Told
-from lbflask.telemetry.secrets import masked_target
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan

@@ -22,6 +22,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from lbflask.worker.client import Client, Patience
 from lbflask.worker.exchange import Exchange
 from lbflask.worker.listening import Listening
+from lbflask.worker.log import without_quotes
 from lbflask.worker.request import ClientRequest
 from lbflask.worker.response import Response, ShortResponse
 from lbflask.worker.settings import freeze
@@ -250,12 +251,12 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         status, reason = next(
             (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)), (400, "Bad Request")
         )
-        told = str(error)
+        told, noted = str(error), without_quotes(error)
         if isinstance(error, TimeoutError):
-            told = "the request head did not arrive in time"
+            told = noted = "the request head did not arrive in time"
         elif isinstance(error, PlainHttp):
-            told = "plain HTTP was sent to a port that takes HTTPS only"
-        self.log.info("refused a request from %s: %d %r", client.peer, status, told)
+            told = noted = "plain HTTP was sent to a port that takes HTTPS only"
+        self.log.info("refused a request from %s: %d %r", client.peer, status, noted)
         sent = client.say(status, reason, told)
         client.leave(drain=True)
         if self.turned_away is not None:

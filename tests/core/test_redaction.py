@@ -1,0 +1,161 @@
+"""Names of secrets, and targets and URLs without their values."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbflask.core.redaction import is_secret, is_secret_field, masked_target, masked_url
+
+SECRETS = [
+    "token", "access_token", "id_token", "refresh-token", "csrf_token", "hub.verify_token", "xsrf", "X-CSRF-Token",
+    "sig", "signature", "X-Amz-Signature", "X-Goog-Signature", "Signature-Input", "hmac", "X-Hub-Signature-256",
+    "X-Amz-Credential", "X-Goog-Credential", "X-Amz-Security-Token", "credentials", "code", "authCode", "oobCode",
+    "reset_code", "device_code", "code_verifier", "key", "api_key", "apikey", "api-key", "apiKey", "X-API-Key",
+    "access_key", "AWSAccessKeyId", "private_key", "Shared-Key", "subscription-key", "Ocp-Apim-Subscription-Key",
+    "x-functions-key", "sharedkey", "pwd", "passwd", "password", "Passwd", "passphrase", "pass", "user[password]",
+    "db_pass", "new_password_2", "PASSWORD", "session", "Session", "session_id", "sessionid", "sid", "connect.sid",
+    "JSESSIONID", "PHPSESSID", "ASP.NET_SessionId", "sess", "sessionKey", "auth", "oauth_verifier", "Authorization",
+    "Proxy-Authorization", "authToken", "X-Auth", "authentication", "Cookie", "Set-Cookie", "secret",
+    "client_secret", "jwt", "otp", "pin", "SAMLResponse", "assertion", "client_assertion", "bearer", "ticket",
+    "X-Forwarded-Access-Token", "t%6fken", "T%4FKEN", "t%256fken", "%74oken", "pass+word%5Btoken%5D",
+]  # fmt: skip
+PLAIN = [
+    "", "q", "page", "x", "design", "signal", "assigned", "author", "authors", "authored_by", "authority", "keyword",
+    "monkey", "turkey", "keys", "inside", "sidebar", "passenger", "compass", "spin", "pinned", "footprint", "laptop",
+    "zip_code", "country-code", "errorCode", "postal_code", "barcode", "encode", "unicode", "decoder", "codec", "lang",
+    "sort", "X-Other", "X-Frame-Options", "Strict-Transport-Security", "Accept", "User-Agent", "possession_of",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_names_of_secrets_in_any_spelling(name: str) -> None:
+    assert is_secret(name)
+    assert is_secret(name.swapcase() if name.isascii() and name.islower() else name.lower())
+    assert masked_target(f"/a?b=1&{name}=5ecret&c=2") == f"/a?b=1&{name}=***&c=2"
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_names_of_what_is_none(name: str) -> None:
+    assert not is_secret(name)
+    target = f"/a?b=1&{name}=shown;c=2#d"
+    assert masked_target(target) == target
+
+
+@pytest.mark.parametrize("value", ["Basic dTpw", "bearer x", "Digest a=b", "AWS4-HMAC-SHA256 C", "SharedKey a:b"])
+def test_credentials_are_secrets_in_any_field(value: str) -> None:
+    assert is_secret_field("X-Upstream", value)
+    assert not is_secret_field("X-Upstream", "basically")
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("/a?token=5ecret;5ecret&x=1", "/a?token=***;***&x=1"),  # for who does not part at a semicolon
+        ("/a?token=5ecret?5ecret", "/a?token=***?***"),
+        ("/a?API_KEY=1;Password=2", "/a?API_KEY=***;Password=***"),
+        ("/a?token==5ecret", "/a?token=***"),
+        ("/a?x=1;sid=5ecret", "/a?x=1;sid=***"),
+        ("/a?token=", "/a?token="),
+        ("/a?token", "/a?token"),
+        ("/token=1?x=token", "/token=1?x=token"),
+        ("/a;jsessionid=5ecret/b;v=1?x", "/a;jsessionid=***/b;v=1?x"),
+        ("/a;v=1;token=5ecret", "/a;v=1;token=***"),
+        ("/a%3Bjsessionid=5ecret/b", "/***/b"),
+        ("/a%3Bjsessionid%3D5ecret", "/***"),
+        ("/cb#access_token=5ecret&x=1", "/cb#access_token=***&x=1"),
+        ("http://user:5ecret@host/a?x=1", "http://***@host/a?x=1"),
+        ("http://5ecret@host:80/", "http://***@host:80/"),
+        ("http://user:5e/c@ret@host/", "http://***@host/"),
+        ("user:5ecret@host:443", "***@host:443"),
+        ("/a?u=https://user:5ecret@host/&x=1", "/a?u=https://***@host/&x=1"),
+        ("/a?next=/cb?token=5ecret&x=1", "/a?next=/cb?token=***&x=1"),
+        ("/a?next=%2Fcb%3Ftoken%3D5ecret&x=1", "/a?next=***&x=1"),
+        ("/a?next=%252Fcb%253Fsig%253D5ecret", "/a?next=***"),
+        ("/a?u=https%3A%2F%2Fuser%3A5ecret%40host%2F", "/a?u=***"),
+        ("/a?q=%7B%22password%22%3A%225ecret%22%7D", "/a?q=***"),
+        ('/a?q={"password":"5ecret"}', '/a?q={"password":***'),
+        ("/a?next=%2Fcb%3Fpage%3D2&x=caf%C3%A9", "/a?next=%2Fcb%3Fpage%3D2&x=caf%C3%A9"),
+        ("/a@b/c@d?mail=me@example.org", "/a@b/c@d?mail=me@example.org"),
+        ("*", "*"),
+        ("@", "@"),
+        ("", ""),
+    ],
+)
+def test_a_target_without_its_secrets(target: str, shown: str) -> None:
+    assert masked_target(target) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://host:80/a?x=1", "http://host:80/a?x=1"),
+        ("https://host/@user/a@b", "https://host/@user/a@b"),
+        ("https://[::1]:80/@user", "https://[::1]:80/@user"),
+        ("https://user:5ecret@host/", "https://user:***@host/"),
+        ("https://user:5ec/ret@host/", "https://user:***@host/"),
+        ("https://user:5ec/re@t@host/", "https://user:***@host/"),
+        ("redis://user:1234/x@host", "redis://user:***@host"),
+        ("https://host/?api_key=5ecret", "https://host/?api_key=***"),
+        ("/health?token=5ecret", "/health?token=***"),
+        ("no url at all", "no url at all"),
+    ],
+)
+def test_a_url_without_its_secrets(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
+
+
+@given(
+    st.sampled_from(SECRETS),
+    st.sets(st.integers(0, 30)),
+    st.text(st.characters(codec="ascii", exclude_characters="&#;?"), min_size=1),
+)
+def test_no_percent_encoding_hides_a_name(name: str, places: set[int], value: str) -> None:
+    encoded = "".join(
+        f"%{ord(sign):02x}" if place in places and sign != "%" else sign for place, sign in enumerate(name)
+    )
+    assert masked_target(f"/?{encoded}={value}") == f"/?{encoded}=***"
+
+
+@given(st.text(st.characters(max_codepoint=0xFF)))
+def test_a_masked_target_stays_as_it_is(target: str) -> None:
+    once = masked_target(target)
+    assert masked_target(once) == once
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "pwd",
+        "?",
+        "&",
+        ";",
+        "=",
+        "%",
+        "%6f",
+        "%25",
+        "/",
+        "@",
+        "://",
+        '"',
+        '"a":',
+        "a=",
+        "?token=",
+        ";a=%3d",
+        "token=",
+        "-",
+        "aA",
+    ],
+)
+@pytest.mark.parametrize("head", ["/?", "/", "/?a=", "", "/?a%"])
+def test_the_time_for_a_target_is_linear_in_its_length(head: str, unit: str) -> None:
+    target = head + unit * (65_536 // len(unit))
+    began = time.process_time()
+    masked_target(target)
+    masked_url("http://" + target)
+    assert time.process_time() - began < 2
+    assert masked_target(head + quote(unit)) is not None
