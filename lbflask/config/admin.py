@@ -7,23 +7,21 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from lbflask.config.masking import TokenText
 from lbflask.config.paths import FilePath
 from lbflask.config.types import Section, comma_separated
 from lbflask.core.tokens import Role, Token
 
 
-def _token(value: str) -> str:
-    Token.parse(value)
+def _token(value: TokenText) -> TokenText:
+    Token.parse(value.reveal())
     return value
-
-
-TokenText = Annotated[str, AfterValidator(_token)]
 
 
 class Admin(Section):
     """Who may use the admin listener; without tokens, all who reach it, which then are on this machine."""
 
-    tokens: Annotated[tuple[TokenText, ...], BeforeValidator(comma_separated)] = ()
+    tokens: Annotated[tuple[Annotated[TokenText, AfterValidator(_token)], ...], BeforeValidator(comma_separated)] = ()
     """Each `operator:NAME:SECRET`, which may do all, or `read:NAME:SECRET`. Several are good at once, for rotation."""
     token_file: FilePath = ""
     """A file with more of them, one a line; it is read again when it changes."""
@@ -41,7 +39,7 @@ class Admin(Section):
 
     def every_token(self, where: str = "admin.token_file") -> tuple[Token, ...]:
         """Those of the setting and those in the file. Raises ValueError, which begins with `where`."""
-        given = tuple(Token.parse(text) for text in self.tokens)
+        given = tuple(Token.parse(text.reveal()) for text in self.tokens)
         return (*given, *(read_tokens(Path(self.token_file), where) if self.token_file else ()))
 
 

@@ -6,12 +6,13 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
 from lbflask.config.health import Check
+from lbflask.config.masking import URL
 from lbflask.config.paths import SOCKET_PATH_BYTES
 from lbflask.config.types import Section
 from lbflask.core import model
@@ -23,7 +24,8 @@ _NAME = r"^[A-Za-z0-9._:\[\]-]{1,64}$"
 class Backend(Section):
     """One server."""
 
-    url: str
+    short_form: ClassVar[str] = "url"
+    url: URL
     """Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
     name: str | None = Field(default=None, pattern=_NAME)
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
@@ -61,7 +63,7 @@ class Backend(Section):
         return self._model
 
     def _by_host(self) -> model.Backend:
-        split = urlsplit(self.url)
+        split = urlsplit(self.url.reveal())
         scheme = split.scheme
         if scheme not in model.DEFAULT_PORTS:
             raise ValueError(f"url {self.url!r}: the scheme must be http, https or unix, as in http://10.0.0.1:8000")

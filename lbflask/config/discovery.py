@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from lbflask.config.masking import URL
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core.model import DEFAULT_PORTS
 
@@ -67,8 +68,10 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name!r} is not a name that DNS can have")
 
 
-def _source(value: str) -> str:
-    Where.parse(value)
+def _source(value: URL) -> URL:
+    if "@" in value and not value.startswith("file:"):
+        raise ValueError("what stands before and behind the @ is not a name that DNS can have")
+    Where.parse(value.reveal())
     return value
 
 
@@ -93,7 +96,7 @@ def server_address(value: str) -> tuple[str, int]:
 class Discovery(Section):
     """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
 
-    source: Annotated[str, AfterValidator(_source)] | None = None
+    source: Annotated[URL, AfterValidator(_source)] | None = None
     """`file:/path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
     scheme: Literal["http", "https"] = "http"
     """How backends found by DNS are spoken to."""
@@ -116,7 +119,7 @@ class Discovery(Section):
         """The source, with the port that the scheme implies where none is given; None without one."""
         if self.source is None:
             return None
-        found = Where.parse(self.source)
+        found = Where.parse(self.source.reveal())
         return found._replace(port=found.port or DEFAULT_PORTS[self.scheme]) if found.kind == "dns" else found
 
     def servers(self) -> tuple[tuple[str, int], ...]:
@@ -125,7 +128,7 @@ class Discovery(Section):
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for what is set here and has no use here."""
-        kind = Where.parse(self.source).kind if self.source else ""
+        kind = Where.parse(self.source.reveal()).kind if self.source else ""
         used = _USES.get(kind, frozenset()) | {"source"}
         fields = type(self).model_fields
         idle = [key for key in fields if key not in used and getattr(self, key) != fields[key].default]

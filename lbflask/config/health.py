@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from lbflask.config.masking import URL, HeaderLine
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import checks
 from lbflask.core.health import Thresholds
@@ -21,7 +22,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
 
 
-def _path(value: str) -> str:
+def _path(value: URL) -> URL:
     if not re.fullmatch(r"/[!-\"$-~]*", value):
         raise ValueError("must be a path that begins with /, without blanks and without #")
     return value
@@ -66,16 +67,16 @@ def _lines(value: Any) -> Any:
     return comma_separated(value)
 
 
-def _header(value: str) -> str:
+def _header(value: HeaderLine) -> HeaderLine:
     name, colon, text = value.partition(":")
     if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(text):
         raise ValueError("must be a header as in `X-Probe: yes`")
     if name.lower() in _OURS:
         raise ValueError(f"{name} is written by the check itself" + (": use `host`" if name.lower() == "host" else ""))
-    return f"{name}: {text.strip()}"
+    return HeaderLine(f"{name}: {text.strip()}")
 
 
-Header = Annotated[str, AfterValidator(_header)]
+Header = Annotated[HeaderLine, AfterValidator(_header)]
 
 
 class Check(Section):
@@ -95,7 +96,7 @@ class Check(Section):
     """Successes in a row that bring a backend up."""
     fall: int = Field(default=3, ge=1, le=100)
     """Failures in a row that take it down."""
-    path: Annotated[str, AfterValidator(_path)] = "/"
+    path: Annotated[URL, AfterValidator(_path)] = URL("/")
     """What is asked for, with its query. Redirects are not followed."""
     method: Annotated[str, AfterValidator(_method)] = "GET"
     """How it is asked for."""
@@ -106,7 +107,7 @@ class Check(Section):
     expect_status: Annotated[str, AfterValidator(_status_set), BeforeValidator(_statuses)] = "200-399"
     """Statuses of a backend that is up: numbers and ranges, with commas between."""
     expect_body: Annotated[str, AfterValidator(_pattern)] = ""
-    """A regular expression (Python's) that has a match in the first 256 KiB of the body; empty looks at none."""
+    """A regular expression (Python's), that has a match in the first 256 KiB of the body; empty looks at none."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Another port to check; the backend's own unless set."""
 
@@ -150,7 +151,7 @@ class Check(Section):
             raise ValueError(f"{where}.port: a unix socket has no other port")
         if unix and self.kind == "https":
             raise ValueError(f"{where}.kind: a unix socket is checked by tcp or http")
-        parts = (line.partition(": ") for line in self.headers)
+        parts = (line.reveal().partition(": ") for line in self.headers)
         return checks.Check(
             self.effective_kind,
             self.interval,
@@ -158,7 +159,7 @@ class Check(Section):
             self.jitter,
             self.timeout,
             self.thresholds(),
-            self.path,
+            self.path.reveal(),
             self.method,
             self.host,
             tuple((name, text) for name, _, text in parts),

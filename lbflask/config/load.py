@@ -10,14 +10,14 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import Backend, BackendsFile
-from lbflask.config.masking import is_secret, masked, without_secrets
+from lbflask.config.masking import masked, without_secrets
 from lbflask.config.paths import anchored, type_of
 from lbflask.config.place import line_of
 from lbflask.config.schema import Config, tables_by_name, tables_of
@@ -72,7 +72,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(masked(_told(error, str(path), sources, text))) from None
+        raise ConfigError(_told(error, Config, str(path), sources, text)) from None
 
 
 def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -156,7 +156,7 @@ def read_backends(path: Path) -> tuple[Backend, ...]:
     try:
         return BackendsFile.model_validate(anchored(values, BackendsFile, _directory(path))).backends
     except ValidationError as error:
-        raise ConfigError(masked(_told(error, str(path), {}, text))) from None
+        raise ConfigError(_told(error, BackendsFile, str(path), {}, text)) from None
 
 
 def _read_json(path: Path) -> Any:
@@ -193,8 +193,10 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
     inside[last] = None if value == "" and last == "redis_url" else found
 
 
-def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], str], text: str) -> str:
-    """The first thing that is wrong, as one line."""
+def _told(
+    error: ValidationError, kind: type[BaseModel], path: str, sources: Mapping[tuple[str, ...], str], text: str
+) -> str:
+    """The first thing that is wrong with settings of this type, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     unknown = first["type"] == "extra_forbidden"
     # A step with a bracket is a type of pydantic's own, unless it is a key that somebody made up.
@@ -203,7 +205,7 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
     for step in steps:
         key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
     message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
+    message = masked(message[:1].lower() + message[1:])
     if not key:  # about several settings at once: the message begins with one of them
         told_of = re.findall(r"[^.[\]]+", message.partition(":")[0])
         steps = [int(step) if step.isdigit() else step for step in told_of]
@@ -214,27 +216,22 @@ def _told(error: ValidationError, path: str, sources: Mapping[tuple[str, ...], s
         source = f"{path}:{line}" if line else path
     if not key:
         return f"{source}: {message}"
-    hidden = named[:1] == ("admin",) or any(map(is_secret, named))
-    shown = "***" if hidden else _shown(_unsecret(first["input"], named))
+    shown = _shown(first["input"], kind, steps[:-1] if first["type"] == "missing" else steps)
     if unknown:
         return f"{source}: there is no setting {key!r} (its value is {shown})"
     if first["type"] == "model_type":
         message = "must be a table"
-    if first["type"] == "value_error" and repr(first["input"]) in message:
+    if first["type"] == "value_error" and shown in message:
         return f"{source}: {key}: {message}"
     return f"{source}: {key} = {shown}: {message}"
 
 
-def _unsecret(value: Any, named: tuple[str, ...]) -> Any:
-    """The value without its secrets, which its key may tell, or the one above."""
-    for step in reversed(named[-2:]):
-        value = {step: value}
-    value = without_secrets(value)
-    for step in named[-2:]:
-        value = value[step]
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = masked(repr(value))  # before it is cut, which may take away the sign that shows a password
+def _shown(value: Any, kind: type[BaseModel], steps: Sequence[Any]) -> str:
+    """The value of the setting at these steps, without secrets, which any step may tell; a long one in part."""
+    for step in reversed(steps):
+        value = [value] if isinstance(step, int) else {step: value}
+    value = without_secrets(value, kind)
+    for step in steps:
+        value = value[0 if isinstance(step, int) else step] if isinstance(value, (list, dict)) else value
+    text = masked(repr(value))  # before it is cut, which may take away what shows a password
     return text if len(text) <= 80 else text[:77] + "…"

@@ -1,49 +1,231 @@
-"""Where settings hold a secret, known in one place: none may reach a log or a terminal. Rather too much is masked."""
+"""Types of settings that hold secrets. Their values are texts like any other, but none shows what it is unless it is
+asked to `reveal` it: neither when it is printed or formatted, nor in a configuration that is written out.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-#: Up to the last @, since people write passwords with @ and / unescaped, and some clients take them.
-_USER_INFO = re.compile(r"://(?:([^\s:/@'\"]*):)?.*@")
-#: redis-py reads these from the query of a URL.
-_PARAMETER = re.compile(r"([?&](?:ssl_|sentinel_)?password=)[^&#'\"]*")
+from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler, PlainSerializer
+from pydantic.fields import FieldInfo
 
-#: Settings that are nothing but secrets, by the last step of their key.
-_SECRETS = frozenset({"secrets", "tokens"})
-#: Settings that are header fields, and of these the ones whose values let somebody in, by their names.
-_FIELDS = frozenset({"headers", "set", "add"})
-_SECRET_FIELD = re.compile(r"authoriz|authentic|cookie|token|secret|password|credential|api-?key", re.IGNORECASE)
+from lbflask.core import tokens
+from lbflask.core.redaction import MASK, is_secret, is_secret_field, masked_url
 
-
-def is_secret(key: str) -> bool:
-    """Whether the value of a setting must not be shown, as opposed to a URL with a password in it."""
-    return key in _SECRETS
+#: Values of a URL's query that are numbers, choices or paths, and give nothing away.
+_HARMLESS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?|true|false|yes|no|none|optional|required|/[^?#&]*", re.IGNORECASE)
 
 
-def without_secrets(value: Any, key: str = "") -> Any:
-    """The value of the setting `key`, nested as it is, with `***` for each secret."""
-    if is_secret(key) and isinstance(value, (str, list)):
-        return ["***" for _ in value] if isinstance(value, list) else "***"
-    if isinstance(value, dict):
-        return {
-            name: _of_field(name, item) if key in _FIELDS and isinstance(item, str) else without_secrets(item, name)
-            for name, item in value.items()
-        }
-    if isinstance(value, list):
-        return [without_secrets(item, key) for item in value]
-    if key == "headers" and isinstance(value, str):
-        name, colon, text = value.partition(": ")
-        return name + colon + _of_field(name, text)
-    return value
+class Secret(str):
+    """A secret as a whole."""
+
+    __slots__ = ()
+
+    @classmethod
+    def shown(cls, text: str) -> str:  # noqa: ARG003 - the same for each
+        """What may be shown of the text."""
+        return MASK
+
+    def reveal(self) -> str:
+        """The secret, as a plain text."""
+        return str.__str__(self)
+
+    def __str__(self) -> str:
+        return self.shown(self.reveal())
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """A string, in JSON what may be shown of it."""
+        return handler.generate_schema(Annotated[str, AfterValidator(cls), PlainSerializer(str, when_used="json")])
 
 
-def _of_field(name: str, value: str) -> str:
-    return "***" if _SECRET_FIELD.search(name) else value
+class _Hidden(str):
+    """Stands for a secret in an error, where it is not mistaken for a text that somebody gave."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+HIDDEN = _Hidden(MASK)
+
+
+class TokenText(Secret):
+    """A token of the admin API, `role:name:secret`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def shown(cls, text: str) -> str:
+        """See Secret."""
+        return tokens.masked(text)
+
+
+class URL(Secret):
+    """A URL, which may hold a password, and secrets in its query by their usual names."""
+
+    __slots__ = ()
+
+    @classmethod
+    def shown(cls, text: str) -> str:
+        """See Secret."""
+        return masked_url(text)
+
+
+class ServiceURL(URL):
+    """The URL of a service that we use: whatever stands in its query and is no plain option may be a key."""
+
+    __slots__ = ()
+
+    @classmethod
+    def shown(cls, text: str) -> str:
+        """See Secret."""
+        place, mark, query = masked_url(text).partition("?")
+        return place + mark + "&".join(map(_option, query.split("&")))
+
+
+class HeaderLine(Secret):
+    """A header field, `Name: value`."""
+
+    __slots__ = ()
+
+    @classmethod
+    def shown(cls, text: str) -> str:
+        """See Secret."""
+        name, colon, value = text.partition(":")
+        return f"{name}: {MASK}" if colon and is_secret_field(name, value.strip()) else text
+
+
+class FieldTable:
+    """Marks a table of header fields by name, whose values are shown unless they are secrets."""
+
+    @staticmethod
+    def shown(table: Mapping[str, Any]) -> dict[str, Any]:
+        """What may be shown of the table."""
+        return {name: _field(name, value) for name, value in table.items()}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """The table, in JSON what may be shown of it."""
+        return handler.generate_schema(Annotated[source, PlainSerializer(self.shown, when_used="json")])
+
+
+def _field(name: str, value: Any) -> Any:
+    text = value.reveal() if isinstance(value, Secret) else value
+    hidden = is_secret_field(name, text) if isinstance(text, str) else text is not True and is_secret(name)
+    return MASK if hidden else text
+
+
+def _option(pair: str) -> str:
+    name, equals, value = pair.partition("=")
+    return pair if not equals or _HARMLESS.fullmatch(value) else f"{name}={MASK}"
 
 
 def masked(text: str) -> str:
-    """The text with the passwords of its URLs as `***`."""
-    text = _USER_INFO.sub(lambda found: "://***@" if found[1] is None else f"://{found[1]}:***@", text)
-    return _PARAMETER.sub(r"\1***", text)
+    """A message without the password of a URL in it, wherever somebody has put one."""
+    return masked_url(text) if "://" in text else text
+
+
+def without_secrets(value: Any, kind: Any) -> Any:
+    """What may be shown of a value that was given for a setting of this type, and may be of any other shape."""
+    kinds = list(_alternatives(kind))
+    for one in kinds:
+        if isinstance(value, Mapping) and (table := _table(value, one)) is not None:
+            return table
+        if get_origin(one) is tuple and isinstance(value, (list, tuple)):
+            return [without_secrets(item, get_args(one)[0]) for item in value]
+        if get_origin(one) is tuple and isinstance(value, Mapping):
+            return without_secrets(value, get_args(one)[0])
+        if isinstance(value, str) and (short := getattr(one, "short_form", "")):
+            return without_secrets(value, one.model_fields[short].annotation)
+    secrets = {found for one in kinds for found in _secrets_within(one)}
+    if not secrets or value is None:
+        return value
+    whole = [one for one in secrets if _is_secret_type(one)]
+    if isinstance(value, str) and not (whole and len(secrets) > 1):
+        shown = next(iter(secrets)).shown if len(secrets) == 1 else _shown_text
+        text = ",".join(map(shown, value.split(",")))
+        return HIDDEN if text == MASK else text
+    number = isinstance(value, (bool, int, float)) and not any(_is_secret_type(one) for one in kinds)
+    return value if number else HIDDEN
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """The types of a union, without what is annotated to them but the mark of a table of header fields."""
+    if get_origin(kind) is Annotated:
+        inner, *marks = get_args(kind)
+        yield from [FieldTable] if any(isinstance(mark, FieldTable) for mark in marks) else _alternatives(inner)
+    elif get_origin(kind) in (Union, UnionType):
+        for one in get_args(kind):
+            yield from _alternatives(one)
+    else:
+        yield kind
+
+
+def _table(value: Mapping[str, Any], kind: Any) -> dict[str, Any] | None:
+    """The value as a table of this type; None if the type has no tables."""
+    if kind is FieldTable:
+        return FieldTable.shown(value)
+    if get_origin(kind) is dict:
+        return {key: without_secrets(item, get_args(kind)[1]) for key, item in value.items()}
+    if not _is_model(kind):
+        return None
+    known = {name: setting_type(field) for name, field in kind.model_fields.items()}
+    hidden = any(_is_secret_type(one) for kinds in known.values() for one in _alternatives(kinds))
+    return {
+        key: without_secrets(item, known[key]) if key in known else HIDDEN if hidden else _unknown(key, item)
+        for key, item in value.items()
+    }
+
+
+def _unknown(name: str, value: Any) -> Any:
+    """The same for a setting that there is not, and may be meant for another."""
+    if is_secret(name):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {key: _unknown(str(key), item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_unknown(name, item) for item in value]
+    return _shown_text(value) if isinstance(value, str) else value
+
+
+def _shown_text(text: str) -> str:
+    return HeaderLine.shown(masked_url(text))
+
+
+def setting_type(field: FieldInfo) -> Any:
+    """The type of a setting, FieldTable where it is marked as one."""
+    return FieldTable if any(isinstance(mark, FieldTable) for mark in field.metadata) else field.annotation
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_secret_type(kind: Any) -> bool:
+    """Whether values of the type, or each of its items, are secrets as a whole."""
+    if get_origin(kind) is tuple:
+        return any(_is_secret_type(one) for one in _alternatives(get_args(kind)[0]))
+    return isinstance(kind, type) and issubclass(kind, Secret) and not issubclass(kind, (URL, HeaderLine))
+
+
+def _secrets_within(kind: Any) -> Iterator[type[Secret]]:
+    """The secret types that a value of this type may hold, anywhere in it."""
+    if kind is FieldTable:
+        yield HeaderLine
+    elif isinstance(kind, type) and issubclass(kind, Secret):
+        yield kind
+    else:
+        inner = map(setting_type, kind.model_fields.values()) if _is_model(kind) else get_args(kind)
+        for part in inner:
+            for one in _alternatives(part):
+                yield from _secrets_within(one)

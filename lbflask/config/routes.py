@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
+from lbflask.config.masking import URL, FieldTable, Secret
 from lbflask.config.pages import read_page
 from lbflask.config.paths import FilePath
 from lbflask.config.types import HashKeyName, Section, comma_separated
@@ -18,6 +19,8 @@ from lbflask.core.http.hosts import host_of
 from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection, unknown_placeholders
 from lbflask.core.http.paths import is_odd, plain_path
 from lbflask.core.http.target import BadTarget, check_host
+
+SomeText = TypeVar("SomeText", bound=str)
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
@@ -72,7 +75,7 @@ def _edited_name(value: str) -> str:
     return _name(value)
 
 
-def _value(value: str) -> str:
+def _value(value: SomeText) -> SomeText:
     if not _VALUE.fullmatch(value):
         raise ValueError("must be of printable ASCII, without blanks at its ends")
     return value
@@ -84,8 +87,8 @@ def _wanted(value: Any) -> Any:
     return value
 
 
-def _destination(value: str) -> str:
-    if unknown := unknown_placeholders(value):
+def _destination(value: URL) -> URL:
+    if unknown := unknown_placeholders(value.reveal()):
         raise ValueError(f"{unknown[0]!r} is not one of {{host}}, {{path}}, {{query}}")
     if not re.fullmatch(r"(https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/)", value):
         raise ValueError("must begin with https:// or http:// and a host, or with / and a path")
@@ -93,9 +96,10 @@ def _destination(value: str) -> str:
 
 
 MatchedName = Annotated[str, AfterValidator(_matched_name)]
-Wanted = Annotated[str | bool, BeforeValidator(_wanted)]
+Wanted = Annotated[Secret | Literal[True], BeforeValidator(_wanted)]
 EditedName = Annotated[str, AfterValidator(_edited_name)]
 Value = Annotated[str, AfterValidator(_value)]
+FieldValue = Annotated[Secret, AfterValidator(_value)]
 Prefix = Annotated[str, AfterValidator(_path)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
@@ -109,12 +113,15 @@ class Match(Section):
     """A prefix in whole segments: `/api` is for /api and /api/x, not for /apix."""
     methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], BeforeValidator(comma_separated)] = ()
     """Methods, in capitals."""
-    headers: dict[MatchedName, Wanted] = Field(default_factory=dict)
+    headers: Annotated[dict[MatchedName, Wanted], FieldTable()] = Field(default_factory=dict)
     """Header fields by name: the value of one of its lines, or true for any value."""
 
     def to_model(self) -> routing.Match:
         """The match as the core knows it."""
-        headers = ((name.lower(), None if value is True else str(value)) for name, value in self.headers.items())
+        headers = (
+            (name.lower(), value.reveal() if isinstance(value, Secret) else None)
+            for name, value in self.headers.items()
+        )
         return routing.Match(self.host, plain_path(self.path), frozenset(self.methods), tuple(sorted(headers)))
 
 
@@ -150,22 +157,22 @@ class Respond(Section):
 class Redirect(Section):
     """An answer that sends the client elsewhere."""
 
-    to: Annotated[str, AfterValidator(_destination)]
+    to: Annotated[URL, AfterValidator(_destination)]
     """Where to: a URL, or a path; `{host}`, `{path}` and `{query}` (with its `?`) are those of the request."""
     status: Literal[301, 302, 303, 307, 308] = 308
     """307 and 308 keep method and body; 301 and 308 may be remembered."""
 
     def to_model(self) -> Redirection:
         """The answer as the core knows it."""
-        return Redirection(self.status, self.to)
+        return Redirection(self.status, self.to.reveal())
 
 
 class Headers(Section):
     """Header fields to change. What belongs to one connection, frames the message or is Host can't be changed."""
 
-    set: dict[EditedName, Value] = Field(default_factory=dict)
+    set: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
     """Fields that have this value and no other."""
-    add: dict[EditedName, Value] = Field(default_factory=dict)
+    add: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
     """Fields that come besides those that are there."""
     remove: Annotated[tuple[EditedName, ...], BeforeValidator(comma_separated)] = ()
     """Fields to take out."""
@@ -183,7 +190,11 @@ class Headers(Section):
         """The rules as the core knows them; None when there are none."""
         if not (self.set or self.add or self.remove):
             return None
-        return Edits(set_=tuple(self.set.items()), add=tuple(self.add.items()), remove=self.remove)
+        return Edits(set_=_fields(self.set), add=_fields(self.add), remove=self.remove)
+
+
+def _fields(table: Mapping[str, Secret]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, value.reveal()) for name, value in table.items())
 
 
 class Mirror(Section):

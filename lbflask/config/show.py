@@ -13,23 +13,17 @@ from pydantic.fields import FieldInfo
 
 from lbflask.config.backends import Backend
 from lbflask.config.limits import RateLimitTable
-from lbflask.config.masking import masked, without_secrets
 from lbflask.config.pools import PoolTable
 from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
 from lbflask.config.schema import Config, tables_by_name, tables_of
-from lbflask.core import tokens
 
 
 def effective(config: Config) -> dict[str, Any]:
     """Every setting, defaults too but in routes, without its secrets. What is unset and has no default is left out."""
-    values: dict[str, Any] = without_secrets(config.model_dump(mode="json", exclude_none=True))
-    if config.redis_url is not None:
-        values["redis_url"] = masked(config.redis_url)
-    if config.tracing.endpoint is not None:
-        values["tracing"]["endpoint"] = masked(config.tracing.endpoint)
-    routes = [route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes]
-    values["routes"] = [without_secrets(route) for route in routes]
-    values["admin"]["tokens"] = [tokens.masked(token) for token in config.admin.tokens]
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    values["routes"] = [
+        route.model_dump(mode="json", exclude_defaults=True, exclude_none=True) for route in config.routes
+    ]
     return values
 
 

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
+from lbflask.config.masking import Secret
 from lbflask.config.paths import FilePath
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import model
@@ -34,7 +35,7 @@ def _domain(value: str) -> str:
     return value
 
 
-def _secret(value: str) -> str:
+def _secret(value: Secret) -> Secret:
     if len(value) < LEAST_SECRET:
         raise ValueError(f"must have {LEAST_SECRET} characters or more")
     return value
@@ -78,9 +79,7 @@ class Sticky(Section):
     """Whether it is kept from scripts."""
     same_site: Literal["lax", "strict", "none", ""] = "lax"
     """Which requests from other sites it goes with; empty says nothing of it."""
-    secrets: Annotated[tuple[Annotated[str, AfterValidator(_secret)], ...], BeforeValidator(comma_separated)] = Field(
-        default=(), repr=False
-    )
+    secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_secret)], ...], BeforeValidator(comma_separated)] = ()
     """What cookies are signed with: the first signs, all are accepted. Without any, the fleet agrees on one."""
     secret_file: Annotated[FilePath, AfterValidator(_secret_file)] = ""
     """A file of secrets instead, one a line."""
@@ -120,7 +119,7 @@ class Sticky(Section):
             self.secure,
             self.http_only,
             self.same_site,
-            self.secrets or self._from_file,
+            tuple(secret.reveal() for secret in self.secrets) or self._from_file,
         )
 
     def _is_set(self, key: str) -> bool:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from lbflask.config.masking import ServiceURL
 from lbflask.config.types import Section
 
 
-def _endpoint(value: str) -> str:
+def _endpoint(value: ServiceURL) -> ServiceURL:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must be a URL, such as http://127.0.0.1:4318/v1/traces")
     return value
@@ -18,7 +19,7 @@ def _endpoint(value: str) -> str:
 class Tracing(Section):
     """Spans of requests and attempts, for an OpenTelemetry collector (docs/tracing.md)."""
 
-    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    endpoint: Annotated[ServiceURL, AfterValidator(_endpoint)] | None = None
     """Where the collector takes OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; unset, nothing is traced."""
     service: str = Field(default="lbflask", min_length=1)
     """The name by which we appear."""

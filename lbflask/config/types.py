@@ -6,11 +6,12 @@ import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lbflask.config.masking import ServiceURL
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, socket_path
 from lbflask.core.http.claims import WRITTEN, is_claim
 from lbflask.core.http.hash_key import HashKey
@@ -51,21 +52,22 @@ def _listen_address(value: str) -> str:
     return value
 
 
-def _redis_url(value: str) -> str:
-    """A URL of the kinds that the store understands."""
+def _redis_url(value: ServiceURL) -> ServiceURL:
+    """A URL of the kinds that the store understands. No error names a part of it: that may be one of a password."""
     scheme, separator, rest = value.partition("://")
     if separator and scheme in ("redis", "rediss", "unix"):
-        _check_single(value)
+        _check_single(value.reveal())
         return value
     if scheme not in ("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"):
         raise ValueError("must begin with redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://")
     authority, _, path = rest.partition("?")[0].partition("/")
     for host in authority.rpartition("@")[2].split(","):
         found = _HOST.fullmatch(host)
+        told = "one of its servers" if "@" in value else repr(host)
         if found is None:
-            raise ValueError(f"{host!r} is not host or host:port")
+            raise ValueError(f"{told} is not host or host:port")
         if int((found[2] or ":0")[1:]) > 65_535:
-            raise ValueError(f"{host!r}: the port is not a number from 0 to 65535")
+            raise ValueError(f"{told}: the port is not a number from 0 to 65535")
     if scheme.endswith("sentinel"):
         if not re.fullmatch(r"[^/]+(/\d+)?", path):
             raise ValueError("must name the service, and may name a database: redis+sentinel://host:26379/service/0")
@@ -155,7 +157,7 @@ ListenAddress = Annotated[str, LISTENER, AfterValidator(_listen_address)]
 OptionalListenAddress = Annotated[
     str, LISTENER, AfterValidator(lambda value: _listen_address(value) if value else value)
 ]
-RedisURL = Annotated[str, STORE, AfterValidator(_redis_url)]
+RedisURL = Annotated[ServiceURL, STORE, AfterValidator(_redis_url)]
 Namespace = Annotated[str, AfterValidator(_namespace)]
 ViaName = Annotated[str, AfterValidator(_via)]
 ClaimName = Annotated[str, AfterValidator(_claim_name)]
@@ -171,6 +173,8 @@ class Section(BaseModel):
     """A table of settings: unknown keys are errors, and nothing changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    #: The setting that a text means which stands in place of the table.
+    short_form: ClassVar[str] = ""
 
 
 def is_loopback(address: str) -> bool:

@@ -48,7 +48,7 @@ class Tokens:
     """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
 
     def __init__(self, settings: Admin) -> None:
-        self._given = tuple(Token.parse(text) for text in settings.tokens)
+        self._given = tuple(Token.parse(text.reveal()) for text in settings.tokens)
         self._file = Path(settings.token_file) if settings.token_file else None
         self._stamp: tuple[int, int, int] | None = None
         self._read: Sequence[Token] = ()

@@ -13,8 +13,10 @@ def store_for(config: Config, timeout: float = OPERATION_TIMEOUT, trip: Trip | N
     """The configured store, or this machine's private one; `timeout` seconds for an answer. Does not connect yet.
     `trip` is told of each command. Raises ConfigError for options in the URL that can't be used.
     """
+    url = private_url() if config.redis_url is None else config.redis_url.reveal()
     try:
-        client = connect(config.redis_url or private_url(), timeout, trip)
+        client = connect(url, timeout, trip)
     except ValueError as error:
-        raise ConfigError(f"redis_url: {error}") from None
+        # urllib quotes what it takes for the port, which may be a part of the password.
+        raise ConfigError(f"redis_url: {str(error).partition(' as ')[0]}") from None
     return RedisStore(client, config.namespace)

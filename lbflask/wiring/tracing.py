@@ -11,9 +11,9 @@ def tracing_of(config: Config) -> Tracing | None:
     """The tracing that is configured, if any. Raises ConfigError where its libraries are missing or refuse to begin."""
     settings = config.tracing
     try:
-        return (
-            Tracing(settings.endpoint, settings.service, settings.sample_percent / 100) if settings.endpoint else None
-        )
+        if settings.endpoint is None:
+            return None
+        return Tracing(settings.endpoint.reveal(), settings.service, settings.sample_percent / 100)
     except NoOpenTelemetry as error:
         raise ConfigError(f"tracing.endpoint: {error}") from None
 
