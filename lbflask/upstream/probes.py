@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from typing import cast
 
@@ -27,6 +28,8 @@ from lbflask.upstream.shortage import resource_of, shortage
 
 #: Bytes of a whole answer, with whatever frames its body.
 MAX_ANSWER = MAX_HEAD + 2 * BODY_LIMIT
+#: Bodies that are searched at once.
+_SEARCHES = 2
 #: Seconds between two tries to reach a unix socket whose backlog is full.
 _KNOCK_EVERY = 0.05
 
@@ -37,11 +40,14 @@ class Prober:
     def __init__(self, tls: TLSRules | None = None, resolver: SystemResolver | None = None) -> None:
         self._tls = tls or TLSRules()
         self._resolver = resolver or SystemResolver()
+        #: Bodies are searched apart from the loop, which has other backends to look after; none for longer than the
+        #: expression allows.
+        self._searches = ThreadPoolExecutor(_SEARCHES, "search")
 
     async def __call__(self, backend: Backend, check: Check) -> Observation:
         """One probe, within the time-out of the check. Raises Shortage, which proves nothing about the backend."""
         target = check.target(backend)
-        exchange = _Exchange(check)
+        exchange = _Exchange(check, self._searches)
         timer = asyncio.get_running_loop().call_later(check.timeout, exchange.expire)
         try:
             async with asyncio.timeout(check.timeout):
@@ -104,9 +110,11 @@ class _Exchange(asyncio.Protocol):
     the limits, so that the backend need not see its answer cut off.
     """
 
-    def __init__(self, check: Check) -> None:
+    def __init__(self, check: Check, searches: Executor) -> None:
         self.check = check
         self.lacks = "no connection"  #: what there is not yet
+        self._searches = searches
+        self._search: asyncio.Future[Observation] | None = None
         self.transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
         self.until = loop.time() + check.timeout
@@ -129,6 +137,8 @@ class _Exchange(asyncio.Protocol):
 
     def expire(self) -> None:
         """The time is over."""
+        if self._search is not None:
+            return  # which has a time of its own
         if self._status and (self.check.expect_body is None or self._status not in self.check.expect_status):
             self._judge()
         elif self._status:
@@ -138,7 +148,7 @@ class _Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """See Protocol."""
-        if self.verdict.done():
+        if self.verdict.done() or self._search is not None:
             return
         self._read += len(data)
         try:
@@ -194,6 +204,8 @@ class _Exchange(asyncio.Protocol):
         """Let go of everything, at once."""
         if not self.verdict.cancel() and not self.verdict.cancelled():
             self.verdict.exception()  # else asyncio logs it as never retrieved
+        if self._search is not None:
+            self._search.cancel()
         if self.transport is None:
             return
         if self.transport.get_extra_info("ssl_object") is None and not self.transport.get_write_buffer_size():
@@ -203,10 +215,20 @@ class _Exchange(asyncio.Protocol):
 
     def _judge(self) -> None:
         seen = self.check.verdict_of_status(self._status)
-        self._decide(self.check.verdict_of_body(self._status, bytes(self._body)) if seen.ok else seen)
+        if not seen.ok or self.check.expect_body is None:
+            self._decide(seen)
+        elif self._search is None:
+            loop, judge = asyncio.get_running_loop(), self.check.verdict_of_body
+            self._search = loop.run_in_executor(self._searches, judge, self._status, bytes(self._body))
+            self._search.add_done_callback(self._searched)
+
+    def _searched(self, search: asyncio.Future[Observation]) -> None:
+        if not search.cancelled():
+            self._decide(search.result())
 
     def _fail(self, reason: str) -> None:
-        self._decide(Observation(False, reason))
+        if self._search is None:
+            self._decide(Observation(False, reason))
 
     def _decide(self, seen: Observation) -> None:
         if not self.verdict.done():

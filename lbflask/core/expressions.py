@@ -1,0 +1,46 @@
+"""Regular expressions of users, whose time is bounded whatever they are and whatever they are matched against.
+
+The standard library's engine can take time exponential in a text and can't be stopped. The one used here is stopped
+after so many seconds of processor time, and lets other threads run meanwhile.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import regex
+
+#: Seconds of processor time that a search may take: a linear one of 256 KiB takes about a hundredth of that.
+MOST_SECONDS = 0.25
+
+
+class BadExpression(ValueError):
+    """A text that is no regular expression; the message says why."""
+
+
+class BoundedExpression:
+    """An expression in Python's syntax. Equal to any expression of the same `pattern`. Raises BadExpression."""
+
+    def __init__(self, pattern: str, seconds: float = MOST_SECONDS) -> None:
+        self.pattern = pattern
+        self._seconds = seconds
+        try:
+            self._compiled  # noqa: B018 - made now, so that a mistake shows now
+        except regex.error as error:
+            raise BadExpression(str(error)) from None
+        except (OverflowError, RecursionError, MemoryError):
+            raise BadExpression("it is too large") from None
+
+    @cached_property
+    def _compiled(self) -> regex.Pattern[str]:
+        return regex.compile(self.pattern)
+
+    def search(self, text: str) -> bool:
+        """Whether there is a match anywhere in the text. Raises TimeoutError."""
+        return self._compiled.search(text, concurrent=True, timeout=self._seconds) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return self.pattern == getattr(other, "pattern", None)
+
+    def __hash__(self) -> int:
+        return hash(self.pattern)
