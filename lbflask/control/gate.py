@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from flask import Blueprint, Request, request
 
@@ -26,6 +26,10 @@ log = logging.getLogger("lbflask.admin")
 COOKIE = "lbflask_session"
 #: Seconds that a session lasts.
 SESSION_LASTS = 12 * 3600.0
+#: A host and a port (RFC 9110 §7.2): names as browsers ask name servers for them, and of IPv6 no zone, which means
+#: nothing to others (RFC 6874 §4).
+_AUTHORITY = re.compile(r"([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
+_PORTS = {"http": "80", "https": "443"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -103,7 +107,11 @@ class Gate:
 
     def sees_details(self, request: Request) -> bool:
         """Whether what only operators should read may be told. Raises Refused for a token that is none."""
-        return bool(request.environ.get("lbflask.admin")) and self.visitor(request) is not None
+        if not request.environ.get("lbflask.admin"):
+            return False
+        if not self.tokens.wanted and not _means_this_machine(_authority(request)):
+            return False
+        return self.visitor(request) is not None
 
     def visitor(self, request: Request) -> Visitor | None:
         """Who is asking; None for nobody that is known. Raises Refused for a token that is none."""
@@ -137,12 +145,13 @@ class Gate:
         """Raises Refused for what did not come through the admin listener, or was sent by a page of another site."""
         if not request.environ.get("lbflask.admin"):
             raise Refused(404, "there is nothing here")
-        if not self.tokens.wanted and not _means_this_machine(request.host):
+        host = _authority(request)
+        if not self.tokens.wanted and not _means_this_machine(host):
             raise Refused(403, "without tokens this listener answers only to an address or to localhost as its name")
         if request.method in SAFE_METHODS:
             return
         origin = request.headers.get("Origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+        if origin is not None and not _is_origin_at(origin, host):
             raise Refused(403, "this was sent by a page of another site")
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise Refused(403, "this was sent by a page of another site")
@@ -165,13 +174,45 @@ def _mac(token: Token, purpose: str, text: str) -> str:
     return hmac.digest(token.digest, f"{purpose}|{token.role}|{token.name}|{text}".encode(), "sha256").hex()
 
 
-def _means_this_machine(host: str) -> bool:
-    """An address, or a name that no name server is asked for (RFC 6761 §6.3)."""
-    name = urlsplit(f"//{host}").hostname or ""
-    if not host or name == "localhost" or name.endswith(".localhost"):
-        return True
+def _authority(request: Request) -> str:
+    """The Host as it came, which Werkzeug would take for none at all when it does not like it; empty for none."""
+    host: str = request.environ.get("HTTP_HOST", "")
+    return host
+
+
+def _split(authority: str) -> tuple[str, str] | None:
+    """Host, in small letters, and port of an authority; None for what is none or has no host."""
+    found = _AUTHORITY.fullmatch(authority)
+    if found is None or (found[2] and int(found[2]) > 65_535):
+        return None
+    return found[1].lower(), found[2] or ""
+
+
+def _means_this_machine(authority: str) -> bool:
+    """Whether a Host is an address, or a name that no name server is asked for (RFC 6761 §6.3)."""
+    found = _split(authority)
+    if found is None:
+        return False
+    host = found[0]
+    if host.startswith("["):
+        return _is_address(IPv6Address, host[1:-1])
+    name = host.removesuffix(".")
+    return name == "localhost" or name.endswith(".localhost") or _is_address(IPv4Address, host)
+
+
+def _is_address(kind: type[IPv4Address | IPv6Address], text: str) -> bool:
     try:
-        ip_address(name)
+        kind(text)
     except ValueError:
         return False
     return True
+
+
+def _is_origin_at(origin: str, authority: str) -> bool:
+    """Whether an Origin (RFC 6454 §6.2) is that of pages from this authority, as far as http or https goes."""
+    scheme, mark, place = origin.partition("://")
+    usual = _PORTS.get(scheme.lower())
+    there, here = _split(place), _split(authority)
+    if not mark or usual is None or there is None or here is None:
+        return False
+    return (there[0], there[1] or usual) == (here[0], here[1] or usual)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from tests.control.rigs import ALICE, BOB, GRAFANA, TOKENS, Counter
 
@@ -185,8 +186,87 @@ class TestBrowsers:
     def test_an_address_or_localhost_does(self, host: str) -> None:
         assert Counter().ask("GET", "/state", base_url=f"http://{host}").status_code == 200
 
+    @pytest.mark.parametrize(
+        "host",
+        ["a{}b.attacker.example", "{}attacker.example", "localhost{}.attacker.example", "attacker.example{}", "{}",
+         "127.0.0.1{}x", "localhost{}x"],
+    )  # fmt: skip
+    def test_no_sign_in_a_name_makes_it_this_machine(self, host: str) -> None:
+        for sign in (*"!\"$&'()*+,;=_`{}~ \\|^<>[]%@#?/:", "\x80", "\xff", "\t", "%6c", ".."):
+            assert_refused(host.format(sign))
+
+    @pytest.mark.parametrize(
+        "host",
+        [None, "", " ", ":", ":80", "user@localhost", "user:pw@127.0.0.1", "localhost@evil.example", "localhost:80:80",
+         "localhost:99999", "localhost:65536", "localhost:-1", "localhost:+80", "localhost:8a", "localhost:0x50",
+         "localhost:\u0668\u0660", "localhost:" + "8" * 5000, "localhost.evil.example", "evil.example.", "localhost..",
+         ".localhost.evil", "localhost.localdomain", "%6cocalhost", "localhost%00", "%31%32%37.0.0.1", "127.1",
+         "0x7f.1", "2130706433", "127.0.0.01", "127.0.0.256", "127.0.0.1.", "127.0.0.1.evil.example", "::1", "[::1",
+         "::1]", "[::1]x", "[::1]:x", "[::1%lo]", "[::1%25lo]", "[fe80::1%25eth0]:80", "[::1%evil.example]",
+         "[127.0.0.1]", "[localhost]", "[v1.a]", "[]", "[:]", "localhost,localhost", "localhost, evil.example",
+         "http://localhost", "//localhost", "localhost/", "localhost?x", "localhost#x", "\uff4cocalhost",
+         "127\u30020\u30020\u30021", "xn--localhost", "a" * 300 + ".localhost"],
+    )  # fmt: skip
+    def test_nor_does_any_other_spelling_nor_none_at_all(self, host: str | None) -> None:
+        assert_refused(host)
+
+    @pytest.mark.parametrize(
+        "host",
+        ["LOCALHOST", "Localhost:8090", "localhost.", "localhost.:80", "localhost:", "lb.LocalHost", "a.b.localhost.",
+         "127.0.0.1:0", "127.0.0.2", "[::1]", "[0:0:0:0:0:0:0:1]:80", "[::FFFF:127.0.0.1]", "192.168.0.10:65535"],
+    )  # fmt: skip
+    def test_names_and_addresses_of_this_machine_in_any_spelling(self, host: str) -> None:
+        assert status_of(Counter(), "GET", "/state", host) == 200
+
+    @pytest.mark.parametrize(
+        "origin",
+        ["", " ", "null", "http://", "http://[", "http://]", "http://[::1", "http://[v1.x]", "http://127.0.0.1:99999",
+         "http://127.0.0.1:" + "9" * 5000, "http://127.0.0.1:x", "http://127.0.0.1:8091", "http://127.0.0.1:8090/x",
+         "http://127.0.0.1:8090?", "http://127.0.0.1:8090#", "http://u@127.0.0.1:8090", "//127.0.0.1:8090",
+         "127.0.0.1:8090", "ftp://127.0.0.1:8090", "file://127.0.0.1:8090", "http:127.0.0.1:8090", "https://127.0.0.1",
+         "http://127.0.0.1:8090, http://evil.example", "http://127.0.0.1:8090 http://127.0.0.1:8090", "\x80",
+         "http://\xe9.example", "http://\xff", "http://127.0.0.1%3a8090", "http://localhost:8090", "h" * 8000,
+         "http://" + "[" * 8000],
+    )  # fmt: skip
+    def test_an_origin_that_is_not_ours_is_refused_in_any_spelling(self, origin: str) -> None:
+        for counter, token in ((Counter(), ""), (Counter(admin={"tokens": TOKENS}), ALICE)):
+            for host in ("127.0.0.1:8090", "a_b.example", "a b", "", None):
+                assert status_of(counter, "POST", f"{FIRST}/drain", host, token, HTTP_ORIGIN=origin) == 403
+                assert counter.overrides() == {}
+
+    @pytest.mark.parametrize(
+        ("host", "origin"),
+        [
+            ("127.0.0.1:8090", "http://127.0.0.1:8090"),
+            ("127.0.0.1:80", "http://127.0.0.1"),
+            ("127.0.0.1", "http://127.0.0.1:80"),
+            ("LB.localhost", "https://lb.LOCALHOST"),
+            ("[::1]:8090", "http://[::1]:8090"),
+        ],
+    )
+    def test_ours_is_admitted(self, host: str, origin: str) -> None:
+        assert status_of(Counter(), "POST", f"{FIRST}/drain", host, HTTP_ORIGIN=origin) == 200
+
     def test_with_tokens_any_name_does(self, guarded: Counter) -> None:
         assert guarded.ask("GET", "/state", GRAFANA, base_url="http://lb.example.com").status_code == 200
+
+
+def status_of(counter: Counter, method: str, path: str, host: str | None, token: str = "", **environ: str) -> int:
+    """The status of the answer to a request with exactly this Host, or none."""
+    asked = EnvironBuilder(path=f"/api/v1{path}", method=method).get_environ()
+    del asked["HTTP_HOST"]
+    asked |= {"lbflask.admin": True, "wsgi.multithread": True, **environ}
+    asked |= {} if host is None else {"HTTP_HOST": host}
+    asked |= {"HTTP_AUTHORIZATION": f"Bearer {token}"} if token else {}
+    return int(run_wsgi_app(counter.app, asked)[1].split()[0])
+
+
+def assert_refused(host: str | None) -> None:
+    """Nothing is shown to who names this host, and nothing changed."""
+    counter = Counter()
+    for method, path in (("GET", "/state"), ("GET", "/openapi.json"), ("POST", f"{FIRST}/drain")):
+        assert status_of(counter, method, path, host) in (400, 403), (host, path)
+    assert counter.overrides() == {}
 
 
 class TestTokenFile:
