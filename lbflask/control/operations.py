@@ -40,7 +40,8 @@ CHECKER_NOTICES_WITHIN = 3.0
 #: Events among which it is looked for when a backend came that is not configured.
 EVENTS_LOOKED_AT = 500
 
-Change = Callable[[Override | None], Override | None]
+#: The override after an action, from the one before and the moment by the store's clock.
+Change = Callable[[Override | None, float], Override | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,17 +175,17 @@ class Operations:
 
     def set_mode(self, action: Action, mode: Mode) -> tuple[Look, bool]:
         """Serving, draining or off. Raises Refused and StoreUnavailable, and so do all that follow."""
-        change = steering.enabled if mode is Mode.SERVING else lambda before: steering.in_mode(before, mode)
+        change = steering.enabled if mode is Mode.SERVING else lambda before, _: steering.in_mode(before, mode)
         return self._act(action, change, removed_too=mode is Mode.SERVING)
 
     def set_weight(self, action: Action, weight: int | None) -> tuple[Look, bool]:
         """Weighed so; None is the usual weight."""
-        return self._act(action, lambda before: steering.weighed(before, weight), f"weight {weight}")
+        return self._act(action, lambda before, _: steering.weighed(before, weight), f"weight {weight}")
 
     def remove(self, action: Action) -> tuple[Look, bool]:
         """Out of the pool. One that is out already stays so."""
         known = self.look(action.pool).usual(action.backend) is not None
-        return self._act(action, lambda before: steering.removed(before, known=known), removed_too=True)
+        return self._act(action, lambda before, _: steering.removed(before, known=known), removed_too=True)
 
     def add(self, action: Action, backend: Backend) -> tuple[Look, bool]:
         """Into the pool."""
@@ -200,7 +201,7 @@ class Operations:
             raise Refused(409, f"{backend.id!r} is {usual.url} in the configuration; remove it there")
         return self._act(
             action,
-            lambda before: steering.added(before, backend, known=usual is not None),
+            lambda before, now: steering.added(before, backend, now, known=usual is not None),
             f"{backend.url}, weight {backend.weight}",
             new=True,
         )
@@ -231,7 +232,7 @@ class Operations:
                 raise StoreUnavailable(self._fleet.why or "it does not answer")
             self._check(look, action, new=new, removed_too=removed_too)
             before = look.snapshot.overrides.get(action.backend)
-            after = change(before)
+            after = change(before, look.snapshot.now)
             if after == before:
                 return look, False
             if self._store.write_override(action.pool, action.backend, before, after):

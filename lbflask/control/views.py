@@ -23,7 +23,7 @@ from lbflask.control.api.models import (
 )
 from lbflask.control.health import status_of
 from lbflask.control.operations import Look, etag_of
-from lbflask.core import eligibility
+from lbflask.core import eligibility, steering
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
@@ -172,7 +172,7 @@ def _backend_view(
         weight=backend.weight,
         usual_weight=usual.weight,
         backup=backend.backup,
-        overridden=override is not None,
+        overridden=steering.deviates(override),
         etag=etag_of(override),
         health=Checked(
             state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak

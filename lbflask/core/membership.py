@@ -7,8 +7,6 @@ from dataclasses import replace
 
 from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
 
-AS_CONFIGURED = Override()
-
 
 def members(pool: Pool, snapshot: Snapshot) -> tuple[Backend, ...]:
     """The backends of the pool, with the weights that they have now.
@@ -36,16 +34,6 @@ def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
     """What operators want of the backend."""
     override = snapshot.overrides.get(backend.id)
     return Mode.SERVING if override is None else override.mode
-
-
-def in_mode(before: Override | None, mode: Mode, now: float) -> Override:
-    """What operators want of a backend when at `now`, by the store's clock, they choose the mode.
-
-    The moment of its coming back into service is kept: from then on it warms up.
-    """
-    before = before or AS_CONFIGURED
-    comes_back = mode is Mode.SERVING and before.mode is not Mode.SERVING
-    return replace(before, mode=mode, since=now if comes_back else before.since)
 
 
 def takers(known: Iterable[Backend], snapshot: Snapshot) -> tuple[str, ...]:

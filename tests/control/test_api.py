@@ -285,8 +285,10 @@ class TestActing:
         assert (event.kind, event.what, event.backend, event.who) == (
             Kind.OPERATOR, what, "10.0.0.1:80", "local (127.0.0.1)",
         )  # fmt: skip
-        assert counter.act("POST", f"{FIRST}/enable")["changed"]
-        assert counter.overrides() == {}
+        enabled = counter.act("POST", f"{FIRST}/enable")
+        assert (enabled["changed"], enabled["backend"]["overridden"]) == (True, False)
+        assert counter.overrides() == {"10.0.0.1:80": Override(since=counter.clock())}
+        assert counter.act("POST", f"{FIRST}/enable")["changed"] is False
 
     def test_a_weight_is_set_and_taken_back(self, counter: Counter) -> None:
         two = counter.act("PUT", f"{SECOND}/weight", json={"weight": 7})["backend"]
@@ -315,8 +317,9 @@ class TestActing:
         pool = counter.get("/pools/default")
         assert (pool["removed"], [backend["id"] for backend in pool["backends"]]) == (["two"], ["10.0.0.1:80"])
         counter.act("POST", f"{SECOND}/drain", 404)
-        assert counter.act("POST", f"{SECOND}/enable")["backend"]["id"] == "two"
-        assert counter.overrides() == {}
+        enabled = counter.act("POST", f"{SECOND}/enable")["backend"]
+        assert (enabled["id"], enabled["overridden"]) == ("two", False)
+        assert counter.overrides() == {"two": Override(since=counter.clock())}
 
     @pytest.mark.parametrize(
         ("new", "status"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lbflask.core.eligibility import candidates
-from lbflask.core.membership import in_mode, members, mode_of, takers
+from lbflask.core.membership import members, mode_of, takers
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Mode, Override, Pool, Snapshot
 from tests.support.pools import backend
 
@@ -61,15 +61,6 @@ def test_only_those_in_service_get_new_requests() -> None:
         assert serving == (["a", "b"] if mode is Mode.SERVING else ["b"])
         assert mode_of(A, snapshot) is mode
         assert mode_of(B, snapshot) is Mode.SERVING
-
-
-def test_the_moment_of_coming_back_into_service_is_kept() -> None:
-    set_before = Override(Mode.DRAINING, 3, since=5.0)
-    assert in_mode(set_before, Mode.SERVING, 9.0) == Override(Mode.SERVING, 3, since=9.0)
-    assert in_mode(set_before, Mode.OFF, 9.0) == Override(Mode.OFF, 3, since=5.0)
-    assert in_mode(Override(since=5.0), Mode.SERVING, 9.0) == Override(since=5.0)
-    assert in_mode(None, Mode.SERVING, 9.0) == Override()
-    assert in_mode(None, Mode.OFF, 9.0) == Override(Mode.OFF)
 
 
 def test_those_that_take_requests_are_in_service_and_have_a_weight() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,19 +17,25 @@ A, B = Backend("a", "a", 1, "http://a:1", 3), Backend("b", "b", 1, "http://b:1",
 POOL = Pool("web", (A,))
 
 overrides = st.none() | st.builds(
-    Override, st.sampled_from(Mode), st.none() | st.integers(0, 9), st.sampled_from([None, A]), st.booleans()
+    Override,
+    st.sampled_from(Mode),
+    st.none() | st.integers(0, 9),
+    st.sampled_from([None, A]),
+    st.booleans(),
+    st.sampled_from([0.0, 5.0]),
 )
-Change = Callable[[Override | None], Override | None]
+Change = Callable[[Override | None, float], Override | None]
+NOW = 1000.0
 CHANGES: dict[str, Change] = {
-    "drain": lambda before: steering.in_mode(before, Mode.DRAINING),
-    "off": lambda before: steering.in_mode(before, Mode.OFF),
+    "drain": lambda before, _: steering.in_mode(before, Mode.DRAINING),
+    "off": lambda before, _: steering.in_mode(before, Mode.OFF),
     "enable": steering.enabled,
-    "weight": lambda before: steering.weighed(before, 7),
-    "usual weight": lambda before: steering.weighed(before, None),
-    "remove": lambda before: steering.removed(before, known=True),
-    "remove an added one": lambda before: steering.removed(before, known=False),
-    "add": lambda before: steering.added(before, B, known=False),
-    "add a configured one": lambda before: steering.added(before, A, known=True),
+    "weight": lambda before, _: steering.weighed(before, 7),
+    "usual weight": lambda before, _: steering.weighed(before, None),
+    "remove": lambda before, _: steering.removed(before, known=True),
+    "remove an added one": lambda before, _: steering.removed(before, known=False),
+    "add": lambda before, now: steering.added(before, B, now, known=False),
+    "add a configured one": lambda before, now: steering.added(before, A, now, known=True),
 }
 
 
@@ -39,37 +46,77 @@ def after(override: Override | None, id_: str = "a") -> Snapshot:
 @pytest.mark.parametrize("name", CHANGES)
 @given(before=overrides)
 def test_an_action_done_twice_is_done_once(name: str, before: Override | None) -> None:
-    once = CHANGES[name](before)
-    assert CHANGES[name](once) == once
+    once = CHANGES[name](before, NOW)
+    assert CHANGES[name](once, NOW + 1) == once
 
 
 @pytest.mark.parametrize("name", CHANGES)
 @given(before=overrides)
 def test_what_says_nothing_is_not_kept(name: str, before: Override | None) -> None:
-    assert CHANGES[name](before) != Override()
+    assert CHANGES[name](before, NOW) != Override()
 
 
 def test_modes_and_weights_are_kept_apart() -> None:
     drained = steering.in_mode(steering.weighed(None, 7), Mode.DRAINING)
     assert drained == Override(Mode.DRAINING, 7)
-    assert steering.enabled(drained) == Override(weight=7)
+    assert steering.enabled(drained, NOW) == Override(weight=7, since=NOW)
     assert steering.weighed(drained, None) == Override(Mode.DRAINING)
 
 
 def test_a_removed_backend_is_gone_and_comes_back_when_it_is_enabled_or_added_again() -> None:
     gone = steering.removed(steering.weighed(None, 7), known=True)
     assert members(POOL, after(gone)) == ()
-    for back in (steering.enabled(gone), steering.added(gone, A, known=True)):
+    for back in (steering.enabled(gone, NOW), steering.added(gone, A, NOW, known=True)):
         assert [(backend.id, backend.weight) for backend in members(POOL, after(back))] == [("a", 7)]
 
 
 def test_an_added_backend_is_in_the_pool_until_it_is_removed_and_then_forgotten() -> None:
-    added = steering.added(None, B, known=False)
+    added = steering.added(None, B, NOW, known=False)
     assert members(POOL, after(added, "b")) == (A, B)
     assert mode_of(B, after(added, "b")) is Mode.SERVING
     assert steering.removed(added, known=False) is None
 
 
 def test_a_backend_that_is_added_again_stays_in_its_mode() -> None:
-    drained = steering.in_mode(steering.added(None, B, known=False), Mode.DRAINING)
-    assert steering.added(drained, B, known=False) == drained
+    drained = steering.in_mode(steering.added(None, B, NOW, known=False), Mode.DRAINING)
+    assert steering.added(drained, B, NOW + 1, known=False) == drained
+
+
+GONE = Override(removed=True, since=5.0)
+COMES_BACK = {
+    "drain, enable": (Override(Mode.DRAINING, since=5.0), "enable"),
+    "off, enable": (Override(Mode.OFF, since=5.0), "enable"),
+    "remove, enable": (GONE, "enable"),
+    "remove, add": (GONE, "add a configured one"),
+    "add": (None, "add"),
+}
+STAYS = {
+    "enable what serves": (Override(weight=2, since=5.0), "enable"),
+    "add what is there": (Override(added=B, since=5.0), "add"),
+    "weight": (Override(weight=2, since=5.0), "weight"),
+    "weight from nothing": (Override(weight=0, since=5.0), "weight"),
+    "usual weight": (Override(weight=2, since=5.0), "usual weight"),
+    "drain": (Override(since=5.0), "drain"),
+}
+
+
+@pytest.mark.parametrize("case", COMES_BACK)
+def test_what_comes_back_into_service_keeps_the_moment(case: str) -> None:
+    before, change = COMES_BACK[case]
+    after = CHANGES[change](before, NOW)
+    assert after is not None
+    assert (after.mode, after.removed, after.since) == (Mode.SERVING, False, NOW)
+
+
+@pytest.mark.parametrize("case", STAYS)
+def test_what_stays_in_service_keeps_the_moment_from_before(case: str) -> None:
+    before, change = STAYS[case]
+    after = CHANGES[change](before, NOW)
+    assert after is not None
+    assert after.since == 5.0
+
+
+@given(before=overrides)
+def test_the_moment_alone_makes_a_backend_no_other(before: Override | None) -> None:
+    assert steering.deviates(before) == (before is not None and replace(before, since=0.0) != Override())
+    assert not steering.deviates(Override(since=5.0))

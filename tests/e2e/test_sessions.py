@@ -9,19 +9,22 @@ from dataclasses import dataclass
 from threading import Event
 
 import pytest
+from click.testing import CliRunner
 
-from lbflask.core.membership import in_mode
-from lbflask.core.model import NOTHING_KNOWN, Mode, Override
+from lbflask.cli import main
+from lbflask.core.model import NOTHING_KNOWN, Mode
 from lbflask.state.redis import RedisStore, connect
 from tests.support.raw import Answer, RawClient
 from tests.support.scripted import Peer, ScriptedBackend
-from tests.support.servers import Gunicorn
+from tests.support.servers import Gunicorn, get
 from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 
 NAMES = ("one", "two", "three")
 POOL = "default"
+#: What an operator does, and the mode that follows.
+MODES = {"drain": Mode.DRAINING, "off": Mode.OFF, "enable": Mode.SERVING}
 SWITCHED = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: x-echo/1\r\n\r\n"
 
 
@@ -70,11 +73,25 @@ class Town:
         """Who answers the session at both instances, and the cookies they set."""
         return {(answer.body.decode(), told(answer)) for answer in (self.ask(cookie) for _ in range(4))}
 
-    def wants(self, name: str, override: Override | None) -> None:
-        """As an operator does, and until both instances know of it."""
-        before = self.store.read_snapshot(POOL, NOTHING_KNOWN).overrides.get(name)
-        assert self.store.write_override(POOL, name, before, override)
-        mode = "serving" if override is None else override.mode.value
+    def act(self, name: str, action: str, *, by: str = "API") -> None:
+        """As an operator does at one of the instances, and until both know of it."""
+        self.asked += 1
+        port = self.balancers[self.asked % 2].admin_port
+        if by == "API":
+            assert get(port, f"/api/v1/pools/{POOL}/backends/{name}/{action}", "POST").status == 200
+        else:
+            result = CliRunner().invoke(main, [action, name], env={"LBFLASK_ADMIN_URL": f"http://127.0.0.1:{port}"})
+            assert result.exit_code == 0, result.output
+        self.await_mode(name, MODES[action])
+
+    def forget(self, name: str) -> None:
+        """As if no operator had ever set anything for the backend."""
+        before = self.store.read_snapshot(POOL, NOTHING_KNOWN).overrides[name]
+        assert self.store.write_override(POOL, name, before, None)
+        for balancer in self.balancers:
+            eventually(lambda of=balancer: self.state(of, name)["warm_percent"] == 100, f"{name} is warm")  # type: ignore[misc]
+
+    def await_mode(self, name: str, mode: Mode) -> None:
         for balancer in self.balancers:
             eventually(lambda of=balancer: self.state(of, name)["mode"] == mode, f"{name} is known as {mode}")  # type: ignore[misc]
 
@@ -118,7 +135,7 @@ def town(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]
 def as_configured(town: Town) -> Iterator[None]:
     yield
     for name in town.store.read_snapshot(POOL, NOTHING_KNOWN).overrides:
-        town.wants(name, None)
+        town.forget(name)
 
 
 def test_a_session_stays_at_both_instances_whoever_set_its_cookie(town: Town) -> None:
@@ -156,10 +173,10 @@ def test_draining_keeps_sessions_off_ends_them_and_what_is_in_flight_ends_by_its
     with RawClient(town.balancers[0].port) as slow:
         slow.send(request(cookie, "/slow"))
         assert slow.head().status == 200
-        town.wants(home, Override(Mode.DRAINING))
+        town.act(home, "drain")
         assert town.served(cookie) == {(home, "")}
         assert home not in {town.session()[0] for _ in range(6)}
-        town.wants(home, Override(Mode.OFF))
+        town.act(home, "off")
         moved = town.ask(cookie)
         assert moved.body.decode() != home
         assert town.served(told(moved)) == {(moved.body.decode(), "")}
@@ -168,15 +185,16 @@ def test_draining_keeps_sessions_off_ends_them_and_what_is_in_flight_ends_by_its
         town.go_on.set()
         assert slow.read(len(home)) == home.encode()
     eventually(lambda: town.state(town.balancers[0], home)["in_flight"] == 0, "nothing is in flight there")
-    town.wants(home, None)
+    town.act(home, "enable")
     assert town.served(told(moved)) == {(moved.body.decode(), "")}
 
 
-def test_a_backend_that_is_enabled_warms_up_at_both_instances(town: Town) -> None:
+@pytest.mark.parametrize("by", ["API", "CLI"])
+@pytest.mark.parametrize("before", ["drain", "off"])
+def test_a_backend_that_is_enabled_warms_up_at_both_instances(town: Town, by: str, before: str) -> None:
     """Slow start is an hour here, so nothing of it passes during the test."""
-    town.wants("one", Override(Mode.OFF))
-    now = town.store.read_snapshot(POOL, NOTHING_KNOWN).now
-    town.wants("one", in_mode(Override(Mode.OFF), Mode.SERVING, now))
+    town.act("one", before, by=by)
+    town.act("one", "enable", by=by)
     for balancer in town.balancers:
         assert town.state(balancer, "one")["warm_percent"] == 10
     homes = Counter(town.session()[0] for _ in range(42))
