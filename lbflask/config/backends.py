@@ -29,7 +29,7 @@ class Backend(Section):
     """Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
     name: str | None = Field(default=None, pattern=_NAME)
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
-    weight: int = Field(default=1, ge=0, le=256)
+    weight: int = Field(default=1, ge=0, le=model.MOST_WEIGHT)
     """Its share of the requests, relative to the others; 0 takes none."""
     backup: bool = False
     """Whether it serves only when no other backend can."""

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lbflask.config.masking import URL
 from lbflask.config.types import Seconds, Section, comma_separated
-from lbflask.core.model import DEFAULT_PORTS
+from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 
 #: A name as DNS has it (RFC 1035 §2.3.4), with the underscores of services (RFC 2782).
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
@@ -100,7 +100,7 @@ class Discovery(Section):
     """`file:/path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
     scheme: Literal["http", "https"] = "http"
     """How backends found by DNS are spoken to."""
-    weight: int = Field(default=1, ge=0, le=256)
+    weight: int = Field(default=1, ge=0, le=MOST_WEIGHT)
     """The weight of each backend found by `dns://`; SRV records and files have weights of their own."""
     nameservers: Annotated[
         tuple[Annotated[str, AfterValidator(_nameserver)], ...], BeforeValidator(comma_separated)

@@ -12,9 +12,7 @@ from lbflask.config.masking import Secret
 from lbflask.config.paths import FilePath
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import model
-
-#: Characters of a secret: less could be guessed, and then anybody could sign.
-LEAST_SECRET = 16
+from lbflask.core.model import LEAST_SECRET
 
 
 def _name(value: str) -> str:

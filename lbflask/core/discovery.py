@@ -12,10 +12,7 @@ from ipaddress import ip_address
 from math import gcd, lcm
 
 from lbflask.core.checks import Check
-from lbflask.core.model import Backend
-
-#: The largest weight of a backend.
-MOST_WEIGHT = 256
+from lbflask.core.model import MOST_WEIGHT, Backend
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ An ejection ends by a probe: from `until` on, one request of the fleet is sent t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lbflask.core import retry
@@ -87,9 +87,9 @@ def counted(tally: Tally | None, report: Report, total: int, rule: Rule, now: fl
     """The tally with a report of failures in it; a new window when none is open.
 
     `total` are the attempts of all workers ever, with the report's. What a worker did before the failure that opens a
-    window is no part of it.
+    window is no part of it. A window that opened ahead of `now`, before the clock was set back, is none.
     """
-    if tally is None or now - tally.opened >= rule.window:
+    if tally is None or not 0 <= now - tally.opened < rule.window:
         return Tally(now, total - report.failures, report.failures, report.weight)
     return replace(tally, failures=tally.failures + report.failures, weight=tally.weight + report.weight)
 
@@ -112,7 +112,7 @@ def ejected(before: Ejection | None, rule: Rule, now: float) -> Ejection:
     """
     forgotten = before is None or (not before.out and now - before.until > rule.max_duration)
     times = 1 if before is None or forgotten else before.times + 1
-    since = before.since if before is not None and before.out else now
+    since = min(before.since, now) if before is not None and before.out else now
     return Ejection(True, times, since, now + min(rule.max_duration, rule.duration * times))
 
 
@@ -132,7 +132,11 @@ def is_out(ejection: Ejection | None, active: ActiveHealth) -> bool:
     return not (active.health is Health.UP and active.since > ejection.since)
 
 
-def due(ejections: Mapping[str, Ejection], members: Collection[str], now: float) -> list[str]:
-    """The backends that may be probed, longest due first."""
-    waiting = [id_ for id_ in members if id_ in ejections and ejections[id_].out and ejections[id_].until <= now]
+def due(ejections: Mapping[str, Ejection], rule: Rule, now: float) -> list[str]:
+    """The backends that may be probed, longest due first.
+
+    An end that is further ahead than any ejection lasts is from before the clock was set back, and counts as now.
+    """
+    out = [id_ for id_ in rule.members if id_ in ejections and ejections[id_].out]
+    waiting = [id_ for id_ in out if not now < ejections[id_].until <= now + rule.max_duration]
     return sorted(waiting, key=lambda id_: (ejections[id_].until, id_))

@@ -35,6 +35,11 @@ class Address(NamedTuple):
     path: str = ""
 
 
+#: The largest weight of a backend.
+MOST_WEIGHT = 256
+#: Characters of a secret that signs cookies: less could be guessed, and then anybody could sign.
+LEAST_SECRET = 16
+
 #: The port that a scheme implies.
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

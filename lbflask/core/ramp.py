@@ -63,10 +63,13 @@ def percent(pool: Pool, backend: Backend, snapshot: Snapshot, now: float) -> int
 
 
 def _step(pool: Pool, backend: Backend, snapshot: Snapshot, now: float) -> tuple[int, float]:
-    """How many tenths of its weight a backend has, and until when."""
+    """How many tenths of its weight a backend has, and until when.
+
+    A moment that is ahead of `now` by more than warming up takes is from before the clock was set back.
+    """
     seconds = pool.slow_start if backend.slow_start is None else backend.slow_start
     since = in_service_since(backend, snapshot) if seconds else 0.0
-    if not since or now >= since + seconds:
+    if not since or not since - seconds <= now < since + seconds:
         return STEPS, inf
     step = min(STEPS, 1 + floor(max(0.0, now - since) * STEPS / seconds))
     return (step, since + step * seconds / STEPS) if step < STEPS else (STEPS, inf)

@@ -58,16 +58,16 @@ class Allowance(NamedTuple):
 def take(limit: RateLimit, bucket: Bucket | None, now: int) -> tuple[Bucket | None, Allowance]:
     """The bucket after a request asked for a token at `now`, and what became of the request.
 
-    One that is refused takes nothing. A clock that went back adds no token.
+    One that is refused takes nothing. A clock that went back adds no token, and the bucket fills from there on.
     """
     missing = 0
     if bucket is not None:
         missing = max(0, bucket.missing - max(0, now - bucket.at) * limit.count)
-        now = max(now, bucket.at)
     most, token = limit.burst * limit.token, limit.token
     passed = missing + token <= most
     if passed:
         missing += token
+    if passed or bucket is None or bucket.at > now:
         bucket = Bucket(now, missing)
     return bucket, allowance(limit, missing, passed=passed)
 

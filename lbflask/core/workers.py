@@ -17,7 +17,7 @@ WINDOW = 10.0
 #: Four buckets to each doubling, from a tenth of a millisecond to half an hour: a latency is known to a tenth.
 _STEPS = 4
 _SMALLEST = 0.0001
-_BUCKETS = 96
+BUCKETS = 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def bucket_of(seconds: float) -> int:
     """The bucket of a latency."""
     if seconds <= _SMALLEST:
         return 0
-    return min(_BUCKETS - 1, int(_STEPS * math.log2(seconds / _SMALLEST)))
+    return min(BUCKETS - 1, int(_STEPS * math.log2(seconds / _SMALLEST)))
 
 
 def quantile(buckets: Mapping[int, int], share: float) -> float | None:

@@ -82,8 +82,13 @@ class PoolKeys:
 
     @property
     def secret(self) -> str:
-        """String: what the fleet signs the cookies of sticky sessions with. The first worker that finds none."""
+        """String: what the fleet signs the cookies of sticky sessions with. The first worker that finds none to use."""
         return self._key("secret")
+
+    @property
+    def trial(self) -> str:
+        """Key and channel: what is written to see whether the store takes it. Workers. Deleted in the same moment."""
+        return self._key("trial")
 
     @property
     def version(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from lbflask.core import ejection, rate_limit, slots
+from lbflask.core import ejection, rate_limit, slots, stamps
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
@@ -64,18 +64,23 @@ class MemoryStore:
             state.tickets += count
             return first
 
+    def prove(self, pool: str) -> None:
+        """See WorkerStore."""
+
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """See WorkerStore."""
         with self._changed:
-            state = self._pools[pool]
-            heartbeat = None if state.spoken_at is None else max(0.0, self._clock() - state.spoken_at)
-            now = self._clock()
-            if state.version == known.version:
+            state, now = self._pools[pool], self._clock()
+            if state.spoken_at is not None:
+                state.spoken_at = _at(state.spoken_at, now, state.interval)
+            heartbeat = None if state.spoken_at is None else max(0.0, now - state.spoken_at)
+            if state.version == known.version and not stamps.set_back(known.now, now):
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
-            return Snapshot(
-                state.version, dict(state.active), heartbeat, state.interval, dict(state.ejected), now,
-                dict(state.overrides), state.discovered, state.secret,
+            read = Snapshot(
+                state.version, state.active, heartbeat, state.interval, state.ejected, now,
+                state.overrides, state.discovered, state.secret,
             )  # fmt: skip
+            return stamps.believed(read)
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
         """See WorkerStore."""
@@ -119,7 +124,7 @@ class MemoryStore:
         """See WorkerStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
-            if state.prober not in ("", holder) and state.probe_end > now:
+            if state.prober not in ("", holder) and now < state.probe_end <= now + seconds:
                 return False
             state.prober, state.probe_end = holder, now + seconds
             return True
@@ -157,6 +162,7 @@ class MemoryStore:
                 state.attempts[backend] += made
             total: defaultdict[str, int] = defaultdict(int)
             for other, (at, theirs) in list(state.beats.items()) if read else ():
+                state.beats[other] = _at(at, now), theirs
                 if now - at > DEAD_AFTER:
                     del state.beats[other]
                     state.reports.pop(other, None)
@@ -180,7 +186,7 @@ class MemoryStore:
             for worker, (at, loads) in sorted(state.beats.items()):
                 if now - at <= DEAD_AFTER:
                     reported, report = state.reports.get(worker, (0.0, None))
-                    workers.append(Worker(worker, at, dict(loads), report, reported))
+                    workers.append(Worker(worker, _at(at, now), dict(loads), report, _at(reported, now)))
             return Roster(now, leads, tuple(workers))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
@@ -206,8 +212,10 @@ class MemoryStore:
         """See WorkerStore."""
         with self._changed:
             holdings, now = self._pools[pool].holdings, self._clock()
-            for other in [other for other, holding in holdings.items() if now - holding.at > DEAD_AFTER]:
-                del holdings[other]
+            for other, holding in list(holdings.items()):
+                holdings[other] = holding._replace(at=_at(holding.at, now))
+                if now - holding.at > DEAD_AFTER:
+                    del holdings[other]
             others = [holding for other, holding in holdings.items() if other != worker]
             granted, remembered = slots.grant(demand, others, now)
             holdings.pop(worker, None)
@@ -249,9 +257,9 @@ class MemoryStore:
         with self._changed:
             state, now = self._pools[pool], self._clock()
             free = not state.leader or state.lease_end <= now
-            if not free and state.leader != holder:
+            if not free and state.leader != holder and state.lease_end <= now + seconds:
                 return None
-            if free:
+            if free or state.leader != holder:
                 state.epoch = next(self._moments)
             state.leader, state.lease_end = holder, now + seconds
             return Lease(state.epoch, now)
@@ -302,7 +310,8 @@ class MemoryStore:
         """See OperatorStore."""
         with self._changed:
             state = self._pools[pool]
-            if state.overrides.get(backend) != before:
+            known = state.overrides.get(backend)
+            if (None if known is None else stamps.override(known, self._clock())) != before:
                 return False
             if after is None:
                 state.overrides.pop(backend, None)
@@ -335,6 +344,11 @@ class MemoryStore:
             for watch in self._watches:
                 watch.hear(channel, message)
             self._changed.notify_all()
+
+
+def _at(moment: float, now: float, period: float = DEAD_AFTER) -> float:
+    """The moment; `now` in place of one that is ahead by more than its period, as after the clock was set back."""
+    return now if moment - now > period else moment
 
 
 def _place(event: str) -> tuple[int, int]:

@@ -25,7 +25,7 @@ MOST_EVENTS = 5000
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer in time, or not at all."""
+    """The store did not answer in time or at all, or refused; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +68,17 @@ class WorkerStore(Protocol):
         """
         ...
 
+    def prove(self, pool: str) -> None:
+        """Show that the pool can be read and written: whoever gets an answer may believe in the store. One round trip.
+
+        Raises StoreUnavailable of a store that would refuse any of what workers do.
+        """
+        ...
+
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """The statuses of the pool, read at one moment; `known` again, but for its heartbeat, when none changed.
 
-        One round trip.
+        What can't be read is as it is `known`. One round trip.
         """
         ...
 
@@ -133,7 +140,7 @@ class WorkerStore(Protocol):
         ...
 
     def leave(self, pool: str, worker: str) -> None:
-        """Forget the worker's beat and its report. Two round trips."""
+        """Forget the worker's beat and its report. One round trip."""
         ...
 
     def record(self, events: Sequence[FleetEvent]) -> None:
@@ -240,8 +247,12 @@ class OperatorStore(Protocol):
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
         """Set what operators want of the backend, or forget it with None; False, and nothing, if it was not `before`.
 
-        Announced like any change of status. One round trip.
+        A record that can't be read is overwritten. Announced like any change of status. Two round trips.
         """
+        ...
+
+    def prove(self, pool: str) -> None:
+        """As for workers."""
         ...
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:

@@ -1,13 +1,17 @@
-"""How workers' reports are written down, and read as a roster: forgiving towards other versions of us."""
+"""How workers' reports are written down, and read as a roster: what can't be read counts as not said."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lbflask.core.workers import Identity, Roster, Served, Worker, WorkerReport
+from lbflask.core.workers import BUCKETS, Identity, Roster, Served, Worker, WorkerReport
 from lbflask.state.ports import DEAD_AFTER
+from lbflask.state.records import counts, moment, parse_loads, read, text, whole
+
+_STAMPED = re.compile(rb"(\d{1,15}):(.*)", re.ASCII | re.DOTALL)
 
 
 def dump(report: WorkerReport) -> str:
@@ -29,32 +33,42 @@ def dump(report: WorkerReport) -> str:
 
 def parse(record: str | bytes) -> WorkerReport | None:
     """The report in a record; None when it can't be read."""
-    try:
-        values = json.loads(record)
-        text = {name: str(values[name]) for name in ("instance", "host", "version", "config")}
-        who = Identity(**text, pid=int(values["pid"]), started=float(values["started"]))
-        served = {str(backend): _served(*told) for backend, told in values["served"].items()}
-        return WorkerReport(who, float(values["clock"]), float(values["seconds"]), served)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return None
+    return read(record, _report)
 
 
 def roster(now: float, leader: str, beats: Iterable[tuple[str, bytes]], told: Mapping[str, bytes]) -> Roster:
     """Who is alive, by the latest beats, with what they told."""
     workers = []
     for worker, beat in beats:
-        at, _, loads = beat.partition(b":")
-        try:
-            beaten = int(at) / 1000
-            in_flight = {str(backend): int(load) for backend, load in json.loads(loads).items()}
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        beaten, loads = _stamped(beat, now)
+        in_flight = None if beaten is None else parse_loads(loads)
+        if beaten is None or in_flight is None or now - beaten > DEAD_AFTER:
             continue
-        if now - beaten <= DEAD_AFTER:
-            reported, _, record = told.get(worker, b"").partition(b":")
-            report = parse(record) if reported.isdigit() else None
-            workers.append(Worker(worker, beaten, in_flight, report, int(reported) / 1000 if report else 0.0))
+        reported, record = _stamped(told.get(worker, b""), now)
+        report = None if reported is None else parse(record)
+        workers.append(Worker(worker, beaten, in_flight, report, (reported or 0.0) if report else 0.0))
     return Roster(now, leader, tuple(sorted(workers, key=lambda worker: worker.id)))
 
 
-def _served(attempts: Any, failures: Any, buckets: Any, *_: Any) -> Served:
-    return Served(int(attempts), int(failures), {int(bucket): int(count) for bucket, count in buckets.items()})
+def _stamped(value: bytes, now: float) -> tuple[float | None, bytes]:
+    """The moment that a value begins with, and the rest of it; None if there is no moment.
+
+    One that is further ahead than a worker is silent while it lives is from before the clock was set back: it is now.
+    """
+    found = _STAMPED.fullmatch(value)
+    if found is None:
+        return None, b""
+    at = int(found[1]) / 1000
+    return (now if at - now > DEAD_AFTER else at), found[2]
+
+
+def _report(values: Mapping[str, Any]) -> WorkerReport:
+    names = {name: text(values[name]) for name in ("instance", "host", "version", "config")}
+    who = Identity(**names, pid=whole(values["pid"]), started=moment(values["started"]))
+    served = {text(backend): _served(*said) for backend, said in values["served"].items()}
+    return WorkerReport(who, moment(values["clock"]), moment(values["seconds"]), served)
+
+
+def _served(attempts: object, failures: object, buckets: Mapping[str, object], *_: object) -> Served:
+    numbers = {whole(int(bucket), BUCKETS - 1): count for bucket, count in counts(buckets).items()}
+    return Served(whole(attempts), whole(failures), numbers)

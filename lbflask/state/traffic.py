@@ -309,7 +309,7 @@ class Traffic:
 
     def _see_to_probes(self, store: WorkerStore, snapshot: Snapshot, now: float) -> None:
         probe, clock = self._probe, self._clock()
-        waiting = ejection.due(snapshot.ejected, self._rule.members, now) if snapshot.ejected else []
+        waiting = ejection.due(snapshot.ejected, self._rule, now) if snapshot.ejected else []
         if probe.sent is not None:
             if clock - probe.held >= BEAT_EVERY:
                 probe.held = clock

@@ -150,5 +150,5 @@ def test_those_that_have_waited_longest_are_probed_first() -> None:
         "d": Ejection(False, 1, 0.0, 5.0),
         "removed": Ejection(True, 1, 0.0, 5.0),
     }
-    assert ejection.due(known, RULE.members, 30.0) == ["b", "a"]
-    assert ejection.due(known, RULE.members, 9.0) == []
+    assert ejection.due(known, RULE, 30.0) == ["b", "a"]
+    assert ejection.due(known, RULE, 9.0) == []

@@ -110,13 +110,22 @@ def test_a_refused_request_takes_nothing() -> None:
     assert allowance == Allowance(False, 0, pytest.approx(9.999999), pytest.approx(9.999999))
 
 
-def test_a_clock_that_went_back_adds_no_token_and_takes_none() -> None:
+def test_a_clock_that_was_set_back_adds_no_token_and_the_bucket_fills_from_there_on() -> None:
     limit = RateLimit("api", 1, 1, 2)
     bucket, _ = take(limit, None, NOW)
     bucket, second = take(limit, bucket, NOW - 5 * MICROS)
     assert second.passed
-    assert bucket == Bucket(NOW, 2 * limit.token)
-    assert not take(limit, bucket, NOW - 4 * MICROS)[1].passed
+    assert bucket == Bucket(NOW - 5 * MICROS, 2 * limit.token)
+    assert not take(limit, bucket, NOW - 5 * MICROS)[1].passed
+    assert take(limit, bucket, NOW - 4 * MICROS)[1].passed
+
+
+def test_a_refused_request_does_not_keep_a_bucket_from_filling_after_the_clock_was_set_back() -> None:
+    limit = RateLimit("api", 1, 1, 1)
+    bucket, _ = take(limit, None, NOW)
+    bucket, refused = take(limit, bucket, NOW - 500 * MICROS)
+    assert not refused.passed
+    assert take(limit, bucket, NOW - 499 * MICROS)[1].passed
 
 
 def test_what_the_largest_limit_counts_fits_into_a_double() -> None:

@@ -16,6 +16,7 @@ from lbflask.cli import main
 from lbflask.core.model import ActiveHealth
 from lbflask.state import records
 from lbflask.state.keys import PoolKeys
+from lbflask.state.snapshots import UNREADABLE
 from tests.support.certificates import Authority
 from tests.support.monitor import Monitor
 from tests.support.scripted import ScriptedBackend, answering_always
@@ -54,7 +55,7 @@ def leader(client: redis.Redis, running: list[Process]) -> Process:
 
 
 def active(client: redis.Redis) -> dict[str, ActiveHealth]:
-    return {backend: records.parse(record) for backend, record in client.hgetall(KEYS.active).items()}
+    return {backend: records.parse(record) or UNREADABLE for backend, record in client.hgetall(KEYS.active).items()}
 
 
 def server_time(client: redis.Redis) -> float:

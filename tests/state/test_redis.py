@@ -24,9 +24,10 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import Demand, Place
 from lbflask.state import records
 from lbflask.state.embedded import NoServer, find_binary
-from lbflask.state.keys import FleetKeys, PoolKeys, bucket
+from lbflask.state.keys import PoolKeys
 from lbflask.state.ports import StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
+from lbflask.state.scripts import text_of
 from tests.state.rigs import PATIENCE, real_redis
 from tests.support.servers import Process, free_port, listens, require
 from tests.support.wait import eventually
@@ -37,6 +38,7 @@ UP = ActiveHealth(Health.UP)
 #: Every trip to the server that a store knows.
 LIMIT = RateLimit("api", 1, 60, 1)
 TRIPS: dict[str, Callable[[RedisStore], object]] = {
+    "prove": lambda store: store.prove(POOL),
     "take_tickets": lambda store: store.take_tickets(POOL, 1),
     "read_snapshot": lambda store: store.read_snapshot(POOL, NOTHING_KNOWN),
     "report_suspect": lambda store: store.report_suspect(POOL, "a"),
@@ -51,7 +53,7 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "hold_slots": lambda store: store.hold_slots(POOL, "worker", Demand([Place("a", 1, 2)])),
     "take_token": lambda store: store.take_token(LIMIT, "a"),
     "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
-    "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret"),
+    "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret-of-the-fleet"),
     "write_discovered": lambda store: store.write_discovered(POOL, 1, []),
     "read_roster": lambda store: store.read_roster(POOL),
     "record": lambda store: store.record([FleetEvent(Kind.HEALTH, "up")]),
@@ -181,18 +183,6 @@ class TestOutOfReach:
             with pytest.raises(BlockingIOError):
                 listener.accept()
 
-    @pytest.mark.parametrize("trip", [trip for trip in TRIPS if trip != "report_suspect"])
-    def test_a_store_that_refuses_an_operation_is_unavailable(self, trip: str, redis_url: str) -> None:
-        with real_redis(redis_url) as rig:
-            assert rig.client is not None
-            keys = PoolKeys("test", POOL)
-            used = (keys.ticket, keys.version, keys.leader, keys.epoch, keys.ejected, keys.probe, keys.workers)
-            used += (keys.overrides, keys.secret, keys.slots, bucket("test", LIMIT, "a"), FleetKeys("test").events)
-            for key in used:
-                rig.client.rpush(key, "of another type")
-            with pytest.raises(StoreUnavailable):
-                TRIPS[trip](RedisStore(rig.client, "test"))
-
 
 class TestFrozen:
     def test_a_frozen_store_is_unavailable_and_a_thawed_one_answers_what_it_is_asked(self, server: Server) -> None:
@@ -297,11 +287,15 @@ class TestRecords:
         ],
     )
     def test_a_record_that_cannot_be_read_says_nothing_of_the_backend(self, record: str | bytes) -> None:
-        assert records.parse(record).health is Health.UNKNOWN
+        assert records.parse(record) is None
 
     @given(st.one_of(st.binary(), st.text()))
     def test_whatever_a_record_holds_reading_it_is_no_error(self, record: str | bytes) -> None:
-        assert isinstance(records.parse(record), ActiveHealth)
+        records.parse(record)
+        records.parse_override(record, "a")
+        records.parse_backends(record)
+        records.parse_ejection(record)
+        records.parse_loads(record)
 
     def test_a_record_of_a_later_version_of_us_is_read_as_far_as_it_is_known(self) -> None:
         record = '{"health":"down","streak":2,"reason":"refused","since":5.5,"weather":"fine"}'
@@ -335,13 +329,11 @@ class TestScripts:
             assert lease is not None
             assert rig.client is not None
             rig.store.write_active(POOL, lease.epoch, {"a": UP, "b": UP}, interval=1, announce=True)
-            read = rig.client.register_script(
-                next(file for file in LUA if file.name == "read_snapshot.lua").read_text()
-            )
+            read = rig.client.register_script(text_of("read_snapshot"))
             of = [keys.version, keys.heartbeat, keys.active, keys.ejected]
             of += [keys.overrides, keys.discovered, keys.secret]
-            assert list(map(len, read(keys=of, args=[0])[5:])) == [2 * 2, 0, 0, 0, 0]
-            assert read(keys=of, args=[rig.client.get(keys.version)])[5:] == []
+            assert list(map(len, read(keys=of, args=[0])[0][5:])) == [2 * 2, 0, 0, 0, 0]
+            assert read(keys=of, args=[rig.client.get(keys.version)])[0][5:] == []
 
     @pytest.mark.parametrize("file", LUA, ids=lambda file: file.name)
     def test_a_script_is_short(self, file: Path) -> None:

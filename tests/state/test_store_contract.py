@@ -17,6 +17,7 @@ from tests.state.rigs import Rig
 from tests.support.wait import eventually
 
 POOL = "web"
+FIRST, SECOND = "first-secret-of-a-fleet", "second-secret-of-a-fleet"
 LONG = 600.0
 UP = ActiveHealth(Health.UP, 0, "connected", 1_700_000_000.125)
 DOWN = ActiveHealth(Health.DOWN, 1, "connection refused", 1_700_000_001.5)
@@ -433,7 +434,7 @@ def test_a_snapshot_known_from_elsewhere_is_replaced_when_the_version_differs(ri
 
 
 class TestOverrides:
-    ADDED = Backend("größer", "::1", 443, "https://[::1]:443", 7, "https", backup=True)
+    ADDED = Backend("gross", "::1", 443, "https://[::1]:443", 7, "https", backup=True)
 
     def test_what_operators_set_is_read_with_the_statuses(self, rig: Rig) -> None:
         overrides = {
@@ -472,25 +473,25 @@ class TestOverrides:
 
 class TestSecret:
     def test_the_first_that_is_proposed_is_everybodys(self, rig: Rig) -> None:
-        assert rig.store.agree_on_secret(POOL, "first") == "first"
-        assert rig.other.agree_on_secret(POOL, "second") == "first"
-        assert rig.other.agree_on_secret("api", "second") == "second"
+        assert rig.store.agree_on_secret(POOL, FIRST) == FIRST
+        assert rig.other.agree_on_secret(POOL, SECOND) == FIRST
+        assert rig.other.agree_on_secret("api", SECOND) == SECOND
 
     def test_it_is_read_with_the_statuses_and_makes_no_new_version(self, rig: Rig) -> None:
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         assert known.secret == ""
-        rig.store.agree_on_secret(POOL, "first")
+        rig.store.agree_on_secret(POOL, FIRST)
         assert rig.store.read_snapshot(POOL, known).version == known.version
         rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
-        assert rig.other.read_snapshot(POOL, known).secret == "first"
+        assert rig.other.read_snapshot(POOL, known).secret == FIRST
 
     def test_an_emptied_store_has_none(self, rig: Rig) -> None:
-        rig.store.agree_on_secret(POOL, "first")
+        rig.store.agree_on_secret(POOL, FIRST)
         rig.empty()
-        assert rig.store.agree_on_secret(POOL, "second") == "second"
+        assert rig.store.agree_on_secret(POOL, SECOND) == SECOND
 
     def test_a_snapshot_does_not_show_it(self, rig: Rig) -> None:
-        assert "first" not in repr(Snapshot(secret="first"))
+        assert FIRST not in repr(Snapshot(secret=FIRST))
 
 
 class TestDiscovered:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lbflask.core.fleet_events import Kind
-from lbflask.core.model import Health, Mode
+from lbflask.core.model import MOST_WEIGHT, Health, Mode
 from lbflask.core.tokens import Role
 
 #: Ids of events, as the store makes them.
@@ -20,7 +20,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Weight = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=256)]
+Weight = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MOST_WEIGHT)]
 
 
 class Model(BaseModel):

@@ -1,6 +1,10 @@
 -- Has the fleet agree on a secret: the first that is proposed.
 -- KEYS: 1 secret
--- ARGV: 1 what the caller proposes
+-- ARGV: 1 what the caller proposes  2 how long a secret is at least
 -- Returns the secret. Cost: O(1).
-redis.call('SET', KEYS[1], ARGV[1], 'NX')
-return redis.call('GET', KEYS[1])
+local secret = text(KEYS[1], '^[!-~]+$', 256)
+if secret and #secret >= tonumber(ARGV[2]) then
+  return secret
+end
+redis.call('SET', KEYS[1], ARGV[1])
+return ARGV[1]

@@ -5,28 +5,31 @@
 --       6… id, attempts, id, attempts …
 -- Returns how many workers there are, the dead that are not buried yet among them, followed by the JSON of each other
 -- living worker; none of these unless asked. Cost: O(backends), and O(workers) when asked.
-local time = redis.call('TIME')
+local time, dead = redis.call('TIME'), tonumber(ARGV[3])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+clear(KEYS[1])
+clear(KEYS[3])
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f:%s', now, ARGV[2]))
-redis.call('PEXPIRE', KEYS[1], 60 * ARGV[3])
+redis.call('PEXPIRE', KEYS[1], 60 * dead)
 if ARGV[5] ~= '' then
   redis.call('HSET', KEYS[3], ARGV[1], string.format('%.0f:%s', now, ARGV[5]))
-  redis.call('PEXPIRE', KEYS[3], 60 * ARGV[3])
+  redis.call('PEXPIRE', KEYS[3], 60 * dead)
 end
 for i = 6, #ARGV, 2 do
-  redis.call('HINCRBY', KEYS[2], ARGV[i], ARGV[i + 1])
+  add(KEYS[2], ARGV[i], ARGV[i + 1])
 end
 local reply = {0}
-if ARGV[4] == 'read' then
-  local all = redis.call('HGETALL', KEYS[1])
-  for i = 1, #all, 2 do
-    local at, loads = string.match(all[i + 1], '^(%d+):(.*)$')
-    if not at or now - at > tonumber(ARGV[3]) then
-      redis.call('HDEL', KEYS[1], all[i])
-      redis.call('HDEL', KEYS[3], all[i])
-    elseif all[i] ~= ARGV[1] then
-      reply[#reply + 1] = loads
-    end
+local all = ARGV[4] == 'read' and redis.call('HGETALL', KEYS[1]) or {}
+for i = 1, #all, 2 do
+  local at, loads = string.match(all[i + 1], '^(%d+):(.*)$')
+  if not at then note(KEYS[1] .. ' ' .. all[i]) end
+  if not at or now - at > dead then
+    redis.call('HDEL', KEYS[1], all[i])
+    redis.call('HDEL', KEYS[3], all[i])
+  elseif all[i] ~= ARGV[1] then
+    reply[#reply + 1] = loads
+    -- The clock was set back: a beat ahead of it counts as one of now.
+    if at - now > dead then redis.call('HSET', KEYS[1], all[i], string.format('%.0f:%s', now, loads)) end
   end
 end
 reply[1] = redis.call('HLEN', KEYS[1])

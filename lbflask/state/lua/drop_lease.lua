@@ -2,7 +2,7 @@
 -- KEYS: 1 leader
 -- ARGV: 1 holder
 -- Returns 1 if it was. Cost: O(1).
-if redis.call('GET', KEYS[1]) == ARGV[1] then
+if text(KEYS[1], '^.*$', 512) == ARGV[1] then
   return redis.call('DEL', KEYS[1])
 end
 return 0

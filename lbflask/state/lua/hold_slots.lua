@@ -4,19 +4,20 @@
 --       5 ms for which the oldest has  6 how many may in the fleet  7 ms by which requests may overtake  8 slots held
 --       before  9 channel  10 'call' to be heard by who holds slots idle  11… backend, kept, most, backend, kept …
 -- Returns {waiting elsewhere, held of the first backend, of the second …}. Cost: O(workers × backends they hold).
-local time, all = redis.call('TIME'), redis.call('HGETALL', KEYS[1])
+clear(KEYS[1])
+local time, all, dead = redis.call('TIME'), redis.call('HGETALL', KEYS[1]), tonumber(ARGV[2])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local since, ahead, elsewhere, taken = now - ARGV[5], 0, 0, {}
 for i = 1, #all, 2 do
-  local at, waiting, oldest, held = string.match(all[i + 1], '^(%d+) (%d+) (%d+)(.*)$')
-  if not at or now - at > tonumber(ARGV[2]) then
+  local at, rest, waiting, oldest, held = string.match(all[i + 1], '^(%d+)( (%d+) (%d+)(.*))$')
+  if not at or #waiting > 7 then at = note(KEYS[1] .. ' ' .. all[i]) end
+  if not at or now - at > dead then
     redis.call('HDEL', KEYS[1], all[i])
-  elseif all[i] ~= ARGV[1] then
+  elseif all[i] ~= ARGV[1] then -- A moment ahead of the clock, from before it was set back, counts as now.
+    if at - now > dead then redis.call('HSET', KEYS[1], all[i], string.format('%.0f', now) .. rest) end
     elsewhere = elsewhere + waiting
     ahead = ahead + (waiting ~= '0' and tonumber(oldest) < since - ARGV[7] and 1 or 0)
-    for count, id in string.gmatch(held, '|(%d+) ([^|]*)') do
-      taken[id] = (taken[id] or 0) + count
-    end
+    for count, id in string.gmatch(held, '|(%d+) ([^|]*)') do taken[id] = (taken[id] or 0) + count end
   end
 end
 local free, room = {}, -ahead
@@ -32,8 +33,7 @@ for i = 11, #ARGV, 3 do
   record = record .. string.format('|%d %s', held, ARGV[i])
 end
 local waiting = math.max(0, ARGV[4] - given - (ARGV[4] + elsewhere > tonumber(ARGV[6]) and 1 or 0))
-record = string.format('%.0f %d %.0f', now, waiting, given > 0 and now or since) .. record
-redis.call('HSET', KEYS[1], ARGV[1], record)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %d %.0f', now, waiting, given > 0 and now or since) .. record)
 redis.call('PEXPIRE', KEYS[1], 60 * ARGV[2])
 if sum + waiting == 0 then redis.call('HDEL', KEYS[1], ARGV[1]) end
 if ARGV[10] == 'call' or sum < tonumber(ARGV[8]) and elsewhere > 0 then redis.call('PUBLISH', ARGV[9], '') end

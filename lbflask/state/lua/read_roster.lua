@@ -3,6 +3,7 @@
 -- ARGV: none
 -- Returns {seconds, microseconds, leader or '', {worker, beat …}, {worker, report …}}. Cost: O(workers).
 local time = redis.call('TIME')
-local leader = redis.call('GET', KEYS[1]) or ''
-local workers = redis.call('HGETALL', KEYS[2])
-return {tonumber(time[1]), tonumber(time[2]), leader, workers, redis.call('HGETALL', KEYS[3])}
+local leader = text(KEYS[1], '^.*$', 512) or ''
+local workers = holds(KEYS[2], 'hash') and redis.call('HGETALL', KEYS[2]) or {}
+local reports = holds(KEYS[3], 'hash') and redis.call('HGETALL', KEYS[3]) or {}
+return {tonumber(time[1]), tonumber(time[2]), leader, workers, reports}

@@ -1,25 +1,34 @@
 -- Reads all that is known of a pool at one moment.
 -- KEYS: 1 version  2 heartbeat  3 active  4 ejected  5 overrides  6 discovered  7 secret
 -- ARGV: 1 the version the caller knows
--- Returns {version, silence in ms or -1, interval in ms, seconds, microseconds} by the server's clock, followed by
--- {id, record …} of active health, of ejections and of overrides, the record of what was discovered or '', and the
--- secret or '', unless the version is known.
--- Cost: O(backends) when a status changed, else O(1).
-local version = redis.call('GET', KEYS[1]) or '0'
-local heartbeat = redis.call('GET', KEYS[2])
+-- Returns {version, silence in ms, interval in ms, seconds, microseconds} by the server's clock, followed by {id,
+-- record …} of active health, of ejections and of overrides, the record of what was discovered or '', and the secret
+-- or '', unless the version is known. The version is -1, the silence -2 and the others nil where a key holds something
+-- else; the silence of who has never spoken is -1. Cost: O(backends) when a status changed, else O(1).
 local time = redis.call('TIME')
-local silence, interval = -1, 0
-if heartbeat then
-  local at, every = string.match(heartbeat, '^(%d+):(%d+)$')
-  silence = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - tonumber(at))
-  interval = tonumber(every)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local version = text(KEYS[1], '^%d+$', 16)
+version = version or (version == nil and '0' or '-1')
+local at, every = text(KEYS[2], '^(%d+):(%d+)$', 24)
+local silence, interval = at == nil and -1 or -2, 0
+if at and #every <= 8 then
+  at, interval = tonumber(at), tonumber(every)
+  if at > now + interval then
+    -- The clock was set back. Taken as now, and written down so, since silence has to grow from here on.
+    at = now
+    redis.pcall('SET', KEYS[2], string.format('%.0f:%s', now, every))
+  end
+  silence = math.max(0, now - at)
 end
 local reply = {version, silence, interval, tonumber(time[1]), tonumber(time[2])}
-if version ~= ARGV[1] then
-  reply[6] = redis.call('HGETALL', KEYS[3])
-  reply[7] = redis.call('HGETALL', KEYS[4])
-  reply[8] = redis.call('HGETALL', KEYS[5])
-  reply[9] = redis.call('GET', KEYS[6]) or ''
-  reply[10] = redis.call('GET', KEYS[7]) or ''
+local function hash(key)
+  local sound, none = holds(key, 'hash')
+  return (sound or none) and redis.call('HGETALL', key)
+end
+if version ~= ARGV[1] or version == '-1' then
+  reply[6], reply[7], reply[8] = hash(KEYS[3]), hash(KEYS[4]), hash(KEYS[5])
+  local discovered, secret = text(KEYS[6], '^.*$', 2 ^ 24), text(KEYS[7], '^[!-~]+$', 256)
+  reply[9] = discovered == nil and '' or discovered
+  reply[10] = secret == nil and '' or secret
 end
 return reply

@@ -3,8 +3,8 @@
 -- ARGV: 1 backend  2 since when it is out, as in its record  3 'back' or 'out'  4 duration in s  5 longest in s
 --       6 channel to announce on
 -- Returns 1, or 0 and has written nothing if that ejection is over. Cost: O(1).
-local record = redis.call('HGET', KEYS[1], ARGV[1]) or ''
-local times, since = string.match(record, '^{"out":true,"times":(%d+),"since":([%d.]+),')
+local pattern = '^{"out":true,"times":(%d+),"since":(%d+%.%d%d%d),"until":%d+%.%d%d%d}$'
+local times, since = string.match(field(KEYS[1], ARGV[1]), pattern)
 if since ~= ARGV[2] then
   return 0
 end
@@ -12,10 +12,12 @@ local time = redis.call('TIME')
 local now = time[1] + math.floor(time[2] / 1000) / 1000
 local out, till = 'false', now
 if ARGV[3] == 'out' then
-  times = times + 1
+  times = math.min(times + 1, 999999)
   out, till = 'true', now + math.min(ARGV[5], ARGV[4] * times)
 end
-record = string.format('{"out":%s,"times":%d,"since":%s,"until":%.3f}', out, times, since, till)
+-- A beginning ahead of the clock is from before it was set back.
+local record = string.format(
+  '{"out":%s,"times":%d,"since":%.3f,"until":%.3f}', out, times, math.min(since, now), till)
 redis.call('HSET', KEYS[1], ARGV[1], record)
 redis.call('DEL', KEYS[2])
 redis.call('SET', KEYS[3], string.format('%.0f', time[1] * 1000000 + time[2]))

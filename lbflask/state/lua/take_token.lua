@@ -4,16 +4,18 @@
 -- Returns {1 or 0, units missing from a full bucket}. Cost: O(1).
 local time = redis.call('TIME')
 local now, missing = time[1] * 1000000 + time[2], 0
-local at, lacking = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%d+)$')
+local at, lacking = text(KEYS[1], '^(%d+) (%d+)$', 40)
 if at then
-  missing = math.max(0, lacking - math.max(0, now - at) * ARGV[1])
-  now = math.max(now, at)
+  -- A moment ahead of the clock is from before it was set back, and counts as now.
+  missing = math.max(0, math.min(lacking, ARGV[3]) - math.max(0, now - at) * ARGV[1])
 end
-if missing + ARGV[2] > tonumber(ARGV[3]) then
+local passed = missing + ARGV[2] <= tonumber(ARGV[3])
+if passed then
+  missing = missing + ARGV[2]
+elseif tonumber(at) <= now and tonumber(lacking) <= tonumber(ARGV[3]) then
   return {0, string.format('%.0f', missing)}
 end
-missing = missing + ARGV[2]
 -- Expires when it is full, by the clock that wrote it.
 local full = math.ceil(missing / ARGV[1] / 1000)
 redis.call('SET', KEYS[1], string.format('%.0f %.0f', now, missing), 'PX', math.max(1, full))
-return {1, string.format('%.0f', missing)}
+return {passed and 1 or 0, string.format('%.0f', missing)}

@@ -2,10 +2,10 @@
 -- KEYS: 1 epoch  2 discovered  3 version
 -- ARGV: 1 epoch  2 JSON list of backends  3 channel to announce on
 -- Returns 1, or 0 and has written nothing if the epoch has passed. Cost: O(1).
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+if text(KEYS[1], '^%d+$', 16) ~= ARGV[1] then
   return 0
 end
-if redis.call('GET', KEYS[2]) == ARGV[2] then
+if holds(KEYS[2], 'string') and redis.call('GET', KEYS[2]) == ARGV[2] then
   return 1
 end
 redis.call('SET', KEYS[2], ARGV[2])

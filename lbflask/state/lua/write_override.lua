@@ -2,9 +2,10 @@
 -- KEYS: 1 overrides  2 version
 -- ARGV: 1 backend  2 its record before, or ''  3 its record after, or '' to forget it  4 channel to announce on
 -- Returns 1, or 0 and has written nothing if the record before was another. Cost: O(1).
-if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then
+if field(KEYS[1], ARGV[1]) ~= ARGV[2] then
   return 0
 end
+clear(KEYS[1])
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[1], ARGV[1])
 else
