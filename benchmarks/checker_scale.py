@@ -28,7 +28,8 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-from lbflask.checker.loop import PoolChecker, Terms
+from lbflask.checker.loop import PoolChecker
+from lbflask.checker.terms import Terms
 from lbflask.core.checks import Check
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
+from lbflask.background import BackgroundTask
 from lbflask.config import load
 from lbflask.config.diff import Difference, difference
 from lbflask.config.handover import Handover, NoAnswer, Outcome
@@ -111,7 +112,8 @@ class Follower:
         # From here on the master's word reaches us; what it said before is looked for now.
         if not self._look() and self._seen > -math.inf:
             announce()
-        threading.Thread(target=self._run, name="reload", daemon=True).start()
+        self._task = BackgroundTask("reload", self._run)
+        self._task.start()
 
     def ask(self, worker: Any) -> Outcome:
         """Have the master of this worker reload, and how it ended. Raises NoAnswer."""

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The storeys, bottom up. Rooms of one storey are siblings and never import each other; a room may import itself.
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
-    frozenset({"config"}),
+    frozenset({"config", "background"}),
     frozenset({"state", "upstream", "discovery", "telemetry"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"worker"}),

@@ -24,6 +24,8 @@ class Finding:
         self._source = source
         self._pool = pool
         self._found: tuple[Found, ...] = ()
+        #: Whether anything was found yet, be it nobody.
+        self.found = False
         self._checks: dict[tuple[str, str], Check] = {}
 
     @property
@@ -37,7 +39,7 @@ class Finding:
         Raises what `tell` raises.
         """
         async for found in follow(self._source, self._pool):
-            self._found = found
+            self._found, self.found = found, True
             self._checks = {(one.backend.id, one.backend.url): one.check for one in found if one.check is not None}
             await self._tell(tell)
 

@@ -10,17 +10,20 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from functools import partial
 from typing import TypeVar
 
+from lbflask.background import Restarts
+from lbflask.checker.comparing import differs, rebased
 from lbflask.checker.finding import Finding
 from lbflask.checker.journal import Journal
 from lbflask.checker.lateness import Lateness
 from lbflask.checker.rounds import Rounds
+from lbflask.checker.terms import LeaseLost, Terms
 from lbflask.checker.together import Together
 from lbflask.core.checks import Check
 from lbflask.core.eligibility import SILENT_INTERVALS
@@ -29,7 +32,7 @@ from lbflask.core.health import Observation, in_transition, observe
 from lbflask.core.hooks import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
-from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
+from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
 from lbflask.telemetry.shortage_log import ShortageLog
 
 #: A leader renews its lease this many times while it lasts.
@@ -44,6 +47,8 @@ GATHER_FOR = 0.01
 GATHER_EACH = 0.000_025
 #: Seconds between two looks at who is in the pool, when no message comes.
 MEMBERS_EVERY = 1.0
+#: Seconds between two looks whether the store still holds what was written.
+COMPARE_EVERY = 5.0
 #: Threads for the store: two listen, one keeps the lease, one writes. Names are resolved elsewhere, and may take long.
 STORE_THREADS = 5
 
@@ -53,23 +58,8 @@ log = logging.getLogger("lbflask.checker")
 SHORTAGES = ShortageLog(log, "the check of a backend failed for it, and counts for nothing")
 
 Probe = Callable[[Backend, Check], Awaitable[Observation]]
+Act = Callable[[Collection[str]], Awaitable[None]]
 Answer = TypeVar("Answer")
-
-
-class LeaseLost(Exception):
-    """Another checker leads, or the store has forgotten that we do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """On what terms a pool is led: in the name of `holder`, with a word to the store every `interval` seconds, for
-    `lease` seconds at a time, and with at most so many probes under way.
-    """
-
-    holder: str
-    interval: float
-    lease: float
-    most: int
 
 
 class PoolChecker:
@@ -102,6 +92,8 @@ class PoolChecker:
         self._journal = Journal(pool.name, terms.holder)
         self._flipped = False
         self._rewrite = False  # somebody is gone, whose record is to go too
+        self._writes = 0  # begun and ended: odd while one is under way
+        self._restarts = Restarts(f"pool {pool.name}: the checks")
         self._news = asyncio.Event()
         self._stopping = asyncio.Event()
         self._keeps_lead = False
@@ -128,7 +120,10 @@ class PoolChecker:
         """Lead whenever no other does, until stopped."""
         try:
             while not self._stopping.is_set():
-                await self._lead_if_free()
+                try:
+                    await self._lead_if_free()
+                except Exception as error:  # noqa: BLE001 - it is logged, and ends nothing for good
+                    await self._pause(self._restarts.failed(error))
             if self._keeps_lead:
                 return
             with suppress(StoreUnavailable):
@@ -162,8 +157,8 @@ class PoolChecker:
             known = await self._settle_found(epoch, known)
             self._take_up(known)
             rounds = Rounds(self._members.values(), self._check, most=self._terms.most)
-            listening = tasks.start(self._listen(rounds))
-            following = tasks.start(self._follow_members(known, rounds))
+            listening = tasks.start(self._hear(self._store.watch_suspects, 0.2, partial(self._nudge, rounds)))
+            following = tasks.start(self._follow_members(epoch, known, rounds))
             looking = tasks.start(rounds.run())
             publishing = tasks.start(self._publish(epoch, known, rounds, looking))
             stopped = tasks.start(self._stopping.wait())
@@ -212,21 +207,38 @@ class PoolChecker:
         if not await self._ask(self._store.write_discovered, self._pool.name, epoch, backends):
             raise LeaseLost("a later epoch has begun")
 
-    async def _follow_members(self, known: Snapshot, rounds: Rounds) -> None:
-        """Look at those who come into the pool, and no more at those who leave it."""
-        while True:
-            try:
-                watch = await self._ask(self._store.watch_changes, [self._pool.name])
-                try:
-                    while True:
-                        before, known = known, await self._ask(self._store.read_snapshot, self._pool.name, known)
-                        self._journal.finds(before.discovered, known.discovered)
-                        self._settle_members(members(self._pool, known), rounds)
-                        await self._ask(watch.wait, MEMBERS_EVERY)
-                finally:
-                    watch.close()
-            except StoreUnavailable:
-                await asyncio.sleep(RETRY_EVERY)
+    async def _follow_members(self, epoch: int, known: Snapshot, rounds: Rounds) -> None:
+        """Look at those who come into the pool, and no more at those who leave it. Now and then, compare what the store
+        holds of them with what was written.
+        """
+        compared = time.monotonic()
+
+        async def settle(_: Collection[str]) -> None:
+            nonlocal known, compared
+            before, known = known, await self._ask(self._store.read_snapshot, self._pool.name, known)
+            self._journal.finds(before.discovered, known.discovered)
+            self._settle_members(members(self._pool, known), rounds)
+            if time.monotonic() - compared >= COMPARE_EVERY:
+                compared = time.monotonic()
+                await self._compare(epoch)
+
+        await self._hear(self._store.watch_changes, MEMBERS_EVERY, settle)
+
+    async def _compare(self, epoch: int) -> None:
+        """Write anew what somebody else has written over, or damaged. Moments that are ahead of the store's clock, as
+        after it was set back, are those of now.
+        """
+        writes = self._writes
+        held = await self._ask(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
+        if self._finding is not None and self._finding.found and held.discovered != self._finding.backends:
+            await self._tell_found(epoch, self._finding.backends)
+        if not writes or writes % 2 or writes != self._writes or self._outbox:
+            return  # they may differ because of what is being written
+        self._states = rebased(self._states, held.now)
+        if differs(self._states, held.active):
+            log.warning("pool %s: the store holds other health than was written: writing it anew", self._pool.name)
+            self._rewrite = self._flipped = True
+            self._news.set()
 
     def _settle_members(self, found: Iterable[Backend], rounds: Rounds) -> None:
         now, before = {backend.id: backend for backend in found}, self._members
@@ -322,10 +334,12 @@ class PoolChecker:
     async def _write(
         self, epoch: int, states: dict[str, ActiveHealth], *, replace: bool = False, announce: bool = False
     ) -> None:
+        self._writes |= 1
         written = await self._ask(
             self._store.write_active, self._pool.name, epoch, states,
             interval=self._terms.interval, replace=replace, announce=announce,
         )  # fmt: skip
+        self._writes += 1
         if not written:
             raise LeaseLost("a later epoch has begun")
         with suppress(StoreUnavailable):
@@ -348,24 +362,27 @@ class PoolChecker:
             self._clock_offset = lease.now - time.monotonic()
         return lease
 
-    async def _listen(self, rounds: Rounds) -> None:
-        """Look at once at backends that workers could not reach."""
+    async def _hear(self, subscribe: Callable[[list[str]], Watch], patience: float, act: Act) -> None:
+        """Act on the messages of a subscription, at the latest after so many seconds without any."""
         while True:
             try:
-                watch = await self._ask(self._store.watch_suspects, [self._pool.name])
+                watch = await self._ask(subscribe, [self._pool.name])
                 try:
+                    messages: Collection[str] = ()
                     while True:
-                        for message in await self._ask(watch.wait, 0.2):
-                            self._nudge(message.partition("/")[2], rounds)
+                        await act(messages)
+                        messages = await self._ask(watch.wait, patience)
                 finally:
                     watch.close()
             except StoreUnavailable:
                 await asyncio.sleep(RETRY_EVERY)
 
-    def _nudge(self, backend: str, rounds: Rounds) -> None:
-        state = self._states.get(backend)
-        if state is not None and state.health is Health.UP and not in_transition(state):
-            rounds.hurry(backend)
+    async def _nudge(self, rounds: Rounds, suspects: Collection[str]) -> None:
+        """Look at once at backends that workers could not reach."""
+        for backend in (suspect.partition("/")[2] for suspect in suspects):
+            state = self._states.get(backend)
+            if state is not None and state.health is Health.UP and not in_transition(state):
+                rounds.hurry(backend)
 
     async def _ask(self, method: Callable[..., Answer], *arguments: object, **named: object) -> Answer:
         """Call the store, on a thread of its own."""

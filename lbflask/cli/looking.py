@@ -130,6 +130,7 @@ def _from_here(unreachable: Unreachable) -> list[dict[str, str]]:
     store = store_for(config, timeout=1.0)
     try:
         for pool in config.every_pool():
+            store.prove(pool)
             roster = store.read_roster(pool)
             names = sorted({worker.report.who.instance for worker in roster.workers if worker.report is not None})
             if names:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lbflask.control.api.models import Diagnosis, Finding, Level, PoolView, State, StateView, WorkerView
 from lbflask.core.model import Backend
+from lbflask.state.ports import StoreUnavailable
 
 #: Seconds by which a clock may be wrong before it matters to those who compare logs.
 CLOCK_MAY_DIFFER = 1.0
@@ -45,14 +46,18 @@ def diagnose(
 
 
 def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
-    if not state.fleet.store.connected:
+    try:
+        if not state.fleet.store.connected:
+            raise StoreUnavailable(state.fleet.store.why)
+        seconds = ping()
+    except StoreUnavailable as error:
         yield _bad(
             "store",
-            f"out of reach, each worker balances by itself: {state.fleet.store.why}",
-            "look at Redis or Valkey at `redis_url`: does it run, does the network lead there, has it memory left?",
+            f"out of reach, or refuses; each worker balances by itself: {error}",
+            "look at Redis or Valkey at `redis_url`: does it run, does the network lead there, is it the primary, has "
+            "it memory and disk left, may its user read and write?",
         )
         return
-    seconds = ping()
     told = f"answers in {seconds * 1000:.1f} ms"
     if seconds > STORE_MAY_TAKE:
         yield _warning("store", told, "requests that take tickets wait as long; move it closer or give it a free core")

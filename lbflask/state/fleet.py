@@ -1,7 +1,8 @@
 """A worker's window on the fleet: the latest snapshot, tickets and traffic, with a store or without one.
 
-No request reads health from the store, and none fails because of it. A store that does not answer is marked degraded
-by the first who notices; from then on only the follower talks to it, in the background, until it answers again.
+No request reads health from the store, and none fails because of it. A store that does not answer, or refuses, is
+marked degraded by the first who notices; from then on only the follower talks to it, in the background, until it has
+taken a write again: what can be read of a store that takes none is as old as its latest write.
 Meanwhile the last snapshot holds, tickets are local, from a random start so that workers do not march in step, and
 backends are ejected by what this worker sees, with the same rule, from a store in its own memory.
 """
@@ -18,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from lbflask.background import BackgroundTask
 from lbflask.core.ejection import Rule
 from lbflask.core.eligibility import Resort
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
@@ -25,12 +27,15 @@ from lbflask.core.tickets import Block, Pace, Taken
 from lbflask.core.workers import Identity
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
+from lbflask.state.snapshots import remembered
 from lbflask.state.traffic import Traffic
 
 #: Seconds between two readings of the store when no message comes: a lost message costs no more than this.
 POLL_EVERY = 1.0
-#: Seconds between attempts to reach a store that is gone.
-RETRY_EVERY = 0.25
+#: Seconds between attempts to reach a store that is gone; between those at one that is lost again and again, up to.
+RETRY_EVERY, RETRY_AT_LEAST_EVERY = 0.25, 5.0
+#: A store that is lost within so many seconds after it came back is lost again and again.
+RELAPSES_WITHIN = 10.0
 #: A backend is reported as suspect at most once in this many seconds by one worker.
 SUSPECT_EVERY = 1.0
 #: What happens within so many seconds is told together, so that a storm of failures is a few trips.
@@ -88,14 +93,15 @@ class Fleet:
         self._ahead = time.time() - time.monotonic()  # seconds by which the store's clock is ahead of ours
         self._reading = threading.Lock()
         self._alone = MemoryStore(self.now)
-        self._strict = strict
-        self._report = report
+        self._strict, self._report = strict, report
         self._suspected: dict[tuple[str, str], float] = {}
         self._pending_suspects: set[tuple[str, str]] = set()
         self._degraded = False
         self._why = ""
+        self._back_at, self._retry = float("-inf"), RETRY_EVERY
         self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._follower = BackgroundTask("fleet-follower", self._follow)
+        self._teller = BackgroundTask("fleet-teller", self._tell)
         self._announcing = False
 
     @property
@@ -105,7 +111,7 @@ class Fleet:
 
     @property
     def degraded(self) -> bool:
-        """Whether the store is out of reach."""
+        """Whether the store is out of reach, or refuses what workers do."""
         return self._degraded
 
     @property
@@ -120,27 +126,25 @@ class Fleet:
         self._who = replace(self._who, host=host, pid=pid, started=time.time())
         for view in self._views.values():
             view.traffic.worker, view.traffic.who = self._worker, self._who
+        try:
+            self._prove(self._configured())
+        except StoreUnavailable as error:
+            self._degrade(error)
         self.look()
-        for name, work in (("fleet-follower", self._follow), ("fleet-teller", self._tell)):
-            thread = threading.Thread(target=work, name=name, daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        self._follower.start()
+        self._teller.start()
 
     def stop(self) -> None:
         """Stop following, and let go of the store."""
         self._stop.set()
         self._wake.set()
-        teller, follower = reversed(self._threads) if self._threads else (None, None)
-        if teller is not None:
-            teller.join(timeout=POLL_EVERY)
+        self._teller.stop(within=POLL_EVERY)
         if not self._degraded:
             with suppress(StoreUnavailable):
                 for view in self._views.values():
                     view.traffic.leave(self._store)
         self._store.close()  # which also ends the follower's wait for messages
-        if follower is not None:
-            follower.join(timeout=POLL_EVERY)
-        self._threads.clear()
+        self._follower.stop(within=POLL_EVERY)
 
     def use(self, rules: Mapping[str, Rule], *, strict: bool, config: str = "") -> None:
         """From now on these are the pools, with their rules of ejection. What is known of those that stay is kept.
@@ -303,30 +307,34 @@ class Fleet:
                     if view.agrees and not read.secret:
                         proposed = view.snapshot.secret or secrets.token_urlsafe(32)
                         read = replace(read, secret=self._store.agree_on_secret(pool, proposed))
-                    view.snapshot = _remembered(view.snapshot, read)
+                    view.snapshot = remembered(view.snapshot, read)
                     self._ahead = view.snapshot.now - time.monotonic()
 
+    def _prove(self, pools: Collection[str]) -> None:
+        for pool in pools:
+            self._store.prove(pool)
+
     def _follow(self) -> None:
-        watch: Watch | None = None
-        watched: frozenset[str] = frozenset()
         while not self._stop.is_set():
-            pools = self._configured()
             try:
-                if watch is not None and watched != pools:
-                    watch.close()
-                    watch = None
-                if watch is None:
-                    watch, watched = self._store.watch_changes(pools), pools
+                self._follow_changes(self._configured())
+            except StoreUnavailable as error:
+                self._degrade(error)
+                self._stop.wait(self._retry)
+
+    def _follow_changes(self, pools: frozenset[str]) -> None:
+        """Until there are other pools. Raises StoreUnavailable."""
+        if self._degraded:
+            self._prove(pools)
+        watch = self._store.watch_changes(pools)
+        try:
+            while not self._stop.is_set() and pools == self._configured():
+                if self._degraded:
+                    self._prove(pools)
                 self._refresh(pools)
                 self._recover()
                 self._listen(watch)
-            except StoreUnavailable as error:
-                self._degrade(error)
-                if watch is not None:
-                    watch.close()
-                    watch = None
-                self._stop.wait(RETRY_EVERY)
-        if watch is not None:
+        finally:
             watch.close()
 
     def _listen(self, watch: Watch) -> None:
@@ -382,27 +390,19 @@ class Fleet:
         if not self._degraded and not self._stop.is_set():
             for pool, view in self._views.items():
                 self._alone.adopt(pool, view.snapshot.ejected)
+            relapse = time.monotonic() - self._back_at < RELAPSES_WITHIN
+            self._retry = min(RETRY_AT_LEAST_EVERY, 2 * self._retry) if relapse else RETRY_EVERY
             self._degraded = True
             self._wake.set()  # what the store did not take is judged here
             self._report(f"the store is out of reach, balancing with what is known: {error}")
 
     def _recover(self) -> None:
         if self._degraded:
-            self._degraded = False
-            self._why = ""
+            self._degraded, self._why = False, ""
+            self._back_at = time.monotonic()
             self._report("the store is back, balancing with the fleet")
 
 
 def _forgotten(view: _PoolView, now: float) -> bool:
     """Whether nobody can ask for this pool any more."""
     return view.left is not None and now - view.left > REMEMBER_FOR and not view.traffic.own_loads()
-
-
-def _remembered(before: Snapshot, read: Snapshot) -> Snapshot:
-    """What was read; of an emptied store, which has no version, with the members that were known before.
-
-    Whoever refills it writes the members first.
-    """
-    if read.version or not before.version:
-        return read
-    return replace(read, overrides=before.overrides, discovered=before.discovered)

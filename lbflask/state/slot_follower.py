@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable
 
+from lbflask.background import BackgroundTask
 from lbflask.state.fleet import Fleet
 from lbflask.state.ports import StoreUnavailable, Watch
 from lbflask.state.slots import PoolSlots
@@ -24,9 +24,7 @@ class Slots:
         self._fleet = fleet
         self._clock = clock
         self._pools: dict[str, PoolSlots] = {}
-        self._stop = threading.Event()
-        self._running_in = 0
-        self._thread: threading.Thread | None = None
+        self._task = BackgroundTask("slot-follower", self._follow)
 
     def of(self, pool: str) -> PoolSlots:
         """The slots of one pool: the same whenever it is asked for."""
@@ -42,38 +40,35 @@ class Slots:
 
     def stop(self) -> None:
         """Give back what no request uses. To be called before the fleet stops."""
-        self._stop.set()
+        self._task.stopping.set()
         for slots in self._pools.values():
             slots.give_back()
-        if self._thread is not None and self._running_in == os.getpid():
-            self._thread.join(timeout=2 * LOOK_EVERY)
-        self._running_in = 0
+        self._task.stop(within=2 * LOOK_EVERY)
 
     def _begin(self) -> None:
-        if self._running_in != os.getpid():
-            self._running_in = os.getpid()
-            self._stop.clear()
-            self._thread = threading.Thread(target=self._follow, name="slot-follower", daemon=True)
-            self._thread.start()
+        if self._task.pid != os.getpid():
+            self._task.start()
 
     def _follow(self) -> None:
         watch: Watch | None = None
         watched: set[str] = set()
-        while not self._stop.is_set():
-            if watch is not None and watched != set(self._pools):
+        try:
+            while not self._task.stopping.is_set():
+                if watch is not None and watched != set(self._pools):
+                    watch.close()
+                    watch = None
+                if watch is None:
+                    watched = set(self._pools)
+                    watch = self._fleet.watch_slots(watched)
+                heard = self._heard(watch)
+                if heard is None and watch is not None:
+                    watch.close()
+                    watch = None
+                for pool, slots in list(self._pools.items()):
+                    slots.tick(heard=heard is not None and pool in heard)
+        finally:
+            if watch is not None:
                 watch.close()
-                watch = None
-            if watch is None:
-                watched = set(self._pools)
-                watch = self._fleet.watch_slots(watched)
-            heard = self._heard(watch)
-            if heard is None and watch is not None:
-                watch.close()
-                watch = None
-            for pool, slots in list(self._pools.items()):
-                slots.tick(heard=heard is not None and pool in heard)
-        if watch is not None:
-            watch.close()
 
     def _heard(self, watch: Watch | None) -> set[str] | None:
         """The pools with news of slots; None if there is nobody to hear it from."""
@@ -83,5 +78,5 @@ class Slots:
                 return set(watch.wait(LOOK_WHEN_BUSY_EVERY if busy else LOOK_EVERY))
         except StoreUnavailable:
             pass  # whoever asks the store next marks it as degraded
-        self._stop.wait(LOOK_EVERY)
+        self._task.stopping.wait(LOOK_EVERY)
         return None

@@ -101,6 +101,16 @@ class SnapshotReader:
         return secret.decode("ascii")
 
 
+def remembered(before: Snapshot, read: Snapshot) -> Snapshot:
+    """What was read; of an emptied store, which has no version, with the members that were known before.
+
+    Whoever refills it writes the members first.
+    """
+    if read.version or not before.version:
+        return read
+    return replace(read, overrides=before.overrides, discovered=before.discovered)
+
+
 def pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
     """The fields and values of a hash, as Redis lists them."""
     return ((flat[i].decode(errors="replace"), flat[i + 1]) for i in range(0, len(flat), 2))

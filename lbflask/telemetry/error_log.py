@@ -113,6 +113,9 @@ class PatientHandler(logging.Handler):
             self.acquire()
             try:
                 self._go_on()
+            except BaseException:
+                self._again = None  # the next record begins another one
+                raise
             finally:
                 self.release()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import Any
 
+from lbflask.background import BackgroundTask
 from lbflask.core.hooks import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry import metrics
 from lbflask.telemetry.counting import Sample
@@ -123,7 +125,7 @@ class Later(_Hook):
         self._waiting: deque[Any] = deque()
         self._news = threading.Event()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._task = BackgroundTask(f"hook {name}", self._run)
 
     def __call__(self, what: Any) -> None:
         """Tell it soon; never waits."""
@@ -131,17 +133,15 @@ class Later(_Hook):
             self.failed("skipped", "can't keep up")
             return
         self._waiting.append(what)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="hook", daemon=True)
-            self._thread.start()
+        if self._task.pid != os.getpid():
+            self._task.start()
         self._news.set()
 
     def stop(self) -> None:
         """Tell it what waits, for a second at most."""
         self._stopping = True
         self._news.set()
-        if self._thread is not None:
-            self._thread.join(FAREWELL)
+        self._task.stop(within=FAREWELL)
 
     def _run(self) -> None:
         while self._waiting or not self._stopping:

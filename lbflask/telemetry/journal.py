@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from lbflask.background import BackgroundTask
 from lbflask.telemetry.events import RequestEvent
 
 #: How long an event may wait for company, in seconds. Requests stand still while events are read, so not for long.
@@ -51,8 +52,7 @@ class Journal:
         self._pending: deque[Told] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._task = BackgroundTask("journal", self.flush, every=FLUSH_EVERY)
         self._failed: set[int] = set()
 
     def __call__(self, event: RequestEvent) -> None:
@@ -64,9 +64,7 @@ class Journal:
 
     def start(self) -> None:
         """Begin to hand on."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        self._task.start()
 
     def flush(self) -> None:
         """Hand on what is pending now."""
@@ -85,16 +83,9 @@ class Journal:
 
     def stop(self) -> None:
         """Hand on what is left."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
-            self._thread = None
+        self._task.stop(within=5)
         self.flush()
         while self._pending:
-            self.flush()
-
-    def _run(self) -> None:
-        while not self._stop.wait(FLUSH_EVERY):
             self.flush()
 
     def _for_each(self, tell: Callable[[Reader], None]) -> None:

@@ -7,12 +7,13 @@ wakes the waiting thread or greenlet. Time-outs are therefore late by up to `LOO
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
 import time
 from typing import Protocol
 
-from lbflask.upstream.shortage import start_thread
+from lbflask.background import BackgroundTask
+from lbflask.upstream.shortage import NoThread
 
 #: Seconds between two looks.
 LOOK_EVERY = 0.1
@@ -31,12 +32,11 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._watched: set[Watched] = set()
-        self._lock = threading.Lock()
-        self._running_in = 0
+        self._task = BackgroundTask("watchdog", self._look, every=LOOK_EVERY)
 
     def watch(self, waiting: Watched) -> None:
         """Watch over it from now on. Raises OSError when no thread can begin to."""
-        if self._running_in != os.getpid():
+        if self._task.pid != os.getpid():
             self._start()
         self._watched.add(waiting)
 
@@ -45,17 +45,19 @@ class Watchdog:
         self._watched.discard(waiting)
 
     def _start(self) -> None:
-        with self._lock:
-            if self._running_in != os.getpid():
-                start_thread(self._look, "watchdog")
-                self._running_in = os.getpid()
+        try:
+            self._task.start()
+        except RuntimeError as error:
+            raise NoThread(errno.EAGAIN, str(error)) from None
 
     def _look(self) -> None:
-        while True:
-            time.sleep(LOOK_EVERY)
-            now = time.monotonic()
-            for waiting in tuple(self._watched):
+        now = time.monotonic()
+        for waiting in tuple(self._watched):
+            try:
                 waiting.look(now)
+            except Exception:
+                self._watched.discard(waiting)  # else it would keep us from all behind it, again and again
+                raise
 
 
 #: One is enough for a process.

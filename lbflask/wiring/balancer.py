@@ -7,7 +7,6 @@ import math
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,8 @@ from typing import Any, cast
 
 from flask import Flask
 
+from lbflask import background
+from lbflask.background import BackgroundTask
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolTable
@@ -80,7 +81,7 @@ class Balancer:
         self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._occupancy))
         self._telemetry.watch(of_the_slots(self._slots))
         self._new_request_id = request_ids()
-        self._ended = threading.Event()
+        self._sweeping = BackgroundTask("idle-connections", self._sweep, every=SWEEP_EVERY)
         self._pools, front = self._built(config)
         self._control = ControlPlane(config, self._fleet, lambda: self._dialer, self._ask_reload)
         health = health_view.blueprint(lambda: self._pools, self._fleet, self._worker, self._control.gate.sees_details)
@@ -160,23 +161,22 @@ class Balancer:
     def _start(self) -> None:
         self._telemetry.start()
         self._fleet.start()
-        self._ended.clear()
-        threading.Thread(target=self._sweep, name="idle-connections", daemon=True).start()
+        self._sweeping.start()
 
     def _stop(self) -> None:
-        self._ended.set()
+        self._sweeping.stop()
         self._slots.stop()
         self._fleet.stop()
         self._connections.close()
         self._telemetry.stop()
 
     def _sweep(self) -> None:
-        while not self._ended.wait(SWEEP_EVERY):
-            self._connections.sweep()
+        self._connections.sweep()  # those of the configuration in effect
 
     def _worker(self) -> dict[str, Any]:
         """What this process tells of itself."""
-        return {**self._occupancy.told(), "config_version": self._version}
+        tasks = [task._asdict() for task in background.statuses()]
+        return {**self._occupancy.told(), "config_version": self._version, "tasks": tasks}
 
     def _ask_reload(self) -> Outcome:
         return self._plane.ask_reload()

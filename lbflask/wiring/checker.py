@@ -11,8 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+from lbflask.background import Restarts
 from lbflask.checker.finding import Finding
-from lbflask.checker.loop import RETRY_EVERY, PoolChecker, Terms
+from lbflask.checker.loop import RETRY_EVERY, PoolChecker
+from lbflask.checker.terms import Terms
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolTable
 from lbflask.config.schema import Config
@@ -113,7 +115,7 @@ class Checkers:
 
     async def _hear(self, reload: Callable[[], object]) -> None:
         """Wait for word that the configuration has changed."""
-        thread = ThreadPoolExecutor(1, thread_name_prefix="reloads")
+        thread, restarts = ThreadPoolExecutor(1, thread_name_prefix="reloads"), Restarts("the word of reloads")
         ask = partial(asyncio.get_running_loop().run_in_executor, thread)
         try:
             while True:
@@ -127,6 +129,8 @@ class Checkers:
                         watch.close()
                 except StoreUnavailable:
                     await asyncio.sleep(RETRY_EVERY)
+                except Exception as error:  # noqa: BLE001 - it is logged, and ends nothing for good
+                    await asyncio.sleep(restarts.failed(error))
         finally:
             thread.shutdown(wait=False)
 

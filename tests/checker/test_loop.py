@@ -18,7 +18,8 @@ import pytest
 from lbflask.checker import finding as finding_module
 from lbflask.checker import loop as loop_module
 from lbflask.checker.finding import Finding
-from lbflask.checker.loop import PoolChecker, Probe, Terms
+from lbflask.checker.loop import PoolChecker, Probe
+from lbflask.checker.terms import Terms
 from lbflask.core.checks import Check
 from lbflask.core.discovery import Found
 from lbflask.core.eligibility import candidates
@@ -429,7 +430,7 @@ class TestFinding:
                 stage.enter(desk, Steady(), pool=ONE, interval=NEVER, finding=Finding(source, "web"))
                 await eventually(lambda: desk.health() == {A.id: Health.UP}, "it leads")
                 desk.facts.drop_lease("web", "first")
-                assert desk.facts.hold_lease("web", "second", NEVER)
+                assert desk.facts.hold_lease("web", "second", Stage.lease)
                 source.say(B)
                 await eventually(standing_by, "it is refused")
                 assert desk.snapshot().discovered == ()
@@ -629,7 +630,7 @@ def seen(desk: Desk) -> ActiveHealth:
 
 def leave(desk: Desk, states: dict[str, ActiveHealth]) -> None:
     """What a checker has left behind that is gone."""
-    lease = desk.facts.hold_lease("web", "before", NEVER)
+    lease = desk.facts.hold_lease("web", "before", Stage.lease)
     assert lease is not None
     assert desk.facts.write_active("web", lease.epoch, states, interval=1, announce=True)
     desk.facts.drop_lease("web", "before")
@@ -864,7 +865,7 @@ class TestLog:
                 usurper = None
                 while usurper is None:
                     clock.now += 1
-                    usurper = desk.facts.hold_lease("web", "second", NEVER)
+                    usurper = desk.facts.hold_lease("web", "second", Stage.lease)
                 await eventually(lambda: "standing by" in caplog.text, "it stands by")
                 desk.facts.drop_lease("web", "second")
                 await eventually(lambda: caplog.text.count("leading, epoch") == 2, "it leads again")
@@ -942,7 +943,7 @@ class TestLead:
                 usurper = None
                 while usurper is None:  # the first may renew its lease in between
                     clock.now += 1  # as if the first were frozen for so long
-                    usurper = desk.facts.hold_lease("web", "second", NEVER)
+                    usurper = desk.facts.hold_lease("web", "second", Stage.lease)
                 assert desk.facts.write_active("web", usurper.epoch, {}, interval=1, replace=True, announce=True)
                 version = desk.snapshot().version
                 await eventually(standing_by, "it stands by")
@@ -959,21 +960,21 @@ class TestLead:
             async with Stage() as stage:
                 running = stage.enter(desk, Steady())
                 await eventually(lambda: desk.writes, "it leads")
-                assert desk.facts.hold_lease("web", "second", 1) is None
+                assert desk.facts.hold_lease("web", "second", Stage.lease) is None
                 await end(running)
-                assert desk.facts.hold_lease("web", "second", 1) is not None
+                assert desk.facts.hold_lease("web", "second", Stage.lease) is not None
 
         play(scene)
 
     def test_it_stops_while_it_stands_by(self, desk: Desk) -> None:
-        desk.facts.hold_lease("web", "other", NEVER)
+        desk.facts.hold_lease("web", "other", Stage.lease)
 
         async def scene() -> None:
             probe = Steady()
             async with Stage() as stage:
                 await end(stage.enter(desk, probe))
                 assert not probe.looks
-                assert desk.facts.hold_lease("web", "third", 1) is None  # the other's is not its to drop
+                assert desk.facts.hold_lease("web", "third", Stage.lease) is None  # the other's is not its to drop
 
         play(scene)
 

@@ -81,6 +81,10 @@ class FlakyStore:
         self._trip("read_snapshot", pool)
         return self.facts.read_snapshot(pool, known)
 
+    def prove(self, pool: str) -> None:
+        self._trip("prove", pool)
+        self.facts.prove(pool)
+
     def watch_changes(self, pools: Collection[str]) -> FlakyWatch:
         self._trip("watch_changes", tuple(pools))
         watch = FlakyWatch(self)
@@ -377,7 +381,7 @@ class TestDegraded:
         fleet = started(store)
         store.lose()
         eventually(lambda: fleet.degraded, "the follower notices")
-        eventually(lambda: store.asked("watch_changes")[2:], "the follower tries again")
+        eventually(lambda: store.asked("prove")[2:], "the follower tries again")
         assert active(fleet) == {"a": UP, "b": DOWN}
 
     def test_it_is_reported_once_however_often_the_follower_tries(
@@ -387,7 +391,7 @@ class TestDegraded:
         told: list[str] = []
         store.lose("no route")
         fleet = started(store, report=told.append)
-        eventually(lambda: len(store.asked("watch_changes")) > 3, "the follower tries")
+        eventually(lambda: len(store.asked("prove")) > 3, "the follower tries")
         fleet.ticket(POOL)
         assert len(told) == 1
         assert fleet.why == "no route"

@@ -2,7 +2,8 @@
 
 The cycle spreads each backend's turns by the divisor method of Sainte-Laguë: the k-th turn (k = 0, 1, …) of a backend
 of weight w is due at (2k + 1) / 2w, and turns are taken as they fall due (Balinski and Young, "Fair Representation",
-1982). Over a whole cycle the turns equal the weights exactly.
+1982). Over a whole cycle the turns equal the weights exactly, unless these would make it longer than MOST_TURNS: then
+they are in proportion as nearly as so many turns allow.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import gcd
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
+
+#: Turns of a cycle at most, but one for each backend: those of a thousand backends of whatever weights. As many take
+#: about a third of a second to put in order.
+MOST_TURNS = 1 << 18
 
 
 class RoundRobin:
@@ -59,8 +64,10 @@ def _turns(weights: Sequence[int]) -> tuple[int, ...]:
     """Indices of the candidates in the order of their turns; as short as the weights allow."""
     if not weights:
         return ()
-    divisor = gcd(*weights)
+    divisor, turns = gcd(*weights), sum(weights)
     reduced = [weight // divisor for weight in weights]
+    if turns // divisor > MOST_TURNS:
+        reduced = [max(1, weight * MOST_TURNS // turns) for weight in weights]
     if max(reduced) == 1:
         return tuple(range(len(reduced)))
     due = sorted(((2 * k + 1) / weight, index) for index, weight in enumerate(reduced) for k in range(weight))
