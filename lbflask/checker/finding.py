@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from lbflask.checker.hearing import RETRY_EVERY
 from lbflask.core.checks import Check
 from lbflask.core.discovery import Found
 from lbflask.core.model import Backend
 from lbflask.discovery.source import Source, follow
 from lbflask.state.ports import StoreUnavailable
-
-#: Seconds between attempts to tell a store that is gone.
-RETRY_EVERY = 0.25
 
 Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
 

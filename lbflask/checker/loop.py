@@ -20,6 +20,7 @@ from typing import TypeVar
 from lbflask.background import Restarts
 from lbflask.checker.comparing import differs, rebased
 from lbflask.checker.finding import Finding
+from lbflask.checker.hearing import RETRY_EVERY, hear
 from lbflask.checker.journal import Journal
 from lbflask.checker.lateness import Lateness
 from lbflask.checker.rounds import Rounds
@@ -32,15 +33,13 @@ from lbflask.core.health import Observation, in_transition, observe
 from lbflask.core.hooks import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
-from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
+from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
 from lbflask.telemetry.shortage_log import ShortageLog
 
 #: A leader renews its lease this many times while it lasts.
 RENEWALS = 3
 #: One that stands by asks for the lease this many times while it lasts, and so is soon there when it runs out.
 KNOCKS = 10
-#: Seconds between attempts to reach a store that is gone.
-RETRY_EVERY = 0.25
 #: Observations wait this many seconds for company, so that those of many backends are a few writes; and longer by so
 #: many for each backend of the pool, since every worker reads all of them when it hears that one has changed.
 GATHER_FOR = 0.01
@@ -58,7 +57,6 @@ log = logging.getLogger("lbflask.checker")
 SHORTAGES = ShortageLog(log, "the check of a backend failed for it, and counts for nothing")
 
 Probe = Callable[[Backend, Check], Awaitable[Observation]]
-Act = Callable[[Collection[str]], Awaitable[None]]
 Answer = TypeVar("Answer")
 
 
@@ -156,8 +154,9 @@ class PoolChecker:
             known = await self._ask(self._store.read_snapshot, self._pool.name, NOTHING_KNOWN)
             known = await self._settle_found(epoch, known)
             self._take_up(known)
+            suspects = partial(self._store.watch_suspects, [self._pool.name])
             rounds = Rounds(self._members.values(), self._check, most=self._terms.most)
-            listening = tasks.start(self._hear(self._store.watch_suspects, 0.2, partial(self._nudge, rounds)))
+            listening = tasks.start(hear(self._ask, suspects, 0.2, partial(self._nudge, rounds)))
             following = tasks.start(self._follow_members(epoch, known, rounds))
             looking = tasks.start(rounds.run())
             publishing = tasks.start(self._publish(epoch, known, rounds, looking))
@@ -222,7 +221,7 @@ class PoolChecker:
                 compared = time.monotonic()
                 await self._compare(epoch)
 
-        await self._hear(self._store.watch_changes, MEMBERS_EVERY, settle)
+        await hear(self._ask, partial(self._store.watch_changes, [self._pool.name]), MEMBERS_EVERY, settle)
 
     async def _compare(self, epoch: int) -> None:
         """Write anew what somebody else has written over, or damaged. Moments that are ahead of the store's clock, as
@@ -361,21 +360,6 @@ class PoolChecker:
         if lease is not None:
             self._clock_offset = lease.now - time.monotonic()
         return lease
-
-    async def _hear(self, subscribe: Callable[[list[str]], Watch], patience: float, act: Act) -> None:
-        """Act on the messages of a subscription, at the latest after so many seconds without any."""
-        while True:
-            try:
-                watch = await self._ask(subscribe, [self._pool.name])
-                try:
-                    messages: Collection[str] = ()
-                    while True:
-                        await act(messages)
-                        messages = await self._ask(watch.wait, patience)
-                finally:
-                    watch.close()
-            except StoreUnavailable:
-                await asyncio.sleep(RETRY_EVERY)
 
     async def _nudge(self, rounds: Rounds, suspects: Collection[str]) -> None:
         """Look at once at backends that workers could not reach."""

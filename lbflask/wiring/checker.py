@@ -6,14 +6,15 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
 from lbflask.background import Restarts
 from lbflask.checker.finding import Finding
-from lbflask.checker.loop import RETRY_EVERY, PoolChecker
+from lbflask.checker.hearing import hear
+from lbflask.checker.loop import PoolChecker
 from lbflask.checker.terms import Terms
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolTable
@@ -22,7 +23,6 @@ from lbflask.core.checks import Check
 from lbflask.core.hooks import HealthChange
 from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
-from lbflask.state.ports import StoreUnavailable
 from lbflask.upstream.probes import Prober
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.descriptors import room_for
@@ -117,18 +117,15 @@ class Checkers:
         """Wait for word that the configuration has changed."""
         thread, restarts = ThreadPoolExecutor(1, thread_name_prefix="reloads"), Restarts("the word of reloads")
         ask = partial(asyncio.get_running_loop().run_in_executor, thread)
+
+        async def act(messages: Collection[str]) -> None:
+            if messages:
+                reload()
+
         try:
             while True:
                 try:
-                    watch = await ask(self._store.watch_reloads)
-                    try:
-                        while True:
-                            if await ask(watch.wait, LISTEN_FOR):
-                                reload()
-                    finally:
-                        watch.close()
-                except StoreUnavailable:
-                    await asyncio.sleep(RETRY_EVERY)
+                    await hear(ask, self._store.watch_reloads, LISTEN_FOR, act)
                 except Exception as error:  # noqa: BLE001 - it is logged, and ends nothing for good
                     await asyncio.sleep(restarts.failed(error))
         finally:
