@@ -92,6 +92,7 @@ def test_it_is_started_once_and_again_after_it_was_stopped(started: Callable[...
     task.stop(within=5)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_has_none_and_may_start_it(started: Callable[..., BackgroundTask]) -> None:
     task = started("work", lambda: None, every=1)
     reads, writes = os.pipe()

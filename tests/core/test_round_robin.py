@@ -155,3 +155,23 @@ def test_an_empty_pool_orders_nobody() -> None:
 
 def test_round_robin_is_a_strategy_by_its_name() -> None:
     assert next(STRATEGIES["round_robin"].compile(weighted([1, 1])).order(1)).id == "b1"
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [(10**9, 1), (10**18, 10**18 - 1, 1), tuple(range(1, 3000)), (1 << 400, 3)],
+    ids=["two", "huge", "many", "bits"],
+)
+def test_a_cycle_is_bounded_whatever_the_weights(weights: tuple[int, ...]) -> None:
+    turns = round_robin._turns(weights)
+    assert len(turns) <= round_robin.MOST_TURNS + len(weights)
+    counts = Counter(turns)
+    assert set(counts) == set(range(len(weights))), "nobody is left with nothing"
+    heaviest = max(range(len(weights)), key=weights.__getitem__)
+    expected = Fraction(weights[heaviest], sum(weights))
+    assert abs(Fraction(counts[heaviest], len(turns)) - expected) < Fraction(1, 100)
+
+
+def test_a_thousand_backends_of_any_weights_share_exactly() -> None:
+    weights = [1 + (number * 7919) % 256 for number in range(1000)]
+    assert Counter(round_robin._turns(weights)) == Counter(dict(enumerate(weights)))

@@ -1,0 +1,200 @@
+"""Each of a worker's tasks in the background outlives an error that nobody foresaw, and shows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lbflask import background
+from lbflask.background import TaskStatus
+from lbflask.config.handover import Handover
+from lbflask.config.schema import Config
+from lbflask.core.model import Backend
+from lbflask.reloading import Follower
+from lbflask.state.fleet import Fleet
+from lbflask.state.memory import MemoryStore
+from lbflask.state.slot_follower import Slots
+from lbflask.telemetry.hooks import Later
+from lbflask.telemetry.journal import Journal
+from lbflask.upstream.watchdog import Watchdog
+from lbflask.wiring.balancer import Balancer
+from tests.state.test_fleet import FlakyStore
+from tests.support.wait import eventually
+
+POOL = "web"
+
+
+class Failing:
+    """Stands before a function and fails the first times."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.function = function
+        self.left = 2
+        self.done = 0
+
+    def __call__(self, *arguments: object, **named: object) -> object:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("unforeseen")
+        self.done += 1
+        return self.function(*arguments, **named)
+
+
+def status_of(name: str) -> TaskStatus | None:
+    return next((status for status in background.statuses() if status.name == name), None)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "PAUSE", 0.001)
+
+
+@contextmanager
+def _fleet(method: str) -> Iterator[Failing]:
+    store = FlakyStore(MemoryStore(time.time))
+    fleet = Fleet(store, [POOL])
+    fleet.start()
+    failing = Failing(getattr(store, method))
+    setattr(store, method, failing)
+    try:
+        yield failing
+    finally:
+        setattr(store, method, failing.function)
+        fleet.stop()
+
+
+@contextmanager
+def teller() -> Iterator[Failing]:
+    with _fleet("beat") as failing:
+        yield failing
+
+
+@contextmanager
+def slot_follower() -> Iterator[Failing]:
+    slots = Slots(Fleet(MemoryStore(time.time), [POOL]))
+    of_pool = slots.of(POOL)
+    failing = Failing(of_pool.tick)
+    of_pool.tick = failing  # type: ignore[method-assign,assignment]
+    try:
+        of_pool.take(Backend("a", "a", 80, "http://a:80", max_connections=1))
+        yield failing
+    finally:
+        slots.stop()
+
+
+@contextmanager
+def journal() -> Iterator[Failing]:
+    one = Journal([])
+    failing = Failing(one._for_each)
+    one._for_each = failing  # type: ignore[method-assign,assignment]
+    one.start()
+    try:
+        yield failing
+    finally:
+        one.stop()
+
+
+@contextmanager
+def watchdog() -> Iterator[Failing]:
+    class Waiting:
+        def __init__(self) -> None:
+            self.look = Failing(lambda now: None)
+
+    watchdog, broken, sound = Watchdog(), Waiting(), Waiting()
+    sound.look.left = 0
+    watchdog.watch(broken)
+    watchdog.watch(sound)
+    eventually(lambda: broken.look.left < 2, "it was looked at")
+    try:
+        yield sound.look
+    finally:
+        watchdog._task.stop(within=5)
+
+
+@contextmanager
+def hook() -> Iterator[Failing]:
+    later = Later("x", "response", lambda what: None)
+    failing = Failing(later._news.clear)
+    later._news.clear = failing  # type: ignore[method-assign,assignment]
+    later("event")
+    try:
+        yield failing
+    finally:
+        later.stop()
+
+
+@contextmanager
+def reload() -> Iterator[Failing]:
+    handover = Handover()
+    follower = Follower(handover, lambda config: None, lambda: None)
+    failing = Failing(follower._look)
+    follower._look = failing  # type: ignore[method-assign,assignment]
+    try:
+        for _ in range(3):
+            follower._word.set()
+            eventually(lambda: not follower._word.is_set(), "the word was heard")
+        yield failing
+    finally:
+        follower._task.stopping.set()
+        follower._word.set()
+        follower._task.stop()
+
+
+@contextmanager
+def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
+    monkeypatch.setattr("lbflask.wiring.balancer.SWEEP_EVERY", 0.001)
+    balancer = Balancer(Config.model_validate({"backends": ["http://127.0.0.1:9"], "admin_bind": ""}))
+    failing = Failing(balancer._connections.sweep)
+    balancer._connections.sweep = failing  # type: ignore[method-assign,assignment]
+    balancer._sweeping.start()
+    try:
+        yield failing
+    finally:
+        balancer._sweeping.stop(within=5)
+
+
+TASKS: dict[str, Callable[[], object]] = {
+    "fleet-teller": teller,
+    "slot-follower": slot_follower,
+    "journal": journal,
+    "watchdog": watchdog,
+    "hook x": hook,
+    "reload": reload,
+}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_outlives_an_error_and_shows_it(name: str) -> None:
+    with TASKS[name]() as failing:  # type: ignore[attr-defined]
+        eventually(lambda: failing.done, "it goes on")
+        status = status_of(name)
+        assert status is not None
+        assert status.running
+        assert status.restarts >= 1
+        assert status.error == "RuntimeError: unforeseen"
+
+
+def test_the_sweeping_of_connections_outlives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sweep(monkeypatch) as failing:
+        eventually(lambda: failing.done, "it goes on")
+        status = status_of("idle-connections")
+        assert status is not None
+        assert (status.running, status.restarts) == (True, 2)
+
+
+def test_the_follower_of_the_fleet_outlives_an_error() -> None:
+    store = FlakyStore(MemoryStore(time.time))
+    failing = Failing(store.watch_changes)
+    store.watch_changes = failing  # type: ignore[method-assign,assignment]
+    fleet = Fleet(store, [POOL])
+    fleet.start()
+    try:
+        eventually(lambda: failing.done, "it goes on")
+        status = status_of("fleet-follower")
+        assert status is not None
+        assert (status.running, status.restarts, status.error) == (True, 2, "RuntimeError: unforeseen")
+    finally:
+        fleet.stop()
