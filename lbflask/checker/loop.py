@@ -88,8 +88,8 @@ class PoolChecker:
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
         self._journal = Journal(pool.name, terms.holder)
-        self._flipped = False
-        self._rewrite = False  # somebody is gone, whose record is to go too
+        # Whether a health is another, and whether all is to be written: somebody is gone, whose record is to go too.
+        self._flipped = self._rewrite = False
         self._writes = 0  # begun and ended: odd while one is under way
         self._restarts = Restarts(f"pool {pool.name}: the checks")
         self._news = asyncio.Event()
