@@ -18,7 +18,7 @@ from lbflask.cli import main
 from lbflask.config.schema import Config
 from lbflask.control.api import endpoints
 from lbflask.core.faults import Blame, Stage
-from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_events import Kind
 from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import ActiveHealth, Backend, Health, Mode, Override
 from lbflask.core.rate_limit import RateLimit
@@ -83,8 +83,7 @@ def redis() -> Iterator[str]:
     }
     for name, document in documents.items():
         yield from (f"{name}.{path}" for path in fields(json.loads(document)))
-    event = FleetEvent(Kind.EJECTION, "what", "pool", "backend", "reason", "who")
-    yield from (f"event.{name}" for name in records.event_fields(event))
+    yield from (f"event.{name}" for name in ("kind", *records.EVENT_TEXTS))
     for kind in (Kind, Health, Mode):
         yield from (f"{kind.__name__} {value.value}" for value in kind)
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from lbflask.config.backends import Backend as ConfiguredBackend
+from lbflask.config.masking import URL
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Ejection, Health, Mode, Override
 
@@ -31,7 +32,7 @@ _EJECTION = re.compile(
 )
 
 #: The fields of an event beside its kind.
-_TEXTS = ("what", "pool", "backend", "reason", "who")
+EVENT_TEXTS = ("what", "pool", "backend", "reason", "who")
 
 Value = TypeVar("Value")
 
@@ -199,7 +200,7 @@ def _configured(
     url: str, name: str, weight: int, backup: bool, slow_start: float | None, most: int
 ) -> Backend:  # as many as a pool may well have: they are read again whenever one of them changes
     return ConfiguredBackend(
-        url=url, name=name, weight=weight, backup=backup, slow_start=slow_start, max_connections=most
+        url=URL(url), name=name, weight=weight, backup=backup, slow_start=slow_start, max_connections=most
     ).to_model()
 
 
@@ -247,7 +248,7 @@ def parse_events(found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[F
         told = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
         try:
             kind = Kind(told.get("kind", ""))
-            texts = {name: told.get(name, "")[:MOST_TEXT] for name in _TEXTS}
+            texts = {name: told.get(name, "")[:MOST_TEXT] for name in EVENT_TEXTS}
             event = FleetEvent(kind, **texts, id=event_id(id_.decode()))
             moment(event.at)
         except ValueError:

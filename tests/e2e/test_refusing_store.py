@@ -203,7 +203,7 @@ def test_a_store_that_refuses_writes(member: str, demos: list[int], tmp_path: Pa
         store.begin()
         eventually(lambda: health(balancer)[0] == "unreachable", "the worker notices")
         tells_why(balancer, code)
-        # What checks have found stays, though nobody beats any more; the reports of changes would show a state that flaps.
+        # What checks have found stays without a heartbeat; reports of changes would show a state that flaps.
         for _ in range(40):
             assert get(balancer.port).status == 200
             assert health(balancer)[0] == "unreachable"
