@@ -32,10 +32,10 @@ class Board:
 
     def __init__(self) -> None:
         self._size = _COUNT.size + PLACES * _PLACE.size
+        self._memory = mmap.mmap(-1, self._size)
         with tempfile.TemporaryFile() as file:
-            file.truncate(self._size)
-            self._lock = os.dup(file.fileno())
-            self._memory = mmap.mmap(self._lock, self._size)
+            # Made on import: a standard stream that is closed still is so, and its number must stay free.
+            self._lock = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
         self._places: dict[int, int] = {}  # of this process
 
     def write(self, worker: int, connections: int) -> None:
