@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 from collections import Counter
@@ -117,5 +118,5 @@ def test_a_request_whose_head_is_refused_is_counted_and_logged(store: str, demos
                 assert client.recv(100).startswith(b"HTTP/1.1 400 ")
         key = ("", "4xx", "other", "default")
         eventually(lambda: of(scrape(balancer), "requests_total").get(key) == 3, "they are counted")
-        assert balancer.output.count('127.0.0.1 "- - -" 400 0 ') == 3
+        assert len(re.findall(r'127\.0\.0\.1 "- - -" 400 [1-9][0-9]* ', balancer.output)) == 3
         assert "5ecret" not in balancer.output
