@@ -184,6 +184,44 @@ class TestOutOfReach:
                 listener.accept()
 
 
+REFUSALS = [
+    "READONLY You can't write against a read only replica.",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "NOREPLICAS Not enough good replicas to write.",
+    "MISCONF Valkey is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+    "NOPERM User lb has no permissions to run the 'evalsha' command",
+    "LOADING Valkey is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "CLUSTERDOWN Hash slot not served",
+    "NOAUTH Authentication required.",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    "BUSY Valkey is busy running a script.",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+]
+
+
+class TestRefusal:
+    @pytest.mark.parametrize("trip", ["prove", "take_tickets", "read_events"])
+    @pytest.mark.parametrize("answer", REFUSALS, ids=lambda answer: answer.partition(" ")[0])
+    def test_a_store_that_refuses_is_unavailable_and_the_code_is_told(
+        self, answer: str, trip: str, store_at: Callable[[int], RedisStore]
+    ) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+            def refuse() -> None:
+                peer, _ = listener.accept()
+                with peer:
+                    while peer.recv(1 << 16):
+                        peer.sendall(f"-{answer}\r\n".encode())
+
+            refusing = threads.submit(refuse)
+            store = store_at(listener.getsockname()[1])
+            with pytest.raises(StoreUnavailable, match=answer.partition(" ")[0]):
+                TRIPS[trip](store)
+            store.close()
+            refusing.result(PATIENCE)
+
+
 class TestFrozen:
     def test_a_frozen_store_is_unavailable_and_a_thawed_one_answers_what_it_is_asked(self, server: Server) -> None:
         with connect(f"redis://127.0.0.1:{server.port}/0") as client:
