@@ -12,8 +12,8 @@ BENCH := $(VENV)/.bench
 run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http://localhost:8080; Ctrl-C ends all
 	@$(BIN)/lbflask demo
 
-test: $(DEVELOP)  ## all tests
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+test: $(DEVELOP)  ## the tests; ALL=1 runs every member of those that start processes for each of many
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all)
 
 lint: $(DEVELOP)  ## style, types and layers
 	$(BIN)/ruff check .

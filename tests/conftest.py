@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -13,9 +14,30 @@ from tests.support.servers import valkey
 from tests.support.wait import eventually
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow ones first: else one worker would be left with them while the others have nothing to do."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run every member of the tests that are sampled")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The slow ones first: else one worker would be left with them while the others have nothing to do.
+
+    Of a test that starts processes for each of many members, one member in so many runs, unless all are asked for.
+    """
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    if config.getoption("--all"):
+        return
+    seen: Counter[str] = Counter()
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            test = item.nodeid.partition("[")[0]
+            if seen[test] % sampled.args[0]:
+                left_out.add(item)
+            seen[test] += 1
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session", autouse=True)
