@@ -28,6 +28,8 @@ def reason_of(error: Exception) -> str:
     """Why there is no answer: the code of a refusal (READONLY, OOM …) as Redis gives it, else the kind of the error."""
     code = getattr(error, "status_code", None) or type(error).__name__
     told = str(error)
+    if "ACL failure in script" in told:
+        code = "NOPERM"  # which Redis says of commands, but not of those in scripts
     if isinstance(error, redis.ResponseError) and told.partition(" ")[0].isupper() and code == type(error).__name__:
         return told  # redis-py leaves the codes that it does not know in the text
     return f"{code}: {told}"

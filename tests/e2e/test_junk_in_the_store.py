@@ -46,7 +46,7 @@ HEALED = {
     "leader": rb"[^ ]+:\d+:[0-9a-f]{8}",
     "epoch": rb"\d{16}",
     "ticket": rb"\d{1,9}",
-    "secret": rb"[A-Za-z0-9_-]{43}",
+    "secret": rb"[!-~]{16,256}",
 }
 
 

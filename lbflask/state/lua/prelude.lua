@@ -20,16 +20,20 @@ local function text(key, pattern, most)
   return false
 end
 -- Makes way for a hash where something else stands.
-local function clear(key)
-  local sound, none = holds(key, 'hash')
-  if not sound and not none then redis.call('DEL', key) end
-end
+local function clear(key) if not holds(key, 'hash') then redis.call('DEL', key) end end
 local function field(key, name) return holds(key, 'hash') and redis.call('HGET', key, name) or '' end
--- Adds to a counter in a hash, which begins anew where it is no number that Lua counts exactly.
+-- What a command gives that counts; nil if what it was to count with is no number, or one that Lua can't count exactly.
+local function counted(command, ...)
+  local total = redis.pcall(command, ...)
+  if type(total) == 'number' then return math.abs(total) < 2 ^ 53 and total or nil end
+  local of_value = string.find(total.err, 'not an integer') or string.find(total.err, 'overflow')
+  return not of_value and redis.call(command, ...) or nil
+end
+-- Adds to a counter in a hash, which begins anew where it can't be counted with.
 local function add(key, name, count)
   clear(key)
-  local total = redis.pcall('HINCRBY', key, name, count)
-  if type(total) == 'number' and math.abs(total) < 2 ^ 53 then return total end
+  local total = counted('HINCRBY', key, name, count)
+  if total then return total end
   note(key .. ' ' .. name)
   redis.call('HSET', key, name, count)
   return tonumber(count)

@@ -2,10 +2,11 @@
 -- KEYS: 1 ticket
 -- ARGV: 1 how many tickets
 -- Returns the last of them. Cost: O(1).
-local last = redis.pcall('INCRBY', KEYS[1], ARGV[1])
-if type(last) == 'number' then
+local sound, none = holds(KEYS[1], 'string')
+local last = (sound or none) and counted('INCRBY', KEYS[1], ARGV[1])
+if last then
   return last
 end
-note(KEYS[1])
+if sound then note(KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[1])
 return tonumber(ARGV[1])
