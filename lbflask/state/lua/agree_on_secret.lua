@@ -2,7 +2,7 @@
 -- KEYS: 1 secret
 -- ARGV: 1 what the caller proposes  2 how long a secret is at least
 -- Returns the secret. Cost: O(1).
-local secret = text(KEYS[1], '^[!-~]+$', 256)
+local secret = text(KEYS[1], '^[%w_-]+$', 256)
 if secret and #secret >= tonumber(ARGV[2]) then
   return secret
 end

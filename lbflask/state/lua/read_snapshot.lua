@@ -27,7 +27,7 @@ local function hash(key)
 end
 if version ~= ARGV[1] or version == '-1' then
   reply[6], reply[7], reply[8] = hash(KEYS[3]), hash(KEYS[4]), hash(KEYS[5])
-  local discovered, secret = text(KEYS[6], '^.*$', 2 ^ 24), text(KEYS[7], '^[!-~]+$', 256)
+  local discovered, secret = text(KEYS[6], '^.*$', 2 ^ 24), text(KEYS[7], '^[%w_-]+$', 256)
   reply[9] = discovered == nil and '' or discovered
   reply[10] = secret == nil and '' or secret
 end
