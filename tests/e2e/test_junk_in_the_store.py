@@ -123,6 +123,7 @@ def replace_by_list(client: redis.Redis, key: str) -> None:
 
 @pytest.mark.parametrize("value", JUNK)
 @pytest.mark.parametrize("name", [*HASHES, *STRINGS])
+@pytest.mark.sampled(9)
 def test_a_value_that_does_not_belong_there(town: Town, name: str, value: str) -> None:
     fields: list[Any] = [*town.ids, town.dead]
     if name in ("workers", "reports", "slots"):
@@ -132,6 +133,7 @@ def test_a_value_that_does_not_belong_there(town: Town, name: str, value: str) -
 
 
 @pytest.mark.parametrize("name", [*HASHES, *STRINGS])
+@pytest.mark.sampled(5)
 def test_a_key_of_another_type(town: Town, name: str) -> None:
     replace_by_list(town.client, {**HASHES, **STRINGS}[name])
     check(town, name)

@@ -181,6 +181,7 @@ def states(balancer: Gunicorn) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.sampled(4)
 def test_a_store_that_refuses_writes(member: str, demos: list[int], tmp_path: Path) -> None:
     kind, code = MEMBERS[member]
     dead = free_port()

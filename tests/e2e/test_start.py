@@ -73,6 +73,7 @@ def line_of(process: Process) -> str:
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else None,
 )
+@pytest.mark.sampled(3)
 def test_a_setting_of_gunicorns_that_breaks_it_is_refused_by_name_and_place(
     option: tuple[str, ...], setting: str, value: object, where: str, tmp_path: Path
 ) -> None:
@@ -87,12 +88,14 @@ def test_a_setting_of_gunicorns_that_breaks_it_is_refused_by_name_and_place(
 
 
 @pytest.mark.parametrize("worker", ["gevent", "gthread", "sync"])
+@pytest.mark.sampled(3)
 def test_preloading_is_refused_with_every_kind_of_worker(worker: str) -> None:
     with start("--preload", "-k", worker) as balancer:
         assert "preload_app" in line_of(balancer)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.sampled(3)
 def test_gunicorn_without_our_settings_is_told_the_command(workers: int, tmp_path: Path) -> None:
     arguments = ["--workers", str(workers), "--bind", f"127.0.0.1:{free_port()}", "--no-control-socket"]
     environ = {"LBFLASK_BACKENDS": urls([9])}
@@ -176,6 +179,7 @@ def unusable(request: pytest.FixtureRequest, modules: Path) -> tuple[dict[str, s
 
 
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gthread"])
+@pytest.mark.sampled(3)
 def test_what_no_worker_could_use_ends_the_start_with_one_line(
     unusable: tuple[dict[str, str], dict[str, str], list[str]], worker: str
 ) -> None:
@@ -205,6 +209,7 @@ def test_the_line_names_the_file_and_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start workers of another user")
 @pytest.mark.parametrize("what", ["key", "log"])
+@pytest.mark.sampled(3)
 def test_files_are_tried_with_the_rights_of_a_worker(what: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path).pair("localhost")
     Path(pair.key).chmod(0o600)
@@ -250,6 +255,7 @@ def closing(*numbers: int) -> list[str]:
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "sync"])
+@pytest.mark.sampled(3)
 def test_it_serves_with_standard_streams_closed(closed: tuple[int, ...], worker: str, redis_url: str) -> None:
     public, admin = free_port(), free_port()
     environ = {"LBFLASK_BIND": f"127.0.0.1:{public}", "LBFLASK_ADMIN_BIND": f"127.0.0.1:{admin}"}
@@ -268,6 +274,7 @@ def test_it_serves_with_standard_streams_closed(closed: tuple[int, ...], worker:
 
 @pytest.mark.parametrize("command", ["gunicorn", "lbflask.healthcheck", "lbflask"])
 @pytest.mark.parametrize("closed", [(2,), (0, 2)], ids=str)
+@pytest.mark.sampled(3)
 def test_an_error_is_said_on_what_is_open(command: str, closed: tuple[int, ...]) -> None:
     arguments = {
         "gunicorn": ["-c", str(ROOT / "gunicorn.conf.py"), "lbflask.wsgi"],
@@ -282,6 +289,7 @@ def test_an_error_is_said_on_what_is_open(command: str, closed: tuple[int, ...])
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
+@pytest.mark.sampled(3)
 def test_the_checker_runs_with_standard_streams_closed(closed: tuple[int, ...], redis_url: str) -> None:
     environ = {"LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": redis_url, "LBFLASK_CONFIG": os.devnull}
     with Process([*closing(*closed), sys.executable, "-m", "lbflask.healthcheck"], environ) as checker:
@@ -294,6 +302,7 @@ def test_the_checker_runs_with_standard_streams_closed(closed: tuple[int, ...], 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("arguments", [["config", "check"], ["config", "show"], ["doctor"]], ids=str)
+@pytest.mark.sampled(3)
 def test_the_command_line_works_with_standard_streams_closed(closed: tuple[int, ...], arguments: list[str]) -> None:
     environ = {"LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": "redis://127.0.0.1:9/0"}
     environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_ADMIN_BIND": "127.0.0.1:7"}
@@ -304,6 +313,7 @@ def test_the_command_line_works_with_standard_streams_closed(closed: tuple[int, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gevent", "gthread", "sync"])
+@pytest.mark.sampled(3)
 def test_workers_that_load_are_stopped_soon(worker: str, number: signal.Signals, modules: Path, tmp_path: Path) -> None:
     (modules / "our_hook.py").write_text(STUCK)
     environ = {"PYTHONPATH": str(modules), "MARK": str(tmp_path)}
@@ -315,6 +325,7 @@ def test_workers_that_load_are_stopped_soon(worker: str, number: signal.Signals,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+@pytest.mark.sampled(3)
 def test_workers_that_have_just_been_forked_are_stopped_soon(number: signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "gunicorn.conf.py"
     file.write_text(
@@ -329,6 +340,7 @@ def test_workers_that_have_just_been_forked_are_stopped_soon(number: signal.Sign
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.sampled(3)
 def test_the_trial_of_hooks_is_stopped_soon_and_leaves_no_process(
     number: signal.Signals, modules: Path, tmp_path: Path
 ) -> None:
@@ -356,6 +368,7 @@ def dead_valkey(modules: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
+@pytest.mark.sampled(3)
 def test_a_private_server_that_does_not_answer_is_stopped_with_its_start(
     number: signal.Signals, dead_valkey: dict[str, str], modules: Path
 ) -> None:
