@@ -13,6 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from lbflask.core.http.fields import Fields
+from lbflask.core.http.hosts import host_of
 
 #: RFC 9110 §5.6.2; names of cookies are tokens too (RFC 6265 §4.1.1).
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
@@ -20,8 +21,14 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _PARAMETER = re.compile(r"[A-Za-z0-9._~!$'()*+,;:@/?%-]+", re.ASCII)
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 _SLASHED = re.compile(r"\\([0-3][0-7]{2}|.)", re.DOTALL)
-_BLANKS = " \t\r\n\v\f"
+#: Signs without a width that clients of a value drop as they drop blanks: JavaScript's `trim` has the first of them.
+_UNSEEN = "\ufeff\u200b"
+#: A list (RFC 9110 §5.6.1) of values without blanks, as keys are; prose such as a User-Agent is none.
+_LIST = re.compile(r"[^\s,()]*(?:[ \t]*,[ \t]*[^\s,()]*)+")
 _UNDERSCORES = str.maketrans(". ", "__")
+_NO_LETTER = re.compile(r"[^a-z0-9]")
+#: Characters of a field's name that are compared; more than the name of a key has.
+_LONGEST = 64
 #: Times that a value is decoded: some stacks do it twice.
 _ROUNDS = 2
 
@@ -51,10 +58,10 @@ class HashKey(NamedTuple):
         Of several lines of a header all count, as if they were one (RFC 9110 §5.3); of several cookies or parameters
         of the name, the first.
         """
+        if self.kind == "header":
+            return ", ".join(filter(None, self._lines(fields))) or None
         values = self.values(client, target, fields)
-        if not values:
-            return None
-        return ", ".join(values) if self.kind == "header" else values[0]
+        return values[0] if values else None
 
     def values(self, client: str, target: str, fields: Fields) -> list[str]:
         """All values that a backend may take for the key, without repeats and empty ones; those under the exact name
@@ -65,14 +72,22 @@ class HashKey(NamedTuple):
         if self.kind == "uri":
             return [target]
         if self.kind == "header":
-            form = _credentials if self.name in _CREDENTIALS else str.strip
-            found = [form(value, _BLANKS) for name, value in fields if name.lower() == self.name]
+            found = self._lines(fields)
+            found += [_plain(member) for line in found if _LIST.fullmatch(line) for member in line.split(",")]
         elif self.kind == "cookie":
             # RFC 6265 §5.4; commas part cookies by RFC 2965, and join lines in WSGI.
             found = self._named(";".join([value for name, value in fields if name.lower() == "cookie"]), ";", ",")
         else:
             found = self._named(target.partition("?")[2], "&", ";")  # HTML 4 §B.2.2 has `;` too
         return [value for value in dict.fromkeys(found) if value]
+
+    def _lines(self, fields: Fields) -> list[str]:
+        """The values of the lines of the name; then of names that become the same variable of a CGI environment."""
+        form = _credentials if self.name in _CREDENTIALS else host_of if self.name == "host" else _plain
+        exact = [form(value) for name, value in fields if name.lower() == self.name]
+        mine = _variable(self.name)
+        alike = [form(value) for name, value in fields if _variable(name) == mine and name.lower() != self.name]
+        return exact + alike
 
     def _named(self, text: str, mark: str, other: str) -> list[str]:
         """The values of the name where the first mark parts pairs, or both do."""
@@ -81,7 +96,7 @@ class HashKey(NamedTuple):
         for part in text.split(mark):
             for pair in (part, *part.split(other)) if other in part else (part,):
                 name, _, value = pair.partition("=")
-                if name.strip(_BLANKS) == self.name:
+                if _stripped(name) == self.name:
                     exact.append(_decoded(value))
                 elif _folded(name) == _folded(self.name):
                     alike.append(_decoded(value))
@@ -95,7 +110,33 @@ def _decoded(value: str) -> str:
             value = _SLASHED.sub(_unslashed, value[1:-1])  # RFC 9110 §5.6.4, and octal numbers, which Python writes
         if "%" in value:
             value = unquote(value, "latin-1")
-    return value.replace("+", " ").partition("\0")[0].strip(_BLANKS)
+    return _stripped(value.replace("+", " ").partition("\0")[0])
+
+
+def _plain(value: str) -> str:
+    """The value of a field, without the quotes of a quoted string (RFC 9110 §5.6.4)."""
+    value = _stripped(value)
+    if len(value) > 1 and value[0] == value[-1] == '"':
+        value = _stripped(_SLASHED.sub(_unslashed, value[1:-1]))
+    return value
+
+
+def _stripped(value: str) -> str:
+    """The text without the blanks around it that any backend strips, those of Unicode too; UTF-8 is decoded."""
+    if not value.isascii():
+        try:
+            value = value.encode("latin-1").decode("utf-8")
+        except UnicodeError:
+            pass  # it is Latin-1, or was decoded before
+    stripped = value.strip().strip(_UNSEEN)
+    while stripped != value:
+        value, stripped = stripped, stripped.strip().strip(_UNSEEN)
+    return stripped
+
+
+@lru_cache(maxsize=1024)
+def _variable(name: str) -> str:
+    return _NO_LETTER.sub("-", name[:_LONGEST].lower())
 
 
 def _unslashed(found: re.Match[str]) -> str:
@@ -107,13 +148,13 @@ def _unslashed(found: re.Match[str]) -> str:
 def _folded(name: str) -> str:
     """The name as servers know it that undo percent-encoding, ignore case, or make a variable or a list of it."""
     plain = unquote(name.replace("+", " "), "latin-1").partition("\0")[0]
-    return plain.partition("[")[0].strip(_BLANKS).lower().translate(_UNDERSCORES)
+    return _stripped(plain.partition("[")[0]).lower().translate(_UNDERSCORES)
 
 
-def _credentials(value: str, blanks: str) -> str:
+def _credentials(value: str) -> str:
     """RFC 9110 §11.4: the scheme in small letters and one blank; of Basic the text that was encoded (RFC 7617 §2)."""
-    scheme, _, rest = value.strip(blanks).partition(" ")
-    scheme, rest = scheme.lower(), rest.strip(blanks)
+    scheme, *others = _stripped(value).split(None, 1)[:2] or [""]
+    scheme, rest = scheme.lower(), _stripped("".join(others)).strip(", ")
     if scheme == "basic":
         try:
             rest = a2b_base64(rest + "==").decode("latin-1")

@@ -68,3 +68,64 @@ def test_whoever_comes_through_a_unix_socket_without_an_address_is_nobody() -> N
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be client|is no name"):
         HashKey.parse(text)
+
+
+ONE_KEY = {
+    "header:X-Api-Key": [
+        [("X-Api-Key", value)]
+        for value in ('"good"', "good,", ",good", "good, good", "\xa0good", "good\x85", "\xef\xbb\xbfgood", "good\x1f")
+    ]
+    + [[("X.Api.Key", "good")], [("x~api~key", " good")]],
+    "header:Authorization": [
+        [("Authorization", value)]
+        for value in (
+            "Bearer\tgood",
+            "bearer\t\t good",
+            "BEARER good",
+            "Bearer good,",
+            "Bearer , good",
+            "\xa0Bearer good",
+        )
+    ],
+    "header:Host": [
+        [("Host", value)]
+        for value in ("SHOP.example", "shop.example.", "shop.example:80", "shop.Example:", "shop.example:080")
+    ],
+}
+PLAIN = {
+    "header:X-Api-Key": [("X-Api-Key", "good")],
+    "header:Authorization": [("Authorization", "Bearer good")],
+    "header:Host": [("Host", "shop.example")],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"), [(text, fields) for text, spellings in ONE_KEY.items() for fields in spellings], ids=str
+)
+def test_another_spelling_of_a_header_names_the_same_value(text: str, fields: Fields) -> None:
+    key = HashKey.parse(text)
+    (plain,) = key.values("", "/", PLAIN[text])
+    assert plain in key.values("", "/", fields)
+    assert plain == key.of("", "/", fields) or "," in fields[0][1]
+
+
+@pytest.mark.parametrize(
+    "blank", ["%20", "%0a", "%c2%a0", "%1f", "%c2%85", "%e3%80%80", "%ef%bb%bf", "+", "%00", "%a0"]
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_blanks_around_a_parameter_are_no_part_of_it(blank: str, before: bool) -> None:
+    if before and blank == "%00":
+        return  # all that follows a NUL is cut
+    value = blank * 2 + "vip" if before else "vip" + blank * 2
+    assert HashKey.parse("query:key").values("", f"/?key={value}", []) == ["vip"]
+
+
+def test_a_list_in_one_line_counts_as_several_lines_do() -> None:
+    """RFC 9110 §5.3: they are the same message."""
+    key = HashKey.parse("header:X-Api-Key")
+    assert {"junk", "good"} <= set(key.values("", "/", [("X-Api-Key", "junk, good")]))
+
+
+def test_prose_is_no_list() -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1"
+    assert HashKey.parse("header:User-Agent").values("", "/", [("User-Agent", agent)]) == [agent]
