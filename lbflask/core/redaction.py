@@ -32,6 +32,10 @@ _CREDENTIALS = re.compile(
 )
 #: A name in quotes and the value behind it, as JSON, reprs and dumps of header fields have them.
 _QUOTED = re.compile(r"['\"]([A-Za-z0-9_.-]{1,64})\\?['\"]\s{0,8}[:,]")
+#: What a target has that may hold a secret.
+_SIGNS = re.compile(r"[=@%\"']")
+#: An equals sign that is written in percent-encoding, once or several times.
+_ENCODED_EQUALS = re.compile(r"%(?:25){0,4}3d", re.IGNORECASE)
 _AFTER_PATH = re.compile(r"[?#]").search
 _AFTER_USER = re.compile(r"[/?#\s]")
 #: A host, and a port, with nothing of an authority after them.
@@ -60,10 +64,10 @@ def masked_target(target: str) -> str:
     """A request target (or a reference to one) without secrets: those of the query, of path parameters (RFC 3986
     §3.3), of user information, of a fragment, and of URLs that are values in it.
     """
-    if "=" not in target and "@" not in target and "%" not in target and '"' not in target:
+    if not _SIGNS.search(target):
         return target
     masked = _masked_target(target)
-    end = quotes_secret(masked) if '"' in masked else None
+    end = quotes_secret(masked) if '"' in masked or "'" in masked else None
     return masked if end is None else masked[:end] + MASK
 
 
@@ -128,11 +132,14 @@ def _masked_parameters(text: str, depth: int) -> str:
     within = False
     for place in range(2, len(pieces), 2):
         name, equals, value = pieces[place].partition("=")
+        encoded = _ENCODED_EQUALS.search(name)
+        if encoded is not None and is_secret(name[: encoded.start()]):
+            name, equals, value = name[: encoded.start()], encoded[0], name[encoded.end() :] + equals + value
         goes_on = within and pieces[place - 1] in ";?"
         within = False
         if equals and is_secret(name):
             within = True
-            pieces[place] = f"{name}={MASK}" if value else pieces[place]
+            pieces[place] = f"{name}{equals}{MASK}" if value else pieces[place]
         elif goes_on and pieces[place]:
             within = True
             pieces[place] = MASK

@@ -141,6 +141,9 @@ def house(_house: House) -> House:
         ("[2001:db8::1]:8080", b"8080"),
         ("[2001:db8::1]:", b"80"),
         ("192.0.2.1:81", b"81"),
+        ("shop.example:080", b"80"),
+        ("shop.example:0", b"80"),
+        ("shop.example:99999", b"80"),
     ],
 )
 def test_the_port_is_that_of_the_url_and_not_of_the_listener(house: House, host: str, port: bytes) -> None:

@@ -80,7 +80,7 @@ def origin_of(claims: list[tuple[str, str]], peer: str, scheme: str, host: str, 
         element = elements[-len(path)]
         said_scheme, said_host = element.get("proto", ""), element.get("host", "")
     scheme, host = said_scheme or scheme, said_host or host
-    port = values.get("x-forwarded-port") or port_of(host) or default_port(scheme)
+    port = _port(values.get("x-forwarded-port", "")) or port_of(host) or default_port(scheme)
     return Origin(path[0] if path else peer, scheme, host, port, path)
 
 
@@ -105,7 +105,13 @@ def port_of(authority: str) -> str:
     """The port that a Host field names, or the first of several; empty if it names none."""
     authority = authority.partition(",")[0].rstrip(" \t")
     port = authority[authority.rfind("]") + 1 :].partition(":")[2]
-    return port if port.isascii() and port.isdecimal() else ""
+    return _port(port)
+
+
+def _port(text: str) -> str:
+    """The port without leading zeros; empty for what is no port of TCP."""
+    text = text.lstrip("0")
+    return text if len(text) <= 5 and text.isascii() and text.isdecimal() and int(text) <= 65_535 else ""
 
 
 def default_port(scheme: str) -> str:
