@@ -44,6 +44,8 @@ def demo(workers: int) -> int:
     if obstacle:
         click.echo(f"lbflask: {obstacle}", err=True)
         return 1
+    if config.redis_url is None and config.namespace == Config.model_fields["namespace"].default:
+        environ["LBFLASK_NAMESPACE"] = "lbflask-demo"  # the private Valkey may serve other services of this user
     python = [sys.executable, "-m"]
     settings = Path(__file__).with_name("gunicorn_conf.py")
     gunicorn = [*python, "gunicorn", "-c", str(settings), "--workers", str(workers)]
