@@ -17,14 +17,14 @@ import gc
 import os
 import signal
 
-import greenlet
+import gevent
 
 exec(compile(open({conf!r}).read(), {conf!r}, "exec"))
 _usual = post_worker_init
 
 
 def _count(_signal, _frame):
-    alive = [one for one in gc.get_objects() if isinstance(one, greenlet.greenlet) and one]
+    alive = [one for one in gc.get_objects() if isinstance(one, gevent.Greenlet) and one]
     with open({file!r} + ".new", "w") as file:
         file.write(str(len(alive)))
     os.replace({file!r} + ".new", {file!r})
@@ -46,7 +46,7 @@ class Counted:
         self.arguments = ("-c", str(settings))
 
     def greenlets(self, balancer: Gunicorn) -> int:
-        """Greenlets of the worker that have begun and not ended; those of its threads count too."""
+        """Greenlets of the worker that have begun and not ended, without those of gevent's pool of threads, which stay."""
         self._file.unlink(missing_ok=True)
         (worker,) = balancer.workers()
         os.kill(worker, signal.SIGWINCH)
