@@ -13,7 +13,7 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 	@$(BIN)/lbflask demo
 
 test: $(DEVELOP)  ## the tests; ALL=1 runs every member of those that start processes for each of many
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all)
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ALL),--all) $(OPTIONS)
 
 lint: $(DEVELOP)  ## style, types and layers
 	$(BIN)/ruff check .

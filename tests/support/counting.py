@@ -46,7 +46,7 @@ class Counted:
         self.arguments = ("-c", str(settings))
 
     def greenlets(self, balancer: Gunicorn) -> int:
-        """Greenlets of the worker that have begun and not ended, without those of gevent's pool of threads, which stay."""
+        """Greenlets of the worker that have begun and not ended, without those of gevent's pool of threads."""
         self._file.unlink(missing_ok=True)
         (worker,) = balancer.workers()
         os.kill(worker, signal.SIGWINCH)
