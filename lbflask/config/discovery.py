@@ -9,6 +9,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lbflask.config.masking import URL
+from lbflask.config.paths import SOURCE
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 
@@ -96,8 +97,8 @@ def server_address(value: str) -> tuple[str, int]:
 class Discovery(Section):
     """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
 
-    source: Annotated[URL, AfterValidator(_source)] | None = None
-    """`file:/path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
+    source: Annotated[URL, SOURCE, AfterValidator(_source)] | None = None
+    """`file:path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
     scheme: Literal["http", "https"] = "http"
     """How backends found by DNS are spoken to."""
     weight: int = Field(default=1, ge=0, le=MOST_WEIGHT)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -47,6 +47,14 @@ def _listener(value: str, directory: Path) -> str:
     return value if path is None else f"unix:{_file(path, directory)}"
 
 
+def _local(scheme: str, value: str, directory: Path) -> str:
+    """`scheme:path`. What has no path after the scheme, or one that no file can have, is returned as it is."""
+    given, colon, path = value.partition(":")
+    if not colon or given.lower() != scheme or path.startswith("/") or path.endswith("/"):
+        return value
+    return f"{given}:{_file(path, directory)}"
+
+
 def _store(value: str, directory: Path) -> str:
     """A URL of the store: `unix://user:password@path`, and files of TLS in its query, all percent-encoded."""
     place, mark, query = value.partition("?")
@@ -66,6 +74,12 @@ def _quoted(path: str, directory: Path) -> str:
     return path if found == unquote(path) else quote(found)
 
 
+def files_of_store(url: str) -> dict[str, str]:
+    """The files that the URL of a store names in its query, by the name of the parameter."""
+    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&"))
+    return {name: unquote(text) for name, _, text in pairs if name in _FILES_OF_STORE - {"ssl_ca_path"}}
+
+
 def socket_path(address: str) -> str | None:
     """The path of `unix:path` or `unix://path`; None for another address."""
     return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None
@@ -76,6 +90,8 @@ FilePath = Annotated[str, Anchor(_file)]
 #: The same, or `-` for standard output.
 OutputPath = Annotated[str, Anchor(_output)]
 LISTENER, STORE = Anchor(_listener), Anchor(_store)
+#: A backend's `unix:path`, and a source of backends, `file:path`.
+BACKEND, SOURCE = Anchor(partial(_local, "unix")), Anchor(partial(_local, "file"))
 
 
 def anchored(value: Any, kind: Any, directory: Path) -> Any:
@@ -88,9 +104,8 @@ def anchored(value: Any, kind: Any, directory: Path) -> Any:
         return value
     if origin is Annotated:
         return _marked(value, inner[0], inner[1:], directory)
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(value, Mapping):
-        paths = path_fields(kind)
-        return {key: anchored(item, paths[key], directory) if key in paths else item for key, item in value.items()}
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return _table(value, path_fields(kind), getattr(kind, "short_form", ""), directory)
     if origin is dict and isinstance(value, Mapping):
         return {key: anchored(item, inner[1], directory) for key, item in value.items()}
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
@@ -99,6 +114,13 @@ def anchored(value: Any, kind: Any, directory: Path) -> Any:
         for member in inner:
             value = anchored(value, member, directory)
     return value
+
+
+def _table(value: Any, paths: Mapping[str, Any], short_form: str, directory: Path) -> Any:
+    """A table, or the text that stands for one with the setting `short_form`."""
+    if isinstance(value, Mapping):
+        return {key: anchored(item, paths[key], directory) if key in paths else item for key, item in value.items()}
+    return anchored(value, paths[short_form], directory) if short_form in paths else value
 
 
 def _marked(value: Any, kind: Any, marks: tuple[Any, ...], directory: Path) -> Any:

@@ -90,7 +90,8 @@ def as_markdown() -> str:
         "`--workers`.",
         "",
         "A relative path in the file starts from the directory of that file; in the environment, from the working",
-        "directory. Paths of backends (`unix:/path`) and of discovery (`file:/path`) are absolute.",
+        "directory. The fleet knows a backend at `unix:path` by its absolute path: instances whose files are in",
+        "different directories and that mean one socket need the absolute path.",
         "",
     ]
     tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}

@@ -152,7 +152,7 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         # backends that cannot be found
         ('[discovery]\nscheme = "https"', {}, FILE, ["backends: there are none, and no `discovery.source`"]),
         ('[discovery]\nsource = "dns:a"', {}, FILE, ["discovery.source", "'dns:a'", "dns://name:port"]),
-        (BACKENDS, {"LBFLASK_DISCOVERY__SOURCE": "file:b.toml"}, "LBFLASK_DISCOVERY__SOURCE", ["absolute path"]),
+        (BACKENDS, {"LBFLASK_DISCOVERY__SOURCE": "file:b/"}, "LBFLASK_DISCOVERY__SOURCE", ["absolute path"]),
         (BACKENDS + "[discovery]\nweight = 3", {}, FILE, ["discovery.weight: without a `source`"]),
         (BACKENDS + '[discovery]\nsource = "dns://a"\nweight = 1000', {}, FILE, ["discovery.weight", "1000", "256"]),
         (BACKENDS + '[discovery]\nsource = "dns://a"\nscheme = "ftp"', {}, FILE, ["discovery.scheme", "'ftp'"]),
@@ -175,7 +175,7 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         ('backends = ["https://a:0"]', {}, FILE, ["backends[0]", "'https://a:0'", "port"]),
         ('backends = ["https://a:1/path"]', {}, FILE, ["backends[0]", "'https://a:1/path'"]),
         ('backends = ["unix:"]', {}, FILE, ["backends[0]", "'unix:'", "absolute path"]),
-        ('backends = ["unix:app.sock"]', {}, FILE, ["backends[0]", "'unix:app.sock'", "absolute path"]),
+        ('backends = ["unix:app/"]', {}, FILE, ["backends[0]", "'unix:app/'", "absolute path"]),
         ('backends = ["unix:/run/"]', {}, FILE, ["backends[0]", "'unix:/run/'", "absolute path"]),
         ('backends = ["unix://host/run/a"]', {}, FILE, ["backends[0]", "'unix://host/run/a'", "absolute path"]),
         ('backends = ["unix:/run/a\\u0000"]', {}, FILE, ["backends[0]", "absolute path"]),

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from lbflask.cli import main
+from lbflask.config.load import load, read_backends
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
 from tests.support.certificates import Authority
@@ -54,6 +55,14 @@ FILE_MEMBERS = [
         "pools.api.sticky.secret_file",
         "{}/secrets",
     ),
+    ('backends = ["unix:{}/a.sock"]', "backends.0.url", "unix:{}/a.sock"),
+    ('backends = ["http://a:1", {{ url = "unix:{}/a.sock", weight = 2 }}]', "backends.1.url", "unix:{}/a.sock"),
+    ('backends = "http://a:1,unix:{}/a.sock"', "backends.1.url", "unix:{}/a.sock"),
+    ('[[backends]]\nurl = "unix:{}/a.sock"', "backends.0.url", "unix:{}/a.sock"),
+    ('[pools.api]\nbackends = ["unix:{}/a.sock"]', "pools.api.backends.0.url", "unix:{}/a.sock"),
+    ('[discovery]\nsource = "file:{}/b.toml"', "discovery.source", "file:{}/b.toml"),
+    ('discovery = {{ source = "file:{}/b.toml" }}', "discovery.source", "file:{}/b.toml"),
+    ('[pools.api.discovery]\nsource = "file:{}/b.toml"', "pools.api.discovery.source", "file:{}/b.toml"),
     ('[[routes]]\nname = "r"\nrespond = {{ file = "{}/page.html" }}', "routes.0.respond.file", "{}/page.html"),
 ]
 VARIABLES = [
@@ -66,6 +75,11 @@ VARIABLES = [
      "{}/page.html"),
     ({"TLS__CERTIFICATE": "{}/t.crt", "TLS__KEY": "{}/t.key"}, "tls.key", "{}/t.key"),
     ({"BACKEND_TLS__CA_FILE": "{}/ca.pem"}, "backend_tls.ca_file", "{}/ca.pem"),
+    ({"BACKENDS": "http://a:1,unix:{}/a.sock"}, "backends.1.url", "unix:{}/a.sock"),
+    ({"POOLS__API__BACKENDS": "unix:{}/a.sock"}, "pools.api.backends.0.url", "unix:{}/a.sock"),
+    ({"DISCOVERY__SOURCE": "file:{}/b.toml"}, "discovery.source", "file:{}/b.toml"),
+    ({"POOLS__API__BACKENDS": "http://b:1", "POOLS__API__DISCOVERY__SOURCE": "file:{}/b.toml"},
+     "pools.api.discovery.source", "file:{}/b.toml"),
     ({"ADMIN__TOKEN_FILE": "{}/tokens"}, "admin.token_file", "{}/tokens"),
     ({"STICKY__COOKIE": "c", "STICKY__SECRET_FILE": "{}/secrets"}, "sticky.secret_file", "{}/secrets"),
 ]  # fmt: skip
@@ -100,6 +114,11 @@ def shown(keys: str, *arguments: str, **environ: str) -> Any:
     return value
 
 
+def beside(text: str) -> str:
+    """A backend, for a file without one at the top level."""
+    return "" if text.lstrip("[").startswith("backends") else BACKENDS
+
+
 def filled(value: Any, directory: str) -> Any:
     """The expectation with the directory in its place."""
     return [filled(item, directory) for item in value] if isinstance(value, list) else value.replace("{}", directory)
@@ -111,7 +130,7 @@ def test_a_path_of_a_file_starts_from_the_directory_of_the_file(
     places: tuple[Path, Path], text: str, keys: str, expected: Any, named: str
 ) -> None:
     etc, _ = places
-    (etc / "lb.toml").write_text(BACKENDS + text.format(*["files"] * 3))
+    (etc / "lb.toml").write_text(beside(text) + text.format(*["files"] * 3))
     file = str(etc / "lb.toml") if named == "absolute" else "../etc/lb.toml"
     assert shown(keys, file) == filled(expected, f"{etc}/files")
     assert shown(keys, LBFLASK_CONFIG=file) == filled(expected, f"{etc}/files")
@@ -122,7 +141,7 @@ def test_an_absolute_path_of_a_file_stays_as_it_is(
     places: tuple[Path, Path], text: str, keys: str, expected: Any
 ) -> None:
     etc, work = places
-    (etc / "lb.toml").write_text(BACKENDS + text.format(*[f"{work}/files"] * 3))
+    (etc / "lb.toml").write_text(beside(text) + text.format(*[f"{work}/files"] * 3))
     assert shown(keys, str(etc / "lb.toml")) == filled(expected, f"{work}/files")
 
 
@@ -196,3 +215,28 @@ def test_every_setting_that_names_a_file_is_a_path_by_its_type() -> None:
     no_paths = ("hash.key", "rate_limits.key")
     named = {key for key in found if key.rpartition(".")[2] in words or key.endswith("_file")}
     assert {key for key, is_path in found.items() if is_path} == {key for key in named if not key.endswith(no_paths)}
+
+
+def test_a_backend_at_a_relative_socket_is_known_by_its_absolute_path(places: tuple[Path, Path]) -> None:
+    """Instances compare what they have stored by it, wherever each of them was started."""
+    etc, _ = places
+    (etc / "lb.toml").write_text('backends = ["unix:run/app.sock"]\n[pools.api]\nbackends = "unix:./api.sock"\n')
+    pools = load({"LBFLASK_CONFIG": "../etc/lb.toml"}).every_pool()
+    assert [backend.to_model().url for backend in pools["default"].backends] == [f"unix:{etc}/run/app.sock"]
+    assert [backend.to_model().path for backend in pools["api"].backends] == [f"{etc}/api.sock"]
+
+
+def test_one_socket_in_two_spellings_is_one_backend(places: tuple[Path, Path]) -> None:
+    etc, _ = places
+    (etc / "lb.toml").write_text(f'backends = ["unix:app.sock", {{ url = "unix:{etc}/app.sock", name = "b" }}]\n')
+    result = CliRunner().invoke(main, ["config", "check", str(etc / "lb.toml")])
+    assert result.exit_code == 1
+    assert f"duplicate backend 'unix:{etc}/app.sock'" in result.output
+
+
+def test_the_sockets_in_a_file_of_backends_start_from_its_directory(places: tuple[Path, Path]) -> None:
+    etc, _ = places
+    for name, text in (("b.toml", 'backends = ["unix:run/a.sock"]'), ("b.json", '["unix:run/a.sock"]')):
+        (etc / name).write_text(text)
+        (found,) = read_backends(Path("../etc", name))
+        assert found.to_model().url == f"unix:{etc}/run/a.sock"
