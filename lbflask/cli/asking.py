@@ -15,6 +15,7 @@ from rich.console import Console
 
 from lbflask.cli.client import Api, NoListener, Problem, Unreachable, admin_url, segment, token_from
 from lbflask.cli.drawing import UNBOUNDED
+from lbflask.config.files import UnusableFile
 from lbflask.config.load import admin_bind
 
 #: Exit codes, as docs/operating.md has them.
@@ -39,9 +40,8 @@ class Asking:
         """The API that is meant. Raises NoListener; exits for a token that can't be read."""
         try:
             return api_of(self.url, self._token_file)
-        except (OSError, UnicodeDecodeError) as error:
-            told = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            self.fail(FAILED, f"the token could not be read: {self._token_file}: {told}")
+        except UnusableFile as error:
+            self.fail(FAILED, f"the token could not be read: {self._token_file}: {error}")
 
     def say(self, document: Any, show: Callable[[Console], None]) -> None:
         """Answer: the document itself, or what shows it."""
@@ -105,7 +105,7 @@ def console() -> Console:
 
 
 def api_of(url: str | None, token_file: str | None = None) -> Api:
-    """The API that is meant. Raises OSError and UnicodeDecodeError for a token that can't be read, and NoListener."""
+    """The API that is meant. Raises UnusableFile for a token that can't be read, and NoListener."""
     return Api((url or _configured_url()).rstrip("/"), token_from(os.environ, token_file))
 
 
@@ -133,6 +133,6 @@ def _known(context: click.Context) -> list[dict[str, Any]]:
     url = context.params.get("api_url") or os.environ.get("LBFLASK_ADMIN_URL")
     try:
         found: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", patience=2.0)["pools"]
-    except (Problem, Unreachable, OSError, UnicodeDecodeError):
+    except (Problem, Unreachable, OSError, UnusableFile):
         return []
     return found

@@ -10,9 +10,10 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
+
+from lbflask.config.files import read_text
 
 #: Seconds that an answer may take; `doctor` tries each backend meanwhile.
 PATIENCE = 30.0
@@ -152,9 +153,9 @@ def segment(text: str) -> str:
 def token_from(environ: Mapping[str, str], file: str | None) -> str:
     """The token to show: from the file, else LBFLASK_ADMIN_TOKEN. `operator:NAME:SECRET` is taken too.
 
-    Raises OSError.
+    Raises UnusableFile.
     """
-    text = Path(file).read_text("utf-8").strip() if file else environ.get("LBFLASK_ADMIN_TOKEN", "").strip()
+    text = (read_text(file, pipes=True) if file else environ.get("LBFLASK_ADMIN_TOKEN", "")).strip()
     role, _, rest = text.partition(":")
     return rest.partition(":")[2] if role in ("operator", "read") and ":" in rest else text
 

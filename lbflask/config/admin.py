@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.masking import TokenText
 from lbflask.config.paths import FilePath
 from lbflask.config.types import Section, comma_separated
@@ -48,11 +49,9 @@ def read_tokens(path: Path, where: str) -> list[Token]:
     `where` and holds no secret.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{where}: {str(path)!r} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        lines = read_text(path).splitlines()
+    except UnusableFile as error:
+        raise ValueError(f"{where}: {str(path)!r} {error}") from None
     found = []
     for number, line in enumerate(map(str.strip, lines), start=1):
         if line and not line.startswith("#"):

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import Backend, BackendsFile
+from lbflask.config.files import UnusableFile, read_bytes, read_text
 from lbflask.config.masking import masked, without_secrets
 from lbflask.config.paths import anchored, type_of
 from lbflask.config.place import line_of
@@ -129,28 +130,28 @@ def _directory(path: Path) -> Path:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        return read_text(path, pipes=True)
+    except UnusableFile as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # that of TOML, or a number of too many digits
         raise ConfigError(f"{path}: is not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
 
 
 def read_backends(path: Path) -> tuple[Backend, ...]:
     """The backends that a file of their own tells of, in JSON if it is called so, else in TOML. Raises ConfigError."""
     try:
-        json_file = path.suffix == ".json"
-        text = "" if json_file else _text(path)
-        values = _read_json(path) if json_file else _parsed(text, path)
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
+        is_json = path.suffix == ".json"
+        text = "" if is_json else read_text(path)
+        values = _parsed_json(read_bytes(path), path) if is_json else _parsed(text, path)
+    except UnusableFile as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a list of backends, or a table with `backends`")
     try:
@@ -159,15 +160,17 @@ def read_backends(path: Path) -> tuple[Backend, ...]:
         raise ConfigError(_told(error, BackendsFile, str(path), {}, text)) from None
 
 
-def _read_json(path: Path) -> Any:
+def _parsed_json(content: bytes, path: Path) -> Any:
     try:
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        values = json.loads(content)
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: is not JSON: {error.msg} (at line {error.lineno}, column {error.colno})") from None
+    except ValueError as error:  # a number of too many digits
+        raise ConfigError(f"{path}: is not JSON: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
     return {"backends": values} if isinstance(values, list) else values
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lbflask.config.files import UnusableFile, read_bytes
 from lbflask.core.http.own_answers import Page
 
 #: Bytes that a page may have: all of them are in the memory of each worker.
@@ -26,11 +27,6 @@ def read_page(where: str, path: str, content_type: str = "") -> Page:
         known = ", ".join(CONTENT_TYPES)
         raise ValueError(f"{where}: {path!r}: what it is can't be told from its name, which should end in {known}")
     try:
-        with Path(path).open("rb") as file:
-            body = file.read(MOST_BYTES + 1)
-    except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise ValueError(f"{where}: {path!r} cannot be read: {told}") from None
-    if len(body) > MOST_BYTES:
-        raise ValueError(f"{where}: {path!r} has more than {MOST_BYTES} bytes")
-    return Page(kind, body)
+        return Page(kind, read_bytes(path, most=MOST_BYTES))
+    except UnusableFile as error:
+        raise ValueError(f"{where}: {path!r} {error}") from None

@@ -6,30 +6,65 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+#: Characters that are parsed in search of one line; where that takes more, the file is named without a line.
+MOST_PARSED = 2_000_000
+
 
 def line_of(text: str, steps: Sequence[str | int]) -> int:
     """The line, from 1, in which the statement begins that gives the key its value; 0 where none does.
 
     A key is the steps that lead to it, such as `health`, `rise`; or `backends`, 0, `weight`.
     """
-    names = [step for step in steps if isinstance(step, str)]
-    lines = text.split("\n")
-    for number, line in enumerate(lines if names else []):
-        if names[-1] not in line:
-            continue
-        ends = (end for end in range(number + 1, len(lines) + 1) if _parsed(lines[:end]) is not None)
-        end = next(ends, None)
-        if end is not None and _has(_parsed(lines[:end]), steps):
-            begins = (start for start in range(number, -1, -1) if _parsed(lines[:start]) is not None)
-            return next(begins) + 1
-    return 0
+    if not any(isinstance(step, str) for step in steps):
+        return 0
+    try:
+        return _Search(text.split("\n")).first_with(steps)
+    except _TooLong:
+        return 0
 
 
-def _parsed(lines: list[str]) -> dict[str, Any] | None:
+class _TooLong(Exception):
+    """The search has parsed as much as it may."""
+
+
+class _Search:
+    """Bisection over the beginnings of a file that are TOML by themselves: those up to the end of a statement."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+        self._left = MOST_PARSED
+
+    def first_with(self, steps: Sequence[str | int]) -> int:
+        """The first line of the statement with which the key is there; 0 if it never is. Raises _TooLong."""
+        low, high = 1, len(self._lines) + 1
+        while low < high:
+            middle = (low + high) // 2
+            end, values = self._statement(middle)
+            if _has(values, steps):
+                high = middle
+            else:
+                low = end + 1
+        return low if low <= len(self._lines) else 0
+
+    def _statement(self, number: int) -> tuple[int, Any]:
+        """The line that ends the statement in this line, and all values up to there; None where no statement ends."""
+        beginning = "\n".join(self._lines[: number - 1])
+        for end in range(number, len(self._lines) + 1):
+            beginning = f"{beginning}\n{self._lines[end - 1]}" if end > 1 else self._lines[0]
+            self._left -= len(beginning)
+            if self._left < 0:
+                raise _TooLong
+            values = _parsed(beginning)
+            if values is not None:
+                return end, values
+        return len(self._lines), None
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
     """The values of a part of a file; None if it ends within a statement."""
     try:
-        return tomllib.loads("\n".join(lines))
-    except (tomllib.TOMLDecodeError, RecursionError):
+        return tomllib.loads(text)
+    except (ValueError, RecursionError):
         return None
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
+from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.masking import Secret
 from lbflask.config.paths import FilePath
 from lbflask.config.types import Seconds, Section, comma_separated
@@ -44,9 +44,9 @@ def _secrets_in(path: str) -> tuple[str, ...]:
     if not path:
         return ()
     try:
-        lines = Path(path).read_text("utf-8").split("\n")
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+        lines = read_text(path).split("\n")
+    except UnusableFile as error:
+        raise ValueError(f"{path!r} {error}") from None
     secrets = tuple(line.strip() for line in lines if line.strip())
     if not secrets:
         raise ValueError("there is no secret in it")

@@ -7,8 +7,8 @@ from __future__ import annotations
 import hashlib
 import ssl
 from contextlib import suppress
-from pathlib import Path
 
+from lbflask.config.files import UnusableFile, read_bytes
 from lbflask.config.paths import FilePath
 from lbflask.config.types import Section
 
@@ -61,8 +61,8 @@ def _contents(*files: str) -> str:
     """A digest; of a file that can't be read, or is not named, there is nothing in it."""
     found = hashlib.sha256()
     for file in files:
-        with suppress(OSError, ValueError):
-            found.update(hashlib.sha256(Path(file).read_bytes() if file else b"").digest())
+        with suppress(UnusableFile):
+            found.update(hashlib.sha256(read_bytes(file) if file else b"").digest())
     return found.hexdigest()
 
 
@@ -100,11 +100,9 @@ def _check_certificates(where: str, path: str) -> None:
 
 def _check_readable(where: str, path: str) -> None:
     try:
-        with Path(path).open("rb"):
-            pass
-    except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise ValueError(f"{where}: {path!r} cannot be read: {told}") from None
+        read_bytes(path)
+    except UnusableFile as error:
+        raise ValueError(f"{where}: {path!r} {error}") from None
 
 
 def _no_passphrase() -> bytes:

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.masking import ServiceURL
-from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, socket_path
+from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
 from lbflask.core.http.claims import WRITTEN, is_claim
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.target import BadTarget, check_host
@@ -55,6 +56,7 @@ def _listen_address(value: str) -> str:
 def _redis_url(value: ServiceURL) -> ServiceURL:
     """A URL of the kinds that the store understands. No error names a part of it: that may be one of a password."""
     scheme, separator, rest = value.partition("://")
+    _check_files(value.reveal())
     if separator and scheme in ("redis", "rediss", "unix"):
         _check_single(value.reveal())
         return value
@@ -74,6 +76,15 @@ def _redis_url(value: ServiceURL) -> ServiceURL:
     elif path not in ("", "0"):
         raise ValueError("a cluster has no databases but 0")
     return value
+
+
+def _check_files(url: str) -> None:
+    """Raises ValueError for a file that a connection would wait for. A missing one is missed when the store is used."""
+    for name, path in files_of_store(url).items():
+        try:
+            check_regular(path)
+        except UnusableFile as error:
+            raise ValueError(f"{name}: {path!r} {error}") from None
 
 
 def _check_single(value: str) -> None:

@@ -61,3 +61,14 @@ def test_the_line_is_that_of_the_statement(steps: Sequence[str | int], line: int
 def test_what_is_no_toml_has_no_places() -> None:
     assert line_of("a = 1\nb = = 2\n", ["b"]) == 0
     assert line_of("", ["b"]) == 0
+
+
+def test_the_line_is_found_in_a_large_file_without_parsing_it_for_each_line() -> None:
+    tables = "".join(f'[[backends]]\nurl = "http://a{number}:1"\nweight = 1\n' for number in range(2000))
+    assert line_of(f"{tables}[[backends]]\nweight = 999\n", ["backends", 2000, "weight"]) == 6002
+
+
+def test_a_search_that_would_parse_too_much_finds_no_line() -> None:
+    """An array of many lines is one statement, of which no part can be parsed by itself."""
+    text = "backends = [\n" + "  1,\n" * 20_000 + "]\n"
+    assert line_of(text, ["backends", 7]) == 0

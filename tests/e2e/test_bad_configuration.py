@@ -38,10 +38,17 @@ BAD = {
         GOOD + "[tls]\ncertificate = '/no.crt'\nkey = '/no.key'\n",
         ["tls.certificate", "'/no.crt'"],
     ),
-    "relative socket": ("backends = ['unix:app.sock']\n", ["backends[0]", "'unix:app.sock'", "absolute"]),
+    "socket without a path": ("backends = ['unix:']\n", ["backends[0]", "'unix:'", "absolute"]),
     "not text": (GOOD.encode() + b"\xff", ["UTF-8"]),
     "unreadable file": (None, ["cannot be read"]),
 }
+
+
+_starts = pytest.mark.parametrize(
+    "start",
+    [["gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "lbflask.wsgi"], ["lbflask.healthcheck"]],
+    ids=["gunicorn", "checker"],
+)
 
 
 def _write(directory: Path, text: str | bytes | None) -> Path:
@@ -103,16 +110,37 @@ def test_the_check_accepts_what_is_right(tmp_path: Path) -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, "the configuration is valid\n", "")
 
 
-@pytest.mark.parametrize(
-    "start",
-    [["gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "lbflask.wsgi"], ["lbflask.healthcheck"]],
-    ids=["gunicorn", "checker"],
-)
+@_starts
 @pytest.mark.parametrize("what", ["unknown key", "malformed TOML", "empty backend list", "rise = 0", "unreadable file"])
 def test_nothing_starts_with_an_error(start: list[str], what: str, tmp_path: Path) -> None:
     text, words = BAD[what]
     file = _write(tmp_path, text)
     _ends_with_one_clear_line(_run(*start, LBFLASK_CONFIG=str(file)), str(file), words)
+
+
+@_starts
+@pytest.mark.parametrize("named", ["configuration", "tokens"])
+def test_nothing_waits_for_a_fifo_in_place_of_a_file(start: list[str], named: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    file = fifo if named == "configuration" else _write(tmp_path, GOOD + f"[admin]\ntoken_file = '{fifo}'\n")
+    run = _run(*start, LBFLASK_CONFIG=str(file))
+    _ends_with_one_clear_line(run, str(file), [str(fifo), "it is a FIFO"])
+
+
+def test_a_reload_does_not_wait_for_a_fifo(store: str, demos: list[int], tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("operator:alice:0123456789abcdef\n")
+    file = _write(tmp_path, f"backends = '{urls(demos)}'\n[admin]\ntoken_file = 'tokens'\n")
+    with Gunicorn(redis_url=store, config=file, workers=1) as balancer:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "fifo").rename(tokens)
+        balancer.signal(signal.SIGHUP)
+        lines = eventually(
+            lambda: [line for line in balancer.output.splitlines() if "not reloaded" in line], "it is logged"
+        )
+        assert f"admin.token_file: '{tokens}' cannot be read: it is a FIFO" in lines[0]
+        assert get(balancer.port).status == 200
 
 
 def test_an_error_in_the_environment_names_the_variable() -> None:
