@@ -62,6 +62,8 @@ def check(file: str | None, *, checker: bool) -> None:
         else:
             preflight.check_sockets(config, environ)
             preflight.check(config, environ)
+        for doubt in preflight.check_discovery(config, environ):
+            click.echo(f"lbflask: warning: {doubt}", err=True)
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")
     click.echo("the configuration is valid")

@@ -68,5 +68,6 @@ class FileSource:
         try:
             stat = await asyncio.to_thread(self._path.stat)
         except OSError as error:
-            raise NoAnswer(f"cannot be read: {error.strerror}") from None
+            is_missing = isinstance(error, FileNotFoundError)
+            raise NoAnswer(f"cannot be read: {error.strerror}", is_missing=is_missing) from None
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

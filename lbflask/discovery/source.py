@@ -26,7 +26,13 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class NoAnswer(Exception):
-    """The source does not know which backends there are now; the message says why, in one line."""
+    """The source does not know which backends there are now; the message says why, in one line. `is_missing` says that
+    there is nothing at its place yet, which is no mistake in it.
+    """
+
+    def __init__(self, reason: str, *, is_missing: bool = False) -> None:
+        super().__init__(reason)
+        self.is_missing = is_missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,21 @@ Loads that code, so it is for a process that serves nothing: the command line, o
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
+from lbflask.config.admin_address import AdminAddress
 from lbflask.config.load import ConfigError, place_of
 from lbflask.config.masking import masked
 from lbflask.config.schema import Config
+from lbflask.discovery.source import NoAnswer
 from lbflask.telemetry.access_log import unwritable
 from lbflask.telemetry.outlet import check_writable
+from lbflask.wiring.discovery import source_for
 
 
 def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
@@ -26,6 +30,28 @@ def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
 def check_for_checker(config: Config, environ: Mapping[str, str] = os.environ) -> None:
     """The same for a checker."""
     _raise_first(_bad_code(config, _OF_CHECKERS), environ)
+
+
+def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Reads the files that name backends, as the checker does. Yields a line for each thing that a checker would go on
+    without: a file that is missing, a backend that is ignored. Raises ConfigError for a file that can't be used.
+    """
+    admin = AdminAddress(config.admin_bind)
+    for name, table in config.every_pool().items():
+        where, source = table.discovery.where(), source_for(table)
+        if where is None or source is None or where.kind != "file":
+            continue
+        key = "discovery.source" if table is config else f"pools.{name}.discovery.source"
+        place = f"{place_of(key, environ)}: {key} = {str(table.discovery.source)!r}"
+        try:
+            found = asyncio.run(source.ask()).found
+        except NoAnswer as reason:
+            if reason.is_missing:
+                yield f"{place}: {reason}; no backends are found until it is there"
+                continue
+            raise ConfigError(masked(f"{place}: {reason}")) from None
+        ignored = (one.backend.url for one in found if admin.is_backend(one.backend))
+        yield from (f"{place}: {url} is the admin listener, {config.admin_bind!r}, and is ignored" for url in ignored)
 
 
 def _raise_first(failures: Iterator[tuple[str, object]], environ: Mapping[str, str]) -> None:
