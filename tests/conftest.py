@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 
@@ -12,6 +13,15 @@ import redis
 from tests.support.leftovers import leftovers, mark_children
 from tests.support.servers import valkey
 from tests.support.wait import eventually
+
+_DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL))
+
+
+def pytest_configure() -> None:
+    """Signals that the shell ignores, as for a job in the background, would be ignored by every process of a test."""
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), *_DEFAULTS):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
