@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
 from lbflask.config.health import Check
-from lbflask.config.masking import URL
+from lbflask.config.masking import ServiceURL
 from lbflask.config.paths import BACKEND, SOCKET_PATH_BYTES
 from lbflask.config.types import Section
 from lbflask.core import model
@@ -25,7 +25,7 @@ class Backend(Section):
     """One server."""
 
     short_form: ClassVar[str] = "url"
-    url: Annotated[URL, BACKEND]
+    url: Annotated[ServiceURL, BACKEND]
     """Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
     name: str | None = Field(default=None, pattern=_NAME)
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from lbflask.config.masking import URL
+from lbflask.config.masking import ServiceURL
 from lbflask.config.paths import SOURCE
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
@@ -66,10 +66,10 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name} is an address, and needs no finding: it belongs into `backends`")
     bare = name.removesuffix(".")
     if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in bare.split(".")):
-        raise ValueError(f"{name!r} is not a name that DNS can have")
+        raise ValueError(f"{ServiceURL(name)!r} is not a name that DNS can have")
 
 
-def _source(value: URL) -> URL:
+def _source(value: ServiceURL) -> ServiceURL:
     if "@" in value and not value.startswith("file:"):
         raise ValueError("what stands before and behind the @ is not a name that DNS can have")
     Where.parse(value.reveal())
@@ -97,7 +97,7 @@ def server_address(value: str) -> tuple[str, int]:
 class Discovery(Section):
     """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
 
-    source: Annotated[URL, SOURCE, AfterValidator(_source)] | None = None
+    source: Annotated[ServiceURL, SOURCE, AfterValidator(_source)] | None = None
     """`file:path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
     scheme: Literal["http", "https"] = "http"
     """How backends found by DNS are spoken to."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lbflask.config.masking import URL, HeaderLine
+from lbflask.config.masking import HeaderLine, ServiceURL
 from lbflask.config.types import Seconds, Section, comma_separated
 from lbflask.core import checks
 from lbflask.core.expressions import BadExpression, BoundedExpression
@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
 
 
-def _path(value: URL) -> URL:
+def _path(value: ServiceURL) -> ServiceURL:
     if not re.fullmatch(r"/[!-\"$-~]*", value):
         raise ValueError("must be a path that begins with /, without blanks and without #")
     return value
@@ -97,7 +97,7 @@ class Check(Section):
     """Successes in a row that bring a backend up."""
     fall: int = Field(default=3, ge=1, le=100)
     """Failures in a row that take it down."""
-    path: Annotated[URL, AfterValidator(_path)] = URL("/")
+    path: Annotated[ServiceURL, AfterValidator(_path)] = ServiceURL("/")
     """What is asked for, with its query. Redirects are not followed."""
     method: Annotated[str, AfterValidator(_method)] = "GET"
     """How it is asked for."""

@@ -15,8 +15,20 @@ from pydantic.fields import FieldInfo
 from lbflask.core import tokens
 from lbflask.core.redaction import MASK, is_secret, is_secret_field, masked_url
 
-#: Values of a URL's query that are numbers, choices or paths, and give nothing away.
-_HARMLESS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?|true|false|yes|no|none|optional|required|/[^?#&]*", re.IGNORECASE)
+#: Values of a URL's query that are numbers or choices, and give nothing away.
+_HARMLESS = re.compile(r"[0-9]{1,6}(?:\.[0-9]{1,6})?|true|false|yes|no|none|optional|required", re.IGNORECASE)
+_BETWEEN_OPTIONS = re.compile(r"([&;])")
+#: Options of the store that are paths.
+_PATHS = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
+#: Segments of the path of a collector that are usual; any other may be a key.
+_SEGMENTS = frozenset(
+    {"", "api", "v0.1", "v0.2", "v0.3", "v1", "v2", "v3", "otlp", "otel", "opentelemetry", "traces", "trace", "ingest"}
+    | {"collector", "receiver", "intake", "telemetry"}
+)
+#: The value of a path parameter (RFC 3986 §3.3).
+_PARAMETER = re.compile(r"(;[^;/=]*=)[^;/]+")
+#: A header field, and neither a URL, nor a path behind its kind, nor an address with its port.
+_HEADER_LINE = re.compile(r"\s*[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\s{0,8}:(?!/|[0-9]{1,5}(?:[/,\s]|$))")
 
 
 class Secret(str):
@@ -90,8 +102,27 @@ class ServiceURL(URL):
     @classmethod
     def shown(cls, text: str) -> str:
         """See Secret."""
-        place, mark, query = masked_url(text).partition("?")
-        return place + mark + "&".join(map(_option, query.split("&")))
+        rest, hash_, fragment = masked_url(text).partition("#")
+        place, mark, query = rest.partition("?")
+        place = _PARAMETER.sub(rf"\1{MASK}", place)
+        options = [text if text in "&;" else _option(text) for text in _BETWEEN_OPTIONS.split(query)]
+        return place + mark + "".join(options) + hash_ + (fragment and MASK)
+
+
+class CollectorURL(ServiceURL):
+    """The URL of a service whose user information and path may be keys too."""
+
+    __slots__ = ()
+
+    @classmethod
+    def shown(cls, text: str) -> str:
+        """See Secret."""
+        place, mark, query = super().shown(text).partition("?")
+        scheme, slashes, rest = place.rpartition("://")
+        authority, *segments = rest.split("/")
+        user, at, host = authority.rpartition("@")
+        path = [segment if segment.lower() in _SEGMENTS else MASK for segment in segments]
+        return scheme + slashes + "/".join([(user and MASK) + at + host, *path]) + mark + query
 
 
 class HeaderLine(Secret):
@@ -103,11 +134,13 @@ class HeaderLine(Secret):
     def shown(cls, text: str) -> str:
         """See Secret."""
         name, colon, value = text.partition(":")
-        return f"{name}: {MASK}" if colon and is_secret_field(name, value.strip()) else text
+        if not colon:
+            return MASK
+        return f"{name}: {MASK}" if is_secret_field(name, value.strip()) else text
 
 
 class FieldTable:
-    """Marks a table of header fields by name, whose values are shown unless they are secrets."""
+    """Marks a table of header fields by name, whose values are secrets but for those of harmless fields."""
 
     @staticmethod
     def shown(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,13 +154,16 @@ class FieldTable:
 
 def _field(name: str, value: Any) -> Any:
     text = value.reveal() if isinstance(value, Secret) else value
-    hidden = is_secret_field(name, text) if isinstance(text, str) else text is not True and is_secret(name)
+    hidden = is_secret_field(name, text) if isinstance(text, str) else not isinstance(text, bool)
     return MASK if hidden else text
 
 
 def _option(pair: str) -> str:
     name, equals, value = pair.partition("=")
-    return pair if not equals or _HARMLESS.fullmatch(value) else f"{name}={MASK}"
+    if not equals:
+        return MASK
+    plain = _HARMLESS.fullmatch(value) or (name in _PATHS and value.startswith("/")) or not value
+    return pair if plain else f"{name}={MASK}"
 
 
 def masked(text: str) -> str:
@@ -152,11 +188,9 @@ def without_secrets(value: Any, kind: Any) -> Any:
         return value
     whole = [one for one in secrets if _is_secret_type(one)]
     if isinstance(value, str) and not (whole and len(secrets) > 1):
-        shown = next(iter(secrets)).shown if len(secrets) == 1 else _shown_text
-        text = ",".join(map(shown, value.split(",")))
+        text = ",".join(map(next(iter(secrets)).shown, value.split(","))) if len(secrets) == 1 else _shown_text(value)
         return HIDDEN if text == MASK else text
-    number = isinstance(value, (bool, int, float)) and not any(_is_secret_type(one) for one in kinds)
-    return value if number else HIDDEN
+    return value if _is_number(value) and not any(_is_secret_type(one) for one in kinds) else HIDDEN
 
 
 def _alternatives(kind: Any) -> Iterator[Any]:
@@ -180,26 +214,34 @@ def _table(value: Mapping[str, Any], kind: Any) -> dict[str, Any] | None:
     if not _is_model(kind):
         return None
     known = {name: setting_type(field) for name, field in kind.model_fields.items()}
-    hidden = any(_is_secret_type(one) for kinds in known.values() for one in _alternatives(kinds))
+    kinds = [one for kind in known.values() for one in _alternatives(kind)]
+    secret, fields = any(map(_is_secret_type, kinds)), any(map(_is_of_fields, kinds))
     return {
-        key: without_secrets(item, known[key]) if key in known else HIDDEN if hidden else _unknown(key, item)
+        key: without_secrets(item, known[key])
+        if key in known
+        else HIDDEN
+        if secret or (fields and not _is_number(item))
+        else _unknown(key, item)
         for key, item in value.items()
     }
 
 
 def _unknown(name: str, value: Any) -> Any:
-    """The same for a setting that there is not, and may be meant for another."""
+    """The same for a setting that there is not, and may be meant for another. A table may be one of header fields."""
     if is_secret(name):
         return HIDDEN
     if isinstance(value, Mapping):
-        return {key: _unknown(str(key), item) for key, item in value.items()}
+        return {key: item if _is_number(item) and not is_secret(str(key)) else HIDDEN for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_unknown(name, item) for item in value]
     return _shown_text(value) if isinstance(value, str) else value
 
 
 def _shown_text(text: str) -> str:
-    return HeaderLine.shown(masked_url(text))
+    """A text that may be meant for any type: a header field, or URLs."""
+    if _HEADER_LINE.match(text):
+        return HeaderLine.shown(text)
+    return MASK if "=" in text and "://" not in text else ",".join(map(ServiceURL.shown, text.split(",")))
 
 
 def setting_type(field: FieldInfo) -> Any:
@@ -211,11 +253,22 @@ def _is_model(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float))
+
+
 def _is_secret_type(kind: Any) -> bool:
     """Whether values of the type, or each of its items, are secrets as a whole."""
     if get_origin(kind) is tuple:
         return any(_is_secret_type(one) for one in _alternatives(get_args(kind)[0]))
     return isinstance(kind, type) and issubclass(kind, Secret) and not issubclass(kind, (URL, HeaderLine))
+
+
+def _is_of_fields(kind: Any) -> bool:
+    """Whether values of the type, or its items, are header fields."""
+    if get_origin(kind) is tuple:
+        return any(_is_of_fields(one) for one in _alternatives(get_args(kind)[0]))
+    return kind is FieldTable or (isinstance(kind, type) and issubclass(kind, HeaderLine))
 
 
 def _secrets_within(kind: Any) -> Iterator[type[Secret]]:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from lbflask.config.masking import ServiceURL
+from lbflask.config.masking import CollectorURL
 from lbflask.config.types import Section
 
 
-def _endpoint(value: ServiceURL) -> ServiceURL:
+def _endpoint(value: CollectorURL) -> CollectorURL:
     if not value.startswith(("http://", "https://")):
         raise ValueError("must be a URL, such as http://127.0.0.1:4318/v1/traces")
     return value
@@ -19,7 +19,7 @@ def _endpoint(value: ServiceURL) -> ServiceURL:
 class Tracing(Section):
     """Spans of requests and attempts, for an OpenTelemetry collector (docs/tracing.md)."""
 
-    endpoint: Annotated[ServiceURL, AfterValidator(_endpoint)] | None = None
+    endpoint: Annotated[CollectorURL, AfterValidator(_endpoint)] | None = None
     """Where the collector takes OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; unset, nothing is traced."""
     service: str = Field(default="lbflask", min_length=1)
     """The name by which we appear."""

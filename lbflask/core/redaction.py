@@ -1,41 +1,76 @@
-"""Redaction of secrets, by the usual names of parameters and header fields: the one rule for logs and for settings.
+"""Redaction of secrets: the one rule for logs and for settings.
 
-Names are compared after percent-decoding, without regard to case and to the signs between words. Rather too much is
-masked. Every expression here meets bytes of peers and takes time linear in their length.
+Names of parameters are compared after percent-decoding, without regard to case and to signs between letters and digits.
+Credentials are found by the name of their scheme, whatever holds them. Rather too much is masked. Every expression here
+meets bytes of peers and takes time linear in their length.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 MASK = "***"
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
-#: Parts of names of secrets, and whole words of such names.
+#: Parts of names of secrets.
 _PART = re.compile(
-    r"token|secret|pass?w|passphrase|passcode|pwd|(?:user|db)_?pass|credential|signature|jwt|hmac|bearer|cookie|csrf"
-    r"|xsrf|saml|auth(?!or(?!i[sz]))|sess(?:ion)?_?id|code_?verifier|(?:oob|otp|sms|invite|access|login|reset)_?code"
-    r"|(?:api|access|private|shared|account|subscription|master|signing|encryption|client|license|session|auth)_?key"
+    r"token|secret|pass?w|passphrase|passcode|pwd|pswd|credential|signature|jwt|hmac|bearer|cookie|csrf|xsrf|saml|cvv"
+    r"|cvc|mnemonic|auth(?!or(?!i[sz]))|sess(?:ion)?id|codeverifier|pincode|(?:user|card|login|access|sim|atm)pin"
+    r"|(?:oob|otp|sms|invite|invitation|access|login|reset|verification|activation|recovery|backup|device)code"
+    r"|(?:api|access|private|shared|account|subscription|master|signing|encryption|client|license|session|reset)key"
+    r"|cardn(?:o|um)|creditcard|securitycode"
 )
-_WORD = re.compile(r"(?<![a-z0-9])(?:sig|sid|session|sess|pass|pin|otp|totp|mfa|key|assertion|ticket)(?![a-z0-9])")
+#: Whole words of such names, and ends of words: a word is what is between signs, or between humps as in `apiKey`.
+_WORDS = frozenset(
+    {"sig", "sid", "session", "sess", "pin", "totp", "mfa", "assertion", "ticket", "creds", "cred", "psk", "psw", "csc"}
+)
+_ENDS = ("key", "pass", "pw", "otp", "apisig")
+#: Words with such an end that name no secret.
+_PLAIN_ENDS = (
+    *("monkey", "turkey", "donkey", "hockey", "jockey", "whiskey", "lackey", "hotkey", "sortkey"),
+    *("compass", "bypass", "overpass", "underpass", "surpass", "trespass"),
+)
 #: A code lets somebody in (OAuth 2.0, Azure Functions, one-time codes) unless it is one of these.
 _PLAIN_CODES = frozenset(
     {"area", "bar", "city", "color", "country", "currency", "error", "exit", "http", "iso", "lang", "language", "post"}
     | {"postal", "product", "qr", "region", "response", "sort", "source", "state", "status", "zip"}
 )
-#: Values that name their scheme of authentication (RFC 9110 §11.4), whatever their field is called.
+#: Header fields whose values say how a message is formatted, cached, routed or displayed, and are no secrets.
+_PLAIN_FIELDS = frozenset(
+    {"host", "user-agent", "connection", "keep-alive", "upgrade", "te", "via", "server", "date", "age", "allow", "vary"}
+    | {"accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges", "accept-ch", "accept-patch"}
+    | {"cache-control", "expires", "pragma", "last-modified", "retry-after", "range", "expect", "max-forwards", "dnt"}
+    | {"content-type", "content-length", "content-language", "content-encoding", "content-disposition", "save-data"}
+    | {f"access-control-allow-{name}" for name in ("credentials", "headers", "methods", "origin", "private-network")}
+    | {f"access-control-{name}" for name in ("expose-headers", "max-age", "request-headers", "request-method")}
+    | {"content-security-policy", "content-security-policy-report-only", "strict-transport-security", "expect-ct"}
+    | {"x-frame-options", "x-content-type-options", "x-xss-protection", "x-robots-tag", "x-dns-prefetch-control"}
+    | {"x-download-options", "x-permitted-cross-domain-policies", "x-powered-by", "x-requested-with", "x-ua-compatible"}
+    | {"referrer-policy", "permissions-policy", "feature-policy", "origin-agent-cluster", "timing-allow-origin"}
+    | {"cross-origin-opener-policy", "cross-origin-embedder-policy", "cross-origin-resource-policy", "origin"}
+    | {f"x-forwarded-{name}" for name in ("for", "host", "proto", "port", "prefix", "path", "scheme", "server", "ssl")}
+    | {"forwarded", "x-real-ip", "upgrade-insecure-requests", "alt-svc", "x-accel-buffering"}
+)
+#: Values that name their scheme of authentication (RFC 9110 §11.4), wherever they stand.
 _CREDENTIALS = re.compile(
-    r"(?:basic|bearer|digest|negotiate|hmac|sharedkey|signature|token|aws4-[a-z0-9-]+) ", re.IGNORECASE
+    r"(?<![a-z0-9])(?:basic|bearer|digest|negotiate|ntlm|hoba|mutual|vapid|dpop|hawk|oauth|hmac|sharedkey(?:lite)?"
+    r"|signature|token|api-?key|aws4-[a-z0-9-]{1,32}|scram-sha-[0-9-]{1,8}|privatetoken)[\s+](?=[\s+]*[^\s+])",
+    re.IGNORECASE,
 )
 #: A name in quotes and the value behind it, as JSON, reprs and dumps of header fields have them.
 _QUOTED = re.compile(r"['\"]([A-Za-z0-9_.-]{1,64})\\?['\"]\s{0,8}[:,]")
-#: What a target has that may hold a secret.
-_SIGNS = re.compile(r"[=@%\"']")
-#: An equals sign that is written in percent-encoding, once or several times.
-_ENCODED_EQUALS = re.compile(r"%(?:25){0,4}3d", re.IGNORECASE)
+#: A name before a colon, which is not that of a scheme or, before a path, of a host with its port.
+_BEFORE_COLON = re.compile(r"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{1,64})\s{0,8}:(?!//|[0-9]{1,5}/|$)")
+#: What a target has that may hold a secret, and what a part of it has that may mean something else when it is decoded.
+_SIGNS = re.compile(r"[=@%+:\s\"']")
+_CODED = re.compile(r"[%+\s]").search
+#: A percent sign that is itself encoded, once or several times, or that begins a form of JavaScript's; an equals sign.
+_ENCODED_PERCENT = re.compile(r"%(?:(?:25)+(?:u00)?|u00)", re.IGNORECASE)
+_ENCODED_EQUALS = re.compile(r"%(?:25)*3d", re.IGNORECASE)
 _AFTER_PATH = re.compile(r"[?#]").search
 _AFTER_USER = re.compile(r"[/?#\s]")
 #: A host, and a port, with nothing of an authority after them.
@@ -44,8 +79,8 @@ _AUTHORITY = re.compile(r"(?:[^@:/?#\[]+|\[[^\]@/?#]*\])(?::[0-9]{0,5})?(?![^/?#
 _AUTHORITY_FORM = re.compile(r"^[^/:@]*:[^/@]*@(?=[^/@:]+:[0-9]+$)")
 _SEPARATORS = re.compile(r"([?&;#])")
 _SEGMENTS = re.compile(r"([/;])")
-#: Depth to which a value that is itself encoded is decoded, and times that a name is.
-_DEPTH = 3
+#: Rounds of decoding. One decodes percent signs of any depth.
+_ROUNDS = 3
 #: Names that are remembered are no longer than this: clients choose them.
 _MEMORABLE = 64
 
@@ -56,32 +91,24 @@ def is_secret(name: str) -> bool:
 
 
 def is_secret_field(name: str, value: str) -> bool:
-    """The same for a header field, whose value may be credentials under any name."""
-    return is_secret(name) or _CREDENTIALS.match(value) is not None
+    """Whether the value of a header field may be a secret: any may, but for those of harmless names that hold none."""
+    return name.strip().lower() not in _PLAIN_FIELDS or _reveals(_decoded(value))
 
 
 def masked_target(target: str) -> str:
-    """A request target (or a reference to one) without secrets: those of the query, of path parameters (RFC 3986
-    §3.3), of user information, of a fragment, and of URLs that are values in it.
+    """A request target (or a reference to one) without secrets: those of the query, of the path and its parameters
+    (RFC 3986 §3.3), of user information, of a fragment, and of URLs that are values in it.
     """
     if not _SIGNS.search(target):
         return target
-    masked = _masked_target(target)
-    end = quotes_secret(masked) if '"' in masked or "'" in masked else None
-    return masked if end is None else masked[:end] + MASK
-
-
-def _masked_target(target: str) -> str:
     found = _AFTER_PATH(target)
-    if found is None:
-        return _masked_path(target, _DEPTH)
-    end = found.start()
-    return _masked_path(target[:end], _DEPTH) + _masked_parameters(target[end:], _DEPTH)
+    end = len(target) if found is None else found.start()
+    return _before_quoted(_masked_path(target[:end]) + _masked_parameters(target[end:]))
 
 
 def masked_parameters(text: str) -> str:
     """A text without blanks, such as a part of a message, without secrets of parameters and of user information."""
-    return _masked_user(_masked_parameters(text, _DEPTH))
+    return _masked_user(_masked_parameters(text)) if _SIGNS.search(text) else text
 
 
 def masked_url(url: str) -> str:
@@ -104,83 +131,124 @@ def quotes_secret(text: str) -> int | None:
     return next((found.end() for found in _QUOTED.finditer(text) if is_secret(found[1])), None)
 
 
-def _judged(name: str) -> bool:
-    for _ in range(_DEPTH):
-        decoded = unquote_plus(name)
-        if decoded == name:
+def _decoded(text: str) -> str:
+    for _ in range(_ROUNDS):
+        decoded = unquote_plus(_ENCODED_PERCENT.sub("%", text))
+        if decoded == text:
             break
-        name = decoded
+        text = decoded
+    return text
+
+
+def _judged(name: str) -> bool:
+    name = _decoded(name)
+    folded = _NOT_ALPHANUMERIC.sub("", name).lower()
     # With humps as ends of words and without: tOKEN is a spelling of token too.
-    return any(_says_secret(_NOT_ALPHANUMERIC.sub("_", form).lower()) for form in (name, _HUMP.sub("_", name)))
-
-
-def _says_secret(words: str) -> bool:
-    if _PART.search(words) is not None or _WORD.search(words) is not None:
+    forms = [_NOT_ALPHANUMERIC.sub("_", form).lower() for form in (name, _HUMP.sub("_", name))]
+    if any(map(_PART.search, (folded, *forms))):
         return True
-    *before, last = [word for word in words.split("_") if word] or [""]
-    return last == "code" and not (before and before[-1] in _PLAIN_CODES)
+    return any(_has_secret_word([word for word in form.split("_") if word]) for form in (folded, *forms))
+
+
+def _has_secret_word(words: list[str]) -> bool:
+    bare = [word.rstrip("0123456789") for word in words]
+    if any(word in _WORDS or (word.endswith(_ENDS) and not word.endswith(_PLAIN_ENDS)) for word in bare):
+        return True
+    return words[-1:] == ["code"] and words[-2:-1] not in [[plain] for plain in _PLAIN_CODES]
 
 
 _remembered = lru_cache(maxsize=2048)(_judged)
 
 
-def _masked_parameters(text: str, depth: int) -> str:
-    """Pairs with `?`, `&`, `;` or `#` before each. A secret goes on behind a `;` or a `?`, which not every reader takes
-    for the end of a value.
+def _masked_parameters(text: str) -> str:
+    """Pairs, with `?`, `&`, `;` or `#` between them. A secret goes on behind a `;` or a `?`, which not every reader
+    takes for the end of a value.
     """
-    pieces = _SEPARATORS.split(text)
-    within = False
-    for place in range(2, len(pieces), 2):
-        name, equals, value = pieces[place].partition("=")
-        encoded = _ENCODED_EQUALS.search(name)
-        if encoded is not None and is_secret(name[: encoded.start()]):
-            name, equals, value = name[: encoded.start()], encoded[0], name[encoded.end() :] + equals + value
-        goes_on = within and pieces[place - 1] in ";?"
-        within = False
-        if equals and is_secret(name):
-            within = True
-            pieces[place] = f"{name}{equals}{MASK}" if value else pieces[place]
-        elif goes_on and pieces[place]:
-            within = True
-            pieces[place] = MASK
-        elif equals:
-            pieces[place] = f"{name}={_masked_value(value, depth)}"
-    return "".join(pieces)
+    return _masked_pieces(_SEPARATORS.split(text), _masked_piece, ";?")
 
 
-def _masked_value(value: str, depth: int) -> str:
-    if "%" in value and depth and _reveals(unquote_plus(value), depth - 1):
-        return MASK
-    return _masked_user(value) if "@" in value else value
-
-
-def _masked_path(path: str, depth: int) -> str:
-    if "@" in path and not path.startswith("/"):  # absolute-form or authority-form
+def _masked_path(path: str) -> str:
+    if "@" in path:  # absolute-form, authority-form, or a URL in a path
         path = _masked_user(path) if "://" in path else _AUTHORITY_FORM.sub(f"{MASK}@", path)
-    if ";" not in path and "%" not in path:
-        return path
-    pieces = _SEGMENTS.split(path)
+    return _masked_pieces(_SEGMENTS.split(path), _masked_segment, ";") if _SIGNS.search(path) else path
+
+
+def _masked_pieces(pieces: list[str], masked: Callable[[str], tuple[str, bool]], inner: str) -> str:
+    """Pieces, with the separators between them; a secret goes on behind those that are `inner`."""
+    within = False
     for place in range(0, len(pieces), 2):
         piece = pieces[place]
-        if place and pieces[place - 1] == ";":
-            pieces[place] = _masked_parameters(";" + piece, depth)[1:]
-        elif "%" in piece and depth and _reveals(unquote(piece), depth - 1):
-            pieces[place] = MASK
+        goes_on = within and pieces[place - 1] in inner
+        pieces[place], within = masked(piece) if piece else (piece, False)
+        if goes_on and piece and not within:
+            pieces[place], within = MASK, True
     return "".join(pieces)
+
+
+def _masked_segment(piece: str) -> tuple[str, bool]:
+    """The same as `_masked_piece` for a part of a path, whose name is not shown where it is encoded."""
+    return (MASK, True) if _CODED(piece) and _reveals(_decoded(piece)) else _masked_piece(piece)
+
+
+def _masked_piece(piece: str) -> tuple[str, bool]:
+    """What is between two separators, and whether it ends in a secret."""
+    name, equals, value = piece.partition("=")
+    encoded = _ENCODED_EQUALS.search(name)
+    if encoded is not None and is_secret(_last_name(name[: encoded.start()])):
+        name, equals, value = name[: encoded.start()], encoded[0], name[encoded.end() :] + equals + value
+    if _CODED(name) and _reveals(_decoded(name)):
+        return MASK, True
+    if equals and is_secret(_last_name(name)):
+        return f"{name}{equals}{MASK}" if value else piece, True
+    if _CODED(value) and _reveals(_decoded(value)):
+        return f"{name}={MASK}", True
+    return _masked_within(piece, len(name) + 1)
+
+
+def _masked_within(piece: str, begin: int) -> tuple[str, bool]:
+    """The same for a piece with a value at `begin`, in which there may be pairs again: `a=1,token=x`."""
+    while (equals := piece.find("=", begin)) >= 0:
+        if is_secret(_last_name(piece[begin:equals])):
+            return piece[: equals + 1] + (MASK if piece[equals + 1 :] else ""), True
+        begin = equals + 1
+    colon = _after_colon(piece)
+    if colon is not None:
+        return piece[:colon] + MASK, True
+    return (_masked_user(piece) if "@" in piece else piece), False
+
+
+def _after_colon(text: str) -> int | None:
+    """Where the value of a secret begins that follows its name and a colon; None if there is none."""
+    found = _BEFORE_COLON.finditer(text) if ":" in text else ()
+    return next((one.end() for one in found if is_secret(one[1])), None)
+
+
+def _last_name(text: str) -> str:
+    """What is a name at the end of a text that may be a path."""
+    return text.rstrip("/").rpartition("/")[2]
 
 
 def _masked_user(text: str) -> str:
     """A text that holds a URL, or a bare authority, without its user information."""
-    before, mark, rest = text.partition("://")
+    before, mark, rest = text.partition("//")
     info, at, place = rest.rpartition("@")
     return f"{before}{mark}{MASK}{at}{place}" if info else text
 
 
-def _reveals(text: str, depth: int) -> bool:
-    if "=" in text and _masked_parameters("?" + text, depth) != "?" + text:
+def _before_quoted(text: str) -> str:
+    end = quotes_secret(text) if '"' in text or "'" in text else None
+    return text if end is None else text[:end] + MASK
+
+
+def _reveals(text: str) -> bool:
+    """Whether a text that is decoded holds a secret."""
+    if _CREDENTIALS.search(text) or quotes_secret(text) is not None or _after_colon(text) is not None:
         return True
-    if "://" in text and _masked_user(text) != text:
+    if "//" in text and _masked_user(text) != text:
         return True
-    if "%" in text and depth and _reveals(unquote_plus(text), depth - 1):
-        return True
-    return quotes_secret(text) is not None
+    return "=" in text and _assigns_secret(text)
+
+
+def _assigns_secret(text: str) -> bool:
+    *names, _ = text.split("=")
+    return any(is_secret(_last_name(_SEPARATORS.split(name)[-1])) for name in names)

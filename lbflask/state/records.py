@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from lbflask.config.backends import Backend as ConfiguredBackend
-from lbflask.config.masking import URL
+from lbflask.config.masking import ServiceURL
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Ejection, Health, Mode, Override
 
@@ -200,7 +200,7 @@ def _configured(
     url: str, name: str, weight: int, backup: bool, slow_start: float | None, most: int
 ) -> Backend:  # as many as a pool may well have: they are read again whenever one of them changes
     return ConfiguredBackend(
-        url=URL(url), name=name, weight=weight, backup=backup, slow_start=slow_start, max_connections=most
+        url=ServiceURL(url), name=name, weight=weight, backup=backup, slow_start=slow_start, max_connections=most
     ).to_model()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
+from lbflask.telemetry.secrets import conceal
 from lbflask.telemetry.tracing import NoOpenTelemetry, Tracing
 
 
@@ -13,6 +14,7 @@ def tracing_of(config: Config) -> Tracing | None:
     try:
         if settings.endpoint is None:
             return None
+        conceal(settings.endpoint.reveal(), str(settings.endpoint))
         return Tracing(settings.endpoint.reveal(), settings.service, settings.sample_percent / 100)
     except NoOpenTelemetry as error:
         raise ConfigError(f"tracing.endpoint: {error}") from None

@@ -178,7 +178,7 @@ def test_a_mistake_of_one_backend_names_it(url: str, pool: Any, own: Any, says: 
 
 @pytest.mark.parametrize(
     "own",
-    [{}, {"path": "/ready", "port": 9000}, {"headers": {"X-A": "1"}, "expect_status": [200, 204]}, {"kind": "tcp"}],
+    [{}, {"path": "/ready", "port": 9000}, {"headers": {"Accept": "1"}, "expect_status": [200, 204]}, {"kind": "tcp"}],
 )
 def test_what_is_shown_of_a_backend_is_what_it_sets(own: dict[str, Any]) -> None:
     shown = config({"path": "/pool", "interval": 20}, {"url": "http://a:1", "health": own}, "http://b:1")

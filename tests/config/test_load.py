@@ -187,7 +187,7 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         ('backends = ["http://a b:1"]', {}, FILE, ["backends[0]", "'http://a b:1'", "host"]),
         ('backends = ["http://[::1"]', {}, FILE, ["backends[0]", "'http://[::1'"]),
         ('backends = ["http://a:1/path"]', {}, FILE, ["backends[0]", "'http://a:1/path'"]),
-        ('backends = ["http://a:1?q"]', {}, FILE, ["backends[0]", "'http://a:1?q'"]),
+        ('backends = ["http://a:1?q"]', {}, FILE, ["backends[0]", "'http://a:1?***'"]),
         ('backends = [{ url = "nonsense" }]', {}, FILE, ["backends[0]", "'nonsense'"]),
         ("backends = [3]", {}, FILE, ["backends[0] = 3", "must be a table"]),
         ("backends = 3", {}, FILE, ["backends = 3"]),

@@ -16,7 +16,7 @@ from lbflask.cli import main
 from lbflask.config.backends import BackendsFile
 from lbflask.config.diff import difference
 from lbflask.config.load import ConfigError, load
-from lbflask.config.masking import URL, FieldTable, Secret, _alternatives, setting_type
+from lbflask.config.masking import URL, FieldTable, Secret, ServiceURL, _alternatives, setting_type
 from lbflask.config.schema import Config
 from lbflask.config.show import as_toml, effective
 from lbflask.core.redaction import is_secret
@@ -47,6 +47,24 @@ SETTINGS = {
     "a route's": f'[[routes]]\nname = "r"\npool = "default"\nmatch = {{ headers = {{ Shared-Key = "{HUSH}" }} }}\n'
     f'request_headers = {{ set = {{ Authorization = "{HUSH}" }}, add = {{ Signature = "{HUSH}" }} }}\n'
     f'response_headers = {{ set = {{ Set-Cookie = "{HUSH}", X-Any = "Bearer {HUSH}" }} }}',
+    "any header of checks": f'[health]\npath = "/"\nheaders = ["X-My-Thing: {HUSH}"]',
+    "any header of checks by name": f'[health]\npath = "/"\nheaders = {{ X-My-Thing = "{HUSH}" }}',
+    "any header of a backend's checks": f'[pools.api]\nbackends = [{{ url = "http://b:1", health = {{ headers = '
+    f'["X-My-Thing:{HUSH}"] }} }}]',
+    "a credential in a harmless header": f'[health]\npath = "/"\nheaders = ["User-Agent: Bearer {HUSH}"]',
+    "a parameter in a harmless header": f'[health]\npath = "/"\nheaders = ["User-Agent: a/1 token={HUSH}"]',
+    "any header of routes": f'[[routes]]\nname = "r"\npool = "default"\nmatch = {{ headers = {{ X-My = "{HUSH}" }} }}\n'
+    f'request_headers = {{ set = {{ X-A = "{HUSH}" }}, add = {{ X-B = "{HUSH}" }} }}\n'
+    f'response_headers = {{ set = {{ X-C = "{HUSH}" }}, add = {{ X-D = "{HUSH}" }} }}',
+    "the query of checks": f'[health]\npath = "/health?x={HUSH}&{HUSH};y={HUSH}"',
+    "a parameter of the path of checks": f'[health]\npath = "/health;x={HUSH}/b"',
+    "a pair in the path of checks": f'[health]\npath = "/health/token={HUSH}"',
+    "the path of the collector": f'[tracing]\nendpoint = "https://c/receiver/v1/otlp/{HUSH}/v1/traces"',
+    "the user of the collector": f'[tracing]\nendpoint = "https://{HUSH}:x@c/v1/traces"',
+    "a name alone in the query of the collector": f'[tracing]\nendpoint = "https://c/v1?{HUSH}"',
+    "a fragment of the collector": f'[tracing]\nendpoint = "https://c/v1#{HUSH}"',
+    "the query of the collector's own": f'[tracing]\nendpoint = "https://c/v1/traces?x=/{HUSH}"',
+    "a name alone in the query of the store": f'redis_url = "redis://r/0?{HUSH}"',
     "a redirection": f'[[routes]]\nname = "r"\nredirect = {{ to = "https://user:{HUSH}@h/?code={HUSH}" }}',
 }
 BACKENDS = 'backends = ["http://a:1"]\n'
@@ -116,6 +134,33 @@ WRONG = [
     BACKENDS + f'[sticky]\nsecrts = ["{HUSH}"]',
     BACKENDS + f'[sticky]\nsecrets = [["{HUSH}"]]',
     BACKENDS + f'[health]\npath = "health?token={HUSH}"',
+    BACKENDS + f'[health]\npath = "health?x={HUSH}"',
+    BACKENDS + f'[health]\npath = ["/health?x={HUSH}"]',
+    BACKENDS + f'[health]\nheaders = ["X-My-Thing: {HUSH}\\u0001"]',
+    BACKENDS + f'[health]\nheaders = ["{HUSH}"]',
+    BACKENDS + f'[health]\nheaders = "X-My-Thing: a,{HUSH}"',
+    BACKENDS + f'[health]\nheader = {{ X-My-Thing = "{HUSH}" }}',
+    BACKENDS + f'[health]\nheader = "X-My-Thing: {HUSH}"',
+    BACKENDS + f'[health]\nheader = ["X-My-Thing: {HUSH}"]',
+    BACKENDS + f'health = "X-My-Thing: a,{HUSH}"',
+    BACKENDS + f'headers = ["X-My-Thing: {HUSH}"]',
+    BACKENDS + f'headers = {{ X-My-Thing = "{HUSH}" }}',
+    BACKENDS + f'[tracing]\nheaders = "x-my-thing={HUSH}"',
+    BACKENDS + f'[tracing]\nheaders = {{ X-My-Thing = "{HUSH}" }}',
+    BACKENDS + f'[tracing]\nendpoint = "c/{HUSH}"',
+    BACKENDS + f'[tracing]\nendpoint = ["https://c/{HUSH}"]',
+    BACKENDS + f'tracing = "https://c/?x={HUSH}"',
+    BACKENDS + f'redis_uri = "redis://r/0?x={HUSH}"',
+    ROUTE + f'pool = "default"\nmatch = {{ headers = {{ X-My-Thing = ["{HUSH}"] }} }}',
+    ROUTE + f'pool = "default"\nmatch = {{ header = {{ X-My-Thing = "{HUSH}" }} }}',
+    ROUTE + f'pool = "default"\nheaders = {{ X-My-Thing = "{HUSH}" }}',
+    ROUTE + f'pool = "default"\nrequest_headers = {{ set = {{ X-My-Thing = "{HUSH} " }} }}',
+    ROUTE + f'pool = "default"\nrequest_headers = {{ add = "X-My-Thing: {HUSH}" }}',
+    ROUTE + f'pool = "default"\nrequest_headers = {{ X-My-Thing = "{HUSH}" }}',
+    ROUTE + f'pool = "default"\nrequest_headers = "X-My-Thing: {HUSH}"',
+    f'backends = [{{ url = "http://a:1/?x={HUSH}" }}]',
+    f'backends = "http://a:1,http://b:1/?x={HUSH}"',
+    f'discovery = {{ source = "dns://name?x={HUSH}" }}',
     BACKENDS + f'[health]\nheaders = ["Authorization: {HUSH}\\u0001"]',
     BACKENDS + f'[health]\nheader = {{ Authorization = "{HUSH}" }}',
     BACKENDS + f'[[routes]]\npool = "default"\nrequest_headers = {{ set = {{ Authorization = "{HUSH}" }} }}',
@@ -176,11 +221,12 @@ def test_no_error_about_a_variable_shows_one(variable: str, value: str) -> None:
 def test_what_is_no_secret_is_still_shown(tmp_path: Path) -> None:
     file = tmp_path / "lbflask.toml"
     file.write_text(
-        BACKENDS + '[tracing]\nendpoint = "https://c:4318/v1/traces?timeout=3"\n[health]\nheaders = ["X-A: shown"]\n'
+        BACKENDS + '[tracing]\nendpoint = "https://c:4318/v1/traces?timeout=3"\n[health]\n'
+        'headers = ["User-Agent: shown/1 (x; y)"]\n'
         '[[routes]]\nname = "r"\nredirect = { to = "https://h/{path}?lang=de" }'
     )
     shown = as_toml(load({"LBFLASK_CONFIG": str(file)}))
-    for text in ("https://c:4318/v1/traces?timeout=3", "X-A: shown", "https://h/{path}?lang=de"):
+    for text in ("https://c:4318/v1/traces?timeout=3", "User-Agent: shown/1 (x; y)", "https://h/{path}?lang=de"):
         assert text in shown
 
 
@@ -222,6 +268,27 @@ NO_SECRETS = {
     "Hash.key": "where a key stands in a request",
     "RateLimitTable.key": "where a key stands in a request",
 }
+#: Settings that are texts, and are shown. A setting that is new is one of these, or of a type that is masked.
+SHOWN = {
+    "Backend": {"name"},
+    "BackendTLS": {"ca_file", "certificate", "key", "server_name"},
+    "TLS": {"certificate", "key"},
+    "Admin": {"token_file"},
+    "Check": {"expect_body", "expect_status", "host", "method"},
+    "Config": {"access_log", "access_log_format", "admin_bind", "bind", "health_path", "hooks", "keep_forwarded"}
+    | {"live_path", "namespace", "via"},
+    "PoolTable": {"error_pages"},
+    "Discovery": {"nameservers"},
+    "Hash": {"key"},
+    "Headers": {"remove"},
+    "Match": {"host", "methods", "path"},
+    "Mirror": {"pool"},
+    "RateLimitTable": {"key", "rate"},
+    "Respond": {"body", "content_type", "file"},
+    "Route": {"name", "pool", "rate_limit", "replace_prefix", "split", "split_by"},
+    "Sticky": {"cookie", "domain", "path", "secret_file"},
+    "Tracing": {"service"},
+}
 #: Names of settings that are URLs or hold header fields.
 URLS = {"url", "redis_url", "endpoint", "source", "to"}
 FIELDS = {"headers", "set", "add"}
@@ -256,6 +323,22 @@ def test_a_setting_that_is_a_url_or_has_header_fields_has_a_type_that_is_masked(
             assert any(isinstance(kind, type) and issubclass(kind, URL) for kind in kinds), place
         if name in FIELDS:
             assert any(map(is_masked, kinds)), place
+
+
+def test_a_text_is_masked_unless_it_is_known_to_hold_no_secret() -> None:
+    for model in {*models(), *models(BackendsFile)}:
+        shown = set[str]().union(*(SHOWN.get(kind.__name__, set()) for kind in model.__mro__))
+        for name, field in model.model_fields.items():
+            kinds = list(leaves(setting_type(field)))
+            if str in kinds and not any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds):
+                assert name in shown, f"{model.__name__}.{name}: mask it by its type, or name it here"
+
+
+@pytest.mark.parametrize("value", ["true", "30", "0.5", "optional"])
+def test_options_of_services_are_shown(value: str) -> None:
+    assert (
+        ServiceURL.shown(f"redis://r/0?x={value}&ssl_ca_certs=/a.pem") == f"redis://r/0?x={value}&ssl_ca_certs=/a.pem"
+    )
 
 
 def test_a_secret_shows_itself_to_nobody_but_by_name() -> None:

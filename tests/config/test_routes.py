@@ -181,8 +181,8 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
             "routes[0].request_headers.set.A = ",
         ),
         (
-            'name = "a"\npool = "canary"\nrequest_headers = { add = { A = " b" } }',
-            "routes[0].request_headers.add.A = ' b'",
+            'name = "a"\npool = "canary"\nrequest_headers = { add = { Accept = " b" } }',
+            "routes[0].request_headers.add.Accept = ' b'",
         ),
         (
             'name = "a"\npool = "canary"\nrequest_headers = { remove = "A:" }',

@@ -65,9 +65,9 @@ def test_what_is_shown_loads_again_as_the_same_configuration(settings: dict[str,
 def test_routes_are_shown_as_tables_that_load_again() -> None:
     route = {
         "name": "api",
-        "match": {"host": "*.a", "path": "/x", "methods": "GET", "headers": {"X-A": True, "x!": "é'\""}},
+        "match": {"host": "*.a", "path": "/x", "methods": "GET", "headers": {"X-A": True, "user-agent": "é'\""}},
         "split": {"default": 99.5, "b": 0.5},
-        "request_headers": {"set": {"A": "1"}, "remove": "B"},
+        "request_headers": {"set": {"Accept": "1"}, "remove": "B"},
         "mirror": {"pool": "b"},
     }
     pools = {"b": {"backends": ["http://b:1"]}}
@@ -77,8 +77,8 @@ def test_routes_are_shown_as_tables_that_load_again() -> None:
     assert Config.model_validate(tomllib.loads(shown)) == first
 
 
-def test_header_fields_that_let_somebody_in_are_masked() -> None:
-    secret = {"Authorization": "Bearer hunter2", "X-Api-Key": "hunter2", "X-Other": "shown"}
+def test_header_fields_are_masked_but_for_harmless_ones() -> None:
+    secret = {"Authorization": "Bearer hunter2", "X-Other": "hunter2", "Accept": "shown"}
     route = {
         "name": "r",
         "pool": "default",
@@ -86,7 +86,7 @@ def test_header_fields_that_let_somebody_in_are_masked() -> None:
         "request_headers": {"set": secret},
         "response_headers": {"add": {"Set-Cookie": "hunter2"}},
     }
-    health = {"headers": ["Authorization: Basic hunter2", "X-Other: shown"]}
+    health = {"headers": ["Authorization: Basic hunter2", "User-Agent: shown"]}
     backends = [{"url": "http://a:1", "health": {"path": "/", "headers": {"X-Secret": "hunter2"}}}]
     shown = as_toml(config(backends=backends, health=health, routes=[route]))
     assert "hunter2" not in shown

@@ -22,9 +22,13 @@ SECRETS = [
     "JSESSIONID", "PHPSESSID", "ASP.NET_SessionId", "sess", "sessionKey", "auth", "oauth_verifier", "Authorization",
     "Proxy-Authorization", "authToken", "X-Auth", "authentication", "Cookie", "Set-Cookie", "secret",
     "client_secret", "jwt", "otp", "pin", "SAMLResponse", "assertion", "client_assertion", "bearer", "ticket",
+    "pw", "pw2", "userpw", "cvv", "cvv2", "cvc", "skey", "resetkey", "userotp", "otp_2", "cardpin", "newpass",
+    "psk", "pincode", "to.ken", "to-ken", "to ken", "tok%00en", "tok%0aen", "t.o.k.e.n", "s.i.d", "p%2Ew",
+    "to,ken", "to|ken", "to:ken", "to%7Fken", "to%2500ken", "%2574oken", "%252574oken", "to$ken", "[token]", "{token}",
     "X-Forwarded-Access-Token", "t%6fken", "T%4FKEN", "t%256fken", "%74oken", "pass+word%5Btoken%5D",
 ]  # fmt: skip
 PLAIN = [
+    "keyboard", "hotkey", "bypass", "sort.by.monkey", "design.id", "spinner", "opinion",
     "", "q", "page", "x", "design", "signal", "assigned", "author", "authors", "authored_by", "authority", "keyword",
     "monkey", "turkey", "keys", "inside", "sidebar", "passenger", "compass", "spin", "pinned", "footprint", "laptop",
     "zip_code", "country-code", "errorCode", "postal_code", "barcode", "encode", "unicode", "decoder", "codec", "lang",
@@ -46,10 +50,39 @@ def test_names_of_what_is_none(name: str) -> None:
     assert masked_target(target) == target
 
 
-@pytest.mark.parametrize("value", ["Basic dTpw", "bearer x", "Digest a=b", "AWS4-HMAC-SHA256 C", "SharedKey a:b"])
-def test_credentials_are_secrets_in_any_field(value: str) -> None:
-    assert is_secret_field("X-Upstream", value)
-    assert not is_secret_field("X-Upstream", "basically")
+CREDENTIALS = ["Basic dTpw", "bearer x", "Digest a=b", "AWS4-HMAC-SHA256 C", "SharedKey a:b", "NTLM x", "ApiKey x"]
+
+
+@pytest.mark.parametrize("value", [*CREDENTIALS, "a=1,token=x", "a?sig=1", "http://u:p@h"])
+@pytest.mark.parametrize("name", ["User-Agent", "accept", "X-Forwarded-Host"])
+def test_secrets_in_harmless_fields(name: str, value: str) -> None:
+    assert is_secret_field(name, value)
+    assert not is_secret_field(name, "basically, q=1")
+
+
+@pytest.mark.parametrize(
+    "name", ["X-Auth", "X-My-Thing", "X-Forwarded-User", "X-Forwarded-Access-Token", "Accept-It", "", "Referer"]
+)
+def test_any_other_field_may_hold_a_secret(name: str) -> None:
+    assert is_secret_field(name, "shown")
+
+
+@pytest.mark.parametrize("blank", ["%20", "+", "%2520", "%252520", "%09", "%2B", " ", "%20%20", "%0a"])
+@pytest.mark.parametrize("credentials", CREDENTIALS)
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("/a?b=1&c={}&d=2", "/a?b=1&c=***&d=2"),
+        ("/a?{}&d=2", "/a?***&d=2"),
+        ("/a?b=1,{}", "/a?b=***"),
+        ("/a?b=%22{}%22", "/a?b=***"),
+        ("/a/{}/b", "/a/***/b"),
+        ("/a;{}/b", "/a;***/b"),
+        ("/a#{}", "/a#***"),
+    ],
+)
+def test_credentials_anywhere_in_a_target(blank: str, credentials: str, target: str, shown: str) -> None:
+    assert masked_target(target.format(credentials.replace(" ", blank))) == shown
 
 
 @pytest.mark.parametrize(
@@ -62,7 +95,37 @@ def test_credentials_are_secrets_in_any_field(value: str) -> None:
         ("/a?x=1;sid=5ecret", "/a?x=1;sid=***"),
         ("/a?token=", "/a?token="),
         ("/a?token", "/a?token"),
-        ("/token=1?x=token", "/token=1?x=token"),
+        ("/token=5ecret?x=token", "/token=***?x=token"),
+        ("/a/token=5ecret/b", "/a/token=***/b"),
+        ("/a/x=1,token=5ecret/b", "/a/x=1,token=***/b"),
+        ("/token=5ecret;5ecret/b", "/token=***;***/b"),
+        ("/t%6fken=5ecret/b", "/***/b"),
+        ("/token%3D5ecret/b", "/***/b"),
+        ("/a=token=5ecret/b", "/a=token=***/b"),
+        ("/a?a=1,token=5ecret", "/a?a=1,token=***"),
+        ("/a?a=1,token=5ecret,5ecret&b=1", "/a?a=1,token=***&b=1"),
+        ("/a?a=1|token=5ecret", "/a?a=1|token=***"),
+        ("/a?a=1%7Ctoken=5ecret&b=1", "/a?a=***&b=1"),
+        ("/a?a=1%2Ctoken%3D5ecret", "/a?a=***"),
+        ("/a?a=token=5ecret", "/a?a=token=***"),
+        ("/a?a=b=c=token=5ecret", "/a?a=b=c=token=***"),
+        ("/a?a=token%253D5ecret", "/a?a=***"),
+        ("/a?a=x/token=5ecret", "/a?a=x/token=***"),
+        ("/a?next=/session/list/page=2", "/a?next=/session/list/page=2"),
+        ("/a?a%3Dtoken%3D5ecret=x", "/a?***"),
+        ("/a?q=token:5ecret&b=1", "/a?q=token:***&b=1"),
+        ("/a?q={a:1,pin:1234}", "/a?q={a:1,pin:***"),
+        ("/a?h=Authorization%3A%205ecret", "/a?h=***"),
+        ("/a?%u0074oken=5ecret", "/a?%u0074oken=***"),
+        ("/a?u=//user:5ecret@host/", "/a?u=//***@host/"),
+        (
+            "/a?at=12:30&u=http://auth:80/x&v=acct:me@example.org",
+            "/a?at=12:30&u=http://auth:80/x&v=acct:me@example.org",
+        ),
+        ("/v1/a:batchGet", "/v1/a:batchGet"),
+        ("/a?Bearer%205ecret=1", "/a?***"),
+        ("/a?https://user:5ecret@host/", "/a?https://***@host/"),
+        ("/a/http://user:5ecret@host/", "/a/http://***@host/"),
         ("/a;jsessionid=5ecret/b;v=1?x", "/a;jsessionid=***/b;v=1?x"),
         ("/a;v=1;token=5ecret", "/a;v=1;token=***"),
         ("/a%3Bjsessionid=5ecret/b", "/***/b"),
@@ -152,6 +215,18 @@ def test_a_masked_target_stays_as_it_is(target: str) -> None:
         "token=",
         "-",
         "aA",
+        "+",
+        "a=,",
+        "Bearer",
+        "Bearer+",
+        "a:",
+        "key:/",
+        "//@",
+        "aws4-",
+        "basic ",
+        "a/",
+        "%2525",
+        "a=|b",
     ],
 )
 @pytest.mark.parametrize("head", ["/?", "/", "/?a=", "", "/?a%"])

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lbflask.telemetry.secrets import masked_message
+from lbflask.telemetry.secrets import conceal, masked_message
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,8 @@ def test_fields_are_masked_with_the_lines_that_continue_them(field: str, quoted:
         ("GET /a?token=5ecret failed", "GET /a?token=*** failed"),
         ("GET '/a?sig=5ecret&x=1'", "GET '/a?sig=***&x=1'"),
         ("url: /v1/traces?api_key=5ecret (Caused by x)", "url: /v1/traces?api_key=*** (Caused by x)"),
+        ("with X-Up Bearer 5ecret and more", "with X-Up Bearer ***"),
+        ("failed (a=1,token=5ecret) for /token=5ecret/x", "failed (a=1,token=*** for /token=***/x"),
         ("to http://user:5ecret@host:1/a?b=c", "to http://***@host:1/a?b=c"),
         ("lbflask.toml:3: admin.token_file: '/x' cannot be read", None),
         ("lbflask.toml:3: tls.key: '/x' is not the key of the certificate '/y'", None),
@@ -52,6 +54,26 @@ def test_messages_keep_what_is_no_secret(message: str, shown: str | None) -> Non
 def test_the_frames_of_a_traceback_stay() -> None:
     text = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\n    raise X\nX: Cookie: 5ecret\n'
     assert masked_message(text) == text.replace(" 5ecret", " ***").replace("Cookie:", "Cookie")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "message"),
+    [
+        ("https://c/x/5ecret/v1", "https://c/x/***/v1", "with url: /x/5ecret/v1 (Caused by x)"),
+        ("https://c:1/5ecret?x=5ecret", "https://c:1/***?x=***", "to https://c:1/5ecret?x=5ecret: x"),
+        ("https://c?x=5ecret#y", "https://c?x=***#***", "url: /?x=5ecret (x)"),
+        ("https://c/{5ecret}", "https://c/***", "url: /%7B5ecret%7D (x)"),
+    ],
+)
+def test_targets_of_services_are_masked_as_their_settings_are(
+    url: str, shown: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lbflask.telemetry.secrets._targets", {})
+    conceal(url, shown)
+    assert "5ecret" not in masked_message(message)
+    assert "***" in masked_message(message)
+    conceal("https://c/v1", "https://c/v1")
+    assert masked_message("url: /v1 x") == "url: /v1 x"
 
 
 @pytest.mark.parametrize(

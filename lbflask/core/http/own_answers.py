@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.hosts import host_of
 from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.redaction import masked_url
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 PLACEHOLDERS = frozenset({"host", "path", "query"})
@@ -57,8 +58,8 @@ class Redirection:
         return [("Location", location), *fields], body
 
     def told(self, host: str, target: str) -> str:
-        """The answer in a word."""
-        return f"{self.status} to {self.location(host, target)}"
+        """The answer in a word, without secrets of the URL."""
+        return f"{self.status} to {masked_url(self.location(host, target))}"
 
 
 def unknown_placeholders(text: str) -> list[str]:
