@@ -143,6 +143,17 @@ def test_an_answer_without_a_backend_is_explained(explain: Run) -> None:
     ]
 
 
+def test_an_explanation_shows_no_secret_of_a_redirection(run: Run) -> None:
+    redirect = (
+        'backends = ["http://a:1"]\n[[routes]]\nname = "r"\nredirect = { to = "https://u:5ecret@h/x?sig=5ecret&a=b" }'
+    )
+    Path("lbflask.toml").write_text(redirect)
+    for more in ((), ("--json",)):
+        shown = run("explain", "GET", "/", *more).stdout
+        assert "5ecret" not in shown
+        assert "h/x?sig=***&a=b" in shown
+
+
 def test_an_explanation_may_be_json(explain: Run) -> None:
     told = json.loads(explain("GET", "/x", "--json").stdout)
     assert (told["route"], told["pools"][0]["pool"]) == ("", "default")

@@ -66,8 +66,9 @@ _QUOTED = re.compile(r"['\"]([A-Za-z0-9_.-]{1,64})\\?['\"]\s{0,8}[:,]")
 #: A name before a colon, which is not that of a scheme or, before a path, of a host with its port.
 _BEFORE_COLON = re.compile(r"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{1,64})\s{0,8}:(?!//|[0-9]{1,5}/|$)")
 #: What a target has that may hold a secret, and what a part of it has that may mean something else when it is decoded.
-_SIGNS = re.compile(r"[=@%+:\s\"']")
-_CODED = re.compile(r"[%+\s]").search
+_SIGNS = re.compile(r"[=@%+: \t\"']")
+_CODED = re.compile(r"[%+ \t]").search
+_NESTED = re.compile(r"[=:@]").search
 #: A percent sign that is itself encoded, once or several times, or that begins a form of JavaScript's; an equals sign.
 _ENCODED_PERCENT = re.compile(r"%(?:(?:25)+(?:u00)?|u00)", re.IGNORECASE)
 _ENCODED_EQUALS = re.compile(r"%(?:25)*3d", re.IGNORECASE)
@@ -193,16 +194,17 @@ def _masked_segment(piece: str) -> tuple[str, bool]:
 def _masked_piece(piece: str) -> tuple[str, bool]:
     """What is between two separators, and whether it ends in a secret."""
     name, equals, value = piece.partition("=")
-    encoded = _ENCODED_EQUALS.search(name)
-    if encoded is not None and is_secret(_last_name(name[: encoded.start()])):
-        name, equals, value = name[: encoded.start()], encoded[0], name[encoded.end() :] + equals + value
-    if _CODED(name) and _reveals(_decoded(name)):
-        return MASK, True
+    if _CODED(name):
+        encoded = _ENCODED_EQUALS.search(name)
+        if encoded is not None and is_secret(_last_name(name[: encoded.start()])):
+            name, equals, value = name[: encoded.start()], encoded[0], name[encoded.end() :] + equals + value
+        if _reveals(_decoded(name)):
+            return MASK, True
     if equals and is_secret(_last_name(name)):
         return f"{name}{equals}{MASK}" if value else piece, True
     if _CODED(value) and _reveals(_decoded(value)):
         return f"{name}={MASK}", True
-    return _masked_within(piece, len(name) + 1)
+    return _masked_within(piece, len(name) + 1) if _NESTED(value or name) else (piece, False)
 
 
 def _masked_within(piece: str, begin: int) -> tuple[str, bool]:
@@ -225,7 +227,7 @@ def _after_colon(text: str) -> int | None:
 
 def _last_name(text: str) -> str:
     """What is a name at the end of a text that may be a path."""
-    return text.rstrip("/").rpartition("/")[2]
+    return text.rstrip("/").rpartition("/")[2] if "/" in text else text
 
 
 def _masked_user(text: str) -> str:

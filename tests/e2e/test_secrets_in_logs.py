@@ -37,6 +37,12 @@ TARGETS = [
     b"/?user[passwd]=5ecret", b"/?user%5Bpasswd%5D=5ecret", b"/?next=%2Fcb%3Faccess_token%3D5ecret", b"/;sid=5ecret/x",
     b"/a;jsessionid=5ecret?x=1", b"/%3Bjsessionid=5ecret", b"/#access_token=5ecret", b"/?a=/x?pwd=5ecret",
     b"http://user:5ecret@a/", b"http://a/?session=5ecret", b"/?u=http://user:5ecret@b/", b'/?q={"secret":"5ecret"}',
+    b"/?a=1,token=5ecret", b"/?a=1|token=5ecret", b"/?a=1%7ctoken%3d5ecret", b"/?a=token=5ecret",
+    b"/token=5ecret/",     b"/a/x=1,token=5ecret/b", b"/?a=Bearer%205ecret", b"/?a=Bearer+5ecret&b=1",
+    b"/?a=b,Basic%25205ecret",     b"/x?Digest%095ecret", b"/Bearer%205ecret/x", b"/Token+5ecret", b"/?to.ken=5ecret",
+    b"/?tok%00en=5ecret", b"/?to-k_en=5ecret",     b"/?pw=5ecret", b"/?cvv=5ecret", b"/?cvc=5ecret", b"/?skey=5ecret",
+    b"/?resetkey=5ecret", b"/?pin=5ecret", b"/?q=token:5ecret",     b"/?q=Authorization%3A%205ecret",
+    b"/?a%3Dtoken%3D5ecret=x", b"/a/http://u:5ecret@b/",
     b"/?id_token=" + b"5ecret" * 1000, b"/?otp=5ecret\xe9",
 ]  # fmt: skip
 FIELDS = [b"Authorization", b"Cookie", b"Signature", b"Shared-Key", b"Passwd", b"Session", b"X-Api-Key"]
@@ -126,13 +132,13 @@ def test_the_key_of_a_collector_that_does_not_answer_is_not_logged(backend: int,
     pytest.importorskip("opentelemetry.exporter.otlp.proto.http")
     balancer = Gunicorn(
         workers=1, backends=f"http://127.0.0.1:{backend}", redis_url=redis_url, access_log="",
-        tracing__endpoint=f"http://127.0.0.1:{free_port()}/v1/traces?api_key=5ecret",
+        tracing__endpoint=f"http://127.0.0.1:{free_port()}/5ecret/v1/traces?api_key=5ecret&team=x5ecret",
     )  # fmt: skip
     with balancer:
         asked(balancer.port, head(b"Connection: close"))
         assert balancer.stop() == 0
         assert "5ecret" not in balancer.output
-        assert "/v1/traces?api_key=***" in balancer.output
+        assert "/***/v1/traces?api_key=***&team=***" in balancer.output
 
 
 def processor_seconds(pid: int) -> float:
