@@ -8,7 +8,9 @@ of breath is late, but does not take its own slowness for that of the backends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
 
 from lbflask.checker.schedule import Schedule
 from lbflask.core.model import Backend
@@ -16,7 +18,7 @@ from lbflask.core.model import Backend
 #: Looks that begin in one turn of the event loop.
 BEGIN_AT_ONCE = 32
 
-Look = Callable[[Backend, float], Awaitable[float]]
+Look = Callable[[Backend, float], Coroutine[Any, Any, float]]
 
 
 class Rounds:
@@ -31,7 +33,7 @@ class Rounds:
         self._look = look
         self._most = most
         self._due = Schedule()
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._under_way: dict[str, asyncio.Task[float]] = {}
         self._again: set[str] = set()
         self._unseen = set(self._backends)
         self._wake = asyncio.Event()
@@ -103,22 +105,20 @@ class Rounds:
             if taken is None:
                 return
             name, late = taken
-            task = asyncio.create_task(self._one(name, now, late))
+            task = asyncio.create_task(self._look(self._backends[name], late))
             self._under_way[name] = task
-            task.add_done_callback(lambda task, name=name: self._ended(name, task))  # type: ignore[misc]
+            task.add_done_callback(partial(self._ended, name, now))
 
-    async def _one(self, name: str, began: float, late: float) -> None:
-        pause = await self._look(self._backends[name], late)
+    def _ended(self, name: str, began: float, task: asyncio.Future[float]) -> None:
+        """A look is under way until here: the loop may run between its return and this call, and begins no other."""
+        del self._under_way[name]
         again = name in self._again
         self._again.discard(name)
-        now = asyncio.get_running_loop().time()
-        if name in self._backends:
-            self._due.put(name, now if again else max(now, began + pause))
-
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
-        del self._under_way[name]
         if not task.cancelled():
             self._broken = self._broken or task.exception()
+            if name in self._backends and self._broken is None:
+                now = asyncio.get_running_loop().time()
+                self._due.put(name, now if again else max(now, began + task.result()))
         self._seen(name)
         self._wake.set()
 

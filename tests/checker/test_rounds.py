@@ -124,6 +124,54 @@ def test_one_that_is_hurried_is_looked_at_now_and_once_more_after_a_look_under_w
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("way", ["pause of zero", "hurry", "add"])
+def test_a_look_is_under_way_until_its_end_is_known(way: str) -> None:
+    """The loop wakes after a look has returned, and before the end of its task is reported."""
+
+    async def look(backend: Backend, late: float) -> float:
+        looks[backend.id] += 1
+        if backend.id == "b1":
+            return NEVER
+        for _ in range(10):  # until the loop sleeps
+            await asyncio.sleep(0)
+        if way == "hurry":
+            rounds.hurry("b0")
+        elif way == "add":
+            rounds.add(backend)
+        rounds.hurry("b1")  # wakes the loop, before the end of this look is known
+        return 0.0 if way == "pause of zero" else NEVER
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        running = asyncio.create_task(rounds.run())
+        await until(lambda: looks["b0"] >= 5 or errors)
+        rounds.stop()
+        await running
+
+    errors: list[object] = []
+    looks: Counter[str] = Counter()
+    rounds = Rounds(backends(2), look, most=10)
+    asyncio.run(scene())
+    assert errors == []
+
+
+def test_one_that_is_dropped_before_its_look_has_begun_is_no_error() -> None:
+    async def scene() -> None:
+        async def look(backend: Backend, late: float) -> float:
+            if backend.id == "b0":
+                rounds.drop("b1")  # whose task exists, and has not run
+            return NEVER
+
+        rounds = Rounds(backends(2), look, most=2)
+        running = asyncio.create_task(rounds.run())
+        async with asyncio.timeout(PATIENCE):
+            await rounds.first.wait()
+        rounds.stop()
+        await running
+
+    asyncio.run(scene())
+
+
 def test_how_late_a_look_is_is_told() -> None:
     async def scene() -> None:
         gate = Gate()
