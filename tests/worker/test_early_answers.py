@@ -96,12 +96,8 @@ BODIES: dict[str, bytes] = {
 }
 
 
-#: Each with each; but a backend that keeps its connection has to be sent the body that it was announced.
-EARLY = [
-    (answer, body)
-    for answer, body in itertools.product(ANSWERS, BODIES)
-    if not (body == "length, expecting" and answer in ("keeps", "chunks"))
-]
+#: Each with each.
+EARLY = list(itertools.product(ANSWERS, BODIES))
 
 
 def leaves(sock: socket.socket) -> None:
