@@ -284,6 +284,13 @@ def test_so_has_one_whose_request_is_refused(house: House) -> None:
         assert '"::ffff:' not in house.log.read_text()
 
 
+#: Spellings of 192.0.2.7, mapped into IPv6.
+MAPPED = [
+    *("::ffff:c000:207", "::FFFF:C000:207", "::ffff:c000:0207", "0:0:0:0:0:ffff:c000:207", "0::ffff:c000:207"),
+    *("0000:0000:0000:0000:0000:ffff:c000:0207", "0:0:0:0:0:ffff:192.0.2.7", "::0:ffff:192.0.2.7"),
+]
+
+
 @pytest.mark.parametrize(
     ("chain", "client", "passed"),
     [
@@ -297,13 +304,23 @@ def test_so_has_one_whose_request_is_refused(house: House) -> None:
         ("fe80::7%eth0", "fe80::7", "fe80::7%eth0"),
         ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7"),
         ("::FFFF:192.0.2.7", "192.0.2.7", "192.0.2.7"),
-        ("::ffff:c000:207", "192.0.2.7", "::ffff:c000:207"),
-        ("[::ffff:192.0.2.7]:80", "192.0.2.7", "192.0.2.7:80"),
+        *((mapped, "192.0.2.7", "192.0.2.7") for mapped in MAPPED),
+        *((f"[{mapped}]:80", "192.0.2.7", "192.0.2.7:80") for mapped in MAPPED),
+        ("[::ffff:c000:207]", "192.0.2.7", "192.0.2.7"),
+        ('"[::ffff:c000:207]:80"', "192.0.2.7", '"192.0.2.7:80"'),
+        ("::ffff:192.0.2.7:80", "192.0.2.7", "192.0.2.7:80"),
+        ("0:0:0:0:0:ffff:c000:207:80", "192.0.2.7", "192.0.2.7:80"),
+        ("::ffff:c000:207%eth0", "192.0.2.7", "192.0.2.7"),
+        ("::ffff:0:c000:207", "::ffff:0:c000:207", "::ffff:0:c000:207"),
+        ("192.0.2.7 ,\t::ffff:a00:1", "192.0.2.7", "192.0.2.7 ,\t10.0.0.1"),
+        ("192.0.2.7, ::ffff:001.2.3.4, 10.0.0.1", "10.0.0.1", "192.0.2.7, ::ffff:001.2.3.4, 10.0.0.1"),
+        *((node, "127.0.0.2", node) for node in ("001.2.3.4", "1.2.3.4;5", "1.2.3", "0x1.2.3.4", "localhost", "_")),
         ("192.0.2.7:1, 10.0.0.1:2, [2001:db8:ffff::1]:3", "192.0.2.7",
          "192.0.2.7:1, 10.0.0.1:2, [2001:db8:ffff::1]:3"),
         ("192.0.2.7, ::ffff:10.0.0.1", "192.0.2.7", "192.0.2.7, 10.0.0.1"),
         ("unknown", "unknown", "unknown"),
         ("_hidden:_port", "_hidden", "_hidden:_port"),
+        ("UNKNOWN:80", "unknown", "UNKNOWN:80"),
         (":80", "127.0.0.2", ":80"),
     ],
 )  # fmt: skip
@@ -317,9 +334,39 @@ def test_what_a_trusted_proxy_names_is_an_address_without_its_port(
 
 
 @pytest.mark.parametrize(
+    ("node", "client", "passed"),
+    [
+        *((f'"[{mapped}]"', "192.0.2.7", "192.0.2.7") for mapped in MAPPED),
+        ('"[::ffff:c000:207]:80"', "192.0.2.7", '"192.0.2.7:80"'),
+        ("[::ffff:c000:207]:80", "192.0.2.7", '"192.0.2.7:80"'),
+        ('"[2001:DB8::7]:80"', "2001:db8::7", '"[2001:DB8::7]:80"'),
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("001.2.3.4", "127.0.0.2", "001.2.3.4"),
+    ],
+)
+def test_a_node_of_forwarded_has_the_same_form(house: House, node: str, client: str, passed: str) -> None:
+    target = next(_targets)
+    line = f'for=evil, For={node};host="[::ffff:c000:207]";by="[::ffff:a00:1]";proto=https'
+    seen = house.seen(f"Forwarded: {line}", source=PROXY, target=target, host="inner")
+    assert house.logged(target) == client
+    (got,) = seen.values(b"forwarded")
+    assert got.decode() == (
+        f'for=evil, For={passed};host="[::ffff:c000:207]";by=10.0.0.1;proto=https, for=127.0.0.2;host=inner;proto=http'
+    )
+    assert seen.values(b"x-forwarded-proto") == [b"https"]
+
+
+@pytest.mark.parametrize("name", ["True-Client-IP", "CF-Connecting-IP", "X-Client-IP", "x-original-for"])
+def test_other_fields_with_addresses_have_it_too(house: House, name: str) -> None:
+    seen = house.seen(f"{name}: ::FFFF:C000:207", source=PROXY)
+    assert seen.values(name.lower().encode()) == [b"192.0.2.7"]
+
+
+@pytest.mark.parametrize(
     "spellings",
     [
         ["198.51.100.1:1", "198.51.100.1:2", "::ffff:198.51.100.1", "[::FFFF:198.51.100.1]:3"],
+        [f"[::ffff:c633:6402]:{port}" for port in (1, 2)] + ["198.51.100.2", "0:0:0:0:0:ffff:c633:6402"],
         ["[2001:db8:1::7]:1", "2001:DB8:1:0:0:0:0:7", "2001:db8:1::7", "2001:db8:1::8"],  # one /64
         ["_client:1", "_client:_x", "_client"],
     ],
@@ -327,7 +374,7 @@ def test_what_a_trusted_proxy_names_is_an_address_without_its_port(
 def test_all_spellings_of_a_client_have_one_bucket(house: House, spellings: list[str]) -> None:
     asked = [house.ask(f"X-Forwarded-For: {one}", source=PROXY, target="/address").status for one in spellings]
     assert asked == [200] * BURST + [429] * (len(spellings) - BURST)
-    other = house.ask(f"X-Forwarded-For: {next(_targets)[1:]}", source=PROXY, target="/address")
+    other = house.ask(f"X-Forwarded-For: _{next(_targets)[1:]}", source=PROXY, target="/address")
     assert other.status == 200
 
 

@@ -8,10 +8,12 @@ import re
 WRITTEN = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"})
 #: Beside X-Forwarded-*: other names for the client's address, and for the URL before a proxy rewrote it. Libraries and
 #: frameworks read them from any peer.
-_OTHERS = frozenset(
-    {"forwarded", "x-forwarded", "forwarded-for", "x-real-ip", "client-ip", "x-client-ip", "x-cluster-client-ip"}
-    | {"true-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "fastly-client-ip"}
-    | {"x-original-for", "x-original-host", "x-original-proto", "x-original-url", "x-rewrite-url"}
+_ADDRESSES = frozenset(
+    {"forwarded-for", "x-real-ip", "client-ip", "x-client-ip", "x-cluster-client-ip"}
+    | {"true-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "fastly-client-ip", "x-original-for"}
+)
+_OTHERS = _ADDRESSES | frozenset(
+    {"forwarded", "x-forwarded", "x-original-host", "x-original-proto", "x-original-url", "x-rewrite-url"}
 )
 _PREFIX = "x-forwarded-"
 #: Characters of a name that decide: more than the longest of the others has.
@@ -23,6 +25,11 @@ def is_claim(name: str) -> bool:
     """Whether a field of this name, in any case, states the client or the URL."""
     lower = name.lower()
     return lower.startswith(_PREFIX) or lower in _OTHERS
+
+
+def states_address(name: str) -> bool:
+    """Whether a field of this name, in any case, states one address, or several with commas between."""
+    return name.lower() in _ADDRESSES
 
 
 def is_disguised_claim(name: str) -> bool:

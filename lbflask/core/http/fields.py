@@ -5,13 +5,13 @@ Fields are pairs of latin-1 strings, one pair a line received: a repeated field 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from enum import IntEnum, auto
 from typing import NamedTuple
 
-from lbflask.core.http.claims import is_claim, is_disguised_claim
-from lbflask.core.http.forwarded import forwarded_element
+from lbflask.core.http.addresses import plain_nodes
+from lbflask.core.http.claims import is_claim, is_disguised_claim, states_address
+from lbflask.core.http.forwarded import forwarded_element, plain_line
 from lbflask.core.http.names import NameTable, Spellings, members
 from lbflask.core.http.origin import Origin, TrustTest, loggable, origin_of, port_of
 
@@ -80,9 +80,6 @@ class RequestRules(Spellings[_Rule | None]):
 STANDARD_RULES = RequestRules()
 
 _RESPONSE_DROPPED: NameTable[bool] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
-
-#: An IPv4 address mapped into IPv6 (RFC 4291 §2.5.5.2) in a line of X-Forwarded-For, with a port or without.
-_MAPPED_NODE = re.compile(r"(?<![\w:.])\[?::ffff:(\d{1,3}(?:\.\d{1,3}){3})\]?(?![\w.])", re.ASCII | re.IGNORECASE)
 
 #: TE is hop-by-hop, so Connection has to name it (RFC 9110 §10.1.4).
 _TAKES_TRAILERS = [("TE", "trailers"), ("Connection", "TE")]
@@ -217,7 +214,7 @@ def forwarded_by_us(hop: Hop, host: str) -> Fields:
 def forwarded_by_trusted(claims: Fields, hop: Hop, host: str, origin: Origin) -> Fields:
     """The forwarding fields behind a trusted proxy: its statements kept, our peer added to the chain."""
     lines = [value for name, value in claims if name.lower() == "x-forwarded-for" and value]
-    chain = [_MAPPED_NODE.sub(r"\1", line) for line in lines] or origin.path
+    chain = [plain_nodes(line) for line in lines] or origin.path
     own = {
         "X-Forwarded-For": ", ".join([*chain, hop.peer]),
         "X-Forwarded-Proto": origin.scheme,
@@ -225,14 +222,21 @@ def forwarded_by_trusted(claims: Fields, hop: Hop, host: str, origin: Origin) ->
         "X-Forwarded-Port": origin.port,
     }
     if hop.forwarded:
-        elements = [value for name, value in claims if name.lower() == "forwarded" and value]
+        elements = [plain_line(value) for name, value in claims if name.lower() == "forwarded" and value]
         ours = [forwarded_element(hop.peer, host, hop.scheme)] if elements else [origin.elements(hop.peer)]
         own["Forwarded"] = ", ".join(elements + ours)
     written = {name.lower() for name in own}
     return [
         *((name, value) for name, value in own.items() if value),
-        *((name, value) for name, value in claims if name.lower() not in written),
+        *((name, plain_claim(name, value)) for name, value in claims if name.lower() not in written),
     ]
+
+
+def plain_claim(name: str, value: str) -> str:
+    """The value of a claim, with IPv4 addresses as such where it states them mapped into IPv6."""
+    if name.lower() == "forwarded":
+        return plain_line(value)
+    return plain_nodes(value) if states_address(name) else value
 
 
 def request_origin(received: Fields, hop: Hop, host: str, is_trusted: TrustTest) -> Origin:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from lbflask.core.http.addresses import parsed_address
+from lbflask.core.http.addresses import is_obfuscated, parsed_address, plain_node
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: §4: a pair, with what ends it. Values that are no token and not quoted are common, such as `for=[::1]:80`.
 _PAIR = re.compile(
     r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*(,[ \t,]*|;[ \t;]*|$)'
 )
-_OBFUSCATED = re.compile(r"_[A-Za-z0-9._-]+", re.ASCII)
+
+_BETWEEN = " \t,;"
 
 #: The pairs of an element, by their names in small letters.
 Element = dict[str, str]
@@ -32,26 +33,52 @@ def forwarded_elements(lines: Iterable[str]) -> list[Element]:
     """The elements of all lines in order. None at all if a line is malformed: what is quoted in it can't be known."""
     elements: list[Element] = []
     for line in lines:
-        text, element, position = line.strip(" \t,;"), Element(), 0
-        while position < len(text):
-            found = _PAIR.match(text, position)
-            if found is None:
-                return []
-            name, quoted, plain, end = found.groups()
-            value = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
-            element.setdefault(name.lower(), value)
-            position = found.end()
-            if not end.startswith(";"):
+        pairs = _pairs(line)
+        if pairs is None:
+            return []
+        element = Element()
+        for pair in pairs:
+            element.setdefault(pair[1].lower(), _value(pair))
+            if not pair[4].startswith(";"):
                 elements.append(element)
                 element = Element()
     return elements
+
+
+def plain_line(line: str) -> str:
+    """The line with IPv4 addresses as such where its nodes have them mapped into IPv6; a malformed one as it is."""
+    text = line
+    for pair in reversed(_pairs(line) or ()):
+        node = _value(pair)
+        if pair[1].lower() in ("for", "by") and (plain := plain_node(node)) != node:
+            text = text[: pair.end(1)] + "=" + _quoted(plain) + text[pair.start(4) :]
+    return text
+
+
+def _pairs(line: str) -> list[re.Match[str]] | None:
+    """The pairs of all elements, as _PAIR finds them in the line; None for a malformed line."""
+    position, end = len(line) - len(line.lstrip(_BETWEEN)), len(line.rstrip(_BETWEEN))
+    pairs: list[re.Match[str]] = []
+    while position < end:
+        found = _PAIR.match(line, position, end)
+        if found is None:
+            return None
+        pairs.append(found)
+        position = found.end()
+    return pairs
+
+
+def _value(pair: re.Match[str]) -> str:
+    """The value of the pair, without its quotes."""
+    plain: str = pair[3]
+    return plain if pair[2] is None else re.sub(r"\\(.)", r"\1", pair[2])
 
 
 def _node(node: str) -> str:
     """§6: an IPv6 address stands in brackets, and without a zone, which means nothing elsewhere."""
     address = parsed_address(node)
     if address is None:
-        return node if _OBFUSCATED.fullmatch(node) else "unknown"
+        return node if is_obfuscated(node) else "unknown"
     return f"[{address}]" if address.version == 6 else str(address)
 
 

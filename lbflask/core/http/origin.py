@@ -76,8 +76,8 @@ def origin_of(claims: list[tuple[str, str]], peer: str, scheme: str, host: str, 
         elements = forwarded_elements(value for name, value in claims if name == "forwarded")
         nodes = [element.get("for", "unknown") for element in elements]
     path = _path(nodes, is_trusted)
-    if path and elements:
-        element = elements[-len(path)]
+    if elements:
+        element = elements[-max(1, len(path))]  # the last one is the peer's
         said_scheme, said_host = element.get("proto", ""), element.get("host", "")
     scheme, host = said_scheme or scheme, said_host or host
     port = _port(values.get("x-forwarded-port", "")) or port_of(host) or default_port(scheme)
@@ -88,7 +88,8 @@ def _path(nodes: list[str], is_trusted: TrustTest) -> tuple[str, ...]:
     """The addresses from the last node that is no trusted proxy on; from the farthest proxy if all are trusted.
 
     Read from right to left, since whatever stands left of the first stranger is the stranger's own claim. A node that
-    is no short printable text names nobody, and ends the reading.
+    is neither an address, nor `unknown`, nor an obfuscated identifier (RFC 7239 §6) of 128 characters at most, is no
+    client, and ends the reading.
     """
     path: list[str] = []
     for node in reversed(nodes):

@@ -263,6 +263,15 @@ def test_of_a_repeated_claim_the_first_holds() -> None:
     assert values(head.fields, "X-Forwarded-Proto") == ["https"]
 
 
+#: Texts that are neither an address nor another identifier of RFC 7239 §6.
+NO_NODES = [
+    *("001.2.3.4", "1.2.3", "1.2.3.4;5", "0x1.2.3.4", "16909060", "1.2.3.4.5", "1.2.3.256", "1.2.3.4/8", "1.2.3.4%a"),
+    *("1.2.3.4:x", "1.2.3.4:123456", "1.2.3.4:-1", "[1.2.3.4]", "[1.2.3.4]:80", "[::1", "[::1]80", "[::1]:x", "::1]"),
+    *("[]", "[]:80", ":", "::1::", ":::", "1:2", "::g", "::1%", "::ffff:001.2.3.4", "::ffff:1.2.3", "localhost"),
+    *("client.example", "host:80", "-", "_", "_a/b", "unknown;a", "unknowns", '"1.2.3.4', '""', "\xb2.2.3.4"),
+]
+
+
 @pytest.mark.parametrize(
     ("chain", "client"),
     [
@@ -282,6 +291,8 @@ def test_of_a_repeated_claim_the_first_holds() -> None:
         (['1.1.1.1, a "b" c, 10.0.0.9'], "10.0.0.9"),  # no word for a log
         (["1.1.1.1, \xe9"], "10.0.0.1"),
         (["x" * 129], "10.0.0.1"),
+        (["_" + "x" * 128], "10.0.0.1"),
+        *((["1.1.1.1, " + node + ", 10.0.0.9"], "10.0.0.9") for node in NO_NODES),
     ],
 )
 def test_the_client_is_the_first_stranger_from_right_to_left(chain: list[str], client: str) -> None:
