@@ -17,6 +17,7 @@ import httptools
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
+from lbflask.core.http.interim import InterimFilter
 from lbflask.core.http.response_head import MAX_FIELDS, plain_head
 from lbflask.core.http.upgrade import accepted_upgrade
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 MAX_HEAD = 65_536
 #: What no reason phrase may hold (RFC 9112 §4); the parser lets it pass.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_FRAMING = frozenset({"content-length", "transfer-encoding"})
 #: Bytes to ask for at once of a long body.
 BULK = 1 << 18
 
@@ -37,6 +37,7 @@ class Answer:
 
     __slots__ = (
         "_connection",
+        "_filter",
         "_head_size",
         "_interims",
         "_keep_alive",
@@ -181,7 +182,8 @@ class Answer:
                     self._take_plain(data[end:])
                 return
             self._parser = httptools.HttpResponseParser(self)
-        self._feed(data)
+            self._filter = InterimFilter(MAX_HEAD)
+        self._feed(data if self._started else self._filter(data))
         if self._interims:
             self._pass_interims()
 
@@ -290,8 +292,6 @@ class Answer:
             return  # the parser stops behind it
         if status < 100:
             raise _Refused(f"not an HTTP response: the status {status:03d}")
-        if status > 103 and any(name.lower() in _FRAMING and value != "0" for name, value in self.fields):
-            raise _Refused(f"an interim response {status} that frames a body")  # which the parser would read
         self._interims.append((status, self.reason, self.fields))
         self.fields = []
         self.reason = ""

@@ -20,6 +20,7 @@ import httptools
 from lbflask.core.checks import BODY_LIMIT, Check
 from lbflask.core.faults import Stage
 from lbflask.core.health import Observation
+from lbflask.core.http.interim import InterimFilter
 from lbflask.core.model import Backend
 from lbflask.upstream.answer import MAX_HEAD
 from lbflask.upstream.dial import TLSRules
@@ -120,6 +121,7 @@ class _Exchange(asyncio.Protocol):
         self.until = loop.time() + check.timeout
         self.verdict: asyncio.Future[Observation] = loop.create_future()
         self._parser = httptools.HttpResponseParser(self)
+        self._filter = InterimFilter(MAX_HEAD)
         self._lost = False
         self._status = 0
         self._framed = False
@@ -152,7 +154,7 @@ class _Exchange(asyncio.Protocol):
             return
         self._read += len(data)
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._filter(data))
         except httptools.HttpParserUpgrade:
             self._decide(self.check.verdict_of_status(self._parser.get_status_code()))
         except httptools.HttpParserError as error:

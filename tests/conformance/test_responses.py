@@ -466,6 +466,58 @@ def test_an_interim_response_frames_no_body(field: bytes, client: RawClient, bac
     assert client.answer().body == b"hello"
 
 
+#: Fields by which parsers differ in where an interim response ends.
+FRAMING = {
+    "length": (b"Content-Length: 5",),
+    "lengths": (b"Content-Length: 5", b"content-length: 6"),
+    "no length": (b"Content-Length: x",),
+    "beyond 64 bits": (b"Content-Length: 99999999999999999999",),
+    "folded": (b"Content-Length:\r\n 5",),
+    "coding": (CHUNKED,),
+    "other coding": (b"Transfer-Encoding: gzip",),
+    "both": (b"Content-Length: 5", CHUNKED),
+    "both, the other way": (b"TRANSFER-ENCODING: chunked, gzip", b"X-A: b", b"content-length:0"),
+}
+
+
+@pytest.mark.parametrize("cut", ["", "each byte"])
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints", b"104 A", b"199 B"])
+@pytest.mark.parametrize("framing", FRAMING)
+def test_framing_of_an_interim_response_is_dropped(
+    framing: str, status: bytes, cut: str, client: RawClient, backend: ProgrammedBackend
+) -> None:
+    """RFC 9110 §15.2: an interim response has no content, whatever its fields state."""
+    raw = b"".join([b"HTTP/1.1 ", status, b"\r\n", *(f + b"\r\n" for f in FRAMING[framing]), b"Link: </a>\r\n\r\n"])
+    whole = raw * 2 + sized(b"hello", b"X-B: c")
+    backend.answer = says(*([bytes([one]) for one in whole] if cut else [whole]))
+    client.send(ask())
+    answer = client.answer()
+    while answer.status < 200:
+        assert answer.values(b"link") == [b"</a>"]
+        assert not {b"content-length", b"transfer-encoding"} & {*answer.names}
+        answer = client.answer()
+    assert (answer.status, answer.body, answer.values(b"x-b")) == (200, b"hello", [b"c"])
+    backend.answer = says(sized(b"next"))
+    assert client.ask(NEXT).body == b"next"
+
+
+@pytest.mark.parametrize("junk", [b"hello", b"5\r\nhello\r\n0\r\n\r\n", b"\0"])
+@pytest.mark.parametrize("status", [b"100 Continue", b"103 Early Hints", b"104 A"])
+@pytest.mark.parametrize("framing", FRAMING)
+def test_content_of_an_interim_response_is_no_final_response(
+    framing: str, status: bytes, junk: bytes, client: RawClient, backend: ProgrammedBackend
+) -> None:
+    """RFC 9110 §15.2: what follows the head has to be a status line."""
+    raw = b"".join([b"HTTP/1.1 ", status, b"\r\n", *(f + b"\r\n" for f in FRAMING[framing]), b"\r\n"])
+    backend.answer = says(raw + junk + sized(b"hello"))
+    client.send(ask())
+    answer = client.answer()
+    while answer.status < 200:
+        answer = client.answer()
+    assert answer.status == 502
+    assert b"hello" not in answer.body
+
+
 def test_a_hint_arrives_before_the_final_response_is_there(client: RawClient, backend: ProgrammedBackend) -> None:
     """RFC 8297 §2: what is early must not wait."""
 

@@ -174,6 +174,13 @@ class TestStatus:
         interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
         assert answered(interim + response(503)).reason == "status 503, expected 200-399"
 
+    @pytest.mark.parametrize("status", [100, 102, 103, 104])
+    @pytest.mark.parametrize("framing", ["Content-Length: 5", "Transfer-Encoding: chunked", "both"])
+    def test_interim_answers_frame_no_body(self, status: int, framing: str) -> None:
+        fields = "Content-Length: 5\r\nTransfer-Encoding: chunked" if framing == "both" else framing
+        interim = f"HTTP/1.1 {status} A\r\n{fields}\r\n\r\n".encode()
+        assert answered(interim + response(503)).reason == "status 503, expected 200-399"
+
     def test_switching_protocols_is_an_answer_though_a_strange_one(self) -> None:
         raw = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nnoise"
         assert answered(raw) == Observation(False, "status 101, expected 200-399")
