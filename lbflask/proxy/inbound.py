@@ -31,8 +31,8 @@ class HostExchange(Protocol):
         ...
 
     @property
-    def peer(self) -> tuple[str, str, str]:
-        """The client's address (empty on a unix socket), the scheme it uses, and the port that it came to."""
+    def peer(self) -> tuple[str, str]:
+        """The client's address (empty on a unix socket), and the scheme it uses."""
         ...
 
     @property
@@ -95,7 +95,6 @@ class Inbound:
     fields: Fields
     host: str
     peer: str
-    port: str
     scheme: str
     framing: Framing
     body: ClientBody | None
@@ -122,7 +121,6 @@ def read(environ: Environ, body_limit: int) -> Inbound:
         _fields(environ) if exchange is None else exchange.fields,
         host,
         environ.get("REMOTE_ADDR") or "unix:",
-        environ.get("SERVER_PORT") or "",
         environ["wsgi.url_scheme"],
         framing,
         body,
@@ -143,10 +141,10 @@ def of(exchange: HostExchange, body_limit: int) -> Inbound:
     method, raw, protocol = exchange.method, exchange.target, exchange.protocol
     target, host = _whereto(method, raw, protocol, named_host)
     framing = NO_BODY if length is None and coding is None else _framing(coding, length, body_limit)
-    peer, scheme, port = exchange.peer
+    peer, scheme = exchange.peer
     body = None if framing is NO_BODY else _body(exchange, framing, body_limit)
     fields = exchange.fields
-    return Inbound(method, raw, target, protocol, fields, host, peer or "unix:", port, scheme, framing, body, exchange)
+    return Inbound(method, raw, target, protocol, fields, host, peer or "unix:", scheme, framing, body, exchange)
 
 
 def _whereto(method: str, raw: str, protocol: str, host: str | None) -> tuple[Target, str]:

@@ -53,13 +53,12 @@ class Client:
         self.local = local[:2] if isinstance(local, tuple) else local
         if isinstance(local, tuple):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.port = str(self.local[1]) if isinstance(local, tuple) else ""
-        self.identity = (self.peer, scheme, self.port)
+        self.identity = (self.peer, scheme)
         self.environ = {
             "gunicorn.socket": sock,
             "lbflask.local": self.local,
             "SERVER_NAME": str(self.local[0]) if isinstance(local, tuple) else str(local),
-            "SERVER_PORT": self.port,
+            "SERVER_PORT": str(self.local[1]) if isinstance(local, tuple) else "",
         }
 
     def await_request(self, seconds: float) -> bool:
@@ -83,7 +82,7 @@ class Client:
             # Stands before the first request, and speaks for all of the connection.
             self.peer = request.proxy_protocol_info["client_addr"]
             self.peer_port = str(request.proxy_protocol_info["client_port"])
-            self.identity = (self.peer, self.scheme, self.port)
+            self.identity = (self.peer, self.scheme)
 
     def say(self, status: int, reason: str, told: str) -> int:
         """A short answer of the server's own, on a connection that is about to close. The bytes of its body, or 0 when

@@ -58,7 +58,7 @@ def inbound(
     client_body = None if body is None else ClientBody(lambda: next(pieces, b""), framing.length, 0)
     return Inbound(
         method, target, Target(target), "HTTP/1.1", [("Host", host), *(fields or [])], host,
-        "192.0.2.1", "8080", "http", framing, client_body,
+        "192.0.2.1", "http", framing, client_body,
     )  # fmt: skip
 
 

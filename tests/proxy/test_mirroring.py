@@ -57,7 +57,7 @@ class Rig:
         self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)
 
     def ask(self, body: ClientBody | None = None, framing: Framing = NO_BODY, upgrade: str = "") -> BackendRequest:
-        inbound = Inbound("GET", "/x", Target("/x"), "HTTP/1.1", [], "shop", "192.0.2.1", "80", "http", framing, body)
+        inbound = Inbound("GET", "/x", Target("/x"), "HTTP/1.1", [], "shop", "192.0.2.1", "http", framing, body)
         request = BackendRequest("GET", "/rewritten", [("X-A", "1")], framing, body)
         request.upgrade = upgrade
         self.mirroring(inbound, "192.0.2.1", request)

@@ -60,7 +60,7 @@ class Rig:
 
 
 def request(target: str = "/", fields: Fields | None = None, host: str = "shop", peer: str = "192.0.2.1") -> Inbound:
-    return Inbound("GET", target, Target(target), "HTTP/1.1", fields or [], host, peer, "80", "http", NO_BODY, None)
+    return Inbound("GET", target, Target(target), "HTTP/1.1", fields or [], host, peer, "http", NO_BODY, None)
 
 
 def taken(reply: Reply | None) -> tuple[str, Fields, bytes]:
