@@ -54,9 +54,12 @@ class AdminAddress:
 
 
 def _addresses(host: str) -> Iterator[IPAddress]:
-    """The addresses that a connection to the host may go to; none for a name that can't be resolved now."""
+    """The addresses that a connection to the host may go to; none for a name that can't be resolved now.
+
+    A dot at the end counts as none: resolvers differ in what they do with `127.0.0.1.`.
+    """
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host.rstrip("."), None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return
     for *_, sockaddr in found:

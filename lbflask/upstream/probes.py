@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property
 from typing import cast
@@ -36,10 +36,16 @@ _KNOCK_EVERY = 0.05
 
 
 class Prober:
-    """Makes probes, over TLS by these rules."""
+    """Makes probes, over TLS by these rules. Those that lead to a `forbidden` peer, the admin listener, fail."""
 
-    def __init__(self, tls: TLSRules | None = None, resolver: SystemResolver | None = None) -> None:
+    def __init__(
+        self,
+        tls: TLSRules | None = None,
+        resolver: SystemResolver | None = None,
+        forbidden: Callable[[object], bool] = lambda _: False,
+    ) -> None:
         self._tls = tls or TLSRules()
+        self._forbidden = forbidden
         self._resolver = resolver or SystemResolver()
         #: Bodies are searched apart from the loop, which has other backends to look after; none for longer than the
         #: expression allows.
@@ -75,13 +81,14 @@ class Prober:
     async def _open(self, target: Backend, exchange: _Exchange) -> None:
         loop = asyncio.get_running_loop()
         if target.scheme == "unix":
-            await loop.create_unix_connection(lambda: exchange, sock=await _to_path(target.path))
+            sock = self._allowed(await _to_path(target.path))
+            await loop.create_unix_connection(lambda: exchange, sock=sock)
             return
         context = self._context if target.scheme == "https" and exchange.check.kind != "tcp" else None
         exchange.lacks = "its name was not resolved"
         addresses = await self._resolver.find_soon(target.host, exchange.check.timeout)
         exchange.lacks = "no connection"
-        sock = await _to_host(addresses, target.port, exchange.until)
+        sock = self._allowed(await _to_host(addresses, target.port, exchange.until))
         try:
             plain, _ = await loop.create_connection(lambda: exchange, sock=sock)
         except BaseException:
@@ -91,6 +98,15 @@ class Prober:
             exchange.lacks = "no TLS handshake"
             name = self._tls.server_name or target.host
             exchange.transport = await loop.start_tls(plain, exchange, context, server_hostname=name)
+
+    def _allowed(self, sock: socket.socket) -> socket.socket:
+        try:
+            if self._forbidden(sock.getpeername()):
+                raise _Unusable("it is the admin listener")
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     @cached_property
     def _context(self) -> ssl.SSLContext:

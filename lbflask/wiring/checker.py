@@ -107,7 +107,7 @@ class Checkers:
             table.to_model(name),
             partial(check_of, table, table.checks()),
             self._store,
-            Prober(tls_rules(config.backend_tls), self._resolver),
+            Prober(tls_rules(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
             Terms(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table, config.admin_bind),
             self._on_flip,

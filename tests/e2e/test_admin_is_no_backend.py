@@ -24,6 +24,7 @@ pytestmark = pytest.mark.e2e
 #: Pairs of a host in `admin_bind`, and one in a backend's URL that leads there.
 SAME = [
     *(("127.0.0.1", host) for host in ("127.0.0.1", "localhost", "LOCALHOST", "127.1", "0.0.0.0", "2130706433")),
+    *(("127.0.0.1", host) for host in ("127.0.0.1.", "localhost.", "LOCALHOST.", "0", "0x7f000001")),
     *(("127.0.0.1", host) for host in ("0x7f.1", "[::ffff:127.0.0.1]", "[0:0:0:0:0:FFFF:7f00:1]")),
     *(("[::1]", host) for host in ("[::1]", "[0:0:0:0:0:0:0:1]", "[::]")),
     *(("0.0.0.0", host) for host in ("127.0.0.1", "127.0.0.2", "localhost", "0.0.0.0", os.uname().nodename)),
@@ -131,7 +132,13 @@ def house(store: str, demos: list[int], tmp_path_factory: pytest.TempPathFactory
         balancer.assert_no_traceback()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "localhost", "127.1", "0.0.0.0", "[::ffff:127.0.0.1]"),
+        *("127.0.0.1.", "localhost.", "LOCALHOST", "0", "0x7f000001"),
+    ],
+)
 def test_it_cannot_be_added(house: House, host: str) -> None:
     port = house.balancer.admin_port
     answer = house.add(f"http://{host}:{port}")
@@ -182,6 +189,23 @@ def test_what_others_have_put_into_the_store_is_never_connected_to(house: House,
         answers = [get(house.balancer.port, "/api/v1/state") for _ in range(8)]
     assert all(b"answered_by" not in answer.body for answer in answers)
     assert {answer.status for answer in answers} == {200}
+
+
+def test_a_check_finds_what_is_in_the_store_down(house: House, demos: list[int]) -> None:
+    port, keys = house.balancer.admin_port, PoolKeys("admin-address", "default")
+    there = Backend("older", "127.0.0.1", port, f"http://127.0.0.1:{port}")
+    settings = {
+        "redis_url": house.store, "namespace": "admin-address", "backends": f"http://127.0.0.1:{demos[0]}",
+        "health__interval": 0.2, "admin_bind": f"127.0.0.1:{port}",
+    }  # fmt: skip
+    with ExitStack() as after, redis.Redis.from_url(house.store) as facts, start_checker(**settings):
+        facts.hset(keys.overrides, "older", records.dump_override(Override(added=there)))
+        facts.incr(keys.version)
+        after.callback(facts.hdel, keys.overrides, "older")
+        eventually(lambda: house.balancer.healths().get("older") == "down", "it is down")
+        shown = json.loads(get(house.balancer.admin_port, "/api/v1/pools/default/backends/older").body)
+    assert (shown["state"], shown["serving"]) == ("down", False)
+    assert "it is the admin listener" in shown["reason"]
 
 
 def test_a_free_port_can_still_be_added(house: House) -> None:
