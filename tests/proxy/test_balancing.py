@@ -21,9 +21,7 @@ BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", 
 
 
 def request(target: str = "/", fields: Fields | None = None) -> Inbound:
-    return Inbound(
-        "GET", target, Target(target), "HTTP/1.1", fields or [], "shop", "192.0.2.1", "http", NO_BODY, None
-    )
+    return Inbound("GET", target, Target(target), "HTTP/1.1", fields or [], "shop", "192.0.2.1", "http", NO_BODY, None)
 
 
 class Rig:
