@@ -12,7 +12,7 @@ import pytest
 
 from lbflask import background
 from lbflask.background import BackgroundTask, TaskStatus
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def started() -> Iterator[Callable[..., BackgroundTask]]:
 
     yield start
     for task in tasks:
-        task.stop(within=5)
+        task.stop(within=PATIENCE)
 
 
 class Breaking:
@@ -80,16 +80,16 @@ def test_it_is_started_once_and_again_after_it_was_stopped(started: Callable[...
 
     def work() -> None:
         begun.append(threading.current_thread().name)
-        assert task.stopping.wait(10)
+        assert task.stopping.wait(PATIENCE)
 
     task = BackgroundTask("work", work)
     for _ in range(5):
         task.start()
     eventually(lambda: begun == ["work"], "it has begun")
-    task.stop(within=5)
+    task.stop(within=PATIENCE)
     task.start()
     eventually(lambda: begun == ["work"] * 2, "it has begun again")
-    task.stop(within=5)
+    task.stop(within=PATIENCE)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -114,7 +114,7 @@ def test_a_forked_process_has_none_and_may_start_it(started: Callable[..., Backg
 def test_those_that_run_are_told(started: Callable[..., BackgroundTask]) -> None:
     task = started("some work", lambda: None, every=1)
     assert "some work" in {status.name for status in background.statuses()}
-    task.stop(within=5)
+    task.stop(within=PATIENCE)
     assert "some work" not in {status.name for status in background.statuses()}
     del task
     gc.collect()

@@ -18,6 +18,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.control.rigs import Counter
 from tests.support.servers import ROOT
+from tests.support.wait import PATIENCE
 
 
 class _Quiet(WSGIRequestHandler):
@@ -40,7 +41,7 @@ def served(counter: Counter) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE)
         server.server_close()
 
 
@@ -71,7 +72,7 @@ def on_terminal(*arguments: str, columns: int, **environ: str) -> str:
     try:
         while piece := _read(ours):
             shown += piece
-        process.wait(60)
+        process.wait(PATIENCE)
     finally:
         process.kill()
         process.wait()

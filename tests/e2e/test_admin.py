@@ -143,7 +143,7 @@ class TestStreams:
             assert balancer.health()[0] == 200
             path = "/api/v1/pools/default/backends/127.0.0.1:1/drain"
             assert get(balancer.admin_port, path, "POST").status == 200
-            eventually(lambda: all_have(b'"what":"drain"'), "all have heard of it", within=8)
+            eventually(lambda: all_have(b'"what":"drain"'), "all have heard of it")
             began = time.monotonic()
             assert balancer.stop() == 0
             assert time.monotonic() - began < 50, "the streams did not hold it up"
@@ -259,12 +259,16 @@ class TestCommands:
         assert "could not be read" in town.run("status", "--token-file", str(tmp_path / "missing"), code=1)
 
 
+#: Seconds that a download takes at the backend.
+DOWNLOAD = 4
+
+
 class Load:
     """Requests to all instances, and downloads that take a while, on threads of their own."""
 
     def __init__(self, town: Town) -> None:
         self.failed: list[str] = []
-        self.ended: dict[str, float] = {}  # when the last download from each backend ended
+        self.least: dict[str, float] = {}  # when the last download from each backend has ended at the earliest
         self._stop = threading.Event()
         ports = (town.one.port, town.two.port)
         self._asking = [threading.Thread(target=self._ask, args=(port,)) for port in ports]
@@ -277,9 +281,10 @@ class Load:
             self._note(port, "/")
 
     def _download(self, port: int) -> None:
-        body = self._note(port, "/slow?s=4")
+        began = time.monotonic()
+        body = self._note(port, f"/slow?s={DOWNLOAD}")
         name = f"127.0.0.1:{body.split()[-1].decode()}" if body else "none"
-        self.ended[name] = max(self.ended.get(name, 0.0), time.monotonic())
+        self.least[name] = max(self.least.get(name, 0.0), began + DOWNLOAD)
 
     def _note(self, port: int, path: str) -> bytes:
         try:
@@ -311,8 +316,8 @@ def test_drain_waits_for_downloads_under_load(town: Town) -> None:
     assert f"{name} of pool default is drained" in told
     assert "in flight" in told
     assert load.failed == []
-    assert set(load.ended) == set(town.names), "each had downloads"
-    assert load.ended[name] < returned < load.ended[name] + 6
+    assert set(load.least) == set(town.names), "each had downloads"
+    assert load.least[name] < returned
 
 
 def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(town: Town) -> None:

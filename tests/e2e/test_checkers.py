@@ -222,7 +222,7 @@ def test_a_backend_that_the_leading_checker_does_not_know_is_found_by_the_doctor
             told = CliRunner().invoke(main, ["doctor", "--url", url]).output
             return "has reported no check of it" in told
 
-        eventually(stays_checking, "it is told", within=30)
+        eventually(stays_checking, "it is told")
         (line,) = (line for line in told.splitlines() if "has reported no check of it" in line)
         assert f"backend 127.0.0.1:{demos[1]}: checking for " in line
         assert f":{checker.pid}:" in line, "the checker that leads is named"

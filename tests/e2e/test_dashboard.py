@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,9 +17,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.servers import Gunicorn, Process, free_port, get, require, start_checker, start_demo, start_valkey
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually, in_time
 
 pytestmark = pytest.mark.e2e
+
+expect.set_options(timeout=PATIENCE * 1000)
 
 ALICE, GRAFANA = "alice-has-a-secret-token", "grafana-may-only-read"
 NAMES = ["web1", "web2", "web3"]
@@ -150,7 +153,7 @@ def test_it_shows_the_whole_fleet_in_light_in_dark_and_on_a_telephone(visit: Vis
         get(town.two.port)
     expect(page.get_by_text("All is well")).to_be_visible()
     expect(page.get_by_text("in 2 instances")).to_be_visible()
-    expect(page.locator("#total-rate")).not_to_have_text("0.0", timeout=8000)
+    expect(page.locator("#total-rate")).not_to_have_text("0.0")
     for name in NAMES:
         expect(row(page, name)).to_contain_text("up")
     for scheme in ("light", "dark"):
@@ -163,14 +166,21 @@ def test_it_shows_the_whole_fleet_in_light_in_dark_and_on_a_telephone(visit: Vis
 
 def test_a_backend_that_dies_is_seen_within_two_seconds_with_the_reason(visit: Visit, town: Town) -> None:
     page = log_in(visit)
-    town.backends["web3"].kill()
-    get(town.one.port)
-    expect(page.get_by_text(re.compile("^(connection refused|requests failed)"))).to_be_visible(timeout=2000)
-    expect(row(page, "web3")).to_contain_text(re.compile("down|ejected"))
-    expect(page.get_by_role("log")).to_contain_text("web3 is")
-    expect(page.get_by_text("1 backend needs attention")).to_be_visible()
-    town.backends["web3"] = town.running.enter_context(start_demo(town.ports["web3"]))
-    expect(page.get_by_text("All is well")).to_be_visible(timeout=10_000)
+
+    def seconds() -> float:
+        town.backends["web3"].kill()
+        get(town.one.port)
+        killed = time.monotonic()
+        expect(page.get_by_text(re.compile("^(connection refused|requests failed)"))).to_be_visible()
+        took = time.monotonic() - killed
+        expect(row(page, "web3")).to_contain_text(re.compile("down|ejected"))
+        expect(page.get_by_role("log")).to_contain_text("web3 is")
+        expect(page.get_by_text("1 backend needs attention")).to_be_visible()
+        town.backends["web3"] = town.running.enter_context(start_demo(town.ports["web3"]))
+        expect(page.get_by_text("All is well")).to_be_visible()
+        return took
+
+    in_time(seconds, lambda took: took > 2)
 
 
 def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: Visit, town: Town) -> None:
@@ -206,11 +216,11 @@ def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit
     log_in(visit)
     town.store.signal(signal.SIGSTOP)
     try:
-        expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_visible(timeout=8000)
+        expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_visible()
         expect(page.get_by_text("Degraded")).to_be_visible()
     finally:
         town.store.signal(signal.SIGCONT)
-    expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_hidden(timeout=8000)
+    expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_hidden()
     visit.expected = ("401", "net::ERR_")
     town.one.kill()
     page.clock.fast_forward(6000)

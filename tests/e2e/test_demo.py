@@ -27,7 +27,7 @@ def demo(directory: Path, **settings: object) -> Iterator[Process]:
         finally:
             children = process.descendants()
             if process.running:
-                process.stop(within=60)
+                process.stop()
             eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children), "no child is left")
 
 
@@ -72,7 +72,7 @@ def test_the_address_is_the_one_that_is_configured(tmp_path: Path, where: str) -
         assert f"its dashboard at http://127.0.0.1:{admin}, " in process.output
         process.await_start(lambda: answers(port), "the balancer answers there")
         assert get(port).body.startswith(b"hello from backend 808")
-        assert process.stop(within=60) == 0
+        assert process.stop() == 0
 
 
 def answers(port: int) -> bool:
@@ -89,7 +89,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, wh
     if which not in PORTS and not no_ports_are_taken():
         pytest.skip("the ports of the demo are taken on this machine")
     with taken(port), demo(tmp_path, **settings) as process:
-        assert process.wait(30) == 1
+        assert process.wait() == 1
         (line,) = process.output.splitlines()
         assert re.match(r"lbflask: port \d+ can't be had \(.*: address already in use\); ", line)
         assert which not in PORTS or line.startswith(f"lbflask: port {port} ") or not no_ports_are_taken()
@@ -109,7 +109,7 @@ def test_what_else_is_wrong_is_one_line(tmp_path: Path, settings: dict[str, str]
     if "bind" in settings and not no_ports_are_taken():
         pytest.skip("the ports of the demo are taken on this machine")
     with demo(tmp_path, **{"admin_bind": "", **settings}) as process:
-        assert process.wait(30) == 1
+        assert process.wait() == 1
         assert process.output.startswith(f"lbflask: {told}")
         assert len(process.output.splitlines()) == 1
 

@@ -19,7 +19,7 @@ from tests.support.programmed import Programme, ProgrammedBackend, Received
 from tests.support.raw import Answer, RawClient
 from tests.support.scripted import ScriptedBackend
 from tests.support.servers import Gunicorn, free_port, runtime_directory
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -247,7 +247,7 @@ def test_no_trailer_carries_a_claim(house: House) -> None:
             b"True-Client-IP: stolen\r\nX.Real.IP: stolen\r\nX-Sum: 1\r\n\r\n"
         )
         assert client.answer("POST").status == 200
-    body = bodies.get(timeout=5)
+    body = bodies.get(timeout=PATIENCE)
     assert b"stolen" not in body
     assert (b"X-Sum: 1" in body) is (house.kind == "own")
 

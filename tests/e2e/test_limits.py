@@ -18,7 +18,7 @@ import redis
 from lbflask.state.keys import PoolKeys
 from tests.support.raw import RawClient
 from tests.support.servers import Got, Gunicorn, Process, free_port, get, listens
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -96,7 +96,7 @@ def test_a_tunnel_has_a_slot_until_it_ends(instances: Instances, backend: int, s
             )
         assert json.loads(get(backend, "/-/seen").body)["now"] == MOST
         tunnels.close()
-        assert waiting.result(15).status == 200
+        assert waiting.result(PATIENCE).status == 200
 
 
 def test_a_killed_worker_takes_no_slot_along(instances: Instances, backend: int) -> None:
@@ -108,4 +108,4 @@ def test_a_killed_worker_takes_no_slot_along(instances: Instances, backend: int)
         eventually(lambda: json.loads(get(backend, "/-/seen").body)["now"] == MOST, "all slots are taken")
         waiting = threads.submit(ask, instances, 1, "waiting")
         os.kill(victim, signal.SIGKILL)
-        assert waiting.result(15).status == 200
+        assert waiting.result(PATIENCE).status == 200

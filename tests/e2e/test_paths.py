@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import Gunicorn, get, urls
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +45,7 @@ def test_a_unix_socket_is_the_admin_listener_in_each_of_its_forms(
     with Gunicorn(workers=1, wait=False, cwd=tmp_path, **settings) as balancer:
         balancer.await_start(lambda: get(balancer.port).status == 200, "gunicorn answers")
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(PATIENCE)
             client.connect(path)
             client.sendall(b"GET /api/v1/session HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             with client.makefile("rb") as answer:

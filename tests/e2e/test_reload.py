@@ -207,7 +207,8 @@ def test_what_only_gunicorn_can_apply_is_left_to_new_workers(town: Town) -> None
         town.write((1, 1, 1), "limits.line = 4000")
         status, told = town.reload()
         assert (status, told["by_new_workers"], told["in_place"]) == (202, ["limits.line"], ["backends"])
-        assert more_lines(town.balancer, output, "new workers take over, for the sake of limits.line")()
+        taking_over = more_lines(town.balancer, output, "new workers take over, for the sake of limits.line")
+        eventually(taking_over, "the log has it")
         eventually(lambda: len(set(town.balancer.workers()) - before) == 2, "they have come")
         eventually(lambda: not before & set(town.balancer.workers()), "the old ones have ended")
         eventually(lambda: town.all_have(told["config_version"]), "the new ones have it")
@@ -227,7 +228,7 @@ def test_settings_of_gunicorns_own_are_noticed_too(town: Town) -> None:
         422,
         "gunicorn's configuration can't be read; it has told why on standard error",
     )
-    assert more_lines(town.balancer, output, "Invalid value for keepalive: what")()
+    eventually(more_lines(town.balancer, output, "Invalid value for keepalive: what"), "standard error has it")
     town.write_gunicorns("keepalive = 60")
     assert town.reload()[1]["by_new_workers"] == []
 

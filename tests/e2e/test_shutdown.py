@@ -92,7 +92,7 @@ def test_a_second_interrupt_does_not_wait_for_clients(store: str, demos: list[in
         eventually(lambda: not listens(balancer.port), "the listener is closed")
         assert balancer.running
         balancer.signal(signal.SIGINT)
-        assert balancer.wait(40) == 0
+        assert balancer.wait() == 0
         download.join()
         assert download.failure, "a response that was cut has to look cut"
 
@@ -101,7 +101,7 @@ def test_the_graceful_time_out_bounds_a_stop(store: str, demos: list[int]) -> No
     with Gunicorn(redis_url=store, backends=urls(demos), timeouts__graceful=1) as balancer:
         download = Download(balancer.port, 60)
         balancer.signal(signal.SIGTERM)
-        assert balancer.wait(40) == 0
+        assert balancer.wait() == 0
         download.join()
         assert download.failure, "a response that was cut has to look cut"
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.servers import ROOT, Gunicorn, Process, free_port, get, runtime_directory, urls
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -194,7 +194,7 @@ def test_the_check_says_the_same(unusable: tuple[dict[str, str], dict[str, str],
     environ |= {f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()}
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LBFLASK_")}
     command = [sys.executable, "-m", "lbflask", "config", "check", os.devnull]
-    run = subprocess.run(command, env=clean | environ, capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(command, env=clean | environ, capture_output=True, text=True, timeout=PATIENCE, check=False)
     (line,) = run.stderr.splitlines()
     assert (run.returncode, run.stdout) == (1, "")
     assert [word for word in words if word not in line] == [], line

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import ROOT, Process, free_port, get, runtime_directory, urls
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +47,9 @@ class Unit:
         done = subprocess.CompletedProcess[str]([], 0, "", "")
         for command in self.values["ExecReload"]:
             words = [word.replace("$MAINPID", str(main.pid)) for word in shlex.split(command)]
-            done = subprocess.run(words, env=environ, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+            done = subprocess.run(
+                words, env=environ, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
             if done.returncode:
                 break
         return done
@@ -59,8 +61,36 @@ def unit(name: str, directory: Path) -> Unit:
     return Unit(text.replace("/run/lbflask-private", str(directory / "run")))
 
 
+@dataclass(frozen=True)
+class Started:
+    """A unit whose main process runs in this directory."""
+
+    unit: Unit
+    main: Process
+    directory: Path
+    environ: dict[str, str]
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "lbflask.toml"
+
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        return self.unit.reload(self.main, self.environ, self.directory)
+
+
 @contextmanager
-def started(name: str) -> Iterator[tuple[Unit, Process, Path, dict[str, str]]]:
+def changed(file: Path, more: str) -> Iterator[None]:
+    """A file with these lines at its end, for the length of a block."""
+    before = file.read_text()
+    file.write_text(before + more)
+    try:
+        yield
+    finally:
+        file.write_text(before)
+
+
+@contextmanager
+def started(name: str) -> Iterator[Started]:
     """The unit's process, in a directory of its own with the files that the unit expects."""
     with runtime_directory() as directory:
         (directory / "run").mkdir(mode=0o700)
@@ -71,7 +101,7 @@ def started(name: str) -> Iterator[tuple[Unit, Process, Path, dict[str, str]]]:
         (start,) = found.values["ExecStart"]
         (directory / "lbflask.toml").write_text(configuration(free_port(), free_port()))
         with Process(shlex.split(start), environ, directory) as process:
-            yield found, process, directory, environ
+            yield Started(found, process, directory, environ)
             assert process.stop() == 0
             process.assert_no_traceback()
 
@@ -92,46 +122,56 @@ WRONG = {
 }
 
 
-def test_a_reload_takes_over_a_good_file_and_reports_a_bad_one() -> None:
-    with started("lbflask") as (found, master, directory, environ):
-        file = directory / "lbflask.toml"
-        good = file.read_text()
-        admin = int(re.findall(r"admin_bind = .*:(\d+)", good)[0])
-        master.await_start(lambda: get(admin, "/health"), "it answers")
-        assert "no admin listener" not in master.output
+@pytest.fixture(scope="module")
+def balancer() -> Iterator[Started]:
+    with started("lbflask") as unit:
+        admin = int(re.findall(r"admin_bind = .*:(\d+)", unit.file.read_text())[0])
+        unit.main.await_start(lambda: get(admin, "/health"), "it answers")
+        assert "no admin listener" not in unit.main.output
+        yield unit
 
-        file.write_text(good + "via = 'other'\n")
-        done = found.reload(master, environ, directory)
+
+@pytest.fixture(scope="module")
+def checker() -> Iterator[Started]:
+    with started("lbflask-healthcheck") as unit:
+        eventually(lambda: unit.main.handles(signal.SIGHUP), "it can be reloaded")
+        yield unit
+
+
+def test_a_reload_takes_over_a_good_file(balancer: Started) -> None:
+    with changed(balancer.file, "via = 'other'\n"):
+        done = balancer.reload()
         assert (done.returncode, done.stderr) == (0, "")
-        eventually(lambda: "in place: via" in master.output, "it is taken over")
-
-        for name, more, words in WRONG.values():
-            wrong = directory / name
-            before = wrong.read_text()
-            wrong.write_text((good if name == "lbflask.toml" else before) + more)
-            done = found.reload(master, environ, directory)
-            assert done.returncode != 0
-            assert words in done.stdout + done.stderr
-            wrong.write_text(before)
-        assert master.output.count("Handling signal: hup") == 1
+        eventually(lambda: "in place: via" in balancer.main.output, "it is taken over")
 
 
-def test_a_reload_of_the_checker_reports_a_bad_file() -> None:
-    with started("lbflask-healthcheck") as (found, checker, directory, environ):
-        file = directory / "lbflask.toml"
-        good = file.read_text()
-        eventually(lambda: checker.handles(signal.SIGHUP), "it can be reloaded")
-        # What is the balancer's alone does not keep the checker from reloading.
-        file.write_text(good + "access_log = '/nowhere/log'\nvia = 'other'\n")
-        assert found.reload(checker, environ, directory).returncode == 0
-        eventually(lambda: "via" in checker.output, "it is taken over")
-        for name, more, words in WRONG.values():
-            if name == "lbflask.toml" and "access_log" not in more:
-                file.write_text(good + more)
-                done = found.reload(checker, environ, directory)
-                assert done.returncode != 0
-                assert words in done.stderr
-        assert "not reloaded" not in checker.output
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize(("name", "more", "words"), WRONG.values(), ids=WRONG)
+def test_a_reload_reports_a_bad_file(balancer: Started, name: str, more: str, words: str) -> None:
+    signals = balancer.main.output.count("Handling signal: hup")
+    with changed(balancer.directory / name, more):
+        done = balancer.reload()
+        assert done.returncode != 0
+        assert words in done.stdout + done.stderr
+    assert balancer.main.output.count("Handling signal: hup") == signals
+
+
+def test_a_reload_of_the_checker_takes_over_a_good_file(checker: Started) -> None:
+    # What is the balancer's alone does not keep the checker from reloading.
+    with changed(checker.file, "access_log = '/nowhere/log'\nvia = 'other'\n"):
+        assert checker.reload().returncode == 0
+        eventually(lambda: "via" in checker.main.output, "it is taken over")
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("wrong", ["unknown key", "no TOML", "hook"])
+def test_a_reload_of_the_checker_reports_a_bad_file(checker: Started, wrong: str) -> None:
+    _, more, words = WRONG[wrong]
+    with changed(checker.file, more):
+        done = checker.reload()
+        assert done.returncode != 0
+        assert words in done.stderr
+    assert "not reloaded" not in checker.main.output
 
 
 def test_the_balancer_may_write_logs() -> None:
@@ -150,6 +190,6 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
         files.append(tmp_path / f"{name}.service")
         files[-1].write_text(unit(name, tmp_path).text.replace(str(tmp_path / "run"), "/run/lbflask-private"))
     command = [analyze, "verify", "--man=no", "--recursive-errors=no", *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     told = [line for line in done.stderr.splitlines() if "lbflask" in line]
     assert told == []

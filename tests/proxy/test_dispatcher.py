@@ -36,6 +36,7 @@ from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.pool import ConnectionPool
 from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse, forwarding_session
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always, answering_and_closing
+from tests.support.wait import PATIENCE
 
 REFUSED = Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
 DROPPED = Fault(Blame.BACKEND, Stage.WAIT, 502, "closed the connection before its response")
@@ -284,7 +285,7 @@ def test_a_connection_that_went_stale_is_replaced_on_the_same_backend(street: St
     """R15, RFC 9112 §9.3.1: one backend, no retry allowed, and still the request is answered."""
     balancer = street.balancer(answering_and_closing(OK), retries=Policy(attempts=0))
     balancer.ask(inbound())
-    assert street.houses[0].connection(0).ended.wait(10)
+    assert street.houses[0].connection(0).ended.wait(PATIENCE)
     assert balancer.ask(inbound())[0] == 200
     assert [attempt.backend for attempt in balancer.events[1].attempts] == ["b0", "b0"]
     assert len(street.houses[0].connections) == 2
@@ -314,7 +315,7 @@ def test_a_client_that_breaks_off_its_body_is_not_the_backends_failure(street: S
     (event,) = balancer.events
     assert [attempt.backend for attempt in event.attempts] == ["b0"]
     assert event.cut == "the client hung up within its body"
-    assert street.houses[0].connection(0).ended.wait(10)
+    assert street.houses[0].connection(0).ended.wait(PATIENCE)
     assert street.houses[0].received.endswith(b"\r\n\r\nhe")
 
 
@@ -332,7 +333,7 @@ def test_a_chunked_upload_that_breaks_off_is_not_ended_for_the_backend(street: S
     pieces = iter([b"he"])
     request.body = ClientBody(lambda: next(pieces, b"") or hang_up(), None, 0)
     assert balancer.ask(request)[0] == 400
-    assert street.houses[0].connection(0).ended.wait(10)
+    assert street.houses[0].connection(0).ended.wait(PATIENCE)
     assert street.houses[0].received.endswith(b"\r\n\r\n2\r\nhe\r\n")
 
 
@@ -365,7 +366,7 @@ def test_a_client_that_hangs_up_is_told_once_too(street: Street) -> None:
     (event,) = balancer.events
     assert (event.status, event.cut) == (200, "the client hung up")
     assert event.attempts[0].fault is None
-    assert street.houses[0].connection(0).ended.wait(10)
+    assert street.houses[0].connection(0).ended.wait(PATIENCE)
 
 
 def test_a_backend_that_breaks_off_is_told_once_with_its_fault(street: Street) -> None:
@@ -389,7 +390,7 @@ def test_a_backend_that_cannot_be_reached_is_reported_as_a_suspect(street: Stree
     balancer.fleet.start()
     try:
         balancer.ask(inbound())
-        assert list(suspects.wait(10)) == ["default/b0"]
+        assert list(suspects.wait(PATIENCE)) == ["default/b0"]
     finally:
         balancer.fleet.stop()
         suspects.close()
@@ -409,7 +410,7 @@ def test_an_upload_reaches_the_backend_before_it_is_complete(street: Street) -> 
         if not sent:
             sent.append(b"first")
             return b"first"
-        assert arrived.wait(10)
+        assert arrived.wait(PATIENCE)
         return b""
 
     sent: list[bytes] = []
@@ -572,7 +573,7 @@ def test_a_backend_whose_client_has_gone_is_no_suspect() -> None:
             assert balancer.ask(inbound())[0] == 499
             assert [attempt.fault for attempt in balancer.events[-1].attempts] == [fault]
         assert balancer.ask(inbound())[0] == 200
-        assert list(suspects.wait(10)) == ["default/b3"]  # the only one that refused
+        assert list(suspects.wait(PATIENCE)) == ["default/b3"]  # the only one that refused
     finally:
         balancer.fleet.stop()
         suspects.close()

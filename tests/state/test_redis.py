@@ -67,7 +67,7 @@ WATCHES: dict[str, Callable[[RedisStore], Watch]] = {
 }
 #: A request that meets a store out of reach waits no longer than this, even on a busy machine. What is asked for is
 #: tens of milliseconds; what must not be is redis-py's own patience, which is without end for an answer.
-SOON = 5.0
+SOON = 30.0
 
 
 Answer = TypeVar("Answer")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from lbflask.core.hooks import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry.events import RequestEvent
+from tests.support.wait import PATIENCE
 
 
 class Tagging:
@@ -49,13 +50,13 @@ class Sleeping:
     """Sleeps wherever it is called."""
 
     def request(self, _request: HookRequest) -> None:
-        time.sleep(30)
+        time.sleep(10 * PATIENCE)
 
     def choice(self, _request: HookRequest, _backends: Sequence[str]) -> None:
-        time.sleep(30)
+        time.sleep(10 * PATIENCE)
 
     def response(self, _event: RequestEvent) -> None:
-        time.sleep(30)
+        time.sleep(10 * PATIENCE)
 
 
 class Pointless:

@@ -24,6 +24,7 @@ import dns.rdatatype
 import dns.rrset
 
 from tests.support.servers import free_port
+from tests.support.wait import PATIENCE
 
 #: (name with its dot at the end, type)
 Question = tuple[str, str]
@@ -95,7 +96,7 @@ class NameServer:
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE)
         self._udp.close()
         self._tcp.close()
 
@@ -116,7 +117,7 @@ class NameServer:
             except OSError:
                 return
             with peer, suppress(OSError):
-                peer.settimeout(5)
+                peer.settimeout(PATIENCE)
                 size = int.from_bytes(peer.recv(2, socket.MSG_WAITALL))
                 answer = self._answer(peer.recv(size, socket.MSG_WAITALL), "tcp")
                 if answer:

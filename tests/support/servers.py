@@ -144,7 +144,7 @@ class Process:
             os.killpg(self.popen.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.popen.wait(10)
+        self.popen.wait(PATIENCE)
         self.output_file.close()
 
 

@@ -21,7 +21,7 @@ from lbflask.telemetry import outlet
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.telemetry.journal import MAX_PENDING, Journal
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 from tests.telemetry.events import SERVED, event
 
 
@@ -221,7 +221,7 @@ class Pipe:
     def close(self) -> None:
         """Wait for the log to close its end."""
         if self._reader.ident is not None:
-            self._reader.join(10)
+            self._reader.join(PATIENCE)
             assert not self._reader.is_alive()
         os.close(self._end)
 

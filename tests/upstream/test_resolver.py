@@ -22,9 +22,9 @@ from lbflask.upstream.resolver import (
     SystemResolver,
     literal,
 )
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
-LONG = 10.0
+LONG = PATIENCE
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
 

@@ -26,7 +26,7 @@ from tests.support.scripted import (
     answering_always,
     answering_and_closing,
 )
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 TIMEOUT = (5.0, 10.0)
 MUCH = b"x" * 131_072
@@ -202,7 +202,7 @@ def test_a_plain_get_works_too(session: requests.Session) -> None:
 
 def test_a_plain_post_sends_its_body_once(session: requests.Session) -> None:
     with ScriptedBackend(answering_always()) as backend:
-        session.post(backend.url, data=b"hello", timeout=5)
+        session.post(backend.url, data=b"hello", timeout=PATIENCE)
         head, _, body = backend.received.partition(b"\r\n\r\n")
         assert lines(head).count(b"Content-Length: 5") == 1
         assert body == b"hello"
@@ -352,14 +352,14 @@ def test_an_abandoned_response_closes_its_connection(session: requests.Session) 
     """R27: reading the rest could take for ever."""
     with ScriptedBackend(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nhell")) as backend:
         send(session, backend).close()
-        assert backend.connection(0).ended.wait(10)
+        assert backend.connection(0).ended.wait(PATIENCE)
 
 
 def test_a_request_on_a_connection_that_the_backend_has_closed_is_a_stale_fault(session: requests.Session) -> None:
     """R15: the fault says that the connection had served and that no byte of an answer came."""
     with ScriptedBackend(answering_and_closing(OK)) as backend:
         finish(send(session, backend))
-        assert backend.connection(0).ended.wait(10)
+        assert backend.connection(0).ended.wait(PATIENCE)
         with pytest.raises(Fault) as caught:
             send(session, backend)
         assert (caught.value.reused, caught.value.answered) == (True, False)
@@ -375,7 +375,7 @@ def test_what_cannot_be_sent_twice_never_meets_a_closed_connection(
     """R15: neither a method that is not idempotent nor a body, which is read from the client but once."""
     with ScriptedBackend(answering_and_closing(OK)) as backend:
         finish(send(session, backend))
-        assert backend.connection(0).ended.wait(10)
+        assert backend.connection(0).ended.wait(PATIENCE)
         assert finish(send(session, backend, method, framing=framing, body=body)) == b"ok"
 
 
@@ -393,7 +393,7 @@ def test_a_failed_exchange_closes_its_connection(session: requests.Session) -> N
         with pytest.raises(Fault) as caught:
             send(session, backend, "POST", framing=Framing(100), body=body())
         assert caught.value.blame is Blame.CLIENT
-        assert backend.connection(0).ended.wait(10)
+        assert backend.connection(0).ended.wait(PATIENCE)
         assert backend.received.endswith(b"\r\n\r\nx")
 
 
@@ -401,4 +401,4 @@ def test_a_closed_session_closes_its_idle_connections(session: requests.Session)
     with ScriptedBackend(answering_always()) as backend:
         finish(send(session, backend))
         session.close()
-        assert backend.connection(0).ended.wait(10)
+        assert backend.connection(0).ended.wait(PATIENCE)

@@ -28,8 +28,9 @@ from lbflask.upstream.shortage import resource_of, shortage
 from lbflask.upstream.watchdog import Watchdog
 from tests.support.outgoing import raw_request
 from tests.support.scripted import ScriptedBackend, answering_always
+from tests.support.wait import PATIENCE
 
-LONG = 10.0
+LONG = PATIENCE
 OURS = {
     errno.EMFILE: Resource.DESCRIPTORS,
     errno.ENFILE: Resource.DESCRIPTORS,

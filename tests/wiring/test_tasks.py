@@ -22,7 +22,7 @@ from lbflask.telemetry.journal import Journal
 from lbflask.upstream.watchdog import Watchdog
 from lbflask.wiring.balancer import Balancer
 from tests.state.test_fleet import FlakyStore
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 POOL = "web"
 
@@ -113,7 +113,7 @@ def watchdog() -> Iterator[Failing]:
     try:
         yield sound.look
     finally:
-        watchdog._task.stop(within=5)
+        watchdog._task.stop(within=PATIENCE)
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     try:
         yield failing
     finally:
-        balancer._sweeping.stop(within=5)
+        balancer._sweeping.stop(within=PATIENCE)
 
 
 TASKS: dict[str, Callable[[], object]] = {

@@ -12,7 +12,7 @@ from lbflask.state.slot_follower import Slots
 from lbflask.telemetry import metrics
 from lbflask.wiring.telemetry import of_the_slots
 from tests.support.pools import backend
-from tests.support.wait import eventually
+from tests.support.wait import PATIENCE, eventually
 
 
 def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> None:
@@ -29,7 +29,7 @@ def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> Non
             lambda: set(samples()) == {(metrics.QUEUED, ("web",), 1), (metrics.SLOTS, ("web", "one"), 1)}, "one waits"
         )
         ours.let_go("one")
-        second.join(10)
+        second.join(PATIENCE)
         eventually(
             lambda: set(samples()) == {(metrics.QUEUED, ("web",), 0), (metrics.SLOTS, ("web", "one"), 1)}, "none waits"
         )
