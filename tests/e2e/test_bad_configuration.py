@@ -112,6 +112,7 @@ def test_the_check_accepts_what_is_right(tmp_path: Path) -> None:
 
 @_starts
 @pytest.mark.parametrize("what", ["unknown key", "malformed TOML", "empty backend list", "rise = 0", "unreadable file"])
+@pytest.mark.sampled(3)
 def test_nothing_starts_with_an_error(start: list[str], what: str, tmp_path: Path) -> None:
     text, words = BAD[what]
     file = _write(tmp_path, text)

@@ -144,6 +144,7 @@ class BlackHole(Trouble):
 
 @pytest.mark.parametrize("kind", [Trouble, Frozen, BlackHole], ids=["killed", "frozen", "black hole"])
 @pytest.mark.parametrize("tickets", ["leased", "strict"])
+@pytest.mark.sampled(2)
 def test_a_store_that_goes_and_comes_back_costs_no_request(kind: type[Trouble], tickets: str, demos: list[int]) -> None:
     port = free_port()
     settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "backends": urls(demos), "tickets": tickets}

@@ -99,7 +99,7 @@ def town(store: str, demos: list[int], tmp_path_factory: pytest.TempPathFactory)
         balancer = running.enter_context(Gunicorn(workers=2, config=path))
         client = running.enter_context(redis.Redis.from_url(store))
         town = Town(balancer, checker, client, [f"127.0.0.1:{port}" for port in demos], f"127.0.0.1:{dead}")
-        eventually(town.is_known, "all is known", 20)
+        eventually(town.is_known, "all is known")
         yield town
         for process in (balancer, checker):
             process.assert_no_traceback()
@@ -145,11 +145,11 @@ def check(town: Town, name: str) -> None:
     town.act(one, "drain")
     eventually(lambda: all(state(town, one)["mode"] == "draining" for _ in range(8)), "it drains")
     town.act(one, "enable")
-    eventually(town.is_known, f"all is known again: {town.balancer.healths()}", 20)
+    eventually(town.is_known, f"all is known again: {town.balancer.healths()}")
     if name in HEALED:
-        eventually(lambda: healed(town, name), f"{name} is healed: {town.client.type(STRINGS[name])}", 20)
+        eventually(lambda: healed(town, name), f"{name} is healed: {town.client.type(STRINGS[name])}")
     elif name == "active":
-        eventually(lambda: is_sound(town), "the health of all is written anew", 20)
+        eventually(lambda: is_sound(town), "the health of all is written anew")
     elif name == "overrides":
         assert records.parse_override(town.client.hget(KEYS.overrides, one) or b"", one) is not None
     town.serves()
@@ -178,7 +178,7 @@ def test_messages_that_do_not_belong_there(town: Town) -> None:
         for message in (b"\xff\xfe", b"", b"x" * 100_000):
             town.client.publish(channel, message)
     town.serves()
-    eventually(town.is_known, "all is known", 20)
+    eventually(town.is_known, "all is known")
 
 
 def test_events_that_do_not_belong_there(town: Town) -> None:
