@@ -1,4 +1,4 @@
-"""Fixtures that several folders use. Helpers live in tests/support/."""
+"""Fixtures that several folders use, and how a run begins, is ordered and ends. Helpers live in tests/support/."""
 
 from __future__ import annotations
 
@@ -10,30 +10,70 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests.support.leftovers import leftovers, mark_children
+from tests.support.busy import Busy
+from tests.support.leftovers import Leftover, leftovers, mark_children
 from tests.support.servers import valkey
 from tests.support.wait import eventually
 
 _DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL))
-
-
-def pytest_configure() -> None:
-    """Signals that the shell ignores, as for a job in the background, would be ignored by every process of a test."""
-    for number, usual in ((signal.SIGINT, signal.default_int_handler), *_DEFAULTS):
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, usual)
+BUSY = pytest.StashKey[Busy]()
+LEFT = pytest.StashKey[list[Leftover]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run every member of the tests that are sampled")
+    parser.addoption("--busy", type=int, default=0, metavar="N", help="run beside N processes that compute without end")
+    parser.addoption(
+        "--grace", type=float, default=20.0, metavar="SECONDS", help="for processes of the tests to end after the last"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Signals that the shell ignores, as for a job in the background, would be ignored by every process of a test.
+    What is started carries a mark, in the process that distributes the tests as in those that run them.
+    """
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), *_DEFAULTS):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
+    mark_children()
+    if not hasattr(config, "workerinput"):
+        config.stash[BUSY] = Busy(config.getoption("--busy"))
+
+
+@pytest.hookimpl(trylast=True)  # when the processes that run tests have been ended
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a run that leaves a process running, whichever process of the run started it. It is killed then."""
+    config = session.config
+    if BUSY in config.stash:
+        config.stash[BUSY].stop()
+        config.stash[LEFT] = end_leftovers(config)
+        if config.stash[LEFT] and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for one in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"ERROR: left running by this run: {one}", red=True)
+
+
+def end_leftovers(config: pytest.Config) -> list[Leftover]:
+    """What still runs after the time that it is given to end, killed now."""
+    try:
+        eventually(lambda: not leftovers(os.getpid()), "all processes have ended", within=config.getoption("--grace"))
+    except AssertionError:
+        left = leftovers(os.getpid())
+        for one in left:
+            one.kill()
+        return left
+    return []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The slow ones first: else one worker would be left with them while the others have nothing to do.
+    """The slow ones first: else one process would be left with them while the others have nothing to do.
 
     Of a test that starts processes for each of many members, one member in so many runs, unless all are asked for.
     """
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("early", "e2e")])
     if config.getoption("--all"):
         return
     seen: Counter[str] = Counter()
@@ -51,16 +91,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_process_is_left() -> Iterator[None]:
-    """Fails when something that the tests started still runs after all of them. It is killed then."""
-    mark_children()
+def _no_process_is_left(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Fails when something that the tests of one of several processes started still runs after all of them."""
     yield
-    try:
-        eventually(lambda: not leftovers(os.getpid()), "all processes have ended", within=5.0)
-    except AssertionError:
-        left = leftovers(os.getpid())
-        for one in left:
-            one.kill()
+    if BUSY not in pytestconfig.stash and (left := end_leftovers(pytestconfig)):
         pytest.fail(f"left running: {left}")
 
 

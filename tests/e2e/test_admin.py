@@ -23,7 +23,7 @@ from lbflask.cli import main
 from tests.support.servers import Got, Gunicorn, free_port, get, start_checker, urls
 from tests.support.wait import PATIENCE, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 ALICE, GRAFANA = "alice-has-a-secret-token", "grafana-may-only-read"
 TOKENS = f"operator:alice:{ALICE},read:grafana:{GRAFANA}"

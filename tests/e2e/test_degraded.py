@@ -18,7 +18,7 @@ from tests.support.topologies import guarded
 from tests.support.traffic import Traffic, traffic
 from tests.support.wait import eventually, in_time
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 KEYS = PoolKeys("lbflask", "default")
 

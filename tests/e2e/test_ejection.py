@@ -19,7 +19,7 @@ from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_valkey
 from tests.support.wait import eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 KEYS = PoolKeys("lbflask", "default")
 BROKEN = b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n"

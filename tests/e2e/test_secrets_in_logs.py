@@ -16,7 +16,7 @@ from tests.support.scripted import ScriptedBackend
 from tests.support.servers import Gunicorn, Process, free_port, start_checker, start_demo
 from tests.support.wait import eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 SECRET = b"5ecret"
 KINDS = {

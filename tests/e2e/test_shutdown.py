@@ -30,7 +30,7 @@ from tests.support.servers import (
 from tests.support.traffic import access_log, traffic
 from tests.support.wait import PATIENCE, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 KEYS = PoolKeys("lbflask", "default")
 #: The fixed ports of `lbflask demo`.

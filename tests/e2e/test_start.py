@@ -16,7 +16,7 @@ from tests.support.certificates import Authority
 from tests.support.servers import ROOT, Gunicorn, Process, free_port, get, runtime_directory, urls
 from tests.support.wait import PATIENCE, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 #: gunicorn's exit code for an application that cannot be loaded.
 REFUSED = 4

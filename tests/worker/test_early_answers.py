@@ -24,6 +24,8 @@ from tests.support.scripted import Peer, ScriptedBackend
 from tests.support.servers import Gunicorn
 from tests.support.wait import eventually, in_time
 
+pytestmark = pytest.mark.early
+
 #: Bytes of a body that the balancer accepts.
 BODY_LIMIT = 200_000
 #: Seconds that a stop may take when nobody is served.
