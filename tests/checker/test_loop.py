@@ -836,6 +836,7 @@ class TestLog:
             async with Stage() as stage:
                 stage.enter(desk, probe, rise=1, fall=2)
                 await tell(desk, probe, True, True, False, False, False, True)
+                await eventually(lambda: len(desk.facts.read_events(10)) == 4, "the events are written")
 
         play(scene)
         told = [record.getMessage() for record in caplog.records if "backend" in record.getMessage()]
