@@ -19,9 +19,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lbflask.config import load
+from lbflask.config.field_types import socket_address
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.config.types import socket_address
 from lbflask.refusal import refuse
 from lbflask.reloading import Follower, Reload
 from lbflask.starting import judge_listeners, judge_parts, judge_settings

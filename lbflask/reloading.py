@@ -22,8 +22,8 @@ from lbflask.config import load
 from lbflask.config.diff import Difference, difference
 from lbflask.config.handover import Handover, NoAnswer, Outcome
 from lbflask.config.load import ConfigError
+from lbflask.config.render import version
 from lbflask.config.schema import Config
-from lbflask.config.show import version
 from lbflask.starting import judge_parts
 from lbflask.worker import BadSettings, changed_settings, is_ending, on_hang_up, on_word, send_word
 

@@ -13,9 +13,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
-from lbflask.config.types import connection_address, socket_address
 from lbflask.wiring import preflight
 from lbflask.worker import is_supported, source_of, tried
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import click
 
+from lbflask.config.field_types import socket_address
 from lbflask.config.load import DEFAULT_FILE, ConfigError, load
 from lbflask.config.schema import Config
-from lbflask.config.types import socket_address
 
 #: Seconds that one process gets to end by itself.
 STOP_WITHIN = 45.0

@@ -15,8 +15,8 @@ from lbflask import supervise
 from lbflask.cli import acting, looking
 from lbflask.cli.asking import Asking, asks
 from lbflask.config.load import ConfigError, load, sources
+from lbflask.config.render import effective, toml_of
 from lbflask.config.schema import Config
-from lbflask.config.show import effective, toml_of
 from lbflask.telemetry.streams import open_standard_streams
 
 _running = click.option(

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from lbflask.config.field_types import Section, comma_separated
 from lbflask.config.files import UnusableFile, read_text
-from lbflask.config.masking import TokenText
 from lbflask.config.paths import FilePath
-from lbflask.config.types import Section, comma_separated
+from lbflask.config.redaction import TokenText
 from lbflask.core.tokens import Role, Token
 
 
@@ -19,7 +19,7 @@ def _token(value: TokenText) -> TokenText:
     return value
 
 
-class Admin(Section):
+class AdminConfig(Section):
     """Who may use the admin listener; without tokens, all who reach it, which then are on this machine."""
 
     tokens: Annotated[tuple[Annotated[TokenText, AfterValidator(_token)], ...], BeforeValidator(comma_separated)] = ()

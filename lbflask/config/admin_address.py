@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
-from lbflask.config.types import socket_address
+from lbflask.config.field_types import socket_address
 from lbflask.core.http.addresses import IPAddress, parsed_address
 from lbflask.core.model import Backend
 

@@ -11,17 +11,17 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
-from lbflask.config.health import Check
-from lbflask.config.masking import ServiceURL
+from lbflask.config.field_types import Section
+from lbflask.config.health import HealthCheckConfig
 from lbflask.config.paths import BACKEND, SOCKET_PATH_BYTES
-from lbflask.config.types import Section
+from lbflask.config.redaction import ServiceURL
 from lbflask.core import model
 from lbflask.core.http.target import BadTarget, check_host
 
 _NAME = r"^[A-Za-z0-9._:\[\]-]{1,64}$"
 
 
-class Backend(Section):
+class BackendConfig(Section):
     """One server."""
 
     short_form: ClassVar[str] = "url"
@@ -37,7 +37,7 @@ class Backend(Section):
     """How long it warms up, where that differs from its pool."""
     max_connections: int = Field(default=0, ge=0, le=100_000)
     """Requests, tunnels among them, that the whole fleet has at it at once (docs/limits.md); 0 sets no bound."""
-    health: Check | None = None
+    health: HealthCheckConfig | None = None
     """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
     #: Worked out once: pools are large, and are asked for it again and again.
     _model: model.Backend = PrivateAttr()
@@ -48,13 +48,13 @@ class Backend(Section):
         return {"url": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _check_url(self) -> Backend:
+    def _check_url(self) -> BackendConfig:
         known = self._by_path() if self.url[:5].lower() == "unix:" else self._by_host()
         self._model = replace(known, max_connections=self.max_connections) if self.max_connections else known
         return self
 
     @field_serializer("health")
-    def _only_what_differs(self, health: Check | None) -> dict[str, Any] | None:
+    def _only_what_differs(self, health: HealthCheckConfig | None) -> dict[str, Any] | None:
         """What is not set is the pool's, and would not be any more if it stood there."""
         return None if health is None else health.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
@@ -101,13 +101,13 @@ class Backend(Section):
         return model.Backend(identity, *place, self.weight, "unix", path, self.backup, self.slow_start)
 
 
-class BackendsFile(Section):
+class BackendsFileConfig(Section):
     """A file that has nothing but backends. It has to name them, even if there are none: an empty file is a mistake."""
 
-    backends: tuple[Backend, ...]
+    backends: tuple[BackendConfig, ...]
 
     @model_validator(mode="after")
-    def _check_together(self) -> BackendsFile:
+    def _check_together(self) -> BackendsFileConfig:
         check_distinct(backend.to_model() for backend in self.backends)
         return self
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from lbflask.config.masking import ServiceURL
+from lbflask.config.field_types import Seconds, Section, comma_separated
 from lbflask.config.paths import SOURCE
-from lbflask.config.types import Seconds, Section, comma_separated
+from lbflask.config.redaction import ServiceURL
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 
 #: A name as DNS has it (RFC 1035 §2.3.4), with the underscores of services (RFC 2782).
@@ -94,7 +94,7 @@ def server_address(value: str) -> tuple[str, int]:
     return address, port
 
 
-class Discovery(Section):
+class DiscoveryConfig(Section):
     """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
 
     source: Annotated[ServiceURL, SOURCE, AfterValidator(_source)] | None = None

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lbflask.config.masking import HeaderLine, ServiceURL
-from lbflask.config.types import Seconds, Section, comma_separated
+from lbflask.config.field_types import Seconds, Section, comma_separated
+from lbflask.config.redaction import HeaderLine, ServiceURL
 from lbflask.core import checks
 from lbflask.core.expressions import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
@@ -80,7 +80,7 @@ def _header(value: HeaderLine) -> HeaderLine:
 Header = Annotated[HeaderLine, AfterValidator(_header)]
 
 
-class Check(Section):
+class HealthCheckConfig(Section):
     """How one backend is checked."""
 
     kind: Literal["tcp", "http", "https"] | None = None
@@ -126,7 +126,7 @@ class Check(Section):
         """The thresholds as the health machine takes them."""
         return Thresholds(self.rise, self.fall)
 
-    def under(self, own: Check | None) -> Check:
+    def under(self, own: HealthCheckConfig | None) -> HealthCheckConfig:
         """The check with what a backend sets for itself."""
         if own is None:
             return self
@@ -170,7 +170,7 @@ class Check(Section):
         )
 
 
-class Health(Check):
+class HealthConfig(HealthCheckConfig):
     """Active checks, made by `python -m lbflask.healthcheck`. All but `lease` can be set for one backend too."""
 
     lease: float = Field(default=3.0, ge=0.5, le=60)

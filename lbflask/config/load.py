@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from lbflask.config.backends import Backend, BackendsFile
+from lbflask.config.backends import BackendConfig, BackendsFileConfig
 from lbflask.config.files import UnusableFile, read_bytes, read_text
-from lbflask.config.masking import masked, without_secrets
 from lbflask.config.paths import anchored, type_of
-from lbflask.config.place import line_of
+from lbflask.config.redaction import masked, without_secrets
 from lbflask.config.schema import Config, tables_by_name, tables_of
+from lbflask.config.toml_location import line_of
 
 PREFIX = "LBFLASK_"
 DEFAULT_FILE = "lbflask.toml"
@@ -144,7 +144,7 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is nested too deeply") from None
 
 
-def read_backends(path: Path) -> tuple[Backend, ...]:
+def read_backends(path: Path) -> tuple[BackendConfig, ...]:
     """The backends that a file of their own tells of, in JSON if it is called so, else in TOML. Raises ConfigError."""
     try:
         is_json = path.suffix == ".json"
@@ -155,9 +155,9 @@ def read_backends(path: Path) -> tuple[Backend, ...]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a list of backends, or a table with `backends`")
     try:
-        return BackendsFile.model_validate(anchored(values, BackendsFile, _directory(path))).backends
+        return BackendsFileConfig.model_validate(anchored(values, BackendsFileConfig, _directory(path))).backends
     except ValidationError as error:
-        raise ConfigError(_told(error, BackendsFile, str(path), {}, text)) from None
+        raise ConfigError(_told(error, BackendsFileConfig, str(path), {}, text)) from None
 
 
 def _parsed_json(content: bytes, path: Path) -> Any:

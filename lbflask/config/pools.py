@@ -7,20 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
-from lbflask.config.backends import Backend, check_distinct
-from lbflask.config.discovery import Discovery
-from lbflask.config.health import Health
-from lbflask.config.pages import read_page
+from lbflask.config.backends import BackendConfig, check_distinct
+from lbflask.config.discovery import DiscoveryConfig
+from lbflask.config.error_pages import read_page
+from lbflask.config.field_types import HashKeyName, Seconds, Section, comma_separated
+from lbflask.config.health import HealthConfig
 from lbflask.config.paths import FilePath
-from lbflask.config.sticky import Sticky
-from lbflask.config.types import HashKeyName, Seconds, Section, comma_separated
+from lbflask.config.sticky import StickyConfig
 from lbflask.core import model, slots
 from lbflask.core.checks import Check
 from lbflask.core.ejection import Rule
 from lbflask.core.http.own_answers import Page
 
 
-class Hash(Section):
+class HashConfig(Section):
     """What the strategy `consistent_hash` goes by."""
 
     key: HashKeyName = "client"
@@ -29,7 +29,7 @@ class Hash(Section):
     """How many times its share of the requests in flight a backend may have, such as 1.25; unset sets no bound."""
 
 
-class Ejection(Section):
+class EjectionConfig(Section):
     """When requests that fail take a backend out of service, for the whole fleet, without waiting for a check."""
 
     failures: int = Field(default=5, ge=0, le=1000)
@@ -52,7 +52,7 @@ def _by_status(value: Any) -> Any:
     return value
 
 
-class Queue(Section):
+class QueueConfig(Section):
     """Who waits while all backends have as many requests as they may (`max_connections`)."""
 
     length: int = Field(default=1000, ge=0, le=1_000_000)
@@ -65,10 +65,10 @@ class Queue(Section):
         return slots.Queue(self.length, self.timeout)
 
 
-class PoolTable(Section):
+class PoolConfig(Section):
     """A pool of backends, with a strategy and checks of its own. It takes nothing over from the top level."""
 
-    backends: Annotated[tuple[Backend, ...], BeforeValidator(comma_separated)] = ()
+    backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(comma_separated)] = ()
     """The servers of the pool: URLs, or tables (see "A backend")."""
     strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
     """How a backend is chosen (docs/strategies.md)."""
@@ -82,12 +82,12 @@ class PoolTable(Section):
         default_factory=dict
     )
     """Files to answer with, by status, where the balancer itself has to: `{ 503 = "down.html" }`."""
-    health: Health = Health()
-    discovery: Discovery = Discovery()
-    hash: Hash = Hash()
-    ejection: Ejection = Ejection()
-    sticky: Sticky = Sticky()
-    queue: Queue = Queue()
+    health: HealthConfig = HealthConfig()
+    discovery: DiscoveryConfig = DiscoveryConfig()
+    hash: HashConfig = HashConfig()
+    ejection: EjectionConfig = EjectionConfig()
+    sticky: StickyConfig = StickyConfig()
+    queue: QueueConfig = QueueConfig()
     _pages: Mapping[int, Page] = PrivateAttr(default_factory=dict)
 
     @property
@@ -127,7 +127,7 @@ class PoolTable(Section):
             found[backend.to_model().id] = self.check_of(backend, place)
         return found
 
-    def check_of(self, backend: Backend, place: str) -> Check:
+    def check_of(self, backend: BackendConfig, place: str) -> Check:
         """How this backend is checked, with what its own table says. Raises ValueError, which begins with the place."""
         if backend.health is not None:
             backend.health.check(place)
@@ -148,7 +148,9 @@ class PoolTable(Section):
             raise ValueError(f"{where}backends: there are none, and no `discovery.source` to find any")
         check_distinct(self.to_model("").backends, where)
         self.discovery.check(f"{where}discovery")
-        idle = next((key for key in Hash.model_fields if getattr(self.hash, key) != getattr(Hash(), key)), None)
+        idle = next(
+            (key for key in HashConfig.model_fields if getattr(self.hash, key) != getattr(HashConfig(), key)), None
+        )
         if idle and self.strategy != "consistent_hash":
             raise ValueError(f"{where}hash.{idle}: the strategy {self.strategy!r} has no use for it")
         self.sticky.check(f"{where}sticky")

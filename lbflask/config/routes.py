@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
-from lbflask.config.masking import URL, FieldTable, Secret
-from lbflask.config.pages import read_page
+from lbflask.config.error_pages import read_page
+from lbflask.config.field_types import HashKeyName, Section, comma_separated
 from lbflask.config.paths import FilePath
-from lbflask.config.types import HashKeyName, Section, comma_separated
+from lbflask.config.redaction import URL, FieldTable, Secret
 from lbflask.core import routing
 from lbflask.core.http.edits import UNTOUCHABLE, Edits
 from lbflask.core.http.hash_key import HashKey
@@ -104,7 +104,7 @@ Prefix = Annotated[str, AfterValidator(_path)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
-class Match(Section):
+class MatchConfig(Section):
     """Which requests a route is for: all that fit each of the keys that are set."""
 
     host: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(comma_separated)] = ()
@@ -125,7 +125,7 @@ class Match(Section):
         return routing.Match(self.host, plain_path(self.path), frozenset(self.methods), tuple(sorted(headers)))
 
 
-class Respond(Section):
+class RespondConfig(Section):
     """A fixed answer, given without a backend."""
 
     status: int = Field(default=503, ge=200, le=599)
@@ -154,7 +154,7 @@ class Respond(Section):
         return FixedAnswer(self.status, self._page)
 
 
-class Redirect(Section):
+class RedirectConfig(Section):
     """An answer that sends the client elsewhere."""
 
     to: Annotated[URL, AfterValidator(_destination)]
@@ -167,7 +167,7 @@ class Redirect(Section):
         return Redirection(self.status, self.to.reveal())
 
 
-class Headers(Section):
+class HeaderEditsConfig(Section):
     """Header fields to change. What belongs to one connection, frames the message or is Host can't be changed."""
 
     set: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
@@ -197,7 +197,7 @@ def _fields(table: Mapping[str, Secret]) -> tuple[tuple[str, str], ...]:
     return tuple((name, value.reveal()) for name, value in table.items())
 
 
-class Mirror(Section):
+class MirrorConfig(Section):
     """Copies of a share of the requests for another pool, whose answers nobody sees."""
 
     pool: str
@@ -206,12 +206,12 @@ class Mirror(Section):
     """Percent of the requests that are copied."""
 
 
-class Route(Section):
+class RouteConfig(Section):
     """Requests that match, and what becomes of them: one of `pool`, `split`, `respond` and `redirect`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     """Its name, for the log and for messages."""
-    match: Match = Match()
+    match: MatchConfig = MatchConfig()
     """Which requests it is for; without it, all."""
     pool: str | None = None
     """The pool that serves them."""
@@ -219,19 +219,19 @@ class Route(Section):
     """Several pools, each with its percentage."""
     split_by: HashKeyName = "client"
     """What of a request decides its pool under `split`, as in `hash.key`; without it, chance does."""
-    respond: Respond | None = None
+    respond: RespondConfig | None = None
     """A fixed answer: a table of `status`, `body`, `file`, `content_type`."""
-    redirect: Redirect | None = None
+    redirect: RedirectConfig | None = None
     """An answer that sends the client elsewhere: a table of `to`, `status`."""
     strip_prefix: bool = False
     """Whether backends (and `{path}`) get the path without `match.path`."""
     replace_prefix: Prefix | None = None
     """What stands there instead of `match.path`."""
-    request_headers: Headers = Headers()
+    request_headers: HeaderEditsConfig = HeaderEditsConfig()
     """Changes to the fields that backends get: a table of `set`, `add`, `remove`."""
-    response_headers: Headers = Headers()
+    response_headers: HeaderEditsConfig = HeaderEditsConfig()
     """Changes to the fields of all final responses of the route: the same."""
-    mirror: Mirror | None = None
+    mirror: MirrorConfig | None = None
     """Copies of a share of the requests: a table of `pool`, `percent`."""
     rate_limit: str = ""
     """The name of a rate limit that its requests have, besides those that hold everywhere (docs/limits.md)."""
@@ -291,7 +291,7 @@ class Route(Section):
         )
 
 
-def check_routes(routes: Sequence[Route], pools: Mapping[str, object], limits: Collection[str]) -> None:
+def check_routes(routes: Sequence[RouteConfig], pools: Mapping[str, object], limits: Collection[str]) -> None:
     """Raises ValueError, which names the setting, for routes that can't be had together."""
     names: dict[str, int] = {}
     for number, route in enumerate(routes):

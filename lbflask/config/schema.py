@@ -6,15 +6,9 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from lbflask.config.admin import Admin
+from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
-from lbflask.config.limits import RateLimitTable
-from lbflask.config.paths import OutputPath
-from lbflask.config.pools import PoolTable
-from lbflask.config.routes import Route, check_routes
-from lbflask.config.tls import TLS, BackendTLS
-from lbflask.config.tracing import Tracing
-from lbflask.config.types import (
+from lbflask.config.field_types import (
     ClaimName,
     ListenAddress,
     LogFormat,
@@ -33,13 +27,19 @@ from lbflask.config.types import (
     is_loopback,
     same_listener,
 )
+from lbflask.config.paths import OutputPath
+from lbflask.config.pools import PoolConfig
+from lbflask.config.rate_limits import RateLimitConfig
+from lbflask.config.routes import RouteConfig, check_routes
+from lbflask.config.tls import BackendTLSConfig, TLSConfig
+from lbflask.config.tracing import TracingConfig
 from lbflask.core.retry import Policy
 
 #: The pool that the top level of the file configures.
 DEFAULT_POOL = "default"
 
 
-class Timeouts(Section):
+class TimeoutsConfig(Section):
     """How long each step of a request may take."""
 
     connect: Seconds = 3.0
@@ -60,7 +60,7 @@ class Timeouts(Section):
     """Seconds that requests in flight get to finish at a stop or reload."""
 
 
-class Retries(Section):
+class RetriesConfig(Section):
     """When a request is tried again, on another backend."""
 
     attempts: int = Field(default=2, ge=0, le=10)
@@ -73,7 +73,7 @@ class Retries(Section):
         return Policy(self.attempts, self.budget_percent)
 
 
-class Limits(Section):
+class LimitsConfig(Section):
     """What is refused from clients, to protect backends and workers."""
 
     body: int = Field(default=0, ge=0)
@@ -88,7 +88,7 @@ class Limits(Section):
     """Upgraded connections (WebSocket) that a worker holds at once; 0 forwards no upgrade."""
 
 
-class Config(PoolTable):
+class Config(PoolConfig):
     """The whole configuration. Its own settings of a pool are those of the pool `default`."""
 
     bind: Annotated[tuple[ListenAddress, ...], BeforeValidator(comma_separated), Field(min_length=1)] = (
@@ -127,18 +127,18 @@ class Config(PoolTable):
     """Whether `/metrics` of the admin listener tells what was counted (docs/metrics.md)."""
     error_log_format: Literal["text", "json"] = "text"
     """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
-    admin: Admin = Admin()
-    tls: TLS = TLS()
-    backend_tls: BackendTLS = BackendTLS()
-    tracing: Tracing = Tracing()
-    timeouts: Timeouts = Timeouts()
-    retries: Retries = Retries()
-    limits: Limits = Limits()
-    pools: dict[PoolName, PoolTable] = Field(default_factory=dict)
+    admin: AdminConfig = AdminConfig()
+    tls: TLSConfig = TLSConfig()
+    backend_tls: BackendTLSConfig = BackendTLSConfig()
+    tracing: TracingConfig = TracingConfig()
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    retries: RetriesConfig = RetriesConfig()
+    limits: LimitsConfig = LimitsConfig()
+    pools: dict[PoolName, PoolConfig] = Field(default_factory=dict)
     """Further pools, each a table `[pools.NAME]`."""
-    routes: tuple[Route, ...] = ()
+    routes: tuple[RouteConfig, ...] = ()
     """Which requests go where, each a table `[[routes]]`. Without any, all go to the pool `default`."""
-    rate_limits: dict[RateLimitName, RateLimitTable] = Field(default_factory=dict)
+    rate_limits: dict[RateLimitName, RateLimitConfig] = Field(default_factory=dict)
     """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
 
     @model_validator(mode="after")
@@ -175,7 +175,7 @@ class Config(PoolTable):
                         f"{where}backends[{number}]: {backend.url!r} is the admin listener, {self.admin_bind!r}"
                     )
 
-    def every_pool(self) -> dict[str, PoolTable]:
+    def every_pool(self) -> dict[str, PoolConfig]:
         """The pools by name. The top level is one unless it has no backends and there are others."""
         own = {} if self.pools and not self.has_backends else {DEFAULT_POOL: self}
         return {**own, **self.pools}

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
 
+from lbflask.config.field_types import Seconds, Section, comma_separated
 from lbflask.config.files import UnusableFile, read_text
-from lbflask.config.masking import Secret
 from lbflask.config.paths import FilePath
-from lbflask.config.types import Seconds, Section, comma_separated
+from lbflask.config.redaction import Secret
 from lbflask.core import model
 from lbflask.core.model import LEAST_SECRET
 
@@ -60,7 +60,7 @@ def _secret_file(path: str) -> str:
     return path
 
 
-class Sticky(Section):
+class StickyConfig(Section):
     """A cookie by which a session keeps its backend (docs/sessions.md)."""
 
     cookie: Annotated[str, AfterValidator(_name)] = ""
@@ -85,7 +85,7 @@ class Sticky(Section):
     _from_file: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
-    def _read_file(self) -> Sticky:
+    def _read_file(self) -> StickyConfig:
         self._from_file = _secrets_in(self.secret_file)
         return self
 

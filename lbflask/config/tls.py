@@ -8,12 +8,12 @@ import hashlib
 import ssl
 from contextlib import suppress
 
+from lbflask.config.field_types import Section
 from lbflask.config.files import UnusableFile, read_bytes
 from lbflask.config.paths import FilePath
-from lbflask.config.types import Section
 
 
-class TLS(Section):
+class TLSConfig(Section):
     """TLS on the public listeners; the admin listener stays without."""
 
     certificate: FilePath = ""
@@ -30,7 +30,7 @@ class TLS(Section):
         return _contents(self.certificate, self.key)
 
 
-class BackendTLS(Section):
+class BackendTLSConfig(Section):
     """TLS towards backends whose URL begins with https."""
 
     verify: bool = True

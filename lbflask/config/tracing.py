@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from lbflask.config.masking import CollectorURL
-from lbflask.config.types import Section
+from lbflask.config.field_types import Section
+from lbflask.config.redaction import CollectorURL
 
 
 def _endpoint(value: CollectorURL) -> CollectorURL:
@@ -16,7 +16,7 @@ def _endpoint(value: CollectorURL) -> CollectorURL:
     return value
 
 
-class Tracing(Section):
+class TracingConfig(Section):
     """Spans of requests and attempts, for an OpenTelemetry collector (docs/tracing.md)."""
 
     endpoint: Annotated[CollectorURL, AfterValidator(_endpoint)] | None = None

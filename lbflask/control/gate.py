@@ -17,7 +17,7 @@ from pathlib import Path
 
 from flask import Blueprint, Request, request
 
-from lbflask.config.admin import Admin, read_tokens
+from lbflask.config.admin import AdminConfig, read_tokens
 from lbflask.control.api.problems import Refused
 from lbflask.core.tokens import Role, Token, bearer
 
@@ -51,7 +51,7 @@ class Visitor:
 class Tokens:
     """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
 
-    def __init__(self, settings: Admin) -> None:
+    def __init__(self, settings: AdminConfig) -> None:
         self._given = tuple(Token.parse(text.reveal()) for text in settings.tokens)
         self._file = Path(settings.token_file) if settings.token_file else None
         self._stamp: tuple[int, int, int] | None = None

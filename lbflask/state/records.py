@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from lbflask.config.backends import Backend as ConfiguredBackend
-from lbflask.config.masking import ServiceURL
+from lbflask.config.backends import BackendConfig as ConfiguredBackend
+from lbflask.config.redaction import ServiceURL
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Ejection, Health, Mode, Override
 

@@ -18,11 +18,11 @@ from flask import Flask
 from lbflask import background
 from lbflask.background import BackgroundTask
 from lbflask.config.admin_address import AdminAddress
+from lbflask.config.field_types import connection_address
 from lbflask.config.handover import Outcome
-from lbflask.config.pools import PoolTable
+from lbflask.config.pools import PoolConfig
+from lbflask.config.render import version
 from lbflask.config.schema import Config
-from lbflask.config.show import version
-from lbflask.config.types import connection_address
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
 from lbflask.core.http.fields import RequestRules
@@ -136,7 +136,7 @@ class Balancer:
         front = Front(whereto, own_paths, config.limits.body)
         return [pool for _, pool in pools.values()], front
 
-    def _lane(self, pool: Pool, table: PoolTable, rules: Rules, adapter: BackendAdapter, house: House) -> Lane:
+    def _lane(self, pool: Pool, table: PoolConfig, rules: Rules, adapter: BackendAdapter, house: House) -> Lane:
         waiting = None
         if table.has_bounds():
             slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
@@ -198,7 +198,7 @@ def dialer_for(config: Config, resolver: SystemResolver) -> Dialer:
     return Dialer(tls_rules(config.backend_tls), AdminAddress(config.admin_bind).is_peer, resolver)
 
 
-def rules_of(table: PoolTable, config: Config) -> Rules:
+def rules_of(table: PoolConfig, config: Config) -> Rules:
     """By which rules requests go to the pool."""
     return Rules(
         config.retries.policy(),

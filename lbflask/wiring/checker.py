@@ -17,7 +17,7 @@ from lbflask.checker.hearing import hear
 from lbflask.checker.loop import PoolChecker
 from lbflask.checker.terms import Terms
 from lbflask.config.admin_address import AdminAddress
-from lbflask.config.pools import PoolTable
+from lbflask.config.pools import PoolConfig
 from lbflask.config.schema import Config
 from lbflask.core.checks import Check
 from lbflask.core.hooks import HealthChange
@@ -102,7 +102,7 @@ class Checkers:
                     checker.succeed(leaving[name].checker)
                 before[name] = _Running(made_of[name], checker, tasks.create_task(checker.run()))
 
-    def _checker(self, name: str, table: PoolTable, config: Config, most: int) -> PoolChecker:
+    def _checker(self, name: str, table: PoolConfig, config: Config, most: int) -> PoolChecker:
         return PoolChecker(
             table.to_model(name),
             partial(check_of, table, table.checks()),
@@ -132,19 +132,19 @@ class Checkers:
             thread.shutdown(wait=False)
 
 
-def _makings(table: PoolTable, config: Config, most: int) -> tuple[object, ...]:
+def _makings(table: PoolConfig, config: Config, most: int) -> tuple[object, ...]:
     """Of the table, which may be the top level, what makes the pool; and what else makes its checker."""
     tls = config.backend_tls
-    return (*(getattr(table, name) for name in PoolTable.model_fields), tls, tls.contents(), config.admin_bind, most)
+    return (*(getattr(table, name) for name in PoolConfig.model_fields), tls, tls.contents(), config.admin_bind, most)
 
 
-def check_of(table: PoolTable, own: Mapping[str, Check], backend: Backend) -> Check:
+def check_of(table: PoolConfig, own: Mapping[str, Check], backend: Backend) -> Check:
     """How the backend is checked: as it is configured, or like any other of its pool."""
     found = own.get(backend.id)
     return table.usual_check(backend) if found is None else found
 
 
-def finding_for(pool: str, table: PoolTable, admin_bind: str = "") -> Finding | None:
+def finding_for(pool: str, table: PoolConfig, admin_bind: str = "") -> Finding | None:
     """What finds further backends of the pool; None if it has only those that are configured."""
     source = source_for(table)
     if source is None:

@@ -10,8 +10,8 @@ from flask import Blueprint
 
 import lbflask
 from lbflask.config.handover import Outcome
+from lbflask.config.render import version
 from lbflask.config.schema import Config
-from lbflask.config.show import version
 from lbflask.control import dashboard
 from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import Api

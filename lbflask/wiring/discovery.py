@@ -6,13 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from lbflask.config.load import ConfigError, read_backends
-from lbflask.config.pools import PoolTable
+from lbflask.config.pools import PoolConfig
 from lbflask.core.discovery import Found
 from lbflask.discovery.file import FileSource
 from lbflask.discovery.source import Source
 
 
-def source_for(table: PoolTable) -> Source | None:
+def source_for(table: PoolConfig) -> Source | None:
     """The source; None if none is configured."""
     discovery, where = table.discovery, table.discovery.where()
     if where is None:
@@ -31,7 +31,7 @@ def source_for(table: PoolTable) -> Source | None:
     return AddressSource(names, where.name, where.port, discovery.scheme, discovery.weight, pace)
 
 
-def found_in(table: PoolTable, path: Path) -> tuple[Found, ...]:
+def found_in(table: PoolConfig, path: Path) -> tuple[Found, ...]:
     """The backends in a file, each with the check that its own table asks for. Raises ConfigError."""
     try:
         return tuple(

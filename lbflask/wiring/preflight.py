@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.load import ConfigError, place_of
-from lbflask.config.masking import masked
+from lbflask.config.redaction import masked
 from lbflask.config.schema import Config
 from lbflask.discovery.source import NoAnswer
 from lbflask.telemetry.access_log import unwritable

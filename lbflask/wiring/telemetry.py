@@ -12,8 +12,8 @@ from pathlib import Path
 
 import lbflask
 from lbflask.config.load import ConfigError
+from lbflask.config.render import version
 from lbflask.config.schema import Config
-from lbflask.config.show import version
 from lbflask.proxy.exchange import Occupancy
 from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from lbflask.config.tls import BackendTLS
+from lbflask.config.tls import BackendTLSConfig
 from lbflask.upstream.dial import TLSRules
 
 
-def tls_rules(tls: BackendTLS) -> TLSRules:
+def tls_rules(tls: BackendTLSConfig) -> TLSRules:
     """The settings as what dials takes them."""
     return TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)

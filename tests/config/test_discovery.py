@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lbflask.config.discovery import Discovery, Where
+from lbflask.config.discovery import DiscoveryConfig, Where
 from lbflask.config.load import ConfigError, read_backends
 
 
@@ -25,12 +25,12 @@ from lbflask.config.load import ConfigError, read_backends
     ],
 )
 def test_sources_that_are_understood(source: str, where: Where) -> None:
-    assert Discovery(source=source).where() == where
+    assert DiscoveryConfig(source=source).where() == where
 
 
 def test_the_port_is_that_of_the_scheme_where_none_is_given() -> None:
-    assert Discovery(source="dns://web", scheme="https").where() == Where("dns", "web", 443)
-    assert Discovery().where() is None
+    assert DiscoveryConfig(source="dns://web", scheme="https").where() == Where("dns", "web", 443)
+    assert DiscoveryConfig().where() is None
 
 
 FORMS = "must be file:/path, dns://name:port or srv://_service._tcp.name"
@@ -52,12 +52,12 @@ FILE = "a file needs an absolute path"
 )  # fmt: skip
 def test_sources_that_are_refused(source: str, said: str) -> None:
     with pytest.raises(ValidationError, match="source") as refused:
-        Discovery(source=source)
+        DiscoveryConfig(source=source)
     assert said in str(refused.value)
 
 
 def test_name_servers_are_addresses_with_a_port_or_without() -> None:
-    found = Discovery(source="dns://a", nameservers="10.0.0.2, 10.0.0.3:5353,[fd00::2],[fd00::3]:54")  # type: ignore[arg-type]
+    found = DiscoveryConfig(source="dns://a", nameservers="10.0.0.2, 10.0.0.3:5353,[fd00::2],[fd00::3]:54")  # type: ignore[arg-type]
     assert found.servers() == (("10.0.0.2", 53), ("10.0.0.3", 5353), ("fd00::2", 53), ("fd00::3", 54))
 
 
@@ -66,7 +66,7 @@ def test_name_servers_are_addresses_with_a_port_or_without() -> None:
 )
 def test_other_name_servers_are_refused(server: str) -> None:
     with pytest.raises(ValidationError, match="nameservers"):
-        Discovery(source="dns://a", nameservers=(server,))
+        DiscoveryConfig(source="dns://a", nameservers=(server,))
 
 
 @pytest.mark.parametrize(
@@ -81,20 +81,22 @@ def test_other_name_servers_are_refused(server: str) -> None:
 )
 def test_what_has_no_use_is_refused_by_name(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match="discovery") as refused:
-        Discovery.model_validate(values).check("discovery")
+        DiscoveryConfig.model_validate(values).check("discovery")
     assert str(refused.value) == message
 
 
 def test_what_has_a_use_is_not_refused() -> None:
-    Discovery().check("discovery")
-    Discovery(source="file:/b.toml").check("discovery")
-    Discovery(source="srv://a.b", nameservers=("10.0.0.2",), family="ipv4", max_ttl=30, timeout=1).check("discovery")
+    DiscoveryConfig().check("discovery")
+    DiscoveryConfig(source="file:/b.toml").check("discovery")
+    DiscoveryConfig(source="srv://a.b", nameservers=("10.0.0.2",), family="ipv4", max_ttl=30, timeout=1).check(
+        "discovery"
+    )
 
 
 @pytest.mark.parametrize("key", ["min_ttl", "max_ttl"])
 def test_a_time_to_live_is_at_least_a_second(key: str) -> None:
     with pytest.raises(ValidationError, match=key):
-        Discovery.model_validate({"source": "dns://a", key: 0.5})
+        DiscoveryConfig.model_validate({"source": "dns://a", key: 0.5})
 
 
 # Files of backends

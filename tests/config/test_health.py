@@ -11,8 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from lbflask.config.load import ConfigError, load
+from lbflask.config.render import as_toml
 from lbflask.config.schema import Config
-from lbflask.config.show import as_toml
 from lbflask.core.checks import Check, StatusSet
 from lbflask.core.health import Thresholds
 

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
+from lbflask.config.error_pages import MOST_BYTES
 from lbflask.config.load import ConfigError, load
-from lbflask.config.pages import MOST_BYTES
-from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
+from lbflask.config.routes import (
+    HeaderEditsConfig,
+    MatchConfig,
+    MirrorConfig,
+    RedirectConfig,
+    RespondConfig,
+    RouteConfig,
+)
 from lbflask.config.schema import Config
 from lbflask.core import routing
 from lbflask.core.http.edits import UNTOUCHABLE, Edits
@@ -285,7 +292,7 @@ def test_a_route_may_lead_to_the_default_pool_only_if_there_is_one(tmp_path: Pat
 
 
 def test_every_key_of_a_route_is_documented() -> None:
-    for kind in (Route, Match, Respond, Redirect, Headers, Mirror):
+    for kind in (RouteConfig, MatchConfig, RespondConfig, RedirectConfig, HeaderEditsConfig, MirrorConfig):
         assert [name for name, field in kind.model_fields.items() if not field.description] == []
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from lbflask.config.backends import Backend
-from lbflask.config.health import Health
-from lbflask.config.schema import Config, Timeouts
-from lbflask.config.types import connection_address, socket_address
+from lbflask.config.backends import BackendConfig
+from lbflask.config.field_types import connection_address, socket_address
+from lbflask.config.health import HealthConfig
+from lbflask.config.schema import Config, TimeoutsConfig
 from lbflask.core import model
 from lbflask.core.ejection import Rule
 from lbflask.core.health import Thresholds
@@ -56,7 +56,7 @@ def config(**settings: Any) -> Config:
     ],
 )
 def test_a_backend_is_a_url_or_a_table(given: Any, backend: model.Backend) -> None:
-    assert Backend.model_validate(given).to_model() == backend
+    assert BackendConfig.model_validate(given).to_model() == backend
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,14 @@ def test_a_backend_is_a_url_or_a_table(given: Any, backend: model.Backend) -> No
     ],
 )
 def test_a_backend_knows_how_it_is_reached_and_called(url: str, address: tuple[Any, ...], authority: str) -> None:
-    backend = Backend(url=url).to_model()
+    backend = BackendConfig(url=url).to_model()
     assert (backend.address, backend.authority) == (address, authority)
 
 
 def test_a_long_path_of_a_socket_is_refused_before_the_system_does() -> None:
-    Backend(url="unix:/" + "a" * 64 + "/" + "b" * 41)
+    BackendConfig(url="unix:/" + "a" * 64 + "/" + "b" * 41)
     with pytest.raises(ValidationError, match="longer than 107 bytes"):
-        Backend(url="unix:/" + "a" * 64 + "/" + "b" * 42)
+        BackendConfig(url="unix:/" + "a" * 64 + "/" + "b" * 42)
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_a_listener_is_known_by_the_address_of_its_sockets(bind: str, address: o
 
 
 def test_a_request_may_take_as_long_as_it_likes_unless_told() -> None:
-    assert Timeouts().request is None
-    assert Timeouts(request=0).request == 0
+    assert TimeoutsConfig().request is None
+    assert TimeoutsConfig(request=0).request == 0
 
 
 def test_the_weight_is_no_part_of_a_backends_identity() -> None:
-    light, heavy = (Backend(url="http://a:1", weight=weight).to_model() for weight in (1, 5))
+    light, heavy = (BackendConfig(url="http://a:1", weight=weight).to_model() for weight in (1, 5))
     assert light.id == heavy.id
 
 
@@ -299,8 +299,8 @@ def test_a_namespace_fits_into_a_key(namespace: str) -> None:
 
 
 def test_checks_are_soon_a_fifth_of_the_interval_away_unless_told() -> None:
-    assert Health(interval=10.0).soon == 2.0
-    assert Health(interval=10.0, fast_interval=0.5).soon == 0.5
+    assert HealthConfig(interval=10.0).soon == 2.0
+    assert HealthConfig(interval=10.0, fast_interval=0.5).soon == 0.5
 
 
 def test_settings_reach_the_rules_as_the_rules_take_them() -> None:
@@ -331,7 +331,7 @@ def declared(kind: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
 
 
 def test_every_setting_is_documented_in_its_one_declaration() -> None:
-    settings = [*declared(Config), *declared(Backend)]
+    settings = [*declared(Config), *declared(BackendConfig)]
     assert len(settings) > 30
     assert [name for name, description in settings if not description] == []
 

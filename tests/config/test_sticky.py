@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from lbflask.config.load import ConfigError, load
+from lbflask.config.render import as_toml
 from lbflask.config.schema import Config
-from lbflask.config.show import as_toml
 from lbflask.core.model import StickyCookie
 
 SECRET, OTHER = "correct horse battery", "staple staple staple"

@@ -9,9 +9,9 @@ from typing import Any
 from flask import Response
 from pydantic import ValidationError
 
-from lbflask.config.backends import Backend as ConfiguredBackend
+from lbflask.config.backends import BackendConfig as ConfiguredBackend
 from lbflask.config.handover import NoAnswer, Outcome
-from lbflask.config.show import effective, version
+from lbflask.config.render import effective, version
 from lbflask.control import views
 from lbflask.control.api import openapi
 from lbflask.control.api.models import (

@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from pydantic import BaseModel
 
 from lbflask.cli import main
-from lbflask.config.backends import BackendsFile
+from lbflask.config.backends import BackendsFileConfig
 from lbflask.config.diff import difference
 from lbflask.config.load import ConfigError, load
-from lbflask.config.masking import URL, FieldTable, Secret, ServiceURL, _alternatives, setting_type
+from lbflask.config.redaction import URL, FieldTable, Secret, ServiceURL, _alternatives, setting_type
+from lbflask.config.render import as_toml, effective
 from lbflask.config.schema import Config
-from lbflask.config.show import as_toml, effective
 from lbflask.core.redaction import is_secret
 from tests.control.rigs import Counter
 
@@ -260,13 +260,13 @@ def leaves(kind: Any) -> Iterator[Any]:
 
 #: Settings whose names suggest a secret, and what they are instead.
 NO_SECRETS = {
-    "Admin.token_file": "a path",
-    "Sticky.secret_file": "a path",
-    "Sticky.cookie": "the name of a cookie",
-    "TLS.key": "a path",
-    "BackendTLS.key": "a path",
-    "Hash.key": "where a key stands in a request",
-    "RateLimitTable.key": "where a key stands in a request",
+    "AdminConfig.token_file": "a path",
+    "StickyConfig.secret_file": "a path",
+    "StickyConfig.cookie": "the name of a cookie",
+    "TLSConfig.key": "a path",
+    "BackendTLSConfig.key": "a path",
+    "HashConfig.key": "where a key stands in a request",
+    "RateLimitConfig.key": "where a key stands in a request",
 }
 #: Settings that are texts, and are shown. A setting that is new is one of these, or of a type that is masked.
 SHOWN = {
@@ -295,7 +295,7 @@ FIELDS = {"headers", "set", "add"}
 
 
 def settings() -> Iterator[tuple[str, str, list[Any]]]:
-    for model in {*models(), *models(BackendsFile)}:
+    for model in {*models(), *models(BackendsFileConfig)}:
         for name, field in model.model_fields.items():
             yield f"{model.__name__}.{name}", name, list(leaves(setting_type(field)))
 
@@ -326,7 +326,7 @@ def test_a_setting_that_is_a_url_or_has_header_fields_has_a_type_that_is_masked(
 
 
 def test_a_text_is_masked_unless_it_is_known_to_hold_no_secret() -> None:
-    for model in {*models(), *models(BackendsFile)}:
+    for model in {*models(), *models(BackendsFileConfig)}:
         shown = set[str]().union(*(SHOWN.get(kind.__name__, set()) for kind in model.__mro__))
         for name, field in model.model_fields.items():
             kinds = list(leaves(setting_type(field)))

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from lbflask.config.backends import Backend
-from lbflask.config.limits import RateLimitTable
+from lbflask.config.backends import BackendConfig
 from lbflask.config.load import ConfigError, load
+from lbflask.config.rate_limits import RateLimitConfig
+from lbflask.config.render import as_markdown, as_toml, version
 from lbflask.config.schema import Config
-from lbflask.config.show import as_markdown, as_toml, version
 
 
 def config(**settings: Any) -> Config:
@@ -149,7 +149,7 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
             assert {"pools": "## `[pools.NAME]`", "routes": "## `[[routes]]`"}[name] in page
             inner = {}
         elif name == "rate_limits":
-            inner = {f"rate_limits__NAME__{key}": setting for key, setting in RateLimitTable.model_fields.items()}
+            inner = {f"rate_limits__NAME__{key}": setting for key, setting in RateLimitConfig.model_fields.items()}
         else:
             inner = {name: field}
         for key, setting in inner.items():
@@ -157,7 +157,7 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
             assert row.startswith(f"| `{key.rpartition('__')[2]}` |")
             assert setting.description is not None
             assert row.endswith(f"| {setting.description} |")
-    for name in Backend.model_fields:
+    for name in BackendConfig.model_fields:
         assert f"| `{name}` |" in page.partition("## A backend")[2]
 
 

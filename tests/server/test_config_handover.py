@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from lbflask.config.handover import Handover, Outcome
+from lbflask.config.render import version
 from lbflask.config.schema import Config
-from lbflask.config.show import version
-from tests.config.test_show import SETTINGS
+from tests.config.test_render import SETTINGS
 
 
 @pytest.fixture

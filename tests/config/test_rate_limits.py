@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lbflask.config.limits import RateLimitTable
 from lbflask.config.load import ConfigError, load
+from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config
 from lbflask.core import slots
 from lbflask.core.http.hash_key import HashKey
@@ -43,9 +43,9 @@ def config(**settings: Any) -> Config:
     ],
 )
 def test_a_rate_is_so_many_requests_in_so_many_seconds(rate: Any, count: int, period: int, burst: int) -> None:
-    limit = RateLimitTable(rate=rate)
+    limit = RateLimitConfig(rate=rate)
     assert limit.to_model("api") == RateLimit("api", count, period, burst)
-    assert RateLimitTable.model_validate(limit.model_dump()) == limit
+    assert RateLimitConfig.model_validate(limit.model_dump()) == limit
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_rate_is_so_many_requests_in_so_many_seconds(rate: Any, count: int, pe
 )
 def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
     with pytest.raises(ValidationError, match="rate"):
-        RateLimitTable(rate=rate)
+        RateLimitConfig(rate=rate)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
     ],
 )
 def test_a_limit_counts_by_its_key(key: str, who: HashKey | None) -> None:
-    assert RateLimitTable(rate=1, key=key).who() == who
+    assert RateLimitConfig(rate=1, key=key).who() == who
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lbflask.config.place import line_of
+from lbflask.config.toml_location import line_of
 
 FILE = """\
 # rise is told of below

@@ -11,10 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lbflask.config.backends import Backend
-from lbflask.config.limits import RateLimitTable
-from lbflask.config.pools import PoolTable
-from lbflask.config.routes import Headers, Match, Mirror, Redirect, Respond, Route
+from lbflask.config.backends import BackendConfig
+from lbflask.config.pools import PoolConfig
+from lbflask.config.rate_limits import RateLimitConfig
+from lbflask.config.routes import (
+    HeaderEditsConfig,
+    MatchConfig,
+    MirrorConfig,
+    RedirectConfig,
+    RespondConfig,
+    RouteConfig,
+)
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 
@@ -108,7 +115,7 @@ def as_markdown() -> str:
         lines.append("")
     lines += _pools()
     lines += _rate_limits()
-    lines += ["## A backend", "", "A URL, or a table:", "", *_keys(Backend)]
+    lines += ["## A backend", "", "A URL, or a table:", "", *_keys(BackendConfig)]
     return "\n".join([*lines, *_routes()]) + "\n"
 
 
@@ -120,27 +127,31 @@ def _keys(kind: type[BaseModel]) -> list[str]:
 
 def _routes() -> list[str]:
     where = "They stand in the file only. How one is chosen: [routing.md](routing.md)."
-    lines = ["", "## `[[routes]]`", "", (Route.__doc__ or "").strip(), where, "", *_keys(Route)]
+    lines = ["", "## `[[routes]]`", "", (RouteConfig.__doc__ or "").strip(), where, "", *_keys(RouteConfig)]
     inner: dict[str, type[BaseModel]] = {
-        "match": Match,
-        "respond": Respond,
-        "redirect": Redirect,
-        "request_headers": Headers,
-        "mirror": Mirror,
+        "match": MatchConfig,
+        "respond": RespondConfig,
+        "redirect": RedirectConfig,
+        "request_headers": HeaderEditsConfig,
+        "mirror": MirrorConfig,
     }
     for name, kind in inner.items():
-        both = "`request_headers` and `response_headers` of a route" if kind is Headers else f"`{name}` of a route"
+        both = (
+            "`request_headers` and `response_headers` of a route"
+            if kind is HeaderEditsConfig
+            else f"`{name}` of a route"
+        )
         lines += ["", f"### {both}", "", (kind.__doc__ or "").strip(), "", *_keys(kind)]
     return lines
 
 
 def _pools() -> list[str]:
-    own = ", ".join(f"`{name}`" for name in PoolTable.model_fields if name not in tables_of(PoolTable))
-    tables = ", ".join(f"`[pools.NAME.{name}]`" for name in tables_of(PoolTable))
+    own = ", ".join(f"`{name}`" for name in PoolConfig.model_fields if name not in tables_of(PoolConfig))
+    tables = ", ".join(f"`[pools.NAME.{name}]`" for name in tables_of(PoolConfig))
     return [
         "## `[pools.NAME]`",
         "",
-        (PoolTable.__doc__ or "").strip(),
+        (PoolConfig.__doc__ or "").strip(),
         f"Its keys mean what they mean at the top level, which is the pool `default`: {own}, and the tables {tables}.",
         "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
         "are others.",
@@ -151,9 +162,9 @@ def _pools() -> list[str]:
 def _rate_limits() -> list[str]:
     rows = [
         f"| `{name}` | `LBFLASK_RATE_LIMITS__NAME__{name.upper()}` | {_default(field)} | {field.description} |"
-        for name, field in RateLimitTable.model_fields.items()
+        for name, field in RateLimitConfig.model_fields.items()
     ]
-    about = (RateLimitTable.__doc__ or "").strip()
+    about = (RateLimitConfig.__doc__ or "").strip()
     head = ["| key | environment | default | |", "| --- | --- | --- | --- |"]
     return ["## `[rate_limits.NAME]`", "", about, "", *head, *rows, ""]
 

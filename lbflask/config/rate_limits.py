@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from lbflask.config.types import Section
+from lbflask.config.field_types import Section
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.rate_limit import LONGEST, MOST_TOKENS, RateLimit
 
@@ -55,7 +55,7 @@ def _key(value: str) -> str:
     return value
 
 
-class RateLimitTable(Section):
+class RateLimitConfig(Section):
     """How many requests pass; the others are answered with 429."""
 
     rate: Annotated[str, BeforeValidator(_rate)]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from lbflask.config.files import UnusableFile, check_regular
-from lbflask.config.masking import ServiceURL
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
+from lbflask.config.redaction import ServiceURL
 from lbflask.core.http.claims import WRITTEN, is_claim
 from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.target import BadTarget, check_host
