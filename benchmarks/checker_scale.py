@@ -30,7 +30,7 @@ from typing import Any
 
 from lbflask.checker.loop import PoolChecker
 from lbflask.checker.terms import Terms
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.embedded import EmbeddedServer
@@ -130,7 +130,7 @@ class Timed:
         self.under_way = 0
         self.most = 0
 
-    async def __call__(self, backend: Backend, check: Check) -> Observation:
+    async def __call__(self, backend: Backend, check: HealthCheck) -> Observation:
         self.began[backend.id].append(time.monotonic())
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -161,7 +161,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     pool = Pool("default", tuple(
         Backend(f"b{number}", "127.0.0.1", port, f"http://127.0.0.1:{port}") for number, port in enumerate(hosts)
     ))  # fmt: skip
-    check = Check(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
+    check = HealthCheck(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
     checker = PoolChecker(
         pool, lambda _: check, store, probe, Terms("bench", options.interval, lease=3.0, most=room_for_probes())

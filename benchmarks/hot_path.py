@@ -25,11 +25,11 @@ from gunicorn.config import Config as GunicornConfig
 from benchmarks.report import conclude, options, table
 from lbflask import hosting
 from lbflask.config.load import load
-from lbflask.core.affinity import Affinity
 from lbflask.core.http.fields import backend_request
-from lbflask.core.http.origin import TrustTest
+from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
+from lbflask.core.sticky_cookie import Affinity
 from lbflask.proxy import inbound
 from lbflask.telemetry.counting import Counting
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
@@ -173,7 +173,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     exchange = Exchange(request, rig.client)
     taken = inbound.of(exchange, 0)
     dispatcher = rig.plane.front.dispatcher
-    hop, trust = dispatcher._hop(taken), TrustTest()
+    hop, trust = dispatcher._hop(taken), TrustedProxies()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
     backend = dispatcher._balancing.pool.backends[0]
     outgoing = BackendRequest("GET", "/", head.fields).to(backend, "shop.example")

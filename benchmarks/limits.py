@@ -15,9 +15,9 @@ from typing import Any
 from benchmarks.hot_path import Rig, micros
 from benchmarks.report import conclude, options, table
 from benchmarks.rig import bench
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Queue
+from lbflask.core.slots import QueuePolicy
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.waiting import Waiting
@@ -39,14 +39,14 @@ def rig_with_bounds(slots: Slots) -> Rig:
     pool = dispatcher._balancing.pool
     backends = tuple(replace(backend, max_connections=100) for backend in pool.backends)
     dispatcher._balancing = Balancing(replace(pool, backends=backends), rig.fleet)
-    dispatcher._attempts._waiting = Waiting(slots.of(POOL), rig.fleet.traffic(POOL), Queue(), lambda: 0.0)
+    dispatcher._attempts._waiting = Waiting(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
     return rig
 
 
 def rig_with(limit: RateLimit, buckets: Buckets) -> Rig:
     """All requests have this limit, by client."""
     rig = Rig(0)
-    rig.plane.front.dispatcher._rate_limits = RateLimits([(limit, HashKey("client"))], buckets.take)
+    rig.plane.front.dispatcher._rate_limits = RateLimits([(limit, RequestKey("client"))], buckets.take)
     return rig
 
 

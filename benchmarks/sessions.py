@@ -23,7 +23,7 @@ from benchmarks import proxies
 from benchmarks.client import Connection
 from benchmarks.report import Check, conclude, options, say, table
 from benchmarks.rig import bench, free_ports, running
-from lbflask.core.affinity import Affinity
+from lbflask.core.sticky_cookie import Affinity
 
 BACKENDS = 4
 CONNECTIONS = 32

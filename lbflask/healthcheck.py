@@ -15,7 +15,7 @@ from lbflask.config import load
 from lbflask.config.diff import difference
 from lbflask.config.load import ConfigError
 from lbflask.config.render import version
-from lbflask.core.hooks import HealthChange
+from lbflask.core.hook_api import HealthChange
 from lbflask.telemetry import error_log
 from lbflask.telemetry.streams import open_standard_streams
 from lbflask.wiring.checker import Checkers

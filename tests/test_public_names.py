@@ -19,10 +19,10 @@ from lbflask.config.schema import Config
 from lbflask.control.api import endpoints
 from lbflask.core.faults import Blame, Stage
 from lbflask.core.fleet_events import Kind
+from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
 from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import ActiveHealth, Backend, Health, Mode, Override
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.workers import Identity, Served, WorkerReport
 from lbflask.state import keys, records, reports
 from lbflask.telemetry import metrics
 
@@ -74,7 +74,7 @@ def redis() -> Iterator[str]:
                 yield value.fget(legend)
     yield keys.bucket("namespace", RateLimit("limit", 1, 1.0, 1), "key").rpartition(":")[0] + ":digest}"
     override = Override(Mode.DRAINING, 2, BACKEND, True, 5.0)
-    report = WorkerReport(Identity("i", "h", 1, "v", "c", 1.0), 1.0, 1.0, {"a:1": Served(1, 1, {1: 1})})
+    report = WorkerReport(WorkerIdentity("i", "h", 1, "v", "c", 1.0), 1.0, 1.0, {"a:1": BackendCounts(1, 1, {1: 1})})
     documents = {
         "active": records.dump(ActiveHealth(Health.UP, 1, "r", 1.0)),
         "override": records.dump_override(override),

@@ -29,7 +29,7 @@ SIZE = 64 * 1024
 MOST_SECONDS = 0.5
 LEAST_SECONDS = 0.06
 #: Where an expression of users is compiled, by an engine that is bounded.
-BOUNDED = {"lbflask.core.expressions"}
+BOUNDED = {"lbflask.core.bounded_expression"}
 
 
 class Use(NamedTuple):

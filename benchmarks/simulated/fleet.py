@@ -1,11 +1,11 @@
 """A fleet of workers and their one store, event by event, on a clock of its own; the same for the same seed.
 
-What a worker decides, the code of the workers decides: how many tickets to take (`Pace`), how long they hold (`Block`),
-how long it waits, when it polls and tries again (the constants of `lbflask.state`). The rest is a model. Requests reach
-a worker at random (a Poisson process). The store serves one command after another, as they arrive, each for a given
-time; a command that was given up is served nevertheless, since it has been sent. Of new connections only so many wait
-to be accepted, and the others hear nothing. A message is one more write for each subscriber. A worker without the store
-counts its requests as a sum, since they follow each other in its own turn.
+What a worker decides, the code of the workers decides: how many tickets to take (`RateEstimator`), how long they hold
+(`TicketBlock`), how long it waits, when it polls and tries again (the constants of `lbflask.state`). The rest is a
+model. Requests reach a worker at random (a Poisson process). The store serves one command after another, as they
+arrive, each for a given time; a command that was given up is served nevertheless, since it has been sent. Of new
+connections only so many wait to be accepted, and the others hear nothing. A message is one more write for each
+subscriber. A worker without the store counts its requests as a sum, since they follow each other in its own turn.
 
 An event is a command that reaches the store. One thing is simpler than it is: a worker that loses the store uses up the
 block in its hand, which `Fleet` throws away.
@@ -25,7 +25,7 @@ from random import Random
 from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.shares import Shares
 from lbflask.checker.loop import GATHER_EACH, GATHER_FOR
-from lbflask.core.tickets import Block, Pace
+from lbflask.core.tickets import RateEstimator, TicketBlock
 from lbflask.state.client import OPERATION_TIMEOUT
 from lbflask.state.fleet import POLL_EVERY, RETRY_EVERY
 from lbflask.state.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY
@@ -92,7 +92,7 @@ class Worker:
     """What the model knows of a worker. Times are infinite for what does not happen."""
 
     rate: float
-    pace: Pace
+    pace: RateEstimator
     asked: float = 0.0  #: arrival of the request that needs the next tickets
     local: int = 0
     local_since: float = math.inf  #: its requests do without the store
@@ -128,10 +128,10 @@ class Outcome:
     shares: list[Shares] = field(default_factory=list)
 
 
-def primed(rate: float, now: float) -> Pace:
+def primed(rate: float, now: float) -> RateEstimator:
     """The pace of a worker that has had this rate for some time."""
     second = math.floor(now)
-    return Pace(second, round(rate * (now - second)), round(rate))
+    return RateEstimator(second, round(rate * (now - second)), round(rate))
 
 
 class Simulation:
@@ -235,7 +235,7 @@ class Simulation:
         # Requests that came meanwhile wait, and have their tickets out of the same block.
         end, rate, pace, more = self.plan.seconds, worker.rate, worker.pace, self._random.expovariate
         now, used = worker.asked, 1
-        block = Block(iter(range(first + 1, first + count)), now)
+        block = TicketBlock(iter(range(first + 1, first + count)), now)
         while True:
             now += more(rate)
             if now >= end:

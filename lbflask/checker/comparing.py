@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lbflask.core.clock_skew import set_back
 from lbflask.core.model import ActiveHealth, Health
-from lbflask.core.stamps import set_back
 
 
 def differs(ours: Mapping[str, ActiveHealth], held: Mapping[str, ActiveHealth]) -> bool:

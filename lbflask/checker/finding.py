@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from lbflask.checker.hearing import RETRY_EVERY
-from lbflask.core.checks import Check
-from lbflask.core.discovery import Found
+from lbflask.core.checks import HealthCheck
+from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
 from lbflask.discovery.source import Source, follow
 from lbflask.state.ports import StoreUnavailable
@@ -21,10 +21,10 @@ class Finding:
     def __init__(self, source: Source, pool: str) -> None:
         self._source = source
         self._pool = pool
-        self._found: tuple[Found, ...] = ()
+        self._found: tuple[DiscoveredBackend, ...] = ()
         #: Whether anything was found yet, be it nobody.
         self.found = False
-        self._checks: dict[tuple[str, str], Check] = {}
+        self._checks: dict[tuple[str, str], HealthCheck] = {}
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -41,7 +41,7 @@ class Finding:
             self._checks = {(one.backend.id, one.backend.url): one.check for one in found if one.check is not None}
             await self._tell(tell)
 
-    def check_of(self, backend: Backend) -> Check | None:
+    def check_of(self, backend: Backend) -> HealthCheck | None:
         """The check that the source has said for this backend itself, if it was found there."""
         return self._checks.get((backend.id, backend.url))
 

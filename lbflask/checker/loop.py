@@ -26,11 +26,11 @@ from lbflask.checker.lateness import Lateness
 from lbflask.checker.rounds import Rounds
 from lbflask.checker.terms import LeaseLost, Terms
 from lbflask.checker.together import Together
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.eligibility import SILENT_INTERVALS
 from lbflask.core.faults import Shortage
 from lbflask.core.health import Observation, in_transition, observe
-from lbflask.core.hooks import HealthChange
+from lbflask.core.hook_api import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
@@ -56,7 +56,7 @@ log = logging.getLogger("lbflask.checker")
 #: One for all pools: what this process lacks, it lacks for all of them.
 SHORTAGES = ShortageLog(log, "the check of a backend failed for it, and counts for nothing")
 
-Probe = Callable[[Backend, Check], Awaitable[Observation]]
+Probe = Callable[[Backend, HealthCheck], Awaitable[Observation]]
 Answer = TypeVar("Answer")
 
 
@@ -70,7 +70,7 @@ class PoolChecker:
     def __init__(
         self,
         pool: Pool,
-        check_of: Callable[[Backend], Check],
+        check_of: Callable[[Backend], HealthCheck],
         store: CheckerStore,
         probe: Probe,
         terms: Terms,

@@ -11,11 +11,11 @@ from lbflask.config.field_types import Section, comma_separated
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import TokenText
-from lbflask.core.tokens import Role, Token
+from lbflask.core.admin_tokens import AdminToken, Role
 
 
 def _token(value: TokenText) -> TokenText:
-    Token.parse(value.reveal())
+    AdminToken.parse(value.reveal())
     return value
 
 
@@ -38,13 +38,13 @@ class AdminConfig(Section):
                 "or admin.token_file"
             )
 
-    def every_token(self, where: str = "admin.token_file") -> tuple[Token, ...]:
+    def every_token(self, where: str = "admin.token_file") -> tuple[AdminToken, ...]:
         """Those of the setting and those in the file. Raises ValueError, which begins with `where`."""
-        given = tuple(Token.parse(text.reveal()) for text in self.tokens)
+        given = tuple(AdminToken.parse(text.reveal()) for text in self.tokens)
         return (*given, *(read_tokens(Path(self.token_file), where) if self.token_file else ()))
 
 
-def read_tokens(path: Path, where: str) -> list[Token]:
+def read_tokens(path: Path, where: str) -> list[AdminToken]:
     """The tokens in a file, one a line; empty lines and those with # are skipped. Raises ValueError, which begins with
     `where` and holds no secret.
     """
@@ -56,7 +56,7 @@ def read_tokens(path: Path, where: str) -> list[Token]:
     for number, line in enumerate(map(str.strip, lines), start=1):
         if line and not line.startswith("#"):
             try:
-                found.append(Token.parse(line))
+                found.append(AdminToken.parse(line))
             except ValueError as error:
                 raise ValueError(f"{where}: {str(path)!r} line {number}: {error}") from None
     return found

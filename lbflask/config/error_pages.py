@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lbflask.config.files import UnusableFile, read_bytes
-from lbflask.core.http.own_answers import Page
+from lbflask.core.http.direct_response import ErrorPage
 
 #: Bytes that a page may have: all of them are in the memory of each worker.
 MOST_BYTES = 1 << 20
@@ -20,13 +20,13 @@ CONTENT_TYPES = {
 }
 
 
-def read_page(where: str, path: str, content_type: str = "") -> Page:
+def read_page(where: str, path: str, content_type: str = "") -> ErrorPage:
     """The page in the file. Raises ValueError, which names the setting `where`."""
     kind = content_type or CONTENT_TYPES.get(Path(path).suffix.lower(), "")
     if not kind:
         known = ", ".join(CONTENT_TYPES)
         raise ValueError(f"{where}: {path!r}: what it is can't be told from its name, which should end in {known}")
     try:
-        return Page(kind, read_bytes(path, most=MOST_BYTES))
+        return ErrorPage(kind, read_bytes(path, most=MOST_BYTES))
     except UnusableFile as error:
         raise ValueError(f"{where}: {path!r} {error}") from None

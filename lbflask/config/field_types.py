@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
 from lbflask.config.redaction import ServiceURL
-from lbflask.core.http.claims import WRITTEN, is_claim
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.proxy_fields import WRITTEN, is_claim
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.target import BadTarget, check_host
 from lbflask.core.log_fields import parsed
 
@@ -133,7 +133,7 @@ def _claim_name(value: str) -> str:
 
 
 def _hash_key(value: str) -> str:
-    HashKey.parse(value)
+    RequestKey.parse(value)
     return value
 
 

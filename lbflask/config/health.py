@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from lbflask.config.field_types import Seconds, Section, comma_separated
 from lbflask.config.redaction import HeaderLine, ServiceURL
 from lbflask.core import checks
-from lbflask.core.expressions import BadExpression, BoundedExpression
+from lbflask.core.bounded_expression import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
 from lbflask.core.http.target import BadTarget, check_host
 
@@ -142,7 +142,7 @@ class HealthCheckConfig(Section):
         if self.kind == "tcp" and idle:
             raise ValueError(f"{where}.{idle[0]}: a check of kind 'tcp' has no use for it")
 
-    def to_model(self, where: str, *, unix: bool = False) -> checks.Check:
+    def to_model(self, where: str, *, unix: bool = False) -> checks.HealthCheck:
         """The check as the core knows it, of a unix socket with `unix`. Raises ValueError, which names the setting, for
         what can't be had together.
         """
@@ -153,7 +153,7 @@ class HealthCheckConfig(Section):
         if unix and self.kind == "https":
             raise ValueError(f"{where}.kind: a unix socket is checked by tcp or http")
         parts = (line.reveal().partition(": ") for line in self.headers)
-        return checks.Check(
+        return checks.HealthCheck(
             self.effective_kind,
             self.interval,
             min(self.soon, self.interval),

@@ -15,9 +15,9 @@ from lbflask.config.health import HealthConfig
 from lbflask.config.paths import FilePath
 from lbflask.config.sticky import StickyConfig
 from lbflask.core import model, slots
-from lbflask.core.checks import Check
-from lbflask.core.ejection import Rule
-from lbflask.core.http.own_answers import Page
+from lbflask.core.checks import HealthCheck
+from lbflask.core.ejection import EjectionPolicy
+from lbflask.core.http.direct_response import ErrorPage
 
 
 class HashConfig(Section):
@@ -60,9 +60,9 @@ class QueueConfig(Section):
     timeout: Seconds = 5.0
     """Seconds that a request waits at most, before it is answered with 503."""
 
-    def to_model(self) -> slots.Queue:
+    def to_model(self) -> slots.QueuePolicy:
         """The queue as the core knows it."""
-        return slots.Queue(self.length, self.timeout)
+        return slots.QueuePolicy(self.length, self.timeout)
 
 
 class PoolConfig(Section):
@@ -88,10 +88,10 @@ class PoolConfig(Section):
     ejection: EjectionConfig = EjectionConfig()
     sticky: StickyConfig = StickyConfig()
     queue: QueueConfig = QueueConfig()
-    _pages: Mapping[int, Page] = PrivateAttr(default_factory=dict)
+    _pages: Mapping[int, ErrorPage] = PrivateAttr(default_factory=dict)
 
     @property
-    def pages(self) -> Mapping[int, Page]:
+    def pages(self) -> Mapping[int, ErrorPage]:
         """The error pages, as they were when the configuration was checked."""
         return self._pages
 
@@ -113,13 +113,13 @@ class PoolConfig(Section):
         where = self.discovery.where()
         return any(backend.max_connections for backend in self.backends) or (where is not None and where.kind == "file")
 
-    def ejection_rule(self) -> Rule:
+    def ejection_rule(self) -> EjectionPolicy:
         """The rule of passive ejection, for the backends that are configured."""
         ours = self.ejection
         members = tuple(sorted(backend.id for backend in self.to_model("").backends if backend.weight > 0))
-        return Rule(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
+        return EjectionPolicy(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
 
-    def checks(self, where: str = "") -> dict[str, Check]:
+    def checks(self, where: str = "") -> dict[str, HealthCheck]:
         """How each configured backend is checked, by its id. Raises ValueError, which names the setting."""
         found = {}
         for number, backend in enumerate(self.backends):
@@ -127,14 +127,14 @@ class PoolConfig(Section):
             found[backend.to_model().id] = self.check_of(backend, place)
         return found
 
-    def check_of(self, backend: BackendConfig, place: str) -> Check:
+    def check_of(self, backend: BackendConfig, place: str) -> HealthCheck:
         """How this backend is checked, with what its own table says. Raises ValueError, which begins with the place."""
         if backend.health is not None:
             backend.health.check(place)
         unix = backend.to_model().scheme == "unix"
         return self.health.under(backend.health).to_model(place, unix=unix)
 
-    def usual_check(self, backend: model.Backend) -> Check:
+    def usual_check(self, backend: model.Backend) -> HealthCheck:
         """How a backend is checked that is not in the file: found by discovery, or added by an operator."""
         unix = backend.scheme == "unix"
         usual = self.health.model_copy(update={"port": None}) if unix else self.health

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lbflask.config.field_types import Section
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import LONGEST, MOST_TOKENS, RateLimit
 
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86_400}
@@ -49,7 +49,7 @@ def _key(value: str) -> str:
     if value == "uri":
         raise ValueError("must be client, header:NAME, cookie:NAME, query:NAME or none")
     try:
-        HashKey.parse(value)
+        RequestKey.parse(value)
     except ValueError as error:
         raise ValueError(str(error).replace("client, uri, header", "client, header")) from None
     return value
@@ -72,6 +72,6 @@ class RateLimitConfig(Section):
         count, period = _counted(self.rate)
         return RateLimit(name, count, period, self.burst or max(1, count // period))
 
-    def who(self) -> HashKey | None:
+    def who(self) -> RequestKey | None:
         """Where the key stands in a request; None if all are counted together."""
-        return HashKey.parse(self.key) if self.key else None
+        return RequestKey.parse(self.key) if self.key else None

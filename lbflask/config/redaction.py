@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler, PlainSerializer
 from pydantic.fields import FieldInfo
 
-from lbflask.core import tokens
+from lbflask.core import admin_tokens
 from lbflask.core.redaction import MASK, is_secret, is_secret_field, masked_url
 
 #: Values of a URL's query that are numbers or choices, and give nothing away.
@@ -80,7 +80,7 @@ class TokenText(Secret):
     @classmethod
     def shown(cls, text: str) -> str:
         """See Secret."""
-        return tokens.masked(text)
+        return admin_tokens.masked(text)
 
 
 class URL(Secret):

@@ -13,11 +13,11 @@ from lbflask.config.field_types import HashKeyName, Section, comma_separated
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import URL, FieldTable, Secret
 from lbflask.core import routing
-from lbflask.core.http.edits import UNTOUCHABLE, Edits
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect, unknown_placeholders
+from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
 from lbflask.core.http.hosts import host_of
-from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection, unknown_placeholders
 from lbflask.core.http.paths import is_odd, plain_path
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.target import BadTarget, check_host
 
 SomeText = TypeVar("SomeText", bound=str)
@@ -116,13 +116,13 @@ class MatchConfig(Section):
     headers: Annotated[dict[MatchedName, Wanted], FieldTable()] = Field(default_factory=dict)
     """Header fields by name: the value of one of its lines, or true for any value."""
 
-    def to_model(self) -> routing.Match:
+    def to_model(self) -> routing.RouteMatch:
         """The match as the core knows it."""
         headers = (
             (name.lower(), value.reveal() if isinstance(value, Secret) else None)
             for name, value in self.headers.items()
         )
-        return routing.Match(self.host, plain_path(self.path), frozenset(self.methods), tuple(sorted(headers)))
+        return routing.RouteMatch(self.host, plain_path(self.path), frozenset(self.methods), tuple(sorted(headers)))
 
 
 class RespondConfig(Section):
@@ -136,7 +136,7 @@ class RespondConfig(Section):
     """A file that is its body instead."""
     content_type: Value = ""
     """What the body is; by the name of the file unless set, else plain text."""
-    _page: Page = PrivateAttr(Page("", b""))
+    _page: ErrorPage = PrivateAttr(ErrorPage("", b""))
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting."""
@@ -145,13 +145,13 @@ class RespondConfig(Section):
         if self.file:
             self._page = read_page(f"{where}.file", self.file, self.content_type)
         else:
-            self._page = Page(self.content_type or "text/plain; charset=utf-8", self.body.encode())
+            self._page = ErrorPage(self.content_type or "text/plain; charset=utf-8", self.body.encode())
         if self.status in (204, 304) and self._page.body:
             raise ValueError(f"{where}.status: {self.status} has no body (RFC 9110 section 6.4.1)")
 
-    def to_model(self) -> FixedAnswer:
+    def to_model(self) -> DirectResponse:
         """The answer as the core knows it."""
-        return FixedAnswer(self.status, self._page)
+        return DirectResponse(self.status, self._page)
 
 
 class RedirectConfig(Section):
@@ -162,9 +162,9 @@ class RedirectConfig(Section):
     status: Literal[301, 302, 303, 307, 308] = 308
     """307 and 308 keep method and body; 301 and 308 may be remembered."""
 
-    def to_model(self) -> Redirection:
+    def to_model(self) -> Redirect:
         """The answer as the core knows it."""
-        return Redirection(self.status, self.to.reveal())
+        return Redirect(self.status, self.to.reveal())
 
 
 class HeaderEditsConfig(Section):
@@ -281,12 +281,12 @@ class RouteConfig(Section):
             self.name,
             self.match.to_model(),
             {self.pool: 100.0} if self.pool else self.split,
-            HashKey.parse(self.split_by),
+            RequestKey.parse(self.split_by),
             own.to_model() if own else None,
             "" if self.strip_prefix else self.replace_prefix,
             self.request_headers.to_model(),
             self.response_headers.to_model(),
-            routing.Mirror(self.mirror.pool, self.mirror.percent) if self.mirror else None,
+            routing.MirrorTarget(self.mirror.pool, self.mirror.percent) if self.mirror else None,
             self.rate_limit,
         )
 

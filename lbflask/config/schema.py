@@ -33,7 +33,7 @@ from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.routes import RouteConfig, check_routes
 from lbflask.config.tls import BackendTLSConfig, TLSConfig
 from lbflask.config.tracing import TracingConfig
-from lbflask.core.retry import Policy
+from lbflask.core.retry import RetryPolicy
 
 #: The pool that the top level of the file configures.
 DEFAULT_POOL = "default"
@@ -68,9 +68,9 @@ class RetriesConfig(Section):
     budget_percent: float = Field(default=20.0, ge=0, le=100)
     """Percent of a worker's active requests that may be on an extra attempt at once (at least 3 always may)."""
 
-    def policy(self) -> Policy:
+    def policy(self) -> RetryPolicy:
         """The policy as the retry table takes it."""
-        return Policy(self.attempts, self.budget_percent)
+        return RetryPolicy(self.attempts, self.budget_percent)
 
 
 class LimitsConfig(Section):

@@ -8,13 +8,13 @@ from ipaddress import ip_address
 from typing import Any
 
 from lbflask.config.schema import DEFAULT_POOL, Config
-from lbflask.core.explain import Asked, Explanation, explain
+from lbflask.core.explain import Explanation, RequestQuery, explain
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.target import BadTarget, request_target
 from lbflask.core.model import Pool, Snapshot
 
 
-def asked_of(method: str, url: str, headers: Sequence[str], client: str) -> Asked:
+def asked_of(method: str, url: str, headers: Sequence[str], client: str) -> RequestQuery:
     """The request that a user means: `url` whole or from its path on, `headers` as `Name: value`. Raises ValueError."""
     fields: Fields = []
     for line in headers:
@@ -31,11 +31,11 @@ def asked_of(method: str, url: str, headers: Sequence[str], client: str) -> Aske
     except BadTarget as bad:
         raise ValueError(f"{url!r}: {bad.reason}") from None
     named = next((value for name, value in fields if name.lower() == "host"), "")
-    return Asked(method, target.authority or named, target.text, fields, client)
+    return RequestQuery(method, target.authority or named, target.text, fields, client)
 
 
 def explained(
-    config: Config, pools: Mapping[str, Pool], asked: Asked, known: Callable[[str], tuple[Snapshot, int]]
+    config: Config, pools: Mapping[str, Pool], asked: RequestQuery, known: Callable[[str], tuple[Snapshot, int]]
 ) -> Explanation:
     """The explanation under the configuration. `known` gives the snapshot of a pool, and its next ticket."""
     path = asked.target.partition("?")[0]
@@ -54,7 +54,7 @@ def document(explanation: Explanation, why: str) -> dict[str, Any]:
     return {**asdict(explanation), "store_error": why or None}
 
 
-def lines(asked: Asked, told: Mapping[str, Any]) -> Iterator[str]:
+def lines(asked: RequestQuery, told: Mapping[str, Any]) -> Iterator[str]:
     """The document of an explanation, a fact a line."""
     yield f"{asked.method} {asked.target}, Host {asked.host or '(none)'}, from {asked.client}"
     yield f"route       {told['route'] or '(none)'}"

@@ -19,7 +19,7 @@ from flask import Blueprint, Request, request
 
 from lbflask.config.admin import AdminConfig, read_tokens
 from lbflask.control.api.problems import Refused
-from lbflask.core.tokens import Role, Token, bearer
+from lbflask.core.admin_tokens import AdminToken, Role, bearer
 
 log = logging.getLogger("lbflask.admin")
 
@@ -52,12 +52,12 @@ class Tokens:
     """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
 
     def __init__(self, settings: AdminConfig) -> None:
-        self._given = tuple(Token.parse(text.reveal()) for text in settings.tokens)
+        self._given = tuple(AdminToken.parse(text.reveal()) for text in settings.tokens)
         self._file = Path(settings.token_file) if settings.token_file else None
         self._stamp: tuple[int, int, int] | None = None
-        self._read: Sequence[Token] = ()
+        self._read: Sequence[AdminToken] = ()
 
-    def current(self) -> Sequence[Token]:
+    def current(self) -> Sequence[AdminToken]:
         """All that are good now."""
         if self._file is not None:
             try:
@@ -156,7 +156,7 @@ class Gate:
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise Refused(403, "this was sent by a page of another site")
 
-    def _of_session(self, tokens: Sequence[Token], cookie: str) -> Token | None:
+    def _of_session(self, tokens: Sequence[AdminToken], cookie: str) -> AdminToken | None:
         until, _, rest = cookie.partition("|")
         name, _, mac = rest.partition("|")
         if not (until.isascii() and until.isdigit()) or len(until) > 12 or int(until) < self._clock():
@@ -169,7 +169,7 @@ class Gate:
         return found
 
 
-def _mac(token: Token, purpose: str, text: str) -> str:
+def _mac(token: AdminToken, purpose: str, text: str) -> str:
     """Only who knows the token's digest can make it."""
     return hmac.digest(token.digest, f"{purpose}|{token.role}|{token.name}|{text}".encode(), "sha256").hex()
 

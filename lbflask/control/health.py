@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Blueprint, Request, Response, jsonify, request
 
-from lbflask.core import eligibility, ramp
-from lbflask.core.eligibility import Resort
+from lbflask.core import eligibility, slow_start
+from lbflask.core.eligibility import Fallback
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Pool, Snapshot
 from lbflask.state.fleet import Fleet
@@ -21,7 +21,7 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
     that should not), `partly_down` (a pool has no backend that can serve, others have) or `down`. `details` adds what
     only operators should read: the backends, and why the store is out of reach.
     """
-    serving: dict[str, tuple[int, Resort]] = {}
+    serving: dict[str, tuple[int, Fallback]] = {}
     document: dict[str, Any] = {"status": "", "store": "unreachable" if fleet.degraded else "connected", "pools": {}}
     if details and fleet.degraded:
         document["store_error"] = fleet.why
@@ -38,7 +38,7 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
             told["states"] = {
                 backend.id: {
                     **_state(backend, snapshot, loads, able),
-                    "warm_percent": ramp.percent(pool, backend, snapshot, now),
+                    "warm_percent": slow_start.percent(pool, backend, snapshot, now),
                 }
                 for backend in known
             }

@@ -18,14 +18,14 @@ from lbflask.control.api.problems import Refused
 from lbflask.control.doctor import FirstCheck
 from lbflask.control.explanation import document, explained
 from lbflask.control.running import Running
-from lbflask.core import steering
-from lbflask.core.ejection import Rule
+from lbflask.core import overrides
+from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import active_health
-from lbflask.core.explain import Asked
+from lbflask.core.explain import RequestQuery
 from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import Roster
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Health, Mode, Override, Pool, Snapshot
-from lbflask.core.workers import Roster
 from lbflask.state import records
 from lbflask.state.fleet import Fleet
 from lbflask.state.ports import OperatorStore, StoreUnavailable
@@ -112,7 +112,7 @@ class Operations:
                 pass  # the follower will find out too
         return Look(pool, known, Roster(known.now), stale=True)
 
-    def explain(self, asked: Asked) -> dict[str, Any]:
+    def explain(self, asked: RequestQuery) -> dict[str, Any]:
         """Where the request would go, by what this process runs and knows. No ticket is taken."""
         why = ""
 
@@ -176,17 +176,17 @@ class Operations:
 
     def set_mode(self, action: Action, mode: Mode) -> tuple[Look, bool]:
         """Serving, draining or off. Raises Refused and StoreUnavailable, and so do all that follow."""
-        change = steering.enabled if mode is Mode.SERVING else lambda before, _: steering.in_mode(before, mode)
+        change = overrides.enabled if mode is Mode.SERVING else lambda before, _: overrides.in_mode(before, mode)
         return self._act(action, change, removed_too=mode is Mode.SERVING)
 
     def set_weight(self, action: Action, weight: int | None) -> tuple[Look, bool]:
         """Weighed so; None is the usual weight."""
-        return self._act(action, lambda before, _: steering.weighed(before, weight), f"weight {weight}")
+        return self._act(action, lambda before, _: overrides.weighed(before, weight), f"weight {weight}")
 
     def remove(self, action: Action) -> tuple[Look, bool]:
         """Out of the pool. One that is out already stays so."""
         known = self.look(action.pool).usual(action.backend) is not None
-        return self._act(action, lambda before, _: steering.removed(before, known=known), removed_too=True)
+        return self._act(action, lambda before, _: overrides.removed(before, known=known), removed_too=True)
 
     def add(self, action: Action, backend: Backend) -> tuple[Look, bool]:
         """Into the pool."""
@@ -202,7 +202,7 @@ class Operations:
             raise Refused(409, f"{backend.id!r} is {usual.url} in the configuration; remove it there")
         return self._act(
             action,
-            lambda before, now: steering.added(before, backend, now, known=usual is not None),
+            lambda before, now: overrides.added(before, backend, now, known=usual is not None),
             f"{backend.url}, weight {backend.weight}",
             new=True,
         )
@@ -214,7 +214,9 @@ class Operations:
         ejection = look.snapshot.ejected.get(action.backend)
         if ejection is None or not ejection.out:
             return look, False
-        done = self._store.settle_ejection(action.pool, action.backend, ejection.since, back=True, rule=Rule())
+        done = self._store.settle_ejection(
+            action.pool, action.backend, ejection.since, back=True, rule=EjectionPolicy()
+        )
         if done:
             self._tell(action, "")
         return self.look(action.pool), done

@@ -23,13 +23,13 @@ from lbflask.control.api.models import (
 )
 from lbflask.control.health import status_of
 from lbflask.control.operations import Look, etag_of
-from lbflask.core import eligibility, steering
+from lbflask.core import eligibility, overrides
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import RecentStats, Worker, lately
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
-from lbflask.core.workers import Lately, Worker, lately
 
-_NOTHING = Lately()
+_NOTHING = RecentStats()
 _BY_MODE = {
     Mode.DRAINING: "set by an operator: no new requests",
     Mode.OFF: "set by an operator: no requests",
@@ -151,7 +151,13 @@ def _every_worker(looks: Sequence[Look]) -> dict[str, list[tuple[float, Worker]]
 
 
 def _backend_view(
-    look: Look, backend: Backend, load: Lately, known: tuple[Origin, Backend] | None, *, serving: bool, regular: bool
+    look: Look,
+    backend: Backend,
+    load: RecentStats,
+    known: tuple[Origin, Backend] | None,
+    *,
+    serving: bool,
+    regular: bool,
 ) -> BackendView:
     snapshot = look.snapshot
     active = eligibility.active_health(backend, snapshot)
@@ -172,7 +178,7 @@ def _backend_view(
         weight=backend.weight,
         usual_weight=usual.weight,
         backup=backend.backup,
-        overridden=steering.deviates(override),
+        overridden=overrides.deviates(override),
         etag=etag_of(override),
         health=Checked(
             state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak

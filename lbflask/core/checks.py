@@ -59,7 +59,7 @@ class StatusSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """How a backend is checked. Times are in seconds, `jitter` in percent.
 
     `kind` is `tcp`, `http` or `https`; `http` of an https backend goes over TLS. `host` is empty for the backend's own

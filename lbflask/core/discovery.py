@@ -11,16 +11,16 @@ from fractions import Fraction
 from ipaddress import ip_address
 from math import gcd, lcm
 
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.model import MOST_WEIGHT, Backend
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DiscoveredBackend:
     """A backend that a source has found; checked as its pool says unless it has a `check` of its own."""
 
     backend: Backend
-    check: Check | None = None
+    check: HealthCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class Service:
     addresses: tuple[str, ...]
 
 
-def at_addresses(addresses: Iterable[str], port: int, scheme: str, weight: int = 1) -> tuple[Found, ...]:
+def at_addresses(addresses: Iterable[str], port: int, scheme: str, weight: int = 1) -> tuple[DiscoveredBackend, ...]:
     """A backend at each address, called `address:port`."""
     ordered = sorted(set(map(ip_address, addresses)), key=lambda address: (address.version, int(address)))
-    return tuple(Found(_backend(str(address), port, scheme, weight, backup=False)) for address in ordered)
+    return tuple(DiscoveredBackend(_backend(str(address), port, scheme, weight, backup=False)) for address in ordered)
 
 
-def at_services(services: Iterable[Service], scheme: str) -> tuple[Found, ...]:
+def at_services(services: Iterable[Service], scheme: str) -> tuple[DiscoveredBackend, ...]:
     """A backend at each address of each target: those of the lowest priority serve, all others are their backups.
 
     Weights keep their proportions, among those that serve and among the backups; the addresses of one target share its
@@ -59,7 +59,7 @@ def at_services(services: Iterable[Service], scheme: str) -> tuple[Found, ...]:
         group = sorted(place for place, (priority, _) in places.items() if (priority > lowest) is backup)
         weights = whole_weights([-places[place][1] for place in group])
         found += [
-            Found(_backend(address, port, scheme, weight, backup=backup))
+            DiscoveredBackend(_backend(address, port, scheme, weight, backup=backup))
             for (address, port), weight in zip(group, weights, strict=True)
         ]
     return tuple(found)

@@ -26,7 +26,7 @@ _ABOUT_THE_REQUEST = frozenset({501, 505})
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class EjectionPolicy:
     """When backends of a pool are ejected, and for how long; times in seconds. `failures` 0 ejects none.
 
     `members` are the ids of the backends that take traffic: of these at most `max_percent` are out at once, and
@@ -50,7 +50,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class FailureReport:
     """What one worker saw of a backend since its latest word: attempts, failures among them, and what these weigh."""
 
     attempts: int = 0
@@ -59,7 +59,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class FailureWindow:
     """What all workers saw of a backend in the window that opened at `opened`.
 
     `base` is how many attempts all workers had ever made when it opened: what is more by now was made within it.
@@ -83,28 +83,30 @@ def weight_of_status(status: int) -> int:
     return int(500 <= status <= 599 and status not in _ABOUT_THE_REQUEST)
 
 
-def counted(tally: Tally | None, report: Report, total: int, rule: Rule, now: float) -> Tally:
+def counted(
+    tally: FailureWindow | None, report: FailureReport, total: int, rule: EjectionPolicy, now: float
+) -> FailureWindow:
     """The tally with a report of failures in it; a new window when none is open.
 
     `total` are the attempts of all workers ever, with the report's. What a worker did before the failure that opens a
     window is no part of it. A window that opened ahead of `now`, before the clock was set back, is none.
     """
     if tally is None or not 0 <= now - tally.opened < rule.window:
-        return Tally(now, total - report.failures, report.failures, report.weight)
+        return FailureWindow(now, total - report.failures, report.failures, report.weight)
     return replace(tally, failures=tally.failures + report.failures, weight=tally.weight + report.weight)
 
 
-def convicts(tally: Tally, total: int, rule: Rule) -> bool:
+def convicts(tally: FailureWindow, total: int, rule: EjectionPolicy) -> bool:
     """Whether the tally is enough for an ejection, with `total` attempts ever made by all workers."""
     return tally.weight >= rule.failures and tally.failures * 100 >= (total - tally.base) * MIN_PERCENT
 
 
-def has_room(ejections: Mapping[str, Ejection], rule: Rule) -> bool:
+def has_room(ejections: Mapping[str, Ejection], rule: EjectionPolicy) -> bool:
     """Whether one more backend may be out."""
     return sum(1 for id_ in rule.members if id_ in ejections and ejections[id_].out) < rule.quota
 
 
-def ejected(before: Ejection | None, rule: Rule, now: float) -> Ejection:
+def ejected(before: Ejection | None, rule: EjectionPolicy, now: float) -> Ejection:
     """The ejection of a backend that was in service, or the longer one of a backend whose probe failed.
 
     It lasts `duration` times the number of ejections in a row, at most `max_duration`; a backend that has been back
@@ -132,7 +134,7 @@ def is_out(ejection: Ejection | None, active: ActiveHealth) -> bool:
     return not (active.health is Health.UP and active.since > ejection.since)
 
 
-def due(ejections: Mapping[str, Ejection], rule: Rule, now: float) -> list[str]:
+def due(ejections: Mapping[str, Ejection], rule: EjectionPolicy, now: float) -> list[str]:
     """The backends that may be probed, longest due first.
 
     An end that is further ahead than any ejection lasts is from before the clock was set back, and counts as now.

@@ -6,7 +6,7 @@ from enum import StrEnum
 from math import inf
 from typing import NamedTuple
 
-from lbflask.core import ramp
+from lbflask.core import slow_start
 from lbflask.core.ejection import is_out
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Mode, Pool, Snapshot
@@ -20,7 +20,7 @@ _UNKNOWN = ActiveHealth(Health.UNKNOWN, reason="no checker is running")
 _SERVING = (Health.UP, Health.UNKNOWN)
 
 
-class Resort(StrEnum):
+class Fallback(StrEnum):
     """What had to be overlooked for anybody to serve."""
 
     NONE = ""
@@ -36,7 +36,7 @@ class Selection(NamedTuple):
     """
 
     candidates: tuple[Candidate, ...]
-    resort: Resort
+    resort: Fallback
     keeping: tuple[Backend, ...] = ()
     until: float = inf
 
@@ -74,7 +74,7 @@ def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selectio
     off.
 
     A backup is a candidate like any other here: it stands ready, and schedules put it behind all that are none.
-    `now` is the moment for which weights are worked out (core/ramp.py); that of the snapshot unless given.
+    `now` is the moment for which weights are worked out (core/slow_start.py); that of the snapshot unless given.
     """
     known = members(pool, snapshot)
     ranks = {backend.id: rank for rank, backend in enumerate(known)}
@@ -86,12 +86,12 @@ def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selectio
         keeping = tuple(backend for backend in _healthy(draining, snapshot) if not ejected(backend, snapshot))
     healthy = _healthy(able, snapshot)
     sound = [backend for backend in healthy if not ejected(backend, snapshot)] if snapshot.ejected else healthy
-    resort = Resort.NONE
+    resort = Fallback.NONE
     if not sound and healthy:
-        sound, resort = healthy, Resort.EJECTED
+        sound, resort = healthy, Fallback.EJECTED
     elif not sound and able and pool.fails_open:
-        sound, resort = able, Resort.ALL
-    weights, until = ramp.weights(pool, sound, snapshot, snapshot.now if now is None else now)
+        sound, resort = able, Fallback.ALL
+    weights, until = slow_start.weights(pool, sound, snapshot, snapshot.now if now is None else now)
     chosen = tuple(
         Candidate(backend, weight, ranks[backend.id]) for backend, weight in zip(sound, weights, strict=True)
     )

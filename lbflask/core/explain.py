@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lbflask.core import ramp
-from lbflask.core.affinity import Affinity
+from lbflask.core import slow_start
 from lbflask.core.eligibility import Selection, active_health, ejected, select
 from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.hash_key import HashKey
 from lbflask.core.http.paths import segments_of, with_prefix
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode, Pool, Snapshot
-from lbflask.core.routing import Route, RouteTable, TwoReadings
-from lbflask.core.split import Split
+from lbflask.core.routing import AmbiguousPath, Route, RouteTable
+from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.strategies import strategy_of
+from lbflask.core.traffic_split import WeightedSplit
 
 #: Plans that are shown of a pool whose requests take turns.
 TURNS = 3
@@ -28,7 +28,7 @@ TRIES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestQuery:
     """A request to explain: `target` in origin-form, `client` the address that it came from first."""
 
     method: str
@@ -39,7 +39,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class ExcludedBackend:
     """A backend that can't serve, and why."""
 
     backend: str
@@ -47,7 +47,7 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CandidateView:
     """A backend that may serve; of its weight it has so many percent while it warms up."""
 
     backend: str
@@ -58,7 +58,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolView:
+class PoolExplanation:
     """What a pool would do: `key` is what it hashes by, None for a turn; `plans` are orders of ids, best first.
 
     `share` is the percentage of the route's requests that the pool gets, where chance decides. `home` has the session
@@ -71,8 +71,8 @@ class PoolView:
     key: str | None
     home: str
     overlooked: str
-    candidates: tuple[Standing, ...]
-    left_out: tuple[LeftOut, ...]
+    candidates: tuple[CandidateView, ...]
+    left_out: tuple[ExcludedBackend, ...]
     plans: tuple[tuple[str, ...], ...]
 
 
@@ -87,11 +87,11 @@ class Explanation:
     answer: str
     target: str
     split_key: str | None
-    pools: tuple[PoolView, ...]
+    pools: tuple[PoolExplanation, ...]
 
 
 def explain(
-    asked: Asked,
+    asked: RequestQuery,
     routes: Sequence[Route],
     pools: Mapping[str, Pool],
     default: str | None,
@@ -100,7 +100,7 @@ def explain(
     """The explanation of a request. `known` gives the snapshot of a pool, and its next ticket."""
     try:
         number = RouteTable(routes).find(asked.host, asked.target, asked.method, asked.fields) if routes else None
-    except TwoReadings:
+    except AmbiguousPath:
         return Explanation("", "400: the path can be read as that of another route", asked.target, None, ())
     if number is None:
         if default is None:
@@ -116,27 +116,29 @@ def explain(
     if len(shares) > 1:
         key = _key(route.split_by, asked)
         if key is not None:
-            shares = {Split(route.name, shares).pool(key): 100.0}
+            shares = {WeightedSplit(route.name, shares).pool(key): 100.0}
     views = tuple(_view(asked, pools[pool], share, known) for pool, share in shares.items() if share)
     return Explanation(route.name, "", target, key, views)
 
 
-def _key(key: HashKey, asked: Asked) -> str | None:
+def _key(key: RequestKey, asked: RequestQuery) -> str | None:
     return key.of(asked.client, asked.target, asked.fields)
 
 
-def _view(asked: Asked, pool: Pool, share: float, known: Callable[[str], tuple[Snapshot, int]]) -> PoolView:
+def _view(
+    asked: RequestQuery, pool: Pool, share: float, known: Callable[[str], tuple[Snapshot, int]]
+) -> PoolExplanation:
     snapshot, ticket = known(pool.name)
     selection = select(pool, snapshot)
     candidates, home = selection.candidates, _home(asked, pool, snapshot, selection)
     strategy = strategy_of(pool)
-    key = _key(HashKey.parse(pool.hash_key), asked) if strategy.by_key else None
+    key = _key(RequestKey.parse(pool.hash_key), asked) if strategy.by_key else None
     schedule = strategy.compile(candidates)
     turns = TURNS if strategy.by_turn or (strategy.by_key and key is None) else 1
     orders = ([backend.id for backend in schedule.order(ticket + turn, key)] for turn in range(turns))
     plans = ([home, *(id_ for id_ in order if id_ != home)] if home else order for order in orders)
     able = {candidate.backend.id for candidate in candidates}
-    return PoolView(
+    return PoolExplanation(
         pool.name,
         pool.strategy,
         share,
@@ -144,17 +146,17 @@ def _view(asked: Asked, pool: Pool, share: float, known: Callable[[str], tuple[S
         home,
         selection.resort.value,
         tuple(_standing(candidate.backend, pool, snapshot) for candidate in candidates),
-        tuple(LeftOut(b.id, why_not(b, snapshot)) for b in _all(pool, snapshot) if b.id not in able),
+        tuple(ExcludedBackend(b.id, why_not(b, snapshot)) for b in _all(pool, snapshot) if b.id not in able),
         tuple(tuple(plan[:TRIES]) for plan in plans),
     )
 
 
-def _standing(backend: Backend, pool: Pool, snapshot: Snapshot) -> Standing:
-    warm = ramp.percent(pool, backend, snapshot, snapshot.now)
-    return Standing(backend.id, backend.url, backend.weight, warm, backend.backup)
+def _standing(backend: Backend, pool: Pool, snapshot: Snapshot) -> CandidateView:
+    warm = slow_start.percent(pool, backend, snapshot, snapshot.now)
+    return CandidateView(backend.id, backend.url, backend.weight, warm, backend.backup)
 
 
-def _home(asked: Asked, pool: Pool, snapshot: Snapshot, selection: Selection) -> str:
+def _home(asked: RequestQuery, pool: Pool, snapshot: Snapshot, selection: Selection) -> str:
     """The backend that has the session of the request; empty if none has."""
     if pool.sticky is None:
         return ""

@@ -178,9 +178,10 @@ class StickyCookie:
 class Pool:
     """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down.
 
-    `hash_key` names what of a request a strategy that hashes goes by (core/http/hash_key.py). With a `load_factor` no
-    backend gets more than so many times its share of the requests in flight. A backend that comes into service warms up
-    for `slow_start` seconds (core/ramp.py). With a `sticky` cookie sessions keep their backend (core/affinity.py).
+    `hash_key` names what of a request a strategy that hashes goes by (core/http/request_key.py). With a `load_factor`
+    no backend gets more than so many times its share of the requests in flight. A backend that comes into service warms
+    up for `slow_start` seconds (core/slow_start.py). With a `sticky` cookie sessions keep their backend
+    (core/sticky_cookie.py).
     """
 
     name: str

@@ -22,7 +22,7 @@ IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """`attempts` extra ones for a request. Of those that cost budget, `budget_percent` of the active requests, and at
     least `budget_floor`, may be on one at once, so that retries cannot multiply an outage.
     """
@@ -64,6 +64,6 @@ def costs_budget(fault: Fault) -> bool:
     return fault.stage is not Stage.CONNECT
 
 
-def within_budget(policy: Policy, active: int, retrying: int) -> bool:
+def within_budget(policy: RetryPolicy, active: int, retrying: int) -> bool:
     """Whether one more request may go on an extra attempt, with `retrying` of `active` requests on one now."""
     return retrying < max(policy.budget_floor, active * policy.budget_percent / 100)

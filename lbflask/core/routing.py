@@ -11,27 +11,27 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lbflask.core.http import paths
-from lbflask.core.http.claims import is_claim
-from lbflask.core.http.edits import Edits
+from lbflask.core.http.direct_response import DirectResponse, Redirect
+from lbflask.core.http.field_names import NameCache
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.hosts import host_of
-from lbflask.core.http.names import Spellings
-from lbflask.core.http.own_answers import FixedAnswer, Redirection
+from lbflask.core.http.proxy_fields import is_claim
+from lbflask.core.http.request_key import RequestKey
 
 #: Signs of a Host whose routes are remembered; DNS knows no longer names, but clients may make them up.
 MOST_REMEMBERED = 260
 #: A path that can be read in more ways has been made for it, and is not worth the time to look at them all.
 MOST_READINGS = 32
-BY_CLIENT = HashKey("client")
+BY_CLIENT = RequestKey("client")
 
 
-class TwoReadings(Exception):
+class AmbiguousPath(Exception):
     """The path can be read in two ways that lead to different routes, so no route may have it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class RouteMatch:
     """Which requests a route is for; whatever is empty asks for nothing.
 
     `hosts` are in the form of `host_of`, or `*.` and a domain, which stands for all names under it. `path` is a prefix
@@ -49,7 +49,7 @@ class Match:
         """How much is asked beside host and path."""
         return bool(self.methods) + len(self.headers)
 
-    def covers(self, other: Match) -> bool:
+    def covers(self, other: RouteMatch) -> bool:
         """Whether the methods and headers let pass whatever those of the other do."""
         methods = not self.methods or (bool(other.methods) and other.methods <= self.methods)
         asked = dict(other.headers)
@@ -57,7 +57,7 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
+class MirrorTarget:
     """A pool that gets copies of this percentage of the requests."""
 
     pool: str
@@ -73,14 +73,14 @@ class Route:
     """
 
     name: str
-    match: Match
+    match: RouteMatch
     shares: Mapping[str, float] = field(default_factory=dict)
-    split_by: HashKey = BY_CLIENT
-    own: FixedAnswer | Redirection | None = None
+    split_by: RequestKey = BY_CLIENT
+    own: DirectResponse | Redirect | None = None
     prefix: str | None = None
     request_edits: Edits | None = None
     response_edits: Edits | None = None
-    mirror: Mirror | None = None
+    mirror: MirrorTarget | None = None
     rate_limit: str = ""
 
 
@@ -134,7 +134,7 @@ class RouteTable:
         self._by_host = {host: _Tree(routes, numbers) for host, numbers in by_host.items()}
         wild = {host.count(".") for host in by_host if host.startswith("*.")}
         self._wild = tuple(sorted(wild, reverse=True))
-        self._trees = Spellings(self._trees_of)
+        self._trees = NameCache(self._trees_of)
         #: Whether a route goes by what proxies state.
         self.by_claims = any(is_claim(name) for route in routes for name, _ in route.match.headers)
         self._by_path = any(tree.deepest for tree in self._by_host.values())
@@ -152,7 +152,7 @@ class RouteTable:
         found = _first(trees, next(readings), method, fields)
         for count, reading in enumerate(readings, 2):
             if count > MOST_READINGS or _first(trees, reading, method, fields) != found:
-                raise TwoReadings
+                raise AmbiguousPath
         return found
 
     def _trees_of(self, authority: str) -> tuple[_Tree, ...]:

@@ -15,14 +15,14 @@ from typing import NamedTuple
 TOLERANCE = 0.05
 
 
-class Queue(NamedTuple):
+class QueuePolicy(NamedTuple):
     """How many requests may wait for slots of a pool, in the whole fleet, and for how many seconds each."""
 
     length: int = 1000
     timeout: float = 5.0
 
 
-class Place(NamedTuple):
+class BackendSlots(NamedTuple):
     """A backend of which `most` slots exist, and how many of them a worker keeps in any case."""
 
     backend: str
@@ -31,7 +31,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class SlotDemand:
     """What a worker wants: `extra` slots beyond those that it keeps, of whichever of the places has some.
 
     `waiting` of its requests wait, the oldest for `waited` seconds; beyond `room` requests that wait in the fleet, the
@@ -39,7 +39,7 @@ class Demand:
     others are told if the worker holds fewer than `before`.
     """
 
-    places: Sequence[Place]
+    places: Sequence[BackendSlots]
     extra: int = 0
     waiting: int = 0
     waited: float = 0.0
@@ -48,7 +48,7 @@ class Demand:
     call: bool = False
 
 
-class Holding(NamedTuple):
+class WorkerHolding(NamedTuple):
     """What a worker said last, `at` a moment: what it holds, how many of its requests wait, and since when."""
 
     at: float
@@ -64,7 +64,7 @@ class Grant(NamedTuple):
     elsewhere: int
 
 
-def grant(demand: Demand, others: Collection[Holding], now: float) -> tuple[Grant, Holding | None]:
+def grant(demand: SlotDemand, others: Collection[WorkerHolding], now: float) -> tuple[Grant, WorkerHolding | None]:
     """What is granted, and what is to be remembered of the worker; None if that is nothing.
 
     A free slot is left to each worker whose oldest request has waited longer, but for TOLERANCE.
@@ -85,5 +85,5 @@ def grant(demand: Demand, others: Collection[Holding], now: float) -> tuple[Gran
     refused = demand.waiting + elsewhere > demand.room
     waiting = max(0, demand.waiting - given - refused)
     kept = {place.backend: count for place, count in zip(demand.places, held, strict=True) if count}
-    remembered = Holding(now, waiting, now if given else since, kept) if kept or waiting else None
+    remembered = WorkerHolding(now, waiting, now if given else since, kept) if kept or waiting else None
     return Grant(held, elsewhere), remembered

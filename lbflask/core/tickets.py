@@ -22,7 +22,7 @@ BLOCK_LIFE = 1.0
 
 
 @dataclass(slots=True)
-class Pace:
+class RateEstimator:
     """Requests a worker has taken in this second and in the one before."""
 
     second: int = 0
@@ -46,7 +46,7 @@ class Pace:
 
 
 @dataclass(slots=True)
-class Block:
+class TicketBlock:
     """Tickets in hand, brought at `taken_at` seconds of any steady clock. Taking the next one needs no lock."""
 
     tickets: Iterator[int] = field(default_factory=lambda: iter(()))
@@ -58,7 +58,7 @@ class Block:
 
 
 @dataclass(slots=True)
-class Taken:
+class TicketCounts:
     """The turns that a worker has had so far: taken from the store, in so many trips, and without it."""
 
     tickets: int = 0

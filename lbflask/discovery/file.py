@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lbflask.config.load import ConfigError
-from lbflask.core.discovery import Found
+from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery.source import Answer, NoAnswer
 
 #: Seconds between two looks at the file.
@@ -29,11 +29,13 @@ Stamp = tuple[int, int, int, int]
 class FileSource:
     """The backends in the file at `path`, as `read` understands it; `read` raises ConfigError."""
 
-    def __init__(self, path: Path, read: Callable[[Path], tuple[Found, ...]], *, every: float = LOOK_EVERY) -> None:
+    def __init__(
+        self, path: Path, read: Callable[[Path], tuple[DiscoveredBackend, ...]], *, every: float = LOOK_EVERY
+    ) -> None:
         self._path = path
         self._read = read
         self.patience = every
-        self._seen: tuple[Stamp, tuple[Found, ...]] | None = None
+        self._seen: tuple[Stamp, tuple[DiscoveredBackend, ...]] | None = None
 
     def __str__(self) -> str:
         return f"file:{self._path}"
@@ -45,7 +47,7 @@ class FileSource:
             self._seen = await self._settled(stamp)
         return Answer(self._seen[1], self.patience)
 
-    async def _settled(self, stamp: Stamp) -> tuple[Stamp, tuple[Found, ...]]:
+    async def _settled(self, stamp: Stamp) -> tuple[Stamp, tuple[DiscoveredBackend, ...]]:
         for _ in range(_TRIES):
             await asyncio.sleep(SETTLED_FOR)
             before, stamp = stamp, await self._stamp()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lbflask.core.discovery import Found
+from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
 
 #: Seconds until a source is asked again after its first failure; with each further one they double.
@@ -39,7 +39,7 @@ class NoAnswer(Exception):
 class Answer:
     """The backends now, good for so many seconds. A `doubt` says what of it is from an earlier answer, and why."""
 
-    found: tuple[Found, ...]
+    found: tuple[DiscoveredBackend, ...]
     good_for: float
     doubt: str = ""
 
@@ -69,7 +69,7 @@ class Screened:
         self._source = source
         self._pool = pool
         self._refuses = refuses
-        self._judged: tuple[tuple[Found, ...], tuple[Found, ...]] = ((), ())
+        self._judged: tuple[tuple[DiscoveredBackend, ...], tuple[DiscoveredBackend, ...]] = ((), ())
         self._refused: frozenset[tuple[str, str]] = frozenset()
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Screened:
             self._judged = answer.found, await asyncio.to_thread(self._passed, answer.found)
         return replace(answer, found=self._judged[1])
 
-    def _passed(self, found: tuple[Found, ...]) -> tuple[Found, ...]:
+    def _passed(self, found: tuple[DiscoveredBackend, ...]) -> tuple[DiscoveredBackend, ...]:
         reasons = {(one.backend.url, reason) for one in found if (reason := self._refuses(one.backend))}
         for url, reason in sorted(reasons - self._refused):
             log.warning("pool %s: %s: %s %s, and is ignored", self._pool, self, url, reason)
@@ -96,13 +96,15 @@ class Screened:
         return tuple(one for one in found if one.backend.url not in refused)
 
 
-async def follow(source: Source, pool: str, *, pause: Pause = asyncio.sleep) -> AsyncIterator[tuple[Found, ...]]:
+async def follow(
+    source: Source, pool: str, *, pause: Pause = asyncio.sleep
+) -> AsyncIterator[tuple[DiscoveredBackend, ...]]:
     """The backends as soon as they are known, and whenever they have changed. Never ends.
 
     A source that fails is asked again after a second, and then less and less often. The log tells of changes, of each
     reason for a failure once, and of the end of it.
     """
-    known: tuple[Found, ...] | None = None
+    known: tuple[DiscoveredBackend, ...] | None = None
     told, failures = "", 0
     while True:
         try:
@@ -126,7 +128,7 @@ async def follow(source: Source, pool: str, *, pause: Pause = asyncio.sleep) -> 
         await pause(wait)
 
 
-def difference(before: tuple[Found, ...], after: tuple[Found, ...]) -> str:
+def difference(before: tuple[DiscoveredBackend, ...], after: tuple[DiscoveredBackend, ...]) -> str:
     """What has changed, in words."""
     was, now = ({found.backend.id: None for found in one} for one in (before, after))
     new, gone = ([name for name in one if name not in other] for one, other in ((now, was), (was, now)))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 from lbflask.core import eligibility
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.membership import members, takers
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import Schedule, strategy_of
@@ -45,7 +45,7 @@ class Balancing:
         self._candidates: tuple[Candidate, ...] | None = None
         self._until: float | None = None  # when the weights change, by the store's clock
         self._strategy = strategy_of(pool)
-        self._key = HashKey.parse(pool.hash_key) if self._strategy.by_key else None
+        self._key = RequestKey.parse(pool.hash_key) if self._strategy.by_key else None
         self._by_turn, self._by_loads = self._strategy.by_turn, self._strategy.by_loads
         self._schedule: Schedule = self._strategy.compile(())
         self.sticky = None if pool.sticky is None else Sticky(pool.name, pool.sticky, fleet.now)

@@ -21,7 +21,7 @@ from lbflask.core.http.fields import (
     te_trailers,
 )
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
-from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.proxy import hooked
 from lbflask.proxy.attempts import Attempts

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from lbflask.core import retry
 from lbflask.core.http.addresses import plain_address
-from lbflask.core.http.fields import STANDARD_RULES, Hop, RequestRules
-from lbflask.core.http.origin import TrustTest, default_port
-from lbflask.core.http.own_answers import Page
+from lbflask.core.http.direct_response import ErrorPage
+from lbflask.core.http.fields import STANDARD_RULES, ClientHop, RequestRules
+from lbflask.core.http.request_origin import TrustedProxies, default_port
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
 from lbflask.proxy.inbound import Inbound
@@ -32,17 +32,17 @@ class Rules:
     what to refuse with, by status.
     """
 
-    retries: retry.Policy = field(default_factory=retry.Policy)
+    retries: retry.RetryPolicy = field(default_factory=retry.RetryPolicy)
     connect: float = 3.0
     first_byte: float = 60.0
     preserve_host: bool = True
     via: str | None = "lbflask"
     retry_after: int = 2
-    is_trusted: TrustTest = field(default_factory=TrustTest)
+    is_trusted: TrustedProxies = field(default_factory=TrustedProxies)
     request: float = NEVER
     tunnel_idle: float = 3600.0
     tunnels: int = 1000
-    pages: Mapping[int, Page] = field(default_factory=dict)
+    pages: Mapping[int, ErrorPage] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -96,22 +96,22 @@ class Hops:
     """What there is to say of the hop from a client to us: the same for all of its requests, so remembered a while."""
 
     def __init__(
-        self, is_trusted: TrustTest, via: str | None, *, forwarded: bool, rules: RequestRules = STANDARD_RULES
+        self, is_trusted: TrustedProxies, via: str | None, *, forwarded: bool, rules: RequestRules = STANDARD_RULES
     ) -> None:
         self._is_trusted = is_trusted
         self._via = via
         self._forwarded = forwarded
         self._rules = rules
-        self._known: dict[tuple[str, str, str], Hop] = {}
+        self._known: dict[tuple[str, str, str], ClientHop] = {}
 
-    def of(self, inbound: Inbound) -> Hop:
+    def of(self, inbound: Inbound) -> ClientHop:
         """The hop that the request came by."""
         key = (inbound.peer, inbound.scheme, inbound.protocol)
         hop = self._known.get(key)
         if hop is None:
             peer, scheme, protocol = plain_address(inbound.peer), inbound.scheme, inbound.protocol
             trusted, port = self._is_trusted(peer), default_port(scheme)
-            hop = Hop(peer, scheme, port, trusted, self._via, self._forwarded, protocol, self._rules)
+            hop = ClientHop(peer, scheme, port, trusted, self._via, self._forwarded, protocol, self._rules)
             if len(self._known) >= MOST_HOPS:
                 self._known.clear()
             self._known[key] = hop

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.hooks import HookRequest, Refusal
+from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange
 from lbflask.telemetry.hooks import Hooks

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
-from lbflask.core.http.edits import Edits
+from lbflask.core.http.direct_response import DirectResponse, Redirect
 from lbflask.core.http.fields import Fields, backend_request, credible_fields
-from lbflask.core.http.own_answers import FixedAnswer, Redirection
+from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.paths import with_prefix
-from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.proxy.exchange import House, Rules
 from lbflask.proxy.inbound import Inbound
 from lbflask.proxy.reply import Reply, own_reply, refusal
@@ -89,14 +89,14 @@ class FixedRoute:
     """A route whose requests no backend sees."""
 
     def __init__(
-        self, own: FixedAnswer | Redirection, answers: OwnAnswers, via: str | None, segments: int, prefix: str | None
+        self, own: DirectResponse | Redirect, answers: OwnAnswers, via: str | None, segments: int, prefix: str | None
     ) -> None:
         self._own = own
         self._answers = answers
         self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
         self._segments = segments
         self._prefix = prefix
-        self._needs_host = isinstance(own, Redirection) and "{host}" in own.to
+        self._needs_host = isinstance(own, Redirect) and "{host}" in own.to
 
     def dispatch(self, inbound: Inbound) -> Reply:
         """The answer to the request."""

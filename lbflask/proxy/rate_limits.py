@@ -10,14 +10,14 @@ from functools import lru_cache
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import Allowance, RateLimit, of_client, policy_field, state_item, whole_seconds
 from lbflask.proxy.exchange import Exchange
 
 #: Values of one key that a request may have. Each takes a token, so that no reading of the request is without a limit.
 MOST_VALUES = 4
 
-_BY_HOST = HashKey("header", "host")
+_BY_HOST = RequestKey("header", "host")
 _of_client = lru_cache(maxsize=4096)(of_client)
 
 
@@ -25,7 +25,7 @@ class RateLimits:
     """Limits that hold for the same requests, in their order, each with where its key stands (None: one for all)."""
 
     def __init__(
-        self, rules: Sequence[tuple[RateLimit, HashKey | None]], take: Callable[[RateLimit, str], Allowance]
+        self, rules: Sequence[tuple[RateLimit, RequestKey | None]], take: Callable[[RateLimit, str], Allowance]
     ) -> None:
         self._rules = rules
         self._take = take
@@ -59,7 +59,7 @@ class RateLimits:
         return least
 
     @staticmethod
-    def _whose(limit: RateLimit, key: HashKey, exchange: Exchange, fields: Fields) -> Sequence[str]:
+    def _whose(limit: RateLimit, key: RequestKey, exchange: Exchange, fields: Fields) -> Sequence[str]:
         inbound = exchange.inbound
         if key == _BY_HOST:
             fields = [("Host", inbound.host)]  # which is written last

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.own_answers import Page
-from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.session import BackendResponse
 
 Ended = Callable[[int, str, Fault | None], None]
-NO_PAGES: Mapping[int, Page] = {}
+NO_PAGES: Mapping[int, ErrorPage] = {}
 OVER = "the time for the whole request was over"
 
 
@@ -159,7 +159,7 @@ def own_reply(method: str, status: str, fields: Fields, body: bytes, ended: Ende
 
 
 def refusal(
-    fault: Fault, accept: str, retry_after: int | None, via: str | None, pages: Mapping[int, Page] = NO_PAGES
+    fault: Fault, accept: str, retry_after: int | None, via: str | None, pages: Mapping[int, ErrorPage] = NO_PAGES
 ) -> tuple[str, Fields, bytes]:
     """Status line, fields and body of our own short answer: JSON for who asks for it, else the page of the status, or a
     line of text.

@@ -8,10 +8,10 @@ from typing import Protocol
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import request_origin
-from lbflask.core.http.hash_key import HashKey
-from lbflask.core.http.origin import TrustTest
-from lbflask.core.routing import RouteTable, TwoReadings
-from lbflask.core.split import Split
+from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.request_origin import TrustedProxies
+from lbflask.core.routing import AmbiguousPath, RouteTable
+from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.exchange import Hops
 from lbflask.proxy.inbound import Inbound
 from lbflask.proxy.own import OwnAnswers
@@ -64,7 +64,7 @@ class Router:
         fields = inbound.fields if not self._by_claims else self._answers.credible(inbound)
         try:
             number = self._find(inbound.host, inbound.target.text, inbound.method, fields)
-        except TwoReadings:
+        except AmbiguousPath:
             return self._answers.turn_away(inbound, TWO_READINGS)
         destination = self._otherwise if number is None else self._destinations[number]
         if destination is None:
@@ -77,11 +77,11 @@ class Splitting:
 
     def __init__(
         self,
-        split: Split,
-        key: HashKey,
+        split: WeightedSplit,
+        key: RequestKey,
         destinations: Mapping[str, Destination],
         hops: Hops,
-        is_trusted: TrustTest,
+        is_trusted: TrustedProxies,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._split = split

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from lbflask.core.affinity import Affinity
 from lbflask.core.http.cookies import attributes, kept_from_shared_caches
 from lbflask.core.http.fields import Fields
 from lbflask.core.model import Backend, StickyCookie
+from lbflask.core.sticky_cookie import Affinity
 
 #: A cookie that a shared cache hands to many clients would send them all to one backend.
 _PRIVATE = ("Cache-Control", "private")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Backend
-from lbflask.core.slots import Queue
+from lbflask.core.slots import QueuePolicy
 from lbflask.proxy.exchange import Exchange
 from lbflask.state.slots import ClientGone, PoolSlots, QueueFull, WaitedInVain
 from lbflask.state.traffic import Traffic
@@ -19,7 +19,7 @@ from lbflask.state.traffic import Traffic
 class Waiting:
     """The requests of one pool before they go to a backend. `clock` is steady, in seconds."""
 
-    def __init__(self, slots: PoolSlots, traffic: Traffic, queue: Queue, clock: Callable[[], float]) -> None:
+    def __init__(self, slots: PoolSlots, traffic: Traffic, queue: QueuePolicy, clock: Callable[[], float]) -> None:
         self._slots = slots
         self._traffic = traffic
         self._queue = queue

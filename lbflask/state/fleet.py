@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from lbflask.background import BackgroundTask
-from lbflask.core.ejection import Rule
-from lbflask.core.eligibility import Resort
+from lbflask.core.ejection import EjectionPolicy
+from lbflask.core.eligibility import Fallback
+from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
-from lbflask.core.tickets import Block, Pace, Taken
-from lbflask.core.workers import Identity
+from lbflask.core.tickets import RateEstimator, TicketBlock, TicketCounts
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import StoreUnavailable, Watch, WorkerStore
 from lbflask.state.snapshots import remembered
@@ -48,9 +48,9 @@ _ALONE = -1
 
 
 _RESORTS = {
-    Resort.NONE: "enough backends can serve again",
-    Resort.EJECTED: "all backends that can serve are ejected, and serve nevertheless",
-    Resort.ALL: "active checks leave no backend: failing open, all serve",
+    Fallback.NONE: "enough backends can serve again",
+    Fallback.EJECTED: "all backends that can serve are ejected, and serve nevertheless",
+    Fallback.ALL: "active checks leave no backend: failing open, all serve",
 }
 
 
@@ -61,14 +61,14 @@ Answer = TypeVar("Answer")
 class _PoolView:
     traffic: Traffic
     snapshot: Snapshot = NOTHING_KNOWN
-    resort: Resort = Resort.NONE
+    resort: Fallback = Fallback.NONE
     resorted: int = 0
     agrees: bool = False
-    pace: Pace = field(default_factory=Pace)
-    block: Block = field(default_factory=Block)
+    pace: RateEstimator = field(default_factory=RateEstimator)
+    block: TicketBlock = field(default_factory=TicketBlock)
     local: int = field(default_factory=lambda: random.randrange(1 << 30))
     lock: threading.Lock = field(default_factory=threading.Lock)
-    taken: Taken = field(default_factory=Taken)
+    taken: TicketCounts = field(default_factory=TicketCounts)
     left: float | None = None  # when the pool went out of the configuration
 
 
@@ -82,14 +82,14 @@ class Fleet:
         *,
         strict: bool = False,
         report: Callable[[str], None] = lambda _: None,
-        rules: Mapping[str, Rule] | None = None,
-        who: Identity | None = None,
+        rules: Mapping[str, EjectionPolicy] | None = None,
+        who: WorkerIdentity | None = None,
     ) -> None:
         self._store = store
         self._wake = threading.Event()
-        self._worker, self._who = "", who or Identity()
+        self._worker, self._who = "", who or WorkerIdentity()
         rules = rules or {}
-        self._views = {pool: self._new_view(pool, rules.get(pool, Rule())) for pool in pools}
+        self._views = {pool: self._new_view(pool, rules.get(pool, EjectionPolicy())) for pool in pools}
         self._ahead = time.time() - time.monotonic()  # seconds by which the store's clock is ahead of ours
         self._reading = threading.Lock()
         self._alone = MemoryStore(self.now)
@@ -146,7 +146,7 @@ class Fleet:
         self._store.close()  # which also ends the follower's wait for messages
         self._follower.stop(within=POLL_EVERY)
 
-    def use(self, rules: Mapping[str, Rule], *, strict: bool, config: str = "") -> None:
+    def use(self, rules: Mapping[str, EjectionPolicy], *, strict: bool, config: str = "") -> None:
         """From now on these are the pools, with their rules of ejection. What is known of those that stay is kept.
 
         `config` names the configuration, for operators.
@@ -212,12 +212,12 @@ class Fleet:
                     return self._leased_ticket(pool, view, now)
                 except StoreUnavailable as error:
                     self._degrade(error)
-            view.block = Block()
+            view.block = TicketBlock()
             view.local += 1
             view.taken.local += 1
             return view.local
 
-    def tickets_taken(self, pool: str) -> Taken:
+    def tickets_taken(self, pool: str) -> TicketCounts:
         """The turns that this worker has had in the pool so far."""
         return self._views[pool].taken
 
@@ -251,13 +251,13 @@ class Fleet:
         """
         return self._views[pool].traffic.loads()
 
-    def overlooks(self, pool: str, resort: Resort) -> None:
+    def overlooks(self, pool: str, resort: Fallback) -> None:
         """Note that the pool serves only because something is overlooked, or no longer so; a change is reported."""
         view = self._views[pool]
         if resort is view.resort:
             return
         view.resort = resort
-        view.resorted += resort is not Resort.NONE
+        view.resorted += resort is not Fallback.NONE
         self._report(f"pool {pool}: {_RESORTS[resort]}")
 
     def resorted(self, pool: str) -> int:
@@ -285,11 +285,11 @@ class Fleet:
         if ticket is None:
             count = view.pace.block()
             ticket = self._store.take_tickets(pool, count)
-            view.block = Block(iter(range(ticket + 1, ticket + count)), now)
+            view.block = TicketBlock(iter(range(ticket + 1, ticket + count)), now)
             view.taken.lease(count)
         return ticket
 
-    def _new_view(self, pool: str, rule: Rule) -> _PoolView:
+    def _new_view(self, pool: str, rule: EjectionPolicy) -> _PoolView:
         view = _PoolView(Traffic(pool, rule, time.monotonic, self._wake.set))
         view.traffic.worker, view.traffic.who = self._worker, self._who
         return view

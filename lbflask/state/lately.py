@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lbflask.core.workers import WINDOW, Served, bucket_of
+from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
 
 #: Responses of each second whose latency is looked at.
 SAMPLE = 256
@@ -55,7 +55,7 @@ class Account:
         """One of the attempts at the backend has failed."""
         self._page.failures[backend] += 1
 
-    def close(self, now: float) -> tuple[float, dict[str, Served]]:
+    def close(self, now: float) -> tuple[float, dict[str, BackendCounts]]:
         """What was done in the last seconds, and in how many, up to now."""
         page, self._page = self._page, _Page(now)
         for _ in range(len(self._latest)):
@@ -72,13 +72,13 @@ class Account:
         _add(self._sum.failures, page.failures, times)
         _add(self._sum.latencies, page.latencies, times)
 
-    def _served(self) -> dict[str, Served]:
+    def _served(self) -> dict[str, BackendCounts]:
         buckets: dict[str, dict[int, int]] = {}
         for (backend, bucket), count in self._sum.latencies.items():
             buckets.setdefault(backend, {})[bucket] = count
         attempts, failures = self._sum.attempts, self._sum.failures
         return {
-            backend: Served(attempts[backend], failures[backend], buckets.get(backend, {}))
+            backend: BackendCounts(attempts[backend], failures[backend], buckets.get(backend, {}))
             for backend in {**attempts, **failures, **buckets}
         }
 

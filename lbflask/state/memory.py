@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from lbflask.core import ejection, rate_limit, slots, stamps
+from lbflask.core import clock_skew, ejection, rate_limit, slots
+from lbflask.core.ejection import EjectionPolicy, FailureReport, FailureWindow
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster, Worker, WorkerReport
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
-from lbflask.core.slots import Demand, Grant, Holding
-from lbflask.core.workers import Roster, Worker, WorkerReport
+from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
 from lbflask.state import records
 from lbflask.state.ports import DEAD_AFTER, MOST_EVENTS, Lease, Others
 
@@ -32,13 +33,13 @@ class _PoolState:
     lease_end: float = 0.0
     epoch: int = 0
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    tallies: dict[str, ejection.Tally] = field(default_factory=dict)
+    tallies: dict[str, FailureWindow] = field(default_factory=dict)
     ejected: dict[str, Ejection] = field(default_factory=dict)
     prober: str = ""
     probe_end: float = 0.0
     beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
     reports: dict[str, tuple[float, WorkerReport]] = field(default_factory=dict)
-    holdings: dict[str, Holding] = field(default_factory=dict)
+    holdings: dict[str, WorkerHolding] = field(default_factory=dict)
     overrides: dict[str, Override] = field(default_factory=dict)
     discovered: tuple[Backend, ...] = ()
     secret: str = ""
@@ -74,13 +75,13 @@ class MemoryStore:
             if state.spoken_at is not None:
                 state.spoken_at = _at(state.spoken_at, now, state.interval)
             heartbeat = None if state.spoken_at is None else max(0.0, now - state.spoken_at)
-            if state.version == known.version and not stamps.set_back(known.now, now):
+            if state.version == known.version and not clock_skew.set_back(known.now, now):
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
             read = Snapshot(
                 state.version, state.active, heartbeat, state.interval, state.ejected, now,
                 state.overrides, state.discovered, state.secret,
             )  # fmt: skip
-            return stamps.believed(read)
+            return clock_skew.believed(read)
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
         """See WorkerStore."""
@@ -101,7 +102,7 @@ class MemoryStore:
         """See WorkerStore."""
         self._tell("reloads", "reload")
 
-    def count_failures(self, pool: str, backend: str, report: ejection.Report, rule: ejection.Rule) -> bool:
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See WorkerStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
@@ -129,7 +130,7 @@ class MemoryStore:
             state.prober, state.probe_end = holder, now + seconds
             return True
 
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: ejection.Rule) -> bool:
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """See WorkerStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
@@ -208,7 +209,7 @@ class MemoryStore:
         with self._changed:
             return [event for event in self._events if _place(event.id) > limit][:count]
 
-    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See WorkerStore."""
         with self._changed:
             holdings, now = self._pools[pool].holdings, self._clock()
@@ -311,7 +312,7 @@ class MemoryStore:
         with self._changed:
             state = self._pools[pool]
             known = state.overrides.get(backend)
-            if (None if known is None else stamps.override(known, self._clock())) != before:
+            if (None if known is None else clock_skew.override(known, self._clock())) != before:
                 return False
             if after is None:
                 state.overrides.pop(backend, None)

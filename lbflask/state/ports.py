@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster, WorkerReport
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
-from lbflask.core.slots import Demand, Grant
-from lbflask.core.workers import Roster, WorkerReport
+from lbflask.core.slots import Grant, SlotDemand
 
 #: Seconds after its last beat when a worker counts as dead. What a killed one had in flight is gone within three, with
 #: the beat by which the others hear of it; and two beats in a row may be lost.
@@ -101,7 +101,7 @@ class WorkerStore(Protocol):
         """Tell all checkers of the fleet to read their configuration anew. May be lost."""
         ...
 
-    def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """Count what a worker saw of a backend; True if that ejects it, which is announced like any change of status.
 
         Once it is out, failures are counted no more. One round trip.
@@ -115,7 +115,7 @@ class WorkerStore(Protocol):
         """
         ...
 
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """End the ejection that began at `since`, or prolong it; False, and nothing, if it is over already.
 
         Frees the right to probe, and is announced. One round trip.
@@ -147,7 +147,7 @@ class WorkerStore(Protocol):
         """Add these to the events of the fleet; the store gives them their ids. One round trip."""
         ...
 
-    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """Hold as many slots of backends as the worker keeps, and so many more as are free (core/slots.py).
 
         What it does not name it lets go. Who has not said so again after DEAD_AFTER seconds holds none. One round trip.
@@ -255,7 +255,7 @@ class OperatorStore(Protocol):
         """As for workers."""
         ...
 
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """As for workers."""
         ...
 

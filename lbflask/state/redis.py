@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from lbflask.core import stamps
-from lbflask.core.ejection import MIN_PERCENT, Report, Rule
+from lbflask.core import clock_skew
+from lbflask.core.ejection import MIN_PERCENT, EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster, WorkerReport
 from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
-from lbflask.core.slots import TOLERANCE, Demand, Grant
-from lbflask.core.workers import Roster, WorkerReport
+from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
 from lbflask.state import records, reports
 from lbflask.state.asking import asked, is_of_another_kind
 from lbflask.state.client import OPERATION_TIMEOUT, Client, connect
@@ -61,7 +61,7 @@ class RedisStore:
         keys = self._of(pool)
         of = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered, keys.secret]
         read = SnapshotReader(self._run("read_snapshot", of, [known.version]), known, keys)
-        if not read.whole and stamps.set_back(known.now, read.now):
+        if not read.whole and clock_skew.set_back(known.now, read.now):
             read = SnapshotReader(self._run("read_snapshot", of, [-1]), known, keys)
         snapshot = read.snapshot()
         if read.unreadable:
@@ -87,7 +87,7 @@ class RedisStore:
         """See WorkerStore."""
         asked(lambda: self._client.publish(self._fleet.reloads, "reload"))
 
-    def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See WorkerStore."""
         keys = self._of(pool)
         seen = [report.attempts, report.failures, report.weight]
@@ -100,7 +100,7 @@ class RedisStore:
         """See WorkerStore."""
         return bool(self._run("hold_probe", [self._of(pool).probe], [holder, int(seconds * 1000)]))
 
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """See WorkerStore."""
         keys = self._of(pool)
         verdict = [f"{since:.3f}", "back" if back else "out", rule.duration, rule.max_duration]
@@ -153,7 +153,7 @@ class RedisStore:
         since = f"({records.event_id(after)}" if after else "-"
         return self._entries(lambda: self._client.xrange(self._fleet.events, since, "+", count))
 
-    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See WorkerStore."""
         keys = self._of(pool)
         wants = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
@@ -216,7 +216,7 @@ class RedisStore:
         record, *moment = self._run("read_override", [keys.overrides], [backend])
         found = records.parse_override(record, backend) if record else None
         if found is not None:
-            found = stamps.override(found, moment_of(*moment))
+            found = clock_skew.override(found, moment_of(*moment))
         if found != before and (found or record == b""):
             return False
         # The script compares what was read: another version of us may write the same in other words.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lbflask.core.workers import BUCKETS, Identity, Roster, Served, Worker, WorkerReport
+from lbflask.core.fleet_stats import BUCKETS, BackendCounts, Roster, Worker, WorkerIdentity, WorkerReport
 from lbflask.state.ports import DEAD_AFTER
 from lbflask.state.records import counts, moment, parse_loads, read, text, whole
 
@@ -64,11 +64,11 @@ def _stamped(value: bytes, now: float) -> tuple[float | None, bytes]:
 
 def _report(values: Mapping[str, Any]) -> WorkerReport:
     names = {name: text(values[name]) for name in ("instance", "host", "version", "config")}
-    who = Identity(**names, pid=whole(values["pid"]), started=moment(values["started"]))
+    who = WorkerIdentity(**names, pid=whole(values["pid"]), started=moment(values["started"]))
     served = {text(backend): _served(*said) for backend, said in values["served"].items()}
     return WorkerReport(who, moment(values["clock"]), moment(values["seconds"]), served)
 
 
-def _served(attempts: object, failures: object, buckets: Mapping[str, object], *_: object) -> Served:
+def _served(attempts: object, failures: object, buckets: Mapping[str, object], *_: object) -> BackendCounts:
     numbers = {whole(int(bucket), BUCKETS - 1): count for bucket, count in counts(buckets).items()}
-    return Served(whole(attempts), whole(failures), numbers)
+    return BackendCounts(whole(attempts), whole(failures), numbers)

@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lbflask.core.model import Backend
-from lbflask.core.slots import TOLERANCE, Demand, Grant, Queue
-from lbflask.core.slots import Place as Asked
+from lbflask.core.slots import TOLERANCE, Grant, QueuePolicy, SlotDemand
+from lbflask.core.slots import BackendSlots as Asked
 from lbflask.state.fleet import Fleet
 from lbflask.state.ports import DEAD_AFTER
 
@@ -131,7 +131,7 @@ class PoolSlots:
             place.full_until = self._clock() + FULL_FOR
         return False
 
-    def wait(self, backends: Sequence[Backend], queue: Queue, seconds: float, on_gone: OnGone | None) -> str:
+    def wait(self, backends: Sequence[Backend], queue: QueuePolicy, seconds: float, on_gone: OnGone | None) -> str:
         """Take a slot of one of the backends as soon as there is one: the id of that backend.
 
         Waits at most as long as the queue allows, and `seconds`. Raises QueueFull, WaitedInVain, or ClientGone once
@@ -239,7 +239,7 @@ class PoolSlots:
             return self._clock() - self._offered >= TOLERANCE
         return any(place.held > place.used for place in self._places.values())
 
-    def _join(self, backends: Sequence[Backend], queue: Queue) -> _Waiter:
+    def _join(self, backends: Sequence[Backend], queue: QueuePolicy) -> _Waiter:
         """Stand in line, if there is room as far as is known."""
         now = self._clock()
         waiter = _Waiter([backend.id for backend in backends], now)
@@ -252,7 +252,7 @@ class PoolSlots:
                 self._place(backend).lined_up += 1
         return waiter
 
-    def _announce(self, waiter: _Waiter, queue: Queue) -> None:
+    def _announce(self, waiter: _Waiter, queue: QueuePolicy) -> None:
         """Tell the fleet of one more who waits. Raises QueueFull if it is one too many."""
         self._begin()
         with self._asking:
@@ -264,7 +264,7 @@ class PoolSlots:
             waiter.left = bool(self._line)
         raise QueueFull
 
-    def _room(self, queue: Queue) -> int:
+    def _room(self, queue: QueuePolicy) -> int:
         return queue.length // self._fleet.workers if self._leased_until == NEVER else queue.length
 
     def _leave(self, waiter: _Waiter) -> bool:
@@ -312,7 +312,7 @@ class PoolSlots:
                 if not (place.held or place.used or place.lined_up or place.new):
                     del self._places[id_]
 
-    def _demand(self, tidy: bool, call: bool, room: int) -> tuple[Sequence[str], Demand]:
+    def _demand(self, tidy: bool, call: bool, room: int) -> tuple[Sequence[str], SlotDemand]:
         """What there is to say to the store, and of which backends."""
         now = self._clock()
         before = sum(place.held for place in self._places.values())
@@ -329,7 +329,7 @@ class PoolSlots:
         extra = waiting + sum(place.new for place in self._places.values())
         if call:
             self._called = now
-        return [place.backend for place in places], Demand(places, extra, waiting, waited, room, before, call)
+        return [place.backend for place in places], SlotDemand(places, extra, waiting, waited, room, before, call)
 
     def _share_out(self) -> None:
         """Without the store, and when nobody has a lease from it any more: our part of all slots."""

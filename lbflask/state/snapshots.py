@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from lbflask.core.clock_skew import believed
 from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Health, Snapshot
-from lbflask.core.stamps import believed
 from lbflask.state import records
 from lbflask.state.keys import PoolKeys
 

@@ -14,13 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lbflask.core import ejection
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.eligibility import UNCHECKED
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.fleet_events import FleetEvent, Kind
-from lbflask.core.loads import Loads
+from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
+from lbflask.core.in_flight import Loads
 from lbflask.core.model import Snapshot
-from lbflask.core.workers import Identity, WorkerReport
 from lbflask.state.lately import Account
 from lbflask.state.ports import DEAD_AFTER, StoreUnavailable, WorkerStore
 
@@ -68,10 +68,10 @@ class Traffic:
     `wake` is called when there is something that should be told at once.
     """
 
-    def __init__(self, pool: str, rule: Rule, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+    def __init__(self, pool: str, rule: EjectionPolicy, clock: Callable[[], float], wake: Callable[[], None]) -> None:
         self.worker = ""  #: who we are among the workers; known once the process is
         self.workers = 1  #: how many live, as last known
-        self.who = Identity()  #: the same, for operators
+        self.who = WorkerIdentity()  #: the same, for operators
         self._account = Account(clock())
         #: Takes an attempt that brought a response: its backend, and the seconds until the head had come.
         self.sample = self._account.sample
@@ -87,7 +87,7 @@ class Traffic:
         self._lock = _thread.RLock()
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._attempts: defaultdict[str, int] = defaultdict(int)
-        self._failures: dict[str, Report] = {}
+        self._failures: dict[str, FailureReport] = {}
         self._verdicts: dict[str, _Verdict] = {}
         self._probe = _Probe()
         self._others: Mapping[str, int] = {}
@@ -102,7 +102,7 @@ class Traffic:
             self._rule = replace(self._rule, members=members)
             self._ejects = self._rule.quota > 0
 
-    def obey(self, rule: Rule) -> None:
+    def obey(self, rule: EjectionPolicy) -> None:
         """Backends are ejected by this rule from now on."""
         self._rule = rule
         self._ejects = rule.quota > 0
@@ -247,8 +247,8 @@ class Traffic:
         self._why[backend] = why
         if not self._ejects:
             return
-        before = self._failures.get(backend, Report())
-        self._failures[backend] = Report(0, before.failures + 1, before.weight + weight)
+        before = self._failures.get(backend, FailureReport())
+        self._failures[backend] = FailureReport(0, before.failures + 1, before.weight + weight)
 
     def _probe_ended(self, backend: str, *, ok: bool) -> bool:
         """Note the outcome of a probe, under the lock; False if it was none."""
@@ -271,13 +271,15 @@ class Traffic:
                 backend, failed = self._failures.popitem()
                 attempts = self._attempts.pop(backend, 0)
             try:
-                report = Report(attempts, failed.failures, failed.weight)
+                report = FailureReport(attempts, failed.failures, failed.weight)
                 out = store.count_failures(self._pool, backend, report, self._rule)
             except StoreUnavailable:
                 with self._lock:
-                    later = self._failures.get(backend, Report())
+                    later = self._failures.get(backend, FailureReport())
                     self._attempts[backend] += attempts
-                    self._failures[backend] = Report(0, failed.failures + later.failures, failed.weight + later.weight)
+                    self._failures[backend] = FailureReport(
+                        0, failed.failures + later.failures, failed.weight + later.weight
+                    )
                 raise
             self._account.count({backend: attempts})
             if out:

@@ -19,7 +19,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from lbflask.background import BackgroundTask
-from lbflask.core.hooks import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry import metrics
 from lbflask.telemetry.counting import Sample
 from lbflask.telemetry.events import RequestEvent

@@ -17,7 +17,7 @@ from typing import cast
 
 import httptools
 
-from lbflask.core.checks import BODY_LIMIT, Check
+from lbflask.core.checks import BODY_LIMIT, HealthCheck
 from lbflask.core.faults import Stage
 from lbflask.core.health import Observation
 from lbflask.core.http.interim import InterimFilter
@@ -51,7 +51,7 @@ class Prober:
         #: expression allows.
         self._searches = ThreadPoolExecutor(_SEARCHES, "search")
 
-    async def __call__(self, backend: Backend, check: Check) -> Observation:
+    async def __call__(self, backend: Backend, check: HealthCheck) -> Observation:
         """One probe, within the time-out of the check. Raises Shortage, which proves nothing about the backend."""
         target = check.target(backend)
         exchange = _Exchange(check, self._searches)
@@ -127,7 +127,7 @@ class _Exchange(asyncio.Protocol):
     the limits, so that the backend need not see its answer cut off.
     """
 
-    def __init__(self, check: Check, searches: Executor) -> None:
+    def __init__(self, check: HealthCheck, searches: Executor) -> None:
         self.check = check
         self.lacks = "no connection"  #: what there is not yet
         self._searches = searches

@@ -25,10 +25,10 @@ from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
+from lbflask.core.admin_tokens import Role
 from lbflask.core.http.fields import RequestRules
-from lbflask.core.http.origin import TrustTest
+from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.model import Pool
-from lbflask.core.tokens import Role
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, OwnPaths, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
@@ -118,7 +118,7 @@ class Balancer:
     def _built(self, config: Config) -> tuple[list[Pool], Front]:
         """All that a configuration makes, around the parts that outlive it. A start and a reload both come here."""
         kept = RequestRules(frozenset(map(str.lower, config.keep_forwarded)))
-        is_trusted = TrustTest(config.trusted_proxies)
+        is_trusted = TrustedProxies(config.trusted_proxies)
         hops = Hops(is_trusted, config.via or None, forwarded=config.forwarded, rules=kept)
         told = self._telemetry
         house = House(
@@ -207,7 +207,7 @@ def rules_of(table: PoolConfig, config: Config) -> Rules:
         table.preserve_host,
         config.via or None,
         max(1, math.ceil(table.health.soon)),
-        TrustTest(config.trusted_proxies),
+        TrustedProxies(config.trusted_proxies),
         config.timeouts.request or math.inf,
         config.timeouts.tunnel_idle,
         config.limits.tunnels,

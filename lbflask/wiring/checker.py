@@ -19,8 +19,8 @@ from lbflask.checker.terms import Terms
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolConfig
 from lbflask.config.schema import Config
-from lbflask.core.checks import Check
-from lbflask.core.hooks import HealthChange
+from lbflask.core.checks import HealthCheck
+from lbflask.core.hook_api import HealthChange
 from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
 from lbflask.upstream.probes import Prober
@@ -138,7 +138,7 @@ def _makings(table: PoolConfig, config: Config, most: int) -> tuple[object, ...]
     return (*(getattr(table, name) for name in PoolConfig.model_fields), tls, tls.contents(), config.admin_bind, most)
 
 
-def check_of(table: PoolConfig, own: Mapping[str, Check], backend: Backend) -> Check:
+def check_of(table: PoolConfig, own: Mapping[str, HealthCheck], backend: Backend) -> HealthCheck:
     """How the backend is checked: as it is configured, or like any other of its pool."""
     found = own.get(backend.id)
     return table.usual_check(backend) if found is None else found

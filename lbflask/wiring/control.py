@@ -19,8 +19,8 @@ from lbflask.control.gate import Gate, Tokens
 from lbflask.control.operations import Operations
 from lbflask.control.running import Running
 from lbflask.core.faults import Fault
+from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
-from lbflask.core.workers import Identity
 from lbflask.state.fleet import Fleet
 from lbflask.upstream.dial import Dialer
 from lbflask.wiring.store import store_for
@@ -72,7 +72,7 @@ class ControlPlane:
         return ""
 
 
-def identity(config: Config) -> Identity:
+def identity(config: Config) -> WorkerIdentity:
     """The instance, for operators; its workers add who they are."""
     host = os.uname().nodename
-    return Identity(f"{host}/{config.bind[0]}", host, 0, lbflask.__version__, version(config))
+    return WorkerIdentity(f"{host}/{config.bind[0]}", host, 0, lbflask.__version__, version(config))

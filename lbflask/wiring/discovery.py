@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lbflask.config.load import ConfigError, read_backends
 from lbflask.config.pools import PoolConfig
-from lbflask.core.discovery import Found
+from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery.file import FileSource
 from lbflask.discovery.source import Source
 
@@ -31,11 +31,11 @@ def source_for(table: PoolConfig) -> Source | None:
     return AddressSource(names, where.name, where.port, discovery.scheme, discovery.weight, pace)
 
 
-def found_in(table: PoolConfig, path: Path) -> tuple[Found, ...]:
+def found_in(table: PoolConfig, path: Path) -> tuple[DiscoveredBackend, ...]:
     """The backends in a file, each with the check that its own table asks for. Raises ConfigError."""
     try:
         return tuple(
-            Found(
+            DiscoveredBackend(
                 backend.to_model(),
                 None if backend.health is None else table.check_of(backend, f"backends[{number}].health"),
             )

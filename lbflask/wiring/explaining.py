@@ -5,7 +5,7 @@ from __future__ import annotations
 from lbflask.config.schema import Config
 from lbflask.control import explanation
 from lbflask.control.running import Running
-from lbflask.core.explain import Asked, Explanation
+from lbflask.core.explain import Explanation, RequestQuery
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.state.ports import StoreUnavailable
 from lbflask.wiring.store import store_for
@@ -14,7 +14,7 @@ from lbflask.wiring.store import store_for
 STORE_TIMEOUT = 2.0
 
 
-def explained(config: Config, asked: Asked) -> tuple[Explanation, str]:
+def explained(config: Config, asked: RequestQuery) -> tuple[Explanation, str]:
     """The explanation by what the fleet knows, and why it knows nothing: empty when the store has answered."""
     store, why = store_for(config, STORE_TIMEOUT), ""
 

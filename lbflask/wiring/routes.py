@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lbflask.config.schema import DEFAULT_POOL, Config
 from lbflask.core.http.paths import segments_of
 from lbflask.core.routing import Route, RouteTable
-from lbflask.core.split import Split
+from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.course import Course
@@ -76,4 +76,4 @@ def _destination(route: Route, lanes: Mapping[str, Lane], house: House, rules: R
     dispatchers = {pool: Dispatcher(*lanes[pool], house, course, limited) for pool in route.shares}
     if len(dispatchers) == 1:
         return next(iter(dispatchers.values()))
-    return Splitting(Split(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted)
+    return Splitting(WeightedSplit(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted)

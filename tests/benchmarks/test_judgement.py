@@ -16,7 +16,7 @@ from benchmarks.report import Check
 from benchmarks.rig import pss
 from benchmarks.slow_clients import Fates, Rounds
 from benchmarks.throughput import Result
-from lbflask.core.affinity import Affinity
+from lbflask.core.sticky_cookie import Affinity
 
 
 def missed(checks: list[Check]) -> list[str]:

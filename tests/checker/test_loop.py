@@ -20,8 +20,8 @@ from lbflask.checker import loop as loop_module
 from lbflask.checker.finding import Finding
 from lbflask.checker.loop import PoolChecker, Probe
 from lbflask.checker.terms import Terms
-from lbflask.core.checks import Check
-from lbflask.core.discovery import Found
+from lbflask.core.checks import HealthCheck
+from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.eligibility import candidates
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.health import Observation, Thresholds
@@ -67,7 +67,7 @@ class Steady:
         self.answers = answers  # by host
         self.looks: defaultdict[str, int] = defaultdict(int)
 
-    async def __call__(self, backend: Backend, check: Check) -> Observation:
+    async def __call__(self, backend: Backend, check: HealthCheck) -> Observation:
         self.looks[backend.host] += 1
         ok = self.answers.get(backend.host, self.ok)
         return Observation(ok, "fine" if ok else "refused")
@@ -81,7 +81,7 @@ class Prompted:
         self.given = 0
         self._answers: defaultdict[str, asyncio.Queue[Observation]] = defaultdict(asyncio.Queue)
 
-    async def __call__(self, backend: Backend, check: Check) -> Observation:
+    async def __call__(self, backend: Backend, check: HealthCheck) -> Observation:
         self.begun[backend.host] += 1
         return await self._answers[backend.host].get()
 
@@ -207,7 +207,7 @@ class Stage:
         most: int = 100,
         finding: Finding | None = None,
     ) -> tuple[PoolChecker, asyncio.Task[None]]:
-        check = Check(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
+        check = HealthCheck(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
         checker = PoolChecker(
             pool,
             lambda _: check,
@@ -320,8 +320,8 @@ class Told:
             raise answer
         return answer
 
-    def say(self, *backends: Backend, check: Check | None = None) -> None:
-        self._answers.put_nowait(Answer(tuple(Found(backend, check) for backend in backends), 0))
+    def say(self, *backends: Backend, check: HealthCheck | None = None) -> None:
+        self._answers.put_nowait(Answer(tuple(DiscoveredBackend(backend, check) for backend in backends), 0))
 
     def fail(self) -> None:
         self._answers.put_nowait(NoAnswer("no"))
@@ -452,10 +452,10 @@ class TestFinding:
         play(scene)
 
     def test_a_backend_is_checked_as_its_source_says(self, desk: Desk) -> None:
-        asked: dict[str, Check] = {}
-        own = Check("http", 0.01, path="/own")
+        asked: dict[str, HealthCheck] = {}
+        own = HealthCheck("http", 0.01, path="/own")
 
-        async def probe(backend: Backend, check: Check) -> Observation:
+        async def probe(backend: Backend, check: HealthCheck) -> Observation:
             asked[backend.id] = check
             return Observation(True, "fine")
 
@@ -748,11 +748,14 @@ class TestTakeOver:
 
 class TestManyBackends:
     def test_each_has_a_check_of_its_own(self, desk: Desk) -> None:
-        asked: dict[str, Check] = {}
-        checks = {A.id: Check("http", NEVER, path="/a"), B.id: Check(interval=0.01, thresholds=Thresholds(1, 1))}
+        asked: dict[str, HealthCheck] = {}
+        checks = {
+            A.id: HealthCheck("http", NEVER, path="/a"),
+            B.id: HealthCheck(interval=0.01, thresholds=Thresholds(1, 1)),
+        }
         looks: defaultdict[str, int] = defaultdict(int)
 
-        async def probe(backend: Backend, check: Check) -> Observation:
+        async def probe(backend: Backend, check: HealthCheck) -> Observation:
             asked[backend.id] = check
             looks[backend.id] += 1
             return Observation(looks[backend.id] < 4, "seen")
@@ -773,7 +776,7 @@ class TestManyBackends:
         async def scene() -> None:
             answered, looks = asyncio.Event(), 0
 
-            async def probe(backend: Backend, check: Check) -> Observation:
+            async def probe(backend: Backend, check: HealthCheck) -> Observation:
                 nonlocal looks
                 looks += 1
                 if looks > 1000:

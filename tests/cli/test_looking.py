@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from lbflask.cli import main
 from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Health
-from lbflask.core.workers import Identity, WorkerReport
 from tests.cli.rigs import on_terminal, piped, served
 from tests.control.rigs import Counter
 
@@ -26,7 +26,7 @@ def fleet(names: tuple[str, ...], reason: str) -> Counter:
     assert lease is not None
     states = {names[0]: ActiveHealth(Health.UP, 0, "connected", 1.5), names[1]: ActiveHealth(Health.DOWN, 0, reason, 2)}
     assert counter.facts.write_active("default", lease.epoch, states, interval=1.0, announce=True)
-    who = Identity(f"{HOST}/0.0.0.0:8080", HOST, 1, "1.0", "0123456789ab")
+    who = WorkerIdentity(f"{HOST}/0.0.0.0:8080", HOST, 1, "1.0", "0123456789ab")
     counter.facts.beat(
         "default", f"{HOST}:1:a", {}, {}, read=False, report=WorkerReport(who, counter.clock(), 10.0, {})
     )

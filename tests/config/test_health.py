@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from lbflask.config.load import ConfigError, load
 from lbflask.config.render import as_toml
 from lbflask.config.schema import Config
-from lbflask.core.checks import Check, StatusSet
+from lbflask.core.checks import HealthCheck, StatusSet
 from lbflask.core.health import Thresholds
 
 
@@ -21,14 +21,14 @@ def config(health: dict[str, Any] | None = None, *backends: Any) -> Config:
     return Config.model_validate({"backends": backends or ["http://a:1"], "health": health or {}})
 
 
-def check(health: dict[str, Any], own: dict[str, Any] | None = None) -> Check:
+def check(health: dict[str, Any], own: dict[str, Any] | None = None) -> HealthCheck:
     """The check of one backend."""
     backend = "http://a:1" if own is None else {"url": "http://a:1", "health": own}
     return config(health, backend).checks()["a:1"]
 
 
 def test_unless_told_a_backend_is_up_when_it_takes_connections() -> None:
-    assert check({}) == Check()
+    assert check({}) == HealthCheck()
 
 
 def test_every_key_reaches_the_check() -> None:
@@ -39,7 +39,7 @@ def test_every_key_reaches_the_check() -> None:
             "expect_status": "200,204", "expect_body": "ready", "port": 9000,
         }
     )  # fmt: skip
-    assert made == Check(
+    assert made == HealthCheck(
         "https", 20, 3, 5, 4, Thresholds(6, 7), "/ready?x=1", "POST", "shop.example",
         (("X-A", "1"), ("X-B", "2, 3")), StatusSet(((200, 200), (204, 204))), re.compile("ready"), 9000,
     )  # fmt: skip

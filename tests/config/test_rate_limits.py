@@ -11,7 +11,7 @@ from lbflask.config.load import ConfigError, load
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config
 from lbflask.core import slots
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import RateLimit
 from lbflask.state.buckets import Buckets
 from lbflask.state.fleet import Fleet
@@ -60,14 +60,14 @@ def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "who"),
     [
-        ("client", HashKey("client")),
-        ("header:X-Key", HashKey("header", "x-key")),
-        ("cookie:session", HashKey("cookie", "session")),
-        ("query:k", HashKey("query", "k")),
+        ("client", RequestKey("client")),
+        ("header:X-Key", RequestKey("header", "x-key")),
+        ("cookie:session", RequestKey("cookie", "session")),
+        ("query:k", RequestKey("query", "k")),
         ("none", None),
     ],
 )
-def test_a_limit_counts_by_its_key(key: str, who: HashKey | None) -> None:
+def test_a_limit_counts_by_its_key(key: str, who: RequestKey | None) -> None:
     assert RateLimitConfig(rate=1, key=key).who() == who
 
 
@@ -124,7 +124,7 @@ def test_the_environment_configures_limits_too() -> None:
     limits = {"LBFLASK_RATE_LIMITS__API__RATE": "100/min", "LBFLASK_RATE_LIMITS__API__EVERYWHERE": "true"}
     found = load({**environ, **limits, "LBFLASK_QUEUE__LENGTH": "7"})
     assert found.rate_limits["api"].to_model("api") == RateLimit("api", 100, 60, 1)
-    assert found.queue.to_model() == slots.Queue(7, 5.0)
+    assert found.queue.to_model() == slots.QueuePolicy(7, 5.0)
 
 
 def test_a_route_has_the_limits_that_hold_everywhere_and_its_own() -> None:
@@ -150,4 +150,4 @@ def test_a_backend_has_no_bound_unless_it_is_given_one() -> None:
 
 
 def test_what_the_tables_say_without_settings_is_what_the_core_takes_for_granted() -> None:
-    assert config().queue.to_model() == slots.Queue()
+    assert config().queue.to_model() == slots.QueuePolicy()

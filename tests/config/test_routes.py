@@ -20,9 +20,9 @@ from lbflask.config.routes import (
 )
 from lbflask.config.schema import Config
 from lbflask.core import routing
-from lbflask.core.http.edits import UNTOUCHABLE, Edits
-from lbflask.core.http.hash_key import HashKey
-from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection
+from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect
+from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
+from lbflask.core.http.request_key import RequestKey
 
 POOLS = 'backends = ["http://a:1"]\n[pools.canary]\nbackends = ["http://b:1"]\n'
 
@@ -70,23 +70,23 @@ def test_a_route_with_all_that_it_can_have_reaches_the_core() -> None:
     )
     assert made == routing.Route(
         "r0",
-        routing.Match(
+        routing.RouteMatch(
             ("shop.example", "*.example.com", "[::1]"),
             "/a~pi",
             frozenset({"GET", "HEAD"}),
             (("x-a", None), ("x-b", "1")),
         ),
         {"default": 95.0, "canary": 5.0},
-        HashKey("cookie", "session"),
+        RequestKey("cookie", "session"),
         prefix="/v2",
         request_edits=Edits(set_=[("X-C", "1")], add=[("X-D", "2")], remove=["X-E", "X-F"]),
         response_edits=Edits(remove=["Server"]),
-        mirror=routing.Mirror("canary", 10.0),
+        mirror=routing.MirrorTarget("canary", 10.0),
     )
 
 
 def test_a_route_with_nothing_but_a_pool_takes_all() -> None:
-    assert model(pool="canary") == routing.Route("r0", routing.Match(), {"canary": 100.0})
+    assert model(pool="canary") == routing.Route("r0", routing.RouteMatch(), {"canary": 100.0})
     assert model(pool="canary", match={"path": "/"}).match.path == ""
 
 
@@ -98,17 +98,19 @@ def test_an_answer_of_our_own(tmp_path: Path) -> None:
     page = tmp_path / "soon.html"
     page.write_bytes(b"<p>soon")
     text = "text/plain; charset=utf-8"
-    assert model(respond={"body": "é"}).own == FixedAnswer(503, Page(text, "é".encode()))
-    assert model(respond={"status": 204}).own == FixedAnswer(204, Page(text, b""))
-    assert model(respond={"file": str(page)}).own == FixedAnswer(503, Page("text/html; charset=utf-8", b"<p>soon"))
+    assert model(respond={"body": "é"}).own == DirectResponse(503, ErrorPage(text, "é".encode()))
+    assert model(respond={"status": 204}).own == DirectResponse(204, ErrorPage(text, b""))
+    assert model(respond={"file": str(page)}).own == DirectResponse(
+        503, ErrorPage("text/html; charset=utf-8", b"<p>soon")
+    )
     given = {"file": str(page), "content_type": "text/x"}
-    assert model(respond=given).own == FixedAnswer(503, Page("text/x", b"<p>soon"))
-    assert model(redirect={"to": "https://a{path}"}).own == Redirection(308, "https://a{path}")
+    assert model(respond=given).own == DirectResponse(503, ErrorPage("text/x", b"<p>soon"))
+    assert model(redirect={"to": "https://a{path}"}).own == Redirect(308, "https://a{path}")
 
 
 @pytest.mark.parametrize("to", ["http://a", "https://a:1/x?y", "https://{host}{path}{query}", "/", "/x", "/x{path}"])
 def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
-    assert model(redirect={"to": to}).own == Redirection(308, to)
+    assert model(redirect={"to": to}).own == Redirect(308, to)
 
 
 @pytest.mark.parametrize(
@@ -304,14 +306,14 @@ def test_error_pages_are_read_with_the_configuration(tmp_path: Path) -> None:
     page.write_bytes(b"<h1>\xff")
     made = config(error_pages={503: str(page)})
     page.unlink()
-    assert made.pages == {503: Page("text/html; charset=utf-8", b"<h1>\xff")}
+    assert made.pages == {503: ErrorPage("text/html; charset=utf-8", b"<h1>\xff")}
 
 
 def test_each_pool_has_error_pages_of_its_own(tmp_path: Path) -> None:
     page = tmp_path / "down.json"
     page.write_bytes(b"{}")
     made = config(pools={"canary": {"backends": ["http://b:1"], "error_pages": {"502": str(page)}}})
-    assert made.pools["canary"].pages == {502: Page("application/json", b"{}")}
+    assert made.pools["canary"].pages == {502: ErrorPage("application/json", b"{}")}
     assert made.pages == {}
 
 

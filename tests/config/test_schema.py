@@ -12,9 +12,9 @@ from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.health import HealthConfig
 from lbflask.config.schema import Config, TimeoutsConfig
 from lbflask.core import model
-from lbflask.core.ejection import Rule
+from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.health import Thresholds
-from lbflask.core.retry import Policy
+from lbflask.core.retry import RetryPolicy
 
 
 def config(**settings: Any) -> Config:
@@ -258,12 +258,12 @@ def test_a_time_to_warm_up_that_makes_no_sense_is_refused_by_name(seconds: objec
 def test_backends_that_take_no_traffic_have_no_part_in_ejection() -> None:
     backends = ["http://b:1", {"url": "http://a:1", "weight": 2}, {"url": "http://c:1", "weight": 0}]
     rule = config(backends=backends).ejection_rule()
-    assert rule == Rule(("a:1", "b:1"))
+    assert rule == EjectionPolicy(("a:1", "b:1"))
 
 
 def test_the_rule_of_ejection_is_what_is_set() -> None:
     ejection = {"failures": 7, "window": 1.5, "duration": 2, "max_duration": 3, "max_percent": 10}
-    assert config(ejection=ejection).ejection_rule() == Rule(("a:1",), 7, 1.5, 2, 3, 10)
+    assert config(ejection=ejection).ejection_rule() == EjectionPolicy(("a:1",), 7, 1.5, 2, 3, 10)
 
 
 @pytest.mark.parametrize(
@@ -306,12 +306,12 @@ def test_checks_are_soon_a_fifth_of_the_interval_away_unless_told() -> None:
 def test_settings_reach_the_rules_as_the_rules_take_them() -> None:
     made = config(health={"rise": 4, "fall": 5}, retries={"attempts": 1, "budget_percent": 50})
     assert made.health.thresholds() == Thresholds(rise=4, fall=5)
-    assert made.retries.policy() == Policy(attempts=1, budget_percent=50.0)
+    assert made.retries.policy() == RetryPolicy(attempts=1, budget_percent=50.0)
 
 
 def test_the_rules_and_the_settings_have_the_same_defaults() -> None:
     assert config().health.thresholds() == Thresholds()
-    assert config().retries.policy() == Policy()
+    assert config().retries.policy() == RetryPolicy()
 
 
 def test_a_configuration_never_changes() -> None:

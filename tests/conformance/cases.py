@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.http.reason_phrases import reason_phrase
 from tests.conformance.rigs import STOCK, Rig
 from tests.support.programmed import Received, says, says_and_closes
 from tests.support.raw import Answer, Cut, RawClient

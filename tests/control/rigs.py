@@ -17,10 +17,10 @@ from lbflask.control.api.endpoints import Api
 from lbflask.control.gate import Gate, Tokens
 from lbflask.control.operations import Operations
 from lbflask.control.running import Running
-from lbflask.core.ejection import Report
+from lbflask.core.ejection import FailureReport
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster, WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Snapshot
-from lbflask.core.workers import Identity, Roster
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from tests.state.rigs import ManualClock
@@ -61,7 +61,7 @@ class Counter:
         self.clock = ManualClock()
         self.facts = MemoryStore(self.clock)
         self.store = OperatorsStore(self.facts)
-        self.fleet = Fleet(self.store, list(self.running.pools), who=Identity("one", "host"))
+        self.fleet = Fleet(self.store, list(self.running.pools), who=WorkerIdentity("one", "host"))
         self.unreachable: dict[str, str] = {}
         self.reload = lambda: Outcome(0, "v2", in_place=("backends",))
         self.api = Api(
@@ -110,7 +110,7 @@ class Counter:
         return dict(self.snapshot().overrides)
 
     def eject(self, backend: Backend) -> None:
-        assert self.facts.count_failures("default", backend.id, Report(9, 9, 9), self.config.ejection_rule())
+        assert self.facts.count_failures("default", backend.id, FailureReport(9, 9, 9), self.config.ejection_rule())
 
 
 @contextmanager

@@ -10,8 +10,8 @@ import pytest
 
 from lbflask.control.running import Running
 from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
-from lbflask.core.workers import Identity, Served, WorkerReport, bucket_of
 from lbflask.state.ports import StoreUnavailable
 from tests.control.rigs import DOWN, GRAFANA, TOKENS, UP, Counter
 
@@ -45,8 +45,8 @@ class TestReading:
 
     def test_numbers_are_those_of_all_workers(self, counter: Counter) -> None:
         for name, attempts, failures in (("host:1:a", 100, 0), ("host:2:b", 300, 20)):
-            served = {"two": Served(attempts, failures, {bucket_of(0.010): 99, bucket_of(0.500): 1})}
-            report = WorkerReport(Identity("one", "host", 1, "1.0", "abc"), counter.clock(), 10.0, served)
+            served = {"two": BackendCounts(attempts, failures, {bucket_of(0.010): 99, bucket_of(0.500): 1})}
+            report = WorkerReport(WorkerIdentity("one", "host", 1, "1.0", "abc"), counter.clock(), 10.0, served)
             counter.facts.beat("default", name, {"two": 2}, {}, read=False, report=report)
         two = counter.get(SECOND)
         assert (two["in_flight"], two["requests_per_second"], two["error_share"]) == (4, 40.0, 0.05)
@@ -416,7 +416,7 @@ class TestDoctor:
         counter.unreachable["two"] = "refused"
         counter.act("POST", f"{FIRST}/drain")
         for version in ("1", "2"):
-            report = WorkerReport(Identity("one", "host", 1, version, "abc"), counter.clock() + 30, 10.0)
+            report = WorkerReport(WorkerIdentity("one", "host", 1, version, "abc"), counter.clock() + 30, 10.0)
             counter.facts.beat("default", f"host:{version}:a", {}, {}, read=False, report=report)
         findings = counter.get("/doctor")["findings"]
         bad = {finding["check"]: finding for finding in findings if finding["level"] != "good"}

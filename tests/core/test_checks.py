@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.checks import BODY_LIMIT, Check, StatusSet
+from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.health import Observation
 from lbflask.core.model import ActiveHealth, Backend, Health
 
@@ -45,30 +45,30 @@ def test_anything_else_is_no_set_of_statuses(text: str) -> None:
 def test_a_pause_is_within_the_jitter_of_the_interval_that_the_state_asks_for(
     chance: float, jitter: float, moving: bool
 ) -> None:
-    pause = Check(interval=10, soon=2, jitter=jitter).pause(ActiveHealth(Health.UP, int(moving)), chance)
+    pause = HealthCheck(interval=10, soon=2, jitter=jitter).pause(ActiveHealth(Health.UP, int(moving)), chance)
     base = 2 if moving else 10
     assert base * (1 - jitter / 100) - 1e-9 <= pause <= base * (1 + jitter / 100) + 1e-9
 
 
 def test_chance_moves_a_pause_both_ways() -> None:
-    check, state = Check(interval=10, jitter=20), ActiveHealth(Health.UP)
+    check, state = HealthCheck(interval=10, jitter=20), ActiveHealth(Health.UP)
     assert [check.pause(state, chance) for chance in (-1, 0, 1)] == [8, 10, 12]
 
 
 @pytest.mark.parametrize(
     ("check", "backend", "scheme", "port", "authority"),
     [
-        (Check("http"), WEB, "http", 8000, "10.0.0.1:8000"),
-        (Check("http", port=9000), WEB, "http", 9000, "10.0.0.1:9000"),
-        (Check("http", port=80), WEB, "http", 80, "10.0.0.1"),
-        (Check("https"), WEB, "https", 8000, "10.0.0.1:8000"),
-        (Check("https", port=443), WEB, "https", 443, "10.0.0.1"),
-        (Check("http", port=443), replace(WEB, scheme="https"), "https", 443, "10.0.0.1"),
-        (Check("http", port=1), replace(WEB, host="::1"), "http", 1, "[::1]:1"),
+        (HealthCheck("http"), WEB, "http", 8000, "10.0.0.1:8000"),
+        (HealthCheck("http", port=9000), WEB, "http", 9000, "10.0.0.1:9000"),
+        (HealthCheck("http", port=80), WEB, "http", 80, "10.0.0.1"),
+        (HealthCheck("https"), WEB, "https", 8000, "10.0.0.1:8000"),
+        (HealthCheck("https", port=443), WEB, "https", 443, "10.0.0.1"),
+        (HealthCheck("http", port=443), replace(WEB, scheme="https"), "https", 443, "10.0.0.1"),
+        (HealthCheck("http", port=1), replace(WEB, host="::1"), "http", 1, "[::1]:1"),
     ],
 )
 def test_the_check_says_where_a_backend_is_reached(
-    check: Check, backend: Backend, scheme: str, port: int, authority: str
+    check: HealthCheck, backend: Backend, scheme: str, port: int, authority: str
 ) -> None:
     target = check.target(backend)
     assert (target.scheme, target.port, target.host) == (scheme, port, backend.host)
@@ -77,29 +77,29 @@ def test_the_check_says_where_a_backend_is_reached(
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_only_methods_that_have_bodies_say_that_there_is_none(method: str) -> None:
-    assert b"Content-Length" not in Check("http", method=method).request(WEB)
-    assert b"\r\nContent-Length: 0\r\n" in Check("http", method="POST").request(WEB)
+    assert b"Content-Length" not in HealthCheck("http", method=method).request(WEB)
+    assert b"\r\nContent-Length: 0\r\n" in HealthCheck("http", method="POST").request(WEB)
 
 
 def test_the_reason_of_an_outcome_is_always_the_same() -> None:
-    check = Check("http", expect_body=re.compile("ok"))
+    check = HealthCheck("http", expect_body=re.compile("ok"))
     assert check.verdict_of_body(200, b"a ok 1") == check.verdict_of_body(200, b"b ok 2")
     assert check.verdict_of_body(200, b"a") == check.verdict_of_body(200, b"b")
 
 
 @pytest.mark.parametrize("pattern", [None, "", "(?i)READY", "é", r"\d{3}$", "ready\n"])
 def test_a_body_is_searched_as_text(pattern: str | None) -> None:
-    check = Check("http", expect_body=None if pattern is None else re.compile(pattern))
+    check = HealthCheck("http", expect_body=None if pattern is None else re.compile(pattern))
     assert check.verdict_of_body(200, "é is ready\n123".encode()).ok
 
 
 def test_bytes_that_are_no_text_match_nothing() -> None:
-    check = Check("http", expect_body=re.compile("é"))
+    check = HealthCheck("http", expect_body=re.compile("é"))
     assert not check.verdict_of_body(200, "é".encode("latin-1")).ok
 
 
 def test_no_more_is_searched_than_the_limit() -> None:
-    check = Check("http", expect_body=re.compile("ready"))
+    check = HealthCheck("http", expect_body=re.compile("ready"))
     assert check.verdict_of_body(200, b" " * (BODY_LIMIT - 5) + b"ready more").ok
     seen = check.verdict_of_body(200, b" " * (BODY_LIMIT - 4) + b"ready more")
     assert seen == Observation(False, "status 200, but the first 256 KiB of its body has no match for 'ready'")

@@ -5,11 +5,19 @@ import itertools
 import pytest
 
 from lbflask.core import ejection
-from lbflask.core.ejection import CONNECT_WEIGHT, Report, Rule, Tally, convicts, counted, weight_of_fault
+from lbflask.core.ejection import (
+    CONNECT_WEIGHT,
+    EjectionPolicy,
+    FailureReport,
+    FailureWindow,
+    convicts,
+    counted,
+    weight_of_fault,
+)
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import ActiveHealth, Ejection, Health
 
-RULE = Rule(("a", "b", "c", "d"), failures=5, window=10, duration=30, max_duration=100)
+RULE = EjectionPolicy(("a", "b", "c", "d"), failures=5, window=10, duration=30, max_duration=100)
 OUT = Ejection(True, 1, 50.0, 80.0)
 
 
@@ -37,9 +45,9 @@ def test_answers_of_5xx_weigh_unless_they_are_about_the_request() -> None:
     assert weighing == set(range(500, 600)) - {501, 505}
 
 
-def played(rule: Rule, *reports: tuple[float, int, Report]) -> bool:
+def played(rule: EjectionPolicy, *reports: tuple[float, int, FailureReport]) -> bool:
     """Whether the last report convicts; each comes at a moment, after so many attempts of other workers."""
-    tally: Tally | None = None
+    tally: FailureWindow | None = None
     total = 1000  # a long life before
     for now, others, report in reports:
         total += others + report.attempts
@@ -50,42 +58,42 @@ def played(rule: Rule, *reports: tuple[float, int, Report]) -> bool:
 
 @pytest.mark.parametrize("failures", range(1, 8))
 def test_it_takes_as_many_failures_as_the_rule_says(failures: int) -> None:
-    reports = [(float(n), 0, Report(1, 1, 1)) for n in range(failures)]
+    reports = [(float(n), 0, FailureReport(1, 1, 1)) for n in range(failures)]
     assert played(RULE, *reports) is (failures >= 5)
-    assert played(RULE, (0.0, 0, Report(failures, failures, failures))) is (failures >= 5)
+    assert played(RULE, (0.0, 0, FailureReport(failures, failures, failures))) is (failures >= 5)
 
 
 @pytest.mark.parametrize("failures", range(1, 5))
 def test_three_failed_connections_are_enough_for_five_failures(failures: int) -> None:
-    assert played(RULE, *[(0.0, 0, Report(1, 1, CONNECT_WEIGHT))] * failures) is (failures >= 3)
+    assert played(RULE, *[(0.0, 0, FailureReport(1, 1, CONNECT_WEIGHT))] * failures) is (failures >= 3)
 
 
 def test_what_went_well_before_the_first_failure_hides_nothing() -> None:
-    first = (0.0, 5000, Report(900, 1, 1))
-    assert played(RULE, first, *[(0.1, 0, Report(1, 1, 1))] * 4)
+    first = (0.0, 5000, FailureReport(900, 1, 1))
+    assert played(RULE, first, *[(0.1, 0, FailureReport(1, 1, 1))] * 4)
 
 
 def test_a_busy_backend_with_few_errors_stays() -> None:
-    assert not played(RULE, *[(0.1, 500, Report(500, 1, 1))] * 9)
+    assert not played(RULE, *[(0.1, 500, FailureReport(500, 1, 1))] * 9)
 
 
 @pytest.mark.parametrize(("good", "out"), [(0, True), (5, True), (6, False)])
 def test_at_least_half_of_the_attempts_in_the_window_must_fail(good: int, out: bool) -> None:
-    assert played(RULE, (0.0, 0, Report(1, 1, 1)), (1.0, good, Report(4, 4, 4))) is out
+    assert played(RULE, (0.0, 0, FailureReport(1, 1, 1)), (1.0, good, FailureReport(4, 4, 4))) is out
 
 
 def test_one_machine_that_cannot_reach_a_backend_does_not_take_it_from_the_others() -> None:
-    assert not played(RULE, *[(n / 10, 9, Report(1, 1, CONNECT_WEIGHT)) for n in range(50)])
+    assert not played(RULE, *[(n / 10, 9, FailureReport(1, 1, CONNECT_WEIGHT)) for n in range(50)])
 
 
 @pytest.mark.parametrize(("pause", "out"), [(2.4, True), (2.5, False), (11.0, False)])
 def test_failures_far_apart_are_not_counted_together(pause: float, out: bool) -> None:
-    assert played(RULE, *[(n * pause, 0, Report(1, 1, 1)) for n in range(5)]) is out
+    assert played(RULE, *[(n * pause, 0, FailureReport(1, 1, 1)) for n in range(5)]) is out
 
 
 def test_no_failures_at_all_is_no_reason_and_zero_turns_it_off() -> None:
-    assert Rule(("a", "b"), failures=0).quota == 0
-    assert not played(RULE, (0.0, 5, Report(0, 0, 0)))
+    assert EjectionPolicy(("a", "b"), failures=0).quota == 0
+    assert not played(RULE, (0.0, 5, FailureReport(0, 0, 0)))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +104,7 @@ def test_no_failures_at_all_is_no_reason_and_zero_turns_it_off() -> None:
     ],
 )  # fmt: skip
 def test_how_many_may_be_out(members: int, percent: float, quota: int) -> None:
-    assert Rule(tuple("abcdefghij"[:members]), max_percent=percent).quota == quota
+    assert EjectionPolicy(tuple("abcdefghij"[:members]), max_percent=percent).quota == quota
 
 
 def test_room_is_taken_by_members_that_are_out_and_by_nobody_else() -> None:

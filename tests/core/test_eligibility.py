@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from lbflask.core.eligibility import SILENT_INTERVALS, Resort, active_health, candidates, select
+from lbflask.core.eligibility import SILENT_INTERVALS, Fallback, active_health, candidates, select
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
 
 A, B, C = (Backend(name, name, 80, f"http://{name}:80") for name in "abc")
@@ -101,11 +101,11 @@ def test_every_state_of_three_backends_is_decided(pool: Pool, ejected: tuple[str
     chosen, resort, keeping, until = select(pool, known)
     assert (keeping, until) == ((), inf)
     sound = [name for name in "abc" if name in up and name not in ejected]
-    expected = (sound, Resort.NONE)
+    expected = (sound, Fallback.NONE)
     if not sound and up:
-        expected = (list(up), Resort.EJECTED)
+        expected = (list(up), Fallback.EJECTED)
     elif not sound and pool.fails_open:
-        expected = (["a", "b", "c"], Resort.ALL)
+        expected = (["a", "b", "c"], Fallback.ALL)
     assert ([candidate.backend.id for candidate in chosen], resort) == expected
 
 
@@ -121,7 +121,7 @@ def test_ejection_holds_without_a_checker() -> None:
 
 def test_weight_zero_takes_no_request_even_when_a_pool_fails_open() -> None:
     chosen = select(Pool("p", (IDLE,), fails_open=True), known_with({}, idle=DOWN))
-    assert (chosen.candidates, chosen.resort) == ((), Resort.NONE)
+    assert (chosen.candidates, chosen.resort) == ((), Fallback.NONE)
 
 
 @pytest.mark.parametrize("pool", [OPEN, SHUT])

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from lbflask.core.affinity import Affinity
-from lbflask.core.explain import Asked, Explanation, LeftOut, explain
+from lbflask.core.explain import ExcludedBackend, Explanation, RequestQuery, explain
+from lbflask.core.http.direct_response import DirectResponse, ErrorPage
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.hash_key import HashKey
-from lbflask.core.http.own_answers import FixedAnswer, Page
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
-from lbflask.core.routing import Match, Route
-from lbflask.core.split import Split
+from lbflask.core.routing import Route, RouteMatch
+from lbflask.core.sticky_cookie import Affinity
+from lbflask.core.traffic_split import WeightedSplit
 from tests.support.pools import backend
 
 POOLS = {
@@ -24,12 +24,12 @@ POOLS = {
 NOBODY_CHECKS = Snapshot(1)
 
 
-def asked(target: str = "/", fields: Fields | None = None, method: str = "GET") -> Asked:
-    return Asked(method, "shop.example", target, fields or [], "192.0.2.1")
+def asked(target: str = "/", fields: Fields | None = None, method: str = "GET") -> RequestQuery:
+    return RequestQuery(method, "shop.example", target, fields or [], "192.0.2.1")
 
 
 def explained(
-    request: Asked | None = None,
+    request: RequestQuery | None = None,
     routes: Sequence[Route] = (),
     pools: dict[str, Pool] = POOLS,
     default: str | None = "default",
@@ -50,7 +50,7 @@ def test_without_routes_the_default_pool_serves_by_turns() -> None:
 
 
 def test_a_route_leads_to_its_pool_with_the_target_that_backends_get() -> None:
-    routes = [Route("api", Match(path="/api"), {"other": 100.0}, prefix="/v2")]
+    routes = [Route("api", RouteMatch(path="/api"), {"other": 100.0}, prefix="/v2")]
     found = explained(asked("/api/x?y"), routes)
     assert (found.route, found.target, [view.pool for view in found.pools]) == ("api", "/v2/x?y", ["other"])
     assert [view.pool for view in explained(asked("/x"), routes).pools] == ["default"]
@@ -58,8 +58,8 @@ def test_a_route_leads_to_its_pool_with_the_target_that_backends_get() -> None:
 
 def test_what_no_backend_sees_is_told() -> None:
     routes = [
-        Route("no", Match(path="/no"), own=FixedAnswer(403, Page("", b""))),
-        Route("api", Match(path="/api"), {"other": 100.0}),
+        Route("no", RouteMatch(path="/no"), own=DirectResponse(403, ErrorPage("", b""))),
+        Route("api", RouteMatch(path="/api"), {"other": 100.0}),
     ]
     assert (explained(asked("/no"), routes).route, explained(asked("/no"), routes).answer) == ("no", "403")
     assert explained(asked("//api"), routes).answer == "400: the path can be read as that of another route"
@@ -69,10 +69,10 @@ def test_what_no_backend_sees_is_told() -> None:
 
 def test_a_split_with_a_key_has_one_pool_and_without_one_all_by_chance() -> None:
     shares = {"default": 70.0, "other": 30.0}
-    routes = [Route("r", Match(), shares, HashKey("header", "x-user"))]
+    routes = [Route("r", RouteMatch(), shares, RequestKey("header", "x-user"))]
     for user in "abcdefgh":
         found = explained(asked(fields=[("X-User", user)]), routes)
-        assert (found.split_key, [view.pool for view in found.pools]) == (user, [Split("r", shares).pool(user)])
+        assert (found.split_key, [view.pool for view in found.pools]) == (user, [WeightedSplit("r", shares).pool(user)])
     by_chance = explained(routes=routes)
     assert (by_chance.split_key, [(view.pool, view.share) for view in by_chance.pools]) == (None, [*shares.items()])
 
@@ -119,7 +119,7 @@ def test_whoever_is_left_out_has_a_reason(one: Backend, snapshot: Snapshot, why:
     pool = Pool("p", (one, backend("y")))
     (view,) = explained(pools={"default": pool}, snapshot=replace(snapshot, active={**snapshot.active, **ready})).pools
     assert [candidate.backend for candidate in view.candidates] == ["y"]
-    assert view.left_out == (LeftOut("x", why),)
+    assert view.left_out == (ExcludedBackend("x", why),)
 
 
 def test_a_session_comes_first_in_every_plan_even_at_a_backend_that_drains() -> None:

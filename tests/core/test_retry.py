@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.retry import Policy, replayable, went_stale, within_budget
+from lbflask.core.retry import RetryPolicy, replayable, went_stale, within_budget
 
 #: RFC 9110 §9.2.2, written out: the rest must never be replayed.
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
@@ -116,10 +116,10 @@ def test_a_keep_alive_connection_closed_before_any_byte_came_back_went_stale(sta
 def test_extra_attempts_stay_within_their_share_of_the_active_requests(
     active: int, retrying: int, allowed: bool
 ) -> None:
-    assert within_budget(Policy(budget_percent=20.0, budget_floor=3), active, retrying) is allowed
+    assert within_budget(RetryPolicy(budget_percent=20.0, budget_floor=3), active, retrying) is allowed
 
 
 def test_a_budget_of_nothing_still_leaves_the_floor() -> None:
-    policy = Policy(budget_percent=0.0, budget_floor=1)
+    policy = RetryPolicy(budget_percent=0.0, budget_floor=1)
     assert within_budget(policy, 1000, 0)
     assert not within_budget(policy, 1000, 1)

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbflask.core.http.fields import Fields
-from lbflask.core.routing import Match, Route, RouteTable, TwoReadings, unreachable
+from lbflask.core.routing import AmbiguousPath, Route, RouteMatch, RouteTable, unreachable
 
 
-def table(*matches: Match) -> RouteTable:
+def table(*matches: RouteMatch) -> RouteTable:
     return RouteTable([Route(f"r{number}", match) for number, match in enumerate(matches)])
 
 
 def found(
-    matches: list[Match],
+    matches: list[RouteMatch],
     target: str = "/",
     host: str = "shop.example",
     method: str = "GET",
@@ -28,8 +28,8 @@ def found(
     return table(*matches).find(host, target, method, fields or [])
 
 
-def paths(*prefixes: str) -> list[Match]:
-    return [Match(path=prefix) for prefix in prefixes]
+def paths(*prefixes: str) -> list[RouteMatch]:
+    return [RouteMatch(path=prefix) for prefix in prefixes]
 
 
 # Hosts
@@ -56,27 +56,27 @@ def paths(*prefixes: str) -> list[Match]:
 )
 def test_the_most_exact_host_wins(host: str, expected: int) -> None:
     hosts = ["a.example", "[::1]", "192.0.2.1", "*.shop.example", "eu.b.shop.example", "*.example", ""]
-    matches = [Match((name,) if name else ()) for name in hosts]
+    matches = [RouteMatch((name,) if name else ()) for name in hosts]
     assert found(matches, host=host) == expected
     assert found(matches[::-1], host=host) == len(hosts) - 1 - expected
 
 
 def test_a_host_without_a_fitting_path_leaves_the_request_to_less_exact_ones() -> None:
-    matches = [Match(("a.example",), "/x"), Match(("*.example",), "/y"), Match((), "/z")]
+    matches = [RouteMatch(("a.example",), "/x"), RouteMatch(("*.example",), "/y"), RouteMatch((), "/z")]
     assert [found(matches, path, "a.example") for path in ("/x", "/y", "/z", "/")] == [0, 1, 2, None]
 
 
 def test_an_exact_host_comes_before_a_longer_path() -> None:
-    assert found([Match((), "/a/b/c"), Match(("a.example",))], "/a/b/c", "a.example") == 1
+    assert found([RouteMatch((), "/a/b/c"), RouteMatch(("a.example",))], "/a/b/c", "a.example") == 1
 
 
 def test_a_route_may_have_several_hosts() -> None:
-    matches = [Match(("a.example", "*.b.example"))]
+    matches = [RouteMatch(("a.example", "*.b.example"))]
     assert [found(matches, host=host) for host in ("a.example", "x.b.example", "b.example")] == [0, 0, None]
 
 
 def test_hosts_that_clients_make_up_take_no_memory_without_bound() -> None:
-    routes = table(Match(("*.example",)))
+    routes = table(RouteMatch(("*.example",)))
     for number in range(5000):
         assert routes.find(f"{number}.example", "/", "GET", []) == 0
     assert routes.find("x" * 300 + ".example", "/", "GET", []) == 0
@@ -110,7 +110,7 @@ def test_a_path_matches_in_whole_segments_and_the_longest_wins(target: str, expe
 
 
 def test_a_route_without_a_path_takes_all_even_the_asterisk() -> None:
-    assert [found([Match()], target) for target in ("/", "/a//b/../c;d%2F", "*")] == [0, 0, 0]
+    assert [found([RouteMatch()], target) for target in ("/", "/a//b/../c;d%2F", "*")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_route_without_a_path_takes_all_even_the_asterisk() -> None:
 def test_a_path_that_another_route_may_claim_is_refused(target: str) -> None:
     """A backend may resolve, merge, cut or decode what we do not: nothing must reach it past the route of its path."""
     for matches in (paths("/admin"), paths("", "/admin"), paths("/admin", "")):
-        with pytest.raises(TwoReadings):
+        with pytest.raises(AmbiguousPath):
             found(matches, target)
 
 
@@ -172,26 +172,26 @@ def test_a_path_that_another_route_may_claim_is_refused(target: str) -> None:
 )
 def test_a_path_is_not_refused_for_being_odd(target: str) -> None:
     """All that it can mean is the same route's, and it is forwarded as it came."""
-    matches = [Match(path="/admin"), Match()]
+    matches = [RouteMatch(path="/admin"), RouteMatch()]
     assert found(matches, target) == 1
     assert found(matches, "/admin/x" + target[1:]) == 0
 
 
 def test_hosts_alone_make_no_path_odd() -> None:
-    assert found([Match(("shop.example",)), Match()], "/x/../..;/%2f") == 0
+    assert found([RouteMatch(("shop.example",)), RouteMatch()], "/x/../..;/%2f") == 0
 
 
 def test_readings_count_only_on_the_hosts_that_have_paths() -> None:
-    matches = [Match(("a.example",), "/admin"), Match(("b.example",))]
+    matches = [RouteMatch(("a.example",), "/admin"), RouteMatch(("b.example",))]
     assert found(matches, "//admin", "b.example") == 1
-    with pytest.raises(TwoReadings):
+    with pytest.raises(AmbiguousPath):
         found(matches, "//admin", "a.example")
 
 
 def test_a_condition_of_the_other_route_that_does_not_hold_makes_no_second_reading() -> None:
-    matches = [Match(path="/admin", methods=frozenset({"POST"})), Match()]
+    matches = [RouteMatch(path="/admin", methods=frozenset({"POST"})), RouteMatch()]
     assert found(matches, "//admin") == 1
-    with pytest.raises(TwoReadings):
+    with pytest.raises(AmbiguousPath):
         found(matches, "//admin", method="POST")
 
 
@@ -231,10 +231,10 @@ PIECES += ["%61dmin", "%3F", "%23", "%00", "%25", "%20", "%2", "..."]
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: "/" + "".join(pieces)))
 def test_whatever_a_server_makes_of_a_path_the_route_is_that_of_what_it_serves(path: str) -> None:
-    matches = [Match(path="/admin"), Match(path="/public"), Match(path="/public/a"), Match()]
+    matches = [RouteMatch(path="/admin"), RouteMatch(path="/public"), RouteMatch(path="/public/a"), RouteMatch()]
     try:
         route = found(matches, path)
-    except TwoReadings:
+    except AmbiguousPath:
         return
     for server, reads in SERVERS.items():
         assert place_of(reads(path)) == route, f"{server} serves {reads(path)!r}"
@@ -254,10 +254,10 @@ def place_of(path: str) -> int:
 
 def test_more_conditions_come_first_and_then_the_order_of_the_file() -> None:
     matches = [
-        Match(path="/a"),
-        Match(path="/a", methods=frozenset({"GET", "HEAD"})),
-        Match(path="/a", headers=(("x-beta", None),)),
-        Match(path="/a", methods=frozenset({"GET"}), headers=(("x-beta", "2"),)),
+        RouteMatch(path="/a"),
+        RouteMatch(path="/a", methods=frozenset({"GET", "HEAD"})),
+        RouteMatch(path="/a", headers=(("x-beta", None),)),
+        RouteMatch(path="/a", methods=frozenset({"GET"}), headers=(("x-beta", "2"),)),
     ]
     assert found(matches, "/a", method="POST") == 0
     assert found(matches, "/a") == 1
@@ -267,12 +267,12 @@ def test_more_conditions_come_first_and_then_the_order_of_the_file() -> None:
 
 
 def test_a_longer_path_whose_conditions_fail_leaves_the_request_to_a_shorter_one() -> None:
-    matches = [Match(path="/a/b", methods=frozenset({"PUT"})), Match(path="/a")]
+    matches = [RouteMatch(path="/a/b", methods=frozenset({"PUT"})), RouteMatch(path="/a")]
     assert [found(matches, "/a/b/c", method=method) for method in ("PUT", "GET", "put")] == [0, 1, 1]
 
 
 def test_a_value_has_to_be_that_of_a_whole_line() -> None:
-    matches = [Match(headers=(("x-a", "1"),))]
+    matches = [RouteMatch(headers=(("x-a", "1"),))]
     assert [found(matches, fields=[("X-A", value)]) for value in ("1", "1, 2", "11", "")] == [0, None, None, None]
 
 
@@ -282,7 +282,7 @@ HOSTS = ["", "a.x", "b.a.x", "*.x", "*.a.x"]
 PATHS = ["", "/p", "/p/q", "/q"]
 MATCHES = st.lists(
     st.builds(
-        lambda host, path, methods, header: Match((host,) if host else (), path, methods, header),
+        lambda host, path, methods, header: RouteMatch((host,) if host else (), path, methods, header),
         st.sampled_from(HOSTS),
         st.sampled_from(PATHS),
         st.sampled_from([frozenset(), frozenset({"GET"}), frozenset({"GET", "PUT"})]),
@@ -292,7 +292,7 @@ MATCHES = st.lists(
 )
 
 
-def oracle(matches: list[Match], host: str, path: str, method: str, value: str | None) -> int | None:
+def oracle(matches: list[RouteMatch], host: str, path: str, method: str, value: str | None) -> int | None:
     """The best of all that match, by the words of the documentation."""
 
     def rank(number: int) -> tuple[int, int, int, int] | None:
@@ -321,7 +321,7 @@ def oracle(matches: list[Match], host: str, path: str, method: str, value: str |
     st.sampled_from([None, "1", "2"]),
 )
 def test_the_table_finds_what_looking_at_every_route_finds(
-    matches: list[Match], host: str, path: str, method: str, value: str | None
+    matches: list[RouteMatch], host: str, path: str, method: str, value: str | None
 ) -> None:
     fields = [] if value is None else [("H", value)]
     assert table(*matches).find(host, path, method, fields) == oracle(matches, host, path, method, value)
@@ -333,24 +333,24 @@ def test_the_table_finds_what_looking_at_every_route_finds(
 @pytest.mark.parametrize(
     ("matches", "expected"),
     [
-        ([Match(), Match()], (1, 0)),
-        ([Match(("a",), "/x"), Match(("b", "a"), "/x")], (1, 0)),
-        ([Match(), Match(("a",)), Match(path="/x")], None),
-        ([Match(methods=frozenset({"GET"})), Match(methods=frozenset({"GET", "PUT"}))], None),
-        ([Match(methods=frozenset({"GET", "PUT"})), Match(methods=frozenset({"GET"}))], (1, 0)),
-        ([Match(headers=(("a", None),)), Match(headers=(("a", "1"),))], (1, 0)),
-        ([Match(headers=(("a", "1"),)), Match(headers=(("a", None),))], None),
-        ([Match(headers=(("a", "1"),)), Match(headers=(("a", "2"),))], None),
-        ([Match(), Match(methods=frozenset({"GET"}))], None),
-        ([Match(methods=frozenset({"GET"})), Match(headers=(("a", None),))], None),
+        ([RouteMatch(), RouteMatch()], (1, 0)),
+        ([RouteMatch(("a",), "/x"), RouteMatch(("b", "a"), "/x")], (1, 0)),
+        ([RouteMatch(), RouteMatch(("a",)), RouteMatch(path="/x")], None),
+        ([RouteMatch(methods=frozenset({"GET"})), RouteMatch(methods=frozenset({"GET", "PUT"}))], None),
+        ([RouteMatch(methods=frozenset({"GET", "PUT"})), RouteMatch(methods=frozenset({"GET"}))], (1, 0)),
+        ([RouteMatch(headers=(("a", None),)), RouteMatch(headers=(("a", "1"),))], (1, 0)),
+        ([RouteMatch(headers=(("a", "1"),)), RouteMatch(headers=(("a", None),))], None),
+        ([RouteMatch(headers=(("a", "1"),)), RouteMatch(headers=(("a", "2"),))], None),
+        ([RouteMatch(), RouteMatch(methods=frozenset({"GET"}))], None),
+        ([RouteMatch(methods=frozenset({"GET"})), RouteMatch(headers=(("a", None),))], None),
     ],
 )
-def test_a_route_that_no_request_reaches_is_found(matches: list[Match], expected: tuple[int, int] | None) -> None:
+def test_a_route_that_no_request_reaches_is_found(matches: list[RouteMatch], expected: tuple[int, int] | None) -> None:
     assert unreachable([Route(f"r{number}", match) for number, match in enumerate(matches)]) == expected
 
 
 @given(MATCHES)
-def test_a_route_that_is_said_to_be_unreachable_is_never_found(matches: list[Match]) -> None:
+def test_a_route_that_is_said_to_be_unreachable_is_never_found(matches: list[RouteMatch]) -> None:
     hidden = unreachable([Route(f"r{number}", match) for number, match in enumerate(matches)])
     if hidden is not None:
         for host in ("a.x", "b.a.x", "c.a.x", "x"):

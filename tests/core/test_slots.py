@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.slots import TOLERANCE, Demand, Holding, Place, grant
+from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand, WorkerHolding, grant
 
 NOW = 1000.0
 
 backends = st.sampled_from(["a", "b", "c"])
 holdings = st.lists(
     st.builds(
-        Holding,
+        WorkerHolding,
         at=st.just(NOW),
         waiting=st.integers(0, 3),
         since=st.floats(NOW - 1, NOW),
@@ -21,19 +21,21 @@ holdings = st.lists(
     max_size=4,
 )
 places = st.lists(
-    st.builds(Place, backends, st.integers(0, 4), st.integers(1, 10)), max_size=3, unique_by=lambda place: place.backend
+    st.builds(BackendSlots, backends, st.integers(0, 4), st.integers(1, 10)),
+    max_size=3,
+    unique_by=lambda place: place.backend,
 )
 
 
-def holding(held: dict[str, int], waiting: int = 0, since: float = NOW) -> Holding:
-    return Holding(NOW, waiting, since, held)
+def holding(held: dict[str, int], waiting: int = 0, since: float = NOW) -> WorkerHolding:
+    return WorkerHolding(NOW, waiting, since, held)
 
 
 @given(places, st.integers(0, 9), st.integers(0, 5), st.floats(0, 2), holdings)
 def test_never_more_than_a_backend_has_nor_less_than_what_is_kept(
-    places: list[Place], extra: int, waiting: int, waited: float, others: list[Holding]
+    places: list[BackendSlots], extra: int, waiting: int, waited: float, others: list[WorkerHolding]
 ) -> None:
-    granted, remembered = grant(Demand(places, extra, waiting, waited), others, NOW)
+    granted, remembered = grant(SlotDemand(places, extra, waiting, waited), others, NOW)
     for place, held in zip(places, granted.held, strict=True):
         taken = sum(other.held.get(place.backend, 0) for other in others)
         assert held >= place.keep
@@ -44,49 +46,49 @@ def test_never_more_than_a_backend_has_nor_less_than_what_is_kept(
 
 
 def test_all_that_is_free_is_granted_as_far_as_it_is_wanted() -> None:
-    demand = Demand([Place("a", 1, 5), Place("b", 0, 5)], extra=4)
+    demand = SlotDemand([BackendSlots("a", 1, 5), BackendSlots("b", 0, 5)], extra=4)
     granted, _ = grant(demand, [holding({"a": 2, "b": 3})], NOW)
     assert granted.held == [3, 2]
-    granted, _ = grant(Demand([Place("a", 1, 5)], extra=1), [holding({"a": 2})], NOW)
+    granted, _ = grant(SlotDemand([BackendSlots("a", 1, 5)], extra=1), [holding({"a": 2})], NOW)
     assert granted.held == [2]
 
 
 def test_what_others_hold_of_another_backend_takes_nothing_away() -> None:
-    granted, _ = grant(Demand([Place("a", 0, 1)], extra=1), [holding({"b": 9})], NOW)
+    granted, _ = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=1), [holding({"b": 9})], NOW)
     assert granted.held == [1]
 
 
 def test_a_slot_is_left_to_whoever_waits_longer_elsewhere() -> None:
     longer = holding({}, waiting=2, since=NOW - 1)
-    demand = Demand([Place("a", 0, 1)], extra=1, waiting=1, waited=0.5)
+    demand = SlotDemand([BackendSlots("a", 0, 1)], extra=1, waiting=1, waited=0.5)
     assert grant(demand, [longer], NOW)[0].held == [0]
-    assert grant(Demand([Place("a", 0, 2)], 1, 1, 0.5), [longer], NOW)[0].held == [1]
-    assert grant(Demand([Place("a", 0, 1)], 1, 1, 1.5), [longer], NOW)[0].held == [1]
+    assert grant(SlotDemand([BackendSlots("a", 0, 2)], 1, 1, 0.5), [longer], NOW)[0].held == [1]
+    assert grant(SlotDemand([BackendSlots("a", 0, 1)], 1, 1, 1.5), [longer], NOW)[0].held == [1]
 
 
 def test_a_little_overtaking_is_cheaper_than_to_hand_every_slot_over() -> None:
     other = holding({}, waiting=1, since=NOW - TOLERANCE / 2)
-    assert grant(Demand([Place("a", 0, 1)], extra=1), [other], NOW)[0].held == [1]
+    assert grant(SlotDemand([BackendSlots("a", 0, 1)], extra=1), [other], NOW)[0].held == [1]
 
 
 def test_what_is_remembered_is_who_still_waits_and_since_when() -> None:
     taken = [holding({"a": 1})]
-    _, remembered = grant(Demand([Place("a", 0, 1)], extra=2, waiting=2, waited=3.0), taken, NOW)
-    assert remembered == Holding(NOW, 2, NOW - 3.0, {})
-    _, remembered = grant(Demand([Place("a", 0, 1)], extra=2, waiting=2, waited=3.0), [], NOW)
-    assert remembered == Holding(NOW, 1, NOW, {"a": 1})
+    _, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=2, waiting=2, waited=3.0), taken, NOW)
+    assert remembered == WorkerHolding(NOW, 2, NOW - 3.0, {})
+    _, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=2, waiting=2, waited=3.0), [], NOW)
+    assert remembered == WorkerHolding(NOW, 1, NOW, {"a": 1})
 
 
 def test_who_holds_nothing_and_waits_for_nothing_is_forgotten() -> None:
-    assert grant(Demand([Place("a", 0, 1)]), [], NOW)[1] is None
+    assert grant(SlotDemand([BackendSlots("a", 0, 1)]), [], NOW)[1] is None
 
 
 def test_a_request_too_many_is_not_counted_among_those_that_wait() -> None:
     others = [holding({"a": 1}, waiting=3)]
-    granted, remembered = grant(Demand([Place("a", 0, 1)], extra=2, waiting=2, room=4), others, NOW)
+    granted, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=2, waiting=2, room=4), others, NOW)
     assert granted.elsewhere == 3
     assert remembered is not None
     assert remembered.waiting == 1
-    _, remembered = grant(Demand([Place("a", 0, 1)], extra=2, waiting=2, room=5), others, NOW)
+    _, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=2, waiting=2, room=5), others, NOW)
     assert remembered is not None
     assert remembered.waiting == 2

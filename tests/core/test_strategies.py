@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lbflask.config.schema import Config
 from lbflask.core.eligibility import candidates
-from lbflask.core.loads import MOST_CHANGES, Loads
+from lbflask.core.in_flight import MOST_CHANGES, Loads
 from lbflask.core.model import Candidate, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES, Schedule, strategy_of
 from lbflask.core.strategies.least_connections import Levels

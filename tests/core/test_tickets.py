@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from lbflask.core.model import Backend, Candidate
 from lbflask.core.strategies import round_robin
-from lbflask.core.tickets import BLOCK_LIFE, BLOCK_SECONDS, LEASE_FROM, MAX_BLOCK, Block, Pace
+from lbflask.core.tickets import BLOCK_LIFE, BLOCK_SECONDS, LEASE_FROM, MAX_BLOCK, RateEstimator, TicketBlock
 
 
-def pace_of(*seconds: int, start: float = 1000.0) -> Pace:
+def pace_of(*seconds: int, start: float = 1000.0) -> RateEstimator:
     """A worker that took so many requests in each of these seconds."""
-    pace = Pace()
+    pace = RateEstimator()
     for index, requests in enumerate(seconds):
         for _ in range(requests):
             pace.count(start + index + 0.5)
@@ -53,18 +53,18 @@ def test_a_block_holds_at_least_one_ticket_and_at_most_the_largest(seconds: list
 
 
 def test_a_block_gives_its_tickets_in_order_and_then_none() -> None:
-    block = Block(iter(range(7, 10)), taken_at=100.0)
+    block = TicketBlock(iter(range(7, 10)), taken_at=100.0)
     assert [block.next(100.0), block.next(100.5), block.next(100.0 + BLOCK_LIFE), block.next(100.5)] == [7, 8, 9, None]
 
 
 def test_an_old_block_gives_none_and_keeps_what_it_has() -> None:
-    block = Block(iter(range(7, 9)), taken_at=100.0)
+    block = TicketBlock(iter(range(7, 9)), taken_at=100.0)
     assert block.next(100.001 + BLOCK_LIFE) is None
     assert list(block.tickets) == [7, 8]
 
 
 def test_there_is_nothing_in_a_block_that_was_never_brought() -> None:
-    assert Block().next(0.0) is None
+    assert TicketBlock().next(0.0) is None
 
 
 class Counting:

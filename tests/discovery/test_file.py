@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from lbflask.config.load import read_backends
-from lbflask.core.discovery import Found
+from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery import file as module
 from lbflask.discovery.file import FileSource
 from lbflask.discovery.source import NoAnswer
 
 
-def read(path: Path) -> tuple[Found, ...]:
-    return tuple(Found(backend.to_model()) for backend in read_backends(path))
+def read(path: Path) -> tuple[DiscoveredBackend, ...]:
+    return tuple(DiscoveredBackend(backend.to_model()) for backend in read_backends(path))
 
 
 class Desk:
@@ -30,7 +30,7 @@ class Desk:
         self.on_read: Callable[[], object] = lambda: None
         self.source = FileSource(path, self._read, every=7.0)
 
-    def _read(self, path: Path) -> tuple[Found, ...]:
+    def _read(self, path: Path) -> tuple[DiscoveredBackend, ...]:
         self.reads += 1
         found = read(path)
         self.on_read()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from lbflask.core.discovery import Found, at_addresses
+from lbflask.core.discovery import DiscoveredBackend, at_addresses
 from lbflask.discovery.source import Answer, NoAnswer, difference, follow
 
 A, B, AB = (at_addresses(addresses, 80, "http") for addresses in (["10.0.0.1"], ["10.0.0.2"], ["10.0.0.1", "10.0.0.2"]))
@@ -39,10 +39,10 @@ class Ended(Exception):
     """The script is over."""
 
 
-def followed(*script: Answer | str) -> tuple[list[tuple[Found, ...]], list[float]]:
+def followed(*script: Answer | str) -> tuple[list[tuple[DiscoveredBackend, ...]], list[float]]:
     """What was told, and the pauses."""
     pauses: list[float] = []
-    told: list[tuple[Found, ...]] = []
+    told: list[tuple[DiscoveredBackend, ...]] = []
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
@@ -120,5 +120,7 @@ def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptur
         ),
     ],
 )
-def test_what_has_changed_is_said_in_words(before: tuple[Found, ...], after: tuple[Found, ...], said: str) -> None:
+def test_what_has_changed_is_said_in_words(
+    before: tuple[DiscoveredBackend, ...], after: tuple[DiscoveredBackend, ...], said: str
+) -> None:
     assert difference(before, after) == said

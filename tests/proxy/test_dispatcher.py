@@ -15,12 +15,12 @@ from typing import Any, cast
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.edits import Edits
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.target import Target
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
-from lbflask.core.retry import Policy
+from lbflask.core.retry import RetryPolicy
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.course import Course
@@ -283,7 +283,7 @@ def test_a_body_that_was_touched_is_never_sent_again(street: Street) -> None:
 
 def test_a_connection_that_went_stale_is_replaced_on_the_same_backend(street: Street) -> None:
     """R15, RFC 9112 §9.3.1: one backend, no retry allowed, and still the request is answered."""
-    balancer = street.balancer(answering_and_closing(OK), retries=Policy(attempts=0))
+    balancer = street.balancer(answering_and_closing(OK), retries=RetryPolicy(attempts=0))
     balancer.ask(inbound())
     assert street.houses[0].connection(0).ended.wait(PATIENCE)
     assert balancer.ask(inbound())[0] == 200
@@ -469,20 +469,20 @@ def scripted(*outcomes: Fault | bytes, **rules: Any) -> tuple[Balancer, Scripted
 
 @pytest.mark.parametrize("attempts", [0, 1, 2, 3])
 def test_no_more_than_so_many_extra_attempts_are_made(attempts: int) -> None:
-    balancer, _ = scripted(*[REFUSED] * 4, retries=Policy(attempts))
+    balancer, _ = scripted(*[REFUSED] * 4, retries=RetryPolicy(attempts))
     assert balancer.ask(inbound())[0] == 502
     assert balancer.tried == ["b0", "b1", "b2", "b3"][: 1 + attempts]
 
 
 def test_no_backend_is_tried_twice() -> None:
-    balancer, _ = scripted(*[REFUSED] * 4, retries=Policy(10))
+    balancer, _ = scripted(*[REFUSED] * 4, retries=RetryPolicy(10))
     assert balancer.ask(inbound())[0] == 502
     assert balancer.tried == ["b0", "b1", "b2", "b3"]
 
 
 def test_a_stale_connection_does_not_count_as_an_attempt() -> None:
     """R15."""
-    balancer, adapter = scripted(STALE, REFUSED, STALE, b"ok", retries=Policy(1))
+    balancer, adapter = scripted(STALE, REFUSED, STALE, b"ok", retries=RetryPolicy(1))
     assert balancer.ask(inbound())[0] == 200
     assert balancer.tried == ["b0", "b0", "b1", "b1"]
     assert [request.fresh for request in adapter.requests] == [False, True, False, True]
@@ -514,7 +514,7 @@ def test_a_time_out_while_waiting_is_not_tried_again() -> None:
 
 def test_the_retries_of_all_requests_together_stay_within_the_budget() -> None:
     """While one request is on an extra attempt and the budget is one, a second one gets none; afterwards it does."""
-    policy = Policy(attempts=2, budget_percent=0, budget_floor=1)
+    policy = RetryPolicy(attempts=2, budget_percent=0, budget_floor=1)
     balancer, adapter = scripted(DROPPED, DROPPED, DROPPED, b"first", retries=policy)
     second: list[int] = []
 
@@ -537,13 +537,13 @@ def test_the_retries_of_all_requests_together_stay_within_the_budget() -> None:
 
 
 def test_a_budget_of_nothing_allows_no_retry() -> None:
-    balancer, _ = scripted(DROPPED, b"ok", retries=Policy(attempts=2, budget_percent=0, budget_floor=0))
+    balancer, _ = scripted(DROPPED, b"ok", retries=RetryPolicy(attempts=2, budget_percent=0, budget_floor=0))
     assert balancer.ask(inbound())[0] == 502
 
 
 def test_a_failed_connection_costs_no_budget() -> None:
     """When a backend dies, many are on their way to it at once, and the others can take them."""
-    balancer, _ = scripted(REFUSED, b"ok", retries=Policy(attempts=2, budget_percent=0, budget_floor=0))
+    balancer, _ = scripted(REFUSED, b"ok", retries=RetryPolicy(attempts=2, budget_percent=0, budget_floor=0))
     assert balancer.ask(inbound())[2] == b"ok"
 
 
@@ -555,7 +555,7 @@ def test_every_attempt_gets_the_time_outs_of_the_rules() -> None:
 
 def test_an_error_of_our_own_is_not_swallowed_and_leaves_no_request_behind() -> None:
     """A bug must not use up the retry budget for ever."""
-    balancer, adapter = scripted(DROPPED, retries=Policy(attempts=2, budget_percent=0, budget_floor=1))
+    balancer, adapter = scripted(DROPPED, retries=RetryPolicy(attempts=2, budget_percent=0, budget_floor=1))
     with pytest.raises(IndexError):  # the script is over
         balancer.ask(inbound())
     adapter.outcomes = [DROPPED, b"ok"]

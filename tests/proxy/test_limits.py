@@ -14,10 +14,10 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 from lbflask.core.model import Backend
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Queue
+from lbflask.core.slots import QueuePolicy
 from lbflask.proxy.exchange import Exchange
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.waiting import Waiting
@@ -34,7 +34,7 @@ LONG = 30.0
 class Bounded(Balancer):
     """A balancer of backends with a bound each (0 for none)."""
 
-    queue = Queue(10, LONG)
+    queue = QueuePolicy(10, LONG)
     most: Sequence[int] = ()
 
     def waiting(self) -> Waiting:
@@ -49,7 +49,7 @@ class Bounded(Balancer):
         return Waiting(self.slots, self.fleet.traffic("default"), self.queue, lambda: 0.0)
 
 
-def bounded(street: Street, bounds: Sequence[int], queue: Queue | None = None) -> Bounded:
+def bounded(street: Street, bounds: Sequence[int], queue: QueuePolicy | None = None) -> Bounded:
     """Over backends that answer always."""
 
     class Made(Bounded):
@@ -129,11 +129,13 @@ def test_a_copy_of_a_request_does_not_wait(street: Street) -> None:
 @pytest.mark.parametrize(
     ("queue", "reason"),
     [
-        (Queue(0, LONG), "all backends are full, and as many requests wait as may"),
-        (Queue(5, 0.01), "all backends are full, and none became free within 0.01 s"),
+        (QueuePolicy(0, LONG), "all backends are full, and as many requests wait as may"),
+        (QueuePolicy(5, 0.01), "all backends are full, and none became free within 0.01 s"),
     ],
 )
-def test_who_may_not_wait_or_waits_in_vain_is_told_to_come_again(street: Street, queue: Queue, reason: str) -> None:
+def test_who_may_not_wait_or_waits_in_vain_is_told_to_come_again(
+    street: Street, queue: QueuePolicy, reason: str
+) -> None:
     balancer = bounded(street, [1], queue)
     busy(balancer, "b0")
     status, fields, body = balancer.ask(inbound())
@@ -273,13 +275,13 @@ def test_a_backend_never_sees_more_than_its_bound(street: Street) -> None:
 class Limited(Balancer):
     """A balancer with rate limits."""
 
-    rules: Sequence[tuple[RateLimit, HashKey | None]] = ()
+    rules: Sequence[tuple[RateLimit, RequestKey | None]] = ()
 
     def rate_limits(self) -> RateLimits:
         return RateLimits(self.rules, Buckets(self.fleet, lambda: 0.0).take)
 
 
-def limited(street: Street, *limits: tuple[RateLimit, HashKey | None]) -> Limited:
+def limited(street: Street, *limits: tuple[RateLimit, RequestKey | None]) -> Limited:
     class Made(Limited):
         rules = limits
 
@@ -321,7 +323,7 @@ def test_requests_beyond_a_limit_are_refused_and_all_are_told_of_it(street: Stre
     ],
 )
 def test_each_key_has_a_limit_of_its_own(street: Street, key: str, fields: Fields, target: str) -> None:
-    balancer = limited(street, (RateLimit("api", 1, 60, 1), HashKey.parse(key)))
+    balancer = limited(street, (RateLimit("api", 1, 60, 1), RequestKey.parse(key)))
 
     def ask(who: str) -> int:
         return balancer.ask(inbound(target=target.format(who), fields=[(n, v.format(who)) for n, v in fields]))[0]
@@ -330,12 +332,12 @@ def test_each_key_has_a_limit_of_its_own(street: Street, key: str, fields: Field
 
 
 def test_those_who_show_no_key_are_counted_together(street: Street) -> None:
-    balancer = limited(street, (RateLimit("api", 1, 60, 1), HashKey.parse("header:X-Key")))
+    balancer = limited(street, (RateLimit("api", 1, 60, 1), RequestKey.parse("header:X-Key")))
     assert [balancer.ask(inbound())[0], balancer.ask(inbound(fields=[("X-Key", "")]))[0]] == [200, 429]
 
 
 def test_clients_are_told_apart_by_address_and_by_network(street: Street) -> None:
-    balancer = limited(street, (RateLimit("api", 1, 60, 1), HashKey.parse("client")))
+    balancer = limited(street, (RateLimit("api", 1, 60, 1), RequestKey.parse("client")))
 
     def ask(peer: str) -> int:
         request = inbound()

@@ -11,7 +11,7 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
-from lbflask.core.http.origin import TrustTest
+from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange, Hops, House, Occupancy
@@ -52,7 +52,9 @@ class Rig:
         self.shadow = Shadow(error)
         self.occupancy = Occupancy()
         ids = itertools.count()
-        house = House(self.occupancy, Hops(TrustTest(), None, forwarded=False), lambda: 0.0, lambda: f"id-{next(ids)}")
+        house = House(
+            self.occupancy, Hops(TrustedProxies(), None, forwarded=False), lambda: 0.0, lambda: f"id-{next(ids)}"
+        )
         shadow: Any = self.shadow
         self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)
 

@@ -9,15 +9,15 @@ from ipaddress import ip_network
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.edits import Edits
+from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY
-from lbflask.core.http.hash_key import HashKey
-from lbflask.core.http.origin import TrustTest
-from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection
+from lbflask.core.http.header_edits import Edits
+from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
-from lbflask.core.routing import Match, Route, RouteTable
-from lbflask.core.split import Split
+from lbflask.core.routing import Route, RouteMatch, RouteTable
+from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.proxy.inbound import Inbound
 from lbflask.proxy.own import FixedRoute, OwnAnswers
@@ -25,7 +25,7 @@ from lbflask.proxy.reply import Reply
 from lbflask.proxy.router import Router, Splitting
 from lbflask.telemetry.events import RequestEvent
 
-RULES = Rules(is_trusted=TrustTest())
+RULES = Rules(is_trusted=TrustedProxies())
 
 
 class Place:
@@ -72,7 +72,7 @@ def taken(reply: Reply | None) -> tuple[str, Fields, bytes]:
 
 def test_each_request_goes_to_the_destination_of_its_route() -> None:
     a, b, otherwise = places = [Place() for _ in range(3)]
-    router = Rig().router([Route("a", Match(path="/a")), Route("b", Match(path="/b"))], [a, b], otherwise)
+    router = Rig().router([Route("a", RouteMatch(path="/a")), Route("b", RouteMatch(path="/b"))], [a, b], otherwise)
     for target in ("/a/x", "/b", "/c"):
         router.dispatch(request(target))
     assert [[one.raw_target for one in place.got] for place in places] == [["/a/x"], ["/b"], ["/c"]]
@@ -80,7 +80,7 @@ def test_each_request_goes_to_the_destination_of_its_route() -> None:
 
 def test_what_takes_no_route_and_has_no_other_place_is_not_found() -> None:
     rig = Rig()
-    status, _, body = taken(rig.router([Route("a", Match(path="/a"))], [Place()]).dispatch(request("/c")))
+    status, _, body = taken(rig.router([Route("a", RouteMatch(path="/a"))], [Place()]).dispatch(request("/c")))
     assert (status, body) == ("404 Not Found", b"404 Not Found: no route leads there\n")
     (event,) = rig.events
     assert (event.status, event.pool, event.route, event.cut) == (404, "", "", "no route leads there")
@@ -88,13 +88,15 @@ def test_what_takes_no_route_and_has_no_other_place_is_not_found() -> None:
 
 def test_a_path_with_two_readings_reaches_no_destination() -> None:
     rig, places = Rig(), [Place(), Place()]
-    status, _, _ = taken(rig.router([Route("a", Match(path="/a"))], places[:1], places[1]).dispatch(request("//a")))
+    status, _, _ = taken(
+        rig.router([Route("a", RouteMatch(path="/a"))], places[:1], places[1]).dispatch(request("//a"))
+    )
     assert (status, [place.got for place in places]) == ("400 Bad Request", [[], []])
 
 
 def test_what_could_not_be_read_is_refused_with_the_page_of_the_pool() -> None:
-    rig = Rig(Rules(pages={413: Page("text/html", b"<p>large")}))
-    router = rig.router([Route("a", Match())], [Place()])
+    rig = Rig(Rules(pages={413: ErrorPage("text/html", b"<p>large")}))
+    router = rig.router([Route("a", RouteMatch())], [Place()])
     fault = Fault(Blame.CLIENT, Stage.SEND, 413, "too large")
     status, _, body = taken(router.refuse(fault, "POST", "/x", "HTTP/1.1", "192.0.2.1", "text/html"))
     assert (status, body) == ("413 Content Too Large", b"<p>large")
@@ -106,9 +108,9 @@ def test_what_could_not_be_read_is_refused_with_the_page_of_the_pool() -> None:
 
 def splitting(rig: Rig, key: str, chances: Sequence[float] = ()) -> tuple[Splitting, dict[str, Place]]:
     places = {"a": Place(), "b": Place()}
-    split = Split("r", {"a": 50, "b": 50})
+    split = WeightedSplit("r", {"a": 50, "b": 50})
     chance = iter(chances).__next__
-    return Splitting(split, HashKey.parse(key), places, rig.house.hops, rig.rules.is_trusted, chance), places
+    return Splitting(split, RequestKey.parse(key), places, rig.house.hops, rig.rules.is_trusted, chance), places
 
 
 def test_a_client_stays_in_its_pool() -> None:
@@ -123,7 +125,7 @@ def test_a_client_stays_in_its_pool() -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_behind_a_proxy_the_client_is_who_it_says_if_it_is_trusted(trusted: bool) -> None:
-    rig = Rig(Rules(is_trusted=TrustTest([ip_network("192.0.2.1")] if trusted else [])))
+    rig = Rig(Rules(is_trusted=TrustedProxies([ip_network("192.0.2.1")] if trusted else [])))
     split, places = splitting(rig, "client")
     for number in range(20):
         split.dispatch(request(fields=[("X-Forwarded-For", f"203.0.113.{number}")]))
@@ -150,7 +152,7 @@ def test_a_request_with_the_key_takes_no_chance() -> None:
 def test_a_fixed_answer_is_edited_and_told_with_the_name_of_its_route() -> None:
     rig = Rig()
     answers = OwnAnswers(rig.house, rig.rules, route="closed", edits=Edits(set_=[("Retry-After", "9")]))
-    route = FixedRoute(FixedAnswer(503, Page("text/plain", b"later")), answers, "lb", 0, None)
+    route = FixedRoute(DirectResponse(503, ErrorPage("text/plain", b"later")), answers, "lb", 0, None)
     status, fields, body = taken(route.dispatch(request("/x", [("X-Request-ID", "mine")])))
     assert (status, body) == ("503 Service Unavailable", b"later")
     assert fields == [("Content-Type", "text/plain"), ("Content-Length", "5"), ("Via", "1.1 lb"), ("Retry-After", "9")]
@@ -167,7 +169,7 @@ def test_a_fixed_answer_is_edited_and_told_with_the_name_of_its_route() -> None:
 
 def test_a_fixed_answer_that_nobody_takes_is_told_once() -> None:
     rig = Rig()
-    reply = FixedRoute(FixedAnswer(200, Page("a/b", b"x")), rig.answers, None, 0, None).dispatch(request())
+    reply = FixedRoute(DirectResponse(200, ErrorPage("a/b", b"x")), rig.answers, None, 0, None).dispatch(request())
     reply.close()
     reply.close()
     assert [event.sent for event in rig.events] == [0]
@@ -175,11 +177,11 @@ def test_a_fixed_answer_that_nobody_takes_is_told_once() -> None:
 
 def test_a_redirection_goes_by_the_rewritten_path() -> None:
     rig = Rig()
-    route = FixedRoute(Redirection(307, "https://{host}{path}{query}"), rig.answers, None, 1, "/new")
+    route = FixedRoute(Redirect(307, "https://{host}{path}{query}"), rig.answers, None, 1, "/new")
     status, fields, _ = taken(route.dispatch(request("/old/x?y", host="Shop:80")))
     assert (status, fields[0]) == ("307 Temporary Redirect", ("Location", "https://shop/new/x?y"))
 
 
 def test_a_status_without_a_usual_phrase_has_none() -> None:
-    route = FixedRoute(FixedAnswer(299, Page("", b"")), Rig().answers, None, 0, None)
+    route = FixedRoute(DirectResponse(299, ErrorPage("", b"")), Rig().answers, None, 0, None)
     assert taken(route.dispatch(request()))[0] == "299 "

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from lbflask.core.ejection import Rule
+from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.edits import Edits
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.origin import TrustTest
+from lbflask.core.http.header_edits import Edits
+from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.strategies import STRATEGIES
 from lbflask.proxy.attempts import Attempts
@@ -54,11 +54,11 @@ class Town:
 
     def __init__(self, strategy: str = "round_robin", store: MemoryStore | None = None, **cookie: Any) -> None:
         self.store = store or MemoryStore(lambda: 1000.0)
-        self.fleet = Fleet(self.store, ["p"], rules={"p": Rule(("a", "b", "c"))})
+        self.fleet = Fleet(self.store, ["p"], rules={"p": EjectionPolicy(("a", "b", "c"))})
         self.adapter = Answers()
         sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
         self.balancing = Balancing(Pool("p", BACKENDS, strategy, sticky=sticky), self.fleet)
-        rules = Rules(is_trusted=TrustTest())
+        rules = Rules(is_trusted=TrustedProxies())
         ticks = itertools.count()
         house = House(
             Occupancy(),
@@ -156,7 +156,7 @@ def test_it_is_secure_where_the_client_speaks_tls(
     fields = [("X-Forwarded-Proto", forwarded)] if forwarded else []
     request = inbound(fields=fields)
     request.scheme = scheme
-    monkeypatch.setattr(TrustTest, "__call__", lambda *_: trusted)
+    monkeypatch.setattr(TrustedProxies, "__call__", lambda *_: trusted)
     reply = town.dispatcher.dispatch(request)
     assert reply is not None
     (told,) = [value for name, value in reply.fields if name == "Set-Cookie"]

@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 import redis
 
-from lbflask.core import ejection, ramp
-from lbflask.core.ejection import Report, Rule
+from lbflask.core import ejection, slow_start
+from lbflask.core.clock_skew import SLACK
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.eligibility import checker_speaks, is_out
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Pool
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Demand, Place
-from lbflask.core.stamps import SLACK
+from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.state.keys import PoolKeys
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import DEAD_AFTER
@@ -26,7 +26,7 @@ from tests.state.rigs import Rig
 
 POOL = "web"
 KEYS = PoolKeys("test", POOL)
-RULE = Rule(("a", "b"), failures=2, window=0.2, duration=0.05, max_duration=0.1)
+RULE = EjectionPolicy(("a", "b"), failures=2, window=0.2, duration=0.05, max_duration=0.1)
 STEP = 3600.0
 A = Backend("a", "a", 80, "http://a:80")
 
@@ -105,13 +105,13 @@ def test_the_right_to_probe_runs_out(rig: Rig) -> None:
 
 
 def test_a_window_of_failures_ends(rig: Rig) -> None:
-    rig.store.count_failures(POOL, "a", Report(1, 1, 1), RULE)
+    rig.store.count_failures(POOL, "a", FailureReport(1, 1, 1), RULE)
     set_back(rig)
-    assert not rig.store.count_failures(POOL, "a", Report(1, 1, 1), RULE), "that is another window"
+    assert not rig.store.count_failures(POOL, "a", FailureReport(1, 1, 1), RULE), "that is another window"
 
 
 def test_an_ejection_ends(rig: Rig) -> None:
-    assert rig.store.count_failures(POOL, "a", Report(2, 2, 2), RULE)
+    assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
     set_back(rig)
     read = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
     assert ejection.due(read.ejected, RULE, read.now) == ["a"]
@@ -124,11 +124,11 @@ def test_an_ejection_ends(rig: Rig) -> None:
 
 
 def test_an_ejection_after_it_lasts_no_longer_than_any(rig: Rig) -> None:
-    assert rig.store.count_failures(POOL, "a", Report(2, 2, 2), RULE)
+    assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
     out = rig.store.read_snapshot(POOL, NOTHING_KNOWN).ejected["a"]
     assert rig.store.settle_ejection(POOL, "a", out.since, back=True, rule=RULE)
     set_back(rig)
-    assert rig.store.count_failures(POOL, "a", Report(2, 2, 2), RULE)
+    assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
     read = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
     assert read.ejected["a"].until <= read.now + RULE.max_duration + 0.002
 
@@ -140,7 +140,7 @@ def test_a_backend_that_came_up_before_can_be_ejected(rig: Rig) -> None:
     state = ActiveHealth(Health.UP, since=round(rig.now(), 3))
     rig.store.write_active(POOL, lease.epoch, {"a": state}, interval=1, announce=True)
     set_back(rig)
-    assert rig.store.count_failures(POOL, "a", Report(2, 2, 2), RULE)
+    assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
     read = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
     assert is_out(read.ejected["a"], read.active["a"])
 
@@ -166,7 +166,7 @@ def test_a_dead_worker_is_dead(rig: Rig) -> None:
 
 
 def test_slots_of_a_dead_worker_are_free(rig: Rig) -> None:
-    all_of_them = Demand([Place("a", 0, 2)], extra=2)
+    all_of_them = SlotDemand([BackendSlots("a", 0, 2)], extra=2)
     assert rig.store.hold_slots(POOL, "dead", all_of_them).held == [2]
     set_back(rig)
     assert rig.store.hold_slots(POOL, "one", all_of_them).held == [0], "it may live, and speak again soon"
@@ -182,19 +182,19 @@ def test_nobody_is_cold_for_longer_than_warming_up_takes(rig: Rig, of: str) -> N
         assert lease is not None
         rig.store.write_active(POOL, lease.epoch, {"a": ActiveHealth(Health.UP, since=now)}, interval=1, announce=True)
     elif of == "ejection":
-        assert rig.store.count_failures(POOL, "a", Report(2, 2, 2), RULE)
+        assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
         since = rig.store.read_snapshot(POOL, NOTHING_KNOWN).ejected["a"].since
         assert rig.store.settle_ejection(POOL, "a", since, back=True, rule=RULE)
     else:
         assert rig.store.write_override(POOL, "a", None, Override(since=now))
     pool = Pool("web", (A,), slow_start=10.0)
     known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
-    assert ramp.percent(pool, A, known, known.now) == 10
+    assert slow_start.percent(pool, A, known, known.now) == 10
     set_back(rig)
     read = rig.store.read_snapshot(
         POOL, replace(known, now=known.now + (0 if isinstance(rig.store, MemoryStore) else STEP))
     )
-    assert ramp.percent(pool, A, read, read.now) == 100
+    assert slow_start.percent(pool, A, read, read.now) == 100
 
 
 def test_what_operators_have_set_can_be_changed(rig: Rig) -> None:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from lbflask.core import slots
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Demand, Place
+from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.state import memory, redis
 from lbflask.state.keys import PoolKeys
 from lbflask.state.memory import MemoryStore
@@ -44,7 +44,7 @@ states = st.builds(
 writes = st.dictionaries(backends, states, max_size=4)
 members = st.sampled_from(["one:80", "two:80", "drei ß", "four"])
 #: No game lasts as long as a window.
-RULE = Rule(("one:80", "two:80", "drei ß", "four"), window=LEASE, duration=0.001, max_duration=1e9)
+RULE = EjectionPolicy(("one:80", "two:80", "drei ß", "four"), window=LEASE, duration=0.001, max_duration=1e9)
 intervals = st.integers(0, 100_000).map(lambda ms: ms / 1000)
 counts = st.dictionaries(members, st.integers(0, 50), max_size=3)
 
@@ -157,7 +157,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(pool=pools, backend=members, attempts=st.integers(0, 20), failures=st.integers(1, 6), each=st.integers(1, 2))
     def count_failures(self, pool: str, backend: str, attempts: int, failures: int, each: int) -> None:
-        report = Report(attempts, failures, failures * each)
+        report = FailureReport(attempts, failures, failures * each)
         assert self.memory.count_failures(pool, backend, report, RULE) == self.redis.count_failures(
             pool, backend, report, RULE
         )
@@ -208,8 +208,8 @@ class StoresAgree(RuleBasedStateMachine):
         room: int,
         before: int,
     ) -> None:
-        places = [Place(backend, count, 4) for backend, count in kept.items()]
-        demand = Demand(places, extra, waiting, waited, room, before)
+        places = [BackendSlots(backend, count, 4) for backend, count in kept.items()]
+        demand = SlotDemand(places, extra, waiting, waited, room, before)
         assert self.memory.hold_slots(pool, worker, demand) == self.redis.hold_slots(pool, worker, demand)
 
     @rule(burst=st.integers(1, 3), key=words)

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import WorkerReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override, Snapshot
 from lbflask.core.tickets import LEASE_FROM
-from lbflask.core.workers import WorkerReport
 from lbflask.state import fleet as fleet_module
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
@@ -98,7 +98,7 @@ class FlakyStore:
     def report_suspect(self, pool: str, backend: str) -> None:
         self._trip("report_suspect", f"{pool}/{backend}")
 
-    def count_failures(self, pool: str, backend: str, report: Report, rule: Rule) -> bool:
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         self._trip("count_failures", (backend, report))
         return self.facts.count_failures(pool, backend, report, rule)
 
@@ -106,7 +106,7 @@ class FlakyStore:
         self._trip("hold_probe", holder)
         return self.facts.hold_probe(pool, holder, seconds)
 
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: Rule) -> bool:
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         self._trip("settle_ejection", (backend, back))
         return self.facts.settle_ejection(pool, backend, since, back=back, rule=rule)
 
@@ -602,7 +602,7 @@ class TestAnotherConfiguration:
     def test_a_new_pool_is_known_at_once_and_followed(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         write(store.facts, {"c": UP}, "api")
         fleet = started(store)
-        fleet.use({POOL: Rule(), "api": Rule()}, strict=False)
+        fleet.use({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
         fleet.look()
         assert active(fleet, "api") == {"c": UP}
         eventually(lambda: store.watched() == {POOL, "api"}, "it is listened to")
@@ -618,7 +618,7 @@ class TestAnotherConfiguration:
         fleet.traffic(POOL).began("a")
         before = fleet.traffic(POOL)
         first = fleet.ticket(POOL)
-        fleet.use({POOL: Rule(("a",)), "api": Rule()}, strict=True)
+        fleet.use({POOL: EjectionPolicy(("a",)), "api": EjectionPolicy()}, strict=True)
         assert fleet.traffic(POOL) is before
         assert fleet.loads(POOL) == {"a": 1}
         assert active(fleet) == {"a": UP}
@@ -633,7 +633,7 @@ class TestAnotherConfiguration:
         eventually(
             lambda: store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}, "the others know of it"
         )
-        fleet.use({POOL: Rule()}, strict=False)
+        fleet.use({POOL: EjectionPolicy()}, strict=False)
         assert fleet.ticket("api") >= 0
         assert fleet.snapshot("api") == NOTHING_KNOWN
         assert store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}
@@ -646,8 +646,8 @@ class TestAnotherConfiguration:
     def test_a_pool_that_comes_back_goes_on(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store, POOL, "api")
         traffic = fleet.traffic("api")
-        fleet.use({POOL: Rule()}, strict=False)
-        fleet.use({POOL: Rule(), "api": Rule()}, strict=False)
+        fleet.use({POOL: EjectionPolicy()}, strict=False)
+        fleet.use({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
         assert fleet.traffic("api") is traffic
 
     def test_a_pool_that_is_gone_for_long_is_forgotten(
@@ -656,15 +656,15 @@ class TestAnotherConfiguration:
         monkeypatch.setattr(fleet_module, "REMEMBER_FOR", 0.0)
         fleet = Fleet(store, [POOL, "api", "busy"])
         fleet.traffic("busy").began("b")
-        fleet.use({POOL: Rule()}, strict=False)
-        fleet.use({POOL: Rule()}, strict=False)
+        fleet.use({POOL: EjectionPolicy()}, strict=False)
+        fleet.use({POOL: EjectionPolicy()}, strict=False)
         assert fleet.ticket("busy") >= 0, "somebody is in flight there"
         with pytest.raises(KeyError):
             fleet.ticket("api")
 
     def test_failures_count_by_the_rule_of_the_day(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
-        fleet = started(store, rules={POOL: Rule(("a", "b"), failures=0)})
-        fleet.use({POOL: Rule(("a", "b"), failures=1)}, strict=False)
+        fleet = started(store, rules={POOL: EjectionPolicy(("a", "b"), failures=0)})
+        fleet.use({POOL: EjectionPolicy(("a", "b"), failures=1)}, strict=False)
         fleet.traffic(POOL).began("a")
         fleet.traffic(POOL).answered("a", 500)
         eventually(lambda: fleet.snapshot(POOL).ejected, "a is ejected")
@@ -675,7 +675,7 @@ class TestAnotherConfiguration:
         fleet = started(store)
         store.lose()
         eventually(lambda: fleet.degraded, "the store is missed")
-        fleet.use({POOL: Rule(), "api": Rule()}, strict=False)
+        fleet.use({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
         fleet.look()
         assert fleet.snapshot("api") == NOTHING_KNOWN
         assert fleet.ticket("api") >= 0

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import redis
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
 from lbflask.core.model import MOST_WEIGHT, NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override
-from lbflask.core.slots import Demand, Place
-from lbflask.core.workers import Identity, Served, WorkerReport
+from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.state.complaints import Complaints
 from lbflask.state.keys import FleetKeys, PoolKeys, bucket
 from lbflask.state.redis import RedisStore
@@ -87,18 +87,18 @@ def fill(store: RedisStore) -> None:
     assert lease is not None
     store.write_active(POOL, lease.epoch, {"a": ActiveHealth(Health.DOWN, since=1.0)}, interval=1, announce=True)
     store.write_discovered(POOL, lease.epoch, [Backend("d", "d", 80, "http://d:80")])
-    report = WorkerReport(Identity("one", "host", 7), 1.0, 1.0, {"a": Served(1, 1, {3: 1})})
+    report = WorkerReport(WorkerIdentity("one", "host", 7), 1.0, 1.0, {"a": BackendCounts(1, 1, {3: 1})})
     store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True, report=report)
     store.beat(POOL, "other", {"a": 1}, {"a": 1}, read=True)
-    store.hold_slots(POOL, "other", Demand([Place("a", 1, 2)]))
+    store.hold_slots(POOL, "other", SlotDemand([BackendSlots("a", 1, 2)]))
     store.write_override(POOL, "a", None, Override(Mode.DRAINING))
     store.agree_on_secret(POOL, "secret-of-the-fleet")
     store.take_tickets(POOL, 1)
     store.hold_probe(POOL, "worker", 600)
     store.take_token(LIMIT, "a")
     store.record([FleetEvent(Kind.HEALTH, "up")])
-    store.count_failures(POOL, "a", Report(1, 1, 1), Rule(("a", "b")))
-    store.count_failures(POOL, "b", Report(9, 9, 9), Rule(("a", "b")))
+    store.count_failures(POOL, "a", FailureReport(1, 1, 1), EjectionPolicy(("a", "b")))
+    store.count_failures(POOL, "b", FailureReport(9, 9, 9), EjectionPolicy(("a", "b")))
 
 
 def corrupt(client: redis.Redis, name: str, value: str | bytes) -> None:

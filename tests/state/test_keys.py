@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Demand, Place
-from lbflask.core.workers import Identity, WorkerReport
+from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.state.keys import FleetKeys, PoolKeys, as_markdown, bucket
 from tests.state.rigs import real_redis
 from tests.support.servers import ROOT
@@ -65,18 +65,18 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         assert lease is not None
         rig.store.write_active("web", lease.epoch, {"b": ActiveHealth(Health.UP)}, interval=1, announce=True)
         rig.store.report_suspect("web", "b")
-        rule = Rule(("b", "c"), failures=2)
-        assert not rig.store.count_failures("web", "b", Report(1, 1, 1), rule)
-        assert rig.store.count_failures("web", "c", Report(2, 2, 2), rule)
+        rule = EjectionPolicy(("b", "c"), failures=2)
+        assert not rig.store.count_failures("web", "b", FailureReport(1, 1, 1), rule)
+        assert rig.store.count_failures("web", "c", FailureReport(2, 2, 2), rule)
         assert rig.store.hold_probe("web", "worker", 600)
         rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
         assert rig.store.write_override("web", "b", None, Override(weight=2))
         assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
-        who = Identity("one", "host", 7)
+        who = WorkerIdentity("one", "host", 7)
         rig.store.beat("web", "worker", {}, {}, read=False, report=WorkerReport(who, 1.0, 1.0))
         rig.store.record([FleetEvent(Kind.HEALTH, "up", "web", "b")])
         rig.store.agree_on_secret("web", "secret-of-the-fleet")
-        rig.store.hold_slots("web", "worker", Demand([Place("b", 0, 5)], extra=1))
+        rig.store.hold_slots("web", "worker", SlotDemand([BackendSlots("b", 0, 5)], extra=1))
         rig.store.take_token(LIMIT, "secret")
         assert rig.client is not None
         in_use = {key.decode() for key in rig.client.scan_iter("{test*")}

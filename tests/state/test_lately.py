@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.workers import WINDOW, Served, bucket_of
+from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
 from lbflask.state.lately import SAMPLE, Account
 
 BACKENDS = st.sampled_from(["a", "b", "c"])
@@ -43,7 +43,7 @@ def test_each_look_tells_what_the_pages_of_the_window_hold(
         assert served == expected(pages[first : len(begins)])
 
 
-def expected(pages: list[tuple[dict[str, int], list[str], list[tuple[str, float]], float]]) -> dict[str, Served]:
+def expected(pages: list[tuple[dict[str, int], list[str], list[tuple[str, float]], float]]) -> dict[str, BackendCounts]:
     attempts, failures = Counter[str](), Counter[str]()
     buckets: dict[str, Counter[int]] = {}
     for made, failed, responses, _ in pages:
@@ -52,7 +52,7 @@ def expected(pages: list[tuple[dict[str, int], list[str], list[tuple[str, float]
         for backend, seconds in responses:
             buckets.setdefault(backend, Counter())[bucket_of(seconds)] += 1
     return {
-        backend: Served(attempts[backend], failures[backend], buckets.get(backend, {}))
+        backend: BackendCounts(attempts[backend], failures[backend], buckets.get(backend, {}))
         for backend in {*(+attempts), *failures, *buckets}
     }
 

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.fleet_events import FleetEvent, Kind
-from lbflask.core.workers import Identity, Roster, Served, WorkerReport
+from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
 from lbflask.state import records, reports
 from lbflask.state.ports import DEAD_AFTER
 from tests.state.rigs import Rig
 
 POOL = "web"
-WHO = Identity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125)
-REPORT = WorkerReport(WHO, 1_700_000_001.5, 9.5, {"größer": Served(10, 2, {3: 4, 5: 6}), "b": Served()})
+WHO = WorkerIdentity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125)
+REPORT = WorkerReport(WHO, 1_700_000_001.5, 9.5, {"größer": BackendCounts(10, 2, {3: 4, 5: 6}), "b": BackendCounts()})
 
 
 class TestRoster:

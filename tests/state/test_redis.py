@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Demand, Place
+from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.state import records
 from lbflask.state.embedded import NoServer, find_binary
 from lbflask.state.keys import PoolKeys
@@ -45,12 +45,12 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "hold_lease": lambda store: store.hold_lease(POOL, "a", 600),
     "drop_lease": lambda store: store.drop_lease(POOL, "a"),
     "write_active": lambda store: store.write_active(POOL, 1, {"a": UP}, interval=1),
-    "count_failures": lambda store: store.count_failures(POOL, "a", Report(1, 1, 1), Rule(("a", "b"))),
+    "count_failures": lambda store: store.count_failures(POOL, "a", FailureReport(1, 1, 1), EjectionPolicy(("a", "b"))),
     "hold_probe": lambda store: store.hold_probe(POOL, "worker", 600),
-    "settle_ejection": lambda store: store.settle_ejection(POOL, "a", 1.5, back=True, rule=Rule()),
+    "settle_ejection": lambda store: store.settle_ejection(POOL, "a", 1.5, back=True, rule=EjectionPolicy()),
     "beat": lambda store: store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True),
     "leave": lambda store: store.leave(POOL, "worker"),
-    "hold_slots": lambda store: store.hold_slots(POOL, "worker", Demand([Place("a", 1, 2)])),
+    "hold_slots": lambda store: store.hold_slots(POOL, "worker", SlotDemand([BackendSlots("a", 1, 2)])),
     "take_token": lambda store: store.take_token(LIMIT, "a"),
     "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
     "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret-of-the-fleet"),

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from lbflask.core.model import Backend
-from lbflask.core.slots import Demand, Grant, Queue
+from lbflask.core.slots import Grant, QueuePolicy, SlotDemand
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import DEAD_AFTER, StoreUnavailable
@@ -37,7 +37,7 @@ class Counting(MemoryStore):
         self.trips = 0
         self.away = False
 
-    def hold_slots(self, pool: str, worker: str, demand: Demand) -> Grant:
+    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         self.trips += 1
         if self.away:
             raise StoreUnavailable("away")
@@ -58,11 +58,11 @@ class Town:
         return PoolSlots(POOL, fleet, self.clock, lambda: None)
 
     def wait(
-        self, slots: PoolSlots, *backends: Backend, queue: Queue | None = None, gone: OnGone | None = None
+        self, slots: PoolSlots, *backends: Backend, queue: QueuePolicy | None = None, gone: OnGone | None = None
     ) -> Future[str]:
         """A request that has begun to wait, in a thread of its own."""
         before = slots.waiting
-        waiting = self.threads.submit(slots.wait, backends, queue or Queue(100, LONG), LONG, gone)
+        waiting = self.threads.submit(slots.wait, backends, queue or QueuePolicy(100, LONG), LONG, gone)
         eventually(lambda: slots.waiting > before or waiting.done(), "it waits")
         return waiting
 
@@ -177,7 +177,7 @@ def test_slots_that_nobody_used_between_two_looks_are_given_back(town: Town) -> 
 def test_no_more_wait_than_may_in_the_whole_fleet(town: Town) -> None:
     one, two = town.worker("one"), town.worker("two")
     assert one.take(backend(most=1))
-    queue = Queue(2, LONG)
+    queue = QueuePolicy(2, LONG)
     waiting = [town.wait(one, backend(most=1), queue=queue), town.wait(two, backend(most=1), queue=queue)]
     for slots in (one, two):
         with pytest.raises(QueueFull):
@@ -199,7 +199,7 @@ def test_a_queue_of_no_length_lets_none_wait(town: Town) -> None:
     assert one.take(backend(most=1))
     trips = town.store.trips
     with pytest.raises(QueueFull):
-        one.wait([backend(most=1)], Queue(0, LONG), LONG, None)
+        one.wait([backend(most=1)], QueuePolicy(0, LONG), LONG, None)
     assert one.waiting == 0
     assert town.store.trips <= trips + 1
 
@@ -209,7 +209,7 @@ def test_nobody_waits_longer_than_the_queue_and_the_request_allow(town: Town, ti
     one, two = town.worker("one"), town.worker("two")
     assert one.take(backend(most=1))
     with pytest.raises(WaitedInVain):
-        two.wait([backend(most=1)], Queue(5, timeout), seconds, None)
+        two.wait([backend(most=1)], QueuePolicy(5, timeout), seconds, None)
     one.let_go("b")
     assert one.take(backend(most=1))  # nobody stands aside for one who has left
     assert town.store._pools[POOL].holdings["one"].waiting == 0
@@ -345,7 +345,7 @@ class TestWithoutTheStore:
         assert not one.take(backend(most=1))
         town.clock.advance(DEAD_AFTER)
         assert one.take(backend(most=1))
-        queue = Queue(3, LONG)
+        queue = QueuePolicy(3, LONG)
         waiting = town.wait(one, backend(most=1), queue=queue)
         with pytest.raises(QueueFull):
             one.wait([backend(most=1)], queue, LONG, None)
@@ -373,7 +373,9 @@ def test_under_load_nobody_ever_has_more_than_there_are_and_all_are_served(redis
     served: list[str] = []
 
     def request(slots: PoolSlots, chance: random.Random) -> None:
-        got = next((each.id for each in both if slots.take(each)), "") or slots.wait(both, Queue(100, LONG), LONG, None)
+        got = next((each.id for each in both if slots.take(each)), "") or slots.wait(
+            both, QueuePolicy(100, LONG), LONG, None
+        )
         with lock:
             inside[got] += 1
             most[got] = max(most[got], inside[got])
@@ -406,7 +408,7 @@ def test_a_slot_let_go_at_one_worker_is_heard_of_at_another(redis_url: str) -> N
         one, two = Worker(stack, rig.store, "one"), Worker(stack, rig.other, "two")
         assert one.slots.take(backend(most=1))
         for _ in range(3):
-            waiting = threads.submit(two.slots.wait, [backend(most=1)], Queue(5, LONG), LONG, None)
+            waiting = threads.submit(two.slots.wait, [backend(most=1)], QueuePolicy(5, LONG), LONG, None)
             eventually(lambda slots=two.slots: slots.waiting, "it waits")  # type: ignore[misc]
             one.slots.let_go("b")
             assert waiting.result(LONG) == "b"

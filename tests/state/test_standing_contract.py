@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, Ejection
 from lbflask.state import memory, ports, redis
 from tests.state.rigs import Rig
@@ -16,16 +16,16 @@ from tests.support.wait import eventually
 
 POOL = "web"
 LONG = 600.0
-RULE = Rule(("a:80", "größer", "c", "d"), failures=5, window=LONG, duration=30, max_duration=70)
-ONE = Report(1, 1, 1)
-MANY = Report(9, 9, 9)
+RULE = EjectionPolicy(("a:80", "größer", "c", "d"), failures=5, window=LONG, duration=30, max_duration=70)
+ONE = FailureReport(1, 1, 1)
+MANY = FailureReport(9, 9, 9)
 
 
 def ejections(rig: Rig, pool: str = POOL) -> dict[str, Ejection]:
     return dict(rig.other.read_snapshot(pool, NOTHING_KNOWN).ejected)
 
 
-def eject(rig: Rig, backend: str = "a:80", rule: Rule = RULE) -> Ejection:
+def eject(rig: Rig, backend: str = "a:80", rule: EjectionPolicy = RULE) -> Ejection:
     assert rig.store.count_failures(POOL, backend, MANY, rule)
     return ejections(rig)[backend]
 
@@ -48,13 +48,13 @@ class TestCounting:
                 assert not rig.store.count_failures(pool, backend, ONE, RULE)
 
     def test_heavy_failures_need_fewer(self, rig: Rig) -> None:
-        told = [rig.store.count_failures(POOL, "a:80", Report(1, 1, 2), RULE) for _ in range(3)]
+        told = [rig.store.count_failures(POOL, "a:80", FailureReport(1, 1, 2), RULE) for _ in range(3)]
         assert told == [False, False, True]
 
     def test_attempts_that_went_well_are_held_against_the_failures(self, rig: Rig) -> None:
-        assert not rig.store.count_failures(POOL, "a:80", Report(500, 1, 1), RULE)
+        assert not rig.store.count_failures(POOL, "a:80", FailureReport(500, 1, 1), RULE)
         for _ in range(10):
-            assert not rig.store.count_failures(POOL, "a:80", Report(3, 1, 1), RULE)
+            assert not rig.store.count_failures(POOL, "a:80", FailureReport(3, 1, 1), RULE)
 
     def test_what_the_others_attempt_counts_too(self, rig: Rig) -> None:
         for _ in range(20):
@@ -63,14 +63,14 @@ class TestCounting:
 
     def test_what_was_attempted_before_the_first_failure_does_not(self, rig: Rig) -> None:
         rig.other.beat(POOL, "another", {}, {"a:80": 10_000}, read=False)
-        assert not rig.store.count_failures(POOL, "a:80", Report(100, 4, 4), RULE)
+        assert not rig.store.count_failures(POOL, "a:80", FailureReport(100, 4, 4), RULE)
         assert rig.store.count_failures(POOL, "a:80", ONE, RULE)
 
     def test_a_window_ends(self, rig: Rig) -> None:
-        short = Rule(RULE.members, window=0.05)
-        assert not rig.store.count_failures(POOL, "a:80", Report(4, 4, 4), short)
+        short = EjectionPolicy(RULE.members, window=0.05)
+        assert not rig.store.count_failures(POOL, "a:80", FailureReport(4, 4, 4), short)
         rig.let_pass(0.06)
-        assert not rig.store.count_failures(POOL, "a:80", Report(4, 4, 4), short)
+        assert not rig.store.count_failures(POOL, "a:80", FailureReport(4, 4, 4), short)
 
     def test_one_that_is_out_is_counted_no_more(self, rig: Rig) -> None:
         first = eject(rig)
@@ -89,7 +89,7 @@ class TestCounting:
         eject(rig, "c")
 
     def test_the_only_backend_stays(self, rig: Rig) -> None:
-        assert not rig.store.count_failures(POOL, "a:80", MANY, Rule(("a:80",)))
+        assert not rig.store.count_failures(POOL, "a:80", MANY, EjectionPolicy(("a:80",)))
 
     def test_of_many_reports_at_once_one_ejects(self, rig: Rig) -> None:
         together = threading.Barrier(6)
@@ -98,7 +98,7 @@ class TestCounting:
             together.wait()
             return (rig.store if number % 2 else rig.other).count_failures(POOL, f"b{number % 3}", MANY, rule)
 
-        rule = Rule(("b0", "b1", "b2"))
+        rule = EjectionPolicy(("b0", "b1", "b2"))
         with ThreadPoolExecutor(6) as threads:
             assert sum(threads.map(report, range(6))) == 1
 
@@ -125,7 +125,7 @@ class TestCounting:
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         rig.empty()
         assert rig.store.read_snapshot(POOL, known).ejected == {}
-        assert not rig.store.count_failures(POOL, "a:80", Report(4, 4, 4), RULE)
+        assert not rig.store.count_failures(POOL, "a:80", FailureReport(4, 4, 4), RULE)
 
 
 class TestReturning:
@@ -153,7 +153,7 @@ class TestReturning:
             rig.let_pass(0.002)
 
     def test_one_that_served_for_long_begins_again(self, rig: Rig) -> None:
-        rule = Rule(RULE.members, duration=0.01, max_duration=0.05)
+        rule = EjectionPolicy(RULE.members, duration=0.01, max_duration=0.05)
         for _ in range(2):
             out = eject(rig, rule=rule)
             assert out.times == 1

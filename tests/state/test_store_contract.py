@@ -10,7 +10,7 @@ import pytest
 
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Snapshot
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import TOLERANCE, Demand, Place
+from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
 from lbflask.state import memory, redis
 from lbflask.state.ports import Lease
 from tests.state.rigs import Rig
@@ -522,8 +522,8 @@ class TestDiscovered:
 
 class TestSlots:
     @staticmethod
-    def keeps(count: int, **wants: int) -> Demand:
-        return Demand([Place("größer:80", count, 5)], **wants)
+    def keeps(count: int, **wants: int) -> SlotDemand:
+        return SlotDemand([BackendSlots("größer:80", count, 5)], **wants)
 
     def test_there_are_as_many_as_the_backend_has_for_all_workers_together(self, rig: Rig) -> None:
         assert rig.store.hold_slots(POOL, "a", self.keeps(0, extra=3)).held == [3]
@@ -532,15 +532,15 @@ class TestSlots:
 
     def test_each_backend_and_each_pool_has_its_own(self, rig: Rig) -> None:
         rig.store.hold_slots(POOL, "a", self.keeps(0, extra=5))
-        places = [Place("größer:80", 0, 5), Place("b", 0, 2), Place("c", 0, 2)]
-        assert rig.other.hold_slots(POOL, "b", Demand(places, extra=3)).held == [0, 2, 1]
+        places = [BackendSlots("größer:80", 0, 5), BackendSlots("b", 0, 2), BackendSlots("c", 0, 2)]
+        assert rig.other.hold_slots(POOL, "b", SlotDemand(places, extra=3)).held == [0, 2, 1]
         assert rig.other.hold_slots("api", "b", self.keeps(0, extra=5)).held == [5]
 
     def test_what_is_not_kept_is_anybodys(self, rig: Rig) -> None:
         rig.store.hold_slots(POOL, "a", self.keeps(0, extra=5))
         assert rig.store.hold_slots(POOL, "a", self.keeps(1)).held == [1]
         assert rig.other.hold_slots(POOL, "b", self.keeps(0, extra=5)).held == [4]
-        rig.store.hold_slots(POOL, "a", Demand(()))
+        rig.store.hold_slots(POOL, "a", SlotDemand(()))
         assert rig.other.hold_slots(POOL, "b", self.keeps(4, extra=5)).held == [5]
 
     def test_to_say_the_same_twice_changes_nothing(self, rig: Rig) -> None:
@@ -580,7 +580,7 @@ class TestSlots:
         watch = rig.other.watch_slots([POOL, "api"])
         rig.store.hold_slots(POOL, "a", self.keeps(5))
         rig.store.hold_slots(POOL, "b", self.keeps(0, extra=1, waiting=1))
-        freeing = Demand([Place("größer:80", 4, 5)], before=5)
+        freeing = SlotDemand([BackendSlots("größer:80", 4, 5)], before=5)
 
         def let_go_and_wait() -> Collection[str]:
             rig.store.hold_slots(POOL, "a", freeing)
@@ -593,14 +593,14 @@ class TestSlots:
         watch = rig.other.watch_slots([POOL, "api"])
 
         def call_and_wait() -> Collection[str]:
-            rig.store.hold_slots("api", "a", Demand([Place("b", 0, 1)], call=True))
+            rig.store.hold_slots("api", "a", SlotDemand([BackendSlots("b", 0, 1)], call=True))
             return watch.wait(0.1)
 
         assert set(eventually(call_and_wait, "it is heard of")) == {"api"}
         while watch.wait(0.02):
             pass
-        rig.store.hold_slots(POOL, "a", Demand([Place("b", 1, 5)], before=5))
-        rig.store.hold_slots(POOL, "a", Demand([Place("b", 1, 5)], extra=1))
+        rig.store.hold_slots(POOL, "a", SlotDemand([BackendSlots("b", 1, 5)], before=5))
+        rig.store.hold_slots(POOL, "a", SlotDemand([BackendSlots("b", 1, 5)], extra=1))
         assert not watch.wait(0.05)
         watch.close()
 

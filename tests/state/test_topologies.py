@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.core.rate_limit import RateLimit
-from lbflask.core.slots import Demand, Place
+from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.state.client import _addresses, connect
 from lbflask.state.fleet import Fleet
 from lbflask.state.keys import PoolKeys
@@ -26,7 +26,7 @@ from tests.support.topologies import cluster, guarded, tls_server
 from tests.support.wait import eventually
 
 UP = ActiveHealth(Health.UP)
-RULE = Rule(("a", "b"), failures=2)
+RULE = EjectionPolicy(("a", "b"), failures=2)
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def keeps_every_promise(store: RedisStore, other: RedisStore, pool: str) -> None
     eventually(change_is_heard, "the change is heard")
     eventually(suspect_is_heard, "the suspect is heard")
     watch.wait(0)
-    assert store.count_failures(pool, "a", Report(2, 2, 2), RULE)
+    assert store.count_failures(pool, "a", FailureReport(2, 2, 2), RULE)
     eventually(lambda: pool in watch.wait(0.1), "the ejection is heard")
     watch.close()
     suspects.close()
@@ -87,8 +87,8 @@ def keeps_every_promise(store: RedisStore, other: RedisStore, pool: str) -> None
     store.beat(pool, "one", {"a": 2}, {"a": 2}, read=False)
     assert other.beat(pool, "two", {}, {}, read=True).loads == {"a": 2}
     store.leave(pool, "one")
-    assert store.hold_slots(pool, "one", Demand([Place("a", 0, 3)], extra=2)).held == [2]
-    assert other.hold_slots(pool, "two", Demand([Place("a", 0, 3)], extra=2)).held == [1]
+    assert store.hold_slots(pool, "one", SlotDemand([BackendSlots("a", 0, 3)], extra=2)).held == [2]
+    assert other.hold_slots(pool, "two", SlotDemand([BackendSlots("a", 0, 3)], extra=2)).held == [1]
     assert [each.take_token(RateLimit(pool, 1, 3600, 1), "a").passed for each in (store, other)] == [True, False]
     assert other.beat(pool, "two", {}, {}, read=True).loads == {}
     store.drop_lease(pool, "checker")

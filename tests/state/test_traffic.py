@@ -14,12 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lbflask.core.ejection import Report, Rule
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.eligibility import select
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.fleet_events import Kind
+from lbflask.core.fleet_stats import WorkerIdentity, quantile
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool
-from lbflask.core.workers import Identity, quantile
 from lbflask.state import traffic as traffic_module
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
@@ -30,8 +30,8 @@ from tests.state.test_fleet import NEVER, FlakyStore
 from tests.support.wait import eventually
 
 POOL = "web"
-RULE = Rule(("a", "b", "c", "d"), failures=3, duration=30)
-SWIFT = Rule(("a", "b", "c", "d"), failures=3, duration=0.01, max_duration=NEVER)
+RULE = EjectionPolicy(("a", "b", "c", "d"), failures=3, duration=30)
+SWIFT = EjectionPolicy(("a", "b", "c", "d"), failures=3, duration=0.01, max_duration=NEVER)
 REFUSED = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")
 DROPPED = Fault(Blame.BACKEND, Stage.WAIT, 502, "dropped")
 STALE = Fault(Blame.BACKEND, Stage.WAIT, 502, "dropped", reused=True)
@@ -46,7 +46,9 @@ backends = st.sampled_from("abcd")
 class Desk:
     """A worker's traffic, told by hand to a store in memory, under a clock that is moved by hand."""
 
-    def __init__(self, rule: Rule = RULE, facts: MemoryStore | None = None, clock: ManualClock | None = None) -> None:
+    def __init__(
+        self, rule: EjectionPolicy = RULE, facts: MemoryStore | None = None, clock: ManualClock | None = None
+    ) -> None:
         self.clock = clock or ManualClock()
         self.facts = facts or MemoryStore(self.clock)
         self.store = FlakyStore(self.facts)
@@ -109,7 +111,7 @@ class TestFailures:
         desk.serve("a", 503)
         assert desk.woken == 2
         desk.tell()
-        assert desk.store.asked("count_failures") == [("a", Report(9, 2, 3))]
+        assert desk.store.asked("count_failures") == [("a", FailureReport(9, 2, 3))]
         desk.tell()
         assert len(desk.store.asked("count_failures")) == 1
 
@@ -118,7 +120,7 @@ class TestFailures:
         desk.traffic.answered("a", 200)
         desk.traffic.ended("a", BROKEN)
         desk.tell()
-        assert desk.store.asked("count_failures") == [("a", Report(1, 1, 1))]
+        assert desk.store.asked("count_failures") == [("a", FailureReport(1, 1, 1))]
 
     @pytest.mark.parametrize("fault", [GONE, STALE], ids=["the client's", "a stale connection"])
     def test_what_is_nobodys_fault_is_not_told(self, desk: Desk, fault: Fault) -> None:
@@ -145,10 +147,10 @@ class TestFailures:
         desk.fail("a", DROPPED)
         desk.store.find()
         desk.tell()
-        assert desk.store.asked("count_failures")[-1] == ("a", Report(2, 2, 2))
+        assert desk.store.asked("count_failures")[-1] == ("a", FailureReport(2, 2, 2))
 
     def test_a_pool_of_one_backend_or_without_the_rule_tells_of_no_failure(self) -> None:
-        for useless in (Rule(("a",)), Rule(("a", "b"), failures=0), Rule()):
+        for useless in (EjectionPolicy(("a",)), EjectionPolicy(("a", "b"), failures=0), EjectionPolicy()):
             desk = Desk(useless)
             for _ in range(9):
                 desk.fail("a")
@@ -168,7 +170,7 @@ class TestFailures:
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(work, range(8)))
         desk.tell()
-        assert desk.store.asked("count_failures") == [("a", Report(1600, 1600, 1600))]
+        assert desk.store.asked("count_failures") == [("a", FailureReport(1600, 1600, 1600))]
         assert desk.traffic.own_loads() == {}
 
 
@@ -524,7 +526,7 @@ class TestFleet:
     def fleet(self) -> Iterator[Callable[..., Fleet]]:
         fleets: list[Fleet] = []
 
-        def start(store: FlakyStore, rule: Rule = RULE, **options: object) -> Fleet:
+        def start(store: FlakyStore, rule: EjectionPolicy = RULE, **options: object) -> Fleet:
             made = Fleet(store, [POOL], rules={POOL: rule}, **options)  # type: ignore[arg-type]
             made.start()
             fleets.append(made)
@@ -646,7 +648,7 @@ class TestFleet:
 
 class TestReports:
     def test_a_report_goes_along_with_a_beat_and_looks_back_some_seconds(self, desk: Desk) -> None:
-        desk.traffic.who = Identity("one", pid=7)
+        desk.traffic.who = WorkerIdentity("one", pid=7)
         desk.tell()
         for second in range(20):
             for _ in range(second):

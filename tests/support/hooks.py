@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 
-from lbflask.core.hooks import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry.events import RequestEvent
 from tests.support.wait import PATIENCE
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lbflask.core.hooks import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry import hooks as under_test
 from lbflask.telemetry import metrics
 from lbflask.telemetry.hooks import BadHook, Hooks

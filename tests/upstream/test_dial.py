@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
@@ -154,19 +154,23 @@ def test_a_socket_with_a_full_queue_is_a_timeout(path: Path) -> None:
 
 def test_a_probe_connects_to_the_socket(path: Path) -> None:
     with ScriptedBackend(answering_always(), path=path) as house:
-        assert asyncio.run(Prober()(backend(path), Check(timeout=LONG))) == Observation(True, "connected")
+        assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=LONG))) == Observation(True, "connected")
         assert house.connection(0).ended.wait(LONG)
 
 
 def test_a_probe_of_a_socket_tells_why_it_is_down(path: Path) -> None:
-    assert asyncio.run(Prober()(backend(path), Check(timeout=LONG))) == Observation(False, "no such file or directory")
+    assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=LONG))) == Observation(
+        False, "no such file or directory"
+    )
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
-        assert asyncio.run(Prober()(backend(path), Check(timeout=LONG))) == Observation(False, "connection refused")
+        assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=LONG))) == Observation(
+            False, "connection refused"
+        )
 
 
 def test_a_probe_of_a_socket_with_a_full_queue_is_a_timeout(path: Path) -> None:
     with deaf(socket.socket(socket.AF_UNIX), str(path)):
-        assert asyncio.run(Prober()(backend(path), Check(timeout=0.2))) == Observation(
+        assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=0.2))) == Observation(
             False, "no connection within 0.2 s"
         )

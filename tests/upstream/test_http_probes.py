@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from lbflask.core.checks import BODY_LIMIT, Check, StatusSet
+from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.dial import TLSRules
@@ -29,7 +29,7 @@ from tests.support.wait import PATIENCE, in_time
 #: Few seconds, for what has to run out.
 SOON = 0.2
 
-HTTP = Check("http", timeout=PATIENCE)
+HTTP = HealthCheck("http", timeout=PATIENCE)
 REASONED = replace(HTTP, expect_body=re.compile("ready|fine"))
 
 
@@ -37,7 +37,7 @@ def backend(port: int, scheme: str = "http", host: str = "127.0.0.1") -> Backend
     return Backend("b", host, port, f"{scheme}://{host}:{port}", 1, scheme)
 
 
-def observe(target: Backend, check: Check = HTTP, tls: TLSRules | None = None) -> Observation:
+def observe(target: Backend, check: HealthCheck = HTTP, tls: TLSRules | None = None) -> Observation:
     """One probe; whatever it leaves behind, or tells the event loop of, fails the test."""
     broken: list[dict[str, Any]] = []
 
@@ -77,7 +77,7 @@ def _peer(descriptor: int) -> object:
             os.close(copy)
 
 
-def answered(response: bytes, check: Check = HTTP) -> Observation:
+def answered(response: bytes, check: HealthCheck = HTTP) -> Observation:
     """What is seen of a backend that gives this answer."""
     with ScriptedBackend(answering(response)) as house:
         return observe(backend(house.port), check)
@@ -136,7 +136,7 @@ class TestRequest:
 
     def test_another_port_is_connected_to(self) -> None:
         with ScriptedBackend(answering(OK)) as house:
-            assert observe(backend(free_port()), Check(port=house.port, timeout=PATIENCE)).ok
+            assert observe(backend(free_port()), HealthCheck(port=house.port, timeout=PATIENCE)).ok
 
     def test_a_unix_socket_is_asked_too(self, tmp_path: Path) -> None:
         path = tmp_path / "a.sock"
@@ -221,7 +221,7 @@ class TestBody:
             assert "the first 256 KiB of its body has no match" in seen.reason
 
     @pytest.mark.parametrize("check", [HTTP, REASONED])
-    def test_an_endless_body_is_read_no_further(self, check: Check) -> None:
+    def test_an_endless_body_is_read_no_further(self, check: HealthCheck) -> None:
         def endless(peer: Peer) -> None:
             peer.read_head()
             peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -371,7 +371,7 @@ class TestTLS:
         assert observe(backend(free_port()), check, trusting) == Observation(True, "status 200")
 
     def test_tcp_of_an_https_backend_only_connects(self, house: ScriptedBackend) -> None:
-        assert observe(backend(house.port, "https"), Check(timeout=PATIENCE)) == Observation(True, "connected")
+        assert observe(backend(house.port, "https"), HealthCheck(timeout=PATIENCE)) == Observation(True, "connected")
 
     def test_a_certificate_of_a_stranger_is_down(self, house: ScriptedBackend) -> None:
         seen = observe(backend(house.port, "https"))

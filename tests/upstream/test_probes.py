@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.probes import Prober
@@ -27,7 +27,7 @@ def observe(target: Backend, timeout: float = PATIENCE, resolver: SystemResolver
     with asyncio.Runner() as runner:
         broken: list[dict[str, Any]] = []
         runner.get_loop().set_exception_handler(lambda _, context: broken.append(context))
-        seen = runner.run(Prober(resolver=resolver)(target, Check(timeout=timeout)))
+        seen = runner.run(Prober(resolver=resolver)(target, HealthCheck(timeout=timeout)))
     assert not broken
     return seen
 
@@ -132,7 +132,9 @@ def test_many_probes_at_once_see_each_its_own(listener: socket.socket, black_hol
     targets = [(listener.getsockname()[1], PATIENCE), (free_port(), PATIENCE), (black_hole, 0.05)]
 
     async def all_at_once() -> list[Observation]:
-        return await asyncio.gather(*(Prober()(backend(port), Check(timeout=timeout)) for port, timeout in targets * 5))
+        return await asyncio.gather(
+            *(Prober()(backend(port), HealthCheck(timeout=timeout)) for port, timeout in targets * 5)
+        )
 
     seen = asyncio.run(all_at_once())
     assert [one.ok for one in seen] == [True, False, False] * 5

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from lbflask.core import ejection, retry
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Resource, Shortage, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
@@ -293,7 +293,7 @@ def test_a_body_that_no_thread_can_send(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def probe(
-    target: Backend, check: Check, tls: TLSRules | None = None, resolver: SystemResolver | None = None
+    target: Backend, check: HealthCheck, tls: TLSRules | None = None, resolver: SystemResolver | None = None
 ) -> Observation:
     return asyncio.run(Prober(tls, resolver)(target, check))
 
@@ -309,7 +309,7 @@ def test_a_probe_that_cannot_be_made_shows_nothing(
 ) -> None:
     monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", raising(named(number)))
     with pytest.raises(Shortage) as caught:
-        probe(at(backend.port), Check(kind=kind, timeout=LONG))
+        probe(at(backend.port), HealthCheck(kind=kind, timeout=LONG))
     assert_ours(caught.value, Stage.CONNECT, OURS[number])
 
 
@@ -317,7 +317,7 @@ def test_a_probe_that_cannot_be_made_shows_nothing(
 def test_a_probe_whose_name_cannot_be_looked_up_for_want_of_something(number: int) -> None:
     resolver = SystemResolver(raising(named(number)))
     with pytest.raises(Shortage):
-        probe(at(80, host="web.test"), Check(timeout=LONG), resolver=resolver)
+        probe(at(80, host="web.test"), HealthCheck(timeout=LONG), resolver=resolver)
 
 
 @EACH
@@ -326,7 +326,7 @@ def test_a_probe_whose_files_cannot_be_opened_for_want_of_something(
 ) -> None:
     monkeypatch.setattr(TLSRules, "context", raising(named(number)))
     with pytest.raises(Shortage):
-        probe(at(backend.port, "https"), Check(kind="https", timeout=LONG), TLSRules())
+        probe(at(backend.port, "https"), HealthCheck(kind="https", timeout=LONG), TLSRules())
 
 
 @pytest.mark.parametrize("number", [number for number in OURS if number != errno.EAGAIN], ids=errno.errorcode.get)
@@ -338,7 +338,7 @@ def test_a_probe_of_a_unix_socket_that_cannot_be_made_shows_nothing(
 
     async def scene() -> Observation:
         monkeypatch.setattr(socket.socket, "connect", raising(named(number)))
-        return await Prober()(target, Check(timeout=LONG))
+        return await Prober()(target, HealthCheck(timeout=LONG))
 
     with pytest.raises(Shortage):
         asyncio.run(scene())
@@ -354,7 +354,7 @@ def test_a_probe_that_breaks_off_for_want_of_something_shows_nothing(
         loop.set_exception_handler(lambda _, context: broken.append(context))
         monkeypatch.setattr(socket.socket, "send", raising(named(number)))
         try:
-            return await Prober()(at(backend.port), Check(kind="http", timeout=LONG))
+            return await Prober()(at(backend.port), HealthCheck(kind="http", timeout=LONG))
         finally:
             assert not broken
 

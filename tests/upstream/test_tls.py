@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lbflask.core import retry
-from lbflask.core.checks import Check
+from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address, Backend
 from lbflask.upstream.answer import Answer
@@ -528,7 +528,7 @@ def test_a_probe_connects_to_a_backend_under_tls() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         backend = Backend("a", "127.0.0.1", port, f"https://127.0.0.1:{port}", 1, "https")
-        assert asyncio.run(Prober()(backend, Check(timeout=LONG))).ok
+        assert asyncio.run(Prober()(backend, HealthCheck(timeout=LONG))).ok
 
 
 @pytest.mark.timeout(6 * PATIENCE)

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 import pytest
 
 from lbflask.config.schema import Config
-from lbflask.core.explain import Asked, LeftOut
+from lbflask.core.explain import ExcludedBackend, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.state.redis import RedisStore
 from lbflask.wiring.explaining import explained
 from lbflask.wiring.store import store_for
 from tests.support.servers import free_port
 
-ASKED = Asked("GET", "shop.example", "/x", [], "192.0.2.1")
+ASKED = RequestQuery("GET", "shop.example", "/x", [], "192.0.2.1")
 
 
 def config(redis_url: str, **settings: object) -> Config:
@@ -42,7 +42,10 @@ def test_what_the_checker_has_found_is_known(redis_url: str) -> None:
     (view,) = explanation.pools
     assert why == ""
     assert [one.backend for one in view.candidates] == ["a:1"]
-    assert view.left_out == (LeftOut("b:1", "down: refused"), LeftOut("c:1", "checking: no check has ended yet"))
+    assert view.left_out == (
+        ExcludedBackend("b:1", "down: refused"),
+        ExcludedBackend("c:1", "checking: no check has ended yet"),
+    )
 
 
 def test_the_plans_are_those_of_the_next_tickets_and_none_is_taken(redis_url: str) -> None:

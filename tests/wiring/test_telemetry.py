@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from threading import Thread
 
-from lbflask.core.slots import Queue
+from lbflask.core.slots import QueuePolicy
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from lbflask.state.slot_follower import Slots
@@ -23,7 +23,7 @@ def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> Non
     ours = slots.of("web")
     try:
         assert ours.take(one)
-        second = Thread(target=lambda: ours.wait([one], Queue(5, 10.0), 10.0, None))
+        second = Thread(target=lambda: ours.wait([one], QueuePolicy(5, 10.0), 10.0, None))
         second.start()
         eventually(
             lambda: set(samples()) == {(metrics.QUEUED, ("web",), 1), (metrics.SLOTS, ("web", "one"), 1)}, "one waits"

@@ -11,7 +11,7 @@ from lbflask.control.api.openapi import PREFIX
 from lbflask.control.api.problems import handle_errors
 from lbflask.control.api.table import MOST_BYTES, Call, Operation
 from lbflask.control.gate import Gate, Visitor
-from lbflask.core.tokens import Role
+from lbflask.core.admin_tokens import Role
 
 _NOBODY = Visitor(Role.READ, "nobody")
 

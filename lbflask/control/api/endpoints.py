@@ -41,9 +41,9 @@ from lbflask.control.doctor import Reach, diagnose
 from lbflask.control.explanation import asked_of
 from lbflask.control.gate import COOKIE, SESSION_LASTS, Gate
 from lbflask.control.operations import Action, Look, Operations, etag_of
+from lbflask.core.admin_tokens import Role
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Mode
-from lbflask.core.tokens import Role
 
 _BACKEND = "/pools/<pool>/backends/<backend>"
 _EVENT_STREAM = "text/event-stream"

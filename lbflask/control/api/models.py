@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from lbflask.core.admin_tokens import Role
 from lbflask.core.fleet_events import Kind
 from lbflask.core.model import MOST_WEIGHT, Health, Mode
-from lbflask.core.tokens import Role
 
 #: Ids of events, as the store makes them.
 EVENT_ID = r"^[0-9]{1,19}-[0-9]{1,19}$"

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import HTTPException
 
 from lbflask.control.api.models import Problem
-from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.state.ports import StoreUnavailable
 
 log = logging.getLogger("lbflask.admin")

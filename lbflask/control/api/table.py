@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest
 from lbflask.control.api.models import Model
 from lbflask.control.api.problems import Refused
 from lbflask.control.gate import Visitor
-from lbflask.core.tokens import Role
+from lbflask.core.admin_tokens import Role
 
 #: Bytes of a request's body.
 MOST_BYTES = 64 * 1024

@@ -10,10 +10,10 @@ from enum import IntEnum, auto
 from typing import NamedTuple
 
 from lbflask.core.http.addresses import plain_nodes
-from lbflask.core.http.claims import is_claim, is_disguised_claim, states_address
+from lbflask.core.http.field_names import NameCache, NameTable, members
 from lbflask.core.http.forwarded import forwarded_element, plain_line
-from lbflask.core.http.names import NameTable, Spellings, members
-from lbflask.core.http.origin import Origin, TrustTest, loggable, origin_of, port_of
+from lbflask.core.http.proxy_fields import is_claim, is_disguised_claim, states_address
+from lbflask.core.http.request_origin import RequestOrigin, TrustedProxies, loggable, origin_of, port_of
 
 Field = tuple[str, str]
 Fields = list[Field]
@@ -60,7 +60,7 @@ _RULES = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
 }
 
 
-class RequestRules(Spellings[_Rule | None]):
+class RequestRules(NameCache[_Rule | None]):
     """What becomes of a field of a request, by its name as it is spelled; None passes it on.
 
     Claims whose names, in small letters, are `kept` pass from all peers.
@@ -85,7 +85,7 @@ _RESPONSE_DROPPED: NameTable[bool] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
 _TAKES_TRAILERS = [("TE", "trailers"), ("Connection", "TE")]
 
 
-class Hop(NamedTuple):
+class ClientHop(NamedTuple):
     """What this hop adds to a request: who sent it, how it came, and whether the sender may speak for others."""
 
     peer: str
@@ -129,7 +129,9 @@ def _lists_trailers(values: Iterable[str]) -> bool:
     return any(member.lower() == "trailers" for member in members(values))
 
 
-def backend_request(received: Fields, hop: Hop, *, host: str, request_id: str, is_trusted: TrustTest) -> RequestHead:
+def backend_request(
+    received: Fields, hop: ClientHop, *, host: str, request_id: str, is_trusted: TrustedProxies
+) -> RequestHead:
     """The fields of the request as the backend gets it, without Host and framing fields.
 
     `host` is the one the client asked for, empty if it named none; `request_id` is used when the client sent none that
@@ -158,7 +160,12 @@ def backend_request(received: Fields, hop: Hop, *, host: str, request_id: str, i
 
 
 def _mindful_request(
-    kept: Fields, said: list[tuple[_Rule, Field]], hop: Hop, host: str, request_id: str, is_trusted: TrustTest
+    kept: Fields,
+    said: list[tuple[_Rule, Field]],
+    hop: ClientHop,
+    host: str,
+    request_id: str,
+    is_trusted: TrustedProxies,
 ) -> RequestHead:
     """As above, for a request in which something was said about other fields, or by other proxies."""
     values: dict[int, list[str]] = {}
@@ -186,7 +193,7 @@ def _mindful_request(
     return RequestHead(kept, client, request_id, _Rule.UPGRADE in values)
 
 
-def credible_fields(received: Fields, hop: Hop) -> Fields:
+def credible_fields(received: Fields, hop: ClientHop) -> Fields:
     """The fields without what a stranger states of others."""
     return received if hop.trusted else [field for field in received if hop.rules[field[0]] is not _Rule.CLAIM]
 
@@ -200,7 +207,7 @@ def with_one_cookie(fields: Fields) -> Fields:
     return [*rest[:place], joined, *rest[place:]]
 
 
-def forwarded_by_us(hop: Hop, host: str) -> Fields:
+def forwarded_by_us(hop: ClientHop, host: str) -> Fields:
     """The forwarding fields of a request that comes without any, or from someone who may not speak for others."""
     own = [("X-Forwarded-For", hop.peer), ("X-Forwarded-Proto", hop.scheme)]
     if host:
@@ -211,7 +218,7 @@ def forwarded_by_us(hop: Hop, host: str) -> Fields:
     return own
 
 
-def forwarded_by_trusted(claims: Fields, hop: Hop, host: str, origin: Origin) -> Fields:
+def forwarded_by_trusted(claims: Fields, hop: ClientHop, host: str, origin: RequestOrigin) -> Fields:
     """The forwarding fields behind a trusted proxy: its statements kept, our peer added to the chain."""
     lines = [value for name, value in claims if name.lower() == "x-forwarded-for" and value]
     chain = [plain_nodes(line) for line in lines] or origin.path
@@ -239,10 +246,10 @@ def plain_claim(name: str, value: str) -> str:
     return plain_nodes(value) if states_address(name) else value
 
 
-def request_origin(received: Fields, hop: Hop, host: str, is_trusted: TrustTest) -> Origin:
+def request_origin(received: Fields, hop: ClientHop, host: str, is_trusted: TrustedProxies) -> RequestOrigin:
     """Where a request with these fields comes from, that came by the hop and asks for the host."""
     if not hop.trusted:
-        return Origin(hop.peer, hop.scheme, host, port_of(host) or hop.port)
+        return RequestOrigin(hop.peer, hop.scheme, host, port_of(host) or hop.port)
     claims = [(name.lower(), value) for name, value in received if is_claim(name)]
     return origin_of(claims, hop.peer, hop.scheme, host, is_trusted)
 

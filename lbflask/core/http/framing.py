@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from lbflask.core.http.field_names import NameTable
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.names import NameTable
 
 
 class Framing(NamedTuple):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 
+from lbflask.core.http.field_names import NameCache
 from lbflask.core.http.fields import HOP_BY_HOP, Fields
 from lbflask.core.http.framing import NO_BODY, Framing
-from lbflask.core.http.names import Spellings
 
 #: Fields of a response; none that means well has more.
 MAX_FIELDS = 1000
@@ -36,7 +36,7 @@ def _kind(name: str) -> int:
     return _DROPPED if lower in HOP_BY_HOP else _PASSED
 
 
-_NAMES = Spellings(_kind)
+_NAMES = NameCache(_kind)
 
 
 def plain_head(method: str, data: bytes) -> ResponseHead | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from lbflask.core.http.field_names import members
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.names import members
 
 #: protocol-name ["/" protocol-version], both tokens.
 _PROTOCOL = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")

@@ -5,32 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool
+from lbflask.core.model import Candidate, Pool
 from lbflask.core.strategies import (
     backups,
     bounded_load,
     consistent_hash,
     first,
     least_connections,
-    random_two,
+    power_of_two,
     round_robin,
 )
+from lbflask.core.strategies.schedule import Schedule
 
-
-class Schedule(Protocol):
-    """A strategy compiled for one set of candidates."""
-
-    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
-        """Every candidate once, best first. The same ticket, key and loads give the same order in every process.
-
-        `key` is what the request is hashed by, None if it has nothing of the kind; `loads` are requests in flight by
-        backend. Most requests need the first only, so what follows it is worked out when it is asked for.
-        """
-        ...
+__all__ = ["STRATEGIES", "Schedule", "Strategy", "strategy_of"]
 
 
 class Strategy(NamedTuple):
@@ -47,7 +38,7 @@ class Strategy(NamedTuple):
 STRATEGIES: dict[str, Strategy] = {
     "round_robin": Strategy(round_robin.compile),
     "least_connections": Strategy(least_connections.compile, by_loads=True),
-    "random_two": Strategy(random_two.compile, by_loads=True),
+    "random_two": Strategy(power_of_two.compile, by_loads=True),
     "consistent_hash": Strategy(consistent_hash.compile, by_turn=False, by_key=True),
     "first": Strategy(first.compile, by_turn=False),
 }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from lbflask.core.model import NO_LOADS, Backend, Candidate
 
 if TYPE_CHECKING:
-    from lbflask.core.strategies import Schedule
+    from lbflask.core.strategies.schedule import Schedule
 
 
 class Backups:

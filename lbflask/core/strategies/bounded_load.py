@@ -12,13 +12,13 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
-from lbflask.core.strategies.following import Follower
+from lbflask.core.strategies.load_listener import LoadListener
 
 if TYPE_CHECKING:
-    from lbflask.core.strategies import Schedule
+    from lbflask.core.strategies.schedule import Schedule
 
 
-class _InFlight(Follower):
+class _InFlight(LoadListener):
     """What all candidates together have in flight; one that is thought to have less than none has none."""
 
     __slots__ = ("_each", "total")

@@ -11,10 +11,10 @@ from heapq import heapify, heappop, heappush
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
 from lbflask.core.strategies import round_robin
-from lbflask.core.strategies.following import Follower
+from lbflask.core.strategies.load_listener import LoadListener
 
 
-class Levels(Follower):
+class Levels(LoadListener):
     """Which backends have the same number of requests in flight for each unit of weight, lowest first.
 
     A level holds its backends as a number with a bit for each, since to find the next of them in turn is then a matter

@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from lbflask.core.http.fields import (
     HOP_BY_HOP,
+    ClientHop,
     Fields,
-    Hop,
     RequestHead,
     backend_request,
     client_response,
     nominated,
     te_trailers,
 )
-from lbflask.core.http.origin import TrustTest
+from lbflask.core.http.request_origin import TrustedProxies
 
-STRANGER = Hop("203.0.113.9", "http", "80", trusted=False, via=None)
+STRANGER = ClientHop("203.0.113.9", "http", "80", trusted=False, via=None)
 PROXY = STRANGER._replace(peer="10.0.0.1", trusted=True)
-OURS = TrustTest([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
+OURS = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 #: What is added for a stranger that asked for no host.
 WRITTEN = [
     ("X-Forwarded-For", "203.0.113.9"),
@@ -31,7 +31,7 @@ WRITTEN = [
 ]
 
 
-def forwarded(received: Fields, hop: Hop = STRANGER, host: str = "") -> RequestHead:
+def forwarded(received: Fields, hop: ClientHop = STRANGER, host: str = "") -> RequestHead:
     return backend_request(received, hop, host=host, request_id="made", is_trusted=OURS)
 
 
@@ -181,7 +181,7 @@ def test_no_connection_line_can_remove_what_gives_a_response_its_meaning() -> No
 
 
 @pytest.mark.parametrize("hop", [STRANGER, PROXY])
-def test_no_connection_line_can_remove_what_we_write(hop: Hop) -> None:
+def test_no_connection_line_can_remove_what_we_write(hop: ClientHop) -> None:
     hop = hop._replace(via="lb")
     ours = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Request-ID", "Via"]
     received = [
@@ -325,11 +325,11 @@ def test_whatever_is_claimed_the_client_is_one_printable_word(chain: list[str]) 
 )
 def test_only_an_address_within_a_trusted_network_is_trusted(address: str, trusted: bool) -> None:
     assert [OURS(address), OURS(address)] == [trusted, trusted]  # the second answer is remembered
-    assert TrustTest()(address) is False
+    assert TrustedProxies()(address) is False
 
 
 def test_answers_stay_right_after_more_addresses_than_are_remembered() -> None:
-    test = TrustTest([ip_network("10.0.0.0/8")])
+    test = TrustedProxies([ip_network("10.0.0.0/8")])
     for index in range(5000):
         assert test(f"10.0.{index // 256}.{index % 256}")
         assert not test(f"11.0.{index // 256}.{index % 256}")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from lbflask.core.http.edits import UNTOUCHABLE, Edits
 from lbflask.core.http.fields import HOP_BY_HOP
+from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
 
 FIELDS = [("X-A", "1"), ("set-cookie", "a"), ("x-b", "2"), ("Set-Cookie", "b"), ("X-B", "3"), ("Accept", "*/*")]
 

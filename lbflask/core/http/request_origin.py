@@ -13,7 +13,7 @@ MOST_ADDRESSES = 4096
 _DEFAULT_PORTS = {"https": "443", "wss": "443"}
 
 
-class TrustTest:
+class TrustedProxies:
     """Is this address one of our trusted proxies? Callable; the answers to a bounded number of addresses are kept."""
 
     __slots__ = ("_known", "_networks")
@@ -38,7 +38,7 @@ class TrustTest:
         return address is not None and any(address in network for network in self._networks)
 
 
-class Origin(NamedTuple):
+class RequestOrigin(NamedTuple):
     """The client's address, and the scheme, host and port of the URL that it asked for.
 
     `path` are the addresses from the client's to the last one before the peer; empty if the client is the peer.
@@ -61,7 +61,9 @@ class Origin(NamedTuple):
         return ", ".join([forwarded_element(first, self.host, self.scheme), *(forwarded_element(n) for n in others)])
 
 
-def origin_of(claims: list[tuple[str, str]], peer: str, scheme: str, host: str, is_trusted: TrustTest) -> Origin:
+def origin_of(
+    claims: list[tuple[str, str]], peer: str, scheme: str, host: str, is_trusted: TrustedProxies
+) -> RequestOrigin:
     """The origin of a request whose peer is a trusted proxy, and states these claims: names in small letters.
 
     `scheme` and `host` are those of the request itself. Forwarded counts where no X-Forwarded-For, -Proto and -Host
@@ -81,10 +83,10 @@ def origin_of(claims: list[tuple[str, str]], peer: str, scheme: str, host: str, 
         said_scheme, said_host = element.get("proto", ""), element.get("host", "")
     scheme, host = said_scheme or scheme, said_host or host
     port = _port(values.get("x-forwarded-port", "")) or port_of(host) or default_port(scheme)
-    return Origin(path[0] if path else peer, scheme, host, port, path)
+    return RequestOrigin(path[0] if path else peer, scheme, host, port, path)
 
 
-def _path(nodes: list[str], is_trusted: TrustTest) -> tuple[str, ...]:
+def _path(nodes: list[str], is_trusted: TrustedProxies) -> tuple[str, ...]:
     """The addresses from the last node that is no trusted proxy on; from the farthest proxy if all are trusted.
 
     Read from right to left, since whatever stands left of the first stranger is the stranger's own claim. A node that

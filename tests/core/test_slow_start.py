@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core import ramp
+from lbflask.core import slow_start
 from lbflask.core.eligibility import select
 from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot
-from lbflask.core.ramp import STEPS, in_service_since, weights
+from lbflask.core.slow_start import STEPS, in_service_since, weights
 from lbflask.core.strategies import STRATEGIES, strategy_of
 from tests.support.pools import backend
 
@@ -127,7 +127,7 @@ def test_it_counts_from_when_an_operator_enabled_it(mode: Mode, since: float) ->
 
 
 def test_operators_are_told_how_warm_it_is() -> None:
-    assert [ramp.percent(POOL, B, WARM_B, now) for now in (1000.0, 1004.2, 1009.0, 2000.0)] == [10, 50, 100, 100]
+    assert [slow_start.percent(POOL, B, WARM_B, now) for now in (1000.0, 1004.2, 1009.0, 2000.0)] == [10, 50, 100, 100]
 
 
 @pytest.mark.parametrize("strategy", sorted({*STRATEGIES} - {"first"}))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-from lbflask.core.loads import Loads
+from lbflask.core.in_flight import Loads
 
 
-class Follower(ABC):
+class LoadListener(ABC):
     """Something that follows from loads. Who uses it has it alone meanwhile."""
 
     __slots__ = ("_loads", "_mark")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lbflask.core.hooks import RESERVED, Change, HookRequest, Refusal
+from lbflask.core.hook_api import RESERVED, Change, HookRequest, Refusal
 
 
 def test_a_change_sets_and_removes_fields_whatever_their_case_and_number() -> None:

@@ -24,7 +24,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class AdminToken:
     """A role and a name for whoever knows the secret. `digest` is of the secret, and never shown."""
 
     role: Role
@@ -32,7 +32,7 @@ class Token:
     digest: bytes = field(repr=False)
 
     @classmethod
-    def parse(cls, text: str) -> Token:
+    def parse(cls, text: str) -> AdminToken:
         """The token in `role:name:secret`. Raises ValueError, which never holds the secret."""
         role, _, rest = text.partition(":")
         name, colon, secret = rest.partition(":")
@@ -52,7 +52,7 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-def bearer(tokens: Iterable[Token], secret: str) -> Token | None:
+def bearer(tokens: Iterable[AdminToken], secret: str) -> AdminToken | None:
     """The token with this secret, None if there is none. Takes the same time wherever it stands."""
     presented, found = digest(secret), None
     for token in tokens:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import lbflask
-from lbflask.core.http.reasons import REASONS, reason_phrase
+from lbflask.core.http.reason_phrases import REASONS, reason_phrase
 
 
 def test_every_status_that_python_knows_has_a_reason() -> None:

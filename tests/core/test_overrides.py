@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core import steering
+from lbflask.core import overrides
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
 
 A, B = Backend("a", "a", 1, "http://a:1", 3), Backend("b", "b", 1, "http://b:1", 2)
 POOL = Pool("web", (A,))
 
-overrides = st.none() | st.builds(
+any_override = st.none() | st.builds(
     Override,
     st.sampled_from(Mode),
     st.none() | st.integers(0, 9),
@@ -27,15 +27,15 @@ overrides = st.none() | st.builds(
 Change = Callable[[Override | None, float], Override | None]
 NOW = 1000.0
 CHANGES: dict[str, Change] = {
-    "drain": lambda before, _: steering.in_mode(before, Mode.DRAINING),
-    "off": lambda before, _: steering.in_mode(before, Mode.OFF),
-    "enable": steering.enabled,
-    "weight": lambda before, _: steering.weighed(before, 7),
-    "usual weight": lambda before, _: steering.weighed(before, None),
-    "remove": lambda before, _: steering.removed(before, known=True),
-    "remove an added one": lambda before, _: steering.removed(before, known=False),
-    "add": lambda before, now: steering.added(before, B, now, known=False),
-    "add a configured one": lambda before, now: steering.added(before, A, now, known=True),
+    "drain": lambda before, _: overrides.in_mode(before, Mode.DRAINING),
+    "off": lambda before, _: overrides.in_mode(before, Mode.OFF),
+    "enable": overrides.enabled,
+    "weight": lambda before, _: overrides.weighed(before, 7),
+    "usual weight": lambda before, _: overrides.weighed(before, None),
+    "remove": lambda before, _: overrides.removed(before, known=True),
+    "remove an added one": lambda before, _: overrides.removed(before, known=False),
+    "add": lambda before, now: overrides.added(before, B, now, known=False),
+    "add a configured one": lambda before, now: overrides.added(before, A, now, known=True),
 }
 
 
@@ -44,42 +44,42 @@ def after(override: Override | None, id_: str = "a") -> Snapshot:
 
 
 @pytest.mark.parametrize("name", CHANGES)
-@given(before=overrides)
+@given(before=any_override)
 def test_an_action_done_twice_is_done_once(name: str, before: Override | None) -> None:
     once = CHANGES[name](before, NOW)
     assert CHANGES[name](once, NOW + 1) == once
 
 
 @pytest.mark.parametrize("name", CHANGES)
-@given(before=overrides)
+@given(before=any_override)
 def test_what_says_nothing_is_not_kept(name: str, before: Override | None) -> None:
     assert CHANGES[name](before, NOW) != Override()
 
 
 def test_modes_and_weights_are_kept_apart() -> None:
-    drained = steering.in_mode(steering.weighed(None, 7), Mode.DRAINING)
+    drained = overrides.in_mode(overrides.weighed(None, 7), Mode.DRAINING)
     assert drained == Override(Mode.DRAINING, 7)
-    assert steering.enabled(drained, NOW) == Override(weight=7, since=NOW)
-    assert steering.weighed(drained, None) == Override(Mode.DRAINING)
+    assert overrides.enabled(drained, NOW) == Override(weight=7, since=NOW)
+    assert overrides.weighed(drained, None) == Override(Mode.DRAINING)
 
 
 def test_a_removed_backend_is_gone_and_comes_back_when_it_is_enabled_or_added_again() -> None:
-    gone = steering.removed(steering.weighed(None, 7), known=True)
+    gone = overrides.removed(overrides.weighed(None, 7), known=True)
     assert members(POOL, after(gone)) == ()
-    for back in (steering.enabled(gone, NOW), steering.added(gone, A, NOW, known=True)):
+    for back in (overrides.enabled(gone, NOW), overrides.added(gone, A, NOW, known=True)):
         assert [(backend.id, backend.weight) for backend in members(POOL, after(back))] == [("a", 7)]
 
 
 def test_an_added_backend_is_in_the_pool_until_it_is_removed_and_then_forgotten() -> None:
-    added = steering.added(None, B, NOW, known=False)
+    added = overrides.added(None, B, NOW, known=False)
     assert members(POOL, after(added, "b")) == (A, B)
     assert mode_of(B, after(added, "b")) is Mode.SERVING
-    assert steering.removed(added, known=False) is None
+    assert overrides.removed(added, known=False) is None
 
 
 def test_a_backend_that_is_added_again_stays_in_its_mode() -> None:
-    drained = steering.in_mode(steering.added(None, B, NOW, known=False), Mode.DRAINING)
-    assert steering.added(drained, B, NOW + 1, known=False) == drained
+    drained = overrides.in_mode(overrides.added(None, B, NOW, known=False), Mode.DRAINING)
+    assert overrides.added(drained, B, NOW + 1, known=False) == drained
 
 
 GONE = Override(removed=True, since=5.0)
@@ -116,7 +116,7 @@ def test_what_stays_in_service_keeps_the_moment_from_before(case: str) -> None:
     assert after.since == 5.0
 
 
-@given(before=overrides)
+@given(before=any_override)
 def test_the_moment_alone_makes_a_backend_no_other(before: Override | None) -> None:
-    assert steering.deviates(before) == (before is not None and replace(before, since=0.0) != Override())
-    assert not steering.deviates(Override(since=5.0))
+    assert overrides.deviates(before) == (before is not None and replace(before, since=0.0) != Override())
+    assert not overrides.deviates(Override(since=5.0))

@@ -21,7 +21,7 @@ BUCKETS = 96
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class WorkerIdentity:
     """A worker process. `instance` names the gunicorn it belongs to, `config` the configuration that it has, `started`
     is in seconds since the epoch.
     """
@@ -35,7 +35,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class BackendCounts:
     """Attempts at one backend, those that failed, and how many responses of a sample took how long, by bucket."""
 
     attempts: int = 0
@@ -47,10 +47,10 @@ class Served:
 class WorkerReport:
     """What a worker says of its last `seconds`, by backend. `clock` is its own, in seconds since the epoch."""
 
-    who: Identity
+    who: WorkerIdentity
     clock: float
     seconds: float
-    served: Mapping[str, Served] = field(default_factory=dict)
+    served: Mapping[str, BackendCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Roster:
 
 
 @dataclass(frozen=True, slots=True)
-class Lately:
+class RecentStats:
     """What the fleet did at a backend in the last seconds. Latencies are in seconds until a response's head had come.
 
     `error_share` is None without attempts, `p50` and `p99` without a response in the samples.
@@ -110,7 +110,7 @@ def quantile(buckets: Mapping[int, int], share: float) -> float | None:
     return None
 
 
-def added(served: Iterable[Mapping[str, Served]]) -> dict[str, Served]:
+def added(served: Iterable[Mapping[str, BackendCounts]]) -> dict[str, BackendCounts]:
     """Several accounts as one."""
     attempts: Counter[str] = Counter()
     failures: Counter[str] = Counter()
@@ -120,10 +120,10 @@ def added(served: Iterable[Mapping[str, Served]]) -> dict[str, Served]:
             attempts[backend] += one.attempts
             failures[backend] += one.failures
             buckets.setdefault(backend, Counter()).update(one.buckets)
-    return {backend: Served(attempts[backend], failures[backend], found) for backend, found in buckets.items()}
+    return {backend: BackendCounts(attempts[backend], failures[backend], found) for backend, found in buckets.items()}
 
 
-def lately(workers: Iterable[Worker]) -> dict[str, Lately]:
+def lately(workers: Iterable[Worker]) -> dict[str, RecentStats]:
     """What the workers did together, by backend; those that nobody spoke of are left out."""
     workers = tuple(workers)
     in_flight: Counter[str] = Counter()
@@ -135,11 +135,11 @@ def lately(workers: Iterable[Worker]) -> dict[str, Lately]:
                 rates[backend] = rates.get(backend, 0.0) + served.attempts / max(1.0, worker.report.seconds)
     together = added(worker.report.served for worker in workers if worker.report is not None)
     return {
-        backend: _lately(in_flight[backend], rates.get(backend, 0.0), together.get(backend, Served()))
+        backend: _lately(in_flight[backend], rates.get(backend, 0.0), together.get(backend, BackendCounts()))
         for backend in {*in_flight, *together}
     }
 
 
-def _lately(in_flight: int, rate: float, served: Served) -> Lately:
+def _lately(in_flight: int, rate: float, served: BackendCounts) -> RecentStats:
     share = min(1.0, served.failures / served.attempts) if served.attempts else None
-    return Lately(in_flight, rate, share, quantile(served.buckets, 0.5), quantile(served.buckets, 0.99))
+    return RecentStats(in_flight, rate, share, quantile(served.buckets, 0.5), quantile(served.buckets, 0.99))

@@ -33,14 +33,14 @@ _LONGEST = 64
 _ROUNDS = 2
 
 
-class HashKey(NamedTuple):
+class RequestKey(NamedTuple):
     """Where the key stands: `client`, `uri`, or the `header`, `cookie` or `query` parameter of a name."""
 
     kind: str
     name: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> HashKey:
+    def parse(cls, text: str) -> RequestKey:
         """The key as it is configured, such as `cookie:session`. Raises ValueError."""
         kind, colon, name = text.partition(":")
         if text in ("client", "uri"):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection, unknown_placeholders
+from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect, unknown_placeholders
 
 
 @pytest.mark.parametrize(
@@ -22,19 +22,19 @@ from lbflask.core.http.own_answers import FixedAnswer, Page, Redirection, unknow
     ],
 )
 def test_a_redirection_takes_over_what_it_is_told_to(to: str, host: str, target: str, location: str) -> None:
-    fields, body = Redirection(308, to).parts(host, target)
+    fields, body = Redirect(308, to).parts(host, target)
     assert fields[0] == ("Location", location)
     assert location.encode() in body
     assert dict(fields)["Content-Length"] == str(len(body))
 
 
 def test_a_fixed_answer_is_the_same_to_all() -> None:
-    fields, body = FixedAnswer(503, Page("text/html", b"<p>soon")).parts("a", "/x")
+    fields, body = DirectResponse(503, ErrorPage("text/html", b"<p>soon")).parts("a", "/x")
     assert (fields, body) == ([("Content-Type", "text/html"), ("Content-Length", "7")], b"<p>soon")
 
 
 def test_an_empty_answer_says_of_no_content_what_it_is() -> None:
-    assert FixedAnswer(204, Page("text/plain", b"")).parts("a", "/") == ([("Content-Length", "0")], b"")
+    assert DirectResponse(204, ErrorPage("text/plain", b"")).parts("a", "/") == ([("Content-Length", "0")], b"")
 
 
 @pytest.mark.parametrize(

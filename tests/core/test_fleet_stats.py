@@ -6,13 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.workers import Identity, Lately, Served, Worker, WorkerReport, added, bucket_of, lately, quantile
+from lbflask.core.fleet_stats import (
+    BackendCounts,
+    RecentStats,
+    Worker,
+    WorkerIdentity,
+    WorkerReport,
+    added,
+    bucket_of,
+    lately,
+    quantile,
+)
 
 latencies = st.floats(0.0001, 1600)
 
 
-def worker(in_flight: dict[str, int], seconds: float = 10, **served: Served) -> Worker:
-    return Worker("w", 0.0, in_flight, WorkerReport(Identity(), 0.0, seconds, served))
+def worker(in_flight: dict[str, int], seconds: float = 10, **served: BackendCounts) -> Worker:
+    return Worker("w", 0.0, in_flight, WorkerReport(WorkerIdentity(), 0.0, seconds, served))
 
 
 @given(latencies)
@@ -46,26 +56,26 @@ def test_nothing_has_no_quantile() -> None:
 
 @given(st.lists(st.lists(latencies, max_size=9), max_size=5))
 def test_accounts_add_up_to_the_account_of_all(of_each: list[list[float]]) -> None:
-    def account(seconds: list[float]) -> dict[str, Served]:
+    def account(seconds: list[float]) -> dict[str, BackendCounts]:
         buckets: dict[int, int] = {}
         for one in seconds:
             buckets[bucket_of(one)] = buckets.get(bucket_of(one), 0) + 1
-        return {"a": Served(len(seconds), 1, buckets)}
+        return {"a": BackendCounts(len(seconds), 1, buckets)}
 
     together = added(account(seconds) for seconds in of_each)
     everything = account([one for seconds in of_each for one in seconds])
     if of_each:
-        assert together == {"a": Served(everything["a"].attempts, len(of_each), everything["a"].buckets)}
+        assert together == {"a": BackendCounts(everything["a"].attempts, len(of_each), everything["a"].buckets)}
     else:
         assert together == {}
 
 
 def test_rates_are_those_of_each_workers_own_window() -> None:
-    one, two = worker({"a": 2}, 10, a=Served(100, 10)), worker({"a": 1}, 5, a=Served(100, 0))
+    one, two = worker({"a": 2}, 10, a=BackendCounts(100, 10)), worker({"a": 1}, 5, a=BackendCounts(100, 0))
     told = lately([one, two, Worker("n", 0, {"b": 1})])
-    assert told["a"] == Lately(3, 30.0, 0.05)
-    assert told["b"] == Lately(1, 0.0, None)
+    assert told["a"] == RecentStats(3, 30.0, 0.05)
+    assert told["b"] == RecentStats(1, 0.0, None)
 
 
 def test_a_window_of_less_than_a_second_makes_no_huge_rate() -> None:
-    assert lately([worker({}, 0.001, a=Served(1, 5))])["a"] == Lately(0, 1.0, 1.0)
+    assert lately([worker({}, 0.001, a=BackendCounts(1, 5))])["a"] == RecentStats(0, 1.0, 1.0)

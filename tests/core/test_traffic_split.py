@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.split import Split
+from lbflask.core.traffic_split import WeightedSplit
 
 KEYS = [f"client-{number}" for number in range(10_000)]
 
 
 @pytest.mark.parametrize("shares", [{"a": 95, "b": 5}, {"a": 50, "b": 30, "c": 20}, {"a": 99.5, "b": 0.5}])
 def test_pools_get_their_shares_of_many_keys(shares: dict[str, float]) -> None:
-    split = Split("route", shares)
+    split = WeightedSplit("route", shares)
     pools = [split.pool(key) for key in KEYS]
     for pool, share in shares.items():
         expected = len(KEYS) * share / 100
@@ -17,23 +17,26 @@ def test_pools_get_their_shares_of_many_keys(shares: dict[str, float]) -> None:
 
 
 def test_a_key_has_the_same_pool_every_time_and_everywhere() -> None:
-    again = Split("route", {"b": 5, "a": 95})
-    split = Split("route", {"a": 95, "b": 5})
+    again = WeightedSplit("route", {"b": 5, "a": 95})
+    split = WeightedSplit("route", {"a": 95, "b": 5})
     assert all(split.pool(key) == again.pool(key) for key in KEYS[:1000])
 
 
 def test_when_a_share_grows_no_key_moves_but_towards_it() -> None:
-    before, after = Split("route", {"stable": 95, "canary": 5}), Split("route", {"stable": 80, "canary": 20})
+    before, after = (
+        WeightedSplit("route", {"stable": 95, "canary": 5}),
+        WeightedSplit("route", {"stable": 80, "canary": 20}),
+    )
     moved = {(before.pool(key), after.pool(key)) for key in KEYS}
     assert moved == {("stable", "stable"), ("stable", "canary"), ("canary", "canary")}
 
 
 def test_a_pool_without_a_share_gets_nothing() -> None:
-    split = Split("route", {"a": 100, "b": 0})
+    split = WeightedSplit("route", {"a": 100, "b": 0})
     assert {split.pool(key) for key in KEYS[:100]} == {"a"}
 
 
 def test_routes_do_not_split_alike() -> None:
-    one, two = Split("one", {"a": 50, "b": 50}), Split("two", {"a": 50, "b": 50})
+    one, two = WeightedSplit("one", {"a": 50, "b": 50}), WeightedSplit("two", {"a": 50, "b": 50})
     same = sum(one.pool(key) == two.pool(key) for key in KEYS)
     assert abs(same - len(KEYS) / 2) < 500

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.hosts import host_of
-from lbflask.core.http.reasons import reason_phrase
+from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.redaction import masked_url
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -15,7 +15,7 @@ PLACEHOLDERS = frozenset({"host", "path", "query"})
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ErrorPage:
     """A body and what it is."""
 
     content_type: str
@@ -23,11 +23,11 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class FixedAnswer:
+class DirectResponse:
     """One answer to all."""
 
     status: int
-    page: Page
+    page: ErrorPage
 
     def parts(self, host: str, target: str) -> tuple[Fields, bytes]:  # noqa: ARG002 - the same to all
         """The fields and the body."""
@@ -39,7 +39,7 @@ class FixedAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Redirection:
+class Redirect:
     """Sends the client to the URL `to`, in which `{host}`, `{path}` and `{query}` (with its `?`) are the request's."""
 
     status: int
@@ -54,7 +54,9 @@ class Redirection:
     def parts(self, host: str, target: str) -> tuple[Fields, bytes]:
         """The fields and the body, which says where to go to whoever does not follow by itself (RFC 9110 §15.4)."""
         location = self.location(host, target)
-        fields, body = _whole(Page("text/plain; charset=utf-8", f"{reason_phrase(self.status)}: {location}\n".encode()))
+        fields, body = _whole(
+            ErrorPage("text/plain; charset=utf-8", f"{reason_phrase(self.status)}: {location}\n".encode())
+        )
         return [("Location", location), *fields], body
 
     def told(self, host: str, target: str) -> str:
@@ -68,6 +70,6 @@ def unknown_placeholders(text: str) -> list[str]:
     return found or re.findall(r"[{}]", _PLACEHOLDER.sub("", text))
 
 
-def _whole(page: Page) -> tuple[Fields, bytes]:
+def _whole(page: ErrorPage) -> tuple[Fields, bytes]:
     length = ("Content-Length", str(len(page.body)))
     return [("Content-Type", page.content_type), length] if page.body else [length], page.body

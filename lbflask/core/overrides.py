@@ -1,7 +1,8 @@
 """What an operator's action makes of what operators have set for a backend before: each the same when done twice.
 
 Each takes the override that holds, None where there is none, and gives the one that is to hold. A backend that comes
-back into service by an action keeps the moment, `now` by the store's clock: its slow start begins there (core/ramp.py).
+back into service by an action keeps the moment, `now` by the store's clock: its slow start begins there
+(core/slow_start.py).
 """
 
 from __future__ import annotations

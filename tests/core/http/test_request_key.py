@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.hash_key import HashKey
+from lbflask.core.http.request_key import RequestKey
 
 FIELDS: Fields = [
     ("Host", "shop.example"),
@@ -37,16 +37,16 @@ TARGET = "/basket?a=1&user=J%6fe&user=2&flag&empty="
     ],
 )
 def test_the_key_stands_where_it_was_said_to(text: str, key: str | None) -> None:
-    assert HashKey.parse(text).of("192.0.2.1", TARGET, FIELDS) == key
+    assert RequestKey.parse(text).of("192.0.2.1", TARGET, FIELDS) == key
 
 
 @pytest.mark.parametrize("text", ["client", "header:a", "cookie:a", "query:a"])
 def test_a_request_may_have_no_key(text: str) -> None:
-    assert HashKey.parse(text).of("", "/", []) is None
+    assert RequestKey.parse(text).of("", "/", []) is None
 
 
 def test_whoever_comes_through_a_unix_socket_without_an_address_is_nobody() -> None:
-    assert HashKey.parse("client").of("unix:", "/", []) is None
+    assert RequestKey.parse("client").of("unix:", "/", []) is None
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_whoever_comes_through_a_unix_socket_without_an_address_is_nobody() -> N
 )
 def test_what_is_no_key_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be client|is no name"):
-        HashKey.parse(text)
+        RequestKey.parse(text)
 
 
 ONE_KEY = {
@@ -103,7 +103,7 @@ PLAIN = {
     ("text", "fields"), [(text, fields) for text, spellings in ONE_KEY.items() for fields in spellings], ids=str
 )
 def test_another_spelling_of_a_header_names_the_same_value(text: str, fields: Fields) -> None:
-    key = HashKey.parse(text)
+    key = RequestKey.parse(text)
     (plain,) = key.values("", "/", PLAIN[text])
     assert plain in key.values("", "/", fields)
     assert plain == key.of("", "/", fields) or "," in fields[0][1]
@@ -117,15 +117,15 @@ def test_blanks_around_a_parameter_are_no_part_of_it(blank: str, before: bool) -
     if before and blank == "%00":
         return  # all that follows a NUL is cut
     value = blank * 2 + "vip" if before else "vip" + blank * 2
-    assert HashKey.parse("query:key").values("", f"/?key={value}", []) == ["vip"]
+    assert RequestKey.parse("query:key").values("", f"/?key={value}", []) == ["vip"]
 
 
 def test_a_list_in_one_line_counts_as_several_lines_do() -> None:
     """RFC 9110 §5.3: they are the same message."""
-    key = HashKey.parse("header:X-Api-Key")
+    key = RequestKey.parse("header:X-Api-Key")
     assert {"junk", "good"} <= set(key.values("", "/", [("X-Api-Key", "junk, good")]))
 
 
 def test_prose_is_no_list() -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1"
-    assert HashKey.parse("header:User-Agent").values("", "/", [("User-Agent", agent)]) == [agent]
+    assert RequestKey.parse("header:User-Agent").values("", "/", [("User-Agent", agent)]) == [agent]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.tokens import Role, Token, bearer, masked
+from lbflask.core.admin_tokens import AdminToken, Role, bearer, masked
 
 SECRET = "0123456789abcdef"
-ALICE, BOB = Token.parse(f"operator:alice:{SECRET}"), Token.parse(f"read:bob@home:{SECRET[::-1]}")
+ALICE, BOB = AdminToken.parse(f"operator:alice:{SECRET}"), AdminToken.parse(f"read:bob@home:{SECRET[::-1]}")
 
 
 def test_a_token_has_a_role_and_a_name() -> None:
@@ -15,7 +15,7 @@ def test_a_token_has_a_role_and_a_name() -> None:
 
 
 def test_a_secret_may_have_colons() -> None:
-    token = Token.parse(f"read:a:{SECRET}:{SECRET}")
+    token = AdminToken.parse(f"read:a:{SECRET}:{SECRET}")
     assert bearer([token], f"{SECRET}:{SECRET}") is token
 
 
@@ -26,7 +26,7 @@ def test_a_secret_may_have_colons() -> None:
 )
 def test_anything_else_is_no_token_and_its_secret_is_not_told(text: str) -> None:
     with pytest.raises(ValueError, match=r"token") as error:
-        Token.parse(text)
+        AdminToken.parse(text)
     assert SECRET not in str(error.value)
 
 

@@ -11,7 +11,7 @@ Rule = TypeVar("Rule")
 MAX_SPELLINGS = 4096
 
 
-class Spellings(dict[str, Rule], Generic[Rule]):
+class NameCache(dict[str, Rule], Generic[Rule]):
     """What `judge` says of a name. A spelling costs one look-up once it has been asked for."""
 
     def __init__(self, judge: Callable[[str], Rule]) -> None:
@@ -25,7 +25,7 @@ class Spellings(dict[str, Rule], Generic[Rule]):
         return rule
 
 
-class NameTable(Spellings[Rule | None], Generic[Rule]):
+class NameTable(NameCache[Rule | None], Generic[Rule]):
     """The rule for a name in whatever case it comes, or None."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer
 
-from lbflask.core import affinity
-from lbflask.core.affinity import MOST_CHARACTERS, MOST_REMEMBERED, MOST_TRIED, Affinity
+from lbflask.core import sticky_cookie
+from lbflask.core.sticky_cookie import MOST_CHARACTERS, MOST_REMEMBERED, MOST_TRIED, Affinity
 
 NOW = 1_700_000_000.75
 OLD, NEW, OTHER = ("o" * 16, "n" * 16, "x" * 16)
@@ -145,7 +145,7 @@ def test_what_is_too_long_is_not_even_verified(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_cookie_is_verified_once_and_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(affinity, "MOST_REMEMBERED", 5)
+    monkeypatch.setattr(sticky_cookie, "MOST_REMEMBERED", 5)
     made = known()
     for moment in range(20):
         assert made.home([made.cookie(IDS[0], NOW + moment)], NOW) == IDS[0]

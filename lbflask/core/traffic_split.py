@@ -14,7 +14,7 @@ from lbflask.core.strategies.hashing import hash_of, mixed
 _WHOLE = 2.0**64
 
 
-class Split:
+class WeightedSplit:
     """Pools with their shares, of which at least one is more than 0. Routes of different names split differently."""
 
     __slots__ = ("_salt", "_shares")
