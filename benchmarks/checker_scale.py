@@ -36,7 +36,7 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.state.embedded import EmbeddedServer
 from lbflask.state.ports import Lease, Watch
 from lbflask.state.redis import RedisStore, connect
-from lbflask.upstream.probes import Prober
+from lbflask.upstream.health_probe import Prober
 from lbflask.wiring.checker import STORE_TIMEOUT, room_for_probes
 
 PORTS = 20

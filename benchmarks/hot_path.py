@@ -35,8 +35,8 @@ from lbflask.telemetry.counting import Counting
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.journal import PORTION, Told
 from lbflask.telemetry.lines import text_line
-from lbflask.upstream.connection import Connection, Timing
-from lbflask.upstream.session import BackendRequest
+from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.requests_adapter import BackendRequest
 from lbflask.wiring.balancer import Balancer
 from lbflask.worker.client import Client, Patience
 from lbflask.worker.exchange import Exchange
@@ -138,7 +138,7 @@ class Rig:
         up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}
         self.fleet._views["default"].snapshot = Snapshot(1, up, 0.0, 10.0)
         self.fleet._degraded = True  # tickets without a store
-        self.balancer._dialer.open = lambda *args: Connection(Canned(RESPONSE), args[-1])
+        self.balancer._dialer.open = lambda *args: UpstreamConnection(Canned(RESPONSE), args[-1])
         gunicorn = GunicornConfig()
         for name, value in hosting._settings_of(config).items():
             gunicorn.set(name, value)
@@ -177,8 +177,8 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
     backend = dispatcher._balancing.pool.backends[0]
     outgoing = BackendRequest("GET", "/", head.fields).to(backend, "shop.example")
-    connection = Connection(Canned(RESPONSE), 0.0)
-    pool, timing = rig.balancer._connections, Timing()
+    connection = UpstreamConnection(Canned(RESPONSE), 0.0)
+    pool, timing = rig.balancer._connections, ExchangeTimeouts()
     event = RequestEvent(
         "127.0.0.1", "GET", "/", "HTTP/1.1", "default", 200, 16, 0.001, [AttemptEvent("127.0.0.1:8081", 0.001)], "id"
     )

@@ -155,7 +155,7 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
         ("lbflask.config.load", "import lbflask.core.model", True),
         ("lbflask.config.load", "from lbflask.state import keys", False),
         ("lbflask.state.x", "from lbflask import telemetry", False),
-        ("lbflask.state.x", "from lbflask.upstream.pool import ConnectionPool", False),
+        ("lbflask.state.x", "from lbflask.upstream.connection_pool import ConnectionPool", False),
         ("lbflask.state.x", "from lbflask.config.schema import Config", True),
         ("lbflask.state.x", "import redis.backoff", True),
         ("lbflask.state.x", "import requests", False),

@@ -9,7 +9,7 @@ from lbflask.checker.hearing import RETRY_EVERY
 from lbflask.core.checks import HealthCheck
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
-from lbflask.discovery.source import Source, follow
+from lbflask.discovery.source import DiscoverySource, follow
 from lbflask.state.ports import StoreUnavailable
 
 Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
@@ -18,7 +18,7 @@ Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
 class Finding:
     """Follows the source of a pool."""
 
-    def __init__(self, source: Source, pool: str) -> None:
+    def __init__(self, source: DiscoverySource, pool: str) -> None:
         self._source = source
         self._pool = pool
         self._found: tuple[DiscoveredBackend, ...] = ()

@@ -6,15 +6,15 @@ import asyncio
 from dataclasses import dataclass
 
 from lbflask.core.discovery import Service, at_addresses, at_services
-from lbflask.discovery.names import NOWHERE, Addresses, Names
-from lbflask.discovery.source import Answer, NoAnswer
+from lbflask.discovery.names import NOWHERE, Addresses, DnsResolver
+from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
 #: Seconds after which name servers that fail are asked again at the latest.
 RETRY_AT_MOST = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class TtlBounds:
     """How long an answer is good: as long as it says, within these bounds, in seconds."""
 
     min_ttl: float = 1.0
@@ -33,7 +33,7 @@ class Pace:
 class AddressSource:
     """A backend at each address of a name."""
 
-    def __init__(self, names: Names, name: str, port: int, scheme: str, weight: int, pace: Pace) -> None:
+    def __init__(self, names: DnsResolver, name: str, port: int, scheme: str, weight: int, pace: TtlBounds) -> None:
         self._names = names
         self._name = name
         self._port = port
@@ -45,17 +45,17 @@ class AddressSource:
     def __str__(self) -> str:
         return f"dns://{self._name}:{self._port}"
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         """See Source."""
         found = await self._names.addresses(self._name)
         backends = at_addresses(found.addresses, self._port, self._scheme, self._weight)
-        return Answer(backends, self._pace.of(found.ttl), found.doubt)
+        return DiscoveryResult(backends, self._pace.of(found.ttl), found.doubt)
 
 
 class ServiceSource:
     """A backend at each address of each target of a service."""
 
-    def __init__(self, names: Names, name: str, scheme: str, pace: Pace) -> None:
+    def __init__(self, names: DnsResolver, name: str, scheme: str, pace: TtlBounds) -> None:
         self._names = names
         self._name = name
         self._scheme = scheme
@@ -65,13 +65,13 @@ class ServiceSource:
     def __str__(self) -> str:
         return f"srv://{self._name}"
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         """See Source. A target whose addresses cannot be had keeps those it had."""
         told = await self._names.services(self._name)
         targets = list(dict.fromkeys(record.target for record in told.records if record.target != NOWHERE))
         self._names.forget_all_but(targets)
         if not targets:
-            return Answer((), self._pace.of(told.ttl))
+            return DiscoveryResult((), self._pace.of(told.ttl))
         asked = await asyncio.gather(
             *(self._names.addresses(target, told.message) for target in targets), return_exceptions=True
         )
@@ -81,16 +81,16 @@ class ServiceSource:
             if isinstance(answer, Addresses):
                 found[target] = answer
                 doubts += [answer.doubt] if answer.doubt else []
-            elif isinstance(answer, NoAnswer):
+            elif isinstance(answer, DiscoveryFailure):
                 doubts.append(str(answer))
             else:
                 raise answer
         if not found:
-            raise NoAnswer("; ".join(doubts))
+            raise DiscoveryFailure("; ".join(doubts))
         services = [
             Service(record.priority, record.weight, record.port, found[record.target].addresses)
             for record in told.records
             if record.target in found
         ]
         ttl = min(told.ttl, *(answer.ttl for answer in found.values()))
-        return Answer(at_services(services, self._scheme), self._pace.of(ttl), "; ".join(doubts))
+        return DiscoveryResult(at_services(services, self._scheme), self._pace.of(ttl), "; ".join(doubts))

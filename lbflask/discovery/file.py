@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lbflask.config.load import ConfigError
 from lbflask.core.discovery import DiscoveredBackend
-from lbflask.discovery.source import Answer, NoAnswer
+from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
 #: Seconds between two looks at the file.
 LOOK_EVERY = 1.0
@@ -40,12 +40,12 @@ class FileSource:
     def __str__(self) -> str:
         return f"file:{self._path}"
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         """See Source. The file is read only if it is another than last time."""
         stamp = await self._stamp()
         if self._seen is None or stamp != self._seen[0]:
             self._seen = await self._settled(stamp)
-        return Answer(self._seen[1], self.patience)
+        return DiscoveryResult(self._seen[1], self.patience)
 
     async def _settled(self, stamp: Stamp) -> tuple[Stamp, tuple[DiscoveredBackend, ...]]:
         for _ in range(_TRIES):
@@ -62,14 +62,14 @@ class FileSource:
                 continue
             if failed is not None:
                 told = str(failed).removeprefix(f"{self._path}:")  # who asked knows which file it is
-                raise NoAnswer(told.strip() if told.startswith(" ") else f"line {told}")
+                raise DiscoveryFailure(told.strip() if told.startswith(" ") else f"line {told}")
             return stamp, found
-        raise NoAnswer("is being written all the while")
+        raise DiscoveryFailure("is being written all the while")
 
     async def _stamp(self) -> Stamp:
         try:
             stat = await asyncio.to_thread(self._path.stat)
         except OSError as error:
             is_missing = isinstance(error, FileNotFoundError)
-            raise NoAnswer(f"cannot be read: {error.strerror}", is_missing=is_missing) from None
+            raise DiscoveryFailure(f"cannot be read: {error.strerror}", is_missing=is_missing) from None
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

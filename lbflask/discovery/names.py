@@ -24,7 +24,7 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
-from lbflask.discovery.source import NoAnswer
+from lbflask.discovery.source import DiscoveryFailure
 
 #: Times that name servers are asked, one after the other, within the time-out: a lost datagram is not a failure.
 _TRIES = 4
@@ -80,7 +80,7 @@ class Addresses:
     doubt: str = ""
 
 
-class Names:
+class DnsResolver:
     """Asks these name servers, or else the system's, and remembers what they said last."""
 
     def __init__(self, servers: Sequence[Server] = (), *, timeout: float = 5.0, family: str = "any") -> None:
@@ -96,7 +96,7 @@ class Names:
         listed = [Record(one.priority, one.weight, one.port, one.target.to_text()) for one in found.rrset or ()]
         records = sorted(record for record in listed if record.port or record.target == NOWHERE)
         if not records:
-            raise NoAnswer(f"{name} has no SRV records")
+            raise DiscoveryFailure(f"{name} has no SRV records")
         return Services(tuple(records), found.ttl, found.message)
 
     async def addresses(self, name: str, told: dns.message.Message | None = None) -> Addresses:
@@ -109,7 +109,7 @@ class Names:
         now: dict[str, tuple[str, ...]] = {}
         ttls, doubts = [], []
         for kind, answer in zip(self._kinds, answers, strict=True):
-            if isinstance(answer, NoAnswer):
+            if isinstance(answer, DiscoveryFailure):
                 doubts.append(str(answer))
                 now[kind] = last.get(kind, ())
             elif answer.rrset is not None:
@@ -121,7 +121,7 @@ class Names:
             doubts = doubts or [f"{name} has no addresses"]
             now, known = last, [address for addresses in last.values() for address in addresses]
         if not known:
-            raise NoAnswer("; ".join(dict.fromkeys(doubts)))
+            raise DiscoveryFailure("; ".join(dict.fromkeys(doubts)))
         self._last[name] = now
         return Addresses(tuple(known), min(ttls, default=math.inf), "; ".join(dict.fromkeys(doubts)))
 
@@ -129,7 +129,7 @@ class Names:
         """Remember nothing of other names any more."""
         self._last = {name: last for name, last in self._last.items() if name in names}
 
-    async def _of_kind(self, name: str, kind: str, told: dns.message.Message | None) -> Records | NoAnswer:
+    async def _of_kind(self, name: str, kind: str, told: dns.message.Message | None) -> Records | DiscoveryFailure:
         if told is not None:
             rrset = told.get_rrset(
                 told.additional, dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(kind)
@@ -138,7 +138,7 @@ class Names:
                 return Records(rrset, rrset.ttl, told)
         try:
             return await self._look_up(name, kind)
-        except NoAnswer as reason:
+        except DiscoveryFailure as reason:
             return reason
 
     async def _look_up(self, name: str, kind: str) -> Records:
@@ -156,13 +156,13 @@ class Names:
                     backend=dns.asyncbackend.get_backend("asyncio"),
                 )
         except dns.resolver.NXDOMAIN:
-            raise NoAnswer(f"there is no name {name}") from None
+            raise DiscoveryFailure(f"there is no name {name}") from None
         except dns.resolver.NoNameservers as error:
-            raise NoAnswer(f"{name} {kind}: {_told(error)}") from None
+            raise DiscoveryFailure(f"{name} {kind}: {_told(error)}") from None
         except dns.exception.Timeout:
-            raise NoAnswer(f"{name} {kind}: no name server answered within {self._timeout:g} s") from None
+            raise DiscoveryFailure(f"{name} {kind}: no name server answered within {self._timeout:g} s") from None
         except (dns.exception.DNSException, OSError, ValueError) as error:
-            raise NoAnswer(f"{name} {kind}: {error}") from None
+            raise DiscoveryFailure(f"{name} {kind}: {error}") from None
         return Records(answer.rrset, answer.chaining_result.minimum_ttl, answer.response)
 
     def _resolver(self) -> dns.asyncresolver.Resolver:

@@ -25,7 +25,7 @@ log = logging.getLogger("lbflask.discovery")
 Pause = Callable[[float], Awaitable[None]]
 
 
-class NoAnswer(Exception):
+class DiscoveryFailure(Exception):
     """The source does not know which backends there are now; the message says why, in one line. `is_missing` says that
     there is nothing at its place yet, which is no mistake in it.
     """
@@ -36,7 +36,7 @@ class NoAnswer(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DiscoveryResult:
     """The backends now, good for so many seconds. A `doubt` says what of it is from an earlier answer, and why."""
 
     found: tuple[DiscoveredBackend, ...]
@@ -44,7 +44,7 @@ class Answer:
     doubt: str = ""
 
 
-class Source(Protocol):
+class DiscoverySource(Protocol):
     """Something that knows backends. `str` of it is its URL; `patience` how many seconds it is left alone at most when
     it fails.
     """
@@ -54,7 +54,7 @@ class Source(Protocol):
         """See above."""
         ...
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         """The backends now. Raises NoAnswer."""
         ...
 
@@ -65,7 +65,7 @@ class Screened:
     `refuses` may take its time, and is asked again only about another answer.
     """
 
-    def __init__(self, source: Source, pool: str, refuses: Callable[[Backend], str]) -> None:
+    def __init__(self, source: DiscoverySource, pool: str, refuses: Callable[[Backend], str]) -> None:
         self._source = source
         self._pool = pool
         self._refuses = refuses
@@ -80,7 +80,7 @@ class Screened:
         """See Source."""
         return self._source.patience
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         """See Source."""
         answer = await self._source.ask()
         if answer.found != self._judged[0]:
@@ -97,7 +97,7 @@ class Screened:
 
 
 async def follow(
-    source: Source, pool: str, *, pause: Pause = asyncio.sleep
+    source: DiscoverySource, pool: str, *, pause: Pause = asyncio.sleep
 ) -> AsyncIterator[tuple[DiscoveredBackend, ...]]:
     """The backends as soon as they are known, and whenever they have changed. Never ends.
 
@@ -109,7 +109,7 @@ async def follow(
     while True:
         try:
             answer = await source.ask()
-        except NoAnswer as reason:
+        except DiscoveryFailure as reason:
             trouble, wait = str(reason), source.patience
         else:
             if answer.found != known:

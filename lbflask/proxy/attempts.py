@@ -15,7 +15,7 @@ from lbflask.proxy.waiting import Waiting
 from lbflask.state.fleet import Fleet
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.connection import NEVER
-from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse
+from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
 
 
 class Attempts:

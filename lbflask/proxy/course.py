@@ -8,7 +8,7 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.paths import with_prefix
 from lbflask.proxy.mirroring import Mirroring
-from lbflask.upstream.session import BackendRequest
+from lbflask.upstream.requests_adapter import BackendRequest
 
 
 @dataclass(frozen=True, slots=True)

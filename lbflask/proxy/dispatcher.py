@@ -33,7 +33,7 @@ from lbflask.proxy.own import OwnAnswers
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.reply import Reply, own_reply, refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
-from lbflask.upstream.session import BackendRequest, BackendResponse
+from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Tunnel
 

@@ -10,7 +10,7 @@ from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange
 from lbflask.telemetry.hooks import Hooks
-from lbflask.upstream.session import BackendRequest
+from lbflask.upstream.requests_adapter import BackendRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing, content_length
 from lbflask.core.http.target import BadTarget, Target, check_host, request_target
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.upstream.shortage import shortage
-from lbflask.upstream.tunnel import Duplex
+from lbflask.upstream.tunnel import TunnelEnd
 
 
 class HostExchange(Protocol):
@@ -73,7 +73,7 @@ class HostExchange(Protocol):
         """Whom to call, once, when the client is seen to have hung up."""
         ...
 
-    def upgrade(self, status: str, fields: Fields) -> tuple[Duplex, bytes]:
+    def upgrade(self, status: str, fields: Fields) -> tuple[TunnelEnd, bytes]:
         """Send the head of a 101; the connection, and what came early on it, is then the caller's."""
         ...
 

@@ -14,7 +14,7 @@ from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.exchange import Exchange, House
 from lbflask.proxy.inbound import Inbound
-from lbflask.upstream.session import BackendRequest, BackendResponse
+from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 
 log = logging.getLogger("lbflask")
 

@@ -16,9 +16,9 @@ from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.trailers import passable_trailers
-from lbflask.upstream.answer import Answer
 from lbflask.upstream.connection import NEVER
-from lbflask.upstream.session import BackendResponse
+from lbflask.upstream.requests_adapter import BackendResponse
+from lbflask.upstream.response_reader import ResponseReader
 
 Ended = Callable[[int, str, Fault | None], None]
 NO_PAGES: Mapping[int, ErrorPage] = {}
@@ -62,7 +62,7 @@ class Reply:
         self.deadline = deadline
         self.passes_trailers = False  #: the client takes them
         self._answered: BackendResponse | None = None
-        self._answer: Answer | None = None
+        self._answer: ResponseReader | None = None
         self._pieces: Iterator[bytes] | None = None
         if isinstance(response, bytes):
             self._whole: bytes | None = response

@@ -19,10 +19,10 @@ from typing import NamedTuple, Protocol
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import Framing
-from lbflask.upstream.answer import Answer
+from lbflask.upstream.deadlines import WATCHDOG
+from lbflask.upstream.request_body import BodySender, RequestBody
+from lbflask.upstream.response_reader import ResponseReader
 from lbflask.upstream.shortage import shortage
-from lbflask.upstream.upload import RequestBody, Upload
-from lbflask.upstream.watchdog import WATCHDOG
 
 READ_SIZE = 65_536
 NEVER = math.inf
@@ -32,7 +32,7 @@ CONTINUE_WITHIN = 1.0
 SILENT = "silent"
 
 
-class Timing(NamedTuple):
+class ExchangeTimeouts(NamedTuple):
     """Seconds for the first byte of the response, and between any two bytes; and the moment of the steady clock at
     which the whole request is over.
     """
@@ -50,7 +50,7 @@ class SocketOptions(Protocol):
         ...
 
 
-class Wire(SocketOptions, Protocol):
+class NetworkStream(SocketOptions, Protocol):
     """What a connection needs of a socket; `recv` and `send` block the caller, and nobody else. A socket of the
     standard library becomes one by `dial.blocking`.
     """
@@ -84,7 +84,7 @@ class Wire(SocketOptions, Protocol):
         ...
 
 
-class Outgoing(Protocol):
+class UpstreamRequest(Protocol):
     """A request as it is to go out."""
 
     method: str | None
@@ -104,7 +104,7 @@ class Outgoing(Protocol):
         ...
 
 
-class Connection:
+class UpstreamConnection:
     """A connected socket that carries one exchange at a time."""
 
     __slots__ = (
@@ -122,9 +122,9 @@ class Connection:
         "served",
     )
 
-    def __init__(self, sock: Wire, now: float) -> None:
+    def __init__(self, sock: NetworkStream, now: float) -> None:
         self._sock = sock
-        self._upload: Upload | None = None
+        self._upload: BodySender | None = None
         self._sent = True  # all of the latest request, without an upload
         self.opened_at = now
         self.idle_since = now
@@ -138,17 +138,17 @@ class Connection:
         WATCHDOG.watch(self)
 
     @property
-    def wire(self) -> Wire:
+    def wire(self) -> NetworkStream:
         """The socket, for what comes after HTTP."""
         return self._sock
 
-    def exchange(self, request: Outgoing, timing: Timing) -> Answer:
+    def exchange(self, request: UpstreamRequest, timing: ExchangeTimeouts) -> ResponseReader:
         """Send the request and read the head of the final response. Raises Fault.
 
         A body that is not at hand is sent as it comes. The client's own failure to deliver it passes through as the
         Fault that reading it raises.
         """
-        answer = Answer(self, request, timing)
+        answer = ResponseReader(self, request, timing)
         self.deadline = timing.deadline
         self._upload, self._sent = None, False
         if request.on_gone is not None:
@@ -172,7 +172,9 @@ class Connection:
         self.served += 1
         return answer
 
-    def _send_with_body(self, answer: Answer, request: Outgoing, body: RequestBody, timing: Timing) -> None:
+    def _send_with_body(
+        self, answer: ResponseReader, request: UpstreamRequest, body: RequestBody, timing: ExchangeTimeouts
+    ) -> None:
         if body.whole is not None:
             self.send_all(request.head() + body.whole, timing.between_bytes)
             self._sent = True
@@ -180,7 +182,7 @@ class Connection:
             self.send_all(request.head(), timing.between_bytes)
             if request.expects_continue and answer.comes_within(CONTINUE_WITHIN):
                 return  # an answer without having seen the body
-            upload = Upload(self, body, request.framing.chunked, timing)
+            upload = BodySender(self, body, request.framing.chunked, timing)
             self._upload = upload
             if body.concurrent:
                 upload.start()
@@ -199,7 +201,7 @@ class Connection:
                 rest = rest[sock.send(rest) :]
         self.send_expires = NEVER
 
-    def receive(self, answer: Answer, timeout: float, stage: Stage, size: int = READ_SIZE) -> bytes:
+    def receive(self, answer: ResponseReader, timeout: float, stage: Stage, size: int = READ_SIZE) -> bytes:
         """The next bytes; empty at the end of the stream. Raises Fault.
 
         While the request is still on its way, only the deadline of the whole bounds the wait for a response.
@@ -218,7 +220,7 @@ class Connection:
             self._end(answer, timeout, stage)
         return data
 
-    def _end(self, answer: Answer, timeout: float, stage: Stage) -> None:
+    def _end(self, answer: ResponseReader, timeout: float, stage: Stage) -> None:
         """Raise the Fault for which the wait was ended from outside, if it was."""
         upload = self._upload
         if upload is not None and upload.fault is not None:
@@ -232,7 +234,7 @@ class Connection:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
             raise self._too_late(answer, stage, timeout)
 
-    def receive_within(self, answer: Answer, seconds: float) -> bytes | None:
+    def receive_within(self, answer: ResponseReader, seconds: float) -> bytes | None:
         """As `receive`, but None when no byte of HTTP has come within so many seconds, which is no fault.
 
         A readable socket proves nothing: what has come may be a part of a TLS record, or a session ticket.
@@ -262,7 +264,7 @@ class Connection:
         finally:
             self._sock.setblocking(True)
 
-    def body_sent(self, upload: Upload, first_byte: float) -> None:
+    def body_sent(self, upload: BodySender, first_byte: float) -> None:
         """The upload is over: from now on the backend is expected to answer, unless it carries another request."""
         if self._sending_first and self._upload is upload:
             self.expires = min(time.monotonic() + first_byte, self.deadline)
@@ -295,7 +297,7 @@ class Connection:
         """
         return self._sent or (self._upload is not None and self._upload.complete)
 
-    def _failed(self, answer: Answer, stage: Stage, error: OSError) -> Fault:
+    def _failed(self, answer: ResponseReader, stage: Stage, error: OSError) -> Fault:
         if (lack := shortage(error, stage)) is not None:
             return lack
         reason = (error.strerror or type(error).__name__).lower()
@@ -304,7 +306,7 @@ class Connection:
     def _given_up(self, stage: Stage) -> Fault:
         return Fault(Blame.CLIENT, stage, 499, "the client hung up")
 
-    def _too_late(self, answer: Answer, stage: Stage, patience: float) -> Fault:
+    def _too_late(self, answer: ResponseReader, stage: Stage, patience: float) -> Fault:
         reason = f"{self.expired} for {patience:g} s"
         if time.monotonic() >= self.deadline:
             reason = "did not finish within the time for the whole request"

@@ -8,14 +8,14 @@ import time
 from contextlib import suppress
 from typing import Protocol
 
-from lbflask.upstream.connection import SocketOptions, Wire, reset_at_close
+from lbflask.upstream.connection import NetworkStream, SocketOptions, reset_at_close
+from lbflask.upstream.deadlines import WATCHDOG
 from lbflask.upstream.shortage import start_thread
-from lbflask.upstream.watchdog import WATCHDOG
 
 READ_SIZE = 65_536
 
 
-class Duplex(SocketOptions, Protocol):
+class TunnelEnd(SocketOptions, Protocol):
     """One end of a tunnel; `recv` and `send` block the caller, and nobody else."""
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -40,7 +40,7 @@ class Tunnel:
 
     __slots__ = ("_backend", "_client", "_expires", "_idle", "down", "timed_out", "up")
 
-    def __init__(self, client: Duplex, backend: Wire, idle: float) -> None:
+    def __init__(self, client: TunnelEnd, backend: NetworkStream, idle: float) -> None:
         self._client = client
         self._backend = backend
         self._idle = idle
@@ -109,7 +109,7 @@ class Tunnel:
                 wire.shutdown(socket.SHUT_RDWR)
 
 
-def _send_all(wire: Duplex, data: bytes) -> None:
+def _send_all(wire: TunnelEnd, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[wire.send(rest) :]

@@ -37,10 +37,10 @@ from lbflask.proxy.waiting import Waiting
 from lbflask.state.buckets import Buckets
 from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots
-from lbflask.upstream.dial import Dialer
-from lbflask.upstream.pool import ConnectionPool
+from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.dialer import Dialer
+from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
 from lbflask.upstream.resolver import SystemResolver
-from lbflask.upstream.session import BackendAdapter, forwarding_session
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import Lane, entrance, limits_of
 from lbflask.wiring.store import store_for

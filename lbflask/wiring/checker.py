@@ -23,7 +23,7 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.hook_api import HealthChange
 from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
-from lbflask.upstream.probes import Prober
+from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.descriptors import room_for
 from lbflask.wiring.discovery import source_for

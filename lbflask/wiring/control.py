@@ -22,7 +22,7 @@ from lbflask.core.faults import Fault
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
 from lbflask.state.fleet import Fleet
-from lbflask.upstream.dial import Dialer
+from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.store import store_for
 
 #: Seconds that an operator waits for the store.

@@ -9,10 +9,10 @@ from lbflask.config.load import ConfigError, read_backends
 from lbflask.config.pools import PoolConfig
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery.file import FileSource
-from lbflask.discovery.source import Source
+from lbflask.discovery.source import DiscoverySource
 
 
-def source_for(table: PoolConfig) -> Source | None:
+def source_for(table: PoolConfig) -> DiscoverySource | None:
     """The source; None if none is configured."""
     discovery, where = table.discovery, table.discovery.where()
     if where is None:
@@ -20,12 +20,12 @@ def source_for(table: PoolConfig) -> Source | None:
     if where.kind == "file":
         return FileSource(Path(where.name), partial(found_in, table))
     # Only who asks name servers takes the time to load what that needs.
-    from lbflask.discovery.dns_sources import AddressSource, Pace, ServiceSource  # noqa: PLC0415
-    from lbflask.discovery.names import Names, Server  # noqa: PLC0415
+    from lbflask.discovery.dns_sources import AddressSource, ServiceSource, TtlBounds  # noqa: PLC0415
+    from lbflask.discovery.names import DnsResolver, Server  # noqa: PLC0415
 
     servers = [Server(*server) for server in discovery.servers()]
-    names = Names(servers, timeout=discovery.timeout, family=discovery.family)
-    pace = Pace(discovery.min_ttl, discovery.max_ttl)
+    names = DnsResolver(servers, timeout=discovery.timeout, family=discovery.family)
+    pace = TtlBounds(discovery.min_ttl, discovery.max_ttl)
     if where.kind == "srv":
         return ServiceSource(names, where.name, discovery.scheme, pace)
     return AddressSource(names, where.name, where.port, discovery.scheme, discovery.weight, pace)

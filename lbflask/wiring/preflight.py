@@ -16,7 +16,7 @@ from lbflask.config.admin_address import AdminAddress
 from lbflask.config.load import ConfigError, place_of
 from lbflask.config.redaction import masked
 from lbflask.config.schema import Config
-from lbflask.discovery.source import NoAnswer
+from lbflask.discovery.source import DiscoveryFailure
 from lbflask.telemetry.access_log import unwritable
 from lbflask.telemetry.outlet import check_writable
 from lbflask.wiring.discovery import source_for
@@ -45,7 +45,7 @@ def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> 
         place = f"{place_of(key, environ)}: {key} = {str(table.discovery.source)!r}"
         try:
             found = asyncio.run(source.ask()).found
-        except NoAnswer as reason:
+        except DiscoveryFailure as reason:
             if reason.is_missing:
                 yield f"{place}: {reason}; no backends are found until it is there"
                 continue

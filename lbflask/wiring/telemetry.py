@@ -25,7 +25,7 @@ from lbflask.telemetry.hooks import Hooks
 from lbflask.telemetry.journal import Journal, Reader
 from lbflask.telemetry.lines import format_of
 from lbflask.telemetry.tracing import Tracing
-from lbflask.upstream.pool import ConnectionPool
+from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.wiring.hooks import hooks_of
 from lbflask.wiring.tracing import begin, tracing_of
 

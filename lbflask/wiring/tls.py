@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from lbflask.config.tls import BackendTLSConfig
-from lbflask.upstream.dial import TLSRules
+from lbflask.upstream.dialer import TLSSettings
 
 
-def tls_rules(tls: BackendTLSConfig) -> TLSRules:
+def tls_rules(tls: BackendTLSConfig) -> TLSSettings:
     """The settings as what dials takes them."""
-    return TLSRules(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)
+    return TLSSettings(tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name)

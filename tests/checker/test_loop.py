@@ -26,7 +26,7 @@ from lbflask.core.eligibility import candidates
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Pool, Snapshot
-from lbflask.discovery.source import Answer, NoAnswer
+from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 from lbflask.state.memory import MemoryStore
 from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
 from lbflask.state.redis import RedisStore, connect
@@ -309,22 +309,22 @@ class Told:
     patience = NEVER
 
     def __init__(self) -> None:
-        self._answers: asyncio.Queue[Answer | NoAnswer] = asyncio.Queue()
+        self._answers: asyncio.Queue[DiscoveryResult | DiscoveryFailure] = asyncio.Queue()
 
     def __str__(self) -> str:
         return "told:"
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         answer = await self._answers.get()
-        if isinstance(answer, NoAnswer):
+        if isinstance(answer, DiscoveryFailure):
             raise answer
         return answer
 
     def say(self, *backends: Backend, check: HealthCheck | None = None) -> None:
-        self._answers.put_nowait(Answer(tuple(DiscoveredBackend(backend, check) for backend in backends), 0))
+        self._answers.put_nowait(DiscoveryResult(tuple(DiscoveredBackend(backend, check) for backend in backends), 0))
 
     def fail(self) -> None:
-        self._answers.put_nowait(NoAnswer("no"))
+        self._answers.put_nowait(DiscoveryFailure("no"))
 
 
 class TestFinding:

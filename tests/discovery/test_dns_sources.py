@@ -9,9 +9,9 @@ from typing import Any
 import dns.rcode
 import pytest
 
-from lbflask.discovery.dns_sources import AddressSource, Pace, ServiceSource
-from lbflask.discovery.names import Names, Server
-from lbflask.discovery.source import Answer, NoAnswer, Source
+from lbflask.discovery.dns_sources import AddressSource, ServiceSource, TtlBounds
+from lbflask.discovery.names import DnsResolver, Server
+from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult, DiscoverySource
 from tests.support.nameserver import NameServer
 from tests.support.servers import free_port
 
@@ -25,24 +25,24 @@ def server() -> Iterator[NameServer]:
         yield server
 
 
-def names(*ports: int, timeout: float = 5.0, family: str = "any") -> Names:
-    return Names([Server("127.0.0.1", port) for port in ports], timeout=timeout, family=family)
+def names(*ports: int, timeout: float = 5.0, family: str = "any") -> DnsResolver:
+    return DnsResolver([Server("127.0.0.1", port) for port in ports], timeout=timeout, family=family)
 
 
 def addresses(
-    server: NameServer, *, scheme: str = "http", weight: int = 1, pace: Pace | None = None, **options: Any
+    server: NameServer, *, scheme: str = "http", weight: int = 1, pace: TtlBounds | None = None, **options: Any
 ) -> AddressSource:
-    return AddressSource(names(server.port, **options), NAME, 8000, scheme, weight, pace or Pace())
+    return AddressSource(names(server.port, **options), NAME, 8000, scheme, weight, pace or TtlBounds())
 
 
-def services(server: NameServer, *, pace: Pace | None = None, **options: Any) -> ServiceSource:
-    return ServiceSource(names(server.port, **options), SERVICE, "http", pace or Pace())
+def services(server: NameServer, *, pace: TtlBounds | None = None, **options: Any) -> ServiceSource:
+    return ServiceSource(names(server.port, **options), SERVICE, "http", pace or TtlBounds())
 
 
-def ask(source: Source) -> Answer:
+def ask(source: DiscoverySource) -> DiscoveryResult:
     broken: list[dict[str, Any]] = []
 
-    async def watched() -> Answer:
+    async def watched() -> DiscoveryResult:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
         return await source.ask()
 
@@ -51,17 +51,17 @@ def ask(source: Source) -> Answer:
     return answer
 
 
-def refusal(source: Source) -> str:
-    with pytest.raises(NoAnswer) as refused:
+def refusal(source: DiscoverySource) -> str:
+    with pytest.raises(DiscoveryFailure) as refused:
         ask(source)
     return str(refused.value)
 
 
-def ids(answer: Answer) -> list[str]:
+def ids(answer: DiscoveryResult) -> list[str]:
     return [one.backend.id for one in answer.found]
 
 
-def shares(answer: Answer) -> dict[str, tuple[int, bool]]:
+def shares(answer: DiscoveryResult) -> dict[str, tuple[int, bool]]:
     """Weight of each backend, and whether it is a backup."""
     return {one.backend.id: (one.backend.weight, one.backend.backup) for one in answer.found}
 
@@ -114,7 +114,7 @@ def test_an_alias_is_followed_and_its_time_to_live_counts(server: NameServer) ->
 @pytest.mark.parametrize(("ttl", "good_for"), [(0, 2), (2, 2), (5, 5), (10, 10), (86_400, 10)])
 def test_the_time_to_live_is_kept_within_its_bounds(server: NameServer, ttl: int, good_for: float) -> None:
     server.set(NAME, "A", "10.0.0.1", ttl=ttl)
-    assert ask(addresses(server, pace=Pace(2, 10))).good_for == good_for
+    assert ask(addresses(server, pace=TtlBounds(2, 10))).good_for == good_for
 
 
 def test_an_answer_too_long_for_a_datagram_is_asked_for_by_tcp(server: NameServer) -> None:
@@ -127,7 +127,9 @@ def test_an_answer_too_long_for_a_datagram_is_asked_for_by_tcp(server: NameServe
 
 def test_a_name_server_that_is_gone_is_passed_over(server: NameServer) -> None:
     server.set(NAME, "A", "10.0.0.1")
-    source = AddressSource(names(free_port(), server.port, timeout=1, family="ipv4"), NAME, 8000, "http", 1, Pace())
+    source = AddressSource(
+        names(free_port(), server.port, timeout=1, family="ipv4"), NAME, 8000, "http", 1, TtlBounds()
+    )
     assert ids(ask(source)) == ["10.0.0.1:8000"]
 
 
@@ -212,7 +214,7 @@ def test_addresses_beside_the_answer_are_not_asked_for(server: NameServer) -> No
 
 def test_a_service_that_is_said_to_be_nowhere_has_no_backends(server: NameServer) -> None:
     server.set(SERVICE, "SRV", "0 0 0 .", ttl=9)
-    assert ask(services(server)) == Answer((), 9)
+    assert ask(services(server)) == DiscoveryResult((), 9)
 
 
 def test_a_service_that_does_not_exist_is_no_answer(server: NameServer) -> None:
@@ -269,4 +271,4 @@ def test_sources_are_called_by_their_urls(server: NameServer) -> None:
 
 
 def test_sources_that_fail_are_left_alone_for_half_a_minute_at_most() -> None:
-    assert (Pace().patience, Pace(1, 10).patience) == (30, 10)
+    assert (TtlBounds().patience, TtlBounds(1, 10).patience) == (30, 10)

@@ -14,7 +14,7 @@ from lbflask.config.load import read_backends
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery import file as module
 from lbflask.discovery.file import FileSource
-from lbflask.discovery.source import NoAnswer
+from lbflask.discovery.source import DiscoveryFailure
 
 
 def read(path: Path) -> tuple[DiscoveredBackend, ...]:
@@ -45,7 +45,7 @@ class Desk:
         return [one.backend.url for one in answer.found]
 
     def refusal(self) -> str:
-        with pytest.raises(NoAnswer) as refused:
+        with pytest.raises(DiscoveryFailure) as refused:
             self.ask()
         return str(refused.value)
 

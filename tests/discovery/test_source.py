@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from lbflask.core.discovery import DiscoveredBackend, at_addresses
-from lbflask.discovery.source import Answer, NoAnswer, difference, follow
+from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult, difference, follow
 
 A, B, AB = (at_addresses(addresses, 80, "http") for addresses in (["10.0.0.1"], ["10.0.0.2"], ["10.0.0.1", "10.0.0.2"]))
 
@@ -20,18 +20,18 @@ class Script:
 
     patience = 10.0
 
-    def __init__(self, *script: Answer | str) -> None:
+    def __init__(self, *script: DiscoveryResult | str) -> None:
         self.script = list(script)
 
     def __str__(self) -> str:
         return "dns://web.test:80"
 
-    async def ask(self) -> Answer:
+    async def ask(self) -> DiscoveryResult:
         if not self.script:
             raise Ended
         said = self.script.pop(0)
         if isinstance(said, str):
-            raise NoAnswer(said)
+            raise DiscoveryFailure(said)
         return said
 
 
@@ -39,7 +39,7 @@ class Ended(Exception):
     """The script is over."""
 
 
-def followed(*script: Answer | str) -> tuple[list[tuple[DiscoveredBackend, ...]], list[float]]:
+def followed(*script: DiscoveryResult | str) -> tuple[list[tuple[DiscoveredBackend, ...]], list[float]]:
     """What was told, and the pauses."""
     pauses: list[float] = []
     told: list[tuple[DiscoveredBackend, ...]] = []
@@ -61,21 +61,24 @@ def messages(caplog: pytest.LogCaptureFixture) -> Sequence[tuple[str, str]]:
 
 
 def test_what_changes_is_told_and_the_source_is_left_alone_for_as_long_as_its_answer_is_good() -> None:
-    assert followed(Answer(A, 5), Answer(A, 3), Answer(AB, 60), Answer(B, 1)) == ([A, AB, B], [5, 3, 60, 1])
+    assert followed(DiscoveryResult(A, 5), DiscoveryResult(A, 3), DiscoveryResult(AB, 60), DiscoveryResult(B, 1)) == (
+        [A, AB, B],
+        [5, 3, 60, 1],
+    )
 
 
 def test_that_there_are_none_is_told_too() -> None:
-    assert followed(Answer((), 5)) == ([()], [5])
-    assert followed(Answer(A, 5), Answer((), 5)) == ([A, ()], [5, 5])
+    assert followed(DiscoveryResult((), 5)) == ([()], [5])
+    assert followed(DiscoveryResult(A, 5), DiscoveryResult((), 5)) == ([A, ()], [5, 5])
 
 
 def test_the_last_answer_holds_while_the_source_fails() -> None:
-    told, _ = followed(Answer(A, 5), "gone", "gone", Answer(A, 5), "gone", Answer(B, 5))
+    told, _ = followed(DiscoveryResult(A, 5), "gone", "gone", DiscoveryResult(A, 5), "gone", DiscoveryResult(B, 5))
     assert told == [A, B]
 
 
 def test_a_source_that_fails_is_asked_less_and_less_often_until_it_answers() -> None:
-    _, pauses = followed(*["gone"] * 6, Answer(A, 60), "gone", "gone")
+    _, pauses = followed(*["gone"] * 6, DiscoveryResult(A, 60), "gone", "gone")
     assert pauses == [1, 2, 4, 8, 10, 10, 60, 1, 2]
 
 
@@ -85,13 +88,25 @@ def test_a_source_that_fails_for_years_is_still_asked() -> None:
 
 
 def test_an_answer_in_doubt_counts_as_one_but_is_soon_asked_for_again() -> None:
-    told, pauses = followed(*[Answer(A, 60, "half of it failed")] * 3, Answer(A, 3, "half of it failed"), Answer(B, 60))
+    told, pauses = followed(
+        *[DiscoveryResult(A, 60, "half of it failed")] * 3,
+        DiscoveryResult(A, 3, "half of it failed"),
+        DiscoveryResult(B, 60),
+    )
     assert (told, pauses) == ([A, B], [1, 2, 4, 3, 60])
 
 
 def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    followed("gone", "gone", "broken", Answer(A, 5, "in part"), Answer(A, 5, "in part"), Answer(A, 5), "gone")
+    followed(
+        "gone",
+        "gone",
+        "broken",
+        DiscoveryResult(A, 5, "in part"),
+        DiscoveryResult(A, 5, "in part"),
+        DiscoveryResult(A, 5),
+        "gone",
+    )
     start = "pool web: dns://web.test:80: "
     assert messages(caplog) == [
         ("WARNING", start + "gone; what was known of it holds"),

@@ -33,8 +33,8 @@ from lbflask.proxy.waiting import Waiting
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
-from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse, forwarding_session
+from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse, forwarding_session
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always, answering_and_closing
 from tests.support.wait import PATIENCE
 

@@ -23,7 +23,7 @@ from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.waiting import Waiting
 from lbflask.state.buckets import Buckets
 from lbflask.state.slot_follower import Slots
-from lbflask.upstream.session import BackendAdapter
+from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_dispatcher import DROPPED, REFUSED, Balancer, Street, inbound
 from tests.support.scripted import OK, Peer, answering_always
 from tests.support.wait import eventually

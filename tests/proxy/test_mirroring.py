@@ -17,7 +17,7 @@ from lbflask.core.model import Backend
 from lbflask.proxy.exchange import Exchange, Hops, House, Occupancy
 from lbflask.proxy.inbound import ClientBody, Inbound
 from lbflask.proxy.mirroring import MOST_AT_ONCE, MOST_BODY, Mirroring
-from lbflask.upstream.session import BackendRequest
+from lbflask.upstream.requests_adapter import BackendRequest
 from tests.support.pools import backend
 from tests.support.wait import eventually
 

@@ -13,7 +13,7 @@ import pytest
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.proxy.reply import Reply, refusal
-from lbflask.upstream.session import BackendResponse
+from lbflask.upstream.requests_adapter import BackendResponse
 
 BREAK = Fault(Blame.BACKEND, Stage.BODY, 502, "closed the connection within its response", answered=True)
 

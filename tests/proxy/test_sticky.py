@@ -23,7 +23,7 @@ from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
-from lbflask.upstream.session import BackendAdapter
+from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_balancing import BACKENDS
 from tests.proxy.test_dispatcher import FakeResponse, ScriptedAdapter, inbound
 

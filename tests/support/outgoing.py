@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
-from lbflask.upstream.session import GivenBody
-from lbflask.upstream.upload import RequestBody
+from lbflask.upstream.request_body import RequestBody
+from lbflask.upstream.requests_adapter import PreparedBody
 
 
 @dataclass
@@ -30,5 +30,5 @@ class RawRequest:
 
 def raw_request(method: str, head: bytes, body: Iterable[bytes] | None = None, *, chunked: bool = False) -> RawRequest:
     """A request whose body, if it has one, comes in these pieces."""
-    given = None if body is None else GivenBody(None, body)
+    given = None if body is None else PreparedBody(None, body)
     return RawRequest(method, head, given, CHUNKED if chunked else NO_BODY)

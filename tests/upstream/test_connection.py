@@ -10,9 +10,9 @@ from typing import cast
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.upstream.answer import MAX_HEAD, Answer
-from lbflask.upstream.connection import Connection, Timing, Wire
-from lbflask.upstream.dial import Dialer
+from lbflask.upstream.connection import ExchangeTimeouts, NetworkStream, UpstreamConnection
+from lbflask.upstream.dialer import Dialer
+from lbflask.upstream.response_reader import MAX_HEAD, ResponseReader
 from tests.support.outgoing import raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
 from tests.support.wait import PATIENCE, eventually
@@ -23,7 +23,7 @@ LONG = PATIENCE
 
 
 @contextmanager
-def connected(*scripts: Script) -> Iterator[tuple[Connection, ScriptedBackend]]:
+def connected(*scripts: Script) -> Iterator[tuple[UpstreamConnection, ScriptedBackend]]:
     """A connection to a backend that plays the script."""
     with ScriptedBackend(*scripts) as backend:
         connection = Dialer().open(backend.address, LONG, 0.0)
@@ -34,22 +34,24 @@ def connected(*scripts: Script) -> Iterator[tuple[Connection, ScriptedBackend]]:
 
 
 def ask(
-    connection: Connection,
+    connection: UpstreamConnection,
     method: str = "GET",
     head: bytes = GET,
     body: Iterable[bytes] | None = None,
     chunked: bool = False,
     first_byte: float = LONG,
     between_bytes: float = LONG,
-) -> Answer:
-    return connection.exchange(raw_request(method, head, body, chunked=chunked), Timing(first_byte, between_bytes))
+) -> ResponseReader:
+    return connection.exchange(
+        raw_request(method, head, body, chunked=chunked), ExchangeTimeouts(first_byte, between_bytes)
+    )
 
 
-def body_of(answer: Answer) -> bytes:
+def body_of(answer: ResponseReader) -> bytes:
     return b"".join(answer.pieces())
 
 
-def answer_to(response: bytes, method: str = "GET") -> tuple[Answer, bytes]:
+def answer_to(response: bytes, method: str = "GET") -> tuple[ResponseReader, bytes]:
     """What becomes of a response after which the backend closes."""
     with connected(answering_and_closing(response)) as (connection, _):
         answer = ask(connection, method)
@@ -169,7 +171,7 @@ def test_a_chunked_response_to_head_ends_with_its_head() -> None:
     ids=["length", "chunked", "until-close", "interim"],
 )
 def test_a_response_may_arrive_byte_by_byte(response: bytes) -> None:
-    answer = ask(Connection(cast("Wire", SlowSocket(response)), 0.0))
+    answer = ask(UpstreamConnection(cast("NetworkStream", SlowSocket(response)), 0.0))
     assert (answer.status, answer.reason) == (200, "Very fine")
     assert ("X-A", "b") in answer.fields
     assert "Link" not in dict(answer.fields)
@@ -517,7 +519,7 @@ def test_pieces_are_sent_as_they_come() -> None:
 def test_a_backend_that_takes_the_request_slowly_is_not_silent(chunked: bool) -> None:
     """R14: between two bytes there is a time-out, for all of them together there is none."""
     sock = SlowSocket(OK)
-    connection = Connection(cast("Wire", sock), 0.0)
+    connection = UpstreamConnection(cast("NetworkStream", sock), 0.0)
     body = b"0123456789" * 10
     assert ask(connection, "POST", POST_100, [body], chunked).status == 200
     assert sock.sent == POST_100 + (b"64\r\n" + body + b"\r\n0\r\n\r\n" if chunked else body)

@@ -19,8 +19,8 @@ import pytest
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
-from lbflask.upstream.dial import TLSRules
-from lbflask.upstream.probes import MAX_HEAD, Prober
+from lbflask.upstream.dialer import TLSSettings
+from lbflask.upstream.health_probe import MAX_HEAD, Prober
 from tests.support.certificates import Authority
 from tests.support.scripted import OK, Peer, ScriptedBackend, answering, answering_and_closing
 from tests.support.servers import free_port
@@ -37,7 +37,7 @@ def backend(port: int, scheme: str = "http", host: str = "127.0.0.1") -> Backend
     return Backend("b", host, port, f"{scheme}://{host}:{port}", 1, scheme)
 
 
-def observe(target: Backend, check: HealthCheck = HTTP, tls: TLSRules | None = None) -> Observation:
+def observe(target: Backend, check: HealthCheck = HTTP, tls: TLSSettings | None = None) -> Observation:
     """One probe; whatever it leaves behind, or tells the event loop of, fails the test."""
     broken: list[dict[str, Any]] = []
 
@@ -352,8 +352,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def trusting(authority: Authority) -> TLSRules:
-    return TLSRules(ca_file=authority.ca_file)
+def trusting(authority: Authority) -> TLSSettings:
+    return TLSSettings(ca_file=authority.ca_file)
 
 
 @pytest.fixture
@@ -363,10 +363,12 @@ def house(authority: Authority) -> Iterator[ScriptedBackend]:
 
 
 class TestTLS:
-    def test_http_of_an_https_backend_goes_over_tls(self, house: ScriptedBackend, trusting: TLSRules) -> None:
+    def test_http_of_an_https_backend_goes_over_tls(self, house: ScriptedBackend, trusting: TLSSettings) -> None:
         assert observe(backend(house.port, "https"), REASONED, trusting).reason == "status 200, body as expected"
 
-    def test_https_goes_over_tls_whatever_the_backend_serves(self, house: ScriptedBackend, trusting: TLSRules) -> None:
+    def test_https_goes_over_tls_whatever_the_backend_serves(
+        self, house: ScriptedBackend, trusting: TLSSettings
+    ) -> None:
         check = replace(HTTP, kind="https", port=house.port)
         assert observe(backend(free_port()), check, trusting) == Observation(True, "status 200")
 
@@ -378,7 +380,7 @@ class TestTLS:
         assert seen.reason.startswith("its certificate is not accepted: ")
         assert "self-signed certificate" in seen.reason or "issuer" in seen.reason
 
-    def test_one_for_another_name_is_down(self, authority: Authority, trusting: TLSRules) -> None:
+    def test_one_for_another_name_is_down(self, authority: Authority, trusting: TLSSettings) -> None:
         with ScriptedBackend(answering(OK), tls=authority.server("other.example")) as other:
             reason = observe(backend(other.port, "https"), HTTP, trusting).reason
             assert reason.startswith("its certificate is not accepted: ")
@@ -386,9 +388,9 @@ class TestTLS:
             assert observe(backend(other.port, "https"), HTTP, named).ok
 
     def test_without_verification_any_will_do(self, house: ScriptedBackend) -> None:
-        assert observe(backend(house.port, "https"), HTTP, TLSRules(verify=False)).ok
+        assert observe(backend(house.port, "https"), HTTP, TLSSettings(verify=False)).ok
 
-    def test_ours_is_shown(self, authority: Authority, trusting: TLSRules) -> None:
+    def test_ours_is_shown(self, authority: Authority, trusting: TLSSettings) -> None:
         def ask(context: ssl.SSLContext) -> None:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(authority.ca_file)
@@ -398,7 +400,7 @@ class TestTLS:
             rules = replace(trusting, certificate=pair.certificate, key=pair.key)
             assert observe(backend(other.port, "https"), HTTP, rules).ok
 
-    def test_a_backend_that_speaks_no_tls_is_down(self, trusting: TLSRules) -> None:
+    def test_a_backend_that_speaks_no_tls_is_down(self, trusting: TLSSettings) -> None:
         def plain(peer: Peer) -> None:
             peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             peer.read_to_end()
@@ -406,25 +408,25 @@ class TestTLS:
         with ScriptedBackend(plain) as other:
             assert observe(backend(other.port, "https"), HTTP, trusting).reason.startswith("the TLS handshake failed: ")
 
-    def test_a_handshake_that_never_ends_is_down_in_time(self, trusting: TLSRules) -> None:
+    def test_a_handshake_that_never_ends_is_down_in_time(self, trusting: TLSSettings) -> None:
         with ScriptedBackend(lambda peer: peer.read_to_end() and None) as other:
             check = replace(HTTP, timeout=SOON)
             seen = in_time(lambda: observe(backend(other.port, "https"), check, trusting), unconnected)
             assert other.connection(0).ended.wait(PATIENCE), "the probe let go of the connection"
         assert seen == Observation(False, "no TLS handshake within 0.2 s")
 
-    def test_one_that_closes_in_the_handshake_is_down(self, trusting: TLSRules) -> None:
+    def test_one_that_closes_in_the_handshake_is_down(self, trusting: TLSSettings) -> None:
         with ScriptedBackend(lambda peer: peer.read(10) and None) as other:
             seen = observe(backend(other.port, "https"), HTTP, trusting)
         assert not seen.ok
         assert seen.reason in ("it closed the connection during the TLS handshake", "connection reset by peer")
 
     def test_files_that_are_gone_are_told(self, house: ScriptedBackend) -> None:
-        seen = observe(backend(house.port, "https"), HTTP, TLSRules(ca_file="/nowhere.pem"))
+        seen = observe(backend(house.port, "https"), HTTP, TLSSettings(ca_file="/nowhere.pem"))
         assert seen == Observation(False, "the files of backend_tls cannot be loaded: no such file or directory")
         assert not house.connections
 
-    def test_a_name_without_a_form_is_told(self, house: ScriptedBackend, trusting: TLSRules) -> None:
+    def test_a_name_without_a_form_is_told(self, house: ScriptedBackend, trusting: TLSSettings) -> None:
         seen = observe(backend(house.port, "https"), HTTP, replace(trusting, server_name="a..b"))
         assert seen.reason.startswith("its address cannot be used: ")
 

@@ -19,13 +19,13 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Resource, Shortage, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import Connection, Timing, Wire
-from lbflask.upstream.dial import Dialer, TLSRules
-from lbflask.upstream.probes import Prober
+from lbflask.upstream.connection import ExchangeTimeouts, NetworkStream, UpstreamConnection
+from lbflask.upstream.deadlines import DeadlineSweeper
+from lbflask.upstream.dialer import Dialer, TLSSettings
+from lbflask.upstream.health_probe import Prober
+from lbflask.upstream.requests_adapter import PreparedBody
 from lbflask.upstream.resolver import HostAddress, SystemResolver
-from lbflask.upstream.session import GivenBody
 from lbflask.upstream.shortage import resource_of, shortage
-from lbflask.upstream.watchdog import Watchdog
 from tests.support.outgoing import raw_request
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.wait import PATIENCE
@@ -147,7 +147,7 @@ def test_a_handshake_that_lacks_something_here(
 def test_files_that_cannot_be_opened_for_want_of_something(
     number: int, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TLSRules, "context", raising(named(number)))
+    monkeypatch.setattr(TLSSettings, "context", raising(named(number)))
     assert_ours(failure(backend.address._replace(scheme="https")), Stage.CONNECT, OURS[number])
 
 
@@ -188,7 +188,7 @@ def test_a_watchdog_that_could_not_begin_begins_with_the_next(monkeypatch: pytes
         def look(self, now: float) -> None:
             seen.set()
 
-    seen, watchdog = threading.Event(), Watchdog()
+    seen, watchdog = threading.Event(), DeadlineSweeper()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
         with pytest.raises(OSError, match="can't start new thread") as caught:
@@ -229,10 +229,10 @@ class BrokenWire:
 def exchange(wire: BrokenWire, body: Any = None) -> Fault:
     request = raw_request("POST", b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
     request.body = body
-    connection = Connection(cast("Wire", wire), 0.0)
+    connection = UpstreamConnection(cast("NetworkStream", wire), 0.0)
     try:
         with pytest.raises(Fault) as caught:
-            connection.exchange(request, Timing(LONG, LONG))
+            connection.exchange(request, ExchangeTimeouts(LONG, LONG))
     finally:
         connection.close()
     return caught.value
@@ -240,9 +240,9 @@ def exchange(wire: BrokenWire, body: Any = None) -> Fault:
 
 @EACH
 @pytest.mark.parametrize(
-    "body", [None, GivenBody(b"hello", ()), GivenBody(None, [b"hello"])], ids=["none", "whole", "pieces"]
+    "body", [None, PreparedBody(b"hello", ()), PreparedBody(None, [b"hello"])], ids=["none", "whole", "pieces"]
 )
-def test_a_request_that_cannot_be_sent(number: int, body: GivenBody | None) -> None:
+def test_a_request_that_cannot_be_sent(number: int, body: PreparedBody | None) -> None:
     assert_ours(exchange(BrokenWire(send=named(number)), body), Stage.SEND, OURS[number])
 
 
@@ -274,17 +274,17 @@ class WireThatTakesTheHead(BrokenWire):
 
 @EACH
 def test_a_body_that_cannot_be_sent_beside_the_wait(number: int) -> None:
-    body = GivenBody(None, [b"hello"], concurrent=True)
+    body = PreparedBody(None, [b"hello"], concurrent=True)
     assert_ours(exchange(WireThatTakesTheHead(named(number)), body), Stage.SEND, OURS[number])
 
 
 def test_a_body_that_no_thread_can_send(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection = Connection(cast("Wire", BrokenWire()), 0.0)
+    connection = UpstreamConnection(cast("NetworkStream", BrokenWire()), 0.0)
     request = raw_request("POST", b"POST / HTTP/1.1\r\nHost: a\r\n\r\n")
-    request.body = GivenBody(None, [b"hello"], concurrent=True)
+    request.body = PreparedBody(None, [b"hello"], concurrent=True)
     monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
     with pytest.raises(Fault) as caught:
-        connection.exchange(request, Timing(LONG, LONG))
+        connection.exchange(request, ExchangeTimeouts(LONG, LONG))
     connection.close()
     assert_ours(caught.value, Stage.SEND, Resource.THREADS)
 
@@ -293,7 +293,7 @@ def test_a_body_that_no_thread_can_send(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def probe(
-    target: Backend, check: HealthCheck, tls: TLSRules | None = None, resolver: SystemResolver | None = None
+    target: Backend, check: HealthCheck, tls: TLSSettings | None = None, resolver: SystemResolver | None = None
 ) -> Observation:
     return asyncio.run(Prober(tls, resolver)(target, check))
 
@@ -324,9 +324,9 @@ def test_a_probe_whose_name_cannot_be_looked_up_for_want_of_something(number: in
 def test_a_probe_whose_files_cannot_be_opened_for_want_of_something(
     number: int, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TLSRules, "context", raising(named(number)))
+    monkeypatch.setattr(TLSSettings, "context", raising(named(number)))
     with pytest.raises(Shortage):
-        probe(at(backend.port, "https"), HealthCheck(kind="https", timeout=LONG), TLSRules())
+        probe(at(backend.port, "https"), HealthCheck(kind="https", timeout=LONG), TLSSettings())
 
 
 @pytest.mark.parametrize("number", [number for number in OURS if number != errno.EAGAIN], ids=errno.errorcode.get)

@@ -19,12 +19,12 @@ from lbflask.core import retry
 from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.answer import Answer
-from lbflask.upstream.connection import Connection, Timing
-from lbflask.upstream.dial import Dialer, SocketWire, TLSRules
-from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.probes import Prober
-from lbflask.upstream.session import forwarding_session
+from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.dialer import Dialer, SocketStream, TLSSettings
+from lbflask.upstream.health_probe import Prober
+from lbflask.upstream.requests_adapter import forwarding_session
+from lbflask.upstream.response_reader import ResponseReader
 from tests.support.certificates import Authority
 from tests.support.outgoing import RawRequest, raw_request
 from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always
@@ -53,12 +53,12 @@ def server(authority: Authority) -> ssl.SSLContext:
 
 
 @pytest.fixture(scope="module")
-def rules(authority: Authority) -> TLSRules:
-    return TLSRules(ca_file=authority.ca_file)
+def rules(authority: Authority) -> TLSSettings:
+    return TLSSettings(ca_file=authority.ca_file)
 
 
 @contextmanager
-def connected(backend: ScriptedBackend, rules: TLSRules) -> Iterator[Connection]:
+def connected(backend: ScriptedBackend, rules: TLSSettings) -> Iterator[UpstreamConnection]:
     connection = Dialer(rules).open(backend.address, LONG, 0.0)
     try:
         yield connection
@@ -66,15 +66,15 @@ def connected(backend: ScriptedBackend, rules: TLSRules) -> Iterator[Connection]
         connection.close()
 
 
-def ask(connection: Connection, first_byte: float = LONG) -> Answer:
-    return connection.exchange(raw_request("GET", GET), Timing(first_byte, LONG))
+def ask(connection: UpstreamConnection, first_byte: float = LONG) -> ResponseReader:
+    return connection.exchange(raw_request("GET", GET), ExchangeTimeouts(first_byte, LONG))
 
 
-def body_of(answer: Answer) -> bytes:
+def body_of(answer: ResponseReader) -> bytes:
     return b"".join(answer.pieces())
 
 
-def refusal(server: ssl.SSLContext, rules: TLSRules) -> Fault:
+def refusal(server: ssl.SSLContext, rules: TLSSettings) -> Fault:
     """The fault of a connection that comes about only on the wire."""
     with ScriptedBackend(answering(OK), tls=server) as backend, pytest.raises(Fault) as caught:
         Dialer(rules).open(backend.address, LONG, 0.0)
@@ -87,13 +87,13 @@ def refusal(server: ssl.SSLContext, rules: TLSRules) -> Fault:
 # Whom we believe
 
 
-def test_a_request_under_tls_is_the_same_request(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_a_request_under_tls_is_the_same_request(server: ssl.SSLContext, rules: TLSSettings) -> None:
     with ScriptedBackend(answering(OK, OK), tls=server) as backend, connected(backend, rules) as connection:
         assert [body_of(ask(connection)) for _ in range(2)] == [b"ok", b"ok"]
         assert backend.received == GET * 2
 
 
-def test_a_certificate_of_an_unknown_authority_is_not_accepted(stranger: Authority, rules: TLSRules) -> None:
+def test_a_certificate_of_an_unknown_authority_is_not_accepted(stranger: Authority, rules: TLSSettings) -> None:
     reason = refusal(stranger.server("127.0.0.1"), rules).reason
     assert reason.startswith("its certificate is not accepted: ")
     assert "issuer" in reason
@@ -101,17 +101,17 @@ def test_a_certificate_of_an_unknown_authority_is_not_accepted(stranger: Authori
 
 def test_a_certificate_is_not_accepted_because_the_system_says_so(server: ssl.SSLContext) -> None:
     """Without a file of roots those of the system hold, which know nothing of the test's."""
-    assert refusal(server, TLSRules()).reason.startswith("its certificate is not accepted: ")
+    assert refusal(server, TLSSettings()).reason.startswith("its certificate is not accepted: ")
 
 
-def test_a_certificate_for_another_name_is_not_accepted(authority: Authority, rules: TLSRules) -> None:
+def test_a_certificate_for_another_name_is_not_accepted(authority: Authority, rules: TLSSettings) -> None:
     reason = refusal(authority.server("elsewhere.example"), rules).reason
     assert reason.startswith("its certificate is not accepted: ")
     assert "127.0.0.1" in reason
 
 
 def test_without_verification_any_certificate_will_do(stranger: Authority) -> None:
-    rules = TLSRules(verify=False)
+    rules = TLSSettings(verify=False)
     tls = stranger.server("elsewhere.example")
     with ScriptedBackend(answering(OK), tls=tls) as backend, connected(backend, rules) as connection:
         assert body_of(ask(connection)) == b"ok"
@@ -130,18 +130,18 @@ class Names:
         context.sni_callback = heard  # type: ignore[assignment]
 
 
-def test_the_configured_name_is_asked_for_and_looked_for(authority: Authority, rules: TLSRules) -> None:
+def test_the_configured_name_is_asked_for_and_looked_for(authority: Authority, rules: TLSSettings) -> None:
     """R20."""
     names = Names()
     tls = authority.server("shop.example", adjust=names.watch)
-    named = TLSRules(ca_file=rules.ca_file, server_name="shop.example")
+    named = TLSSettings(ca_file=rules.ca_file, server_name="shop.example")
     with ScriptedBackend(answering(OK), tls=tls) as backend, connected(backend, named) as connection:
         assert body_of(ask(connection)) == b"ok"
     assert names.asked == ["shop.example"]
-    assert "other.example" in refusal(tls, TLSRules(ca_file=rules.ca_file, server_name="other.example")).reason
+    assert "other.example" in refusal(tls, TLSSettings(ca_file=rules.ca_file, server_name="other.example")).reason
 
 
-def test_the_host_of_the_backend_is_the_name_unless_told(authority: Authority, rules: TLSRules) -> None:
+def test_the_host_of_the_backend_is_the_name_unless_told(authority: Authority, rules: TLSSettings) -> None:
     names = Names()
     tls = authority.server("localhost", adjust=names.watch)
     with ScriptedBackend(answering(OK), tls=tls) as backend:
@@ -150,14 +150,14 @@ def test_the_host_of_the_backend_is_the_name_unless_told(authority: Authority, r
     assert names.asked == ["localhost"]
 
 
-def test_a_backend_may_ask_for_our_certificate(authority: Authority, rules: TLSRules) -> None:
+def test_a_backend_may_ask_for_our_certificate(authority: Authority, rules: TLSSettings) -> None:
     def strict(context: ssl.SSLContext) -> None:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(authority.ca_file)
 
     tls = authority.server("127.0.0.1", adjust=strict)
     ours = authority.pair("balancer.example")
-    known = TLSRules(ca_file=rules.ca_file, certificate=ours.certificate, key=ours.key)
+    known = TLSSettings(ca_file=rules.ca_file, certificate=ours.certificate, key=ours.key)
     with ScriptedBackend(answering(OK), tls=tls) as backend, connected(backend, known) as connection:
         assert body_of(ask(connection)) == b"ok"
     with (
@@ -169,7 +169,7 @@ def test_a_backend_may_ask_for_our_certificate(authority: Authority, rules: TLSR
     assert caught.value.blame is Blame.BACKEND
 
 
-def test_http_1_1_is_all_that_is_offered(authority: Authority, rules: TLSRules) -> None:
+def test_http_1_1_is_all_that_is_offered(authority: Authority, rules: TLSSettings) -> None:
     def modern(context: ssl.SSLContext) -> None:
         context.set_alpn_protocols(["h2", "http/1.1"])
 
@@ -188,7 +188,7 @@ def test_http_1_1_is_all_that_is_offered(authority: Authority, rules: TLSRules) 
 # Handshakes that come to nothing
 
 
-def test_a_backend_that_speaks_no_tls_is_told_from_one_that_is_down(rules: TLSRules) -> None:
+def test_a_backend_that_speaks_no_tls_is_told_from_one_that_is_down(rules: TLSSettings) -> None:
     def plain(peer: Peer) -> None:
         peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         peer.read_to_end()
@@ -200,7 +200,7 @@ def test_a_backend_that_speaks_no_tls_is_told_from_one_that_is_down(rules: TLSRu
     assert fault.reason.startswith("the TLS handshake failed: ")
 
 
-def test_a_backend_that_closes_within_the_handshake_is_a_fault_while_connecting(rules: TLSRules) -> None:
+def test_a_backend_that_closes_within_the_handshake_is_a_fault_while_connecting(rules: TLSSettings) -> None:
     def closing(peer: Peer) -> None:
         peer.read(1)
 
@@ -209,7 +209,7 @@ def test_a_backend_that_closes_within_the_handshake_is_a_fault_while_connecting(
     assert (caught.value.stage, caught.value.status) == (Stage.CONNECT, 502)
 
 
-def test_a_handshake_has_the_time_of_the_connection(rules: TLSRules) -> None:
+def test_a_handshake_has_the_time_of_the_connection(rules: TLSSettings) -> None:
     def deaf(peer: Peer) -> None:
         peer.read_to_end()
 
@@ -224,20 +224,20 @@ def test_a_handshake_has_the_time_of_the_connection(rules: TLSRules) -> None:
 
 def test_files_that_have_gone_are_our_own_fault(server: ssl.SSLContext) -> None:
     with ScriptedBackend(answering(OK), tls=server) as backend, pytest.raises(Fault) as caught:
-        Dialer(TLSRules(ca_file="/nowhere.pem")).open(backend.address, LONG, 0.0)
+        Dialer(TLSSettings(ca_file="/nowhere.pem")).open(backend.address, LONG, 0.0)
     assert (caught.value.blame, caught.value.stage) == (Blame.SELF, Stage.CONNECT)
     assert "no such file" in caught.value.reason
 
 
 def test_a_name_that_tls_has_no_form_for_is_a_fault(server: ssl.SSLContext) -> None:
     with ScriptedBackend(answering(OK), tls=server) as backend, pytest.raises(Fault) as caught:
-        Dialer(TLSRules(server_name=".example")).open(backend.address, LONG, 0.0)
+        Dialer(TLSSettings(server_name=".example")).open(backend.address, LONG, 0.0)
     assert caught.value.stage is Stage.CONNECT
 
 
-def test_the_files_are_read_when_they_are_needed_and_once(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_the_files_are_read_when_they_are_needed_and_once(server: ssl.SSLContext, rules: TLSSettings) -> None:
     """Not in the master: gevent patches the workers."""
-    dialer = Dialer(TLSRules(ca_file="/nowhere.pem"))
+    dialer = Dialer(TLSSettings(ca_file="/nowhere.pem"))
     with ScriptedBackend(answering(OK)) as plain:
         dialer.open(plain.address, LONG, 0.0).close()
     dialer = Dialer(rules)
@@ -252,17 +252,17 @@ def test_the_files_are_read_when_they_are_needed_and_once(server: ssl.SSLContext
 # What an idle connection shows
 
 
-QUIET: list[Callable[[Connection], bool]] = [lambda connection: connection.silent(), lambda one: one.quiet()]
+QUIET: list[Callable[[UpstreamConnection], bool]] = [lambda connection: connection.silent(), lambda one: one.quiet()]
 LOOKS = pytest.mark.parametrize("good", QUIET, ids=["silent", "quiet"])
 
 
 @LOOKS
 def test_session_tickets_are_no_word_of_the_backends(
-    server: ssl.SSLContext, rules: TLSRules, good: Callable[[Connection], bool]
+    server: ssl.SSLContext, rules: TLSSettings, good: Callable[[UpstreamConnection], bool]
 ) -> None:
     """They come after the handshake (RFC 8446 §4.6.1), and would be taken for an answer nobody asked for."""
     with ScriptedBackend(answering(OK), tls=server) as backend, connected(backend, rules) as connection:
-        eventually(lambda: not Connection.silent(connection), "the tickets are here")
+        eventually(lambda: not UpstreamConnection.silent(connection), "the tickets are here")
         assert good(connection)
         assert body_of(ask(connection)) == b"ok"
         assert good(connection)
@@ -270,7 +270,7 @@ def test_session_tickets_are_no_word_of_the_backends(
 
 @LOOKS
 def test_a_word_that_nobody_asked_for_is_noticed(
-    server: ssl.SSLContext, rules: TLSRules, good: Callable[[Connection], bool]
+    server: ssl.SSLContext, rules: TLSSettings, good: Callable[[UpstreamConnection], bool]
 ) -> None:
     """RFC 9112 §9.2."""
     go_on = threading.Event()
@@ -291,7 +291,7 @@ def test_a_word_that_nobody_asked_for_is_noticed(
 
 @LOOKS
 def test_what_came_with_the_end_of_a_response_is_noticed(
-    server: ssl.SSLContext, rules: TLSRules, good: Callable[[Connection], bool]
+    server: ssl.SSLContext, rules: TLSSettings, good: Callable[[UpstreamConnection], bool]
 ) -> None:
     """It is in the TLS layer by then, where the system sees nothing of it."""
 
@@ -304,7 +304,7 @@ def test_what_came_with_the_end_of_a_response_is_noticed(
         sock = connection._sock
         sock.send(GET)
         assert sock.recv(1000) == b"x" * 1000
-        assert SocketWire.silent(sock)
+        assert SocketStream.silent(sock)
         assert not good(connection)
 
 
@@ -321,7 +321,7 @@ def rudely(peer: Peer) -> None:
 
 @pytest.mark.parametrize("closing", [goodbye, rudely])
 def test_a_careful_look_sees_that_the_backend_has_closed(
-    server: ssl.SSLContext, rules: TLSRules, closing: Script
+    server: ssl.SSLContext, rules: TLSSettings, closing: Script
 ) -> None:
     """R15."""
     with ScriptedBackend(closing, tls=server) as backend, connected(backend, rules) as connection:
@@ -331,7 +331,7 @@ def test_a_careful_look_sees_that_the_backend_has_closed(
 
 
 @pytest.mark.parametrize("closing", [goodbye, rudely])
-def test_a_request_that_meets_the_closing_is_stale(server: ssl.SSLContext, rules: TLSRules, closing: Script) -> None:
+def test_a_request_that_meets_the_closing_is_stale(server: ssl.SSLContext, rules: TLSSettings, closing: Script) -> None:
     with ScriptedBackend(closing, tls=server) as backend, connected(backend, rules) as connection:
         assert body_of(ask(connection)) == b"ok"
         assert backend.connection(0).ended.wait(LONG)
@@ -381,7 +381,7 @@ def expecting() -> RawRequest:
 
 @TICKETS
 def test_tickets_before_the_leave_to_go_on_are_not_the_leave(
-    server: ssl.SSLContext, rules: TLSRules, tickets: Callable[[TicketingPeer], None]
+    server: ssl.SSLContext, rules: TLSSettings, tickets: Callable[[TicketingPeer], None]
 ) -> None:
     """A readable socket proves nothing of HTTP."""
 
@@ -393,14 +393,14 @@ def test_tickets_before_the_leave_to_go_on_are_not_the_leave(
         peer.send(OK)
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
-        answer = connection.exchange(expecting(), Timing(LONG, LONG))
+        answer = connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
         assert (answer.status, answer.continued, body_of(answer)) == (200, True, b"ok")
         assert answer.reusable
 
 
 @pytest.mark.parametrize("tickets", [at_once, in_pieces, half, late], ids=["at once", "in pieces", "half", "late"])
 def test_tickets_and_then_silence_are_silence(
-    server: ssl.SSLContext, rules: TLSRules, tickets: Callable[[TicketingPeer], None]
+    server: ssl.SSLContext, rules: TLSSettings, tickets: Callable[[TicketingPeer], None]
 ) -> None:
     """The body is sent all the same, and the backend is not to blame (RFC 9110 §10.1.1)."""
 
@@ -413,13 +413,13 @@ def test_tickets_and_then_silence_are_silence(
         peer.send(OK)
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
-        answer = connection.exchange(expecting(), Timing(LONG, LONG))
+        answer = connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
         assert (answer.status, answer.continued, body_of(answer)) == (200, False, b"ok")
 
 
 @TICKETS
 def test_a_final_answer_behind_tickets_takes_the_place_of_the_leave(
-    server: ssl.SSLContext, rules: TLSRules, tickets: Callable[[TicketingPeer], None]
+    server: ssl.SSLContext, rules: TLSSettings, tickets: Callable[[TicketingPeer], None]
 ) -> None:
     def play(peer: TicketingPeer) -> None:
         peer.read_head()
@@ -429,25 +429,25 @@ def test_a_final_answer_behind_tickets_takes_the_place_of_the_leave(
             peer.read(1)
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
-        answer = connection.exchange(expecting(), Timing(LONG, LONG))
+        answer = connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
         assert (answer.status, answer.reusable) == (403, False)
 
 
-def test_an_end_behind_tickets_is_noticed(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_an_end_behind_tickets_is_noticed(server: ssl.SSLContext, rules: TLSSettings) -> None:
     def play(peer: TicketingPeer) -> None:
         peer.read_head()
         at_once(peer)
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
         with pytest.raises(Fault) as caught:
-            connection.exchange(expecting(), Timing(LONG, LONG))
+            connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
         assert (caught.value.blame, caught.value.stage, caught.value.status) == (Blame.BACKEND, Stage.WAIT, 502)
 
 
 # What ends a wait, and a body
 
 
-def test_a_silent_backend_is_given_up(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_a_silent_backend_is_given_up(server: ssl.SSLContext, rules: TLSSettings) -> None:
     """The watchdog ends the wait from another thread, and must not take the TLS layer away under the reader."""
 
     def silent(peer: Peer) -> None:
@@ -465,7 +465,7 @@ def test_a_silent_backend_is_given_up(server: ssl.SSLContext, rules: TLSRules) -
 
 @pytest.mark.parametrize("end", [goodbye, rudely])
 def test_a_body_until_the_close_is_whole_only_if_tls_says_so(
-    server: ssl.SSLContext, rules: TLSRules, end: Script
+    server: ssl.SSLContext, rules: TLSSettings, end: Script
 ) -> None:
     """RFC 9112 §9.8: anybody on the way can close a connection, but not say that it was the backend."""
 
@@ -485,7 +485,7 @@ def test_a_body_until_the_close_is_whole_only_if_tls_says_so(
     assert (caught.value.stage, caught.value.status) == (Stage.BODY, 502)
 
 
-def test_large_bodies_cross_both_ways(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_large_bodies_cross_both_ways(server: ssl.SSLContext, rules: TLSSettings) -> None:
     size = 3_000_000
 
     def echo(peer: Peer) -> None:
@@ -496,14 +496,14 @@ def test_large_bodies_cross_both_ways(server: ssl.SSLContext, rules: TLSRules) -
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
     pieces = [bytes([number]) * 100_000 for number in range(30)]
     with ScriptedBackend(echo, tls=server) as backend, connected(backend, rules) as connection:
-        answer = connection.exchange(raw_request("POST", head, iter(pieces)), Timing(LONG, LONG))
+        answer = connection.exchange(raw_request("POST", head, iter(pieces)), ExchangeTimeouts(LONG, LONG))
         assert body_of(answer) == b"".join(pieces)
 
 
 # In the session, and in the checker
 
 
-def test_a_session_reuses_connections_under_tls(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_a_session_reuses_connections_under_tls(server: ssl.SSLContext, rules: TLSSettings) -> None:
     pool = ConnectionPool(time.monotonic, Dialer(rules))
     with (
         ScriptedBackend(answering_always(), tls=server) as backend,
@@ -515,7 +515,7 @@ def test_a_session_reuses_connections_under_tls(server: ssl.SSLContext, rules: T
         assert backend.received.startswith(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{backend.port}\r\n\r\n".encode())
 
 
-def test_tls_and_plain_connections_to_one_port_are_never_mixed_up(server: ssl.SSLContext, rules: TLSRules) -> None:
+def test_tls_and_plain_connections_to_one_port_are_never_mixed_up(server: ssl.SSLContext, rules: TLSSettings) -> None:
     pool = ConnectionPool(time.monotonic, Dialer(rules))
     with ScriptedBackend(answering_always(), tls=server) as backend:
         connection = pool.open(backend.address, LONG)

@@ -19,7 +19,7 @@ from lbflask.state.memory import MemoryStore
 from lbflask.state.slot_follower import Slots
 from lbflask.telemetry.hooks import Later
 from lbflask.telemetry.journal import Journal
-from lbflask.upstream.watchdog import Watchdog
+from lbflask.upstream.deadlines import DeadlineSweeper
 from lbflask.wiring.balancer import Balancer
 from tests.state.test_fleet import FlakyStore
 from tests.support.wait import PATIENCE, eventually
@@ -105,7 +105,7 @@ def watchdog() -> Iterator[Failing]:
         def __init__(self) -> None:
             self.look = Failing(lambda now: None)
 
-    watchdog, broken, sound = Watchdog(), Waiting(), Waiting()
+    watchdog, broken, sound = DeadlineSweeper(), Waiting(), Waiting()
     sound.look.left = 0
     watchdog.watch(broken)
     watchdog.watch(sound)

@@ -12,8 +12,8 @@ from lbflask.core.faults import Fault
 from lbflask.core.http.fields import Fields, client_response
 from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.response_head import MAX_FIELDS, plain_head
-from lbflask.upstream.answer import Answer
-from lbflask.upstream.connection import Connection, Timing
+from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.response_reader import ResponseReader
 from tests.support.outgoing import raw_request
 
 
@@ -32,7 +32,7 @@ class Given:
 
 def outcome(method: str, *pieces: bytes) -> dict[str, Any]:
     """All that anybody could want to know of a response."""
-    answer = Answer(cast("Connection", Given(*pieces)), raw_request(method, b""), Timing())
+    answer = ResponseReader(cast("UpstreamConnection", Given(*pieces)), raw_request(method, b""), ExchangeTimeouts())
     try:
         answer.read_head()
         body = b"".join(answer.pieces())

@@ -16,8 +16,14 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.model import Backend
-from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.session import BackendAdapter, BackendRequest, BackendResponse, GivenBody, forwarding_session
+from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.requests_adapter import (
+    BackendAdapter,
+    BackendRequest,
+    BackendResponse,
+    PreparedBody,
+    forwarding_session,
+)
 from tests.support.scripted import (
     OK,
     Peer,
@@ -62,10 +68,10 @@ def send(
     return adapter.send(request, timeout=TIMEOUT)
 
 
-def given_body(body: object) -> GivenBody | None:
+def given_body(body: object) -> PreparedBody | None:
     if body is None:
         return None
-    return GivenBody(body, ()) if isinstance(body, bytes) else GivenBody(None, body)  # type: ignore[arg-type]
+    return PreparedBody(body, ()) if isinstance(body, bytes) else PreparedBody(None, body)  # type: ignore[arg-type]
 
 
 def finish(response: BackendResponse) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
-from lbflask.upstream.probes import Prober
+from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import HostAddress, SystemResolver
 from tests.support.servers import free_port
 from tests.support.wait import PATIENCE

@@ -19,7 +19,7 @@ from lbflask.upstream.shortage import NoThread
 LOOK_EVERY = 0.1
 
 
-class Watched(Protocol):
+class Deadlined(Protocol):
     """Something that waits."""
 
     def look(self, now: float) -> None:
@@ -27,20 +27,20 @@ class Watched(Protocol):
         ...
 
 
-class Watchdog:
+class DeadlineSweeper:
     """Watches over waits, in a thread that begins with the first of them, and anew in a forked process."""
 
     def __init__(self) -> None:
-        self._watched: set[Watched] = set()
+        self._watched: set[Deadlined] = set()
         self._task = BackgroundTask("watchdog", self._look, every=LOOK_EVERY)
 
-    def watch(self, waiting: Watched) -> None:
+    def watch(self, waiting: Deadlined) -> None:
         """Watch over it from now on. Raises OSError when no thread can begin to."""
         if self._task.pid != os.getpid():
             self._start()
         self._watched.add(waiting)
 
-    def forget(self, waiting: Watched) -> None:
+    def forget(self, waiting: Deadlined) -> None:
         """It will not wait any more."""
         self._watched.discard(waiting)
 
@@ -61,4 +61,4 @@ class Watchdog:
 
 
 #: One is enough for a process.
-WATCHDOG = Watchdog()
+WATCHDOG = DeadlineSweeper()

@@ -22,9 +22,9 @@ from lbflask.core.faults import Stage
 from lbflask.core.health import Observation
 from lbflask.core.http.interim import InterimFilter
 from lbflask.core.model import Backend
-from lbflask.upstream.answer import MAX_HEAD
-from lbflask.upstream.dial import TLSRules
+from lbflask.upstream.dialer import TLSSettings
 from lbflask.upstream.resolver import HostAddress, SystemResolver
+from lbflask.upstream.response_reader import MAX_HEAD
 from lbflask.upstream.shortage import resource_of, shortage
 
 #: Bytes of a whole answer, with whatever frames its body.
@@ -40,11 +40,11 @@ class Prober:
 
     def __init__(
         self,
-        tls: TLSRules | None = None,
+        tls: TLSSettings | None = None,
         resolver: SystemResolver | None = None,
         forbidden: Callable[[object], bool] = lambda _: False,
     ) -> None:
-        self._tls = tls or TLSRules()
+        self._tls = tls or TLSSettings()
         self._forbidden = forbidden
         self._resolver = resolver or SystemResolver()
         #: Bodies are searched apart from the loop, which has other backends to look after; none for longer than the

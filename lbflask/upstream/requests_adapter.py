@@ -23,10 +23,10 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.model import DEFAULT_PORTS, Address, Backend
 from lbflask.core.retry import IDEMPOTENT
-from lbflask.upstream.answer import Answer
-from lbflask.upstream.connection import NEVER, Timing
-from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.upload import RequestBody
+from lbflask.upstream.connection import NEVER, ExchangeTimeouts
+from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.request_body import RequestBody
+from lbflask.upstream.response_reader import ResponseReader
 
 
 class BackendRequest(requests.PreparedRequest):
@@ -79,13 +79,13 @@ class BackendRequest(requests.PreparedRequest):
         fields = [(_text(name), _text(value)) for name, value in (prepared.headers or {}).items()]
         fields = [field for field in fields if field[0].lower() not in ("content-length", "transfer-encoding", "host")]
         body: Any = prepared.body
-        given: GivenBody | None = None
+        given: PreparedBody | None = None
         framing = NO_BODY
         if isinstance(body, (str, bytes)):
             encoded = body.encode() if isinstance(body, str) else body
-            framing, given = Framing(len(encoded)), GivenBody(encoded, ())
+            framing, given = Framing(len(encoded)), PreparedBody(encoded, ())
         elif body is not None:
-            framing, given = CHUNKED, GivenBody(None, body)
+            framing, given = CHUNKED, PreparedBody(None, body)
         target = "/" if unix else prepared.path_url
         request = cls(prepared.method or "GET", target, fields, framing, given)
         request.address, request.fresh = address, False
@@ -107,7 +107,7 @@ class BackendRequest(requests.PreparedRequest):
 
 
 @dataclass(frozen=True, slots=True)
-class GivenBody:
+class PreparedBody:
     """The body of a request that a program made: all of it, or in pieces."""
 
     whole: bytes | None
@@ -122,7 +122,9 @@ class GivenBody:
 class BackendResponse(requests.Response):
     """A response whose body has not been read. The first `release` or `close` ends it; another does nothing."""
 
-    def __init__(self, request: requests.PreparedRequest, answer: Answer, pool: ConnectionPool, origin: str) -> None:
+    def __init__(
+        self, request: requests.PreparedRequest, answer: ResponseReader, pool: ConnectionPool, origin: str
+    ) -> None:
         if isinstance(request, BackendRequest):
             # What the base class would set for a Session's sake (a cookie jar above all) costs more than the rest.
             self._content = False  # type: ignore[assignment]
@@ -183,7 +185,7 @@ class BackendAdapter(BaseAdapter):
         super().__init__()
         self._pool = pool
         self._between_bytes = between_bytes
-        self._timing = Timing(between_bytes=between_bytes)
+        self._timing = ExchangeTimeouts(between_bytes=between_bytes)
 
     def send(
         self,
@@ -206,7 +208,7 @@ class BackendAdapter(BaseAdapter):
             connection = pool.open(out.address, connect)
         timing = self._timing
         if timing.first_byte != first_byte or timing.deadline != out.deadline:
-            timing = self._timing = Timing(first_byte, self._between_bytes, out.deadline)
+            timing = self._timing = ExchangeTimeouts(first_byte, self._between_bytes, out.deadline)
         try:
             answer = connection.exchange(out, timing)  # type: ignore[arg-type]
         except BaseException:

@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from lbflask.core.model import Address
-from lbflask.upstream.connection import Connection
-from lbflask.upstream.dial import Dialer
+from lbflask.upstream.connection import UpstreamConnection
+from lbflask.upstream.dialer import Dialer
 
 #: Seconds a connection may have been idle when it is taken.
 MAX_IDLE = 1.5
@@ -28,13 +28,13 @@ class ConnectionPool:
     def __init__(self, clock: Callable[[], float], dialer: Dialer | None = None) -> None:
         self._clock = clock
         self._dialer = dialer or Dialer()
-        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
+        self._idle: defaultdict[str, list[UpstreamConnection]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
         self.opened = 0  #: connections, so far
         self.reused = 0  #: times that one was taken again
 
-    def take(self, origin: str, careful: bool) -> Connection | None:
+    def take(self, origin: str, careful: bool) -> UpstreamConnection | None:
         """An idle connection to the server of that URL with nothing unread on it, or None.
 
         `careful` also looks whether the backend has closed it meanwhile.
@@ -58,7 +58,7 @@ class ConnectionPool:
             self.reused += 1
             return connection
 
-    def open(self, address: Address, timeout: float) -> Connection:
+    def open(self, address: Address, timeout: float) -> UpstreamConnection:
         """A new connection. Raises Fault."""
         connection = self._dialer.open(address, timeout, self._clock())
         self.opened += 1
@@ -69,7 +69,7 @@ class ConnectionPool:
         """Connections kept now."""
         return sum(map(len, self._idle.values()))
 
-    def give_back(self, origin: str, connection: Connection) -> None:
+    def give_back(self, origin: str, connection: UpstreamConnection) -> None:
         """Keep the connection for another request."""
         idle = self._idle[origin]
         if self._closed or len(idle) >= MAX_KEPT:
@@ -97,14 +97,14 @@ class ConnectionPool:
         for idle in self._idle.values():
             self._drop_all(idle)
 
-    def _drop_all(self, idle: list[Connection]) -> None:
+    def _drop_all(self, idle: list[UpstreamConnection]) -> None:
         with self._lock:
             dropped, idle[:] = list(idle), []
         for connection in dropped:
             connection.close()
 
 
-def _oldest(idle: list[Connection]) -> Connection | None:
+def _oldest(idle: list[UpstreamConnection]) -> UpstreamConnection | None:
     """Taken off the list, since others take from its other end meanwhile."""
     try:
         return idle.pop(0)

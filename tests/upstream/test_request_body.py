@@ -14,21 +14,21 @@ import pytest
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, Framing
-from lbflask.upstream.answer import Answer
-from lbflask.upstream.connection import NEVER, Connection, Timing
-from lbflask.upstream.dial import SocketWire
-from lbflask.upstream.upload import Upload
+from lbflask.upstream.connection import NEVER, ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.dialer import SocketStream
+from lbflask.upstream.request_body import BodySender
+from lbflask.upstream.response_reader import ResponseReader
 from tests.support.outgoing import RawRequest
 from tests.support.scripted import OK
 from tests.support.wait import PATIENCE, eventually
 
 LONG = PATIENCE
-PATIENT = Timing(LONG, LONG)
+PATIENT = ExchangeTimeouts(LONG, LONG)
 #: More than a socket takes that nobody reads from.
 MUCH = b"x" * (1 << 24)
 GONE = Fault(Blame.CLIENT, Stage.SEND, 400, "the client hung up within its body")
 
-Wires = tuple[Connection, socket.socket]
+Wires = tuple[UpstreamConnection, socket.socket]
 Step = bytes | Fault | None
 
 
@@ -72,7 +72,7 @@ def wires() -> Iterator[Wires]:
     """A connection, and the backend's end of it."""
     ours, backend = socket.socketpair()
     backend.settimeout(LONG)
-    connection = Connection(SocketWire(ours), 0.0)
+    connection = UpstreamConnection(SocketStream(ours), 0.0)
     yield connection, backend
     connection.close()
     backend.close()
@@ -99,12 +99,12 @@ def post(body: Body, framing: Framing = CHUNKED) -> RawRequest:
 class Asking:
     """An exchange on a thread of its own: its answer, or the fault that became of it."""
 
-    def __init__(self, connection: Connection, body: Body, timing: Timing = PATIENT) -> None:
-        self._outcome: Queue[Answer | Fault] = Queue()
+    def __init__(self, connection: UpstreamConnection, body: Body, timing: ExchangeTimeouts = PATIENT) -> None:
+        self._outcome: Queue[ResponseReader | Fault] = Queue()
         self._thread = threading.Thread(target=self._ask, args=(connection, body, timing), daemon=True)
         self._thread.start()
 
-    def _ask(self, connection: Connection, body: Body, timing: Timing) -> None:
+    def _ask(self, connection: UpstreamConnection, body: Body, timing: ExchangeTimeouts) -> None:
         try:
             self._outcome.put(connection.exchange(post(body), timing))
         except Fault as fault:
@@ -114,9 +114,9 @@ class Asking:
     def waits(self) -> bool:
         return self._outcome.empty()
 
-    def answer(self) -> Answer:
+    def answer(self) -> ResponseReader:
         outcome = self._outcome.get(timeout=LONG)
-        assert isinstance(outcome, Answer), outcome
+        assert isinstance(outcome, ResponseReader), outcome
         return outcome
 
     def fault(self) -> tuple[Blame, Stage, int, str]:
@@ -130,7 +130,7 @@ class Asking:
 
 def test_a_body_of_known_length_goes_out_as_it_is(wires: Wires, body: Body) -> None:
     connection, backend = wires
-    upload = Upload(connection, body.comes(b"one", b"two", None), False, PATIENT)
+    upload = BodySender(connection, body.comes(b"one", b"two", None), False, PATIENT)
     upload.run()
     assert (upload.complete, upload.over, upload.fault) == (True, True, None)
     assert read(backend, 6) == b"onetwo"
@@ -141,7 +141,7 @@ def test_chunks_go_out_one_by_one_and_then_the_trailers(wires: Wires, body: Body
     connection, backend = wires
     body.trailers = [("X-Checksum", "1"), ("x-a", "\xe9")]
     body.comes(b"one", b"x" * 17, None)
-    Upload(connection, body, True, PATIENT).run()
+    BodySender(connection, body, True, PATIENT).run()
     connection.close()
     assert to_the_end(backend) == (
         b"3\r\none\r\n11\r\n" + b"x" * 17 + b"\r\n0\r\nX-Checksum: 1\r\nx-a: \xe9\r\n\r\n"
@@ -151,7 +151,7 @@ def test_chunks_go_out_one_by_one_and_then_the_trailers(wires: Wires, body: Body
 def test_a_client_that_fails_ends_it_without_an_end_of_the_body(wires: Wires, body: Body) -> None:
     """RFC 9112 §8: half a body must not look like a whole one."""
     connection, backend = wires
-    upload = Upload(connection, body.comes(b"one", GONE), True, PATIENT)
+    upload = BodySender(connection, body.comes(b"one", GONE), True, PATIENT)
     with pytest.raises(Fault) as caught:
         upload.run()
     assert caught.value is GONE
@@ -163,7 +163,7 @@ def test_a_client_that_fails_ends_it_without_an_end_of_the_body(wires: Wires, bo
 def test_a_backend_that_is_gone_is_an_error_of_the_socket(wires: Wires, body: Body) -> None:
     connection, backend = wires
     backend.close()
-    upload = Upload(connection, body.comes(b"one", None), False, PATIENT)
+    upload = BodySender(connection, body.comes(b"one", None), False, PATIENT)
     with pytest.raises(BrokenPipeError):
         upload.run()
     assert (upload.complete, upload.over) == (False, True)
@@ -265,7 +265,7 @@ def test_a_backend_that_closes_within_the_body_and_says_nothing_is_to_blame(wire
 def test_a_backend_that_takes_no_byte_for_too_long_is_given_up(wires: Wires, body: Body) -> None:
     """However long it would get for its answer."""
     connection, _ = wires
-    asking = Asking(connection, body.comes(MUCH), Timing(first_byte=LONG, between_bytes=0.05))
+    asking = Asking(connection, body.comes(MUCH), ExchangeTimeouts(first_byte=LONG, between_bytes=0.05))
     assert asking.fault() == (Blame.BACKEND, Stage.SEND, 504, "took no byte of the request for 0.05 s")
 
 
@@ -273,7 +273,7 @@ def test_a_client_that_takes_its_time_is_not_the_backends_fault(wires: Wires, bo
     """The time for the first byte begins when all of the request was sent."""
     connection, backend = wires
     body.comes(b"one")
-    asking = Asking(connection, body, Timing(first_byte=0.05, between_bytes=LONG))
+    asking = Asking(connection, body, ExchangeTimeouts(first_byte=0.05, between_bytes=LONG))
     assert read(backend, 12) == b"HEAD3\r\none\r\n"
     eventually(lambda: connection.send_expires == NEVER, "nothing is being sent")
     connection.look(time.monotonic() + 1000)
@@ -286,14 +286,14 @@ def test_a_client_that_takes_its_time_is_not_the_backends_fault(wires: Wires, bo
 def test_a_request_that_has_not_arrived_when_its_time_is_over_is_the_clients_fault(wires: Wires, body: Body) -> None:
     connection, backend = wires
     body.comes(b"one")
-    asking = Asking(connection, body, Timing(LONG, LONG, time.monotonic() + 0.05))
+    asking = Asking(connection, body, ExchangeTimeouts(LONG, LONG, time.monotonic() + 0.05))
     assert asking.fault() == (Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
     assert to_the_end(backend) == b"HEAD3\r\none\r\n"
 
 
-@pytest.mark.parametrize("ending", [Connection.abandon, Connection.cut])
+@pytest.mark.parametrize("ending", [UpstreamConnection.abandon, UpstreamConnection.cut])
 def test_the_end_of_the_exchange_ends_the_upload(
-    ending: Callable[[Connection], None], wires: Wires, body: Body
+    ending: Callable[[UpstreamConnection], None], wires: Wires, body: Body
 ) -> None:
     """Nothing goes on sending to a backend whose connection was given up."""
     connection, _ = wires
@@ -301,5 +301,5 @@ def test_the_end_of_the_exchange_ends_the_upload(
     eventually(lambda: uploads() == 1, "it is being sent")
     ending(connection)
     blame, _, status, _ = asking.fault()
-    assert (blame, status) == ((Blame.CLIENT, 499) if ending is Connection.abandon else (Blame.BACKEND, 502))
+    assert (blame, status) == ((Blame.CLIENT, 499) if ending is UpstreamConnection.abandon else (Blame.BACKEND, 502))
     eventually(lambda: uploads() == 0, "nobody sends any more")

@@ -15,7 +15,7 @@ from lbflask.core.http.fields import Fields
 from lbflask.upstream.shortage import shortage, start_thread
 
 if TYPE_CHECKING:
-    from lbflask.upstream.connection import Connection, Timing
+    from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
 
 
 class RequestBody(Protocol):
@@ -39,12 +39,14 @@ class RequestBody(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
 
-class Upload:
+class BodySender:
     """One body, one connection. `complete` when all was sent; `over` when no more will be."""
 
     __slots__ = ("_body", "_chunked", "_connection", "_pieces", "_timing", "complete", "fault", "over")
 
-    def __init__(self, connection: Connection, body: RequestBody, chunked: bool, timing: Timing) -> None:
+    def __init__(
+        self, connection: UpstreamConnection, body: RequestBody, chunked: bool, timing: ExchangeTimeouts
+    ) -> None:
         self._connection = connection
         self._body = body
         self._pieces = iter(body)  # at once: from now on the body counts as touched

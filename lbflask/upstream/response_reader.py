@@ -22,7 +22,7 @@ from lbflask.core.http.response_head import MAX_FIELDS, plain_head
 from lbflask.core.http.upgrade import accepted_upgrade
 
 if TYPE_CHECKING:
-    from lbflask.upstream.connection import Connection, Outgoing, Timing
+    from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection, UpstreamRequest
 
 #: Bytes of a response head (and of the interim heads before it); nginx and HAProxy allow 4 to 32 KiB.
 MAX_HEAD = 65_536
@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 BULK = 1 << 18
 
 
-class Answer:
+class ResponseReader:
     """The response to one request."""
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Answer:
         "trailers",
     )
 
-    def __init__(self, connection: Connection, request: Outgoing, timing: Timing) -> None:
+    def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, timing: ExchangeTimeouts) -> None:
         self._connection = connection
         self._request = request
         self._method = request.method or "GET"
@@ -100,7 +100,7 @@ class Answer:
         return self.complete and self._keep_alive and not self.junk and not self.request_cut and self._connection.sent
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> UpstreamConnection:
         """The connection it came over."""
         return self._connection
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address
-from lbflask.upstream.connection import NEVER, Connection, Wire
+from lbflask.upstream.connection import NEVER, NetworkStream, UpstreamConnection
 from lbflask.upstream.resolver import HostAddress, SystemResolver
 from lbflask.upstream.shortage import resource_of, shortage
 
@@ -28,7 +28,7 @@ _NO_BYTES = bytes(4)
 
 
 @dataclass(frozen=True, slots=True)
-class TLSRules:
+class TLSSettings:
     """How backends are spoken to over TLS. `ca_file` is empty for the system's roots, `certificate` and `key` for none
     of ours, `server_name` for the host of the backend.
     """
@@ -51,7 +51,7 @@ class TLSRules:
         return context
 
 
-class SocketWire:
+class SocketStream:
     """A blocking socket as a wire."""
 
     __slots__ = ("close", "fileno", "recv", "send", "setblocking", "setsockopt", "shutdown")
@@ -70,7 +70,7 @@ class SocketWire:
         return ioctl(self.fileno(), FIONREAD, _NO_BYTES) == _NO_BYTES
 
 
-class TLSWire(SocketWire):
+class TLSSocketStream(SocketStream):
     """A socket under TLS. Ending a direction leaves TLS in place for the other, unlike `SSLSocket.shutdown`."""
 
     __slots__ = ("_pending",)
@@ -85,14 +85,14 @@ class TLSWire(SocketWire):
         return super().silent() and not self._pending()
 
 
-class TLSConnection(Connection):
+class TLSConnection(UpstreamConnection):
     """A connection under TLS, whose socket also carries bytes that are no part of HTTP."""
 
     __slots__ = ("_tls",)
 
     def __init__(self, sock: ssl.SSLSocket, now: float) -> None:
         self._tls = sock
-        super().__init__(TLSWire(sock), now)
+        super().__init__(TLSSocketStream(sock), now)
 
     def shake_hands(self, timeout: float) -> None:
         """Raises OSError; `expired` is then true if it took longer than `timeout` seconds."""
@@ -127,18 +127,18 @@ class Dialer:
 
     def __init__(
         self,
-        tls: TLSRules | None = None,
+        tls: TLSSettings | None = None,
         forbidden: Callable[[Any], bool] | None = None,
         resolver: SystemResolver | None = None,
     ) -> None:
-        self._tls = tls or TLSRules()
+        self._tls = tls or TLSSettings()
         self._forbidden = forbidden
         self._resolver = resolver or SystemResolver()
         #: Makes a wire of a connected socket. The host may have a better one than the socket itself.
-        self.wire: Callable[[socket.socket], Wire] = blocking
+        self.wire: Callable[[socket.socket], NetworkStream] = blocking
         self._context: ssl.SSLContext | None = None
 
-    def open(self, address: Address, timeout: float, now: float) -> Connection:
+    def open(self, address: Address, timeout: float, now: float) -> UpstreamConnection:
         """A new connection, the lookup of its name and the handshake included, within `timeout` seconds.
 
         Raises Fault at stage CONNECT: a Shortage where this process lacks something.
@@ -175,14 +175,14 @@ class Dialer:
         except TimeoutError:
             raise _fault(504, f"its name was not resolved within {timeout:g} s") from None
 
-    def _plain(self, sock: socket.socket, now: float) -> Connection:
+    def _plain(self, sock: socket.socket, now: float) -> UpstreamConnection:
         try:
-            return Connection(self.wire(sock), now)
+            return UpstreamConnection(self.wire(sock), now)
         except BaseException:
             sock.close()
             raise
 
-    def _secured(self, sock: socket.socket, host: str, timeout: float, until: float, now: float) -> Connection:
+    def _secured(self, sock: socket.socket, host: str, timeout: float, until: float, now: float) -> UpstreamConnection:
         connection: TLSConnection | None = None
         held = sock
         try:
@@ -219,10 +219,10 @@ class Dialer:
             raise shortage(error, Stage.CONNECT) or Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
 
 
-def blocking(sock: socket.socket) -> SocketWire:
+def blocking(sock: socket.socket) -> SocketStream:
     """The socket, which blocks the caller for as long as it takes: the watchdog ends what lasts too long."""
     sock.setblocking(True)
-    return SocketWire(sock)
+    return SocketStream(sock)
 
 
 def _to_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:

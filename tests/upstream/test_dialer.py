@@ -15,11 +15,11 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import Connection, Timing
-from lbflask.upstream.dial import Dialer
-from lbflask.upstream.pool import ConnectionPool
-from lbflask.upstream.probes import Prober
-from lbflask.upstream.session import forwarding_session
+from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.dialer import Dialer
+from lbflask.upstream.health_probe import Prober
+from lbflask.upstream.requests_adapter import forwarding_session
 from tests.support.outgoing import raw_request
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import runtime_directory
@@ -36,9 +36,9 @@ def fault_of(address: Address, timeout: float = LONG) -> Fault:
     return caught.value
 
 
-def asked(connection: Connection) -> bytes:
+def asked(connection: UpstreamConnection) -> bytes:
     try:
-        return b"".join(connection.exchange(raw_request("GET", GET), Timing(LONG, LONG)).pieces())
+        return b"".join(connection.exchange(raw_request("GET", GET), ExchangeTimeouts(LONG, LONG)).pieces())
     finally:
         connection.close()
 

@@ -9,9 +9,9 @@ import pytest
 
 from lbflask.core.faults import Fault, Stage
 from lbflask.core.model import Address
-from lbflask.upstream.connection import Connection
-from lbflask.upstream.dial import SocketWire
-from lbflask.upstream.pool import MAX_AGE, MAX_IDLE, MAX_KEPT, ConnectionPool
+from lbflask.upstream.connection import UpstreamConnection
+from lbflask.upstream.connection_pool import MAX_AGE, MAX_IDLE, MAX_KEPT, ConnectionPool
+from lbflask.upstream.dialer import SocketStream
 
 HERE, THERE = "http://a:1", "http://b:1"
 
@@ -31,7 +31,7 @@ class Wire:
 
     def __init__(self, now: float) -> None:
         self._sock, self.backend = socket.socketpair()
-        self.connection = Connection(SocketWire(self._sock), now)
+        self.connection = UpstreamConnection(SocketStream(self._sock), now)
 
     @property
     def closed(self) -> bool:
