@@ -31,10 +31,10 @@ from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.proxy import inbound
-from lbflask.telemetry.counting import Counting
+from lbflask.telemetry.event_queue import PORTION, TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
-from lbflask.telemetry.journal import PORTION, Told
-from lbflask.telemetry.lines import text_line
+from lbflask.telemetry.log_formats import text_line
+from lbflask.telemetry.metrics.recorder import MetricsRecorder
 from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
 from lbflask.upstream.requests_adapter import BackendRequest
 from lbflask.wiring.balancer import Balancer
@@ -158,8 +158,8 @@ class Rig:
         self.client.begin(request)
         return request
 
-    def count(self, portion: list[Told]) -> Callable[[], None]:
-        counting = Counting()
+    def count(self, portion: list[TimedEvent]) -> Callable[[], None]:
+        counting = MetricsRecorder()
         counting.start(Path(tempfile.mkdtemp(prefix="lbflask-bench-")))
         return lambda: counting.take(portion)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lbflask.config import render
 from lbflask.control.api import endpoints
 from lbflask.state import keys
-from lbflask.telemetry import metrics
+from lbflask.telemetry.metrics import definitions
 
 HERE = Path(__file__).parent
 
@@ -17,7 +17,7 @@ def pages() -> dict[Path, str]:
     return {
         HERE / "configuration.md": render.as_markdown(),
         HERE / "redis-keys.md": keys.as_markdown(),
-        HERE / "metrics.md": metrics.as_markdown(),
+        HERE / "metrics.md": definitions.as_markdown(),
         HERE / "openapi.json": endpoints.openapi_text(),
     }
 

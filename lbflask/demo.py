@@ -14,7 +14,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from lbflask.telemetry.streams import open_standard_streams
+from lbflask.telemetry.standard_streams import open_standard_streams
 
 MAX_SLOW = 300.0
 

@@ -17,7 +17,7 @@ from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.core.hook_api import HealthChange
 from lbflask.telemetry import error_log
-from lbflask.telemetry.streams import open_standard_streams
+from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.wiring.checker import Checkers
 from lbflask.wiring.hooks import hooks_of
 

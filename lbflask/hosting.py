@@ -27,8 +27,8 @@ from lbflask.reloading import Follower, Reload
 from lbflask.starting import judge_listeners, judge_parts, judge_settings
 from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
-from lbflask.telemetry.shared import SharedDirectory
-from lbflask.telemetry.streams import open_standard_streams
+from lbflask.telemetry.metrics.shared_directory import SharedDirectory
+from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import AT_ONCE
 from lbflask.wiring import descriptors
 from lbflask.wiring.preflight import check_sockets

@@ -21,6 +21,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config", "background"}),
     frozenset({"state", "upstream", "discovery", "telemetry"}),
+    frozenset({"hooks"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"worker"}),
     frozenset({"wiring"}),
@@ -37,7 +38,7 @@ STOREYS: tuple[frozenset[str], ...] = (
             "demo",
             "cli",
             "__main__",
-        },
+        }
     ),
 )
 ENTRIES = STOREYS[-1]

@@ -24,7 +24,7 @@ from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import ActiveHealth, Backend, Health, Mode, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.state import keys, records, reports
-from lbflask.telemetry import metrics
+from lbflask.telemetry.metrics import definitions
 
 LIST = Path(__file__).with_name("public_names.txt")
 BACKEND = Backend("a:1", "a", 1, "http://a:1", 2, "http", "/a", True, 3.0, 4)
@@ -108,7 +108,7 @@ def log() -> Iterator[str]:
 
 def measured() -> Iterator[str]:
     """Every metric with its labels."""
-    for metric in metrics.ALL:
+    for metric in definitions.ALL:
         yield f"{metric.full_name}{{{','.join(metric.labels)}}}"
 
 

@@ -17,7 +17,7 @@ from lbflask.cli.asking import Asking, asks
 from lbflask.config.load import ConfigError, load, sources
 from lbflask.config.render import effective, toml_of
 from lbflask.config.schema import Config
-from lbflask.telemetry.streams import open_standard_streams
+from lbflask.telemetry.standard_streams import open_standard_streams
 
 _running = click.option(
     "--running", is_flag=True, help="Ask an instance that runs, instead of reading the configuration here."

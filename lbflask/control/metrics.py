@@ -10,9 +10,9 @@ from lbflask.core import eligibility
 from lbflask.core.membership import members
 from lbflask.core.model import Health, Pool
 from lbflask.state.fleet import Fleet
-from lbflask.telemetry import metrics
-from lbflask.telemetry.counting import Sample
-from lbflask.telemetry.exposition import CONTENT_TYPE, Busy
+from lbflask.telemetry.metrics import definitions
+from lbflask.telemetry.metrics.exposition import CONTENT_TYPE, Busy
+from lbflask.telemetry.metrics.recorder import Sample
 
 
 def of_the_fleet(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[Sample]:
@@ -23,15 +23,15 @@ def of_the_fleet(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[
         for backend in members(pool, snapshot):
             labels = pool.name, backend.id
             health = eligibility.active_health(backend, snapshot).health
-            yield metrics.BACKEND_UP, labels, health is Health.UP
+            yield definitions.BACKEND_UP, labels, health is Health.UP
             for one in Health:
-                yield metrics.BACKEND_HEALTH, (*labels, one.value), health is one
-            yield metrics.BACKEND_EJECTED, labels, eligibility.ejected(backend, snapshot)
-            yield metrics.BACKEND_SERVING, labels, backend.id in able
-            yield metrics.BACKEND_WEIGHT, labels, backend.weight
-        yield metrics.CHECKER_LEADS, (pool.name,), eligibility.checker_speaks(snapshot)
+                yield definitions.BACKEND_HEALTH, (*labels, one.value), health is one
+            yield definitions.BACKEND_EJECTED, labels, eligibility.ejected(backend, snapshot)
+            yield definitions.BACKEND_SERVING, labels, backend.id in able
+            yield definitions.BACKEND_WEIGHT, labels, backend.weight
+        yield definitions.CHECKER_LEADS, (pool.name,), eligibility.checker_speaks(snapshot)
         if snapshot.heartbeat is not None:
-            yield metrics.CHECKER_SILENCE, (pool.name,), snapshot.heartbeat
+            yield definitions.CHECKER_SILENCE, (pool.name,), snapshot.heartbeat
 
 
 def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], Iterable[Sample]]) -> Blueprint:

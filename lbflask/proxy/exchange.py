@@ -13,11 +13,11 @@ from lbflask.core.http.fields import STANDARD_RULES, ClientHop, RequestRules
 from lbflask.core.http.request_origin import TrustedProxies, default_port
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
+from lbflask.hooks.runner import Hooks
 from lbflask.proxy.inbound import Inbound
 from lbflask.telemetry.events import AttemptEvent, Listener
-from lbflask.telemetry.hooks import Hooks
 from lbflask.telemetry.shortage_log import ShortageLog
-from lbflask.telemetry.tracing import Tracing
+from lbflask.telemetry.tracing import TracingSink
 from lbflask.upstream.connection import NEVER
 
 #: Clients, by address, whose hop is remembered.
@@ -130,5 +130,5 @@ class House:
     new_request_id: Callable[[], str]
     listeners: tuple[Listener, ...] = ()
     hooks: Hooks | None = None
-    tracing: Tracing | None = None
+    tracing: TracingSink | None = None
     shortages: ShortageLog = field(default_factory=ShortageLog)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.model import Backend
+from lbflask.hooks.runner import Hooks
 from lbflask.proxy.exchange import Exchange
-from lbflask.telemetry.hooks import Hooks
 from lbflask.upstream.requests_adapter import BackendRequest
 
 

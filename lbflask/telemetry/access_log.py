@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lbflask.telemetry.journal import Told
-from lbflask.telemetry.lines import TEXT, Format
-from lbflask.telemetry.outlet import Outlet
+from lbflask.telemetry.event_queue import TimedEvent
+from lbflask.telemetry.log_formats import TEXT, Format
+from lbflask.telemetry.nonblocking_writer import NonBlockingWriter
 
 #: Seconds that a reader who has stalled gets to take what is left when the worker stops.
 FAREWELL = 0.5
@@ -24,7 +24,7 @@ class AccessLog:
 
     def __init__(self, path: str, form: Format = TEXT) -> None:
         self._form = form
-        self._outlet = Outlet(path)
+        self._outlet = NonBlockingWriter(path)
         self._missed = 0
 
     def open(self) -> None:
@@ -33,7 +33,7 @@ class AccessLog:
         """
         self._outlet.open()
 
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         """See Reader."""
         outlet = self._outlet
         if outlet.waiting:

@@ -13,8 +13,8 @@ import threading
 import time
 from functools import cache
 
-from lbflask.telemetry.outlet import Outlet
-from lbflask.telemetry.secrets import masked_message
+from lbflask.telemetry.nonblocking_writer import NonBlockingWriter
+from lbflask.telemetry.redaction import masked_message
 
 #: Libraries that log errors about URLs of settings, and would write them to standard error by themselves.
 _LIBRARIES = ("opentelemetry", "urllib3", "requests")
@@ -70,7 +70,7 @@ def formatter(form: str) -> logging.Formatter:
     return JSONLines() if form == "json" else TextLines()
 
 
-class PatientHandler(logging.Handler):
+class NonBlockingStreamHandler(logging.Handler):
     """Writes records to standard error; what it does not take waits, up to a limit. Never blocks.
 
     What waits is written by a thread, or with the next record where there is to be none: a process that forks.
@@ -79,7 +79,7 @@ class PatientHandler(logging.Handler):
     def __init__(self, *, threads: bool = True) -> None:
         super().__init__()
         self._threads = threads
-        self._outlet = Outlet("stderr")
+        self._outlet = NonBlockingWriter("stderr")
         self._outlet.open()
         self._again: threading.Thread | None = None
 
@@ -133,7 +133,7 @@ def settle(form: str, *, threads: bool = True) -> None:
     """Make gunicorn's log one that never waits, where it goes to standard error, and let ours go where it goes."""
     gunicorns, ours = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
     for number, handler in enumerate(gunicorns.handlers):
-        if isinstance(handler, PatientHandler) or (
+        if isinstance(handler, NonBlockingStreamHandler) or (
             type(handler) is logging.StreamHandler and handler.stream is sys.stderr
         ):
             patient = _patient(os.getpid(), threads)
@@ -154,7 +154,7 @@ def end() -> None:
     for name in ("gunicorn.error", "lbflask", *_LIBRARIES):
         logger = logging.getLogger(name)
         for handler in logger.handlers[:]:
-            if isinstance(handler, PatientHandler):
+            if isinstance(handler, NonBlockingStreamHandler):
                 handler.close()
                 logger.removeHandler(handler)
     _patient.cache_clear()
@@ -162,12 +162,12 @@ def end() -> None:
 
 def begin(form: str) -> None:
     """Make the log of a process that gunicorn does not host: all of it, on standard error."""
-    handler = PatientHandler()
+    handler = NonBlockingStreamHandler()
     handler.setFormatter(formatter(form))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 @cache
-def _patient(pid: int, threads: bool) -> PatientHandler:  # noqa: ARG001
+def _patient(pid: int, threads: bool) -> NonBlockingStreamHandler:  # noqa: ARG001
     """One for each process: what waits in the master is not a worker's to write."""
-    return PatientHandler(threads=threads)
+    return NonBlockingStreamHandler(threads=threads)

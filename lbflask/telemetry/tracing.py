@@ -15,8 +15,8 @@ from lbflask.core.faults import Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.trace_context import Context, Trace, begun
 from lbflask.core.redaction import masked_target
+from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
-from lbflask.telemetry.journal import Told
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -33,7 +33,7 @@ class NoOpenTelemetry(Exception):
     """Tracing is configured, and its libraries are not installed, or refuse what the environment (`OTEL_…`) sets."""
 
 
-class Tracing:
+class TracingSink:
     """Gives requests their places in traces, and, as a reader of a Journal, tells the collector of them.
 
     `share` of the traces that begin here are sampled (0 to 1). Raises NoOpenTelemetry.
@@ -73,7 +73,7 @@ class Tracing:
             self._processor.shutdown()
             self._processor = None
 
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         """See Reader."""
         if self._processor is None:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.telemetry.hooks import BadHook, Hooks
+from lbflask.hooks.runner import BadHook, Hooks
 
 
 def hooks_of(config: Config) -> Hooks | None:

@@ -18,7 +18,7 @@ from lbflask.config.redaction import masked
 from lbflask.config.schema import Config
 from lbflask.discovery.source import DiscoveryFailure
 from lbflask.telemetry.access_log import unwritable
-from lbflask.telemetry.outlet import check_writable
+from lbflask.telemetry.nonblocking_writer import check_writable
 from lbflask.wiring.discovery import source_for
 
 

@@ -14,17 +14,17 @@ import lbflask
 from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
+from lbflask.hooks.runner import Hooks
 from lbflask.proxy.exchange import Occupancy
 from lbflask.state.fleet import Fleet
 from lbflask.state.slot_follower import Slots
-from lbflask.telemetry import exposition, metrics
 from lbflask.telemetry.access_log import AccessLog, unwritable
-from lbflask.telemetry.counting import Counting, Sample
+from lbflask.telemetry.event_queue import EventQueue, EventSink
 from lbflask.telemetry.events import Listener
-from lbflask.telemetry.hooks import Hooks
-from lbflask.telemetry.journal import Journal, Reader
-from lbflask.telemetry.lines import format_of
-from lbflask.telemetry.tracing import Tracing
+from lbflask.telemetry.log_formats import format_of
+from lbflask.telemetry.metrics import definitions, exposition
+from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
+from lbflask.telemetry.tracing import TracingSink
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.wiring.hooks import hooks_of
 from lbflask.wiring.tracing import begin, tracing_of
@@ -43,15 +43,15 @@ class Telemetry:
         self._config = config
         self._access_log = _access_log(config)
         self._sources: list[Callable[[], Iterable[Sample]]] = []
-        self._counting = Counting(self._samples) if config.metrics and config.admin_bind else None
+        self._counting = MetricsRecorder(self._samples) if config.metrics and config.admin_bind else None
         self._always: tuple[Sample, ...] = (
-            (metrics.BUILD, (lbflask.__version__,), 1),
-            (metrics.CONFIG, (version(config),), 1),
+            (definitions.BUILD, (lbflask.__version__,), 1),
+            (definitions.CONFIG, (version(config),), 1),
         )
         self._hooks = hooks_of(config)
         self.tracing = tracing_of(config)
         readers = self._readers()
-        self._journal = Journal(readers) if readers else None
+        self._journal = EventQueue(readers) if readers else None
         self.directory: Path | None = None
         self._private: Path | None = None
 
@@ -118,7 +118,7 @@ class Telemetry:
             begin(tracing)
         old = self._hooks, self.tracing, self._access_log
         self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
-        self._always = self._always[0], (metrics.CONFIG, (version(config),), 1)
+        self._always = self._always[0], (definitions.CONFIG, (version(config),), 1)
         self._exchange_readers()
         self._leave(*old)
 
@@ -126,13 +126,13 @@ class Telemetry:
         readers = self._readers()
         if self._journal is None:
             if readers:
-                self._journal = Journal(readers)
+                self._journal = EventQueue(readers)
                 self._journal.start()
         elif readers != self._journal.readers:
             self._journal.flush()
             self._journal.readers = readers
 
-    def _leave(self, hooks: Hooks | None, tracing: Tracing | None, access_log: AccessLog | None) -> None:
+    def _leave(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
         """End what is no longer used."""
         if hooks is not None and hooks is not self._hooks:
             hooks.stop()
@@ -161,7 +161,7 @@ class Telemetry:
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
 
-    def _start_counting(self, counting: Counting) -> None:
+    def _start_counting(self, counting: MetricsRecorder) -> None:
         try:
             if self.directory is None:
                 self.directory = self._private = Path(tempfile.mkdtemp(prefix="lbflask-metrics-"))
@@ -169,7 +169,7 @@ class Telemetry:
         except OSError as error:
             log.warning("requests are not counted: %s", error)
 
-    def _readers(self) -> tuple[Reader, ...]:
+    def _readers(self) -> tuple[EventSink, ...]:
         told = self._hooks if self._hooks is not None and self._hooks.wants_responses else None
         readers = (self._access_log, self._counting, told, self.tracing)
         return tuple(reader for reader in readers if reader is not None)
@@ -194,20 +194,20 @@ def of_the_worker(
         if degraded_since is not None:
             degraded += now - degraded_since
         degraded_since = now if fleet.degraded else None
-        yield metrics.DEGRADED, (), fleet.degraded
-        yield metrics.DEGRADED_SECONDS, (), degraded
-        yield metrics.IN_FLIGHT, (), occupancy.active - occupancy.tunnels
-        yield metrics.TUNNELS, (), occupancy.tunnels
-        yield metrics.OPENED, (), connections().opened
-        yield metrics.REUSED, (), connections().reused
-        yield metrics.IDLE, (), connections().idle
+        yield definitions.DEGRADED, (), fleet.degraded
+        yield definitions.DEGRADED_SECONDS, (), degraded
+        yield definitions.IN_FLIGHT, (), occupancy.active - occupancy.tunnels
+        yield definitions.TUNNELS, (), occupancy.tunnels
+        yield definitions.OPENED, (), connections().opened
+        yield definitions.REUSED, (), connections().reused
+        yield definitions.IDLE, (), connections().idle
         for pool in tuple(fleet.pools):
             taken = fleet.tickets_taken(pool)
-            yield metrics.TICKETS, (pool,), taken.tickets
-            yield metrics.LEASES, (pool,), taken.leases
-            yield metrics.LOCAL_TICKETS, (pool,), taken.local
-            yield metrics.FAILING_OPEN, (pool,), fleet.resorted(pool)
-            yield from _by_backend(metrics.BACKEND_IN_FLIGHT, pool, fleet.traffic(pool).own_loads(), known[pool])
+            yield definitions.TICKETS, (pool,), taken.tickets
+            yield definitions.LEASES, (pool,), taken.leases
+            yield definitions.LOCAL_TICKETS, (pool,), taken.local
+            yield definitions.FAILING_OPEN, (pool,), fleet.resorted(pool)
+            yield from _by_backend(definitions.BACKEND_IN_FLIGHT, pool, fleet.traffic(pool).own_loads(), known[pool])
 
     known: defaultdict[str, set[str]] = defaultdict(set)
     return samples
@@ -219,13 +219,13 @@ def of_the_slots(slots: Slots) -> Callable[[], Iterator[Sample]]:
 
     def samples() -> Iterator[Sample]:
         for pool, those in slots.pools.items():
-            yield metrics.QUEUED, (pool,), those.waiting
-            yield from _by_backend(metrics.SLOTS, pool, those.used, known[pool])
+            yield definitions.QUEUED, (pool,), those.waiting
+            yield from _by_backend(definitions.SLOTS, pool, those.used, known[pool])
 
     return samples
 
 
-def _by_backend(metric: metrics.Metric, pool: str, counts: Mapping[str, int], known: set[str]) -> Iterator[Sample]:
+def _by_backend(metric: definitions.Metric, pool: str, counts: Mapping[str, int], known: set[str]) -> Iterator[Sample]:
     """The counts, and 0 for backends that had one before: a gauge that is told no more would keep its last value."""
     known.update(counts)
     for backend in known:

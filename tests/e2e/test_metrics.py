@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lbflask.telemetry.exposition import CONTENT_TYPE
+from lbflask.telemetry.metrics.exposition import CONTENT_TYPE
 from tests.support.servers import Gunicorn, free_port, get, start_demo, urls
 from tests.support.traffic import Traffic
 from tests.support.wait import eventually

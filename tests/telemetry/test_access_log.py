@@ -17,15 +17,15 @@ from typing import overload
 
 import pytest
 
-from lbflask.telemetry import outlet
+from lbflask.telemetry import nonblocking_writer
 from lbflask.telemetry.access_log import AccessLog
+from lbflask.telemetry.event_queue import MAX_PENDING, EventQueue
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.telemetry.journal import MAX_PENDING, Journal
 from tests.support.wait import PATIENCE, eventually
 from tests.telemetry.events import SERVED, event
 
 
-class Log(Journal):
+class Log(EventQueue):
     """A journal whose only reader is an access log."""
 
     def __init__(self, path: Path | str) -> None:
@@ -282,7 +282,7 @@ def test_a_log_whose_reader_has_gone_harms_nobody(tmp_path: Path) -> None:
 def test_a_reader_that_stalls_holds_up_nobody_and_gets_what_was_kept_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlet, "MOST_WAITING", 100_000)
+    monkeypatch.setattr(nonblocking_writer, "MOST_WAITING", 100_000)
     path = tmp_path / "pipe"
     pipe = Pipe(path)
     with opened(path) as log:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from lbflask.telemetry import error_log
-from lbflask.telemetry.error_log import JSONLines, PatientHandler, TextLines
+from lbflask.telemetry.error_log import JSONLines, NonBlockingStreamHandler, TextLines
 
 
 def record(message: str, *args: object) -> logging.LogRecord:
@@ -49,7 +49,7 @@ def test_a_record_is_one_json_object_even_with_a_traceback() -> None:
 
 def test_an_unread_standard_error_holds_up_nobody_and_is_written_when_it_is_read() -> None:
     with stderr() as reading:
-        handler = PatientHandler()
+        handler = NonBlockingStreamHandler()
         for number in range(1000):
             handler.handle(record("line %d %s", number, "x" * 200))
         told = b""
@@ -68,7 +68,7 @@ def test_a_worker_s_log_and_ours_become_patient_and_files_stay_as_they_are(monke
     with stderr() as reading:
         error_log.settle("json")
         patient, other = gunicorns.handlers
-        assert isinstance(patient, PatientHandler)
+        assert isinstance(patient, NonBlockingStreamHandler)
         assert other is kept
         ours.warning("hello")
         assert json.loads(os.read(reading, 1000))["message"] == "hello"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from lbflask.core.http.trace_context import parsed
-from lbflask.telemetry.tracing import NoOpenTelemetry, Tracing
+from lbflask.telemetry.tracing import NoOpenTelemetry, TracingSink
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
 
 pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="the extra otel is not installed")
@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def spans_of(tracing: Tracing, exporter: InMemorySpanExporter, **changes: object) -> Sequence[ReadableSpan]:
+def spans_of(tracing: TracingSink, exporter: InMemorySpanExporter, **changes: object) -> Sequence[ReadableSpan]:
     """What the collector is told of a request with two attempts."""
     trace = tracing.begin([("traceparent", PARENT)])
     assert trace is not None
@@ -39,12 +39,12 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def tracing(exporter: InMemorySpanExporter) -> Tracing:
-    return Tracing("http://127.0.0.1:1/v1/traces", "edge", 1.0, exporter)
+def tracing(exporter: InMemorySpanExporter) -> TracingSink:
+    return TracingSink("http://127.0.0.1:1/v1/traces", "edge", 1.0, exporter)
 
 
 def test_a_request_and_each_attempt_are_spans_of_the_callers_trace(
-    tracing: Tracing, exporter: InMemorySpanExporter
+    tracing: TracingSink, exporter: InMemorySpanExporter
 ) -> None:
     failed, answered, server = spans_of(tracing, exporter)
     caller = parsed(PARENT)
@@ -57,7 +57,7 @@ def test_a_request_and_each_attempt_are_spans_of_the_callers_trace(
     assert len({span.context.span_id for span in (failed, answered, server)}) == 3
 
 
-def test_spans_tell_what_happened_and_when(tracing: Tracing, exporter: InMemorySpanExporter) -> None:
+def test_spans_tell_what_happened_and_when(tracing: TracingSink, exporter: InMemorySpanExporter) -> None:
     failed, answered, server = spans_of(tracing, exporter, target="/a?token=x", status=502, cut="broke off")
     assert dict(failed.attributes or {}) == {
         "http.request.method": "GET",
@@ -81,14 +81,14 @@ def test_spans_tell_what_happened_and_when(tracing: Tracing, exporter: InMemoryS
 
 def test_traces_that_begin_here_are_sampled_by_their_share(exporter: InMemorySpanExporter) -> None:
     for share, low, high in ((0.0, 0, 0), (0.5, 300, 700), (1.0, 1000, 1000)):
-        tracing = Tracing("http://127.0.0.1:1", "edge", share, exporter)
+        tracing = TracingSink("http://127.0.0.1:1", "edge", share, exporter)
         begun = [tracing.begin([]) for _ in range(1000)]
         assert low <= sum(trace.context.sampled for trace in begun if trace) <= high
         assert len({trace.context.trace for trace in begun if trace}) == 1000
 
 
 def test_what_is_not_sampled_is_not_told(exporter: InMemorySpanExporter) -> None:
-    tracing = Tracing("http://127.0.0.1:1", "edge", 0.0, exporter)
+    tracing = TracingSink("http://127.0.0.1:1", "edge", 0.0, exporter)
     tracing.start()
     tracing.take([(event(trace=tracing.begin([])), NOON), (event(), NOON)])
     tracing.stop()
@@ -98,4 +98,4 @@ def test_what_is_not_sampled_is_not_told(exporter: InMemorySpanExporter) -> None
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
     with pytest.raises(NoOpenTelemetry, match=r"pip install 'lbflask\[otel\]'"):
-        Tracing("http://127.0.0.1:1", "edge", 1.0)
+        TracingSink("http://127.0.0.1:1", "edge", 1.0)

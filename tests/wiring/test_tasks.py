@@ -13,12 +13,12 @@ from lbflask.background import TaskStatus
 from lbflask.config.handover import Handover
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
+from lbflask.hooks.runner import QueuedHook
 from lbflask.reloading import Follower
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from lbflask.state.slot_follower import Slots
-from lbflask.telemetry.hooks import Later
-from lbflask.telemetry.journal import Journal
+from lbflask.telemetry.event_queue import EventQueue
 from lbflask.upstream.deadlines import DeadlineSweeper
 from lbflask.wiring.balancer import Balancer
 from tests.state.test_fleet import FlakyStore
@@ -89,7 +89,7 @@ def slot_follower() -> Iterator[Failing]:
 
 @contextmanager
 def journal() -> Iterator[Failing]:
-    one = Journal([])
+    one = EventQueue([])
     failing = Failing(one._for_each)
     one._for_each = failing  # type: ignore[method-assign,assignment]
     one.start()
@@ -118,7 +118,7 @@ def watchdog() -> Iterator[Failing]:
 
 @contextmanager
 def hook() -> Iterator[Failing]:
-    later = Later("x", "response", lambda what: None)
+    later = QueuedHook("x", "response", lambda what: None)
     failing = Failing(later._news.clear)
     later._news.clear = failing  # type: ignore[method-assign,assignment]
     later("event")

@@ -9,7 +9,7 @@ from lbflask.core.slots import QueuePolicy
 from lbflask.state.fleet import Fleet
 from lbflask.state.memory import MemoryStore
 from lbflask.state.slot_follower import Slots
-from lbflask.telemetry import metrics
+from lbflask.telemetry.metrics import definitions
 from lbflask.wiring.telemetry import of_the_slots
 from tests.support.pools import backend
 from tests.support.wait import PATIENCE, eventually
@@ -26,14 +26,16 @@ def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> Non
         second = Thread(target=lambda: ours.wait([one], QueuePolicy(5, 10.0), 10.0, None))
         second.start()
         eventually(
-            lambda: set(samples()) == {(metrics.QUEUED, ("web",), 1), (metrics.SLOTS, ("web", "one"), 1)}, "one waits"
+            lambda: set(samples()) == {(definitions.QUEUED, ("web",), 1), (definitions.SLOTS, ("web", "one"), 1)},
+            "one waits",
         )
         ours.let_go("one")
         second.join(PATIENCE)
         eventually(
-            lambda: set(samples()) == {(metrics.QUEUED, ("web",), 0), (metrics.SLOTS, ("web", "one"), 1)}, "none waits"
+            lambda: set(samples()) == {(definitions.QUEUED, ("web",), 0), (definitions.SLOTS, ("web", "one"), 1)},
+            "none waits",
         )
         ours.let_go("one")
-        assert set(samples()) == {(metrics.QUEUED, ("web",), 0), (metrics.SLOTS, ("web", "one"), 0)}
+        assert set(samples()) == {(definitions.QUEUED, ("web",), 0), (definitions.SLOTS, ("web", "one"), 0)}
     finally:
         slots.stop()

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
-from lbflask.telemetry import hooks as under_test
-from lbflask.telemetry import metrics
-from lbflask.telemetry.hooks import BadHook, Hooks
+from lbflask.hooks import runner as under_test
+from lbflask.hooks.runner import BadHook, Hooks
+from lbflask.telemetry.metrics import definitions
 from tests.support.wait import eventually
 from tests.telemetry.events import event
 
@@ -21,7 +21,7 @@ ASKED = HookRequest("id-1", "203.0.113.9", "GET", "/", "shop.example", "default"
 BACKENDS = ("a", "b", "c")
 #: Longer than any machine is slow, and shorter than a test may be.
 ENOUGH = 20.0
-HERE = "tests.telemetry.test_hooks"
+HERE = "tests.hooks.test_runner"
 
 point: Any = SimpleNamespace()
 
@@ -35,7 +35,7 @@ def hooks(*given: SimpleNamespace, budget: float = ENOUGH, monkeypatch: pytest.M
 def outcomes(found: Hooks) -> dict[tuple[str, str], float]:
     counted: dict[tuple[str, str], float] = {}
     for metric, (_, where, outcome), value in found.samples():
-        assert metric is metrics.HOOK_CALLS
+        assert metric is definitions.HOOK_CALLS
         counted[where, outcome] = value
     return counted
 

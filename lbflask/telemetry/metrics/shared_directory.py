@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from lbflask.telemetry import cells
+from lbflask.telemetry.metrics import mmap_values
 
 _PREFIX = "lbflask-metrics-"
 _OWNER = "owner"
@@ -41,5 +41,5 @@ class SharedDirectory:
 def _sweep(parent: Path) -> None:
     for left in parent.glob(f"{_PREFIX}*/{_OWNER}"):
         with suppress(OSError):  # another user's
-            if cells.is_dead(left):
+            if mmap_values.is_dead(left):
                 shutil.rmtree(left.parent, ignore_errors=True)

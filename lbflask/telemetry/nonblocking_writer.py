@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from lbflask.telemetry.streams import was_closed
+from lbflask.telemetry.standard_streams import was_closed
 
 #: Bytes that may wait for a reader: half a minute of a busy worker's lines.
 MOST_WAITING = 8 << 20
@@ -27,7 +27,7 @@ _LARGE = 1 << 16
 STANDARD = {"-": 1, "stderr": 2}
 
 
-class Outlet:
+class NonBlockingWriter:
     """One end of a file, a pipe, a terminal or a socket. Not for several threads at once.
 
     `path` is a file's name, `-` for standard output, or `stderr`. Lines of several processes never mix in a pipe: each

@@ -20,10 +20,10 @@ from typing import Any
 
 from lbflask.background import BackgroundTask
 from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
-from lbflask.telemetry import metrics
-from lbflask.telemetry.counting import Sample
+from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.events import RequestEvent
-from lbflask.telemetry.journal import Told
+from lbflask.telemetry.metrics import definitions
+from lbflask.telemetry.metrics.recorder import Sample
 
 GROUP = "lbflask.hooks"
 POINTS = ("request", "choice", "response", "health")
@@ -65,7 +65,7 @@ class _Hook:
             log.warning("hook %s, %s: %s, and is skipped", self.name, self.point, why, exc_info=traceback)
 
 
-class Waited(_Hook):
+class BlockingHook(_Hook):
     """A hook that a request waits for, `budget` seconds at most."""
 
     def __init__(self, name: str, point: str, function: Callable[..., Any], budget: float) -> None:
@@ -117,7 +117,7 @@ class Waited(_Hook):
         self.failed("late", f"{why} (it is {time.monotonic() - began:.3f} s now)")
 
 
-class Later(_Hook):
+class QueuedHook(_Hook):
     """A hook that is told in the background."""
 
     def __init__(self, name: str, point: str, function: Callable[..., Any]) -> None:
@@ -168,10 +168,10 @@ class Hooks:
             for point in POINTS:
                 if hasattr(target, point):
                     of[point].append((name, getattr(target, point)))
-        self._requests = tuple(Waited(name, "request", function, budget) for name, function in of["request"])
-        self._choices = tuple(Waited(name, "choice", function, budget) for name, function in of["choice"])
-        self._responses = tuple(Later(name, "response", function) for name, function in of["response"])
-        self._healths = tuple(Later(name, "health", function) for name, function in of["health"])
+        self._requests = tuple(BlockingHook(name, "request", function, budget) for name, function in of["request"])
+        self._choices = tuple(BlockingHook(name, "choice", function, budget) for name, function in of["choice"])
+        self._responses = tuple(QueuedHook(name, "response", function) for name, function in of["response"])
+        self._healths = tuple(QueuedHook(name, "health", function) for name, function in of["health"])
 
     @property
     def on_the_way(self) -> bool:
@@ -213,7 +213,7 @@ class Hooks:
                 hook.failed("failed", "named none of the backends")
         return backends
 
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         """See Reader: each event is a response."""
         for event, _ in portion:
             self._tell(self._responses, event)
@@ -234,10 +234,10 @@ class Hooks:
         """What came of the calls so far."""
         for hook in (*self._requests, *self._choices, *self._responses, *self._healths):
             for outcome, count in list(hook.outcomes.items()):
-                yield metrics.HOOK_CALLS, (hook.name, hook.point, outcome), count
+                yield definitions.HOOK_CALLS, (hook.name, hook.point, outcome), count
 
     @staticmethod
-    def _tell(hooks: Sequence[Later], what: RequestEvent | HealthChange) -> None:
+    def _tell(hooks: Sequence[QueuedHook], what: RequestEvent | HealthChange) -> None:
         for hook in hooks:
             hook(what)
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lbflask.core.faults import Blame, Fault, Shortage, Stage
-from lbflask.telemetry import metrics
-from lbflask.telemetry.cells import Cells
+from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.events import RequestEvent
-from lbflask.telemetry.journal import Told
-from lbflask.telemetry.metrics import METHODS, OTHER, Metric
+from lbflask.telemetry.metrics import definitions
+from lbflask.telemetry.metrics.definitions import METHODS, OTHER, Metric
+from lbflask.telemetry.metrics.mmap_values import MmapValues
 
 #: Seconds between two looks at what is not told by events.
 SAMPLE_EVERY = 0.5
@@ -28,12 +28,12 @@ MOST_SERIES = 20_000
 Sample = tuple[Metric, tuple[str, ...], float]
 
 
-class Counting:
+class MetricsRecorder:
     """A reader of a Journal. `samples` tells what events do not, and is asked now and then."""
 
     def __init__(self, samples: Callable[[], Iterable[Sample]] = lambda: ()) -> None:
         self._samples = samples
-        self._cells: Cells | None = None
+        self._cells: MmapValues | None = None
         # Where the numbers of a request are counted that was answered at the first attempt, by pool, backend, method
         # and class of status: its own series, that of the answers, and the first bucket of the latencies.
         self._places: dict[tuple[str, str, str, int], tuple[int, int, int]] = {}
@@ -45,7 +45,7 @@ class Counting:
     def start(self, directory: Path) -> None:
         """Begin a file in the directory. Raises OSError."""
         self._path = directory / f"{os.getpid()}-{time.monotonic_ns()}.cells"
-        self._cells = Cells(self._path)
+        self._cells = MmapValues(self._path)
         self._places = {}
 
     def stop(self) -> None:
@@ -58,7 +58,7 @@ class Counting:
         """A trip to the store has ended. Any thread may tell it; never waits."""
         self._trips.append((command, seconds, ok))
 
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         """See Reader."""
         cells = self._cells
         if cells is None:
@@ -74,7 +74,7 @@ class Counting:
 
     def missed(self, count: int) -> None:
         """See Reader."""
-        self.add(metrics.EVENTS_DROPPED, (), count)
+        self.add(definitions.EVENTS_DROPPED, (), count)
 
     def sample(self) -> None:
         """Look at what events do not tell."""
@@ -95,11 +95,11 @@ class Counting:
         if cells is not None and (at := self._place(cells, metric, labels)) is not None:
             cells.values[at] += amount
 
-    def _count(self, cells: Cells, portion: Sequence[Told]) -> None:
+    def _count(self, cells: MmapValues, portion: Sequence[TimedEvent]) -> None:
         """Most requests are answered at the first attempt, by a backend that has answered such ones before: their
         numbers are at known places.
         """
-        places, bounds, total = self._places, metrics.UPSTREAM.buckets, len(metrics.UPSTREAM.buckets) + 1
+        places, bounds, total = self._places, definitions.UPSTREAM.buckets, len(definitions.UPSTREAM.buckets) + 1
         whole: defaultdict[str, list[float]] = defaultdict(list)
         sent_bytes: defaultdict[str, int] = defaultdict(int)
         received_bytes: defaultdict[str, int] = defaultdict(int)
@@ -122,38 +122,38 @@ class Counting:
             values[upstream + bisect_left(bounds, took)] += 1
             values[upstream + total] += took
         for pool, found in whole.items():
-            self._observe(metrics.DURATION, (pool,), found)
-        for metric, counted in ((metrics.SENT, sent_bytes), (metrics.RECEIVED, received_bytes)):
+            self._observe(definitions.DURATION, (pool,), found)
+        for metric, counted in ((definitions.SENT, sent_bytes), (definitions.RECEIVED, received_bytes)):
             for pool, count in counted.items():
                 self.add(metric, (pool,), count)
 
-    def _count_by_name(self, cells: Cells, event: RequestEvent) -> None:
+    def _count_by_name(self, cells: MmapValues, event: RequestEvent) -> None:
         """A request that did not go smoothly, or is the first of its kind."""
         pool, attempts = event.pool, event.attempts
         for backend, seconds, fault, _ in attempts:
             if isinstance(fault, Fault):
-                self.add(metrics.FAULTS, (pool, backend, fault.blame.value, fault.stage.value), 1)
+                self.add(definitions.FAULTS, (pool, backend, fault.blame.value, fault.stage.value), 1)
                 if isinstance(fault, Shortage):
-                    self.add(metrics.SHORTAGES, (fault.resource.value,), 1)
+                    self.add(definitions.SHORTAGES, (fault.resource.value,), 1)
             elif fault is not None:
-                self.add(metrics.FAULTS, (pool, backend, Blame.SELF.value, Stage.SEND.value), 1)
+                self.add(definitions.FAULTS, (pool, backend, Blame.SELF.value, Stage.SEND.value), 1)
             if fault is None or _answered(fault):
-                self._observe(metrics.UPSTREAM, (pool, backend), [seconds])
-                self.add(metrics.ATTEMPTS, (pool, backend, "answered"), 1)
+                self._observe(definitions.UPSTREAM, (pool, backend), [seconds])
+                self.add(definitions.ATTEMPTS, (pool, backend, "answered"), 1)
             else:
-                self.add(metrics.ATTEMPTS, (pool, backend, "failed"), 1)
+                self.add(definitions.ATTEMPTS, (pool, backend, "failed"), 1)
         if attempts:
-            self.add(metrics.RETRIES, (pool,), len(attempts) - 1)
+            self.add(definitions.RETRIES, (pool,), len(attempts) - 1)
         last = attempts[-1] if attempts else None
         served = last is not None and (last.fault is None or _answered(last.fault))
         backend = last.backend if last is not None and served else ""
         method = event.method if event.method in METHODS else OTHER
         requests = (pool, backend, method, f"{event.status // 100}xx")
-        self.add(metrics.REQUESTS, requests, 1)
+        self.add(definitions.REQUESTS, requests, 1)
         if served and method is not OTHER:  # clients may think of any number of methods
-            ended = cells.known((metrics.REQUESTS.name, *requests))
-            answered = cells.known((metrics.ATTEMPTS.name, pool, backend, "answered"))
-            upstream = cells.known((metrics.UPSTREAM.name, pool, backend))
+            ended = cells.known((definitions.REQUESTS.name, *requests))
+            answered = cells.known((definitions.ATTEMPTS.name, pool, backend, "answered"))
+            upstream = cells.known((definitions.UPSTREAM.name, pool, backend))
             if ended is not None and answered is not None and upstream is not None:
                 self._places[pool, backend, method, event.status // 100] = ended, answered, upstream
 
@@ -164,9 +164,9 @@ class Counting:
             if ok:
                 found[command].append(seconds)
             else:
-                self.add(metrics.STORE_FAILURES, (command,), 1)
+                self.add(definitions.STORE_FAILURES, (command,), 1)
         for command, durations in found.items():
-            self._observe(metrics.STORE_DURATION, (command,), durations)
+            self._observe(definitions.STORE_DURATION, (command,), durations)
 
     def _observe(self, metric: Metric, labels: tuple[str, ...], found: list[float]) -> None:
         cells = self._cells
@@ -177,7 +177,7 @@ class Counting:
             values[at + bisect_left(bounds, seconds)] += 1
         values[at + len(bounds) + 1] += sum(found)
 
-    def _place(self, cells: Cells, metric: Metric, labels: tuple[str, ...]) -> int | None:
+    def _place(self, cells: MmapValues, metric: Metric, labels: tuple[str, ...]) -> int | None:
         """Where the numbers of a series are; None for one too many."""
         name = (metric.name, *labels)
         known = cells.known(name)
@@ -185,7 +185,7 @@ class Counting:
             return known
         if len(cells) < MOST_SERIES:
             return cells.row(name, metric.size)
-        dropped = cells.row((metrics.SERIES_DROPPED.name,), 1)
+        dropped = cells.row((definitions.SERIES_DROPPED.name,), 1)
         cells.values[dropped] += 1
         return None
 

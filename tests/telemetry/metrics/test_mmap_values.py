@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbflask.telemetry import cells
-from lbflask.telemetry.cells import Cells
-from lbflask.telemetry.shared import SharedDirectory
+from lbflask.telemetry.metrics import mmap_values
+from lbflask.telemetry.metrics.mmap_values import MmapValues
+from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 
 WRITER = """
 import sys, pathlib
-from lbflask.telemetry.cells import Cells
-written = Cells(pathlib.Path(sys.argv[1]))
+from lbflask.telemetry.metrics.mmap_values import MmapValues
+written = MmapValues(pathlib.Path(sys.argv[1]))
 row = written.row(("requests", "x"), 1)
 written.values[row] = 42
 print("ready", flush=True)
@@ -29,35 +29,35 @@ sys.stdin.read()
 
 
 def test_what_is_written_can_be_read_while_the_file_is_open(tmp_path: Path) -> None:
-    written = Cells(tmp_path / "a.cells")
+    written = MmapValues(tmp_path / "a.cells")
     row = written.row(("a", "b", "ü"), 3)
-    assert dict(cells.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (0, 0, 0)}
+    assert dict(mmap_values.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (0, 0, 0)}
     written.values[row : row + 3] = array("d", [1, 2.5, 3])
-    assert dict(cells.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
+    assert dict(mmap_values.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
     assert written.row(("a", "b", "ü"), 3) == written.known(("a", "b", "ü")) == row
     assert written.known(("x",)) is None
     written.close()
-    assert dict(cells.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
+    assert dict(mmap_values.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
 
 
 @settings(max_examples=30)
 @given(names=st.sets(st.tuples(st.text(st.characters(exclude_characters="\0\x1f", codec="utf-8"), min_size=1))))
 def test_every_name_and_number_comes_back(tmp_path_factory: pytest.TempPathFactory, names: set[tuple[str]]) -> None:
     path = tmp_path_factory.mktemp("cells") / "a.cells"
-    written = Cells(path)
+    written = MmapValues(path)
     for number, name in enumerate(names):
         row = written.row(name, 2)
         written.values[row : row + 2] = array("d", [number, -number])
-    assert dict(cells.read(path)) == {name: (number, -number) for number, name in enumerate(names)}
+    assert dict(mmap_values.read(path)) == {name: (number, -number) for number, name in enumerate(names)}
     written.close()
 
 
 def test_a_file_grows_with_what_is_in_it(tmp_path: Path) -> None:
-    written = Cells(tmp_path / "a.cells")
+    written = MmapValues(tmp_path / "a.cells")
     rows = [written.row((f"row {number}",), 17) for number in range(2000)]
     for number, row in enumerate(rows):
         written.values[row : row + 17] = array("d", [number] * 17)
-    found = dict(cells.read(tmp_path / "a.cells"))
+    found = dict(mmap_values.read(tmp_path / "a.cells"))
     assert len(found) == len(written) == 2000
     assert all(found[(f"row {number}",)] == (number,) * 17 for number in range(2000))
     written.close()
@@ -70,17 +70,17 @@ def test_a_process_that_is_killed_leaves_its_numbers_and_is_known_to_be_dead(tmp
     ) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
-        assert not cells.is_dead(path)
+        assert not mmap_values.is_dead(path)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert cells.is_dead(path)
-    assert dict(cells.read(path)) == {("requests", "x"): (42,)}
+        assert mmap_values.is_dead(path)
+    assert dict(mmap_values.read(path)) == {("requests", "x"): (42,)}
 
 
 def test_one_at_a_time_holds_a_lock_and_nobody_waits(tmp_path: Path) -> None:
-    with cells.locked(tmp_path / "lock") as mine, cells.locked(tmp_path / "lock") as another:
+    with mmap_values.locked(tmp_path / "lock") as mine, mmap_values.locked(tmp_path / "lock") as another:
         assert (mine, another) == (True, False)
-    with cells.locked(tmp_path / "lock") as again:
+    with mmap_values.locked(tmp_path / "lock") as again:
         assert again
 
 

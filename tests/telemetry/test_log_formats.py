@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from lbflask.core.log_fields import FIELDS
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.telemetry.lines import JSON, Template, format_of
-from lbflask.telemetry.lines import text_line as line
+from lbflask.telemetry.log_formats import JSON, Template, format_of
+from lbflask.telemetry.log_formats import text_line as line
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
 
 

@@ -29,13 +29,13 @@ log = logging.getLogger("lbflask")
 
 
 #: An event, and when it was told, in seconds since the epoch.
-Told = tuple[RequestEvent, float]
+TimedEvent = tuple[RequestEvent, float]
 
 
-class Reader(Protocol):
+class EventSink(Protocol):
     """Whoever wants to know. All is called by one thread at a time, and must not wait for anything."""
 
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         """What has happened since; empty when nothing did."""
         ...
 
@@ -44,12 +44,12 @@ class Reader(Protocol):
         ...
 
 
-class Journal:
+class EventQueue:
     """Gathers events and hands them to readers, from `start` to `stop`."""
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
+    def __init__(self, readers: Sequence[EventSink]) -> None:
         self.readers = tuple(readers)  #: may be exchanged at any time
-        self._pending: deque[Told] = deque()
+        self._pending: deque[TimedEvent] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
         self._task = BackgroundTask("journal", self.flush, every=FLUSH_EVERY)
@@ -88,7 +88,7 @@ class Journal:
         while self._pending:
             self.flush()
 
-    def _for_each(self, tell: Callable[[Reader], None]) -> None:
+    def _for_each(self, tell: Callable[[EventSink], None]) -> None:
         for number, reader in enumerate(self.readers):
             try:
                 tell(reader)
@@ -98,5 +98,5 @@ class Journal:
                     log.exception("%s could not take what happened", type(reader).__name__)
 
 
-def _take(portion: Sequence[Told], reader: Reader) -> None:
+def _take(portion: Sequence[TimedEvent], reader: EventSink) -> None:
     reader.take(portion)

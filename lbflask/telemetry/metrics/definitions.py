@@ -127,7 +127,7 @@ ALL: tuple[Metric, ...] = tuple(value for value in vars().copy().values() if isi
 BY_NAME = {metric.name: metric for metric in ALL}
 
 _PREFACE = """\
-Written by `make docs` from `lbflask/telemetry/metrics.py`; a test compares the two.
+Written by `make docs` from `lbflask/telemetry/metrics/definitions.py`; a test compares the two.
 
 `GET /metrics` on the admin listener (`admin_bind`) answers in Prometheus's text format, for all workers of this
 gunicorn; add up over instances. The public listener never answers it. `metrics = false` turns it off, and so does an

@@ -22,7 +22,7 @@ _DOUBLE = struct.calcsize("@d")
 _SIZES = struct.Struct("@ll")  # of the name, padded, and how many doubles follow it
 
 
-class Cells:
+class MmapValues:
     """A file of rows, written by this process alone. Raises OSError when it can't be made.
 
     `values` are all the doubles that fit into the file, those of the rows at the places that `row` tells. To add a row

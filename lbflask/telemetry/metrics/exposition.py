@@ -19,9 +19,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYP
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from lbflask.telemetry import cells, metrics
-from lbflask.telemetry.counting import Sample
-from lbflask.telemetry.metrics import BY_NAME, Metric
+from lbflask.telemetry.metrics import definitions, mmap_values
+from lbflask.telemetry.metrics.definitions import BY_NAME, Metric
+from lbflask.telemetry.metrics.recorder import Sample
 
 __all__ = ["CONTENT_TYPE", "Busy", "gathered", "page"]
 
@@ -44,7 +44,7 @@ def gathered(directory: Path) -> Numbers:
     """What all workers have counted, those that have ended too, and what those that live hold. Raises Busy, OSError."""
     until = time.monotonic() + PATIENCE
     while True:
-        with cells.locked(directory / "lock") as ours:
+        with mmap_values.locked(directory / "lock") as ours:
             if ours:
                 return _gather(directory)
         if time.monotonic() >= until:
@@ -61,7 +61,7 @@ def page(numbers: Numbers, samples: Iterable[Sample]) -> bytes:
             series[metric.name].append((name[1:], values))
     for metric, labels, value in samples:
         series[metric.name].append((labels, [value]))
-    return b"".join(_text(metric, series[metric.name]) for metric in metrics.ALL if metric.name in series)
+    return b"".join(_text(metric, series[metric.name]) for metric in definitions.ALL if metric.name in series)
 
 
 def _gather(directory: Path) -> Numbers:
@@ -74,7 +74,7 @@ def _gather(directory: Path) -> Numbers:
         if path.name in folded:  # whoever folded it did not come to remove it
             path.unlink()
         else:
-            (dead if cells.is_dead(path) else living).append(path)
+            (dead if mmap_values.is_dead(path) else living).append(path)
     if dead:
         past = {name: values for name, values in past.items() if name[0] != _FOLDED}
         for path in dead:
@@ -82,13 +82,13 @@ def _gather(directory: Path) -> Numbers:
         _replace(directory, past, dead)
     for path in living:
         _add(past, path, counters_only=False)
-    past[(metrics.WORKERS.name,)] = [float(len(living))]
+    past[(definitions.WORKERS.name,)] = [float(len(living))]
     return past
 
 
 def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
     with suppress(FileNotFoundError):
-        for number, (name, values) in enumerate(cells.read(path)):
+        for number, (name, values) in enumerate(mmap_values.read(path)):
             metric = BY_NAME.get(name[0])
             if counters_only and (metric is None or metric.kind == "gauge"):
                 continue
@@ -108,7 +108,7 @@ def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
     unready = directory / f"{_PAST}.next"
     for leftover in (unready, unready.with_suffix(".new")):
         leftover.unlink(missing_ok=True)
-    written = cells.Cells(unready)
+    written = mmap_values.MmapValues(unready)
     for name, values in [*past.items(), *(((_FOLDED, path.name), [1.0]) for path in dead)]:
         begin = written.row(name, len(values))
         written.values[begin : begin + len(values)] = array("d", values)

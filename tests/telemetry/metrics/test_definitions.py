@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.telemetry import cells, counting, exposition, metrics
-from lbflask.telemetry.counting import Counting, Sample
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
-from lbflask.telemetry.exposition import Busy, gathered, page
-from lbflask.telemetry.metrics import ALL, Metric
+from lbflask.telemetry.metrics import definitions, exposition, mmap_values, recorder
+from lbflask.telemetry.metrics.definitions import ALL, Metric
+from lbflask.telemetry.metrics.exposition import Busy, gathered, page
+from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
 from tests.support.servers import require
 from tests.telemetry.events import REFUSED, SERVED, event
 
@@ -24,14 +24,14 @@ BROKEN = AttemptEvent("web-1", 0.002, Fault(Blame.BACKEND, Stage.BODY, 502, "bro
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Counting]:
-    found = Counting()
+def worker(tmp_path: Path) -> Iterator[MetricsRecorder]:
+    found = MetricsRecorder()
     found.start(tmp_path)
     yield found
     found.stop()
 
 
-def told(worker: Counting, *events: RequestEvent) -> None:
+def told(worker: MetricsRecorder, *events: RequestEvent) -> None:
     worker.take([(one, 0.0) for one in events])
 
 
@@ -45,7 +45,9 @@ def of(found: dict[str, float], name: str) -> dict[str, float]:
     return {key.removeprefix("lbflask_"): value for key, value in found.items() if key.startswith(f"lbflask_{name}")}
 
 
-def test_requests_are_counted_by_pool_backend_method_and_class_of_status(worker: Counting, tmp_path: Path) -> None:
+def test_requests_are_counted_by_pool_backend_method_and_class_of_status(
+    worker: MetricsRecorder, tmp_path: Path
+) -> None:
     told(worker, event(), event(status=204), event(status=404), event(method="BREW"), event(method="get", pool="api"))
     assert of(scrape(tmp_path), "requests_total") == {
         'requests_total{backend="web-1",code="2xx",method="GET",pool="default"}': 2,
@@ -55,7 +57,7 @@ def test_requests_are_counted_by_pool_backend_method_and_class_of_status(worker:
     }
 
 
-def test_attempts_retries_and_faults_are_counted_by_blame_and_stage(worker: Counting, tmp_path: Path) -> None:
+def test_attempts_retries_and_faults_are_counted_by_blame_and_stage(worker: MetricsRecorder, tmp_path: Path) -> None:
     told(worker, event(attempts=[REFUSED, SERVED]), event(status=502, attempts=[REFUSED]), event(attempts=[BROKEN]))
     found = scrape(tmp_path)
     assert of(found, "attempts_total") == {
@@ -70,14 +72,14 @@ def test_attempts_retries_and_faults_are_counted_by_blame_and_stage(worker: Coun
     assert found['lbflask_requests_total{backend="",code="5xx",method="GET",pool="default"}'] == 1
 
 
-def test_a_request_that_was_refused_at_once_has_no_attempt(worker: Counting, tmp_path: Path) -> None:
+def test_a_request_that_was_refused_at_once_has_no_attempt(worker: MetricsRecorder, tmp_path: Path) -> None:
     told(worker, event(status=400, attempts=()))
     found = scrape(tmp_path)
     assert found['lbflask_requests_total{backend="",code="4xx",method="GET",pool="default"}'] == 1
     assert of(found, "attempts_total") == {}
 
 
-def test_durations_fall_into_buckets_that_include_their_bound(worker: Counting, tmp_path: Path) -> None:
+def test_durations_fall_into_buckets_that_include_their_bound(worker: MetricsRecorder, tmp_path: Path) -> None:
     told(worker, *(event(seconds=seconds) for seconds in (0.0001, 0.001, 0.0011, 61.0)))
     found = of(scrape(tmp_path), "request_duration_seconds")
     bucket = 'request_duration_seconds_bucket{le="%s",pool="default"}'
@@ -86,7 +88,7 @@ def test_durations_fall_into_buckets_that_include_their_bound(worker: Counting, 
     assert found['request_duration_seconds_sum{pool="default"}'] == pytest.approx(61.0022)
 
 
-def test_bytes_are_counted_both_ways(worker: Counting, tmp_path: Path) -> None:
+def test_bytes_are_counted_both_ways(worker: MetricsRecorder, tmp_path: Path) -> None:
     told(worker, event(sent=10, received=3), event(sent=5))
     found = scrape(tmp_path)
     assert (
@@ -102,7 +104,7 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of a kind that is known go a shorter way; and the file grows with nearly every other one."""
-    monkeypatch.setattr(cells, "_STEP", 8)
+    monkeypatch.setattr(mmap_values, "_STEP", 8)
     kinds = [
         event(method=method, status=status, seconds=0.2, attempts=[AttemptEvent(f"web-{number}", 0.003 * number)])
         for number in range(1, 60)
@@ -112,7 +114,7 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
     found = []
     for name, portions in (("one", [kinds * 3]), ("each", [[kind] for kind in kinds for _ in range(3)])):
         (tmp_path / name).mkdir()
-        worker = Counting()
+        worker = MetricsRecorder()
         worker.start(tmp_path / name)
         for portion in portions:
             told(worker, *portion)
@@ -131,7 +133,7 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
     assert latencies['upstream_duration_seconds_sum{backend="web-7",pool="default"}'] == pytest.approx(12 * 0.021)
 
 
-def test_trips_to_the_store_are_counted_with_their_duration(worker: Counting, tmp_path: Path) -> None:
+def test_trips_to_the_store_are_counted_with_their_duration(worker: MetricsRecorder, tmp_path: Path) -> None:
     worker.trip("incrby", 0.0002, True)
     worker.trip("incrby", 0.05, False)
     worker.take(())
@@ -140,8 +142,8 @@ def test_trips_to_the_store_are_counted_with_their_duration(worker: Counting, tm
     assert found['lbflask_store_failures_total{command="incrby"}'] == 1
 
 
-def test_numbers_of_all_workers_are_added_up(worker: Counting, tmp_path: Path) -> None:
-    other = Counting(lambda: [(metrics.IN_FLIGHT, (), 2)])
+def test_numbers_of_all_workers_are_added_up(worker: MetricsRecorder, tmp_path: Path) -> None:
+    other = MetricsRecorder(lambda: [(definitions.IN_FLIGHT, (), 2)])
     other.start(tmp_path)
     told(worker, event())
     told(other, event(), event())
@@ -151,9 +153,9 @@ def test_numbers_of_all_workers_are_added_up(worker: Counting, tmp_path: Path) -
     other.stop()
 
 
-def test_a_worker_that_has_ended_leaves_its_counts_and_no_ghost(worker: Counting, tmp_path: Path) -> None:
+def test_a_worker_that_has_ended_leaves_its_counts_and_no_ghost(worker: MetricsRecorder, tmp_path: Path) -> None:
     for round_ in range(1, 6):
-        ended = Counting(lambda: [(metrics.IN_FLIGHT, (), 7)])
+        ended = MetricsRecorder(lambda: [(definitions.IN_FLIGHT, (), 7)])
         ended.start(tmp_path)
         told(ended, event())
         ended.stop()
@@ -167,9 +169,9 @@ def test_a_worker_that_has_ended_leaves_its_counts_and_no_ghost(worker: Counting
 
 
 def test_who_is_killed_while_folding_counts_nobody_twice(
-    worker: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: MetricsRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = Counting()
+    ended = MetricsRecorder()
     ended.start(tmp_path)
     told(ended, event())
     ended.stop()
@@ -183,57 +185,57 @@ def test_who_is_killed_while_folding_counts_nobody_twice(
 
 def test_a_scrape_gives_up_on_another_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "PATIENCE", 0.0)
-    with cells.locked(tmp_path / "lock"), pytest.raises(Busy):
+    with mmap_values.locked(tmp_path / "lock"), pytest.raises(Busy):
         gathered(tmp_path)
 
 
 def test_too_many_series_are_dropped_and_counted(
-    worker: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: MetricsRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counting, "MOST_SERIES", 3)
-    monkeypatch.setattr(cells, "_STEP", 8)  # so that the number of those that are dropped does not fit any more
+    monkeypatch.setattr(recorder, "MOST_SERIES", 3)
+    monkeypatch.setattr(mmap_values, "_STEP", 8)  # so that the number of those that are dropped does not fit any more
     worker.stop()
     worker.start(tmp_path)
     for number in range(20):
-        worker.add(metrics.RETRIES, (f"pool-{number}",), 1)
-    worker.add(metrics.RETRIES, ("pool-0",), 1)
+        worker.add(definitions.RETRIES, (f"pool-{number}",), 1)
+    worker.add(definitions.RETRIES, ("pool-0",), 1)
     found = scrape(tmp_path)
     assert found['lbflask_retries_total{pool="pool-0"}'] == 2
     assert len(of(found, "retries_total")) == 3
     assert found["lbflask_series_dropped_total"] == 17
 
 
-def test_events_that_were_dropped_are_counted(worker: Counting, tmp_path: Path) -> None:
+def test_events_that_were_dropped_are_counted(worker: MetricsRecorder, tmp_path: Path) -> None:
     worker.missed(3)
     assert scrape(tmp_path)["lbflask_events_dropped_total"] == 3
 
 
 def test_many_series_are_written_in_portions_under_one_heading(
-    worker: Counting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: MetricsRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exposition, "PORTION", 2)
     for number in range(5):
-        worker.add(metrics.RETRIES, (f"pool-{number}",), 1)
+        worker.add(definitions.RETRIES, (f"pool-{number}",), 1)
     text = page(gathered(tmp_path), ()).decode()
     assert text.count("# HELP lbflask_retries_total") == 1
     assert text.count("lbflask_retries_total{") == 5
 
 
-def everything(worker: Counting) -> tuple[Sample, ...]:
+def everything(worker: MetricsRecorder) -> tuple[Sample, ...]:
     """A series of each metric, with labels that need escaping."""
     for metric in ALL:
         worker.add(metric, tuple(f'{label}"\\\n' for label in metric.labels), 1)
-    return ((metrics.BUILD, ("1",), 1.0),)
+    return ((definitions.BUILD, ("1",), 1.0),)
 
 
-def test_the_answer_is_what_prometheus_reads(worker: Counting, tmp_path: Path) -> None:
+def test_the_answer_is_what_prometheus_reads(worker: MetricsRecorder, tmp_path: Path) -> None:
     everything(worker)
     families = list(text_string_to_metric_families(page(gathered(tmp_path), ()).decode()))
     assert [family.name for family in families] == [metric.full_name for metric in ALL]
     assert [family.type for family in families] == [metric.kind for metric in ALL]
 
 
-def test_promtool_finds_nothing_to_complain_of(worker: Counting, tmp_path: Path) -> None:
+def test_promtool_finds_nothing_to_complain_of(worker: MetricsRecorder, tmp_path: Path) -> None:
     promtool = shutil.which("promtool")
     require(promtool, "promtool")
     everything(worker)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lbflask.telemetry.journal import MAX_PENDING, PORTION, Journal, Told
+from lbflask.telemetry.event_queue import MAX_PENDING, PORTION, EventQueue, TimedEvent
 from tests.support.wait import eventually
 from tests.telemetry.events import event
 
@@ -23,7 +23,7 @@ class Notes:
     def targets(self) -> list[str]:
         return [target for portion in self.portions for target in portion]
 
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         self.portions.append([told.target for told, _ in portion])
 
     def missed(self, count: int) -> None:
@@ -31,13 +31,13 @@ class Notes:
 
 
 class Broken(Notes):
-    def take(self, portion: Sequence[Told]) -> None:
+    def take(self, portion: Sequence[TimedEvent]) -> None:
         raise ZeroDivisionError
 
 
 def test_every_reader_is_told_all_of_it_in_order_and_in_portions() -> None:
     one, other = Notes(), Notes()
-    journal = Journal([one, other])
+    journal = EventQueue([one, other])
     said = [str(number) for number in range(PORTION * 2 + 5)]
     for target in said:
         journal(event(target=target))
@@ -48,7 +48,7 @@ def test_every_reader_is_told_all_of_it_in_order_and_in_portions() -> None:
 
 def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
     notes = Notes()
-    journal = Journal([notes])
+    journal = EventQueue([notes])
     journal.start()
     journal(event(target="/soon"))
     eventually(lambda: notes.targets == ["/soon"], "it is told")
@@ -59,13 +59,13 @@ def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
 
 def test_readers_are_asked_even_when_nothing_happens() -> None:
     notes = Notes()
-    Journal([notes]).flush()
+    EventQueue([notes]).flush()
     assert notes.portions == [[]]
 
 
 def test_events_beyond_what_memory_may_hold_are_dropped_and_every_reader_hears_how_many() -> None:
     one, other = Notes(), Notes()
-    journal = Journal([one, other])
+    journal = EventQueue([one, other])
     told = event()
     for _ in range(MAX_PENDING + 3):
         journal(told)
@@ -77,7 +77,7 @@ def test_a_reader_that_fails_is_reported_once_and_keeps_nothing_from_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     notes = Notes()
-    journal = Journal([Broken(), notes])
+    journal = EventQueue([Broken(), notes])
     with caplog.at_level(logging.ERROR, "lbflask"):
         for target in ("/1", "/2"):
             journal(event(target=target))

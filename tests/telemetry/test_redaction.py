@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from lbflask.telemetry.secrets import conceal, masked_message
+from lbflask.telemetry.redaction import conceal, masked_message
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_frames_of_a_traceback_stay() -> None:
 def test_targets_of_services_are_masked_as_their_settings_are(
     url: str, shown: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lbflask.telemetry.secrets._targets", {})
+    monkeypatch.setattr("lbflask.telemetry.redaction._targets", {})
     conceal(url, shown)
     assert "5ecret" not in masked_message(message)
     assert "***" in masked_message(message)

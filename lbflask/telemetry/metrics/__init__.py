@@ -1,0 +1,1 @@
+"""Metrics: declarations, recording into memory shared by workers, and exposition in the Prometheus format."""
