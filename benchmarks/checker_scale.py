@@ -33,9 +33,9 @@ from lbflask.checker.terms import Terms
 from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
-from lbflask.state.embedded import EmbeddedServer
-from lbflask.state.ports import Lease, Watch
-from lbflask.state.redis import RedisStore, connect
+from lbflask.store.embedded import EmbeddedServer
+from lbflask.store.ports import Lease, StoreWatch
+from lbflask.store.redis import RedisStore, connect
 from lbflask.upstream.health_probe import Prober
 from lbflask.wiring.checker import STORE_TIMEOUT, room_for_probes
 
@@ -110,10 +110,10 @@ class Counting:
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         return self._store.write_discovered(pool, epoch, backends)
 
-    def watch_changes(self, pools: Collection[str]) -> Watch:
+    def watch_changes(self, pools: Collection[str]) -> StoreWatch:
         return self._store.watch_changes(pools)
 
-    def watch_suspects(self, pools: Collection[str]) -> Watch:
+    def watch_suspects(self, pools: Collection[str]) -> StoreWatch:
         return self._store.watch_suspects(pools)
 
     def close(self) -> None:

@@ -23,8 +23,8 @@ from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.fleet import Command, Outcome, Plan, Simulation
 from benchmarks.simulated.shares import Shares
 from lbflask.core import tickets
-from lbflask.state.client import OPERATION_TIMEOUT
-from lbflask.state.fleet import POLL_EVERY
+from lbflask.fleet.fleet import POLL_EVERY
+from lbflask.store.redis_client import OPERATION_TIMEOUT
 
 SIZES = [(1, 2), (10, 4), (100, 16), (1000, 32)]
 #: Requests per second of a worker, and how unlike workers are.

@@ -25,8 +25,8 @@ import redis
 
 from benchmarks.report import Check, conclude, options, percentile, ratio, say, table
 from benchmarks.rig import HOST, WORKERS, Bench, bench, free_ports, running, serving
-from lbflask.state.keys import PoolKeys
-from lbflask.state.ports import DEAD_AFTER
+from lbflask.store.keys import PoolKeys
+from lbflask.store.ports import DEAD_AFTER
 
 INSTANCES = 2
 MOST = 10

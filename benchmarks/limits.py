@@ -18,13 +18,13 @@ from benchmarks.rig import bench
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import QueuePolicy
+from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.rate_limiter import Buckets
+from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.waiting import Waiting
-from lbflask.state.buckets import Buckets
-from lbflask.state.fleet import Fleet
-from lbflask.state.redis import RedisStore, connect
-from lbflask.state.slot_follower import Slots
+from lbflask.store.redis import RedisStore, connect
 
 POOL = "default"
 #: Nobody is refused by the first while it is measured, everybody but one by the second.

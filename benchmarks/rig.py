@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lbflask.state.embedded import EmbeddedServer
+from lbflask.store.embedded import EmbeddedServer
 
 ROOT = Path(__file__).parents[1]
 WORKERS = 2

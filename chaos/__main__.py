@@ -20,7 +20,7 @@ from benchmarks.rig import raise_file_limit
 from chaos import backends, checkers, cost, reload, store, workers
 from chaos.story import HEAD, Outcome
 from chaos.town import FULL, QUICK, Pace
-from lbflask.state.embedded import NoServer, find_binary
+from lbflask.store.embedded import NoServer, find_binary
 
 Scenario = Callable[[Pace], Outcome]
 

@@ -19,7 +19,7 @@ from chaos.load import load
 from chaos.story import Outcome, Phases
 from chaos.town import BACKENDS, KEYS, WARM_UP, Backend, Pace
 from lbflask.core.model import ActiveHealth, Health
-from lbflask.state.redis import RedisStore, connect
+from lbflask.store.redis import RedisStore, connect
 from tests.support.servers import Gunicorn, free_port, runtime_directory, start_valkey, urls
 
 #: Requests a second of the one worker, and round trips for each.

@@ -10,8 +10,8 @@ import sys
 import time
 
 from lbflask.core.model import Snapshot
-from lbflask.state.fleet import Fleet
-from lbflask.state.redis import RedisStore, connect
+from lbflask.fleet.fleet import Fleet
+from lbflask.store.redis import RedisStore, connect
 
 
 class Noting(RedisStore):

@@ -13,7 +13,7 @@ from benchmarks.report import Check
 from benchmarks.rig import HOST
 from chaos.story import Outcome, Phases, Sight, first_word, settled
 from chaos.town import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
-from lbflask.state.client import connect
+from lbflask.store.redis_client import connect
 from tests.support.servers import Process, black_hole, free_port, runtime_directory, start_valkey
 from tests.support.topologies import Guarded
 

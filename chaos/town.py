@@ -23,8 +23,8 @@ from chaos.load import Load, load
 from chaos.lookout import Lookout, lookout
 from chaos.story import Asked, Outcome, Phases, Sight, failures
 from lbflask.core.model import Ejection
-from lbflask.state import records
-from lbflask.state.keys import PoolKeys
+from lbflask.store import records
+from lbflask.store.keys import PoolKeys
 from tests.support.servers import (
     Gunicorn,
     Process,

@@ -13,7 +13,7 @@ from benchmarks.report import Check
 from chaos.lookout import owners
 from chaos.story import Outcome, Phases, Sight, failures, first_word, under_way
 from chaos.town import KEYS, Pace, town, within
-from lbflask.state.ports import DEAD_AFTER
+from lbflask.store.ports import DEAD_AFTER
 
 #: Every so many-th request takes a while, so that some are always under way.
 SLOW = 10

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lbflask.config import render
 from lbflask.control.api import endpoints
-from lbflask.state import keys
+from lbflask.store import keys
 from lbflask.telemetry.metrics import definitions
 
 HERE = Path(__file__).parent

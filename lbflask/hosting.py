@@ -25,7 +25,7 @@ from lbflask.config.schema import Config
 from lbflask.refusal import refuse
 from lbflask.reloading import Follower, Reload
 from lbflask.starting import judge_listeners, judge_parts, judge_settings
-from lbflask.state.embedded import EmbeddedServer, NoServer, runtime_directory
+from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
 from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams

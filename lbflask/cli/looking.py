@@ -18,7 +18,7 @@ from lbflask.cli import drawing
 from lbflask.cli.asking import FAILED, UNREACHABLE, Asking, asks, complete_pool
 from lbflask.cli.client import NoListener, Unreachable, segment
 from lbflask.config.load import ConfigError, load
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 from lbflask.wiring.store import store_for
 
 #: Seconds until a stream that broke off is opened again.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lbflask.control.api.models import Diagnosis, Finding, Level, PoolView, State, StateView, WorkerView
 from lbflask.core.model import Backend
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 
 #: Seconds by which a clock may be wrong before it matters to those who compare logs.
 CLOCK_MAY_DIFFER = 1.0

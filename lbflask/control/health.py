@@ -11,7 +11,7 @@ from lbflask.core import eligibility, slow_start
 from lbflask.core.eligibility import Fallback
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Pool, Snapshot
-from lbflask.state.fleet import Fleet
+from lbflask.fleet.fleet import Fleet
 
 
 def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any]]:

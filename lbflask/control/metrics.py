@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, request
 from lbflask.core import eligibility
 from lbflask.core.membership import members
 from lbflask.core.model import Health, Pool
-from lbflask.state.fleet import Fleet
+from lbflask.fleet.fleet import Fleet
 from lbflask.telemetry.metrics import definitions
 from lbflask.telemetry.metrics.exposition import CONTENT_TYPE, Busy
 from lbflask.telemetry.metrics.recorder import Sample

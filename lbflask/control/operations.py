@@ -26,9 +26,9 @@ from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import Roster
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Health, Mode, Override, Pool, Snapshot
-from lbflask.state import records
-from lbflask.state.fleet import Fleet
-from lbflask.state.ports import OperatorStore, StoreUnavailable
+from lbflask.fleet.fleet import Fleet
+from lbflask.store import records
+from lbflask.store.ports import OperatorStore, StoreUnavailable
 
 log = logging.getLogger("lbflask.admin")
 

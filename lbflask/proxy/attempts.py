@@ -9,10 +9,10 @@ from functools import partial
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Shortage, Stage
 from lbflask.core.model import Backend
+from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.exchange import Exchange, House, Rules
 from lbflask.proxy.inbound import Inbound
 from lbflask.proxy.waiting import Waiting
-from lbflask.state.fleet import Fleet
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse

@@ -10,9 +10,9 @@ from lbflask.core.http.request_key import RequestKey
 from lbflask.core.membership import members, takers
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import Schedule, strategy_of
+from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.inbound import Inbound
 from lbflask.proxy.sticky import Sticky
-from lbflask.state.fleet import Fleet
 
 #: Why a backend is chosen, in one word, where nothing else decides than the strategy.
 WHY = {

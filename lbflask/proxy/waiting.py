@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator, Iterable
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Backend
 from lbflask.core.slots import QueuePolicy
+from lbflask.fleet.slots import ClientGone, PoolSlots, QueueFull, QueueTimeout
+from lbflask.fleet.traffic import Traffic
 from lbflask.proxy.exchange import Exchange
-from lbflask.state.slots import ClientGone, PoolSlots, QueueFull, WaitedInVain
-from lbflask.state.traffic import Traffic
 
 
 class Waiting:
@@ -69,7 +69,7 @@ class Waiting:
             return self._slots.wait(full, self._queue, seconds, None if host is None else host.on_gone)
         except QueueFull:
             reason = "all backends are full, and as many requests wait as may"
-        except WaitedInVain:
+        except QueueTimeout:
             reason = f"all backends are full, and none became free within {min(self._queue.timeout, seconds):g} s"
         except ClientGone:
             raise Fault(Blame.CLIENT, Stage.CHOOSE, 499, "the client hung up") from None

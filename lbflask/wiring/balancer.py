@@ -29,14 +29,14 @@ from lbflask.core.admin_tokens import Role
 from lbflask.core.http.fields import RequestRules
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.model import Pool
+from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.rate_limiter import Buckets
+from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import WSGI, DataPlane, Front, Life, OwnPaths, create_app
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
 from lbflask.proxy.waiting import Waiting
-from lbflask.state.buckets import Buckets
-from lbflask.state.fleet import Fleet
-from lbflask.state.slot_follower import Slots
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session

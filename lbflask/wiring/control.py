@@ -21,7 +21,7 @@ from lbflask.control.running import Running
 from lbflask.core.faults import Fault
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
-from lbflask.state.fleet import Fleet
+from lbflask.fleet.fleet import Fleet
 from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.store import store_for
 

@@ -10,6 +10,7 @@ from lbflask.config.schema import DEFAULT_POOL, Config
 from lbflask.core.http.paths import segments_of
 from lbflask.core.routing import Route, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
+from lbflask.fleet.rate_limiter import Buckets
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.course import Course
@@ -19,7 +20,6 @@ from lbflask.proxy.mirroring import Mirroring
 from lbflask.proxy.own import FixedRoute, OwnAnswers
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.router import Destination, Entrance, Router, Splitting
-from lbflask.state.buckets import Buckets
 
 
 class Lane(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.state.client import Trip
-from lbflask.state.embedded import private_url
-from lbflask.state.redis import OPERATION_TIMEOUT, RedisStore, connect
+from lbflask.store.embedded import private_url
+from lbflask.store.redis import OPERATION_TIMEOUT, RedisStore, connect
+from lbflask.store.redis_client import Trip
 
 
 def store_for(config: Config, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> RedisStore:

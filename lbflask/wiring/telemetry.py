@@ -14,10 +14,10 @@ import lbflask
 from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
+from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import Hooks
 from lbflask.proxy.exchange import Occupancy
-from lbflask.state.fleet import Fleet
-from lbflask.state.slot_follower import Slots
 from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.event_queue import EventQueue, EventSink
 from lbflask.telemetry.events import Listener

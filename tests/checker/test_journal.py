@@ -10,7 +10,7 @@ import pytest
 from lbflask.checker.journal import MOST_EVENTS, Journal
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import ActiveHealth, Backend, Health
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 
 UP, DOWN = ActiveHealth(Health.UP, reason="connected"), ActiveHealth(Health.DOWN, reason="refused")
 A, B, C = (Backend(name, name, 80, f"http://{name}:80") for name in "abc")

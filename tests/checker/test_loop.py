@@ -27,9 +27,9 @@ from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Pool, Snapshot
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
-from lbflask.state.memory import MemoryStore
-from lbflask.state.ports import CheckerStore, Lease, StoreUnavailable, Watch
-from lbflask.state.redis import RedisStore, connect
+from lbflask.store.memory import MemoryStore
+from lbflask.store.ports import CheckerStore, Lease, StoreUnavailable, StoreWatch
+from lbflask.store.redis import RedisStore, connect
 from tests.support.wait import PATIENCE
 
 A, B = (Backend(f"{name}:80", name, 80, f"http://{name}:80") for name in "ab")
@@ -155,11 +155,11 @@ class Desk:
         self._pass("record")
         self.facts.record(events)
 
-    def watch_changes(self, pools: Collection[str]) -> Watch:
+    def watch_changes(self, pools: Collection[str]) -> StoreWatch:
         self._pass("watch_changes")
         return self.facts.watch_changes(pools)
 
-    def watch_suspects(self, pools: Collection[str]) -> Watch:
+    def watch_suspects(self, pools: Collection[str]) -> StoreWatch:
         self._pass("watch_suspects")
         return self.facts.watch_suspects(pools)
 

@@ -13,9 +13,9 @@ from lbflask.config.schema import Config
 from lbflask.core import slots
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import RateLimit
-from lbflask.state.buckets import Buckets
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
+from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.rate_limiter import Buckets
+from lbflask.store.memory import MemoryStore
 from lbflask.wiring.routes import limits_of
 
 

@@ -21,10 +21,10 @@ from lbflask.core.ejection import FailureReport
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Snapshot
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
-from tests.state.rigs import ManualClock
-from tests.state.test_fleet import FlakyStore
+from lbflask.fleet.fleet import Fleet
+from lbflask.store.memory import MemoryStore
+from tests.fleet.test_fleet import FlakyStore
+from tests.store.rigs import ManualClock
 
 ALICE, BOB, GRAFANA = "alice-has-a-secret-token", "bob-has-another-token", "grafana-may-only-read"
 TOKENS = [f"operator:alice:{ALICE}", f"operator:bob:{BOB}", f"read:grafana:{GRAFANA}"]

@@ -12,7 +12,7 @@ from lbflask.control.running import Running
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 from tests.control.rigs import DOWN, GRAFANA, TOKENS, UP, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"

@@ -16,8 +16,8 @@ from click.testing import CliRunner, Result
 
 from lbflask.cli import main
 from lbflask.core.model import Backend, Override
-from lbflask.state import records
-from lbflask.state.keys import PoolKeys
+from lbflask.store import records
+from lbflask.store.keys import PoolKeys
 from tests.support.servers import ROOT, Got, Gunicorn, free_port, get, runtime_directory, start_checker
 from tests.support.wait import eventually
 

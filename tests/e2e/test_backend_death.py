@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from lbflask.core.model import Health
-from lbflask.state import records
-from lbflask.state.keys import PoolKeys
+from lbflask.store import records
+from lbflask.store.keys import PoolKeys
 from tests.support.servers import Gunicorn, free_port, start_checker, start_demo, urls
 from tests.support.traffic import Logged, Traffic, access_log, traffic
 from tests.support.wait import eventually

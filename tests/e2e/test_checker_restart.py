@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.servers import free_port, start_checker, urls
 from tests.support.wait import eventually
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from lbflask.cli import main
 from lbflask.core.model import ActiveHealth
-from lbflask.state import records
-from lbflask.state.keys import PoolKeys
-from lbflask.state.snapshots import UNREADABLE
+from lbflask.store import records
+from lbflask.store.keys import PoolKeys
+from lbflask.store.snapshots import UNREADABLE
 from tests.support.certificates import Authority
 from tests.support.monitor import Monitor
 from tests.support.scripted import ScriptedBackend, answering_always

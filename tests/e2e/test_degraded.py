@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.servers import Gunicorn, black_hole, free_port, get, runtime_directory, start_valkey, urls
 from tests.support.topologies import guarded
 from tests.support.traffic import Traffic, traffic

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from lbflask.state import records
-from lbflask.state.keys import PoolKeys
+from lbflask.store import records
+from lbflask.store.keys import PoolKeys
 from tests.support.raw import RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_valkey

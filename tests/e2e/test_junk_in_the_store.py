@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import redis
 
-from lbflask.state import records
-from lbflask.state.keys import FleetKeys, PoolKeys
+from lbflask.store import records
+from lbflask.store.keys import FleetKeys, PoolKeys
 from tests.support.servers import Gunicorn, Process, free_port, get, start_checker
 from tests.support.wait import eventually
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.raw import RawClient
 from tests.support.servers import Got, Gunicorn, Process, free_port, get, listens
 from tests.support.wait import PATIENCE, eventually

@@ -13,7 +13,7 @@ import redis
 from click.testing import CliRunner
 
 from lbflask.cli import main
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import Gunicorn, free_port, get, start_checker, start_valkey, urls
 from tests.support.wait import eventually

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from lbflask.cli import main
 from lbflask.core.model import NOTHING_KNOWN, Mode
-from lbflask.state.redis import RedisStore, connect
+from lbflask.store.redis import RedisStore, connect
 from tests.support.raw import Answer, RawClient
 from tests.support.scripted import Peer, ScriptedBackend
 from tests.support.servers import Gunicorn, get

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.raw import RawClient
 from tests.support.scripted import ScriptedBackend, answering_always
 from tests.support.servers import Gunicorn, Process, get, start_checker

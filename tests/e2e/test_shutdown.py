@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.raw import Cut, RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import (

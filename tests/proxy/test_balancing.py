@@ -12,10 +12,10 @@ from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.target import Target
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES
+from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.inbound import Inbound
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
+from lbflask.store.memory import MemoryStore
 
 BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", "b", "c"))
 

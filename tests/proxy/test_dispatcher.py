@@ -21,6 +21,7 @@ from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.target import Target
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.retry import RetryPolicy
+from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.course import Course
@@ -30,8 +31,7 @@ from lbflask.proxy.inbound import ClientBody, Inbound
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.reply import Reply
 from lbflask.proxy.waiting import Waiting
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
+from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse, forwarding_session

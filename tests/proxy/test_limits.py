@@ -18,11 +18,11 @@ from lbflask.core.http.request_key import RequestKey
 from lbflask.core.model import Backend
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import QueuePolicy
+from lbflask.fleet.rate_limiter import Buckets
+from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.exchange import Exchange
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.waiting import Waiting
-from lbflask.state.buckets import Buckets
-from lbflask.state.slot_follower import Slots
 from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_dispatcher import DROPPED, REFUSED, Balancer, Street, inbound
 from tests.support.scripted import OK, Peer, answering_always

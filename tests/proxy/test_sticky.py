@@ -16,13 +16,13 @@ from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.strategies import STRATEGIES
+from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancing import Balancing
 from lbflask.proxy.course import Course
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
+from lbflask.store.memory import MemoryStore
 from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_balancing import BACKENDS
 from tests.proxy.test_dispatcher import FakeResponse, ScriptedAdapter, inbound

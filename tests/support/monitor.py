@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import redis
 
-from lbflask.state.keys import PoolKeys
+from lbflask.store.keys import PoolKeys
 from tests.support.wait import PATIENCE
 
 KEYS = PoolKeys("lbflask", "default")

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 import pytest
 
-from lbflask.state.embedded import NoServer, find_binary
+from lbflask.store.embedded import NoServer, find_binary
 from tests.support.ports import free_port
 from tests.support.wait import PATIENCE, eventually
 

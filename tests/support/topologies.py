@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from lbflask.state.embedded import find_binary
+from lbflask.store.embedded import find_binary
 from tests.support.certificates import Authority, Pair
 from tests.support.servers import Process, free_port, listens, require, start_valkey
 from tests.support.wait import eventually

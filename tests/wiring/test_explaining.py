@@ -10,7 +10,7 @@ import pytest
 from lbflask.config.schema import Config
 from lbflask.core.explain import ExcludedBackend, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
-from lbflask.state.redis import RedisStore
+from lbflask.store.redis import RedisStore
 from lbflask.wiring.explaining import explained
 from lbflask.wiring.store import store_for
 from tests.support.servers import free_port

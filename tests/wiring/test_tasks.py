@@ -13,15 +13,15 @@ from lbflask.background import TaskStatus
 from lbflask.config.handover import Handover
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
+from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import QueuedHook
 from lbflask.reloading import Follower
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
-from lbflask.state.slot_follower import Slots
+from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.event_queue import EventQueue
 from lbflask.upstream.deadlines import DeadlineSweeper
 from lbflask.wiring.balancer import Balancer
-from tests.state.test_fleet import FlakyStore
+from tests.fleet.test_fleet import FlakyStore
 from tests.support.wait import PATIENCE, eventually
 
 POOL = "web"

@@ -6,9 +6,9 @@ from dataclasses import replace
 from threading import Thread
 
 from lbflask.core.slots import QueuePolicy
-from lbflask.state.fleet import Fleet
-from lbflask.state.memory import MemoryStore
-from lbflask.state.slot_follower import Slots
+from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.slot_renewer import Slots
+from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.metrics import definitions
 from lbflask.wiring.telemetry import of_the_slots
 from tests.support.pools import backend

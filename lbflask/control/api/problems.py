@@ -10,7 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from lbflask.control.api.models import Problem
 from lbflask.core.http.reason_phrases import reason_phrase
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 
 log = logging.getLogger("lbflask.admin")
 

@@ -15,7 +15,7 @@ from lbflask.control.api.models import StateView
 from lbflask.control.api.problems import Refused
 from lbflask.control.operations import Operations
 from lbflask.control.views import event_view
-from lbflask.state.ports import StoreUnavailable
+from lbflask.store.ports import StoreUnavailable
 
 #: Seconds between two looks for events, and between two for the state.
 LOOK_EVERY = 0.25

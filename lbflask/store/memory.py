@@ -1,0 +1,388 @@
+"""The store in one process's memory, with the clock handed in: for tests, and the measure of the others."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from lbflask.core import clock_skew, ejection, rate_limit, slots
+from lbflask.core.ejection import EjectionPolicy, FailureReport, FailureWindow
+from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster, Worker, WorkerReport
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
+from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
+from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
+from lbflask.store import records
+from lbflask.store.ports import DEAD_AFTER, MOST_EVENTS, Lease, OtherWorkers
+
+#: Buckets of rate limits that are kept; beyond it the full ones are dropped, and if that is too few, the oldest half.
+MOST_BUCKETS = 100_000
+
+
+@dataclass(slots=True)
+class _PoolState:
+    tickets: int = 0
+    active: dict[str, ActiveHealth] = field(default_factory=dict)
+    version: int = 0
+    spoken_at: float | None = None
+    interval: float = 0.0
+    leader: str = ""
+    lease_end: float = 0.0
+    epoch: int = 0
+    attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    tallies: dict[str, FailureWindow] = field(default_factory=dict)
+    ejected: dict[str, Ejection] = field(default_factory=dict)
+    prober: str = ""
+    probe_end: float = 0.0
+    beats: dict[str, tuple[float, dict[str, int]]] = field(default_factory=dict)
+    reports: dict[str, tuple[float, WorkerReport]] = field(default_factory=dict)
+    holdings: dict[str, WorkerHolding] = field(default_factory=dict)
+    overrides: dict[str, Override] = field(default_factory=dict)
+    discovered: tuple[Backend, ...] = ()
+    secret: str = ""
+
+
+class MemoryStore:
+    """All ports. Threads may share it; `clock` gives seconds since the epoch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._pools: defaultdict[str, _PoolState] = defaultdict(_PoolState)
+        self._events: deque[FleetEvent] = deque(maxlen=MOST_EVENTS)
+        self._changed = threading.Condition()
+        self._watches: list[MemoryWatch] = []
+        self._buckets: dict[tuple[RateLimit, str], Bucket] = {}
+        self._moments = count(1)  # epochs and versions: none comes twice, even after the store was emptied
+
+    def take_tickets(self, pool: str, count: int) -> int:
+        """See WorkerStore."""
+        with self._changed:
+            state = self._pools[pool]
+            first = state.tickets
+            state.tickets += count
+            return first
+
+    def prove(self, pool: str) -> None:
+        """See WorkerStore."""
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            if state.spoken_at is not None:
+                state.spoken_at = _at(state.spoken_at, now, state.interval)
+            heartbeat = None if state.spoken_at is None else max(0.0, now - state.spoken_at)
+            if state.version == known.version and not clock_skew.set_back(known.now, now):
+                return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
+            read = Snapshot(
+                state.version, state.active, heartbeat, state.interval, state.ejected, now,
+                state.overrides, state.discovered, state.secret,
+            )  # fmt: skip
+            return clock_skew.believed(read)
+
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        """See WorkerStore."""
+        with self._changed:
+            state = self._pools[pool]
+            state.secret = state.secret or proposed
+            return state.secret
+
+    def watch_changes(self, pools: Collection[str]) -> MemoryWatch:
+        """See WorkerStore."""
+        return MemoryWatch(self._changed, self._watches, {f"changes:{pool}" for pool in pools})
+
+    def report_suspect(self, pool: str, backend: str) -> None:
+        """See WorkerStore."""
+        self._tell(f"suspects:{pool}", f"{pool}/{backend}")
+
+    def announce_reload(self) -> None:
+        """See WorkerStore."""
+        self._tell("reloads", "reload")
+
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            state.attempts[backend] += report.attempts
+            before = state.ejected.get(backend)
+            if before is not None and before.out:
+                return False
+            total = state.attempts[backend]
+            tally = ejection.counted(state.tallies.get(backend), report, total, rule, now)
+            state.tallies[backend] = tally
+            if not ejection.convicts(tally, total, rule) or not ejection.has_room(state.ejected, rule):
+                return False
+            state.ejected[backend] = ejection.ejected(before, rule, now)
+            del state.tallies[backend]
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            if state.prober not in ("", holder) and now < state.probe_end <= now + seconds:
+                return False
+            state.prober, state.probe_end = holder, now + seconds
+            return True
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            before = state.ejected.get(backend)
+            if before is None or not before.out or before.since != since:
+                return False
+            state.ejected[backend] = ejection.returned(before, now) if back else ejection.ejected(before, rule, now)
+            state.prober = ""
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def beat(
+        self,
+        pool: str,
+        worker: str,
+        loads: Mapping[str, int],
+        attempts: Mapping[str, int],
+        *,
+        read: bool,
+        report: WorkerReport | None = None,
+    ) -> OtherWorkers:
+        """See WorkerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            state.beats[worker] = now, dict(loads)
+            if report is not None:
+                state.reports[worker] = now, report
+            for backend, made in attempts.items():
+                state.attempts[backend] += made
+            total: defaultdict[str, int] = defaultdict(int)
+            for other, (at, theirs) in list(state.beats.items()) if read else ():
+                state.beats[other] = _at(at, now), theirs
+                if now - at > DEAD_AFTER:
+                    del state.beats[other]
+                    state.reports.pop(other, None)
+                elif other != worker:
+                    for backend, load in theirs.items():
+                        total[backend] += load
+            return OtherWorkers(dict(total), len(state.beats))
+
+    def leave(self, pool: str, worker: str) -> None:
+        """See WorkerStore."""
+        with self._changed:
+            self._pools[pool].beats.pop(worker, None)
+            self._pools[pool].reports.pop(worker, None)
+
+    def read_roster(self, pool: str) -> Roster:
+        """See OperatorStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            leads = state.leader if state.lease_end > now else ""
+            workers = []
+            for worker, (at, loads) in sorted(state.beats.items()):
+                if now - at <= DEAD_AFTER:
+                    reported, report = state.reports.get(worker, (0.0, None))
+                    workers.append(Worker(worker, _at(at, now), dict(loads), report, _at(reported, now)))
+            return Roster(now, leads, tuple(workers))
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """See WorkerStore."""
+        with self._changed:
+            at = int(self._clock() * 1000)
+            self._events += [replace(event, id=f"{at}-{next(self._moments)}") for event in events]
+
+    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
+        """See OperatorStore."""
+        limit = _place(before) if before else None
+        with self._changed:
+            earlier = [event for event in self._events if limit is None or _place(event.id) < limit]
+        return earlier[::-1][:count]
+
+    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
+        """See OperatorStore."""
+        limit = _place(after) if after else (-1, -1)
+        with self._changed:
+            return [event for event in self._events if _place(event.id) > limit][:count]
+
+    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
+        """See WorkerStore."""
+        with self._changed:
+            holdings, now = self._pools[pool].holdings, self._clock()
+            for other, holding in list(holdings.items()):
+                holdings[other] = holding._replace(at=_at(holding.at, now))
+                if now - holding.at > DEAD_AFTER:
+                    del holdings[other]
+            others = [holding for other, holding in holdings.items() if other != worker]
+            granted, remembered = slots.grant(demand, others, now)
+            holdings.pop(worker, None)
+            if remembered is not None:
+                holdings[worker] = remembered
+        if demand.call or (sum(granted.held) < demand.before and granted.elsewhere):
+            self._tell(f"slots:{pool}", pool)
+        return granted
+
+    def watch_slots(self, pools: Collection[str]) -> MemoryWatch:
+        """See WorkerStore."""
+        return MemoryWatch(self._changed, self._watches, {f"slots:{pool}" for pool in pools})
+
+    def take_token(self, limit: RateLimit, key: str) -> Allowance:
+        """See WorkerStore."""
+        with self._changed:
+            now = int(self._clock() * rate_limit.MICROS)
+            if len(self._buckets) >= MOST_BUCKETS:
+                self._drop_buckets(now)
+            bucket, allowance = rate_limit.take(limit, self._buckets.get((limit, key)), now)
+            if bucket is not None:
+                self._buckets[limit, key] = bucket
+            return allowance
+
+    def _drop_buckets(self, now: int) -> None:
+        kept = {at: bucket for at, bucket in self._buckets.items() if rate_limit.full_at(at[0], bucket) > now}
+        surplus = len(kept) - MOST_BUCKETS // 2
+        for at in list(kept)[: max(0, surplus)]:
+            del kept[at]
+        self._buckets = kept
+
+    def adopt(self, pool: str, ejected: Mapping[str, Ejection]) -> None:
+        """Know these ejections, and nothing else of the pool."""
+        with self._changed:
+            self._pools[pool] = _PoolState(version=next(self._moments), ejected=dict(ejected))
+
+    def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
+        """See CheckerStore."""
+        with self._changed:
+            state, now = self._pools[pool], self._clock()
+            free = not state.leader or state.lease_end <= now
+            if not free and state.leader != holder and state.lease_end <= now + seconds:
+                return None
+            if free or state.leader != holder:
+                state.epoch = next(self._moments)
+            state.leader, state.lease_end = holder, now + seconds
+            return Lease(state.epoch, now)
+
+    def drop_lease(self, pool: str, holder: str) -> None:
+        """See CheckerStore."""
+        with self._changed:
+            if self._pools[pool].leader == holder:
+                self._pools[pool].leader = ""
+
+    def write_active(
+        self,
+        pool: str,
+        epoch: int,
+        states: Mapping[str, ActiveHealth],
+        *,
+        interval: float,
+        replace: bool = False,
+        announce: bool = False,
+    ) -> bool:
+        """See CheckerStore."""
+        with self._changed:
+            state = self._pools[pool]
+            if not state.epoch or epoch != state.epoch:
+                return False
+            state.spoken_at, state.interval = self._clock(), interval
+            state.active = dict(states) if replace else state.active | dict(states)
+            if announce:
+                state.version = next(self._moments)
+        if announce:
+            self._tell(f"changes:{pool}", pool)
+        return True
+
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        """See CheckerStore."""
+        with self._changed:
+            state = self._pools[pool]
+            if not state.epoch or epoch != state.epoch:
+                return False
+            if state.discovered == tuple(backends):
+                return True
+            state.discovered = tuple(backends)
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+        """See OperatorStore."""
+        with self._changed:
+            state = self._pools[pool]
+            known = state.overrides.get(backend)
+            if (None if known is None else clock_skew.override(known, self._clock())) != before:
+                return False
+            if after is None:
+                state.overrides.pop(backend, None)
+            else:
+                state.overrides[backend] = after
+            state.version = next(self._moments)
+        self._tell(f"changes:{pool}", pool)
+        return True
+
+    def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
+        """See CheckerStore."""
+        return MemoryWatch(self._changed, self._watches, {f"suspects:{pool}" for pool in pools})
+
+    def watch_reloads(self) -> MemoryWatch:
+        """See CheckerStore."""
+        return MemoryWatch(self._changed, self._watches, {"reloads"})
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def empty(self) -> None:
+        """Forget everything, as a server does that was flushed or restarted. Subscriptions stay."""
+        with self._changed:
+            self._pools.clear()
+            self._events.clear()
+            self._buckets.clear()
+
+    def _tell(self, channel: str, message: str) -> None:
+        with self._changed:
+            for watch in self._watches:
+                watch.hear(channel, message)
+            self._changed.notify_all()
+
+
+def _at(moment: float, now: float, period: float = DEAD_AFTER) -> float:
+    """The moment; `now` in place of one that is ahead by more than its period, as after the clock was set back."""
+    return now if moment - now > period else moment
+
+
+def _place(event: str) -> tuple[int, int]:
+    """Where the event with this id stands among all. Raises ValueError."""
+    at, _, number = records.event_id(event).partition("-")
+    return int(at), int(number)
+
+
+class MemoryWatch:
+    """A subscription within the process."""
+
+    def __init__(self, changed: threading.Condition, watches: list[MemoryWatch], channels: set[str]) -> None:
+        self._changed = changed
+        self._watches = watches
+        self._channels = channels
+        self._heard: set[str] = set()
+        with changed:
+            watches.append(self)
+
+    def hear(self, channel: str, message: str) -> None:
+        """Note a message; called with the lock held."""
+        if channel in self._channels:
+            self._heard.add(message)
+
+    def wait(self, timeout: float) -> Collection[str]:
+        """See Watch."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._heard, timeout)
+            heard, self._heard = self._heard, set()
+            return heard
+
+    def close(self) -> None:
+        """See Watch."""
+        with self._changed:
+            if self in self._watches:
+                self._watches.remove(self)

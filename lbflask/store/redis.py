@@ -1,0 +1,260 @@
+"""The store in Redis or Valkey: one round trip for each method, none of which waits longer than a few tens of ms.
+
+Keys may hold anything, since others may write there too: what does not belong there counts as absent, is logged once,
+and is replaced by whoever writes that key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from lbflask.core import clock_skew
+from lbflask.core.ejection import MIN_PERCENT, EjectionPolicy, FailureReport
+from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster, WorkerReport
+from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Override, Snapshot
+from lbflask.core.rate_limit import Allowance, RateLimit, allowance
+from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
+from lbflask.store import records, reports
+from lbflask.store.invalid_data import COMPLAINTS, InvalidDataLog
+from lbflask.store.keys import FleetKeys, PoolKeys, bucket
+from lbflask.store.ports import DEAD_AFTER, MOST_EVENTS, Lease, OtherWorkers, StoreUnavailable
+from lbflask.store.redis_client import OPERATION_TIMEOUT, Client, connect
+from lbflask.store.redis_errors import is_of_another_kind, translated
+from lbflask.store.redis_watch import RedisWatch
+from lbflask.store.scripts import Scripts
+from lbflask.store.snapshots import SnapshotReader, moment_of, pairs
+
+__all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
+
+
+class RedisStore:
+    """All ports, over one client. Threads and greenlets may share it."""
+
+    def __init__(self, client: Client, namespace: str, complaints: InvalidDataLog = COMPLAINTS) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._fleet = FleetKeys(namespace)
+        self._keys: dict[str, PoolKeys] = {}
+        self._run = Scripts(client, complaints).run
+        self._complaints = complaints
+
+    def take_tickets(self, pool: str, count: int) -> int:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        try:
+            last: int = translated(lambda: self._client.incrby(keys.ticket, count))
+        except StoreUnavailable as error:
+            if not is_of_another_kind(error.__cause__):
+                raise
+            last = self._run("renew_tickets", [keys.ticket], [count])
+        return last - count
+
+    def prove(self, pool: str) -> None:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        self._run("prove", [keys.trial], [keys.trial])
+
+    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        of = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered, keys.secret]
+        read = SnapshotReader(self._run("read_snapshot", of, [known.version]), known, keys)
+        if not read.whole and clock_skew.set_back(known.now, read.now):
+            read = SnapshotReader(self._run("read_snapshot", of, [-1]), known, keys)
+        snapshot = read.snapshot()
+        if read.unreadable:
+            self._complaints.note(read.unreadable)
+        return snapshot
+
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        """See WorkerStore."""
+        agreed: bytes = self._run("agree_on_secret", [self._of(pool).secret], [proposed, LEAST_SECRET])
+        return agreed.decode()
+
+    def watch_changes(self, pools: Collection[str]) -> RedisWatch:
+        """See WorkerStore."""
+        channels = {self._of(pool).changes.encode(): pool for pool in pools}
+        return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
+
+    def report_suspect(self, pool: str, backend: str) -> None:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        translated(lambda: self._client.publish(keys.suspects, backend))
+
+    def announce_reload(self) -> None:
+        """See WorkerStore."""
+        translated(lambda: self._client.publish(self._fleet.reloads, "reload"))
+
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        seen = [report.attempts, report.failures, report.weight]
+        judged_by = [rule.failures, MIN_PERCENT, int(rule.window * 1000), rule.duration, rule.max_duration, rule.quota]
+        of = [keys.failures, keys.attempts, keys.ejected, keys.version]
+        args = [backend, *seen, *judged_by, keys.changes, *rule.members]
+        return bool(self._run("count_failures", of, args))
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        """See WorkerStore."""
+        return bool(self._run("hold_probe", [self._of(pool).probe], [holder, int(seconds * 1000)]))
+
+    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        verdict = [f"{since:.3f}", "back" if back else "out", rule.duration, rule.max_duration]
+        of = [keys.ejected, keys.probe, keys.version]
+        return bool(self._run("settle_ejection", of, [backend, *verdict, keys.changes]))
+
+    def beat(
+        self,
+        pool: str,
+        worker: str,
+        loads: Mapping[str, int],
+        attempts: Mapping[str, int],
+        *,
+        read: bool,
+        report: WorkerReport | None = None,
+    ) -> OtherWorkers:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        made = [part for pair in attempts.items() for part in pair]
+        told = "" if report is None else reports.dump(report)
+        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", told]
+        of = [keys.workers, keys.attempts, keys.reports]
+        workers, *others = self._run("beat", of, [*about, *made])
+        return OtherWorkers(records.sum_loads(others), workers)
+
+    def leave(self, pool: str, worker: str) -> None:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        self._run("leave", [keys.workers, keys.reports], [worker])
+
+    def read_roster(self, pool: str) -> Roster:
+        """See OperatorStore."""
+        keys = self._of(pool)
+        seconds, micros, leader, beats, told = self._run("read_roster", [keys.leader, keys.workers, keys.reports])
+        now = moment_of(seconds, micros)
+        return reports.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(told)))
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """See WorkerStore."""
+        values = [value for event in events for value in records.event_values(event)]
+        self._run("record", [self._fleet.events], [MOST_EVENTS, *values])
+
+    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
+        """See OperatorStore."""
+        until = f"({records.event_id(before)}" if before else "+"
+        return self._entries(lambda: self._client.xrevrange(self._fleet.events, until, "-", count))
+
+    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
+        """See OperatorStore."""
+        since = f"({records.event_id(after)}" if after else "-"
+        return self._entries(lambda: self._client.xrange(self._fleet.events, since, "+", count))
+
+    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
+        """See WorkerStore."""
+        keys = self._of(pool)
+        wants = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
+        places = [part for place in demand.places for part in place]
+        about = [worker, int(DEAD_AFTER * 1000), *wants, demand.before, keys.free_slots, "call" if demand.call else ""]
+        elsewhere, *held = self._run("hold_slots", [keys.slots], [*about, *places])
+        return Grant(held, elsewhere)
+
+    def watch_slots(self, pools: Collection[str]) -> RedisWatch:
+        """See WorkerStore."""
+        channels = {self._of(pool).free_slots.encode(): pool for pool in pools}
+        return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
+
+    def take_token(self, limit: RateLimit, key: str) -> Allowance:
+        """See WorkerStore."""
+        units = [limit.count, limit.token, limit.burst * limit.token]
+        name = bucket(self._namespace, limit, key)
+        passed, missing = self._run("take_token", [name], units)
+        return allowance(limit, int(missing), passed=bool(passed))
+
+    def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
+        """See CheckerStore."""
+        keys = self._of(pool)
+        held = self._run("hold_lease", [keys.leader, keys.epoch], [holder, int(seconds * 1000)])
+        if held is None:
+            return None
+        epoch, whole, micros = held
+        return Lease(int(epoch), moment_of(whole, micros))
+
+    def drop_lease(self, pool: str, holder: str) -> None:
+        """See CheckerStore."""
+        self._run("drop_lease", [self._of(pool).leader], [holder])
+
+    def write_active(
+        self,
+        pool: str,
+        epoch: int,
+        states: Mapping[str, ActiveHealth],
+        *,
+        interval: float,
+        replace: bool = False,
+        announce: bool = False,
+    ) -> bool:
+        """See CheckerStore."""
+        keys = self._of(pool)
+        written = [part for backend, state in states.items() for part in (backend, records.dump(state))]
+        how = [int(interval * 1000), "replace" if replace else "keep", keys.changes if announce else ""]
+        of = [keys.epoch, keys.active, keys.heartbeat, keys.version]
+        return bool(self._run("write_active", of, [epoch, *how, *written]))
+
+    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
+        """See CheckerStore."""
+        keys = self._of(pool)
+        args = [epoch, records.dump_backends(backends), keys.changes]
+        return bool(self._run("write_discovered", [keys.epoch, keys.discovered, keys.version], args))
+
+    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+        """See OperatorStore."""
+        keys = self._of(pool)
+        record, *moment = self._run("read_override", [keys.overrides], [backend])
+        found = records.parse_override(record, backend) if record else None
+        if found is not None:
+            found = clock_skew.override(found, moment_of(*moment))
+        if found != before and (found or record == b""):
+            return False
+        # The script compares what was read: another version of us may write the same in other words.
+        dumped = "" if after is None else records.dump_override(after)
+        args = [backend, record or "", dumped, keys.changes]
+        return bool(self._run("write_override", [keys.overrides, keys.version], args))
+
+    def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
+        """See CheckerStore."""
+        channels = {self._of(pool).suspects.encode(): pool for pool in pools}
+        return RedisWatch(
+            self._client,
+            list(channels),
+            lambda channel, backend: f"{channels[channel]}/{backend.decode(errors='replace')}",
+        )
+
+    def watch_reloads(self) -> RedisWatch:
+        """See CheckerStore."""
+        return RedisWatch(
+            self._client, [self._fleet.reloads.encode()], lambda _, message: message.decode(errors="replace")
+        )
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._client.close()
+
+    def _entries(self, ask: Callable[[], Any]) -> list[FleetEvent]:
+        """The events that are listed; none if something else stands there."""
+        try:
+            return records.parse_events(translated(ask))
+        except StoreUnavailable as error:
+            if not is_of_another_kind(error.__cause__):
+                raise
+            self._complaints.note([self._fleet.events])
+            return []
+
+    def _of(self, pool: str) -> PoolKeys:
+        keys = self._keys.get(pool)
+        if keys is None:
+            keys = self._keys[pool] = PoolKeys(self._namespace, pool)
+        return keys

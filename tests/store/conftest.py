@@ -1,0 +1,22 @@
+"""The stores, each behind the handles of a rig."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.store.rigs import Rig, fake_redis, memory, real_redis
+
+
+@pytest.fixture(params=["memory", "fakeredis", "valkey"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """Every store in its turn."""
+    if request.param == "memory":
+        made = memory()
+    elif request.param == "fakeredis":
+        made = fake_redis()
+    else:
+        made = real_redis(request.getfixturevalue("redis_url"))
+    with made as rig:
+        yield rig

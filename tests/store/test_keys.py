@@ -1,0 +1,98 @@
+"""The legend of the keys, and the page that shows it."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+import pytest
+
+from lbflask.core.ejection import EjectionPolicy, FailureReport
+from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
+from lbflask.core.model import ActiveHealth, Backend, Health, Override
+from lbflask.core.rate_limit import RateLimit
+from lbflask.core.slots import BackendSlots, SlotDemand
+from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket
+from tests.store.rigs import real_redis
+from tests.support.servers import ROOT
+
+LIMIT = RateLimit("login", 1, 60, 1)
+FLEETS_NAMES = [name for name, value in inspect.getmembers(FleetKeys) if isinstance(value, property)]
+NAMES = [name for name, value in inspect.getmembers(PoolKeys) if isinstance(value, property)]
+CHANNELS = {"changes", "suspects", "free_slots"}
+#: What is there for a moment only.
+TRIALS = {"trial"}
+
+
+def test_the_page_of_the_keys_is_the_legend_in_the_code() -> None:
+    page = (ROOT / "docs" / "redis-keys.md").read_text("utf-8")
+    assert page == as_markdown(), (
+        "write it anew: python -c 'from lbflask.store.keys import as_markdown as page; print(page(), end=\"\")' "
+        "> docs/redis-keys.md"
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_is_explained_in_one_row_of_the_page(name: str) -> None:
+    keys = PoolKeys("namespace", "pool")
+    explained = f"| `{getattr(keys, name)}` | {getattr(PoolKeys, name).__doc__} |"
+    assert as_markdown().splitlines().count(explained) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_key_carries_the_tag_of_its_pool(name: str) -> None:
+    assert getattr(PoolKeys("fleet", "web"), name).startswith("{fleet:web}:")
+
+
+@pytest.mark.parametrize("name", FLEETS_NAMES)
+def test_every_key_of_the_fleet_is_explained_and_carries_its_tag(name: str) -> None:
+    explained = f"| `{getattr(FleetKeys('namespace'), name)}` | {getattr(FleetKeys, name).__doc__} |"
+    assert as_markdown().splitlines().count(explained) == 1
+    assert getattr(FleetKeys("fleet"), name).startswith("{fleet:}:")
+
+
+def test_no_two_keys_are_the_same() -> None:
+    keys = [getattr(PoolKeys(*of), name) for name in NAMES for of in (("a", "x"), ("a", "y"), ("b", "x"))]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
+    with real_redis(redis_url) as rig:
+        rig.store.prove("web")
+        rig.store.take_tickets("web", 1)
+        lease = rig.store.hold_lease("web", "a", 600)
+        assert lease is not None
+        rig.store.write_active("web", lease.epoch, {"b": ActiveHealth(Health.UP)}, interval=1, announce=True)
+        rig.store.report_suspect("web", "b")
+        rule = EjectionPolicy(("b", "c"), failures=2)
+        assert not rig.store.count_failures("web", "b", FailureReport(1, 1, 1), rule)
+        assert rig.store.count_failures("web", "c", FailureReport(2, 2, 2), rule)
+        assert rig.store.hold_probe("web", "worker", 600)
+        rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
+        assert rig.store.write_override("web", "b", None, Override(weight=2))
+        assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
+        who = WorkerIdentity("one", "host", 7)
+        rig.store.beat("web", "worker", {}, {}, read=False, report=WorkerReport(who, 1.0, 1.0))
+        rig.store.record([FleetEvent(Kind.HEALTH, "up", "web", "b")])
+        rig.store.agree_on_secret("web", "secret-of-the-fleet")
+        rig.store.hold_slots("web", "worker", SlotDemand([BackendSlots("b", 0, 5)], extra=1))
+        rig.store.take_token(LIMIT, "secret")
+        assert rig.client is not None
+        in_use = {key.decode() for key in rig.client.scan_iter("{test*")}
+        expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
+    keys = PoolKeys("test", "web")
+    of_limit = bucket("test", LIMIT, "secret")
+    assert in_use == {
+        of_limit,
+        FleetKeys("test").events,
+        *(getattr(keys, name) for name in NAMES if name not in CHANNELS | TRIALS),
+    }
+    assert expiring == {keys.leader, keys.probe, keys.workers, keys.reports, keys.slots, of_limit}
+
+
+def test_a_bucket_is_known_by_its_limit_and_by_a_digest_of_whom_it_is_for() -> None:
+    others = [replace(LIMIT, name="x"), replace(LIMIT, count=2), replace(LIMIT, period=2), replace(LIMIT, burst=2)]
+    names = {bucket("test", limit, key) for limit in (LIMIT, *others) for key in ("", "secret", "größer \udcff")}
+    assert len(names) == 15
+    assert all(name.startswith("{test:rate:") and "secret" not in name for name in names)

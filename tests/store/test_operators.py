@@ -1,0 +1,118 @@
+"""What operators read and write: who works for a pool, and the events of the fleet. Kept by every store."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbflask.core.fleet_events import FleetEvent, Kind
+from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
+from lbflask.store import records, reports
+from lbflask.store.ports import DEAD_AFTER
+from tests.store.rigs import Rig
+
+POOL = "web"
+WHO = WorkerIdentity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125)
+REPORT = WorkerReport(WHO, 1_700_000_001.5, 9.5, {"größer": BackendCounts(10, 2, {3: 4, 5: 6}), "b": BackendCounts()})
+
+
+class TestRoster:
+    def test_nobody_works_for_a_pool_that_nobody_has_heard_of(self, rig: Rig) -> None:
+        roster = rig.store.read_roster(POOL)
+        assert roster == Roster(roster.now)
+        assert roster.now == pytest.approx(rig.now(), abs=5)
+
+    def test_workers_are_there_with_what_they_told(self, rig: Rig) -> None:
+        rig.store.beat(POOL, "one", {"größer": 2}, {}, read=False, report=REPORT)
+        rig.store.beat(POOL, "two", {}, {}, read=False)
+        rig.store.beat("api", "three", {}, {}, read=False, report=REPORT)
+        one, two = rig.other.read_roster(POOL).workers
+        assert (one.id, one.in_flight, one.report) == ("one", {"größer": 2}, REPORT)
+        assert (two.id, two.in_flight, two.report) == ("two", {}, None)
+        assert one.reported == one.at <= two.at <= rig.now() + 0.002
+        assert two.reported == 0
+
+    def test_a_report_holds_until_the_next(self, rig: Rig) -> None:
+        rig.store.beat(POOL, "one", {}, {}, read=False, report=REPORT)
+        rig.store.beat(POOL, "one", {"a": 1}, {}, read=False)
+        (one,) = rig.other.read_roster(POOL).workers
+        assert (one.in_flight, one.report) == ({"a": 1}, REPORT)
+        later = WorkerReport(WHO, 1.0, 1.0)
+        rig.store.beat(POOL, "one", {}, {}, read=False, report=later)
+        assert rig.other.read_roster(POOL).workers[0].report == later
+
+    def test_whoever_leaves_is_gone(self, rig: Rig) -> None:
+        rig.store.beat(POOL, "one", {}, {}, read=False, report=REPORT)
+        rig.store.leave(POOL, "one")
+        assert rig.other.read_roster(POOL).workers == ()
+        rig.store.beat(POOL, "one", {}, {}, read=False)
+        assert rig.other.read_roster(POOL).workers[0].report is None
+
+    def test_the_leading_checker_is_told(self, rig: Rig) -> None:
+        assert rig.store.hold_lease(POOL, "host:1:a", 600) is not None
+        assert rig.other.read_roster(POOL).leader == "host:1:a"
+        rig.store.drop_lease(POOL, "host:1:a")
+        assert rig.other.read_roster(POOL).leader == ""
+
+    def test_the_killed_are_gone_when_their_beats_fail_to_come(self, rig: Rig) -> None:
+        rig.store.beat(POOL, "one", {}, {}, read=False, report=REPORT)
+        rig.let_pass(DEAD_AFTER + 0.01)
+        assert rig.other.read_roster(POOL).workers == ()
+        rig.store.beat(POOL, "two", {}, {}, read=True)
+        rig.store.beat(POOL, "one", {}, {}, read=False)
+        assert [worker.report for worker in rig.other.read_roster(POOL).workers] == [None, None], "buried"
+
+
+class TestEvents:
+    def happened(self, rig: Rig, count: int) -> list[FleetEvent]:
+        rig.store.record([FleetEvent(Kind.HEALTH, "up", POOL, f"b{number}") for number in range(count)])
+        return rig.other.read_events(count)
+
+    def test_what_was_told_is_read_with_an_id_and_its_time(self, rig: Rig) -> None:
+        told = FleetEvent(Kind.OPERATOR, "drain", POOL, "größer", "„why“ | \n", "alice")
+        rig.store.record([told])
+        (read,) = rig.other.read_events(10)
+        assert read == FleetEvent(told.kind, told.what, told.pool, told.backend, told.reason, told.who, read.id)
+        assert read.at == pytest.approx(rig.now(), abs=5)
+
+    def test_the_latest_come_first_and_page_by_page(self, rig: Rig) -> None:
+        events = self.happened(rig, 7)
+        assert [event.backend for event in events] == [f"b{number}" for number in reversed(range(7))]
+        assert rig.other.read_events(3) == events[:3]
+        assert rig.other.read_events(3, before=events[2].id) == events[3:6]
+        assert rig.other.read_events(3, before=events[5].id) == events[6:]
+        assert rig.other.read_events(3, before=events[6].id) == []
+
+    def test_they_are_followed_from_the_one_that_is_known(self, rig: Rig) -> None:
+        events = self.happened(rig, 4)[::-1]
+        assert rig.other.follow_events("", 10) == events
+        assert rig.other.follow_events(events[1].id, 1) == events[2:3]
+        assert rig.other.follow_events(events[3].id, 10) == []
+        assert rig.other.follow_events("0-0", 10) == events
+
+    @pytest.mark.parametrize("id_", ["x", "1", "1-", "-1", "1-2-3", "+", "\u0661-\u0661", "1-1\n", "9" * 20 + "-0"])
+    def test_what_cannot_be_an_id_is_refused(self, rig: Rig, id_: str) -> None:
+        for read in (lambda: rig.store.read_events(1, before=id_), lambda: rig.store.follow_events(id_, 1)):
+            with pytest.raises(ValueError, match="is not the id of an event"):
+                read()
+
+    def test_no_event_is_none(self, rig: Rig) -> None:
+        assert rig.store.read_events(10) == []
+        assert rig.store.follow_events("", 10) == []
+
+
+class TestRecords:
+    def test_a_report_is_read_as_it_was_written(self) -> None:
+        assert reports.parse(reports.dump(REPORT)) == REPORT
+
+    @given(st.text() | st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(str))
+    def test_whatever_a_record_holds_reading_it_is_no_error(self, record: str | bytes) -> None:
+        reports.parse(record)
+        told = record.encode(errors="replace") if isinstance(record, str) else record
+        assert reports.roster(1.0, "", [("a", told)], {"a": told}).workers == ()
+
+    def test_an_event_of_a_later_version_of_us_is_passed_over(self) -> None:
+        assert records.parse_events([(b"1-0", {b"kind": b"new"}), (b"2-0", {b"kind": b"health", b"more": b"x"})]) == [
+            FleetEvent(Kind.HEALTH, "", id="2-0")
+        ]
