@@ -4,6 +4,6 @@ The settings come from lbflask's own configuration (lbflask.toml, LBFLASK_…); 
 WEB_CONCURRENCY or --workers. Any of gunicorn's settings may be set below, where it wins, or on its command line.
 """
 
-from lbflask.hosting import gunicorn_settings
+from lbflask.server.gunicorn_hooks import gunicorn_settings
 
 globals().update(gunicorn_settings())

@@ -23,7 +23,6 @@ from typing import Any
 from gunicorn.config import Config as GunicornConfig
 
 from benchmarks.report import conclude, options, table
-from lbflask import hosting
 from lbflask.config.load import load
 from lbflask.core.http.fields import backend_request
 from lbflask.core.http.request_origin import TrustedProxies
@@ -31,6 +30,13 @@ from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.proxy import inbound
+from lbflask.server import gunicorn_hooks
+from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
+from lbflask.server.worker.http_exchange import HttpExchange
+from lbflask.server.worker.proxy_worker import ProxyWorker
+from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.response_writer import ResponseWriter
+from lbflask.server.worker.settings import freeze
 from lbflask.telemetry.event_queue import PORTION, TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.log_formats import text_line
@@ -38,12 +44,6 @@ from lbflask.telemetry.metrics.recorder import MetricsRecorder
 from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
 from lbflask.upstream.requests_adapter import BackendRequest
 from lbflask.wiring.balancer import Balancer
-from lbflask.worker.client import Client, Patience
-from lbflask.worker.exchange import Exchange
-from lbflask.worker.proxy_worker import ProxyWorker
-from lbflask.worker.request import ClientRequest
-from lbflask.worker.response import Response
-from lbflask.worker.settings import freeze
 
 BACKENDS = [f"http://127.0.0.1:{port}" for port in (8081, 8082, 8083)]
 RESPONSE = (
@@ -140,21 +140,21 @@ class Rig:
         self.fleet._degraded = True  # tickets without a store
         self.balancer._dialer.open = lambda *args: UpstreamConnection(Canned(RESPONSE), args[-1])
         gunicorn = GunicornConfig()
-        for name, value in hosting._settings_of(config).items():
+        for name, value in gunicorn_hooks._settings_of(config).items():
             gunicorn.set(name, value)
         self.frozen = freeze(gunicorn)
         rest = b"\r\n".join([b" HTTP/1.1", b"Host: shop.example", *FIELDS[:fields], *more]) + b"\r\n\r\n"
-        self.client = Client(
+        self.client = ClientConnection(
             Canned(*(b"GET /path?query=%d" % (number + 1) + rest for number in range(paths))),
             ("127.0.0.1", 5555),
-            Patience(),
+            ClientTimeouts(),
         )
         self.worker: Any = SimpleNamespace(forward=self.plane.forward, alive=True, _frozen=self.frozen)
         self.worker._result = lambda *args: ProxyWorker._result(self.worker, *args)
 
-    def read(self) -> ClientRequest:
+    def read(self) -> ParsedRequest:
         self.client.await_request(75)
-        request = ClientRequest(self.frozen, self.client.reader, self.client.addr, 2)
+        request = ParsedRequest(self.frozen, self.client.reader, self.client.addr, 2)
         self.client.begin(request)
         return request
 
@@ -170,7 +170,7 @@ class Rig:
 def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     """What there is to time, in the order in which a request meets it."""
     request = rig.read()
-    exchange = Exchange(request, rig.client)
+    exchange = HttpExchange(request, rig.client)
     taken = inbound.of(exchange, 0)
     dispatcher = rig.plane.front.dispatcher
     hop, trust = dispatcher._hop(taken), TrustedProxies()
@@ -188,7 +188,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
         pool.give_back(outgoing.url, pool.take(outgoing.url, False) or pool.open(outgoing.address, 1.0))
 
     def respond() -> None:
-        response = Response(rig.client.send, request, exchange)
+        response = ResponseWriter(rig.client.send, request, exchange)
         response.start_response("200 OK", reply.fields)
         response.write_all([b"hello from 8081\n"])
 

@@ -9,9 +9,9 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from lbflask.refusal import refuse, refuse_as_one
+from lbflask.startup_failure import refuse, refuse_as_one
 
-_hosting = sys.modules.get("lbflask.hosting")
+_hosting = sys.modules.get("lbflask.server.gunicorn_hooks")
 if _hosting is None and "gunicorn.arbiter" in sys.modules:
     _settings = Path(__file__).with_name("gunicorn_conf.py")
     refuse_as_one(f"gunicorn runs without lbflask's settings; start it with: gunicorn -c {_settings} lbflask.wsgi")

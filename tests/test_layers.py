@@ -19,29 +19,16 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The storeys, bottom up. Rooms of one storey are siblings and never import each other; a room may import itself.
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
-    frozenset({"config", "background"}),
+    frozenset({"config", "background", "startup_failure"}),
     frozenset({"store", "upstream", "discovery", "telemetry"}),
     frozenset({"fleet", "hooks"}),
     frozenset({"proxy", "checker", "control"}),
-    frozenset({"worker"}),
     frozenset({"wiring"}),
-    frozenset(
-        {
-            "wsgi",
-            "healthcheck",
-            "hosting",
-            "reloading",
-            "refusal",
-            "starting",
-            "gunicorn_conf",
-            "supervise",
-            "demo",
-            "cli",
-            "__main__",
-        }
-    ),
+    frozenset({"server"}),
+    frozenset({"wsgi", "healthcheck", "gunicorn_conf", "supervise", "demo", "worker", "cli", "__main__"}),
 )
 ENTRIES = STOREYS[-1]
+WORKER = "lbflask.server.worker"
 FLOOR = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms}
 
 #: Every library that is not of the standard library, and the modules (or rooms) that may import it.
@@ -49,9 +36,9 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "click": ("lbflask.cli", "lbflask.supervise"),
     "dns": ("lbflask.discovery",),
     "flask": ("lbflask.proxy.app", "lbflask.control", "lbflask.wiring"),
-    "gevent": ("lbflask.worker",),
-    "gunicorn": ("lbflask.worker",),
-    "gunicorn_h1c": ("lbflask.worker",),
+    "gevent": ("lbflask.server.worker",),
+    "gunicorn": ("lbflask.server.worker",),
+    "gunicorn_h1c": ("lbflask.server.worker",),
     "httptools": ("lbflask.upstream",),
     "itsdangerous": ("lbflask.core.sticky_cookie",),
     "opentelemetry": ("lbflask.telemetry",),
@@ -115,11 +102,11 @@ def objection(module: str, other: str) -> str | None:
         return None
     if other == "lbflask":
         return None  # the version, which imports nothing
+    if inside(module, (WORKER,)) and not inside(other, (WORKER,)):
+        return "the worker knows gunicorn and nothing of ours"
     here, there = room(module), room(other)
     if here == there or {here, there} <= ENTRIES:
         return None
-    if here == "worker":
-        return "the host knows gunicorn and nothing of ours"
     if FLOOR[there] == FLOOR[here]:
         return "siblings never import each other"
     return "imports go down only" if FLOOR[there] > FLOOR[here] else None
@@ -174,10 +161,10 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
         ("lbflask.proxy.x", "from lbflask.wiring.store import store_for", False),
         ("lbflask.checker.x", "import flask", False),
         ("lbflask.control.x", "import flask", True),
-        ("lbflask.worker.x", "from lbflask.core import faults", False),
-        ("lbflask.worker.x", "import gevent.pool", True),
-        ("lbflask.hosting", "import gunicorn", False),
-        ("lbflask.hosting", "from lbflask.worker import ProxyWorker", True),
+        ("lbflask.server.worker.x", "from lbflask.core import faults", False),
+        ("lbflask.server.worker.x", "import gevent.pool", True),
+        ("lbflask.server.gunicorn_hooks", "import gunicorn", False),
+        ("lbflask.server.gunicorn_hooks", "from lbflask.server.worker import ProxyWorker", True),
         ("lbflask.wiring.x", "from lbflask.proxy.app import create_app", True),
         ("lbflask.wiring.x", "from lbflask import cli", False),
         ("lbflask.cli", "from lbflask import supervise", True),
@@ -209,7 +196,7 @@ def loaded_by(module: str) -> set[str]:
 
 
 def test_the_master_loads_nothing_that_would_hold_on_to_unpatched_sockets() -> None:
-    assert loaded_by("lbflask.hosting") & {"requests", "redis", "urllib3"} == set()
+    assert loaded_by("lbflask.server.gunicorn_hooks") & {"requests", "redis", "urllib3"} == set()
 
 
 def test_the_checker_loads_no_flask_no_requests_and_no_gunicorn() -> None:

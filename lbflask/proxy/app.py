@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Flask
 
-from lbflask.config.handover import NoAnswer, Outcome
 from lbflask.config.schema import Config
 from lbflask.core.faults import Fault
 from lbflask.core.http.addresses import plain_address
+from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.proxy import inbound
 from lbflask.proxy.inbound import HostExchange
 from lbflask.proxy.reply import Reply
@@ -86,7 +86,7 @@ class DataPlane:
         self.apply = life.apply
         self.announce = life.announce
         #: Has the host reload the configuration. Raises NoAnswer, as long as there is no host that could.
-        self.ask_reload: Callable[[], Outcome] = _nobody_to_ask
+        self.ask_reload: Callable[[], ReloadOutcome] = _nobody_to_ask
         self._started_in = 0
 
     def start(self) -> None:
@@ -170,8 +170,8 @@ def _not_hosted(start_response: Any) -> Iterable[bytes]:
     return [body]
 
 
-def _nobody_to_ask() -> Outcome:
-    raise NoAnswer("the server that runs lbflask here can't reload it")
+def _nobody_to_ask() -> ReloadOutcome:
+    raise ReloadUnavailable("the server that runs lbflask here can't reload it")
 
 
 def _refuse(dispatcher: Entrance, fault: Fault, environ: dict[str, Any]) -> Reply:

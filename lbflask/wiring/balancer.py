@@ -19,7 +19,6 @@ from lbflask import background
 from lbflask.background import BackgroundTask
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.field_types import connection_address
-from lbflask.config.handover import Outcome
 from lbflask.config.pools import PoolConfig
 from lbflask.config.render import version
 from lbflask.config.schema import Config
@@ -29,6 +28,7 @@ from lbflask.core.admin_tokens import Role
 from lbflask.core.http.fields import RequestRules
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.model import Pool
+from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
@@ -178,7 +178,7 @@ class Balancer:
         tasks = [task._asdict() for task in background.statuses()]
         return {**self._occupancy.told(), "config_version": self._version, "tasks": tasks}
 
-    def _ask_reload(self) -> Outcome:
+    def _ask_reload(self) -> ReloadOutcome:
         return self._plane.ask_reload()
 
     def _use_wire(self, wire: Callable[[socket.socket], Any]) -> None:

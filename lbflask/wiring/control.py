@@ -9,7 +9,6 @@ from collections.abc import Callable
 from flask import Blueprint
 
 import lbflask
-from lbflask.config.handover import Outcome
 from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.control import dashboard
@@ -21,6 +20,7 @@ from lbflask.control.running import Running
 from lbflask.core.faults import Fault
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
+from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.store import store_for
@@ -40,7 +40,7 @@ class ControlPlane:
         config: Config,
         fleet: Fleet,
         dialer: Callable[[], Dialer],
-        reload: Callable[[], Outcome],
+        reload: Callable[[], ReloadOutcome],
     ) -> None:
         self._running = Running.of(config)
         self._dialer = dialer

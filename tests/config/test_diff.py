@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from lbflask import hosting
 from lbflask.config.diff import BY_NEW_WORKERS, Difference, difference
 from lbflask.config.schema import Config
+from lbflask.server import gunicorn_hooks
 
 
 def config(**values: Any) -> Config:
@@ -77,11 +77,11 @@ def variations(table: BaseModel, where: str = "") -> Iterator[tuple[str, BaseMod
 
 def test_whatever_gunicorn_is_told_takes_new_workers() -> None:
     usual = config(tls={})
-    told = hosting._settings_of(usual)
+    told = gunicorn_hooks._settings_of(usual)
     late = set()
     for key, changed in variations(usual):
         assert isinstance(changed, Config)
-        if hosting._settings_of(changed) != told:
+        if gunicorn_hooks._settings_of(changed) != told:
             late.add(key)
             assert difference(usual, changed).by_new_workers == (key,)
     tables = {key if key in BY_NEW_WORKERS else key.partition(".")[0] for key in late}

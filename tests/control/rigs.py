@@ -10,7 +10,6 @@ from typing import Any
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from lbflask.config.handover import Outcome
 from lbflask.config.schema import Config
 from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import Api
@@ -21,6 +20,7 @@ from lbflask.core.ejection import FailureReport
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Snapshot
+from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
 from tests.fleet.test_fleet import FlakyStore
@@ -63,7 +63,7 @@ class Counter:
         self.store = OperatorsStore(self.facts)
         self.fleet = Fleet(self.store, list(self.running.pools), who=WorkerIdentity("one", "host"))
         self.unreachable: dict[str, str] = {}
-        self.reload = lambda: Outcome(0, "v2", in_place=("backends",))
+        self.reload = lambda: ReloadOutcome(0, "v2", in_place=("backends",))
         self.api = Api(
             Operations(self.store, self.fleet, lambda: self.running),
             Gate(Tokens(self.config.admin), self.clock),

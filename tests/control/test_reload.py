@@ -8,37 +8,37 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from lbflask.config.handover import NoAnswer, Outcome
+from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from tests.control.rigs import GRAFANA, TOKENS, Counter
 
 
-def asked(outcome: Callable[[], Outcome], admin: bool = True, **fields: str) -> TestResponse:
+def asked(outcome: Callable[[], ReloadOutcome], admin: bool = True, **fields: str) -> TestResponse:
     counter = Counter()
     counter.reload = outcome
     return counter.ask("POST", "/reload", admin=admin, headers=fields, base_url="http://localhost")
 
 
-def nobody() -> Outcome:
-    raise NoAnswer("busy")
+def nobody() -> ReloadOutcome:
+    raise ReloadUnavailable("busy")
 
 
 @pytest.mark.parametrize(
     ("outcome", "status", "told"),
     [
-        (Outcome(0, "v2"), 200, {"config_version": "v2", "in_place": [], "by_new_workers": []}),
+        (ReloadOutcome(0, "v2"), 200, {"config_version": "v2", "in_place": [], "by_new_workers": []}),
         (
-            Outcome(0, "v2", in_place=("backends",)),
+            ReloadOutcome(0, "v2", in_place=("backends",)),
             200,
             {"config_version": "v2", "in_place": ["backends"], "by_new_workers": []},
         ),
         (
-            Outcome(0, "v2", in_place=("backends",), by_new_workers=("bind",)),
+            ReloadOutcome(0, "v2", in_place=("backends",), by_new_workers=("bind",)),
             202,
             {"config_version": "v2", "in_place": ["backends"], "by_new_workers": ["bind"]},
         ),
     ],
 )
-def test_what_has_changed_is_told(outcome: Outcome, status: int, told: dict[str, Any]) -> None:
+def test_what_has_changed_is_told(outcome: ReloadOutcome, status: int, told: dict[str, Any]) -> None:
     response = asked(lambda: outcome)
     assert (response.status_code, response.json) == (status, told)
     assert response.headers["Cache-Control"] == "no-store"
@@ -46,9 +46,14 @@ def test_what_has_changed_is_told(outcome: Outcome, status: int, told: dict[str,
 
 @pytest.mark.parametrize(
     ("outcome", "status", "detail"),
-    [(lambda: Outcome(0, "v1", "file: key = 1: is wrong"), 422, "file: key = 1: is wrong"), (nobody, 503, "busy")],
+    [
+        (lambda: ReloadOutcome(0, "v1", "file: key = 1: is wrong"), 422, "file: key = 1: is wrong"),
+        (nobody, 503, "busy"),
+    ],
 )
-def test_what_went_wrong_is_told_as_problem_details(outcome: Callable[[], Outcome], status: int, detail: str) -> None:
+def test_what_went_wrong_is_told_as_problem_details(
+    outcome: Callable[[], ReloadOutcome], status: int, detail: str
+) -> None:
     response = asked(outcome)
     assert response.status_code == status
     assert response.content_type == "application/problem+json"
@@ -62,7 +67,7 @@ def test_what_went_wrong_is_told_as_problem_details(outcome: Callable[[], Outcom
     [("http://localhost", 200), ("https://localhost", 200), ("http://elsewhere", 403), ("null", 403)],
 )
 def test_a_page_of_another_origin_may_not_ask(origin: str, status: int) -> None:
-    assert asked(lambda: Outcome(0, "v"), Origin=origin).status_code == status
+    assert asked(lambda: ReloadOutcome(0, "v"), Origin=origin).status_code == status
 
 
 def test_only_the_admin_listener_takes_it() -> None:

@@ -69,7 +69,7 @@ class Town:
 
     def write_gunicorns(self, more: str) -> None:
         self.gunicorns.write_text(
-            "from lbflask.hosting import gunicorn_settings\nglobals().update(gunicorn_settings())\n"
+            "from lbflask.server.gunicorn_hooks import gunicorn_settings\nglobals().update(gunicorn_settings())\n"
             f"def post_fork(server, worker): pass\n{more}\n"
         )
 

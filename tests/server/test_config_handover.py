@@ -9,15 +9,16 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 
-from lbflask.config.handover import Handover, Outcome
 from lbflask.config.render import version
 from lbflask.config.schema import Config
+from lbflask.core.reload import ReloadOutcome
+from lbflask.server.config_handover import SharedConfig
 from tests.config.test_render import SETTINGS
 
 
 @pytest.fixture
-def handover() -> Iterator[Handover]:
-    with closing(Handover()) as made:
+def handover() -> Iterator[SharedConfig]:
+    with closing(SharedConfig()) as made:
         yield made
 
 
@@ -25,15 +26,15 @@ def plain(count: int = 1) -> Config:
     return Config.model_validate({"backends": [f"http://h:{port}" for port in range(1, count + 1)]})
 
 
-def test_before_the_first_reload_nothing_is_handed_on(handover: Handover) -> None:
+def test_before_the_first_reload_nothing_is_handed_on(handover: SharedConfig) -> None:
     assert handover.read() is None
 
 
 @given(values=SETTINGS)
 def test_the_values_arrive_as_they_were_checked(values: dict[str, object]) -> None:
     before = Config.model_validate(values)
-    with closing(Handover()) as handover:
-        handover.write(Outcome(1.0, version(before)), before)
+    with closing(SharedConfig()) as handover:
+        handover.write(ReloadOutcome(1.0, version(before)), before)
         found = handover.read()
     assert found is not None
     after = found[1]
@@ -42,29 +43,29 @@ def test_the_values_arrive_as_they_were_checked(values: dict[str, object]) -> No
     assert version(after) == version(before)
 
 
-def test_the_latest_outcome_is_told_and_a_shorter_text_leaves_nothing_of_a_longer_one(handover: Handover) -> None:
-    handover.write(Outcome(1.0, "v1", in_place=("backends",)), plain(500))
-    handover.write(Outcome(2.0, "v1", "file: key = 1: is wrong", by_new_workers=("bind",)), plain())
+def test_the_latest_outcome_is_told_and_a_shorter_text_leaves_nothing_of_a_longer_one(handover: SharedConfig) -> None:
+    handover.write(ReloadOutcome(1.0, "v1", in_place=("backends",)), plain(500))
+    handover.write(ReloadOutcome(2.0, "v1", "file: key = 1: is wrong", by_new_workers=("bind",)), plain())
     found = handover.read()
     assert found is not None
-    assert found[0] == Outcome(2.0, "v1", "file: key = 1: is wrong", by_new_workers=("bind",))
+    assert found[0] == ReloadOutcome(2.0, "v1", "file: key = 1: is wrong", by_new_workers=("bind",))
     assert found[1] == plain()
 
 
-def read_many(handover: Handover, rounds: int) -> None:
+def read_many(handover: SharedConfig, rounds: int) -> None:
     for _ in range(rounds):
         found = handover.read()
         assert found is not None
         assert len(found[1].backends) == int(found[0].version)
 
 
-def test_a_reader_never_sees_half_of_what_is_written(handover: Handover) -> None:
-    handover.write(Outcome(0.0, "1"), plain(1))
+def test_a_reader_never_sees_half_of_what_is_written(handover: SharedConfig) -> None:
+    handover.write(ReloadOutcome(0.0, "1"), plain(1))
     reader = multiprocessing.get_context("fork").Process(target=read_many, args=(handover, 200))
     reader.start()
     few, many = plain(2), plain(1000)
     while reader.is_alive():
-        handover.write(Outcome(1.0, "1000"), many)
-        handover.write(Outcome(2.0, "2"), few)
+        handover.write(ReloadOutcome(1.0, "1000"), many)
+        handover.write(ReloadOutcome(2.0, "2"), few)
     reader.join()
     assert reader.exitcode == 0

@@ -10,13 +10,13 @@ import pytest
 
 from lbflask import background
 from lbflask.background import TaskStatus
-from lbflask.config.handover import Handover
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import QueuedHook
-from lbflask.reloading import Follower
+from lbflask.server.config_handover import SharedConfig
+from lbflask.server.reload import ConfigFollower
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.event_queue import EventQueue
 from lbflask.upstream.deadlines import DeadlineSweeper
@@ -130,8 +130,8 @@ def hook() -> Iterator[Failing]:
 
 @contextmanager
 def reload() -> Iterator[Failing]:
-    handover = Handover()
-    follower = Follower(handover, lambda config: None, lambda: None)
+    handover = SharedConfig()
+    follower = ConfigFollower(handover, lambda config: None, lambda: None)
     failing = Failing(follower._look)
     follower._look = failing  # type: ignore[method-assign,assignment]
     try:

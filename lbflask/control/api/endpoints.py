@@ -10,7 +10,6 @@ from flask import Response
 from pydantic import ValidationError
 
 from lbflask.config.backends import BackendConfig as ConfiguredBackend
-from lbflask.config.handover import NoAnswer, Outcome
 from lbflask.config.render import effective, version
 from lbflask.control import views
 from lbflask.control.api import openapi
@@ -44,6 +43,7 @@ from lbflask.control.operations import Action, Look, Operations, etag_of
 from lbflask.core.admin_tokens import Role
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Mode
+from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 
 _BACKEND = "/pools/<pool>/backends/<backend>"
 _EVENT_STREAM = "text/event-stream"
@@ -55,7 +55,7 @@ class Api:
     """
 
     def __init__(
-        self, operations: Operations, gate: Gate, instance: str, reach: Reach, reload: Callable[[], Outcome]
+        self, operations: Operations, gate: Gate, instance: str, reach: Reach, reload: Callable[[], ReloadOutcome]
     ) -> None:
         self._operations = operations
         self._reload = reload
@@ -128,7 +128,7 @@ class Api:
     def _reload_now(self, call: Call) -> Response:
         try:
             outcome = self._reload()
-        except NoAnswer as error:
+        except ReloadUnavailable as error:
             raise Refused(503, str(error)) from None
         if outcome.refused:
             raise Refused(422, outcome.refused)

@@ -16,7 +16,7 @@ NO_ROOM = 0.1
 Taken = Callable[[_socket.socket, Any], None]
 
 
-class Listening:
+class Acceptor:
     """Accepts connections unless the worker is `full`, and hands each to `taken` at once, in the hub.
 
     With `alone` the worker takes all that are there; otherwise one at a time, and after a step back when `yields` says

@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from lbflask.worker.sharing import FRESH, PLACES, SLACK, Board
+from lbflask.server.worker.connection_balance import FRESH, PLACES, SLACK, ConnectionTable
 from tests.support.servers import ROOT
 from tests.support.wait import eventually
 
 
 def test_a_worker_alone_holds_no_more_than_another() -> None:
-    board = Board()
+    board = ConnectionTable()
     assert not board.others_hold_less(1, 1000)
     board.write(1, 3)
     assert not board.others_hold_less(1, 1000)
@@ -22,7 +22,7 @@ def test_a_worker_alone_holds_no_more_than_another() -> None:
 @pytest.mark.parametrize("mine", range(8))
 @pytest.mark.parametrize("others", [[0], [3], [5, 2], [2, 5], [4, 4, 4]])
 def test_a_worker_holds_too_many_when_some_other_holds_clearly_fewer(mine: int, others: list[int]) -> None:
-    board = Board()
+    board = ConnectionTable()
     board.write(1, mine)
     for number, held in enumerate(others):
         board.write(2 + number, held)
@@ -30,7 +30,7 @@ def test_a_worker_holds_too_many_when_some_other_holds_clearly_fewer(mine: int, 
 
 
 def test_what_counts_is_what_was_written_last() -> None:
-    board = Board()
+    board = ConnectionTable()
     board.write(2, 0)
     assert board.others_hold_less(1, 5)
     board.write(2, 5)
@@ -38,7 +38,7 @@ def test_what_counts_is_what_was_written_last() -> None:
 
 
 def test_a_worker_that_takes_no_more_is_left_out() -> None:
-    board = Board()
+    board = ConnectionTable()
     board.write(2, 0)
     board.erase(2)
     assert not board.others_hold_less(1, 5)
@@ -46,7 +46,7 @@ def test_a_worker_that_takes_no_more_is_left_out() -> None:
 
 def test_a_worker_that_has_not_written_for_long_is_left_out() -> None:
     """It may be busy, or dead; new connections would wait for it."""
-    board = Board()
+    board = ConnectionTable()
     board.write(2, 0)
     assert board.others_hold_less(1, 5)
     eventually(lambda: not board.others_hold_less(1, 5), "it is left out", FRESH + 5)
@@ -56,7 +56,7 @@ def test_a_worker_that_has_not_written_for_long_is_left_out() -> None:
 
 def test_numbers_beyond_the_board_begin_anew() -> None:
     """gunicorn counts its workers up for ever."""
-    board = Board()
+    board = ConnectionTable()
     board.write(1000, 0)
     assert board.others_hold_less(1001, 5)
     assert not board.others_hold_less(1000, 5)
@@ -64,7 +64,7 @@ def test_numbers_beyond_the_board_begin_anew() -> None:
 
 @pytest.mark.parametrize("ages", [(1, 65), (1, 65, 129), (64, 128), (3, 1027), tuple(range(1, 200))])
 def test_workers_that_live_never_share_a_place(ages: tuple[int, ...]) -> None:
-    board = Board()
+    board = ConnectionTable()
     for held, age in enumerate(ages):
         board.write(age, 3 * held)
     for held, age in enumerate(ages):
@@ -72,7 +72,7 @@ def test_workers_that_live_never_share_a_place(ages: tuple[int, ...]) -> None:
 
 
 def test_the_places_of_workers_that_have_ended_are_used_again() -> None:
-    board = Board()
+    board = ConnectionTable()
     board.write(1, 0)
     for age in range(2, 5000):
         board.write(age, 9)
@@ -82,7 +82,7 @@ def test_the_places_of_workers_that_have_ended_are_used_again() -> None:
 
 
 def test_more_workers_than_places_take_part_without_one() -> None:
-    board = Board()
+    board = ConnectionTable()
     for age in range(1, PLACES + 10):
         board.write(age, 0)
     assert board.others_hold_less(PLACES + 9, 5)
@@ -94,9 +94,9 @@ def test_more_workers_than_places_take_part_without_one() -> None:
 
 _KILLED = """
 import os, signal
-from lbflask.worker.sharing import Board, PLACES
+from lbflask.server.worker.connection_balance import ConnectionTable, PLACES
 
-board = Board()
+board = ConnectionTable()
 board.write(1, 0)
 for age in range(2, PLACES + 200):
     if not (pid := os.fork()):
@@ -116,9 +116,9 @@ def test_the_places_of_killed_workers_are_used_again() -> None:
 
 _FORKED = """
 import os
-from lbflask.worker.sharing import Board
+from lbflask.server.worker.connection_balance import ConnectionTable
 
-board = Board()
+board = ConnectionTable()
 for worker, held in ((1, 7), (2, 3)):
     if not (pid := os.fork()):
         board.write(worker, held)

@@ -12,11 +12,11 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize
 
-from lbflask.worker.client import Client, Patience
-from lbflask.worker.exchange import Exchange, Superseded
-from lbflask.worker.request import ClientRequest
-from lbflask.worker.settings import freeze
-from lbflask.worker.stream import Stream
+from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
+from lbflask.server.worker.http_exchange import HttpExchange, Superseded
+from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.settings import freeze
+from lbflask.server.worker.stream import Stream
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 BODY = bytes(range(256)) * 300
@@ -37,26 +37,26 @@ class Caller:
         config = Config()
         config.set("http_parser", parser)
         self._settings = freeze(config)
-        self._client: Client | None = None
+        self._client: ClientConnection | None = None
 
     @property
-    def client(self) -> Client:
+    def client(self) -> ClientConnection:
         if self._client is None:  # in the test's own hub
-            self._client = Client(Stream(self._ours), self._ours.getpeername(), Patience())
+            self._client = ClientConnection(Stream(self._ours), self._ours.getpeername(), ClientTimeouts())
         return self._client
 
     def says(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def exchange(self, *said: bytes) -> Exchange:
+    def exchange(self, *said: bytes) -> HttpExchange:
         """The next request, of which `said` is sent now; each piece is here when the next is sent."""
         for piece in said:
             self.says(piece)
         client = self.client
         assert client.await_request(LONG)
-        request = ClientRequest(self._settings, client.reader, client.addr, client.served + 1)
+        request = ParsedRequest(self._settings, client.reader, client.addr, client.served + 1)
         client.begin(request)
-        return Exchange(request, client)
+        return HttpExchange(request, client)
 
     def has_arrived(self, count: int) -> None:
         """Wait until so many bytes are there that were not read."""
@@ -75,7 +75,7 @@ def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
         yield Caller(stack, request.param)
 
 
-def rest_of(exchange: Exchange) -> bytes:
+def rest_of(exchange: HttpExchange) -> bytes:
     data = b""
     while piece := exchange.read_body():
         data += piece

@@ -9,7 +9,7 @@ Spelling = TypeVar("Spelling")
 Known = TypeVar("Known")
 
 
-class Spellings(dict[Spelling, Known], Generic[Spelling, Known]):
+class HeaderNameCache(dict[Spelling, Known], Generic[Spelling, Known]):
     """What `judge` says of a spelling; it is remembered for the first `most` of them, and then costs one look-up."""
 
     def __init__(self, judge: Callable[[Spelling], Known], most: int) -> None:

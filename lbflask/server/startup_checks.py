@@ -16,8 +16,8 @@ from typing import Any
 from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
+from lbflask.server.worker import is_supported, source_of, tried
 from lbflask.wiring import preflight
-from lbflask.worker import is_supported, source_of, tried
 
 #: Where the process was when it read its configuration.
 _STARTED_IN = Path.cwd()

@@ -12,31 +12,12 @@ import pickle
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from lbflask.config.schema import Config
+from lbflask.core.reload import ReloadOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a reload ended that began at `began` (seconds of the steady clock, the same in all processes).
-
-    `version` is the configuration in effect now. `refused` says why that is the old one; else the keys are listed that
-    have changed, and where a key needs new workers, these take over all of it.
-    """
-
-    began: float
-    version: str
-    refused: str = ""
-    in_place: tuple[str, ...] = ()
-    by_new_workers: tuple[str, ...] = ()
-
-
-class NoAnswer(Exception):
-    """Nobody could be asked for a reload, or nobody said how it ended; the message says why."""
-
-
-class Handover:
+class SharedConfig:
     """Made by the master before it forks; it writes, its workers read."""
 
     def __init__(self) -> None:
@@ -46,20 +27,20 @@ class Handover:
             with tempfile.TemporaryFile() as file:
                 self._fd = os.dup(file.fileno())
 
-    def write(self, outcome: Outcome, config: Config) -> None:
+    def write(self, outcome: ReloadOutcome, config: Config) -> None:
         """Hand on a configuration, and tell how the reload ended that brought it."""
         record = pickle.dumps((outcome, config))
         with _locked(self._fd, fcntl.LOCK_EX):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, record, 0)
 
-    def read(self) -> tuple[Outcome, Config] | None:
+    def read(self) -> tuple[ReloadOutcome, Config] | None:
         """How the latest reload ended, and the configuration to take over; None before the first one."""
         with _locked(self._fd, fcntl.LOCK_SH):
             record = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         if not record:
             return None
-        found: tuple[Outcome, Config] = pickle.loads(record)  # noqa: S301 - from our own master, by the same code
+        found: tuple[ReloadOutcome, Config] = pickle.loads(record)  # noqa: S301 - from our own master, by the same code
         return found
 
     def close(self) -> None:

@@ -14,11 +14,11 @@ from typing import cast
 
 import pytest
 
-from lbflask.worker import Patience
-from lbflask.worker.client import Client
-from lbflask.worker.exchange import Exchange
-from lbflask.worker.request import ClientRequest
-from lbflask.worker.response import Response, ShortResponse
+from lbflask.server.worker import ClientTimeouts
+from lbflask.server.worker.client_connection import ClientConnection
+from lbflask.server.worker.http_exchange import HttpExchange
+from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
 from tests.support.raw import Answer, Cut, RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import Gunicorn
@@ -919,11 +919,13 @@ class SlowSocket:
         return "/run/unix.sock"
 
 
-def response_over(sock: SlowSocket) -> Response:
+def response_over(sock: SlowSocket) -> ResponseWriter:
     """A response of 100 bytes that has begun."""
     request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
-    send = Client(sock, "", Patience()).send
-    response = Response(send, cast("ClientRequest", request), cast("Exchange", SimpleNamespace(complete=True)))
+    send = ClientConnection(sock, "", ClientTimeouts()).send
+    response = ResponseWriter(
+        send, cast("ParsedRequest", request), cast("HttpExchange", SimpleNamespace(complete=True))
+    )
     response.start_response("200 OK", [("Content-Length", "100"), ("Date", "today")])
     return response
 

@@ -13,7 +13,7 @@ from typing import Any
 import gevent.socket
 import pytest
 
-from lbflask.worker.listening import NO_ROOM, STEP_BACK, Listening
+from lbflask.server.worker.acceptor import NO_ROOM, STEP_BACK, Acceptor
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 
@@ -22,7 +22,7 @@ class Hall:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self.listening: Listening | None = None
+        self.listening: Acceptor | None = None
         self.taken: list[tuple[str, int]] = []
         self.failures: list[OSError] = []
         self.asked = 0
@@ -35,7 +35,7 @@ class Hall:
         listener.listen(100)
         listener.setblocking(False)
         self.address = listener.getsockname()
-        self.listening = Listening(
+        self.listening = Acceptor(
             around(listener), self._take, alone=alone, yields=self._yields, full=self._full, failed=self.failures.append
         )
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 from gevent.event import AsyncResult
 from gunicorn.http.body import LengthReader
 
-from lbflask.worker.client import NEVER
+from lbflask.server.worker.client_connection import NEVER
 
 if TYPE_CHECKING:
-    from lbflask.worker.client import Client
-    from lbflask.worker.request import ClientRequest
-    from lbflask.worker.stream import Stream
+    from lbflask.server.worker.client_connection import ClientConnection
+    from lbflask.server.worker.request_parser import ParsedRequest
+    from lbflask.server.worker.stream import Stream
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: Bytes of a body that are taken at once to have all of it at hand; a longer one is read as it comes.
@@ -24,7 +24,7 @@ class Superseded(Exception):
     """The piece of the body that a call has waited for goes to a later call."""
 
 
-class Exchange:
+class HttpExchange:
     """One request on its connection: its fields and body as they came, and what else may be said before the response.
 
     The client is told to go on when the first piece of the body is asked for, if it waits for that.
@@ -46,7 +46,7 @@ class Exchange:
         "upgraded",
     )
 
-    def __init__(self, request: ClientRequest, client: Client) -> None:
+    def __init__(self, request: ParsedRequest, client: ClientConnection) -> None:
         self._request = request
         self._client = client
         self._told = False

@@ -14,7 +14,7 @@ import gevent
 import gevent.event
 import pytest
 
-from lbflask.worker.stream import PlainHttp, Stream, TlsStream
+from lbflask.server.worker.stream import PlainHttp, Stream, TlsStream
 from tests.support.certificates import Authority
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 

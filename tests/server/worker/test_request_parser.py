@@ -9,10 +9,10 @@ from gunicorn.http import errors
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lbflask.worker.client import DeadlineReader
-from lbflask.worker.request import ClientRequest
-from lbflask.worker.settings import freeze
-from tests.worker.test_settings import config
+from lbflask.server.worker.client_connection import DeadlineReader
+from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.settings import freeze
+from tests.server.worker.test_settings import config
 
 
 class Pieces:
@@ -34,7 +34,7 @@ def outcome(limits: Any, *pieces: bytes) -> object:
     reader: Any = DeadlineReader(Pieces(*pieces))  # type: ignore[arg-type]
     reader.await_first(1, 1)
     try:
-        request = ClientRequest(limits, reader, ("127.0.0.1", 5555), 1)
+        request = ParsedRequest(limits, reader, ("127.0.0.1", 5555), 1)
         body = request.body.read() if request.has_body else b""
     except (errors.ParseException, errors.NoMoreData, StopIteration):
         return None

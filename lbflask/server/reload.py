@@ -1,7 +1,8 @@
 """A new configuration at SIGHUP: gunicorn's master checks it, its workers take it over where they are.
 
-The master reads and judges once, and hands on what it has judged (config/handover.py), so that all workers serve by the
-same values. Only where gunicorn alone can apply a setting do new workers take over. An error changes nothing at all.
+The master reads and judges once, and hands on what it has judged (server/config_handover.py), so that all workers serve
+by the same values. Only where gunicorn alone can apply a setting do new workers take over. An error changes nothing at
+all.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Any
 from lbflask.background import BackgroundTask
 from lbflask.config import load
 from lbflask.config.diff import Difference, difference
-from lbflask.config.handover import Handover, NoAnswer, Outcome
 from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
-from lbflask.starting import judge_parts
-from lbflask.worker import BadSettings, changed_settings, is_ending, on_hang_up, on_word, send_word
+from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
+from lbflask.server.config_handover import SharedConfig
+from lbflask.server.startup_checks import judge_parts
+from lbflask.server.worker import BadSettings, changed_settings, is_ending, on_hang_up, on_word, send_word
 
 #: Seconds in which the master should have reloaded; it may be waiting for old workers to end.
 ANSWER_WITHIN = 5.0
@@ -35,7 +37,7 @@ LOOK_EVERY = 0.01
 log = logging.getLogger("gunicorn.error")
 
 
-class Reload:
+class ReloadCoordinator:
     """The master's part, from when its workers have not started yet.
 
     `derived` are the names of gunicorn's settings that come from our configuration; `prepare` is told of one that new
@@ -43,7 +45,7 @@ class Reload:
     """
 
     def __init__(self, arbiter: Any, derived: Collection[str], prepare: Callable[[Config], None]) -> None:
-        self.handover = Handover()
+        self.handover = SharedConfig()
         #: What gunicorn is to derive its settings from, when it reads them again.
         self.config = load.current()
         self._arbiter = arbiter
@@ -58,7 +60,7 @@ class Reload:
         try:
             self.config = load.load()
             judge_parts(self._arbiter.cfg, self.config, partial(is_ending, self._arbiter))
-            outcome = Outcome(began, version(self.config), "", *self._difference(before))
+            outcome = ReloadOutcome(began, version(self.config), "", *self._difference(before))
             if outcome.by_new_workers:
                 self._prepare(self.config)
         except (ConfigError, BadSettings) as error:
@@ -84,7 +86,7 @@ class Reload:
     def _refuse(self, reason: str, began: float, before: Config) -> None:
         self.config = before
         log.error("the configuration was not reloaded: %s", reason)
-        self.handover.write(Outcome(began, version(before), refused=reason), before)
+        self.handover.write(ReloadOutcome(began, version(before), refused=reason), before)
 
     def _difference(self, before: Config) -> Difference:
         """What differs, in our settings or in gunicorn's own. Raises BadSettings."""
@@ -98,12 +100,14 @@ class Reload:
         return Difference(found.in_place, (*late, *(f"gunicorn's {name}" for name in sorted(gunicorns))))
 
 
-class Follower:
+class ConfigFollower:
     """A worker's part: takes over what the master hands on. `serve_by` is given each new configuration, in a thread of
     its own; `announce` is called in a worker that begins with one.
     """
 
-    def __init__(self, handover: Handover, serve_by: Callable[[Config], None], announce: Callable[[], None]) -> None:
+    def __init__(
+        self, handover: SharedConfig, serve_by: Callable[[Config], None], announce: Callable[[], None]
+    ) -> None:
         self._handover = handover
         self._serve_by = serve_by
         self._seen = -math.inf
@@ -115,21 +119,23 @@ class Follower:
         self._task = BackgroundTask("reload", self._run)
         self._task.start()
 
-    def ask(self, worker: Any) -> Outcome:
+    def ask(self, worker: Any) -> ReloadOutcome:
         """Have the master of this worker reload, and how it ended. Raises NoAnswer."""
         asked = time.monotonic()
         try:
             os.kill(worker.ppid, signal.SIGHUP)
         except OSError as error:
-            raise NoAnswer(f"gunicorn's master can't be sent a signal: {error.strerror}") from None
+            raise ReloadUnavailable(f"gunicorn's master can't be sent a signal: {error.strerror}") from None
         while time.monotonic() - asked < ANSWER_WITHIN:
             found = self._handover.read()
             if found is not None and found[0].began >= asked:
                 return found[0]
             if not worker.alive:  # the master waits for us to end
-                raise NoAnswer("an earlier reload is under way, and this worker about to end; ask again")
+                raise ReloadUnavailable("an earlier reload is under way, and this worker about to end; ask again")
             time.sleep(LOOK_EVERY)
-        raise NoAnswer("gunicorn's master is busy, perhaps with ending old workers; it reloads as soon as it can")
+        raise ReloadUnavailable(
+            "gunicorn's master is busy, perhaps with ending old workers; it reloads as soon as it can"
+        )
 
     def _run(self) -> None:
         while True:

@@ -14,7 +14,7 @@ from typing import Any
 from gunicorn import sock, util
 from gunicorn.errors import HaltServer
 
-from lbflask.worker.proxy_worker import ProxyWorker
+from lbflask.server.worker.proxy_worker import ProxyWorker
 
 #: Signals that end a process.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)

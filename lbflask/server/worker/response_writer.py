@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from lbflask.worker.spellings import Spellings
+from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
-    from lbflask.worker.exchange import Exchange
-    from lbflask.worker.request import ClientRequest
+    from lbflask.server.worker.http_exchange import HttpExchange
+    from lbflask.server.worker.request_parser import ParsedRequest
 
 
 class ShortResponse(Exception):
@@ -24,12 +24,12 @@ def _watched(name: str) -> str:
     return lower if lower in ("content-length", "date") else ""
 
 
-_WATCHED = Spellings(_watched, 4096)
+_WATCHED = HeaderNameCache(_watched, 4096)
 #: RFC 9112 §6.3, rule 1.
 _WITHOUT_BODY = frozenset({"204", "304", *(f"1{digits:02}" for digits in range(100))})
 
 
-class Response:
+class ResponseWriter:
     """Writes one response: frames it, dates it, and sends the head with the first piece."""
 
     __slots__ = (
@@ -45,7 +45,7 @@ class Response:
         "status",
     )
 
-    def __init__(self, send: Callable[[bytes], None], request: ClientRequest, exchange: Exchange) -> None:
+    def __init__(self, send: Callable[[bytes], None], request: ParsedRequest, exchange: HttpExchange) -> None:
         self._send = send
         self._request = request
         self._exchange = exchange

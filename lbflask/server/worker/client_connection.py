@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.http.unreader import SocketUnreader
 
-from lbflask.worker.response import http_date
+from lbflask.server.worker.response_writer import http_date
 
 if TYPE_CHECKING:
-    from lbflask.worker.request import ClientRequest
-    from lbflask.worker.stream import Stream
+    from lbflask.server.worker.request_parser import ParsedRequest
+    from lbflask.server.worker.stream import Stream
 
 NEVER = math.inf
 #: Seconds, and bytes, for which a client may go on sending when it has its last answer (RFC 9112 §9.6).
@@ -25,17 +25,17 @@ LINGER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ClientTimeouts:
     """Seconds a client gets: for a request head, and between two bytes of a body either way."""
 
     head: float = 10.0
     body: float = 30.0
 
 
-class Client:
+class ClientConnection:
     """A client's connection."""
 
-    def __init__(self, stream: Stream, addr: Any, patience: Patience, scheme: str = "http") -> None:
+    def __init__(self, stream: Stream, addr: Any, patience: ClientTimeouts, scheme: str = "http") -> None:
         self.stream = stream
         self.addr = addr
         self.patience = patience
@@ -72,7 +72,7 @@ class Client:
         finally:
             self.idle = False
 
-    def begin(self, request: ClientRequest) -> None:
+    def begin(self, request: ParsedRequest) -> None:
         """A request has been read: count it, and time its body by the byte from now on."""
         self.served += 1
         self.deadline = NEVER

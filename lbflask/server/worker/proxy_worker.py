@@ -19,15 +19,15 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from lbflask.worker.client import Client, Patience
-from lbflask.worker.exchange import Exchange
-from lbflask.worker.listening import Listening
-from lbflask.worker.log import without_quotes
-from lbflask.worker.request import ClientRequest
-from lbflask.worker.response import Response, ShortResponse
-from lbflask.worker.settings import freeze
-from lbflask.worker.sharing import BOARD
-from lbflask.worker.stream import PlainHttp, Stream, TlsStream
+from lbflask.server.worker.acceptor import Acceptor
+from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
+from lbflask.server.worker.connection_balance import BOARD
+from lbflask.server.worker.http_exchange import HttpExchange
+from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
+from lbflask.server.worker.server_log import without_quotes
+from lbflask.server.worker.settings import freeze
+from lbflask.server.worker.stream import PlainHttp, Stream, TlsStream
 
 #: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
 #: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
@@ -41,11 +41,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     first connection, as by the `post_worker_init` hook.
     """
 
-    patience = Patience()
+    patience = ClientTimeouts()
     plain_addresses: frozenset[Any] = frozenset()
     #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status`,
     #: `fields` and `deadline`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI.
-    forward: Callable[[Exchange], Any] | None = None
+    forward: Callable[[HttpExchange], Any] | None = None
     #: Called for a request whose head was refused: the client's address, the status in number and words, and the bytes
     #: of the answer's body.
     turned_away: Callable[[str, int, str, int], None] | None = None
@@ -60,7 +60,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """Serve until told to stop; then finish what is in flight, within `graceful_timeout`."""
         self._frozen = freeze(self.cfg)
         self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
-        self._clients: set[Client] = set()
+        self._clients: set[ClientConnection] = set()
         self._greenlets = Group()
         self._warnings: dict[str, bool] = {}  # each, and whether it was logged
         # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
@@ -89,10 +89,10 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         if sig != signal.SIGINT:
             super().handle_quit(sig, frame)
 
-    def _listen(self, listener: Any) -> Listening:
+    def _listen(self, listener: Any) -> Acceptor:
         name = listener.getsockname()
         address = name[:2] if isinstance(name, tuple) else name
-        return Listening(
+        return Acceptor(
             listener,
             partial(self._taken, tls=None if address in self.plain_addresses else self._tls),
             alone=self.cfg.workers == 1,
@@ -120,7 +120,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """In the hub: a new connection."""
         try:
             stream = Stream(sock) if tls is None else TlsStream(sock, tls)
-            client = Client(stream, addr, self.patience, "http" if tls is None else "https")
+            client = ClientConnection(stream, addr, self.patience, "http" if tls is None else "https")
         except OSError:
             sock.close()  # the client has gone already
             return
@@ -150,7 +150,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.log.warning("%d connections were cut: graceful_timeout is over", len(self._clients))
             self._greenlets.kill(block=True, timeout=1)
 
-    def _serve(self, client: Client) -> None:
+    def _serve(self, client: ClientConnection) -> None:
         """One client connection, from accept to close."""
         try:
             self._converse(client)
@@ -167,7 +167,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 for listening in self._listenings:
                     listening.resume()
 
-    def _converse(self, client: Client) -> None:
+    def _converse(self, client: ClientConnection) -> None:
         """Requests and responses in turn, until either side closes. Nothing is kept of a request while its client is
         idle.
         """
@@ -180,9 +180,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         except (errors.ParseException, errors.ForbiddenProxyRequest, PlainHttp, TimeoutError) as error:
             self._turn_away(client, error)
 
-    def _read(self, client: Client) -> ClientRequest:
+    def _read(self, client: ClientConnection) -> ParsedRequest:
         """The head of the next request. Raises what gunicorn does for one that it refuses, and TimeoutError."""
-        request = ClientRequest(self._frozen, client.reader, client.addr, client.served + 1)
+        request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
         client.begin(request)
         self._count()
         return request
@@ -198,10 +198,10 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
 
-    def _respond(self, client: Client, request: ClientRequest) -> bool:
+    def _respond(self, client: ClientConnection, request: ParsedRequest) -> bool:
         """Run the application and write what it says. Whether the connection may carry another request."""
-        exchange = Exchange(request, client)
-        response = Response(client.send, request, exchange)
+        exchange = HttpExchange(request, client)
+        response = ResponseWriter(client.send, request, exchange)
         if not self.alive or not self._frozen.keepalive:
             response.closes = True
         result: Iterable[bytes] = ()
@@ -231,7 +231,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         return True
 
     def _result(
-        self, client: Client, request: ClientRequest, exchange: Exchange, response: Response
+        self, client: ClientConnection, request: ParsedRequest, exchange: HttpExchange, response: ResponseWriter
     ) -> Iterable[bytes]:
         """What the application answers: by the short way if it offers one and takes it, else as WSGI has it."""
         if self.forward is not None:
@@ -246,7 +246,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         environ["lbflask.exchange"] = exchange
         return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))
 
-    def _turn_away(self, client: Client, error: Exception) -> None:
+    def _turn_away(self, client: ClientConnection, error: Exception) -> None:
         """Answer a head that is refused, and close: where the next one would start is unknown."""
         status, reason = next(
             (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)), (400, "Bad Request")

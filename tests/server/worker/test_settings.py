@@ -11,7 +11,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn_h1c import parse_request_fast
 
-from lbflask.worker.settings import end_gracefully_on_interrupt, freeze
+from lbflask.server.worker.settings import end_gracefully_on_interrupt, freeze
 
 
 def config(**settings: Any) -> Config:

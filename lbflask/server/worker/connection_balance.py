@@ -27,7 +27,7 @@ _PLACE = struct.Struct("@dqqq")
 _COUNT = struct.Struct("@q")
 
 
-class Board:
+class ConnectionTable:
     """Connections by worker, in memory that forked processes share. Two workers that live never have one place."""
 
     def __init__(self) -> None:
@@ -92,4 +92,4 @@ class Board:
 
 
 #: Made before the workers are forked, and so one for all of them.
-BOARD = Board()
+BOARD = ConnectionTable()

@@ -6,13 +6,8 @@ fields keep their order, case and repeats, `100 Continue` is sent when the body 
 together, and a response that breaks off is cut, not ended. Any WSGI application runs on it.
 """
 
-from lbflask.worker.client import Patience
-from lbflask.worker.log import ServerLog
-from lbflask.worker.lookups import allow_lookups
-from lbflask.worker.proxy_worker import ProxyWorker
-from lbflask.worker.reloading import BadSettings, changed_settings, on_hang_up, on_word, send_word
-from lbflask.worker.settings import end_gracefully_on_interrupt
-from lbflask.worker.starting import (
+from lbflask.server.worker.arbiter_signals import BadSettings, changed_settings, on_hang_up, on_word, send_word
+from lbflask.server.worker.arbiter_startup import (
     addresses,
     end_children_that_boot,
     ending_at_once,
@@ -23,10 +18,15 @@ from lbflask.worker.starting import (
     source_of,
     tried,
 )
+from lbflask.server.worker.client_connection import ClientTimeouts
+from lbflask.server.worker.lookup_threads import allow_lookups
+from lbflask.server.worker.proxy_worker import ProxyWorker
+from lbflask.server.worker.server_log import ServerLog
+from lbflask.server.worker.settings import end_gracefully_on_interrupt
 
 __all__ = [
     "BadSettings",
-    "Patience",
+    "ClientTimeouts",
     "ProxyWorker",
     "ServerLog",
     "addresses",

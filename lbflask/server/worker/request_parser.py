@@ -12,10 +12,10 @@ from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.message import Request
 from gunicorn.util import unquote_to_wsgi_str
 
-from lbflask.worker.spellings import Spellings
+from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
-    from lbflask.worker.client import Client, DeadlineReader
+    from lbflask.server.worker.client_connection import ClientConnection, DeadlineReader
 
 _CR = 0x0D
 #: The largest length of a body or of a chunk: what a signed number of 64 bits holds, in which many readers keep it.
@@ -35,7 +35,7 @@ class _Chunks(ChunkedReader):  # type: ignore[misc]
         return size, rest
 
 
-class ClientRequest(Request):  # type: ignore[misc]
+class ParsedRequest(Request):  # type: ignore[misc]
     """gunicorn's request, that also keeps the header fields as they came.
 
     `fields` are pairs in order, with case and repeats. Fields whose names hold an underscore are dropped, since WSGI
@@ -180,7 +180,7 @@ class ClientRequest(Request):  # type: ignore[misc]
         """As WSGI writes it."""
         return "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}"
 
-    def environ(self, client: Client) -> dict[str, Any]:
+    def environ(self, client: ClientConnection) -> dict[str, Any]:
         """The request as WSGI wants it (PEP 3333)."""
         path, _, query = self.uri.partition("?")
         environ: dict[str, Any] = {
@@ -226,5 +226,5 @@ def _environ_key(name: str) -> str:
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
-_NAMES = Spellings(_known, 4096)
-_ENVIRON_KEYS = Spellings(_environ_key, 1024)
+_NAMES = HeaderNameCache(_known, 4096)
+_ENVIRON_KEYS = HeaderNameCache(_environ_key, 1024)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
-from lbflask.worker import BadSettings, changed_settings, on_hang_up, on_word
-from lbflask.worker.reloading import WORD
+from lbflask.server.worker import BadSettings, changed_settings, on_hang_up, on_word
+from lbflask.server.worker.arbiter_signals import WORD
 from tests.support.wait import eventually
 
 

@@ -22,18 +22,10 @@ from lbflask.config import load
 from lbflask.config.field_types import socket_address
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.refusal import refuse
-from lbflask.reloading import Follower, Reload
-from lbflask.starting import judge_listeners, judge_parts, judge_settings
-from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
-from lbflask.telemetry import error_log
-from lbflask.telemetry.metrics.shared_directory import SharedDirectory
-from lbflask.telemetry.standard_streams import open_standard_streams
-from lbflask.upstream.resolver import AT_ONCE
-from lbflask.wiring import descriptors
-from lbflask.wiring.preflight import check_sockets
-from lbflask.worker import (
-    Patience,
+from lbflask.server.reload import ConfigFollower, ReloadCoordinator
+from lbflask.server.startup_checks import judge_listeners, judge_parts, judge_settings
+from lbflask.server.worker import (
+    ClientTimeouts,
     ProxyWorker,
     ServerLog,
     addresses,
@@ -45,6 +37,14 @@ from lbflask.worker import (
     halt_whatever_ends,
     is_ending,
 )
+from lbflask.startup_failure import refuse
+from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
+from lbflask.telemetry import error_log
+from lbflask.telemetry.metrics.shared_directory import SharedDirectory
+from lbflask.telemetry.standard_streams import open_standard_streams
+from lbflask.upstream.resolver import AT_ONCE
+from lbflask.wiring import descriptors
+from lbflask.wiring.preflight import check_sockets
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -54,7 +54,7 @@ log = logging.getLogger("gunicorn.error")
 _embedded: EmbeddedServer | None = None
 _shared: SharedDirectory | None = None
 _settings: dict[str, Any] | None = None
-_reload: Reload | None = None
+_reload: ReloadCoordinator | None = None
 _judged = False
 
 
@@ -161,7 +161,7 @@ def when_ready(arbiter: Any) -> None:
         refuse(error)
     if missing:
         log.warning(missing)
-    _reload = Reload(arbiter, derived, partial(_prepare, provide))
+    _reload = ReloadCoordinator(arbiter, derived, partial(_prepare, provide))
 
 
 def _prepare(provide: Callable[[Config], None], config: Config) -> None:
@@ -222,7 +222,7 @@ def post_worker_init(worker: Any) -> None:
         refuse(error)
     _also_on_usr1(plane.reopen_logs)
     if _reload is not None:
-        follower = Follower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
+        follower = ConfigFollower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
         plane.ask_reload = partial(follower.ask, worker)
 
 
@@ -245,7 +245,10 @@ def _plane_of(worker: Any) -> DataPlane:
     except (AttributeError, KeyError):
         refuse("gunicorn runs another application with lbflask's settings; it has to be lbflask.wsgi itself")
     if _reload is None:
-        refuse("the hook when_ready in gunicorn's configuration file must call lbflask.hosting.when_ready(server)")
+        refuse(
+            "the hook when_ready in gunicorn's configuration file must call "
+            "lbflask.server.gunicorn_hooks.when_ready(server)"
+        )
     return plane
 
 
@@ -256,8 +259,8 @@ def _serve_by(worker: Any, plane: DataPlane, config: Config) -> None:
         worker.patience = _patience(config)
 
 
-def _patience(config: Config) -> Patience:
-    return Patience(config.timeouts.client_head, config.timeouts.client_body)
+def _patience(config: Config) -> ClientTimeouts:
+    return ClientTimeouts(config.timeouts.client_head, config.timeouts.client_body)
 
 
 def _also_on_usr1(reopen: Callable[[], None]) -> None:

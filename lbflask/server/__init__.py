@@ -1,0 +1,1 @@
+"""Everything that knows gunicorn: its hooks, reload in place, and the worker."""

@@ -1,0 +1,5 @@
+"""The import path of the worker class that users name: `worker_class = "lbflask.worker.ProxyWorker"`."""
+
+from lbflask.server.worker import ProxyWorker
+
+__all__ = ["ProxyWorker"]
