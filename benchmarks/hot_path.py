@@ -29,7 +29,7 @@ from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.core.sticky_cookie import Affinity
-from lbflask.proxy import inbound
+from lbflask.proxy import client_request
 from lbflask.server import gunicorn_hooks
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange
@@ -171,7 +171,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     """What there is to time, in the order in which a request meets it."""
     request = rig.read()
     exchange = HttpExchange(request, rig.client)
-    taken = inbound.of(exchange, 0)
+    taken = client_request.of(exchange, 0)
     dispatcher = rig.plane.front.dispatcher
     hop, trust = dispatcher._hop(taken), TrustedProxies()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
@@ -194,7 +194,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
 
     return {
         "read and parse the request": rig.read,
-        "target, host, framing, body": lambda: inbound.of(exchange, 0),
+        "target, host, framing, body": lambda: client_request.of(exchange, 0),
         "fields for the backend": lambda: backend_request(
             taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
         ),

@@ -21,9 +21,9 @@ from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.proxy.balancing import Balancing
+from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.rate_limits import RateLimits
-from lbflask.proxy.waiting import Waiting
+from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.store.redis import RedisStore, connect
 
 POOL = "default"
@@ -38,8 +38,8 @@ def rig_with_bounds(slots: Slots) -> Rig:
     dispatcher = rig.plane.front.dispatcher
     pool = dispatcher._balancing.pool
     backends = tuple(replace(backend, max_connections=100) for backend in pool.backends)
-    dispatcher._balancing = Balancing(replace(pool, backends=backends), rig.fleet)
-    dispatcher._attempts._waiting = Waiting(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
+    dispatcher._balancing = PoolBalancer(replace(pool, backends=backends), rig.fleet)
+    dispatcher._attempts._waiting = SlotQueue(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
     return rig
 
 

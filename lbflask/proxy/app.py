@@ -20,17 +20,17 @@ from lbflask.config.schema import Config
 from lbflask.core.faults import Fault
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
-from lbflask.proxy import inbound
-from lbflask.proxy.inbound import HostExchange
-from lbflask.proxy.reply import Reply
-from lbflask.proxy.router import Entrance
+from lbflask.proxy import client_request
+from lbflask.proxy.client_request import ServerExchange
+from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.router import RootHandler
 
 log = logging.getLogger("lbflask")
 
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Life(NamedTuple):
+class Lifecycle(NamedTuple):
     """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
     socket, where the host has a better one. `apply` takes another configuration, `announce` tells the checkers that
     there may be one, `use_directory` takes where all processes of the host may count together, and `end_streams_when`
@@ -59,10 +59,10 @@ class OwnPaths:
         return self._paths.get(target.partition("?")[0]) if target.startswith(self._prefixes) else None
 
 
-class Front(NamedTuple):
+class DataPlaneConfig(NamedTuple):
     """What one configuration makes of the data plane. Another one takes its place as a whole."""
 
-    dispatcher: Entrance
+    dispatcher: RootHandler
     own_paths: OwnPaths
     body_limit: int
 
@@ -73,7 +73,7 @@ class DataPlane:
     `front` may be exchanged at any time: a request that has begun goes on with the one that it began with.
     """
 
-    def __init__(self, control: WSGI, front: Front, *, admin_address: object, life: Life) -> None:
+    def __init__(self, control: WSGI, front: DataPlaneConfig, *, admin_address: object, life: Lifecycle) -> None:
         self.front = front
         self._control = control
         self._admin_address = admin_address
@@ -119,9 +119,9 @@ class DataPlane:
             environ["REMOTE_ADDR"] = plain_address(environ.get("REMOTE_ADDR") or "")
             return self._control(environ, start_response)
         try:
-            request = inbound.read(environ, front.body_limit)
+            request = client_request.read(environ, front.body_limit)
         except Fault as fault:
-            reply: Reply | None = _refuse(front.dispatcher, fault, environ)
+            reply: ClientResponse | None = _refuse(front.dispatcher, fault, environ)
         else:
             reply = front.dispatcher.dispatch(request)
         if reply is None:
@@ -129,7 +129,7 @@ class DataPlane:
         start_response(reply.status, reply.fields)
         return reply
 
-    def forward(self, exchange: HostExchange) -> Any:
+    def forward(self, exchange: ServerExchange) -> Any:
         """The short way, for a host that has read the request already: a Reply, or None when the connection became a
         tunnel. NotImplemented for what is meant for the balancer itself.
         """
@@ -137,7 +137,7 @@ class DataPlane:
         if own_paths.find(exchange.target) is not None or exchange.local == self._admin_address:
             return NotImplemented
         try:
-            request = inbound.of(exchange, body_limit)
+            request = client_request.of(exchange, body_limit)
         except Fault as fault:
             accept = next((value for name, value in exchange.fields if name.lower() == "accept"), "")
             peer = exchange.peer[0] or "unix:"
@@ -174,7 +174,7 @@ def _nobody_to_ask() -> ReloadOutcome:
     raise ReloadUnavailable("the server that runs lbflask here can't reload it")
 
 
-def _refuse(dispatcher: Entrance, fault: Fault, environ: dict[str, Any]) -> Reply:
+def _refuse(dispatcher: RootHandler, fault: Fault, environ: dict[str, Any]) -> ClientResponse:
     method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
     peer, accept = environ.get("REMOTE_ADDR") or "unix:", environ.get("HTTP_ACCEPT", "")
     return dispatcher.refuse(fault, method, target, protocol, peer, accept)

@@ -10,9 +10,9 @@ from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Shortage, Stage
 from lbflask.core.model import Backend
 from lbflask.fleet.fleet import Fleet
-from lbflask.proxy.exchange import Exchange, House, Rules
-from lbflask.proxy.inbound import Inbound
-from lbflask.proxy.waiting import Waiting
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
+from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
@@ -26,9 +26,9 @@ class Attempts:
         pool: str,
         fleet: Fleet,
         adapter: BackendAdapter,
-        rules: Rules,
-        house: House,
-        waiting: Waiting | None = None,
+        rules: ProxySettings,
+        house: SharedServices,
+        waiting: SlotQueue | None = None,
     ) -> None:
         self._waiting = waiting
         #: The first response that a backend of the plan gives. Raises the Fault that the client is to hear of.
@@ -45,12 +45,12 @@ class Attempts:
         self._timeouts = (rules.connect, rules.first_byte)
 
     def _first_in_turn(
-        self, waiting: Waiting, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest
+        self, waiting: SlotQueue, exchange: RequestContext, plan: Iterable[Backend], request: BackendRequest
     ) -> BackendResponse:
         with closing(waiting.turns(exchange, plan)) as turns:
             return self._first_of(exchange, turns, request)
 
-    def _first_of(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
+    def _first_of(self, exchange: RequestContext, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
         inbound, last = exchange.inbound, None
         for tried, backend in enumerate(plan, 1):
             try:
@@ -66,7 +66,7 @@ class Attempts:
                 break
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
 
-    def ended(self, exchange: Exchange, fault: Fault | None) -> None:
+    def ended(self, exchange: RequestContext, fault: Fault | None) -> None:
         """The attempt whose response was passed on is over: whole, or with the fault that broke it off."""
         self._traffic.ended(exchange.serving, fault)
         if isinstance(fault, Shortage):
@@ -75,7 +75,7 @@ class Attempts:
         if self._waiting is not None:
             self._waiting.over(exchange)
 
-    def _may_retry(self, exchange: Exchange, fault: Fault, tried: int) -> bool:
+    def _may_retry(self, exchange: RequestContext, fault: Fault, tried: int) -> bool:
         policy, inbound = self._rules.retries, exchange.inbound
         if tried > policy.attempts or not retry.replayable(fault, inbound.method, _touched(inbound)):
             return False
@@ -86,7 +86,9 @@ class Attempts:
             self._occupancy.retrying += 1
         return True
 
-    def _attempt(self, exchange: Exchange, backend: Backend, request: BackendRequest, fresh: bool) -> BackendResponse:
+    def _attempt(
+        self, exchange: RequestContext, backend: Backend, request: BackendRequest, fresh: bool
+    ) -> BackendResponse:
         rules, host = self._rules, exchange.inbound.host
         request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
         if exchange.trace is not None:
@@ -119,5 +121,5 @@ class Attempts:
         return response
 
 
-def _touched(inbound: Inbound) -> bool:
+def _touched(inbound: ClientRequest) -> bool:
     return inbound.body is not None and inbound.body.touched

@@ -23,15 +23,15 @@ from lbflask.core.http.fields import (
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
-from lbflask.proxy import hooked
+from lbflask.proxy import hook_stage
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing, Preferred
-from lbflask.proxy.course import Course
-from lbflask.proxy.exchange import Exchange, House, Rules
-from lbflask.proxy.inbound import HostExchange, Inbound
-from lbflask.proxy.own import OwnAnswers
+from lbflask.proxy.balancer import PoolBalancer, Preferred
+from lbflask.proxy.client_request import ClientRequest, ServerExchange
+from lbflask.proxy.client_response import ClientResponse, own_reply, refusal
+from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
+from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.rate_limits import RateLimits
-from lbflask.proxy.reply import Reply, own_reply, refusal
+from lbflask.proxy.route_actions import RouteActions
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.shortage import shortage
@@ -43,11 +43,11 @@ class Dispatcher:
 
     def __init__(
         self,
-        balancing: Balancing,
+        balancing: PoolBalancer,
         attempts: Attempts,
-        rules: Rules,
-        house: House,
-        course: Course | None = None,
+        rules: ProxySettings,
+        house: SharedServices,
+        course: RouteActions | None = None,
         rate_limits: RateLimits | None = None,
     ) -> None:
         self._rate_limits = rate_limits
@@ -66,11 +66,11 @@ class Dispatcher:
         self._route = "" if course is None else course.name
         mirrors = course is not None and course.mirror is not None
         self._stops_by = mirrors or house.hooks is not None or house.tracing is not None
-        own = OwnAnswers(house, rules, pool=balancing.pool.name)
+        own = LocalReplies(house, rules, pool=balancing.pool.name)
         self.refuse = own.refuse
         self.record_refusal = own.record_refusal
 
-    def dispatch(self, inbound: Inbound) -> Reply | None:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
         """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
         tunnel has ended.
         """
@@ -84,7 +84,7 @@ class Dispatcher:
             is_trusted=rules.is_trusted,
         )
         began = self._clock()
-        exchange = Exchange(inbound, began, head.client, head.request_id, began + rules.request)
+        exchange = RequestContext(inbound, began, head.client, head.request_id, began + rules.request)
         self._occupancy.active += 1
         try:
             if self._rate_limits is not None:
@@ -117,18 +117,18 @@ class Dispatcher:
             return None
         return self._pass_on(exchange, response)
 
-    def _stop_by(self, exchange: Exchange, request: BackendRequest) -> hooked.Asked | None:
+    def _stop_by(self, exchange: RequestContext, request: BackendRequest) -> hook_stage.HookCalls | None:
         """Let everybody have a look, or a say, who is not there by default. Raises the Fault of a refusal."""
         asked = None
         if self._hooks is not None:
-            asked = hooked.ask(self._hooks, exchange, request, self._balancing.pool.name)
+            asked = hook_stage.ask(self._hooks, exchange, request, self._balancing.pool.name)
         if self._course is not None and self._course.mirror is not None:
             self._course.mirror(exchange.inbound, exchange.client, request)
         if self._tracing is not None:
             exchange.trace = self._tracing.begin(request.fields)
         return asked
 
-    def _outgoing(self, exchange: Exchange, head: RequestHead) -> BackendRequest:
+    def _outgoing(self, exchange: RequestContext, head: RequestHead) -> BackendRequest:
         """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
         inbound, rules = exchange.inbound, self._rules
         request = BackendRequest(inbound.method, inbound.target.text, head.fields, inbound.framing, inbound.body)
@@ -155,7 +155,7 @@ class Dispatcher:
                 request.fields = with_upgrade(request.fields, request.upgrade)
         return request
 
-    def _pass_on(self, exchange: Exchange, response: BackendResponse) -> Reply:
+    def _pass_on(self, exchange: RequestContext, response: BackendResponse) -> ClientResponse:
         answer = response.answer
         reason = answer.reason or reason_phrase(answer.status)
         fields, via = answer.fields, self._rules.via
@@ -172,13 +172,13 @@ class Dispatcher:
         if self._rate_limits is not None:
             fields += exchange.limits_told
         ended = self._settler(exchange, answer.status)
-        reply = Reply(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
+        reply = ClientResponse(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
         if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):
             reply.passes_trailers = True
             fields += [field for field in answer.fields if field[0].lower() == "trailer"]
         return reply
 
-    def _home_told(self, exchange: Exchange, fields: Fields) -> Fields:
+    def _home_told(self, exchange: RequestContext, fields: Fields) -> Fields:
         """What a response with these fields tells the client of where its session is, if it is not where it was."""
         home = exchange.home
         if self._sticky is None or (home is not None and home.id == exchange.serving):
@@ -187,7 +187,7 @@ class Dispatcher:
         origin = request_origin(inbound.fields, self._hop(inbound), inbound.host, self._rules.is_trusted)
         return self._sticky.told(exchange.serving, inbound.method, fields, secure=origin.secure)
 
-    def _pass_interim(self, host: HostExchange, status: int, reason: str, fields: Fields) -> None:
+    def _pass_interim(self, host: ServerExchange, status: int, reason: str, fields: Fields) -> None:
         """103 tells the client what to fetch meanwhile (RFC 8297); 102 only says that there is somebody (RFC 2518)."""
         if status != 103:
             return
@@ -196,7 +196,7 @@ class Dispatcher:
         except OSError:
             raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
 
-    def _tunnel(self, exchange: Exchange, response: BackendResponse) -> None:
+    def _tunnel(self, exchange: RequestContext, response: BackendResponse) -> None:
         """Pass bytes both ways until it is over."""
         answer, host = response.answer, exchange.inbound.host_exchange
         if host is None:
@@ -220,15 +220,15 @@ class Dispatcher:
             response.close()
             ended(tunnel.down if tunnel else 0, cut, None)
 
-    def _answer_ourselves(self, exchange: Exchange) -> Reply:
+    def _answer_ourselves(self, exchange: RequestContext) -> ClientResponse:
         """The request was to go no further than here (RFC 9110 §7.6.2)."""
         inbound = exchange.inbound
         status, fields, body = final_answer(
             inbound.method, inbound.raw_target, inbound.protocol, inbound.fields, self._rules.via
         )
-        return Reply(status, fields, body, self._settler(exchange, int(status[:3])))
+        return ClientResponse(status, fields, body, self._settler(exchange, int(status[:3])))
 
-    def _refuse(self, exchange: Exchange, fault: Fault) -> Reply:
+    def _refuse(self, exchange: RequestContext, fault: Fault) -> ClientResponse:
         accept = next((value for name, value in exchange.inbound.fields if name.lower() == "accept"), "")
         retry_after = self._rules.retry_after if fault.status == 503 else None
         status, fields, body = refusal(fault, accept, retry_after, self._rules.via, self._rules.pages)
@@ -239,7 +239,9 @@ class Dispatcher:
         ended = self._settler(exchange, fault.status, told)
         return own_reply(exchange.inbound.method, status, fields, body, ended)
 
-    def _settler(self, exchange: Exchange, status: int, refused: str = "") -> Callable[[int, str, Fault | None], None]:
+    def _settler(
+        self, exchange: RequestContext, status: int, refused: str = ""
+    ) -> Callable[[int, str, Fault | None], None]:
         def ended(sent: int, cut: str, fault: Fault | None) -> None:
             self._leave(exchange, fault)
             if not self._listeners:
@@ -273,7 +275,7 @@ class Dispatcher:
 
         return ended
 
-    def _leave(self, exchange: Exchange, fault: Fault | None = None) -> None:
+    def _leave(self, exchange: RequestContext, fault: Fault | None = None) -> None:
         self._occupancy.active -= 1
         if exchange.serving:
             self._attempts.ended(exchange, fault)

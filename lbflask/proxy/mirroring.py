@@ -11,9 +11,9 @@ from itertools import islice
 from lbflask.core import retry
 from lbflask.core.faults import Fault
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.exchange import Exchange, House
-from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.context import RequestContext, SharedServices
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 
 log = logging.getLogger("lbflask")
@@ -31,10 +31,10 @@ class Mirroring:
 
     def __init__(
         self,
-        balancing: Balancing,
+        balancing: PoolBalancer,
         attempts: Attempts,
         percent: float,
-        house: House,
+        house: SharedServices,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._balancing = balancing
@@ -43,7 +43,7 @@ class Mirroring:
         self._house = house
         self._chance = chance
 
-    def __call__(self, inbound: Inbound, client: str, request: BackendRequest) -> None:
+    def __call__(self, inbound: ClientRequest, client: str, request: BackendRequest) -> None:
         """Send a copy of the request as its backend is to get it, if chance wants it and there is room.
 
         Not of one whose body is not all here, or is large, nor of one that would be a tunnel.
@@ -58,7 +58,7 @@ class Mirroring:
             occupancy.unmirrored += 1
             return
         copy = BackendRequest(inbound.method, request.target, [*request.fields], inbound.framing, body)
-        exchange = Exchange(inbound, self._house.clock(), client, "", waits=False)
+        exchange = RequestContext(inbound, self._house.clock(), client, "", waits=False)
         occupancy.mirrored += 1
         try:
             # Not a Thread, which would wait here until it has begun.
@@ -67,7 +67,7 @@ class Mirroring:
             occupancy.mirrored -= 1
             occupancy.unmirrored += 1
 
-    def _send(self, exchange: Exchange, copy: BackendRequest) -> None:
+    def _send(self, exchange: RequestContext, copy: BackendRequest) -> None:
         broken: Fault | None = None
         try:
             inbound = exchange.inbound

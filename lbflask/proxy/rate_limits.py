@@ -12,7 +12,7 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import Allowance, RateLimit, of_client, policy_field, state_item, whole_seconds
-from lbflask.proxy.exchange import Exchange
+from lbflask.proxy.context import RequestContext
 
 #: Values of one key that a request may have. Each takes a token, so that no reading of the request is without a limit.
 MOST_VALUES = 4
@@ -31,7 +31,7 @@ class RateLimits:
         self._take = take
         self._policy = ("RateLimit-Policy", policy_field(limit for limit, _ in rules))
 
-    def admit(self, exchange: Exchange, fields: Fields) -> None:
+    def admit(self, exchange: RequestContext, fields: Fields) -> None:
         """Let the request pass if each of the limits does; requests without a key are counted together.
 
         `fields` are those that the backend is to get: what it does not see is no key.
@@ -59,7 +59,7 @@ class RateLimits:
         return least
 
     @staticmethod
-    def _whose(limit: RateLimit, key: RequestKey, exchange: Exchange, fields: Fields) -> Sequence[str]:
+    def _whose(limit: RateLimit, key: RequestKey, exchange: RequestContext, fields: Fields) -> Sequence[str]:
         inbound = exchange.inbound
         if key == _BY_HOST:
             fields = [("Host", inbound.host)]  # which is written last

@@ -12,27 +12,27 @@ from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.routing import AmbiguousPath, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
-from lbflask.proxy.exchange import Hops
-from lbflask.proxy.inbound import Inbound
-from lbflask.proxy.own import OwnAnswers
-from lbflask.proxy.reply import Reply
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.context import HopCache
+from lbflask.proxy.local_replies import LocalReplies
 
 NO_ROUTE = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "no route leads there")
 TWO_READINGS = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read as that of another route")
 
 
-class Destination(Protocol):
+class Handler(Protocol):
     """Where requests can go."""
 
-    def dispatch(self, inbound: Inbound) -> Reply | None:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
         """The reply to the request; None when the connection was a tunnel, which has ended."""
         ...
 
 
-class Entrance(Destination, Protocol):
+class RootHandler(Handler, Protocol):
     """The destination of all requests, which also answers those that could not be read."""
 
-    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """The reply to a request that could not even be read."""
         ...
 
@@ -47,9 +47,9 @@ class Router:
     def __init__(
         self,
         table: RouteTable,
-        destinations: Sequence[Destination],
-        otherwise: Destination | None,
-        answers: OwnAnswers,
+        destinations: Sequence[Handler],
+        otherwise: Handler | None,
+        answers: LocalReplies,
     ) -> None:
         self._find = table.find
         self._by_claims = table.by_claims
@@ -59,7 +59,7 @@ class Router:
         self.refuse = answers.refuse
         self.record_refusal = answers.record_refusal
 
-    def dispatch(self, inbound: Inbound) -> Reply | None:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
         """The reply of the destination."""
         fields = inbound.fields if not self._by_claims else self._answers.credible(inbound)
         try:
@@ -72,15 +72,15 @@ class Router:
         return destination.dispatch(inbound)
 
 
-class Splitting:
+class TrafficSplitter:
     """Shares requests among pools, each the same way every time, as far as it has the key that the split goes by."""
 
     def __init__(
         self,
         split: WeightedSplit,
         key: RequestKey,
-        destinations: Mapping[str, Destination],
-        hops: Hops,
+        destinations: Mapping[str, Handler],
+        hops: HopCache,
         is_trusted: TrustedProxies,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -91,12 +91,12 @@ class Splitting:
         self._is_trusted = is_trusted
         self._chance = chance
 
-    def dispatch(self, inbound: Inbound) -> Reply | None:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
         """The reply of the pool of the request's key."""
         client = self._client(inbound) if self._key.kind == "client" else ""
         key = self._key.of(client, inbound.target.text, inbound.fields)
         pool = self._split.pool(repr(self._chance()) if key is None else key)
         return self._destinations[pool].dispatch(inbound)
 
-    def _client(self, inbound: Inbound) -> str:
+    def _client(self, inbound: ClientRequest) -> str:
         return request_origin(inbound.fields, self._hops.of(inbound), inbound.host, self._is_trusted).client

@@ -32,11 +32,11 @@ from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.proxy.app import WSGI, DataPlane, Front, Life, OwnPaths, create_app
+from lbflask.proxy.app import WSGI, DataPlane, DataPlaneConfig, Lifecycle, OwnPaths, create_app
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
-from lbflask.proxy.waiting import Waiting
+from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
+from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
@@ -77,7 +77,7 @@ class Balancer:
         self._dialer = dialer_for(config, self._resolver)
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._occupancy = Occupancy()
+        self._occupancy = InFlightCounts()
         self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._occupancy))
         self._telemetry.watch(of_the_slots(self._slots))
         self._new_request_id = request_ids()
@@ -115,13 +115,13 @@ class Balancer:
         self._control.apply(config)
         self._fleet.announce()
 
-    def _built(self, config: Config) -> tuple[list[Pool], Front]:
+    def _built(self, config: Config) -> tuple[list[Pool], DataPlaneConfig]:
         """All that a configuration makes, around the parts that outlive it. A start and a reload both come here."""
         kept = RequestRules(frozenset(map(str.lower, config.keep_forwarded)))
         is_trusted = TrustedProxies(config.trusted_proxies)
-        hops = Hops(is_trusted, config.via or None, forwarded=config.forwarded, rules=kept)
+        hops = HopCache(is_trusted, config.via or None, forwarded=config.forwarded, rules=kept)
         told = self._telemetry
-        house = House(
+        house = SharedServices(
             self._occupancy, hops, time.monotonic, self._new_request_id, told.listeners, told.hooks, told.tracing
         )
         session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
@@ -133,19 +133,21 @@ class Balancer:
         }
         whereto = entrance(config, lanes, house, limits_of(config, self._buckets))
         own_paths = OwnPaths({config.health_path: "/health", config.live_path: "/live"})
-        front = Front(whereto, own_paths, config.limits.body)
+        front = DataPlaneConfig(whereto, own_paths, config.limits.body)
         return [pool for _, pool in pools.values()], front
 
-    def _lane(self, pool: Pool, table: PoolConfig, rules: Rules, adapter: BackendAdapter, house: House) -> Lane:
+    def _lane(
+        self, pool: Pool, table: PoolConfig, rules: ProxySettings, adapter: BackendAdapter, house: SharedServices
+    ) -> Lane:
         waiting = None
         if table.has_bounds():
             slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
-            waiting = Waiting(slots, traffic, table.queue.to_model(), time.monotonic)
+            waiting = SlotQueue(slots, traffic, table.queue.to_model(), time.monotonic)
         attempts = Attempts(pool.name, self._fleet, adapter, rules, house, waiting)
-        return Lane(Balancing(pool, self._fleet), attempts, rules)
+        return Lane(PoolBalancer(pool, self._fleet), attempts, rules)
 
-    def _data_plane(self, control: WSGI, front: Front, admin_address: object) -> DataPlane:
-        life = Life(
+    def _data_plane(self, control: WSGI, front: DataPlaneConfig, admin_address: object) -> DataPlane:
+        life = Lifecycle(
             self._start,
             self._stop,
             self._telemetry.reopen_logs,
@@ -198,9 +200,9 @@ def dialer_for(config: Config, resolver: SystemResolver) -> Dialer:
     return Dialer(tls_rules(config.backend_tls), AdminAddress(config.admin_bind).is_peer, resolver)
 
 
-def rules_of(table: PoolConfig, config: Config) -> Rules:
+def rules_of(table: PoolConfig, config: Config) -> ProxySettings:
     """By which rules requests go to the pool."""
-    return Rules(
+    return ProxySettings(
         config.retries.policy(),
         config.timeouts.connect,
         config.timeouts.first_byte,

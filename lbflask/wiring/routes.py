@@ -12,22 +12,22 @@ from lbflask.core.routing import Route, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.course import Course
+from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.context import ProxySettings, SharedServices
 from lbflask.proxy.dispatcher import Dispatcher
-from lbflask.proxy.exchange import House, Rules
+from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.mirroring import Mirroring
-from lbflask.proxy.own import FixedRoute, OwnAnswers
 from lbflask.proxy.rate_limits import RateLimits
-from lbflask.proxy.router import Destination, Entrance, Router, Splitting
+from lbflask.proxy.route_actions import RouteActions
+from lbflask.proxy.router import Handler, RootHandler, Router, TrafficSplitter
 
 
 class Lane(NamedTuple):
     """What all dispatchers to one pool share."""
 
-    balancing: Balancing
+    balancing: PoolBalancer
     attempts: Attempts
-    rules: Rules
+    rules: ProxySettings
 
 
 #: What limits the requests of a route that refers to a limit of this name, or to none ('').
@@ -46,7 +46,7 @@ def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
     return limits
 
 
-def entrance(config: Config, lanes: Mapping[str, Lane], house: House, limits: LimitsOf) -> Entrance:
+def entrance(config: Config, lanes: Mapping[str, Lane], house: SharedServices, limits: LimitsOf) -> RootHandler:
     """The destination of all requests: without routes the dispatcher of the pool itself, which costs them nothing."""
     usual = lanes.get(DEFAULT_POOL) or next(iter(lanes.values()))
     if not config.routes:
@@ -58,22 +58,26 @@ def entrance(config: Config, lanes: Mapping[str, Lane], house: House, limits: Li
         RouteTable(routes),
         [_destination(route, lanes, house, rules, limits) for route in routes],
         Dispatcher(*usual, house, rate_limits=limits("")) if has_default else None,
-        OwnAnswers(house, rules, pool=DEFAULT_POOL if has_default else ""),
+        LocalReplies(house, rules, pool=DEFAULT_POOL if has_default else ""),
     )
 
 
-def _destination(route: Route, lanes: Mapping[str, Lane], house: House, rules: Rules, limits: LimitsOf) -> Destination:
+def _destination(
+    route: Route, lanes: Mapping[str, Lane], house: SharedServices, rules: ProxySettings, limits: LimitsOf
+) -> Handler:
     segments = segments_of(route.match.path)
     if route.own is not None:
-        answers = OwnAnswers(house, rules, route=route.name, edits=route.response_edits)
-        return FixedRoute(route.own, answers, rules.via, segments, route.prefix)
+        answers = LocalReplies(house, rules, route=route.name, edits=route.response_edits)
+        return DirectResponseRoute(route.own, answers, rules.via, segments, route.prefix)
     mirror = None
     if route.mirror is not None:
         shadow = lanes[route.mirror.pool]
         mirror = Mirroring(shadow.balancing, shadow.attempts, route.mirror.percent, house)
-    course = Course(route.name, segments, route.prefix, route.request_edits, route.response_edits, mirror)
+    course = RouteActions(route.name, segments, route.prefix, route.request_edits, route.response_edits, mirror)
     limited = limits(route.rate_limit)
     dispatchers = {pool: Dispatcher(*lanes[pool], house, course, limited) for pool in route.shares}
     if len(dispatchers) == 1:
         return next(iter(dispatchers.values()))
-    return Splitting(WeightedSplit(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted)
+    return TrafficSplitter(
+        WeightedSplit(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted
+    )

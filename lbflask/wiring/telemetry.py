@@ -17,7 +17,7 @@ from lbflask.config.schema import Config
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import Hooks
-from lbflask.proxy.exchange import Occupancy
+from lbflask.proxy.context import InFlightCounts
 from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.event_queue import EventQueue, EventSink
 from lbflask.telemetry.events import Listener
@@ -182,7 +182,7 @@ class Telemetry:
 
 
 def of_the_worker(
-    fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: Occupancy
+    fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: InFlightCounts
 ) -> Callable[[], Iterator[Sample]]:
     """What a worker knows of itself, whenever it is asked."""
     degraded_since: float | None = None

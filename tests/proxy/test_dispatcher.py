@@ -23,14 +23,14 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.retry import RetryPolicy
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.course import Course
+from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.client_request import ClientBody, ClientRequest
+from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
 from lbflask.proxy.dispatcher import Dispatcher
-from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
-from lbflask.proxy.inbound import ClientBody, Inbound
 from lbflask.proxy.rate_limits import RateLimits
-from lbflask.proxy.reply import Reply
-from lbflask.proxy.waiting import Waiting
+from lbflask.proxy.route_actions import RouteActions
+from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.connection_pool import ConnectionPool
@@ -51,13 +51,13 @@ def inbound(
     body: Sequence[bytes] | None = None,
     framing: Framing | None = None,
     host: str = "shop.example",
-) -> Inbound:
+) -> ClientRequest:
     """A request from 192.0.2.1 that came through port 8080."""
     pieces = iter(body or ())
     length = sum(map(len, body or ()))
     framing = framing or (NO_BODY if body is None else Framing(length))
     client_body = None if body is None else ClientBody(lambda: next(pieces, b""), framing.length, 0)
-    return Inbound(
+    return ClientRequest(
         method, target, Target(target), "HTTP/1.1", [("Host", host), *(fields or [])], host,
         "192.0.2.1", "http", framing, client_body,
     )  # fmt: skip
@@ -79,20 +79,20 @@ class Balancer:
         ticks = itertools.count()
         forwarded = rules.pop("forwarded", False)
         course = rules.pop("course", None)
-        ruled = Rules(**rules)
-        house = House(
-            Occupancy(),
-            Hops(ruled.is_trusted, ruled.via, forwarded=forwarded),
+        ruled = ProxySettings(**rules)
+        house = SharedServices(
+            InFlightCounts(),
+            HopCache(ruled.is_trusted, ruled.via, forwarded=forwarded),
             lambda: float(next(ticks)),
             (f"id-{number}" for number in itertools.count()).__next__,
             (self.events.append,),
         )
         attempts = Attempts("default", self.fleet, adapter, ruled, house, self.waiting())
         self.dispatcher = Dispatcher(
-            Balancing(self.pool, self.fleet), attempts, ruled, house, course, self.rate_limits()
+            PoolBalancer(self.pool, self.fleet), attempts, ruled, house, course, self.rate_limits()
         )
 
-    def waiting(self) -> Waiting | None:
+    def waiting(self) -> SlotQueue | None:
         """What makes requests wait."""
         return None
 
@@ -100,10 +100,10 @@ class Balancer:
         """What refuses requests."""
         return None
 
-    def start(self, request: Inbound) -> Reply:
+    def start(self, request: ClientRequest) -> ClientResponse:
         return self.dispatcher.dispatch(request)
 
-    def ask(self, request: Inbound) -> tuple[int, Fields, bytes]:
+    def ask(self, request: ClientRequest) -> tuple[int, Fields, bytes]:
         """Status, fields and body, to the end."""
         reply = self.start(request)
         try:
@@ -724,7 +724,7 @@ def test_a_probe_goes_first_and_what_fails_there_goes_on_to_another(
 
 def test_a_course_changes_what_backends_and_clients_get_and_names_the_route(street: Street) -> None:
     edits = Edits(set_=[("X-A", "new")], remove=["Via"])
-    course = Course("api", 1, "/v2", edits, edits)
+    course = RouteActions("api", 1, "/v2", edits, edits)
     balancer = street.balancer(answering(b"HTTP/1.1 200 OK\r\nx-a: 1\r\nContent-Length: 0\r\n\r\n"), course=course)
     status, fields, _ = balancer.ask(inbound("GET", "/api/x?y", [("X-A", "1"), ("x-a", "2")]))
     assert (status, fields) == (200, [("X-A", "new"), ("Content-Length", "0")])
@@ -736,7 +736,7 @@ def test_a_course_changes_what_backends_and_clients_get_and_names_the_route(stre
 
 
 def test_a_course_changes_each_attempt_alike(street: Street) -> None:
-    course = Course("api", 1, "", Edits(add=[("X-A", "1")]))
+    course = RouteActions("api", 1, "", Edits(add=[("X-A", "1")]))
     balancer = street.balancer(answering_and_closing(b""), answering(OK), course=course)
     assert balancer.ask(inbound("GET", "/api/x"))[0] == 200
     for house in street.houses:
@@ -745,7 +745,7 @@ def test_a_course_changes_each_attempt_alike(street: Street) -> None:
 
 
 def test_a_refusal_has_the_fields_of_its_route(street: Street) -> None:
-    course = Course("api", response_edits=Edits(set_=[("Retry-After", "9"), ("X-A", "1")]))
+    course = RouteActions("api", response_edits=Edits(set_=[("Retry-After", "9"), ("X-A", "1")]))
     status, fields, _ = street.balancer(None, course=course).ask(inbound())
     assert status == 502
     assert ("X-A", "1") in fields

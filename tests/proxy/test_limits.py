@@ -20,9 +20,9 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.proxy.exchange import Exchange
+from lbflask.proxy.context import RequestContext
 from lbflask.proxy.rate_limits import RateLimits
-from lbflask.proxy.waiting import Waiting
+from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_dispatcher import DROPPED, REFUSED, Balancer, Street, inbound
 from tests.support.scripted import OK, Peer, answering_always
@@ -37,7 +37,7 @@ class Bounded(Balancer):
     queue = QueuePolicy(10, LONG)
     most: Sequence[int] = ()
 
-    def waiting(self) -> Waiting:
+    def waiting(self) -> SlotQueue:
         self.pool = replace(
             self.pool,
             backends=tuple(
@@ -46,7 +46,7 @@ class Bounded(Balancer):
             ),
         )
         self.slots = Slots(self.fleet).of("default")
-        return Waiting(self.slots, self.fleet.traffic("default"), self.queue, lambda: 0.0)
+        return SlotQueue(self.slots, self.fleet.traffic("default"), self.queue, lambda: 0.0)
 
 
 def bounded(street: Street, bounds: Sequence[int], queue: QueuePolicy | None = None) -> Bounded:
@@ -108,8 +108,8 @@ def test_a_request_waits_for_whichever_backend_is_free_first(street: Street) -> 
 def test_a_session_waits_for_its_own_backend(street: Street) -> None:
     balancer = bounded(street, [1, 0])
     busy(balancer, "b0")
-    exchange = Exchange(inbound(), 0.0, "192.0.2.1", "id", home=balancer.pool.backends[0])
-    waiting = cast("Waiting", balancer.dispatcher._attempts._waiting)
+    exchange = RequestContext(inbound(), 0.0, "192.0.2.1", "id", home=balancer.pool.backends[0])
+    waiting = cast("SlotQueue", balancer.dispatcher._attempts._waiting)
     with ThreadPoolExecutor(1) as threads, closing(waiting.turns(exchange, balancer.pool.backends)) as turns:
         first = threads.submit(next, turns)
         eventually(lambda: balancer.slots.waiting, "it waits")
@@ -121,8 +121,8 @@ def test_a_session_waits_for_its_own_backend(street: Street) -> None:
 def test_a_copy_of_a_request_does_not_wait(street: Street) -> None:
     balancer = bounded(street, [1])
     busy(balancer, "b0")
-    exchange = Exchange(inbound(), 0.0, "192.0.2.1", "", waits=False)
-    waiting = cast("Waiting", balancer.dispatcher._attempts._waiting)
+    exchange = RequestContext(inbound(), 0.0, "192.0.2.1", "", waits=False)
+    waiting = cast("SlotQueue", balancer.dispatcher._attempts._waiting)
     assert list(waiting.turns(exchange, balancer.pool.backends)) == []
 
 

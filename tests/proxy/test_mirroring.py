@@ -14,8 +14,8 @@ from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
 from lbflask.core.model import Backend
-from lbflask.proxy.exchange import Exchange, Hops, House, Occupancy
-from lbflask.proxy.inbound import ClientBody, Inbound
+from lbflask.proxy.client_request import ClientBody, ClientRequest
+from lbflask.proxy.context import HopCache, InFlightCounts, RequestContext, SharedServices
 from lbflask.proxy.mirroring import MOST_AT_ONCE, MOST_BODY, Mirroring
 from lbflask.upstream.requests_adapter import BackendRequest
 from tests.support.pools import backend
@@ -31,16 +31,16 @@ class Shadow:
         self.plans: list[list[str]] = []
         self.ends: list[tuple[str, Fault | None]] = []
 
-    def order(self, inbound: Inbound, client: str, *, safe: bool) -> Iterable[Backend]:
+    def order(self, inbound: ClientRequest, client: str, *, safe: bool) -> Iterable[Backend]:
         return iter([backend("a"), backend("b")])
 
-    def first_response(self, exchange: Exchange, plan: Iterable[Backend], request: BackendRequest) -> Any:
+    def first_response(self, exchange: RequestContext, plan: Iterable[Backend], request: BackendRequest) -> Any:
         self.plans.append([one.id for one in plan])
         exchange.serving = "a"
         self.copies.append(request)
         raise self.error
 
-    def ended(self, exchange: Exchange, fault: Fault | None) -> None:
+    def ended(self, exchange: RequestContext, fault: Fault | None) -> None:
         self.ends.append((exchange.serving, fault))
 
 
@@ -50,16 +50,16 @@ FAULT = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")
 class Rig:
     def __init__(self, percent: float = 100, chances: Sequence[float] = (), error: Exception = FAULT) -> None:
         self.shadow = Shadow(error)
-        self.occupancy = Occupancy()
+        self.occupancy = InFlightCounts()
         ids = itertools.count()
-        house = House(
-            self.occupancy, Hops(TrustedProxies(), None, forwarded=False), lambda: 0.0, lambda: f"id-{next(ids)}"
+        house = SharedServices(
+            self.occupancy, HopCache(TrustedProxies(), None, forwarded=False), lambda: 0.0, lambda: f"id-{next(ids)}"
         )
         shadow: Any = self.shadow
         self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)
 
     def ask(self, body: ClientBody | None = None, framing: Framing = NO_BODY, upgrade: str = "") -> BackendRequest:
-        inbound = Inbound("GET", "/x", Target("/x"), "HTTP/1.1", [], "shop", "192.0.2.1", "http", framing, body)
+        inbound = ClientRequest("GET", "/x", Target("/x"), "HTTP/1.1", [], "shop", "192.0.2.1", "http", framing, body)
         request = BackendRequest("GET", "/rewritten", [("X-A", "1")], framing, body)
         request.upgrade = upgrade
         self.mirroring(inbound, "192.0.2.1", request)

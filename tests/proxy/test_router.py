@@ -18,23 +18,23 @@ from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
 from lbflask.core.routing import Route, RouteMatch, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
-from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
-from lbflask.proxy.inbound import Inbound
-from lbflask.proxy.own import FixedRoute, OwnAnswers
-from lbflask.proxy.reply import Reply
-from lbflask.proxy.router import Router, Splitting
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
+from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
+from lbflask.proxy.router import Router, TrafficSplitter
 from lbflask.telemetry.events import RequestEvent
 
-RULES = Rules(is_trusted=TrustedProxies())
+RULES = ProxySettings(is_trusted=TrustedProxies())
 
 
 class Place:
     """A destination that notes what comes."""
 
     def __init__(self) -> None:
-        self.got: list[Inbound] = []
+        self.got: list[ClientRequest] = []
 
-    def dispatch(self, inbound: Inbound) -> Reply | None:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
         self.got.append(inbound)
         return None
 
@@ -42,28 +42,30 @@ class Place:
 class Rig:
     """What answers of our own need: a clock that ticks, ids, and somebody who listens."""
 
-    def __init__(self, rules: Rules = RULES) -> None:
+    def __init__(self, rules: ProxySettings = RULES) -> None:
         self.rules = rules
         self.events: list[RequestEvent] = []
         ticks, numbers = itertools.count(), itertools.count()
-        self.house = House(
-            Occupancy(),
-            Hops(rules.is_trusted, rules.via, forwarded=False),
+        self.house = SharedServices(
+            InFlightCounts(),
+            HopCache(rules.is_trusted, rules.via, forwarded=False),
             lambda: float(next(ticks)),
             lambda: f"id-{next(numbers)}",
             (self.events.append,),
         )
-        self.answers = OwnAnswers(self.house, rules)
+        self.answers = LocalReplies(self.house, rules)
 
     def router(self, routes: Sequence[Route], places: Sequence[Place], otherwise: Place | None = None) -> Router:
         return Router(RouteTable(routes), places, otherwise, self.answers)
 
 
-def request(target: str = "/", fields: Fields | None = None, host: str = "shop", peer: str = "192.0.2.1") -> Inbound:
-    return Inbound("GET", target, Target(target), "HTTP/1.1", fields or [], host, peer, "http", NO_BODY, None)
+def request(
+    target: str = "/", fields: Fields | None = None, host: str = "shop", peer: str = "192.0.2.1"
+) -> ClientRequest:
+    return ClientRequest("GET", target, Target(target), "HTTP/1.1", fields or [], host, peer, "http", NO_BODY, None)
 
 
-def taken(reply: Reply | None) -> tuple[str, Fields, bytes]:
+def taken(reply: ClientResponse | None) -> tuple[str, Fields, bytes]:
     assert reply is not None
     body = b"".join(reply)
     reply.close()
@@ -95,7 +97,7 @@ def test_a_path_with_two_readings_reaches_no_destination() -> None:
 
 
 def test_what_could_not_be_read_is_refused_with_the_page_of_the_pool() -> None:
-    rig = Rig(Rules(pages={413: ErrorPage("text/html", b"<p>large")}))
+    rig = Rig(ProxySettings(pages={413: ErrorPage("text/html", b"<p>large")}))
     router = rig.router([Route("a", RouteMatch())], [Place()])
     fault = Fault(Blame.CLIENT, Stage.SEND, 413, "too large")
     status, _, body = taken(router.refuse(fault, "POST", "/x", "HTTP/1.1", "192.0.2.1", "text/html"))
@@ -106,11 +108,11 @@ def test_what_could_not_be_read_is_refused_with_the_page_of_the_pool() -> None:
 # Splits
 
 
-def splitting(rig: Rig, key: str, chances: Sequence[float] = ()) -> tuple[Splitting, dict[str, Place]]:
+def splitting(rig: Rig, key: str, chances: Sequence[float] = ()) -> tuple[TrafficSplitter, dict[str, Place]]:
     places = {"a": Place(), "b": Place()}
     split = WeightedSplit("r", {"a": 50, "b": 50})
     chance = iter(chances).__next__
-    return Splitting(split, RequestKey.parse(key), places, rig.house.hops, rig.rules.is_trusted, chance), places
+    return TrafficSplitter(split, RequestKey.parse(key), places, rig.house.hops, rig.rules.is_trusted, chance), places
 
 
 def test_a_client_stays_in_its_pool() -> None:
@@ -125,7 +127,7 @@ def test_a_client_stays_in_its_pool() -> None:
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_behind_a_proxy_the_client_is_who_it_says_if_it_is_trusted(trusted: bool) -> None:
-    rig = Rig(Rules(is_trusted=TrustedProxies([ip_network("192.0.2.1")] if trusted else [])))
+    rig = Rig(ProxySettings(is_trusted=TrustedProxies([ip_network("192.0.2.1")] if trusted else [])))
     split, places = splitting(rig, "client")
     for number in range(20):
         split.dispatch(request(fields=[("X-Forwarded-For", f"203.0.113.{number}")]))
@@ -151,8 +153,8 @@ def test_a_request_with_the_key_takes_no_chance() -> None:
 
 def test_a_fixed_answer_is_edited_and_told_with_the_name_of_its_route() -> None:
     rig = Rig()
-    answers = OwnAnswers(rig.house, rig.rules, route="closed", edits=Edits(set_=[("Retry-After", "9")]))
-    route = FixedRoute(DirectResponse(503, ErrorPage("text/plain", b"later")), answers, "lb", 0, None)
+    answers = LocalReplies(rig.house, rig.rules, route="closed", edits=Edits(set_=[("Retry-After", "9")]))
+    route = DirectResponseRoute(DirectResponse(503, ErrorPage("text/plain", b"later")), answers, "lb", 0, None)
     status, fields, body = taken(route.dispatch(request("/x", [("X-Request-ID", "mine")])))
     assert (status, body) == ("503 Service Unavailable", b"later")
     assert fields == [("Content-Type", "text/plain"), ("Content-Length", "5"), ("Via", "1.1 lb"), ("Retry-After", "9")]
@@ -169,7 +171,9 @@ def test_a_fixed_answer_is_edited_and_told_with_the_name_of_its_route() -> None:
 
 def test_a_fixed_answer_that_nobody_takes_is_told_once() -> None:
     rig = Rig()
-    reply = FixedRoute(DirectResponse(200, ErrorPage("a/b", b"x")), rig.answers, None, 0, None).dispatch(request())
+    reply = DirectResponseRoute(DirectResponse(200, ErrorPage("a/b", b"x")), rig.answers, None, 0, None).dispatch(
+        request()
+    )
     reply.close()
     reply.close()
     assert [event.sent for event in rig.events] == [0]
@@ -177,11 +181,11 @@ def test_a_fixed_answer_that_nobody_takes_is_told_once() -> None:
 
 def test_a_redirection_goes_by_the_rewritten_path() -> None:
     rig = Rig()
-    route = FixedRoute(Redirect(307, "https://{host}{path}{query}"), rig.answers, None, 1, "/new")
+    route = DirectResponseRoute(Redirect(307, "https://{host}{path}{query}"), rig.answers, None, 1, "/new")
     status, fields, _ = taken(route.dispatch(request("/old/x?y", host="Shop:80")))
     assert (status, fields[0]) == ("307 Temporary Redirect", ("Location", "https://shop/new/x?y"))
 
 
 def test_a_status_without_a_usual_phrase_has_none() -> None:
-    route = FixedRoute(DirectResponse(299, ErrorPage("", b"")), Rig().answers, None, 0, None)
+    route = DirectResponseRoute(DirectResponse(299, ErrorPage("", b"")), Rig().answers, None, 0, None)
     assert taken(route.dispatch(request()))[0] == "299 "

@@ -18,13 +18,13 @@ from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, P
 from lbflask.core.strategies import STRATEGIES
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.course import Course
+from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
 from lbflask.proxy.dispatcher import Dispatcher
-from lbflask.proxy.exchange import Hops, House, Occupancy, Rules
+from lbflask.proxy.route_actions import RouteActions
 from lbflask.store.memory import MemoryStore
 from lbflask.upstream.requests_adapter import BackendAdapter
-from tests.proxy.test_balancing import BACKENDS
+from tests.proxy.test_balancer import BACKENDS
 from tests.proxy.test_dispatcher import FakeResponse, ScriptedAdapter, inbound
 
 REFUSED = Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
@@ -57,12 +57,12 @@ class Town:
         self.fleet = Fleet(self.store, ["p"], rules={"p": EjectionPolicy(("a", "b", "c"))})
         self.adapter = Answers()
         sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
-        self.balancing = Balancing(Pool("p", BACKENDS, strategy, sticky=sticky), self.fleet)
-        rules = Rules(is_trusted=TrustedProxies())
+        self.balancing = PoolBalancer(Pool("p", BACKENDS, strategy, sticky=sticky), self.fleet)
+        rules = ProxySettings(is_trusted=TrustedProxies())
         ticks = itertools.count()
-        house = House(
-            Occupancy(),
-            Hops(rules.is_trusted, rules.via, forwarded=False),
+        house = SharedServices(
+            InFlightCounts(),
+            HopCache(rules.is_trusted, rules.via, forwarded=False),
             lambda: float(next(ticks)),
             lambda: "id",
         )
@@ -106,7 +106,7 @@ def test_a_route_that_takes_cookies_out_leaves_the_session_its_own() -> None:
     town = Town()
     town.adapter.fields = [("Set-Cookie", "theirs=1")]
     edits = Edits(remove=["Cookie"]), Edits(remove=["Set-Cookie"])
-    town.dispatcher._course = Course("r", request_edits=edits[0], response_edits=edits[1])
+    town.dispatcher._course = RouteActions("r", request_edits=edits[0], response_edits=edits[1])
     home, (told,), _ = town.ask()
     assert told.startswith("LB=")
     for _ in range(3):

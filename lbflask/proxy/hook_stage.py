@@ -9,18 +9,18 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.model import Backend
 from lbflask.hooks.runner import Hooks
-from lbflask.proxy.exchange import Exchange
+from lbflask.proxy.context import RequestContext
 from lbflask.upstream.requests_adapter import BackendRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HookCalls:
     """Hooks that have seen a request, and how they have seen it at last."""
 
     hooks: Hooks
     request: HookRequest
 
-    def order(self, exchange: Exchange, plan: Iterable[Backend]) -> Iterable[Backend]:
+    def order(self, exchange: RequestContext, plan: Iterable[Backend]) -> Iterable[Backend]:
         """The plan as hooks want it."""
         if not self.hooks.choose:
             return plan
@@ -32,7 +32,7 @@ class Asked:
         return [planned[id_] for id_ in after]
 
 
-def ask(hooks: Hooks, exchange: Exchange, outgoing: BackendRequest, pool: str) -> Asked:
+def ask(hooks: Hooks, exchange: RequestContext, outgoing: BackendRequest, pool: str) -> HookCalls:
     """Let hooks change the request's fields. Raises the Fault of a refusal."""
     inbound = exchange.inbound
     request = HookRequest(
@@ -50,4 +50,4 @@ def ask(hooks: Hooks, exchange: Exchange, outgoing: BackendRequest, pool: str) -
             raise Fault(Blame.CLIENT, Stage.CHOOSE, answer.status, answer.reason)
         outgoing.fields = answer.applied_to(outgoing.fields)
         request = replace(request, fields=tuple(outgoing.fields))
-    return Asked(hooks, request)
+    return HookCalls(hooks, request)

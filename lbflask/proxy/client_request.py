@@ -18,7 +18,7 @@ from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import TunnelEnd
 
 
-class HostExchange(Protocol):
+class ServerExchange(Protocol):
     """What our own worker offers of a request beyond WSGI."""
 
     method: str
@@ -85,7 +85,7 @@ _READ_SIZE = 65_536
 
 
 @dataclass(slots=True)
-class Inbound:
+class ClientRequest:
     """A request as it is to be forwarded, before anything of it was changed."""
 
     method: str
@@ -98,12 +98,12 @@ class Inbound:
     scheme: str
     framing: Framing
     body: ClientBody | None
-    host_exchange: HostExchange | None = None
+    host_exchange: ServerExchange | None = None
 
 
-def read(environ: Environ, body_limit: int) -> Inbound:
+def read(environ: Environ, body_limit: int) -> ClientRequest:
     """The request as WSGI has it. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
-    exchange: HostExchange | None = environ.get("lbflask.exchange")
+    exchange: ServerExchange | None = environ.get("lbflask.exchange")
     method, raw, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
     target, host = _whereto(method, raw, protocol, environ.get("HTTP_HOST"))
     framing = _framing(environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH"), body_limit)
@@ -113,7 +113,7 @@ def read(environ: Environ, body_limit: int) -> Inbound:
     elif framing is not NO_BODY:
         stream = environ["wsgi.input"]
         body = ClientBody(lambda: bytes(stream.read(_READ_SIZE)), framing.length, body_limit)
-    return Inbound(
+    return ClientRequest(
         method,
         raw,
         target,
@@ -128,7 +128,7 @@ def read(environ: Environ, body_limit: int) -> Inbound:
     )
 
 
-def of(exchange: HostExchange, body_limit: int) -> Inbound:
+def of(exchange: ServerExchange, body_limit: int) -> ClientRequest:
     """The request as our own worker has it. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
     named_host = coding = length = None
     for name, value in exchange.special:
@@ -144,7 +144,7 @@ def of(exchange: HostExchange, body_limit: int) -> Inbound:
     peer, scheme = exchange.peer
     body = None if framing is NO_BODY else _body(exchange, framing, body_limit)
     fields = exchange.fields
-    return Inbound(method, raw, target, protocol, fields, host, peer or "unix:", scheme, framing, body, exchange)
+    return ClientRequest(method, raw, target, protocol, fields, host, peer or "unix:", scheme, framing, body, exchange)
 
 
 def _whereto(method: str, raw: str, protocol: str, host: str | None) -> tuple[Target, str]:
@@ -175,7 +175,7 @@ class ClientBody:
         read: Callable[[], bytes],
         length: int | None,
         limit: int,
-        exchange: HostExchange | None = None,
+        exchange: ServerExchange | None = None,
         whole: bytes | None = None,
     ) -> None:
         self._read = read
@@ -254,7 +254,7 @@ def _framing(coding: str | None, length: str | None, limit: int) -> Framing:
     return Framing(size)
 
 
-def _body(exchange: HostExchange, framing: Framing, limit: int) -> ClientBody | None:
+def _body(exchange: ServerExchange, framing: Framing, limit: int) -> ClientBody | None:
     if framing is NO_BODY:
         return None
     whole = None if framing.chunked else exchange.body_at_hand()

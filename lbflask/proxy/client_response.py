@@ -25,7 +25,7 @@ NO_PAGES: Mapping[int, ErrorPage] = {}
 OVER = "the time for the whole request was over"
 
 
-class Reply:
+class ClientResponse:
     """A WSGI response: `status` and `fields` for start_response, and then the body.
 
     `deadline` is when all of it must have been taken, in seconds of the steady clock.
@@ -153,9 +153,9 @@ class Reply:
             ended(self._sent, cut, fault)
 
 
-def own_reply(method: str, status: str, fields: Fields, body: bytes, ended: Ended) -> Reply:
+def own_reply(method: str, status: str, fields: Fields, body: bytes, ended: Ended) -> ClientResponse:
     """An answer of our own. HEAD gets all of it but the body (RFC 9110 §9.3.2)."""
-    return Reply(status, fields, b"" if method == "HEAD" else body, ended)
+    return ClientResponse(status, fields, b"" if method == "HEAD" else body, ended)
 
 
 def refusal(

@@ -14,7 +14,7 @@ from lbflask.core.http.request_origin import TrustedProxies, default_port
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
 from lbflask.hooks.runner import Hooks
-from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.client_request import ClientRequest
 from lbflask.telemetry.events import AttemptEvent, Listener
 from lbflask.telemetry.shortage_log import ShortageLog
 from lbflask.telemetry.tracing import TracingSink
@@ -25,7 +25,7 @@ MOST_HOPS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ProxySettings:
     """The settings of the data plane. Time-outs are in seconds, `retry_after` is what a 503 advises.
 
     `request` bounds a request as a whole; `tunnels` is how many upgraded connections a worker holds at once; `pages` is
@@ -46,14 +46,14 @@ class Rules:
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestContext:
     """One request on its way: what was tried, and what the client was told. `home` has its session, `limits_told` are
     the fields by which it hears of rate limits.
 
     `why` is the reason for the choice, where it is not the strategy.
     """
 
-    inbound: Inbound
+    inbound: ClientRequest
     began: float
     client: str
     request_id: str
@@ -70,7 +70,7 @@ class Exchange:
 
 
 @dataclass(slots=True)
-class Occupancy:
+class InFlightCounts:
     """What a worker is busy with at this moment, over all pools: requests, those of them on an extra attempt, and those
     that became tunnels; and copies of requests, with how many were ever left out for want of room.
     """
@@ -92,7 +92,7 @@ class Occupancy:
         }
 
 
-class Hops:
+class HopCache:
     """What there is to say of the hop from a client to us: the same for all of its requests, so remembered a while."""
 
     def __init__(
@@ -104,7 +104,7 @@ class Hops:
         self._rules = rules
         self._known: dict[tuple[str, str, str], ClientHop] = {}
 
-    def of(self, inbound: Inbound) -> ClientHop:
+    def of(self, inbound: ClientRequest) -> ClientHop:
         """The hop that the request came by."""
         key = (inbound.peer, inbound.scheme, inbound.protocol)
         hop = self._known.get(key)
@@ -119,13 +119,13 @@ class Hops:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class SharedServices:
     """What all dispatchers of a worker share. `clock` is steady, in seconds; `hooks` are asked on the way, if any;
     `shortages` logs what this process runs out of.
     """
 
-    occupancy: Occupancy
-    hops: Hops
+    occupancy: InFlightCounts
+    hops: HopCache
     clock: Callable[[], float]
     new_request_id: Callable[[], str]
     listeners: tuple[Listener, ...] = ()

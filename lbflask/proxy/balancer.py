@@ -11,7 +11,7 @@ from lbflask.core.membership import members, takers
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot
 from lbflask.core.strategies import Schedule, strategy_of
 from lbflask.fleet.fleet import Fleet
-from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.sticky import Sticky
 
 #: Why a backend is chosen, in one word, where nothing else decides than the strategy.
@@ -32,7 +32,7 @@ class Preferred(list[Backend]):
         self.why = why
 
 
-class Balancing:
+class PoolBalancer:
     """A pool's schedule over the backends that may serve now; compiled anew only when these change."""
 
     def __init__(self, pool: Pool, fleet: Fleet) -> None:
@@ -80,7 +80,7 @@ class Balancing:
         return None if self.sticky is None else self.sticky.home(cookies)
 
     def order(
-        self, inbound: Inbound, client: str, *, safe: bool, home: Backend | None = None, probes: bool = True
+        self, inbound: ClientRequest, client: str, *, safe: bool, home: Backend | None = None, probes: bool = True
     ) -> Iterable[Backend]:
         """The backends to try, best first, by the strategy, unless an ejected one is to be probed by this request.
 
@@ -106,7 +106,7 @@ class Balancing:
         first = (backend for backend in self._members if backend.id == probed)
         return Preferred([*first, *(backend for backend in plan if backend.id != probed)], "probe")
 
-    def _from_home(self, home: Backend, inbound: Inbound, client: str) -> Iterator[Backend]:
+    def _from_home(self, home: Backend, inbound: ClientRequest, client: str) -> Iterator[Backend]:
         yield home
         for backend in self.order(inbound, client, safe=False, probes=False):
             if backend.id != home.id:

@@ -11,19 +11,25 @@ from lbflask.core.http.fields import Fields, backend_request, credible_fields
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.paths import with_prefix
 from lbflask.core.http.reason_phrases import reason_phrase
-from lbflask.proxy.exchange import House, Rules
-from lbflask.proxy.inbound import Inbound
-from lbflask.proxy.reply import Reply, own_reply, refusal
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.client_response import ClientResponse, own_reply, refusal
+from lbflask.proxy.context import ProxySettings, SharedServices
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
 NO_ATTEMPTS: Sequence[AttemptEvent] = ()
 
 
-class OwnAnswers:
+class LocalReplies:
     """What we say by ourselves, on behalf of a pool, of a route, or of neither."""
 
     def __init__(
-        self, house: House, rules: Rules, *, pool: str = "", route: str = "", edits: Edits | None = None
+        self,
+        house: SharedServices,
+        rules: ProxySettings,
+        *,
+        pool: str = "",
+        route: str = "",
+        edits: Edits | None = None,
     ) -> None:
         self._house = house
         self._rules = rules
@@ -31,14 +37,14 @@ class OwnAnswers:
         self._route = route
         self._edits = edits
 
-    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> Reply:
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """The reply to a request that could not even be read."""
         status, fields, body = refusal(fault, accept, None, self._rules.via, self._rules.pages)
         about = (plain_address(peer), method, target, protocol)
         ended = self._teller(about, fault.status, "-", fault.reason)
         return own_reply(method, status, fields, body, ended)
 
-    def credible(self, inbound: Inbound) -> Fields:
+    def credible(self, inbound: ClientRequest) -> Fields:
         """The fields of the request without what a stranger states of others."""
         return credible_fields(inbound.fields, self._house.hops.of(inbound))
 
@@ -46,13 +52,15 @@ class OwnAnswers:
         """The host has refused a request that it could not read, by an answer of so many bytes."""
         self._teller((plain_address(peer), "-", "-", "-"), status, "-", reason)(sent, "", None)
 
-    def turn_away(self, inbound: Inbound, fault: Fault) -> Reply:
+    def turn_away(self, inbound: ClientRequest, fault: Fault) -> ClientResponse:
         """The reply to a request that was read, and goes nowhere."""
         accept = next((value for name, value in inbound.fields if name.lower() == "accept"), "")
         status, fields, body = refusal(fault, accept, None, self._rules.via, self._rules.pages)
         return self.say(inbound, fault.status, status, fields, body, fault.reason)
 
-    def say(self, inbound: Inbound, code: int, status: str, fields: Fields, body: bytes, why: str = "") -> Reply:
+    def say(
+        self, inbound: ClientRequest, code: int, status: str, fields: Fields, body: bytes, why: str = ""
+    ) -> ClientResponse:
         """The reply with this status line, these fields and this body."""
         house, rules = self._house, self._rules
         # For nobody but the log: who asked, and by which name the request goes.
@@ -85,11 +93,11 @@ class OwnAnswers:
         return ended
 
 
-class FixedRoute:
+class DirectResponseRoute:
     """A route whose requests no backend sees."""
 
     def __init__(
-        self, own: DirectResponse | Redirect, answers: OwnAnswers, via: str | None, segments: int, prefix: str | None
+        self, own: DirectResponse | Redirect, answers: LocalReplies, via: str | None, segments: int, prefix: str | None
     ) -> None:
         self._own = own
         self._answers = answers
@@ -98,7 +106,7 @@ class FixedRoute:
         self._prefix = prefix
         self._needs_host = isinstance(own, Redirect) and "{host}" in own.to
 
-    def dispatch(self, inbound: Inbound) -> Reply:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse:
         """The answer to the request."""
         if self._needs_host and not inbound.host:
             return self._answers.turn_away(inbound, Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the Host is missing"))

@@ -13,10 +13,10 @@ from lbflask.core.model import Backend
 from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.slots import ClientGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.fleet.traffic import Traffic
-from lbflask.proxy.exchange import Exchange
+from lbflask.proxy.context import RequestContext
 
 
-class Waiting:
+class SlotQueue:
     """The requests of one pool before they go to a backend. `clock` is steady, in seconds."""
 
     def __init__(self, slots: PoolSlots, traffic: Traffic, queue: QueuePolicy, clock: Callable[[], float]) -> None:
@@ -25,7 +25,7 @@ class Waiting:
         self._queue = queue
         self._clock = clock
 
-    def turns(self, exchange: Exchange, plan: Iterable[Backend]) -> Generator[Backend, None, None]:
+    def turns(self, exchange: RequestContext, plan: Iterable[Backend]) -> Generator[Backend, None, None]:
         """The backends to try, each when the request may go there. Raises Fault when it waits in vain.
 
         The slot of one that does not serve the request is let go when the next is asked for, or at `close`.
@@ -48,13 +48,13 @@ class Waiting:
             full.remove(backend)
             yield from self._with_slot(exchange, backend)
 
-    def over(self, exchange: Exchange) -> None:
+    def over(self, exchange: RequestContext) -> None:
         """The backend that served the request is done with it."""
         slot, exchange.slot = exchange.slot, ""
         if slot:
             self._slots.let_go(slot)
 
-    def _with_slot(self, exchange: Exchange, backend: Backend) -> Generator[Backend, None, None]:
+    def _with_slot(self, exchange: RequestContext, backend: Backend) -> Generator[Backend, None, None]:
         exchange.slot = backend.id
         try:
             yield backend
@@ -62,7 +62,7 @@ class Waiting:
             if exchange.serving != backend.id:
                 self.over(exchange)
 
-    def _wait(self, exchange: Exchange, full: list[Backend]) -> str:
+    def _wait(self, exchange: RequestContext, full: list[Backend]) -> str:
         host = exchange.inbound.host_exchange
         seconds = exchange.deadline - self._clock()
         try:

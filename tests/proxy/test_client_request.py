@@ -11,8 +11,8 @@ import pytest
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
-from lbflask.proxy import inbound
-from lbflask.proxy.inbound import ClientBody, Inbound
+from lbflask.proxy import client_request
+from lbflask.proxy.client_request import ClientBody, ClientRequest
 
 
 def environ(**changes: Any) -> dict[str, Any]:
@@ -30,8 +30,8 @@ def environ(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in (base | changes).items() if value is not None}
 
 
-def read(limit: int = 0, **changes: Any) -> Inbound:
-    return inbound.read(environ(**changes), limit)
+def read(limit: int = 0, **changes: Any) -> ClientRequest:
+    return client_request.read(environ(**changes), limit)
 
 
 def refused(limit: int = 0, **changes: Any) -> Fault:

@@ -12,7 +12,7 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
-from lbflask.proxy.reply import Reply, refusal
+from lbflask.proxy.client_response import ClientResponse, refusal
 from lbflask.upstream.requests_adapter import BackendResponse
 
 BREAK = Fault(Blame.BACKEND, Stage.BODY, 502, "closed the connection within its response", answered=True)
@@ -61,9 +61,9 @@ class Told:
         self.ends.append((sent, cut, fault))
 
 
-def reply_of(response: FakeResponse | bytes) -> tuple[Reply, Told]:
+def reply_of(response: FakeResponse | bytes) -> tuple[ClientResponse, Told]:
     told = Told()
-    return Reply("200 OK", [], cast("BackendResponse | bytes", response), told), told
+    return ClientResponse("200 OK", [], cast("BackendResponse | bytes", response), told), told
 
 
 def test_a_body_that_is_here_already_goes_out_in_one_piece() -> None:
@@ -137,7 +137,7 @@ def test_a_client_that_goes_away_ends_the_request_and_the_backends_connection() 
 @pytest.mark.parametrize("asked", [True, False], ids=["between two pieces", "while the client takes none"])
 def test_a_body_whose_time_is_over_is_cut_and_nobody_is_blamed(asked: bool) -> None:
     response, told = FakeResponse(later=(b"he", b"llo")), Told()
-    reply = Reply("200 OK", [], cast("BackendResponse", response), told, deadline=time.monotonic() - 1)
+    reply = ClientResponse("200 OK", [], cast("BackendResponse", response), told, deadline=time.monotonic() - 1)
     if asked:
         with pytest.raises(BrokenPipeError):
             next(reply)

@@ -12,7 +12,7 @@ from lbflask.upstream.requests_adapter import BackendRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RouteActions:
     """The changes of the route `name`. `prefix` stands instead of the first `segments` of the path, None keeps them."""
 
     name: str

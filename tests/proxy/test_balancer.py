@@ -13,15 +13,17 @@ from lbflask.core.http.target import Target
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES
 from lbflask.fleet.fleet import Fleet
-from lbflask.proxy.balancing import Balancing
-from lbflask.proxy.inbound import Inbound
+from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.client_request import ClientRequest
 from lbflask.store.memory import MemoryStore
 
 BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", "b", "c"))
 
 
-def request(target: str = "/", fields: Fields | None = None) -> Inbound:
-    return Inbound("GET", target, Target(target), "HTTP/1.1", fields or [], "shop", "192.0.2.1", "http", NO_BODY, None)
+def request(target: str = "/", fields: Fields | None = None) -> ClientRequest:
+    return ClientRequest(
+        "GET", target, Target(target), "HTTP/1.1", fields or [], "shop", "192.0.2.1", "http", NO_BODY, None
+    )
 
 
 class Rig:
@@ -31,13 +33,13 @@ class Rig:
         self.store = MemoryStore(lambda: 1000.0)
         self.fleet = Fleet(self.store, ["p"], strict=True)
         self.traffic = self.fleet.traffic("p")
-        self.balancing = Balancing(Pool("p", backends, strategy, **settings), self.fleet)
+        self.balancing = PoolBalancer(Pool("p", backends, strategy, **settings), self.fleet)
 
-    def order(self, inbound: Inbound | None = None, client: str = "192.0.2.1") -> list[str]:
+    def order(self, inbound: ClientRequest | None = None, client: str = "192.0.2.1") -> list[str]:
         plan = self.balancing.order(inbound or request(), client, safe=True)
         return [backend.id for backend in plan]
 
-    def firsts(self, count: int, inbound: Inbound | None = None, client: str = "192.0.2.1") -> set[str]:
+    def firsts(self, count: int, inbound: ClientRequest | None = None, client: str = "192.0.2.1") -> set[str]:
         return {self.order(inbound, client)[0] for _ in range(count)}
 
     def know(self, **healths: Health) -> None:
