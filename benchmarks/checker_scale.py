@@ -28,8 +28,8 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
-from lbflask.checker.loop import PoolChecker
-from lbflask.checker.terms import Terms
+from lbflask.checker.leadership import LeaderSettings
+from lbflask.checker.pool_checker import PoolChecker
 from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
@@ -164,7 +164,11 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     check = HealthCheck(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
     checker = PoolChecker(
-        pool, lambda _: check, store, probe, Terms("bench", options.interval, lease=3.0, most=room_for_probes())
+        pool,
+        lambda _: check,
+        store,
+        probe,
+        LeaderSettings("bench", options.interval, lease=3.0, most=room_for_probes()),
     )
 
     def now() -> Phase:

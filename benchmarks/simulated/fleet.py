@@ -24,7 +24,7 @@ from random import Random
 
 from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.shares import Shares
-from lbflask.checker.loop import GATHER_EACH, GATHER_FOR
+from lbflask.checker.pool_checker import GATHER_EACH, GATHER_FOR
 from lbflask.core.tickets import RateEstimator, TicketBlock
 from lbflask.fleet.fleet import POLL_EVERY, RETRY_EVERY
 from lbflask.fleet.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY

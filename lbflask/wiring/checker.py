@@ -12,10 +12,10 @@ from functools import partial
 from typing import NamedTuple
 
 from lbflask.background import Restarts
-from lbflask.checker.finding import Finding
-from lbflask.checker.hearing import hear
-from lbflask.checker.loop import PoolChecker
-from lbflask.checker.terms import Terms
+from lbflask.checker.discovery_task import DiscoveryTask
+from lbflask.checker.leadership import LeaderSettings
+from lbflask.checker.pool_checker import PoolChecker
+from lbflask.checker.subscription import hear
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolConfig
 from lbflask.config.schema import Config
@@ -108,7 +108,7 @@ class Checkers:
             partial(check_of, table, table.checks()),
             self._store,
             Prober(tls_rules(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
-            Terms(self._holder, table.health.interval, table.health.lease, most),
+            LeaderSettings(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table, config.admin_bind),
             self._on_flip,
         )
@@ -144,7 +144,7 @@ def check_of(table: PoolConfig, own: Mapping[str, HealthCheck], backend: Backend
     return table.usual_check(backend) if found is None else found
 
 
-def finding_for(pool: str, table: PoolConfig, admin_bind: str = "") -> Finding | None:
+def finding_for(pool: str, table: PoolConfig, admin_bind: str = "") -> DiscoveryTask | None:
     """What finds further backends of the pool; None if it has only those that are configured."""
     source = source_for(table)
     if source is None:
@@ -154,4 +154,4 @@ def finding_for(pool: str, table: PoolConfig, admin_bind: str = "") -> Finding |
     def refuses(backend: Backend) -> str:
         return f"is the admin listener, {admin_bind!r}" if admin.is_backend(backend) else ""
 
-    return Finding(Screened(source, pool, refuses), pool)
+    return DiscoveryTask(Screened(source, pool, refuses), pool)

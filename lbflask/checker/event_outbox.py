@@ -13,7 +13,7 @@ from lbflask.core.model import ActiveHealth, Backend
 MOST_EVENTS = 200
 
 
-class Journal:
+class EventOutbox:
     """The events of one pool's checker. `who` names it."""
 
     def __init__(self, pool: str, who: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from lbflask.checker.journal import MOST_EVENTS, Journal
+from lbflask.checker.event_outbox import MOST_EVENTS, EventOutbox
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import ActiveHealth, Backend, Health
 from lbflask.store.ports import StoreUnavailable
@@ -34,7 +34,7 @@ def reader() -> Reader:
     return Reader()
 
 
-def tell(journal: Journal, reader: Reader) -> list[str]:
+def tell(journal: EventOutbox, reader: Reader) -> list[str]:
     """What it tells now."""
     before = len(reader.told)
     asyncio.run(journal.tell(reader.record))
@@ -42,7 +42,7 @@ def tell(journal: Journal, reader: Reader) -> list[str]:
 
 
 def test_a_lead_and_what_it_shows_are_told_once(reader: Reader) -> None:
-    journal = Journal("web", "me")
+    journal = EventOutbox("web", "me")
     journal.leads(1)
     journal.flips("a", UP, DOWN)
     assert tell(journal, reader) == ["leads", "down a"]
@@ -51,7 +51,7 @@ def test_a_lead_and_what_it_shows_are_told_once(reader: Reader) -> None:
 
 
 def test_the_same_lead_is_no_news(reader: Reader) -> None:
-    journal = Journal("web", "me")
+    journal = EventOutbox("web", "me")
     journal.leads(1)
     assert tell(journal, reader) == ["leads"]
     journal.leads(1)
@@ -61,7 +61,7 @@ def test_the_same_lead_is_no_news(reader: Reader) -> None:
 
 
 def test_who_lost_the_lead_does_not_tell_what_it_saw_before(reader: Reader) -> None:
-    journal = Journal("web", "me")
+    journal = EventOutbox("web", "me")
     journal.leads(1)
     journal.flips("a", UP, DOWN)
     journal.leads(2)
@@ -69,7 +69,7 @@ def test_who_lost_the_lead_does_not_tell_what_it_saw_before(reader: Reader) -> N
 
 
 def test_what_could_not_be_told_is_told_later(reader: Reader) -> None:
-    journal = Journal("web", "me")
+    journal = EventOutbox("web", "me")
     journal.flips("a", UP, DOWN)
     reader.away = True
     with pytest.raises(StoreUnavailable):
@@ -80,7 +80,7 @@ def test_what_could_not_be_told_is_told_later(reader: Reader) -> None:
 
 
 def test_of_a_storm_only_the_first_are_told_by_name(reader: Reader) -> None:
-    journal = Journal("web", "me")
+    journal = EventOutbox("web", "me")
     for number in range(MOST_EVENTS + 7):
         journal.flips(str(number), UP, DOWN)
     assert len(tell(journal, reader)) == MOST_EVENTS + 1
@@ -90,7 +90,7 @@ def test_of_a_storm_only_the_first_are_told_by_name(reader: Reader) -> None:
 
 
 def test_who_was_found_and_who_is_gone_is_told(reader: Reader) -> None:
-    journal = Journal("web", "me")
+    journal = EventOutbox("web", "me")
     journal.finds((A, B), (B, C))
     assert tell(journal, reader) == ["gone a", "found c"]
     journal.finds((B, C), (C, B))

@@ -15,11 +15,11 @@ from typing import Any
 import fakeredis
 import pytest
 
-from lbflask.checker import finding as finding_module
-from lbflask.checker import loop as loop_module
-from lbflask.checker.finding import Finding
-from lbflask.checker.loop import PoolChecker, Probe
-from lbflask.checker.terms import Terms
+from lbflask.checker import discovery_task as finding_module
+from lbflask.checker import pool_checker as loop_module
+from lbflask.checker.discovery_task import DiscoveryTask
+from lbflask.checker.leadership import LeaderSettings
+from lbflask.checker.pool_checker import PoolChecker, Probe
 from lbflask.core.checks import HealthCheck
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.eligibility import candidates
@@ -205,7 +205,7 @@ class Stage:
         rise: int = 2,
         fall: int = 3,
         most: int = 100,
-        finding: Finding | None = None,
+        finding: DiscoveryTask | None = None,
     ) -> tuple[PoolChecker, asyncio.Task[None]]:
         check = HealthCheck(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
         checker = PoolChecker(
@@ -213,7 +213,7 @@ class Stage:
             lambda _: check,
             store,
             probe,
-            Terms(holder, interval, self.lease, most),
+            LeaderSettings(holder, interval, self.lease, most),
             finding,
         )
         running = checker, asyncio.create_task(checker.run())
@@ -336,7 +336,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source, probe = Told(), Steady(b=False)
-                stage.enter(desk, probe, pool=self.NOBODY, finding=Finding(source, "web"))
+                stage.enter(desk, probe, pool=self.NOBODY, finding=DiscoveryTask(source, "web"))
                 await eventually(
                     lambda: desk.snapshot().heartbeat is not None, "a word is spoken though nobody is there"
                 )
@@ -358,7 +358,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source, probe = Told(), Prompted()
-                stage.enter(desk, probe, pool=self.NOBODY, finding=Finding(source, "web"))
+                stage.enter(desk, probe, pool=self.NOBODY, finding=DiscoveryTask(source, "web"))
                 await eventually(lambda: desk.snapshot().heartbeat is not None, "a word is spoken")
                 source.say(A)
                 await eventually(lambda: probe.begun[A.host], "it is being checked")
@@ -373,13 +373,13 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source = Told()
-                first = stage.enter(desk, Steady(), pool=ONE, finding=Finding(source, "web"))
+                first = stage.enter(desk, Steady(), pool=ONE, finding=DiscoveryTask(source, "web"))
                 source.say(B)
                 await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
                 await end(first)
                 silent, probe = Told(), Steady(ok=False)
                 silent.fail()
-                stage.enter(desk, probe, pool=ONE, holder="second", finding=Finding(silent, "web"))
+                stage.enter(desk, probe, pool=ONE, holder="second", finding=DiscoveryTask(silent, "web"))
                 await eventually(lambda: desk.health() == {A.id: Health.DOWN, B.id: Health.DOWN}, "both are checked")
                 assert desk.snapshot().discovered == (B,)
 
@@ -393,7 +393,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source = Told()
-                stage.enter(desk, Steady(), pool=ONE, finding=Finding(source, "web"))
+                stage.enter(desk, Steady(), pool=ONE, finding=DiscoveryTask(source, "web"))
                 await eventually(lambda: desk.health() == {A.id: Health.UP}, "one is up")
                 desk.cut = True
                 source.say(B)
@@ -409,7 +409,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source = Told()
-                running = stage.enter(desk, Steady(), pool=self.NOBODY, finding=Finding(source, "web"))
+                running = stage.enter(desk, Steady(), pool=self.NOBODY, finding=DiscoveryTask(source, "web"))
                 source.say(A)
                 await eventually(lambda: desk.health() == {A.id: Health.UP}, "it is up")
                 desk.facts = MemoryStore(clock)
@@ -427,7 +427,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source = Told()
-                stage.enter(desk, Steady(), pool=ONE, interval=NEVER, finding=Finding(source, "web"))
+                stage.enter(desk, Steady(), pool=ONE, interval=NEVER, finding=DiscoveryTask(source, "web"))
                 await eventually(lambda: desk.health() == {A.id: Health.UP}, "it leads")
                 desk.facts.drop_lease("web", "first")
                 assert desk.facts.hold_lease("web", "second", Stage.lease)
@@ -441,7 +441,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source = Told()
-                first = stage.enter(desk, Steady(), pool=ONE, finding=Finding(source, "web"))
+                first = stage.enter(desk, Steady(), pool=ONE, finding=DiscoveryTask(source, "web"))
                 source.say(B)
                 await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
                 await end(first)
@@ -462,7 +462,7 @@ class TestFinding:
         async def scene() -> None:
             async with Stage() as stage:
                 source = Told()
-                stage.enter(desk, probe, pool=ONE, finding=Finding(source, "web"))
+                stage.enter(desk, probe, pool=ONE, finding=DiscoveryTask(source, "web"))
                 source.say(B, check=own)
                 await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.UP}, "both are up")
                 assert (asked[A.id].path, asked[B.id]) == ("/", own)
@@ -761,7 +761,9 @@ class TestManyBackends:
             return Observation(looks[backend.id] < 4, "seen")
 
         async def scene() -> None:
-            checker = PoolChecker(POOL, lambda backend: checks[backend.id], desk, probe, Terms("first", NEVER, 3, 100))
+            checker = PoolChecker(
+                POOL, lambda backend: checks[backend.id], desk, probe, LeaderSettings("first", NEVER, 3, 100)
+            )
             task = asyncio.create_task(checker.run())
             await eventually(lambda: desk.health() == {A.id: Health.UP, B.id: Health.DOWN}, "B has fallen")
             assert asked == checks

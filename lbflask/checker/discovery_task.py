@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from lbflask.checker.hearing import RETRY_EVERY
+from lbflask.checker.subscription import RETRY_EVERY
 from lbflask.core.checks import HealthCheck
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
@@ -15,7 +15,7 @@ from lbflask.store.ports import StoreUnavailable
 Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
 
 
-class Finding:
+class DiscoveryTask:
     """Follows the source of a pool."""
 
     def __init__(self, source: DiscoverySource, pool: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
-from lbflask.checker.schedule import Schedule
+from lbflask.checker.due_queue import DueQueue
 from lbflask.core.model import Backend
 
 #: Looks that begin in one turn of the event loop.
@@ -21,7 +21,7 @@ BEGIN_AT_ONCE = 32
 Look = Callable[[Backend, float], Coroutine[Any, Any, float]]
 
 
-class Rounds:
+class ProbeScheduler:
     """Looks at each backend at once, and then whenever it is due.
 
     `look` is given the backend and by how many seconds it is late, and says after how many seconds from its beginning
@@ -32,7 +32,7 @@ class Rounds:
         self._backends = {backend.id: backend for backend in backends}
         self._look = look
         self._most = most
-        self._due = Schedule()
+        self._due = DueQueue()
         self._under_way: dict[str, asyncio.Task[float]] = {}
         self._again: set[str] = set()
         self._unseen = set(self._backends)

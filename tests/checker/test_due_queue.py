@@ -3,17 +3,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.checker.schedule import Schedule
+from lbflask.checker.due_queue import DueQueue
 
 
 def test_nobody_is_due_on_an_empty_schedule() -> None:
-    schedule = Schedule()
+    schedule = DueQueue()
     assert schedule.next() is None
     assert schedule.take(1e9) is None
 
 
 def test_the_earliest_comes_first_and_only_when_it_is_due() -> None:
-    schedule = Schedule()
+    schedule = DueQueue()
     schedule.put("late", 5)
     schedule.put("early", 3)
     assert schedule.next() == 3
@@ -25,14 +25,14 @@ def test_the_earliest_comes_first_and_only_when_it_is_due() -> None:
 
 
 def test_those_of_one_moment_come_in_the_order_in_which_they_were_put() -> None:
-    schedule = Schedule()
+    schedule = DueQueue()
     for name in "cab":
         schedule.put(name, 1)
     assert [schedule.take(1) for _ in range(3)] == [("c", 0), ("a", 0), ("b", 0)]
 
 
 def test_a_new_moment_takes_the_place_of_the_old_one() -> None:
-    schedule = Schedule()
+    schedule = DueQueue()
     schedule.put("a", 1)
     schedule.put("a", 9)
     assert schedule.take(8) is None
@@ -43,7 +43,7 @@ def test_a_new_moment_takes_the_place_of_the_old_one() -> None:
 
 @given(st.lists(st.one_of(st.tuples(st.sampled_from("abcde"), st.integers(0, 20)), st.integers(0, 25)), max_size=60))
 def test_it_does_what_a_table_of_moments_does(steps: list[tuple[str, int] | int]) -> None:
-    schedule, table, put = Schedule(), dict[str, tuple[int, int]](), 0
+    schedule, table, put = DueQueue(), dict[str, tuple[int, int]](), 0
     for step in steps:
         if isinstance(step, tuple):
             put += 1

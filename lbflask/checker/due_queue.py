@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 
 
-class Schedule:
+class DueQueue:
     """Moments by name, the earliest first. A name is due once; a new moment takes the place of the old one."""
 
     def __init__(self) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from lbflask.checker.rounds import Rounds
+from lbflask.checker.probe_scheduler import ProbeScheduler
 from lbflask.core.model import Backend
 from tests.support.wait import PATIENCE
 
@@ -51,7 +51,7 @@ async def until(condition: object) -> None:
 def test_all_are_looked_at_in_the_first_round_and_so_many_at_once() -> None:
     async def scene() -> None:
         gate = Gate()
-        rounds = Rounds(backends(1000), gate, most=70)
+        rounds = ProbeScheduler(backends(1000), gate, most=70)
         running = asyncio.create_task(rounds.run())
         await until(lambda: gate.under_way == 70)
         for _ in range(20):
@@ -72,7 +72,7 @@ def test_all_are_looked_at_in_the_first_round_and_so_many_at_once() -> None:
 
 def test_a_first_round_of_nobody_is_over_at_once() -> None:
     async def scene() -> None:
-        rounds = Rounds([], look, most=1)
+        rounds = ProbeScheduler([], look, most=1)
         task = asyncio.create_task(rounds.run())
         await asyncio.wait_for(rounds.first.wait(), PATIENCE)
         assert rounds.whole
@@ -89,7 +89,7 @@ def test_each_is_looked_at_again_after_its_pause_and_never_twice_at_once() -> No
     async def scene() -> None:
         gate = Gate(pause=0.0)
         gate.open.set()
-        rounds = Rounds(backends(3), gate, most=10)
+        rounds = ProbeScheduler(backends(3), gate, most=10)
         running = asyncio.create_task(rounds.run())
         await until(lambda: min(gate.looks.values(), default=0) > 20)
         gate.open.clear()
@@ -108,7 +108,7 @@ def test_each_is_looked_at_again_after_its_pause_and_never_twice_at_once() -> No
 def test_one_that_is_hurried_is_looked_at_now_and_once_more_after_a_look_under_way() -> None:
     async def scene() -> None:
         gate = Gate()
-        rounds = Rounds(backends(2), gate, most=10)
+        rounds = ProbeScheduler(backends(2), gate, most=10)
         running = asyncio.create_task(rounds.run())
         await until(lambda: gate.under_way == 2)
         rounds.hurry("b0")
@@ -150,7 +150,7 @@ def test_a_look_is_under_way_until_its_end_is_known(way: str) -> None:
 
     errors: list[object] = []
     looks: Counter[str] = Counter()
-    rounds = Rounds(backends(2), look, most=10)
+    rounds = ProbeScheduler(backends(2), look, most=10)
     asyncio.run(scene())
     assert errors == []
 
@@ -162,7 +162,7 @@ def test_one_that_is_dropped_before_its_look_has_begun_is_no_error() -> None:
                 rounds.drop("b1")  # whose task exists, and has not run
             return NEVER
 
-        rounds = Rounds(backends(2), look, most=2)
+        rounds = ProbeScheduler(backends(2), look, most=2)
         running = asyncio.create_task(rounds.run())
         async with asyncio.timeout(PATIENCE):
             await rounds.first.wait()
@@ -175,7 +175,7 @@ def test_one_that_is_dropped_before_its_look_has_begun_is_no_error() -> None:
 def test_how_late_a_look_is_is_told() -> None:
     async def scene() -> None:
         gate = Gate()
-        rounds = Rounds(backends(2), gate, most=1)
+        rounds = ProbeScheduler(backends(2), gate, most=1)
         running = asyncio.create_task(rounds.run())
         await until(lambda: gate.under_way == 1)
         await asyncio.wait([asyncio.create_task(gate.open.wait())], timeout=0.05)
@@ -192,7 +192,7 @@ def test_how_late_a_look_is_is_told() -> None:
 def test_a_stop_waits_for_looks_under_way_and_begins_none() -> None:
     async def scene() -> None:
         gate = Gate(pause=0.0)
-        rounds = Rounds(backends(5), gate, most=2)
+        rounds = ProbeScheduler(backends(5), gate, most=2)
         running = asyncio.create_task(rounds.run())
         await until(lambda: gate.under_way == 2)
         rounds.stop()
@@ -213,13 +213,13 @@ def test_an_error_of_a_look_is_not_lost() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(Rounds(backends(1), broken, most=1).run())
+        asyncio.run(ProbeScheduler(backends(1), broken, most=1).run())
 
 
 def test_nothing_is_under_way_when_it_is_cancelled() -> None:
     async def scene() -> None:
         gate = Gate()
-        running = asyncio.create_task(Rounds(backends(5), gate, most=5).run())
+        running = asyncio.create_task(ProbeScheduler(backends(5), gate, most=5).run())
         await until(lambda: gate.under_way == 5)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):

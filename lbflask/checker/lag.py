@@ -7,7 +7,7 @@ import logging
 log = logging.getLogger("lbflask.checker")
 
 
-class Lateness:
+class LagMonitor:
     """Of checks that are due every `interval` seconds."""
 
     def __init__(self, pool: str, interval: float) -> None:

@@ -18,13 +18,13 @@ from functools import partial
 from typing import TypeVar
 
 from lbflask.background import Restarts
-from lbflask.checker.comparing import differs, rebased
-from lbflask.checker.finding import Finding
-from lbflask.checker.hearing import RETRY_EVERY, hear
-from lbflask.checker.journal import Journal
-from lbflask.checker.lateness import Lateness
-from lbflask.checker.rounds import Rounds
-from lbflask.checker.terms import LeaseLost, Terms
+from lbflask.checker.discovery_task import DiscoveryTask
+from lbflask.checker.event_outbox import EventOutbox
+from lbflask.checker.health_diff import differs, rebased
+from lbflask.checker.lag import LagMonitor
+from lbflask.checker.leadership import LeaderSettings, LeaseLost
+from lbflask.checker.probe_scheduler import ProbeScheduler
+from lbflask.checker.subscription import RETRY_EVERY, hear
 from lbflask.checker.together import Together
 from lbflask.core.checks import HealthCheck
 from lbflask.core.eligibility import SILENT_INTERVALS
@@ -73,8 +73,8 @@ class PoolChecker:
         check_of: Callable[[Backend], HealthCheck],
         store: CheckerStore,
         probe: Probe,
-        terms: Terms,
-        finding: Finding | None = None,
+        terms: LeaderSettings,
+        finding: DiscoveryTask | None = None,
         on_flip: Callable[[HealthChange], None] | None = None,
     ) -> None:
         self._pool = pool
@@ -87,7 +87,7 @@ class PoolChecker:
         self._members: dict[str, Backend] = {}
         self._states: dict[str, ActiveHealth] = {}
         self._outbox: dict[str, ActiveHealth] = {}
-        self._journal = Journal(pool.name, terms.holder)
+        self._journal = EventOutbox(pool.name, terms.holder)
         # Whether a health is another, and whether all is to be written: somebody is gone, whose record is to go too.
         self._flipped = self._rewrite = False
         self._writes = 0  # begun and ended: odd while one is under way
@@ -99,7 +99,7 @@ class PoolChecker:
         self._places: dict[str, float] = {}
         self._clock_offset = 0.0
         self._told = ""
-        self._lateness = Lateness(pool.name, terms.interval)
+        self._lateness = LagMonitor(pool.name, terms.interval)
         self._threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
 
     def stop(self, *, keep_lead: bool = False) -> None:
@@ -155,7 +155,7 @@ class PoolChecker:
             known = await self._settle_found(epoch, known)
             self._take_up(known)
             suspects = partial(self._store.watch_suspects, [self._pool.name])
-            rounds = Rounds(self._members.values(), self._check, most=self._terms.most)
+            rounds = ProbeScheduler(self._members.values(), self._check, most=self._terms.most)
             listening = tasks.start(hear(self._ask, suspects, 0.2, partial(self._nudge, rounds)))
             following = tasks.start(self._follow_members(epoch, known, rounds))
             looking = tasks.start(rounds.run())
@@ -206,7 +206,7 @@ class PoolChecker:
         if not await self._ask(self._store.write_discovered, self._pool.name, epoch, backends):
             raise LeaseLost("a later epoch has begun")
 
-    async def _follow_members(self, epoch: int, known: Snapshot, rounds: Rounds) -> None:
+    async def _follow_members(self, epoch: int, known: Snapshot, rounds: ProbeScheduler) -> None:
         """Look at those who come into the pool, and no more at those who leave it. Now and then, compare what the store
         holds of them with what was written.
         """
@@ -239,7 +239,7 @@ class PoolChecker:
             self._rewrite = self._flipped = True
             self._news.set()
 
-    def _settle_members(self, found: Iterable[Backend], rounds: Rounds) -> None:
+    def _settle_members(self, found: Iterable[Backend], rounds: ProbeScheduler) -> None:
         now, before = {backend.id: backend for backend in found}, self._members
         self._members = now
         for id_ in before.keys() - now.keys():
@@ -285,7 +285,7 @@ class PoolChecker:
         pause = check.pause(after, random.uniform(-1, 1))
         return pause if in_transition(after) else pause * place
 
-    async def _publish(self, epoch: int, known: Snapshot, rounds: Rounds, looking: asyncio.Task[None]) -> None:
+    async def _publish(self, epoch: int, known: Snapshot, rounds: ProbeScheduler, looking: asyncio.Task[None]) -> None:
         """Write what changes as it comes, until the last look has ended; keep it while the store is gone.
 
         A successor speaks at once, and its first word is what was known. Where nothing is known, the first word is the
@@ -361,7 +361,7 @@ class PoolChecker:
             self._clock_offset = lease.now - time.monotonic()
         return lease
 
-    async def _nudge(self, rounds: Rounds, suspects: Collection[str]) -> None:
+    async def _nudge(self, rounds: ProbeScheduler, suspects: Collection[str]) -> None:
         """Look at once at backends that workers could not reach."""
         for backend in (suspect.partition("/")[2] for suspect in suspects):
             state = self._states.get(backend)

@@ -10,7 +10,7 @@ class LeaseLost(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LeaderSettings:
     """On what terms a pool is led: in the name of `holder`, with a word to the store every `interval` seconds, for
     `lease` seconds at a time, and with at most so many probes under way.
     """
