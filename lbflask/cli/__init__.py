@@ -107,7 +107,7 @@ def explain(asking: Asking, method: str, url: str, headers: tuple[str, ...], cli
     URL is whole, or begins with its path. Nothing is sent, and no turn is taken. The configuration is the one that is
     found here, or with --running that of an instance.
     """
-    from lbflask.control.explanation import asked_of, document, lines  # noqa: PLC0415 - other commands need no store
+    from lbflask.control.explain import asked_of, document, lines  # noqa: PLC0415 - other commands need no store
     from lbflask.wiring.explaining import explained  # noqa: PLC0415
 
     try:

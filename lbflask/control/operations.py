@@ -16,7 +16,7 @@ from typing import Any
 from lbflask.config.admin_address import AdminAddress
 from lbflask.control.api.problems import Refused
 from lbflask.control.doctor import FirstCheck
-from lbflask.control.explanation import document, explained
+from lbflask.control.explain import document, explained
 from lbflask.control.running import Running
 from lbflask.core import overrides
 from lbflask.core.ejection import EjectionPolicy
@@ -45,7 +45,7 @@ Change = Callable[[Override | None, float], Override | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PoolState:
     """A pool at one moment. `stale` if it is what was known before the store went out of reach."""
 
     pool: Pool
@@ -93,11 +93,11 @@ class Operations:
         """Why it is."""
         return self._fleet.why
 
-    def looks(self) -> list[Look]:
+    def looks(self) -> list[PoolState]:
         """All pools."""
         return [self.look(name) for name in self.running.pools]
 
-    def look(self, name: str, *, insist: bool = False) -> Look:
+    def look(self, name: str, *, insist: bool = False) -> PoolState:
         """A pool. Raises Refused if there is none of this name. Who does not `insist` does not wait for a store that
         was out of reach a moment ago.
         """
@@ -107,10 +107,10 @@ class Operations:
         known = self._fleet.snapshot(name)
         if insist or not self._fleet.degraded:
             try:
-                return Look(pool, self._store.read_snapshot(name, known), self._store.read_roster(name))
+                return PoolState(pool, self._store.read_snapshot(name, known), self._store.read_roster(name))
             except StoreUnavailable:
                 pass  # the follower will find out too
-        return Look(pool, known, Roster(known.now), stale=True)
+        return PoolState(pool, known, Roster(known.now), stale=True)
 
     def explain(self, asked: RequestQuery) -> dict[str, Any]:
         """Where the request would go, by what this process runs and knows. No ticket is taken."""
@@ -130,7 +130,7 @@ class Operations:
         running = self.running
         return document(explained(running.config, running.pools, asked, known), why)
 
-    def first_checks(self, looks: Sequence[Look]) -> dict[tuple[str, str], FirstCheck]:
+    def first_checks(self, looks: Sequence[PoolState]) -> dict[tuple[str, str], FirstCheck]:
         """How long each backend of the looks that is checking waits for a result, by pool and backend."""
         waiting = [
             (look, backend)
@@ -174,21 +174,21 @@ class Operations:
         """Those after this one, the earliest first. Raises StoreUnavailable."""
         return self._store.follow_events(after, limit)
 
-    def set_mode(self, action: Action, mode: Mode) -> tuple[Look, bool]:
+    def set_mode(self, action: Action, mode: Mode) -> tuple[PoolState, bool]:
         """Serving, draining or off. Raises Refused and StoreUnavailable, and so do all that follow."""
         change = overrides.enabled if mode is Mode.SERVING else lambda before, _: overrides.in_mode(before, mode)
         return self._act(action, change, removed_too=mode is Mode.SERVING)
 
-    def set_weight(self, action: Action, weight: int | None) -> tuple[Look, bool]:
+    def set_weight(self, action: Action, weight: int | None) -> tuple[PoolState, bool]:
         """Weighed so; None is the usual weight."""
         return self._act(action, lambda before, _: overrides.weighed(before, weight), f"weight {weight}")
 
-    def remove(self, action: Action) -> tuple[Look, bool]:
+    def remove(self, action: Action) -> tuple[PoolState, bool]:
         """Out of the pool. One that is out already stays so."""
         known = self.look(action.pool).usual(action.backend) is not None
         return self._act(action, lambda before, _: overrides.removed(before, known=known), removed_too=True)
 
-    def add(self, action: Action, backend: Backend) -> tuple[Look, bool]:
+    def add(self, action: Action, backend: Backend) -> tuple[PoolState, bool]:
         """Into the pool."""
         look = self.look(action.pool)
         admin_bind = self.running.config.admin_bind
@@ -207,7 +207,7 @@ class Operations:
             new=True,
         )
 
-    def uneject(self, action: Action) -> tuple[Look, bool]:
+    def uneject(self, action: Action) -> tuple[PoolState, bool]:
         """Back into service, though requests have failed."""
         look = self.look(action.pool)
         self._check(look, action)
@@ -228,7 +228,7 @@ class Operations:
 
     def _act(
         self, action: Action, change: Change, reason: str = "", *, new: bool = False, removed_too: bool = False
-    ) -> tuple[Look, bool]:
+    ) -> tuple[PoolState, bool]:
         for _ in range(TRIES):
             look = self.look(action.pool, insist=True)
             if look.stale:
@@ -244,7 +244,7 @@ class Operations:
         raise Refused(409, "others were faster, again and again: nothing was changed")
 
     @staticmethod
-    def _check(look: Look, action: Action, *, new: bool = False, removed_too: bool = False) -> None:
+    def _check(look: PoolState, action: Action, *, new: bool = False, removed_too: bool = False) -> None:
         override = look.snapshot.overrides.get(action.backend)
         if action.etag is not None and action.etag != etag_of(override):
             raise Refused(412, f"operators have set something else for {action.backend!r} meanwhile")

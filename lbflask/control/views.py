@@ -22,7 +22,7 @@ from lbflask.control.api.models import (
     WorkerView,
 )
 from lbflask.control.health import status_of
-from lbflask.control.operations import Look, etag_of
+from lbflask.control.operations import PoolState, etag_of
 from lbflask.core import eligibility, overrides
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import RecentStats, Worker, lately
@@ -36,7 +36,7 @@ _BY_MODE = {
 }
 
 
-def state(looks: Sequence[Look], *, degraded: bool, why: str, answered_by: str) -> StateView:
+def state(looks: Sequence[PoolState], *, degraded: bool, why: str, answered_by: str) -> StateView:
     """All of it."""
     pools = [pool_view(look) for look in looks]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
@@ -54,7 +54,7 @@ def state(looks: Sequence[Look], *, degraded: bool, why: str, answered_by: str) 
     return StateView(fleet=fleet, pools=pools)
 
 
-def pool_view(look: Look) -> PoolView:
+def pool_view(look: PoolState) -> PoolView:
     """A pool with its backends."""
     pool, snapshot = look.pool, look.snapshot
     selection = eligibility.select(pool, snapshot)
@@ -89,7 +89,7 @@ def pool_view(look: Look) -> PoolView:
     )
 
 
-def backend_view(look: Look, backend: str) -> BackendView | None:
+def backend_view(look: PoolState, backend: str) -> BackendView | None:
     """One backend; None if it is not in the pool."""
     return next((view for view in pool_view(look).backends if view.id == backend), None)
 
@@ -141,7 +141,7 @@ def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
     )
 
 
-def _every_worker(looks: Sequence[Look]) -> dict[str, list[tuple[float, Worker]]]:
+def _every_worker(looks: Sequence[PoolState]) -> dict[str, list[tuple[float, Worker]]]:
     """Their beats in all pools, each with the moment when it was read."""
     found: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
     for look in looks:
@@ -151,7 +151,7 @@ def _every_worker(looks: Sequence[Look]) -> dict[str, list[tuple[float, Worker]]
 
 
 def _backend_view(
-    look: Look,
+    look: PoolState,
     backend: Backend,
     load: RecentStats,
     known: tuple[Origin, Backend] | None,
@@ -192,7 +192,7 @@ def _backend_view(
     )
 
 
-def _condition(look: Look, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
+def _condition(look: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
     """The state of a backend in a word, and why: what operators want comes first, then what checks say."""
     snapshot, mode = look.snapshot, mode_of(backend, look.snapshot)
     active = eligibility.active_health(backend, snapshot)

@@ -13,8 +13,8 @@ from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.control import dashboard
 from lbflask.control.api.blueprint import blueprint
-from lbflask.control.api.endpoints import Api
-from lbflask.control.gate import Gate, Tokens
+from lbflask.control.api.endpoints import AdminApi
+from lbflask.control.auth import Authenticator, TokenSet
 from lbflask.control.operations import Operations
 from lbflask.control.running import Running
 from lbflask.core.faults import Fault
@@ -44,11 +44,11 @@ class ControlPlane:
     ) -> None:
         self._running = Running.of(config)
         self._dialer = dialer
-        self.gate = Gate(Tokens(config.admin), time.time)
+        self.gate = Authenticator(TokenSet(config.admin), time.time)
         # A store of its own: no request waits for it, and an operator would rather wait a moment than be refused.
         store = store_for(config, PATIENCE)
         operations = Operations(store, fleet, lambda: self._running)
-        self._api = Api(operations, self.gate, identity(config).instance, self._reach, reload)
+        self._api = AdminApi(operations, self.gate, identity(config).instance, self._reach, reload)
 
     def blueprints(self) -> list[Blueprint]:
         """What the app is to route."""
@@ -57,7 +57,7 @@ class ControlPlane:
     def apply(self, config: Config) -> None:
         """Show this configuration, and ask for its tokens, from now on."""
         self._running = Running.of(config, self._running)
-        self.gate.tokens = Tokens(config.admin)
+        self.gate.tokens = TokenSet(config.admin)
 
     def end_streams_when(self, ends: Callable[[], bool]) -> None:
         """Streams end by themselves when this says so."""

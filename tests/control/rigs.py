@@ -12,8 +12,8 @@ from werkzeug.test import TestResponse
 
 from lbflask.config.schema import Config
 from lbflask.control.api.blueprint import blueprint
-from lbflask.control.api.endpoints import Api
-from lbflask.control.gate import Gate, Tokens
+from lbflask.control.api.endpoints import AdminApi
+from lbflask.control.auth import Authenticator, TokenSet
 from lbflask.control.operations import Operations
 from lbflask.control.running import Running
 from lbflask.core.ejection import FailureReport
@@ -64,16 +64,16 @@ class Counter:
         self.fleet = Fleet(self.store, list(self.running.pools), who=WorkerIdentity("one", "host"))
         self.unreachable: dict[str, str] = {}
         self.reload = lambda: ReloadOutcome(0, "v2", in_place=("backends",))
-        self.api = Api(
+        self.api = AdminApi(
             Operations(self.store, self.fleet, lambda: self.running),
-            Gate(Tokens(self.config.admin), self.clock),
+            Authenticator(TokenSet(self.config.admin), self.clock),
             "one",
             lambda backend, _: self.unreachable.get(backend.id, ""),
             lambda: self.reload(),  # noqa: PLW0108 - a test may exchange it
         )
         self.app = Flask("test", static_folder=None)
         self.app.url_map.merge_slashes = False
-        self.app.register_blueprint(blueprint(self.api.table(), Gate(Tokens(self.config.admin), self.clock)))
+        self.app.register_blueprint(blueprint(self.api.table(), Authenticator(TokenSet(self.config.admin), self.clock)))
         self.client = self.app.test_client()
 
     def ask(self, method: str, path: str, token: str = "", admin: bool = True, **more: Any) -> TestResponse:

@@ -8,15 +8,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from lbflask.control.api.openapi import PREFIX
+from lbflask.control.api.operation import MOST_BYTES, ApiCall, Operation
 from lbflask.control.api.problems import handle_errors
-from lbflask.control.api.table import MOST_BYTES, Call, Operation
-from lbflask.control.gate import Gate, Visitor
+from lbflask.control.auth import Authenticator, Principal
 from lbflask.core.admin_tokens import Role
 
-_NOBODY = Visitor(Role.READ, "nobody")
+_NOBODY = Principal(Role.READ, "nobody")
 
 
-def blueprint(operations: Sequence[Operation], gate: Gate) -> Blueprint:
+def blueprint(operations: Sequence[Operation], gate: Authenticator) -> Blueprint:
     """The API as Flask takes it."""
     api = Blueprint("api", __name__, url_prefix=PREFIX)
     handle_errors(api)
@@ -31,7 +31,7 @@ def blueprint(operations: Sequence[Operation], gate: Gate) -> Blueprint:
     return api
 
 
-def _view(operation: Operation, gate: Gate) -> Callable[..., Response]:
+def _view(operation: Operation, gate: Authenticator) -> Callable[..., Response]:
     def view(**parameters: Any) -> Response:
         if operation.role is None:
             gate.check_way(request)
@@ -39,7 +39,7 @@ def _view(operation: Operation, gate: Gate) -> Callable[..., Response]:
         else:
             visitor = gate.admit(request, operation.role)
         request.max_content_length = MOST_BYTES
-        call: Call = operation.call(request, visitor)
+        call: ApiCall = operation.call(request, visitor)
         answer = operation.view(call, **parameters)
         if not isinstance(answer, Response):
             answer = Response(answer.model_dump_json(), operation.status, mimetype="application/json")

@@ -33,13 +33,13 @@ from lbflask.control.api.models import (
     SessionView,
     StateView,
 )
+from lbflask.control.api.operation import ApiCall, Operation
 from lbflask.control.api.problems import Refused
-from lbflask.control.api.streams import Streams
-from lbflask.control.api.table import Call, Operation
+from lbflask.control.api.sse import EventStreams
+from lbflask.control.auth import COOKIE, SESSION_LASTS, Authenticator
 from lbflask.control.doctor import Reach, diagnose
-from lbflask.control.explanation import asked_of
-from lbflask.control.gate import COOKIE, SESSION_LASTS, Gate
-from lbflask.control.operations import Action, Look, Operations, etag_of
+from lbflask.control.explain import asked_of
+from lbflask.control.operations import Action, Operations, PoolState, etag_of
 from lbflask.core.admin_tokens import Role
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Mode
@@ -49,20 +49,25 @@ _BACKEND = "/pools/<pool>/backends/<backend>"
 _EVENT_STREAM = "text/event-stream"
 
 
-class Api:
+class AdminApi:
     """The views. `instance` names the gunicorn that answers, `reload` has it read its configuration anew, or raises
     NoAnswer.
     """
 
     def __init__(
-        self, operations: Operations, gate: Gate, instance: str, reach: Reach, reload: Callable[[], ReloadOutcome]
+        self,
+        operations: Operations,
+        gate: Authenticator,
+        instance: str,
+        reach: Reach,
+        reload: Callable[[], ReloadOutcome],
     ) -> None:
         self._operations = operations
         self._reload = reload
         self._gate = gate
         self._instance = instance
         self._reach = reach
-        self.streams = Streams(operations, self.state)
+        self.streams = EventStreams(operations, self.state)
 
     def table(self) -> list[Operation]:
         """All operations."""
@@ -125,7 +130,7 @@ class Api:
                       ReloadView, role=Role.OPERATOR, problems=(422, 503), later=True),
         ]  # fmt: skip
 
-    def _reload_now(self, call: Call) -> Response:
+    def _reload_now(self, call: ApiCall) -> Response:
         try:
             outcome = self._reload()
         except ReloadUnavailable as error:
@@ -142,22 +147,22 @@ class Api:
         status = 202 if outcome.by_new_workers else 200
         return Response(view.model_dump_json(), status, mimetype="application/json")
 
-    def _state(self, _: Call) -> StateView:
+    def _state(self, _: ApiCall) -> StateView:
         return self.state()
 
-    def _fleet(self, _: Call) -> FleetView:
+    def _fleet(self, _: ApiCall) -> FleetView:
         return self.state().fleet
 
-    def _pools(self, _: Call) -> PoolList:
+    def _pools(self, _: ApiCall) -> PoolList:
         return PoolList(pools=[views.pool_view(look) for look in self._operations.looks()])
 
-    def _pool(self, _: Call, pool: str) -> PoolView:
+    def _pool(self, _: ApiCall, pool: str) -> PoolView:
         return views.pool_view(self._operations.look(pool))
 
-    def _backends(self, _: Call, pool: str) -> BackendList:
+    def _backends(self, _: ApiCall, pool: str) -> BackendList:
         return BackendList(backends=views.pool_view(self._operations.look(pool)).backends)
 
-    def _backend(self, _: Call, pool: str, backend: str) -> Response:
+    def _backend(self, _: ApiCall, pool: str, backend: str) -> Response:
         view = views.backend_view(self._operations.look(pool), backend)
         if view is None:
             raise Refused(404, f"the pool {pool!r} has no backend {backend!r}")
@@ -165,11 +170,11 @@ class Api:
         response.set_etag(view.etag)
         return response
 
-    def _config(self, _: Call) -> ConfigurationView:
+    def _config(self, _: ApiCall) -> ConfigurationView:
         config = self._operations.running.config
         return ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
 
-    def _explain(self, call: Call) -> ExplanationView:
+    def _explain(self, call: ApiCall) -> ExplanationView:
         asked = call.body
         try:
             request = asked_of(asked.method, asked.url, asked.headers, asked.client)
@@ -177,30 +182,30 @@ class Api:
             raise Refused(422, str(error)) from None
         return ExplanationView.model_validate(self._operations.explain(request))
 
-    def _doctor(self, _: Call) -> Diagnosis:
+    def _doctor(self, _: ApiCall) -> Diagnosis:
         looks = self._operations.looks()
         backends = {look.pool.name: members(look.pool, look.snapshot) for look in looks}
         first_checks = self._operations.first_checks(looks)
         return diagnose(self.state(), self._operations.ping, backends, self._reach, first_checks)
 
-    def _openapi(self, _: Call) -> Response:
+    def _openapi(self, _: ApiCall) -> Response:
         return Response(openapi.text(self.table()), mimetype="application/json")
 
-    def _page(self, call: Call) -> EventPage:
+    def _page(self, call: ApiCall) -> EventPage:
         events = self._operations.events(call.query.limit, call.query.before)
         more = events[-1].id if len(events) == call.query.limit else None
         return EventPage(events=[views.event_view(event) for event in events], before=more)
 
-    def _event_stream(self, call: Call) -> Response:
+    def _event_stream(self, call: ApiCall) -> Response:
         return self.streams.response(call.request, with_state=False)
 
-    def _stream(self, call: Call) -> Response:
+    def _stream(self, call: ApiCall) -> Response:
         return self.streams.response(call.request, with_state=True)
 
-    def _who(self, call: Call) -> SessionView:
+    def _who(self, call: ApiCall) -> SessionView:
         return SessionView(name=call.visitor.name, role=call.visitor.role, csrf=call.visitor.csrf)
 
-    def _login(self, call: Call) -> Response:
+    def _login(self, call: ApiCall) -> Response:
         cookie, visitor = self._gate.open(call.body.token.strip(), call.request.remote_addr or "unix")
         view = SessionView(name=visitor.name, role=visitor.role, csrf=visitor.csrf)
         response = Response(view.model_dump_json(), mimetype="application/json")
@@ -210,32 +215,32 @@ class Api:
         )  # fmt: skip
         return response
 
-    def _logout(self, call: Call) -> Response:
+    def _logout(self, call: ApiCall) -> Response:
         response = Response(status=204)
         response.delete_cookie(
             COOKIE, path=openapi.PREFIX, secure=call.request.is_secure, httponly=True, samesite="Strict"
         )
         return response
 
-    def _mode(self, what: str, mode: Mode, call: Call, pool: str, backend: str) -> Response:
+    def _mode(self, what: str, mode: Mode, call: ApiCall, pool: str, backend: str) -> Response:
         return self._done(self._operations.set_mode(_action(call, what, pool, backend), mode), backend)
 
-    def _uneject(self, call: Call, pool: str, backend: str) -> Response:
+    def _uneject(self, call: ApiCall, pool: str, backend: str) -> Response:
         return self._done(self._operations.uneject(_action(call, "uneject", pool, backend)), backend)
 
-    def _weight(self, call: Call, pool: str, backend: str) -> Response:
+    def _weight(self, call: ApiCall, pool: str, backend: str) -> Response:
         weight = call.body.weight
         return self._done(self._operations.set_weight(_action(call, "weight", pool, backend), weight), backend)
 
-    def _remove(self, call: Call, pool: str, backend: str) -> Response:
+    def _remove(self, call: ApiCall, pool: str, backend: str) -> Response:
         return self._done(self._operations.remove(_action(call, "remove", pool, backend)), backend)
 
-    def _add(self, call: Call, pool: str) -> Response:
+    def _add(self, call: ApiCall, pool: str) -> Response:
         backend = _backend_of(call.body)
         return self._done(self._operations.add(_action(call, "add", pool, backend.id), backend), backend.id)
 
     @staticmethod
-    def _done(outcome: tuple[Look, bool], backend: str) -> Response:
+    def _done(outcome: tuple[PoolState, bool], backend: str) -> Response:
         look, changed = outcome
         view = views.backend_view(look, backend)
         response = Response(Done(changed=changed, backend=view).model_dump_json(), mimetype="application/json")
@@ -243,7 +248,7 @@ class Api:
         return response
 
 
-def _action(call: Call, what: str, pool: str, backend: str) -> Action:
+def _action(call: ApiCall, what: str, pool: str, backend: str) -> Action:
     return Action(what, pool, backend, call.visitor.told, call.etag)
 
 
@@ -258,4 +263,4 @@ def _backend_of(body: NewBackend) -> Backend:
 def openapi_text() -> str:
     """The OpenAPI document of all operations, without a fleet to look at."""
     nothing: Any = None
-    return openapi.text(Api(nothing, nothing, "", nothing, nothing).table())
+    return openapi.text(AdminApi(nothing, nothing, "", nothing, nothing).table())

@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 import lbflask
 from lbflask.control.api.models import Model, Problem
-from lbflask.control.api.table import Operation
+from lbflask.control.api.operation import Operation
 from lbflask.core.http.reason_phrases import reason_phrase
 
 PREFIX = "/api/v1"

@@ -11,7 +11,7 @@ from importlib import resources
 
 from flask import Blueprint, Response, request
 
-from lbflask.control.gate import Gate
+from lbflask.control.auth import Authenticator
 
 #: Scripts and styles come from files of ours and from nowhere else, and no other page may frame this one (CSP 3).
 _POLICY = (
@@ -38,7 +38,7 @@ _FILES = {
 }
 
 
-def blueprint(gate: Gate) -> Blueprint:
+def blueprint(gate: Authenticator) -> Blueprint:
     """The page and its files."""
     pages = Blueprint("dashboard", __name__)
     for path, (name, media_type) in _FILES.items():
@@ -47,7 +47,7 @@ def blueprint(gate: Gate) -> Blueprint:
     return pages
 
 
-def _view(gate: Gate, data: bytes, media_type: str) -> Callable[[], Response]:
+def _view(gate: Authenticator, data: bytes, media_type: str) -> Callable[[], Response]:
     def view() -> Response:
         gate.check_way(request)
         response = Response(data, mimetype=media_type)

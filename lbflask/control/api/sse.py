@@ -30,7 +30,7 @@ MOST_STREAMS = 32
 EVENTS_AT_ONCE = 100
 
 
-class Streams:
+class EventStreams:
     """The streams of a worker. `ends` says whether it is about to stop; the host may set it."""
 
     def __init__(self, operations: Operations, state: Callable[[], StateView]) -> None:

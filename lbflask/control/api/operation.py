@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 
 from lbflask.control.api.models import Model
 from lbflask.control.api.problems import Refused
-from lbflask.control.gate import Visitor
+from lbflask.control.auth import Principal
 from lbflask.core.admin_tokens import Role
 
 #: Bytes of a request's body.
@@ -20,11 +20,11 @@ MOST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """A request that may be carried out. `etag` is what it may change; None for whatever holds."""
 
     request: Request
-    visitor: Visitor
+    visitor: Principal
     query: Any = None
     body: Any = None
     etag: str | None = None
@@ -55,9 +55,9 @@ class Operation:
     problems: tuple[int, ...] = field(default=())
     later: bool = False  #: whether it may also answer 202, since what was asked for is only under way
 
-    def call(self, request: Request, visitor: Visitor) -> Call:
+    def call(self, request: Request, visitor: Principal) -> ApiCall:
         """The request, checked. Raises Refused."""
-        return Call(request, visitor, self._query(request), self._body(request), self._etag(request))
+        return ApiCall(request, visitor, self._query(request), self._body(request), self._etag(request))
 
     def _query(self, request: Request) -> Any:
         if self.query is None:

@@ -34,7 +34,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor:
+class Principal:
     """Who is asking. `csrf` is what a session has to show with each change."""
 
     role: Role
@@ -48,7 +48,7 @@ class Visitor:
         return f"{self.name} ({self.address})" if self.address else self.name
 
 
-class Tokens:
+class TokenSet:
     """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
 
     def __init__(self, settings: AdminConfig) -> None:
@@ -76,14 +76,14 @@ class Tokens:
         return bool(self._given) or self._file is not None
 
 
-class Gate:
+class Authenticator:
     """`clock` gives seconds since the epoch; the `tokens` may be exchanged."""
 
-    def __init__(self, tokens: Tokens, clock: Callable[[], float]) -> None:
+    def __init__(self, tokens: TokenSet, clock: Callable[[], float]) -> None:
         self.tokens = tokens
         self._clock = clock
 
-    def admit(self, request: Request, role: Role) -> Visitor:
+    def admit(self, request: Request, role: Role) -> Principal:
         """Who is asking, if they may do what needs the role. Raises Refused."""
         self.check_way(request)
         visitor = self.visitor(request)
@@ -113,11 +113,11 @@ class Gate:
             return False
         return self.visitor(request) is not None
 
-    def visitor(self, request: Request) -> Visitor | None:
+    def visitor(self, request: Request) -> Principal | None:
         """Who is asking; None for nobody that is known. Raises Refused for a token that is none."""
         address = request.remote_addr or "unix"
         if not self.tokens.wanted:
-            return Visitor(Role.OPERATOR, "local", address)
+            return Principal(Role.OPERATOR, "local", address)
         tokens = self.tokens.current()
         authorization = request.headers.get("Authorization")
         if authorization is not None:
@@ -126,12 +126,12 @@ class Gate:
             if token is None:
                 log.warning("refused a token that is none, from %s", address)
                 raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-            return Visitor(token.role, token.name, address)
+            return Principal(token.role, token.name, address)
         cookie = request.cookies.get(COOKIE, "")
         found = self._of_session(tokens, cookie)
-        return None if found is None else Visitor(found.role, found.name, address, _mac(found, "csrf", cookie))
+        return None if found is None else Principal(found.role, found.name, address, _mac(found, "csrf", cookie))
 
-    def open(self, secret: str, address: str) -> tuple[str, Visitor]:
+    def open(self, secret: str, address: str) -> tuple[str, Principal]:
         """A session for the token with this secret, as a cookie. Raises Refused."""
         token = bearer(self.tokens.current(), secret)
         if token is None:
@@ -139,7 +139,7 @@ class Gate:
             raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
         until = f"{self._clock() + SESSION_LASTS:.0f}"
         cookie = f"{until}|{token.name}|{_mac(token, 'session', until)}"
-        return cookie, Visitor(token.role, token.name, address, _mac(token, "csrf", cookie))
+        return cookie, Principal(token.role, token.name, address, _mac(token, "csrf", cookie))
 
     def check_way(self, request: Request) -> None:
         """Raises Refused for what did not come through the admin listener, or was sent by a page of another site."""
