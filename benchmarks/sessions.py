@@ -155,7 +155,7 @@ def play(stack: ExitStack, count: int, requests: int, forged: int) -> Fates:
     """The whole story."""
     rig = stack.enter_context(bench())
     backends = free_ports(BACKENDS)
-    commands = {port: [[sys.executable, "-m", "lbflask.demo", str(port)]] for port in backends}
+    commands = {port: [[sys.executable, "-m", "lbflask.demo.backend", str(port)]] for port in backends}
     victim, rest = backends[0], backends[1:]
     for port in rest:
         stack.enter_context(running(commands[port], port))

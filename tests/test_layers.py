@@ -25,7 +25,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"proxy", "checker", "control"}),
     frozenset({"wiring"}),
     frozenset({"server"}),
-    frozenset({"wsgi", "healthcheck", "gunicorn_conf", "supervise", "demo", "worker", "cli", "__main__"}),
+    frozenset({"wsgi", "healthcheck", "gunicorn_conf", "worker", "demo", "cli", "__main__"}),
 )
 ENTRIES = STOREYS[-1]
 WORKER = "lbflask.server.worker"
@@ -33,7 +33,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms}
 
 #: Every library that is not of the standard library, and the modules (or rooms) that may import it.
 DRIVERS: dict[str, tuple[str, ...]] = {
-    "click": ("lbflask.cli", "lbflask.supervise"),
+    "click": ("lbflask.cli", "lbflask.demo.run"),
     "dns": ("lbflask.discovery",),
     "flask": ("lbflask.proxy.app", "lbflask.control", "lbflask.wiring"),
     "gevent": ("lbflask.server.worker",),
@@ -167,12 +167,12 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
         ("lbflask.server.gunicorn_hooks", "from lbflask.server.worker import ProxyWorker", True),
         ("lbflask.wiring.x", "from lbflask.proxy.app import create_app", True),
         ("lbflask.wiring.x", "from lbflask import cli", False),
-        ("lbflask.cli", "from lbflask import supervise", True),
+        ("lbflask.cli", "from lbflask.demo import run", True),
         ("lbflask.cli", "if TYPE_CHECKING:\n    import redis", False),
     ],
 )
 def test_a_house_with_a_crooked_wall_would_be_noticed(module: str, line: str, allowed: bool) -> None:
-    names = ("lbflask.config.load", "lbflask.telemetry", "lbflask.cli", "lbflask.supervise", "lbflask.store.keys")
+    names = ("lbflask.config.load", "lbflask.telemetry", "lbflask.cli", "lbflask.demo.run", "lbflask.store.keys")
     modules = {**dict.fromkeys(names, ""), "lbflask.control.health": "", "lbflask.core.faults": "", module: line}
     assert (objections(modules) == []) is allowed
 
@@ -207,7 +207,7 @@ def test_the_checker_loads_no_flask_no_requests_and_no_gunicorn() -> None:
 
 def test_the_demo_backends_need_no_library_at_all() -> None:
     libraries = {*DRIVERS, "urllib3", "werkzeug"}
-    assert loaded_by("lbflask.demo") & libraries == set()
+    assert loaded_by("lbflask.demo.backend") & libraries == set()
 
 
 def code_lines(path: Path) -> int:

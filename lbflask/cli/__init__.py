@@ -11,12 +11,12 @@ import click
 from click.core import ParameterSource
 
 import lbflask
-from lbflask import supervise
-from lbflask.cli import acting, looking
-from lbflask.cli.asking import Asking, asks
+from lbflask.cli import inspect, operate
+from lbflask.cli.context import CliContext, api_command
 from lbflask.config.load import ConfigError, load, sources
 from lbflask.config.render import effective, toml_of
 from lbflask.config.schema import Config
+from lbflask.demo import run
 from lbflask.telemetry.standard_streams import open_standard_streams
 
 _running = click.option(
@@ -35,7 +35,7 @@ def main() -> None:
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="gunicorn workers")
 def demo(workers: int) -> None:
     """Run it all on this machine: three backends on 8081-8083, the checker, the balancer on 8080. Ctrl-C ends it."""
-    sys.exit(supervise.demo(workers))
+    sys.exit(run.demo(workers))
 
 
 @main.group()
@@ -72,8 +72,8 @@ def check(file: str | None, *, checker: bool) -> None:
 @config.command()
 @click.argument("file", required=False, type=click.Path())
 @_running
-@asks
-def show(asking: Asking, file: str | None, running: bool) -> None:
+@api_command
+def show(asking: CliContext, file: str | None, running: bool) -> None:
     """Print every setting as TOML; secrets are masked.
 
     As a process that is started here would have them: from FILE (default: LBFLASK_CONFIG, or lbflask.toml here) and the
@@ -100,8 +100,8 @@ def show(asking: Asking, file: str | None, running: bool) -> None:
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="a header field; may be repeated")
 @click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="where the request comes from")
 @_running
-@asks
-def explain(asking: Asking, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
+@api_command
+def explain(asking: CliContext, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
     """Print where a request would go, and why: route, pool, candidates, who is left out, and the order of attempts.
 
     URL is whole, or begins with its path. Nothing is sent, and no turn is taken. The configuration is the one that is
@@ -150,5 +150,5 @@ def _load(file: str | None) -> Config:
         sys.exit(f"lbflask: {error}")
 
 
-for command in (*looking.COMMANDS, *acting.COMMANDS):
+for command in (*inspect.COMMANDS, *operate.COMMANDS):
     main.add_command(command)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lbflask.supervise import PORTS, address
+from lbflask.demo.run import PORTS, address
 from tests.support.servers import Process, free_port, get
 from tests.support.wait import eventually
 

@@ -112,7 +112,7 @@ def test_what_was_found_last_serves_on_whatever_fails_and_whoever_is_restarted(s
     expected = {f"{address}:{port}": "up" for address in addresses}
     with ExitStack() as stack:
         for address in addresses:
-            stack.enter_context(Process([sys.executable, "-m", "lbflask.demo", str(port), "--host", address]))
+            stack.enter_context(Process([sys.executable, "-m", "lbflask.demo.backend", str(port), "--host", address]))
         with fleet(**settings) as (checker, balancer):
             eventually(lambda: balancer.healths() == expected, "both are up")
             names.remove(NAME)

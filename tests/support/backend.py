@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from lbflask import demo
+from lbflask.demo import backend
 
 COOKIES = ["a=1; Path=/; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2; Path=/"]
 
 
-class Handler(demo.DemoHandler):
+class Handler(backend.DemoHandler):
     """What the demo backend lacks for tests."""
 
     def _answer(self) -> None:
@@ -24,5 +24,5 @@ class Handler(demo.DemoHandler):
 
 
 if __name__ == "__main__":
-    demo.DemoHandler = Handler  # type: ignore[misc]
-    demo.main(sys.argv[1:])
+    backend.DemoHandler = Handler  # type: ignore[misc]
+    backend.main(sys.argv[1:])

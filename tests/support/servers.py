@@ -171,8 +171,8 @@ def valkey(*options: str, port: int | None = None) -> Iterator[str]:
         process.kill()
 
 
-def start_demo(*ports: int, module: str = "lbflask.demo") -> Process:
-    """Demo backends (`lbflask/demo.py`) in one process; pass one port for one that can be killed alone."""
+def start_demo(*ports: int, module: str = "lbflask.demo.backend") -> Process:
+    """Demo backends (`lbflask/demo/backend.py`) in one process; pass one port for one that can be killed alone."""
     process = Process([sys.executable, "-m", module, *map(str, ports)])
     process.await_start(lambda: all(listens(port) for port in ports), f"demo backends on {ports}")
     return process

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lbflask.cli.client import Api, Problem, Unreachable, admin_url, segment, token_from
+from lbflask.cli.api_client import ApiClient, ApiProblem, Unreachable, admin_url, segment, token_from
 
 
 @contextmanager
@@ -46,20 +46,20 @@ def response(body: bytes, status: str = "200 OK") -> bytes:
 
 def test_a_document_is_asked_for_with_the_token() -> None:
     with answering(response(b'{"a": 1}')) as (url, heard):
-        assert Api(url, "secret").get("/state") == {"a": 1}
+        assert ApiClient(url, "secret").get("/state") == {"a": 1}
     assert heard[0].startswith(b"GET /api/v1/state HTTP/1.1\r\n")
     assert b"\r\nAuthorization: Bearer secret\r\n" in heard[0]
 
 
 def test_a_unix_socket_is_a_url_too(tmp_path: Path) -> None:
     with answering(response(b'{"a": 1}'), path=tmp_path / "s") as (url, _):
-        assert Api(url).get("/state") == {"a": 1}
+        assert ApiClient(url).get("/state") == {"a": 1}
 
 
 def test_a_refusal_is_told_with_its_detail() -> None:
     with answering(response(b'{"detail": "no"}', "412 Precondition Failed")) as (url, _):
-        api = Api(url)
-        with pytest.raises(Problem, match=r"^no$") as problem:
+        api = ApiClient(url)
+        with pytest.raises(ApiProblem, match=r"^no$") as problem:
             api.ask("POST", "/x", {"weight": 1})
     assert problem.value.status == 412
 
@@ -67,20 +67,20 @@ def test_a_refusal_is_told_with_its_detail() -> None:
 @pytest.mark.parametrize("said", [b"", b"SSH-2.0\r\n", response(b"<html>"), response(b"x", "500 Oh"), response(b"{")])
 def test_whatever_else_answers_is_no_admin_api(said: bytes) -> None:
     with answering(said) as (url, _), pytest.raises(Unreachable):
-        Api(url).get("/state")
+        ApiClient(url).get("/state")
 
 
 @pytest.mark.parametrize("url", ["ftp://a", "nonsense", "http://", "http://a:x", "http://127.0.0.1:1", "unix:/missing"])
 def test_a_url_that_leads_nowhere_is_told(url: str) -> None:
     with pytest.raises(Unreachable):
-        Api(url).get("/state")
+        ApiClient(url).get("/state")
 
 
 def test_a_stream_is_read_event_by_event_until_it_breaks_off() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
     events = b'retry: 1000\n\n: still here\n\nid: 1-0\nevent: event\ndata: {"a": 1}\n\nevent: state\ndata: {}\n\n'
     with answering(head, events[:30], events[30:]) as (url, heard):
-        stream = Api(url).stream("/events/stream", "0-1")
+        stream = ApiClient(url).stream("/events/stream", "0-1")
         assert [next(stream), next(stream)] == [("event", "1-0", {"a": 1}), ("state", "", {})]
         with pytest.raises(Unreachable):
             next(stream)

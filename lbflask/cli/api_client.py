@@ -33,7 +33,7 @@ class NoListener(Unreachable):
     advice = "give --url with the admin listener of an instance, such as http://127.0.0.1:8090 or unix:/run/admin.sock"
 
 
-class Problem(Exception):
+class ApiProblem(Exception):
     """The API has refused."""
 
     def __init__(self, status: int, detail: str) -> None:
@@ -54,7 +54,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiClient:
     """The admin API at a URL: `http://host:port`, `https://…` or `unix:/path`."""
 
     url: str
@@ -136,7 +136,7 @@ class Api:
     def _refuse(self, status: int, data: bytes) -> NoReturn:
         document = self._document(data)
         detail = document.get("detail", "") if isinstance(document, dict) else ""
-        raise Problem(status, str(detail) or f"the API answers {status}")
+        raise ApiProblem(status, str(detail) or f"the API answers {status}")
 
     def _document(self, data: bytes) -> Any:
         try:

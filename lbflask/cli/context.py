@@ -13,8 +13,8 @@ import click
 from click.shell_completion import CompletionItem
 from rich.console import Console
 
-from lbflask.cli.client import Api, NoListener, Problem, Unreachable, admin_url, segment, token_from
-from lbflask.cli.drawing import UNBOUNDED
+from lbflask.cli.api_client import ApiClient, ApiProblem, NoListener, Unreachable, admin_url, segment, token_from
+from lbflask.cli.render import UNBOUNDED
 from lbflask.config.files import UnusableFile
 from lbflask.config.load import admin_bind
 
@@ -26,7 +26,7 @@ _CODES = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_THERE}
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Asking:
+class CliContext:
     """One command's API and manner of answering."""
 
     def __init__(self, url: str | None, token_file: str | None, as_json: bool) -> None:
@@ -36,7 +36,7 @@ class Asking:
         self._token_file = token_file
 
     @cached_property
-    def api(self) -> Api:
+    def api(self) -> ApiClient:
         """The API that is meant. Raises NoListener; exits for a token that can't be read."""
         try:
             return api_of(self.url, self._token_file)
@@ -74,7 +74,7 @@ class Asking:
         sys.exit(code)
 
 
-def asks(command: Command) -> Command:
+def api_command(command: Command) -> Command:
     """A command that gets an Asking, with the options that choose the API. Problems end it with one line and a code."""
 
     @click.option("--url", "api_url", envvar="LBFLASK_ADMIN_URL", help="The admin API; else where `admin_bind` is.")
@@ -84,10 +84,10 @@ def asks(command: Command) -> Command:
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     @wraps(command)
     def asking(*arguments: Any, api_url: str | None, token_file: str | None, as_json: bool, **options: Any) -> Any:
-        asks_with = Asking(api_url, token_file, as_json)
+        asks_with = CliContext(api_url, token_file, as_json)
         try:
             return command(asks_with, *arguments, **options)
-        except Problem as problem:
+        except ApiProblem as problem:
             asks_with.fail(_CODES.get(problem.status, FAILED), str(problem))
         except NoListener as error:
             asks_with.fail(UNREACHABLE, f"{error}: {error.advice}")
@@ -104,9 +104,9 @@ def console() -> Console:
     return Console(highlight=False, color_system=None, force_terminal=False, width=UNBOUNDED)
 
 
-def api_of(url: str | None, token_file: str | None = None) -> Api:
+def api_of(url: str | None, token_file: str | None = None) -> ApiClient:
     """The API that is meant. Raises UnusableFile for a token that can't be read, and NoListener."""
-    return Api((url or _configured_url()).rstrip("/"), token_from(os.environ, token_file))
+    return ApiClient((url or _configured_url()).rstrip("/"), token_from(os.environ, token_file))
 
 
 def _configured_url() -> str:
@@ -133,6 +133,6 @@ def _known(context: click.Context) -> list[dict[str, Any]]:
     url = context.params.get("api_url") or os.environ.get("LBFLASK_ADMIN_URL")
     try:
         found: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", patience=2.0)["pools"]
-    except (Problem, Unreachable, OSError, UnusableFile):
+    except (ApiProblem, Unreachable, OSError, UnusableFile):
         return []
     return found

@@ -8,8 +8,8 @@ from typing import Any
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from lbflask.cli.asking import TOO_LONG, UNREACHABLE, Asking, asks, complete_backend, complete_pool
-from lbflask.cli.client import NoListener, Unreachable, segment
+from lbflask.cli.api_client import NoListener, Unreachable, segment
+from lbflask.cli.context import TOO_LONG, UNREACHABLE, CliContext, api_command, complete_backend, complete_pool
 
 #: Seconds between two looks at what is in flight.
 LOOK_EVERY = 0.5
@@ -28,8 +28,8 @@ _name = click.argument("name", shell_complete=complete_backend)
 @_pool
 @click.option("--wait", is_flag=True, help="Return when nothing is in flight any more.")
 @click.option("--timeout", type=click.FloatRange(0.1), help="Seconds to wait at most; then the exit code is 6.")
-@asks
-def drain(asking: Asking, name: str, pool: str | None, wait: bool, timeout: float | None) -> None:
+@api_command
+def drain(asking: CliContext, name: str, pool: str | None, wait: bool, timeout: float | None) -> None:
     """Give NAME no new requests. Those in flight, and sticky sessions, go on."""
     where, path = asking.place(name, pool)
     done = asking.api.ask("POST", f"{path}/drain")
@@ -49,8 +49,8 @@ def drain(asking: Asking, name: str, pool: str | None, wait: bool, timeout: floa
 @click.command()
 @_name
 @_pool
-@asks
-def enable(asking: Asking, name: str, pool: str | None) -> None:
+@api_command
+def enable(asking: CliContext, name: str, pool: str | None) -> None:
     """Let NAME serve again, after `drain`, `off` or `remove`."""
     _act(asking, name, pool, "POST", "/enable", "serves")
 
@@ -58,8 +58,8 @@ def enable(asking: Asking, name: str, pool: str | None) -> None:
 @click.command()
 @_name
 @_pool
-@asks
-def off(asking: Asking, name: str, pool: str | None) -> None:
+@api_command
+def off(asking: CliContext, name: str, pool: str | None) -> None:
     """Give NAME no requests at all, not even those of sticky sessions. Those in flight end by themselves."""
     _act(asking, name, pool, "POST", "/off", "is off")
 
@@ -67,8 +67,8 @@ def off(asking: Asking, name: str, pool: str | None) -> None:
 @click.command()
 @_name
 @_pool
-@asks
-def uneject(asking: Asking, name: str, pool: str | None) -> None:
+@api_command
+def uneject(asking: CliContext, name: str, pool: str | None) -> None:
     """Let NAME serve again although requests have failed, without waiting for a probe."""
     _act(asking, name, pool, "POST", "/uneject", "is not ejected")
 
@@ -77,8 +77,8 @@ def uneject(asking: Asking, name: str, pool: str | None) -> None:
 @_name
 @click.argument("weight", metavar="WEIGHT|usual")
 @_pool
-@asks
-def weight(asking: Asking, name: str, weight: str, pool: str | None) -> None:
+@api_command
+def weight(asking: CliContext, name: str, weight: str, pool: str | None) -> None:
     """Set the weight of NAME, 0 to 256; `usual` takes back what was set."""
     if weight != "usual" and not (weight.isascii() and weight.isdigit() and int(weight) <= 256):
         raise click.BadParameter("must be a number from 0 to 256, or `usual`", param_hint="WEIGHT")
@@ -94,8 +94,8 @@ def weight(asking: Asking, name: str, weight: str, pool: str | None) -> None:
 @click.option("--weight", default=1, show_default=True, type=click.IntRange(0, 256))
 @click.option("--backup", is_flag=True, help="It serves only when no other backend can.")
 @click.option("--pool", default="default", show_default=True, shell_complete=complete_pool)
-@asks
-def add(asking: Asking, backend_url: str, name: str | None, weight: int, backup: bool, pool: str) -> None:
+@api_command
+def add(asking: CliContext, backend_url: str, name: str | None, weight: int, backup: bool, pool: str) -> None:
     """Put the backend at URL into a pool. It serves once a check has succeeded."""
     body = {"url": backend_url, "weight": weight, "backup": backup} | ({"name": name} if name else {})
     done = asking.api.ask("POST", f"/pools/{segment(pool)}/backends", body)
@@ -105,8 +105,8 @@ def add(asking: Asking, backend_url: str, name: str | None, weight: int, backup:
 @click.command()
 @_name
 @_pool
-@asks
-def remove(asking: Asking, name: str, pool: str | None) -> None:
+@api_command
+def remove(asking: CliContext, name: str, pool: str | None) -> None:
     """Take NAME out of its pool, also one that is configured. Requests in flight end by themselves."""
     where, path = asking.place(name, pool)
     done = asking.api.ask("DELETE", path)
@@ -114,8 +114,8 @@ def remove(asking: Asking, name: str, pool: str | None) -> None:
 
 
 @click.command()
-@asks
-def reload(asking: Asking) -> None:
+@api_command
+def reload(asking: CliContext) -> None:
     """Have the instance read its configuration anew, and the checkers theirs.
 
     Exit code 1 if the configuration has an error, or an earlier reload is under way; then nothing has changed.
@@ -131,12 +131,12 @@ def reload(asking: Asking) -> None:
     asking.say(told, lambda console: console.print("\n".join(lines), markup=False, soft_wrap=True))
 
 
-def _act(asking: Asking, name: str, pool: str | None, method: str, action: str, told: str) -> None:
+def _act(asking: CliContext, name: str, pool: str | None, method: str, action: str, told: str) -> None:
     where, path = asking.place(name, pool)
     _say(asking, asking.api.ask(method, path + action), f"{name} of pool {where} {told}")
 
 
-def _say(asking: Asking, done: dict[str, Any], told: str) -> None:
+def _say(asking: CliContext, done: dict[str, Any], told: str) -> None:
     asking.say(done, lambda console: console.print(told + ("" if done["changed"] else ", as before"), markup=False))
 
 
@@ -144,7 +144,7 @@ def _in_flight(done: dict[str, Any]) -> int:
     return int(done["backend"]["in_flight"])
 
 
-def _wait(asking: Asking, path: str, name: str, timeout: float | None) -> bool:
+def _wait(asking: CliContext, path: str, name: str, timeout: float | None) -> bool:
     """Wait until nothing was in flight for a while; False if that takes too long. Shows how far it is."""
     began = quiet_since = time.monotonic()
     most = 0
@@ -164,7 +164,7 @@ def _wait(asking: Asking, path: str, name: str, timeout: float | None) -> bool:
     return False
 
 
-def _left(asking: Asking, path: str) -> int | None:
+def _left(asking: CliContext, path: str) -> int | None:
     """Requests in flight; None while nobody can say."""
     try:
         state = asking.api.get("/fleet")
@@ -173,7 +173,7 @@ def _left(asking: Asking, path: str) -> int | None:
         return None
 
 
-def _progress(asking: Asking) -> Progress:
+def _progress(asking: CliContext) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

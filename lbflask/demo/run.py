@@ -47,10 +47,10 @@ def demo(workers: int) -> int:
     if config.redis_url is None and config.namespace == Config.model_fields["namespace"].default:
         environ["LBFLASK_NAMESPACE"] = "lbflask-demo"  # the private Valkey may serve other services of this user
     python = [sys.executable, "-m"]
-    settings = Path(__file__).with_name("gunicorn_conf.py")
+    settings = Path(__file__).parents[1] / "gunicorn_conf.py"
     gunicorn = [*python, "gunicorn", "-c", str(settings), "--workers", str(workers)]
     commands = {
-        **{f"backend {port}": [*python, "lbflask.demo", port] for port in PORTS},
+        **{f"backend {port}": [*python, "lbflask.demo.backend", port] for port in PORTS},
         "balancer": [*gunicorn, "lbflask.wsgi"],
         "checker": [*python, "lbflask.healthcheck"],
     }

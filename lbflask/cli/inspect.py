@@ -14,9 +14,9 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from lbflask.cli import drawing
-from lbflask.cli.asking import FAILED, UNREACHABLE, Asking, asks, complete_pool
-from lbflask.cli.client import NoListener, Unreachable, segment
+from lbflask.cli import render
+from lbflask.cli.api_client import NoListener, Unreachable, segment
+from lbflask.cli.context import FAILED, UNREACHABLE, CliContext, api_command, complete_pool
 from lbflask.config.load import ConfigError, load
 from lbflask.store.ports import StoreUnavailable
 from lbflask.wiring.store import store_for
@@ -26,22 +26,22 @@ AGAIN_AFTER = 1.0
 
 
 @click.command()
-@asks
-def status(asking: Asking) -> None:
+@api_command
+def status(asking: CliContext) -> None:
     """Show the fleet at a glance. Exit code 1 if a pool has no backend that serves."""
     state = asking.api.get("/state")
-    asking.say(state, lambda console: console.print(drawing.summary(state), drawing.pools(state["pools"])))
+    asking.say(state, lambda console: console.print(render.summary(state), render.pools(state["pools"])))
     if state["fleet"]["status"] in ("down", "partly_down"):
         raise SystemExit(FAILED)
 
 
 @click.command()
 @click.option("--pool", shell_complete=complete_pool, help="Only those of this pool.")
-@asks
-def backends(asking: Asking, pool: str | None) -> None:
+@api_command
+def backends(asking: CliContext, pool: str | None) -> None:
     """List the backends with their state, load and latency."""
     found = [asking.api.get(f"/pools/{segment(pool)}")] if pool else asking.api.get("/pools")["pools"]
-    asking.say([backend for one in found for backend in one["backends"]], lambda out: out.print(drawing.pools(found)))
+    asking.say([backend for one in found for backend in one["backends"]], lambda out: out.print(render.pools(found)))
 
 
 @click.command()
@@ -49,8 +49,8 @@ def backends(asking: Asking, pool: str | None) -> None:
     "--interval", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between looks."
 )
 @click.option("--count", default=0, type=click.IntRange(0), help="Looks until it ends by itself; 0 looks until Ctrl-C.")
-@asks
-def top(asking: Asking, interval: float, count: int) -> None:
+@api_command
+def top(asking: CliContext, interval: float, count: int) -> None:
     """Watch the fleet, live. With --json a line for each look."""
     live = None
     if asking.console.is_terminal and not asking.as_json:
@@ -67,7 +67,7 @@ def top(asking: Asking, interval: float, count: int) -> None:
                 asking.console.print(_picture(asking))
 
 
-def _picture(asking: Asking) -> Any:
+def _picture(asking: CliContext) -> Any:
     """What `top` shows now; a fleet that does not answer is no reason to end."""
     try:
         state = asking.api.get("/state")
@@ -76,15 +76,15 @@ def _picture(asking: Asking) -> Any:
         raise
     except Unreachable as error:
         return Text(f"{error}; trying again", style="bold red")
-    lines = [drawing.event(one) for one in events]
-    return Group(drawing.summary(state), drawing.pools(state["pools"]), "", *lines)
+    lines = [render.event(one) for one in events]
+    return Group(render.summary(state), render.pools(state["pools"]), "", *lines)
 
 
 @click.command()
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="How many of the latest.")
-@asks
-def events(asking: Asking, follow: bool, limit: int) -> None:
+@api_command
+def events(asking: CliContext, follow: bool, limit: int) -> None:
     """Show what happened: health, ejections, leaders, and what operators did. With --json one a line."""
     found = asking.api.get(f"/events?limit={limit}")["events"][::-1]
     for one in found:
@@ -101,13 +101,13 @@ def events(asking: Asking, follow: bool, limit: int) -> None:
             time.sleep(AGAIN_AFTER)
 
 
-def _tell(asking: Asking, event: dict[str, Any]) -> None:
-    asking.say(event, lambda console: console.print(drawing.event(event), soft_wrap=True))
+def _tell(asking: CliContext, event: dict[str, Any]) -> None:
+    asking.say(event, lambda console: console.print(render.event(event), soft_wrap=True))
 
 
 @click.command()
-@asks
-def doctor(asking: Asking) -> None:
+@api_command
+def doctor(asking: CliContext) -> None:
     """Look for what is wrong, and say what to do. Exit code 1 if something is bad, 3 if no admin API answers."""
     code = 0
     try:
@@ -116,7 +116,7 @@ def doctor(asking: Asking) -> None:
             code = FAILED
     except Unreachable as error:
         found, code = _from_here(error), UNREACHABLE
-    asking.say({"findings": found}, lambda console: console.print(drawing.findings(found)))
+    asking.say({"findings": found}, lambda console: console.print(render.findings(found)))
     raise SystemExit(code)
 
 

@@ -1,4 +1,4 @@
-"""`python -m lbflask.demo PORT…`: backends to try a balancer with, one a port, each answering with its port.
+"""`python -m lbflask.demo.backend PORT…`: backends to try a balancer with, one a port, each answering with its port.
 
 `/` says the port · `/slow?s=5` streams for five seconds · `/status/503` answers with that status · `/echo` returns the
 request's line, header fields and body.
@@ -119,7 +119,9 @@ class DemoServer(ThreadingHTTPServer):
 
 def main(arguments: list[str]) -> None:
     """Serve on all ports until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(prog="python -m lbflask.demo", description="Backends to try a balancer with.")
+    parser = argparse.ArgumentParser(
+        prog="python -m lbflask.demo.backend", description="Backends to try a balancer with."
+    )
     parser.add_argument("ports", type=int, nargs="*", default=[8081, 8082, 8083])
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     open_standard_streams()
