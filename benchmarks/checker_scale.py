@@ -37,7 +37,7 @@ from lbflask.store.embedded import EmbeddedServer
 from lbflask.store.ports import Lease, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.upstream.health_probe import Prober
-from lbflask.wiring.checker import STORE_TIMEOUT, room_for_probes
+from lbflask.wiring.checker_runtime import STORE_TIMEOUT, room_for_probes
 
 PORTS = 20
 FINE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"

@@ -43,7 +43,7 @@ from lbflask.telemetry.log_formats import text_line
 from lbflask.telemetry.metrics.recorder import MetricsRecorder
 from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
 from lbflask.upstream.requests_adapter import BackendRequest
-from lbflask.wiring.balancer import Balancer
+from lbflask.wiring.worker_runtime import WorkerRuntime
 
 BACKENDS = [f"http://127.0.0.1:{port}" for port in (8081, 8082, 8083)]
 RESPONSE = (
@@ -132,7 +132,7 @@ class Rig:
         environ |= {"LBFLASK_ACCESS_LOG": "", "LBFLASK_METRICS": "false"}
         environ |= {f"LBFLASK_{key.upper()}": value for key, value in settings.items()}
         config = load(environ | {"LBFLASK_REDIS_URL": "redis://127.0.0.1:1/0"})
-        self.balancer = Balancer(config)
+        self.balancer = WorkerRuntime(config)
         self.plane = self.balancer.app.extensions["lbflask"]
         self.fleet = self.balancer._fleet
         up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}

@@ -18,7 +18,7 @@ from lbflask.config.render import version
 from lbflask.core.hook_api import HealthChange
 from lbflask.telemetry import error_log
 from lbflask.telemetry.standard_streams import open_standard_streams
-from lbflask.wiring.checker import Checkers
+from lbflask.wiring.checker_runtime import CheckerRuntime
 from lbflask.wiring.hooks import hooks_of
 
 log = logging.getLogger("lbflask.checker")
@@ -29,7 +29,7 @@ class _Process:
 
     def __init__(self) -> None:
         self._hooks = hooks_of(load.current())
-        self._running = Checkers(load.current(), self._flipped)
+        self._running = CheckerRuntime(load.current(), self._flipped)
         self._moves = False
 
     async def run(self) -> None:
@@ -37,7 +37,7 @@ class _Process:
         await self._running.run(self.reload)
         while self._moves:
             self._moves = False
-            self._running = Checkers(load.current(), self._flipped)
+            self._running = CheckerRuntime(load.current(), self._flipped)
             await self._running.run(self.reload)
         if self._hooks is not None:
             self._hooks.stop()

@@ -18,9 +18,9 @@ if _hosting is None and "gunicorn.arbiter" in sys.modules:
 
 with nullcontext() if _hosting is None else _hosting.loading():
     from lbflask.config.load import ConfigError, current
-    from lbflask.wiring.balancer import Balancer
+    from lbflask.wiring.worker_runtime import WorkerRuntime
 
     try:
-        application = Balancer(current()).app
+        application = WorkerRuntime(current()).app
     except ConfigError as error:
         refuse(error)

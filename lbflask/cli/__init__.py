@@ -108,7 +108,7 @@ def explain(asking: CliContext, method: str, url: str, headers: tuple[str, ...],
     found here, or with --running that of an instance.
     """
     from lbflask.control.explain import asked_of, document, lines  # noqa: PLC0415 - other commands need no store
-    from lbflask.wiring.explaining import explained  # noqa: PLC0415
+    from lbflask.wiring.explain import explained  # noqa: PLC0415
 
     try:
         asked = asked_of(method, url, headers, client)

@@ -43,7 +43,7 @@ from lbflask.telemetry import error_log
 from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import AT_ONCE
-from lbflask.wiring import descriptors
+from lbflask.wiring import descriptor_limit
 from lbflask.wiring.preflight import check_sockets
 
 if TYPE_CHECKING:
@@ -231,10 +231,10 @@ def _bound_clients(worker: Any) -> None:
     wanted = getattr(worker, "worker_connections", None)  # gunicorn's sync worker serves one client at a time
     if wanted is None:
         return
-    worker.worker_connections = room = descriptors.room_for(wanted, each=2)
+    worker.worker_connections = room = descriptor_limit.room_for(wanted, each=2)
     if room < wanted:
         told = "at most %d clients at once, not %d (worker_connections): the limit of open files (ulimit -n) is %d"
-        log.warning(told, room, wanted, descriptors.limit())
+        log.warning(told, room, wanted, descriptor_limit.limit())
     else:
         log.info("at most %d clients at once, by worker_connections", room)
 

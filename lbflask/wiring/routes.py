@@ -22,7 +22,7 @@ from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.router import Handler, RootHandler, Router, TrafficSplitter
 
 
-class Lane(NamedTuple):
+class PoolPipeline(NamedTuple):
     """What all dispatchers to one pool share."""
 
     balancing: PoolBalancer
@@ -46,7 +46,7 @@ def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
     return limits
 
 
-def entrance(config: Config, lanes: Mapping[str, Lane], house: SharedServices, limits: LimitsOf) -> RootHandler:
+def entrance(config: Config, lanes: Mapping[str, PoolPipeline], house: SharedServices, limits: LimitsOf) -> RootHandler:
     """The destination of all requests: without routes the dispatcher of the pool itself, which costs them nothing."""
     usual = lanes.get(DEFAULT_POOL) or next(iter(lanes.values()))
     if not config.routes:
@@ -63,7 +63,7 @@ def entrance(config: Config, lanes: Mapping[str, Lane], house: SharedServices, l
 
 
 def _destination(
-    route: Route, lanes: Mapping[str, Lane], house: SharedServices, rules: ProxySettings, limits: LimitsOf
+    route: Route, lanes: Mapping[str, PoolPipeline], house: SharedServices, rules: ProxySettings, limits: LimitsOf
 ) -> Handler:
     segments = segments_of(route.match.path)
     if route.own is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lbflask.wiring.descriptors import OTHER_FILES
+from lbflask.wiring.descriptor_limit import OTHER_FILES
 from tests.support.raw import RawClient
 from tests.support.scripted import OK, Peer, ScriptedBackend
 from tests.support.servers import ROOT, Gunicorn

@@ -12,7 +12,7 @@ import pytest
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
-from lbflask.wiring.checker import finding_for
+from lbflask.wiring.checker_runtime import finding_for
 from lbflask.wiring.discovery import found_in, source_for
 from tests.support.nameserver import NameServer
 from tests.support.wait import PATIENCE

@@ -20,7 +20,7 @@ from lbflask.server.reload import ConfigFollower
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.event_queue import EventQueue
 from lbflask.upstream.deadlines import DeadlineSweeper
-from lbflask.wiring.balancer import Balancer
+from lbflask.wiring.worker_runtime import WorkerRuntime
 from tests.fleet.test_fleet import FlakyStore
 from tests.support.wait import PATIENCE, eventually
 
@@ -147,8 +147,8 @@ def reload() -> Iterator[Failing]:
 
 @contextmanager
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
-    monkeypatch.setattr("lbflask.wiring.balancer.SWEEP_EVERY", 0.001)
-    balancer = Balancer(Config.model_validate({"backends": ["http://127.0.0.1:9"], "admin_bind": ""}))
+    monkeypatch.setattr("lbflask.wiring.worker_runtime.SWEEP_EVERY", 0.001)
+    balancer = WorkerRuntime(Config.model_validate({"backends": ["http://127.0.0.1:9"], "admin_bind": ""}))
     failing = Failing(balancer._connections.sweep)
     balancer._connections.sweep = failing  # type: ignore[method-assign,assignment]
     balancer._sweeping.start()

@@ -42,7 +42,7 @@ from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.control import ControlPlane, identity
-from lbflask.wiring.routes import Lane, entrance, limits_of
+from lbflask.wiring.routes import PoolPipeline, entrance, limits_of
 from lbflask.wiring.store import store_for
 from lbflask.wiring.telemetry import Telemetry, of_the_slots, of_the_worker
 from lbflask.wiring.tls import tls_rules
@@ -55,7 +55,7 @@ log = logging.getLogger("lbflask")
 SWEEP_EVERY = 2.0
 
 
-class Balancer:
+class WorkerRuntime:
     """The parts of a worker, and their beginning and end."""
 
     def __init__(self, config: Config) -> None:
@@ -138,13 +138,13 @@ class Balancer:
 
     def _lane(
         self, pool: Pool, table: PoolConfig, rules: ProxySettings, adapter: BackendAdapter, house: SharedServices
-    ) -> Lane:
+    ) -> PoolPipeline:
         waiting = None
         if table.has_bounds():
             slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
             waiting = SlotQueue(slots, traffic, table.queue.to_model(), time.monotonic)
         attempts = Attempts(pool.name, self._fleet, adapter, rules, house, waiting)
-        return Lane(PoolBalancer(pool, self._fleet), attempts, rules)
+        return PoolPipeline(PoolBalancer(pool, self._fleet), attempts, rules)
 
     def _data_plane(self, control: WSGI, front: DataPlaneConfig, admin_address: object) -> DataPlane:
         life = Lifecycle(

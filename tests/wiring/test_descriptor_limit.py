@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lbflask.wiring.descriptors import OTHER_FILES
+from lbflask.wiring.descriptor_limit import OTHER_FILES
 from tests.support.wait import PATIENCE
 
 
@@ -26,7 +26,7 @@ def test_the_soft_limit_is_raised_to_what_is_needed_and_room_is_what_it_leaves(
     soft: int, hard: int, most: int, each: int, room: int, after: int
 ) -> None:
     code = (
-        "import resource; from lbflask.wiring.descriptors import limit, room_for; "
+        "import resource; from lbflask.wiring.descriptor_limit import limit, room_for; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for({most}, {each}), limit())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)

@@ -25,7 +25,7 @@ from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import SystemResolver
-from lbflask.wiring.descriptors import room_for
+from lbflask.wiring.descriptor_limit import room_for
 from lbflask.wiring.discovery import source_for
 from lbflask.wiring.store import store_for
 from lbflask.wiring.tls import tls_rules
@@ -46,7 +46,7 @@ class _Running(NamedTuple):
     task: asyncio.Task[None]
 
 
-class Checkers:
+class CheckerRuntime:
     """The checkers of all pools, over one connection to the store and one measure of probes."""
 
     def __init__(self, config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> None:

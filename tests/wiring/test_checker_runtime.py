@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from lbflask.wiring.checker import MOST_PROBES
-from lbflask.wiring.descriptors import OTHER_FILES
+from lbflask.wiring.checker_runtime import MOST_PROBES
+from lbflask.wiring.descriptor_limit import OTHER_FILES
 from tests.support.wait import PATIENCE
 
 
@@ -23,7 +23,7 @@ from tests.support.wait import PATIENCE
 )
 def test_there_are_as_many_probes_as_the_system_lets_there_be_files(soft: int, hard: int, room: int) -> None:
     code = (
-        "import resource; from lbflask.wiring.checker import MOST_PROBES, room_for; "
+        "import resource; from lbflask.wiring.checker_runtime import MOST_PROBES, room_for; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for(MOST_PROBES))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)

@@ -11,7 +11,7 @@ from lbflask.config.schema import Config
 from lbflask.core.explain import ExcludedBackend, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.redis import RedisStore
-from lbflask.wiring.explaining import explained
+from lbflask.wiring.explain import explained
 from lbflask.wiring.store import store_for
 from tests.support.servers import free_port
 
