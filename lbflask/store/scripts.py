@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -12,6 +11,22 @@ from redis.commands.core import Script
 from lbflask.store.invalid_data import InvalidDataLog
 from lbflask.store.redis_client import Client
 from lbflask.store.redis_errors import translated
+
+
+def _read() -> dict[str, bytes]:
+    files = {file.name: file.read_bytes() for file in resources.files("lbflask.store").joinpath("lua").iterdir()}
+    prelude = files.pop("prelude.lua")
+    return {
+        name.removesuffix(".lua"): prelude
+        + b"local function script()\n"
+        + body
+        + b"end\nreturn {script() or false, damaged}\n"
+        for name, body in files.items()
+    }
+
+
+#: The text of each script as Redis receives it. All are read at import: later the process may be short of descriptors.
+TEXTS = _read()
 
 
 class Scripts:
@@ -27,17 +42,8 @@ class Scripts:
         script = self._scripts.get(name)
         if script is None:
             # As bytes: redis-py would ask a client for its encoding, and a cluster's would have to connect for it.
-            script = self._scripts[name] = Script(self._client, text_of(name))  # type: ignore[arg-type]
+            script = self._scripts[name] = Script(self._client, TEXTS[name])  # type: ignore[arg-type]
         result, damaged = translated(lambda: script(keys=keys, args=args))
         if damaged:
             self._complaints.note([place.decode(errors="replace") for place in damaged])
         return result
-
-
-@cache
-def text_of(name: str) -> bytes:
-    """The text that Redis is sent."""
-    prelude, script = (
-        resources.files("lbflask.store").joinpath("lua", f"{file}.lua").read_bytes() for file in ("prelude", name)
-    )
-    return prelude + b"local function script()\n" + script + b"end\nreturn {script() or false, damaged}\n"

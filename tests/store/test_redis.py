@@ -27,7 +27,7 @@ from lbflask.store.embedded import NoServer, find_binary
 from lbflask.store.keys import PoolKeys
 from lbflask.store.ports import StoreUnavailable, StoreWatch
 from lbflask.store.redis import RedisStore, connect
-from lbflask.store.scripts import text_of
+from lbflask.store.scripts import TEXTS
 from tests.store.rigs import PATIENCE, real_redis
 from tests.support.servers import Process, free_port, listens, require
 from tests.support.wait import eventually
@@ -367,7 +367,7 @@ class TestScripts:
             assert lease is not None
             assert rig.client is not None
             rig.store.write_active(POOL, lease.epoch, {"a": UP, "b": UP}, interval=1, announce=True)
-            read = rig.client.register_script(text_of("read_snapshot"))
+            read = rig.client.register_script(TEXTS["read_snapshot"])
             of = [keys.version, keys.heartbeat, keys.active, keys.ejected]
             of += [keys.overrides, keys.discovered, keys.secret]
             assert list(map(len, read(keys=of, args=[0])[0][5:])) == [2 * 2, 0, 0, 0, 0]
