@@ -270,24 +270,24 @@ NO_SECRETS = {
 }
 #: Settings that are texts, and are shown. A setting that is new is one of these, or of a type that is masked.
 SHOWN = {
-    "Backend": {"name"},
-    "BackendTLS": {"ca_file", "certificate", "key", "server_name"},
-    "TLS": {"certificate", "key"},
-    "Admin": {"token_file"},
-    "Check": {"expect_body", "expect_status", "host", "method"},
+    "BackendConfig": {"name"},
+    "BackendTLSConfig": {"ca_file", "certificate", "key", "server_name"},
+    "TLSConfig": {"certificate", "key"},
+    "AdminConfig": {"token_file"},
+    "HealthCheckConfig": {"expect_body", "expect_status", "host", "method"},
     "Config": {"access_log", "access_log_format", "admin_bind", "bind", "health_path", "hooks", "keep_forwarded"}
     | {"live_path", "namespace", "via"},
-    "PoolTable": {"error_pages"},
-    "Discovery": {"nameservers"},
-    "Hash": {"key"},
-    "Headers": {"remove"},
-    "Match": {"host", "methods", "path"},
-    "Mirror": {"pool"},
-    "RateLimitTable": {"key", "rate"},
-    "Respond": {"body", "content_type", "file"},
-    "Route": {"name", "pool", "rate_limit", "replace_prefix", "split", "split_by"},
-    "Sticky": {"cookie", "domain", "path", "secret_file"},
-    "Tracing": {"service"},
+    "PoolConfig": {"error_pages"},
+    "DiscoveryConfig": {"nameservers"},
+    "HashConfig": {"key"},
+    "HeaderEditsConfig": {"remove"},
+    "MatchConfig": {"host", "methods", "path"},
+    "MirrorConfig": {"pool"},
+    "RateLimitConfig": {"key", "rate"},
+    "RespondConfig": {"body", "content_type", "file"},
+    "RouteConfig": {"name", "pool", "rate_limit", "replace_prefix", "split", "split_by"},
+    "StickyConfig": {"cookie", "domain", "path", "secret_file"},
+    "TracingConfig": {"service"},
 }
 #: Names of settings that are URLs or hold header fields.
 URLS = {"url", "redis_url", "endpoint", "source", "to"}
