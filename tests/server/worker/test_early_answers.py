@@ -226,10 +226,13 @@ def ask(client: RawClient, answer: str, body: str) -> int:
 
 @pytest.mark.timeout(400)  # hundreds of connections, on a machine that may be busy
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_early_answers_leave_nothing_behind(town: Town, parser: str, transport: str) -> None:
+def test_early_answers_leave_nothing_behind(
+    town: Town, parser: str, transport: str, pytestconfig: pytest.Config
+) -> None:
     """RFC 9112 §9.5, §9.6: whatever the backend does, the body is like, and the client does then."""
     cases = [(*early, ends) for early in EARLY for ends in ENDINGS]
-    rounds = -(-400 // len(cases)) if parser == "fast" else 1
+    least = 1000 if pytestconfig.getoption("--all") else 400
+    rounds = -(-least // len(cases)) if parser == "fast" else 1
     balancer = town.balancers[transport]
     for answer, body in EARLY:  # what is opened once, and stays
         with town.connect(transport) as client:
