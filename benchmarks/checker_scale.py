@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from lbflask.checker.leadership import LeaderSettings
-from lbflask.checker.pool_checker import PoolChecker
+from lbflask.checker.pool_checker import CheckedPool, PoolChecker
 from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
@@ -37,7 +37,8 @@ from lbflask.store.embedded import EmbeddedServer
 from lbflask.store.ports import Lease, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.upstream.health_probe import Prober
-from lbflask.wiring.checker_runtime import STORE_TIMEOUT, room_for_probes
+from lbflask.wiring.checker_runtime import MOST_PROBES, STORE_TIMEOUT
+from lbflask.wiring.descriptor_limit import room_for
 
 PORTS = 20
 FINE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
@@ -163,13 +164,8 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     ))  # fmt: skip
     check = HealthCheck(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
-    checker = PoolChecker(
-        pool,
-        lambda _: check,
-        store,
-        probe,
-        LeaderSettings("bench", options.interval, lease=3.0, most=room_for_probes()),
-    )
+    settings = LeaderSettings("bench", options.interval, lease=3.0, limit=room_for(MOST_PROBES))
+    checker = PoolChecker(CheckedPool(pool, lambda _: check, probe), store, settings)
 
     def now() -> Phase:
         return Phase(time.monotonic(), cpu_seconds(), len(store.writes))

@@ -24,7 +24,7 @@ from random import Random
 
 from benchmarks.simulated.costs import Costs
 from benchmarks.simulated.shares import Shares
-from lbflask.checker.pool_checker import GATHER_EACH, GATHER_FOR
+from lbflask.checker.publisher import COALESCE_FOR, COALESCE_PER_BACKEND
 from lbflask.core.tickets import RateEstimator, TicketBlock
 from lbflask.fleet.fleet import POLL_EVERY, RETRY_EVERY
 from lbflask.fleet.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY
@@ -171,7 +171,7 @@ class Simulation:
             if plan.beats:
                 beat = chance() * plan.beat_every
                 self._events.append((beat, number, Command.BEAT, beat, 0))
-        word_every = max(GATHER_FOR, GATHER_EACH * plan.backends, plan.check_every / plan.backends)
+        word_every = max(COALESCE_FOR, COALESCE_PER_BACKEND * plan.backends, plan.check_every / plan.backends)
         words = [word_every * number for number in range(int(plan.seconds / word_every))]
         flips = int((plan.seconds - FLIP_FIRST - FLIP_LAST) / FLIP_EVERY) + 1
         self._events += [(at, -1, Command.WORD, at, 0) for at in words]

@@ -1,1 +1,1 @@
-"""The health checker: when to probe, what to make of it, and telling the fleet."""
+"""The health checker: schedules probes, derives health from them, and publishes it to the fleet."""

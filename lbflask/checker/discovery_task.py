@@ -1,53 +1,53 @@
-"""What the source of a pool's backends finds while the pool is led: told to the fleet, and kept in case it forgets."""
+"""Runs the discovery source of a pool while this checker leads it, and keeps the latest result."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from lbflask.checker.subscription import RETRY_EVERY
+from lbflask.checker.store_calls import RETRY_INTERVAL
 from lbflask.core.checks import HealthCheck
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
 from lbflask.discovery.source import DiscoverySource, follow
 from lbflask.store.ports import StoreUnavailable
 
-Tell = Callable[[tuple[Backend, ...]], Awaitable[None]]
+Publish = Callable[[tuple[Backend, ...]], Awaitable[None]]
 
 
 class DiscoveryTask:
     """Follows the source of a pool."""
 
-    def __init__(self, source: DiscoverySource, pool: str) -> None:
+    def __init__(self, source: DiscoverySource, pool: str, *, retry_interval: float = RETRY_INTERVAL) -> None:
         self._source = source
         self._pool = pool
-        self._found: tuple[DiscoveredBackend, ...] = ()
-        #: Whether anything was found yet, be it nobody.
-        self.found = False
+        self._retry_interval = retry_interval
+        #: The backends of the latest result; empty until there is one.
+        self.backends: tuple[Backend, ...] = ()
+        #: Whether the source has given a result, which may be empty.
+        self.has_result = False
         self._checks: dict[tuple[str, str], HealthCheck] = {}
 
-    @property
-    def backends(self) -> tuple[Backend, ...]:
-        """What was found last; nobody until then."""
-        return tuple(found.backend for found in self._found)
+    def __repr__(self) -> str:
+        return f"<DiscoveryTask {self._pool} {self._source}: {len(self.backends)} backends>"
 
-    async def run(self, tell: Tell) -> None:
-        """Tell what is found, first of all and whenever it changes, and again while the store is gone. Never ends.
+    async def run(self, publish: Publish) -> None:
+        """Publish each result; while the store is unavailable, retry. Never ends. Other exceptions are raised."""
+        async for result in follow(self._source, self._pool):
+            self._set_result(result)
+            await self._publish(publish)
 
-        Raises what `tell` raises.
-        """
-        async for found in follow(self._source, self._pool):
-            self._found, self.found = found, True
-            self._checks = {(one.backend.id, one.backend.url): one.check for one in found if one.check is not None}
-            await self._tell(tell)
-
-    def check_of(self, backend: Backend) -> HealthCheck | None:
-        """The check that the source has said for this backend itself, if it was found there."""
+    def check_for(self, backend: Backend) -> HealthCheck | None:
+        """The check that the source gives for this backend; None if it gives none."""
         return self._checks.get((backend.id, backend.url))
 
-    async def _tell(self, tell: Tell) -> None:
+    def _set_result(self, result: tuple[DiscoveredBackend, ...]) -> None:
+        self.backends, self.has_result = tuple(one.backend for one in result), True
+        self._checks = {(one.backend.id, one.backend.url): one.check for one in result if one.check is not None}
+
+    async def _publish(self, publish: Publish) -> None:
         while True:
             try:
-                return await tell(self.backends)
+                return await publish(self.backends)
             except StoreUnavailable:
-                await asyncio.sleep(RETRY_EVERY)
+                await asyncio.sleep(self._retry_interval)

@@ -1,13 +1,14 @@
-"""Looking at backends again and again, each at its own pace; ten thousand of them without falling behind.
+"""Schedules the checks of a pool: each backend at its interval, ten thousand of them on one event loop.
 
-One loop and a schedule stand for all, and only a look under way has a task. No backend is looked at twice at once. Few
-looks begin in one turn of the event loop, so that answers are taken off while others are asked: a checker that is out
-of breath is late, but does not take its own slowness for that of the backends.
+One loop serves all backends, and only a check in progress has a task. A backend is never checked twice at once. Few
+checks start in one turn of the event loop, so that responses are read while other checks start: an overloaded checker
+is late, but does not report its delay as failures of backends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
@@ -15,122 +16,143 @@ from typing import Any
 from lbflask.checker.due_queue import DueQueue
 from lbflask.core.model import Backend
 
-#: Looks that begin in one turn of the event loop.
-BEGIN_AT_ONCE = 32
+#: Checks that start in one turn of the event loop.
+MAX_STARTS_PER_TURN = 32
 
-Look = Callable[[Backend, float], Coroutine[Any, Any, float]]
+log = logging.getLogger("lbflask.checker")
+
+Check = Callable[[Backend, float], Coroutine[Any, Any, float]]
+
+
+class LagMonitor:
+    """Logs when the checks of a pool fall behind their `interval` (seconds), since failures are then noticed late."""
+
+    def __init__(self, pool: str, interval: float) -> None:
+        self._pool = pool
+        self._interval = interval
+        self._behind = False
+
+    def observe(self, delay: float) -> None:
+        """Take the delay of one check into account. The beginning and the end of a lag are logged once each."""
+        if delay > self._interval and not self._behind:
+            self._behind = True
+            log.warning(
+                "pool %s: checks are %.1f s late, so failures are noticed later: raise health.interval, or give the "
+                "checker a faster machine", self._pool, delay,
+            )  # fmt: skip
+        elif self._behind and delay < self._interval / 10:
+            self._behind = False
+            log.info("pool %s: checks are on time again", self._pool)
 
 
 class ProbeScheduler:
-    """Looks at each backend at once, and then whenever it is due.
+    """Runs `check` for each backend at once, and then whenever it is due; at most `limit` at a time.
 
-    `look` is given the backend and by how many seconds it is late, and says after how many seconds from its beginning
-    the next look is due. At most `most` looks are under way.
+    `check` gets the backend and its delay in seconds, and returns the seconds from its start to the next check.
     """
 
-    def __init__(self, backends: Iterable[Backend], look: Look, *, most: int) -> None:
+    def __init__(self, backends: Iterable[Backend], check: Check, *, limit: int) -> None:
         self._backends = {backend.id: backend for backend in backends}
-        self._look = look
-        self._most = most
+        self._check = check
+        self._limit = limit
         self._due = DueQueue()
-        self._under_way: dict[str, asyncio.Task[float]] = {}
-        self._again: set[str] = set()
-        self._unseen = set(self._backends)
+        self._in_progress: dict[str, asyncio.Task[float]] = {}
+        self._repeat: set[str] = set()
+        self._unchecked = set(self._backends)
         self._wake = asyncio.Event()
         self._stopping = False
-        self._broken: BaseException | None = None
-        #: The first round is over, or nothing more will come of it.
-        self.first = asyncio.Event()
+        self._error: BaseException | None = None
+        #: Set when each backend was checked once, or when no more checks follow.
+        self.first_round_ended = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<ProbeScheduler: {len(self._backends)} backends, {len(self._in_progress)} checks in progress>"
 
     @property
-    def whole(self) -> bool:
-        """Whether each backend was looked at."""
-        return not self._unseen
+    def first_round_complete(self) -> bool:
+        """Whether each backend was checked."""
+        return not self._unchecked
 
     async def run(self) -> None:
-        """Look until stopped, and wait for what is under way. Raises what a look has raised."""
+        """Check until stopped, and wait for checks in progress. Raises what a check raises."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         for name in self._backends:
             self._due.put(name, now)
         if not self._backends:
-            self.first.set()  # a round of nobody is over at once
+            self.first_round_ended.set()
         try:
             while not self._stopping:
-                self._begin(loop.time())
-                await self._until_something_happens(loop)
-                self._raise()
-            while self._under_way:
-                await asyncio.wait(self._under_way.values())
-            self._raise()
+                self._start_due(loop.time())
+                await self._wait_for_event(loop)
+                self._raise_error()
+            while self._in_progress:
+                await asyncio.wait(self._in_progress.values())
+            self._raise_error()
         finally:
-            tasks = list(self._under_way.values())
+            tasks = list(self._in_progress.values())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.first.set()
+            self.first_round_ended.set()
 
     def stop(self) -> None:
-        """No new looks; `run` ends with those under way."""
+        """Start no more checks; `run` ends with those in progress."""
         self._stopping = True
         self._wake.set()
 
     def add(self, backend: Backend) -> None:
-        """Look at this backend too, from now on; instead of the one with its id, if there is one."""
+        """Check this backend from now on; it replaces one with the same id."""
         self._backends[backend.id] = backend
-        if backend.id in self._under_way:
-            self._again.add(backend.id)
-        else:
-            self._due.put(backend.id, asyncio.get_running_loop().time())
-        self._wake.set()
+        self.expedite(backend.id)
 
-    def drop(self, name: str) -> None:
-        """Look at this backend no more; a look under way ends by itself."""
+    def discard(self, name: str) -> None:
+        """Check this backend no more; a check in progress goes on."""
         self._backends.pop(name, None)
-        self._due.drop(name)
-        self._again.discard(name)
-        self._seen(name)
+        self._due.discard(name)
+        self._repeat.discard(name)
+        self._mark_checked(name)
 
-    def hurry(self, name: str) -> None:
-        """Look at the backend now; once more, if it is being looked at."""
-        if name in self._under_way:
-            self._again.add(name)
+    def expedite(self, name: str) -> None:
+        """Check the backend now, or once more after a check in progress."""
+        if name in self._in_progress:
+            self._repeat.add(name)
         elif name in self._backends:
             self._due.put(name, asyncio.get_running_loop().time())
             self._wake.set()
 
-    def _begin(self, now: float) -> None:
-        for _ in range(min(BEGIN_AT_ONCE, self._most - len(self._under_way))):
-            taken = self._due.take(now)
-            if taken is None:
+    def _start_due(self, now: float) -> None:
+        for _ in range(min(MAX_STARTS_PER_TURN, self._limit - len(self._in_progress))):
+            entry = self._due.pop_due(now)
+            if entry is None:
                 return
-            name, late = taken
-            task = asyncio.create_task(self._look(self._backends[name], late))
-            self._under_way[name] = task
-            task.add_done_callback(partial(self._ended, name, now))
+            name, delay = entry
+            task = asyncio.create_task(self._check(self._backends[name], delay))
+            self._in_progress[name] = task
+            task.add_done_callback(partial(self._finish, name, now))
 
-    def _ended(self, name: str, began: float, task: asyncio.Future[float]) -> None:
-        """A look is under way until here: the loop may run between its return and this call, and begins no other."""
-        del self._under_way[name]
-        again = name in self._again
-        self._again.discard(name)
+    def _finish(self, name: str, started: float, task: asyncio.Future[float]) -> None:
+        """A check is in progress until this call: the loop may run after its return, and must not start another."""
+        del self._in_progress[name]
+        repeat = name in self._repeat
+        self._repeat.discard(name)
         if not task.cancelled():
-            self._broken = self._broken or task.exception()
-            if name in self._backends and self._broken is None:
+            self._error = self._error or task.exception()
+            if name in self._backends and self._error is None:
                 now = asyncio.get_running_loop().time()
-                self._due.put(name, now if again else max(now, began + task.result()))
-        self._seen(name)
+                self._due.put(name, now if repeat else max(now, started + task.result()))
+        self._mark_checked(name)
         self._wake.set()
 
-    def _seen(self, name: str) -> None:
-        self._unseen.discard(name)
-        if not self._unseen:
-            self.first.set()
+    def _mark_checked(self, name: str) -> None:
+        self._unchecked.discard(name)
+        if not self._unchecked:
+            self.first_round_ended.set()
 
-    async def _until_something_happens(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A look ends or becomes due, or somebody hurries or stops us."""
-        due = self._due.next()
-        full = len(self._under_way) >= self._most
+    async def _wait_for_event(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait until a check ends or is due, or a method of this object wakes the loop."""
+        due = self._due.next_due()
+        full = len(self._in_progress) >= self._limit
         timer = None if due is None or full else loop.call_at(due, self._wake.set)
         try:
             await self._wake.wait()
@@ -139,6 +161,6 @@ class ProbeScheduler:
                 timer.cancel()
         self._wake.clear()
 
-    def _raise(self) -> None:
-        if self._broken is not None:
-            raise self._broken
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error

@@ -14,8 +14,9 @@ from typing import NamedTuple
 from lbflask.background import Restarts
 from lbflask.checker.discovery_task import DiscoveryTask
 from lbflask.checker.leadership import LeaderSettings
-from lbflask.checker.pool_checker import PoolChecker
-from lbflask.checker.subscription import hear
+from lbflask.checker.pool_checker import CheckedPool, PoolChecker
+from lbflask.checker.publisher import CheckerState
+from lbflask.checker.store_calls import follow_messages
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolConfig
 from lbflask.config.schema import Config
@@ -97,21 +98,21 @@ class CheckerRuntime:
             await asyncio.wait([one.task for one in leaving.values()])
         for name, table in pools.items():
             if name not in before:
-                checker = self._checker(name, table, config, most)
-                if name in leaving:
-                    checker.succeed(leaving[name].checker)
+                predecessor = leaving[name].checker.state if name in leaving else None
+                checker = self._checker(name, table, most, predecessor)
                 before[name] = _Running(made_of[name], checker, tasks.create_task(checker.run()))
 
-    def _checker(self, name: str, table: PoolConfig, config: Config, most: int) -> PoolChecker:
-        return PoolChecker(
+    def _checker(self, name: str, table: PoolConfig, most: int, predecessor: CheckerState | None) -> PoolChecker:
+        config = self._config
+        checked = CheckedPool(
             table.to_model(name),
             partial(check_of, table, table.checks()),
-            self._store,
             Prober(tls_rules(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
-            LeaderSettings(self._holder, table.health.interval, table.health.lease, most),
             finding_for(name, table, config.admin_bind),
             self._on_flip,
         )
+        settings = LeaderSettings(self._holder, table.health.interval, table.health.lease, most)
+        return PoolChecker(checked, self._store, settings, predecessor)
 
     async def _hear(self, reload: Callable[[], object]) -> None:
         """Wait for word that the configuration has changed."""
@@ -125,7 +126,7 @@ class CheckerRuntime:
         try:
             while True:
                 try:
-                    await hear(ask, self._store.watch_reloads, LISTEN_FOR, act)
+                    await follow_messages(ask, self._store.watch_reloads, LISTEN_FOR, act)
                 except Exception as error:  # noqa: BLE001 - it is logged, and ends nothing for good
                     await asyncio.sleep(restarts.failed(error))
         finally:

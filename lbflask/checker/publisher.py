@@ -1,0 +1,221 @@
+"""The health of a pool's backends as its checker knows it, and the writes that publish it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+from lbflask.checker.event_outbox import EventOutbox
+from lbflask.checker.leadership import LeaderSettings, Leadership, LeaseLost
+from lbflask.checker.probe_scheduler import ProbeScheduler
+from lbflask.checker.store_calls import StoreCalls
+from lbflask.core.clock_skew import set_back
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Snapshot
+from lbflask.store.ports import CheckerStore, StoreUnavailable
+
+#: Seconds for which a change waits for others, so that the changes of many backends are a few writes; and for each
+#: backend of the pool in addition, since every worker reads all of them after an announcement.
+COALESCE_FOR = 0.01
+COALESCE_PER_BACKEND = 0.000_025
+
+log = logging.getLogger("lbflask.checker")
+
+
+@dataclass(slots=True)
+class CheckerState:
+    """What a checker knows, and what its successor in the same process goes on with. `urls` are those of its backends,
+    `role` is its latest role.
+    """
+
+    events: EventOutbox
+    health: dict[str, ActiveHealth] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    role: str = ""
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Changes for the next write: of these backends, or of all with `replace`; `announce` tells the workers."""
+
+    health: dict[str, ActiveHealth] = field(default_factory=dict)
+    replace: bool = False
+    announce: bool = False
+
+    def merged_with(self, later: _Changes) -> _Changes:
+        """Both as one write."""
+        health = self.health | later.health
+        return _Changes(health, self.replace or later.replace, self.announce or later.announce)
+
+
+class HealthPublisher:
+    """Publishes the health of one pool, while its checker leads."""
+
+    def __init__(
+        self,
+        pool: str,
+        store: CheckerStore,
+        call: StoreCalls,
+        settings: LeaderSettings,
+        leadership: Leadership,
+        state: CheckerState,
+    ) -> None:
+        self._pool = pool
+        self._store = store
+        self._call = call
+        self._settings = settings
+        self._leadership = leadership
+        self._events = state.events
+        self._health = state.health
+        self._epoch = 0
+        self._changes = _Changes()
+        self._changed = asyncio.Event()
+        self._writes = 0  # started and ended: odd while one is in progress
+
+    def __repr__(self) -> str:
+        pending = len(self._changes.health)
+        return f"<HealthPublisher {self._pool}: epoch {self._epoch}, {len(self._health)} backends, {pending} pending>"
+
+    @property
+    def health(self) -> Mapping[str, ActiveHealth]:
+        """The health of each backend of the pool."""
+        return self._health
+
+    def begin(self, epoch: int, health: Mapping[str, ActiveHealth]) -> None:
+        """Publish in this epoch, from this state on."""
+        self._epoch, self._health, self._changes = epoch, dict(health), _Changes()
+
+    def clear(self) -> None:
+        """Forget the health of all backends."""
+        self._health = {}
+
+    def add(self, backend: str) -> None:
+        """The backend is new; nothing is published about it until it was checked."""
+        self._health[backend] = ActiveHealth(Health.CHECKING)
+
+    def reset(self, backend: str) -> None:
+        """The backend is another server than before: what is published about it is withdrawn."""
+        self.add(backend)
+        self._rewrite(announce=True)
+
+    def remove(self, backend: str) -> None:
+        """The backend has left the pool: its record in the store is removed."""
+        del self._health[backend]
+        self._changes.health.pop(backend, None)
+        self._rewrite()
+
+    def update(self, backend: str, state: ActiveHealth) -> None:
+        """The backend has this state after a check. A change is published; one of its health is announced."""
+        before = self._health[backend]
+        if state == before:
+            return
+        self._health[backend] = self._changes.health[backend] = state
+        self._changed.set()
+        if state.health is not before.health:
+            self._changes.announce = True
+            self._events.health_changed(backend, before, state)
+
+    async def run(self, known: Snapshot, scheduler: ProbeScheduler, probing: asyncio.Task[None]) -> None:
+        """Write changes until the last check has ended; while the store is unavailable, they are kept.
+
+        A successor first writes what is `known`, at once. Where nothing is known, the first write is the complete first
+        round: until then all backends may serve, and after it those that are up.
+
+        There is a write in every interval, also without changes: it is the heartbeat of the checker.
+        """
+        health = {id_: state for id_, state in self._health.items() if state.health is not Health.CHECKING}
+        if not health:
+            await scheduler.first_round_ended.wait()
+            if not scheduler.first_round_complete:
+                return
+            health = self._health
+        self._changes = _Changes(replace=self._changes.replace)
+        before = {id_: state.health for id_, state in known.active.items()}
+        announce = {id_: state.health for id_, state in health.items()} != before
+        await self._write(_Changes(dict(health), replace=True, announce=announce))
+        while not probing.done() or self._changes.health:
+            await self._wait_for_changes(probing)
+            changes, self._changes = self._changes, _Changes()
+            try:
+                await self._write(replace(changes, health=dict(self._health)) if changes.replace else changes)
+            except StoreUnavailable as error:
+                self._leadership.set_role(f"waiting for the store: {error}")
+                if probing.done():
+                    return
+                self._changes = changes.merged_with(self._changes)
+                await asyncio.sleep(self._settings.retry_interval)
+                self._changed.set()
+            else:
+                self._leadership.set_role(f"leading, epoch {self._epoch}")
+
+    async def verify(self) -> Snapshot:
+        """Compare what the store holds with what was written, and write it again if others have changed or damaged it.
+
+        Times ahead of the store's clock, as after it was set back, become the current time. Returns what the store
+        holds.
+        """
+        writes = self._writes
+        stored = await self._call(self._store.read_snapshot, self._pool, NOTHING_KNOWN)
+        if not writes or writes % 2 or writes != self._writes or self._changes.health:
+            return stored  # a difference may come from a write in progress
+        self._health = {
+            id_: replace(state, since=stored.now) if set_back(state.since, stored.now) else state
+            for id_, state in self._health.items()
+        }
+        if differs(self._health, stored.active):
+            log.warning("pool %s: the store holds other health than was written: writing it again", self._pool)
+            self._rewrite(announce=True)
+        return stored
+
+    async def write_discovered(self, epoch: int, backends: tuple[Backend, ...]) -> None:
+        """Publish the result of discovery. Raises LeaseLost. The checker reads it back as all others do."""
+        if not await self._call(self._store.write_discovered, self._pool, epoch, backends):
+            raise LeaseLost("a later epoch has begun")
+
+    def _rewrite(self, *, announce: bool = False) -> None:
+        self._changes.replace = True
+        self._changes.announce |= announce
+        self._changed.set()
+
+    async def _wait_for_changes(self, probing: asyncio.Task[None]) -> None:
+        """Wait for a change and for those that follow soon, at most for an interval."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait(
+                [changed, probing], timeout=self._settings.interval, return_when=asyncio.FIRST_COMPLETED
+            )  # fmt: skip
+        finally:
+            changed.cancel()
+        if not probing.done():
+            await asyncio.sleep(max(COALESCE_FOR, COALESCE_PER_BACKEND * len(self._health)))
+        self._changed.clear()
+
+    async def _write(self, changes: _Changes) -> None:
+        """Write the changes, and then record pending events. Raises LeaseLost or StoreUnavailable."""
+        self._writes |= 1
+        written = await self._call(
+            self._store.write_active, self._pool, self._epoch, changes.health,
+            interval=self._settings.interval, replace=changes.replace, announce=changes.announce,
+        )  # fmt: skip
+        self._writes += 1
+        if not written:
+            raise LeaseLost("a later epoch has begun")
+        with suppress(StoreUnavailable):
+            await self._events.flush(lambda events: self._call(self._store.record, events))
+
+
+def differs(written: Mapping[str, ActiveHealth], stored: Mapping[str, ActiveHealth]) -> bool:
+    """Whether the store does not hold these states, of which it may lack those of backends that were not checked."""
+    checked = {id_: state for id_, state in written.items() if state.health is not Health.CHECKING}
+    return bool(stored.keys() - written.keys()) or any(
+        not _same(state, stored.get(id_)) for id_, state in checked.items()
+    )
+
+
+def _same(written: ActiveHealth, stored: ActiveHealth | None) -> bool:
+    """The store keeps milliseconds, and the beginning of a long reason."""
+    if stored is None or (stored.health, stored.streak) != (written.health, written.streak):
+        return False
+    return abs(stored.since - written.since) < 0.01
