@@ -22,7 +22,6 @@ PENDING = frozenset(
         "config",
         "control",
         "core",
-        "demo",
         "discovery",
         "fleet",
         "healthcheck",

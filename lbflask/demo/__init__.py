@@ -1,1 +1,1 @@
-"""The demo: three backends, a checker and a balancer on this machine."""
+"""`lbflask demo`: three backends, a checker and a balancer on one machine."""

@@ -1,7 +1,7 @@
-"""`python -m lbflask.demo.backend PORT…`: backends to try a balancer with, one a port, each answering with its port.
+"""`python -m lbflask.demo.backend PORT…`: demo backends, one for each port.
 
-`/` says the port · `/slow?s=5` streams for five seconds · `/status/503` answers with that status · `/echo` returns the
-request's line, header fields and body.
+`/` returns the port · `/slow?s=5` streams for five seconds · `/status/503` returns that status · `/echo` returns the
+request line, the header fields and the body.
 """
 
 from __future__ import annotations
@@ -16,44 +16,45 @@ from urllib.parse import parse_qs, urlsplit
 
 from lbflask.telemetry.standard_streams import open_standard_streams
 
-MAX_SLOW = 300.0
+#: Seconds that a response of `/slow` may last.
+MAX_STREAM = 300.0
 
 
 class DemoHandler(BaseHTTPRequestHandler):
-    """Answers as the module says."""
+    """Serves the paths that the module lists."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1  # head and body leave together
 
     def handle_one_request(self) -> None:
-        """Any method is answered alike."""
+        """Serve one request; all methods are treated alike."""
         self.raw_requestline = self.rfile.readline(65_537)
         if not self.raw_requestline:
             self.close_connection = True
             return
         if not self.parse_request():
             return
-        self._answer()
+        self._serve()
         self.wfile.flush()
 
-    def _answer(self) -> None:
+    def _serve(self) -> None:
         url = urlsplit(self.path)
         port = self._port
         body = self._body()
         if url.path == "/slow":
-            self._slow(url.query)
+            self._stream(url.query)
         elif url.path.startswith("/status/"):
             code = url.path.removeprefix("/status/")
             if code.isdigit() and 200 <= int(code) <= 599:
-                self._say(int(code), f"status {code} from backend {port}\n".encode())
+                self._respond(int(code), f"status {code} from backend {port}\n".encode())
             else:
-                self._say(400, b"a status from 200 to 599 is needed, as in /status/500\n")
+                self._respond(400, b"a status from 200 to 599 is needed, as in /status/500\n")
         elif url.path == "/echo":
             head = f"{self.requestline}\n{self.headers}".encode("latin-1", "replace")
-            self._say(200, head + body)
+            self._respond(200, head + body)
         else:
-            self._say(200, f"hello from backend {port}\n".encode())
+            self._respond(200, f"hello from backend {port}\n".encode())
 
     @property
     def _port(self) -> int:
@@ -70,7 +71,7 @@ class DemoHandler(BaseHTTPRequestHandler):
             return body
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _say(self, code: int, body: bytes) -> None:
+    def _respond(self, code: int, body: bytes) -> None:
         self.send_response(code)
         self.send_header("Content-Type", "text/plain; charset=iso-8859-1")
         if code not in (204, 304):
@@ -79,49 +80,47 @@ class DemoHandler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and code not in (204, 304):
             self.wfile.write(body)
 
-    def _slow(self, query: str) -> None:
-        """A piece every tenth of a second, for as long as is asked."""
+    def _stream(self, query: str) -> None:
+        """Send a chunk every tenth of a second, for the time that the query asks for."""
         try:
-            seconds = min(MAX_SLOW, float(parse_qs(query).get("s", ["5"])[0]))
+            seconds = min(MAX_STREAM, float(parse_qs(query).get("s", ["5"])[0]))
         except ValueError:
-            self._say(400, b"a number of seconds is needed, as in /slow?s=5\n")
+            self._respond(400, b"a number of seconds is needed, as in /slow?s=5\n")
             return
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=iso-8859-1")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        until = time.monotonic() + seconds
-        pieces = 0
-        while self.command != "HEAD" and (left := until - time.monotonic()) > 0:
-            time.sleep(min(0.1, left))
-            pieces += 1
-            piece = f"piece {pieces} from backend {self._port}\n".encode()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        deadline = time.monotonic() + seconds
+        chunks = 0
+        while self.command != "HEAD" and (remaining := deadline - time.monotonic()) > 0:
+            time.sleep(min(0.1, remaining))
+            chunks += 1
+            chunk = f"piece {chunks} from backend {self._port}\n".encode()
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             self.wfile.flush()
         if self.command != "HEAD":
             self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-        """Stay quiet: the balancer's access log tells more."""
+        """Log nothing: the access log of the balancer has more."""
 
 
 class DemoServer(ThreadingHTTPServer):
-    """One backend."""
+    """A demo backend."""
 
     daemon_threads = True
     request_queue_size = 1024
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is no news."""
+        """Ignore errors of a client that closes its connection."""
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 def main(arguments: list[str]) -> None:
     """Serve on all ports until SIGTERM or SIGINT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lbflask.demo.backend", description="Backends to try a balancer with."
-    )
+    parser = argparse.ArgumentParser(prog="python -m lbflask.demo.backend", description="Demo backends for a balancer.")
     parser.add_argument("ports", type=int, nargs="*", default=[8081, 8082, 8083])
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     open_standard_streams()

@@ -1,7 +1,7 @@
-"""Everything on one machine, for the first look: starts the processes, and ends them in the right order.
+"""`lbflask demo`: starts demo backends, the checker and the balancer, and stops them in the reverse order.
 
-Each child has a session of its own, so that a Ctrl-C on the terminal reaches only this process, which then lets the
-balancer finish its requests while the backends are still there.
+Each child runs in its own session, so that Ctrl-C reaches only this process: the balancer can then finish its requests
+while the backends still run.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from lbflask.config.field_types import socket_address
 from lbflask.config.load import DEFAULT_FILE, ConfigError, load
 from lbflask.config.schema import Config
 
-#: Seconds that one process gets to end by itself.
-STOP_WITHIN = 45.0
+#: Seconds that a process has to stop before it is killed.
+SHUTDOWN_GRACE = 45.0
 PORTS = ("8081", "8082", "8083")
 
 
 def demo(workers: int) -> int:
-    """Run three demo backends, the checker and the balancer until a signal, or until one of them ends by itself.
+    """Run three demo backends, the checker and the balancer until a signal, or until one of them exits.
 
-    Returns the exit code: 0 after a signal when all ended well, else 1. A configuration with an error, or a port that
-    is taken, is one line, and nothing is started.
+    Returns the exit code: 0 if a signal ended the demo and all processes stopped without error, else 1. An invalid
+    configuration or a port in use is printed in one line, and nothing is started.
     """
     environ = dict(os.environ)
     if "LBFLASK_CONFIG" not in environ and not Path(DEFAULT_FILE).exists():
@@ -40,12 +40,12 @@ def demo(workers: int) -> int:
     except ConfigError as error:
         click.echo(f"lbflask: {error}", err=True)
         return 1
-    obstacle = next(_obstacles(config), "")
-    if obstacle:
-        click.echo(f"lbflask: {obstacle}", err=True)
+    problem = next(_unavailable_listeners(config), "")
+    if problem:
+        click.echo(f"lbflask: {problem}", err=True)
         return 1
     if config.redis_url is None and config.namespace == Config.model_fields["namespace"].default:
-        environ["LBFLASK_NAMESPACE"] = "lbflask-demo"  # the private Valkey may serve other services of this user
+        environ["LBFLASK_NAMESPACE"] = "lbflask-demo"  # other services of this user may use the same private Valkey
     python = [sys.executable, "-m"]
     settings = Path(__file__).parents[1] / "gunicorn_conf.py"
     gunicorn = [*python, "gunicorn", "-c", str(settings), "--workers", str(workers)]
@@ -61,18 +61,19 @@ def demo(workers: int) -> int:
     try:
         for name, command in commands.items():
             running[name] = subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603 - our own
-        click.echo(f"lbflask: {_places(config)}. Ctrl-C ends all.")
-        _pass_on_hang_ups(running)
-        click.echo(f"lbflask: try `kill {running['backend 8081'].pid}`, which ends one backend, and nothing breaks.")
-        lost = _wait(running, stop)
+        click.echo(f"lbflask: {_addresses(config)}. Ctrl-C stops all.")
+        _forward_sighup(running)
+        pid = running["backend 8081"].pid
+        click.echo(f"lbflask: try `kill {pid}`, which stops one backend: no request fails.")
+        failed = _wait(running, stop)
     finally:
-        codes = [_end(process) for name in ("checker", "balancer") if (process := running.get(name))]
-        codes += [_end(running[name]) for name in running if name.startswith("backend")]
-    return 0 if not lost and not any(codes) else 1
+        codes = [_stop(process) for name in ("checker", "balancer") if (process := running.get(name))]
+        codes += [_stop(running[name]) for name in running if name.startswith("backend")]
+    return 0 if not failed and not any(codes) else 1
 
 
-def _places(config: Config) -> str:
-    """Where everything is."""
+def _addresses(config: Config) -> str:
+    """The addresses of the balancer, of the dashboard and of the backends, in a sentence."""
     scheme = "https" if config.tls.certificate else "http"
     parts = [f"the balancer is at {' and '.join(address(bind, scheme) for bind in config.bind)}"]
     if config.admin_bind:
@@ -81,54 +82,57 @@ def _places(config: Config) -> str:
 
 
 def address(bind: str, scheme: str = "http") -> str:
-    """The URL at which this machine reaches a listener."""
+    """The URL of a listener for clients on this machine."""
     if bind.startswith("unix:"):
         return bind
     host, _, port = bind.rpartition(":")
     return f"{scheme}://{'localhost' if host in ('0.0.0.0', '[::]') else host}:{port}"
 
 
-def _obstacles(config: Config) -> Iterator[str]:
-    """Listeners that can't be opened, each with the reason and with what to do."""
-    wanted = [(f"127.0.0.1:{port}", "a demo backend needs it: end what listens there") for port in PORTS]
-    wanted += [(bind, "the balancer needs it: end what listens there, or set LBFLASK_BIND") for bind in config.bind]
+def _unavailable_listeners(config: Config) -> Iterator[str]:
+    """A line for each listener that cannot be opened: the reason and a remedy."""
+    wanted = [(f"127.0.0.1:{port}", "a demo backend needs it: end the process that listens there") for port in PORTS]
+    wanted += [
+        (bind, "the balancer needs it: end the process that listens there, or set LBFLASK_BIND") for bind in config.bind
+    ]
     if config.admin_bind:
-        advice = "the admin listener needs it: end what listens there, or set LBFLASK_ADMIN_BIND"
+        advice = "the admin listener needs it: end the process that listens there, or set LBFLASK_ADMIN_BIND"
         wanted.append((config.admin_bind, advice))
     for bind, advice in wanted:
-        why = _refused(bind)
-        if why:
-            yield f"port {bind.rpartition(':')[2]} can't be had ({bind}: {why}); {advice}"
+        reason = _bind_error(bind)
+        if reason:
+            yield f"port {bind.rpartition(':')[2]} is not available ({bind}: {reason}); {advice}"
 
 
-def _refused(bind: str) -> str:
-    """Why nobody can listen there; empty for a free address. A unix socket takes the place of an old one."""
-    place = socket_address(bind)
-    if not isinstance(place, tuple):
+def _bind_error(bind: str) -> str:
+    """Why a listener cannot bind to the address; empty if it can. A unix socket replaces an old one."""
+    host_and_port = socket_address(bind)
+    if not isinstance(host_and_port, tuple):
         return ""
     try:
-        family, kind, _, _, found = socket.getaddrinfo(*place, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        addresses = socket.getaddrinfo(*host_and_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, _, _, resolved = addresses[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(found)
+            probe.bind(resolved)
             probe.listen(1)
     except OSError as error:
         return (error.strerror or str(error)).lower()
     return ""
 
 
-def _pass_on_hang_ups(running: dict[str, subprocess.Popen[bytes]]) -> None:
-    """SIGHUP reloads the configuration of both."""
+def _forward_sighup(running: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Forward SIGHUP to the balancer and to the checker, which reload their configuration."""
 
-    def pass_on(number: int, _frame: object) -> None:
+    def forward(number: int, _frame: object) -> None:
         for name in ("balancer", "checker"):
             running[name].send_signal(number)
 
-    signal.signal(signal.SIGHUP, pass_on)
+    signal.signal(signal.SIGHUP, forward)
 
 
 def _wait(running: dict[str, subprocess.Popen[bytes]], stop: threading.Event) -> bool:
-    """Until told to stop; whether a process ended by itself. A backend may be killed for fun: only its codes count."""
+    """Wait for `stop`; returns whether a process failed before. A backend may be killed: only an error code counts."""
     while not stop.wait(0.2):
         for name, process in running.items():
             code = process.poll()
@@ -138,11 +142,11 @@ def _wait(running: dict[str, subprocess.Popen[bytes]], stop: threading.Event) ->
     return False
 
 
-def _end(process: subprocess.Popen[bytes]) -> int:
+def _stop(process: subprocess.Popen[bytes]) -> int:
     if process.poll() is None:
         process.terminate()
         try:
-            process.wait(STOP_WITHIN)
+            process.wait(SHUTDOWN_GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

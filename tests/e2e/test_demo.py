@@ -91,7 +91,7 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, wh
     with taken(port), demo(tmp_path, **settings) as process:
         assert process.wait() == 1
         (line,) = process.output.splitlines()
-        assert re.match(r"lbflask: port \d+ can't be had \(.*: address already in use\); ", line)
+        assert re.match(r"lbflask: port \d+ is not available \(.*: address already in use\); ", line)
         assert which not in PORTS or line.startswith(f"lbflask: port {port} ") or not no_ports_are_taken()
         assert which in PORTS or (str(port) in line and f"LBFLASK_{which.upper()}" in line)
 
@@ -99,8 +99,8 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, wh
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"bind": "203.0.113.1:1"}, "port 1 can't be had (203.0.113.1:1: cannot assign requested address)"),
-        ({"bind": "nowhere.invalid:1"}, "port 1 can't be had (nowhere.invalid:1: "),
+        ({"bind": "203.0.113.1:1"}, "port 1 is not available (203.0.113.1:1: cannot assign requested address)"),
+        ({"bind": "nowhere.invalid:1"}, "port 1 is not available (nowhere.invalid:1: "),
         ({"health__rise": "0"}, "LBFLASK_HEALTH__RISE: health.rise = '0': "),
         ({"config": "missing.toml"}, "missing.toml: cannot be read: "),
     ],
