@@ -22,8 +22,8 @@ from typing import Any
 
 from benchmarks import proxies
 from benchmarks.backends import bulk
-from benchmarks.report import MIB, Check, conclude, options, ratio, say, table
 from benchmarks.rig import HOST, WORKERS, PeakMemory, bench, free_ports, running, serving
+from devtools.report import MIB, Check, conclude, options, ratio, say, table
 
 #: Against nginx, in the same round.
 THROUGHPUT = 0.5

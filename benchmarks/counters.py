@@ -23,8 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.client import Connection
 from benchmarks.load import GET
 from benchmarks.proxies import Contestant, lbflask, nginx_backends
-from benchmarks.report import Check, conclude, options, table
 from benchmarks.rig import bench, free_ports, need, running
+from devtools.report import Check, conclude, options, table
 
 #: Seconds until a worker has counted what has ended, with room to spare.
 COUNTED_AFTER = 2.0

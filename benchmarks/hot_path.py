@@ -22,7 +22,7 @@ from typing import Any
 
 from gunicorn.config import Config as GunicornConfig
 
-from benchmarks.report import conclude, options, table
+from devtools.report import conclude, options, table
 from lbflask.config.load import load
 from lbflask.core.http.fields import backend_request
 from lbflask.core.http.request_origin import TrustedProxies

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.hot_path import Rig, micros
-from benchmarks.report import conclude, options, table
 from benchmarks.rig import bench
+from devtools.report import conclude, options, table
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import QueuePolicy

@@ -14,8 +14,8 @@ import sys
 from dataclasses import dataclass
 
 from benchmarks.client import Connection
-from benchmarks.report import percentile
 from benchmarks.rig import raise_file_limit
+from devtools.report import percentile
 
 GET = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 

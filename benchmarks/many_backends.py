@@ -20,7 +20,7 @@ from itertools import count, cycle
 from typing import Any
 
 from benchmarks.hot_path import Rig, micros
-from benchmarks.report import Check, conclude, options, ratio, table
+from devtools.report import Check, conclude, options, ratio, table
 from lbflask.core.model import Override
 
 FEW = 3

@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.proxies import Contestant, go_proxy, haproxy, here, lbflask, nginx, nginx_backends
-from benchmarks.report import Check, conclude, options, ratio, table
 from benchmarks.rig import Bench, bench, free_ports, need, running
 from benchmarks.throughput import Result, run
+from devtools.report import Check, conclude, options, ratio, table
 
 FEW = 3
 CONNECTIONS = 32

@@ -23,8 +23,8 @@ from itertools import count
 from benchmarks.client import Connection
 from benchmarks.load import GET
 from benchmarks.proxies import Contestant, lbflask
-from benchmarks.report import Check, conclude, options, ratio, say, table
 from benchmarks.rig import WORKERS, Bench, bench, free_ports, running
+from devtools.report import Check, conclude, options, ratio, say, table
 
 CONNECTIONS = 32
 #: Requests in flight at once, shared by load; few are what tells those who know of each other from those who don't.

@@ -18,8 +18,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from benchmarks import load, proxies
-from benchmarks.report import MIB, Check, conclude, options, percentile, ratio, say, table
 from benchmarks.rig import HOST, bench, free_ports, running
+from devtools.report import MIB, Check, conclude, options, percentile, ratio, say, table
 
 LATENCY = 2.0
 #: Seconds between two bytes of a slow client.

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.proxies import Contestant, contestants, nginx_backends
-from benchmarks.report import Check, between_markers, conclude, machine, machine_line, options, ratio, say, table
 from benchmarks.rig import HOST, ROOT, bench, free_ports, need, running
+from devtools.report import Check, between_markers, conclude, machine, machine_line, options, ratio, say, table
 
 HERE = Path(__file__).parent
 

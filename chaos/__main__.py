@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from benchmarks.report import Check, machine, options, say, table, write
 from benchmarks.rig import raise_file_limit
 from chaos import backends, checkers, cost, reload, store, workers
 from chaos.story import HEAD, Outcome
 from chaos.town import FULL, QUICK, Pace
+from devtools.report import Check, machine, options, say, table, write
 from lbflask.store.embedded import NoServer, find_binary
 
 Scenario = Callable[[Pace], Outcome]

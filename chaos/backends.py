@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.report import Check
 from benchmarks.rig import HOST
 from chaos.load import get
 from chaos.story import Outcome, Phases, late
 from chaos.town import KEYS, Announcements, Pace, Town, ejection, town, within
-from tests.support.traffic import Logged
+from devtools.report import Check
+from devtools.traffic import Logged
 
 #: Seconds after an ejection from which on no worker tries the backend any more.
 EVERYWHERE_WITHIN = 0.05

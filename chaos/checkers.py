@@ -11,12 +11,12 @@ import time
 
 import redis
 
-from benchmarks.report import Check
 from chaos.backends import Ejected, attempts_after
 from chaos.story import Outcome, Phases
 from chaos.town import KEYS, Pace, Town, ejection, town, within
-from tests.support.monitor import Monitor
-from tests.support.servers import Process
+from devtools.monitor import Monitor
+from devtools.report import Check
+from devtools.servers import Process
 
 #: Seconds: `health.lease` as it is by default, and what a successor has beyond it.
 LEASE = 3.0

@@ -13,14 +13,14 @@ from typing import Any
 
 import redis
 
-from benchmarks.report import Check, percentile
 from benchmarks.rig import HOST, ROOT
 from chaos.load import load
 from chaos.story import Outcome, Phases
 from chaos.town import BACKENDS, KEYS, WARM_UP, Backend, Pace
+from devtools.report import Check, percentile
+from devtools.servers import Gunicorn, free_port, runtime_directory, start_valkey, urls
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.redis import RedisStore, connect
-from tests.support.servers import Gunicorn, free_port, runtime_directory, start_valkey, urls
 
 #: Requests a second of the one worker, and round trips for each.
 BUSY = 1000.0

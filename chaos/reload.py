@@ -12,12 +12,12 @@ from http.client import HTTPConnection
 from itertools import cycle
 from typing import Any
 
-from benchmarks.report import Check
 from benchmarks.rig import HOST
 from chaos.story import Outcome, Phases
 from chaos.streams import streams
 from chaos.town import FULL, Pace, Town, town, within
-from tests.support.servers import Gunicorn, get
+from devtools.report import Check
+from devtools.servers import Gunicorn, get
 
 #: Reloads, and seconds for all of them.
 RELOADS, SECONDS = 100, 60.0

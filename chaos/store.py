@@ -9,13 +9,13 @@ from contextlib import ExitStack
 
 import redis
 
-from benchmarks.report import Check
 from benchmarks.rig import HOST
 from chaos.story import Outcome, Phases, Sight, first_word, settled
 from chaos.town import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
+from devtools.report import Check
+from devtools.servers import Process, black_hole, free_port, runtime_directory, start_valkey
+from devtools.topologies import Guarded
 from lbflask.store.redis_client import connect
-from tests.support.servers import Process, black_hole, free_port, runtime_directory, start_valkey
-from tests.support.topologies import Guarded
 
 #: Seconds within which workers have joined after the store's return, and have noticed that it is gone.
 JOIN_WITHIN = 2.0

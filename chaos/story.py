@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.report import Check, number, percentile
+from devtools.report import Check, number, percentile
 
 #: Milliseconds that the p99 before counts as at least, when three times as much is allowed.
 FLOOR = 5.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from chaos.backend import DRIP
-from tests.support.raw import Cut, RawClient
+from devtools.raw_client import Cut, RawClient
 
 TUNNEL = b"GET /tunnel HTTP/1.1\r\nHost: chaos\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
 #: Seconds between two words through each tunnel.

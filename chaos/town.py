@@ -17,15 +17,12 @@ from typing import Any, TypeVar
 
 import redis
 
-from benchmarks.report import Check
 from chaos.backend import Served, read_log
 from chaos.load import Load, load
 from chaos.lookout import Lookout, lookout
 from chaos.story import Asked, Outcome, Phases, Sight, failures
-from lbflask.core.model import Ejection
-from lbflask.store import records
-from lbflask.store.keys import PoolKeys
-from tests.support.servers import (
+from devtools.report import Check
+from devtools.servers import (
     Gunicorn,
     Process,
     free_port,
@@ -36,8 +33,11 @@ from tests.support.servers import (
     start_valkey,
     urls,
 )
-from tests.support.traffic import Logged, access_log
-from tests.support.wait import eventually
+from devtools.traffic import Logged, access_log
+from devtools.wait import eventually
+from lbflask.core.model import Ejection
+from lbflask.store import records
+from lbflask.store.keys import PoolKeys
 
 BACKENDS = 3
 INSTANCES = 2

@@ -9,10 +9,10 @@ import time
 
 import redis
 
-from benchmarks.report import Check
 from chaos.lookout import owners
 from chaos.story import Outcome, Phases, Sight, failures, first_word, under_way
 from chaos.town import KEYS, Pace, town, within
+from devtools.report import Check
 from lbflask.store.ports import DEAD_AFTER
 
 #: Every so many-th request takes a while, so that some are always under way.

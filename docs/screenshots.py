@@ -19,8 +19,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from devtools.servers import Gunicorn, free_port, get, start_checker, start_demo, valkey  # noqa: E402
 from tests.e2e.test_dashboard import FLAGS  # noqa: E402
-from tests.support.servers import Gunicorn, free_port, get, start_checker, start_demo, valkey  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
 NAMES = ("web1", "web2", "web3", "web4")

@@ -1,4 +1,4 @@
-"""Fixtures that several folders use, and how a run begins, is ordered and ends. Helpers live in tests/support/."""
+"""Fixtures that several folders use, and how a run begins, is ordered and ends. Helpers live in tests/support/ and devtools/."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 import redis
 
+from devtools.servers import valkey
+from devtools.wait import eventually
 from tests.support.busy import Busy
 from tests.support.leftovers import Leftover, leftovers, mark_children
-from tests.support.servers import valkey
-from tests.support.wait import eventually
 
 _DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL))
 BUSY = pytest.StashKey[Busy]()

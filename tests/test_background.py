@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from devtools.wait import PATIENCE, eventually
 from lbflask import background
 from lbflask.background import BackgroundTask, TaskStatus
-from tests.support.wait import PATIENCE, eventually
 
 
 @pytest.fixture(autouse=True)

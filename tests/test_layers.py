@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.wait import PATIENCE
+from devtools.wait import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.wait import PATIENCE, eventually
 from tests.support.busy import SPIN
 from tests.support.leftovers import MARK, leftovers
-from tests.support.wait import PATIENCE, eventually
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -12,10 +12,10 @@ from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
 from benchmarks.load import Load
-from benchmarks.report import Check
 from benchmarks.rig import pss
 from benchmarks.slow_clients import Fates, Rounds
 from benchmarks.throughput import Result
+from devtools.report import Check
 from lbflask.core.sticky_cookie import Affinity
 
 

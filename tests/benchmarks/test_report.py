@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.report import (
+from devtools.report import (
     Check,
     between_markers,
     machine_line,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.report import Check
 from chaos.__main__ import SCENARIOS, chosen, decides
 from chaos.backend import Served, read_log
 from chaos.backends import Ejected, attempts_after
 from chaos.cost import sent
 from chaos.lookout import connections, sight
 from chaos.workers import counted
-from tests.support.traffic import Logged, access_log
+from devtools.report import Check
+from devtools.traffic import Logged, access_log
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from benchmarks.report import Check
 from chaos.story import FLOOR, Asked, Outcome, Phases, Sight, failures, first_word, late, settled, under_way
+from devtools.report import Check
 
 ONE, TWO = (1, 10), (1, 11)
 

@@ -15,8 +15,8 @@ from chaos.load import CONNECTIONS, load
 from chaos.lookout import owners
 from chaos.story import failures, under_way
 from chaos.town import Town, ejection, town
-from tests.support.raw import RawClient
-from tests.support.wait import eventually
+from devtools.raw_client import RawClient
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

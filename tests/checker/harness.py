@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from devtools.wait import PATIENCE
 from lbflask.checker.discovery_task import DiscoveryTask
 from lbflask.checker.leadership import LeaderSettings
 from lbflask.checker.pool_checker import CheckedPool, PoolChecker
@@ -24,7 +25,6 @@ from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import CheckerStore, Lease, StoreUnavailable, StoreWatch
 from lbflask.store.redis import RedisStore
-from tests.support.wait import PATIENCE
 
 A, B = (Backend(f"{name}:80", name, 80, f"http://{name}:80") for name in "ab")
 POOL = Pool("web", (A, B))

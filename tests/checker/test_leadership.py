@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from devtools.wait import PATIENCE
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.store.redis import RedisStore, connect
 from tests.checker.harness import (
@@ -31,7 +32,6 @@ from tests.checker.harness import (
     run,
     stop,
 )
-from tests.support.wait import PATIENCE
 
 
 class TestLead:

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from devtools.wait import PATIENCE
 from lbflask.checker.probe_scheduler import ProbeScheduler
 from lbflask.core.model import Backend
-from tests.support.wait import PATIENCE
 
 #: Seconds that no test lasts.
 NEVER = 3600.0

@@ -16,9 +16,9 @@ from typing import Any
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
+from devtools.servers import ROOT
+from devtools.wait import PATIENCE
 from tests.control.rigs import Counter
-from tests.support.servers import ROOT
-from tests.support.wait import PATIENCE
 
 
 class _Quiet(WSGIRequestHandler):

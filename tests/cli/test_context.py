@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from devtools.servers import free_port
 from lbflask.cli import main
 from lbflask.core.model import ActiveHealth, Health
 from tests.cli.rigs import served
 from tests.control.rigs import GRAFANA, TOKENS, UP, Counter
-from tests.support.servers import free_port
 
 TOKEN = {"LBFLASK_ADMIN_TOKEN": GRAFANA}
 

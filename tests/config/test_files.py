@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
+from devtools.certificates import Authority
+from devtools.wait import PATIENCE
 from lbflask.cli import main
 from lbflask.config import files
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
-from tests.support.certificates import Authority
-from tests.support.wait import PATIENCE
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 #: A setting of each kind that is read → the key in the message, and a file with `{}` for the path; `{good}` is a

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel
 
+from devtools.certificates import Authority
 from lbflask.cli import main
 from lbflask.config.load import load, read_backends
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
-from tests.support.certificates import Authority
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 TLS_STORE = "rediss://h:1/0?ssl_ca_certs={0}/ca.pem&ssl_certfile={0}/c.pem&ssl_keyfile={0}/k.pem&db=2"

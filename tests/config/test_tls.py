@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from devtools.certificates import Authority, Pair
 from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
-from tests.support.certificates import Authority, Pair
 
 
 @pytest.fixture(scope="module")

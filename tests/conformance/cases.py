@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from devtools.raw_client import Answer, Cut, RawClient
+from devtools.wait import PATIENCE
 from lbflask.core.http.reason_phrases import reason_phrase
 from tests.conformance.rigs import STOCK, Rig
 from tests.support.programmed import Received, says, says_and_closes
-from tests.support.raw import Answer, Cut, RawClient
-from tests.support.wait import PATIENCE
 
 #: A request that is sent to see that the connection is still good.
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"

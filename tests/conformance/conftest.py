@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import ScriptedBackend
+from devtools.servers import free_port
 from tests.conformance.rigs import OWN, STOCK, Rig, fresh, start
 from tests.support.programmed import ProgrammedBackend
-from tests.support.raw import RawClient
-from tests.support.scripted import ScriptedBackend
-from tests.support.servers import free_port
 
 
 @pytest.fixture(scope="session", params=OWN)

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import ScriptedBackend
+from devtools.servers import Gunicorn
+from devtools.wait import PATIENCE, eventually
 from tests.support.programmed import Programme, ProgrammedBackend
-from tests.support.raw import RawClient
-from tests.support.scripted import ScriptedBackend
-from tests.support.servers import Gunicorn
-from tests.support.wait import PATIENCE, eventually
 
 #: Bytes of a request body that the balancers accept.
 BODY_LIMIT = 200_000

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from devtools.raw_client import Answer, RawClient
 from tests.conformance.rigs import Rig
-from tests.support.raw import Answer, RawClient
 
 STRANGERS = [
     b"evil.example",

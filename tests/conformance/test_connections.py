@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from devtools.raw_client import RawClient
 from tests.conformance.cases import NEXT, ask, assert_alive, post, sized
 from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, says
-from tests.support.raw import RawClient
 
 
 def test_a_connection_carries_one_request_after_the_other(client: RawClient, backend: ProgrammedBackend) -> None:

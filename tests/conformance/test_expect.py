@@ -8,13 +8,13 @@ from threading import Event
 
 import pytest
 
+from devtools.certificates import Authority
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import get
 from tests.conformance.cases import NEXT, ask, assert_alive, post, sized
 from tests.conformance.rigs import BODY_LIMIT, Rig, start
-from tests.support.certificates import Authority
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says
-from tests.support.raw import RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import get
 from tests.support.tickets import TicketingPeer, ticketing
 
 EXPECTING = ask(b"Content-Length: 5", b"Expect: 100-continue", method=b"POST")

@@ -10,13 +10,13 @@ from threading import Event
 
 import pytest
 
+from devtools.raw_client import Answer as Answered
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import OK, Peer
+from devtools.wait import PATIENCE, in_time
 from tests.conformance.cases import ask, assert_alive, assert_told_in_json, assert_told_shortly, post, reply
 from tests.conformance.rigs import BODY_LIMIT, Rig, fresh
 from tests.support.programmed import Answer, ProgrammedBackend, Received, next_of, ok, resets, says
-from tests.support.raw import Answer as Answered
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import OK, Peer
-from tests.support.wait import PATIENCE, in_time
 
 JSON = b"Accept: application/json"
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from devtools.raw_client import RawClient
 from tests.conformance.cases import ask
 from tests.conformance.rigs import Rig, fresh
 from tests.support.programmed import ProgrammedBackend
-from tests.support.raw import RawClient
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from devtools.raw_client import Cut, RawClient
 from tests.conformance.cases import ask, chunked, post
 from tests.conformance.rigs import Rig
 from tests.control.rigs import ALICE, TOKENS, Counter
-from tests.support.raw import Cut, RawClient
 
 #: Seeds of the generator: another one makes other requests, and one that has found something stays.
 SEED = 20_261

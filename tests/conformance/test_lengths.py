@@ -14,11 +14,11 @@ from threading import Event
 
 import pytest
 
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import Peer
 from tests.conformance.cases import ask, assert_alive, assert_told_shortly, reply
 from tests.conformance.rigs import Rig, fresh
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import Peer
 
 MOST = (1 << 63) - 1
 #: Lengths of which no more than a part is ever sent.

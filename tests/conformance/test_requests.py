@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from devtools.raw_client import RawClient
 from tests.conformance.cases import Forwarded, Refused, ask, chunked, post
 from tests.conformance.rigs import Rig
-from tests.support.raw import RawClient
 
 METHODS = [
     Forwarded("PURGE is a method", "RFC 9110 §9.1", ask(method=b"PURGE")),

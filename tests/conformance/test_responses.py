@@ -7,6 +7,8 @@ from threading import Event
 
 import pytest
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import Peer
 from tests.conformance.cases import (
     NEXT,
     Answered,
@@ -19,8 +21,6 @@ from tests.conformance.cases import (
 )
 from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, says, says_and_closes
-from tests.support.raw import RawClient
-from tests.support.scripted import Peer
 
 DATE = b"Date: Tue, 15 Nov 1994 08:12:31 GMT"
 PACKED = gzip.compress(b"hello" * 100, mtime=0)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from devtools.raw_client import Answer, RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import Gunicorn, free_port
+from devtools.wait import eventually
 from tests.conformance.cases import ask, chunked, post, reply, sized
 from tests.conformance.rigs import STOCK, Rig
 from tests.support.programmed import Programme, ProgrammedBackend, Received, next_of, says
-from tests.support.raw import Answer, RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import Gunicorn, free_port
-from tests.support.wait import eventually
 
 ROUTES = """
 error_pages = { 502 = "DIR/bad.html" }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import Peer
 from tests.conformance.cases import Attack, ask, chunked, post
 from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of
-from tests.support.raw import RawClient
-from tests.support.scripted import Peer
 
 #: What an attacker wants to be taken for a second request.
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"

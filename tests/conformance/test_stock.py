@@ -11,6 +11,8 @@ from queue import Queue
 
 import pytest
 
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import Peer
 from tests.conformance import test_requests, test_responses, test_smuggling
 from tests.conformance.cases import (
     Answered,
@@ -28,8 +30,6 @@ from tests.conformance.cases import (
 )
 from tests.conformance.rigs import BODY_LIMIT, Rig, fresh
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import Peer
 
 Case = Forwarded | Refused | Attack | Answered | Junk
 

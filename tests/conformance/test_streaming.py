@@ -7,12 +7,12 @@ from threading import Event
 
 import pytest
 
+from devtools.raw_client import Answer, Cut, RawClient
+from devtools.scripted_backend import OK, Peer
+from devtools.wait import PATIENCE
 from tests.conformance.cases import NEXT, ask, assert_alive, chunked, chunks, post, reply, sized
 from tests.conformance.rigs import BODY_LIMIT, Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
-from tests.support.raw import Answer, Cut, RawClient
-from tests.support.scripted import OK, Peer
-from tests.support.wait import PATIENCE
 
 CHUNKED = b"Transfer-Encoding: chunked"
 POST_CHUNKS = ask(CHUNKED, method=b"POST")

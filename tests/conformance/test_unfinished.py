@@ -9,11 +9,11 @@ from queue import Queue
 
 import pytest
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import OK, Peer
 from tests.conformance.cases import NEXT, ask, chunks, reply, sized
 from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of
-from tests.support.raw import RawClient
-from tests.support.scripted import OK, Peer
 
 EXPECT = b"Expect: 100-continue"
 LENGTH = b"Content-Length: 100"

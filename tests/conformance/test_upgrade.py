@@ -7,12 +7,12 @@ from threading import Event
 
 import pytest
 
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import Peer
+from devtools.wait import PATIENCE
 from tests.conformance.cases import Junk, ask, assert_alive, post, sized
 from tests.conformance.rigs import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, says_and_closes
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import Peer
-from tests.support.wait import PATIENCE
 
 WEBSOCKET = ask(
     b"Upgrade: websocket",

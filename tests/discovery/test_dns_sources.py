@@ -9,11 +9,11 @@ from typing import Any
 import dns.rcode
 import pytest
 
+from devtools.servers import free_port
 from lbflask.discovery.dns_sources import AddressSource, ServiceSource, TtlBounds
 from lbflask.discovery.names import DnsResolver, Server
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult, DiscoverySource
 from tests.support.nameserver import NameServer
-from tests.support.servers import free_port
 
 NAME = "web.test"
 SERVICE = "_http._tcp.web.test"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.servers import free_port, start_demo, valkey
+from devtools.servers import free_port, start_demo, valkey
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from devtools.servers import Got, Gunicorn, free_port, get, start_checker, urls
+from devtools.wait import PATIENCE, eventually
 from lbflask.cli import main
-from tests.support.servers import Got, Gunicorn, free_port, get, start_checker, urls
-from tests.support.wait import PATIENCE, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 

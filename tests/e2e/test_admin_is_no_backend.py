@@ -14,12 +14,12 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
+from devtools.servers import ROOT, Got, Gunicorn, free_port, get, runtime_directory, start_checker
+from devtools.wait import eventually
 from lbflask.cli import main
 from lbflask.core.model import Backend, Override
 from lbflask.store import records
 from lbflask.store.keys import PoolKeys
-from tests.support.servers import ROOT, Got, Gunicorn, free_port, get, runtime_directory, start_checker
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import pytest
 import redis
 
+from devtools.servers import Gunicorn, free_port, start_checker, start_demo, urls
+from devtools.traffic import Logged, Traffic, access_log, traffic
+from devtools.wait import eventually
 from lbflask.core.model import Health
 from lbflask.store import records
 from lbflask.store.keys import PoolKeys
-from tests.support.servers import Gunicorn, free_port, start_checker, start_demo, urls
-from tests.support.traffic import Logged, Traffic, access_log, traffic
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

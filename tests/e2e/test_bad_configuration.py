@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers import ROOT, Gunicorn, free_port, get, urls
+from devtools.traffic import traffic
+from devtools.wait import eventually
 from lbflask import cli
-from tests.support.servers import ROOT, Gunicorn, free_port, get, urls
-from tests.support.traffic import traffic
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

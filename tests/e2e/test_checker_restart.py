@@ -7,9 +7,9 @@ from contextlib import ExitStack
 import pytest
 import redis
 
+from devtools.servers import free_port, start_checker, urls
+from devtools.wait import eventually
 from lbflask.store.keys import PoolKeys
-from tests.support.servers import free_port, start_checker, urls
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -12,16 +12,16 @@ import pytest
 import redis
 from click.testing import CliRunner
 
+from devtools.certificates import Authority
+from devtools.monitor import Monitor
+from devtools.scripted_backend import ScriptedBackend, answering_always
+from devtools.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
+from devtools.wait import eventually, in_time
 from lbflask.cli import main
 from lbflask.core.model import ActiveHealth
 from lbflask.store import records
 from lbflask.store.keys import PoolKeys
 from lbflask.store.snapshots import UNREADABLE
-from tests.support.certificates import Authority
-from tests.support.monitor import Monitor
-from tests.support.scripted import ScriptedBackend, answering_always
-from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
-from tests.support.wait import eventually, in_time
 
 pytestmark = pytest.mark.e2e
 

@@ -16,8 +16,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.support.servers import Gunicorn, Process, free_port, get, require, start_checker, start_demo, start_valkey
-from tests.support.wait import PATIENCE, eventually, in_time
+from devtools.servers import Gunicorn, Process, free_port, get, require, start_checker, start_demo, start_valkey
+from devtools.wait import PATIENCE, eventually, in_time
 
 pytestmark = pytest.mark.e2e
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from devtools.raw_client import Answer, Cut, RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import Gunicorn
+from devtools.wait import PATIENCE, eventually, in_time
 from tests.support.programmed import Programme, ProgrammedBackend, Received, next_of, unchunked
-from tests.support.raw import Answer, Cut, RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import Gunicorn
-from tests.support.wait import PATIENCE, eventually, in_time
 
 pytestmark = pytest.mark.e2e
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from devtools.servers import Gunicorn, black_hole, free_port, get, runtime_directory, start_valkey, urls
+from devtools.topologies import guarded
+from devtools.traffic import Traffic, traffic
+from devtools.wait import eventually, in_time
 from lbflask.store.keys import PoolKeys
-from tests.support.servers import Gunicorn, black_hole, free_port, get, runtime_directory, start_valkey, urls
-from tests.support.topologies import guarded
-from tests.support.traffic import Traffic, traffic
-from tests.support.wait import eventually, in_time
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 

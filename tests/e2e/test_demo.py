@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers import Process, free_port, get
+from devtools.wait import eventually
 from lbflask.demo.run import PORTS, address
-from tests.support.servers import Process, free_port, get
-from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("the ports of the demo")]
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import ROOT, Gunicorn
+from devtools.wait import PATIENCE, eventually
 from lbflask.wiring.descriptor_limit import OTHER_FILES
-from tests.support.raw import RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import ROOT, Gunicorn
-from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from devtools.raw_client import RawClient
+from devtools.servers import Gunicorn, Process, free_port, get, start_checker, urls
+from devtools.traffic import traffic
+from devtools.wait import eventually, in_time
 from tests.support.nameserver import NameServer
-from tests.support.raw import RawClient
-from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, urls
-from tests.support.traffic import traffic
-from tests.support.wait import eventually, in_time
 
 pytestmark = pytest.mark.e2e
 

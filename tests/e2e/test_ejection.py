@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import redis
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import Gunicorn, Process, free_port, get, start_checker, start_valkey
+from devtools.wait import eventually
 from lbflask.store import records
 from lbflask.store.keys import PoolKeys
-from tests.support.raw import RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import Gunicorn, Process, free_port, get, start_checker, start_valkey
-from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 

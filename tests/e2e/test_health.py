@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.support.servers import Gunicorn, free_port, get, start_checker, start_demo, urls
-from tests.support.wait import eventually
+from devtools.servers import Gunicorn, free_port, get, start_checker, start_demo, urls
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

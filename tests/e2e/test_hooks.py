@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers import ROOT, Gunicorn, free_port, get, start_checker, start_demo, urls
-from tests.support.wait import eventually
+from devtools.servers import ROOT, Gunicorn, free_port, get, start_checker, start_demo, urls
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools.raw_client import Answer, RawClient
+from devtools.scripted_backend import ScriptedBackend
+from devtools.servers import Gunicorn, free_port, runtime_directory
+from devtools.wait import PATIENCE, eventually
 from tests.support.programmed import Programme, ProgrammedBackend, Received
-from tests.support.raw import Answer, RawClient
-from tests.support.scripted import ScriptedBackend
-from tests.support.servers import Gunicorn, free_port, runtime_directory
-from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import Process, free_port, get, urls
-from tests.support.wait import eventually
+from devtools.servers import Process, free_port, get, urls
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

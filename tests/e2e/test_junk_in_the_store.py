@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import redis
 
+from devtools.servers import Gunicorn, Process, free_port, get, start_checker
+from devtools.wait import eventually
 from lbflask.store import records
 from lbflask.store.keys import FleetKeys, PoolKeys
-from tests.support.servers import Gunicorn, Process, free_port, get, start_checker
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

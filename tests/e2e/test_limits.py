@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 import redis
 
+from devtools.raw_client import RawClient
+from devtools.servers import Got, Gunicorn, Process, free_port, get, listens
+from devtools.wait import PATIENCE, eventually
 from lbflask.store.keys import PoolKeys
-from tests.support.raw import RawClient
-from tests.support.servers import Got, Gunicorn, Process, free_port, get, listens
-from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw import RawClient
-from tests.support.servers import Gunicorn, free_port, get, start_demo
-from tests.support.wait import eventually
+from devtools.raw_client import RawClient
+from devtools.servers import Gunicorn, free_port, get, start_demo
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

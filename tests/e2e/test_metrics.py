@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from devtools.servers import Gunicorn, free_port, get, start_demo, urls
+from devtools.traffic import Traffic
+from devtools.wait import eventually
 from lbflask.telemetry.metrics.exposition import CONTENT_TYPE
-from tests.support.servers import Gunicorn, free_port, get, start_demo, urls
-from tests.support.traffic import Traffic
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.raw import RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import Gunicorn
-from tests.support.wait import eventually
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import Gunicorn
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import Gunicorn, get, urls
-from tests.support.wait import PATIENCE, eventually
+from devtools.servers import Gunicorn, get, urls
+from devtools.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

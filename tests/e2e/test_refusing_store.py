@@ -12,11 +12,11 @@ import pytest
 import redis
 from click.testing import CliRunner
 
+from devtools.scripted_backend import ScriptedBackend, answering_always
+from devtools.servers import Gunicorn, free_port, get, start_checker, start_valkey, urls
+from devtools.wait import eventually
 from lbflask.cli import main
 from lbflask.store.keys import PoolKeys
-from tests.support.scripted import ScriptedBackend, answering_always
-from tests.support.servers import Gunicorn, free_port, get, start_checker, start_valkey, urls
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import Peer, ScriptedBackend
+from devtools.servers import Got, Gunicorn, Process, get, start_checker
+from devtools.traffic import Traffic, traffic
+from devtools.wait import PATIENCE, eventually
 from lbflask.cli import main
-from tests.support.raw import RawClient
-from tests.support.scripted import Peer, ScriptedBackend
-from tests.support.servers import Got, Gunicorn, Process, get, start_checker
-from tests.support.traffic import Traffic, traffic
-from tests.support.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import Gunicorn, free_port, start_checker, urls
-from tests.support.traffic import Traffic, access_log
-from tests.support.wait import eventually
+from devtools.servers import Gunicorn, free_port, start_checker, urls
+from devtools.traffic import Traffic, access_log
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

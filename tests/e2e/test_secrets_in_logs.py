@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import ScriptedBackend
+from devtools.servers import Gunicorn, Process, free_port, start_checker, start_demo
+from devtools.wait import eventually
 from tests.conformance.cases import sized
 from tests.support.programmed import ProgrammedBackend, says
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import ScriptedBackend
-from tests.support.servers import Gunicorn, Process, free_port, start_checker, start_demo
-from tests.support.wait import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 

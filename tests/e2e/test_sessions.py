@@ -11,13 +11,13 @@ from threading import Event
 import pytest
 from click.testing import CliRunner
 
+from devtools.raw_client import Answer, RawClient
+from devtools.scripted_backend import Peer, ScriptedBackend
+from devtools.servers import Gunicorn, get
+from devtools.wait import eventually
 from lbflask.cli import main
 from lbflask.core.model import NOTHING_KNOWN, Mode
 from lbflask.store.redis import RedisStore, connect
-from tests.support.raw import Answer, RawClient
-from tests.support.scripted import Peer, ScriptedBackend
-from tests.support.servers import Gunicorn, get
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

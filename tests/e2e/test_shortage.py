@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import ScriptedBackend, answering_always
+from devtools.servers import Gunicorn, Process, get, start_checker
+from devtools.wait import eventually
 from lbflask.store.keys import PoolKeys
-from tests.support.raw import RawClient
-from tests.support.scripted import ScriptedBackend, answering_always
-from tests.support.servers import Gunicorn, Process, get, start_checker
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

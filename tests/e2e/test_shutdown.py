@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from lbflask.store.keys import PoolKeys
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import (
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import (
     Gunicorn,
     Process,
     get,
@@ -27,8 +26,9 @@ from tests.support.servers import (
     start_checker,
     urls,
 )
-from tests.support.traffic import access_log, traffic
-from tests.support.wait import PATIENCE, eventually
+from devtools.traffic import access_log, traffic
+from devtools.wait import PATIENCE, eventually
+from lbflask.store.keys import PoolKeys
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import Authority
-from tests.support.servers import ROOT, Gunicorn, Process, free_port, get, runtime_directory, urls
-from tests.support.wait import PATIENCE, eventually
+from devtools.certificates import Authority
+from devtools.servers import ROOT, Gunicorn, Process, free_port, get, runtime_directory, urls
+from devtools.wait import PATIENCE, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.servers import Gunicorn, Process, free_port, get, start_demo, urls
+from devtools.traffic import Logged, access_log
+from devtools.wait import eventually
 from tests.support.backend import COOKIES
-from tests.support.servers import Gunicorn, Process, free_port, get, start_demo, urls
-from tests.support.traffic import Logged, access_log
-from tests.support.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.servers import Gunicorn, get
-from tests.support.wait import eventually
+from devtools.servers import Gunicorn, get
+from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import Authority, Pair
-from tests.support.raw import Cut, RawClient
-from tests.support.scripted import Peer, Script, ScriptedBackend
-from tests.support.servers import Got, Gunicorn, get, runtime_directory, start_checker
-from tests.support.wait import PATIENCE, eventually
+from devtools.certificates import Authority, Pair
+from devtools.raw_client import Cut, RawClient
+from devtools.scripted_backend import Peer, Script, ScriptedBackend
+from devtools.servers import Got, Gunicorn, get, runtime_directory, start_checker
+from devtools.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import ROOT, Process, free_port, get, runtime_directory, urls
-from tests.support.wait import PATIENCE, eventually
+from devtools.servers import ROOT, Process, free_port, get, runtime_directory, urls
+from devtools.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
 

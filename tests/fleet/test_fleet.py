@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from devtools.servers import free_port, valkey
+from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import WorkerReport
@@ -20,8 +22,6 @@ from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import OtherWorkers, StoreUnavailable, WorkerStore
 from lbflask.store.redis import RedisStore, connect
 from tests.store.rigs import PATIENCE
-from tests.support.servers import free_port, valkey
-from tests.support.wait import eventually
 
 POOL = "web"
 UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)

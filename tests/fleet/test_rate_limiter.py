@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from devtools.wait import in_time
 from lbflask.core import rate_limit
 from lbflask.core.rate_limit import MICROS, Allowance, Bucket, RateLimit
 from lbflask.fleet.fleet import Fleet
@@ -22,7 +23,6 @@ from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable, WorkerStore
 from lbflask.store.redis import RedisStore
 from tests.store.rigs import ManualClock, real_redis
-from tests.support.wait import in_time
 
 LIMIT = RateLimit("api", 1, 60, 4)
 

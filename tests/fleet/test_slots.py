@@ -11,6 +11,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from devtools.wait import eventually
 from lbflask.core.model import Backend
 from lbflask.core.slots import Grant, QueuePolicy, SlotDemand
 from lbflask.fleet.fleet import Fleet
@@ -19,7 +20,6 @@ from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueT
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import DEAD_AFTER, StoreUnavailable
 from tests.store.rigs import ManualClock, Store, real_redis
-from tests.support.wait import eventually
 
 POOL = "web"
 LONG = 30.0

@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.eligibility import select
 from lbflask.core.faults import Blame, Fault, Stage
@@ -27,7 +28,6 @@ from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable
 from tests.fleet.test_fleet import NEVER, FlakyStore
 from tests.store.rigs import ManualClock
-from tests.support.wait import eventually
 
 POOL = "web"
 RULE = EjectionPolicy(("a", "b", "c", "d"), failures=3, duration=30)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from devtools.wait import eventually
 from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
 from lbflask.hooks import runner as under_test
 from lbflask.hooks.runner import BadHook, Hooks
 from lbflask.telemetry.metrics import definitions
-from tests.support.wait import eventually
 from tests.telemetry.events import event
 
 ASKED = HookRequest("id-1", "203.0.113.9", "GET", "/", "shop.example", "default", ())

@@ -14,6 +14,16 @@ from typing import Any, cast
 
 import pytest
 
+from devtools.scripted_backend import (
+    OK,
+    Peer,
+    Script,
+    ScriptedBackend,
+    answering,
+    answering_always,
+    answering_and_closing,
+)
+from devtools.wait import PATIENCE
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
@@ -35,8 +45,6 @@ from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse, forwarding_session
-from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always, answering_and_closing
-from tests.support.wait import PATIENCE
 
 REFUSED = Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
 DROPPED = Fault(Blame.BACKEND, Stage.WAIT, 502, "closed the connection before its response")

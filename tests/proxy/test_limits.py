@@ -12,6 +12,8 @@ from typing import Any, cast
 
 import pytest
 
+from devtools.scripted_backend import OK, Peer, answering_always
+from devtools.wait import eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
@@ -25,8 +27,6 @@ from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_dispatcher import DROPPED, REFUSED, Balancer, Street, inbound
-from tests.support.scripted import OK, Peer, answering_always
-from tests.support.wait import eventually
 
 LONG = 30.0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from devtools.wait import eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.request_origin import TrustedProxies
@@ -19,7 +20,6 @@ from lbflask.proxy.context import HopCache, InFlightCounts, RequestContext, Shar
 from lbflask.proxy.mirroring import MOST_AT_ONCE, MOST_BODY, Mirroring
 from lbflask.upstream.requests_adapter import BackendRequest
 from tests.support.pools import backend
-from tests.support.wait import eventually
 
 
 class Shadow:

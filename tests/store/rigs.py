@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import fakeredis
 import redis
 
+from devtools.wait import PATIENCE, eventually
 from lbflask.store.memory import MemoryStore
 from lbflask.store.redis import RedisStore, connect
-from tests.support.wait import PATIENCE, eventually
 
 Store = MemoryStore | RedisStore
 

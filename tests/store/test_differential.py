@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from devtools.wait import eventually
 from lbflask.core import slots
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
@@ -24,7 +25,6 @@ from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreWatch
 from tests.store.rigs import ManualClock, Rig, fake_redis, real_redis
-from tests.support.wait import eventually
 
 POOLS = ("web", "api")
 #: Longer than any game.

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import redis
 
+from devtools.servers import Process, require, runtime_directory
+from devtools.wait import eventually
 from lbflask.store import embedded
 from lbflask.store.embedded import EmbeddedServer, NoServer, find_binary, private_url
 from lbflask.store.ports import StoreUnavailable
 from lbflask.store.redis import RedisStore, connect
 from tests.store.rigs import PATIENCE
-from tests.support.servers import Process, require, runtime_directory
-from tests.support.wait import eventually
 
 
 @pytest.fixture

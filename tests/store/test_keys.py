@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from devtools.servers import ROOT
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
@@ -15,7 +16,6 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket
 from tests.store.rigs import real_redis
-from tests.support.servers import ROOT
 
 LIMIT = RateLimit("login", 1, 60, 1)
 FLEETS_NAMES = [name for name, value in inspect.getmembers(FleetKeys) if isinstance(value, property)]

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devtools.servers import Process, free_port, listens, require
+from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override
@@ -29,8 +31,6 @@ from lbflask.store.ports import StoreUnavailable, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.store.scripts import TEXTS
 from tests.store.rigs import PATIENCE, real_redis
-from tests.support.servers import Process, free_port, listens, require
-from tests.support.wait import eventually
 
 POOL = "web"
 UP = ActiveHealth(Health.UP)

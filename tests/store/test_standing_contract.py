@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, Ejection
 from lbflask.store import memory, ports, redis
 from tests.store.rigs import Rig
-from tests.support.wait import eventually
 
 POOL = "web"
 LONG = 600.0

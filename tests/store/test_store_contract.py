@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from devtools.wait import eventually
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Snapshot
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
 from lbflask.store import memory, redis
 from lbflask.store.ports import Lease
 from tests.store.rigs import Rig
-from tests.support.wait import eventually
 
 POOL = "web"
 FIRST, SECOND = "first-secret-of-a-fleet", "second-secret-of-a-fleet"

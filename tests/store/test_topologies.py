@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.certificates import Authority
+from devtools.servers import free_port, runtime_directory, start_valkey
+from devtools.topologies import cluster, guarded, tls_server
+from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.core.rate_limit import RateLimit
@@ -20,10 +24,6 @@ from lbflask.store.redis import RedisStore
 from lbflask.store.redis_client import _addresses, connect
 from tests.store.rigs import PATIENCE
 from tests.store.test_redis import SOON, TRIPS, eventually_answers
-from tests.support.certificates import Authority
-from tests.support.servers import free_port, runtime_directory, start_valkey
-from tests.support.topologies import cluster, guarded, tls_server
-from tests.support.wait import eventually
 
 UP = ActiveHealth(Health.UP)
 RULE = EjectionPolicy(("a", "b"), failures=2)

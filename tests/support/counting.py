@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.support.servers import ROOT, Gunicorn
-from tests.support.wait import eventually
+from devtools.servers import ROOT, Gunicorn
+from devtools.wait import eventually
 
 #: gunicorn's settings of lbflask, with a worker that writes the number of its greenlets to a file at SIGWINCH.
 _SETTINGS = """

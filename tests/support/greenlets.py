@@ -10,7 +10,7 @@ from typing import ParamSpec
 
 import gevent
 
-from tests.support.wait import PATIENCE
+from devtools.wait import PATIENCE
 
 P = ParamSpec("P")
 LONG = PATIENCE

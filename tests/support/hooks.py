@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Sequence
 
+from devtools.wait import PATIENCE
 from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry.events import RequestEvent
-from tests.support.wait import PATIENCE
 
 
 class Tagging:

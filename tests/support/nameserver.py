@@ -23,8 +23,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from tests.support.servers import free_port
-from tests.support.wait import PATIENCE
+from devtools.servers import free_port
+from devtools.wait import PATIENCE
 
 #: (name with its dot at the end, type)
 Question = tuple[str, str]

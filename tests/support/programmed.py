@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, Queue
 
-from tests.support.scripted import OK, Peer
-from tests.support.wait import PATIENCE
+from devtools.scripted_backend import OK, Peer
+from devtools.wait import PATIENCE
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 
-from tests.support.scripted import Peer, Script
+from devtools.scripted_backend import Peer, Script
 
 READ_SIZE = 65_536
 

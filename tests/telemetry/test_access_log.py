@@ -17,11 +17,11 @@ from typing import overload
 
 import pytest
 
+from devtools.wait import PATIENCE, eventually
 from lbflask.telemetry import nonblocking_writer
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.telemetry.event_queue import MAX_PENDING, EventQueue
 from lbflask.telemetry.events import AttemptEvent
-from tests.support.wait import PATIENCE, eventually
 from tests.telemetry.events import SERVED, event
 
 

@@ -9,13 +9,13 @@ from typing import cast
 
 import pytest
 
+from devtools.scripted_backend import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
+from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.upstream.connection import ExchangeTimeouts, NetworkStream, UpstreamConnection
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.response_reader import MAX_HEAD, ResponseReader
 from tests.support.outgoing import raw_request
-from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
-from tests.support.wait import PATIENCE, eventually
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST_100 = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n"

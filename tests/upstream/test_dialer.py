@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from devtools.scripted_backend import ScriptedBackend, answering_always
+from devtools.servers import runtime_directory
+from devtools.wait import PATIENCE
 from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
@@ -21,9 +24,6 @@ from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.requests_adapter import forwarding_session
 from tests.support.outgoing import raw_request
-from tests.support.scripted import ScriptedBackend, answering_always
-from tests.support.servers import runtime_directory
-from tests.support.wait import PATIENCE
 
 LONG = PATIENCE
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from devtools.servers import free_port
+from devtools.wait import PATIENCE
 from lbflask.core.checks import HealthCheck
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import HostAddress, SystemResolver
-from tests.support.servers import free_port
-from tests.support.wait import PATIENCE
 
 
 def backend(port: int, host: str = "127.0.0.1") -> Backend:

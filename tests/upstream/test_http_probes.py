@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 
+from devtools.certificates import Authority
+from devtools.scripted_backend import OK, Peer, ScriptedBackend, answering, answering_and_closing
+from devtools.servers import free_port
+from devtools.wait import PATIENCE, in_time
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.dialer import TLSSettings
 from lbflask.upstream.health_probe import MAX_HEAD, Prober
-from tests.support.certificates import Authority
-from tests.support.scripted import OK, Peer, ScriptedBackend, answering, answering_and_closing
-from tests.support.servers import free_port
-from tests.support.wait import PATIENCE, in_time
 
 #: Few seconds, for what has to run out.
 SOON = 0.2

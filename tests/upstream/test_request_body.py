@@ -11,6 +11,8 @@ from queue import Queue
 
 import pytest
 
+from devtools.scripted_backend import OK
+from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, Framing
@@ -19,8 +21,6 @@ from lbflask.upstream.dialer import SocketStream
 from lbflask.upstream.request_body import BodySender
 from lbflask.upstream.response_reader import ResponseReader
 from tests.support.outgoing import RawRequest
-from tests.support.scripted import OK
-from tests.support.wait import PATIENCE, eventually
 
 LONG = PATIENCE
 PATIENT = ExchangeTimeouts(LONG, LONG)

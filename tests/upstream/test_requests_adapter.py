@@ -12,6 +12,15 @@ from pathlib import Path
 import pytest
 import requests
 
+from devtools.scripted_backend import (
+    OK,
+    Peer,
+    ScriptedBackend,
+    answering,
+    answering_always,
+    answering_and_closing,
+)
+from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
@@ -24,15 +33,6 @@ from lbflask.upstream.requests_adapter import (
     PreparedBody,
     forwarding_session,
 )
-from tests.support.scripted import (
-    OK,
-    Peer,
-    ScriptedBackend,
-    answering,
-    answering_always,
-    answering_and_closing,
-)
-from tests.support.wait import PATIENCE, eventually
 
 TIMEOUT = (5.0, 10.0)
 MUCH = b"x" * 131_072

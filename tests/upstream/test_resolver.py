@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from devtools.wait import PATIENCE, eventually
 from lbflask.upstream.resolver import (
     AT_ONCE,
     FAILED_FOR,
@@ -22,7 +23,6 @@ from lbflask.upstream.resolver import (
     SystemResolver,
     literal,
 )
-from tests.support.wait import PATIENCE, eventually
 
 LONG = PATIENCE
 V4, V6 = socket.AF_INET, socket.AF_INET6

@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import pytest
 
+from devtools.scripted_backend import ScriptedBackend, answering_always
+from devtools.wait import PATIENCE
 from lbflask.core import ejection, retry
 from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Resource, Shortage, Stage
@@ -27,8 +29,6 @@ from lbflask.upstream.requests_adapter import PreparedBody
 from lbflask.upstream.resolver import HostAddress, SystemResolver
 from lbflask.upstream.shortage import resource_of, shortage
 from tests.support.outgoing import raw_request
-from tests.support.scripted import ScriptedBackend, answering_always
-from tests.support.wait import PATIENCE
 
 LONG = PATIENCE
 OURS = {

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from devtools.certificates import Authority
+from devtools.scripted_backend import OK, Peer, Script, ScriptedBackend, answering, answering_always
+from devtools.servers import ROOT
+from devtools.wait import PATIENCE, eventually
 from lbflask.core import retry
 from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
@@ -25,12 +29,8 @@ from lbflask.upstream.dialer import Dialer, SocketStream, TLSSettings
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.requests_adapter import forwarding_session
 from lbflask.upstream.response_reader import ResponseReader
-from tests.support.certificates import Authority
 from tests.support.outgoing import RawRequest, raw_request
-from tests.support.scripted import OK, Peer, Script, ScriptedBackend, answering, answering_always
-from tests.support.servers import ROOT
 from tests.support.tickets import TicketingPeer, ticketing
-from tests.support.wait import PATIENCE, eventually
 
 LONG = PATIENCE
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

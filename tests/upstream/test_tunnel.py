@@ -12,8 +12,8 @@ from itertools import repeat
 
 import pytest
 
+from devtools.wait import PATIENCE
 from lbflask.upstream.tunnel import Tunnel
-from tests.support.wait import PATIENCE
 
 LONG = PATIENCE
 #: More than all buffers of a wire hold.

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from devtools.wait import PATIENCE
 from lbflask.wiring.checker_runtime import MOST_PROBES
 from lbflask.wiring.descriptor_limit import OTHER_FILES
-from tests.support.wait import PATIENCE
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from devtools.wait import PATIENCE
 from lbflask.wiring.descriptor_limit import OTHER_FILES
-from tests.support.wait import PATIENCE
 
 
 @pytest.mark.parametrize(

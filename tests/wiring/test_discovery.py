@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from devtools.wait import PATIENCE
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
 from lbflask.wiring.checker_runtime import finding_for
 from lbflask.wiring.discovery import found_in, source_for
 from tests.support.nameserver import NameServer
-from tests.support.wait import PATIENCE
 
 
 def configured(source: str | None = None, **discovery: object) -> Config:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from devtools.servers import free_port
 from lbflask.config.schema import Config
 from lbflask.core.explain import ExcludedBackend, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.redis import RedisStore
 from lbflask.wiring.explain import explained
 from lbflask.wiring.store import store_for
-from tests.support.servers import free_port
 
 ASKED = RequestQuery("GET", "shop.example", "/x", [], "192.0.2.1")
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from devtools.wait import PATIENCE, eventually
 from lbflask import background
 from lbflask.background import TaskStatus
 from lbflask.config.schema import Config
@@ -22,7 +23,6 @@ from lbflask.telemetry.event_queue import EventQueue
 from lbflask.upstream.deadlines import DeadlineSweeper
 from lbflask.wiring.worker_runtime import WorkerRuntime
 from tests.fleet.test_fleet import FlakyStore
-from tests.support.wait import PATIENCE, eventually
 
 POOL = "web"
 

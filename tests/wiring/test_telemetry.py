@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from threading import Thread
 
+from devtools.wait import PATIENCE, eventually
 from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
@@ -12,7 +13,6 @@ from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.metrics import definitions
 from lbflask.wiring.telemetry import of_the_slots
 from tests.support.pools import backend
-from tests.support.wait import PATIENCE, eventually
 
 
 def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> None:

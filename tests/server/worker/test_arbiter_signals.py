@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from gunicorn.config import Config
 
+from devtools.wait import eventually
 from lbflask.server.worker import BadSettings, changed_settings, on_hang_up, on_word
 from lbflask.server.worker.arbiter_signals import WORD
-from tests.support.wait import eventually
 
 
 def hook(source: str) -> Any:

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from devtools.servers import ROOT
+from devtools.wait import eventually
 from lbflask.server.worker.connection_balance import FRESH, PLACES, SLACK, ConnectionTable
-from tests.support.servers import ROOT
-from tests.support.wait import eventually
 
 
 def test_a_worker_alone_holds_no_more_than_another() -> None:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.certificates import Authority
+from devtools.certificates import Authority
+from devtools.raw_client import RawClient
+from devtools.scripted_backend import Peer, ScriptedBackend
+from devtools.servers import Gunicorn
+from devtools.wait import eventually, in_time
 from tests.support.counting import Counted
-from tests.support.raw import RawClient
-from tests.support.scripted import Peer, ScriptedBackend
-from tests.support.servers import Gunicorn
-from tests.support.wait import eventually, in_time
 
 pytestmark = pytest.mark.early
 

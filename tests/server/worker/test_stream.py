@@ -14,8 +14,8 @@ import gevent
 import gevent.event
 import pytest
 
+from devtools.certificates import Authority
 from lbflask.server.worker.stream import PlainHttp, Stream, TlsStream
-from tests.support.certificates import Authority
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 #: More than all buffers of a connection hold.

@@ -14,15 +14,15 @@ from typing import cast
 
 import pytest
 
+from devtools.raw_client import Answer, Cut, RawClient
+from devtools.scripted_backend import OK, Peer, ScriptedBackend
+from devtools.servers import Gunicorn
+from devtools.wait import PATIENCE
 from lbflask.server.worker import ClientTimeouts
 from lbflask.server.worker.client_connection import ClientConnection
 from lbflask.server.worker.http_exchange import HttpExchange
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
-from tests.support.raw import Answer, Cut, RawClient
-from tests.support.scripted import OK, Peer, ScriptedBackend
-from tests.support.servers import Gunicorn
-from tests.support.wait import PATIENCE
 
 BODY_LIMIT = 1_000_000
 LONG = PATIENCE

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from devtools.servers import require
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.metrics import definitions, exposition, mmap_values, recorder
 from lbflask.telemetry.metrics.definitions import ALL, Metric
 from lbflask.telemetry.metrics.exposition import Busy, gathered, page
 from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
-from tests.support.servers import require
 from tests.telemetry.events import REFUSED, SERVED, event
 
 BROKEN = AttemptEvent("web-1", 0.002, Fault(Blame.BACKEND, Stage.BODY, 502, "broke off"))

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Self
 
-from tests.support.wait import PATIENCE
+from devtools.wait import PATIENCE
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from devtools.wait import PATIENCE, eventually
 from lbflask.core.model import Address
-from tests.support.wait import PATIENCE, eventually
 
 Script = Callable[["Peer"], None]
 

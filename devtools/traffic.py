@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tests.support.wait import PATIENCE
+from devtools.wait import PATIENCE
 
 _SAYS = re.compile(rb"hello from backend (\d+)\n")
 _LINE = re.compile(

@@ -10,10 +10,10 @@ from typing import Any
 
 import redis
 
+from devtools.certificates import Authority, Pair
+from devtools.servers import Process, free_port, listens, require, start_valkey
+from devtools.wait import eventually
 from lbflask.store.embedded import find_binary
-from tests.support.certificates import Authority, Pair
-from tests.support.servers import Process, free_port, listens, require, start_valkey
-from tests.support.wait import eventually
 
 #: What the primary behind the sentinels is called.
 SERVICE = "truth"

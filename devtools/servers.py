@@ -19,11 +19,11 @@ from typing import Any, Self
 
 import pytest
 
+from devtools.ports import free_port
+from devtools.wait import PATIENCE, eventually
 from lbflask.store.embedded import NoServer, find_binary
-from tests.support.ports import free_port
-from tests.support.wait import PATIENCE, eventually
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def listens(port: int) -> bool:

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import redis
 
+from devtools.wait import PATIENCE
 from lbflask.store.keys import PoolKeys
-from tests.support.wait import PATIENCE
 
 KEYS = PoolKeys("lbflask", "default")
 
