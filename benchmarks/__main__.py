@@ -9,7 +9,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks.rig import ROOT
+from benchmarks.harness import ROOT
 
 #: Each with what `make bench` asks of it in a full run.
 BENCHMARKS = {

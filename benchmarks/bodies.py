@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import proxies
 from benchmarks.backends import bulk
-from benchmarks.rig import HOST, WORKERS, PeakMemory, bench, free_ports, running, serving
+from benchmarks.harness import HOST, WORKERS, PeakMemory, bench, free_ports, running, serving
 from devtools.report import MIB, Check, conclude, options, ratio, say, table
 
 #: Against nginx, in the same round.
@@ -65,7 +65,7 @@ def warm(port: int) -> None:
 
 
 def measure(ports: dict[str, int], rounds: int, size: int) -> dict[str, dict[str, list[float]]]:
-    """MiB a second of each contestant for each kind, round by round."""
+    """MiB a second of each competitor for each kind, round by round."""
     rates: dict[str, dict[str, list[float]]] = {name: {} for name in ports}
     for turn, (way, framing), (name, port) in product(range(rounds), KINDS, ports.items()):
         rate = size / MIB / transfer(port, way, framing, size)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.rig import HOST
+from benchmarks.harness import HOST
 from benchmarks.wire import HEAD_END, Head
 
 #: Seconds until a request counts as failed.

@@ -21,9 +21,9 @@ from itertools import cycle
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.client import Connection
+from benchmarks.harness import bench, free_ports, need, running
 from benchmarks.load import GET
-from benchmarks.proxies import Contestant, lbflask, nginx_backends
-from benchmarks.rig import bench, free_ports, need, running
+from benchmarks.proxies import Competitor, lbflask, nginx_backends
 from devtools.report import Check, conclude, options, table
 
 #: Seconds until a worker has counted what has ended, with room to spare.
@@ -106,7 +106,7 @@ def judge(found: dict[str, int], count: int) -> list[Check]:
     ]
 
 
-def two_instances(backends: list[int], rig: object) -> tuple[list[Contestant], list[int]]:
+def two_instances(backends: list[int], rig: object) -> tuple[list[Competitor], list[int]]:
     """And their admin ports."""
     admins = free_ports(2)
     found = [

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from benchmarks import proxies
 from benchmarks.backends.flaky import ENDS
 from benchmarks.client import Connection
-from benchmarks.rig import bench, free_ports, running
+from benchmarks.harness import bench, free_ports, running
 from devtools.report import Check, conclude, options, say, table
 
 BACKENDS = 3

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmarks.rig import raise_file_limit
-from benchmarks.simulated import costs as costing
-from benchmarks.simulated.costs import Costs
-from benchmarks.simulated.fleet import Command, Outcome, Plan, Simulation
-from benchmarks.simulated.shares import Shares
+from benchmarks.harness import raise_file_limit
+from benchmarks.simulation import costs as costing
+from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.fleet import Command, Outcome, Plan, Simulation
+from benchmarks.simulation.shares import Shares
 from devtools.report import Check, conclude, number, options, percentile, say, table
 from lbflask.core import tickets
 from lbflask.fleet.fleet import POLL_EVERY

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.harness import bench
 from benchmarks.hot_path import Rig, micros
-from benchmarks.rig import bench
 from devtools.report import conclude, options, table
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import RateLimit

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 
 from benchmarks.client import Connection
-from benchmarks.rig import raise_file_limit
+from benchmarks.harness import raise_file_limit
 from devtools.report import percentile
 
 GET = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"

@@ -20,8 +20,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks.proxies import Contestant, go_proxy, haproxy, here, lbflask, nginx, nginx_backends
-from benchmarks.rig import Bench, bench, free_ports, need, running
+from benchmarks.harness import Bench, bench, free_ports, need, running
+from benchmarks.proxies import Competitor, go_proxy, haproxy, here, lbflask, nginx, nginx_backends
 from benchmarks.throughput import Result, run
 from devtools.report import Check, conclude, options, ratio, table
 
@@ -32,9 +32,9 @@ HAPROXY, GO = "HAProxy", "Go ReverseProxy"
 AS_MUCH = 0.9
 
 
-def contestants(few: Sequence[int], many: Sequence[int], bench: Bench) -> dict[str, tuple[Contestant, Contestant]]:
+def competitors(few: Sequence[int], many: Sequence[int], bench: Bench) -> dict[str, tuple[Competitor, Competitor]]:
     """Each proxy, by name, before few and before many backends, with room to keep a connection to each of them."""
-    proxies: dict[str, Callable[[Sequence[int], Path], Contestant]] = {
+    proxies: dict[str, Callable[[Sequence[int], Path], Competitor]] = {
         "lbflask": lambda backends, place: lbflask(backends, bench, NAMESPACE=place.name),
         "nginx": nginx,
     }
@@ -43,7 +43,7 @@ def contestants(few: Sequence[int], many: Sequence[int], bench: Bench) -> dict[s
     if here("go", shutil.which("go")):
         proxies[GO] = partial(go_proxy, name=GO, idle=256)
 
-    def before(backends: Sequence[int], name: str) -> Contestant:
+    def before(backends: Sequence[int], name: str) -> Competitor:
         place = bench.work / f"{len(backends)}-backends"
         place.mkdir(exist_ok=True)
         place.chmod(0o777)  # nginx's workers are another user
@@ -74,10 +74,10 @@ def main() -> None:
         place = stack.enter_context(bench())
         backends = free_ports(given.backends)
         stack.enter_context(running([nginx_backends(backends, place.work)], backends[0]))
-        pairs = contestants(backends[:FEW], backends, place)
-        entered = [contestant for pair in pairs.values() for contestant in pair]
-        for contestant in entered:
-            stack.enter_context(contestant.started())
+        pairs = competitors(backends[:FEW], backends, place)
+        entered = [competitor for pair in pairs.values() for competitor in pair]
+        for competitor in entered:
+            stack.enter_context(competitor.started())
         found = run(entered, rounds, seconds, [CONNECTIONS])
     results = {name: [found[one.name][CONNECTIONS] for one in pair] for name, pair in pairs.items()}
     rates = {name: kept(*pair) for name, pair in results.items()}

@@ -1,4 +1,4 @@
-"""The contestants: how each proxy is started on a port in front of backends, and which of them this machine has."""
+"""The competitors: how each proxy is started on a port in front of backends, and which of them this machine has."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.rig import HOST, ROOT, WORKERS, Bench, Command, free_ports, need, running
+from benchmarks.harness import HOST, ROOT, WORKERS, Bench, Command, free_ports, need, running
 
 HERE = Path(__file__).parent
 
 
 @dataclass
-class Contestant:
+class Competitor:
     """A proxy: how to start it so that it listens on a port."""
 
     name: str
@@ -33,7 +33,7 @@ class Contestant:
             yield children[0].pid
 
 
-def lbflask(backends: Sequence[int], bench: Bench, name: str = "lbflask", **settings: str) -> Contestant:
+def lbflask(backends: Sequence[int], bench: Bench, name: str = "lbflask", **settings: str) -> Competitor:
     """Us: gunicorn with two workers, and the checker. Settings are LBFLASK_… without the prefix."""
     port, admin = free_ports(2)
     environ = {
@@ -46,7 +46,7 @@ def lbflask(backends: Sequence[int], bench: Bench, name: str = "lbflask", **sett
         **{f"LBFLASK_{key}": value for key, value in settings.items()},
     }
     gunicorn = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "-c", "gunicorn.conf.py", "lbflask.wsgi"]
-    return Contestant(name, [gunicorn, [sys.executable, "-m", "lbflask.healthcheck"]], port, environ)
+    return Competitor(name, [gunicorn, [sys.executable, "-m", "lbflask.healthcheck"]], port, environ)
 
 
 def nginx_command(work: Path, name: str, body: str, workers: int = 1) -> Command:
@@ -71,7 +71,7 @@ def nginx_backends(backends: Sequence[int], work: Path) -> Command:
     return nginx_command(work, "backends", servers)
 
 
-def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Contestant:
+def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Competitor:
     """nginx as a proxy that passes everything on as it arrives, upgrades too; in pieces of its default size or this."""
     (port,) = free_ports(1)
     servers = " ".join(f"server {HOST}:{backend};" for backend in backends)
@@ -85,10 +85,10 @@ def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Contestant:
         f"location /ws {{ {passing} proxy_set_header Connection upgrade; proxy_set_header Upgrade $http_upgrade; }}\n"
         "}"
     )
-    return Contestant("nginx", [nginx_command(work, "nginx-proxy", body, WORKERS)], port)
+    return Competitor("nginx", [nginx_command(work, "nginx-proxy", body, WORKERS)], port)
 
 
-def haproxy(backends: Sequence[int], work: Path, check: str = "") -> Contestant:
+def haproxy(backends: Sequence[int], work: Path, check: str = "") -> Competitor:
     """HAProxy with two threads, and health checks by these words of its own, if any."""
     (port,) = free_ports(1)
     path = work / "haproxy.cfg"
@@ -98,46 +98,46 @@ def haproxy(backends: Sequence[int], work: Path, check: str = "") -> Contestant:
         "  timeout client 60s\n  timeout server 60s\n  timeout tunnel 1h\n  http-reuse always\n"
         f"frontend f\n  bind {HOST}:{port}\n  default_backend b\nbackend b\n  balance roundrobin\n{servers}\n"
     )
-    return Contestant("HAProxy", [["haproxy", "-f", str(path)]], port)
+    return Competitor("HAProxy", [["haproxy", "-f", str(path)]], port)
 
 
-def go_proxy(backends: Sequence[int], work: Path, name: str, idle: int) -> Contestant:
+def go_proxy(backends: Sequence[int], work: Path, name: str, idle: int) -> Competitor:
     """Go's ReverseProxy on two cores, keeping so many idle connections (0: its default, which is two a backend)."""
     binary = work / "go_proxy"
     if not binary.exists():
         subprocess.run(
-            ["go", "build", "-o", str(binary), str(HERE / "contestants" / "go_proxy.go")],
+            ["go", "build", "-o", str(binary), str(HERE / "competitors" / "go_proxy.go")],
             check=True,
             env={**os.environ, "GOCACHE": str(work / "go-cache"), "GO111MODULE": "off"},
         )
     (port,) = free_ports(1)
     command = [str(binary), f"{HOST}:{port}", str(idle), *(f"http://{HOST}:{backend}" for backend in backends)]
-    return Contestant(name, [command], port, {"GOMAXPROCS": str(WORKERS)})
+    return Competitor(name, [command], port, {"GOMAXPROCS": str(WORKERS)})
 
 
-def aiohttp_proxy(backends: Sequence[int]) -> Contestant:
+def aiohttp_proxy(backends: Sequence[int]) -> Competitor:
     """A proxy written in aiohttp on uvloop, two processes."""
     (port,) = free_ports(1)
-    script = str(HERE / "contestants" / "aiohttp_proxy.py")
+    script = str(HERE / "competitors" / "aiohttp_proxy.py")
     command = [sys.executable, script, str(port), *(f"http://{HOST}:{backend}" for backend in backends)]
-    return Contestant("aiohttp + uvloop", [command] * WORKERS, port)
+    return Competitor("aiohttp + uvloop", [command] * WORKERS, port)
 
 
-def naive(backends: Sequence[int], bench: Bench) -> Contestant:
+def naive(backends: Sequence[int], bench: Bench) -> Competitor:
     """The proxy everybody writes first."""
     (port,) = free_ports(1)
-    plain = "python:benchmarks.contestants"  # without it gunicorn takes ./gunicorn.conf.py
+    plain = "python:benchmarks.competitors"  # without it gunicorn takes ./gunicorn.conf.py
     command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "-c", plain, "-k", "gthread"]
-    command += ["--threads", "32", "-b", f"{HOST}:{port}", "benchmarks.contestants.naive:app"]
+    command += ["--threads", "32", "-b", f"{HOST}:{port}", "benchmarks.competitors.naive:app"]
     environ = {
         "BACKENDS": ",".join(f"http://{HOST}:{backend}" for backend in backends),
         "REDIS_URL": bench.redis_url,
         "PYTHONPATH": str(ROOT),
     }
-    return Contestant("Flask + requests + Redis", [command], port, environ)
+    return Competitor("Flask + requests + Redis", [command], port, environ)
 
 
-def contestants(backends: Sequence[int], bench: Bench) -> list[Contestant]:
+def competitors(backends: Sequence[int], bench: Bench) -> list[Competitor]:
     """All that can take part on this machine, lbflask first; says who is left out."""
     found = [
         lbflask(backends, bench),
@@ -162,7 +162,7 @@ def here(what: str, found: object) -> bool:
     return bool(found)
 
 
-def one_of(name: str, backends: Sequence[int], bench: Bench, **settings: str) -> Contestant:
+def one_of(name: str, backends: Sequence[int], bench: Bench, **settings: str) -> Competitor:
     """A single proxy by its name on the command line; the settings are lbflask's. Ends if it is not installed."""
     if name != "lbflask":
         need(name)

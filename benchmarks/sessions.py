@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from benchmarks import proxies
 from benchmarks.client import Connection
-from benchmarks.rig import bench, free_ports, running
+from benchmarks.harness import bench, free_ports, running
 from devtools.report import Check, conclude, options, say, table
 from lbflask.core.sticky_cookie import Affinity
 

@@ -21,9 +21,9 @@ from contextlib import ExitStack, contextmanager
 from itertools import count
 
 from benchmarks.client import Connection
+from benchmarks.harness import WORKERS, Bench, bench, free_ports, running
 from benchmarks.load import GET
-from benchmarks.proxies import Contestant, lbflask
-from benchmarks.rig import WORKERS, Bench, bench, free_ports, running
+from benchmarks.proxies import Competitor, lbflask
 from devtools.report import Check, conclude, options, ratio, say, table
 
 CONNECTIONS = 32
@@ -51,7 +51,7 @@ def backends(seconds: Sequence[float]) -> Iterator[list[int]]:
         yield ports
 
 
-def instance(rig: Bench, ports: Sequence[int], weights: Sequence[int] = (), **settings: str) -> Contestant:
+def instance(rig: Bench, ports: Sequence[int], weights: Sequence[int] = (), **settings: str) -> Competitor:
     """An instance without a checker: nobody is to be found dead here, and all may serve from the first request on."""
     entered = lbflask(ports, rig, ACCESS_LOG="", **settings)
     if weights:

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from benchmarks import load, proxies
-from benchmarks.rig import HOST, bench, free_ports, running
+from benchmarks.harness import HOST, bench, free_ports, running
 from devtools.report import MIB, Check, conclude, options, percentile, ratio, say, table
 
 LATENCY = 2.0

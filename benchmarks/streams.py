@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 from benchmarks import load, proxies
 from benchmarks.client import Connection
-from benchmarks.rig import HOST, bench, free_ports, proportional, running, serving
+from benchmarks.harness import HOST, bench, free_ports, proportional, running, serving
 from benchmarks.wire import HEAD_END, frame, websocket_request
 from devtools.report import KIB, Check, conclude, options, ratio, say, table
 

@@ -1,7 +1,7 @@
 """Requests a second and latency of lbflask and of others, in turn on loopback, as ratios within one run.
 
 Needs wrk and nginx (which plays the backends); Go, HAProxy, aiohttp with uvloop take part where they are installed.
-Every contestant gets two workers or two cores, the same three backends and the same load, round by round, so that a
+Every competitor gets two workers or two cores, the same three backends and the same load, round by round, so that a
 machine whose speed drifts bends all of them alike; what is compared is the median of the ratios of the rounds.
 
     python -m benchmarks.throughput [--rounds 5] [--seconds 3] [--connections 1,32,128] [--json FILE] [--readme]
@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.proxies import Contestant, contestants, nginx_backends
-from benchmarks.rig import HOST, ROOT, bench, free_ports, need, running
+from benchmarks.harness import HOST, ROOT, bench, free_ports, need, running
+from benchmarks.proxies import Competitor, competitors, nginx_backends
 from devtools.report import Check, between_markers, conclude, machine, machine_line, options, ratio, say, table
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ class Result:
     errors: int
 
 
-#: By contestant, then by the number of connections: the rounds.
+#: By competitor, then by the number of connections: the rounds.
 Results = dict[str, dict[int, list[Result]]]
 
 
@@ -74,18 +74,18 @@ def compare(results: Results, connections: list[int]) -> str:
     return table(["", *columns], rows)
 
 
-def run(entered: list[Contestant], rounds: int, seconds: int, connections: list[int]) -> Results:
+def run(entered: list[Competitor], rounds: int, seconds: int, connections: list[int]) -> Results:
     """All in turn; they must have been started."""
     results: Results = {c.name: {n: [] for n in connections} for c in entered}
-    for contestant in entered:
-        measure(contestant.port, 32, 1)  # warm
+    for competitor in entered:
+        measure(competitor.port, 32, 1)  # warm
     for turn in range(rounds):
         for count in connections:
-            for contestant in entered:
-                result = measure(contestant.port, count, seconds)
-                results[contestant.name][count].append(result)
+            for competitor in entered:
+                result = measure(competitor.port, count, seconds)
+                results[competitor.name][count].append(result)
                 say(
-                    f"round {turn + 1}, {count} connections, {contestant.name}: {result.requests:,.0f}/s,"
+                    f"round {turn + 1}, {count} connections, {competitor.name}: {result.requests:,.0f}/s,"
                     f" p99 {result.p99:.2f} ms, {result.errors} errors"
                 )
     return results
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", default="1,32,128")
-    parser.add_argument("--only", default="", help="names of contestants, separated by ;")
+    parser.add_argument("--only", default="", help="names of competitors, separated by ;")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
     given = parser.parse_args()
     connections = [int(part) for part in given.connections.split(",")]
@@ -148,9 +148,9 @@ def main() -> None:
         rig = stack.enter_context(bench())
         backends = free_ports(3)
         stack.enter_context(running([nginx_backends(backends, rig.work)], backends[0]))
-        entered = [c for c in contestants(backends, rig) if not wanted or c.name in {"lbflask", *wanted}]
-        for contestant in entered:
-            stack.enter_context(contestant.started())
+        entered = [c for c in competitors(backends, rig) if not wanted or c.name in {"lbflask", *wanted}]
+        for competitor in entered:
+            stack.enter_context(competitor.started())
         results = run(entered, rounds, seconds, connections)
     shown = compare(results, connections)
     print(shown, end="\n\n")

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from benchmarks.rig import raise_file_limit
+from benchmarks.harness import raise_file_limit
 from chaos import backends, checkers, cost, reload, store, workers
-from chaos.story import HEAD, Outcome
-from chaos.town import FULL, QUICK, Pace
+from chaos.analysis import HEAD, Outcome
+from chaos.cluster import FULL, QUICK, Pace
 from devtools.report import Check, machine, options, say, table, write
 from lbflask.store.embedded import NoServer, find_binary
 

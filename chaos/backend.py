@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.rig import HOST, raise_file_limit
+from benchmarks.harness import HOST, raise_file_limit
 from benchmarks.wire import HEAD_END, Head
 
 #: Seconds.

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.rig import HOST
+from benchmarks.harness import HOST
+from chaos.analysis import Outcome, Phases, late
+from chaos.cluster import KEYS, Announcements, Pace, Town, ejection, town, within
 from chaos.load import get
-from chaos.story import Outcome, Phases, late
-from chaos.town import KEYS, Announcements, Pace, Town, ejection, town, within
 from devtools.report import Check
 from devtools.traffic import Logged
 

@@ -11,9 +11,9 @@ import time
 
 import redis
 
+from chaos.analysis import Outcome, Phases
 from chaos.backends import Ejected, attempts_after
-from chaos.story import Outcome, Phases
-from chaos.town import KEYS, Pace, Town, ejection, town, within
+from chaos.cluster import KEYS, Pace, Town, ejection, town, within
 from devtools.monitor import Monitor
 from devtools.report import Check
 from devtools.servers import Process

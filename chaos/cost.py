@@ -13,10 +13,10 @@ from typing import Any
 
 import redis
 
-from benchmarks.rig import HOST, ROOT
+from benchmarks.harness import HOST, ROOT
+from chaos.analysis import Outcome, Phases
+from chaos.cluster import BACKENDS, KEYS, WARM_UP, Backend, Pace
 from chaos.load import load
-from chaos.story import Outcome, Phases
-from chaos.town import BACKENDS, KEYS, WARM_UP, Backend, Pace
 from devtools.report import Check, percentile
 from devtools.servers import Gunicorn, free_port, runtime_directory, start_valkey, urls
 from lbflask.core.model import ActiveHealth, Health
@@ -101,7 +101,7 @@ def news(pace: Pace) -> Outcome:
 @contextmanager
 def _listener(url: str) -> Iterator[subprocess.Popen[str]]:
     """A process with its part of the followers; they end with its input."""
-    command = [sys.executable, "-m", "chaos.followers", url, str(FOLLOWERS // PROCESSES)]
+    command = [sys.executable, "-m", "chaos.subscribers", url, str(FOLLOWERS // PROCESSES)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
         try:

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from benchmarks.client import Connection
-from benchmarks.rig import ROOT, raise_file_limit
-from chaos.story import Asked
+from benchmarks.harness import ROOT, raise_file_limit
+from chaos.analysis import Asked
 
 #: Requests a second, over all instances.
 RATE = 500.0

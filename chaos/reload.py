@@ -12,10 +12,10 @@ from http.client import HTTPConnection
 from itertools import cycle
 from typing import Any
 
-from benchmarks.rig import HOST
-from chaos.story import Outcome, Phases
+from benchmarks.harness import HOST
+from chaos.analysis import Outcome, Phases
+from chaos.cluster import FULL, Pace, Town, town, within
 from chaos.streams import streams
-from chaos.town import FULL, Pace, Town, town, within
 from devtools.report import Check
 from devtools.servers import Gunicorn, get
 

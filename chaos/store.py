@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import redis
 
-from benchmarks.rig import HOST
-from chaos.story import Outcome, Phases, Sight, first_word, settled
-from chaos.town import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
+from benchmarks.harness import HOST
+from chaos.analysis import Outcome, Phases, Sight, first_word, settled
+from chaos.cluster import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
 from devtools.report import Check
 from devtools.servers import Process, black_hole, free_port, runtime_directory, start_valkey
 from devtools.topologies import Guarded

@@ -9,9 +9,9 @@ import time
 
 import redis
 
-from chaos.lookout import owners
-from chaos.story import Outcome, Phases, Sight, failures, first_word, under_way
-from chaos.town import KEYS, Pace, town, within
+from chaos.analysis import Outcome, Phases, Sight, failures, first_word, under_way
+from chaos.cluster import KEYS, Pace, town, within
+from chaos.observer import owners
 from devtools.report import Check
 from lbflask.store.ports import DEAD_AFTER
 

@@ -1,4 +1,4 @@
-"""Fixtures that several folders use, and how a run begins, is ordered and ends. Helpers live in tests/support/ and devtools/."""
+"""Fixtures that several folders use, and how a run begins, is ordered and ends. Helpers: tests/support/, devtools/."""
 
 from __future__ import annotations
 

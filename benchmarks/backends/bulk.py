@@ -14,7 +14,7 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from benchmarks.rig import HOST
+from benchmarks.harness import HOST
 from benchmarks.wire import HEAD_END, ChunkCounter, Head
 
 CHUNK = 65_536

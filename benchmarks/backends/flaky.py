@@ -23,7 +23,7 @@ import struct
 import sys
 from pathlib import Path
 
-from benchmarks.rig import HOST
+from benchmarks.harness import HOST
 from benchmarks.wire import HEAD_END, Head
 
 ENDS = ("closed", "reset", "closed on arrival", "reset on arrival", "cut")

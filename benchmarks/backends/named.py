@@ -10,7 +10,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 
-from benchmarks.rig import HOST
+from benchmarks.harness import HOST
 from benchmarks.wire import HEAD_END
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from benchmarks.rig import HOST, raise_file_limit
+from benchmarks.harness import HOST, raise_file_limit
 from benchmarks.wire import HEAD_END, HELLO, Head, event, frame, masked, websocket_accept
 
 EVENTS_HEAD = (

@@ -11,8 +11,8 @@ from benchmarks import bodies, flaky_backends, pool_size, sessions, shares, slow
 from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
+from benchmarks.harness import pss
 from benchmarks.load import Load
-from benchmarks.rig import pss
 from benchmarks.slow_clients import Fates, Rounds
 from benchmarks.throughput import Result
 from devtools.report import Check

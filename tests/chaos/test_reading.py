@@ -8,7 +8,7 @@ from chaos.__main__ import SCENARIOS, chosen, decides
 from chaos.backend import Served, read_log
 from chaos.backends import Ejected, attempts_after
 from chaos.cost import sent
-from chaos.lookout import connections, sight
+from chaos.observer import connections, sight
 from chaos.workers import counted
 from devtools.report import Check
 from devtools.traffic import Logged, access_log

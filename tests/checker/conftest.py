@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from lbflask.store.memory import MemoryStore
-from tests.checker.harness import (
+from tests.checker.doubles import (
     Checkers,
     ManualClock,
     RecordingStore,

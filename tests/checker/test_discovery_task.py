@@ -10,7 +10,7 @@ from lbflask.core.eligibility import candidates
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend, Health, Pool
 from lbflask.store.memory import MemoryStore
-from tests.checker.harness import (
+from tests.checker.doubles import (
     NEVER,
     ONE,
     A,

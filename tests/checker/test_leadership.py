@@ -10,7 +10,7 @@ import pytest
 from devtools.wait import PATIENCE
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.store.redis import RedisStore, connect
-from tests.checker.harness import (
+from tests.checker.doubles import (
     NEVER,
     ONE,
     POOL,

@@ -16,7 +16,7 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.fleet_events import Kind
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Override, Pool
-from tests.checker.harness import (
+from tests.checker.doubles import (
     NEVER,
     ONE,
     POOL,

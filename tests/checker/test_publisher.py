@@ -11,7 +11,7 @@ import pytest
 from lbflask.core.model import NOTHING_KNOWN, Health
 from lbflask.store.memory import MemoryStore
 from lbflask.store.redis import RedisStore
-from tests.checker.harness import (
+from tests.checker.doubles import (
     NEVER,
     POOL,
     A,

@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from devtools.servers import free_port
 from lbflask.cli import main
 from lbflask.core.model import ActiveHealth, Health
-from tests.cli.rigs import served
-from tests.control.rigs import GRAFANA, TOKENS, UP, Counter
+from tests.cli.servers import served
+from tests.control.servers import GRAFANA, TOKENS, UP, Counter
 
 TOKEN = {"LBFLASK_ADMIN_TOKEN": GRAFANA}
 

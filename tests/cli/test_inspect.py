@@ -11,8 +11,8 @@ from lbflask.cli import main
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Health
-from tests.cli.rigs import on_terminal, piped, served
-from tests.control.rigs import Counter
+from tests.cli.servers import on_terminal, piped, served
+from tests.control.servers import Counter
 
 SHORT = ("10.0.0.1:8000", "10.0.0.2:8000")
 LONG = ("payments-backend-in-the-second-rack-of-the-northern-data-centre", "b" * 64)

@@ -20,7 +20,7 @@ from lbflask.config.redaction import URL, FieldTable, Secret, ServiceURL, _alter
 from lbflask.config.render import as_toml, effective
 from lbflask.config.schema import Config
 from lbflask.core.redaction import is_secret
-from tests.control.rigs import Counter
+from tests.control.servers import Counter
 
 HUSH = "hunter2hunter2hunter2"
 

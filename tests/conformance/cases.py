@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from devtools.raw_client import Answer, Cut, RawClient
 from devtools.wait import PATIENCE
 from lbflask.core.http.reason_phrases import reason_phrase
-from tests.conformance.rigs import STOCK, Rig
+from tests.conformance.servers import STOCK, Rig
 from tests.support.programmed import Received, says, says_and_closes
 
 #: A request that is sent to see that the connection is still good.

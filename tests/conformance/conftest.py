@@ -9,7 +9,7 @@ import pytest
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import ScriptedBackend
 from devtools.servers import free_port
-from tests.conformance.rigs import OWN, STOCK, Rig, fresh, start
+from tests.conformance.servers import OWN, STOCK, Rig, fresh, start
 from tests.support.programmed import ProgrammedBackend
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from devtools.raw_client import Answer, RawClient
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 
 STRANGERS = [
     b"evil.example",

@@ -6,7 +6,7 @@ import pytest
 
 from devtools.raw_client import RawClient
 from tests.conformance.cases import NEXT, ask, assert_alive, post, sized
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 from tests.support.programmed import ProgrammedBackend, says
 
 

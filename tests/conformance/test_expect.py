@@ -13,7 +13,7 @@ from devtools.raw_client import RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import get
 from tests.conformance.cases import NEXT, ask, assert_alive, post, sized
-from tests.conformance.rigs import BODY_LIMIT, Rig, start
+from tests.conformance.servers import BODY_LIMIT, Rig, start
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says
 from tests.support.tickets import TicketingPeer, ticketing
 

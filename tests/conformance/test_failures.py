@@ -15,7 +15,7 @@ from devtools.raw_client import Cut, RawClient
 from devtools.scripted_backend import OK, Peer
 from devtools.wait import PATIENCE, in_time
 from tests.conformance.cases import ask, assert_alive, assert_told_in_json, assert_told_shortly, post, reply
-from tests.conformance.rigs import BODY_LIMIT, Rig, fresh
+from tests.conformance.servers import BODY_LIMIT, Rig, fresh
 from tests.support.programmed import Answer, ProgrammedBackend, Received, next_of, ok, resets, says
 
 JSON = b"Accept: application/json"

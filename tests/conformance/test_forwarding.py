@@ -8,7 +8,7 @@ import pytest
 
 from devtools.raw_client import RawClient
 from tests.conformance.cases import ask
-from tests.conformance.rigs import Rig, fresh
+from tests.conformance.servers import Rig, fresh
 from tests.support.programmed import ProgrammedBackend
 
 

@@ -16,8 +16,8 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from devtools.raw_client import Cut, RawClient
 from tests.conformance.cases import ask, chunked, post
-from tests.conformance.rigs import Rig
-from tests.control.rigs import ALICE, TOKENS, Counter
+from tests.conformance.servers import Rig
+from tests.control.servers import ALICE, TOKENS, Counter
 
 #: Seeds of the generator: another one makes other requests, and one that has found something stays.
 SEED = 20_261

@@ -17,7 +17,7 @@ import pytest
 from devtools.raw_client import Cut, RawClient
 from devtools.scripted_backend import Peer
 from tests.conformance.cases import ask, assert_alive, assert_told_shortly, reply
-from tests.conformance.rigs import Rig, fresh
+from tests.conformance.servers import Rig, fresh
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says
 
 MOST = (1 << 63) - 1

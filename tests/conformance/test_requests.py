@@ -6,7 +6,7 @@ import pytest
 
 from devtools.raw_client import RawClient
 from tests.conformance.cases import Forwarded, Refused, ask, chunked, post
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 
 METHODS = [
     Forwarded("PURGE is a method", "RFC 9110 §9.1", ask(method=b"PURGE")),

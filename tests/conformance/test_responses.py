@@ -19,7 +19,7 @@ from tests.conformance.cases import (
     reply,
     sized,
 )
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 from tests.support.programmed import ProgrammedBackend, Received, says, says_and_closes
 
 DATE = b"Date: Tue, 15 Nov 1994 08:12:31 GMT"

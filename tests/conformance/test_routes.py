@@ -15,7 +15,7 @@ from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn, free_port
 from devtools.wait import eventually
 from tests.conformance.cases import ask, chunked, post, reply, sized
-from tests.conformance.rigs import STOCK, Rig
+from tests.conformance.servers import STOCK, Rig
 from tests.support.programmed import Programme, ProgrammedBackend, Received, next_of, says
 
 ROUTES = """

@@ -7,7 +7,7 @@ import pytest
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import Peer
 from tests.conformance.cases import Attack, ask, chunked, post
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of
 
 #: What an attacker wants to be taken for a second request.

@@ -28,7 +28,7 @@ from tests.conformance.cases import (
     reply,
     sized,
 )
-from tests.conformance.rigs import BODY_LIMIT, Rig, fresh
+from tests.conformance.servers import BODY_LIMIT, Rig, fresh
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
 
 Case = Forwarded | Refused | Attack | Answered | Junk

@@ -11,7 +11,7 @@ from devtools.raw_client import Answer, Cut, RawClient
 from devtools.scripted_backend import OK, Peer
 from devtools.wait import PATIENCE
 from tests.conformance.cases import NEXT, ask, assert_alive, chunked, chunks, post, reply, sized
-from tests.conformance.rigs import BODY_LIMIT, Rig
+from tests.conformance.servers import BODY_LIMIT, Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, unchunked
 
 CHUNKED = b"Transfer-Encoding: chunked"

@@ -12,7 +12,7 @@ import pytest
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import OK, Peer
 from tests.conformance.cases import NEXT, ask, chunks, reply, sized
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of
 
 EXPECT = b"Expect: 100-continue"

@@ -11,7 +11,7 @@ from devtools.raw_client import Cut, RawClient
 from devtools.scripted_backend import Peer
 from devtools.wait import PATIENCE
 from tests.conformance.cases import Junk, ask, assert_alive, post, sized
-from tests.conformance.rigs import Rig
+from tests.conformance.servers import Rig
 from tests.support.programmed import ProgrammedBackend, Received, next_of, says, says_and_closes
 
 WEBSOCKET = ask(

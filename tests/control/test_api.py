@@ -13,7 +13,7 @@ from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
 from lbflask.store.ports import StoreUnavailable
-from tests.control.rigs import DOWN, GRAFANA, TOKENS, UP, Counter
+from tests.control.servers import DOWN, GRAFANA, TOKENS, UP, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
 SECOND = "/pools/default/backends/two"

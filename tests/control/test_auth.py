@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from tests.control.rigs import ALICE, BOB, GRAFANA, TOKENS, Counter
+from tests.control.servers import ALICE, BOB, GRAFANA, TOKENS, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
 ACTIONS = [

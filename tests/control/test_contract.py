@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.control.rigs import ALICE, GRAFANA, TOKENS, UP, Counter
+from tests.control.servers import ALICE, GRAFANA, TOKENS, UP, Counter
 
 COUNTER = Counter(admin={"tokens": TOKENS})
 COUNTER.check(**{"10.0.0.1_80": UP, "two": UP})

@@ -9,7 +9,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
-from tests.control.rigs import GRAFANA, TOKENS, Counter
+from tests.control.servers import GRAFANA, TOKENS, Counter
 
 
 def asked(outcome: Callable[[], ReloadOutcome], admin: bool = True, **fields: str) -> TestResponse:

@@ -21,7 +21,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import OtherWorkers, StoreUnavailable, WorkerStore
 from lbflask.store.redis import RedisStore, connect
-from tests.store.rigs import PATIENCE
+from tests.store.stores import PATIENCE
 
 POOL = "web"
 UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)

@@ -22,7 +22,7 @@ from lbflask.store.keys import bucket as bucket_key
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable, WorkerStore
 from lbflask.store.redis import RedisStore
-from tests.store.rigs import ManualClock, real_redis
+from tests.store.stores import ManualClock, real_redis
 
 LIMIT = RateLimit("api", 1, 60, 4)
 

@@ -19,7 +19,7 @@ from lbflask.fleet.slot_renewer import Slots
 from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import DEAD_AFTER, StoreUnavailable
-from tests.store.rigs import ManualClock, Store, real_redis
+from tests.store.stores import ManualClock, Store, real_redis
 
 POOL = "web"
 LONG = 30.0

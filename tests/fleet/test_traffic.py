@@ -27,7 +27,7 @@ from lbflask.fleet.traffic import Traffic
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable
 from tests.fleet.test_fleet import NEVER, FlakyStore
-from tests.store.rigs import ManualClock
+from tests.store.stores import ManualClock
 
 POOL = "web"
 RULE = EjectionPolicy(("a", "b", "c", "d"), failures=3, duration=30)

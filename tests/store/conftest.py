@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store.rigs import Rig, fake_redis, memory, real_redis
+from tests.store.stores import Rig, fake_redis, memory, real_redis
 
 
 @pytest.fixture(params=["memory", "fakeredis", "valkey"])

@@ -22,7 +22,7 @@ from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import DEAD_AFTER
-from tests.store.rigs import Rig
+from tests.store.stores import Rig
 
 POOL = "web"
 KEYS = PoolKeys("test", POOL)

@@ -24,7 +24,7 @@ from lbflask.store import memory, redis
 from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreWatch
-from tests.store.rigs import ManualClock, Rig, fake_redis, real_redis
+from tests.store.stores import ManualClock, Rig, fake_redis, real_redis
 
 POOLS = ("web", "api")
 #: Longer than any game.

@@ -19,7 +19,7 @@ from lbflask.store import embedded
 from lbflask.store.embedded import EmbeddedServer, NoServer, find_binary, private_url
 from lbflask.store.ports import StoreUnavailable
 from lbflask.store.redis import RedisStore, connect
-from tests.store.rigs import PATIENCE
+from tests.store.stores import PATIENCE
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.invalid_data import InvalidDataLog
 from lbflask.store.keys import FleetKeys, PoolKeys, bucket
 from lbflask.store.redis import RedisStore
-from tests.store.rigs import Rig, real_redis
+from tests.store.stores import Rig, real_redis
 from tests.store.test_redis import LIMIT, POOL, TRIPS
 
 KEYS = PoolKeys("test", POOL)

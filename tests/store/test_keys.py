@@ -15,7 +15,7 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket
-from tests.store.rigs import real_redis
+from tests.store.stores import real_redis
 
 LIMIT = RateLimit("login", 1, 60, 1)
 FLEETS_NAMES = [name for name, value in inspect.getmembers(FleetKeys) if isinstance(value, property)]

@@ -10,7 +10,7 @@ from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
 from lbflask.store import records, reports
 from lbflask.store.ports import DEAD_AFTER
-from tests.store.rigs import Rig
+from tests.store.stores import Rig
 
 POOL = "web"
 WHO = WorkerIdentity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125)

@@ -30,7 +30,7 @@ from lbflask.store.keys import PoolKeys
 from lbflask.store.ports import StoreUnavailable, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.store.scripts import TEXTS
-from tests.store.rigs import PATIENCE, real_redis
+from tests.store.stores import PATIENCE, real_redis
 
 POOL = "web"
 UP = ActiveHealth(Health.UP)

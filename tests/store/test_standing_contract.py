@@ -12,7 +12,7 @@ from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, Ejection
 from lbflask.store import memory, ports, redis
-from tests.store.rigs import Rig
+from tests.store.stores import Rig
 
 POOL = "web"
 LONG = 600.0

@@ -14,7 +14,7 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
 from lbflask.store import memory, redis
 from lbflask.store.ports import Lease
-from tests.store.rigs import Rig
+from tests.store.stores import Rig
 
 POOL = "web"
 FIRST, SECOND = "first-secret-of-a-fleet", "second-secret-of-a-fleet"

@@ -22,7 +22,7 @@ from lbflask.store.keys import PoolKeys
 from lbflask.store.ports import StoreUnavailable
 from lbflask.store.redis import RedisStore
 from lbflask.store.redis_client import _addresses, connect
-from tests.store.rigs import PATIENCE
+from tests.store.stores import PATIENCE
 from tests.store.test_redis import SOON, TRIPS, eventually_answers
 
 UP = ActiveHealth(Health.UP)

@@ -24,7 +24,7 @@ from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
 from tests.fleet.test_fleet import FlakyStore
-from tests.store.rigs import ManualClock
+from tests.store.stores import ManualClock
 
 ALICE, BOB, GRAFANA = "alice-has-a-secret-token", "bob-has-another-token", "grafana-may-only-read"
 TOKENS = [f"operator:alice:{ALICE}", f"operator:bob:{BOB}", f"read:grafana:{GRAFANA}"]

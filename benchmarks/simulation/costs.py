@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from benchmarks.rig import HOST, free_ports, running
+from benchmarks.harness import HOST, free_ports, running
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.store.embedded import find_binary
 from lbflask.store.redis import RedisStore

@@ -18,7 +18,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from devtools.servers import ROOT
 from devtools.wait import PATIENCE
-from tests.control.rigs import Counter
+from tests.control.servers import Counter
 
 
 class _Quiet(WSGIRequestHandler):

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rig import HOST
-from chaos.story import Sight
+from benchmarks.harness import HOST
+from chaos.analysis import Sight
 
 #: Seconds between two questions to a worker.
 EVERY = 0.05
@@ -53,7 +53,7 @@ def _sockets(pid: int) -> Iterator[int]:
                     yield int(target[8:-1])
 
 
-class Lookout:
+class Observer:
     """Asks the workers of one instance, in a thread. `pids` tells who they are by now."""
 
     def __init__(self, port: int, pids: Callable[[], list[int]]) -> None:
@@ -127,9 +127,9 @@ def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str
 
 
 @contextmanager
-def lookout(port: int, pids: Callable[[], list[int]]) -> Iterator[Lookout]:
+def observing(port: int, pids: Callable[[], list[int]]) -> Iterator[Observer]:
     """Look for the length of a block."""
-    looking = Lookout(port, pids)
+    looking = Observer(port, pids)
     try:
         yield looking
     finally:

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 import redis
 
+from chaos.analysis import Asked, Outcome, Phases, Sight, failures
 from chaos.backend import Served, read_log
 from chaos.load import Load, load
-from chaos.lookout import Lookout, lookout
-from chaos.story import Asked, Outcome, Phases, Sight, failures
+from chaos.observer import Observer, observing
 from devtools.report import Check
 from devtools.servers import (
     Gunicorn,
@@ -141,7 +141,7 @@ class Town:
             running.enter_context(Gunicorn(workers=WORKERS, environ=environ, **self._settings))
             for _ in range(INSTANCES)
         ]
-        self._lookouts: list[Lookout] = []
+        self._observers: list[Observer] = []
         self._load: Load | None = None
         self.asked: list[Asked] = []
         self.began = 0.0
@@ -159,7 +159,7 @@ class Town:
     def start_load(self, pace: Pace, slow: int = 0) -> None:
         """Begin to look and to ask; returns after the peace that comes before the trouble."""
         for balancer in self.balancers:
-            self._lookouts.append(self.running.enter_context(lookout(balancer.admin_port, balancer.workers)))
+            self._observers.append(self.running.enter_context(observing(balancer.admin_port, balancer.workers)))
         self._load = self.running.enter_context(load([balancer.port for balancer in self.balancers], slow))
         time.sleep(WARM_UP)
         eventually(lambda: {s.worker for s in self.sights} >= self.workers, "each worker was heard", 20)
@@ -175,14 +175,14 @@ class Town:
     @property
     def sights(self) -> list[Sight]:
         """What workers have said so far."""
-        return [sight for looking in self._lookouts for sight in list(looking.sights)]
+        return [sight for looking in self._observers for sight in list(looking.sights)]
 
     def stop_load(self) -> list[Asked]:
         """No more requests; all that were made, in the order in which they were due."""
         if self._load is not None:
             self.asked = sorted(self._load.stop(), key=lambda request: request.due)
             self._load = None
-            for looking in self._lookouts:
+            for looking in self._observers:
                 looking.stop()
         return self.asked
 

@@ -1,6 +1,6 @@
 """Workers' windows on the fleet, without workers: each notes when it has a new version of the snapshot.
 
-python -m chaos.followers URL COUNT    ends when its input does, and prints JSON of versions and moments
+python -m chaos.subscribers URL COUNT    ends when its input does, and prints JSON of versions and moments
 """
 
 from __future__ import annotations

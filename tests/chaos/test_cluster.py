@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from chaos.analysis import failures, under_way
 from chaos.backends import Ejected, attempts_after
+from chaos.cluster import Town, ejection, town
 from chaos.load import CONNECTIONS, load
-from chaos.lookout import owners
-from chaos.story import failures, under_way
-from chaos.town import Town, ejection, town
+from chaos.observer import owners
 from devtools.raw_client import RawClient
 from devtools.wait import eventually
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from benchmarks import fleet_sim
 from benchmarks.fleet_sim import Case, judge, largest, leasing, simulated
-from benchmarks.simulated import costs as costing
-from benchmarks.simulated.costs import Costs
-from benchmarks.simulated.fleet import BACKLOG, Command, Outcome, Plan, Simulation, primed
-from benchmarks.simulated.shares import Shares
+from benchmarks.simulation import costs as costing
+from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.fleet import BACKLOG, Command, Outcome, Plan, Simulation, primed
+from benchmarks.simulation.shares import Shares
 from lbflask.core import tickets
 from lbflask.core.model import Backend, Candidate
 from lbflask.core.strategies import round_robin

@@ -22,8 +22,8 @@ from enum import IntEnum
 from heapq import heapify, heappop, heappush
 from random import Random
 
-from benchmarks.simulated.costs import Costs
-from benchmarks.simulated.shares import Shares
+from benchmarks.simulation.costs import Costs
+from benchmarks.simulation.shares import Shares
 from lbflask.checker.publisher import COALESCE_FOR, COALESCE_PER_BACKEND
 from lbflask.core.tickets import RateEstimator, TicketBlock
 from lbflask.fleet.fleet import POLL_EVERY, RETRY_EVERY

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from chaos.story import FLOOR, Asked, Outcome, Phases, Sight, failures, first_word, late, settled, under_way
+from chaos.analysis import FLOOR, Asked, Outcome, Phases, Sight, failures, first_word, late, settled, under_way
 from devtools.report import Check
 
 ONE, TWO = (1, 10), (1, 11)
