@@ -73,7 +73,7 @@ def check(file: str | None, *, checker: bool) -> None:
 @click.argument("file", required=False, type=click.Path())
 @_running
 @api_command
-def show(asking: CliContext, file: str | None, running: bool) -> None:
+def show(context: CliContext, file: str | None, running: bool) -> None:
     """Print every setting as TOML; secrets are masked.
 
     As a process that is started here would have them: from FILE (default: LBFLASK_CONFIG, or lbflask.toml here) and the
@@ -82,12 +82,12 @@ def show(asking: CliContext, file: str | None, running: bool) -> None:
     if running and file is not None:
         raise click.UsageError("--running asks an instance, which has read its own file: give FILE or --running")
     if running:
-        told = asking.api.get("/config")
-        settings, source = told["settings"], f"as {told['instance']} has it, asked at {asking.api.url}"
+        result = context.api.get("/config")
+        settings, source = result["settings"], f"as {result['instance']} has it, asked at {context.api.url}"
     else:
-        _refuse_url()
-        settings, source = effective(_load(file)), _here(file)
-    if asking.as_json:
+        _reject_api_options()
+        settings, source = effective(_load(file)), _local_source(file)
+    if context.as_json:
         click.echo(json.dumps(settings, ensure_ascii=False))
         click.echo(source, err=True)
     else:
@@ -101,33 +101,36 @@ def show(asking: CliContext, file: str | None, running: bool) -> None:
 @click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="where the request comes from")
 @_running
 @api_command
-def explain(asking: CliContext, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
+def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
     """Print where a request would go, and why: route, pool, candidates, who is left out, and the order of attempts.
 
     URL is whole, or begins with its path. Nothing is sent, and no turn is taken. The configuration is the one that is
     found here, or with --running that of an instance.
     """
-    from lbflask.control.explain import asked_of, document, lines  # noqa: PLC0415 - other commands need no store
+    from lbflask.control.explain import document, lines, parse_query  # noqa: PLC0415 - other commands need no store
     from lbflask.wiring.explain import explained  # noqa: PLC0415
 
     try:
-        asked = asked_of(method, url, headers, client)
+        query = parse_query(method, url, headers, client)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if running:
         body = {"method": method, "url": url, "headers": list(headers), "client": client}
-        told, source = asking.api.ask("POST", "/explain", body), f"by the configuration in effect at {asking.api.url}"
+        result, source = (
+            context.api.request("POST", "/explain", body),
+            f"by the configuration in effect at {context.api.url}",
+        )
     else:
-        _refuse_url()
-        told, source = document(*explained(_load(None), asked)), _here(None)
-    asking.say(told, lambda _: click.echo("\n".join(lines(asked, told))))
-    if told["store_error"]:
+        _reject_api_options()
+        result, source = document(*explained(_load(None), query)), _local_source(None)
+    context.print_result(result, lambda _: click.echo("\n".join(lines(query, result))))
+    if result["store_error"]:
         known = "health is what the instance last knew" if running else "nothing is known of the backends' health"
-        click.echo(f"the store does not answer, so {known}: {told['store_error']}", err=True)
+        click.echo(f"the store does not answer, so {known}: {result['store_error']}", err=True)
     click.echo(source, err=True)
 
 
-def _refuse_url() -> None:
+def _reject_api_options() -> None:
     """Raises UsageError for options that only --running has a use for."""
     context = click.get_current_context()
     for name, option in (("api_url", "--url"), ("token_file", "--token-file")):
@@ -135,7 +138,7 @@ def _refuse_url() -> None:
             raise click.UsageError(f"{option} is for --running: without it no instance is asked")
 
 
-def _here(file: str | None) -> str:
+def _local_source(file: str | None) -> str:
     return f"by {sources(_environ(file))}, read by this command; a running instance may differ: --running"
 
 

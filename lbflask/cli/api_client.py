@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 from lbflask.config.files import read_text
 
 #: Seconds that an answer may take; `doctor` tries each backend meanwhile.
-PATIENCE = 30.0
+TIMEOUT = 30.0
 #: Seconds without a word after which a stream is taken for dead: signs of life come more often.
-STREAM_PATIENCE = 25.0
+STREAM_TIMEOUT = 25.0
 
 
 class Unreachable(Exception):
@@ -60,13 +60,13 @@ class ApiClient:
     url: str
     token: str = ""
 
-    def get(self, path: str, patience: float = PATIENCE) -> Any:
+    def get(self, path: str, timeout: float = TIMEOUT) -> Any:
         """The document at a path. Raises Unreachable and Problem, and so do all that follow."""
-        return self.ask("GET", path, patience=patience)
+        return self.request("GET", path, timeout=timeout)
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, patience: float = PATIENCE) -> Any:
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
         """What the API answers."""
-        with closing(self._connection(patience)) as connection:
+        with closing(self._connection(timeout)) as connection:
             response = self._response(connection, method, path, body)
             try:
                 data = response.read()
@@ -76,7 +76,7 @@ class ApiClient:
 
     def stream(self, path: str, last: str = "") -> Iterator[tuple[str, str, Any]]:
         """Server-sent events, as they come: name, id and document. Ends with Unreachable."""
-        with closing(self._connection(STREAM_PATIENCE)) as connection:
+        with closing(self._connection(STREAM_TIMEOUT)) as connection:
             response = self._response(connection, "GET", path, None, {"Last-Event-ID": last} if last else {})
             fields: dict[str, str] = {}
             while True:
@@ -116,12 +116,12 @@ class ApiClient:
             if response.status >= 400:
                 self._refuse(response.status, response.read())
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"nobody answers at {self.url}: {_told(error)}") from None
+            raise Unreachable(f"nobody answers at {self.url}: {_reason(error)}") from None
         return response
 
-    def _connection(self, patience: float) -> http.client.HTTPConnection:
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
         if self.url.startswith("unix:"):
-            return _UnixConnection(self.url.removeprefix("unix:").removeprefix("//"), patience)
+            return _UnixConnection(self.url.removeprefix("unix:").removeprefix("//"), timeout)
         split = urlsplit(self.url)
         try:
             host, port = split.hostname, split.port
@@ -130,8 +130,8 @@ class ApiClient:
         if split.scheme not in ("http", "https") or not host:
             raise NoListener(f"{self.url!r} is no URL of an admin API")
         if split.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=patience, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=patience)
+            return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
+        return http.client.HTTPConnection(host, port, timeout=timeout)
 
     def _refuse(self, status: int, data: bytes) -> NoReturn:
         document = self._document(data)
@@ -169,6 +169,6 @@ def admin_url(bind: str) -> str:
     return f"http://{loopback.get(host, host)}:{port}"
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     code = error.errno if isinstance(error, OSError) else None
     return os.strerror(code).lower() if code else str(error) or type(error).__name__

@@ -19,9 +19,9 @@ from lbflask.config.files import UnusableFile
 from lbflask.config.load import admin_bind
 
 #: Exit codes, as docs/operating.md has them.
-FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_THERE, TOO_LONG = 1, 2, 3, 4, 5, 6
+FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_FOUND, TIMED_OUT = 1, 2, 3, 4, 5, 6
 
-_CODES = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_THERE}
+_CODES = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,34 +43,34 @@ class CliContext:
         except UnusableFile as error:
             self.fail(FAILED, f"the token could not be read: {self._token_file}: {error}")
 
-    def say(self, document: Any, show: Callable[[Console], None]) -> None:
+    def print_result(self, document: Any, show: Callable[[Console], None]) -> None:
         """Answer: the document itself, or what shows it."""
         if self.as_json:
             click.echo(json.dumps(document, ensure_ascii=False))
         else:
             show(self.console)
 
-    def place(self, backend: str, pool: str | None) -> tuple[str, str]:
+    def locate_backend(self, backend: str, pool: str | None) -> tuple[str, str]:
         """Pool and path of the backend with this name. Exits if there is none, or if several pools have one."""
         if pool is None:
-            found = [
+            pools = [
                 one["name"]
                 for one in self.api.get("/pools")["pools"]
                 if backend in (*one["removed"], *(known["id"] for known in one["backends"]))
             ]
-            if not found:
-                self.fail(NOT_THERE, f"no pool has a backend {backend!r}")
-            if len(found) > 1:
-                self.fail(USAGE, f"the pools {', '.join(found)} have a backend {backend!r}: say --pool NAME")
-            pool = found[0]
+            if not pools:
+                self.fail(NOT_FOUND, f"no pool has a backend {backend!r}")
+            if len(pools) > 1:
+                self.fail(USAGE, f"the pools {', '.join(pools)} have a backend {backend!r}: say --pool NAME")
+            pool = pools[0]
         return pool, f"/pools/{segment(pool)}/backends/{segment(backend)}"
 
-    def fail(self, code: int, told: str) -> NoReturn:
+    def fail(self, code: int, message: str) -> NoReturn:
         """End with this exit code."""
         if self.as_json:
-            click.echo(json.dumps({"error": told, "exit_code": code}, ensure_ascii=False), err=True)
+            click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False), err=True)
         else:
-            click.echo(f"lbflask: {told}", err=True)
+            click.echo(f"lbflask: {message}", err=True)
         sys.exit(code)
 
 
@@ -83,18 +83,20 @@ def api_command(command: Command) -> Command:
     )
     @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
     @wraps(command)
-    def asking(*arguments: Any, api_url: str | None, token_file: str | None, as_json: bool, **options: Any) -> Any:
-        asks_with = CliContext(api_url, token_file, as_json)
+    def with_context(
+        *arguments: Any, api_url: str | None, token_file: str | None, as_json: bool, **options: Any
+    ) -> Any:
+        context = CliContext(api_url, token_file, as_json)
         try:
-            return command(asks_with, *arguments, **options)
+            return command(context, *arguments, **options)
         except ApiProblem as problem:
-            asks_with.fail(_CODES.get(problem.status, FAILED), str(problem))
+            context.fail(_CODES.get(problem.status, FAILED), str(problem))
         except NoListener as error:
-            asks_with.fail(UNREACHABLE, f"{error}: {error.advice}")
+            context.fail(UNREACHABLE, f"{error}: {error.advice}")
         except Unreachable as error:
-            asks_with.fail(UNREACHABLE, f"{error} (`lbflask doctor` looks further)")
+            context.fail(UNREACHABLE, f"{error} (`lbflask doctor` looks further)")
 
-    return asking  # type: ignore[return-value]
+    return with_context  # type: ignore[return-value]
 
 
 def console() -> Console:
@@ -119,20 +121,20 @@ def _configured_url() -> str:
 
 def complete_backend(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of backends for the shell; none if the API does not answer at once."""
-    names = {backend["id"]: backend["state"] for pool in _known(context) for backend in pool["backends"]}
+    names = {backend["id"]: backend["state"] for pool in _pools(context) for backend in pool["backends"]}
     return [CompletionItem(name, help=state) for name, state in names.items() if name.startswith(incomplete)]
 
 
 def complete_pool(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of pools for the shell."""
-    return [CompletionItem(pool["name"]) for pool in _known(context) if pool["name"].startswith(incomplete)]
+    return [CompletionItem(pool["name"]) for pool in _pools(context) if pool["name"].startswith(incomplete)]
 
 
-def _known(context: click.Context) -> list[dict[str, Any]]:
+def _pools(context: click.Context) -> list[dict[str, Any]]:
     """The pools, as far as the API answers at once."""
     url = context.params.get("api_url") or os.environ.get("LBFLASK_ADMIN_URL")
     try:
-        found: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", patience=2.0)["pools"]
+        pools: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", timeout=2.0)["pools"]
     except (ApiProblem, Unreachable, OSError, UnusableFile):
         return []
-    return found
+    return pools

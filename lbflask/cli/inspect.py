@@ -22,15 +22,15 @@ from lbflask.store.ports import StoreUnavailable
 from lbflask.wiring.store import store_for
 
 #: Seconds until a stream that broke off is opened again.
-AGAIN_AFTER = 1.0
+RECONNECT_DELAY = 1.0
 
 
 @click.command()
 @api_command
-def status(asking: CliContext) -> None:
+def status(context: CliContext) -> None:
     """Show the fleet at a glance. Exit code 1 if a pool has no backend that serves."""
-    state = asking.api.get("/state")
-    asking.say(state, lambda console: console.print(render.summary(state), render.pools(state["pools"])))
+    state = context.api.get("/state")
+    context.print_result(state, lambda console: console.print(render.summary(state), render.pools(state["pools"])))
     if state["fleet"]["status"] in ("down", "partly_down"):
         raise SystemExit(FAILED)
 
@@ -38,10 +38,12 @@ def status(asking: CliContext) -> None:
 @click.command()
 @click.option("--pool", shell_complete=complete_pool, help="Only those of this pool.")
 @api_command
-def backends(asking: CliContext, pool: str | None) -> None:
+def backends(context: CliContext, pool: str | None) -> None:
     """List the backends with their state, load and latency."""
-    found = [asking.api.get(f"/pools/{segment(pool)}")] if pool else asking.api.get("/pools")["pools"]
-    asking.say([backend for one in found for backend in one["backends"]], lambda out: out.print(render.pools(found)))
+    found = [context.api.get(f"/pools/{segment(pool)}")] if pool else context.api.get("/pools")["pools"]
+    context.print_result(
+        [backend for one in found for backend in one["backends"]], lambda out: out.print(render.pools(found))
+    )
 
 
 @click.command()
@@ -50,28 +52,28 @@ def backends(asking: CliContext, pool: str | None) -> None:
 )
 @click.option("--count", default=0, type=click.IntRange(0), help="Looks until it ends by itself; 0 looks until Ctrl-C.")
 @api_command
-def top(asking: CliContext, interval: float, count: int) -> None:
+def top(context: CliContext, interval: float, count: int) -> None:
     """Watch the fleet, live. With --json a line for each look."""
     live = None
-    if asking.console.is_terminal and not asking.as_json:
-        live = Live(console=asking.console, auto_refresh=False, screen=not count)
+    if context.console.is_terminal and not context.as_json:
+        live = Live(console=context.console, auto_refresh=False, screen=not count)
     with live or nullcontext():
-        for look in islice(itertools.count(), count or None):
-            if look:
+        for refresh in islice(itertools.count(), count or None):
+            if refresh:
                 time.sleep(interval)
-            if asking.as_json:
-                click.echo(json.dumps(asking.api.get("/state"), ensure_ascii=False))
+            if context.as_json:
+                click.echo(json.dumps(context.api.get("/state"), ensure_ascii=False))
             elif live is not None:
-                live.update(_picture(asking), refresh=True)
+                live.update(_frame(context), refresh=True)
             else:
-                asking.console.print(_picture(asking))
+                context.console.print(_frame(context))
 
 
-def _picture(asking: CliContext) -> Any:
+def _frame(context: CliContext) -> Any:
     """What `top` shows now; a fleet that does not answer is no reason to end."""
     try:
-        state = asking.api.get("/state")
-        events = asking.api.get("/events?limit=5")["events"] if not state["fleet"]["stale"] else []
+        state = context.api.get("/state")
+        events = context.api.get("/events?limit=5")["events"] if not state["fleet"]["stale"] else []
     except NoListener:
         raise
     except Unreachable as error:
@@ -84,43 +86,43 @@ def _picture(asking: CliContext) -> Any:
 @click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="How many of the latest.")
 @api_command
-def events(asking: CliContext, follow: bool, limit: int) -> None:
+def events(context: CliContext, follow: bool, limit: int) -> None:
     """Show what happened: health, ejections, leaders, and what operators did. With --json one a line."""
-    found = asking.api.get(f"/events?limit={limit}")["events"][::-1]
+    found = context.api.get(f"/events?limit={limit}")["events"][::-1]
     for one in found:
-        _tell(asking, one)
+        _print_event(context, one)
     last = found[-1]["id"] if found else "0-0"
     while follow:
         try:
-            for name, id_, one in asking.api.stream("/events/stream", last):
+            for name, id_, one in context.api.stream("/events/stream", last):
                 if name == "event":
                     last = id_
-                    _tell(asking, one)
+                    _print_event(context, one)
         except Unreachable as error:
             click.echo(f"lbflask: {error}; trying again", err=True)
-            time.sleep(AGAIN_AFTER)
+            time.sleep(RECONNECT_DELAY)
 
 
-def _tell(asking: CliContext, event: dict[str, Any]) -> None:
-    asking.say(event, lambda console: console.print(render.event(event), soft_wrap=True))
+def _print_event(context: CliContext, event: dict[str, Any]) -> None:
+    context.print_result(event, lambda console: console.print(render.event(event), soft_wrap=True))
 
 
 @click.command()
 @api_command
-def doctor(asking: CliContext) -> None:
+def doctor(context: CliContext) -> None:
     """Look for what is wrong, and say what to do. Exit code 1 if something is bad, 3 if no admin API answers."""
     code = 0
     try:
-        found = asking.api.get("/doctor")["findings"]
+        found = context.api.get("/doctor")["findings"]
         if any(finding["level"] == "bad" for finding in found):
             code = FAILED
     except Unreachable as error:
-        found, code = _from_here(error), UNREACHABLE
-    asking.say({"findings": found}, lambda console: console.print(render.findings(found)))
+        found, code = _local_findings(error), UNREACHABLE
+    context.print_result({"findings": found}, lambda console: console.print(render.findings(found)))
     raise SystemExit(code)
 
 
-def _from_here(unreachable: Unreachable) -> list[dict[str, str]]:
+def _local_findings(unreachable: Unreachable) -> list[dict[str, str]]:
     """What can be seen without the API."""
     found = [_finding("admin API", "bad", str(unreachable), unreachable.advice)]
     try:

@@ -32,7 +32,7 @@ _STYLES = {
 _SIGNS = {"good": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "bad": "[bold red]✗[/bold red]"}
 
 
-def word(text: str) -> Text:
+def styled(text: str) -> Text:
     """A state or status in its colour."""
     return Text(text.replace("_", " "), style=_STYLES.get(text, ""))
 
@@ -43,8 +43,8 @@ class Sheet:
     A table where it fits; else one without the notes, which follow it; else a paragraph for each row.
     """
 
-    def __init__(self, words: Sequence[str], numbers: Sequence[str], note: str = "") -> None:
-        self._words, self._numbers, self._note = words, numbers, note
+    def __init__(self, text_columns: Sequence[str], number_columns: Sequence[str], note: str = "") -> None:
+        self._text_columns, self._number_columns, self._note = text_columns, number_columns, note
         self._rows: list[tuple[list[Text], str]] = []
 
     def add(self, *cells: str | Text, note: str = "") -> None:
@@ -53,20 +53,20 @@ class Sheet:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         """What fits the width."""
-        whole, bare = self._table(self._note), self._table("")
-        if _fits(whole, console, options):
-            yield whole
-        elif _fits(bare, console, options):
-            yield bare
+        with_notes, without_notes = self._table(self._note), self._table("")
+        if _fits(with_notes, console, options):
+            yield with_notes
+        elif _fits(without_notes, console, options):
+            yield without_notes
             yield from self._notes()
         else:
             yield from self._paragraphs()
 
     def _table(self, note: str) -> Table:
         table = Table(box=None, pad_edge=False)
-        for title in self._words:
+        for title in self._text_columns:
             table.add_column(title, no_wrap=True)
-        for title in self._numbers:
+        for title in self._number_columns:
             table.add_column(title, no_wrap=True, justify="right")
         if note:
             table.add_column(note, no_wrap=True)
@@ -76,15 +76,15 @@ class Sheet:
 
     def _notes(self) -> Iterator[Text]:
         """Each note once, with the rows that have it."""
-        names: dict[str, list[str]] = {}
+        rows_by_note: dict[str, list[str]] = {}
         for (first, *_), note in self._rows:
-            names.setdefault(note, []).append(first.plain)
-        for note, those in names.items():
+            rows_by_note.setdefault(note, []).append(first.plain)
+        for note, names_with_note in rows_by_note.items():
             if note:
-                yield Text(f"  {', '.join(those)}: {note}", overflow="fold")
+                yield Text(f"  {', '.join(names_with_note)}: {note}", overflow="fold")
 
     def _paragraphs(self) -> Iterator[RenderableType]:
-        titles = (*self._words, *self._numbers)
+        titles = (*self._text_columns, *self._number_columns)
         for (first, *others), note in self._rows:
             yield Text(first.plain, overflow="fold")
             parts = (Text.assemble(f"{title} ", cell) for title, cell in zip(titles[1:], others, strict=True))
@@ -101,7 +101,7 @@ def summary(state: dict[str, Any]) -> RenderableType:
     """The fleet at a glance."""
     fleet, store = state["fleet"], state["fleet"]["store"]
     head = Text.assemble(
-        "fleet ", word(fleet["status"]), f", {fleet['requests_per_second']:.1f} requests/s, "
+        "fleet ", styled(fleet["status"]), f", {fleet['requests_per_second']:.1f} requests/s, "
         f"{fleet['in_flight']} in flight, store ",
         ("connected", "green") if store["connected"] else (f"out of reach: {store['why']}", "bold red"),
         (" (stale: what was last known)", "bold yellow") if fleet["stale"] else "",
@@ -147,7 +147,7 @@ def backends(found: Iterable[dict[str, Any]]) -> Sheet:
             weight += f" (usually {backend['usual_weight']})"
         sheet.add(
             backend["id"],
-            word(backend["state"]),
+            styled(backend["state"]),
             weight,
             str(backend["in_flight"]),
             f"{backend['requests_per_second']:.1f}",

@@ -25,7 +25,7 @@ log = logging.getLogger("lbflask.admin")
 
 COOKIE = "lbflask_session"
 #: Seconds that a session lasts.
-SESSION_LASTS = 12 * 3600.0
+SESSION_LIFETIME = 12 * 3600.0
 #: A host and a port (RFC 9110 §7.2): names as browsers ask name servers for them, and of IPv6 no zone, which means
 #: nothing to others (RFC 6874 §4).
 _AUTHORITY = re.compile(r"([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
@@ -43,7 +43,7 @@ class Principal:
     csrf: str | None = None
 
     @property
-    def told(self) -> str:
+    def identity(self) -> str:
         """The visitor, for the log of what was done."""
         return f"{self.name} ({self.address})" if self.address else self.name
 
@@ -52,28 +52,28 @@ class TokenSet:
     """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
 
     def __init__(self, settings: AdminConfig) -> None:
-        self._given = tuple(AdminToken.parse(text.reveal()) for text in settings.tokens)
+        self._configured = tuple(AdminToken.parse(text.reveal()) for text in settings.tokens)
         self._file = Path(settings.token_file) if settings.token_file else None
-        self._stamp: tuple[int, int, int] | None = None
-        self._read: Sequence[AdminToken] = ()
+        self._file_version: tuple[int, int, int] | None = None
+        self._file_tokens: Sequence[AdminToken] = ()
 
     def current(self) -> Sequence[AdminToken]:
         """All that are good now."""
         if self._file is not None:
             try:
                 stat = self._file.stat()
-                stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                if stamp != self._stamp:
-                    self._read = read_tokens(self._file, "admin.token_file")
-                    self._stamp = stamp
+                file_version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if file_version != self._file_version:
+                    self._file_tokens = read_tokens(self._file, "admin.token_file")
+                    self._file_version = file_version
             except (OSError, ValueError) as error:
                 log.warning("the tokens were not read again: %s", error)
-        return (*self._given, *self._read)
+        return (*self._configured, *self._file_tokens)
 
     @property
-    def wanted(self) -> bool:
+    def required(self) -> bool:
         """Whether visitors need one: a file that has become empty is no open door."""
-        return bool(self._given) or self._file is not None
+        return bool(self._configured) or self._file is not None
 
 
 class Authenticator:
@@ -85,17 +85,17 @@ class Authenticator:
 
     def admit(self, request: Request, role: Role) -> Principal:
         """Who is asking, if they may do what needs the role. Raises Refused."""
-        self.check_way(request)
-        visitor = self.visitor(request)
-        if visitor is None:
+        self.check_origin(request)
+        principal = self.authenticate(request)
+        if principal is None:
             raise Refused(401, "a token is needed: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
-        if visitor.csrf is not None and request.method not in SAFE_METHODS:
-            shown = request.headers.get("X-CSRF-Token", "")
-            if not hmac.compare_digest(visitor.csrf.encode(), shown.encode("utf-8", "replace")):
+        if principal.csrf is not None and request.method not in SAFE_METHODS:
+            csrf = request.headers.get("X-CSRF-Token", "")
+            if not hmac.compare_digest(principal.csrf.encode(), csrf.encode("utf-8", "replace")):
                 raise Refused(403, "the session's X-CSRF-Token is missing or not the right one")
-        if role is Role.OPERATOR and visitor.role is not Role.OPERATOR:
-            raise Refused(403, f"the token {visitor.name!r} may only read")
-        return visitor
+        if role is Role.OPERATOR and principal.role is not Role.OPERATOR:
+            raise Refused(403, f"the token {principal.name!r} may only read")
+        return principal
 
     def guard(self, blueprint: Blueprint, role: Role) -> None:
         """Let nobody see a page of the blueprint who may not do what needs the role."""
@@ -105,18 +105,18 @@ class Authenticator:
 
         blueprint.before_request(admit)
 
-    def sees_details(self, request: Request) -> bool:
+    def may_see_details(self, request: Request) -> bool:
         """Whether what only operators should read may be told. Raises Refused for a token that is none."""
         if not request.environ.get("lbflask.admin"):
             return False
-        if not self.tokens.wanted and not _means_this_machine(_authority(request)):
+        if not self.tokens.required and not _is_local(_authority(request)):
             return False
-        return self.visitor(request) is not None
+        return self.authenticate(request) is not None
 
-    def visitor(self, request: Request) -> Principal | None:
+    def authenticate(self, request: Request) -> Principal | None:
         """Who is asking; None for nobody that is known. Raises Refused for a token that is none."""
         address = request.remote_addr or "unix"
-        if not self.tokens.wanted:
+        if not self.tokens.required:
             return Principal(Role.OPERATOR, "local", address)
         tokens = self.tokens.current()
         authorization = request.headers.get("Authorization")
@@ -128,45 +128,45 @@ class Authenticator:
                 raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
             return Principal(token.role, token.name, address)
         cookie = request.cookies.get(COOKIE, "")
-        found = self._of_session(tokens, cookie)
-        return None if found is None else Principal(found.role, found.name, address, _mac(found, "csrf", cookie))
+        match = self._session_token(tokens, cookie)
+        return None if match is None else Principal(match.role, match.name, address, _mac(match, "csrf", cookie))
 
-    def open(self, secret: str, address: str) -> tuple[str, Principal]:
+    def open_session(self, secret: str, address: str) -> tuple[str, Principal]:
         """A session for the token with this secret, as a cookie. Raises Refused."""
         token = bearer(self.tokens.current(), secret)
         if token is None:
             log.warning("refused a token that is none, from %s", address)
             raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-        until = f"{self._clock() + SESSION_LASTS:.0f}"
-        cookie = f"{until}|{token.name}|{_mac(token, 'session', until)}"
+        expires = f"{self._clock() + SESSION_LIFETIME:.0f}"
+        cookie = f"{expires}|{token.name}|{_mac(token, 'session', expires)}"
         return cookie, Principal(token.role, token.name, address, _mac(token, "csrf", cookie))
 
-    def check_way(self, request: Request) -> None:
+    def check_origin(self, request: Request) -> None:
         """Raises Refused for what did not come through the admin listener, or was sent by a page of another site."""
         if not request.environ.get("lbflask.admin"):
             raise Refused(404, "there is nothing here")
         host = _authority(request)
-        if not self.tokens.wanted and not _means_this_machine(host):
+        if not self.tokens.required and not _is_local(host):
             raise Refused(403, "without tokens this listener answers only to an address or to localhost as its name")
         if request.method in SAFE_METHODS:
             return
         origin = request.headers.get("Origin")
-        if origin is not None and not _is_origin_at(origin, host):
+        if origin is not None and not _is_same_origin(origin, host):
             raise Refused(403, "this was sent by a page of another site")
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise Refused(403, "this was sent by a page of another site")
 
-    def _of_session(self, tokens: Sequence[AdminToken], cookie: str) -> AdminToken | None:
-        until, _, rest = cookie.partition("|")
+    def _session_token(self, tokens: Sequence[AdminToken], cookie: str) -> AdminToken | None:
+        expires, _, rest = cookie.partition("|")
         name, _, mac = rest.partition("|")
-        if not (until.isascii() and until.isdigit()) or len(until) > 12 or int(until) < self._clock():
+        if not (expires.isascii() and expires.isdigit()) or len(expires) > 12 or int(expires) < self._clock():
             return None
-        found = None
+        match = None
         for token in tokens:
-            right = _mac(token, "session", until)
-            if token.name == name and hmac.compare_digest(right.encode(), mac.encode("utf-8", "replace")):
-                found = token
-        return found
+            expected = _mac(token, "session", expires)
+            if token.name == name and hmac.compare_digest(expected.encode(), mac.encode("utf-8", "replace")):
+                match = token
+        return match
 
 
 def _mac(token: AdminToken, purpose: str, text: str) -> str:
@@ -182,18 +182,18 @@ def _authority(request: Request) -> str:
 
 def _split(authority: str) -> tuple[str, str] | None:
     """Host, in small letters, and port of an authority; None for what is none or has no host."""
-    found = _AUTHORITY.fullmatch(authority)
-    if found is None or (found[2] and int(found[2]) > 65_535):
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or (match[2] and int(match[2]) > 65_535):
         return None
-    return found[1].lower(), found[2] or ""
+    return match[1].lower(), match[2] or ""
 
 
-def _means_this_machine(authority: str) -> bool:
+def _is_local(authority: str) -> bool:
     """Whether a Host is an address, or a name that no name server is asked for (RFC 6761 §6.3)."""
-    found = _split(authority)
-    if found is None:
+    match = _split(authority)
+    if match is None:
         return False
-    host = found[0]
+    host = match[0]
     if host.startswith("["):
         return _is_address(IPv6Address, host[1:-1])
     name = host.removesuffix(".")
@@ -208,11 +208,11 @@ def _is_address(kind: type[IPv4Address | IPv6Address], text: str) -> bool:
     return True
 
 
-def _is_origin_at(origin: str, authority: str) -> bool:
+def _is_same_origin(origin: str, authority: str) -> bool:
     """Whether an Origin (RFC 6454 §6.2) is that of pages from this authority, as far as http or https goes."""
-    scheme, mark, place = origin.partition("://")
+    scheme, mark, authority_of_origin = origin.partition("://")
     usual = _PORTS.get(scheme.lower())
-    there, here = _split(place), _split(authority)
+    there, here = _split(authority_of_origin), _split(authority)
     if not mark or usual is None or there is None or here is None:
         return False
     return (there[0], there[1] or usual) == (here[0], here[1] or usual)

@@ -11,14 +11,14 @@ from lbflask.core.model import Backend
 from lbflask.store.ports import StoreUnavailable
 
 #: Seconds by which a clock may be wrong before it matters to those who compare logs.
-CLOCK_MAY_DIFFER = 1.0
+MAX_CLOCK_DIFFERENCE = 1.0
 #: Seconds that the store may take to answer.
-STORE_MAY_TAKE = 0.02
+MAX_STORE_LATENCY = 0.02
 #: Backends that are tried at once, and seconds for each.
-TRIED_AT_ONCE = 16
-REACH_WITHIN = 2.0
+CONCURRENT_CONNECTS = 16
+CONNECT_TIMEOUT = 2.0
 #: Backends that are tried at all: a fleet of thousands is what the checker is for.
-MOST_TRIED = 200
+MAX_CONNECTS = 200
 
 #: Tries to connect to a backend within so many seconds: why that failed, empty if it did not.
 Reach = Callable[[Backend, float], str]
@@ -30,7 +30,7 @@ class FirstCheck(NamedTuple):
     """
 
     waited: float | None
-    may_take: float
+    limit: float
 
 
 def diagnose(
@@ -58,33 +58,35 @@ def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
             "it memory and disk left, may its user read and write?",
         )
         return
-    told = f"answers in {seconds * 1000:.1f} ms"
-    if seconds > STORE_MAY_TAKE:
-        yield _warning("store", told, "requests that take tickets wait as long; move it closer or give it a free core")
+    finding = f"answers in {seconds * 1000:.1f} ms"
+    if seconds > MAX_STORE_LATENCY:
+        yield _warning(
+            "store", finding, "requests that take tickets wait as long; move it closer or give it a free core"
+        )
     else:
-        yield _good("store", told)
+        yield _good("store", finding)
 
 
 def _workers(state: StateView) -> Iterator[Finding]:
     instances = state.fleet.instances
     workers = [worker for instance in instances for worker in instance.workers]
     yield _good("workers", f"{len(workers)} in {len(instances)} instances")
-    for what, values in (
+    for subject, values in (
         ("version", {value for instance in instances for value in instance.version}),
         ("configuration", {value for instance in instances for value in instance.config}),
     ):
         if len(values) > 1:
             yield _warning(
-                what, f"not all have the same: {', '.join(sorted(values))}",
+                subject, f"not all have the same: {', '.join(sorted(values))}",
                 "normal during a roll-out; else bring all instances to one, so that they balance by the same rules",
             )  # fmt: skip
         else:
-            yield _good(what, f"all have {', '.join(values) or 'none yet'}")
+            yield _good(subject, f"all have {', '.join(values) or 'none yet'}")
     yield from _clocks(workers)
 
 
 def _clocks(workers: Sequence[WorkerView]) -> Iterator[Finding]:
-    wrong = [worker for worker in workers if abs(worker.clock_ahead or 0.0) > CLOCK_MAY_DIFFER]
+    wrong = [worker for worker in workers if abs(worker.clock_ahead or 0.0) > MAX_CLOCK_DIFFERENCE]
     for worker in wrong:
         yield _warning(
             "clocks", f"that of {worker.id.rpartition(':')[0]} differs from the store's by {worker.clock_ahead:+.1f} s",
@@ -103,17 +105,17 @@ def _pools(
     for pool in state.pools:
         yield from _checker(pool)
         yield from _serving(pool)
-        yield from _checking(pool, first_checks)
-        yield from _forgotten(pool)
+        yield from _first_checks(pool, first_checks)
+        yield from _left_by_operators(pool)
         yield from _reachable(pool, backends.get(pool.name, ()), reach)
 
 
 def _checker(pool: PoolView) -> Iterator[Finding]:
     name = f"checker of {pool.name}"
     if pool.checker.silent:
-        told = "has never spoken" if pool.checker.heartbeat is None else f"silent for {pool.checker.heartbeat:.0f} s"
+        finding = "has never spoken" if pool.checker.heartbeat is None else f"silent for {pool.checker.heartbeat:.0f} s"
         yield _bad(
-            name, f"{told}: no backend is checked, only requests that fail take one out",
+            name, f"{finding}: no backend is checked, only requests that fail take one out",
             "start `python -m lbflask.healthcheck` with the same configuration, best on two machines",
         )  # fmt: skip
     else:
@@ -134,28 +136,28 @@ def _serving(pool: PoolView) -> Iterator[Finding]:
             yield _warning(f"backend {backend.id}", f"{backend.state}: {backend.reason}", advice)
 
 
-def _checking(pool: PoolView, first_checks: Mapping[tuple[str, str], FirstCheck]) -> Iterator[Finding]:
+def _first_checks(pool: PoolView, first_checks: Mapping[tuple[str, str], FirstCheck]) -> Iterator[Finding]:
     """Backends that get no requests, since no check of them has ended."""
     for backend in pool.backends:
         first = first_checks.get((pool.name, backend.id))
         if backend.state is not State.CHECKING or first is None:
             continue
         name, waited = f"backend {backend.id}", "" if first.waited is None else f" for {first.waited:.0f} s"
-        if first.waited is not None and first.waited <= first.may_take:
-            told = f"checking{waited}: its first check has not ended, so it gets no requests yet"
-            yield _warning(name, told, f"wait: that takes {first.may_take:.0f} s at most")
+        if first.waited is not None and first.waited <= first.limit:
+            finding = f"checking{waited}: its first check has not ended, so it gets no requests yet"
+            yield _warning(name, finding, f"wait: that takes {first.limit:.0f} s at most")
             continue
-        who = (
+        leader = (
             f"the checker {pool.checker.leader} leads and" if pool.checker.leader else "no checker leads, and the last"
         )
         yield _warning(
-            name, f"checking{waited}: {who} has reported no check of it, so it gets no requests",
+            name, f"checking{waited}: {leader} has reported no check of it, so it gets no requests",
             "the checker has another configuration, or hangs: start it with this one, or have it read its file anew "
             "(SIGHUP, or `lbflask reload`)",
         )  # fmt: skip
 
 
-def _forgotten(pool: PoolView) -> Iterator[Finding]:
+def _left_by_operators(pool: PoolView) -> Iterator[Finding]:
     for backend in pool.backends:
         if backend.state in (State.DRAINING, State.OFF):
             yield _warning(
@@ -168,9 +170,9 @@ def _forgotten(pool: PoolView) -> Iterator[Finding]:
 
 
 def _reachable(pool: PoolView, backends: Sequence[Backend], reach: Reach) -> Iterator[Finding]:
-    tried = backends[:MOST_TRIED]
-    with ThreadPoolExecutor(TRIED_AT_ONCE, thread_name_prefix="doctor") as threads:
-        reasons = list(threads.map(lambda backend: reach(backend, REACH_WITHIN), tried))
+    tried = backends[:MAX_CONNECTS]
+    with ThreadPoolExecutor(CONCURRENT_CONNECTS, thread_name_prefix="doctor") as threads:
+        reasons = list(threads.map(lambda backend: reach(backend, CONNECT_TIMEOUT), tried))
     for backend, reason in zip(tried, reasons, strict=True):
         if reason:
             yield _bad(

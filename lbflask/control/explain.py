@@ -14,7 +14,7 @@ from lbflask.core.http.target import BadTarget, request_target
 from lbflask.core.model import Pool, Snapshot
 
 
-def asked_of(method: str, url: str, headers: Sequence[str], client: str) -> RequestQuery:
+def parse_query(method: str, url: str, headers: Sequence[str], client: str) -> RequestQuery:
     """The request that a user means: `url` whole or from its path on, `headers` as `Name: value`. Raises ValueError."""
     fields: Fields = []
     for line in headers:
@@ -30,23 +30,23 @@ def asked_of(method: str, url: str, headers: Sequence[str], client: str) -> Requ
         target = request_target(method, url.partition("#")[0])
     except BadTarget as bad:
         raise ValueError(f"{url!r}: {bad.reason}") from None
-    named = next((value for name, value in fields if name.lower() == "host"), "")
-    return RequestQuery(method, target.authority or named, target.text, fields, client)
+    host = next((value for name, value in fields if name.lower() == "host"), "")
+    return RequestQuery(method, target.authority or host, target.text, fields, client)
 
 
 def explained(
-    config: Config, pools: Mapping[str, Pool], asked: RequestQuery, known: Callable[[str], tuple[Snapshot, int]]
+    config: Config, pools: Mapping[str, Pool], query: RequestQuery, facts: Callable[[str], tuple[Snapshot, int]]
 ) -> Explanation:
     """The explanation under the configuration. `known` gives the snapshot of a pool, and its next ticket."""
-    path = asked.target.partition("?")[0]
-    own = {config.health_path: "the health of the balancer itself (health_path)"}
-    own[config.live_path] = "whether the balancer itself serves (live_path)"
-    if path and path in own:
-        return Explanation("", own[path], asked.target, None, ())
+    path = query.target.partition("?")[0]
+    local_replies = {config.health_path: "the health of the balancer itself (health_path)"}
+    local_replies[config.live_path] = "whether the balancer itself serves (live_path)"
+    if path and path in local_replies:
+        return Explanation("", local_replies[path], query.target, None, ())
     routes = [route.to_model() for route in config.routes]
     # Without routes there is but one way, whatever the pool's name.
     default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
-    return explain(asked, routes, pools, default, known)
+    return explain(query, routes, pools, default, facts)
 
 
 def document(explanation: Explanation, why: str) -> dict[str, Any]:
@@ -54,20 +54,20 @@ def document(explanation: Explanation, why: str) -> dict[str, Any]:
     return {**asdict(explanation), "store_error": why or None}
 
 
-def lines(asked: RequestQuery, told: Mapping[str, Any]) -> Iterator[str]:
+def lines(query: RequestQuery, explanation: Mapping[str, Any]) -> Iterator[str]:
     """The document of an explanation, a fact a line."""
-    yield f"{asked.method} {asked.target}, Host {asked.host or '(none)'}, from {asked.client}"
-    yield f"route       {told['route'] or '(none)'}"
-    if told["answer"]:
-        yield f"answer      {told['answer']}; no backend is asked"
+    yield f"{query.method} {query.target}, Host {query.host or '(none)'}, from {query.client}"
+    yield f"route       {explanation['route'] or '(none)'}"
+    if explanation["answer"]:
+        yield f"answer      {explanation['answer']}; no backend is asked"
         return
-    if told["target"] != asked.target:
-        yield f"target      {told['target']}"
-    for view in told["pools"]:
-        yield from _of_pool(view, told["split_key"])
+    if explanation["target"] != query.target:
+        yield f"target      {explanation['target']}"
+    for view in explanation["pools"]:
+        yield from _pool_lines(view, explanation["split_key"])
 
 
-def _of_pool(view: Mapping[str, Any], split_key: str | None) -> Iterator[str]:
+def _pool_lines(view: Mapping[str, Any], split_key: str | None) -> Iterator[str]:
     by = "" if split_key is None else f", by the key {split_key!r}"
     yield f"pool        {view['pool']}" + (f", for {view['share']:g} % by chance" if view["share"] < 100 else by)
     yield f"strategy    {view['strategy']}" + ("" if view["key"] is None else f", by the key {view['key']!r}")
@@ -75,14 +75,14 @@ def _of_pool(view: Mapping[str, Any], split_key: str | None) -> Iterator[str]:
         yield f"session     at {view['home']}"
     if view["overlooked"]:
         yield f"overlooked  {view['overlooked']}: nobody else could serve"
-    for place, one in enumerate(view["candidates"]):
-        more = f", warm to {one['warm_percent']} %" if one["warm_percent"] < 100 else ""
-        more += ", backup" if one["backup"] else ""
-        name = "" if one["url"].endswith(f"/{one['backend']}") else f" {one['url']}"
-        yield f"{'' if place else 'candidates':<12}{one['backend']}{name}, weight {one['weight']}{more}"
+    for index, candidate in enumerate(view["candidates"]):
+        more = f", warm to {candidate['warm_percent']} %" if candidate["warm_percent"] < 100 else ""
+        more += ", backup" if candidate["backup"] else ""
+        name = "" if candidate["url"].endswith(f"/{candidate['backend']}") else f" {candidate['url']}"
+        yield f"{'' if index else 'candidates':<12}{candidate['backend']}{name}, weight {candidate['weight']}{more}"
     if not view["candidates"]:
         yield "candidates  (none): 503"
-    for place, left in enumerate(view["left_out"]):
-        yield f"{'' if place else 'left out':<12}{left['backend']}: {left['why']}"
-    for place, plan in enumerate(view["plans"] if view["candidates"] else ()):
-        yield f"{'then' if place else 'order':<12}{', '.join(plan)}"
+    for index, excluded in enumerate(view["left_out"]):
+        yield f"{'' if index else 'left out':<12}{excluded['backend']}: {excluded['why']}"
+    for index, plan in enumerate(view["plans"] if view["candidates"] else ()):
+        yield f"{'then' if index else 'order':<12}{', '.join(plan)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from flask import Blueprint, Request, Response, jsonify, request
+from flask import Blueprint, Request, Response, jsonify, make_response, request
 
 from lbflask.core import eligibility, slow_start
 from lbflask.core.eligibility import Fallback
@@ -27,24 +27,24 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
         document["store_error"] = fleet.why
     for pool in pools:
         snapshot = fleet.snapshot(pool.name)
-        known = members(pool, snapshot)
+        backends = members(pool, snapshot)
         now = fleet.now()
-        chosen = eligibility.select(pool, snapshot, now)
-        able = {candidate.backend.id for candidate in chosen.candidates}
-        serving[pool.name] = len(able), chosen.resort
-        told: dict[str, Any] = {"backends": len(known), "serving": len(able)}
+        selection = eligibility.select(pool, snapshot, now)
+        eligible = {candidate.backend.id for candidate in selection.candidates}
+        serving[pool.name] = len(eligible), selection.resort
+        pool_document: dict[str, Any] = {"backends": len(backends), "serving": len(eligible)}
         if details:
             loads = fleet.loads(pool.name)
-            told["states"] = {
+            pool_document["states"] = {
                 backend.id: {
-                    **_state(backend, snapshot, loads, able),
+                    **_state(backend, snapshot, loads, eligible),
                     "warm_percent": slow_start.percent(pool, backend, snapshot, now),
                 }
-                for backend in known
+                for backend in backends
             }
-            told["times_failing_open"] = fleet.resorted(pool.name)
-            told["checker_silent_for"] = snapshot.heartbeat
-        document["pools"][pool.name] = told
+            pool_document["times_failing_open"] = fleet.resorted(pool.name)
+            pool_document["checker_silent_for"] = snapshot.heartbeat
+        document["pools"][pool.name] = pool_document
     counts = [(count, bool(resort)) for count, resort in serving.values()]
     document["status"] = status_of(counts, degraded=fleet.degraded)
     return (503 if document["status"] == "down" else 200), document
@@ -60,14 +60,14 @@ def status_of(serving: Collection[tuple[int, bool]], *, degraded: bool) -> str:
     return "failing_open" if any(resort for _, resort in serving) else "degraded" if degraded else "ok"
 
 
-def _state(backend: Backend, snapshot: Snapshot, loads: Mapping[str, int], able: Collection[str]) -> dict[str, Any]:
+def _state(backend: Backend, snapshot: Snapshot, loads: Mapping[str, int], eligible: Collection[str]) -> dict[str, Any]:
     active = eligibility.active_health(backend, snapshot)
     return {
         "url": backend.url,
         "weight": backend.weight,
         "backup": backend.backup,
         "mode": mode_of(backend, snapshot).value,
-        "serving": backend.id in able,
+        "serving": backend.id in eligible,
         "health": active.health.value,
         "reason": active.reason,
         "since": active.since,
@@ -80,7 +80,7 @@ def blueprint(
     pools: Callable[[], Sequence[Pool]],
     fleet: Fleet,
     worker: Callable[[], dict[str, Any]],
-    sees_details: Callable[[Request], bool],
+    may_see_details: Callable[[Request], bool],
 ) -> Blueprint:
     """The routes, for both listeners, about the `pools` that there are by now. Whoever may see them gets the details,
     and what `worker` says of the process that happens to answer. `/live` is 200 whatever the backends and the store.
@@ -89,12 +89,11 @@ def blueprint(
 
     @health.get("/health")
     def get_health() -> Response:
-        details = sees_details(request)
+        details = may_see_details(request)
         code, document = view(pools(), fleet, details=details)
         if details:
             document["worker"] = worker()
-        response = jsonify(document)
-        response.status_code = code
+        response = make_response(jsonify(document), code)
         response.headers["Cache-Control"] = "no-store"
         return response
 

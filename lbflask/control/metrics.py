@@ -15,19 +15,19 @@ from lbflask.telemetry.metrics.exposition import CONTENT_TYPE, Busy
 from lbflask.telemetry.metrics.recorder import Sample
 
 
-def of_the_fleet(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[Sample]:
+def fleet_samples(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[Sample]:
     """What is known of pools and backends at this moment."""
     for pool in pools():
         snapshot = fleet.snapshot(pool.name)
-        able = {candidate.backend.id for candidate in eligibility.select(pool, snapshot).candidates}
+        eligible = {candidate.backend.id for candidate in eligibility.select(pool, snapshot).candidates}
         for backend in members(pool, snapshot):
             labels = pool.name, backend.id
             health = eligibility.active_health(backend, snapshot).health
             yield definitions.BACKEND_UP, labels, health is Health.UP
-            for one in Health:
-                yield definitions.BACKEND_HEALTH, (*labels, one.value), health is one
+            for health_state in Health:
+                yield definitions.BACKEND_HEALTH, (*labels, health_state.value), health is health_state
             yield definitions.BACKEND_EJECTED, labels, eligibility.ejected(backend, snapshot)
-            yield definitions.BACKEND_SERVING, labels, backend.id in able
+            yield definitions.BACKEND_SERVING, labels, backend.id in eligible
             yield definitions.BACKEND_WEIGHT, labels, backend.weight
         yield definitions.CHECKER_LEADS, (pool.name,), eligibility.checker_speaks(snapshot)
         if snapshot.heartbeat is not None:
@@ -36,9 +36,9 @@ def of_the_fleet(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[
 
 def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], Iterable[Sample]]) -> Blueprint:
     """The route. `page` writes down what was counted, together with the samples of this moment."""
-    found = Blueprint("metrics", __name__)
+    routes = Blueprint("metrics", __name__)
 
-    @found.get("/metrics")
+    @routes.get("/metrics")
     def get_metrics() -> Response:
         if not request.environ.get("lbflask.admin"):
             abort(404)
@@ -47,4 +47,4 @@ def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], I
         except (Busy, OSError) as error:
             return Response(f"{error}\n", 503, content_type="text/plain; charset=utf-8")
 
-    return found
+    return routes

@@ -33,12 +33,12 @@ from lbflask.store.ports import OperatorStore, StoreUnavailable
 log = logging.getLogger("lbflask.admin")
 
 #: Times that an action is tried while others are faster.
-TRIES = 10
+MAX_TRIES = 10
 
 #: Seconds in which a checker notices that a backend has come into its pool, and writes what a check has shown.
-CHECKER_NOTICES_WITHIN = 3.0
+CHECKER_DELAY = 3.0
 #: Events among which it is looked for when a backend came that is not configured.
-EVENTS_LOOKED_AT = 500
+EVENTS_SEARCHED = 500
 
 #: The override after an action, from the one before and the moment by the store's clock.
 Change = Callable[[Override | None, float], Override | None]
@@ -53,20 +53,20 @@ class PoolState:
     roster: Roster
     stale: bool = False
 
-    def usual(self, backend: str) -> Backend | None:
+    def configured(self, backend: str) -> Backend | None:
         """The backend as configuration or discovery has it."""
-        known = (*self.pool.backends, *self.snapshot.discovered)
-        return next((one for one in known if one.id == backend), None)
+        backends = (*self.pool.backends, *self.snapshot.discovered)
+        return next((one for one in backends if one.id == backend), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
     """Something that an operator does to a backend. `etag` is what it may be done to; None for whatever holds."""
 
-    what: str
+    name: str
     pool: str
     backend: str
-    who: str
+    actor: str
     etag: str | None = None
 
 
@@ -93,68 +93,70 @@ class Operations:
         """Why it is."""
         return self._fleet.why
 
-    def looks(self) -> list[PoolState]:
+    def pool_states(self) -> list[PoolState]:
         """All pools."""
-        return [self.look(name) for name in self.running.pools]
+        return [self.pool_state(name) for name in self.running.pools]
 
-    def look(self, name: str, *, insist: bool = False) -> PoolState:
+    def pool_state(self, name: str, *, retry_store: bool = False) -> PoolState:
         """A pool. Raises Refused if there is none of this name. Who does not `insist` does not wait for a store that
         was out of reach a moment ago.
         """
         pool = self.running.pools.get(name)
         if pool is None:
             raise Refused(404, f"there is no pool {name!r}")
-        known = self._fleet.snapshot(name)
-        if insist or not self._fleet.degraded:
+        snapshot = self._fleet.snapshot(name)
+        if retry_store or not self._fleet.degraded:
             try:
-                return PoolState(pool, self._store.read_snapshot(name, known), self._store.read_roster(name))
+                return PoolState(pool, self._store.read_snapshot(name, snapshot), self._store.read_roster(name))
             except StoreUnavailable:
                 pass  # the follower will find out too
-        return PoolState(pool, known, Roster(known.now), stale=True)
+        return PoolState(pool, snapshot, Roster(snapshot.now), stale=True)
 
-    def explain(self, asked: RequestQuery) -> dict[str, Any]:
+    def explain(self, query: RequestQuery) -> dict[str, Any]:
         """Where the request would go, by what this process runs and knows. No ticket is taken."""
-        why = ""
+        reason = ""
 
-        def known(name: str) -> tuple[Snapshot, int]:
-            nonlocal why
-            look = self.look(name)
+        def facts(name: str) -> tuple[Snapshot, int]:
+            nonlocal reason
+            pool_state = self.pool_state(name)
             try:
-                if not look.stale:
-                    return look.snapshot, self._store.take_tickets(name, 0)
+                if not pool_state.stale:
+                    return pool_state.snapshot, self._store.take_tickets(name, 0)
             except StoreUnavailable as error:
-                why = str(error)
-            why = why or self._fleet.why or "it does not answer"
-            return look.snapshot, 0
+                reason = str(error)
+            reason = reason or self._fleet.why or "it does not answer"
+            return pool_state.snapshot, 0
 
         running = self.running
-        return document(explained(running.config, running.pools, asked, known), why)
+        return document(explained(running.config, running.pools, query, facts), reason)
 
-    def first_checks(self, looks: Sequence[PoolState]) -> dict[tuple[str, str], FirstCheck]:
+    def first_checks(self, pool_states: Sequence[PoolState]) -> dict[tuple[str, str], FirstCheck]:
         """How long each backend of the looks that is checking waits for a result, by pool and backend."""
         waiting = [
-            (look, backend)
-            for look in looks
-            for backend in members(look.pool, look.snapshot)
-            if active_health(backend, look.snapshot).health is Health.CHECKING
+            (pool_state, backend)
+            for pool_state in pool_states
+            for backend in members(pool_state.pool, pool_state.snapshot)
+            if active_health(backend, pool_state.snapshot).health is Health.CHECKING
         ]
         running, now = self.running, time.monotonic()
-        came = self._arrivals() if waiting else {}
-        tables = running.config.every_pool()
-        checks = {pool: tables[pool].checks() for pool in {look.pool.name for look, _ in waiting}}
-        found = {}
-        for look, backend in waiting:
-            pool = look.pool.name
-            since, at = running.known_since.get(pool, {}).get(backend.id), came.get((pool, backend.id))
-            waited = now - since if since is not None else max(0.0, look.roster.now - at) if at is not None else None
-            check = checks[pool].get(backend.id) or tables[pool].usual_check(backend)
-            found[pool, backend.id] = FirstCheck(waited, check.timeout + CHECKER_NOTICES_WITHIN)
-        return found
+        arrivals = self._arrival_times() if waiting else {}
+        pool_configs = running.config.every_pool()
+        checks = {pool: pool_configs[pool].checks() for pool in {pool_state.pool.name for pool_state, _ in waiting}}
+        first_checks = {}
+        for pool_state, backend in waiting:
+            pool = pool_state.pool.name
+            since, at = running.known_since.get(pool, {}).get(backend.id), arrivals.get((pool, backend.id))
+            waited = (
+                now - since if since is not None else max(0.0, pool_state.roster.now - at) if at is not None else None
+            )
+            check = checks[pool].get(backend.id) or pool_configs[pool].usual_check(backend)
+            first_checks[pool, backend.id] = FirstCheck(waited, check.timeout + CHECKER_DELAY)
+        return first_checks
 
-    def _arrivals(self) -> dict[tuple[str, str], float]:
+    def _arrival_times(self) -> dict[tuple[str, str], float]:
         """When backends were added or discovered, by the store's clock, as far as the latest events have it."""
         try:
-            events = self._store.read_events(EVENTS_LOOKED_AT)
+            events = self._store.read_events(EVENTS_SEARCHED)
         except StoreUnavailable:
             return {}
         return {(event.pool, event.backend): event.at for event in reversed(events) if event.what in ("add", "found")}
@@ -177,7 +179,7 @@ class Operations:
     def set_mode(self, action: Action, mode: Mode) -> tuple[PoolState, bool]:
         """Serving, draining or off. Raises Refused and StoreUnavailable, and so do all that follow."""
         change = overrides.enabled if mode is Mode.SERVING else lambda before, _: overrides.in_mode(before, mode)
-        return self._act(action, change, removed_too=mode is Mode.SERVING)
+        return self._act(action, change, allow_removed=mode is Mode.SERVING)
 
     def set_weight(self, action: Action, weight: int | None) -> tuple[PoolState, bool]:
         """Weighed so; None is the usual weight."""
@@ -185,78 +187,80 @@ class Operations:
 
     def remove(self, action: Action) -> tuple[PoolState, bool]:
         """Out of the pool. One that is out already stays so."""
-        known = self.look(action.pool).usual(action.backend) is not None
-        return self._act(action, lambda before, _: overrides.removed(before, known=known), removed_too=True)
+        known = self.pool_state(action.pool).configured(action.backend) is not None
+        return self._act(action, lambda before, _: overrides.removed(before, known=known), allow_removed=True)
 
     def add(self, action: Action, backend: Backend) -> tuple[PoolState, bool]:
         """Into the pool."""
-        look = self.look(action.pool)
+        pool_state = self.pool_state(action.pool)
         admin_bind = self.running.config.admin_bind
         if AdminAddress(admin_bind).is_backend(backend):
             raise Refused(422, f"{backend.url!r} is the admin listener, {admin_bind!r}")
-        for other in members(look.pool, look.snapshot):
+        for other in members(pool_state.pool, pool_state.snapshot):
             if (other.id == backend.id) != (other.url == backend.url):
                 raise Refused(409, f"the pool has {other.id!r} at {other.url} already")
-        usual = look.usual(backend.id)
-        if usual is not None and usual.url != backend.url:
-            raise Refused(409, f"{backend.id!r} is {usual.url} in the configuration; remove it there")
+        configured = pool_state.configured(backend.id)
+        if configured is not None and configured.url != backend.url:
+            raise Refused(409, f"{backend.id!r} is {configured.url} in the configuration; remove it there")
         return self._act(
             action,
-            lambda before, now: overrides.added(before, backend, now, known=usual is not None),
+            lambda before, now: overrides.added(before, backend, now, known=configured is not None),
             f"{backend.url}, weight {backend.weight}",
             new=True,
         )
 
     def uneject(self, action: Action) -> tuple[PoolState, bool]:
         """Back into service, though requests have failed."""
-        look = self.look(action.pool)
-        self._check(look, action)
-        ejection = look.snapshot.ejected.get(action.backend)
+        pool_state = self.pool_state(action.pool)
+        self._check(pool_state, action)
+        ejection = pool_state.snapshot.ejected.get(action.backend)
         if ejection is None or not ejection.out:
-            return look, False
+            return pool_state, False
         done = self._store.settle_ejection(
             action.pool, action.backend, ejection.since, back=True, rule=EjectionPolicy()
         )
         if done:
-            self._tell(action, "")
-        return self.look(action.pool), done
+            self._announce(action, "")
+        return self.pool_state(action.pool), done
 
-    def tell_reload(self, changed: str, who: str) -> None:
+    def record_reload(self, changed: str, actor: str) -> None:
         """Somebody had the configuration read anew."""
-        log.warning("%s: reload: %s", who, changed)
-        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, who=who))
+        log.warning("%s: reload: %s", actor, changed)
+        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, who=actor))
 
     def _act(
-        self, action: Action, change: Change, reason: str = "", *, new: bool = False, removed_too: bool = False
+        self, action: Action, change: Change, reason: str = "", *, new: bool = False, allow_removed: bool = False
     ) -> tuple[PoolState, bool]:
-        for _ in range(TRIES):
-            look = self.look(action.pool, insist=True)
-            if look.stale:
+        for _ in range(MAX_TRIES):
+            pool_state = self.pool_state(action.pool, retry_store=True)
+            if pool_state.stale:
                 raise StoreUnavailable(self._fleet.why or "it does not answer")
-            self._check(look, action, new=new, removed_too=removed_too)
-            before = look.snapshot.overrides.get(action.backend)
-            after = change(before, look.snapshot.now)
+            self._check(pool_state, action, new=new, allow_removed=allow_removed)
+            before = pool_state.snapshot.overrides.get(action.backend)
+            after = change(before, pool_state.snapshot.now)
             if after == before:
-                return look, False
+                return pool_state, False
             if self._store.write_override(action.pool, action.backend, before, after):
-                self._tell(action, reason)
-                return self.look(action.pool, insist=True), True
+                self._announce(action, reason)
+                return self.pool_state(action.pool, retry_store=True), True
         raise Refused(409, "others were faster, again and again: nothing was changed")
 
     @staticmethod
-    def _check(look: PoolState, action: Action, *, new: bool = False, removed_too: bool = False) -> None:
-        override = look.snapshot.overrides.get(action.backend)
+    def _check(pool_state: PoolState, action: Action, *, new: bool = False, allow_removed: bool = False) -> None:
+        override = pool_state.snapshot.overrides.get(action.backend)
         if action.etag is not None and action.etag != etag_of(override):
             raise Refused(412, f"operators have set something else for {action.backend!r} meanwhile")
-        present = any(backend.id == action.backend for backend in members(look.pool, look.snapshot))
-        known = present or (removed_too and (override is not None or look.usual(action.backend) is not None))
-        if not new and not known:
-            raise Refused(404, f"the pool {look.pool.name!r} has no backend {action.backend!r}")
+        present = any(backend.id == action.backend for backend in members(pool_state.pool, pool_state.snapshot))
+        found = present or (
+            allow_removed and (override is not None or pool_state.configured(action.backend) is not None)
+        )
+        if not new and not found:
+            raise Refused(404, f"the pool {pool_state.pool.name!r} has no backend {action.backend!r}")
 
-    def _tell(self, action: Action, reason: str) -> None:
+    def _announce(self, action: Action, reason: str) -> None:
         """What was done, by whom: into the log and to the fleet."""
-        log.warning("%s: %s %s of pool %s %s", action.who, action.what, action.backend, action.pool, reason)
-        self._record(FleetEvent(Kind.OPERATOR, action.what, action.pool, action.backend, reason, action.who))
+        log.warning("%s: %s %s of pool %s %s", action.actor, action.name, action.backend, action.pool, reason)
+        self._record(FleetEvent(Kind.OPERATOR, action.name, action.pool, action.backend, reason, action.actor))
 
     def _record(self, event: FleetEvent) -> None:
         try:

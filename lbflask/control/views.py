@@ -29,22 +29,22 @@ from lbflask.core.fleet_stats import RecentStats, Worker, lately
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
 
-_NOTHING = RecentStats()
+_NO_STATS = RecentStats()
 _BY_MODE = {
     Mode.DRAINING: "set by an operator: no new requests",
     Mode.OFF: "set by an operator: no requests",
 }
 
 
-def state(looks: Sequence[PoolState], *, degraded: bool, why: str, answered_by: str) -> StateView:
+def state(pool_states: Sequence[PoolState], *, degraded: bool, why: str, answered_by: str) -> StateView:
     """All of it."""
-    pools = [pool_view(look) for look in looks]
+    pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
-    workers = _every_worker(looks)
+    workers = _beats_by_worker(pool_states)
     fleet = FleetView(
         status=Status(status_of(serving, degraded=degraded)),
-        at=max((look.roster.now for look in looks), default=0.0),
-        stale=any(look.stale for look in looks),
+        at=max((pool_state.roster.now for pool_state in pool_states), default=0.0),
+        stale=any(pool_state.stale for pool_state in pool_states),
         answered_by=answered_by,
         store=StoreView(connected=not degraded, why=why),
         in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
@@ -54,21 +54,21 @@ def state(looks: Sequence[PoolState], *, degraded: bool, why: str, answered_by: 
     return StateView(fleet=fleet, pools=pools)
 
 
-def pool_view(look: PoolState) -> PoolView:
+def pool_view(pool_state: PoolState) -> PoolView:
     """A pool with its backends."""
-    pool, snapshot = look.pool, look.snapshot
+    pool, snapshot = pool_state.pool, pool_state.snapshot
     selection = eligibility.select(pool, snapshot)
     serving = {candidate.backend.id for candidate in selection.candidates}
     regular = any(not candidate.backend.backup for candidate in selection.candidates)
-    loads = lately(look.roster.workers)
-    known = {backend.id: (Origin.DISCOVERED, backend) for backend in snapshot.discovered}
-    known |= {backend.id: (Origin.CONFIGURED, backend) for backend in pool.backends}
+    loads = lately(pool_state.roster.workers)
+    origins = {backend.id: (Origin.DISCOVERED, backend) for backend in snapshot.discovered}
+    origins |= {backend.id: (Origin.CONFIGURED, backend) for backend in pool.backends}
     backends = [
         _backend_view(
-            look,
+            pool_state,
             backend,
-            loads.get(backend.id, _NOTHING),
-            known.get(backend.id),
+            loads.get(backend.id, _NO_STATS),
+            origins.get(backend.id),
             serving=backend.id in serving,
             regular=regular,
         )
@@ -81,7 +81,7 @@ def pool_view(look: PoolState) -> PoolView:
         overlooks=selection.resort.value,
         removed=sorted(id_ for id_, override in snapshot.overrides.items() if override.removed),
         checker=CheckerView(
-            leader=look.roster.leader,
+            leader=pool_state.roster.leader,
             heartbeat=None if snapshot.heartbeat is None else round(snapshot.heartbeat, 3),
             silent=not eligibility.checker_speaks(snapshot),
         ),
@@ -89,16 +89,16 @@ def pool_view(look: PoolState) -> PoolView:
     )
 
 
-def backend_view(look: PoolState, backend: str) -> BackendView | None:
+def backend_view(pool_state: PoolState, backend: str) -> BackendView | None:
     """One backend; None if it is not in the pool."""
-    return next((view for view in pool_view(look).backends if view.id == backend), None)
+    return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
 
 
 def event_view(event: FleetEvent) -> EventView:
     """An event."""
     return EventView(
         id=event.id, at=event.at, kind=event.kind, what=event.what, pool=event.pool, backend=event.backend,
-        reason=event.reason, who=event.who,
+        reason=event.reason, actor=event.who,
     )  # fmt: skip
 
 
@@ -113,13 +113,13 @@ def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[Ins
 
 
 def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> InstanceView:
-    told = [worker.report.who for _, worker in beats if worker.report is not None]
+    identities = [worker.report.who for _, worker in beats if worker.report is not None]
     ids = sorted({worker.id for _, worker in beats})
     return InstanceView(
         name=name,
-        host=told[0].host if told else name,
-        version=sorted({who.version for who in told}),
-        config=sorted({who.config for who in told}),
+        host=identities[0].host if identities else name,
+        version=sorted({identity.version for identity in identities}),
+        config=sorted({identity.config for identity in identities}),
         workers=[_worker_view([(now, worker) for now, worker in beats if worker.id == id_]) for id_ in ids],
     )
 
@@ -128,30 +128,30 @@ def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
     """One worker, by its beats in all pools."""
     reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
     rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
-    who = reports[0][1].who if reports else None
+    identity = reports[0][1].who if reports else None
     _, pid, *_ = (*beats[0][1].id.split(":"), "", "")
     return WorkerView(
         id=beats[0][1].id,
-        pid=who.pid if who else int(pid) if pid.isdigit() else 0,
+        pid=identity.pid if identity else int(pid) if pid.isdigit() else 0,
         heartbeat=round(min(max(0.0, now - worker.at) for now, worker in beats), 3),
-        started=who.started if who else None,
+        started=identity.started if identity else None,
         in_flight=sum(sum(worker.in_flight.values()) for _, worker in beats),
         requests_per_second=round(sum(rates), 2),
         clock_ahead=round(reports[0][1].clock - reports[0][0], 3) if reports else None,
     )
 
 
-def _every_worker(looks: Sequence[PoolState]) -> dict[str, list[tuple[float, Worker]]]:
+def _beats_by_worker(pool_states: Sequence[PoolState]) -> dict[str, list[tuple[float, Worker]]]:
     """Their beats in all pools, each with the moment when it was read."""
-    found: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
-    for look in looks:
-        for worker in look.roster.workers:
-            found[worker.id].append((look.roster.now, worker))
-    return found
+    beats_by_worker: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
+    for pool_state in pool_states:
+        for worker in pool_state.roster.workers:
+            beats_by_worker[worker.id].append((pool_state.roster.now, worker))
+    return beats_by_worker
 
 
 def _backend_view(
-    look: PoolState,
+    pool_state: PoolState,
     backend: Backend,
     load: RecentStats,
     known: tuple[Origin, Backend] | None,
@@ -159,15 +159,15 @@ def _backend_view(
     serving: bool,
     regular: bool,
 ) -> BackendView:
-    snapshot = look.snapshot
+    snapshot = pool_state.snapshot
     active = eligibility.active_health(backend, snapshot)
     override = snapshot.overrides.get(backend.id)
-    out = snapshot.ejected.get(backend.id) if eligibility.ejected(backend, snapshot) else None
+    ejection = snapshot.ejected.get(backend.id) if eligibility.ejected(backend, snapshot) else None
     added = override.added if override is not None else None
-    origin, usual = known or (Origin.ADDED, added or backend)
-    state, reason = _condition(look, backend, serving=serving, regular=regular)
+    origin, configured = known or (Origin.ADDED, added or backend)
+    state, reason = _condition(pool_state, backend, serving=serving, regular=regular)
     return BackendView(
-        pool=look.pool.name,
+        pool=pool_state.pool.name,
         id=backend.id,
         url=backend.url,
         origin=origin,
@@ -176,14 +176,16 @@ def _backend_view(
         serving=serving,
         mode=mode_of(backend, snapshot),
         weight=backend.weight,
-        usual_weight=usual.weight,
+        usual_weight=configured.weight,
         backup=backend.backup,
         overridden=overrides.deviates(override),
         etag=etag_of(override),
         health=Checked(
             state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak
         ),
-        ejection=Ejected(since=out.since, until=out.until, times=out.times) if out is not None else None,
+        ejection=Ejected(since=ejection.since, until=ejection.until, times=ejection.times)
+        if ejection is not None
+        else None,
         in_flight=load.in_flight,
         requests_per_second=round(load.requests_per_second, 2),
         error_share=_rounded(load.error_share),
@@ -192,9 +194,9 @@ def _backend_view(
     )
 
 
-def _condition(look: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
+def _condition(pool_state: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
     """The state of a backend in a word, and why: what operators want comes first, then what checks say."""
-    snapshot, mode = look.snapshot, mode_of(backend, look.snapshot)
+    snapshot, mode = pool_state.snapshot, mode_of(backend, pool_state.snapshot)
     active = eligibility.active_health(backend, snapshot)
     if mode is not Mode.SERVING:
         return State(mode.value), _BY_MODE[mode]
@@ -202,8 +204,8 @@ def _condition(look: PoolState, backend: Backend, *, serving: bool, regular: boo
         return State(active.health.value), active.reason + ("; serves all the same" if serving else "")
     if eligibility.ejected(backend, snapshot):
         times = snapshot.ejected[backend.id].times
-        told = "requests failed" if times == 1 else f"requests failed, {times} times in a row"
-        return State.EJECTED, told + ("; serves all the same" if serving else "")
+        failures = "requests failed" if times == 1 else f"requests failed, {times} times in a row"
+        return State.EJECTED, failures + ("; serves all the same" if serving else "")
     if backend.weight == 0:
         return State.IDLE, "its weight is 0"
     if active.health is Health.UNKNOWN:

@@ -84,10 +84,12 @@ class WorkerRuntime:
         self._sweeping = BackgroundTask("idle-connections", self._sweep, every=SWEEP_EVERY)
         self._pools, front = self._built(config)
         self._control = ControlPlane(config, self._fleet, lambda: self._dialer, self._ask_reload)
-        health = health_view.blueprint(lambda: self._pools, self._fleet, self._worker, self._control.gate.sees_details)
+        health = health_view.blueprint(
+            lambda: self._pools, self._fleet, self._worker, self._control.gate.may_see_details
+        )
         views = [health, *self._control.blueprints()]
         if self._telemetry.counts:
-            samples = partial(metrics_view.of_the_fleet, lambda: self._pools, self._fleet)
+            samples = partial(metrics_view.fleet_samples, lambda: self._pools, self._fleet)
             page = metrics_view.blueprint(self._telemetry.page, samples)
             self._control.gate.guard(page, Role.READ)
             views.append(page)

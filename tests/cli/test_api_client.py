@@ -60,7 +60,7 @@ def test_a_refusal_is_told_with_its_detail() -> None:
     with answering(response(b'{"detail": "no"}', "412 Precondition Failed")) as (url, _):
         api = ApiClient(url)
         with pytest.raises(ApiProblem, match=r"^no$") as problem:
-            api.ask("POST", "/x", {"weight": 1})
+            api.request("POST", "/x", {"weight": 1})
     assert problem.value.status == 412
 
 

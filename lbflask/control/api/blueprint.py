@@ -8,15 +8,15 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from lbflask.control.api.openapi import PREFIX
-from lbflask.control.api.operation import MOST_BYTES, ApiCall, Operation
+from lbflask.control.api.operation import MAX_BODY_BYTES, ApiCall, Operation
 from lbflask.control.api.problems import handle_errors
 from lbflask.control.auth import Authenticator, Principal
 from lbflask.core.admin_tokens import Role
 
-_NOBODY = Principal(Role.READ, "nobody")
+_ANONYMOUS = Principal(Role.READ, "nobody")
 
 
-def blueprint(operations: Sequence[Operation], gate: Authenticator) -> Blueprint:
+def blueprint(operations: Sequence[Operation], authenticator: Authenticator) -> Blueprint:
     """The API as Flask takes it."""
     api = Blueprint("api", __name__, url_prefix=PREFIX)
     handle_errors(api)
@@ -24,27 +24,27 @@ def blueprint(operations: Sequence[Operation], gate: Authenticator) -> Blueprint
         api.add_url_rule(
             operation.path,
             operation.name,
-            _view(operation, gate),
+            _view(operation, authenticator),
             methods=[operation.method],
             provide_automatic_options=False,
         )
     return api
 
 
-def _view(operation: Operation, gate: Authenticator) -> Callable[..., Response]:
+def _view(operation: Operation, authenticator: Authenticator) -> Callable[..., Response]:
     def view(**parameters: Any) -> Response:
         if operation.role is None:
-            gate.check_way(request)
-            visitor = _NOBODY
+            authenticator.check_origin(request)
+            principal = _ANONYMOUS
         else:
-            visitor = gate.admit(request, operation.role)
-        request.max_content_length = MOST_BYTES
-        call: ApiCall = operation.call(request, visitor)
-        answer = operation.view(call, **parameters)
-        if not isinstance(answer, Response):
-            answer = Response(answer.model_dump_json(), operation.status, mimetype="application/json")
-        answer.headers.setdefault("Cache-Control", "no-store")
-        answer.headers["X-Content-Type-Options"] = "nosniff"
-        return answer
+            principal = authenticator.admit(request, operation.role)
+        request.max_content_length = MAX_BODY_BYTES
+        call: ApiCall = operation.call(request, principal)
+        response = operation.view(call, **parameters)
+        if not isinstance(response, Response):
+            response = Response(response.model_dump_json(), operation.status, mimetype="application/json")
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
 
     return view

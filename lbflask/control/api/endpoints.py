@@ -36,9 +36,9 @@ from lbflask.control.api.models import (
 from lbflask.control.api.operation import ApiCall, Operation
 from lbflask.control.api.problems import Refused
 from lbflask.control.api.sse import EventStreams
-from lbflask.control.auth import COOKIE, SESSION_LASTS, Authenticator
+from lbflask.control.auth import COOKIE, SESSION_LIFETIME, Authenticator
 from lbflask.control.doctor import Reach, diagnose
-from lbflask.control.explain import asked_of
+from lbflask.control.explain import parse_query
 from lbflask.control.operations import Action, Operations, PoolState, etag_of
 from lbflask.core.admin_tokens import Role
 from lbflask.core.membership import members
@@ -57,28 +57,35 @@ class AdminApi:
     def __init__(
         self,
         operations: Operations,
-        gate: Authenticator,
+        authenticator: Authenticator,
         instance: str,
         reach: Reach,
         reload: Callable[[], ReloadOutcome],
     ) -> None:
         self._operations = operations
         self._reload = reload
-        self._gate = gate
+        self._authenticator = authenticator
         self._instance = instance
         self._reach = reach
         self.streams = EventStreams(operations, self.state)
 
     def table(self) -> list[Operation]:
         """All operations."""
-        return [*self._reading(), *self._events(), *self._sessions(), *self._acting()]
+        return [
+            *self._read_operations(),
+            *self._event_operations(),
+            *self._session_operations(),
+            *self._backend_operations(),
+        ]
 
     def state(self) -> StateView:
         """All of it, as it is now."""
-        told = self._operations
-        return views.state(told.looks(), degraded=told.degraded, why=told.why, answered_by=self._instance)
+        operations = self._operations
+        return views.state(
+            operations.pool_states(), degraded=operations.degraded, why=operations.why, answered_by=self._instance
+        )
 
-    def _reading(self) -> list[Operation]:
+    def _read_operations(self) -> list[Operation]:
         return [
             Operation("state", "GET", "/state", "All of it: the fleet, its pools and backends", self._state, StateView),
             Operation("fleet", "GET", "/fleet", "Instances, workers, versions, heartbeats", self._fleet, FleetView),
@@ -95,7 +102,7 @@ class AdminApi:
             Operation("openapi", "GET", "/openapi.json", "This document", self._openapi, None, role=None),
         ]  # fmt: skip
 
-    def _events(self) -> list[Operation]:
+    def _event_operations(self) -> list[Operation]:
         return [
             Operation("events", "GET", "/events", "What happened, the latest first", self._page, EventPage,
                       query=EventQuery, problems=(503,)),
@@ -105,15 +112,15 @@ class AdminApi:
                       None, media_type=_EVENT_STREAM, problems=(503,)),
         ]  # fmt: skip
 
-    def _sessions(self) -> list[Operation]:
+    def _session_operations(self) -> list[Operation]:
         return [
-            Operation("whoAmI", "GET", "/session", "Who is asking", self._who, SessionView),
+            Operation("whoAmI", "GET", "/session", "Who is asking", self._session, SessionView),
             Operation("login", "POST", "/session", "Open a session, for browsers", self._login, SessionView, role=None,
                       body=Login, problems=(401,)),
             Operation("logout", "DELETE", "/session", "Close the session", self._logout, None, role=None, status=204),
         ]  # fmt: skip
 
-    def _acting(self) -> list[Operation]:
+    def _backend_operations(self) -> list[Operation]:
         act = partial(Operation, answer=Done, role=Role.OPERATOR, changes=True)
         return [
             act("drain", "POST", f"{_BACKEND}/drain", "No new requests; those in flight, and sticky sessions, go on",
@@ -143,7 +150,7 @@ class AdminApi:
             by_new_workers=list(outcome.by_new_workers),
         )
         changed = (*outcome.in_place, *outcome.by_new_workers)
-        self._operations.tell_reload(", ".join(changed) or "nothing has changed", call.visitor.told)
+        self._operations.record_reload(", ".join(changed) or "nothing has changed", call.principal.identity)
         status = 202 if outcome.by_new_workers else 200
         return Response(view.model_dump_json(), status, mimetype="application/json")
 
@@ -154,16 +161,16 @@ class AdminApi:
         return self.state().fleet
 
     def _pools(self, _: ApiCall) -> PoolList:
-        return PoolList(pools=[views.pool_view(look) for look in self._operations.looks()])
+        return PoolList(pools=[views.pool_view(pool_state) for pool_state in self._operations.pool_states()])
 
     def _pool(self, _: ApiCall, pool: str) -> PoolView:
-        return views.pool_view(self._operations.look(pool))
+        return views.pool_view(self._operations.pool_state(pool))
 
     def _backends(self, _: ApiCall, pool: str) -> BackendList:
-        return BackendList(backends=views.pool_view(self._operations.look(pool)).backends)
+        return BackendList(backends=views.pool_view(self._operations.pool_state(pool)).backends)
 
     def _backend(self, _: ApiCall, pool: str, backend: str) -> Response:
-        view = views.backend_view(self._operations.look(pool), backend)
+        view = views.backend_view(self._operations.pool_state(pool), backend)
         if view is None:
             raise Refused(404, f"the pool {pool!r} has no backend {backend!r}")
         response = Response(view.model_dump_json(), mimetype="application/json")
@@ -175,17 +182,17 @@ class AdminApi:
         return ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
 
     def _explain(self, call: ApiCall) -> ExplanationView:
-        asked = call.body
+        query = call.body
         try:
-            request = asked_of(asked.method, asked.url, asked.headers, asked.client)
+            request = parse_query(query.method, query.url, query.headers, query.client)
         except ValueError as error:
             raise Refused(422, str(error)) from None
         return ExplanationView.model_validate(self._operations.explain(request))
 
     def _doctor(self, _: ApiCall) -> Diagnosis:
-        looks = self._operations.looks()
-        backends = {look.pool.name: members(look.pool, look.snapshot) for look in looks}
-        first_checks = self._operations.first_checks(looks)
+        pool_states = self._operations.pool_states()
+        backends = {pool_state.pool.name: members(pool_state.pool, pool_state.snapshot) for pool_state in pool_states}
+        first_checks = self._operations.first_checks(pool_states)
         return diagnose(self.state(), self._operations.ping, backends, self._reach, first_checks)
 
     def _openapi(self, _: ApiCall) -> Response:
@@ -202,15 +209,17 @@ class AdminApi:
     def _stream(self, call: ApiCall) -> Response:
         return self.streams.response(call.request, with_state=True)
 
-    def _who(self, call: ApiCall) -> SessionView:
-        return SessionView(name=call.visitor.name, role=call.visitor.role, csrf=call.visitor.csrf)
+    def _session(self, call: ApiCall) -> SessionView:
+        return SessionView(name=call.principal.name, role=call.principal.role, csrf=call.principal.csrf)
 
     def _login(self, call: ApiCall) -> Response:
-        cookie, visitor = self._gate.open(call.body.token.strip(), call.request.remote_addr or "unix")
-        view = SessionView(name=visitor.name, role=visitor.role, csrf=visitor.csrf)
+        cookie, principal = self._authenticator.open_session(
+            call.body.token.strip(), call.request.remote_addr or "unix"
+        )
+        view = SessionView(name=principal.name, role=principal.role, csrf=principal.csrf)
         response = Response(view.model_dump_json(), mimetype="application/json")
         response.set_cookie(
-            COOKIE, cookie, max_age=int(SESSION_LASTS), path=openapi.PREFIX, secure=call.request.is_secure,
+            COOKIE, cookie, max_age=int(SESSION_LIFETIME), path=openapi.PREFIX, secure=call.request.is_secure,
             httponly=True, samesite="Strict",
         )  # fmt: skip
         return response
@@ -222,34 +231,36 @@ class AdminApi:
         )
         return response
 
-    def _mode(self, what: str, mode: Mode, call: ApiCall, pool: str, backend: str) -> Response:
-        return self._done(self._operations.set_mode(_action(call, what, pool, backend), mode), backend)
+    def _mode(self, action: str, mode: Mode, call: ApiCall, pool: str, backend: str) -> Response:
+        return self._action_response(self._operations.set_mode(_action(call, action, pool, backend), mode), backend)
 
     def _uneject(self, call: ApiCall, pool: str, backend: str) -> Response:
-        return self._done(self._operations.uneject(_action(call, "uneject", pool, backend)), backend)
+        return self._action_response(self._operations.uneject(_action(call, "uneject", pool, backend)), backend)
 
     def _weight(self, call: ApiCall, pool: str, backend: str) -> Response:
         weight = call.body.weight
-        return self._done(self._operations.set_weight(_action(call, "weight", pool, backend), weight), backend)
+        return self._action_response(
+            self._operations.set_weight(_action(call, "weight", pool, backend), weight), backend
+        )
 
     def _remove(self, call: ApiCall, pool: str, backend: str) -> Response:
-        return self._done(self._operations.remove(_action(call, "remove", pool, backend)), backend)
+        return self._action_response(self._operations.remove(_action(call, "remove", pool, backend)), backend)
 
     def _add(self, call: ApiCall, pool: str) -> Response:
         backend = _backend_of(call.body)
-        return self._done(self._operations.add(_action(call, "add", pool, backend.id), backend), backend.id)
+        return self._action_response(self._operations.add(_action(call, "add", pool, backend.id), backend), backend.id)
 
     @staticmethod
-    def _done(outcome: tuple[PoolState, bool], backend: str) -> Response:
-        look, changed = outcome
-        view = views.backend_view(look, backend)
+    def _action_response(outcome: tuple[PoolState, bool], backend: str) -> Response:
+        pool_state, changed = outcome
+        view = views.backend_view(pool_state, backend)
         response = Response(Done(changed=changed, backend=view).model_dump_json(), mimetype="application/json")
-        response.set_etag(etag_of(look.snapshot.overrides.get(backend)))
+        response.set_etag(etag_of(pool_state.snapshot.overrides.get(backend)))
         return response
 
 
-def _action(call: ApiCall, what: str, pool: str, backend: str) -> Action:
-    return Action(what, pool, backend, call.visitor.told, call.etag)
+def _action(call: ApiCall, action: str, pool: str, backend: str) -> Action:
+    return Action(action, pool, backend, call.principal.identity, call.etag)
 
 
 def _backend_of(body: NewBackend) -> Backend:
@@ -262,5 +273,5 @@ def _backend_of(body: NewBackend) -> Backend:
 
 def openapi_text() -> str:
     """The OpenAPI document of all operations, without a fleet to look at."""
-    nothing: Any = None
-    return openapi.text(AdminApi(nothing, nothing, "", nothing, nothing).table())
+    unused: Any = None
+    return openapi.text(AdminApi(unused, unused, "", unused, unused).table())

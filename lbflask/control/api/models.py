@@ -15,18 +15,18 @@ from lbflask.core.model import MOST_WEIGHT, Health, Mode
 EVENT_ID = r"^[0-9]{1,19}-[0-9]{1,19}$"
 
 
-def _whole(value: Any) -> Any:
+def _integral(value: Any) -> Any:
     """JSON has one kind of numbers: 3.0 is 3."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Weight = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=MOST_WEIGHT)]
+Weight = Annotated[int, BeforeValidator(_integral), Field(ge=0, le=MOST_WEIGHT)]
 
 
 class Model(BaseModel):
     """A value of the API. Times are in seconds, moments in seconds since the epoch by the store's clock."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class Status(StrEnum):
@@ -220,7 +220,7 @@ class EventView(Model):
     pool: str
     backend: str
     reason: str
-    who: str
+    actor: Annotated[str, Field(serialization_alias="who")]
 
 
 class EventPage(Model):

@@ -20,7 +20,7 @@ _PARAMETERS = {
     "pool": ("The pool; `default` is the top level of the file.", {"type": "string", "minLength": 1}),
     "backend": ("The backend, by its id: its name, or `host:port`.", {"type": "string", "minLength": 1}),
 }
-_WORDS = {
+_DESCRIPTIONS = {
     400: "The request can't be understood.",
     401: "No token, or one that is none.",
     403: "The token may only read, or a page of another site has sent the request.",
@@ -37,15 +37,17 @@ _WORDS = {
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The document as JSON has it."""
-    told: set[type[Model]] = {one.answer for one in operations if one.answer is not None} | {Problem}
-    taken: set[type[Model]] = {one.body for one in operations if one.body is not None}
+    answers: set[type[Model]] = {operation.answer for operation in operations if operation.answer is not None} | {
+        Problem
+    }
+    bodies: set[type[Model]] = {operation.body for operation in operations if operation.body is not None}
     _, schemas = models_json_schema(
-        [*((model, "serialization") for model in told), *((model, "validation") for model in taken)],
+        [*((model, "serialization") for model in answers), *((model, "validation") for model in bodies)],
         ref_template="#/components/schemas/{model}",
     )
     paths: dict[str, dict[str, Any]] = {}
-    for one in operations:
-        paths.setdefault(_braces(one.path), {})[one.method.lower()] = _operation(one)
+    for operation in operations:
+        paths.setdefault(_braces(operation.path), {})[operation.method.lower()] = _operation(operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -73,58 +75,70 @@ def text(operations: Sequence[Operation]) -> str:
     return json.dumps(document(operations), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _operation(one: Operation) -> dict[str, Any]:
-    told: dict[str, Any] = {"operationId": one.name, "summary": one.summary, "parameters": _parameters(one)}
-    if one.role is not None:
-        told["description"] = f"For tokens with the role `{one.role.value}`."
-    if one.body is not None:
-        told["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(one.body)}}}
-    answer: dict[str, Any] = {"description": reason_phrase(one.status)}
-    if one.answer is not None:
-        answer["content"] = {one.media_type: {"schema": _ref(one.answer)}}
-    elif one.status != 204:
-        answer["content"] = {one.media_type: {"schema": {"type": "string" if "event" in one.media_type else "object"}}}
-    if one.changes:
-        answer["headers"] = {"ETag": {"description": "Of what operators have set now.", "schema": {"type": "string"}}}
-    later = {202: {**answer, "description": "What was asked for is under way."}} if one.later else {}
-    answers = {one.status: answer, **later, **{status: _refusal(status) for status in _refusals(one)}}
-    told["responses"] = {str(status): answers[status] for status in sorted(answers)}
-    return told
+def _operation(operation: Operation) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "parameters": _parameters(operation),
+    }
+    if operation.role is not None:
+        document["description"] = f"For tokens with the role `{operation.role.value}`."
+    if operation.body is not None:
+        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
+    response: dict[str, Any] = {"description": reason_phrase(operation.status)}
+    if operation.answer is not None:
+        response["content"] = {operation.media_type: {"schema": _ref(operation.answer)}}
+    elif operation.status != 204:
+        response["content"] = {
+            operation.media_type: {"schema": {"type": "string" if "event" in operation.media_type else "object"}}
+        }
+    if operation.changes:
+        response["headers"] = {"ETag": {"description": "Of what operators have set now.", "schema": {"type": "string"}}}
+    accepted = {202: {**response, "description": "What was asked for is under way."}} if operation.later else {}
+    responses = {
+        operation.status: response,
+        **accepted,
+        **{status: _problem(status) for status in _problem_statuses(operation)},
+    }
+    document["responses"] = {str(status): responses[status] for status in sorted(responses)}
+    return document
 
 
-def _refusals(one: Operation) -> set[int]:
-    found = {403, *one.problems}
-    if one.role is not None:
-        found.add(401)
-    if one.query is not None:
-        found.add(400)
-    if one.body is not None:
-        found |= {400, 413, 415, 422}
-    if one.changes:
-        found |= {400, 409, 412, 503}
-    if "<" in one.path:
-        found.add(404)
-    return found
+def _problem_statuses(operation: Operation) -> set[int]:
+    statuses = {403, *operation.problems}
+    if operation.role is not None:
+        statuses.add(401)
+    if operation.query is not None:
+        statuses.add(400)
+    if operation.body is not None:
+        statuses |= {400, 413, 415, 422}
+    if operation.changes:
+        statuses |= {400, 409, 412, 503}
+    if "<" in operation.path:
+        statuses.add(404)
+    return statuses
 
 
-def _parameters(one: Operation) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for name in re.findall(r"<(\w+)>", one.path):
-        words, schema = _PARAMETERS[name]
-        found.append({"name": name, "in": "path", "required": True, "description": words, "schema": schema})
-    if one.query is not None:
-        for name, values in one.query.model_json_schema()["properties"].items():
-            words = values.pop("description", "")
-            found.append({"name": name, "in": "query", "required": False, "description": words, "schema": values})
-    if one.changes:
-        words = "What operators have set must still be this, as `ETag` told; `*` and none change whatever holds."
-        found.append({"name": "If-Match", "in": "header", "required": False, "description": words,
+def _parameters(operation: Operation) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = []
+    for name in re.findall(r"<(\w+)>", operation.path):
+        description, schema = _PARAMETERS[name]
+        parameters.append({"name": name, "in": "path", "required": True, "description": description, "schema": schema})
+    if operation.query is not None:
+        for name, values in operation.query.model_json_schema()["properties"].items():
+            description = values.pop("description", "")
+            parameters.append(
+                {"name": name, "in": "query", "required": False, "description": description, "schema": values}
+            )
+    if operation.changes:
+        description = "What operators have set must still be this, as `ETag` told; `*` and none change whatever holds."
+        parameters.append({"name": "If-Match", "in": "header", "required": False, "description": description,
                       "schema": {"type": "string", "pattern": r'^("[0-9a-f]{16}"|\*)$'}})  # fmt: skip
-    return found
+    return parameters
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    return {"description": _WORDS[status], "content": {"application/problem+json": {"schema": _ref(Problem)}}}
+def _problem(status: int) -> dict[str, Any]:
+    return {"description": _DESCRIPTIONS[status], "content": {"application/problem+json": {"schema": _ref(Problem)}}}
 
 
 def _ref(model: type) -> dict[str, str]:

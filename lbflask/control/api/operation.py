@@ -16,7 +16,7 @@ from lbflask.control.auth import Principal
 from lbflask.core.admin_tokens import Role
 
 #: Bytes of a request's body.
-MOST_BYTES = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class ApiCall:
     """A request that may be carried out. `etag` is what it may change; None for whatever holds."""
 
     request: Request
-    visitor: Principal
+    principal: Principal
     query: Any = None
     body: Any = None
     etag: str | None = None
@@ -55,15 +55,15 @@ class Operation:
     problems: tuple[int, ...] = field(default=())
     later: bool = False  #: whether it may also answer 202, since what was asked for is only under way
 
-    def call(self, request: Request, visitor: Principal) -> ApiCall:
+    def call(self, request: Request, principal: Principal) -> ApiCall:
         """The request, checked. Raises Refused."""
-        return ApiCall(request, visitor, self._query(request), self._body(request), self._etag(request))
+        return ApiCall(request, principal, self._query(request), self._body(request), self._etag(request))
 
     def _query(self, request: Request) -> Any:
         if self.query is None:
             return None
-        known = {name: value for name, value in request.args.items() if name in self.query.model_fields}
-        return _valid(self.query, known, 400)
+        values = {name: value for name, value in request.args.items() if name in self.query.model_fields}
+        return _validated(self.query, values, 400)
 
     def _body(self, request: Request) -> Any:
         if self.body is None:
@@ -74,7 +74,7 @@ class Operation:
             values = request.get_json()
         except (BadRequest, RecursionError):
             raise Refused(400, "the body is not JSON") from None
-        return _valid(self.body, values, 422)
+        return _validated(self.body, values, 422)
 
     def _etag(self, request: Request) -> str | None:
         if not self.changes or not request.headers.get("If-Match"):
@@ -82,16 +82,16 @@ class Operation:
         tags = request.if_match
         if tags.star_tag:
             return None
-        found = sorted(tags.as_set())
-        if len(found) != 1:
+        strong = sorted(tags.as_set())
+        if len(strong) != 1:
             raise Refused(400, "If-Match must be one strong entity tag, or *")
-        return found[0]
+        return strong[0]
 
 
-def _valid(kind: type[Model], values: Any, status: int) -> Any:
+def _validated(model: type[Model], values: Any, status: int) -> Any:
     try:
-        return kind.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise Refused(status, f"{where}: {first['msg']}" if where else first["msg"]) from None
+        location = ".".join(map(str, first["loc"]))
+        raise Refused(status, f"{location}: {first['msg']}" if location else first["msg"]) from None

@@ -27,7 +27,7 @@ class Refused(Exception):
         self.fields = dict(fields or {})
 
 
-def answer(status: int, detail: str, fields: Mapping[str, str] | None = None) -> Response:
+def problem_response(status: int, detail: str, fields: Mapping[str, str] | None = None) -> Response:
     """The problem as a response."""
     title = reason_phrase(status) or "Error"
     problem = Problem(type="about:blank", title=title, status=status, detail=detail)
@@ -39,22 +39,22 @@ def answer(status: int, detail: str, fields: Mapping[str, str] | None = None) ->
 
 def handle_errors(blueprint: Blueprint) -> None:
     """Let every error of the app be answered so: also those of paths that no blueprint has."""
-    blueprint.app_errorhandler(Refused)(lambda error: answer(error.status, error.detail, error.fields))
+    blueprint.app_errorhandler(Refused)(lambda error: problem_response(error.status, error.detail, error.fields))
     blueprint.app_errorhandler(StoreUnavailable)(_unavailable)
     blueprint.app_errorhandler(HTTPException)(_http)
     blueprint.app_errorhandler(Exception)(_unexpected)
 
 
 def _unavailable(error: StoreUnavailable) -> Response:
-    return answer(503, f"the store is out of reach, so nothing was changed: {error}", {"Retry-After": "1"})
+    return problem_response(503, f"the store is out of reach, so nothing was changed: {error}", {"Retry-After": "1"})
 
 
 def _http(error: HTTPException) -> Response:
     fields = {name: value for name, value in error.get_headers() if name.lower() == "allow"}
-    told = "there is nothing here" if error.code == 404 else error.description or error.name
-    return answer(error.code or 500, told, fields)
+    detail = "there is nothing here" if error.code == 404 else error.description or error.name
+    return problem_response(error.code or 500, detail, fields)
 
 
 def _unexpected(error: Exception) -> Response:
     log.error("an error in the admin API at %s %s", request.method, request.path, exc_info=error)
-    return answer(500, "the admin API failed; the error log has the details")
+    return problem_response(500, "the admin API failed; the error log has the details")

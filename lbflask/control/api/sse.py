@@ -18,16 +18,16 @@ from lbflask.control.views import event_view
 from lbflask.store.ports import StoreUnavailable
 
 #: Seconds between two looks for events, and between two for the state.
-LOOK_EVERY = 0.25
-STATE_EVERY = 1.0
+POLL_INTERVAL = 0.25
+STATE_INTERVAL = 1.0
 #: A look at the state is followed by a pause so many times as long.
-PAUSE_AFTER_LOOK = 20
+PAUSE_FACTOR = 20
 #: Seconds after which a line without meaning is sent, so that whoever has gone is noticed.
-SIGN_OF_LIFE_EVERY = 10.0
+KEEPALIVE_INTERVAL = 10.0
 #: Streams that one worker holds at once.
-MOST_STREAMS = 32
+MAX_STREAMS = 32
 #: Events that are read at once.
-EVENTS_AT_ONCE = 100
+EVENTS_PER_READ = 100
 
 
 class EventStreams:
@@ -37,28 +37,28 @@ class EventStreams:
         self._operations = operations
         self._state = state
         self._open = 0
-        self._known = ""  # the state, and when to look at it again
-        self._look_again = float("-inf")
+        self._state_json = ""  # the state, and when to look at it again
+        self._next_read = float("-inf")
         self.ends: Callable[[], bool] = lambda: False
 
     def response(self, request: Request, *, with_state: bool) -> Response:
         """The stream. Raises Refused where there can be none now."""
         if not request.environ.get("wsgi.multithread"):
             raise Refused(503, "on this kind of worker a stream would keep out all else; ask again and again instead")
-        if self._open >= MOST_STREAMS:
-            raise Refused(503, f"{MOST_STREAMS} streams are open on this worker already", {"Retry-After": "5"})
-        response = Response(self._run(self._since(request), with_state), mimetype="text/event-stream")
+        if self._open >= MAX_STREAMS:
+            raise Refused(503, f"{MAX_STREAMS} streams are open on this worker already", {"Retry-After": "5"})
+        response = Response(self._run(self._first_event_id(request), with_state), mimetype="text/event-stream")
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep events until there are many
         return response
 
-    def _since(self, request: Request) -> str:
+    def _first_event_id(self, request: Request) -> str:
         """The last event that the client knows; the latest of all for one that comes anew."""
-        known = request.headers.get("Last-Event-ID", "")
+        last = request.headers.get("Last-Event-ID", "")
         try:
-            if known:
-                self._operations.events_after(known, 1)
-                return known
+            if last:
+                self._operations.events_after(last, 1)
+                return last
         except ValueError:
             pass
         try:
@@ -76,37 +76,37 @@ class EventStreams:
             self._open -= 1
 
     def _pieces(self, last: str, with_state: bool) -> Iterator[str]:
-        told, due, spoke = "", 0.0, time.monotonic()
+        sent_state, next_state, last_sent = "", 0.0, time.monotonic()
         while not self.ends():
             pieces: list[str] = []
             if not self._operations.degraded:
-                last, pieces = self._news(last)
+                last, pieces = self._new_events(last)
             now = time.monotonic()
-            if with_state and now >= due:
-                due = now + STATE_EVERY
-                state = self._state_now(now)
-                if state != told:
-                    told = state
+            if with_state and now >= next_state:
+                next_state = now + STATE_INTERVAL
+                state = self._current_state(now)
+                if state != sent_state:
+                    sent_state = state
                     pieces.append(f"event: state\ndata: {state}\n\n")
-            if not pieces and now - spoke >= SIGN_OF_LIFE_EVERY:
+            if not pieces and now - last_sent >= KEEPALIVE_INTERVAL:
                 pieces.append(": still here\n\n")
             if pieces:
-                spoke = now
+                last_sent = now
                 yield "".join(pieces)
-            time.sleep(LOOK_EVERY)
+            time.sleep(POLL_INTERVAL)
 
-    def _state_now(self, now: float) -> str:
+    def _current_state(self, now: float) -> str:
         """The state. All streams of the worker share one look, which is to take it a small part of its time: of ten
         thousand backends it takes a quarter of a second.
         """
-        if now >= self._look_again:
-            self._known = self._state().model_dump_json()
-            self._look_again = now + max(STATE_EVERY * 0.9, (time.monotonic() - now) * PAUSE_AFTER_LOOK)
-        return self._known
+        if now >= self._next_read:
+            self._state_json = self._state().model_dump_json()
+            self._next_read = now + max(STATE_INTERVAL * 0.9, (time.monotonic() - now) * PAUSE_FACTOR)
+        return self._state_json
 
-    def _news(self, last: str) -> tuple[str, list[str]]:
+    def _new_events(self, last: str) -> tuple[str, list[str]]:
         try:
-            events = self._operations.events_after(last or "0-0", EVENTS_AT_ONCE)
+            events = self._operations.events_after(last or "0-0", EVENTS_PER_READ)
         except StoreUnavailable:
             return last, []
         pieces = [f"id: {event.id}\nevent: event\ndata: {event_view(event).model_dump_json()}\n\n" for event in events]

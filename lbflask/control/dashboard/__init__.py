@@ -14,12 +14,12 @@ from flask import Blueprint, Response, request
 from lbflask.control.auth import Authenticator
 
 #: Scripts and styles come from files of ours and from nowhere else, and no other page may frame this one (CSP 3).
-_POLICY = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _FIELDS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": _CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -38,18 +38,20 @@ _FILES = {
 }
 
 
-def blueprint(gate: Authenticator) -> Blueprint:
+def blueprint(authenticator: Authenticator) -> Blueprint:
     """The page and its files."""
     pages = Blueprint("dashboard", __name__)
     for path, (name, media_type) in _FILES.items():
         data = resources.files(__name__).joinpath(name).read_bytes()
-        pages.add_url_rule(path, name.replace(".", "_"), _view(gate, data, media_type), provide_automatic_options=False)
+        pages.add_url_rule(
+            path, name.replace(".", "_"), _view(authenticator, data, media_type), provide_automatic_options=False
+        )
     return pages
 
 
-def _view(gate: Authenticator, data: bytes, media_type: str) -> Callable[[], Response]:
+def _view(authenticator: Authenticator, data: bytes, media_type: str) -> Callable[[], Response]:
     def view() -> Response:
-        gate.check_way(request)
+        authenticator.check_origin(request)
         response = Response(data, mimetype=media_type)
         response.headers.update(_FIELDS)
         response.add_etag()
