@@ -18,8 +18,8 @@ from lbflask.config.render import version
 from lbflask.core.hook_api import HealthChange
 from lbflask.telemetry import error_log
 from lbflask.telemetry.standard_streams import open_standard_streams
+from lbflask.wiring.adapters import hooks_for
 from lbflask.wiring.checker_runtime import CheckerRuntime
-from lbflask.wiring.hooks import hooks_of
 
 log = logging.getLogger("lbflask.checker")
 
@@ -28,7 +28,7 @@ class _Process:
     """Checkers by the configuration in effect, and others when it names another store."""
 
     def __init__(self) -> None:
-        self._hooks = hooks_of(load.current())
+        self._hooks = hooks_for(load.current())
         self._running = CheckerRuntime(load.current(), self._flipped)
         self._moves = False
 
@@ -52,7 +52,7 @@ class _Process:
         before = load.current()
         try:
             config = load.reload()
-            hooks = hooks_of(config) if config.hooks != before.hooks else self._hooks
+            hooks = hooks_for(config) if config.hooks != before.hooks else self._hooks
         except ConfigError as error:
             log.error("the configuration was not reloaded: %s", error)
             return

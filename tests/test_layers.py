@@ -158,7 +158,7 @@ def test_imports_go_down_only_and_each_library_stays_in_its_rooms() -> None:
         ("lbflask.proxy.app", "from flask import Flask", True),
         ("lbflask.proxy.app2", "from flask import Flask", False),
         ("lbflask.proxy.x", "from lbflask.control import health", False),
-        ("lbflask.proxy.x", "from lbflask.wiring.store import store_for", False),
+        ("lbflask.proxy.x", "from lbflask.wiring.adapters import store_for", False),
         ("lbflask.checker.x", "import flask", False),
         ("lbflask.control.x", "import flask", True),
         ("lbflask.server.worker.x", "from lbflask.core import faults", False),

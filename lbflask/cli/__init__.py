@@ -51,7 +51,7 @@ def check(file: str | None, *, checker: bool) -> None:
 
     Files, hooks and libraries that it names are tried here and now, with the rights of whoever runs this.
     """
-    from lbflask.wiring import preflight  # noqa: PLC0415 - loads what the configuration names
+    from lbflask.wiring import preflight, unix_sockets  # noqa: PLC0415 - loads what the configuration names
 
     sys.path.insert(0, str(Path.cwd()))  # as gunicorn has it, where hooks are found
     environ = _environ(file)
@@ -60,7 +60,7 @@ def check(file: str | None, *, checker: bool) -> None:
         if checker:
             preflight.check_for_checker(config, environ)
         else:
-            preflight.check_sockets(config, environ)
+            unix_sockets.check_unix_sockets(config, environ)
             preflight.check(config, environ)
         for doubt in preflight.check_discovery(config, environ):
             click.echo(f"lbflask: warning: {doubt}", err=True)

@@ -19,7 +19,7 @@ from lbflask.cli.api_client import NoListener, Unreachable, segment
 from lbflask.cli.context import FAILED, UNREACHABLE, CliContext, api_command, complete_pool
 from lbflask.config.load import ConfigError, load
 from lbflask.store.ports import StoreUnavailable
-from lbflask.wiring.store import store_for
+from lbflask.wiring.adapters import store_for
 
 #: Seconds until a stream that broke off is opened again.
 RECONNECT_DELAY = 1.0

@@ -44,7 +44,7 @@ from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import AT_ONCE
 from lbflask.wiring import descriptor_limit
-from lbflask.wiring.preflight import check_sockets
+from lbflask.wiring.unix_sockets import check_unix_sockets
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -127,7 +127,7 @@ def on_starting(arbiter: Any) -> None:
     config = load.current()
     try:
         judge_settings(arbiter.cfg, config)
-        check_sockets(config)
+        check_unix_sockets(config)
         judge_parts(arbiter.cfg, config)
     except ConfigError as error:
         give_up(arbiter)

@@ -17,7 +17,6 @@ from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
 from lbflask.server.worker import is_supported, source_of, tried
-from lbflask.wiring import preflight
 
 #: Where the process was when it read its configuration.
 _STARTED_IN = Path.cwd()
@@ -63,6 +62,8 @@ def judge_listeners(cfg: Any, config: Config, derived: list[str], bound: list[An
 
 
 def _reason_against(config: Config) -> str:
+    from lbflask.wiring import preflight  # noqa: PLC0415 - loads sockets that gevent could not patch in the workers
+
     try:
         preflight.check(config)
     except ConfigError as error:

@@ -26,10 +26,8 @@ from lbflask.core.model import Backend
 from lbflask.discovery.source import Screened
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import SystemResolver
+from lbflask.wiring.adapters import source_for, store_for, tls_settings_for
 from lbflask.wiring.descriptor_limit import room_for
-from lbflask.wiring.discovery import source_for
-from lbflask.wiring.store import store_for
-from lbflask.wiring.tls import tls_rules
 
 #: Probes under way at once, where the system's limit of open files leaves room for as many.
 MOST_PROBES = 4096
@@ -107,7 +105,7 @@ class CheckerRuntime:
         checked = CheckedPool(
             table.to_model(name),
             partial(check_of, table, table.checks()),
-            Prober(tls_rules(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
+            Prober(tls_settings_for(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
             finding_for(name, table, config.admin_bind),
             self._on_flip,
         )

@@ -23,7 +23,7 @@ from lbflask.core.model import Backend
 from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.upstream.dialer import Dialer
-from lbflask.wiring.store import store_for
+from lbflask.wiring.adapters import store_for
 
 #: Seconds that an operator waits for the store.
 PATIENCE = 1.0

@@ -8,7 +8,7 @@ from lbflask.control.running import Running
 from lbflask.core.explain import Explanation, RequestQuery
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.store.ports import StoreUnavailable
-from lbflask.wiring.store import store_for
+from lbflask.wiring.adapters import store_for
 
 #: Seconds for an answer of the store. No request waits for it.
 STORE_TIMEOUT = 2.0

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
-from pathlib import Path
 
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.load import ConfigError, place_of
@@ -19,7 +17,7 @@ from lbflask.config.schema import Config
 from lbflask.discovery.source import DiscoveryFailure
 from lbflask.telemetry.access_log import unwritable
 from lbflask.telemetry.nonblocking_writer import check_writable
-from lbflask.wiring.discovery import source_for
+from lbflask.wiring.adapters import hooks_for, source_for, start_tracing, store_for, tracing_for
 
 
 def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
@@ -84,51 +82,23 @@ def _bad_code(config: Config, parts: Mapping[str, Callable[[Config], None]]) -> 
             yield key, error
 
 
-def check_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigError for a unix socket to listen at that can't be made."""
-    for key, addresses in (("bind", config.bind), ("admin_bind", (config.admin_bind,))):
-        for address in addresses:
-            reason = _why_not(address)
-            if reason:
-                raise ConfigError(f"{place_of(key, environ)}: {key} = {address!r}: {reason}")
-
-
-def _why_not(address: str) -> str:
-    if not address.startswith("unix:"):
-        return ""
-    path = Path(address.removeprefix("unix:"))
-    try:
-        path.parent.stat()
-        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
-            return "is there already, and no socket"
-    except (OSError, ValueError) as error:
-        return f"cannot be made: {getattr(error, 'strerror', None) or error}"
-    return "" if os.access(path.parent, os.W_OK | os.X_OK) else f"cannot be made: {path.parent} is not writable"
-
-
 def _load_hooks(config: Config) -> None:
     if config.hooks:
-        from lbflask.wiring.hooks import hooks_of  # noqa: PLC0415 - nothing is loaded that is not configured
-
-        hooks = hooks_of(config)
+        hooks = hooks_for(config)
         if hooks is not None:
             hooks.stop()
 
 
 def _load_tracing(config: Config) -> None:
     if config.tracing.endpoint:
-        from lbflask.wiring.tracing import begin, tracing_of  # noqa: PLC0415
-
-        tracing = tracing_of(config)
+        tracing = tracing_for(config)
         if tracing is not None:
-            begin(tracing)
+            start_tracing(tracing)
             tracing.stop()
 
 
 def _load_store(config: Config) -> None:
     if config.redis_url and any(sign in config.redis_url for sign in "?@"):  # else its form has shown all
-        from lbflask.wiring.store import store_for  # noqa: PLC0415
-
         store_for(config).close()
 
 

@@ -26,8 +26,7 @@ from lbflask.telemetry.metrics import definitions, exposition
 from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
 from lbflask.telemetry.tracing import TracingSink
 from lbflask.upstream.connection_pool import ConnectionPool
-from lbflask.wiring.hooks import hooks_of
-from lbflask.wiring.tracing import begin, tracing_of
+from lbflask.wiring.adapters import hooks_for, start_tracing, tracing_for
 
 log = logging.getLogger("lbflask")
 
@@ -48,8 +47,8 @@ class Telemetry:
             (definitions.BUILD, (lbflask.__version__,), 1),
             (definitions.CONFIG, (version(config),), 1),
         )
-        self._hooks = hooks_of(config)
-        self.tracing = tracing_of(config)
+        self._hooks = hooks_for(config)
+        self.tracing = tracing_for(config)
         readers = self._readers()
         self._journal = EventQueue(readers) if readers else None
         self.directory: Path | None = None
@@ -96,7 +95,7 @@ class Telemetry:
         if self._counting is not None:
             self._start_counting(self._counting)
         if self.tracing is not None:
-            begin(self.tracing)
+            start_tracing(self.tracing)
         if self._journal is not None:
             self._journal.start()
 
@@ -109,13 +108,13 @@ class Telemetry:
         before = self._config
         hooks_stay = (config.hooks, config.hook_budget) == (before.hooks, before.hook_budget)
         log_stays = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
-        hooks = self._hooks if hooks_stay else hooks_of(config)
-        tracing = self.tracing if config.tracing == before.tracing else tracing_of(config)
+        hooks = self._hooks if hooks_stay else hooks_for(config)
+        tracing = self.tracing if config.tracing == before.tracing else tracing_for(config)
         access_log = self._access_log if log_stays else _access_log(config)
         if access_log is not None:
             access_log.open()  # anew, if it is the same
         if tracing is not None and tracing is not self.tracing:
-            begin(tracing)
+            start_tracing(tracing)
         old = self._hooks, self.tracing, self._access_log
         self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
         self._always = self._always[0], (definitions.CONFIG, (version(config),), 1)

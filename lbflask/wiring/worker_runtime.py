@@ -41,11 +41,10 @@ from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
 from lbflask.upstream.resolver import SystemResolver
+from lbflask.wiring.adapters import store_for, tls_settings_for
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.routes import PoolPipeline, entrance, limits_of
-from lbflask.wiring.store import store_for
 from lbflask.wiring.telemetry import Telemetry, of_the_slots, of_the_worker
-from lbflask.wiring.tls import tls_rules
 
 AdapterFor = Callable[[str], BackendAdapter]
 
@@ -199,7 +198,7 @@ class WorkerRuntime:
 
 def dialer_for(config: Config, resolver: SystemResolver) -> Dialer:
     """What opens connections to backends."""
-    return Dialer(tls_rules(config.backend_tls), AdminAddress(config.admin_bind).is_peer, resolver)
+    return Dialer(tls_settings_for(config.backend_tls), AdminAddress(config.admin_bind).is_peer, resolver)
 
 
 def rules_of(table: PoolConfig, config: Config) -> ProxySettings:

@@ -12,8 +12,8 @@ from lbflask.config.schema import Config
 from lbflask.core.explain import ExcludedBackend, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.redis import RedisStore
+from lbflask.wiring.adapters import store_for
 from lbflask.wiring.explain import explained
-from lbflask.wiring.store import store_for
 
 ASKED = RequestQuery("GET", "shop.example", "/x", [], "192.0.2.1")
 

@@ -13,8 +13,8 @@ from devtools.wait import PATIENCE
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
+from lbflask.wiring.adapters import backends_in_file, source_for
 from lbflask.wiring.checker_runtime import finding_for
-from lbflask.wiring.discovery import found_in, source_for
 from tests.support.nameserver import NameServer
 
 
@@ -76,7 +76,7 @@ def test_services_are_spoken_to_by_the_scheme_that_is_set() -> None:
 def test_backends_in_a_file_are_checked_as_their_own_tables_say(tmp_path: Path) -> None:
     path = tmp_path / "b.toml"
     path.write_text('backends = ["http://a:1", { url = "http://b:2", health = { method = "HEAD" } }]')
-    usual, own = found_in(configured(), path)
+    usual, own = backends_in_file(configured(), path)
     assert usual.check is None
     assert own.check is not None
     assert (own.check.kind, own.check.path, own.check.method) == ("http", "/usual", "HEAD")
@@ -86,7 +86,7 @@ def test_a_check_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "b.toml"
     path.write_text('backends = ["http://a:1", { url = "http://b:2", health = { kind = "tcp", path = "/x" } }]')
     with pytest.raises(ConfigError) as refused:
-        found_in(configured(), path)
+        backends_in_file(configured(), path)
     assert str(refused.value) == f"{path}: backends[1].health.path: a check of kind 'tcp' has no use for it"
 
 
