@@ -33,7 +33,7 @@ from lbflask.proxy import client_request
 from lbflask.server import gunicorn_hooks
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange
-from lbflask.server.worker.proxy_worker import ProxyWorker
+from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.response_writer import ResponseWriter
 from lbflask.server.worker.settings import freeze
@@ -149,7 +149,8 @@ class Rig:
             ("127.0.0.1", 5555),
             ClientTimeouts(),
         )
-        self.worker: Any = SimpleNamespace(forward=self.plane.forward, alive=True, _frozen=self.frozen)
+        self.worker: Any = SimpleNamespace(alive=True, _frozen=self.frozen)
+        self.worker.options = WorkerOptions(forward=self.plane.forward)
         self.worker._result = lambda *args: ProxyWorker._result(self.worker, *args)
 
     def read(self) -> ParsedRequest:

@@ -11,16 +11,16 @@ from pathlib import Path
 
 from lbflask.startup_failure import refuse, refuse_as_one
 
-_hosting = sys.modules.get("lbflask.server.gunicorn_hooks")
-if _hosting is None and "gunicorn.arbiter" in sys.modules:
+_hooks = sys.modules.get("lbflask.server.gunicorn_hooks")
+if _hooks is None and "gunicorn.arbiter" in sys.modules:
     _settings = Path(__file__).with_name("gunicorn_conf.py")
     refuse_as_one(f"gunicorn runs without lbflask's settings; start it with: gunicorn -c {_settings} lbflask.wsgi")
 
-with nullcontext() if _hosting is None else _hosting.loading():
+with nullcontext() if _hooks is None else _hooks.loading() as _port:
     from lbflask.config.load import ConfigError, current
     from lbflask.wiring.worker_runtime import WorkerRuntime
 
     try:
-        application = WorkerRuntime(current()).app
+        application = WorkerRuntime(current(), _port).app
     except ConfigError as error:
         refuse(error)

@@ -77,11 +77,15 @@ class TokenSet:
 
 
 class Authenticator:
-    """`clock` gives seconds since the epoch; the `tokens` may be exchanged."""
+    """`clock` gives seconds since the epoch."""
 
     def __init__(self, tokens: TokenSet, clock: Callable[[], float]) -> None:
         self.tokens = tokens
         self._clock = clock
+
+    def set_tokens(self, tokens: TokenSet) -> None:
+        """Authenticate by these tokens; sessions of others end."""
+        self.tokens = tokens
 
     def admit(self, request: Request, role: Role) -> Principal:
         """Who is asking, if they may do what needs the role. Raises Refused."""

@@ -8,18 +8,14 @@ itself (docs/adr/0002-data-plane-at-wsgi-app.md).
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from flask import Blueprint, Flask
 
 from lbflask.config.schema import Config
 from lbflask.core.faults import Fault
 from lbflask.core.http.addresses import plain_address
-from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.proxy import client_request
 from lbflask.proxy.client_request import ServerExchange
 from lbflask.proxy.client_response import ClientResponse
@@ -30,21 +26,33 @@ log = logging.getLogger("lbflask")
 WSGI = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Lifecycle(NamedTuple):
-    """What a process does apart from requests. `use_wire` takes what makes a wire to a backend out of a connected
-    socket, where the host has a better one. `apply` takes another configuration, `announce` tells the checkers that
-    there may be one, `use_directory` takes where all processes of the host may count together, and `end_streams_when`
-    what says that the process is about to stop.
-    """
+class Lifecycle(Protocol):
+    """What the server process does with the application, apart from requests."""
 
-    start: Callable[[], None]
-    stop: Callable[[], None]
-    reopen_logs: Callable[[], None]
-    use_wire: Callable[[Callable[[socket.socket], Any]], None]
-    apply: Callable[[Config], None]
-    announce: Callable[[], None]
-    use_directory: Callable[[Path], None]
-    end_streams_when: Callable[[Callable[[], bool]], None] = lambda _: None
+    @property
+    def is_started(self) -> bool:
+        """Whether `start` was called, in this process or in one that it was forked from."""
+        ...
+
+    def start(self) -> None:
+        """Start the background work of this process, once; a process forked later starts its own."""
+        ...
+
+    def stop(self) -> None:
+        """Stop the background work of this process."""
+        ...
+
+    def apply_config(self, config: Config) -> None:
+        """Serve by another configuration. Raises OSError or ConfigError, and changes nothing."""
+        ...
+
+    def announce_config(self) -> None:
+        """Notify the checkers that the configuration may have changed."""
+        ...
+
+    def reopen_logs(self) -> None:
+        """Open the access log again, after its rotation. Raises OSError, and keeps the open one."""
+        ...
 
 
 class OwnPaths:
@@ -68,45 +76,24 @@ class DataPlaneConfig(NamedTuple):
 
 
 class DataPlane:
-    """A WSGI application: forwards what comes through a public listener, leaves the rest to the control plane.
+    """A WSGI application: forwards what comes through a public listener, leaves the rest to the control plane."""
 
-    `front` may be exchanged at any time: a request that has begun goes on with the one that it began with.
-    """
-
-    def __init__(self, control: WSGI, front: DataPlaneConfig, *, admin_address: object, life: Lifecycle) -> None:
+    def __init__(self, control: WSGI, front: DataPlaneConfig, *, admin_address: object, lifecycle: Lifecycle) -> None:
         self.front = front
+        self.lifecycle = lifecycle
         self._control = control
         self._admin_address = admin_address
-        self._start = life.start
-        self._stop = life.stop
-        self.use_wire = life.use_wire
-        self.use_directory = life.use_directory
-        self.end_streams_when = life.end_streams_when
-        self.reopen_logs = life.reopen_logs
-        self.apply = life.apply
-        self.announce = life.announce
-        #: Has the host reload the configuration. Raises NoAnswer, as long as there is no host that could.
-        self.ask_reload: Callable[[], ReloadOutcome] = _nobody_to_ask
-        self._started_in = 0
 
-    def start(self) -> None:
-        """Begin the background work of this process; a process forked later begins its own."""
-        if self._started_in != os.getpid():
-            self._started_in = os.getpid()
-            self._start()
-
-    def stop(self) -> None:
-        """End the background work of this process."""
-        if self._started_in == os.getpid():
-            self._started_in = 0
-            self._stop()
+    def set_front(self, front: DataPlaneConfig) -> None:
+        """Serve new requests by this configuration; a request in flight keeps the one that it began with."""
+        self.front = front
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
-        if not self._started_in:
+        if not self.lifecycle.is_started:
             if "RAW_URI" not in environ:
                 return _not_hosted(start_response)
-            self.start()
+            self.lifecycle.start()
         admin = environ.get("lbflask.admin")
         if admin is None:
             admin = self._came_through_admin(environ)
@@ -170,23 +157,22 @@ def _not_hosted(start_response: Any) -> Iterable[bytes]:
     return [body]
 
 
-def _nobody_to_ask() -> ReloadOutcome:
-    raise ReloadUnavailable("the server that runs lbflask here can't reload it")
-
-
 def _refuse(dispatcher: RootHandler, fault: Fault, environ: dict[str, Any]) -> ClientResponse:
     method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
     peer, accept = environ.get("REMOTE_ADDR") or "unix:", environ.get("HTTP_ACCEPT", "")
     return dispatcher.refuse(fault, method, target, protocol, peer, accept)
 
 
-def create_app(control: Sequence[Blueprint], data_plane: Callable[[WSGI], DataPlane]) -> Flask:
-    """The app: the control plane's blueprints on Flask's router, and the data plane before it."""
+def control_app(blueprints: Sequence[Blueprint]) -> Flask:
+    """The control plane: the blueprints on Flask's router."""
     app = Flask("lbflask", static_folder=None)
     app.url_map.merge_slashes = False  # a redirect would be a guess at what was meant
-    for blueprint in control:
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
-    plane = data_plane(app.wsgi_app)
+    return app
+
+
+def install(plane: DataPlane, app: Flask) -> None:
+    """Put the data plane in front of the app's router."""
     app.wsgi_app = plane  # type: ignore[method-assign]
     app.extensions["lbflask"] = plane
-    return app

@@ -9,24 +9,21 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lbflask.config import load
-from lbflask.config.field_types import socket_address
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
-from lbflask.server.reload import ConfigFollower, ReloadCoordinator
+from lbflask.server.reload import ReloadCoordinator
 from lbflask.server.startup_checks import judge_listeners, judge_parts, judge_settings
 from lbflask.server.worker import (
-    ClientTimeouts,
-    ProxyWorker,
     ServerLog,
     addresses,
     allow_lookups,
@@ -37,6 +34,7 @@ from lbflask.server.worker import (
     halt_whatever_ends,
     is_ending,
 )
+from lbflask.server.worker_port import WorkerPort
 from lbflask.startup_failure import refuse
 from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
@@ -44,6 +42,7 @@ from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import AT_ONCE
 from lbflask.wiring import descriptor_limit
+from lbflask.wiring.server_port import ServerPort
 from lbflask.wiring.unix_sockets import check_unix_sockets
 
 if TYPE_CHECKING:
@@ -51,36 +50,45 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gunicorn.error")
 
-_embedded: EmbeddedServer | None = None
-_shared: SharedDirectory | None = None
-_settings: dict[str, Any] | None = None
-_reload: ReloadCoordinator | None = None
-_judged = False
+
+@dataclass
+class _State:
+    """What the hooks of one gunicorn share. `port` is set in workers only, all else by the master before it forks."""
+
+    settings: dict[str, Any] | None = None
+    checked: bool = False
+    embedded: EmbeddedServer | None = None
+    metrics: SharedDirectory | None = None
+    arbiter: Any = None
+    reload: ReloadCoordinator | None = None
+    port: WorkerPort | None = None
+
+
+_state = _State()
 
 
 def gunicorn_settings() -> dict[str, Any]:
-    """All settings, for gunicorn.conf.py. gunicorn asks again at each SIGHUP, and so do we (reloading.py).
+    """All settings, for gunicorn.conf.py. gunicorn reads them again at each SIGHUP, and so does reload.py.
 
     A configuration with an error ends the start with one line; at a reload it changes nothing, and the line is logged.
     """
-    global _settings  # noqa: PLW0603 - what a failed reload falls back to
     open_standard_streams()
-    if _reload is not None:
-        return _settings_of(_reload.config)
+    if _state.reload is not None:
+        return _settings_of(_state.reload.config)
     try:
         config = load.reload()
     except ConfigError as error:
-        if _settings is None:
+        if _state.settings is None:
             refuse(error)
         log.error("the configuration was not reloaded: %s", error)
-        return _settings
-    _settings = _settings_of(config)
-    return _settings
+        return _state.settings
+    _state.settings = _settings_of(config)
+    return _state.settings
 
 
 def _settings_of(config: Config) -> dict[str, Any]:
     limits = config.limits
-    ServerLog.changes = (partial(error_log.settle, config.error_log_format, threads=False),)
+    ServerLog.set_change(partial(error_log.settle, config.error_log_format, threads=False))
     return {
         "bind": [*config.bind, *_admin_bind(config)],
         "certfile": config.tls.certificate or None,
@@ -122,8 +130,7 @@ def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SS
 
 
 def on_starting(arbiter: Any) -> None:
-    """No listener is open yet: end a start that could not succeed, with one line."""
-    global _judged  # noqa: PLW0603 - one a master
+    """Before the listeners are opened: end a start that could not succeed, with one line."""
     config = load.current()
     try:
         judge_settings(arbiter.cfg, config)
@@ -132,13 +139,12 @@ def on_starting(arbiter: Any) -> None:
     except ConfigError as error:
         give_up(arbiter)
         refuse(error)
-    _judged = True
+    _state.checked = True
 
 
 def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
-    global _reload, _shared  # noqa: PLW0603 - one a master
-    if not _judged:  # another hook has taken the place of ours
+    if not _state.checked:  # the user's configuration file has replaced the hook on_starting
         on_starting(arbiter)
     end_gracefully_on_interrupt(arbiter)
     end_children_that_boot()
@@ -146,7 +152,7 @@ def when_ready(arbiter: Any) -> None:
     config = load.current()
     derived = _settings_of(config)
     try:
-        _shared = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
+        _state.metrics = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
     except OSError as error:
         log.warning("each worker has metrics of its own: %s", error)
     provide = partial(_provide_store, is_over=partial(is_ending, arbiter))
@@ -161,11 +167,12 @@ def when_ready(arbiter: Any) -> None:
         refuse(error)
     if missing:
         log.warning(missing)
-    _reload = ReloadCoordinator(arbiter, derived, partial(_prepare, provide))
+    _state.arbiter = arbiter
+    _state.reload = ReloadCoordinator(arbiter, derived, partial(_prepare, provide))
 
 
 def _prepare(provide: Callable[[Config], None], config: Config) -> None:
-    """Have all ready for workers that begin with this configuration. Raises ConfigError, and changes nothing."""
+    """Prepare the start of new workers with this configuration. Raises ConfigError, and changes nothing."""
     provide(config)
     installed = sys.modules.get("lbflask.gunicorn_conf")
     if installed is not None:
@@ -173,68 +180,64 @@ def _prepare(provide: Callable[[Config], None], config: Config) -> None:
 
 
 @contextmanager
-def loading() -> Iterator[None]:
-    """While a process loads the application: a worker that is stopped meanwhile ends at once."""
-    if _reload is None:
-        yield  # not a worker: the master, which checks the configuration or preloads
+def loading() -> Iterator[ServerPort | None]:
+    """While the application is loaded: a worker ends at once at a signal that ends. Yields the port of its application.
+
+    None in the master, which loads the application only to check it.
+    """
+    if _state.reload is None:
+        yield None
         return
+    _state.port = WorkerPort(
+        master=_state.arbiter.pid,
+        worker_class=_state.arbiter.worker_class,
+        shared_config=_state.reload.shared_config,
+        metrics_directory=None if _state.metrics is None else _state.metrics.path,
+    )
     with ending_at_once():
-        yield
+        yield _state.port
 
 
 def _provide_store(config: Config, is_over: Callable[[], bool]) -> None:
     """Start the private server, unless a store is configured or it runs. Raises ConfigError, also when it `is_over`."""
-    global _embedded  # noqa: PLW0603 - one a master
-    if config.redis_url is not None or _embedded is not None:
+    if config.redis_url is not None or _state.embedded is not None:
         return
     server = EmbeddedServer(runtime_directory())
     try:
         started = server.start(is_over)
     except NoServer as error:
         raise ConfigError(str(error)) from None
-    _embedded = server
+    _state.embedded = server
     log.info("%s the private Valkey at %s", "started" if started else "joined", server.socket)
 
 
 def post_worker_init(worker: Any) -> None:
-    """The application is loaded: begin its background work before the first request."""
+    """The application is loaded: start its background work before the first request."""
     config = load.current()
     error_log.settle(config.error_log_format)
-    if isinstance(worker, ProxyWorker):
-        worker.patience = _patience(config)
-        worker.plain_addresses = frozenset({socket_address(config.admin_bind)})
-    else:
-        # ProxyWorker leaves SIGINT to the master by itself.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _bound_clients(worker)
+    _limit_clients(worker)
     plane = _plane_of(worker)
+    if _state.port is None:
+        refuse(
+            "the hook when_ready in gunicorn's configuration file must call "
+            "lbflask.server.gunicorn_hooks.when_ready(server)"
+        )
     allow_lookups(worker, AT_ONCE)
-    if isinstance(worker, ProxyWorker):
-        plane.use_wire(worker.wire)
-        worker.forward = plane.forward
-        worker.turned_away = plane.turned_away
-    if _shared is not None:
-        plane.use_directory(_shared.path)
-    plane.end_streams_when(lambda: not worker.alive)
     try:
-        plane.start()
+        _state.port.serve(worker, plane, config)
     except ConfigError as error:
         refuse(error)
-    _also_on_usr1(plane.reopen_logs)
-    if _reload is not None:
-        follower = ConfigFollower(_reload.handover, partial(_serve_by, worker, plane), plane.announce)
-        plane.ask_reload = partial(follower.ask, worker)
 
 
-def _bound_clients(worker: Any) -> None:
-    """Take no more clients than there are descriptors for: one for each, and one for its connection to a backend."""
+def _limit_clients(worker: Any) -> None:
+    """Limit the clients to the descriptors that there are: one for each, and one for its upstream connection."""
     wanted = getattr(worker, "worker_connections", None)  # gunicorn's sync worker serves one client at a time
     if wanted is None:
         return
     worker.worker_connections = room = descriptor_limit.room_for(wanted, each=2)
     if room < wanted:
-        told = "at most %d clients at once, not %d (worker_connections): the limit of open files (ulimit -n) is %d"
-        log.warning(told, room, wanted, descriptor_limit.limit())
+        message = "at most %d clients at once, not %d (worker_connections): the limit of open files (ulimit -n) is %d"
+        log.warning(message, room, wanted, descriptor_limit.limit())
     else:
         log.info("at most %d clients at once, by worker_connections", room)
 
@@ -244,52 +247,23 @@ def _plane_of(worker: Any) -> DataPlane:
         plane: DataPlane = worker.app.wsgi().extensions["lbflask"]
     except (AttributeError, KeyError):
         refuse("gunicorn runs another application with lbflask's settings; it has to be lbflask.wsgi itself")
-    if _reload is None:
-        refuse(
-            "the hook when_ready in gunicorn's configuration file must call "
-            "lbflask.server.gunicorn_hooks.when_ready(server)"
-        )
     return plane
-
-
-def _serve_by(worker: Any, plane: DataPlane, config: Config) -> None:
-    """The worker goes on with another configuration."""
-    plane.apply(config)
-    if isinstance(worker, ProxyWorker):
-        worker.patience = _patience(config)
-
-
-def _patience(config: Config) -> ClientTimeouts:
-    return ClientTimeouts(config.timeouts.client_head, config.timeouts.client_body)
-
-
-def _also_on_usr1(reopen: Callable[[], None]) -> None:
-    """SIGUSR1 makes gunicorn follow rotated logs; ours are to follow too."""
-    gunicorns = signal.getsignal(signal.SIGUSR1)
-
-    def reopened(number: int, frame: Any) -> None:
-        if callable(gunicorns):
-            gunicorns(number, frame)
-        reopen()
-
-    signal.signal(signal.SIGUSR1, reopened)
-    signal.siginterrupt(signal.SIGUSR1, False)
 
 
 def worker_exit(_arbiter: Any, worker: Any) -> None:
     """The worker has served its last request."""
     plane = getattr(worker.app.callable, "extensions", {}).get("lbflask")
     if plane is not None:
-        plane.stop()
+        plane.lifecycle.stop()
     error_log.end()
 
 
 def on_exit(_arbiter: Any) -> None:
-    """All workers have ended: the private server goes last."""
-    if _shared is not None:
-        _shared.remove()
-    if _embedded is not None:
-        _embedded.stop()
+    """All workers have ended; the private server is stopped last."""
+    if _state.metrics is not None:
+        _state.metrics.remove()
+    if _state.embedded is not None:
+        _state.embedded.stop()
 
 
 def _admin_bind(config: Config) -> list[str]:
@@ -299,8 +273,8 @@ def _admin_bind(config: Config) -> list[str]:
         return []
     if "admin_bind" in config.model_fields_set:
         return [bind]
-    if _settings is not None:  # a reload keeps to what was found at the start: by now it is we who hold the address
-        return [bind] if bind in _settings["bind"] else []
+    if _state.settings is not None:  # a reload keeps the decision of the start: by now this gunicorn has the address
+        return [bind] if bind in _state.settings["bind"] else []
     return [] if _taken(bind) else [bind]
 
 

@@ -1,8 +1,12 @@
-"""A new configuration at SIGHUP: gunicorn's master checks it, its workers take it over where they are.
+"""Reload without new workers, top-down: each function calls, or triggers in another process, the next one.
 
-The master reads and judges once, and hands on what it has judged (server/config_handover.py), so that all workers serve
-by the same values. Only where gunicorn alone can apply a setting do new workers take over. An error changes nothing at
-all.
+    request_reload   worker    the admin API asks for a reload: SIGHUP to the master
+    master_reload    master    at SIGHUP: reads and checks the configuration once, for all workers
+    publish          master    writes configuration and outcome into shared memory (config_handover.py)
+    notify_workers   master    SIGURG to all workers (worker/arbiter_signals.py)
+    worker_apply     worker    applies the published configuration
+
+Only settings that gunicorn itself applies need new workers. A configuration with an error changes nothing.
 """
 
 from __future__ import annotations
@@ -27,35 +31,59 @@ from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
 from lbflask.server.startup_checks import judge_parts
-from lbflask.server.worker import BadSettings, changed_settings, is_ending, on_hang_up, on_word, send_word
+from lbflask.server.worker import (
+    BadSettings,
+    changed_settings,
+    is_ending,
+    notify_workers,
+    on_hang_up,
+    on_notification,
+)
 
-#: Seconds in which the master should have reloaded; it may be waiting for old workers to end.
-ANSWER_WITHIN = 5.0
-#: Seconds between two looks whether it has.
-LOOK_EVERY = 0.01
+#: Seconds for the outcome of a reload; the master may be waiting for old workers to end.
+OUTCOME_TIMEOUT = 5.0
+#: Seconds between two reads of the outcome.
+POLL_INTERVAL = 0.01
 
 log = logging.getLogger("gunicorn.error")
 
 
-class ReloadCoordinator:
-    """The master's part, from when its workers have not started yet.
+def request_reload(shared_config: SharedConfig, master: int, stopping: Callable[[], bool]) -> ReloadOutcome:
+    """Reload the configuration of the whole gunicorn, and wait for the outcome. Raises ReloadUnavailable."""
+    requested = time.monotonic()
+    try:
+        os.kill(master, signal.SIGHUP)
+    except OSError as error:
+        raise ReloadUnavailable(f"gunicorn's master can't be sent a signal: {error.strerror}") from None
+    while time.monotonic() - requested < OUTCOME_TIMEOUT:
+        published = shared_config.read()
+        if published is not None and published[0].began >= requested:
+            return published[0]
+        if stopping():  # the master waits until this worker has ended
+            raise ReloadUnavailable("an earlier reload is under way, and this worker about to end; ask again")
+        time.sleep(POLL_INTERVAL)
+    raise ReloadUnavailable("gunicorn's master is busy, perhaps with ending old workers; it reloads as soon as it can")
 
-    `derived` are the names of gunicorn's settings that come from our configuration; `prepare` is told of one that new
-    workers are to begin with.
+
+class ReloadCoordinator:
+    """The master's part. Constructed before the first worker starts.
+
+    `derived` are the names of gunicorn's settings that follow from our configuration; `prepare` is called with a
+    configuration before new workers start with it.
     """
 
     def __init__(self, arbiter: Any, derived: Collection[str], prepare: Callable[[Config], None]) -> None:
-        self.handover = SharedConfig()
-        #: What gunicorn is to derive its settings from, when it reads them again.
+        self.shared_config = SharedConfig()
+        #: What gunicorn derives its settings from when it reads them again.
         self.config = load.current()
         self._arbiter = arbiter
         self._derived = frozenset(derived)
         self._prepare = prepare
         self._certificates = self.config.tls.contents()
-        on_hang_up(arbiter, self._hung_up)
+        on_hang_up(arbiter, self.master_reload)
 
-    def _hung_up(self) -> bool:
-        """Reload; False leaves it to gunicorn to start new workers."""
+    def master_reload(self) -> bool:
+        """Reload. Returns False if gunicorn must start new workers."""
         began, before = time.monotonic(), self.config
         try:
             self.config = load.load()
@@ -67,102 +95,94 @@ class ReloadCoordinator:
             self._refuse(str(error), began, before)
             return True
         except Exception as error:
-            # Whatever it is, the master must outlive it.
+            # The master must survive any error.
             log.exception("an error in the reload")
             self._refuse(f"an error of lbflask's: {error!r}", began, before)
             return True
         load.adopt(self.config)
         self._certificates = self.config.tls.contents()
-        self.handover.write(outcome, self.config)
+        return self.publish(outcome)
+
+    def publish(self, outcome: ReloadOutcome) -> bool:
+        """Hand the configuration to the workers. Returns False if gunicorn must start new workers."""
+        self.shared_config.write(outcome, self.config)
         if outcome.by_new_workers:
             reason = ", ".join(outcome.by_new_workers)
             log.info("configuration %s: new workers take over, for the sake of %s", outcome.version, reason)
             return False
         log.info("configuration %s in place: %s", outcome.version, ", ".join(outcome.in_place) or "nothing has changed")
         self._arbiter.log.reopen_files()
-        send_word(self._arbiter)
+        notify_workers(self._arbiter)
         return True
 
     def _refuse(self, reason: str, began: float, before: Config) -> None:
         self.config = before
         log.error("the configuration was not reloaded: %s", reason)
-        self.handover.write(ReloadOutcome(began, version(before), refused=reason), before)
+        self.shared_config.write(ReloadOutcome(began, version(before), refused=reason), before)
 
     def _difference(self, before: Config) -> Difference:
-        """What differs, in our settings or in gunicorn's own. Raises BadSettings."""
-        found = difference(before, self.config)
-        late = list(found.by_new_workers)
-        if not any(key.startswith("tls") for key in late) and self.config.tls.contents() != self._certificates:
-            late.append("tls (the files have changed)")
+        """Changed settings, of ours and of gunicorn. Raises BadSettings."""
+        changed = difference(before, self.config)
+        by_new_workers = list(changed.by_new_workers)
+        tls_changes = any(key.startswith("tls") for key in by_new_workers)
+        if not tls_changes and self.config.tls.contents() != self._certificates:
+            by_new_workers.append("tls (the files have changed)")
         gunicorns = changed_settings(self._arbiter)
-        if late:
+        if by_new_workers:
             gunicorns -= self._derived
-        return Difference(found.in_place, (*late, *(f"gunicorn's {name}" for name in sorted(gunicorns))))
+        return Difference(changed.in_place, (*by_new_workers, *(f"gunicorn's {name}" for name in sorted(gunicorns))))
 
 
 class ConfigFollower:
-    """A worker's part: takes over what the master hands on. `serve_by` is given each new configuration, in a thread of
-    its own; `announce` is called in a worker that begins with one.
+    """A worker's part: calls `apply_config` with each published configuration, in a thread of its own.
+
+    `announce_config` is called in a worker that starts with a configuration that was published before.
     """
 
     def __init__(
-        self, handover: SharedConfig, serve_by: Callable[[Config], None], announce: Callable[[], None]
+        self,
+        shared_config: SharedConfig,
+        *,
+        apply_config: Callable[[Config], None],
+        announce_config: Callable[[], None],
     ) -> None:
-        self._handover = handover
-        self._serve_by = serve_by
+        self._shared_config = shared_config
+        self._apply_config = apply_config
         self._seen = -math.inf
-        self._word = threading.Event()
-        on_word(self._word.set)
-        # From here on the master's word reaches us; what it said before is looked for now.
-        if not self._look() and self._seen > -math.inf:
-            announce()
+        self._notified = threading.Event()
+        on_notification(self._notified.set)
+        # Notifications arrive from here on; a configuration that was published before is applied now.
+        if not self.worker_apply() and self._seen > -math.inf:
+            announce_config()
         self._task = BackgroundTask("reload", self._run)
         self._task.start()
 
-    def ask(self, worker: Any) -> ReloadOutcome:
-        """Have the master of this worker reload, and how it ended. Raises NoAnswer."""
-        asked = time.monotonic()
-        try:
-            os.kill(worker.ppid, signal.SIGHUP)
-        except OSError as error:
-            raise ReloadUnavailable(f"gunicorn's master can't be sent a signal: {error.strerror}") from None
-        while time.monotonic() - asked < ANSWER_WITHIN:
-            found = self._handover.read()
-            if found is not None and found[0].began >= asked:
-                return found[0]
-            if not worker.alive:  # the master waits for us to end
-                raise ReloadUnavailable("an earlier reload is under way, and this worker about to end; ask again")
-            time.sleep(LOOK_EVERY)
-        raise ReloadUnavailable(
-            "gunicorn's master is busy, perhaps with ending old workers; it reloads as soon as it can"
-        )
-
     def _run(self) -> None:
         while True:
-            self._word.wait()
-            self._word.clear()
-            self._look()
+            self._notified.wait()
+            self._notified.clear()
+            self.worker_apply()
 
-    def _look(self) -> bool:
-        """Take over what is new; whether there was something.
+    def worker_apply(self) -> bool:
+        """Apply the published configuration. Returns False if there is no new one.
 
-        Garbage is looked for later: all this is to live long, and requests stand still meanwhile.
+        The garbage collector is off meanwhile: the new objects live long, and a collection would delay requests.
         """
         gc.disable()
         try:
-            return self._take_over()
+            return self._apply_if_new()
         finally:
             gc.enable()
 
-    def _take_over(self) -> bool:
-        found = self._handover.read()
-        if found is None or found[0].began <= self._seen:
+    def _apply_if_new(self) -> bool:
+        published = self._shared_config.read()
+        if published is None or published[0].began <= self._seen:
             return False
-        first, self._seen = self._seen == -math.inf, found[0].began
+        is_first, self._seen = self._seen == -math.inf, published[0].began
         try:
-            if first and found[1] == load.current():
-                return False  # it began with this one
-            self._serve_by(load.adopt(found[1]))
+            if is_first and published[1] == load.current():
+                return False  # the worker has started with this one
+            self._apply_config(load.adopt(published[1]))
         except Exception:
             log.exception("this worker keeps its configuration")
         return True

@@ -48,7 +48,7 @@ class EventQueue:
     """Gathers events and hands them to readers, from `start` to `stop`."""
 
     def __init__(self, readers: Sequence[EventSink]) -> None:
-        self.readers = tuple(readers)  #: may be exchanged at any time
+        self.readers = tuple(readers)
         self._pending: deque[TimedEvent] = deque()
         self._dropped = 0
         self._lock = threading.Lock()
@@ -61,6 +61,11 @@ class EventQueue:
             self._pending.append((event, time.time()))
         else:
             self._dropped += 1
+
+    def set_readers(self, readers: Sequence[EventSink]) -> None:
+        """Hand events that are pending to the readers so far, later ones to these."""
+        self.flush()
+        self.readers = tuple(readers)
 
     def start(self) -> None:
         """Begin to hand on."""

@@ -130,12 +130,13 @@ class Dialer:
         tls: TLSSettings | None = None,
         forbidden: Callable[[Any], bool] | None = None,
         resolver: SystemResolver | None = None,
+        network_stream: Callable[[socket.socket], NetworkStream] | None = None,
     ) -> None:
         self._tls = tls or TLSSettings()
         self._forbidden = forbidden
         self._resolver = resolver or SystemResolver()
-        #: Makes a wire of a connected socket. The host may have a better one than the socket itself.
-        self.wire: Callable[[socket.socket], NetworkStream] = blocking
+        #: Makes a stream of a connected socket. The server may have a better one than the socket itself.
+        self._network_stream = network_stream or blocking
         self._context: ssl.SSLContext | None = None
 
     def open(self, address: Address, timeout: float, now: float) -> UpstreamConnection:
@@ -177,7 +178,7 @@ class Dialer:
 
     def _plain(self, sock: socket.socket, now: float) -> UpstreamConnection:
         try:
-            return UpstreamConnection(self.wire(sock), now)
+            return UpstreamConnection(self._network_stream(sock), now)
         except BaseException:
             sock.close()
             raise

@@ -1,4 +1,4 @@
-"""The control plane's parts, joined: who may come in, what they see and may do."""
+"""Builds the control plane of a worker: authentication, operations, admin API."""
 
 from __future__ import annotations
 
@@ -25,46 +25,45 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.adapters import store_for
 
-#: Seconds that an operator waits for the store.
-PATIENCE = 1.0
+#: Seconds that the store may take for a command of an operator.
+STORE_TIMEOUT = 1.0
 
 
 class ControlPlane:
-    """The admin API of a worker. `gate` guards what else there is on the admin listener.
+    """The admin API of a worker. `gate` also guards the other pages of the admin listener.
 
-    `dialer` gives what opens connections to backends now, `reload` has the host reload.
+    `dialer` returns what opens connections to backends now, `reload` reloads the server, and streams end as soon as it
+    is `stopping`.
     """
 
     def __init__(
         self,
+        *,
         config: Config,
         fleet: Fleet,
         dialer: Callable[[], Dialer],
         reload: Callable[[], ReloadOutcome],
+        stopping: Callable[[], bool],
     ) -> None:
         self._running = Running.of(config)
         self._dialer = dialer
         self.gate = Authenticator(TokenSet(config.admin), time.time)
-        # A store of its own: no request waits for it, and an operator would rather wait a moment than be refused.
-        store = store_for(config, PATIENCE)
+        # A store client of its own: an operator waits longer than a request may, rather than get an error.
+        store = store_for(config, STORE_TIMEOUT)
         operations = Operations(store, fleet, lambda: self._running)
-        self._api = AdminApi(operations, self.gate, identity(config).instance, self._reach, reload)
+        self._api = AdminApi(operations, self.gate, identity(config).instance, self._reach, reload, stopping)
 
     def blueprints(self) -> list[Blueprint]:
-        """What the app is to route."""
+        """The blueprints of the admin API and of the dashboard."""
         return [blueprint(self._api.table(), self.gate), dashboard.blueprint(self.gate)]
 
-    def apply(self, config: Config) -> None:
-        """Show this configuration, and ask for its tokens, from now on."""
+    def apply_config(self, config: Config) -> None:
+        """Show this configuration and require its tokens."""
         self._running = Running.of(config, self._running)
-        self.gate.tokens = TokenSet(config.admin)
-
-    def end_streams_when(self, ends: Callable[[], bool]) -> None:
-        """Streams end by themselves when this says so."""
-        self._api.streams.ends = ends
+        self.gate.set_tokens(TokenSet(config.admin))
 
     def _reach(self, backend: Backend, within: float) -> str:
-        """Connect to the backend; why that failed, empty if it did not."""
+        """Connect to the backend. Returns the reason of a failure, empty after success."""
         try:
             self._dialer().open(backend.address, within, time.monotonic()).close()
         except Fault as fault:
@@ -73,6 +72,6 @@ class ControlPlane:
 
 
 def identity(config: Config) -> WorkerIdentity:
-    """The instance, for operators; its workers add who they are."""
+    """The identity of the instance, for operators; each worker adds its own number."""
     host = os.uname().nodename
     return WorkerIdentity(f"{host}/{config.bind[0]}", host, 0, lbflask.__version__, version(config))

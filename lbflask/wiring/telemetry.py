@@ -38,7 +38,7 @@ class Telemetry:
     a gunicorn share; without one, in one of our own.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, directory: Path | None) -> None:
         self._config = config
         self._access_log = _access_log(config)
         self._sources: list[Callable[[], Iterable[Sample]]] = []
@@ -51,7 +51,7 @@ class Telemetry:
         self.tracing = tracing_for(config)
         readers = self._readers()
         self._journal = EventQueue(readers) if readers else None
-        self.directory: Path | None = None
+        self._directory = directory
         self._private: Path | None = None
 
     @property
@@ -80,11 +80,11 @@ class Telemetry:
 
     def page(self, samples: Iterable[Sample]) -> bytes:
         """The answer to a scrape. Raises Busy, OSError."""
-        if self._journal is None or self._counting is None or self.directory is None:
+        if self._journal is None or self._counting is None or self._directory is None:
             raise OSError("this worker has not begun to count")
         self._journal.flush()
         self._counting.sample()
-        return exposition.page(exposition.gathered(self.directory), [*self._always, *samples])
+        return exposition.page(exposition.gathered(self._directory), [*self._always, *samples])
 
     def start(self) -> None:
         """Begin. Raises ConfigError when a log can't be opened, or tracing can't be had."""
@@ -128,8 +128,7 @@ class Telemetry:
                 self._journal = EventQueue(readers)
                 self._journal.start()
         elif readers != self._journal.readers:
-            self._journal.flush()
-            self._journal.readers = readers
+            self._journal.set_readers(readers)
 
     def _leave(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
         """End what is no longer used."""
@@ -162,9 +161,9 @@ class Telemetry:
 
     def _start_counting(self, counting: MetricsRecorder) -> None:
         try:
-            if self.directory is None:
-                self.directory = self._private = Path(tempfile.mkdtemp(prefix="lbflask-metrics-"))
-            counting.start(self.directory)
+            if self._directory is None:
+                self._directory = self._private = Path(tempfile.mkdtemp(prefix="lbflask-metrics-"))
+            counting.start(self._directory)
         except OSError as error:
             log.warning("requests are not counted: %s", error)
 

@@ -131,31 +131,31 @@ def hook() -> Iterator[Failing]:
 @contextmanager
 def reload() -> Iterator[Failing]:
     handover = SharedConfig()
-    follower = ConfigFollower(handover, lambda config: None, lambda: None)
-    failing = Failing(follower._look)
-    follower._look = failing  # type: ignore[method-assign,assignment]
+    follower = ConfigFollower(handover, apply_config=lambda config: None, announce_config=lambda: None)
+    failing = Failing(follower.worker_apply)
+    follower.worker_apply = failing  # type: ignore[method-assign,assignment]
     try:
         for _ in range(3):
-            follower._word.set()
-            eventually(lambda: not follower._word.is_set(), "the word was heard")
+            follower._notified.set()
+            eventually(lambda: not follower._notified.is_set(), "the notification was handled")
         yield failing
     finally:
         follower._task.stopping.set()
-        follower._word.set()
+        follower._notified.set()
         follower._task.stop()
 
 
 @contextmanager
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
-    monkeypatch.setattr("lbflask.wiring.worker_runtime.SWEEP_EVERY", 0.001)
+    monkeypatch.setattr("lbflask.wiring.worker_runtime.SWEEP_INTERVAL", 0.001)
     balancer = WorkerRuntime(Config.model_validate({"backends": ["http://127.0.0.1:9"], "admin_bind": ""}))
     failing = Failing(balancer._connections.sweep)
     balancer._connections.sweep = failing  # type: ignore[method-assign,assignment]
-    balancer._sweeping.start()
+    balancer._sweeper.start()
     try:
         yield failing
     finally:
-        balancer._sweeping.stop(within=PATIENCE)
+        balancer._sweeper.stop(within=PATIENCE)
 
 
 TASKS: dict[str, Callable[[], object]] = {

@@ -61,13 +61,14 @@ class AdminApi:
         instance: str,
         reach: Reach,
         reload: Callable[[], ReloadOutcome],
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._operations = operations
         self._reload = reload
         self._authenticator = authenticator
         self._instance = instance
         self._reach = reach
-        self.streams = EventStreams(operations, self.state)
+        self.streams = EventStreams(operations, self.state, stopping)
 
     def table(self) -> list[Operation]:
         """All operations."""

@@ -31,15 +31,15 @@ EVENTS_PER_READ = 100
 
 
 class EventStreams:
-    """The streams of a worker. `ends` says whether it is about to stop; the host may set it."""
+    """The streams of a worker; all end when `ends` returns True."""
 
-    def __init__(self, operations: Operations, state: Callable[[], StateView]) -> None:
+    def __init__(self, operations: Operations, state: Callable[[], StateView], ends: Callable[[], bool]) -> None:
         self._operations = operations
         self._state = state
         self._open = 0
         self._state_json = ""  # the state, and when to look at it again
         self._next_read = float("-inf")
-        self.ends: Callable[[], bool] = lambda: False
+        self.ends = ends
 
     def response(self, request: Request, *, with_state: bool) -> Response:
         """The stream. Raises Refused where there can be none now."""

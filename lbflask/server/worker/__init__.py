@@ -6,7 +6,13 @@ fields keep their order, case and repeats, `100 Continue` is sent when the body 
 together, and a response that breaks off is cut, not ended. Any WSGI application runs on it.
 """
 
-from lbflask.server.worker.arbiter_signals import BadSettings, changed_settings, on_hang_up, on_word, send_word
+from lbflask.server.worker.arbiter_signals import (
+    BadSettings,
+    changed_settings,
+    notify_workers,
+    on_hang_up,
+    on_notification,
+)
 from lbflask.server.worker.arbiter_startup import (
     addresses,
     end_children_that_boot,
@@ -20,7 +26,7 @@ from lbflask.server.worker.arbiter_startup import (
 )
 from lbflask.server.worker.client_connection import ClientTimeouts
 from lbflask.server.worker.lookup_threads import allow_lookups
-from lbflask.server.worker.proxy_worker import ProxyWorker
+from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
 from lbflask.server.worker.server_log import ServerLog
 from lbflask.server.worker.settings import end_gracefully_on_interrupt
 
@@ -29,6 +35,7 @@ __all__ = [
     "ClientTimeouts",
     "ProxyWorker",
     "ServerLog",
+    "WorkerOptions",
     "addresses",
     "allow_lookups",
     "changed_settings",
@@ -39,9 +46,9 @@ __all__ = [
     "halt_whatever_ends",
     "is_ending",
     "is_supported",
+    "notify_workers",
     "on_hang_up",
-    "on_word",
-    "send_word",
+    "on_notification",
     "source_of",
     "tried",
 ]

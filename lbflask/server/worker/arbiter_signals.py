@@ -6,11 +6,12 @@ SIGURG: a worker that has just been forked ignores it, as the system does by def
 
 from __future__ import annotations
 
+import copy
 import signal
 from collections.abc import Callable
 from typing import Any
 
-WORD = signal.SIGURG
+NOTIFICATION = signal.SIGURG
 
 
 class BadSettings(Exception):
@@ -29,35 +30,31 @@ def on_hang_up(arbiter: Any, reload: Callable[[], bool]) -> None:
 
 
 def changed_settings(arbiter: Any) -> set[str]:
-    """The names of gunicorn's settings that are others now than when its workers started, from wherever they come.
+    """The names of gunicorn's settings, from whatever source, that have changed since its workers started.
 
-    Nothing takes effect. Raises BadSettings.
+    Nothing takes effect: a copy of gunicorn's application object reads them. Raises BadSettings.
     """
-    app = arbiter.app
-    before = app.cfg
+    before, reader = arbiter.app.cfg, copy.copy(arbiter.app)
     try:
-        app.do_load_config()
-        after = app.cfg
+        reader.do_load_config()
     except SystemExit:
         raise BadSettings("gunicorn's configuration can't be read; it has told why on standard error") from None
-    finally:
-        app.cfg = before
     return {
         name
-        for name, setting in after.settings.items()
+        for name, setting in reader.cfg.settings.items()
         if name not in before.settings or not _same(before.settings[name].get(), setting.get())
     }
 
 
-def send_word(arbiter: Any) -> None:
+def notify_workers(arbiter: Any) -> None:
     """Tell all workers that there is something new; those that start look by themselves."""
-    arbiter.kill_workers(WORD)
+    arbiter.kill_workers(NOTIFICATION)
 
 
-def on_word(act: Callable[[], None]) -> None:
+def on_notification(act: Callable[[], None]) -> None:
     """In a worker: call this when the master sends word, in a signal handler."""
-    signal.signal(WORD, lambda _signal, _frame: act())
-    signal.siginterrupt(WORD, False)
+    signal.signal(NOTIFICATION, lambda _signal, _frame: act())
+    signal.siginterrupt(NOTIFICATION, False)
     # gunicorn has each signal written into a pipe, and this kind of worker never reads it.
     pipe = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)

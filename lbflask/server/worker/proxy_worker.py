@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
@@ -36,25 +37,36 @@ FAREWELL = 1.0
 LOOK_EVERY = 0.05
 
 
-class ProxyWorker(GeventWorker):  # type: ignore[misc]
-    """See the package. `patience`, and `plain_addresses`, the listeners that stay without TLS, may be set before the
-    first connection, as by the `post_worker_init` hook.
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a ProxyWorker does beyond a plain WSGI worker. Without options it serves any WSGI application.
+
+    `plain_addresses` are the listeners without TLS. `forward` is the short path for an application that needs no WSGI:
+    called with each HttpExchange, it returns an iterable with `status`, `fields` and `deadline`, None after an upgrade,
+    or NotImplemented to have the request go through WSGI. `on_rejected` is called when a request head is rejected, with
+    the client address, the status code, the reason phrase, and the bytes sent of the response's body.
     """
 
-    patience = ClientTimeouts()
+    timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
     plain_addresses: frozenset[Any] = frozenset()
-    #: The short way to an application that needs no WSGI: an Exchange in; out comes an iterable with `status`,
-    #: `fields` and `deadline`, None when the connection was upgraded, or NotImplemented for what is to go by WSGI.
     forward: Callable[[HttpExchange], Any] | None = None
-    #: Called for a request whose head was refused: the client's address, the status in number and words, and the bytes
-    #: of the answer's body.
-    turned_away: Callable[[str, int, str, int], None] | None = None
+    on_rejected: Callable[[str, int, str, int], None] | None = None
+
+
+class ProxyWorker(GeventWorker):  # type: ignore[misc]
+    """See the package."""
+
+    options = WorkerOptions()
     alive: bool
 
     @staticmethod
-    def wire(sock: socket.socket) -> Stream:
-        """A connected socket, taken over, as greenlets of this worker had best use it."""
+    def network_stream(sock: socket.socket) -> Stream:
+        """Take over a connected socket for the greenlets of this worker."""
         return Stream(_socket.socket(fileno=sock.detach()))
+
+    def apply_config(self, options: WorkerOptions) -> None:
+        """Serve by these options: `plain_addresses` of the call before `run`, the others for new connections."""
+        self.options = options
 
     def run(self) -> None:
         """Serve until told to stop; then finish what is in flight, within `graceful_timeout`."""
@@ -94,7 +106,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         address = name[:2] if isinstance(name, tuple) else name
         return Acceptor(
             listener,
-            partial(self._taken, tls=None if address in self.plain_addresses else self._tls),
+            partial(self._taken, tls=None if address in self.options.plain_addresses else self._tls),
             alone=self.cfg.workers == 1,
             yields=lambda: BOARD.others_hold_less(self.age, len(self._clients)),
             full=self._full,
@@ -120,7 +132,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """In the hub: a new connection."""
         try:
             stream = Stream(sock) if tls is None else TlsStream(sock, tls)
-            client = ClientConnection(stream, addr, self.patience, "http" if tls is None else "https")
+            client = ClientConnection(stream, addr, self.options.timeouts, "http" if tls is None else "https")
         except OSError:
             sock.close()  # the client has gone already
             return
@@ -172,7 +184,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         idle.
         """
         try:
-            while client.await_request(self.cfg_keepalive if client.served else self.patience.head):
+            while client.await_request(self.cfg_keepalive if client.served else self.options.timeouts.head):
                 if not self._respond(client, self._read(client)):
                     return
         except (errors.NoMoreData, StopIteration):
@@ -234,8 +246,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self, client: ClientConnection, request: ParsedRequest, exchange: HttpExchange, response: ResponseWriter
     ) -> Iterable[bytes]:
         """What the application answers: by the short way if it offers one and takes it, else as WSGI has it."""
-        if self.forward is not None:
-            reply = self.forward(exchange)
+        forward = self.options.forward
+        if forward is not None:
+            reply = forward(exchange)
             if reply is not NotImplemented:
                 if reply is None:
                     return ()
@@ -259,8 +272,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self.log.info("refused a request from %s: %d %r", client.peer, status, noted)
         sent = client.say(status, reason, told)
         client.leave(drain=True)
-        if self.turned_away is not None:
-            self.turned_away(client.peer, status, reason, sent)
+        if self.options.on_rejected is not None:
+            self.options.on_rejected(client.peer, status, reason, sent)
 
 
 #: What a refused request head is answered with; 400 for all others.

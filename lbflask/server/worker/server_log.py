@@ -1,4 +1,4 @@
-"""gunicorn's own log, as the host wants it."""
+"""gunicorn's error log."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from gunicorn.glogging import Logger
 
 
 def without_quotes(error: Exception) -> str:
-    """What an error of gunicorn's parser says, without the bytes of the request that it quotes behind a colon: they may
-    be a secret, with or without a name.
+    """The text of a parser error without the bytes of the request that gunicorn quotes after a colon: they may be a
+    secret.
     """
     return str(error).partition(":")[0]
 
 
 class ServerLog(Logger):  # type: ignore[misc]
-    """As gunicorn's, and then changed by `changes`, which may be set before gunicorn begins, and before it reloads."""
+    """gunicorn's log, with a change of its handlers after each `setup`."""
 
-    changes: ClassVar[tuple[Callable[[], None], ...]] = ()
+    _changes: ClassVar[tuple[Callable[[], None], ...]] = ()
+
+    @classmethod
+    def set_change(cls, change: Callable[[], None]) -> None:
+        """Call this after each `setup` from now on: gunicorn makes the log itself, at its start and at each reload."""
+        cls._changes = (change,)
 
     def setup(self, cfg: Any) -> None:
-        """See Logger; done again at each reload."""
+        """See Logger."""
         super().setup(cfg)
-        for change in self.changes:
+        for change in self._changes:
             change()

@@ -12,8 +12,8 @@ import pytest
 from gunicorn.config import Config
 
 from devtools.wait import eventually
-from lbflask.server.worker import BadSettings, changed_settings, on_hang_up, on_word
-from lbflask.server.worker.arbiter_signals import WORD
+from lbflask.server.worker import BadSettings, changed_settings, on_hang_up, on_notification
+from lbflask.server.worker.arbiter_signals import NOTIFICATION
 
 
 def hook(source: str) -> Any:
@@ -90,15 +90,15 @@ def test_gunicorn_reloads_where_nobody_else_does(done: bool) -> None:
 
 @pytest.fixture
 def restored() -> Iterator[None]:
-    before = signal.getsignal(WORD)
+    before = signal.getsignal(NOTIFICATION)
     yield
-    signal.signal(WORD, before)
+    signal.signal(NOTIFICATION, before)
 
 
 @pytest.mark.usefixtures("restored")
 def test_word_is_heard_and_before_that_ignored(recwarn: pytest.WarningsRecorder) -> None:
     heard: list[int] = []
-    os.kill(os.getpid(), WORD)
-    on_word(lambda: heard.append(1))
-    os.kill(os.getpid(), WORD)
+    os.kill(os.getpid(), NOTIFICATION)
+    on_notification(lambda: heard.append(1))
+    os.kill(os.getpid(), NOTIFICATION)
     eventually(lambda: heard == [1], "the word is heard")

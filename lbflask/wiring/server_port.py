@@ -1,0 +1,50 @@
+"""What a worker's parts need of the server that runs them. gunicorn's master may import this module."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
+
+if TYPE_CHECKING:
+    from lbflask.upstream.connection import NetworkStream
+
+
+class ServerPort(Protocol):
+    """The server process as its application sees it."""
+
+    @property
+    def network_stream(self) -> Callable[[socket.socket], NetworkStream] | None:
+        """Makes a stream of a connected socket that suits the server's concurrency; None for a blocking socket."""
+        ...
+
+    @property
+    def metrics_directory(self) -> Path | None:
+        """Where all workers of the server count; None if each counts for itself."""
+        ...
+
+    def request_reload(self) -> ReloadOutcome:
+        """Reload the configuration of the whole server, and wait for the outcome. Raises ReloadUnavailable."""
+        ...
+
+    def stopping(self) -> bool:
+        """Whether the process is about to end."""
+        ...
+
+
+class UnknownServer:
+    """A server without hooks of lbflask."""
+
+    network_stream = None
+    metrics_directory = None
+
+    def request_reload(self) -> ReloadOutcome:
+        """Raises ReloadUnavailable."""
+        raise ReloadUnavailable("the server that runs lbflask here can't reload it")
+
+    def stopping(self) -> bool:
+        """As far as is known, never."""
+        return False
