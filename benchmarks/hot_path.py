@@ -72,12 +72,11 @@ class Canned:
     Many of them hold little more than one, so that it is not them who fill the processor's caches.
     """
 
-    __slots__ = ("_said", "on_gone")
+    __slots__ = ("_said",)
     gone = False
 
     def __init__(self, *said: bytes) -> None:
         self._said = in_turn(said)
-        self.on_gone = None
 
     @property
     def sock(self) -> Canned:
@@ -91,6 +90,9 @@ class Canned:
 
     def silent(self) -> bool:
         return True
+
+    def set_on_gone(self, callback: Callable[[], None] | None) -> None:
+        pass
 
     def getsockname(self) -> tuple[str, int]:
         return ("127.0.0.1", 8080)
@@ -151,12 +153,12 @@ class Rig:
         )
         self.worker: Any = SimpleNamespace(alive=True, _frozen=self.frozen)
         self.worker.options = WorkerOptions(forward=self.plane.forward)
-        self.worker._result = lambda *args: ProxyWorker._result(self.worker, *args)
+        self.worker._call_application = lambda *args: ProxyWorker._call_application(self.worker, *args)
 
     def read(self) -> ParsedRequest:
         self.client.await_request(75)
         request = ParsedRequest(self.frozen, self.client.reader, self.client.addr, 2)
-        self.client.begin(request)
+        self.client.begin_request(request.proxy_protocol_info)
         return request
 
     def count(self, portion: list[TimedEvent]) -> Callable[[], None]:

@@ -24,10 +24,8 @@ PENDING = frozenset(
         "core",
         "discovery",
         "fleet",
-        "healthcheck",
         "hooks",
         "proxy",
-        "server",
     }
     | {"store", "telemetry", "upstream", "wiring"}
 )

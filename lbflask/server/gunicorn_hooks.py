@@ -27,12 +27,12 @@ from lbflask.server.worker import (
     ServerLog,
     addresses,
     allow_lookups,
-    end_children_that_boot,
     end_gracefully_on_interrupt,
-    ending_at_once,
-    give_up,
-    halt_whatever_ends,
+    exit_children_that_boot,
+    exiting_at_once,
+    halt_once,
     is_ending,
+    undo_startup,
 )
 from lbflask.server.worker_port import WorkerPort
 from lbflask.startup_failure import refuse
@@ -137,7 +137,7 @@ def on_starting(arbiter: Any) -> None:
         check_unix_sockets(config)
         judge_parts(arbiter.cfg, config)
     except ConfigError as error:
-        give_up(arbiter)
+        undo_startup(arbiter)
         refuse(error)
     _state.checked = True
 
@@ -147,8 +147,8 @@ def when_ready(arbiter: Any) -> None:
     if not _state.checked:  # the user's configuration file has replaced the hook on_starting
         on_starting(arbiter)
     end_gracefully_on_interrupt(arbiter)
-    end_children_that_boot()
-    halt_whatever_ends(arbiter)
+    exit_children_that_boot()
+    halt_once(arbiter)
     config = load.current()
     derived = _settings_of(config)
     try:
@@ -161,7 +161,7 @@ def when_ready(arbiter: Any) -> None:
         provide(config)
     except ConfigError as error:
         on_exit(arbiter)
-        give_up(arbiter)
+        undo_startup(arbiter)
         if is_ending(arbiter):
             sys.exit(0)
         refuse(error)
@@ -194,7 +194,7 @@ def loading() -> Iterator[ServerPort | None]:
         shared_config=_state.reload.shared_config,
         metrics_directory=None if _state.metrics is None else _state.metrics.path,
     )
-    with ending_at_once():
+    with exiting_at_once():
         yield _state.port
 
 

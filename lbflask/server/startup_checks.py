@@ -16,7 +16,7 @@ from typing import Any
 from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
-from lbflask.server.worker import is_supported, source_of, tried
+from lbflask.server.worker import is_supported, run_in_child, source_of
 
 #: Where the process was when it read its configuration.
 _STARTED_IN = Path.cwd()
@@ -32,7 +32,7 @@ def judge_parts(cfg: Any, config: Config, is_over: Callable[[], bool] = lambda: 
     """Raises ConfigError for what a worker with these settings of gunicorn's could not use. It takes a child process,
     which is given up when `is_over`.
     """
-    reason = tried(cfg, partial(_reason_against, config), is_over)
+    reason = run_in_child(cfg, partial(_reason_against, config), is_over)
     if reason:
         raise ConfigError(reason)
 

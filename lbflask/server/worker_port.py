@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class WorkerPort:
     """The server port (`wiring.server_port`) of one worker.
 
-    gunicorn loads the application before any hook receives the worker, so `serve` connects the two later; until then no
-    reload can be requested.
+    gunicorn loads the application before any hook receives the worker, so `serve` connects the two later; until then
+    no reload can be requested.
     """
 
     def __init__(

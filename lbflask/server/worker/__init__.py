@@ -15,14 +15,14 @@ from lbflask.server.worker.arbiter_signals import (
 )
 from lbflask.server.worker.arbiter_startup import (
     addresses,
-    end_children_that_boot,
-    ending_at_once,
-    give_up,
-    halt_whatever_ends,
+    exit_children_that_boot,
+    exiting_at_once,
+    halt_once,
     is_ending,
     is_supported,
+    run_in_child,
     source_of,
-    tried,
+    undo_startup,
 )
 from lbflask.server.worker.client_connection import ClientTimeouts
 from lbflask.server.worker.lookup_threads import allow_lookups
@@ -39,16 +39,16 @@ __all__ = [
     "addresses",
     "allow_lookups",
     "changed_settings",
-    "end_children_that_boot",
     "end_gracefully_on_interrupt",
-    "ending_at_once",
-    "give_up",
-    "halt_whatever_ends",
+    "exit_children_that_boot",
+    "exiting_at_once",
+    "halt_once",
     "is_ending",
     "is_supported",
     "notify_workers",
     "on_hang_up",
     "on_notification",
+    "run_in_child",
     "source_of",
-    "tried",
+    "undo_startup",
 ]

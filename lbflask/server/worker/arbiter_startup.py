@@ -19,9 +19,9 @@ from lbflask.server.worker.proxy_worker import ProxyWorker
 #: Signals that end a process.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 #: Seconds that a trial may take.
-TRIAL_WITHIN = 10.0
+CHILD_TIMEOUT = 10.0
 #: Seconds between two looks whether it is still wanted.
-LOOK_EVERY = 0.05
+POLL_INTERVAL = 0.05
 #: gunicorn's workers on which the application runs, by name: to import some of them would start what gevent must patch.
 STOCK_WORKERS = {"ggevent.GeventWorker", "gthread.ThreadWorker", "sync.SyncWorker"}
 
@@ -50,7 +50,7 @@ def addresses(arbiter: Any) -> list[Any]:
     return list(arbiter.cfg.address)
 
 
-def end_children_that_boot() -> None:
+def exit_children_that_boot() -> None:
     """From now on a child that this process forks ends at once by a signal that ends, until it has handlers of its own.
 
     The handlers that it inherits only put the signal into a queue which nothing reads there. Signals are held back
@@ -69,16 +69,16 @@ def end_children_that_boot() -> None:
     def begin() -> None:
         if os.getppid() == master:
             for number in ENDING:
-                signal.signal(number, _end)
+                signal.signal(number, _exit)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     os.register_at_fork(before=hold, after_in_parent=release, after_in_child=begin)
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
+def exiting_at_once() -> Iterator[None]:
     """Meanwhile a signal that ends does so at once. For a worker that loads its application: it serves nothing yet."""
-    before = {number: signal.signal(number, _end) for number in ENDING}
+    before = {number: signal.signal(number, _exit) for number in ENDING}
     try:
         yield
     finally:
@@ -97,7 +97,7 @@ def is_ending(arbiter: Any) -> bool:
     return any(number in ENDING for number in waiting)
 
 
-def halt_whatever_ends(arbiter: Any) -> None:
+def halt_once(arbiter: Any) -> None:
     """Make the master's end one: a second worker that could not boot, reaped meanwhile, would break it off."""
     halt, reap = arbiter.halt, arbiter.reap_workers
 
@@ -112,7 +112,7 @@ def halt_whatever_ends(arbiter: Any) -> None:
     arbiter.halt = halting
 
 
-def give_up(arbiter: Any) -> None:
+def undo_startup(arbiter: Any) -> None:
     """Take back what a master has made before it has workers."""
     sock.close_sockets(arbiter.LISTENERS, unlink=not arbiter.systemd and not arbiter.master_pid)
     arbiter.LISTENERS = []
@@ -120,7 +120,7 @@ def give_up(arbiter: Any) -> None:
         arbiter.pidfile.unlink()
 
 
-def tried(cfg: Any, attempt: Callable[[], str], is_over: Callable[[], bool]) -> str:
+def run_in_child(cfg: Any, attempt: Callable[[], str], is_over: Callable[[], bool]) -> str:
     """What `attempt` answers in a process of its own with a worker's rights; empty if it comes to no answer.
 
     It is given ten seconds, or until `is_over`.
@@ -128,11 +128,11 @@ def tried(cfg: Any, attempt: Callable[[], str], is_over: Callable[[], bool]) -> 
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        _try(cfg, attempt, writing)
+        _run_child(cfg, attempt, writing)
     os.close(writing)
-    deadline, answer = time.monotonic() + TRIAL_WITHIN, b""
+    deadline, answer = time.monotonic() + CHILD_TIMEOUT, b""
     while time.monotonic() < deadline and not is_over():
-        if select.select([reading], [], [], LOOK_EVERY)[0]:
+        if select.select([reading], [], [], POLL_INTERVAL)[0]:
             piece = os.read(reading, 1 << 16)
             if not piece:
                 break
@@ -145,21 +145,21 @@ def tried(cfg: Any, attempt: Callable[[], str], is_over: Callable[[], bool]) -> 
     return answer.decode()
 
 
-def _try(cfg: Any, attempt: Callable[[], str], writing: int) -> None:
+def _run_child(cfg: Any, attempt: Callable[[], str], writing: int) -> None:
     parent = os.getppid()
 
-    def look(_signal: int, _frame: Any) -> None:
+    def exit_if_orphaned(_signal: int, _frame: Any) -> None:
         if os.getppid() != parent:
             os._exit(0)
 
     try:
-        signal.signal(signal.SIGALRM, look)
-        signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY, LOOK_EVERY)
+        signal.signal(signal.SIGALRM, exit_if_orphaned)
+        signal.setitimer(signal.ITIMER_REAL, POLL_INTERVAL, POLL_INTERVAL)
         util.set_owner_process(cfg.uid, cfg.gid, initgroups=cfg.initgroups)
         os.write(writing, attempt().encode("utf-8", "backslashreplace"))
     finally:
         os._exit(0)
 
 
-def _end(_signal: int, _frame: Any) -> None:
+def _exit(_signal: int, _frame: Any) -> None:
     os._exit(0)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 from gevent.event import AsyncResult
 from gunicorn.http.body import LengthReader
 
-from lbflask.server.worker.client_connection import NEVER
-
 if TYPE_CHECKING:
     from lbflask.server.worker.client_connection import ClientConnection
     from lbflask.server.worker.request_parser import ParsedRequest
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: Bytes of a body that are taken at once to have all of it at hand; a longer one is read as it comes.
-MOST_AT_HAND = 1 << 20
+MAX_BUFFERED = 1 << 20
 
 
 class Superseded(Exception):
@@ -32,10 +30,10 @@ class HttpExchange:
 
     __slots__ = (
         "_client",
-        "_later",
+        "_continue_sent",
         "_reading",
         "_request",
-        "_told",
+        "_waiting_call",
         "fields",
         "local",
         "method",
@@ -49,9 +47,9 @@ class HttpExchange:
     def __init__(self, request: ParsedRequest, client: ClientConnection) -> None:
         self._request = request
         self._client = client
-        self._told = False
+        self._continue_sent = False
         self._reading = False  # a call waits for the client
-        self._later: AsyncResult[bytes] | None = None  # the call that is to get its piece
+        self._waiting_call: AsyncResult[bytes] | None = None  # the call that is to get its piece
         self.method = request.method
         self.target = request.uri
         #: `HTTP/1.1`, or whatever else the client speaks.
@@ -92,23 +90,23 @@ class HttpExchange:
         that one gets, and that one raises Superseded.
         """
         if self._reading:
-            if self._later is not None:
-                self._later.set_exception(Superseded())
-            self._later = AsyncResult()
-            return cast("bytes", self._later.get())
+            if self._waiting_call is not None:
+                self._waiting_call.set_exception(Superseded())
+            self._waiting_call = AsyncResult()
+            return cast("bytes", self._waiting_call.get())
         if self.complete:
             return b""
         self._reading = True
         try:
             piece = self._next_piece()
         except BaseException as error:
-            self._reading, later, self._later = False, self._later, None
-            if later is not None:
-                later.set_exception(error)
+            self._reading, waiting_call, self._waiting_call = False, self._waiting_call, None
+            if waiting_call is not None:
+                waiting_call.set_exception(error)
             raise
-        self._reading, later, self._later = False, self._later, None
-        if later is not None:
-            later.set(piece)
+        self._reading, waiting_call, self._waiting_call = False, self._waiting_call, None
+        if waiting_call is not None:
+            waiting_call.set(piece)
             raise Superseded
         return piece
 
@@ -117,7 +115,7 @@ class HttpExchange:
         reader = self._request.body.reader
         if self.expects_continue or not isinstance(reader, LengthReader):
             return None
-        if reader.length > MOST_AT_HAND:
+        if reader.length > MAX_BUFFERED:
             return None
         unreader = self._client.reader
         data: bytes = unreader.take_buffered()
@@ -139,23 +137,17 @@ class HttpExchange:
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
         """Call it once, and without waiting for anything, when the client is seen to have hung up; None: no more."""
-        stream = self._client.stream
-        stream.on_gone = callback
-        if callback is not None and stream.gone:
-            callback()
+        self._client.notify_when_gone(callback)
 
     def upgrade(self, status: str, fields: list[tuple[str, str]]) -> tuple[Stream, bytes]:
         """Send the head of a 101 and leave the connection to the caller, with what the client sent early."""
         self.upgraded = True
         self.interim(status, fields)
-        client = self._client
-        client.reader.expires = NEVER
-        client.stream.on_gone = None
-        return client.stream, client.reader.take_buffered()
+        return self._client.detach()
 
     def _next_piece(self) -> bytes:
-        if not self._told:
-            self._told = True
+        if not self._continue_sent:
+            self._continue_sent = True
             if self.expects_continue:
                 self._client.send(_CONTINUE)
         reader = self._request.body.reader

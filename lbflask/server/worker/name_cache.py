@@ -6,19 +6,19 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Spelling = TypeVar("Spelling")
-Known = TypeVar("Known")
+Facts = TypeVar("Facts")
 
 
-class HeaderNameCache(dict[Spelling, Known], Generic[Spelling, Known]):
-    """What `judge` says of a spelling; it is remembered for the first `most` of them, and then costs one look-up."""
+class HeaderNameCache(dict[Spelling, Facts], Generic[Spelling, Facts]):
+    """What `compute` says of a spelling; it is remembered for the first `most` of them, and then costs one look-up."""
 
-    def __init__(self, judge: Callable[[Spelling], Known], most: int) -> None:
+    def __init__(self, compute: Callable[[Spelling], Facts], limit: int) -> None:
         super().__init__()
-        self._judge = judge
-        self._most = most
+        self._compute = compute
+        self._limit = limit
 
-    def __missing__(self, spelling: Spelling) -> Known:
-        known = self._judge(spelling)
-        if len(self) < self._most:
-            self[spelling] = known
-        return known
+    def __missing__(self, spelling: Spelling) -> Facts:
+        facts = self._compute(spelling)
+        if len(self) < self._limit:
+            self[spelling] = facts
+        return facts

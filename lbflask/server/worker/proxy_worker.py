@@ -22,19 +22,20 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from lbflask.server.worker.acceptor import Acceptor
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
-from lbflask.server.worker.connection_balance import BOARD
+from lbflask.server.worker.connection_balance import CONNECTION_TABLE
 from lbflask.server.worker.http_exchange import HttpExchange
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
 from lbflask.server.worker.server_log import without_quotes
 from lbflask.server.worker.settings import freeze
-from lbflask.server.worker.stream import PlainHttp, Stream, TlsStream
+from lbflask.server.worker.stream import Stream
+from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
 
 #: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
 #: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
-FAREWELL = 1.0
+IDLE_GRACE = 1.0
 #: Seconds between two looks at how long clients have been waited for: time-outs are late by no more than this.
-LOOK_EVERY = 0.05
+TICK_INTERVAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,19 +80,19 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         gc.collect()
         gc.freeze()
         self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
-        self._listenings = [self._listen(listener) for listener in self.sockets]
+        self._acceptors = [self._listen(listener) for listener in self.sockets]
         beat = time.monotonic()
         while self.alive:
             if time.monotonic() >= beat:
                 self.notify()
                 beat = time.monotonic() + 1.0
-            BOARD.write(self.age, len(self._clients))
+            CONNECTION_TABLE.write(self.age, len(self._clients))
             self._end_long_waits()
             self._log_warnings()
-            gevent.sleep(LOOK_EVERY)
-        for listening in self._listenings:
-            listening.close()
-        BOARD.erase(self.age)
+            gevent.sleep(TICK_INTERVAL)
+        for acceptor in self._acceptors:
+            acceptor.close()
+        CONNECTION_TABLE.erase(self.age)
         self._wind_down(time.monotonic())
 
     def handle_quit(self, sig: int, frame: Any) -> None:
@@ -106,11 +107,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         address = name[:2] if isinstance(name, tuple) else name
         return Acceptor(
             listener,
-            partial(self._taken, tls=None if address in self.options.plain_addresses else self._tls),
+            partial(self._on_accept, tls=None if address in self.options.plain_addresses else self._tls),
             alone=self.cfg.workers == 1,
-            yields=lambda: BOARD.others_hold_less(self.age, len(self._clients)),
+            yields=lambda: CONNECTION_TABLE.others_hold_less(self.age, len(self._clients)),
             full=self._full,
-            failed=lambda error: self._warn_once(f"no connection can be accepted: {error.strerror}"),
+            on_failure=lambda error: self._warn_once(f"no connection can be accepted: {error.strerror}"),
         )
 
     def _full(self) -> bool:
@@ -119,16 +120,16 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._warn_once(f"{self.worker_connections} clients are here, as many as may be; others wait until one leaves")
         return True
 
-    def _warn_once(self, what: str) -> None:
+    def _warn_once(self, message: str) -> None:
         """Have it logged, once in the life of the worker. For the hub, which must not wait for the log."""
-        self._warnings.setdefault(what, False)
+        self._warnings.setdefault(message, False)
 
     def _log_warnings(self) -> None:
-        for what in [what for what, logged in self._warnings.items() if not logged]:
-            self._warnings[what] = True
-            self.log.warning(what)
+        for message in [message for message, logged in self._warnings.items() if not logged]:
+            self._warnings[message] = True
+            self.log.warning(message)
 
-    def _taken(self, sock: _socket.socket, addr: Any, tls: ssl.SSLContext | None) -> None:
+    def _on_accept(self, sock: _socket.socket, addr: Any, tls: ssl.SSLContext | None) -> None:
         """In the hub: a new connection."""
         try:
             stream = Stream(sock) if tls is None else TlsStream(sock, tls)
@@ -137,7 +138,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             sock.close()  # the client has gone already
             return
         self._clients.add(client)
-        BOARD.write(self.age, len(self._clients))
+        CONNECTION_TABLE.write(self.age, len(self._clients))
         self._greenlets.start(gevent.Greenlet(self._serve, client))
 
     def _end_long_waits(self) -> None:
@@ -151,10 +152,10 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """Wait for the clients: idle ones for a moment, busy ones as long as the time-out allows."""
         limit = max(0.0, self.cfg.graceful_timeout - 0.5)  # before the master's own patience ends
         while self._clients and time.monotonic() - began < limit:
-            if time.monotonic() - began > FAREWELL:
+            if time.monotonic() - began > IDLE_GRACE:
                 for client in list(self._clients):
                     if client.idle:
-                        client.hang_up()
+                        client.shutdown_read()
             self.notify()
             self._end_long_waits()
             gevent.sleep(0.02)
@@ -165,21 +166,21 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _serve(self, client: ClientConnection) -> None:
         """One client connection, from accept to close."""
         try:
-            self._converse(client)
+            self._serve_requests(client)
         except (OSError, gevent.GreenletExit):
-            client.abort()
+            client.reset()
         except Exception:
             self.log.exception("error on a client's connection")
-            client.abort()
+            client.reset()
         finally:
             self._clients.discard(client)
             client.close()
             if self.alive:
-                BOARD.write(self.age, len(self._clients))
-                for listening in self._listenings:
-                    listening.resume()
+                CONNECTION_TABLE.write(self.age, len(self._clients))
+                for acceptor in self._acceptors:
+                    acceptor.resume()
 
-    def _converse(self, client: ClientConnection) -> None:
+    def _serve_requests(self, client: ClientConnection) -> None:
         """Requests and responses in turn, until either side closes. Nothing is kept of a request while its client is
         idle.
         """
@@ -190,12 +191,12 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         except (errors.NoMoreData, StopIteration):
             return
         except (errors.ParseException, errors.ForbiddenProxyRequest, PlainHttp, TimeoutError) as error:
-            self._turn_away(client, error)
+            self._reject(client, error)
 
     def _read(self, client: ClientConnection) -> ParsedRequest:
         """The head of the next request. Raises what gunicorn does for one that it refuses, and TimeoutError."""
         request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
-        client.begin(request)
+        client.begin_request(request.proxy_protocol_info)
         self._count()
         return request
 
@@ -213,36 +214,35 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _respond(self, client: ClientConnection, request: ParsedRequest) -> bool:
         """Run the application and write what it says. Whether the connection may carry another request."""
         exchange = HttpExchange(request, client)
-        response = ResponseWriter(client.send, request, exchange)
-        if not self.alive or not self._frozen.keepalive:
-            response.closes = True
+        closes = not self.alive or not self._frozen.keepalive
+        response = ResponseWriter(client.send, request, exchange, closes=closes)
         result: Iterable[bytes] = ()
         try:
-            result = self._result(client, request, exchange, response)
+            result = self._call_application(client, request, exchange, response)
             if exchange.upgraded:
                 return False
             response.write_all(result)
         except (OSError, ShortResponse):
-            client.abort()
+            client.reset()
             return False
         except Exception:
             self.log.exception("Error handling request %s %s", request.method, request.uri)
             if response.head_sent or exchange.upgraded:
-                client.abort()
+                client.reset()
             else:
-                client.say(500, "Internal Server Error", "the balancer failed; its error log has the details")
-                client.leave(drain=not exchange.complete)
+                client.send_error(500, "Internal Server Error", "the balancer failed; its error log has the details")
+                client.graceful_close(drain=not exchange.complete)
             return False
         finally:
             close = getattr(result, "close", None)
             if close is not None:
                 close()
         if response.closes:
-            client.leave(drain=not exchange.complete)
+            client.graceful_close(drain=not exchange.complete)
             return False
         return True
 
-    def _result(
+    def _call_application(
         self, client: ClientConnection, request: ParsedRequest, exchange: HttpExchange, response: ResponseWriter
     ) -> Iterable[bytes]:
         """What the application answers: by the short way if it offers one and takes it, else as WSGI has it."""
@@ -252,32 +252,32 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             if reply is not NotImplemented:
                 if reply is None:
                     return ()
-                client.deadline = reply.deadline
+                client.set_response_deadline(reply.deadline)
                 response.start_response(reply.status, reply.fields)
                 return cast("Iterable[bytes]", reply)
         environ = self._environ | request.environ(client)
         environ["lbflask.exchange"] = exchange
         return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))
 
-    def _turn_away(self, client: ClientConnection, error: Exception) -> None:
+    def _reject(self, client: ClientConnection, error: Exception) -> None:
         """Answer a head that is refused, and close: where the next one would start is unknown."""
         status, reason = next(
-            (answer for kind, answer in _REFUSALS.items() if isinstance(error, kind)), (400, "Bad Request")
+            (answer for kind, answer in _REJECTIONS.items() if isinstance(error, kind)), (400, "Bad Request")
         )
-        told, noted = str(error), without_quotes(error)
+        detail, logged = str(error), without_quotes(error)
         if isinstance(error, TimeoutError):
-            told = noted = "the request head did not arrive in time"
+            detail = logged = "the request head did not arrive in time"
         elif isinstance(error, PlainHttp):
-            told = noted = "plain HTTP was sent to a port that takes HTTPS only"
-        self.log.info("refused a request from %s: %d %r", client.peer, status, noted)
-        sent = client.say(status, reason, told)
-        client.leave(drain=True)
+            detail = logged = "plain HTTP was sent to a port that takes HTTPS only"
+        self.log.info("refused a request from %s: %d %r", client.peer, status, logged)
+        sent = client.send_error(status, reason, detail)
+        client.graceful_close(drain=True)
         if self.options.on_rejected is not None:
             self.options.on_rejected(client.peer, status, reason, sent)
 
 
 #: What a refused request head is answered with; 400 for all others.
-_REFUSALS: dict[type[Exception], tuple[int, str]] = {
+_REJECTIONS: dict[type[Exception], tuple[int, str]] = {
     TimeoutError: (408, "Request Timeout"),
     errors.LimitRequestLine: (414, "URI Too Long"),
     errors.LimitRequestHeaders: (431, "Request Header Fields Too Large"),

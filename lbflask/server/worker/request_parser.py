@@ -15,7 +15,8 @@ from gunicorn.util import unquote_to_wsgi_str
 from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
-    from lbflask.server.worker.client_connection import ClientConnection, DeadlineReader
+    from lbflask.server.worker.client_connection import ClientConnection
+    from lbflask.server.worker.deadline_reader import DeadlineReader
 
 _CR = 0x0D
 #: The largest length of a body or of a chunk: what a signed number of 64 bits holds, in which many readers keep it.
@@ -61,7 +62,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
         self.headers: list[tuple[str, str]] = []
         data = reader.take_first()
         try:
-            head = gunicorn_h1c.parse_request_fast(data, 0, *settings.limits)
+            head = gunicorn_h1c.parse_request_fast(data, 0, *settings.parser_limits)
         except Exception:  # noqa: BLE001 - incomplete or refused, by exceptions of its own that it does not export
             head = None
         if head is None or data[0] == _CR:
@@ -69,7 +70,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
             self.req_number, self.peer_addr, self.remote_addr = number, addr, addr
             rest = self._parse_fast(reader, bytearray(data))
         else:
-            self._take(head.method, head.path, head.minor_version, head.headers)
+            self._set_head(head.method, head.path, head.minor_version, head.headers)
             rest = data[head.consumed :]
         if rest:
             reader.unread(rest)
@@ -139,10 +140,10 @@ class ParsedRequest(Request):  # type: ignore[misc]
                 return bytes(super()._parse_fast(unreader, bytearray(data)))
         if data[:2] == b"\r\n":
             raise errors.InvalidRequestLine("two empty lines before the request line")
-        self._take(head["method"], head["path"], head["minor_version"], head["headers"])
+        self._set_head(head["method"], head["path"], head["minor_version"], head["headers"])
         return data[head["consumed"] :]
 
-    def _take(self, method: bytes, target: bytes, minor_version: int, lines: Iterable[tuple[bytes, bytes]]) -> None:
+    def _set_head(self, method: bytes, target: bytes, minor_version: int, lines: Iterable[tuple[bytes, bytes]]) -> None:
         self.method = method.decode("ascii")
         self.uri = target.decode("latin-1")
         if not self.uri or _TARGET_INVALID.search(self.uri):
@@ -150,20 +151,22 @@ class ParsedRequest(Request):  # type: ignore[misc]
         self.version = (1, minor_version)
         fields, names = self.fields, _NAMES
         for raw_name, raw_value in lines:
-            name, known = names[raw_name]
-            if known is None:
+            name, canonical = names[raw_name]
+            if canonical is None:
                 fields.append((name, raw_value.decode("latin-1")))
-            elif known:
-                self._take_special(name, known, raw_value.decode("latin-1"))
+            elif canonical:
+                self._add_special_field(name, canonical, raw_value.decode("latin-1"))
 
-    def _take_special(self, name: str, known: str, value: str) -> None:
+    def _add_special_field(self, name: str, canonical: str, value: str) -> None:
         """A field that gunicorn's own checks look at."""
-        if known == _FOLDED:
+        if canonical == _FOLDED:
             raise errors.ObsoleteFolding(value)
-        if known == "EXPECT" or (self.headers and known != "CONNECTION"):  # the first, and Connection, may be anything
-            self._apply_header_policy(known, value, [False], {seen for seen, _ in self.headers}, {}, [])
+        if canonical == "EXPECT" or (
+            self.headers and canonical != "CONNECTION"
+        ):  # the first, and Connection, may be anything
+            self._apply_header_policy(canonical, value, [False], {seen for seen, _ in self.headers}, {}, [])
         self.fields.append((name, value))
-        self.headers.append((known, value))
+        self.headers.append((canonical, value))
 
     def should_close(self) -> bool:
         """Whether the client wants, or its version implies, that the connection ends (RFC 9112 §9.3)."""
@@ -213,7 +216,7 @@ _SPECIAL = {
 _FOLDED = " "
 
 
-def _known(raw: bytes) -> tuple[str, str | None]:
+def _name_facts(raw: bytes) -> tuple[str, str | None]:
     """A field's name as text, and what gunicorn's checks call it: None when they do not look at it, empty for one that
     is dropped.
     """
@@ -226,5 +229,5 @@ def _environ_key(name: str) -> str:
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
-_NAMES = HeaderNameCache(_known, 4096)
+_NAMES = HeaderNameCache(_name_facts, 4096)
 _ENVIRON_KEYS = HeaderNameCache(_environ_key, 1024)

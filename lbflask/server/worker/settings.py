@@ -28,7 +28,7 @@ def freeze(cfg: Any) -> SimpleNamespace:
     frozen.lean = (
         frozen.http_parser == "fast"
         and frozen.proxy_protocol == "off"
-        and all(0 < limit <= most for limit, most in zip(limits, (8190, 32_768, 1 << 20), strict=True))
+        and all(0 < value <= maximum for value, maximum in zip(limits, (8190, 32_768, 1 << 20), strict=True))
     )
     _check_fast_parser(frozen)  # loads it
     frozen.constants = {
@@ -39,8 +39,12 @@ def freeze(cfg: Any) -> SimpleNamespace:
         "_fast_limit_request_line": frozen.limit_request_line,
         "max_buffer_headers": frozen.limit_request_fields * (frozen.limit_request_field_size + 2) + 4,
     }
-    # What the parser in C takes behind the bytes and how many of them it knows; by position, which costs it least.
-    frozen.limits = (*limits, frozen.permit_unconventional_http_method, frozen.permit_unconventional_http_version)
+    # Arguments of the parser in C after the bytes and their count; by position, which costs it least.
+    frozen.parser_limits = (
+        *limits,
+        frozen.permit_unconventional_http_method,
+        frozen.permit_unconventional_http_version,
+    )
     frozen.forwarded_allow_networks = cfg.forwarded_allow_networks
     frozen.proxy_allow_networks = cfg.proxy_allow_networks
     return frozen

@@ -10,20 +10,14 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-import re
 import socket
-import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from gevent import get_hub, getcurrent
 
 READ = 1
 WRITE = 2
-#: How plain HTTP begins: with a method, which is a token (RFC 9110 §5.6.2), or with an empty line before it. TLS begins
-#: with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
-_HTTP_BEGINS = re.compile(rb"[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class Stream:
@@ -37,6 +31,7 @@ class Stream:
     __slots__ = (
         "_hub",
         "_interrupted",
+        "_on_gone",
         "_reader",
         "_recv",
         "_send",
@@ -45,7 +40,6 @@ class Stream:
         "_watching",
         "_writers",
         "gone",
-        "on_gone",
         "sock",
     )
 
@@ -62,8 +56,7 @@ class Stream:
         self._writers: dict[Any, Any] = {}  # greenlets that wait to write, each with its watcher
         self._interrupted: list[Any] = []  # greenlets that wait, and are about to see a TimeoutError
         self.gone = False
-        #: Called in the hub, once, when the peer is seen to have gone while nobody was reading.
-        self.on_gone: Callable[[], None] | None = None
+        self._on_gone: Callable[[], None] | None = None
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted.
@@ -98,6 +91,10 @@ class Stream:
     def silent(self) -> bool:
         """Whether nothing has come, and no end, since it was last read, as far as the hub has seen. Asks nobody."""
         return self._watching
+
+    def set_on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Call it in the hub, once, when the peer closes while no greenlet reads; None cancels it."""
+        self._on_gone = callback
 
     def interrupt(self) -> None:
         """End all waits that are under way with a TimeoutError."""
@@ -136,7 +133,7 @@ class Stream:
             if self.sock.fileno() < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             self._watching = True
-            watcher.start(self._stirred)
+            watcher.start(self._on_readable_idle)
         if self._reader is not None:
             self._interrupt_reader()
         self._reader = reader = getcurrent()
@@ -146,13 +143,13 @@ class Stream:
         finally:
             if self._reader is reader:
                 self._reader = None
-                watcher.callback = self._stirred
+                watcher.callback = self._on_readable_idle
             else:
                 self._end_interrupt(reader)
 
     def _interrupt_reader(self) -> None:
         reader, self._reader = self._reader, None
-        self._watcher.callback = self._stirred
+        self._watcher.callback = self._on_readable_idle
         self._interrupt(reader)
 
     def _interrupt(self, waiting: Any) -> None:
@@ -170,14 +167,14 @@ class Stream:
         if waiting in self._interrupted:
             self._interrupted.remove(waiting)
 
-    def _stirred(self) -> None:
+    def _on_readable_idle(self) -> None:
         """In the hub: something has come, or the end, and nobody is reading."""
         self._watching = False
         self._watcher.stop()  # else it would call again and again, until somebody reads
         if self._at_end():
             self.gone = True
-            if self.on_gone is not None:
-                self.on_gone()
+            if self._on_gone is not None:
+                self._on_gone()
 
     def _at_end(self) -> bool:
         """Whether what has come is the end."""
@@ -199,132 +196,3 @@ class Stream:
             self._end_interrupt(writer)
             watcher.stop()
             watcher.close()
-
-
-class PlainHttp(Exception):
-    """What a client sends to a listener with TLS is plain HTTP."""
-
-
-class TlsStream(Stream):
-    """The server's side of TLS over a stream (RFC 8446). Handshakes when it is first read.
-
-    Records leave in the order in which they were made, whichever greenlet made them and whichever sends them: an
-    interrupted greenlet leaves the rest of its record to the next one.
-    """
-
-    __slots__ = ("_ahead", "_incoming", "_outgoing", "_plain", "_shaken", "_tls", "_unsent")
-
-    def __init__(self, sock: _socket.socket, context: ssl.SSLContext) -> None:
-        super().__init__(sock)
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._unsent = memoryview(b"")
-        self._shaken = False
-        self._plain: bool | None = None  # until something has come
-        self._ahead = b""
-
-    def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
-        """As of a stream. Raises PlainHttp when the client speaks that, after which the stream is plain, and
-        ssl.SSLError, which is an OSError, for anything else that is no TLS.
-        """
-        if not self._shaken:
-            if self._plain:
-                return super().recv(size)
-            self._shake_hands()
-        if self._ahead:
-            ahead, self._ahead = self._ahead[:size], self._ahead[size:]
-            return ahead
-        try:
-            return bytes(self._until_done(lambda: self._tls.read(size)))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
-
-    def recv_at_once(self, size: int) -> bytes:
-        """As of a stream: what was decrypted already."""
-        ahead, self._ahead = self._ahead[:size], self._ahead[size:]
-        return ahead
-
-    def send(self, data: bytes | memoryview) -> int:
-        """As of a stream."""
-        if self._plain:
-            return super().send(data)
-        sent: int = self._tls.write(data[: 1 << 16])
-        self._flush()
-        return sent
-
-    def _shake_hands(self) -> None:
-        if self._plain is None:
-            first = super().recv(1 << 16)
-            self._plain = _HTTP_BEGINS.match(first) is not None
-            if self._plain:
-                raise PlainHttp
-            self._take(first)
-        self._until_done(self._tls.do_handshake)
-        self._shaken = True
-
-    def _until_done(self, step: Callable[[], Any]) -> Any:
-        while True:
-            try:
-                done = step()
-            except ssl.SSLWantReadError:
-                self._answer()
-                self._take(super().recv(1 << 16))
-            else:
-                self._answer()
-                return done
-
-    def _take(self, encrypted: bytes) -> None:
-        if encrypted:
-            self._incoming.write(encrypted)
-        else:
-            self._incoming.write_eof()
-
-    def _answer(self) -> None:
-        """Send what reading has made (RFC 8446 §4.6.3). A greenlet that waits to write does it as well."""
-        if self._outgoing.pending and not self._writers:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Send all records that were made. Raises OSError, TimeoutError when interrupted."""
-        while self._push():
-            self._await_writable()
-
-    def _push(self) -> bool:
-        """Send what can be sent at once. Whether there are records left. Raises OSError."""
-        while self._unsent or self._outgoing.pending:
-            if not self._unsent:
-                self._unsent = memoryview(self._outgoing.read())
-            try:
-                self._unsent = self._unsent[self._send(self._unsent) :]
-            except BlockingIOError:
-                return True
-        return False
-
-    def _at_end(self) -> bool:
-        try:
-            self._take(self._recv(1 << 16))
-            self._ahead += self._tls.read(1 << 16)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError:
-            return True
-        return not self._ahead
-
-    def shutdown(self, how: int) -> None:
-        """As of a socket; the end of writing is told by TLS first (RFC 8446 §6.1).
-
-        An end of both directions waits for nothing, so that it may come from outside.
-        """
-        if self._shaken and how != socket.SHUT_RD:
-            with suppress(OSError):
-                while more := self._tls.read(1 << 16):  # which `unwrap` would refuse, and all that follows it
-                    self._ahead += more
-            with suppress(OSError):
-                self._tls.unwrap()
-            with suppress(OSError):
-                if how == socket.SHUT_WR:
-                    self._flush()
-                else:
-                    self._push()
-        super().shutdown(how)

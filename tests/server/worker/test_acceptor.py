@@ -13,7 +13,7 @@ from typing import Any
 import gevent.socket
 import pytest
 
-from lbflask.server.worker.acceptor import NO_ROOM, STEP_BACK, Acceptor
+from lbflask.server.worker.acceptor import BACKOFF, FULL_BACKOFF, Acceptor
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 
@@ -36,7 +36,12 @@ class Hall:
         listener.setblocking(False)
         self.address = listener.getsockname()
         self.listening = Acceptor(
-            around(listener), self._take, alone=alone, yields=self._yields, full=self._full, failed=self.failures.append
+            around(listener),
+            self._take,
+            alone=alone,
+            yields=self._yields,
+            full=self._full,
+            on_failure=self.failures.append,
         )
 
     def comes(self, count: int = 1) -> list[tuple[str, int]]:
@@ -122,7 +127,7 @@ def test_one_that_yields_steps_back_before_each(hall: Hall) -> None:
     hall.comes(20)
     began = time.monotonic()
     reached(lambda: len(hall.taken) == 20, "all are taken")
-    assert time.monotonic() - began > 19 * STEP_BACK
+    assert time.monotonic() - began > 19 * BACKOFF
 
 
 @in_a_hall
@@ -138,7 +143,7 @@ def test_without_room_there_is_a_pause_before_each_new_look(hall: Hall) -> None:
     hall.open(alone=True)
     hall.comes()
     reached(lambda: len(looks) > 3, "it looks again")
-    assert looks[3] - looks[0] > 2.5 * NO_ROOM
+    assert looks[3] - looks[0] > 2.5 * FULL_BACKOFF
 
 
 @in_a_hall

@@ -9,7 +9,7 @@ import pytest
 
 from devtools.servers import ROOT
 from devtools.wait import eventually
-from lbflask.server.worker.connection_balance import FRESH, PLACES, SLACK, ConnectionTable
+from lbflask.server.worker.connection_balance import HEARTBEAT_TIMEOUT, MAX_WORKERS, SLACK, ConnectionTable
 
 
 def test_a_worker_alone_holds_no_more_than_another() -> None:
@@ -49,7 +49,7 @@ def test_a_worker_that_has_not_written_for_long_is_left_out() -> None:
     board = ConnectionTable()
     board.write(2, 0)
     assert board.others_hold_less(1, 5)
-    eventually(lambda: not board.others_hold_less(1, 5), "it is left out", FRESH + 5)
+    eventually(lambda: not board.others_hold_less(1, 5), "it is left out", HEARTBEAT_TIMEOUT + 5)
     board.write(2, 0)
     assert board.others_hold_less(1, 5)
 
@@ -83,29 +83,29 @@ def test_the_places_of_workers_that_have_ended_are_used_again() -> None:
 
 def test_more_workers_than_places_take_part_without_one() -> None:
     board = ConnectionTable()
-    for age in range(1, PLACES + 10):
+    for age in range(1, MAX_WORKERS + 10):
         board.write(age, 0)
-    assert board.others_hold_less(PLACES + 9, 5)
-    board.erase(PLACES + 9)
+    assert board.others_hold_less(MAX_WORKERS + 9, 5)
+    board.erase(MAX_WORKERS + 9)
     board.erase(7)
-    board.write(PLACES + 9, 9)
-    assert board.others_hold_less(PLACES + 9, 9)
+    board.write(MAX_WORKERS + 9, 9)
+    assert board.others_hold_less(MAX_WORKERS + 9, 9)
 
 
 _KILLED = """
 import os, signal
-from lbflask.server.worker.connection_balance import ConnectionTable, PLACES
+from lbflask.server.worker.connection_balance import ConnectionTable, MAX_WORKERS
 
 board = ConnectionTable()
 board.write(1, 0)
-for age in range(2, PLACES + 200):
+for age in range(2, MAX_WORKERS + 200):
     if not (pid := os.fork()):
         board.write(age, 9)
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(pid, 0)
 board.write(1, 0)
-board.write(PLACES + 200, 9)
-print(board.others_hold_less(PLACES + 200, 9))
+board.write(MAX_WORKERS + 200, 9)
+print(board.others_hold_less(MAX_WORKERS + 200, 9))
 """
 
 

@@ -55,7 +55,7 @@ class Caller:
         client = self.client
         assert client.await_request(LONG)
         request = ParsedRequest(self._settings, client.reader, client.addr, client.served + 1)
-        client.begin(request)
+        client.begin_request(request.proxy_protocol_info)
         return HttpExchange(request, client)
 
     def has_arrived(self, count: int) -> None:

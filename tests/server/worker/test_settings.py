@@ -59,11 +59,11 @@ def test_heads_are_parsed_the_short_way_only_where_gunicorns_way_does_the_same(
 def test_the_limits_reach_the_parser() -> None:
     frozen = freeze(config(limit_request_line=30, limit_request_fields=2, limit_request_field_size=20))
     line = b"GET /%b HTTP/1.1\r\n"
-    head = parse_request_fast(line % b"a" + b"A: b\r\nB: c\r\n\r\nrest", 0, *frozen.limits)
+    head = parse_request_fast(line % b"a" + b"A: b\r\nB: c\r\n\r\nrest", 0, *frozen.parser_limits)
     assert (head.method, head.path, head.headers) == (b"GET", b"/a", ((b"A", b"b"), (b"B", b"c")))
     for beyond in (line % (b"a" * 30), line % b"a" + b"A: b\r\n" * 3, line % b"a" + b"A: " + b"b" * 20 + b"\r\n"):
         with pytest.raises(Exception, match=r"(?i)limit|too|exceed"):
-            parse_request_fast(beyond + b"\r\n", 0, *frozen.limits)
+            parse_request_fast(beyond + b"\r\n", 0, *frozen.parser_limits)
 
 
 class Arbiter:

@@ -15,7 +15,8 @@ import gevent.event
 import pytest
 
 from devtools.certificates import Authority
-from lbflask.server.worker.stream import PlainHttp, Stream, TlsStream
+from lbflask.server.worker.stream import Stream
+from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 #: More than all buffers of a connection hold.
@@ -311,7 +312,7 @@ def test_a_closed_stream_lets_nobody_wait(pair: Pair) -> None:
 def watched(pair: Pair) -> tuple[Stream, list[str]]:
     """A stream that was read once, and what it has told since."""
     stream, told = Stream(pair[0]), []
-    stream.on_gone = lambda: told.append("gone")
+    stream.set_on_gone(lambda: told.append("gone"))
     pair[1].sendall(b"x")
     assert stream.recv(1) == b"x"
     return stream, told
@@ -330,7 +331,7 @@ def test_a_peer_that_goes_while_nobody_reads_is_noticed_once(pair: Pair, goes: C
 @in_a_hub
 def test_it_is_known_even_if_nobody_wanted_to_be_told(pair: Pair) -> None:
     stream, _ = watched(pair)
-    stream.on_gone = None
+    stream.set_on_gone(None)
     pair[1].close()
     reached(lambda: stream.gone, "it is noticed")
 
@@ -394,7 +395,7 @@ def test_who_is_told_may_end_another_wait(pair: Pair) -> None:
     with ours, theirs:
         other = Stream(ours)
         reader = waiting(lambda: other.recv(1))
-        stream.on_gone = lambda: other.shutdown(socket.SHUT_RDWR)
+        stream.set_on_gone(lambda: other.shutdown(socket.SHUT_RDWR))
         pair[1].close()
         assert reader.get(timeout=LONG) == b""
         other.close()
@@ -635,7 +636,7 @@ def test_a_client_under_tls_that_goes_while_nobody_reads_is_noticed_once(
     pair: Pair, peer: TlsPeer, context: ssl.SSLContext, goes: Callable[[TlsPeer], None]
 ) -> None:
     stream, told = TlsStream(pair[0], context), []
-    stream.on_gone = lambda: told.append("gone")
+    stream.set_on_gone(lambda: told.append("gone"))
     done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
     assert stream.recv(1) == b"x"
     done()
@@ -649,7 +650,7 @@ def test_a_client_under_tls_that_goes_while_nobody_reads_is_noticed_once(
 def test_what_comes_under_tls_while_nobody_reads_is_kept(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
     """As the next request of a client that does not wait for its answer; it can also be had at once."""
     stream, told = TlsStream(pair[0], context), []
-    stream.on_gone = lambda: told.append("gone")
+    stream.set_on_gone(lambda: told.append("gone"))
     assert stream.recv_at_once(100) == b""
     done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
     assert stream.recv(1) == b"x"

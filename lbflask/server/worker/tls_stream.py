@@ -1,0 +1,146 @@
+"""TLS towards clients over a stream."""
+
+from __future__ import annotations
+
+import _socket
+import re
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from lbflask.server.worker.stream import Stream
+
+#: How plain HTTP begins: with a method, which is a token (RFC 9110 §5.6.2), or with an empty line before it. TLS begins
+#: with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
+_HTTP_START = re.compile(rb"[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]")
+
+
+class PlainHttp(Exception):
+    """What a client sends to a listener with TLS is plain HTTP."""
+
+
+class TlsStream(Stream):
+    """The server's side of TLS over a stream (RFC 8446). Handshakes when it is first read.
+
+    Records leave in the order in which they were made, whichever greenlet made them and whichever sends them: an
+    interrupted greenlet leaves the rest of its record to the next one.
+    """
+
+    __slots__ = ("_ahead", "_handshake_done", "_incoming", "_outgoing", "_plain", "_tls", "_unsent")
+
+    def __init__(self, sock: _socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock)
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._unsent = memoryview(b"")
+        self._handshake_done = False
+        self._plain: bool | None = None  # until something has come
+        self._ahead = b""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
+        """As of a stream. Raises PlainHttp when the client speaks that, after which the stream is plain, and
+        ssl.SSLError, which is an OSError, for anything else that is no TLS.
+        """
+        if not self._handshake_done:
+            if self._plain:
+                return super().recv(size)
+            self._handshake()
+        if self._ahead:
+            ahead, self._ahead = self._ahead[:size], self._ahead[size:]
+            return ahead
+        try:
+            return bytes(self._until_done(lambda: self._tls.read(size)))
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+    def recv_at_once(self, size: int) -> bytes:
+        """As of a stream: what was decrypted already."""
+        ahead, self._ahead = self._ahead[:size], self._ahead[size:]
+        return ahead
+
+    def send(self, data: bytes | memoryview) -> int:
+        """As of a stream."""
+        if self._plain:
+            return super().send(data)
+        sent: int = self._tls.write(data[: 1 << 16])
+        self._flush()
+        return sent
+
+    def _handshake(self) -> None:
+        if self._plain is None:
+            first = super().recv(1 << 16)
+            self._plain = _HTTP_START.match(first) is not None
+            if self._plain:
+                raise PlainHttp
+            self._feed(first)
+        self._until_done(self._tls.do_handshake)
+        self._handshake_done = True
+
+    def _until_done(self, step: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                self._flush_if_idle()
+                self._feed(super().recv(1 << 16))
+            else:
+                self._flush_if_idle()
+                return done
+
+    def _feed(self, encrypted: bytes) -> None:
+        if encrypted:
+            self._incoming.write(encrypted)
+        else:
+            self._incoming.write_eof()
+
+    def _flush_if_idle(self) -> None:
+        """Send what reading has made (RFC 8446 §4.6.3). A greenlet that waits to write does it as well."""
+        if self._outgoing.pending and not self._writers:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send all records that were made. Raises OSError, TimeoutError when interrupted."""
+        while self._push():
+            self._await_writable()
+
+    def _push(self) -> bool:
+        """Send what can be sent at once. Whether there are records left. Raises OSError."""
+        while self._unsent or self._outgoing.pending:
+            if not self._unsent:
+                self._unsent = memoryview(self._outgoing.read())
+            try:
+                self._unsent = self._unsent[self._send(self._unsent) :]
+            except BlockingIOError:
+                return True
+        return False
+
+    def _at_end(self) -> bool:
+        try:
+            self._feed(self._recv(1 << 16))
+            self._ahead += self._tls.read(1 << 16)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return not self._ahead
+
+    def shutdown(self, how: int) -> None:
+        """As of a socket; the end of writing is told by TLS first (RFC 8446 §6.1).
+
+        An end of both directions waits for nothing, so that it may come from outside.
+        """
+        if self._handshake_done and how != socket.SHUT_RD:
+            with suppress(OSError):
+                while more := self._tls.read(1 << 16):  # which `unwrap` would refuse, and all that follows it
+                    self._ahead += more
+            with suppress(OSError):
+                self._tls.unwrap()
+            with suppress(OSError):
+                if how == socket.SHUT_WR:
+                    self._flush()
+                else:
+                    self._push()
+        super().shutdown(how)
