@@ -1,7 +1,7 @@
 """gunicorn.conf.py of an installed package: `gunicorn -c python:lbflask.gunicorn_conf lbflask.wsgi`.
 
-gunicorn imports it once, so lbflask/server/gunicorn_hooks.py renews its values at a reload; a file is read anew by
-gunicorn itself.
+gunicorn imports this module once, so lbflask/server/gunicorn_hooks.py updates its values at a reload; a configuration
+file is read again by gunicorn itself.
 """
 
 from lbflask.server.gunicorn_hooks import gunicorn_settings

@@ -1,7 +1,7 @@
 """`python -m lbflask.healthcheck`: the checker process.
 
-SIGTERM or SIGINT ends its round and gives up its place. SIGHUP, or word from a worker that has done so, has it read its
-configuration anew; one with an error changes nothing.
+SIGTERM and SIGINT finish the probes in progress and release the leadership. SIGHUP, or the message of a worker that has
+reloaded, reloads the configuration; one with an error changes nothing.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ log = logging.getLogger("lbflask.checker")
 
 
 class _Process:
-    """Checkers by the configuration in effect, and others when it names another store."""
+    """Runs a CheckerRuntime by the configuration in effect, and a new one when it names another store."""
 
     def __init__(self) -> None:
         self._hooks = hooks_for(load.current())
-        self._running = CheckerRuntime(load.current(), self._flipped)
-        self._moves = False
+        self._runtime = CheckerRuntime(load.current(), self._on_health_change)
+        self._store_changes = False
 
     async def run(self) -> None:
         """Check until stopped."""
-        await self._running.run(self.reload)
-        while self._moves:
-            self._moves = False
-            self._running = CheckerRuntime(load.current(), self._flipped)
-            await self._running.run(self.reload)
+        await self._runtime.run(self.reload)
+        while self._store_changes:
+            self._store_changes = False
+            self._runtime = CheckerRuntime(load.current(), self._on_health_change)
+            await self._runtime.run(self.reload)
         if self._hooks is not None:
             self._hooks.stop()
 
     def stop(self) -> None:
-        """End soon."""
-        self._moves = False
-        self._running.stop()
+        """End after the probes in progress."""
+        self._store_changes = False
+        self._runtime.stop()
 
     def reload(self) -> None:
-        """Read the configuration anew. An error is logged, and changes nothing."""
+        """Reload the configuration. An error is logged, and changes nothing."""
         before = load.current()
         try:
             config = load.reload()
@@ -64,12 +64,12 @@ class _Process:
         if keys:
             log.info("configuration %s: %s", version(config), keys)
         if (before.redis_url, before.namespace) != (config.redis_url, config.namespace):
-            self._moves = True
-            self._running.stop()
+            self._store_changes = True
+            self._runtime.stop()
         else:
-            self._running.apply(config)
+            self._runtime.apply_config(config)
 
-    def _flipped(self, change: HealthChange) -> None:
+    def _on_health_change(self, change: HealthChange) -> None:
         if self._hooks is not None:
             self._hooks.health(change)
 
@@ -84,7 +84,7 @@ async def _run() -> None:
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until a signal ends the process."""
     open_standard_streams()
     try:
         error_log.begin(load.current().error_log_format)

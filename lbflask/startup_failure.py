@@ -1,4 +1,4 @@
-"""How a start ends that cannot succeed: one line that says why, and an exit code that no process manager mistakes."""
+"""Ends a start that cannot succeed: one line with the reason, and an exit code that stops process managers."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-#: gunicorn's code for an application that cannot be loaded (APP_LOAD_ERROR): a worker that ends with it ends gunicorn.
+#: gunicorn's APP_LOAD_ERROR: a worker that exits with it ends its master.
 EXIT_CODE = 4
-#: Seconds in which workers that were forked together have begun to load, and in which their master stops them.
-_OTHERS_WITHIN = 0.5
-_STOPPED_WITHIN = 10.0
+#: Seconds until workers that were forked together are loading, and until their master has stopped them.
+_SIBLINGS_START = 0.5
+_STOP_TIMEOUT = 10.0
 
 
 def refuse(reason: object) -> NoReturn:
-    """End this process with the reason as one line on standard error, or on standard output where that is closed."""
+    """Exit with the reason as one line on standard error, or on standard output if that is closed."""
     sys.stderr.write(f"lbflask: {reason}\n")
     sys.stderr.flush()
     sys.exit(EXIT_CODE)
 
 
 def refuse_as_one(reason: object) -> NoReturn:
-    """The same for workers of a master that we do not know: the first of them says so, and ends when the others wait.
+    """As `refuse`, in the workers of a master without lbflask's hooks: only the first worker prints and exits with the
+    code, while its siblings wait to be stopped.
 
-    gunicorn's master ends by an unhandled exception if a second worker ends with the same code while it stops.
+    gunicorn's master ends with an unhandled exception if a second worker exits with the code while it stops.
     """
     parent = os.getppid()
     try:
@@ -35,7 +36,7 @@ def refuse_as_one(reason: object) -> NoReturn:
         siblings = []
     if siblings and siblings[0] != str(os.getpid()):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        time.sleep(_STOPPED_WITHIN)
+        time.sleep(_STOP_TIMEOUT)
         sys.exit(0)
-    time.sleep(_OTHERS_WITHIN)
+    time.sleep(_SIBLINGS_START)
     refuse(reason)

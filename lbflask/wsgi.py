@@ -1,6 +1,6 @@
 """The WSGI application: `gunicorn -c gunicorn.conf.py lbflask.wsgi`.
 
-Nothing is connected or started here: each worker does so after the fork.
+Each worker imports this module after the fork. The import neither connects to anything nor starts background work.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def test_an_error_is_logged_once(started: Callable[..., BackgroundTask], caplog:
     with caplog.at_level(logging.ERROR):
         started("work", work)
         eventually(lambda: work.done, "it is done")
-    assert [record.getMessage() for record in caplog.records] == ["work failed, and begins again: ValueError: 19 left"]
+    assert [record.getMessage() for record in caplog.records] == ["work failed, and is restarted: ValueError: 19 left"]
 
 
 def test_it_is_started_once_and_again_after_it_was_stopped(started: Callable[..., BackgroundTask]) -> None:

@@ -62,7 +62,7 @@ class EventQueue:
         else:
             self._dropped += 1
 
-    def set_readers(self, readers: Sequence[EventSink]) -> None:
+    def set_sinks(self, readers: Sequence[EventSink]) -> None:
         """Hand events that are pending to the readers so far, later ones to these."""
         self.flush()
         self.readers = tuple(readers)

@@ -58,7 +58,7 @@ class CheckerRuntime:
         self._news = asyncio.Event()
         self._stopping = False
 
-    def apply(self, config: Config) -> None:
+    def apply_config(self, config: Config) -> None:
         """Check by this configuration from now on. What is known of backends that stay is kept, and so is the lead of
         their pools. Another store or namespace is left to other Checkers.
         """

@@ -128,7 +128,7 @@ class Telemetry:
                 self._journal = EventQueue(readers)
                 self._journal.start()
         elif readers != self._journal.readers:
-            self._journal.set_readers(readers)
+            self._journal.set_sinks(readers)
 
     def _leave(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
         """End what is no longer used."""
