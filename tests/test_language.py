@@ -19,10 +19,8 @@ DIALECT = frozenset({"told", "tell", "tells", "say", "says", "look", "looks", "h
 PENDING = frozenset(
     {
         "cli",
-        "config",
         "control",
         "core",
-        "discovery",
         "fleet",
         "hooks",
         "proxy",
@@ -113,12 +111,37 @@ def is_self(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
+def made_by_libraries(source: str) -> set[tuple[int, str]]:
+    """Lines of functions, with each variable that holds the result of a call of a library: its class is not ours."""
+    tree = ast.parse(source)
+    libraries = {
+        (alias.asname or alias.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for alias in node.names
+        if not (node.module or "" if isinstance(node, ast.ImportFrom) else alias.name).startswith("lbflask")
+    }
+    return {
+        (line, target.id)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func).partition(".")[0] in libraries
+        for target in node.targets
+        if isinstance(target, ast.Name)
+        for line in range(function.lineno, (function.end_lineno or 0) + 1)
+    }
+
+
 def set_from_outside(modules: Mapping[str, str], package: Mapping[str, str] | None = None) -> list[str]:
     """Assignments in `modules` to an attribute of an object whose class another module of the `package` defines.
 
     A module may keep records of a private class up to date: it alone owns them.
     """
     attributes = defined_attributes(package or modules)
+    foreign = {module: made_by_libraries(source) for module, source in modules.items()}
     return [
         f"{module}:{node.lineno}: {ast.unparse(node)}"
         for module, node in nodes(modules)
@@ -127,6 +150,7 @@ def set_from_outside(modules: Mapping[str, str], package: Mapping[str, str] | No
         and not is_self(node.value)
         and attributes.get(node.attr)
         and module not in attributes[node.attr]
+        and (node.lineno, ast.unparse(node.value)) not in foreign[module]
     ]
 
 
@@ -170,6 +194,7 @@ def test_a_breach_is_noticed(source: str, law: object) -> None:
         "password, whole, ownership = 1, 2, 3",
         "def f(session): session.trust_env = False",
         "class A:\n    b: int\ndef f(a): a.b = 2",
+        "import ssl\ndef f():\n    context = ssl.create_default_context()\n    context.b = 1",
     ],
 )
 def test_what_the_laws_allow_passes(source: str) -> None:
