@@ -65,11 +65,11 @@ def _redis_url(value: ServiceURL) -> ServiceURL:
     authority, _, path = rest.partition("?")[0].partition("/")
     for host in authority.rpartition("@")[2].split(","):
         found = _HOST.fullmatch(host)
-        told = "one of its servers" if "@" in value else repr(host)
+        subject = "one of its servers" if "@" in value else repr(host)
         if found is None:
-            raise ValueError(f"{told} is not host or host:port")
+            raise ValueError(f"{subject} is not host or host:port")
         if int((found[2] or ":0")[1:]) > 65_535:
-            raise ValueError(f"{told}: the port is not a number from 0 to 65535")
+            raise ValueError(f"{subject}: the port is not a number from 0 to 65535")
     if scheme.endswith("sentinel"):
         if not re.fullmatch(r"[^/]+(/\d+)?", path):
             raise ValueError("must name the service, and may name a database: redis+sentinel://host:26379/service/0")

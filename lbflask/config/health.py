@@ -126,12 +126,12 @@ class HealthCheckConfig(Section):
         """The thresholds as the health machine takes them."""
         return Thresholds(self.rise, self.fall)
 
-    def under(self, own: HealthCheckConfig | None) -> HealthCheckConfig:
+    def under(self, specific: HealthCheckConfig | None) -> HealthCheckConfig:
         """The check with what a backend sets for itself."""
-        if own is None:
+        if specific is None:
             return self
-        changed = {key: getattr(own, key) for key in own.model_fields_set}
-        if own.kind is None and _OF_HTTP & own.model_fields_set and self.effective_kind == "tcp":
+        changed = {key: getattr(specific, key) for key in specific.model_fields_set}
+        if specific.kind is None and _OF_HTTP & specific.model_fields_set and self.effective_kind == "tcp":
             changed["kind"] = "http"
         return self.model_copy(update=changed)
 

@@ -73,7 +73,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_told(error, Config, str(path), sources, text)) from None
+        raise ConfigError(_located_errors(error, Config, str(path), sources, text)) from None
 
 
 def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -157,7 +157,7 @@ def read_backends(path: Path) -> tuple[BackendConfig, ...]:
     try:
         return BackendsFileConfig.model_validate(anchored(values, BackendsFileConfig, _directory(path))).backends
     except ValidationError as error:
-        raise ConfigError(_told(error, BackendsFileConfig, str(path), {}, text)) from None
+        raise ConfigError(_located_errors(error, BackendsFileConfig, str(path), {}, text)) from None
 
 
 def _parsed_json(content: bytes, path: Path) -> Any:
@@ -196,7 +196,7 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
     inside[last] = None if value == "" and last == "redis_url" else found
 
 
-def _told(
+def _located_errors(
     error: ValidationError, kind: type[BaseModel], path: str, sources: Mapping[tuple[str, ...], str], text: str
 ) -> str:
     """The first thing that is wrong with settings of this type, as one line."""
@@ -210,8 +210,8 @@ def _told(
     message = first["msg"].removeprefix("Value error, ")
     message = masked(message[:1].lower() + message[1:])
     if not key:  # about several settings at once: the message begins with one of them
-        told_of = re.findall(r"[^.[\]]+", message.partition(":")[0])
-        steps = [int(step) if step.isdigit() else step for step in told_of]
+        keys = re.findall(r"[^.[\]]+", message.partition(":")[0])
+        steps = [int(step) if step.isdigit() else step for step in keys]
     named = tuple(str(step) for step in steps)
     source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), "")
     if not source:

@@ -72,6 +72,6 @@ class RateLimitConfig(Section):
         count, period = _counted(self.rate)
         return RateLimit(name, count, period, self.burst or max(1, count // period))
 
-    def who(self) -> RequestKey | None:
+    def request_key(self) -> RequestKey | None:
         """Where the key stands in a request; None if all are counted together."""
         return RequestKey.parse(self.key) if self.key else None

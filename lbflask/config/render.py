@@ -58,10 +58,10 @@ def version(config: Config) -> str:
 def _table(values: dict[str, Any], name: str) -> list[str]:
     """The lines of a table: its own keys, and then the tables within."""
     inner = {key: value for key, value in values.items() if isinstance(value, dict)}
-    own = _pairs({key: value for key, value in values.items() if key not in inner})
-    head = ["", f"[{name}]"] if name and own else []
+    scalars = _pairs({key: value for key, value in values.items() if key not in inner})
+    head = ["", f"[{name}]"] if name and scalars else []
     prefix = f"{name}." if name else ""
-    return [*head, *own, *(line for key, value in inner.items() for line in _table(value, prefix + key))]
+    return [*head, *scalars, *(line for key, value in inner.items() for line in _table(value, prefix + key))]
 
 
 def _pairs(values: dict[str, Any]) -> list[str]:
@@ -146,13 +146,14 @@ def _routes() -> list[str]:
 
 
 def _pools() -> list[str]:
-    own = ", ".join(f"`{name}`" for name in PoolConfig.model_fields if name not in tables_of(PoolConfig))
+    scalars = ", ".join(f"`{name}`" for name in PoolConfig.model_fields if name not in tables_of(PoolConfig))
     tables = ", ".join(f"`[pools.NAME.{name}]`" for name in tables_of(PoolConfig))
     return [
         "## `[pools.NAME]`",
         "",
         (PoolConfig.__doc__ or "").strip(),
-        f"Its keys mean what they mean at the top level, which is the pool `default`: {own}, and the tables {tables}.",
+        f"Its keys mean what they mean at the top level, which is the pool `default`: {scalars}, "
+        f"and the tables {tables}.",
         "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
         "are others.",
         "",

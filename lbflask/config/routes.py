@@ -70,8 +70,10 @@ def _matched_name(value: str) -> str:
 
 def _edited_name(value: str) -> str:
     if value.lower() in UNTOUCHABLE:
-        told = "see preserve_host" if value.lower() == "host" else "it belongs to one connection or frames the message"
-        raise ValueError(f"may not be changed: {told}")
+        reason = (
+            "see preserve_host" if value.lower() == "host" else "it belongs to one connection or frames the message"
+        )
+        raise ValueError(f"may not be changed: {reason}")
     return _name(value)
 
 
@@ -259,8 +261,8 @@ class RouteConfig(Section):
     def _check_action(self, where: str) -> None:
         actions = [key for key in ("pool", "split", "respond", "redirect") if getattr(self, key)]
         if len(actions) != 1:
-            told = f"has {' and '.join(actions)}, of which" if actions else "has nothing to do with its requests:"
-            raise ValueError(f"{where}: {self.name!r} {told} one of pool, split, respond, redirect must be set")
+            reason = f"has {' and '.join(actions)}, of which" if actions else "has nothing to do with its requests:"
+            raise ValueError(f"{where}: {self.name!r} {reason} one of pool, split, respond, redirect must be set")
         (action,) = actions
         useless = {"request_headers", "mirror", "rate_limit"} if action in ("respond", "redirect") else set()
         useless |= {"strip_prefix", "replace_prefix"} if action == "respond" else set()
@@ -276,13 +278,13 @@ class RouteConfig(Section):
 
     def to_model(self) -> routing.Route:
         """The route as the core knows it."""
-        own = self.respond or self.redirect
+        direct = self.respond or self.redirect
         return routing.Route(
             self.name,
             self.match.to_model(),
             {self.pool: 100.0} if self.pool else self.split,
             RequestKey.parse(self.split_by),
-            own.to_model() if own else None,
+            direct.to_model() if direct else None,
             "" if self.strip_prefix else self.replace_prefix,
             self.request_headers.to_model(),
             self.response_headers.to_model(),

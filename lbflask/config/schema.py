@@ -177,8 +177,8 @@ class Config(PoolConfig):
 
     def every_pool(self) -> dict[str, PoolConfig]:
         """The pools by name. The top level is one unless it has no backends and there are others."""
-        own = {} if self.pools and not self.has_backends else {DEFAULT_POOL: self}
-        return {**own, **self.pools}
+        default = {} if self.pools and not self.has_backends else {DEFAULT_POOL: self}
+        return {**default, **self.pools}
 
 
 def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:

@@ -112,5 +112,5 @@ def _no_passphrase() -> bytes:
 
 def _why(error: Exception) -> str:
     reason = getattr(error, "reason", None)
-    told = reason.lower().replace("_", " ") if reason else str(error) if isinstance(error, ValueError) else ""
-    return f": {told}" if told else ""
+    detail = reason.lower().replace("_", " ") if reason else str(error) if isinstance(error, ValueError) else ""
+    return f": {detail}" if detail else ""

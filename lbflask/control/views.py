@@ -25,7 +25,7 @@ from lbflask.control.health import status_of
 from lbflask.control.operations import PoolState, etag_of
 from lbflask.core import eligibility, overrides
 from lbflask.core.fleet_events import FleetEvent
-from lbflask.core.fleet_stats import RecentStats, Worker, lately
+from lbflask.core.fleet_stats import RecentStats, Worker, recent_stats
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
 
@@ -60,7 +60,7 @@ def pool_view(pool_state: PoolState) -> PoolView:
     selection = eligibility.select(pool, snapshot)
     serving = {candidate.backend.id for candidate in selection.candidates}
     regular = any(not candidate.backend.backup for candidate in selection.candidates)
-    loads = lately(pool_state.roster.workers)
+    loads = recent_stats(pool_state.roster.workers)
     origins = {backend.id: (Origin.DISCOVERED, backend) for backend in snapshot.discovered}
     origins |= {backend.id: (Origin.CONFIGURED, backend) for backend in pool.backends}
     backends = [

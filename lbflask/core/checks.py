@@ -102,8 +102,8 @@ class HealthCheck:
         fields |= {"user-agent": ("User-Agent", "lbflask-check"), "accept": ("Accept", "*/*")}
         if self.method in _WITH_LENGTH:
             fields["content-length"] = ("Content-Length", "0")
-        own = {name.lower() for name, _ in self.headers}
-        lines = [f"{name}: {value}" for key, (name, value) in fields.items() if key not in own]
+        configured = {name.lower() for name, _ in self.headers}
+        lines = [f"{name}: {value}" for key, (name, value) in fields.items() if key not in configured]
         lines += [f"{name}: {value}" for name, value in self.headers]
         return "\r\n".join([f"{self.method} {self.path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode()
 

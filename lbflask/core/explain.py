@@ -110,8 +110,8 @@ def explain(
     target = asked.target
     if route.prefix is not None:
         target = with_prefix(target, segments_of(route.match.path), route.prefix)
-    if route.own is not None:
-        return Explanation(route.name, route.own.told(asked.host, target), target, None, ())
+    if route.direct is not None:
+        return Explanation(route.name, route.direct.summary(asked.host, target), target, None, ())
     key, shares = None, dict(route.shares)
     if len(shares) > 1:
         key = _key(route.split_by, asked)

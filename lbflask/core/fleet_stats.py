@@ -123,7 +123,7 @@ def added(served: Iterable[Mapping[str, BackendCounts]]) -> dict[str, BackendCou
     return {backend: BackendCounts(attempts[backend], failures[backend], found) for backend, found in buckets.items()}
 
 
-def lately(workers: Iterable[Worker]) -> dict[str, RecentStats]:
+def recent_stats(workers: Iterable[Worker]) -> dict[str, RecentStats]:
     """What the workers did together, by backend; those that nobody spoke of are left out."""
     workers = tuple(workers)
     in_flight: Counter[str] = Counter()
@@ -135,11 +135,11 @@ def lately(workers: Iterable[Worker]) -> dict[str, RecentStats]:
                 rates[backend] = rates.get(backend, 0.0) + served.attempts / max(1.0, worker.report.seconds)
     together = added(worker.report.served for worker in workers if worker.report is not None)
     return {
-        backend: _lately(in_flight[backend], rates.get(backend, 0.0), together.get(backend, BackendCounts()))
+        backend: _recent(in_flight[backend], rates.get(backend, 0.0), together.get(backend, BackendCounts()))
         for backend in {*in_flight, *together}
     }
 
 
-def _lately(in_flight: int, rate: float, served: BackendCounts) -> RecentStats:
+def _recent(in_flight: int, rate: float, served: BackendCounts) -> RecentStats:
     share = min(1.0, served.failures / served.attempts) if served.attempts else None
     return RecentStats(in_flight, rate, share, quantile(served.buckets, 0.5), quantile(served.buckets, 0.99))

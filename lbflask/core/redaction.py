@@ -148,12 +148,12 @@ def _judged(name: str) -> bool:
     forms = [_NOT_ALPHANUMERIC.sub("_", form).lower() for form in (name, _HUMP.sub("_", name))]
     if any(map(_PART.search, (folded, *forms))):
         return True
-    return any(_has_secret_word([word for word in form.split("_") if word]) for form in (folded, *forms))
+    return any(_has_secret_part([part for part in form.split("_") if part]) for form in (folded, *forms))
 
 
-def _has_secret_word(words: list[str]) -> bool:
-    bare = [word.rstrip("0123456789") for word in words]
-    if any(word in _WORDS or (word.endswith(_ENDS) and not word.endswith(_PLAIN_ENDS)) for word in bare):
+def _has_secret_part(words: list[str]) -> bool:
+    bare = [part.rstrip("0123456789") for part in words]
+    if any(part in _WORDS or (part.endswith(_ENDS) and not part.endswith(_PLAIN_ENDS)) for part in bare):
         return True
     return words[-1:] == ["code"] and words[-2:-1] not in [[plain] for plain in _PLAIN_CODES]
 

@@ -68,15 +68,15 @@ class MirrorTarget:
 class Route:
     """A match, and what becomes of its requests.
 
-    They are shared among the pools of `shares` (percentages) by the key `split_by`, or get the answer `own`. `prefix`
-    stands instead of the matched path, None keeps it. `rate_limit` is the name of a limit of its own.
+    `split_by` shares them among the pools of `shares` (percentages), or `direct` is the response to all. `prefix`
+    replaces the matched path; None keeps it. `rate_limit` names the limit of the route.
     """
 
     name: str
     match: RouteMatch
     shares: Mapping[str, float] = field(default_factory=dict)
     split_by: RequestKey = BY_CLIENT
-    own: DirectResponse | Redirect | None = None
+    direct: DirectResponse | Redirect | None = None
     prefix: str | None = None
     request_edits: Edits | None = None
     response_edits: Edits | None = None
@@ -142,7 +142,7 @@ class RouteTable:
     def find(self, host: str, target: str, method: str, fields: Fields) -> int | None:
         """The number of the route that a request for the target (origin-form) of the host takes; None if none matches.
 
-        Raises TwoReadings, also for a path that can be read in more than MOST_READINGS ways.
+        Raises AmbiguousPath, also for a path that can be read in more than MOST_READINGS ways.
         """
         trees = self._trees[host] if len(host) <= MOST_REMEMBERED else self._trees_of(host)
         path = target.partition("?")[0]

@@ -28,18 +28,18 @@ def weights(pool: Pool, backends: Sequence[Backend], snapshot: Snapshot, now: fl
     Where nobody warms up they are as configured, and hold until something else changes. Backends that warm up in step
     share as if none did.
     """
-    own = tuple([backend.weight for backend in backends])
+    configured = tuple([backend.weight for backend in backends])
     if not pool.slow_start and not any(backend.slow_start for backend in backends):
-        return Ramp(own, inf)
+        return Ramp(configured, inf)
     steps, until = [], inf
     for backend in backends:
         step, end = _step(pool, backend, snapshot, now)
         steps.append(step)
         until = min(until, end)
     if until == inf:
-        return Ramp(own, until)
-    common = STEPS // gcd(STEPS, *(weight * step for weight, step in zip(own, steps, strict=True)))
-    return Ramp(tuple(weight * step * common // STEPS for weight, step in zip(own, steps, strict=True)), until)
+        return Ramp(configured, until)
+    common = STEPS // gcd(STEPS, *(weight * step for weight, step in zip(configured, steps, strict=True)))
+    return Ramp(tuple(weight * step * common // STEPS for weight, step in zip(configured, steps, strict=True)), until)
 
 
 def in_service_since(backend: Backend, snapshot: Snapshot) -> float:

@@ -67,13 +67,13 @@ class ServiceSource:
 
     async def ask(self) -> DiscoveryResult:
         """See Source. A target whose addresses cannot be had keeps those it had."""
-        told = await self._names.services(self._name)
-        targets = list(dict.fromkeys(record.target for record in told.records if record.target != NOWHERE))
+        response = await self._names.services(self._name)
+        targets = list(dict.fromkeys(record.target for record in response.records if record.target != NOWHERE))
         self._names.forget_all_but(targets)
         if not targets:
-            return DiscoveryResult((), self._pace.of(told.ttl))
+            return DiscoveryResult((), self._pace.of(response.ttl))
         asked = await asyncio.gather(
-            *(self._names.addresses(target, told.message) for target in targets), return_exceptions=True
+            *(self._names.addresses(target, response.message) for target in targets), return_exceptions=True
         )
         found: dict[str, Addresses] = {}
         doubts = []
@@ -89,8 +89,8 @@ class ServiceSource:
             raise DiscoveryFailure("; ".join(doubts))
         services = [
             Service(record.priority, record.weight, record.port, found[record.target].addresses)
-            for record in told.records
+            for record in response.records
             if record.target in found
         ]
-        ttl = min(told.ttl, *(answer.ttl for answer in found.values()))
+        ttl = min(response.ttl, *(answer.ttl for answer in found.values()))
         return DiscoveryResult(at_services(services, self._scheme), self._pace.of(ttl), "; ".join(doubts))

@@ -16,7 +16,7 @@ from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
 #: Seconds between two looks at the file.
-LOOK_EVERY = 1.0
+POLL_INTERVAL = 1.0
 #: Seconds for which a file must have been left alone.
 SETTLED_FOR = 0.1
 #: Looks within which a file that is being written all the while is given up for this time.
@@ -30,7 +30,7 @@ class FileSource:
     """The backends in the file at `path`, as `read` understands it; `read` raises ConfigError."""
 
     def __init__(
-        self, path: Path, read: Callable[[Path], tuple[DiscoveredBackend, ...]], *, every: float = LOOK_EVERY
+        self, path: Path, read: Callable[[Path], tuple[DiscoveredBackend, ...]], *, every: float = POLL_INTERVAL
     ) -> None:
         self._path = path
         self._read = read
@@ -61,8 +61,8 @@ class FileSource:
             if stamp != before:
                 continue
             if failed is not None:
-                told = str(failed).removeprefix(f"{self._path}:")  # who asked knows which file it is
-                raise DiscoveryFailure(told.strip() if told.startswith(" ") else f"line {told}")
+                reason = str(failed).removeprefix(f"{self._path}:")  # who asked knows which file it is
+                raise DiscoveryFailure(reason.strip() if reason.startswith(" ") else f"line {reason}")
             return stamp, found
         raise DiscoveryFailure("is being written all the while")
 

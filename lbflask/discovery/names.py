@@ -92,19 +92,19 @@ class DnsResolver:
 
     async def services(self, name: str) -> Services:
         """The services of this name. Raises NoAnswer if there are none, or none can be had."""
-        found = await self._look_up(name, "SRV")
+        found = await self._query(name, "SRV")
         listed = [Record(one.priority, one.weight, one.port, one.target.to_text()) for one in found.rrset or ()]
         records = sorted(record for record in listed if record.port or record.target == NOWHERE)
         if not records:
             raise DiscoveryFailure(f"{name} has no SRV records")
         return Services(tuple(records), found.ttl, found.message)
 
-    async def addresses(self, name: str, told: dns.message.Message | None = None) -> Addresses:
+    async def addresses(self, name: str, parent: dns.message.Message | None = None) -> Addresses:
         """The addresses of this name: those that `told` tells of beside its answer, else those that are asked for.
 
         What cannot be had is as it was last. Raises NoAnswer if it was not known either.
         """
-        answers = await asyncio.gather(*(self._of_kind(name, kind, told) for kind in self._kinds))
+        answers = await asyncio.gather(*(self._of_kind(name, kind, parent) for kind in self._kinds))
         last = self._last.get(name, {})
         now: dict[str, tuple[str, ...]] = {}
         ttls, doubts = [], []
@@ -129,19 +129,19 @@ class DnsResolver:
         """Remember nothing of other names any more."""
         self._last = {name: last for name, last in self._last.items() if name in names}
 
-    async def _of_kind(self, name: str, kind: str, told: dns.message.Message | None) -> Records | DiscoveryFailure:
-        if told is not None:
-            rrset = told.get_rrset(
-                told.additional, dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(kind)
+    async def _of_kind(self, name: str, kind: str, parent: dns.message.Message | None) -> Records | DiscoveryFailure:
+        if parent is not None:
+            rrset = parent.get_rrset(
+                parent.additional, dns.name.from_text(name), dns.rdataclass.IN, dns.rdatatype.from_text(kind)
             )
             if rrset is not None:
-                return Records(rrset, rrset.ttl, told)
+                return Records(rrset, rrset.ttl, parent)
         try:
-            return await self._look_up(name, kind)
+            return await self._query(name, kind)
         except DiscoveryFailure as reason:
             return reason
 
-    async def _look_up(self, name: str, kind: str) -> Records:
+    async def _query(self, name: str, kind: str) -> Records:
         """What is said of the name, with the shortest time to live on the way to it (RFC 1034 §3.6.2).
 
         Raises NoAnswer if nobody says anything, or that there is no such name.
@@ -158,7 +158,7 @@ class DnsResolver:
         except dns.resolver.NXDOMAIN:
             raise DiscoveryFailure(f"there is no name {name}") from None
         except dns.resolver.NoNameservers as error:
-            raise DiscoveryFailure(f"{name} {kind}: {_told(error)}") from None
+            raise DiscoveryFailure(f"{name} {kind}: {_reason_of(error)}") from None
         except dns.exception.Timeout:
             raise DiscoveryFailure(f"{name} {kind}: no name server answered within {self._timeout:g} s") from None
         except (dns.exception.DNSException, OSError, ValueError) as error:
@@ -180,7 +180,7 @@ def _is_of_a_host(address: str) -> bool:
     return not (parsed.is_unspecified or parsed.is_multicast)
 
 
-def _told(error: dns.resolver.NoNameservers) -> str:
+def _reason_of(error: dns.resolver.NoNameservers) -> str:
     """What each name server did, once."""
     said = []
     for server, _, _, problem, _ in error.kwargs["errors"]:

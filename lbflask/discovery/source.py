@@ -105,7 +105,7 @@ async def follow(
     reason for a failure once, and of the end of it.
     """
     known: tuple[DiscoveredBackend, ...] | None = None
-    told, failures = "", 0
+    reported, failures = "", 0
     while True:
         try:
             answer = await source.ask()
@@ -117,11 +117,11 @@ async def follow(
                 known = answer.found
                 yield known
             trouble, wait = answer.doubt, answer.good_for
-        if trouble and trouble != told:
+        if trouble and trouble != reported:
             log.warning("pool %s: %s: %s; what was known of it holds", pool, source, trouble)
-        elif told and not trouble:
+        elif reported and not trouble:
             log.info("pool %s: %s: answers again", pool, source)
-        told = trouble
+        reported = trouble
         failures = failures + 1 if trouble else 0
         if failures:
             wait = min(wait, source.patience, RETRY_FIRST * 2.0 ** min(failures - 1, 16))
@@ -134,8 +134,8 @@ def difference(before: tuple[DiscoveredBackend, ...], after: tuple[DiscoveredBac
     new, gone = ([name for name in one if name not in other] for one, other in ((now, was), (was, now)))
     if not was and not now:
         return "no backends"
-    told = [f"{what} {_listed(names)}" for what, names in (("new", new), ("gone", gone)) if names]
-    return f"{len(now)} in all: {', '.join(told) or 'the same, with other settings'}"
+    reported = [f"{what} {_listed(names)}" for what, names in (("new", new), ("gone", gone)) if names]
+    return f"{len(now)} in all: {', '.join(reported) or 'the same, with other settings'}"
 
 
 def _listed(names: list[str]) -> str:

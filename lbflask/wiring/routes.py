@@ -40,7 +40,7 @@ def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
 
     def limits(name: str) -> RateLimits | None:
         those = [key for key in tables if tables[key].everywhere or key == name]
-        rules = [(tables[key].to_model(key), tables[key].who()) for key in those]
+        rules = [(tables[key].to_model(key), tables[key].request_key()) for key in those]
         return RateLimits(rules, buckets.take) if rules else None
 
     return limits
@@ -66,9 +66,9 @@ def _destination(
     route: Route, lanes: Mapping[str, PoolPipeline], house: SharedServices, rules: ProxySettings, limits: LimitsOf
 ) -> Handler:
     segments = segments_of(route.match.path)
-    if route.own is not None:
+    if route.direct is not None:
         answers = LocalReplies(house, rules, route=route.name, edits=route.response_edits)
-        return DirectResponseRoute(route.own, answers, rules.via, segments, route.prefix)
+        return DirectResponseRoute(route.direct, answers, rules.via, segments, route.prefix)
     mirror = None
     if route.mirror is not None:
         shadow = lanes[route.mirror.pool]

@@ -68,7 +68,7 @@ def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
     ],
 )
 def test_a_limit_counts_by_its_key(key: str, who: RequestKey | None) -> None:
-    assert RateLimitConfig(rate=1, key=key).who() == who
+    assert RateLimitConfig(rate=1, key=key).request_key() == who
 
 
 @pytest.mark.parametrize(

@@ -98,19 +98,19 @@ def test_an_answer_of_our_own(tmp_path: Path) -> None:
     page = tmp_path / "soon.html"
     page.write_bytes(b"<p>soon")
     text = "text/plain; charset=utf-8"
-    assert model(respond={"body": "é"}).own == DirectResponse(503, ErrorPage(text, "é".encode()))
-    assert model(respond={"status": 204}).own == DirectResponse(204, ErrorPage(text, b""))
-    assert model(respond={"file": str(page)}).own == DirectResponse(
+    assert model(respond={"body": "é"}).direct == DirectResponse(503, ErrorPage(text, "é".encode()))
+    assert model(respond={"status": 204}).direct == DirectResponse(204, ErrorPage(text, b""))
+    assert model(respond={"file": str(page)}).direct == DirectResponse(
         503, ErrorPage("text/html; charset=utf-8", b"<p>soon")
     )
     given = {"file": str(page), "content_type": "text/x"}
-    assert model(respond=given).own == DirectResponse(503, ErrorPage("text/x", b"<p>soon"))
-    assert model(redirect={"to": "https://a{path}"}).own == Redirect(308, "https://a{path}")
+    assert model(respond=given).direct == DirectResponse(503, ErrorPage("text/x", b"<p>soon"))
+    assert model(redirect={"to": "https://a{path}"}).direct == Redirect(308, "https://a{path}")
 
 
 @pytest.mark.parametrize("to", ["http://a", "https://a:1/x?y", "https://{host}{path}{query}", "/", "/x", "/x{path}"])
 def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
-    assert model(redirect={"to": to}).own == Redirect(308, to)
+    assert model(redirect={"to": to}).direct == Redirect(308, to)
 
 
 @pytest.mark.parametrize(

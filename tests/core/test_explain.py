@@ -58,7 +58,7 @@ def test_a_route_leads_to_its_pool_with_the_target_that_backends_get() -> None:
 
 def test_what_no_backend_sees_is_told() -> None:
     routes = [
-        Route("no", RouteMatch(path="/no"), own=DirectResponse(403, ErrorPage("", b""))),
+        Route("no", RouteMatch(path="/no"), direct=DirectResponse(403, ErrorPage("", b""))),
         Route("api", RouteMatch(path="/api"), {"other": 100.0}),
     ]
     assert (explained(asked("/no"), routes).route, explained(asked("/no"), routes).answer) == ("no", "403")

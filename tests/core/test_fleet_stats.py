@@ -14,8 +14,8 @@ from lbflask.core.fleet_stats import (
     WorkerReport,
     added,
     bucket_of,
-    lately,
     quantile,
+    recent_stats,
 )
 
 latencies = st.floats(0.0001, 1600)
@@ -27,8 +27,8 @@ def worker(in_flight: dict[str, int], seconds: float = 10, **served: BackendCoun
 
 @given(latencies)
 def test_a_latency_is_known_to_a_tenth(seconds: float) -> None:
-    told = quantile({bucket_of(seconds): 1}, 0.5)
-    assert told == pytest.approx(seconds, rel=0.1)
+    stats = quantile({bucket_of(seconds): 1}, 0.5)
+    assert stats == pytest.approx(seconds, rel=0.1)
 
 
 @given(latencies, latencies)
@@ -72,10 +72,10 @@ def test_accounts_add_up_to_the_account_of_all(of_each: list[list[float]]) -> No
 
 def test_rates_are_those_of_each_workers_own_window() -> None:
     one, two = worker({"a": 2}, 10, a=BackendCounts(100, 10)), worker({"a": 1}, 5, a=BackendCounts(100, 0))
-    told = lately([one, two, Worker("n", 0, {"b": 1})])
-    assert told["a"] == RecentStats(3, 30.0, 0.05)
-    assert told["b"] == RecentStats(1, 0.0, None)
+    stats = recent_stats([one, two, Worker("n", 0, {"b": 1})])
+    assert stats["a"] == RecentStats(3, 30.0, 0.05)
+    assert stats["b"] == RecentStats(1, 0.0, None)
 
 
 def test_a_window_of_less_than_a_second_makes_no_huge_rate() -> None:
-    assert lately([worker({}, 0.001, a=BackendCounts(1, 5))])["a"] == RecentStats(0, 1.0, 1.0)
+    assert recent_stats([worker({}, 0.001, a=BackendCounts(1, 5))])["a"] == RecentStats(0, 1.0, 1.0)

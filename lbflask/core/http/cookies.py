@@ -19,38 +19,38 @@ def take(fields: Fields, name: str) -> list[str]:
     for index in range(len(fields) - 1, -1, -1):
         field, line = fields[index]
         if name in line and field.lower() == "cookie":
-            own, rest = _split(line, name)
-            if own:
-                values[:0] = own
+            matching, rest = _split(line, name)
+            if matching:
+                values[:0] = matching
                 fields[index : index + 1] = [(field, rest)] if rest else []
     return values
 
 
 def _split(line: str, name: str) -> tuple[list[str], str]:
-    own, rest = [], []
+    matching, rest = [], []
     for pair in line.split(";"):
         key, equals, value = pair.partition("=")
         if equals and key.strip(" \t") == name:
-            own.append(value.strip(" \t"))
+            matching.append(value.strip(" \t"))
         else:
             rest.append(pair)
-    return own, ";".join(rest).lstrip(" \t")
+    return matching, ";".join(rest).lstrip(" \t")
 
 
 def attributes(cookie: StickyCookie, *, secure: bool) -> str:
     """What stands behind the value of a Set-Cookie line (RFC 6265 §4.1.1, SameSite by RFC 6265bis)."""
-    told = [f"Path={cookie.path}"]
+    attributes = [f"Path={cookie.path}"]
     if cookie.domain:
-        told.append(f"Domain={cookie.domain}")
+        attributes.append(f"Domain={cookie.domain}")
     if cookie.max_age is not None:
-        told.append(f"Max-Age={max(1, int(cookie.max_age))}")
+        attributes.append(f"Max-Age={max(1, int(cookie.max_age))}")
     if secure:
-        told.append("Secure")
+        attributes.append("Secure")
     if cookie.http_only:
-        told.append("HttpOnly")
+        attributes.append("HttpOnly")
     if cookie.same_site:
-        told.append(f"SameSite={cookie.same_site.capitalize()}")
-    return "; " + "; ".join(told)
+        attributes.append(f"SameSite={cookie.same_site.capitalize()}")
+    return "; " + "; ".join(attributes)
 
 
 def kept_from_shared_caches(fields: Fields) -> bool:

@@ -33,7 +33,7 @@ class DirectResponse:
         """The fields and the body."""
         return _whole(self.page)
 
-    def told(self, host: str, target: str) -> str:  # noqa: ARG002 - the same to all
+    def summary(self, host: str, target: str) -> str:  # noqa: ARG002 - the same to all
         """The answer in a word."""
         return f"{self.status}"
 
@@ -59,7 +59,7 @@ class Redirect:
         )
         return [("Location", location), *fields], body
 
-    def told(self, host: str, target: str) -> str:
+    def summary(self, host: str, target: str) -> str:
         """The answer in a word, without secrets of the URL."""
         return f"{self.status} to {masked_url(self.location(host, target))}"
 

@@ -177,8 +177,8 @@ def _mindful_request(
         kept = without_nominated(kept, values[_Rule.CONNECTION])
     if _Rule.TE in values and hop.protocol == "HTTP/1.1" and _lists_trailers(values[_Rule.TE]):
         kept += _TAKES_TRAILERS
-    own_id = values.get(_Rule.REQUEST_ID, [""])[-1]
-    request_id = own_id if loggable(own_id) else request_id
+    client_id = values.get(_Rule.REQUEST_ID, [""])[-1]
+    request_id = client_id if loggable(client_id) else request_id
     client = hop.peer
     if hop.trusted and _Rule.CLAIM in values:
         claims = [field for rule, field in said if rule is _Rule.CLAIM]
@@ -209,20 +209,20 @@ def with_one_cookie(fields: Fields) -> Fields:
 
 def forwarded_by_us(hop: ClientHop, host: str) -> Fields:
     """The forwarding fields of a request that comes without any, or from someone who may not speak for others."""
-    own = [("X-Forwarded-For", hop.peer), ("X-Forwarded-Proto", hop.scheme)]
+    stated = [("X-Forwarded-For", hop.peer), ("X-Forwarded-Proto", hop.scheme)]
     if host:
-        own.append(("X-Forwarded-Host", host))
-    own.append(("X-Forwarded-Port", (":" in host and port_of(host)) or hop.port))
+        stated.append(("X-Forwarded-Host", host))
+    stated.append(("X-Forwarded-Port", (":" in host and port_of(host)) or hop.port))
     if hop.forwarded:
-        own.append(("Forwarded", forwarded_element(hop.peer, host, hop.scheme)))
-    return own
+        stated.append(("Forwarded", forwarded_element(hop.peer, host, hop.scheme)))
+    return stated
 
 
 def forwarded_by_trusted(claims: Fields, hop: ClientHop, host: str, origin: RequestOrigin) -> Fields:
     """The forwarding fields behind a trusted proxy: its statements kept, our peer added to the chain."""
     lines = [value for name, value in claims if name.lower() == "x-forwarded-for" and value]
     chain = [plain_nodes(line) for line in lines] or origin.path
-    own = {
+    stated = {
         "X-Forwarded-For": ", ".join([*chain, hop.peer]),
         "X-Forwarded-Proto": origin.scheme,
         "X-Forwarded-Host": origin.host,
@@ -231,10 +231,10 @@ def forwarded_by_trusted(claims: Fields, hop: ClientHop, host: str, origin: Requ
     if hop.forwarded:
         elements = [plain_line(value) for name, value in claims if name.lower() == "forwarded" and value]
         ours = [forwarded_element(hop.peer, host, hop.scheme)] if elements else [origin.elements(hop.peer)]
-        own["Forwarded"] = ", ".join(elements + ours)
-    written = {name.lower() for name in own}
+        stated["Forwarded"] = ", ".join(elements + ours)
+    written = {name.lower() for name in stated}
     return [
-        *((name, value) for name, value in own.items() if value),
+        *((name, value) for name, value in stated.items() if value),
         *((name, plain_claim(name, value)) for name, value in claims if name.lower() not in written),
     ]
 

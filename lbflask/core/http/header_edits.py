@@ -14,19 +14,19 @@ UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings"
 class Edits:
     """Removes, then sets, then adds. A field that is set stands where the first of its name stood, else at the end."""
 
-    __slots__ = ("_added", "_rules", "_set", "_told")
+    __slots__ = ("_added", "_operations", "_rules", "_set")
 
     def __init__(self, *, set_: Sequence[Field] = (), add: Sequence[Field] = (), remove: Sequence[str] = ()) -> None:
-        self._told = (tuple(set_), tuple(add), tuple(remove))
+        self._operations = (tuple(set_), tuple(add), tuple(remove))
         self._set = {name.lower(): (name, value) for name, value in set_}
         self._added = list(add)
         self._rules = NameTable({name.lower(): "" for name in remove} | {name: name for name in self._set})
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Edits) and self._told == other._told
+        return isinstance(other, Edits) and self._operations == other._operations
 
     def __hash__(self) -> int:
-        return hash(self._told)
+        return hash(self._operations)
 
     def of(self, fields: Fields) -> Fields:
         """The edited fields, in a list of their own."""

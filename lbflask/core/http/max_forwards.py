@@ -50,9 +50,9 @@ def final_answer(
     `target`, `protocol` and `fields` are those of the request as it was received: a TRACE is answered with them, but
     for credentials (RFC 9110 §9.3.8). What a backend allows is not ours to say, so OPTIONS is answered without Allow.
     """
-    own: Fields = [] if via is None else [("Via", "1.1 " + via)]
+    fields_added: Fields = [] if via is None else [("Via", "1.1 " + via)]
     if method != "TRACE":
-        return "204 No Content", own, b""
+        return "204 No Content", fields_added, b""
     lines = [f"{name}: {value}\r\n" for name, value in fields if name.lower() not in _SECRET]
     body = f"{method} {target} {protocol}\r\n{''.join(lines)}\r\n".encode("latin-1")
-    return "200 OK", [("Content-Type", "message/http"), ("Content-Length", str(len(body))), *own], body
+    return "200 OK", [("Content-Type", "message/http"), ("Content-Length", str(len(body))), *fields_added], body

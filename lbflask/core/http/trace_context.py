@@ -26,7 +26,7 @@ class Context(NamedTuple):
     span: int
     sampled: bool
 
-    def told(self) -> str:
+    def as_traceparent(self) -> str:
         """As `traceparent` has it (§3.2.2)."""
         return f"00-{self.trace:032x}-{self.span:016x}-{self.sampled:02x}"
 
@@ -58,7 +58,7 @@ class Trace:
         """The request's fields for another attempt, whose parent is the request's span."""
         span = self._new_span()
         self.attempts.append(span)
-        return [*self._fields, (PARENT, self.context._replace(span=span).told())]
+        return [*self._fields, (PARENT, self.context._replace(span=span).as_traceparent())]
 
 
 def begun(

@@ -42,7 +42,7 @@ def test_a_traceparent_is_understood_or_ignored(value: str, context: Context | N
 @given(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.booleans())
 def test_what_is_told_is_what_is_understood(trace: int, span: int, sampled: bool) -> None:
     context = Context(trace, span, sampled)
-    assert parsed(context.told()) == context
+    assert parsed(context.as_traceparent()) == context
 
 
 def begin(*fields: tuple[str, str], sampled: bool = True) -> Trace | None:
@@ -56,7 +56,7 @@ def test_each_attempt_is_a_child_of_our_span_in_the_trace_of_who_asked() -> None
     assert (trace.context, trace.parent) == (Context(TRACE, 1, True), Context(TRACE, SPAN, True))
     rest = [("A", "a"), ("tracestate", "x=1"), ("tracestate", "y=2")]
     for span in (2, 3):
-        assert trace.attempt() == [*rest, ("traceparent", Context(TRACE, span, True).told())]
+        assert trace.attempt() == [*rest, ("traceparent", Context(TRACE, span, True).as_traceparent())]
     assert trace.attempts == [2, 3]
 
 
@@ -68,7 +68,7 @@ def test_without_a_valid_parent_a_trace_begins_here_and_no_foreign_state_goes_on
     trace = begin(("tracestate", "x=1"), *(("traceparent", value) for value in parents), sampled=sampled)
     assert trace is not None
     assert (trace.context, trace.parent) == (Context(7, 1, sampled), None)
-    assert trace.attempt() == [("traceparent", Context(7, 2, sampled).told())]
+    assert trace.attempt() == [("traceparent", Context(7, 2, sampled).as_traceparent())]
 
 
 def test_a_parent_that_is_not_sampled_is_left_to_itself() -> None:
