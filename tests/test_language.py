@@ -25,7 +25,7 @@ PENDING = frozenset(
         "hooks",
         "proxy",
     }
-    | {"store", "telemetry", "upstream", "wiring"}
+    | {"telemetry", "upstream", "wiring"}
 )
 
 

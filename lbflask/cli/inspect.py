@@ -134,7 +134,7 @@ def _local_findings(unreachable: Unreachable) -> list[dict[str, str]]:
         for pool in config.every_pool():
             store.prove(pool)
             roster = store.read_roster(pool)
-            names = sorted({worker.report.who.instance for worker in roster.workers if worker.report is not None})
+            names = sorted({worker.report.identity.instance for worker in roster.workers if worker.report is not None})
             if names:
                 advice = "these run: use --url with the admin listener of one of them"
                 found.append(_finding(f"pool {pool}", "good", f"instances {', '.join(names)}", advice))

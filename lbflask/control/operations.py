@@ -226,7 +226,7 @@ class Operations:
     def record_reload(self, changed: str, actor: str) -> None:
         """Somebody had the configuration read anew."""
         log.warning("%s: reload: %s", actor, changed)
-        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, who=actor))
+        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor))
 
     def _act(
         self, action: Action, change: Change, reason: str = "", *, new: bool = False, allow_removed: bool = False

@@ -98,7 +98,7 @@ def event_view(event: FleetEvent) -> EventView:
     """An event."""
     return EventView(
         id=event.id, at=event.at, kind=event.kind, what=event.what, pool=event.pool, backend=event.backend,
-        reason=event.reason, actor=event.who,
+        reason=event.reason, actor=event.actor,
     )  # fmt: skip
 
 
@@ -107,13 +107,13 @@ def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[Ins
     by_instance: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
     for beats in workers.values():
         report = next((worker.report for _, worker in beats if worker.report is not None), None)
-        name = beats[0][1].id.partition(":")[0] if report is None else report.who.instance
+        name = beats[0][1].id.partition(":")[0] if report is None else report.identity.instance
         by_instance[name].extend(beats)
     return [_instance_view(name, by_instance[name]) for name in sorted(by_instance)]
 
 
 def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> InstanceView:
-    identities = [worker.report.who for _, worker in beats if worker.report is not None]
+    identities = [worker.report.identity for _, worker in beats if worker.report is not None]
     ids = sorted({worker.id for _, worker in beats})
     return InstanceView(
         name=name,
@@ -128,7 +128,7 @@ def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
     """One worker, by its beats in all pools."""
     reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
     rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
-    identity = reports[0][1].who if reports else None
+    identity = reports[0][1].identity if reports else None
     _, pid, *_ = (*beats[0][1].id.split(":"), "", "")
     return WorkerView(
         id=beats[0][1].id,

@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FleetEvent:
-    """One change. `what` is a short word for it (`up`, `down`, `ejected`, `drain` …), `reason` says more, `who` names
+    """One change. `what` is a short word for it (`up`, `down`, `ejected`, `drain` …), `reason` says more, `actor` names
     the operator, checker or worker. `id` is the store's: its time in milliseconds, a dash and a number; unique, rising.
     """
 
@@ -28,7 +28,7 @@ class FleetEvent:
     pool: str = ""
     backend: str = ""
     reason: str = ""
-    who: str = ""
+    actor: str = ""
     id: str = ""
 
     @property

@@ -47,7 +47,7 @@ class BackendCounts:
 class WorkerReport:
     """What a worker says of its last `seconds`, by backend. `clock` is its own, in seconds since the epoch."""
 
-    who: WorkerIdentity
+    identity: WorkerIdentity
     clock: float
     seconds: float
     served: Mapping[str, BackendCounts] = field(default_factory=dict)

@@ -13,8 +13,8 @@ from lbflask.store.ports import StoreUnavailable, StoreWatch
 
 #: Seconds between two looks when no message comes, with slots in hand and without: so long are those kept that nobody
 #: uses, and so much a lost message costs whoever waits.
-LOOK_WHEN_BUSY_EVERY = 0.04
-LOOK_EVERY = 0.25
+BUSY_POLL_INTERVAL = 0.04
+POLL_INTERVAL = 0.25
 
 
 class Slots:
@@ -43,7 +43,7 @@ class Slots:
         self._task.stopping.set()
         for slots in self._pools.values():
             slots.give_back()
-        self._task.stop(within=2 * LOOK_EVERY)
+        self._task.stop(within=2 * POLL_INTERVAL)
 
     def _begin(self) -> None:
         if self._task.pid != os.getpid():
@@ -75,8 +75,8 @@ class Slots:
         try:
             if watch is not None:
                 busy = any(slots.busy for slots in self._pools.values())
-                return set(watch.wait(LOOK_WHEN_BUSY_EVERY if busy else LOOK_EVERY))
+                return set(watch.wait(BUSY_POLL_INTERVAL if busy else POLL_INTERVAL))
         except StoreUnavailable:
             pass  # whoever asks the store next marks it as degraded
-        self._task.stopping.wait(LOOK_EVERY)
+        self._task.stopping.wait(POLL_INTERVAL)
         return None

@@ -77,7 +77,7 @@ class _Waiter:
 
     backends: Sequence[str]
     since: float
-    told: threading.Event = field(default_factory=threading.Event)
+    notified: threading.Event = field(default_factory=threading.Event)
     got: str = ""
     gone: bool = False
     left: bool = False
@@ -85,7 +85,7 @@ class _Waiter:
     def leave(self) -> None:
         """The client has gone."""
         self.gone = True
-        self.told.set()
+        self.notified.set()
 
 
 class PoolSlots:
@@ -142,7 +142,7 @@ class PoolSlots:
             self._announce(waiter, queue)
             if on_gone is not None:
                 on_gone(waiter.leave)
-            waiter.told.wait(max(0.0, min(queue.timeout, seconds)))
+            waiter.notified.wait(max(0.0, min(queue.timeout, seconds)))
             if waiter.gone:
                 raise ClientGone
             if not self._leave(waiter):
@@ -354,6 +354,6 @@ class PoolSlots:
                     free.discard(id_)
                 self._out_of_line(waiter)
                 waiter.got = id_
-                waiter.told.set()
+                waiter.notified.set()
                 if not free:
                     return

@@ -159,6 +159,6 @@ def as_markdown() -> str:
         for value in vars(type(keys)).values()
         if isinstance(value, property) and value.fget is not None
     ]
-    told = " ".join((bucket.__doc__ or "").split())
-    rows.append(f"| `{{namespace:rate:limit:digest}}` | {told} |")
+    description = " ".join((bucket.__doc__ or "").split())
+    rows.append(f"| `{{namespace:rate:limit:digest}}` | {description} |")
     return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | what it is |", "| --- | --- |", *rows, ""])

@@ -96,11 +96,11 @@ class MemoryStore:
 
     def report_suspect(self, pool: str, backend: str) -> None:
         """See WorkerStore."""
-        self._tell(f"suspects:{pool}", f"{pool}/{backend}")
+        self._publish(f"suspects:{pool}", f"{pool}/{backend}")
 
     def announce_reload(self) -> None:
         """See WorkerStore."""
-        self._tell("reloads", "reload")
+        self._publish("reloads", "reload")
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See WorkerStore."""
@@ -118,7 +118,7 @@ class MemoryStore:
             state.ejected[backend] = ejection.ejected(before, rule, now)
             del state.tallies[backend]
             state.version = next(self._moments)
-        self._tell(f"changes:{pool}", pool)
+        self._publish(f"changes:{pool}", pool)
         return True
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
@@ -140,7 +140,7 @@ class MemoryStore:
             state.ejected[backend] = ejection.returned(before, now) if back else ejection.ejected(before, rule, now)
             state.prober = ""
             state.version = next(self._moments)
-        self._tell(f"changes:{pool}", pool)
+        self._publish(f"changes:{pool}", pool)
         return True
 
     def beat(
@@ -223,7 +223,7 @@ class MemoryStore:
             if remembered is not None:
                 holdings[worker] = remembered
         if demand.call or (sum(granted.held) < demand.before and granted.elsewhere):
-            self._tell(f"slots:{pool}", pool)
+            self._publish(f"slots:{pool}", pool)
         return granted
 
     def watch_slots(self, pools: Collection[str]) -> MemoryWatch:
@@ -291,7 +291,7 @@ class MemoryStore:
             if announce:
                 state.version = next(self._moments)
         if announce:
-            self._tell(f"changes:{pool}", pool)
+            self._publish(f"changes:{pool}", pool)
         return True
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
@@ -304,7 +304,7 @@ class MemoryStore:
                 return True
             state.discovered = tuple(backends)
             state.version = next(self._moments)
-        self._tell(f"changes:{pool}", pool)
+        self._publish(f"changes:{pool}", pool)
         return True
 
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
@@ -319,7 +319,7 @@ class MemoryStore:
             else:
                 state.overrides[backend] = after
             state.version = next(self._moments)
-        self._tell(f"changes:{pool}", pool)
+        self._publish(f"changes:{pool}", pool)
         return True
 
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
@@ -340,10 +340,10 @@ class MemoryStore:
             self._events.clear()
             self._buckets.clear()
 
-    def _tell(self, channel: str, message: str) -> None:
+    def _publish(self, channel: str, message: str) -> None:
         with self._changed:
             for watch in self._watches:
-                watch.hear(channel, message)
+                watch.receive(channel, message)
             self._changed.notify_all()
 
 
@@ -365,21 +365,21 @@ class MemoryWatch:
         self._changed = changed
         self._watches = watches
         self._channels = channels
-        self._heard: set[str] = set()
+        self._received: set[str] = set()
         with changed:
             watches.append(self)
 
-    def hear(self, channel: str, message: str) -> None:
+    def receive(self, channel: str, message: str) -> None:
         """Note a message; called with the lock held."""
         if channel in self._channels:
-            self._heard.add(message)
+            self._received.add(message)
 
     def wait(self, timeout: float) -> Collection[str]:
         """See Watch."""
         with self._changed:
-            self._changed.wait_for(lambda: self._heard, timeout)
-            heard, self._heard = self._heard, set()
-            return heard
+            self._changed.wait_for(lambda: self._received, timeout)
+            received, self._received = self._received, set()
+            return received
 
     def close(self) -> None:
         """See Watch."""

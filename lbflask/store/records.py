@@ -31,7 +31,7 @@ _EJECTION = re.compile(
     rb'\{"out":(true|false),"times":(\d{1,6}),"since":(\d{1,12}\.\d{3}),"until":(\d{1,12}\.\d{3})\}', re.ASCII
 )
 
-#: The fields of an event beside its kind.
+#: The fields of an event beside its kind, in the order of `FleetEvent`, whose `actor` is `who` in the store.
 EVENT_TEXTS = ("what", "pool", "backend", "reason", "who")
 
 Value = TypeVar("Value")
@@ -231,7 +231,7 @@ def sum_loads(written: Iterable[str | bytes]) -> dict[str, int]:
 
 def event_values(event: FleetEvent) -> tuple[str, ...]:
     """The fields of an event, in the order of the script that records them."""
-    return event.kind.value, event.what, event.pool, event.backend, event.reason, event.who
+    return event.kind.value, event.what, event.pool, event.backend, event.reason, event.actor
 
 
 def event_id(text: str) -> str:
@@ -245,11 +245,11 @@ def parse_events(found: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[F
     """The events among entries of the stream, without those of kinds and moments that are not known here."""
     events = []
     for id_, fields in found:
-        told = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+        values = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
         try:
-            kind = Kind(told.get("kind", ""))
-            texts = {name: told.get(name, "")[:MOST_TEXT] for name in EVENT_TEXTS}
-            event = FleetEvent(kind, **texts, id=event_id(id_.decode()))
+            kind = Kind(values.get("kind", ""))
+            texts = [values.get(name, "")[:MOST_TEXT] for name in EVENT_TEXTS]
+            event = FleetEvent(kind, *texts, event_id(id_.decode()))
             moment(event.at)
         except ValueError:
             continue

@@ -120,8 +120,8 @@ class RedisStore:
         """See WorkerStore."""
         keys = self._of(pool)
         made = [part for pair in attempts.items() for part in pair]
-        told = "" if report is None else reports.dump(report)
-        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", told]
+        summary = "" if report is None else reports.dump(report)
+        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", summary]
         of = [keys.workers, keys.attempts, keys.reports]
         workers, *others = self._run("beat", of, [*about, *made])
         return OtherWorkers(records.sum_loads(others), workers)
@@ -134,9 +134,9 @@ class RedisStore:
     def read_roster(self, pool: str) -> Roster:
         """See OperatorStore."""
         keys = self._of(pool)
-        seconds, micros, leader, beats, told = self._run("read_roster", [keys.leader, keys.workers, keys.reports])
+        seconds, micros, leader, beats, summaries = self._run("read_roster", [keys.leader, keys.workers, keys.reports])
         now = moment_of(seconds, micros)
-        return reports.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(told)))
+        return reports.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(summaries)))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See WorkerStore."""

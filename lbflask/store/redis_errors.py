@@ -27,12 +27,12 @@ def translated(ask: Callable[[], Any]) -> Any:
 def reason_of(error: Exception) -> str:
     """Why there is no answer: the code of a refusal (READONLY, OOM …) as Redis gives it, else the kind of the error."""
     code = getattr(error, "status_code", None) or type(error).__name__
-    told = str(error)
-    if "ACL failure in script" in told:
+    message = str(error)
+    if "ACL failure in script" in message:
         code = "NOPERM"  # which Redis says of commands, but not of those in scripts
-    if isinstance(error, redis.ResponseError) and told.partition(" ")[0].isupper() and code == type(error).__name__:
-        return told  # redis-py leaves the codes that it does not know in the text
-    return f"{code}: {told}"
+    if isinstance(error, redis.ResponseError) and message.partition(" ")[0].isupper() and code == type(error).__name__:
+        return message  # redis-py leaves the codes that it does not know in the text
+    return f"{code}: {message}"
 
 
 def is_of_another_kind(error: BaseException | None) -> bool:

@@ -17,8 +17,8 @@ MOST_AT_ONCE = 1000
 class RedisWatch:
     """A subscription over a connection of its own."""
 
-    def __init__(self, client: Client, channels: list[bytes], told: Callable[[bytes, bytes], str]) -> None:
-        self._told = told
+    def __init__(self, client: Client, channels: list[bytes], name_of: Callable[[bytes, bytes], str]) -> None:
+        self._name_of = name_of
         self._pubsub = translated(lambda: client.pubsub(ignore_subscribe_messages=True))
         try:
             translated(lambda: self._pubsub.subscribe(*channels))
@@ -33,7 +33,7 @@ class RedisWatch:
         for _ in range(MOST_AT_ONCE):
             if message is None:
                 break
-            messages.add(self._told(message["channel"], message["data"]))
+            messages.add(self._name_of(message["channel"], message["data"]))
             message = translated(lambda: self._pubsub.get_message(timeout=0.0))
         return messages
 

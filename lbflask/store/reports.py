@@ -16,14 +16,14 @@ _STAMPED = re.compile(rb"(\d{1,15}):(.*)", re.ASCII | re.DOTALL)
 
 def dump(report: WorkerReport) -> str:
     """The record of a report."""
-    who = report.who
+    identity = report.identity
     values = {
-        "instance": who.instance,
-        "host": who.host,
-        "pid": who.pid,
-        "version": who.version,
-        "config": who.config,
-        "started": round(who.started, 3),
+        "instance": identity.instance,
+        "host": identity.host,
+        "pid": identity.pid,
+        "version": identity.version,
+        "config": identity.config,
+        "started": round(identity.started, 3),
         "clock": round(report.clock, 3),
         "seconds": round(report.seconds, 3),
         "served": {backend: [one.attempts, one.failures, one.buckets] for backend, one in report.served.items()},
@@ -36,7 +36,9 @@ def parse(record: str | bytes) -> WorkerReport | None:
     return read(record, _report)
 
 
-def roster(now: float, leader: str, beats: Iterable[tuple[str, bytes]], told: Mapping[str, bytes]) -> Roster:
+def roster(
+    now: float, leader: str, beats: Iterable[tuple[str, bytes]], records_by_worker: Mapping[str, bytes]
+) -> Roster:
     """Who is alive, by the latest beats, with what they told."""
     workers = []
     for worker, beat in beats:
@@ -44,7 +46,7 @@ def roster(now: float, leader: str, beats: Iterable[tuple[str, bytes]], told: Ma
         in_flight = None if beaten is None else parse_loads(loads)
         if beaten is None or in_flight is None or now - beaten > DEAD_AFTER:
             continue
-        reported, record = _stamped(told.get(worker, b""), now)
+        reported, record = _stamped(records_by_worker.get(worker, b""), now)
         report = None if reported is None else parse(record)
         workers.append(Worker(worker, beaten, in_flight, report, (reported or 0.0) if report else 0.0))
     return Roster(now, leader, tuple(sorted(workers, key=lambda worker: worker.id)))
@@ -64,9 +66,9 @@ def _stamped(value: bytes, now: float) -> tuple[float | None, bytes]:
 
 def _report(values: Mapping[str, Any]) -> WorkerReport:
     names = {name: text(values[name]) for name in ("instance", "host", "version", "config")}
-    who = WorkerIdentity(**names, pid=whole(values["pid"]), started=moment(values["started"]))
-    served = {text(backend): _served(*said) for backend, said in values["served"].items()}
-    return WorkerReport(who, moment(values["clock"]), moment(values["seconds"]), served)
+    identity = WorkerIdentity(**names, pid=whole(values["pid"]), started=moment(values["started"]))
+    served = {text(backend): _served(*counted) for backend, counted in values["served"].items()}
+    return WorkerReport(identity, moment(values["clock"]), moment(values["seconds"]), served)
 
 
 def _served(attempts: object, failures: object, buckets: Mapping[str, object], *_: object) -> BackendCounts:

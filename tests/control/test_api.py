@@ -282,7 +282,7 @@ class TestActing:
         assert counter.act("POST", f"{FIRST}/{what}")["changed"] is False
         assert counter.overrides() == {"10.0.0.1:80": Override(mode)}
         (event,) = counter.facts.read_events(10)
-        assert (event.kind, event.what, event.backend, event.who) == (
+        assert (event.kind, event.what, event.backend, event.actor) == (
             Kind.OPERATOR, what, "10.0.0.1:80", "local (127.0.0.1)",
         )  # fmt: skip
         enabled = counter.act("POST", f"{FIRST}/enable")

@@ -84,7 +84,7 @@ def test_the_document_is_for_everybody(guarded: Counter) -> None:
 
 def test_what_is_done_is_noted_with_the_name_of_the_token(guarded: Counter) -> None:
     assert guarded.ask("POST", f"{FIRST}/drain", BOB).status_code == 200
-    assert guarded.facts.read_events(1)[0].who == "bob (127.0.0.1)"
+    assert guarded.facts.read_events(1)[0].actor == "bob (127.0.0.1)"
 
 
 class TestSessions:

@@ -82,6 +82,6 @@ def test_who_had_it_done_is_an_event() -> None:
     counter = Counter()
     assert counter.ask("POST", "/reload").status_code == 200
     (event,) = counter.facts.read_events(5)
-    assert (event.kind, event.what, event.reason, event.who) == (
+    assert (event.kind, event.what, event.reason, event.actor) == (
         "configuration", "reload", "backends", "local (127.0.0.1)",
     )  # fmt: skip

@@ -658,7 +658,7 @@ class TestReports:
             desk.tell()
         (worker,) = desk.facts.read_roster(POOL).workers
         assert worker.report is not None
-        assert worker.report.who == desk.traffic.who
+        assert worker.report.identity == desk.traffic.who
         assert worker.report.seconds == 10
         served = worker.report.served["a"]
         assert served.attempts == sum(range(10, 20))
@@ -687,7 +687,7 @@ class TestEvents:
         (event,) = desk.facts.read_events(10)
         assert (event.kind, event.what, event.backend, event.pool) == (Kind.EJECTION, "ejected", "a", POOL)
         assert "refused" in event.reason
-        assert event.who in (desk.traffic.worker, other.traffic.worker)
+        assert event.actor in (desk.traffic.worker, other.traffic.worker)
 
     def test_so_is_its_end(self, desk: Desk) -> None:
         for _ in range(3):

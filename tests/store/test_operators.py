@@ -73,7 +73,7 @@ class TestEvents:
         told = FleetEvent(Kind.OPERATOR, "drain", POOL, "größer", "„why“ | \n", "alice")
         rig.store.record([told])
         (read,) = rig.other.read_events(10)
-        assert read == FleetEvent(told.kind, told.what, told.pool, told.backend, told.reason, told.who, read.id)
+        assert read == FleetEvent(told.kind, told.what, told.pool, told.backend, told.reason, told.actor, read.id)
         assert read.at == pytest.approx(rig.now(), abs=5)
 
     def test_the_latest_come_first_and_page_by_page(self, rig: Rig) -> None:
