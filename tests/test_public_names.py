@@ -23,7 +23,7 @@ from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
 from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import ActiveHealth, Backend, Health, Mode, Override
 from lbflask.core.rate_limit import RateLimit
-from lbflask.store import keys, records, reports
+from lbflask.store import keys, records
 from lbflask.telemetry.metrics import definitions
 
 LIST = Path(__file__).with_name("public_names.txt")
@@ -76,14 +76,14 @@ def redis() -> Iterator[str]:
     override = Override(Mode.DRAINING, 2, BACKEND, True, 5.0)
     report = WorkerReport(WorkerIdentity("i", "h", 1, "v", "c", 1.0), 1.0, 1.0, {"a:1": BackendCounts(1, 1, {1: 1})})
     documents = {
-        "active": records.dump(ActiveHealth(Health.UP, 1, "r", 1.0)),
+        "active": records.dump_active(ActiveHealth(Health.UP, 1, "r", 1.0)),
         "override": records.dump_override(override),
         "discovered": records.dump_backends([BACKEND]),
-        "report": reports.dump(report),
+        "report": records.dump_report(report),
     }
     for name, document in documents.items():
         yield from (f"{name}.{path}" for path in fields(json.loads(document)))
-    yield from (f"event.{name}" for name in ("kind", *records.EVENT_TEXTS))
+    yield from (f"event.{name}" for name in ("kind", *records.EVENT_FIELDS))
     for kind in (Kind, Health, Mode):
         yield from (f"{kind.__name__} {value.value}" for value in kind)
 

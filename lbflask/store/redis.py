@@ -16,7 +16,7 @@ from lbflask.core.fleet_stats import Roster, WorkerReport
 from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
-from lbflask.store import records, reports
+from lbflask.store import records
 from lbflask.store.invalid_data import COMPLAINTS, InvalidDataLog
 from lbflask.store.keys import FleetKeys, PoolKeys, bucket
 from lbflask.store.ports import DEAD_AFTER, MOST_EVENTS, Lease, OtherWorkers, StoreUnavailable
@@ -120,7 +120,7 @@ class RedisStore:
         """See WorkerStore."""
         keys = self._of(pool)
         made = [part for pair in attempts.items() for part in pair]
-        summary = "" if report is None else reports.dump(report)
+        summary = "" if report is None else records.dump_report(report)
         about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", summary]
         of = [keys.workers, keys.attempts, keys.reports]
         workers, *others = self._run("beat", of, [*about, *made])
@@ -136,7 +136,7 @@ class RedisStore:
         keys = self._of(pool)
         seconds, micros, leader, beats, summaries = self._run("read_roster", [keys.leader, keys.workers, keys.reports])
         now = moment_of(seconds, micros)
-        return reports.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(summaries)))
+        return records.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(summaries)))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See WorkerStore."""
@@ -199,7 +199,7 @@ class RedisStore:
     ) -> bool:
         """See CheckerStore."""
         keys = self._of(pool)
-        written = [part for backend, state in states.items() for part in (backend, records.dump(state))]
+        written = [part for backend, state in states.items() for part in (backend, records.dump_active(state))]
         how = [int(interval * 1000), "replace" if replace else "keep", keys.changes if announce else ""]
         of = [keys.epoch, keys.active, keys.heartbeat, keys.version]
         return bool(self._run("write_active", of, [epoch, *how, *written]))

@@ -48,7 +48,7 @@ class SnapshotReader:
         keys, (active, ejected, overrides, discovered, secret) = self._keys, self._reply[5:]
         if active is None and not known.active:
             heartbeat = None  # who has never read of any backend can't tell that none was checked
-        healths = self._records(keys.active, active, known.active, lambda record, _: records.parse(record))
+        healths = self._records(keys.active, active, known.active, lambda record, _: records.parse_active(record))
         healths |= {id_: UNREADABLE for id_, _ in pairs(active or ()) if id_ not in healths}
         return believed(
             Snapshot(

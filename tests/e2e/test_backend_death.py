@@ -58,7 +58,7 @@ def story(store: str) -> Iterator[Story]:
         client = running.enter_context(redis.Redis.from_url(store))
 
         def is_known_to_be(health: Health) -> bool:
-            found = records.parse(client.hget(KEYS.active, f"127.0.0.1:{dead}") or b"")
+            found = records.parse_active(client.hget(KEYS.active, f"127.0.0.1:{dead}") or b"")
             return found is not None and found.health is health
 
         eventually(lambda: set(balancer.healths().values()) == {"up"}, "all are up")

@@ -55,7 +55,9 @@ def leader(client: redis.Redis, running: list[Process]) -> Process:
 
 
 def active(client: redis.Redis) -> dict[str, ActiveHealth]:
-    return {backend: records.parse(record) or UNREADABLE for backend, record in client.hgetall(KEYS.active).items()}
+    return {
+        backend: records.parse_active(record) or UNREADABLE for backend, record in client.hgetall(KEYS.active).items()
+    }
 
 
 def server_time(client: redis.Redis) -> float:

@@ -165,7 +165,7 @@ def is_sound(town: Town) -> bool:
     if town.client.type(KEYS.active) != b"hash":
         return False
     held = town.client.hgetall(KEYS.active)
-    return len(held) == 4 and all(records.parse(record) is not None for record in held.values())
+    return len(held) == 4 and all(records.parse_active(record) is not None for record in held.values())
 
 
 def state(town: Town, name: str) -> dict[str, object]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
-from lbflask.store import records, reports
+from lbflask.store import records
 from lbflask.store.ports import DEAD_AFTER
 from tests.store.stores import Rig
 
@@ -104,13 +104,13 @@ class TestEvents:
 
 class TestRecords:
     def test_a_report_is_read_as_it_was_written(self) -> None:
-        assert reports.parse(reports.dump(REPORT)) == REPORT
+        assert records.parse_report(records.dump_report(REPORT)) == REPORT
 
     @given(st.text() | st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(str))
     def test_whatever_a_record_holds_reading_it_is_no_error(self, record: str | bytes) -> None:
-        reports.parse(record)
+        records.parse_report(record)
         told = record.encode(errors="replace") if isinstance(record, str) else record
-        assert reports.roster(1.0, "", [("a", told)], {"a": told}).workers == ()
+        assert records.roster(1.0, "", [("a", told)], {"a": told}).workers == ()
 
     def test_an_event_of_a_later_version_of_us_is_passed_over(self) -> None:
         assert records.parse_events([(b"1-0", {b"kind": b"new"}), (b"2-0", {b"kind": b"health", b"more": b"x"})]) == [

@@ -302,8 +302,8 @@ class TestRecords:
         )
     )
     def test_what_was_written_down_is_read_again(self, state: ActiveHealth) -> None:
-        assert records.parse(records.dump(state)) == state
-        assert records.parse(records.dump(state).encode()) == state
+        assert records.parse_active(records.dump_active(state)) == state
+        assert records.parse_active(records.dump_active(state).encode()) == state
 
     @pytest.mark.parametrize(
         "record",
@@ -325,11 +325,11 @@ class TestRecords:
         ],
     )
     def test_a_record_that_cannot_be_read_says_nothing_of_the_backend(self, record: str | bytes) -> None:
-        assert records.parse(record) is None
+        assert records.parse_active(record) is None
 
     @given(st.one_of(st.binary(), st.text()))
     def test_whatever_a_record_holds_reading_it_is_no_error(self, record: str | bytes) -> None:
-        records.parse(record)
+        records.parse_active(record)
         records.parse_override(record, "a")
         records.parse_backends(record)
         records.parse_ejection(record)
@@ -337,7 +337,7 @@ class TestRecords:
 
     def test_a_record_of_a_later_version_of_us_is_read_as_far_as_it_is_known(self) -> None:
         record = '{"health":"down","streak":2,"reason":"refused","since":5.5,"weather":"fine"}'
-        assert records.parse(record) == ActiveHealth(Health.DOWN, 2, "refused", 5.5)
+        assert records.parse_active(record) == ActiveHealth(Health.DOWN, 2, "refused", 5.5)
 
     def test_one_unreadable_record_does_not_hide_the_others(self, redis_url: str) -> None:
         with real_redis(redis_url) as rig:
