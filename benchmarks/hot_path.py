@@ -138,8 +138,8 @@ class Rig:
         self.plane = self.balancer.app.extensions["lbflask"]
         self.fleet = self.balancer._fleet
         up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}
-        self.fleet._views["default"].snapshot = Snapshot(1, up, 0.0, 10.0)
-        self.fleet._degraded = True  # tickets without a store
+        self.fleet.pools["default"].set_snapshot(Snapshot(1, up, 0.0, 10.0))
+        self.fleet.degrade("benchmark")  # tickets without a store
         self.balancer._dialer.open = lambda *args: UpstreamConnection(Canned(RESPONSE), args[-1])
         gunicorn = GunicornConfig()
         for name, value in gunicorn_hooks._settings_of(config).items():

@@ -50,14 +50,14 @@ def rig_of(backends: int, weights_differ: bool, settings: dict[str, str]) -> Rig
     """A worker before so many backends, of which every second has requests in flight."""
     urls = [f"http://10.0.{number // 250}.{number % 250}:80" for number in range(backends)]
     rig = Rig(backends=urls, paths=KEYS, **settings)
-    view = rig.fleet._views["default"]
+    pool = rig.fleet.pools["default"]
     names = [url.removeprefix("http://") for url in urls]
     if weights_differ:
         overrides = {name: Override(weight=1 + number % 3) for number, name in enumerate(names)}
-        view.snapshot = replace(view.snapshot, overrides=overrides)
+        pool.set_snapshot(replace(pool.snapshot, overrides=overrides))
     for number, name in enumerate(names):
         for _ in range(number % 2):
-            view.traffic.began(name)
+            pool.traffic.began(name)
     return rig
 
 

@@ -26,8 +26,9 @@ from benchmarks.simulation.costs import Costs
 from benchmarks.simulation.shares import Shares
 from lbflask.checker.publisher import COALESCE_FOR, COALESCE_PER_BACKEND
 from lbflask.core.tickets import RateEstimator, TicketBlock
-from lbflask.fleet.fleet import POLL_EVERY, RETRY_EVERY
-from lbflask.fleet.traffic import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, BURY_EVERY
+from lbflask.fleet.follower import POLL_EVERY
+from lbflask.fleet.heartbeat import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, PURGE_EVERY
+from lbflask.fleet.store_link import RETRY_EVERY
 from lbflask.store.redis_client import OPERATION_TIMEOUT
 
 #: Way to the store or back that is drawn from: the median is given, the 99th percentile is about three times that.
@@ -165,7 +166,7 @@ class Simulation:
         for number, worker in enumerate(self._workers):
             worker.asked = chance() * worker.pace.block() / worker.rate
             worker.read_at = worker.poll_at = chance() * plan.poll_every
-            worker.bury_at = chance() * BURY_EVERY
+            worker.bury_at = chance() * PURGE_EVERY
             self._events.append((worker.asked, number, Command.TAKE, worker.asked, 0))
             self._events.append((worker.read_at, number, Command.READ, worker.read_at, 0))
             if plan.beats:
@@ -331,7 +332,7 @@ class Simulation:
         if not worker.lost(sent):
             cost = self._costs.beat
             if self.plan.reading or sent >= worker.bury_at:
-                worker.bury_at = sent + BURY_EVERY
+                worker.bury_at = sent + PURGE_EVERY
                 cost += self._costs.other * len(self._workers)
             back = self._serve(Command.BEAT, arrival, cost, worker) + self._way()
             if back - sent > self.plan.timeout:

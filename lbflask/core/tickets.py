@@ -69,3 +69,7 @@ class TicketCounts:
         """Note a trip."""
         self.tickets += count
         self.leases += 1
+
+    def count_local(self) -> None:
+        """Note a ticket taken without the store."""
+        self.local += 1

@@ -37,7 +37,7 @@ class Buckets:
                 wait = until - now
                 return Allowance(False, 0, wait, wait + (limit.burst - 1) * limit.period / limit.count)
             self._empty_until.pop(place, None)
-        found = self._fleet.ask(lambda store: store.take_token(limit, key))
+        found = self._fleet.query(lambda store: store.take_token(limit, key))
         if found is None:
             return self._alone.take_token(limit.shared_by(self._fleet.workers), key)
         if not found.passed:

@@ -94,7 +94,6 @@ class PoolSlots:
     def __init__(self, pool: str, fleet: Fleet, clock: Callable[[], float], begin: Callable[[], None]) -> None:
         self._pool = pool
         self._fleet = fleet
-        self._traffic = fleet.traffic(pool)
         self._clock = clock
         self._begin = begin
         self._lock = _thread.RLock()  # nobody waits for anything under it
@@ -294,8 +293,8 @@ class PoolSlots:
         if not self._fleet.degraded:
             with self._lock:
                 asked, demand = self._demand(tidy, call, room)
-            worker, before = self._traffic.worker, self._clock()
-            found = self._fleet.ask(lambda store: store.hold_slots(self._pool, worker, demand))
+            worker, before = self._fleet.worker_id, self._clock()
+            found = self._fleet.query(lambda store: store.hold_slots(self._pool, worker, demand))
         with self._lock:
             self._asked = self._clock()
             if found is None:

@@ -105,7 +105,7 @@ class Attempts:
             traffic.failed(backend.id, fault)
             exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault, began - exchange.began))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
-                self._fleet.suspect(self._pool, backend.id)
+                self._fleet.report_unreachable(self._pool, backend.id)
             elif isinstance(fault, Shortage):
                 self._shortages.note(fault)
             raise

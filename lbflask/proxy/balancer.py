@@ -64,7 +64,7 @@ class PoolBalancer:
         # Said each time, since another configuration may have said otherwise meanwhile.
         self._traffic.has_members(takers(self._members, snapshot))
         selection = eligibility.select(self.pool, snapshot, self._fleet.now())
-        self._fleet.overlooks(self.pool.name, selection.resort)
+        self._fleet.record_fallback(self.pool.name, selection.resort)
         if selection.candidates != self._candidates:
             self._candidates = selection.candidates
             self._schedule = self._strategy.compile(selection.candidates)

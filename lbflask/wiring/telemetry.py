@@ -204,8 +204,10 @@ def of_the_worker(
             yield definitions.TICKETS, (pool,), taken.tickets
             yield definitions.LEASES, (pool,), taken.leases
             yield definitions.LOCAL_TICKETS, (pool,), taken.local
-            yield definitions.FAILING_OPEN, (pool,), fleet.resorted(pool)
-            yield from _by_backend(definitions.BACKEND_IN_FLIGHT, pool, fleet.traffic(pool).own_loads(), known[pool])
+            yield definitions.FAILING_OPEN, (pool,), fleet.fallback_count(pool)
+            yield from _by_backend(
+                definitions.BACKEND_IN_FLIGHT, pool, fleet.traffic(pool).in_flight.local(), known[pool]
+            )
 
     known: defaultdict[str, set[str]] = defaultdict(set)
     return samples

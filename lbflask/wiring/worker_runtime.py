@@ -28,6 +28,7 @@ from lbflask.core.http.fields import RequestRules
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.model import Pool
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import DataPlane, DataPlaneConfig, OwnPaths, control_app, install
@@ -113,7 +114,7 @@ class WorkerRuntime:
 
     def announce_config(self) -> None:
         """As of Lifecycle."""
-        self._fleet.announce()
+        self._fleet.announce_reload()
 
     def apply_config(self, config: Config) -> None:
         """As of Lifecycle. Requests and tunnels in flight keep the configuration that they began with.
@@ -125,9 +126,9 @@ class WorkerRuntime:
         if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
             self._renew_connections(config, certificates)
         policies = {name: pool.ejection_rule() for name, pool in config.every_pool().items()}
-        self._fleet.use(policies, strict=config.tickets == "strict", config=version(config))
+        self._fleet.set_pools(policies, strict=config.tickets == "strict", config=version(config))
         pools, front = self._build(config)
-        self._fleet.look()
+        self._fleet.refresh()
         self._config, self._version, self._pools = config, version(config), pools
         self._plane.set_front(front)
         self._control.apply_config(config)
@@ -140,8 +141,8 @@ class WorkerRuntime:
             list(pools),
             strict=config.tickets == "strict",
             report=log.warning,
-            rules={name: pool.ejection_rule() for name, pool in pools.items()},
-            who=identity(config),
+            policies={name: pool.ejection_rule() for name, pool in pools.items()},
+            worker=LocalWorker(identity(config)),
         )
 
     def _new_dialer(self, config: Config) -> Dialer:

@@ -22,6 +22,7 @@ from lbflask.core.fleet_stats import Roster, WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Snapshot
 from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.local_worker import LocalWorker
 from lbflask.store.memory import MemoryStore
 from tests.fleet.test_fleet import FlakyStore
 from tests.store.stores import ManualClock
@@ -61,7 +62,7 @@ class Counter:
         self.clock = ManualClock()
         self.facts = MemoryStore(self.clock)
         self.store = OperatorsStore(self.facts)
-        self.fleet = Fleet(self.store, list(self.running.pools), who=WorkerIdentity("one", "host"))
+        self.fleet = Fleet(self.store, list(self.running.pools), worker=LocalWorker(WorkerIdentity("one", "host")))
         self.unreachable: dict[str, str] = {}
         self.reload = lambda: ReloadOutcome(0, "v2", in_place=("backends",))
         self.api = AdminApi(

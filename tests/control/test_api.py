@@ -12,7 +12,6 @@ from lbflask.control.running import Running
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
-from lbflask.store.ports import StoreUnavailable
 from tests.control.servers import DOWN, GRAFANA, TOKENS, UP, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
@@ -118,7 +117,7 @@ class TestReading:
 
     def test_without_the_store_what_is_known_is_told_as_stale(self, counter: Counter) -> None:
         counter.store.lose("gone")
-        counter.fleet._degrade(StoreUnavailable("gone"))
+        counter.fleet.degrade("gone")
         fleet = counter.get("/fleet")
         assert (fleet["stale"], fleet["status"], fleet["store"]) == (
             True, "degraded", {"connected": False, "why": "gone"},
@@ -425,7 +424,7 @@ class TestDoctor:
 
     def test_a_store_out_of_reach_is_the_first_finding(self, counter: Counter) -> None:
         counter.store.lose("gone")
-        counter.fleet._degrade(StoreUnavailable("gone"))
+        counter.fleet.degrade("gone")
         first = counter.get("/doctor")["findings"][0]
         assert (first["check"], first["level"]) == ("store", "bad")
         assert "gone" in first["finding"]

@@ -16,7 +16,7 @@ from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import WorkerReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override, Snapshot
 from lbflask.core.tickets import LEASE_FROM
-from lbflask.fleet import fleet as fleet_module
+from lbflask.fleet import follower, local_pool, reporter, store_link
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import OtherWorkers, StoreUnavailable, WorkerStore
@@ -175,7 +175,7 @@ def store() -> FlakyStore:
 @pytest.fixture
 def never_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a fleet learns, it learns from messages."""
-    monkeypatch.setattr(fleet_module, "POLL_EVERY", NEVER)
+    monkeypatch.setattr(follower, "POLL_EVERY", NEVER)
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ class TestFollowing:
     def test_a_lost_message_costs_no_more_than_a_poll(
         self, store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fleet_module, "POLL_EVERY", 0.02)
+        monkeypatch.setattr(follower, "POLL_EVERY", 0.02)
         fleet = started(store)
         eventually(lambda: store.watches, "the fleet listens")
         write(store.facts, {"a": DOWN})
@@ -387,7 +387,7 @@ class TestDegraded:
     def test_it_is_reported_once_however_often_the_follower_tries(
         self, store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fleet_module, "RETRY_EVERY", 0.01)
+        monkeypatch.setattr(store_link, "RETRY_EVERY", 0.01)
         told: list[str] = []
         store.lose("no route")
         fleet = started(store, report=told.append)
@@ -461,50 +461,49 @@ class TestSuspects:
     def test_the_checker_is_told_in_the_background(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store)
         before = store.calls_of_this_thread()
-        fleet.suspect(POOL, "a:80")
+        fleet.report_unreachable(POOL, "a:80")
         eventually(lambda: store.asked("report_suspect") == ["web/a:80"], "the checker is told")
         assert store.calls_of_this_thread() == before
 
     def test_each_backend_is_told_of_once_in_a_while(
         self, store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fleet_module, "SUSPECT_EVERY", NEVER)
+        monkeypatch.setattr(reporter, "UNREACHABLE_EVERY", NEVER)
         fleet = started(store, POOL, "api")
         for turn in range(100):
-            fleet.suspect(POOL, "a")
-            fleet.suspect("api" if turn % 2 else POOL, "b")
+            fleet.report_unreachable(POOL, "a")
+            fleet.report_unreachable("api" if turn % 2 else POOL, "b")
         eventually(lambda: len(store.asked("report_suspect")) >= 3, "the checker is told")
-        fleet.suspect(POOL, "a")
-        fleet.suspect(POOL, "b")
-        fleet.suspect("api", "b")
-        eventually(lambda: not fleet._pending_suspects, "nothing is left to be told")
-        fleet.suspect(POOL, "last")
+        fleet.report_unreachable(POOL, "a")
+        fleet.report_unreachable(POOL, "b")
+        fleet.report_unreachable("api", "b")
+        fleet.report_unreachable(POOL, "last")
         eventually(lambda: "web/last" in store.asked("report_suspect"), "the checker is told of the last")
         assert sorted(map(str, store.asked("report_suspect"))) == ["api/b", "web/a", "web/b", "web/last"]
 
     def test_a_backend_that_is_still_out_of_reach_is_told_of_again(
         self, store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fleet_module, "SUSPECT_EVERY", 0.0)
+        monkeypatch.setattr(reporter, "UNREACHABLE_EVERY", 0.0)
         fleet = started(store)
         for times in (1, 2):
-            fleet.suspect(POOL, "a")
+            fleet.report_unreachable(POOL, "a")
             eventually(lambda times=times: store.asked("report_suspect") == ["web/a"] * times, "told")  # type: ignore[misc]
 
     @pytest.mark.usefixtures("never_polls")
     def test_a_store_that_cannot_be_told_is_marked_as_gone_and_tried_again(
         self, store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fleet_module, "SUSPECT_EVERY", 0.0)
+        monkeypatch.setattr(reporter, "UNREACHABLE_EVERY", 0.0)
         fleet = started(store)
         eventually(lambda: store.watches, "the fleet listens")
         store.lose(quietly=True)
-        fleet.suspect(POOL, "a")
+        fleet.report_unreachable(POOL, "a")
         eventually(lambda: fleet.degraded, "the store is marked")
         store.find()
         store.tell(POOL)  # ends the follower's wait; it sees the mark
         eventually(lambda: not fleet.degraded, "the follower finds it")
-        fleet.suspect(POOL, "b")
+        fleet.report_unreachable(POOL, "b")
         eventually(lambda: "web/b" in store.asked("report_suspect"), "the checker is told")
 
 
@@ -517,23 +516,23 @@ class TestSecret:
     def test_all_workers_come_to_the_same_one_and_ask_once(self, store: FlakyStore) -> None:
         fleets = [self.agreeing(store) for _ in range(3)]
         for fleet in fleets * 2:
-            fleet._refresh([POOL])
+            fleet.refresh()
         assert len({fleet.snapshot(POOL).secret for fleet in fleets}) == 1
         assert len(fleets[0].snapshot(POOL).secret) > 32
         assert len(store.asked("agree_on_secret")) == 3
 
     def test_a_fleet_that_needs_none_asks_for_none(self, store: FlakyStore) -> None:
-        Fleet(store, [POOL])._refresh([POOL])
+        Fleet(store, [POOL]).refresh()
         assert store.asked("agree_on_secret") == []
 
     def test_a_store_that_was_emptied_gets_it_back_and_keeps_what_else_was_known(self, store: FlakyStore) -> None:
         facts = store.facts
         assert facts.write_override(POOL, "a", None, Override(weight=5))
         fleet = self.agreeing(store)
-        fleet._refresh([POOL])
+        fleet.refresh()
         before = fleet.snapshot(POOL)
         facts.empty()
-        fleet._refresh([POOL])
+        fleet.refresh()
         assert fleet.snapshot(POOL).secret == before.secret
         assert fleet.snapshot(POOL).overrides == before.overrides
         assert facts.agree_on_secret(POOL, "another") == before.secret
@@ -602,8 +601,8 @@ class TestAnotherConfiguration:
     def test_a_new_pool_is_known_at_once_and_followed(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         write(store.facts, {"c": UP}, "api")
         fleet = started(store)
-        fleet.use({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
-        fleet.look()
+        fleet.set_pools({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
+        fleet.refresh()
         assert active(fleet, "api") == {"c": UP}
         eventually(lambda: store.watched() == {POOL, "api"}, "it is listened to")
         write(store.facts, {"c": DOWN}, "api")
@@ -618,7 +617,7 @@ class TestAnotherConfiguration:
         fleet.traffic(POOL).began("a")
         before = fleet.traffic(POOL)
         first = fleet.ticket(POOL)
-        fleet.use({POOL: EjectionPolicy(("a",)), "api": EjectionPolicy()}, strict=True)
+        fleet.set_pools({POOL: EjectionPolicy(("a",)), "api": EjectionPolicy()}, strict=True)
         assert fleet.traffic(POOL) is before
         assert fleet.loads(POOL) == {"a": 1}
         assert active(fleet) == {"a": UP}
@@ -633,7 +632,7 @@ class TestAnotherConfiguration:
         eventually(
             lambda: store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}, "the others know of it"
         )
-        fleet.use({POOL: EjectionPolicy()}, strict=False)
+        fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
         assert fleet.ticket("api") >= 0
         assert fleet.snapshot("api") == NOTHING_KNOWN
         assert store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}
@@ -646,25 +645,25 @@ class TestAnotherConfiguration:
     def test_a_pool_that_comes_back_goes_on(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store, POOL, "api")
         traffic = fleet.traffic("api")
-        fleet.use({POOL: EjectionPolicy()}, strict=False)
-        fleet.use({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
+        fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
+        fleet.set_pools({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
         assert fleet.traffic("api") is traffic
 
     def test_a_pool_that_is_gone_for_long_is_forgotten(
         self, store: FlakyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(fleet_module, "REMEMBER_FOR", 0.0)
+        monkeypatch.setattr(local_pool, "KEEP_RETIRED_FOR", 0.0)
         fleet = Fleet(store, [POOL, "api", "busy"])
         fleet.traffic("busy").began("b")
-        fleet.use({POOL: EjectionPolicy()}, strict=False)
-        fleet.use({POOL: EjectionPolicy()}, strict=False)
+        fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
+        fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
         assert fleet.ticket("busy") >= 0, "somebody is in flight there"
         with pytest.raises(KeyError):
             fleet.ticket("api")
 
     def test_failures_count_by_the_rule_of_the_day(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
-        fleet = started(store, rules={POOL: EjectionPolicy(("a", "b"), failures=0)})
-        fleet.use({POOL: EjectionPolicy(("a", "b"), failures=1)}, strict=False)
+        fleet = started(store, policies={POOL: EjectionPolicy(("a", "b"), failures=0)})
+        fleet.set_pools({POOL: EjectionPolicy(("a", "b"), failures=1)}, strict=False)
         fleet.traffic(POOL).began("a")
         fleet.traffic(POOL).answered("a", 500)
         eventually(lambda: fleet.snapshot(POOL).ejected, "a is ejected")
@@ -675,8 +674,8 @@ class TestAnotherConfiguration:
         fleet = started(store)
         store.lose()
         eventually(lambda: fleet.degraded, "the store is missed")
-        fleet.use({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
-        fleet.look()
+        fleet.set_pools({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
+        fleet.refresh()
         assert fleet.snapshot("api") == NOTHING_KNOWN
         assert fleet.ticket("api") >= 0
 
@@ -687,7 +686,7 @@ class TestAnotherConfiguration:
         watch = store.facts.watch_reloads()
         store.lose()
         eventually(lambda: fleet.degraded, "the store is missed")
-        fleet.announce()
+        fleet.announce_reload()
         store.find()
         assert eventually(lambda: watch.wait(1.0), "they are told") == {"reload"}
         beats = len(store.asked("beat"))

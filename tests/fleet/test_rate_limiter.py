@@ -68,7 +68,8 @@ def test_a_bucket_known_to_be_empty_is_not_asked_again_before_its_next_token(
 
 def test_without_the_store_each_worker_lets_its_share_pass(store: Counting, clock: ManualClock) -> None:
     fleet = Fleet(store, ["default"])
-    fleet.traffic("default").workers = 2
+    store.beat("default", "other", {}, {}, read=False)
+    fleet.flush()
     buckets = Buckets(fleet, clock)
     store.away = True
     assert [buckets.take(LIMIT, "a").passed for _ in range(4)] == [True, True, False, False]

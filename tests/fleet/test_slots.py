@@ -15,6 +15,7 @@ from devtools.wait import eventually
 from lbflask.core.model import Backend
 from lbflask.core.slots import Grant, QueuePolicy, SlotDemand
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.store.memory import MemoryStore
@@ -53,9 +54,14 @@ class Town:
         self.threads = ThreadPoolExecutor(16)
 
     def worker(self, name: str) -> PoolSlots:
-        fleet = Fleet(self.store, [POOL])
-        fleet.traffic(POOL).worker = name
+        fleet = Fleet(self.store, [POOL], worker=LocalWorker(id=name))
         return PoolSlots(POOL, fleet, self.clock, lambda: None)
+
+    def add_workers(self, count: int, fleet: Fleet) -> None:
+        """So many others join, and the fleet of one worker reads how many there are."""
+        for number in range(count):
+            self.store.beat(POOL, f"other-{number}", {}, {}, read=False)
+        fleet.flush()
 
     def wait(
         self, slots: PoolSlots, *backends: Backend, queue: QueuePolicy | None = None, gone: OnGone | None = None
@@ -311,7 +317,7 @@ class TestWithoutTheStore:
 
     def test_then_each_worker_has_its_share_and_at_least_one(self, town: Town) -> None:
         one = town.worker("one")
-        one._fleet.traffic(POOL).workers = 4
+        town.add_workers(3, one._fleet)
         town.store.away = True
         assert not one.take(backend(most=9))
         waiting = town.wait(one, backend(most=9))
@@ -330,7 +336,7 @@ class TestWithoutTheStore:
         town.clock.advance(DEAD_AFTER)
         assert one.take(backend(most=1))
         town.store.away = False
-        one._fleet._recover()
+        one._fleet.recover()
         one.tick(heard=False)
         assert not two.take(backend(most=1))
         one.let_go("b")
@@ -340,7 +346,7 @@ class TestWithoutTheStore:
 
     def test_the_queue_is_shared_out_too(self, town: Town) -> None:
         one = town.worker("one")
-        one._fleet.traffic(POOL).workers = 2
+        town.add_workers(1, one._fleet)
         town.store.away = True
         assert not one.take(backend(most=1))
         town.clock.advance(DEAD_AFTER)
@@ -357,8 +363,7 @@ class Worker:
     """A worker with its follower, over a store of its own."""
 
     def __init__(self, stack: ExitStack, store: Store, name: str) -> None:
-        self.fleet = Fleet(store, [POOL])
-        self.fleet.traffic(POOL).worker = name
+        self.fleet = Fleet(store, [POOL], worker=LocalWorker(id=name))
         self.all = Slots(self.fleet)
         self.slots = self.all.of(POOL)
         stack.callback(self.all.stop)
@@ -422,7 +427,7 @@ def test_a_follower_of_a_store_that_is_away_goes_on_and_comes_back() -> None:
         one = Worker(stack, store, "one")
         assert not one.slots.take(backend())
         store.away = False
-        one.fleet._recover()
+        one.fleet.recover()
         one.slots.tick(heard=False)
         eventually(lambda: one.slots.take(backend()), "it has a slot of the fleet's")
     with suppress(KeyError):

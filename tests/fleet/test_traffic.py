@@ -21,8 +21,9 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.fleet_events import Kind
 from lbflask.core.fleet_stats import WorkerIdentity, quantile
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool
-from lbflask.fleet import traffic as traffic_module
+from lbflask.fleet import ejection_reporter
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.traffic import Traffic
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable
@@ -53,8 +54,8 @@ class Desk:
         self.facts = facts or MemoryStore(self.clock)
         self.store = FlakyStore(self.facts)
         self.woken = 0
-        self.traffic = Traffic(POOL, rule, self.clock, self.wake)
-        self.traffic.worker = f"worker-{id(self)}"
+        self.worker = LocalWorker(WorkerIdentity("one", pid=7), id=f"worker-{id(self)}")
+        self.traffic = Traffic(pool=POOL, policy=rule, worker=self.worker, clock=self.clock, wake=self.wake)
 
     def wake(self) -> None:
         self.woken += 1
@@ -70,12 +71,12 @@ class Desk:
 
     def tell(self) -> bool:
         snapshot = self.facts.read_snapshot(POOL, NOTHING_KNOWN)
-        return self.traffic.tell(self.store, snapshot, self.clock())
+        return self.traffic.report(self.store, snapshot, self.clock())
 
     def loads(self) -> dict[str, int]:
         """As they are counted for views; those kept for the data plane are the same whenever nobody has moved since."""
-        counted, live = self.traffic.loads(), self.traffic.live_loads()
-        assert live == counted or self.traffic._others
+        counted, live = self.traffic.in_flight.total(), self.traffic.in_flight.live()
+        assert live == counted or self.traffic.in_flight._others
         return counted
 
     def out(self) -> set[str]:
@@ -94,7 +95,7 @@ class TestFailures:
             desk.serve("a")
             desk.fail("b")
             desk.traffic.probe(safe=True)
-            desk.traffic.loads()
+            desk.traffic.in_flight.total()
         assert desk.store.calls == []
 
     def test_successes_make_a_beat_and_nothing_else(self, desk: Desk) -> None:
@@ -171,7 +172,7 @@ class TestFailures:
             list(threads.map(work, range(8)))
         desk.tell()
         assert desk.store.asked("count_failures") == [("a", FailureReport(1600, 1600, 1600))]
-        assert desk.traffic.own_loads() == {}
+        assert desk.traffic.in_flight.local() == {}
 
 
 class TestProbes:
@@ -229,7 +230,7 @@ class TestProbes:
     def test_a_worker_that_dies_with_it_is_followed_by_another(self, due: Desk) -> None:
         other = Desk(RULE, due.facts, due.clock)
         self.granted(due)
-        due.clock.advance(traffic_module.PROBE_LEASE)
+        due.clock.advance(ejection_reporter.PROBE_LEASE)
         other.tell()
         self.granted(other)
         assert other.traffic.probe(safe=True) == "a"
@@ -240,7 +241,7 @@ class TestProbes:
         self.granted(due)
         assert due.traffic.probe(safe=True) == "a"
         for _ in range(5):
-            due.clock.advance(traffic_module.PROBE_LEASE - 1)
+            due.clock.advance(ejection_reporter.PROBE_LEASE - 1)
             due.tell()
             other.tell()
             self.granted(other)
@@ -250,7 +251,7 @@ class TestProbes:
     def test_a_request_that_could_be_sent_again_is_preferred_for_a_while(self, due: Desk) -> None:
         self.granted(due)
         assert due.traffic.probe(safe=False) is None
-        due.clock.advance(traffic_module.PREFER_SAFE_FOR)
+        due.clock.advance(ejection_reporter.PREFER_SAFE_FOR)
         assert due.traffic.probe(safe=False) == "a"
 
     @pytest.mark.parametrize("end", ["client", "abandoned"])
@@ -269,7 +270,7 @@ class TestProbes:
 
     def test_an_unused_right_is_given_up(self, due: Desk) -> None:
         self.granted(due)
-        due.clock.advance(traffic_module.PROBE_LEASE + 1)
+        due.clock.advance(ejection_reporter.PROBE_LEASE + 1)
         due.tell()
         self.granted(due)
         assert due.traffic.probe(safe=True) == "a"
@@ -328,7 +329,7 @@ class TestLoads:
             if busy:
                 desk.serve("a")
             if reading:
-                desk.traffic.loads()
+                desk.traffic.in_flight.total()
             desk.tell()
         beats = len(desk.store.asked("beat"))
         assert 0.8 * most <= beats <= 1.25 * most
@@ -338,7 +339,7 @@ class TestLoads:
         desk.loads()
         other.traffic.began("a")
         other.tell()
-        other.traffic.leave(other.store)
+        other.traffic.heartbeat.leave(other.store)
         desk.tell()
         assert desk.loads() == {}
 
@@ -354,7 +355,7 @@ class TestLoads:
             desk.clock.advance(0.1 if number % 50 else 3.0)
             other.tell()
             desk.tell()
-            assert desk.traffic.live_loads() == desk.traffic.loads()
+            assert desk.traffic.in_flight.live() == desk.traffic.in_flight.total()
 
     def test_until_we_hear_again_what_we_do_stands_for_what_the_others_do_too(self, desk: Desk) -> None:
         """Two of ours and four of others: each that begins here is one of three that begin."""
@@ -366,7 +367,7 @@ class TestLoads:
         desk.traffic.began("a")
         desk.traffic.began("b")
         desk.tell()
-        live = desk.traffic.live_loads()
+        live = desk.traffic.in_flight.live()
         assert live == {"a": 4, "b": 2}
         desk.traffic.began("c")
         desk.traffic.ended("a")
@@ -385,7 +386,7 @@ class TestLoads:
             desk.traffic.began(name)
             desk.tell()
         desk.traffic.began("c")
-        assert desk.traffic.live_loads() == {"a": 2, "b": 1, "c": 1}
+        assert desk.traffic.in_flight.live() == {"a": 2, "b": 1, "c": 1}
 
     def test_what_was_heard_of_the_dead_no_longer_counts_once_it_is_old(self, desk: Desk) -> None:
         other = Desk(RULE, desk.facts, desk.clock)
@@ -393,11 +394,11 @@ class TestLoads:
         other.tell()
         desk.loads()
         desk.tell()
-        live = desk.traffic.live_loads()
+        live = desk.traffic.in_flight.live()
         assert live == {"a": 1}
         desk.clock.advance(2.6)
-        assert desk.traffic.live_loads() is live
-        assert live == {} == desk.traffic.loads()
+        assert desk.traffic.in_flight.live() is live
+        assert live == {} == desk.traffic.in_flight.total()
         desk.traffic.began("b")
         assert live == {"b": 1}
 
@@ -406,7 +407,7 @@ class TestLoads:
             for turn in range(300):
                 name = "abcd"[(number + turn) % 4]
                 desk.traffic.began(name)
-                assert desk.traffic.live_loads()[name] > 0
+                assert desk.traffic.in_flight.live()[name] > 0
                 desk.traffic.ended(name)
 
         with ThreadPoolExecutor(4) as threads:
@@ -422,7 +423,7 @@ def test_a_busy_worker_makes_few_trips_for_a_request(
     clock = ManualClock()
     store = FlakyStore(MemoryStore(clock))
     monkeypatch.setattr(time, "monotonic", clock)
-    fleet = Fleet(store, [POOL], rules={POOL: RULE})
+    fleet = Fleet(store, [POOL], policies={POOL: RULE})
     traffic = fleet.traffic(POOL)
     for number in range(11_000):
         if number == 1000:  # by now it is known to be busy
@@ -435,9 +436,9 @@ def test_a_busy_worker_makes_few_trips_for_a_request(
         if reading:
             fleet.loads(POOL)
         if number % 10 == 0:  # far more often than it is woken
-            fleet._tell_traffic()
+            fleet.flush()
         if number % 1000 == 0:
-            fleet._refresh([POOL])
+            fleet.refresh()
     assert len(store.calls) / 10_000 <= most
 
 
@@ -493,7 +494,7 @@ class Days(RuleBasedStateMachine):
     @invariant()
     def our_own_load_is_exact(self) -> None:
         for desk, account in zip(self.desks, self.in_flight, strict=True):
-            assert desk.traffic.own_loads() == dict(+account)
+            assert desk.traffic.in_flight.local() == dict(+account)
 
     @invariant()
     def no_more_are_out_than_may_be(self) -> None:
@@ -502,14 +503,14 @@ class Days(RuleBasedStateMachine):
     def teardown(self) -> None:
         """In the end all is told, once."""
         for desk in self.desks:
-            desk.traffic.loads()
+            desk.traffic.in_flight.total()
         for _ in range(2):
             for desk in self.desks:
                 desk.clock.advance(1)
                 desk.tell()
         total = self.in_flight[0] + self.in_flight[1]
         for desk in self.desks:
-            assert desk.traffic.loads() == dict(+total)
+            assert desk.traffic.in_flight.total() == dict(+total)
         assert Counter(self.facts._pools[POOL].attempts) == self.attempts
 
 
@@ -527,7 +528,7 @@ class TestFleet:
         fleets: list[Fleet] = []
 
         def start(store: FlakyStore, rule: EjectionPolicy = RULE, **options: object) -> Fleet:
-            made = Fleet(store, [POOL], rules={POOL: rule}, **options)  # type: ignore[arg-type]
+            made = Fleet(store, [POOL], policies={POOL: rule}, **options)  # type: ignore[arg-type]
             made.start()
             fleets.append(made)
             return made
@@ -579,7 +580,7 @@ class TestFleet:
         for backend in "abcd":
             self.fail(one, backend, 9)
         eventually(lambda: len(self.serving(one)) == 2, "two are out")
-        eventually(lambda: not one.traffic(POOL)._failures, "all was told")
+        eventually(lambda: not one.traffic(POOL).ejections._failures, "all was told")
         assert len(self.serving(one)) == 2
 
     def test_what_was_out_stays_out_when_the_store_goes(self, fleet: Callable[..., Fleet]) -> None:
@@ -640,15 +641,14 @@ class TestFleet:
         open_pool = Pool(POOL, self.POOL.backends, fails_open=True)
         for _ in range(2):
             for _ in range(3):
-                one.overlooks(POOL, select(open_pool, known).resort)
-            one.overlooks(POOL, select(open_pool, NOTHING_KNOWN).resort)
-        assert one.resorted(POOL) == 2
+                one.record_fallback(POOL, select(open_pool, known).resort)
+            one.record_fallback(POOL, select(open_pool, NOTHING_KNOWN).resort)
+        assert one.fallback_count(POOL) == 2
         assert ["failing open" in line for line in told] == [True, False, True, False]
 
 
 class TestReports:
     def test_a_report_goes_along_with_a_beat_and_looks_back_some_seconds(self, desk: Desk) -> None:
-        desk.traffic.who = WorkerIdentity("one", pid=7)
         desk.tell()
         for second in range(20):
             for _ in range(second):
@@ -658,7 +658,7 @@ class TestReports:
             desk.tell()
         (worker,) = desk.facts.read_roster(POOL).workers
         assert worker.report is not None
-        assert worker.report.identity == desk.traffic.who
+        assert worker.report.identity == desk.worker.identity
         assert worker.report.seconds == 10
         served = worker.report.served["a"]
         assert served.attempts == sum(range(10, 20))
@@ -687,13 +687,13 @@ class TestEvents:
         (event,) = desk.facts.read_events(10)
         assert (event.kind, event.what, event.backend, event.pool) == (Kind.EJECTION, "ejected", "a", POOL)
         assert "refused" in event.reason
-        assert event.actor in (desk.traffic.worker, other.traffic.worker)
+        assert event.actor in (desk.worker.id, other.worker.id)
 
     def test_so_is_its_end(self, desk: Desk) -> None:
         for _ in range(3):
             desk.fail("a")
         desk.tell()
-        desk.traffic._verdicts["a"] = desk.facts.read_snapshot(POOL, NOTHING_KNOWN).ejected["a"].since, True
+        desk.traffic.ejections._verdicts["a"] = desk.facts.read_snapshot(POOL, NOTHING_KNOWN).ejected["a"].since, True
         desk.tell()
         assert [event.what for event in desk.facts.read_events(10)] == ["returned", "ejected"]
 

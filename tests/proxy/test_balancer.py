@@ -44,7 +44,7 @@ class Rig:
 
     def know(self, **healths: Health) -> None:
         active = {name: ActiveHealth(health) for name, health in healths.items()}
-        self.fleet._views["p"].snapshot = Snapshot(1, active, 0.0, 10.0)
+        self.fleet.pools["p"].set_snapshot(Snapshot(1, active, 0.0, 10.0))
 
 
 @pytest.mark.parametrize("strategy", ["least_connections", "random_two"])
@@ -65,9 +65,9 @@ def test_requests_in_flight_count_from_their_beginning_to_their_end(strategy: st
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_only_strategies_that_go_by_loads_have_the_fleet_read_them(strategy: str) -> None:
     rig = Rig(strategy)
-    usual = rig.traffic.patience
+    usual = rig.traffic.heartbeat.interval
     rig.order()
-    assert (rig.traffic.patience < usual) == STRATEGIES[strategy].by_loads
+    assert (rig.traffic.heartbeat.interval < usual) == STRATEGIES[strategy].by_loads
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_backend_that_came_up_gets_its_share_in_steps_of_the_stores_clock(monk
     now = 5000.0
     monkeypatch.setattr(rig.fleet, "now", lambda: now)
     active = {"a": ActiveHealth(Health.UP, since=10.0), "b": ActiveHealth(Health.UP, since=5000.0)}
-    rig.fleet._views["p"].snapshot = Snapshot(1, active, 0.0, 10.0)
+    rig.fleet.pools["p"].set_snapshot(Snapshot(1, active, 0.0, 10.0))
     shares = []
     for tenth in (0, 4, 8.999, 9):
         now = 5000.0 + tenth
@@ -163,9 +163,9 @@ def test_an_ejected_backend_is_probed_only_while_it_is_in_service() -> None:
     for mode in Mode:
         rig = Rig("round_robin")
         ejected = {"a": Ejection(True, 1, 10.0, 20.0)}
-        rig.fleet._views["p"].snapshot = Snapshot(1, ejected=ejected, overrides={"a": Override(mode)})
+        rig.fleet.pools["p"].set_snapshot(Snapshot(1, ejected=ejected, overrides={"a": Override(mode)}))
         firsts = []
         for _ in range(4):  # a worker sees that a probe is due, asks for the right to it, and gets it
             firsts.append(rig.order()[0])
-            rig.traffic.tell(rig.store, rig.fleet.snapshot("p"), 1000.0)
+            rig.traffic.report(rig.store, rig.fleet.snapshot("p"), 1000.0)
         assert ("a" in firsts) == (mode is Mode.SERVING)

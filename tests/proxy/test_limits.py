@@ -361,4 +361,4 @@ def test_a_limit_asks_before_anything_else_is_done(street: Street) -> None:
     balancer = limited(street, (RateLimit("api", 1, 60, 1), None))
     balancer.ask(inbound())
     assert balancer.ask(inbound("OPTIONS", fields=[("Max-Forwards", "0")]))[0] == 429
-    assert balancer.fleet.traffic("default").own_loads() == {}
+    assert balancer.fleet.traffic("default").in_flight.local() == {}

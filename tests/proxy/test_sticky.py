@@ -54,7 +54,7 @@ class Town:
 
     def __init__(self, strategy: str = "round_robin", store: MemoryStore | None = None, **cookie: Any) -> None:
         self.store = store or MemoryStore(lambda: 1000.0)
-        self.fleet = Fleet(self.store, ["p"], rules={"p": EjectionPolicy(("a", "b", "c"))})
+        self.fleet = Fleet(self.store, ["p"], policies={"p": EjectionPolicy(("a", "b", "c"))})
         self.adapter = Answers()
         sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
         self.balancing = PoolBalancer(Pool("p", BACKENDS, strategy, sticky=sticky), self.fleet)
@@ -73,7 +73,7 @@ class Town:
     def know(self, active: dict[str, ActiveHealth] | None = None, **more: Any) -> None:
         known = {**ALL_UP, **(active or {})}
         secret = self.fleet.snapshot("p").secret
-        self.fleet._views["p"].snapshot = Snapshot(1, known, 0.0, 10.0, secret=secret, **more)
+        self.fleet.pools["p"].set_snapshot(Snapshot(1, known, 0.0, 10.0, secret=secret, **more))
 
     def ask(
         self, *cookies: str, fields: Sequence[tuple[str, str]] = (), **request: Any
@@ -293,11 +293,11 @@ def test_a_request_of_a_session_probes_no_ejected_backend() -> None:
     town.know(ejected={other: Ejection(True, 1, 10.0, 20.0)})
     for _ in range(4):
         assert town.ask(cookie)[:2] == (home, [])
-        town.fleet.traffic("p").tell(town.store, town.fleet.snapshot("p"), 1000.0)
+        town.fleet.traffic("p").report(town.store, town.fleet.snapshot("p"), 1000.0)
     new = []
     for _ in range(6):
         new.append(town.ask()[0])
-        town.fleet.traffic("p").tell(town.store, town.fleet.snapshot("p"), 1000.0)
+        town.fleet.traffic("p").report(town.store, town.fleet.snapshot("p"), 1000.0)
     assert other in new
 
 
@@ -318,7 +318,7 @@ def test_instances_that_agree_by_the_store_know_each_others_sessions() -> None:
     store = MemoryStore(lambda: 1000.0)
     one, two = (Town(store=store, secrets=()) for _ in range(2))
     for town in (one, two):
-        town.fleet._refresh(["p"])
+        town.fleet.refresh()
         town.know()
     home, cookie = one.session()
     assert [town.ask(cookie)[:2] for town in (one, two) * 3] == [(home, [])] * 6
@@ -331,7 +331,7 @@ def test_without_a_secret_no_cookie_is_believed_or_set() -> None:
     assert {answer[0] for answer in answers} == {"a", "b", "c"}
     assert [answer[1] for answer in answers] == [[], [], []]
     assert "Cookie" not in dict(town.adapter.requests[-1].fields)
-    town.fleet._refresh(["p"])
+    town.fleet.refresh()
     town.know()
     home, cookie = town.session()
     assert town.ask(cookie)[:2] == (home, [])

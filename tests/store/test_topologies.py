@@ -146,7 +146,7 @@ class TestSentinel:
     ) -> None:
         with guarded(tmp_path) as servers:
             keeps_every_promise(opened(servers.url), opened(servers.url), "api")
-            fleet = Fleet(opened(servers.url, 0.05), ["web"], rules={"web": RULE})
+            fleet = Fleet(opened(servers.url, 0.05), ["web"], policies={"web": RULE})
             fleet.start()
             try:
                 eventually(lambda: not fleet.degraded, "the fleet is joined")
@@ -197,7 +197,7 @@ class TestCluster:
         keeps_every_promise(opened(cluster_url), opened(cluster_url), pool)
 
     def test_a_fleet_lives_on_it(self, cluster_url: str, opened: Callable[..., RedisStore]) -> None:
-        fleet = Fleet(opened(cluster_url), ["web", "api"], rules={"web": RULE})
+        fleet = Fleet(opened(cluster_url), ["web", "api"], policies={"web": RULE})
         fleet.start()
         try:
             assert fleet.ticket("web") + 1 == fleet.ticket("web")
@@ -232,7 +232,7 @@ class TestCluster:
         self, tmp_path: Path, opened: Callable[..., RedisStore]
     ) -> None:
         with cluster(tmp_path) as nodes:
-            fleet = Fleet(opened(nodes.url, 0.05), ["web"], rules={"web": RULE})
+            fleet = Fleet(opened(nodes.url, 0.05), ["web"], policies={"web": RULE})
             fleet.start()
             try:
                 eventually(lambda: not fleet.degraded, "the fleet is joined")

@@ -1,0 +1,97 @@
+"""Follows the snapshots of the pools: by messages, with polling as a safety net, and back to a store that was lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from lbflask.background import BackgroundTask
+from lbflask.fleet.local_pool import LocalPool
+from lbflask.fleet.store_link import StoreLink
+from lbflask.store.ports import StoreUnavailable, StoreWatch
+
+#: Seconds between two readings of the store without a message: the longest delay that a lost message causes.
+POLL_EVERY = 1.0
+
+
+class SnapshotFollower:
+    """`pools` gives the pools to follow, by name; it may give others at any time."""
+
+    def __init__(self, *, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]]) -> None:
+        self._link = link
+        self._pools = pools
+        self._reading = threading.Lock()
+        self._task = BackgroundTask("fleet-follower", self._follow)
+
+    def __repr__(self) -> str:
+        return f"<SnapshotFollower of {', '.join(self._pools())}, running={self._task.running}>"
+
+    def start(self) -> None:
+        """Read the store once, so that the first request has a snapshot, and follow it in the background."""
+        try:
+            self._prove(self._pools())
+        except StoreUnavailable as error:
+            self._link.lost(error)
+        self.refresh()
+        self._task.start()
+
+    def begin_stop(self) -> None:
+        """Stop following. The thread ends with its wait for messages, at the latest when the store is closed."""
+        self._task.stopping.set()
+
+    def stop(self) -> None:
+        """Stop following, and wait for the end of the thread."""
+        self._task.stop(within=POLL_EVERY)
+
+    def refresh(self) -> None:
+        """Read the store now, if it is in reach."""
+        if not self._link.degraded:
+            try:
+                self.read(self._pools())
+            except StoreUnavailable as error:
+                self._link.lost(error)
+
+    def read(self, names: Collection[str]) -> None:
+        """Read the snapshots of the followed pools among these. Raises StoreUnavailable."""
+        pools = self._pools()
+        for pool in [pools[name] for name in names if name in pools]:
+            with self._reading:  # else an older answer might replace a newer one
+                pool.refresh()
+
+    def _prove(self, names: Collection[str]) -> None:
+        for name in names:
+            self._link.store.prove(name)
+
+    def _follow(self) -> None:
+        stopping = self._task.stopping
+        while not stopping.is_set():
+            try:
+                self._follow_pools(frozenset(self._pools()), stopping)
+            except StoreUnavailable as error:
+                self._link.lost(error)
+                stopping.wait(self._link.retry_every)
+
+    def _follow_pools(self, names: frozenset[str], stopping: threading.Event) -> None:
+        """Follow these pools until there are others. Raises StoreUnavailable."""
+        if self._link.degraded:
+            self._prove(names)
+        watch = self._link.store.watch_changes(names)
+        try:
+            while not stopping.is_set() and names == self._pools().keys():
+                if self._link.degraded:
+                    self._prove(names)
+                self.read(names)
+                self._link.restored()
+                self._read_changes(watch, stopping)
+        finally:
+            watch.close()
+
+    def _read_changes(self, watch: StoreWatch, stopping: threading.Event) -> None:
+        """Read what messages announce, until it is time to poll."""
+        until = time.monotonic() + POLL_EVERY
+        while not stopping.is_set() and not self._link.degraded:
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            self.read(watch.wait(left))

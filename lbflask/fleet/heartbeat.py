@@ -1,0 +1,96 @@
+"""The heartbeat of a worker in one pool: its requests in flight, its attempts, and a report of its last seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from lbflask.core.fleet_stats import WorkerReport
+from lbflask.fleet.ejection_reporter import EjectionReporter
+from lbflask.fleet.in_flight_counts import PoolInFlightCounts
+from lbflask.fleet.local_worker import LocalWorker
+from lbflask.fleet.recent_stats import SlidingStats
+from lbflask.store.ports import StoreUnavailable, WorkerStore
+
+#: Seconds between two beats: without changes, with changes, and while the other workers' counts are read.
+BEAT_EVERY = 1.0
+BEAT_WITH_NEWS_EVERY = 0.5
+BEAT_WHILE_READING_EVERY = 0.1
+#: Seconds between two reports. They go along with beats.
+REPORT_EVERY = 1.0
+#: Expired workers are purged on every read, and by each worker at least once in so many seconds.
+PURGE_EVERY = 60.0
+
+
+class Heartbeat:
+    """Called from one thread. `clock` is steady, in seconds."""
+
+    def __init__(
+        self,
+        *,
+        pool: str,
+        worker: LocalWorker,
+        clock: Callable[[], float],
+        in_flight: PoolInFlightCounts,
+        ejections: EjectionReporter,
+        stats: SlidingStats,
+    ) -> None:
+        self.workers = 1  #: living workers of the fleet, as last read
+        self._pool = pool
+        self._worker = worker
+        self._clock = clock
+        self._in_flight = in_flight
+        self._ejections = ejections
+        self._stats = stats
+        self._purged = self._beaten = self._reported = float("-inf")
+        self._beaten_with: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Heartbeat of {self._worker.id} in {self._pool}, workers={self.workers}>"
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the store holds a beat of this worker, as far as is known here."""
+        return self._beaten > float("-inf")
+
+    @property
+    def interval(self) -> float:
+        """Seconds until the next call of `beat` is due."""
+        return BEAT_WHILE_READING_EVERY if self._in_flight.is_read(self._clock()) else BEAT_WITH_NEWS_EVERY
+
+    def beat(self, store: WorkerStore) -> None:
+        """Beat if it is time to. Raises StoreUnavailable; attempts that were not reported go along with the next."""
+        now, loads = self._clock(), self._in_flight.local()
+        reading, purge = self._in_flight.is_read(now), now - self._purged >= PURGE_EVERY
+        has_news = loads != self._beaten_with or self._ejections.has_attempts
+        every = BEAT_EVERY if not has_news else BEAT_WHILE_READING_EVERY if reading else BEAT_WITH_NEWS_EVERY
+        if now - self._beaten < every * 0.9:  # a little early is better than one round late
+            return
+        attempts = self._ejections.take_attempts()
+        self._stats.count(attempts)
+        try:
+            others = store.beat(
+                self._pool, self._worker.id, loads, attempts, read=reading or purge, report=self._report(now)
+            )
+        except StoreUnavailable:
+            self._ejections.return_attempts(attempts)
+            self._stats.count({backend: -count for backend, count in attempts.items()})
+            raise
+        self._beaten, self._beaten_with = now, loads
+        self.workers = others.workers
+        if reading or purge:
+            self._purged = now
+            self._in_flight.set_others(others.loads, now)
+
+    def leave(self, store: WorkerStore) -> None:
+        """Remove this worker from the pool. Raises StoreUnavailable."""
+        store.leave(self._pool, self._worker.id)
+        self._beaten = float("-inf")
+
+    def _report(self, now: float) -> WorkerReport | None:
+        """A report of the last seconds; None if the last report is too recent."""
+        if now - self._reported < REPORT_EVERY * 0.9:
+            return None
+        self._reported = now
+        seconds, served = self._stats.close(now)
+        return WorkerReport(self._worker.identity, time.time(), seconds, served)

@@ -1,0 +1,113 @@
+"""Reports to the store what a worker has to report, in the background: traffic, unreachable backends, reloads.
+
+Without the store, traffic is reported to a store in this worker's memory, which ejects backends by the same rule.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from lbflask.background import BackgroundTask
+from lbflask.core.model import NOTHING_KNOWN
+from lbflask.fleet.local_pool import LocalPool
+from lbflask.fleet.store_link import StoreLink
+from lbflask.store.memory import MemoryStore
+from lbflask.store.ports import StoreUnavailable
+
+#: Seconds within which a worker reports a backend as unreachable at most once.
+UNREACHABLE_EVERY = 1.0
+#: What happens within so many seconds is reported together, so that a storm of failures makes few trips.
+COALESCE_FOR = 0.01
+#: Seconds that `stop` waits for the last report.
+STOP_WITHIN = 1.0
+
+
+class FleetReporter:
+    """Threads and greenlets may share it. `wake` is set when there is something to report at once.
+
+    `pools` gives the pools by name, also retired ones; `read` reads the snapshots of some of them again.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: StoreLink,
+        local_store: MemoryStore,
+        pools: Callable[[], Mapping[str, LocalPool]],
+        read: Callable[[Collection[str]], None],
+        wake: threading.Event,
+    ) -> None:
+        self._link = link
+        self._local_store = local_store
+        self._pools = pools
+        self._read = read
+        self._wake = wake
+        self._reported: dict[tuple[str, str], float] = {}  # when each backend was last reported as unreachable
+        self._unreachable: set[tuple[str, str]] = set()
+        self._reload_pending = False
+        self._task = BackgroundTask("fleet-teller", self._run)
+
+    def __repr__(self) -> str:
+        return f"<FleetReporter unreachable={len(self._unreachable)} reload={self._reload_pending}>"
+
+    def start(self) -> None:
+        """Report in the background."""
+        self._task.start()
+
+    def stop(self) -> None:
+        """Stop, and wait for the end of the last report."""
+        self._task.stopping.set()
+        self._wake.set()
+        self._task.stop(within=STOP_WITHIN)
+
+    def report_unreachable(self, pool: str, backend: str) -> None:
+        """Report to the checker that the backend could not be reached."""
+        now = time.monotonic()
+        if now - self._reported.get((pool, backend), -UNREACHABLE_EVERY) >= UNREACHABLE_EVERY:
+            self._reported[pool, backend] = now
+            self._unreachable.add((pool, backend))
+            self._wake.set()
+
+    def announce_reload(self) -> None:
+        """Ask the checkers to read their configuration, which may have changed like this worker's."""
+        self._reload_pending = True
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Report all that is due now."""
+        try:
+            self._flush_unreachable()
+            for name, pool in self._pools().items():
+                self._flush_traffic(name, pool)
+            if self._reload_pending and not self._link.degraded:
+                self._link.store.announce_reload()
+                self._reload_pending = False
+        except StoreUnavailable as error:
+            self._link.lost(error)
+
+    def _run(self) -> None:
+        stopping = self._task.stopping
+        while not stopping.is_set():
+            self._wake.wait(min(pool.traffic.heartbeat.interval for pool in self._pools().values()))
+            self._wake.clear()
+            self.flush()
+            stopping.wait(COALESCE_FOR)
+
+    def _flush_unreachable(self) -> None:
+        while self._unreachable:
+            unreachable = self._unreachable.pop()
+            if not self._link.degraded:
+                self._link.store.report_suspect(*unreachable)
+
+    def _flush_traffic(self, name: str, pool: LocalPool) -> None:
+        degraded, traffic = self._link.degraded, pool.traffic
+        if pool.is_retired and not traffic.in_flight.local():
+            if traffic.heartbeat.is_registered and not degraded:
+                traffic.heartbeat.leave(self._link.store)
+        elif traffic.report(self._local_store if degraded else self._link.store, pool.snapshot, self._link.now()):
+            if degraded:
+                pool.set_ejected(self._local_store.read_snapshot(name, NOTHING_KNOWN).ejected)
+            else:
+                self._read([name])
