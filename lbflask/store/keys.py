@@ -1,4 +1,4 @@
-"""The legend of every Redis key: what it is, who writes it, when it goes. `docs/redis-keys.md` is this table.
+"""Every Redis key: its content, its writer, its end. `docs/redis-keys.md` is generated from this module.
 
 All keys of a pool carry the tag `{namespace:pool}`, so that one script touches one slot of a cluster.
 """
@@ -11,7 +11,7 @@ from hashlib import blake2b
 from lbflask.core.rate_limit import RateLimit
 
 _PREFACE = """\
-Everything lbflask keeps in Redis: what it is, who writes it, when it goes. All keys of a pool carry the tag
+Everything that lbflask stores in Redis: the content, the writer, the end of each key. All keys of a pool carry the tag
 `{namespace:pool}`, so that one script touches one slot of a cluster. The source is `lbflask/store/keys.py`."""
 
 
@@ -22,12 +22,12 @@ class PoolKeys:
     namespace: str
     pool: str
 
-    def _key(self, what: str) -> str:
-        return f"{{{self.namespace}:{self.pool}}}:{what}"
+    def _key(self, name: str) -> str:
+        return f"{{{self.namespace}:{self.pool}}}:{name}"
 
     @property
     def ticket(self) -> str:
-        """Integer: the tickets handed out so far. Workers, by INCRBY. Never expires."""
+        """Integer: the number of tickets issued. Workers, by INCRBY. Never expires."""
         return self._key("ticket")
 
     @property
@@ -57,57 +57,57 @@ class PoolKeys:
 
     @property
     def workers(self) -> str:
-        """Hash of worker id to `at:loads`: its latest beat, and what it has in flight. Gone when nobody beats."""
+        """Hash of worker id to `at:loads`: its latest beat, and its requests in flight. Expires without beats."""
         return self._key("workers")
 
     @property
     def reports(self) -> str:
-        """Hash of worker id to `at:report`: JSON of what it is and did lately. Workers. Gone when nobody beats."""
+        """Hash of worker id to `at:report`: JSON of its identity and latest counts. Workers. Expires without beats."""
         return self._key("reports")
 
     @property
     def slots(self) -> str:
-        """Hash of worker id to what it holds and waits for (`max_connections`). Workers, through hold_slots.lua."""
+        """Hash of worker id to its slots and its waiting requests. Workers, through hold_slots.lua."""
         return self._key("slots")
 
     @property
     def overrides(self) -> str:
-        """Hash of backend id to the JSON of what operators set for it. The admin API, through write_override.lua."""
+        """Hash of backend id to the JSON of its override. The admin API, through write_override.lua."""
         return self._key("overrides")
 
     @property
     def discovered(self) -> str:
-        """JSON list of the backends that discovery found last. The leading checker, through write_discovered.lua."""
+        """JSON list of the discovered backends. The leading checker, through write_discovered.lua."""
         return self._key("discovered")
 
     @property
     def secret(self) -> str:
-        """String: what the fleet signs the cookies of sticky sessions with. The first worker that finds none to use."""
+        """String: the key that signs the cookies of sticky sessions. The first worker that needs it."""
         return self._key("secret")
 
     @property
     def trial(self) -> str:
-        """Key and channel: what is written to see whether the store takes it. Workers. Deleted in the same moment."""
+        """Key and channel: for a test whether the store accepts writes. Workers. Deleted by the same script."""
         return self._key("trial")
 
     @property
     def version(self) -> str:
-        """Microseconds of the server's clock when a status last changed. Whoever changes one, in the same script."""
+        """Microseconds of the server's clock at the latest change of a status. All writers of statuses."""
         return self._key("version")
 
     @property
     def heartbeat(self) -> str:
-        """`at:interval`, both in milliseconds: the checker's latest word and when to expect the next."""
+        """`at:interval`, both in milliseconds: the time of the checker's latest heartbeat, and when the next is due."""
         return self._key("heartbeat")
 
     @property
     def leader(self) -> str:
-        """String: the checker that leads. Expires with the lease."""
+        """String: the leading checker. Expires with the lease."""
         return self._key("leader")
 
     @property
     def epoch(self) -> str:
-        """Microseconds of the server's clock when the lead was taken; other epochs may not write. Never expires."""
+        """Microseconds of the server's clock at the latest election; other epochs may not write. Never expires."""
         return self._key("epoch")
 
     @property
@@ -122,32 +122,32 @@ class PoolKeys:
 
     @property
     def free_slots(self) -> str:
-        """Channel: slots were let go while others wait, or are called for; the message is empty."""
+        """Channel: slots were released while requests wait, or are called for; the message is empty."""
         return self._key("free-slots")
 
 
 def bucket(namespace: str, limit: RateLimit, key: str) -> str:
-    """String `at missing`: a bucket of a rate limit, by a digest of the limit's numbers and of whom it is for. Workers,
-    through take_token.lua. Expires when it is full again. Of no pool, so buckets spread over a cluster.
+    """String `at missing`: a bucket of a rate limit, by a digest of the limit's numbers and the request key. Workers,
+    through take_token.lua. Expires when it is full again. Without a pool's tag, so buckets spread over a cluster.
     """
-    what = f"{limit.count}/{limit.period}/{limit.burst}/{key}".encode("utf-8", "surrogateescape")
-    return f"{{{namespace}:rate:{limit.name}:{blake2b(what, digest_size=16).hexdigest()}}}"
+    identity = f"{limit.count}/{limit.period}/{limit.burst}/{key}".encode("utf-8", "surrogateescape")
+    return f"{{{namespace}:rate:{limit.name}:{blake2b(identity, digest_size=16).hexdigest()}}}"
 
 
 @dataclass(frozen=True, slots=True)
 class FleetKeys:
-    """The keys of the fleet as a whole: as if it were a pool without a name."""
+    """The keys of the whole fleet, which look like those of a pool without a name."""
 
     namespace: str
 
     @property
     def reloads(self) -> str:
-        """Channel: a worker has taken over a new configuration, so checkers are to read theirs anew."""
+        """Channel: a worker has applied a new configuration, so checkers have to reload theirs."""
         return f"{{{self.namespace}:}}:reloads"
 
     @property
     def events(self) -> str:
-        """Stream of the latest events of the fleet. Whoever made the change. Cut to some thousands; never expires."""
+        """Stream of the latest events of the fleet. The author of each change. Cut to some thousands; never expires."""
         return f"{{{self.namespace}:}}:events"
 
 
@@ -161,4 +161,4 @@ def as_markdown() -> str:
     ]
     description = " ".join((bucket.__doc__ or "").split())
     rows.append(f"| `{{namespace:rate:limit:digest}}` | {description} |")
-    return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | what it is |", "| --- | --- |", *rows, ""])
+    return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | content |", "| --- | --- |", *rows, ""])

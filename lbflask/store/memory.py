@@ -1,4 +1,4 @@
-"""The store in one process's memory, with the clock handed in: for tests, and the measure of the others."""
+"""The store in the memory of one process, with an injected clock: the reference of the tests; used in degraded mode."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapsh
 from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
 from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
 from lbflask.store import records
-from lbflask.store.ports import DEAD_AFTER, MOST_EVENTS, Lease, OtherWorkers
+from lbflask.store.memory_watch import MemoryWatch
+from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Lease, OtherWorkers
 
-#: Buckets of rate limits that are kept; beyond it the full ones are dropped, and if that is too few, the oldest half.
-MOST_BUCKETS = 100_000
+#: Limit of the buckets of rate limits. Above it the full ones are dropped, and the oldest up to half of the limit.
+MAX_BUCKETS = 100_000
 
 
 @dataclass(slots=True)
@@ -27,13 +28,13 @@ class _PoolState:
     tickets: int = 0
     active: dict[str, ActiveHealth] = field(default_factory=dict)
     version: int = 0
-    spoken_at: float | None = None
+    heartbeat_at: float | None = None
     interval: float = 0.0
     leader: str = ""
     lease_end: float = 0.0
     epoch: int = 0
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    tallies: dict[str, FailureWindow] = field(default_factory=dict)
+    windows: dict[str, FailureWindow] = field(default_factory=dict)
     ejected: dict[str, Ejection] = field(default_factory=dict)
     prober: str = ""
     probe_end: float = 0.0
@@ -51,11 +52,14 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pools: defaultdict[str, _PoolState] = defaultdict(_PoolState)
-        self._events: deque[FleetEvent] = deque(maxlen=MOST_EVENTS)
+        self._events: deque[FleetEvent] = deque(maxlen=MAX_EVENTS)
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
         self._buckets: dict[tuple[RateLimit, str], Bucket] = {}
-        self._moments = count(1)  # epochs and versions: none comes twice, even after the store was emptied
+        self._numbers = count(1)  # epochs, versions, ids of events: unique, also after `empty`
+
+    def __repr__(self) -> str:
+        return f"<MemoryStore pools={list(self._pools)} events={len(self._events)} watches={len(self._watches)}>"
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -72,9 +76,9 @@ class MemoryStore:
         """See WorkerStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
-            if state.spoken_at is not None:
-                state.spoken_at = _at(state.spoken_at, now, state.interval)
-            heartbeat = None if state.spoken_at is None else max(0.0, now - state.spoken_at)
+            if state.heartbeat_at is not None:
+                state.heartbeat_at = _at(state.heartbeat_at, now, state.interval)
+            heartbeat = None if state.heartbeat_at is None else max(0.0, now - state.heartbeat_at)
             if state.version == known.version and not clock_skew.set_back(known.now, now):
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
             read = Snapshot(
@@ -111,13 +115,13 @@ class MemoryStore:
             if before is not None and before.out:
                 return False
             total = state.attempts[backend]
-            tally = ejection.counted(state.tallies.get(backend), report, total, rule, now)
-            state.tallies[backend] = tally
-            if not ejection.convicts(tally, total, rule) or not ejection.has_room(state.ejected, rule):
+            window = ejection.counted(state.windows.get(backend), report, total, rule, now)
+            state.windows[backend] = window
+            if not ejection.convicts(window, total, rule) or not ejection.has_room(state.ejected, rule):
                 return False
             state.ejected[backend] = ejection.ejected(before, rule, now)
-            del state.tallies[backend]
-            state.version = next(self._moments)
+            del state.windows[backend]
+            state.version = next(self._numbers)
         self._publish(f"changes:{pool}", pool)
         return True
 
@@ -139,7 +143,7 @@ class MemoryStore:
                 return False
             state.ejected[backend] = ejection.returned(before, now) if back else ejection.ejected(before, rule, now)
             state.prober = ""
-            state.version = next(self._moments)
+            state.version = next(self._numbers)
         self._publish(f"changes:{pool}", pool)
         return True
 
@@ -182,32 +186,32 @@ class MemoryStore:
         """See OperatorStore."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
-            leads = state.leader if state.lease_end > now else ""
+            leader = state.leader if state.lease_end > now else ""
             workers = []
             for worker, (at, loads) in sorted(state.beats.items()):
                 if now - at <= DEAD_AFTER:
                     reported, report = state.reports.get(worker, (0.0, None))
                     workers.append(Worker(worker, _at(at, now), dict(loads), report, _at(reported, now)))
-            return Roster(now, leads, tuple(workers))
+            return Roster(now, leader, tuple(workers))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See WorkerStore."""
         with self._changed:
             at = int(self._clock() * 1000)
-            self._events += [replace(event, id=f"{at}-{next(self._moments)}") for event in events]
+            self._events += [replace(event, id=f"{at}-{next(self._numbers)}") for event in events]
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """See OperatorStore."""
-        limit = _place(before) if before else None
+        limit = _order(before) if before else None
         with self._changed:
-            earlier = [event for event in self._events if limit is None or _place(event.id) < limit]
+            earlier = [event for event in self._events if limit is None or _order(event.id) < limit]
         return earlier[::-1][:count]
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
         """See OperatorStore."""
-        limit = _place(after) if after else (-1, -1)
+        limit = _order(after) if after else (-1, -1)
         with self._changed:
-            return [event for event in self._events if _place(event.id) > limit][:count]
+            return [event for event in self._events if _order(event.id) > limit][:count]
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See WorkerStore."""
@@ -218,10 +222,10 @@ class MemoryStore:
                 if now - holding.at > DEAD_AFTER:
                     del holdings[other]
             others = [holding for other, holding in holdings.items() if other != worker]
-            granted, remembered = slots.grant(demand, others, now)
+            granted, holding_after = slots.grant(demand, others, now)
             holdings.pop(worker, None)
-            if remembered is not None:
-                holdings[worker] = remembered
+            if holding_after is not None:
+                holdings[worker] = holding_after
         if demand.call or (sum(granted.held) < demand.before and granted.elsewhere):
             self._publish(f"slots:{pool}", pool)
         return granted
@@ -234,7 +238,7 @@ class MemoryStore:
         """See WorkerStore."""
         with self._changed:
             now = int(self._clock() * rate_limit.MICROS)
-            if len(self._buckets) >= MOST_BUCKETS:
+            if len(self._buckets) >= MAX_BUCKETS:
                 self._drop_buckets(now)
             bucket, allowance = rate_limit.take(limit, self._buckets.get((limit, key)), now)
             if bucket is not None:
@@ -242,16 +246,16 @@ class MemoryStore:
             return allowance
 
     def _drop_buckets(self, now: int) -> None:
-        kept = {at: bucket for at, bucket in self._buckets.items() if rate_limit.full_at(at[0], bucket) > now}
-        surplus = len(kept) - MOST_BUCKETS // 2
-        for at in list(kept)[: max(0, surplus)]:
-            del kept[at]
+        kept = {key: bucket for key, bucket in self._buckets.items() if rate_limit.full_at(key[0], bucket) > now}
+        surplus = len(kept) - MAX_BUCKETS // 2
+        for key in list(kept)[: max(0, surplus)]:
+            del kept[key]
         self._buckets = kept
 
     def adopt(self, pool: str, ejected: Mapping[str, Ejection]) -> None:
-        """Know these ejections, and nothing else of the pool."""
+        """Replace the state of the pool by these ejections."""
         with self._changed:
-            self._pools[pool] = _PoolState(version=next(self._moments), ejected=dict(ejected))
+            self._pools[pool] = _PoolState(version=next(self._numbers), ejected=dict(ejected))
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See CheckerStore."""
@@ -261,7 +265,7 @@ class MemoryStore:
             if not free and state.leader != holder and state.lease_end <= now + seconds:
                 return None
             if free or state.leader != holder:
-                state.epoch = next(self._moments)
+                state.epoch = next(self._numbers)
             state.leader, state.lease_end = holder, now + seconds
             return Lease(state.epoch, now)
 
@@ -286,10 +290,10 @@ class MemoryStore:
             state = self._pools[pool]
             if not state.epoch or epoch != state.epoch:
                 return False
-            state.spoken_at, state.interval = self._clock(), interval
+            state.heartbeat_at, state.interval = self._clock(), interval
             state.active = dict(states) if replace else state.active | dict(states)
             if announce:
-                state.version = next(self._moments)
+                state.version = next(self._numbers)
         if announce:
             self._publish(f"changes:{pool}", pool)
         return True
@@ -303,7 +307,7 @@ class MemoryStore:
             if state.discovered == tuple(backends):
                 return True
             state.discovered = tuple(backends)
-            state.version = next(self._moments)
+            state.version = next(self._numbers)
         self._publish(f"changes:{pool}", pool)
         return True
 
@@ -311,14 +315,14 @@ class MemoryStore:
         """See OperatorStore."""
         with self._changed:
             state = self._pools[pool]
-            known = state.overrides.get(backend)
-            if (None if known is None else clock_skew.override(known, self._clock())) != before:
+            current = state.overrides.get(backend)
+            if (None if current is None else clock_skew.override(current, self._clock())) != before:
                 return False
             if after is None:
                 state.overrides.pop(backend, None)
             else:
                 state.overrides[backend] = after
-            state.version = next(self._moments)
+            state.version = next(self._numbers)
         self._publish(f"changes:{pool}", pool)
         return True
 
@@ -331,10 +335,10 @@ class MemoryStore:
         return MemoryWatch(self._changed, self._watches, {"reloads"})
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to close."""
 
     def empty(self) -> None:
-        """Forget everything, as a server does that was flushed or restarted. Subscriptions stay."""
+        """Delete everything, as FLUSHALL or a restart of a server does. Subscriptions stay."""
         with self._changed:
             self._pools.clear()
             self._events.clear()
@@ -348,41 +352,11 @@ class MemoryStore:
 
 
 def _at(moment: float, now: float, period: float = DEAD_AFTER) -> float:
-    """The moment; `now` in place of one that is ahead by more than its period, as after the clock was set back."""
+    """The moment; `now` for one that is ahead by more than its period, which the clock was set back from."""
     return now if moment - now > period else moment
 
 
-def _place(event: str) -> tuple[int, int]:
-    """Where the event with this id stands among all. Raises ValueError."""
+def _order(event: str) -> tuple[int, int]:
+    """The sort key of the event with this id. Raises ValueError."""
     at, _, number = records.event_id(event).partition("-")
     return int(at), int(number)
-
-
-class MemoryWatch:
-    """A subscription within the process."""
-
-    def __init__(self, changed: threading.Condition, watches: list[MemoryWatch], channels: set[str]) -> None:
-        self._changed = changed
-        self._watches = watches
-        self._channels = channels
-        self._received: set[str] = set()
-        with changed:
-            watches.append(self)
-
-    def receive(self, channel: str, message: str) -> None:
-        """Note a message; called with the lock held."""
-        if channel in self._channels:
-            self._received.add(message)
-
-    def wait(self, timeout: float) -> Collection[str]:
-        """See Watch."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._received, timeout)
-            received, self._received = self._received, set()
-            return received
-
-    def close(self) -> None:
-        """See Watch."""
-        with self._changed:
-            if self in self._watches:
-                self._watches.remove(self)

@@ -1,6 +1,6 @@
-"""What a store guarantees. Every method may raise StoreUnavailable, and then has done nothing that must be undone.
+"""The guarantees of a store, by the process that uses it. One test suite checks every implementation.
 
-One suite of tests holds every implementation to these promises.
+Every method may raise StoreUnavailable; nothing has to be undone then.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Grant, SlotDemand
 
-#: Seconds after its last beat when a worker counts as dead. What a killed one had in flight is gone within three, with
-#: the beat by which the others hear of it; and two beats in a row may be lost.
+#: Seconds after its last beat when a worker counts as dead. Two beats in a row may be lost; with the beat by which the
+#: others read it, the requests in flight of a killed worker are gone within three seconds.
 DEAD_AFTER = 2.5
 
-#: The latest events that are kept, about.
-MOST_EVENTS = 5000
+#: About how many of the latest events are kept.
+MAX_EVENTS = 5000
 
 
 class StoreUnavailable(Exception):
-    """The store did not answer in time or at all, or refused; the text says why."""
+    """The store did not answer in time or at all, or refused; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class OtherWorkers:
-    """What all other living workers have in flight together, and how many workers there are, this one included; who
-    has died may count for a minute more.
+    """The requests in flight of all other living workers together, and the number of workers with this one, in which
+    a dead worker may count for one more minute.
     """
 
     loads: Mapping[str, int]
@@ -47,10 +47,10 @@ class Lease:
 
 
 class StoreWatch(Protocol):
-    """A subscription. Messages may be lost when the store is; a reader must poll as well."""
+    """A subscription. Messages may be lost with the connection, so a reader must also poll."""
 
     def wait(self, timeout: float) -> Collection[str]:
-        """The messages that arrived, at the latest after `timeout` seconds; empty when none did."""
+        """The messages received, at the latest after `timeout` seconds; empty for none."""
         ...
 
     def close(self) -> None:
@@ -59,66 +59,66 @@ class StoreWatch(Protocol):
 
 
 class WorkerStore(Protocol):
-    """All that a worker may do."""
+    """The operations of a worker."""
 
     def take_tickets(self, pool: str, count: int) -> int:
-        """Take `count` tickets and return the first. No ticket is given twice while the store keeps its data.
+        """Take `count` tickets and return the first. No ticket is issued twice while the store keeps its data.
 
         One round trip.
         """
         ...
 
     def prove(self, pool: str) -> None:
-        """Show that the pool can be read and written: whoever gets an answer may believe in the store. One round trip.
+        """Check that the pool can be read and written. One round trip.
 
-        Raises StoreUnavailable of a store that would refuse any of what workers do.
+        Raises StoreUnavailable if the store would refuse any operation of workers.
         """
         ...
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        """The statuses of the pool, read at one moment; `known` again, but for its heartbeat, when none changed.
+        """The statuses of the pool, read atomically; `known` with a new heartbeat if none changed.
 
-        What can't be read is as it is `known`. One round trip.
+        An invalid record has its value in `known`. One round trip.
         """
         ...
 
     def watch_changes(self, pools: Collection[str]) -> StoreWatch:
-        """Messages are the names of pools in which a status changed."""
+        """Subscribe to changes of statuses; messages are the names of the pools."""
         ...
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
-        """The secret of the pool that all who ask are given: the first that was proposed.
+        """The secret of the pool, the same for all callers: the first that was proposed.
 
-        Read with the next snapshot that is read as a whole. One round trip.
+        Part of the next snapshot that is read completely. One round trip.
         """
         ...
 
     def report_suspect(self, pool: str, backend: str) -> None:
-        """Tell the checker that the backend could not be reached, so that it looks at once. May be lost."""
+        """Send the checker a message that the backend could not be reached, so that it probes at once. May be lost."""
         ...
 
     def announce_reload(self) -> None:
-        """Tell all checkers of the fleet to read their configuration anew. May be lost."""
+        """Send all checkers of the fleet a message to reload their configuration. May be lost."""
         ...
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
-        """Count what a worker saw of a backend; True if that ejects it, which is announced like any change of status.
+        """Count a worker's failures at a backend; True if they eject it, which is announced as a change of status.
 
-        Once it is out, failures are counted no more. One round trip.
+        Failures of an ejected backend are not counted. One round trip.
         """
         ...
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
-        """Take or keep the right to probe an ejected backend for so many seconds; False while another has it.
+        """Take or renew the right to probe an ejected backend for so many seconds; False while another worker has it.
 
         One round trip.
         """
         ...
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
-        """End the ejection that began at `since`, or prolong it; False, and nothing, if it is over already.
+        """End the ejection that began at `since`, or prolong it; False, without effect, if it is over already.
 
-        Frees the right to probe, and is announced. One round trip.
+        Releases the right to probe, and is announced. One round trip.
         """
         ...
 
@@ -132,56 +132,56 @@ class WorkerStore(Protocol):
         read: bool,
         report: WorkerReport | None = None,
     ) -> OtherWorkers:
-        """Write what the worker has in flight at each backend, and add the attempts it has made since its last beat.
+        """Write the worker's requests in flight by backend, and add its attempts since its last beat.
 
-        Its `report` takes the place of the one before, if there is a new one. What the others have in flight is told
-        with `read` only. Who has not beaten for DEAD_AFTER seconds is dead, and counts no more. One round trip.
+        A `report` replaces the one before. The requests in flight of the other workers are returned with `read` only;
+        workers without a beat for DEAD_AFTER seconds are ignored. One round trip.
         """
         ...
 
     def leave(self, pool: str, worker: str) -> None:
-        """Forget the worker's beat and its report. One round trip."""
+        """Delete the worker's beat and its report. One round trip."""
         ...
 
     def record(self, events: Sequence[FleetEvent]) -> None:
-        """Add these to the events of the fleet; the store gives them their ids. One round trip."""
+        """Append to the events of the fleet; the store assigns the ids. One round trip."""
         ...
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
-        """Hold as many slots of backends as the worker keeps, and so many more as are free (core/slots.py).
+        """Keep the slots of backends that the demand names, and lease free ones up to it (core/slots.py).
 
-        What it does not name it lets go. Who has not said so again after DEAD_AFTER seconds holds none. One round trip.
+        Slots that it does not name are released. Leases expire DEAD_AFTER seconds after the last call. One round trip.
         """
         ...
 
     def watch_slots(self, pools: Collection[str]) -> StoreWatch:
-        """Messages are the names of pools in which slots were let go, or are called for."""
+        """Subscribe to slots; messages are the names of pools whose slots were released, or are called for."""
         ...
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
-        """Take a token out of the limit's bucket for this key, if it has one (core/rate_limit.py).
+        """Take a token from the limit's bucket for this key, if there is one (core/rate_limit.py).
 
-        The key may be a secret: it is kept as a digest only. A bucket that is full again is gone. One round trip.
+        The key may be a secret, so only its digest is stored. A full bucket is not stored. One round trip.
         """
         ...
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...
 
 
 class CheckerStore(Protocol):
-    """All that a checker may do."""
+    """The operations of a checker."""
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
-        """Take or keep the lead of the pool for so many seconds; None while another holds it.
+        """Take or renew the leadership of the pool for so many seconds; None while another checker has it.
 
-        Whoever takes it gets a higher epoch than all before. One round trip.
+        A new leader gets an epoch that exceeds all before. One round trip.
         """
         ...
 
     def drop_lease(self, pool: str, holder: str) -> None:
-        """Give up the lead, if it is the holder's."""
+        """Give up the leadership, if it is the holder's."""
         ...
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
@@ -198,17 +198,17 @@ class CheckerStore(Protocol):
         replace: bool = False,
         announce: bool = False,
     ) -> bool:
-        """Write the states of these backends and beat the heart, all at once; False, and nothing, in a later epoch.
+        """Write the states of these backends and the heartbeat atomically; False, without effect, if the epoch is over.
 
-        `interval` promises the next word within so many seconds. `replace` forgets all other backends. `announce`
-        makes a new version and tells the workers. One round trip.
+        The next heartbeat is due within `interval` seconds. `replace` deletes all other backends. `announce` makes a
+        new version and sends a message to the workers. One round trip.
         """
         ...
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
-        """Write which backends discovery has found, all of them; False, and nothing, in a later epoch.
+        """Write the complete list of discovered backends; False, without effect, if the epoch is over.
 
-        Announced if they are others than before. One round trip.
+        A change is announced. One round trip.
         """
         ...
 
@@ -221,23 +221,23 @@ class CheckerStore(Protocol):
         ...
 
     def watch_suspects(self, pools: Collection[str]) -> StoreWatch:
-        """Messages are `pool/backend` of what workers could not reach."""
+        """Subscribe to backends that workers could not reach; messages are `pool/backend`."""
         ...
 
     def watch_reloads(self) -> StoreWatch:
-        """A message is there when the configuration is to be read anew."""
+        """Subscribe to requests to reload the configuration; the text of a message has no meaning."""
         ...
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         ...
 
 
 class OperatorStore(Protocol):
-    """All that the admin API may do for an operator."""
+    """The operations of the admin API."""
 
     def take_tickets(self, pool: str, count: int) -> int:
-        """As for workers; the admin API takes none, and so learns which is next."""
+        """As for workers; the admin API takes 0 tickets, to read which is next."""
         ...
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
@@ -245,9 +245,9 @@ class OperatorStore(Protocol):
         ...
 
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
-        """Set what operators want of the backend, or forget it with None; False, and nothing, if it was not `before`.
+        """Replace the override of the backend, with None for no override; False, without effect, if it is not `before`.
 
-        A record that can't be read is overwritten. Announced like any change of status. Two round trips.
+        An invalid record is overwritten. Announced as a change of status. Two round trips.
         """
         ...
 
@@ -260,7 +260,7 @@ class OperatorStore(Protocol):
         ...
 
     def read_roster(self, pool: str) -> Roster:
-        """Who works for the pool. One round trip."""
+        """The workers and the leading checker of the pool. One round trip."""
         ...
 
     def record(self, events: Sequence[FleetEvent]) -> None:
@@ -268,12 +268,12 @@ class OperatorStore(Protocol):
         ...
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
-        """The latest events, at most `count`, the latest first: of all, or of those before the one with this id.
+        """The latest events, at most `count`, the latest first: of all, or of those before the event with this id.
 
-        One round trip. Raises ValueError for what can't be an id.
+        One round trip. Raises ValueError for an invalid id.
         """
         ...
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
-        """The events after the one with this id, at most `count`, the earliest first. As for `read_events`."""
+        """The events after the event with this id, at most `count`, the earliest first. Otherwise as `read_events`."""
         ...

@@ -1,7 +1,7 @@
-"""The store in Redis or Valkey: one round trip for each method, none of which waits longer than a few tens of ms.
+"""The store in Redis or Valkey: one round trip for each method, with a time-out of a few tens of milliseconds.
 
-Keys may hold anything, since others may write there too: what does not belong there counts as absent, is logged once,
-and is replaced by whoever writes that key.
+Keys may hold anything, since others may write to the server too: an invalid value counts as absent, is logged once, and
+is replaced by the next write of that key.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Override, Sn
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
 from lbflask.store import records
-from lbflask.store.invalid_data import COMPLAINTS, InvalidDataLog
+from lbflask.store.invalid_data import INVALID_DATA, InvalidDataLog
 from lbflask.store.keys import FleetKeys, PoolKeys, bucket
-from lbflask.store.ports import DEAD_AFTER, MOST_EVENTS, Lease, OtherWorkers, StoreUnavailable
+from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Lease, OtherWorkers, StoreUnavailable
 from lbflask.store.redis_client import OPERATION_TIMEOUT, Client, connect
-from lbflask.store.redis_errors import is_of_another_kind, translated
+from lbflask.store.redis_errors import is_wrong_type, translated
 from lbflask.store.redis_watch import RedisWatch
 from lbflask.store.scripts import Scripts
 from lbflask.store.snapshots import SnapshotReader, moment_of, pairs
@@ -30,15 +30,18 @@ __all__ = ["OPERATION_TIMEOUT", "RedisStore", "RedisWatch", "connect"]
 
 
 class RedisStore:
-    """All ports, over one client. Threads and greenlets may share it."""
+    """All ports with one client. Threads and greenlets may share it."""
 
-    def __init__(self, client: Client, namespace: str, complaints: InvalidDataLog = COMPLAINTS) -> None:
+    def __init__(self, client: Client, namespace: str, invalid_data: InvalidDataLog = INVALID_DATA) -> None:
         self._client = client
         self._namespace = namespace
         self._fleet = FleetKeys(namespace)
         self._keys: dict[str, PoolKeys] = {}
-        self._run = Scripts(client, complaints).run
-        self._complaints = complaints
+        self._run = Scripts(client, invalid_data).run
+        self._invalid_data = invalid_data
+
+    def __repr__(self) -> str:
+        return f"<RedisStore namespace={self._namespace!r} pools={list(self._keys)}>"
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See WorkerStore."""
@@ -46,7 +49,7 @@ class RedisStore:
         try:
             last: int = translated(lambda: self._client.incrby(keys.ticket, count))
         except StoreUnavailable as error:
-            if not is_of_another_kind(error.__cause__):
+            if not is_wrong_type(error.__cause__):
                 raise
             last = self._run("renew_tickets", [keys.ticket], [count])
         return last - count
@@ -61,11 +64,11 @@ class RedisStore:
         keys = self._of(pool)
         of = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered, keys.secret]
         read = SnapshotReader(self._run("read_snapshot", of, [known.version]), known, keys)
-        if not read.whole and clock_skew.set_back(known.now, read.now):
+        if not read.is_complete and clock_skew.set_back(known.now, read.now):
             read = SnapshotReader(self._run("read_snapshot", of, [-1]), known, keys)
         snapshot = read.snapshot()
         if read.unreadable:
-            self._complaints.note(read.unreadable)
+            self._invalid_data.note(read.unreadable)
         return snapshot
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
@@ -90,10 +93,10 @@ class RedisStore:
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See WorkerStore."""
         keys = self._of(pool)
-        seen = [report.attempts, report.failures, report.weight]
-        judged_by = [rule.failures, MIN_PERCENT, int(rule.window * 1000), rule.duration, rule.max_duration, rule.quota]
+        counts = [report.attempts, report.failures, report.weight]
+        limits = [rule.failures, MIN_PERCENT, int(rule.window * 1000), rule.duration, rule.max_duration, rule.quota]
         of = [keys.failures, keys.attempts, keys.ejected, keys.version]
-        args = [backend, *seen, *judged_by, keys.changes, *rule.members]
+        args = [backend, *counts, *limits, keys.changes, *rule.members]
         return bool(self._run("count_failures", of, args))
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
@@ -121,9 +124,9 @@ class RedisStore:
         keys = self._of(pool)
         made = [part for pair in attempts.items() for part in pair]
         summary = "" if report is None else records.dump_report(report)
-        about = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", summary]
+        args = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", summary]
         of = [keys.workers, keys.attempts, keys.reports]
-        workers, *others = self._run("beat", of, [*about, *made])
+        workers, *others = self._run("beat", of, [*args, *made])
         return OtherWorkers(records.sum_loads(others), workers)
 
     def leave(self, pool: str, worker: str) -> None:
@@ -141,7 +144,7 @@ class RedisStore:
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See WorkerStore."""
         values = [value for event in events for value in records.event_values(event)]
-        self._run("record", [self._fleet.events], [MOST_EVENTS, *values])
+        self._run("record", [self._fleet.events], [MAX_EVENTS, *values])
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """See OperatorStore."""
@@ -156,10 +159,10 @@ class RedisStore:
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See WorkerStore."""
         keys = self._of(pool)
-        wants = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
-        places = [part for place in demand.places for part in place]
-        about = [worker, int(DEAD_AFTER * 1000), *wants, demand.before, keys.free_slots, "call" if demand.call else ""]
-        elsewhere, *held = self._run("hold_slots", [keys.slots], [*about, *places])
+        numbers = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
+        backends = [part for slots in demand.places for part in slots]
+        args = [worker, int(DEAD_AFTER * 1000), *numbers, demand.before, keys.free_slots, "call" if demand.call else ""]
+        elsewhere, *held = self._run("hold_slots", [keys.slots], [*args, *backends])
         return Grant(held, elsewhere)
 
     def watch_slots(self, pools: Collection[str]) -> RedisWatch:
@@ -214,12 +217,12 @@ class RedisStore:
         """See OperatorStore."""
         keys = self._of(pool)
         record, *moment = self._run("read_override", [keys.overrides], [backend])
-        found = records.parse_override(record, backend) if record else None
-        if found is not None:
-            found = clock_skew.override(found, moment_of(*moment))
-        if found != before and (found or record == b""):
+        current = records.parse_override(record, backend) if record else None
+        if current is not None:
+            current = clock_skew.override(current, moment_of(*moment))
+        if current != before and (current or record == b""):
             return False
-        # The script compares what was read: another version of us may write the same in other words.
+        # The script compares the record as read: another version may write the same override differently.
         dumped = "" if after is None else records.dump_override(after)
         args = [backend, record or "", dumped, keys.changes]
         return bool(self._run("write_override", [keys.overrides, keys.version], args))
@@ -240,17 +243,17 @@ class RedisStore:
         )
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         self._client.close()
 
     def _entries(self, ask: Callable[[], Any]) -> list[FleetEvent]:
-        """The events that are listed; none if something else stands there."""
+        """The events of a range; none if the key holds another type."""
         try:
             return records.parse_events(translated(ask))
         except StoreUnavailable as error:
-            if not is_of_another_kind(error.__cause__):
+            if not is_wrong_type(error.__cause__):
                 raise
-            self._complaints.note([self._fleet.events])
+            self._invalid_data.note([self._fleet.events])
             return []
 
     def _of(self, pool: str) -> PoolKeys:

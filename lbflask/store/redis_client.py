@@ -1,7 +1,7 @@
-"""A client for the store that a URL names: one server, a primary under Sentinel, or a Cluster, with TLS or without.
+"""The Redis client for a URL: one server, a primary under Sentinel, or a Cluster, with TLS or without.
 
-All fail fast. redis-py's own retries are off: a request must not sit through a back-off, and the follower retries in
-the background. Nothing connects before it is asked for the first time.
+All fail fast. The retries of redis-py are off: a request must not wait for a back-off, and the follower retries in the
+background. A client connects with its first command.
 """
 
 from __future__ import annotations
@@ -26,42 +26,45 @@ SENTINEL_PORT = 26_379
 REDIS_PORT = 6_379
 
 
-#: Who is told of each command: its name, the seconds it took, and whether it was answered.
+#: Called after each command with its name, its duration in seconds, and whether it was answered.
 Trip = Callable[[str, float, bool], None]
 
 
 class ClusterClient:
-    """A client of a Cluster, made when it is first used: redis-py's asks the nodes as it is made."""
+    """A client of a Cluster, constructed at its first use: that of redis-py connects in its constructor."""
 
     def __init__(self, nodes: list[tuple[str, int]], options: dict[str, Any], trip: Trip | None) -> None:
         self._nodes = nodes
         self._trip = trip
         self._options = options
         self._lock = threading.Lock()
-        self._made: RedisCluster | None = None
+        self._client: RedisCluster | None = None
+
+    def __repr__(self) -> str:
+        return f"<ClusterClient {self._nodes} connected={self._client is not None}>"
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever the client has. Raises what redis-py raises when no node answers."""
-        if self._made is None:
+        """The attribute of the client. Raises the errors of redis-py when no node answers."""
+        if self._client is None:
             with self._lock:
-                if self._made is None:
+                if self._client is None:
                     nodes = [ClusterNode(*node) for node in self._nodes]  # type: ignore[no-untyped-call]
-                    made = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **self._options)
-                    self._made = _telling(made, self._trip)
-        return getattr(self._made, name)
+                    client = RedisCluster(startup_nodes=nodes, require_full_coverage=False, **self._options)
+                    self._client = _timed(client, self._trip)
+        return getattr(self._client, name)
 
     def close(self) -> None:
-        """Let go of all connections."""
-        if self._made is not None:
-            self._made.close()
+        """Close all connections."""
+        if self._client is not None:
+            self._client.close()
 
 
 Client = redis.Redis | ClusterClient
 
 
 def connect(url: str, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> Any:
-    """A client as `_client` makes it. Raises ValueError for a URL with options that redis-py does not accept, which it
-    would only say at each command.
+    """The client for the URL. Raises ValueError for options that redis-py does not accept, which it
+    would reject only at each command.
     """
     try:
         client = _client(url, timeout, trip)
@@ -74,9 +77,9 @@ def connect(url: str, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = No
 
 
 def _client(url: str, timeout: float, trip: Trip | None) -> Any:
-    """A client for the URL, which waits `timeout` seconds for a connection and for an answer, and tells `trip` of each.
+    """A client with `timeout` seconds for each connection and each answer, which calls `trip` after each command.
 
-    `redis://`, `rediss://` and `unix://` are redis-py's, with its options in the query. So are the options of
+    `redis://`, `rediss://` and `unix://` are those of redis-py, with its options in the query. So are the options of
     `redis+sentinel://host:port,host:port/service/db`, where `sentinel_username` and `sentinel_password` are for the
     sentinels, and of `redis+cluster://host:port,host:port`; with `rediss+` both speak TLS.
     """
@@ -89,9 +92,9 @@ def _client(url: str, timeout: float, trip: Trip | None) -> Any:
     scheme, _, rest = url.partition("://")
     kind, _, topology = scheme.partition("+")
     if not topology:
-        return _telling(redis.Redis.from_url(url, **base, health_check_interval=0, driver_info=None), trip)
-    place, question, query = rest.partition("?")
-    authority, _, path = place.partition("/")
+        return _timed(redis.Redis.from_url(url, **base, health_check_interval=0, driver_info=None), trip)
+    location, question, query = rest.partition("?")
+    authority, _, path = location.partition("/")
     user, at, hosts = authority.rpartition("@")
     service, _, database = path.partition("/")
     given = parse_url(f"{kind}://{user}{at}host/{database}{question}{query}")  # type: ignore[no-untyped-call]
@@ -102,16 +105,16 @@ def _client(url: str, timeout: float, trip: Trip | None) -> Any:
         options["ssl"] = True
     if topology == "cluster":
         return ClusterClient(_addresses(hosts, REDIS_PORT), options, trip)
-    return _telling(_behind_sentinels(_addresses(hosts, SENTINEL_PORT), unquote(service), options), trip)
+    return _timed(_behind_sentinels(_addresses(hosts, SENTINEL_PORT), unquote(service), options), trip)
 
 
-def _telling(client: Any, trip: Trip | None) -> Any:
-    """The client, which tells of its commands; a script that the server does not know yet is no failure."""
+def _timed(client: Any, trip: Trip | None) -> Any:
+    """The client, with a call of `trip` after each command; NOSCRIPT counts as answered."""
     if trip is None:
         return client
     execute = client.execute_command
 
-    def telling(*args: Any, **options: Any) -> Any:
+    def timed(*args: Any, **options: Any) -> Any:
         began, ok = time.monotonic(), False
         try:
             answer = execute(*args, **options)
@@ -123,29 +126,29 @@ def _telling(client: Any, trip: Trip | None) -> Any:
             trip(str(args[0]).lower(), time.monotonic() - began, ok)
         return answer
 
-    client.execute_command = telling
+    client.execute_command = timed
     return client
 
 
 def _behind_sentinels(sentinels: list[tuple[str, int]], service: str, options: dict[str, Any]) -> redis.Redis:
-    """A client of the primary that the sentinels name whenever a connection is made."""
+    """A client of the primary, for which each new connection asks the sentinels."""
     for_sentinels = {
         name: value for name, value in options.items() if name.startswith(("socket_", "ssl", "retry", "protocol"))
     }
     for name in ("username", "password"):
         if f"sentinel_{name}" in options:
             for_sentinels[name] = options.pop(f"sentinel_{name}")
-    guard = Sentinel(sentinels, sentinel_kwargs=for_sentinels, **options)  # type: ignore[no-untyped-call]
-    client: redis.Redis = guard.master_for(service)  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(sentinels, sentinel_kwargs=for_sentinels, **options)  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinel.master_for(service)  # type: ignore[no-untyped-call]
     return client
 
 
 def _addresses(hosts: str, port: int) -> list[tuple[str, int]]:
-    """`a,b:1,[::1]:2`, with a port for those that name none."""
-    found = []
+    """The addresses in `a,b:1,[::1]:2`; `port` is the default."""
+    addresses = []
     for host in hosts.split(","):
         name, colon, number = host.rpartition(":")
         if not colon or host.endswith("]"):
             name, number = host, ""
-        found.append((name.strip("[]"), int(number) if number else port))
-    return found
+        addresses.append((name.strip("[]"), int(number) if number else port))
+    return addresses

@@ -10,14 +10,15 @@ from lbflask.store.ports import StoreUnavailable
 from lbflask.store.redis_client import Client
 from lbflask.store.redis_errors import translated
 
-#: Messages that are taken together, however many follow.
-MOST_AT_ONCE = 1000
+#: Limit of the messages that one call of `wait` returns.
+MAX_BATCH = 1000
 
 
 class RedisWatch:
-    """A subscription over a connection of its own."""
+    """A subscription with its own connection. `name_of` turns a channel and a payload into a message."""
 
     def __init__(self, client: Client, channels: list[bytes], name_of: Callable[[bytes, bytes], str]) -> None:
+        self._channels = channels
         self._name_of = name_of
         self._pubsub = translated(lambda: client.pubsub(ignore_subscribe_messages=True))
         try:
@@ -26,11 +27,14 @@ class RedisWatch:
             self._pubsub.close()
             raise
 
+    def __repr__(self) -> str:
+        return f"<RedisWatch of {len(self._channels)} channels, first {self._channels[:1]}>"
+
     def wait(self, timeout: float) -> Collection[str]:
-        """See Watch."""
+        """See StoreWatch."""
         messages: set[str] = set()
         message = translated(lambda: self._pubsub.get_message(timeout=max(0.0, timeout)))
-        for _ in range(MOST_AT_ONCE):
+        for _ in range(MAX_BATCH):
             if message is None:
                 break
             messages.add(self._name_of(message["channel"], message["data"]))
@@ -38,7 +42,7 @@ class RedisWatch:
         return messages
 
     def close(self) -> None:
-        """See Watch."""
+        """See StoreWatch."""
         try:
             self._pubsub.close()
         except (redis.RedisError, OSError):

@@ -1,4 +1,4 @@
-"""The Lua scripts as one client runs them: each behind the prelude, and with what it has met that is not ours."""
+"""The Lua scripts. Each runs after the prelude, and also returns the keys with invalid values that it met."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def _read() -> dict[str, bytes]:
     }
 
 
-#: The text of each script as Redis receives it. All are read at import: later the process may be short of descriptors.
+#: The source of each script as sent to Redis. All are read at import: later the process may be short of descriptors.
 TEXTS = _read()
 
 
 class Scripts:
-    """Threads and greenlets may share it."""
+    """The scripts of one client. Threads and greenlets may share it."""
 
-    def __init__(self, client: Client, complaints: InvalidDataLog) -> None:
+    def __init__(self, client: Client, invalid_data: InvalidDataLog) -> None:
         self._client = client
-        self._complaints = complaints
+        self._invalid_data = invalid_data
         self._scripts: dict[str, Script] = {}
 
     def run(self, name: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
-        """What the script returns; None for nil. Raises StoreUnavailable."""
+        """The result of the script; None for nil. Raises StoreUnavailable."""
         script = self._scripts.get(name)
         if script is None:
-            # As bytes: redis-py would ask a client for its encoding, and a cluster's would have to connect for it.
+            # As bytes: else redis-py asks the client for its encoding, for which that of a cluster has to connect.
             script = self._scripts[name] = Script(self._client, TEXTS[name])  # type: ignore[arg-type]
         result, damaged = translated(lambda: script(keys=keys, args=args))
         if damaged:
-            self._complaints.note([place.decode(errors="replace") for place in damaged])
+            self._invalid_data.note([key.decode(errors="replace") for key in damaged])
         return result

@@ -1,4 +1,4 @@
-"""What was read of a pool, as a snapshot: what can't be read is as it was known before, where it was."""
+"""Builds snapshots from replies of Redis. An invalid record keeps its value of the snapshot before."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Health, Snap
 from lbflask.store import records
 from lbflask.store.keys import PoolKeys
 
-#: Of a backend whose health has been unreadable from the first: it stays in service.
+#: The health of a backend whose record was never valid: the backend stays in service.
 UNREADABLE = ActiveHealth(Health.UNKNOWN, reason="its record in the store can't be read")
 
 Record = TypeVar("Record")
 
 
 class SnapshotReader:
-    """Makes one snapshot of the reply to `read_snapshot.lua`. `unreadable` are the places of what could not be read."""
+    """Builds one snapshot from the reply of `read_snapshot.lua`. `unreadable` lists the keys of invalid records."""
 
     def __init__(self, reply: Sequence[Any], known: Snapshot, keys: PoolKeys) -> None:
         self._reply = reply
@@ -28,26 +28,26 @@ class SnapshotReader:
 
     @property
     def now(self) -> float:
-        """When it was read, by the store's clock."""
+        """The store's clock at the reading."""
         return moment_of(*self._reply[3:5])
 
     @property
-    def whole(self) -> bool:
-        """Whether there is more than the heartbeat."""
+    def is_complete(self) -> bool:
+        """Whether the reply has more than the heartbeat."""
         return len(self._reply) > 5
 
     def snapshot(self) -> Snapshot:
-        """The snapshot, with the moments in it that can be believed."""
+        """The snapshot. Timestamps ahead of the clock are corrected."""
         known, now = self._known, self.now
         silence, interval = self._reply[1:3]
         heartbeat, interval = None if silence < 0 else silence / 1000, interval / 1000
         if silence == -2 and known.heartbeat is not None:
             heartbeat, interval = known.heartbeat + max(0.0, now - known.now), known.interval
-        if not self.whole:
+        if not self.is_complete:
             return replace(known, heartbeat=heartbeat, interval=interval, now=now)
         keys, (active, ejected, overrides, discovered, secret) = self._keys, self._reply[5:]
         if active is None and not known.active:
-            heartbeat = None  # who has never read of any backend can't tell that none was checked
+            heartbeat = None  # without any valid record, it is unknown whether backends were checked
         healths = self._records(keys.active, active, known.active, lambda record, _: records.parse_active(record))
         healths |= {id_: UNREADABLE for id_, _ in pairs(active or ()) if id_ not in healths}
         return believed(
@@ -67,15 +67,15 @@ class SnapshotReader:
     def _records(
         self,
         key: str,
-        found: Sequence[bytes] | None,
+        flat: Sequence[bytes] | None,
         known: Mapping[str, Record],
         parse: Callable[[bytes, str], Record | None],
     ) -> dict[str, Record]:
-        """What a hash holds; None is one that can't be read."""
-        if found is None:
+        """The records of a hash, which is None if the key is invalid."""
+        if flat is None:
             return dict(known)
         read: dict[str, Record] = {}
-        for id_, record in pairs(found):
+        for id_, record in pairs(flat):
             parsed = parse(record, id_)
             if parsed is None:
                 self.unreadable.append(f"{key} {id_}")
@@ -93,7 +93,7 @@ class SnapshotReader:
         return self._known.discovered if parsed is None else parsed[0]
 
     def _secret(self, secret: bytes | None) -> str:
-        """Empty where there is none to go by: the fleet then agrees on one."""
+        """The secret; empty without a valid one, so that the fleet agrees on one."""
         if secret is None or len(secret) < LEAST_SECRET:
             if secret:
                 self.unreadable.append(self._keys.secret)
@@ -102,9 +102,9 @@ class SnapshotReader:
 
 
 def remembered(before: Snapshot, read: Snapshot) -> Snapshot:
-    """What was read; of an emptied store, which has no version, with the members that were known before.
+    """The snapshot that was read; that of an emptied store, which has no version, with the members from before.
 
-    Whoever refills it writes the members first.
+    The members are the first to be written again.
     """
     if read.version or not before.version:
         return read
@@ -112,10 +112,10 @@ def remembered(before: Snapshot, read: Snapshot) -> Snapshot:
 
 
 def pairs(flat: Sequence[bytes]) -> Iterator[tuple[str, bytes]]:
-    """The fields and values of a hash, as Redis lists them."""
+    """The fields and values of a hash in the flat list of Redis."""
     return ((flat[i].decode(errors="replace"), flat[i + 1]) for i in range(0, len(flat), 2))
 
 
 def moment_of(seconds: int, micros: int) -> float:
-    """What Redis says of the time, in seconds since the epoch."""
+    """The reply of TIME, in seconds since the epoch."""
     return int(seconds) + int(micros) / 1_000_000

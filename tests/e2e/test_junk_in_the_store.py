@@ -77,7 +77,7 @@ class Town:
 
     def places(self) -> list[str]:
         """What the balancer and the checker have said of the store."""
-        said = re.findall(r"the store holds what lbflask does not write at '([^']*)'", self.output())
+        said = re.findall(r"the store holds an invalid value at '([^']*)'", self.output())
         return [str(place) for place in said]
 
     def output(self) -> str:

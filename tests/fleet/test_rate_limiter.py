@@ -82,7 +82,7 @@ def test_without_the_store_each_worker_lets_its_share_pass(store: Counting, cloc
 
 
 def test_it_does_not_remember_more_than_so_many_buckets(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
-    monkeypatch.setattr(memory, "MOST_BUCKETS", 10)
+    monkeypatch.setattr(memory, "MAX_BUCKETS", 10)
     store = MemoryStore(clock)
     for number in range(100):
         store.take_token(LIMIT, str(number))

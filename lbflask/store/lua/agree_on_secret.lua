@@ -1,6 +1,6 @@
--- Has the fleet agree on a secret: the first that is proposed.
+-- Sets the secret of the fleet, unless it is set.
 -- KEYS: 1 secret
--- ARGV: 1 what the caller proposes  2 how long a secret is at least
+-- ARGV: 1 proposed secret  2 minimum length of a secret
 -- Returns the secret. Cost: O(1).
 local secret = text(KEYS[1], '^[%w_-]+$', 256)
 if secret and #secret >= tonumber(ARGV[2]) then

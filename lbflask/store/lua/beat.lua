@@ -1,10 +1,10 @@
--- Writes what a worker has in flight, beats its heart, and adds the attempts it has made since.
+-- Writes a worker's heartbeat with its requests in flight, and adds its attempts since the last one.
 -- KEYS: 1 workers  2 attempts  3 reports
--- ARGV: 1 worker  2 JSON of backend id to requests in flight  3 ms after which a worker that does not beat is dead
---       4 'read' to be told of the others, and to bury the dead among them  5 the worker's report, or '' for no new one
+-- ARGV: 1 worker  2 JSON of backend id to requests in flight  3 ms after which a worker without a beat is dead
+--       4 'read' to return the other workers and purge the dead, or ''  5 the worker's new report, or ''
 --       6… id, attempts, id, attempts …
--- Returns how many workers there are, the dead that are not buried yet among them, followed by the JSON of each other
--- living worker; none of these unless asked. Cost: O(backends), and O(workers) when asked.
+-- Returns the number of workers with the dead that are not purged yet, followed, with 'read', by the JSON of each other
+-- living worker. Cost: O(backends), with 'read' also O(workers).
 local time, dead = redis.call('TIME'), tonumber(ARGV[3])
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 clear(KEYS[1])
@@ -28,7 +28,7 @@ for i = 1, #all, 2 do
     redis.call('HDEL', KEYS[3], all[i])
   elseif all[i] ~= ARGV[1] then
     reply[#reply + 1] = loads
-    -- The clock was set back: a beat ahead of it counts as one of now.
+    -- A beat ahead of the clock, which was set back, counts as one of now.
     if at - now > dead then redis.call('HSET', KEYS[1], all[i], string.format('%.0f:%s', now, loads)) end
   end
 end

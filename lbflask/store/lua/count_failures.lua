@@ -1,8 +1,8 @@
--- Counts what a worker saw of a backend, and ejects it when that is enough; core/ejection.py is the rule in words.
+-- Counts a worker's failures at a backend, and ejects it if they suffice; core/ejection.py states the rule.
 -- KEYS: 1 failures  2 attempts  3 ejected  4 version
 -- ARGV: 1 backend  2 attempts  3 failures  4 their weight  5 weight needed  6 percent needed  7 window in ms
---       8 duration in s  9 longest in s  10 how many may be out  11 channel to announce on  12… ids of the pool
--- Returns 1 if it was ejected, else 0. Cost: O(1), and O(backends) when enough has failed.
+--       8 duration in s  9 maximum in s  10 limit of ejected backends  11 channel for changes  12… ids of the pool
+-- Returns 1 if it was ejected, else 0. Cost: O(1), or O(backends) when the failures suffice.
 local id = ARGV[1]
 local function ejection(name)
   local pattern = '^{"out":(%a+),"times":(%d+),"since":%d+%.%d%d%d,"until":(%d+%.%d%d%d)}$'

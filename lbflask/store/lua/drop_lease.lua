@@ -1,4 +1,4 @@
--- Gives up the lead of a pool, if it is the caller's.
+-- Gives up the leadership of a pool, if it is the caller's.
 -- KEYS: 1 leader
 -- ARGV: 1 holder
 -- Returns 1 if it was. Cost: O(1).

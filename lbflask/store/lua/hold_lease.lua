@@ -1,15 +1,15 @@
--- Takes or keeps the lead of a pool.
+-- Takes or renews the leadership of a pool.
 -- KEYS: 1 leader  2 epoch
 -- ARGV: 1 holder  2 lease in ms
 -- Returns {epoch, seconds, microseconds} of the server's clock, or nil while another leads. Cost: O(1).
 local leader, left = text(KEYS[1], '^.*$', 512), redis.call('PTTL', KEYS[1])
 if leader and leader ~= ARGV[1] and left >= 0 and left <= tonumber(ARGV[2]) then
-  return nil -- One that never ends, or ends later than a lease taken now, is of a clock that was set back, or not ours.
+  return nil -- A lease without an end, or longer than this one, is from before the clock was set back, or invalid.
 end
 local epoch = tonumber(text(KEYS[2], '^%d+$', 16) or nil)
 local time = redis.call('TIME')
 if leader ~= ARGV[1] or not epoch or epoch >= 2 ^ 53 - 1 then
-  -- From the clock, so that an emptied server does not begin again with the epochs of before.
+  -- From the clock, so that the epochs of an emptied server exceed those from before.
   epoch = math.max(epoch and epoch < 2 ^ 53 - 2 and epoch + 1 or 0, time[1] * 1000000 + time[2])
   redis.call('SET', KEYS[2], string.format('%.0f', epoch))
 end

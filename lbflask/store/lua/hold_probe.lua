@@ -1,7 +1,7 @@
--- Takes or keeps the right to probe an ejected backend of the pool.
+-- Takes or renews the right to probe an ejected backend of the pool.
 -- KEYS: 1 probe
 -- ARGV: 1 holder  2 lease in ms
--- Returns 1, or 0 while another has it. Cost: O(1).
+-- Returns 1, or 0 while another worker has it. Cost: O(1).
 local holder, left = text(KEYS[1], '^.*$', 512), redis.call('PTTL', KEYS[1])
 if holder and holder ~= ARGV[1] and left >= 0 and left <= tonumber(ARGV[2]) then
   return 0

@@ -1,8 +1,8 @@
--- Leases slots of backends to a worker; core/slots.py is the rule in words.
+-- Leases slots of backends to a worker; core/slots.py states the rule.
 -- KEYS: 1 slots
--- ARGV: 1 worker  2 ms after which the silent are dead  3 slots wanted beyond those kept  4 requests that wait here
---       5 ms for which the oldest has  6 how many may in the fleet  7 ms by which requests may overtake  8 slots held
---       before  9 channel  10 'call' to be heard by who holds slots idle  11… backend, kept, most, backend, kept …
+-- ARGV: 1 worker  2 ms after which leases expire  3 slots wanted beyond those kept  4 requests waiting there
+--       5 ms the oldest has waited  6 limit of waiting requests in the fleet  7 ms to overtake by  8 slots held
+--       before  9 channel  10 'call' to call for idle slots of others  11… backend, kept, limit, backend, kept …
 -- Returns {waiting elsewhere, held of the first backend, of the second …}. Cost: O(workers × backends they hold).
 clear(KEYS[1])
 local time, all, dead = redis.call('TIME'), redis.call('HGETALL', KEYS[1]), tonumber(ARGV[2])
@@ -13,7 +13,7 @@ for i = 1, #all, 2 do
   if not at or #waiting > 7 then at = note(KEYS[1] .. ' ' .. all[i]) end
   if not at or now - at > dead then
     redis.call('HDEL', KEYS[1], all[i])
-  elseif all[i] ~= ARGV[1] then -- A moment ahead of the clock, from before it was set back, counts as now.
+  elseif all[i] ~= ARGV[1] then -- A time ahead of the clock, which was set back, counts as now.
     if at - now > dead then redis.call('HSET', KEYS[1], all[i], string.format('%.0f', now) .. rest) end
     elsewhere = elsewhere + waiting
     ahead = ahead + (waiting ~= '0' and tonumber(oldest) < since - ARGV[7] and 1 or 0)

@@ -1,4 +1,4 @@
--- Forgets a worker.
+-- Deletes the heartbeat and the report of a worker.
 -- KEYS: 1 workers  2 reports
 -- ARGV: 1 worker
 -- Returns 1. Cost: O(1).

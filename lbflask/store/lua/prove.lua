@@ -1,6 +1,6 @@
--- Does once whatever the other scripts do, so that a store which refuses any of it is found out. Leaves nothing behind.
+-- Runs each command of the other scripts once, so that a store which refuses any of them fails. Leaves no key behind.
 -- KEYS: 1 trial
--- ARGV: 1 channel that nobody listens to
+-- ARGV: 1 channel without subscribers
 -- Returns 1. Cost: O(1).
 redis.call('SET', KEYS[1], 1, 'PX', 1000)
 redis.call('INCRBY', KEYS[1], 1)

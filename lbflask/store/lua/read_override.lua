@@ -1,7 +1,7 @@
--- Reads what operators want of a backend.
+-- Reads the override of a backend.
 -- KEYS: 1 overrides
 -- ARGV: 1 backend
--- Returns {its record, '' if there is none, nil if it can't be read, seconds, microseconds} by the server's clock.
+-- Returns {its record ('' if there is none, nil if the key is invalid), seconds, microseconds} by the server's clock.
 -- Cost: O(1).
 local time = redis.call('TIME')
 local sound, none = holds(KEYS[1], 'hash')

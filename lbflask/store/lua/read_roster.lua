@@ -1,4 +1,4 @@
--- Reads who works for a pool: who leads it, and the latest beats and reports of its workers.
+-- Reads the leading checker of a pool, and the latest beats and reports of its workers.
 -- KEYS: 1 leader  2 workers  3 reports
 -- ARGV: none
 -- Returns {seconds, microseconds, leader or '', {worker, beat …}, {worker, report …}}. Cost: O(workers).

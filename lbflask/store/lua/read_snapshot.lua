@@ -1,10 +1,10 @@
--- Reads all that is known of a pool at one moment.
+-- Reads the snapshot of a pool.
 -- KEYS: 1 version  2 heartbeat  3 active  4 ejected  5 overrides  6 discovered  7 secret
--- ARGV: 1 the version the caller knows
+-- ARGV: 1 the caller's version
 -- Returns {version, silence in ms, interval in ms, seconds, microseconds} by the server's clock, followed by {id,
--- record …} of active health, of ejections and of overrides, the record of what was discovered or '', and the secret
--- or '', unless the version is known. The version is -1, the silence -2 and the others nil where a key holds something
--- else; the silence of who has never spoken is -1. Cost: O(backends) when a status changed, else O(1).
+-- record …} of active health, of ejections and of overrides, the record of discovered backends or '', and the secret
+-- or '', unless the caller has this version. Of invalid keys the version is -1, the silence -2, the others nil; without
+-- a heartbeat the silence is -1. Cost: O(backends) when a status changed, else O(1).
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local version = text(KEYS[1], '^%d+$', 16)
@@ -14,7 +14,7 @@ local silence, interval = at == nil and -1 or -2, 0
 if at and #every <= 8 then
   at, interval = tonumber(at), tonumber(every)
   if at > now + interval then
-    -- The clock was set back. Taken as now, and written down so, since silence has to grow from here on.
+    -- The clock was set back. The heartbeat counts as now, and is rewritten so that the silence grows from now on.
     at = now
     redis.pcall('SET', KEYS[2], string.format('%.0f:%s', now, every))
   end

@@ -1,6 +1,6 @@
--- Adds events to the stream, which begins anew where it takes none any more.
+-- Appends events to the stream, which is recreated if it accepts no more.
 -- KEYS: 1 events
--- ARGV: 1 how many are kept, about  2… kind, what, pool, backend, reason, who; kind, what …
+-- ARGV: 1 about how many are kept  2… kind, what, pool, backend, reason, who; kind, what …
 -- Returns 1. Cost: O(events).
 local names = {'kind', 'what', 'pool', 'backend', 'reason', 'who'}
 for i = 2, #ARGV, #names do
@@ -14,7 +14,7 @@ for i = 2, #ARGV, #names do
   end
   local added = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(entry))
   if type(added) == 'table' then
-    -- Another type stands there, or an entry with the last id that there can be: no other can follow.
+    -- The key has another type, or an entry with the largest possible id, which no entry can follow.
     if string.find(added.err, 'WRONGTYPE') or string.find(added.err, ' ID') then
       note(KEYS[1])
       redis.call('DEL', KEYS[1])

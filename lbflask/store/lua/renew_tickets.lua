@@ -1,6 +1,6 @@
--- Takes tickets from a counter that could not be counted on, and begins anew if it still can't.
+-- Takes tickets from a counter that INCRBY failed for; an invalid one is replaced.
 -- KEYS: 1 ticket
--- ARGV: 1 how many tickets
+-- ARGV: 1 number of tickets
 -- Returns the last of them. Cost: O(1).
 local sound, none = holds(KEYS[1], 'string')
 local last = (sound or none) and counted('INCRBY', KEYS[1], ARGV[1])

@@ -1,8 +1,8 @@
--- Ends an ejection, or prolongs it after a probe that failed; core/ejection.py is the rule in words.
+-- Ends an ejection, or prolongs it after a failed probe; core/ejection.py states the rule.
 -- KEYS: 1 ejected  2 probe  3 version
--- ARGV: 1 backend  2 since when it is out, as in its record  3 'back' or 'out'  4 duration in s  5 longest in s
---       6 channel to announce on
--- Returns 1, or 0 and has written nothing if that ejection is over. Cost: O(1).
+-- ARGV: 1 backend  2 beginning of the ejection, as in its record  3 'back' or 'out'  4 duration in s  5 maximum in s
+--       6 channel for changes
+-- Returns 1, or 0 without effect if that ejection is over. Cost: O(1).
 local pattern = '^{"out":true,"times":(%d+),"since":(%d+%.%d%d%d),"until":%d+%.%d%d%d}$'
 local times, since = string.match(field(KEYS[1], ARGV[1]), pattern)
 if since ~= ARGV[2] then
@@ -15,7 +15,7 @@ if ARGV[3] == 'out' then
   times = math.min(times + 1, 999999)
   out, till = 'true', now + math.min(ARGV[5], ARGV[4] * times)
 end
--- A beginning ahead of the clock is from before it was set back.
+-- A beginning ahead of the clock, which was set back, counts as now.
 local record = string.format(
   '{"out":%s,"times":%d,"since":%.3f,"until":%.3f}', out, times, math.min(since, now), till)
 redis.call('HSET', KEYS[1], ARGV[1], record)

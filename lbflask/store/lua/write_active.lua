@@ -1,8 +1,8 @@
--- Writes active health in the name of an epoch, and beats the checker's heart.
+-- Writes active health and the checker's heartbeat, in an epoch.
 -- KEYS: 1 epoch  2 active  3 heartbeat  4 version
--- ARGV: 1 epoch  2 interval in ms  3 'replace' or 'keep' other backends  4 channel to announce on, or ''
+-- ARGV: 1 epoch  2 interval in ms  3 'replace' or 'keep' other backends  4 channel for changes, or ''
 --       5… id, record, id, record …
--- Returns 1, or 0 and has written nothing if the epoch has passed. Cost: O(backends written).
+-- Returns 1, or 0 without effect if the epoch is over. Cost: O(backends written).
 if text(KEYS[1], '^%d+$', 16) ~= ARGV[1] then
   return 0
 end
@@ -12,7 +12,7 @@ local sound, none = holds(KEYS[2], 'hash')
 if ARGV[3] == 'replace' then
   redis.call('DEL', KEYS[2])
 elseif not sound and not none then
-  return 1 -- A part of the backends would look like all: what else stands there is replaced by the whole.
+  return 1 -- The key has another type. Some of the backends would pass for all, so 'replace' has to write it first.
 end
 for i = 5, #ARGV, 1000 do
   redis.call('HSET', KEYS[2], unpack(ARGV, i, math.min(i + 999, #ARGV)))

@@ -1,7 +1,7 @@
--- Writes which backends discovery has found, in the name of an epoch.
+-- Writes the discovered backends, in an epoch.
 -- KEYS: 1 epoch  2 discovered  3 version
--- ARGV: 1 epoch  2 JSON list of backends  3 channel to announce on
--- Returns 1, or 0 and has written nothing if the epoch has passed. Cost: O(1).
+-- ARGV: 1 epoch  2 JSON list of backends  3 channel for changes
+-- Returns 1, or 0 without effect if the epoch is over. Cost: O(1).
 if text(KEYS[1], '^%d+$', 16) ~= ARGV[1] then
   return 0
 end

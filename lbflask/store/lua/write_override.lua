@@ -1,7 +1,7 @@
--- Sets or forgets what operators want of a backend, unless somebody else has changed that meanwhile.
+-- Sets or deletes the override of a backend, unless it has changed since it was read.
 -- KEYS: 1 overrides  2 version
--- ARGV: 1 backend  2 its record before, or ''  3 its record after, or '' to forget it  4 channel to announce on
--- Returns 1, or 0 and has written nothing if the record before was another. Cost: O(1).
+-- ARGV: 1 backend  2 its record before, or ''  3 its record after, or '' to delete it  4 channel for changes
+-- Returns 1, or 0 without effect if the record before is another. Cost: O(1).
 if field(KEYS[1], ARGV[1]) ~= ARGV[2] then
   return 0
 end
