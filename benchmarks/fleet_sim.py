@@ -23,7 +23,7 @@ from benchmarks.simulation.fleet import Command, Outcome, Plan, Simulation
 from benchmarks.simulation.shares import Shares
 from devtools.report import Check, conclude, number, options, percentile, say, table
 from lbflask.core import tickets
-from lbflask.fleet.fleet import POLL_EVERY
+from lbflask.fleet.follower import POLL_EVERY
 from lbflask.store.redis_client import OPERATION_TIMEOUT
 
 SIZES = [(1, 2), (10, 4), (100, 16), (1000, 32)]
