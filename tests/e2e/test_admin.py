@@ -12,16 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from devtools.servers import Got, Gunicorn, free_port, get, start_checker, urls
+from devtools.cluster import Cluster
+from devtools.servers import Got, Gunicorn, free_port, get, urls
 from devtools.wait import PATIENCE, eventually
-from lbflask.cli import main
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
@@ -29,100 +26,80 @@ ALICE, GRAFANA = "alice-has-a-secret-token", "grafana-may-only-read"
 TOKENS = f"operator:alice:{ALICE},read:grafana:{GRAFANA}"
 
 
-@dataclass
-class Town:
-    one: Gunicorn
-    two: Gunicorn
-    names: list[str]
+class AdminCluster(Cluster):
+    """Two instances whose admin API asks for a token; calls are ALICE's unless another token is given."""
 
-    def api(self, path: str, method: str = "GET", token: str = ALICE, body: object = None) -> Got:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        return get(self.one.admin_port, f"/api/v1{path}", method, headers, json.dumps(body) if body else None)
+    def api(self, path: str, method: str = "GET", *, instance: int = 0, token: str = ALICE, body: object = None) -> Got:
+        return super().api(path, method, instance=instance, token=token, body=body)
 
-    def command(self, *arguments: str, token: str = ALICE) -> subprocess.Popen[str]:
+    def command(self, *arguments: str, code: int = 0, instance: int = 0, token: str = ALICE) -> str:
+        return super().command(*arguments, code=code, instance=instance, token=token)
+
+    def start_command(self, *arguments: str) -> subprocess.Popen[str]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("LBFLASK_")}
-        environ |= {"LBFLASK_ADMIN_URL": f"http://127.0.0.1:{self.one.admin_port}", "LBFLASK_ADMIN_TOKEN": token}
-        return subprocess.Popen(
-            [sys.executable, "-m", "lbflask", *arguments],
-            env={**environ, "COLUMNS": "160"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        url = f"http://127.0.0.1:{self.balancers[0].admin_port}"
+        environ |= {"LBFLASK_ADMIN_URL": url, "LBFLASK_ADMIN_TOKEN": ALICE, "COLUMNS": "160"}
+        command = [sys.executable, "-m", "lbflask", *arguments]
+        return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run(self, *arguments: str, code: int = 0, token: str = ALICE) -> str:
-        """What a command says."""
-        url = f"http://127.0.0.1:{self.one.admin_port}"
-        environ = {"LBFLASK_ADMIN_URL": url, "LBFLASK_ADMIN_TOKEN": token, "COLUMNS": "160"}
-        result = CliRunner().invoke(main, arguments, env=environ)
-        assert result.exit_code == code, result.output
-        return result.output
-
-    def served_by(self, balancer: Gunicorn, count: int = 12) -> set[str]:
-        """Which backends answer."""
-        return {f"127.0.0.1:{get(balancer.port).body.split()[-1].decode()}" for _ in range(count)}
-
-    def states(self) -> dict[str, str]:
+    def shown_states(self) -> dict[str, str]:
         backends = json.loads(self.api("/pools/default/backends").body)["backends"]
         return {backend["id"]: backend["state"] for backend in backends}
 
 
 @pytest.fixture(scope="module")
-def town(store: str, demos: list[int]) -> Iterator[Town]:
-    settings = {"redis_url": store, "backends": urls(demos), "health__interval": 0.3, "admin__tokens": TOKENS}
-    with ExitStack() as running:
-        running.enter_context(start_checker(**settings))
-        one, two = (running.enter_context(Gunicorn(workers=2, **settings)) for _ in range(2))
-        town = Town(one, two, [f"127.0.0.1:{port}" for port in demos])
-        eventually(lambda: set(town.states().values()) == {"up"}, "all are up")
-        yield town
-        for balancer in (one, two):
-            balancer.assert_no_traceback()
-            assert ALICE not in balancer.output
+def cluster(store: str) -> Iterator[AdminCluster]:
+    with AdminCluster(2, checkers=1, redis_url=store, health__interval=0.3, admin__tokens=TOKENS) as cluster:
+        eventually(lambda: set(cluster.shown_states().values()) == {"up"}, "all are up")
+        yield cluster
+        assert all(ALICE not in balancer.output for balancer in cluster.balancers)
 
 
 @pytest.fixture(autouse=True)
-def as_configured(town: Town) -> Iterator[None]:
+def as_configured(cluster: AdminCluster) -> Iterator[None]:
     yield
-    for name in town.names:
-        town.api(f"/pools/default/backends/{name}/weight", "PUT", body={"weight": None})
-        assert town.api(f"/pools/default/backends/{name}/enable", "POST").status == 200
-    eventually(lambda: set(town.states().values()) == {"up"}, "all serve again")
+    for backend in cluster.ids:
+        cluster.api(f"/pools/default/backends/{backend}/weight", "PUT", body={"weight": None})
+        cluster.act(backend, "enable", token=ALICE)
+    eventually(lambda: set(cluster.shown_states().values()) == {"up"}, "all serve again")
 
 
 class TestFleet:
-    def test_both_instances_are_seen_from_either(self, town: Town) -> None:
+    def test_both_instances_are_seen_from_either(self, cluster: AdminCluster) -> None:
         def instances() -> bool:
-            fleet = json.loads(town.api("/fleet").body)
+            fleet = json.loads(cluster.api("/fleet").body)
             return [len(one["workers"]) for one in fleet["instances"]] == [2, 2]
 
         eventually(instances, "two instances of two workers")
 
-    def test_a_drained_backend_gets_no_new_request_on_either(self, town: Town) -> None:
-        name = town.names[0]
-        assert town.api(f"/pools/default/backends/{name}/drain", "POST").status == 200
-        for balancer in (town.one, town.two):
-            eventually(lambda balancer=balancer: name not in town.served_by(balancer), "it gets none")
-            assert town.served_by(balancer, 30) == set(town.names[1:])
-        assert town.states()[name] == "draining"
+    def test_a_drained_backend_gets_no_new_request_on_either(self, cluster: AdminCluster) -> None:
+        name = cluster.ids[0]
+        assert cluster.api(f"/pools/default/backends/{name}/drain", "POST").status == 200
+        for instance in (0, 1):
+            eventually(lambda instance=instance: name not in cluster.served_by(instance), "it gets none")
+            assert cluster.served_by(instance, 30) == set(cluster.ids[1:])
+        assert cluster.shown_states()[name] == "draining"
 
-    def test_a_weight_holds_for_both(self, town: Town) -> None:
-        for name in town.names[1:]:
-            assert town.api(f"/pools/default/backends/{name}/weight", "PUT", body={"weight": 0}).status == 200
-        for balancer in (town.one, town.two):
-            eventually(lambda balancer=balancer: town.served_by(balancer) == {town.names[0]}, "the others get none")
+    def test_a_weight_holds_for_both(self, cluster: AdminCluster) -> None:
+        for name in cluster.ids[1:]:
+            assert cluster.api(f"/pools/default/backends/{name}/weight", "PUT", body={"weight": 0}).status == 200
+        for instance in (0, 1):
+            eventually(lambda instance=instance: cluster.served_by(instance) == {cluster.ids[0]}, "the others get none")
 
-    def test_numbers_are_those_of_the_fleet(self, town: Town) -> None:
-        for _ in range(30):
-            get(town.one.port)
-            get(town.two.port)
+    def test_numbers_are_those_of_the_fleet(self, cluster: AdminCluster) -> None:
+        cluster.ask(30)
 
         def told() -> bool:
-            backends = json.loads(town.api("/pools/default/backends").body)["backends"]
+            backends = json.loads(cluster.api("/pools/default/backends").body)["backends"]
             return sum(b["requests_per_second"] for b in backends) > 3 and all(b["p99"] for b in backends)
 
         eventually(told, "rates and latencies are told")
 
 
 class TestStreams:
-    def test_they_keep_nobody_out_tell_changes_at_once_and_end_with_the_worker(self, store: str, town: Town) -> None:
+    def test_they_keep_nobody_out_tell_changes_at_once_and_end_with_the_worker(
+        self, store: str, cluster: AdminCluster
+    ) -> None:
         settings = {"redis_url": store, "backends": urls([1]), "namespace": "streams", "timeouts__graceful": 100}
         with Gunicorn(workers=1, **settings) as balancer:
             streams = [socket.create_connection(("127.0.0.1", balancer.admin_port), 10) for _ in range(5)]
@@ -175,11 +152,11 @@ class TestPublicListener:
             "GET //{admin}{state} HTTP/1.1\r\nHost: {admin}",
         ],
     )
-    def test_no_trick_leads_to_it(self, town: Town, head: str) -> None:
-        admin = f"127.0.0.1:{town.one.admin_port}"
-        drain = f"/api/v1/pools/default/backends/{town.names[0]}/drain"
-        request = head.format(admin=admin, port=town.one.admin_port, drain=drain, state="/api/v1/state")
-        with socket.create_connection(("127.0.0.1", town.one.port), 10) as client:
+    def test_no_trick_leads_to_it(self, cluster: AdminCluster, head: str) -> None:
+        admin = f"127.0.0.1:{cluster.balancers[0].admin_port}"
+        drain = f"/api/v1/pools/default/backends/{cluster.ids[0]}/drain"
+        request = head.format(admin=admin, port=cluster.balancers[0].admin_port, drain=drain, state="/api/v1/state")
+        with socket.create_connection(("127.0.0.1", cluster.balancers[0].port), 10) as client:
             fields = f"Authorization: Bearer {ALICE}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             client.sendall(f"{request}\r\n{fields}".encode())
             answer = b""
@@ -188,7 +165,7 @@ class TestPublicListener:
         status = answer.split(b" ", 2)[1]
         assert b"hello from backend" in answer or status in (b"400", b"403", b"404", b"405"), answer
         assert b"answered_by" not in answer
-        assert set(town.states().values()) == {"up"}
+        assert set(cluster.shown_states().values()) == {"up"}
 
     def test_a_listener_on_all_addresses_is_known_by_its_port(self, store: str, demos: list[int]) -> None:
         settings = {"redis_url": store, "backends": urls(demos), "admin__tokens": TOKENS, "namespace": "everywhere"}
@@ -205,22 +182,22 @@ class TestPublicListener:
 
 
 class TestCommands:
-    def test_status_shows_the_fleet(self, town: Town) -> None:
-        told = town.run("status", token=GRAFANA)
+    def test_status_shows_the_fleet(self, cluster: AdminCluster) -> None:
+        told = cluster.command("status", token=GRAFANA)
         assert "fleet ok" in told
-        for name in town.names:
+        for name in cluster.ids:
             assert name in told
-        assert json.loads(town.run("status", "--json"))["fleet"]["status"] == "ok"
+        assert json.loads(cluster.command("status", "--json"))["fleet"]["status"] == "ok"
 
-    def test_a_backend_is_added_weighed_and_removed(self, town: Town) -> None:
-        assert "is in pool default" in town.run("add", "http://127.0.0.1:9", "--name", "new")
-        assert "has weight 0" in town.run("weight", "new", "0")
-        assert json.loads(town.run("weight", "new", "usual", "--json"))["backend"]["weight"] == 1
-        assert "is out of pool default" in town.run("remove", "new")
-        assert "no pool has a backend 'new'" in town.run("remove", "new", code=5)
+    def test_a_backend_is_added_weighed_and_removed(self, cluster: AdminCluster) -> None:
+        assert "is in pool default" in cluster.command("add", "http://127.0.0.1:9", "--name", "new")
+        assert "has weight 0" in cluster.command("weight", "new", "0")
+        assert json.loads(cluster.command("weight", "new", "usual", "--json"))["backend"]["weight"] == 1
+        assert "is out of pool default" in cluster.command("remove", "new")
+        assert "no pool has a backend 'new'" in cluster.command("remove", "new", code=5)
 
-    def test_events_are_followed(self, town: Town) -> None:
-        follower = town.command("events", "--follow", "--json", "--limit", "1")
+    def test_events_are_followed(self, cluster: AdminCluster) -> None:
+        follower = cluster.start_command("events", "--follow", "--json", "--limit", "1")
         lines: list[str] = []
         assert follower.stdout is not None
         reader = threading.Thread(target=lambda: lines.extend(follower.stdout), daemon=True)  # type: ignore[arg-type]
@@ -229,8 +206,8 @@ class TestCommands:
             eventually(lambda: lines, "the latest event is told")
 
             def heard() -> bool:
-                town.run("off", town.names[0], "--json")
-                town.run("enable", town.names[0], "--json")
+                cluster.command("off", cluster.ids[0], "--json")
+                cluster.command("enable", cluster.ids[0], "--json")
                 return any(json.loads(line)["what"] == "off" for line in lines[1:])
 
             eventually(heard, "what happens is told")
@@ -242,21 +219,21 @@ class TestCommands:
             assert follower.stderr is not None
             follower.stderr.close()
 
-    def test_the_doctor_finds_nothing_bad(self, town: Town) -> None:
-        told = town.run("doctor", token=GRAFANA)
+    def test_the_doctor_finds_nothing_bad(self, cluster: AdminCluster) -> None:
+        told = cluster.command("doctor", token=GRAFANA)
         assert "✗" not in told
         assert "all of 3 backends can be reached" in told
 
     @pytest.mark.parametrize(("token", "code"), [("", 4), ("wrong-token-of-some-length", 4), (GRAFANA, 4)])
-    def test_who_may_not_changes_nothing(self, town: Town, token: str, code: int) -> None:
-        town.run("drain", town.names[0], "--pool", "default", code=code, token=token)
-        assert town.states()[town.names[0]] == "up"
+    def test_who_may_not_changes_nothing(self, cluster: AdminCluster, token: str, code: int) -> None:
+        cluster.command("drain", cluster.ids[0], "--pool", "default", code=code, token=token)
+        assert cluster.shown_states()[cluster.ids[0]] == "up"
 
-    def test_exit_codes_say_why(self, town: Town, tmp_path: Path) -> None:
-        assert "no pool 'none'" in town.run("drain", "x", "--pool", "none", code=5)
-        town.run("weight", town.names[0], "heavy", code=2)
-        assert "nobody answers" in town.run("status", "--url", "http://127.0.0.1:1", code=3)
-        assert "could not be read" in town.run("status", "--token-file", str(tmp_path / "missing"), code=1)
+    def test_exit_codes_say_why(self, cluster: AdminCluster, tmp_path: Path) -> None:
+        assert "no pool 'none'" in cluster.command("drain", "x", "--pool", "none", code=5)
+        cluster.command("weight", cluster.ids[0], "heavy", code=2)
+        assert "nobody answers" in cluster.command("status", "--url", "http://127.0.0.1:1", code=3)
+        assert "could not be read" in cluster.command("status", "--token-file", str(tmp_path / "missing"), code=1)
 
 
 #: Seconds that a download takes at the backend.
@@ -266,11 +243,11 @@ DOWNLOAD = 4
 class Load:
     """Requests to all instances, and downloads that take a while, on threads of their own."""
 
-    def __init__(self, town: Town) -> None:
+    def __init__(self, cluster: AdminCluster) -> None:
         self.failed: list[str] = []
         self.least: dict[str, float] = {}  # when the last download from each backend has ended at the earliest
         self._stop = threading.Event()
-        ports = (town.one.port, town.two.port)
+        ports = [balancer.port for balancer in cluster.balancers]
         self._asking = [threading.Thread(target=self._ask, args=(port,)) for port in ports]
         self._downloads = [threading.Thread(target=self._download, args=(port,)) for port in ports * 6]
         for thread in (*self._asking, *self._downloads):
@@ -302,30 +279,30 @@ class Load:
             thread.join(PATIENCE)
 
 
-def test_drain_waits_for_downloads_under_load(town: Town) -> None:
+def test_drain_waits_for_downloads_under_load(cluster: AdminCluster) -> None:
     """It shows how far it is, returns 0 when the last has ended, and nothing fails."""
-    name = town.names[1]
-    load = Load(town)
+    name = cluster.ids[1]
+    load = Load(cluster)
     try:
         in_flight = f"/pools/default/backends/{name}"
-        eventually(lambda: json.loads(town.api(in_flight).body)["in_flight"] >= 2, "downloads are under way")
-        told = town.run("drain", name, "--wait", "--timeout", "60")
+        eventually(lambda: json.loads(cluster.api(in_flight).body)["in_flight"] >= 2, "downloads are under way")
+        told = cluster.command("drain", name, "--wait", "--timeout", "60")
         returned = time.monotonic()
     finally:
         load.finish()
     assert f"{name} of pool default is drained" in told
     assert "in flight" in told
     assert load.failed == []
-    assert set(load.least) == set(town.names), "each had downloads"
+    assert set(load.least) == set(cluster.ids), "each had downloads"
     assert load.least[name] < returned
 
 
-def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(town: Town) -> None:
-    slow = [threading.Thread(target=get, args=(town.one.port, "/slow?s=5")) for _ in range(12)]
+def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(cluster: AdminCluster) -> None:
+    slow = [threading.Thread(target=get, args=(cluster.balancers[0].port, "/slow?s=5")) for _ in range(12)]
     for thread in slow:
         thread.start()
-    path = f"/pools/default/backends/{town.names[0]}"
-    eventually(lambda: json.loads(town.api(path).body)["in_flight"], "it is busy")
-    assert "goes on draining" in town.run("drain", town.names[0], "--wait", "--timeout", "0.3", code=6)
+    path = f"/pools/default/backends/{cluster.ids[0]}"
+    eventually(lambda: json.loads(cluster.api(path).body)["in_flight"], "it is busy")
+    assert "goes on draining" in cluster.command("drain", cluster.ids[0], "--wait", "--timeout", "0.3", code=6)
     for thread in slow:
         thread.join(PATIENCE)
