@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
-import redis
 
+from devtools.cluster import Cluster
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
-from devtools.servers import Gunicorn, Process, free_port, get, start_checker, start_valkey
+from devtools.servers import Gunicorn, free_port, get, start_checker
 from devtools.wait import eventually
 from lbflask.store import records
 from lbflask.store.keys import PoolKeys
@@ -39,77 +38,58 @@ class Moody:
             self.asked += 1
             if self.hold:
                 self.holding += 1
-                peer.read_to_end()
-                self.holding -= 1
+                try:
+                    peer.read_to_end()
+                finally:  # also after a reset
+                    self.holding -= 1
                 return
             peer.send(self.answer)
 
 
-@dataclass
-class Rig:
-    """Two gunicorns of two workers each, one store, three backends."""
+class EjectionCluster(Cluster):
+    """Two instances of two workers each, a store, and a backend for each of the `moods`."""
 
-    moods: list[Moody]
-    ids: list[str]
-    balancers: list[Gunicorn]
-    store: Process
-    url: str
-    client: redis.Redis
-
-    def ask(self, times: int = 1) -> list[int]:
-        """As many requests to each gunicorn, each on a connection of its own; their statuses."""
-        return [get(balancer.port).status for _ in range(times) for balancer in self.balancers]
-
-    def states(self) -> list[dict[str, Any]]:
-        return [balancer.health()[1]["pools"]["default"]["states"] for balancer in self.balancers]
-
-    def all_agree(self, look: Callable[[dict[str, Any]], bool]) -> bool:
-        """Whether all workers say so; which one answers is not ours to choose, so many must agree in a row."""
-        return all(look(states) for _ in range(10) for states in self.states())
+    def __init__(self, moods: list[Moody], backends: list[ScriptedBackend], **settings: object) -> None:
+        super().__init__(2, backends=[backend.url for backend in backends], **settings)
+        self.moods = moods
 
 
 SETTINGS = {"ejection__duration": 1, "ejection__max_duration": 4, "retries__attempts": 2}
 
 
 @pytest.fixture
-def rig() -> Iterator[Rig]:
+def cluster() -> Iterator[EjectionCluster]:
     with ExitStack() as running:
         moods = [Moody() for _ in range(3)]
-        houses = [running.enter_context(ScriptedBackend(mood.play)) for mood in moods]
-        port = free_port()
-        store = running.enter_context(start_valkey(port=port))
-        url = f"redis://127.0.0.1:{port}/0"
-        settings = {**SETTINGS, "redis_url": url, "backends": ",".join(house.url for house in houses)}
-        balancers = [running.enter_context(Gunicorn(**settings)) for _ in range(2)]
-        client = running.enter_context(redis.Redis(port=port))
-        yield Rig(moods, [f"127.0.0.1:{house.port}" for house in houses], balancers, store, url, client)
-        for balancer in balancers:
-            balancer.assert_no_traceback()
+        backends = [running.enter_context(ScriptedBackend(mood.play)) for mood in moods]
+        yield running.enter_context(EjectionCluster(moods, backends, **SETTINGS))
 
 
-def test_a_backend_that_answers_500_to_everything_is_out_for_all_and_returns_by_a_probe(rig: Rig) -> None:
-    broken, bad = rig.moods[0], rig.ids[0]
+def test_a_backend_that_answers_500_to_everything_is_out_for_all_and_returns_by_a_probe(
+    cluster: EjectionCluster,
+) -> None:
+    broken, bad = cluster.moods[0], cluster.ids[0]
     broken.answer = BROKEN
-    eventually(lambda: rig.ask() and rig.all_agree(lambda states: states[bad]["ejected"]), "it is out for all")
-    told = records.parse_ejection(rig.client.hget(KEYS.ejected, bad) or b"")
+    eventually(lambda: cluster.ask() and cluster.all_agree(lambda states: states[bad]["ejected"]), "it is out for all")
+    told = records.parse_ejection(cluster.client.hget(KEYS.ejected, bad) or b"")
     assert told is not None
 
     def failed_probes() -> int:
-        now = records.parse_ejection(rig.client.hget(KEYS.ejected, bad) or b"")
+        now = records.parse_ejection(cluster.client.hget(KEYS.ejected, bad) or b"")
         return now.times - told.times if now else 0
 
     # The only requests that reach it are probes, one for the fleet at a time: each fails, and it is out for longer.
     asked = broken.asked
-    statuses = rig.ask(20)
+    statuses = cluster.ask(20)
     assert statuses.count(500) == broken.asked - asked
-    eventually(lambda: rig.ask() and failed_probes(), "a probe fails")
+    eventually(lambda: cluster.ask() and failed_probes(), "a probe fails")
     eventually(lambda: failed_probes() == broken.asked - asked, "no other request has come")
     broken.answer = OK
-    eventually(lambda: rig.ask() and rig.all_agree(lambda states: not states[bad]["ejected"]), "it is back")
-    assert set(rig.ask(20)) == {200}
+    eventually(lambda: cluster.ask() and cluster.all_agree(lambda states: not states[bad]["ejected"]), "it is back")
+    assert set(cluster.ask(20)) == {200}
 
 
-def test_a_backend_with_few_errors_stays(rig: Rig) -> None:
+def test_a_backend_with_few_errors_stays(cluster: EjectionCluster) -> None:
     class Seldom(Moody):
         def play(self, peer: Peer) -> None:
             while peer.read_head():
@@ -118,7 +98,11 @@ def test_a_backend_with_few_errors_stays(rig: Rig) -> None:
 
     seldom = Seldom()
     with ScriptedBackend(seldom.play) as house:
-        settings = {**SETTINGS, "redis_url": rig.url, "backends": f"{house.url},http://127.0.0.1:{free_port()}"}
+        settings = {
+            **SETTINGS,
+            "redis_url": cluster.redis_url,
+            "backends": f"{house.url},http://127.0.0.1:{free_port()}",
+        }
         with Gunicorn(namespace="seldom", **settings) as balancer:
             statuses = [get(balancer.port).status for _ in range(200)]
             assert statuses.count(500) >= 20
@@ -126,48 +110,54 @@ def test_a_backend_with_few_errors_stays(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
-def test_without_a_store_each_worker_ejects_by_itself(rig: Rig, trouble: str) -> None:
-    broken, bad = rig.moods[1], rig.ids[1]
+def test_without_a_store_each_worker_ejects_by_itself(cluster: EjectionCluster, trouble: str) -> None:
+    broken, bad = cluster.moods[1], cluster.ids[1]
     if trouble == "killed":
-        rig.store.kill()
+        cluster.store.kill()
     else:
-        rig.store.signal(signal.SIGSTOP)
+        cluster.store.signal(signal.SIGSTOP)
     broken.answer = BROKEN
-    eventually(lambda: rig.ask(5) and rig.all_agree(lambda states: states[bad]["ejected"]), "all have ejected it")
+    eventually(
+        lambda: cluster.ask(5) and cluster.all_agree(lambda states: states[bad]["ejected"]), "all have ejected it"
+    )
     broken.answer = OK
     if trouble == "frozen":
-        rig.store.signal(signal.SIGCONT)
+        cluster.store.signal(signal.SIGCONT)
 
         def all_joined() -> bool:
-            return all(balancer.health()[1]["status"] == "ok" for _ in range(10) for balancer in rig.balancers)
+            return all(balancer.health()[1]["status"] == "ok" for _ in range(10) for balancer in cluster.balancers)
 
         eventually(all_joined, "all have joined again")
-        eventually(lambda: rig.all_agree(lambda states: not states[bad]["ejected"]), "the fleet knows nothing of it")
+        eventually(
+            lambda: cluster.all_agree(lambda states: not states[bad]["ejected"]), "the fleet knows nothing of it"
+        )
 
 
-def test_an_emptied_store_costs_no_request_and_what_still_fails_is_ejected_again(rig: Rig) -> None:
-    broken, bad = rig.moods[0], rig.ids[0]
+def test_an_emptied_store_costs_no_request_and_what_still_fails_is_ejected_again(cluster: EjectionCluster) -> None:
+    broken, bad = cluster.moods[0], cluster.ids[0]
     broken.answer = BROKEN
-    eventually(lambda: rig.ask() and rig.all_agree(lambda states: states[bad]["ejected"]), "it is out")
-    rig.client.flushall()
-    eventually(lambda: rig.ask() and rig.client.hexists(KEYS.ejected, bad), "it is out again")
+    eventually(lambda: cluster.ask() and cluster.all_agree(lambda states: states[bad]["ejected"]), "it is out")
+    cluster.client.flushall()
+    eventually(lambda: cluster.ask() and cluster.client.hexists(KEYS.ejected, bad), "it is out again")
     broken.answer = OK
-    assert rig.ask(20).count(500) <= 1
+    assert cluster.ask(20).count(500) <= 1
 
 
-def test_requests_in_flight_are_summed_over_the_fleet_and_those_of_a_killed_worker_vanish(rig: Rig) -> None:
-    held, name = rig.moods[2], rig.ids[2]
+def test_requests_in_flight_are_summed_over_the_fleet_and_those_of_a_killed_worker_vanish(
+    cluster: EjectionCluster,
+) -> None:
+    held, name = cluster.moods[2], cluster.ids[2]
     held.hold = True
     with ExitStack() as running:
-        for balancer in rig.balancers:
+        for balancer in cluster.balancers:
             for _ in range(6):
                 client = running.enter_context(RawClient(balancer.port))
                 client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         eventually(lambda: held.holding == 4, "a third of them is held")
-        eventually(lambda: rig.all_agree(lambda states: states[name]["in_flight"] == 4), "all know of four")
-        for pid in rig.balancers[0].workers():
+        eventually(lambda: cluster.all_agree(lambda states: states[name]["in_flight"] == 4), "all know of four")
+        for pid in cluster.balancers[0].workers():
             os.kill(pid, signal.SIGKILL)
-        others = rig.balancers[1]
+        others = cluster.balancers[1]
 
         def left() -> int:
             return others.health()[1]["pools"]["default"]["states"][name]["in_flight"]
