@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.harness import HOST
 from chaos.analysis import Outcome, Phases, late
-from chaos.cluster import KEYS, Announcements, Pace, Town, ejection, town, within
+from chaos.cluster import KEYS, Announcements, ChaosCluster, Pace, chaos_cluster, ejection, within
 from chaos.load import get
 from devtools.report import Check
 from devtools.traffic import Logged
@@ -45,9 +45,9 @@ def attempts_after(log: Iterable[Logged], gone: Ejected) -> int:
     return sum(line.tried.count(gone.backend) for line in log if line.began > gone.since + EVERYWHERE_WITHIN)
 
 
-def await_ejection(place: Town, heard: Announcements, backend: str, since: float) -> Ejected:
+def await_ejection(cluster: ChaosCluster, heard: Announcements, backend: str, since: float) -> Ejected:
     """When it went out of service: by the record of its ejection, or by the checker's word if that came first."""
-    client = place.client()
+    client = cluster.client
     record = within(lambda: ejection(client, backend), 10)
     told = min((moment for moment, _ in heard.heard if moment >= since), default=math.inf)
     return Ejected(backend, min(record.since if record else math.inf, told))
@@ -55,77 +55,77 @@ def await_ejection(place: Town, heard: Announcements, backend: str, since: float
 
 def killed(pace: Pace) -> Outcome:
     """SIGKILL to a backend."""
-    with town() as place:
-        heard = place.announcements()
-        place.start_load(pace)
-        dead = place.backends[0]
+    with chaos_cluster() as cluster:
+        heard = cluster.announcements()
+        cluster.start_load(pace)
+        dead = cluster.backends[0]
         began, at = time.monotonic(), time.time()
         os.kill(dead.process.pid, signal.SIGKILL)
-        gone = await_ejection(place, heard, dead.id, at)
+        gone = await_ejection(cluster, heard, dead.id, at)
         time.sleep(pace.trouble)
-        phases = Phases.of(place.stop_load(), place.began, began, began + 2)
-        log = place.attempts()
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, began + 2)
+        log = cluster.attempts()
         met = sum(line.tried.count(dead.id) for line in log if line.moment >= at)
         checks = [
             phases.calm(),
             Check("it is ejected", gone.since - at, EJECTED_WITHIN, "s"),
             Check("attempts there later than 50 ms after that", attempts_after(log, gone), 0),
             Check("attempts there until then", met, 3, at_least=True),
-            Check("lines of the access logs", len(log), len(place.asked), at_least=True),
+            Check("lines of the access logs", len(log), len(cluster.requests), at_least=True),
         ]
-        return place.outcome("backend killed", phases, gone.since - at, checks)
+        return cluster.outcome("backend killed", phases, gone.since - at, checks)
 
 
 def broken(pace: Pace) -> Outcome:
     """A backend answers every request with 500, while its checks succeed."""
-    with town() as place:
-        heard = place.announcements()
-        place.start_load(pace)
-        bad = place.backends[0]
+    with chaos_cluster() as cluster:
+        heard = cluster.announcements()
+        cluster.start_load(pace)
+        bad = cluster.backends[0]
         began, at = time.monotonic(), time.time()
         bad.become("broken")
-        gone = await_ejection(place, heard, bad.id, at)
+        gone = await_ejection(cluster, heard, bad.id, at)
         time.sleep(pace.trouble)
-        phases = Phases.of(place.stop_load(), place.began, began, began + 2)
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, began + 2)
         by_its_log = late((s.moment for s in bad.served()), began + gone.since - at + EVERYWHERE_WITHIN)
-        passed_on = sum(request.failure == "500" for request in place.asked)
+        passed_on = sum(request.failure == "500" for request in cluster.requests)
         checks = [
             phases.calm(),
             Check("it is ejected", gone.since - at, EJECTED_WITHIN, "s"),
             Check("requests there later than 50 ms after that, by its log", by_its_log, 0),
             Check("requests that it failed until then", passed_on, 5, at_least=True),
-            Check("requests there later than 50 ms, by the access logs", attempts_after(place.attempts(), gone), 0),
+            Check("requests there later than 50 ms, by the access logs", attempts_after(cluster.attempts(), gone), 0),
         ]
-        return place.outcome("backend broken", phases, gone.since - at, checks, but="500")
+        return cluster.outcome("backend broken", phases, gone.since - at, checks, but="500")
 
 
 def clients_hang_up(pace: Pace) -> Outcome:
     """Clients wait for an answer, and close their connection before it comes: nobody is to blame."""
-    with town() as place:
-        client = place.client()
-        place.start_load(pace)
+    with chaos_cluster() as cluster:
+        client = cluster.client
+        cluster.start_load(pace)
         began = time.monotonic()
         for turn in range(HANGERS // AT_ONCE):
-            _hang_up(place, AT_ONCE, turn)
+            _hang_up(cluster, AT_ONCE, turn)
         over = time.monotonic()
         time.sleep(pace.calm)
-        phases = Phases.of(place.stop_load(), place.began, began, over)
-        waited = [sum(s.target == "/hold" for s in backend.served()) for backend in place.backends]
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
+        waited = [sum(s.target == "/hold" for s in backend.served()) for backend in cluster.backends]
         out = sum(1 for record in client.hvals(KEYS.ejected) if '"out":true' in str(record))
-        said = sum(bool(sight.ejected) for sight in place.sights)
+        said = sum(bool(sight.ejected) for sight in cluster.sights)
         checks = [
             phases.calm(),
             Check("backends that are ejected", out + said, 0),
             Check("clients that hung up on each backend", min(waited), 10, at_least=True),
         ]
-        return place.outcome("clients hang up", phases, math.nan, checks, waited=waited)
+        return cluster.outcome("clients hang up", phases, math.nan, checks, waited=waited)
 
 
-def _hang_up(place: Town, count: int, turn: int) -> None:
+def _hang_up(cluster: ChaosCluster, count: int, turn: int) -> None:
     """So many clients ask, wait a tenth of a second, and go."""
     with ExitStack() as waiting:
         for number in range(count):
-            balancer = place.balancers[(turn + number) % len(place.balancers)]
+            balancer = cluster.balancers[(turn + number) % len(cluster.balancers)]
             client = waiting.enter_context(socket.create_connection((HOST, balancer.port), timeout=5))
             client.sendall(get("/hold"))
         time.sleep(0.1)
@@ -134,15 +134,15 @@ def _hang_up(place: Town, count: int, turn: int) -> None:
 def flapping(pace: Pace) -> Outcome:
     """Every third check of a backend fails."""
     settings: dict[str, Any] = {"health__interval": FLAP_INTERVAL, "health__path": "/check", "health__jitter": 0}
-    with town(mood="flapping", **settings) as place:
-        flapper = place.backends[0]
-        client = place.client()
-        heard = place.announcements()
-        place.start_load(pace)
+    with chaos_cluster(mood="flapping", **settings) as cluster:
+        flapper = cluster.backends[0]
+        client = cluster.client
+        heard = cluster.announcements()
+        cluster.start_load(pace)
         began = time.monotonic()
         time.sleep(pace.trouble)
         over = time.monotonic()
-        phases = Phases.of(place.stop_load(), place.began, began, over)
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
         failed = sum(s.status == 503 for s in flapper.served() if s.moment >= began)
         health = str(client.hget(KEYS.active, flapper.id))
         checks = [
@@ -150,4 +150,4 @@ def flapping(pace: Pace) -> Outcome:
             Check("changes of health", len(heard.heard) + ('"up"' not in health), 0),
             Check("checks that failed", failed, 3, at_least=True),
         ]
-        return place.outcome("backend flapping", phases, math.nan, checks, checks_failed=failed)
+        return cluster.outcome("backend flapping", phases, math.nan, checks, checks_failed=failed)

@@ -13,7 +13,7 @@ import redis
 
 from chaos.analysis import Outcome, Phases
 from chaos.backends import Ejected, attempts_after
-from chaos.cluster import KEYS, Pace, Town, ejection, town, within
+from chaos.cluster import KEYS, ChaosCluster, Pace, chaos_cluster, ejection, within
 from devtools.monitor import Monitor
 from devtools.report import Check
 from devtools.servers import Process
@@ -25,12 +25,12 @@ GRACE = 1.0
 DURATION = 2
 
 
-def leader(place: Town, client: redis.Redis) -> Process:
+def leader(cluster: ChaosCluster, client: redis.Redis) -> Process:
     """The checker that leads, by what it has written of itself: host, pid and chance. Raises RuntimeError."""
 
     def found() -> Process | None:
         holder = str(client.get(KEYS.leader) or "::")
-        return next((c for c in place.checkers if str(c.pid) == holder.split(":")[-2]), None)
+        return next((c for c in cluster.checkers if str(c.pid) == holder.split(":")[-2]), None)
 
     leads = within(found, 10)
     if leads is None:
@@ -59,26 +59,26 @@ def await_successor(client: redis.Redis, before: int, since: float) -> float:
 
 def leader_killed(pace: Pace) -> Outcome:
     """SIGKILL to the one that leads."""
-    with town() as place:
-        client = place.client()
-        place.start_load(pace)
-        before, victim = epoch(client), leader(place, client)
+    with chaos_cluster() as cluster:
+        client = cluster.client
+        cluster.start_load(pace)
+        before, victim = epoch(client), leader(cluster, client)
         began, at = time.monotonic(), time.time()
         victim.signal(signal.SIGKILL)
         spoke = await_successor(client, before, at)
         over = time.monotonic()
         time.sleep(pace.calm)
-        phases = Phases.of(place.stop_load(), place.began, began, over)
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
         checks = [phases.calm(), Check("the successor has written", spoke, LEASE + GRACE, "s")]
-        return place.outcome("leader killed", phases, spoke, checks)
+        return cluster.outcome("leader killed", phases, spoke, checks)
 
 
 def leader_frozen(pace: Pace) -> Outcome:
     """SIGSTOP to the one that leads, for longer than its lease, and SIGCONT."""
-    with town() as place, Monitor(place.url) as monitor:
-        client = place.client()
-        place.start_load(pace)
-        before, victim = epoch(client), leader(place, client)
+    with chaos_cluster() as cluster, Monitor(cluster.redis_url) as monitor:
+        client = cluster.client
+        cluster.start_load(pace)
+        before, victim = epoch(client), leader(cluster, client)
         began, at = time.monotonic(), time.time()
         victim.signal(signal.SIGSTOP)
         try:
@@ -87,7 +87,7 @@ def leader_frozen(pace: Pace) -> Outcome:
             victim.signal(signal.SIGCONT)
         thawed, seen = time.monotonic(), len(monitor.landed)
         time.sleep(LEASE + pace.calm)
-        phases = Phases.of(place.stop_load(), place.began, began, thawed)
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, thawed)
         of_the_past = sum(landed <= before for landed in monitor.landed[seen:])
         backwards = sum(b < a for a, b in zip(monitor.landed, monitor.landed[1:], strict=False))
         checks = [
@@ -97,31 +97,31 @@ def leader_frozen(pace: Pace) -> Outcome:
             Check("writes that landed and were seen", len(monitor.landed), 2, at_least=True),
         ]
         asked = sum(asked <= before for asked in monitor.asked[seen:])
-        return place.outcome("leader frozen", phases, spoke, checks, asked_by_the_thawed=asked)
+        return cluster.outcome("leader frozen", phases, spoke, checks, asked_by_the_thawed=asked)
 
 
 def all_killed(pace: Pace) -> Outcome:
     """No checker is left, and then a backend dies."""
-    with town(ejection__duration=DURATION) as place:
-        client = place.client()
-        place.start_load(pace)
-        for checker in place.checkers:
+    with chaos_cluster(ejection__duration=DURATION) as cluster:
+        client = cluster.client
+        cluster.start_load(pace)
+        for checker in cluster.checkers:
             checker.signal(signal.SIGKILL)
-        dead = place.backends[1]
+        dead = cluster.backends[1]
         began, at = time.monotonic(), time.time()
         os.kill(dead.process.pid, signal.SIGKILL)
         known = within(lambda: ejection(client, dead.id), 10)
         time.sleep(pace.trouble)
         over = time.monotonic()
-        phases = Phases.of(place.stop_load(), place.began, began, over)
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
         last = ejection(client, dead.id)
         gone = Ejected(dead.id, known.since if known else math.inf)
         probes = last.times - 1 if last else 0
-        tried = attempts_after(place.attempts(), gone)
+        tried = attempts_after(cluster.attempts(), gone)
         checks = [
             phases.calm(),
             Check("the dead backend is ejected", gone.since - at, 1.0, "s"),
             Check("attempts there that were no probes", max(0, tried - probes - 1), 0),
             Check("probes", min(probes, tried), 1, at_least=True),
         ]
-        return place.outcome("no checker", phases, gone.since - at, checks, tried=tried, probes=probes)
+        return cluster.outcome("no checker", phases, gone.since - at, checks, tried=tried, probes=probes)

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import redis
 
@@ -21,17 +22,15 @@ from chaos.analysis import Asked, Outcome, Phases, Sight, failures
 from chaos.backend import Served, read_log
 from chaos.load import Load, load
 from chaos.observer import Observer, observing
+from devtools.cluster import Cluster
+from devtools.ports import free_port
 from devtools.report import Check
 from devtools.servers import (
-    Gunicorn,
     Process,
-    free_port,
     get,
     listens,
     runtime_directory,
-    start_checker,
     start_valkey,
-    urls,
 )
 from devtools.traffic import Logged, access_log
 from devtools.wait import eventually
@@ -114,47 +113,47 @@ class Announcements:
         self._client.close()
 
 
-class Town:
-    """The processes, and what is known of them. Moments are of the steady clock."""
+class ChaosCluster(Cluster):
+    """Two instances, two checkers and three backends under load. Times are of the steady clock.
 
-    def __init__(self, running: ExitStack, work: Path, url: str, settings: dict[str, Any]) -> None:
-        self.running = running
+    `mood` is that of the first backend. With `in_file` the backends stand in a file, which may be changed while the
+    processes run.
+    """
+
+    def __init__(self, work: Path, url: str, *, mood: str = "well", in_file: bool = False, **settings: Any) -> None:
         self.work = work
-        self.url = url
-        mood = settings.pop("mood", "well")
-        in_file = settings.pop("in_file", False)
-        self.backends = [
-            Backend(running, work, free_port(), mood if number == 0 else "well") for number in range(BACKENDS)
-        ]
-        #: What may be changed while they run, if `in_file` asks for it; the rest is in the environment, which wins.
         self.file = work / "lbflask.toml"
-        self._settings = {"redis_url": url, **settings}
         if in_file:
-            self.write(f"backends = {json.dumps([backend.url for backend in self.backends])}")
-            self._settings["config"] = self.file
+            settings["config"] = self.file
         else:
-            self._settings |= {"backends": urls(backend.port for backend in self.backends)}
-            self._settings.setdefault("health__interval", INTERVAL)
-        environ = {"XDG_RUNTIME_DIR": str(work)}
-        self.checkers = [running.enter_context(start_checker(environ, **self._settings)) for _ in range(CHECKERS)]
-        self.balancers = [
-            running.enter_context(Gunicorn(workers=WORKERS, environ=environ, **self._settings))
-            for _ in range(INSTANCES)
-        ]
+            settings.setdefault("health__interval", INTERVAL)
+        with ExitStack() as starting:
+            moods = [mood, *["well"] * (BACKENDS - 1)]
+            self.backends = [Backend(starting, work, free_port(), one) for one in moods]
+            urls = [backend.url for backend in self.backends]
+            environ = {"XDG_RUNTIME_DIR": str(work)}
+            super().__init__(INSTANCES, WORKERS, urls, CHECKERS, environ=environ, redis_url=url, **settings)
+            self.running.push(starting.pop_all())
+        if in_file:
+            self.write(f"backends = {json.dumps(urls)}")
         self._observers: list[Observer] = []
         self._load: Load | None = None
-        self.asked: list[Asked] = []
+        self.requests: list[Asked] = []
         self.began = 0.0
-        eventually(self._all_well, "all backends are known to be up", 20)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.await_up()
+        return self
+
+    def assert_no_traceback(self) -> None:
+        """Nothing: the outcome of a scenario has a check of its own for tracebacks."""
 
     def write(self, text: str) -> None:
         """The file that all processes share, in one go."""
         new = self.file.with_suffix(".new")
         new.write_text(f"{text}\n[health]\ninterval = {INTERVAL}\n")
         new.rename(self.file)
-
-    def _all_well(self) -> bool:
-        return all(set(balancer.healths().values()) == {"up"} for balancer in self.balancers)
 
     def start_load(self, pace: Pace, slow: int = 0) -> None:
         """Begin to look and to ask; returns after the peace that comes before the trouble."""
@@ -180,11 +179,11 @@ class Town:
     def stop_load(self) -> list[Asked]:
         """No more requests; all that were made, in the order in which they were due."""
         if self._load is not None:
-            self.asked = sorted(self._load.stop(), key=lambda request: request.due)
+            self.requests = sorted(self._load.stop(), key=lambda request: request.due)
             self._load = None
             for looking in self._observers:
                 looking.stop()
-        return self.asked
+        return self.requests
 
     def attempts(self) -> list[Logged]:
         """The access logs of all instances, which are stopped for it."""
@@ -192,15 +191,16 @@ class Town:
             balancer.stop(40)
         return [line for balancer in self.balancers for line in access_log(balancer.output)]
 
+    @cached_property
     def client(self) -> redis.Redis:
-        """A client of the store."""
-        client: redis.Redis = redis.Redis.from_url(self.url, decode_responses=True)
+        """A client of the store that gives text."""
+        client: redis.Redis = redis.Redis.from_url(self.redis_url, decode_responses=True)
         self.running.callback(client.close)
         return client
 
     def announcements(self) -> Announcements:
         """What workers are told from now on."""
-        heard = Announcements(self.url, KEYS.changes)
+        heard = Announcements(self.redis_url, KEYS.changes)
         self.running.callback(heard.stop)
         return heard
 
@@ -221,15 +221,15 @@ class Town:
 
 
 @contextmanager
-def town(url: str | None = None, **settings: Any) -> Iterator[Town]:
-    """A town with a store of its own, or with the one of this URL."""
+def chaos_cluster(redis_url: str | None = None, **settings: Any) -> Iterator[ChaosCluster]:
+    """A cluster with its own store, or with the one of this URL."""
     with ExitStack() as running:
         work = running.enter_context(runtime_directory())
-        if url is None:
+        if redis_url is None:
             port = free_port()
             running.enter_context(start_valkey("--dir", str(work), port=port))
-            url = f"redis://127.0.0.1:{port}/0"
-        yield Town(running, work, url, settings)
+            redis_url = f"redis://127.0.0.1:{port}/0"
+        yield running.enter_context(ChaosCluster(work, redis_url, **settings))
 
 
 def ejection(client: redis.Redis, backend: str) -> Ejection | None:

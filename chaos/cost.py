@@ -17,8 +17,9 @@ from benchmarks.harness import HOST, ROOT
 from chaos.analysis import Outcome, Phases
 from chaos.cluster import BACKENDS, KEYS, WARM_UP, Backend, Pace
 from chaos.load import load
+from devtools.ports import free_port
 from devtools.report import Check, percentile
-from devtools.servers import Gunicorn, free_port, runtime_directory, start_valkey, urls
+from devtools.servers import Gunicorn, runtime_directory, start_valkey, urls
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.redis import RedisStore, connect
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.harness import HOST
 from chaos.analysis import Outcome, Phases
-from chaos.cluster import FULL, Pace, Town, town, within
+from chaos.cluster import FULL, ChaosCluster, Pace, chaos_cluster, within
 from chaos.streams import streams
 from devtools.report import Check
 from devtools.servers import Gunicorn, get
@@ -31,9 +31,9 @@ BROKEN = 'backends = ["http://127.0.0.1:1"]\nstrategy = "frist"'
 TOLD = ("lbflask.toml:2: strategy = 'frist'",)
 
 
-def configurations(place: Town) -> Iterator[str]:
+def configurations(cluster: ChaosCluster) -> Iterator[str]:
     """One after another: weights, a backend that goes and comes, strategies, time-outs."""
-    one, two, three = (backend.url for backend in place.backends)
+    one, two, three = (backend.url for backend in cluster.backends)
     for weight, strategy, with_third in cycle(
         [
             (1, "round_robin", True),
@@ -85,27 +85,27 @@ def versions(balancer: Gunicorn) -> set[str]:
 def run(pace: Pace) -> Outcome:
     """A hundred reloads in a minute; five in two seconds in the short form."""
     count, seconds = (RELOADS, SECONDS) if pace == FULL else (QUICK_RELOADS, QUICK_SECONDS)
-    with town(in_file=True, health__jitter=0) as place:
-        place.start_load(pace)
-        before, ports = place.workers, [balancer.port for balancer in place.balancers]
+    with chaos_cluster(in_file=True, health__jitter=0) as cluster:
+        cluster.start_load(pace)
+        before, ports = cluster.workers, [balancer.port for balancer in cluster.balancers]
         with streams(ports, STREAMS, min(5.0, seconds)) as going:
             began, refused, version = time.monotonic(), [], ""
-            for number, text in zip(range(count), configurations(place), strict=False):
+            for number, text in zip(range(count), configurations(cluster), strict=False):
                 time.sleep(max(0.0, began + number * seconds / count - time.monotonic()))
-                place.write(text)
-                for balancer in place.balancers:
+                cluster.write(text)
+                for balancer in cluster.balancers:
                     status, told = reload(balancer)
                     version = told.get("config_version", "")
                     if status != 200:
                         refused.append(told)
-            agreed = _agreed(place, began=time.monotonic())
+            agreed = _agreed(cluster, began=time.monotonic())
             over = time.monotonic()
-            place.write(BROKEN)
-            wrong = [reload(balancer) for balancer in place.balancers]
+            cluster.write(BROKEN)
+            wrong = [reload(balancer) for balancer in cluster.balancers]
             time.sleep(pace.calm)
-            unmoved = sum(versions(balancer) == {version} for balancer in place.balancers)
-        phases = Phases.of(place.stop_load(), place.began, began, over)
-        served = [sum(s.moment > began and s.target == "/" for s in one.served()) for one in place.backends]
+            unmoved = sum(versions(balancer) == {version} for balancer in cluster.balancers)
+        phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
+        served = [sum(s.moment > began and s.target == "/" for s in one.served()) for one in cluster.backends]
         told_well = sum(code == 422 and all(part in told["detail"] for part in TOLD) for code, told in wrong)
         checks = [
             phases.calm(),
@@ -115,22 +115,22 @@ def run(pace: Pace) -> Outcome:
             Check("downloads broken off", len(going.broken_downloads), 0),
             Check("words through tunnels", going.words, STREAMS * 10, at_least=True),
             Check("downloads", going.downloads, STREAMS, at_least=True),
-            Check("workers that are others than before", len(place.workers ^ before), 0),
+            Check("workers that are others than before", len(cluster.workers ^ before), 0),
             Check("all workers agree on the last", agreed, AGREED_WITHIN, "s"),
             Check("least requests of a backend", min(served), 1, at_least=True),
             Check("instances that refuse a bad file by key and line", told_well, len(wrong), at_least=True),
             Check("instances that it leaves as they are", unmoved, len(wrong), at_least=True),
         ]
-        return place.outcome(
+        return cluster.outcome(
             "reloads", phases, agreed, checks, streams=(going.lost_tunnels + going.broken_downloads)[:5],
             refused=refused[:5], wrong=wrong, reloads=count, words=going.words, downloads=going.downloads,
         )  # fmt: skip
 
 
-def _agreed(place: Town, began: float) -> float:
+def _agreed(cluster: ChaosCluster, began: float) -> float:
     """Seconds until all workers of all instances serve by the same."""
 
     def one() -> bool:
-        return len({version for balancer in place.balancers for version in versions(balancer)}) == 1
+        return len({version for balancer in cluster.balancers for version in versions(balancer)}) == 1
 
     return time.monotonic() - began if within(one, 10 * AGREED_WITHIN) else math.inf

@@ -11,9 +11,10 @@ import redis
 
 from benchmarks.harness import HOST
 from chaos.analysis import Outcome, Phases, Sight, first_word, settled
-from chaos.cluster import BACKENDS, INTERVAL, KEYS, Pace, Town, town, within
+from chaos.cluster import BACKENDS, INTERVAL, KEYS, ChaosCluster, Pace, chaos_cluster, within
+from devtools.ports import free_port
 from devtools.report import Check
-from devtools.servers import Process, black_hole, free_port, runtime_directory, start_valkey
+from devtools.servers import Process, black_hole, runtime_directory, start_valkey
 from devtools.topologies import Guarded
 from lbflask.store.redis_client import connect
 
@@ -147,8 +148,8 @@ def run(kind: type[Killed], pace: Pace) -> Outcome:
     """One way in which the store goes."""
     with ExitStack() as running:
         trouble = kind(running)
-        place = running.enter_context(town(trouble.url))
-        place.start_load(pace)
+        cluster = running.enter_context(chaos_cluster(trouble.url))
+        cluster.start_load(pace)
         began = time.monotonic()
         trouble.begin()
         trouble.last(pace)
@@ -156,7 +157,7 @@ def run(kind: type[Killed], pace: Pace) -> Outcome:
         returned = time.monotonic()
         spoke = within(lambda: _checker_spoke(trouble.url) and time.monotonic(), JOIN_WITHIN + 5) or math.inf
         time.sleep(JOIN_WITHIN + pace.calm)
-        return _judge(place, trouble, began, returned, spoke - returned)
+        return _judge(cluster, trouble, began, returned, spoke - returned)
 
 
 def _checker_spoke(url: str) -> bool:
@@ -168,19 +169,19 @@ def _checker_spoke(url: str) -> bool:
         client.close()
 
 
-def _judge(place: Town, trouble: Killed, began: float, returned: float, spoke: float) -> Outcome:
-    workers = place.workers
-    phases = Phases.of(place.stop_load(), place.began, began, returned + JOIN_WITHIN)
-    converged = max(spoke, settled(place.sights, workers, returned, joined))
+def _judge(cluster: ChaosCluster, trouble: Killed, began: float, returned: float, spoke: float) -> Outcome:
+    workers = cluster.workers
+    phases = Phases.of(cluster.stop_load(), cluster.began, began, returned + JOIN_WITHIN)
+    converged = max(spoke, settled(cluster.sights, workers, returned, joined))
     checks = [phases.calm(), Check("all have joined, checker and workers", converged, JOIN_WITHIN, "s")]
     if trouble.away:
-        noticed = first_word(place.sights, workers, began, alone)
-        away = [s for s in place.sights if began + NOTICE_WITHIN < s.moment < returned]
+        noticed = first_word(cluster.sights, workers, began, alone)
+        away = [s for s in cluster.sights if began + NOTICE_WITHIN < s.moment < returned]
         lies = sum(not alone(sight) for sight in away)
         checks.append(Check("all workers say that it is gone", noticed, NOTICE_WITHIN, "s"))
         if not isinstance(trouble, FailOver):  # whose end is a moment that workers may know before us
             checks.append(Check("words of /health that were not true meanwhile", lies, 0))
-    return place.outcome(trouble.name, phases, converged, checks, away=returned - began)
+    return cluster.outcome(trouble.name, phases, converged, checks, away=returned - began)
 
 
 KINDS = (Killed, Frozen, Flushed, Restarted, FailOver, BlackHole)

@@ -10,7 +10,7 @@ import time
 import redis
 
 from chaos.analysis import Outcome, Phases, Sight, failures, first_word, under_way
-from chaos.cluster import KEYS, Pace, town, within
+from chaos.cluster import KEYS, Pace, chaos_cluster, within
 from chaos.observer import owners
 from devtools.report import Check
 from lbflask.store.ports import DEAD_AFTER
@@ -31,10 +31,10 @@ def counted(client: redis.Redis, pid: int) -> bool:
 
 def killed(pace: Pace) -> Outcome:
     """SIGKILL to one worker of one instance."""
-    with town() as place:
-        client = place.client()
-        place.start_load(pace, SLOW)
-        balancer = place.balancers[0]
+    with chaos_cluster() as cluster:
+        client = cluster.client
+        cluster.start_load(pace, SLOW)
+        balancer = cluster.balancers[0]
         victim = balancer.workers()[0]
         its_own = {local for local, pid in owners(balancer.port, balancer.workers()).items() if pid == victim}
         known = within(lambda: counted(client, victim), 5)
@@ -42,14 +42,14 @@ def killed(pace: Pace) -> Outcome:
         os.kill(victim, signal.SIGKILL)
         gone = within(lambda: not counted(client, victim) and time.monotonic() - began, DEAD_AFTER + 5) or math.inf
         time.sleep(pace.calm)
-        after = place.workers
-        asked = place.stop_load()
-        phases = Phases.of(asked, place.began, began, began + DEAD_AFTER)
+        after = cluster.workers
+        asked = cluster.stop_load()
+        phases = Phases.of(asked, cluster.began, began, began + DEAD_AFTER)
 
         def serves(sight: Sight) -> bool:
             return sight.status == "ok"
 
-        replaced = first_word(place.sights, after, began, serves)
+        replaced = first_word(cluster.sights, after, began, serves)
         lost = under_way(asked, its_own, began, began + CLOSING)
         failed = failures(asked)
         innocent = [request for request in failed if request not in lost]
@@ -58,9 +58,9 @@ def killed(pace: Pace) -> Outcome:
             Check("requests that failed and were not in its hands", len(innocent), 0),
             Check("requests that failed, of those in its hands", len(failed), len(lost)),
             Check("requests in its hands", len(lost), 1, at_least=True),
-            Check("its successor serves", replaced if len(after) == len(place.balancers) * 2 else math.inf,
+            Check("its successor serves", replaced if len(after) == len(cluster.balancers) * 2 else math.inf,
                   REPLACED_WITHIN, "s"),
-            place.tracebacks(),
+            cluster.tracebacks(),
         ]  # fmt: skip
         notes = {"lost": len(lost), "connections": len(its_own), "innocent": innocent[:5]}
         return Outcome("worker killed", len(asked), len(failed), phases.p99, gone, checks, notes)

@@ -26,21 +26,21 @@ AnyProcess = TypeVar("AnyProcess", bound=Process)
 class Cluster:
     """Processes that run for the length of a `with` block, whose end fails if one of them has logged a traceback.
 
-    `backends` is a number of demo backends, each a process, or the URLs of running ones. Without a `redis_url` among
-    the `settings` the cluster starts a store. With a `config` file, the file names the backends. `arguments` are those
-    of gunicorn; `environ` is set for gunicorn and for the checkers.
+    `backends` is a number of demo backends, each a process, or a list: of their ports, or of URLs of others. Without a
+    `redis_url` among the `settings` the cluster starts a store. With a `config` file, the file names the backends.
+    `arguments` are those of gunicorn; `environ` is set for gunicorn and for the checkers.
     """
 
     def __init__(
         self,
         instances: int = 1,
         workers: int = 2,
-        backends: int | Sequence[str] = 3,
+        backends: int | Sequence[str | int] = 3,
         checkers: int = 0,
         *,
         arguments: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
-        **settings: object,
+        **settings: Any,
     ) -> None:
         self._counts = instances, workers, checkers
         self._arguments = arguments
@@ -49,7 +49,7 @@ class Cluster:
         self.settings = settings
         self.running = ExitStack()
         self.store: Process | None = None
-        self.demos: dict[str, Process] = {}  #: by the id of the backend
+        self.demos: dict[int, Process] = {}  #: by port
         self.urls: list[str] = []
         self.checkers: list[Process] = []
         self.balancers: list[Gunicorn] = []
@@ -77,18 +77,31 @@ class Cluster:
                 self.assert_no_traceback()
 
     def _run(self, process: AnyProcess) -> AnyProcess:
-        return self.running.enter_context(process)
+        self.running.enter_context(process)
+        return process
 
     def _start_backends(self) -> None:
-        if isinstance(self._backends, int):
-            for _ in range(self._backends):
-                port = free_port()
-                self.demos[f"127.0.0.1:{port}"] = self._run(start_demo(port))
-            self.urls = [f"http://{id_}" for id_ in self.demos]
-        else:
-            self.urls = list(self._backends)
+        backends = self._backends
+        for one in [free_port() for _ in range(backends)] if isinstance(backends, int) else backends:
+            if isinstance(one, int):
+                self.start_demo(one)
+            self.urls.append(f"http://127.0.0.1:{one}" if isinstance(one, int) else one)
         if self.urls and "config" not in self.settings:
             self.settings["backends"] = ",".join(self.urls)
+
+    def start_demo(self, port: int) -> None:
+        """Start the demo backend on this port, also after it was killed."""
+        self.demos[port] = self._run(start_demo(port))
+
+    @property
+    def balancer(self) -> Gunicorn:
+        """The first instance."""
+        return self.balancers[0]
+
+    @property
+    def checker(self) -> Process:
+        """The first checker."""
+        return self.checkers[0]
 
     @property
     def processes(self) -> list[Process]:

@@ -11,7 +11,8 @@ from typing import Any
 import redis
 
 from devtools.certificates import Authority, Pair
-from devtools.servers import Process, free_port, listens, require, start_valkey
+from devtools.ports import free_port
+from devtools.servers import Process, listens, require, start_valkey
 from devtools.wait import eventually
 from lbflask.store.embedded import find_binary
 

@@ -1,4 +1,4 @@
-"""The short form of several scenarios in one town of two gunicorns, for every run of the tests."""
+"""The short form of several scenarios in one cluster of two gunicorns, for every run of the tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from chaos.analysis import failures, under_way
 from chaos.backends import Ejected, attempts_after
-from chaos.cluster import Town, ejection, town
+from chaos.cluster import ChaosCluster, chaos_cluster, ejection
 from chaos.load import CONNECTIONS, load
 from chaos.observer import owners
 from devtools.raw_client import RawClient
@@ -28,18 +28,21 @@ SETTINGS: dict[str, Any] = {
 
 def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() -> None:
     """A backend flaps all the while; clients hang up, a worker is killed, and without a checker a backend dies."""
-    with town(mood="flapping", **SETTINGS) as place, load([b.port for b in place.balancers], 10, 200) as asking:
-        flapper, dead, _ = place.backends
-        client, heard = place.client(), place.announcements()
+    with (
+        chaos_cluster(mood="flapping", **SETTINGS) as cluster,
+        load([b.port for b in cluster.balancers], 10, 200) as asking,
+    ):
+        flapper, dead, _ = cluster.backends
+        client, heard = cluster.client, cluster.announcements()
 
         for turn in range(1, 7):
             with ExitStack() as waiting:
                 for number in range(6):
-                    hung = waiting.enter_context(RawClient(place.balancers[number % 2].port))
+                    hung = waiting.enter_context(RawClient(cluster.balancers[number % 2].port))
                     hung.send(b"GET /hold HTTP/1.1\r\nHost: a\r\n\r\n")
-                eventually(lambda turn=turn: _held(place) == 6 * turn, "they wait")  # type: ignore[misc]
+                eventually(lambda turn=turn: _held(cluster) == 6 * turn, "they wait")  # type: ignore[misc]
 
-        balancer = place.balancers[0]
+        balancer = cluster.balancers[0]
         victim = balancer.workers()[0]
 
         def held_by_victim() -> set[int]:
@@ -53,17 +56,17 @@ def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() ->
         eventually(lambda: sum(s.status == 503 for s in flapper.served()) >= 3, "the flapping backend has flapped")
         assert heard.heard == [], "nobody's health changed, and nobody was ejected"
 
-        for checker in place.checkers:
+        for checker in cluster.checkers:
             checker.signal(signal.SIGKILL)
         at = time.time()
         dead.process.kill()
         eventually(lambda: ejection(client, dead.id), "it is ejected")
-        eventually(lambda: _all_know(place, dead.id), "all workers know of it")
+        eventually(lambda: _all_know(cluster, dead.id), "all workers know of it")
         known = time.time()
         eventually(lambda: time.time() > known + 1, "it is not tried for a second")
         asked = asking.stop()
-        log = place.attempts()
-        for process in (*place.balancers, *place.checkers):
+        log = cluster.attempts()
+        for process in (*cluster.balancers, *cluster.checkers):
             process.assert_no_traceback()
 
     lost = under_way(asked, its_own, began, began + 5)
@@ -72,15 +75,15 @@ def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() ->
     assert attempts_after(log, Ejected(dead.id, known)) == 0
 
 
-def _all_know(place: Town, backend: str) -> bool:
+def _all_know(cluster: ChaosCluster, backend: str) -> bool:
     """Whether the backend is out for each worker: which one answers is by chance, so many have to agree in a row."""
     return all(
         balancer.health()[1]["pools"]["default"]["states"][backend]["ejected"]
-        for balancer in place.balancers
+        for balancer in cluster.balancers
         for _ in range(20)
     )
 
 
-def _held(place: Town) -> int:
+def _held(cluster: ChaosCluster) -> int:
     """How many clients a backend has been made to keep waiting."""
-    return sum(s.target == "/hold" for backend in place.backends for s in backend.served())
+    return sum(s.target == "/hold" for backend in cluster.backends for s in backend.served())
