@@ -9,14 +9,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from devtools.servers import Gunicorn, Process, free_port, get, require, start_checker, start_demo, start_valkey
+from devtools.cluster import Cluster
+from devtools.servers import free_port, get, require
 from devtools.wait import PATIENCE, eventually, in_time
 
 pytestmark = pytest.mark.e2e
@@ -39,21 +39,6 @@ FLAGS = [
 
 
 @dataclass
-class Town:
-    store: Process
-    backends: dict[str, Process]
-    ports: dict[str, int]
-    one: Gunicorn
-    two: Gunicorn
-    running: ExitStack
-
-    def served_by(self, balancer: Gunicorn) -> set[str]:
-        """Which backends answer."""
-        bodies = {get(balancer.port).body.split()[-1].decode() for _ in range(12)}
-        return {name for name, port in self.ports.items() if str(port) in bodies}
-
-
-@dataclass
 class Visit:
     """A page, and what it said and asked for on the side."""
 
@@ -64,25 +49,17 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    file = tmp_path_factory.mktemp("dashboard") / "lbflask.toml"
     ports = {name: free_port() for name in NAMES}
-    with ExitStack() as running:
-        port = free_port()
-        store = running.enter_context(start_valkey(port=port))
-        backends = {name: running.enter_context(start_demo(port)) for name, port in ports.items()}
-        listed = ", ".join(f'{{ url = "http://127.0.0.1:{ports[name]}", name = "{name}" }}' for name in NAMES)
-        file = tmp_path_factory.mktemp("town") / "lbflask.toml"
-        file.write_text(f"backends = [{listed}]")
-        settings = {
-            "redis_url": f"redis://127.0.0.1:{port}/0",
-            "health__interval": 0.3,
-            "health__fall": 2,
-            "admin__tokens": f"operator:alice:{ALICE},read:grafana:{GRAFANA}",
-        }
-        running.enter_context(start_checker(config=file, **settings))
-        one, two = (running.enter_context(Gunicorn(workers=1, config=file, **settings)) for _ in range(2))
-        eventually(lambda: one.health(one.port)[1]["pools"]["default"]["serving"] == 3, "all serve")
-        yield Town(store, backends, ports, one, two, running)
+    listed = ", ".join(f'{{ url = "http://127.0.0.1:{port}", name = "{name}" }}' for name, port in ports.items())
+    file.write_text(f"backends = [{listed}]")
+    tokens = f"operator:alice:{ALICE},read:grafana:{GRAFANA}"
+    settings = {"health__interval": 0.3, "health__fall": 2, "admin__tokens": tokens}
+    with Cluster(2, 1, list(ports.values()), 1, config=file, **settings) as cluster:
+        first = cluster.balancers[0]
+        eventually(lambda: first.health(first.port)[1]["pools"]["default"]["serving"] == 3, "all serve")
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +71,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser, town: Town) -> Iterator[Visit]:
+def visit(browser: Browser, cluster: Cluster) -> Iterator[Visit]:
     """The page before login. Whatever it complains of, or asks another host for, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
@@ -102,9 +79,9 @@ def visit(browser: Browser, town: Town) -> Iterator[Visit]:
     page.on("console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: visit.complaints.append(str(error)))
     page.on("request", lambda request: visit.asked.add(re.sub(r"^(\w+://[^/]*).*", r"\1", request.url)))
-    page.goto(f"http://127.0.0.1:{town.one.admin_port}/")
+    page.goto(f"http://127.0.0.1:{cluster.balancers[0].admin_port}/")
     yield visit
-    assert visit.asked == {f"http://127.0.0.1:{town.one.admin_port}"}
+    assert visit.asked == {f"http://127.0.0.1:{cluster.balancers[0].admin_port}"}
     assert [said for said in visit.complaints if not any(word in said for word in visit.expected)] == []
     context.close()
 
@@ -146,11 +123,10 @@ def test_a_reader_sees_all_and_changes_nothing(visit: Visit) -> None:
     expect(page.get_by_label("Token")).to_be_focused()
 
 
-def test_it_shows_the_whole_fleet_in_light_in_dark_and_on_a_telephone(visit: Visit, town: Town) -> None:
+def test_it_shows_the_whole_fleet_in_light_in_dark_and_on_a_telephone(visit: Visit, cluster: Cluster) -> None:
     page = log_in(visit)
     for _ in range(20):
-        get(town.one.port)
-        get(town.two.port)
+        cluster.ask()
     expect(page.get_by_text("All is well")).to_be_visible()
     expect(page.get_by_text("in 2 instances")).to_be_visible()
     expect(page.locator("#total-rate")).not_to_have_text("0.0")
@@ -164,26 +140,27 @@ def test_it_shows_the_whole_fleet_in_light_in_dark_and_on_a_telephone(visit: Vis
     assert_accessible(page)
 
 
-def test_a_backend_that_dies_is_seen_within_two_seconds_with_the_reason(visit: Visit, town: Town) -> None:
+def test_a_backend_that_dies_is_seen_within_two_seconds_with_the_reason(visit: Visit, cluster: Cluster) -> None:
+    web3 = list(cluster.demos)[2]
     page = log_in(visit)
 
     def seconds() -> float:
-        town.backends["web3"].kill()
-        get(town.one.port)
+        cluster.demos[web3].kill()
+        get(cluster.balancers[0].port)
         killed = time.monotonic()
         expect(page.get_by_text(re.compile("^(connection refused|requests failed)"))).to_be_visible()
         took = time.monotonic() - killed
         expect(row(page, "web3")).to_contain_text(re.compile("down|ejected"))
         expect(page.get_by_role("log")).to_contain_text("web3 is")
         expect(page.get_by_text("1 backend needs attention")).to_be_visible()
-        town.backends["web3"] = town.running.enter_context(start_demo(town.ports["web3"]))
+        cluster.start_demo(web3)
         expect(page.get_by_text("All is well")).to_be_visible()
         return took
 
     in_time(seconds, lambda took: took > 2)
 
 
-def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: Visit, town: Town) -> None:
+def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: Visit, cluster: Cluster) -> None:
     page = log_in(visit)
     page.get_by_role("button", name="Drain web1").focus()
     page.keyboard.press("Enter")
@@ -197,8 +174,8 @@ def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: V
     dialog.get_by_role("button", name="Drain", exact=True).press("Enter")
     expect(page.get_by_role("status").filter(has_text="web1 is draining")).to_be_visible()
     expect(row(page, "web1")).to_contain_text("draining")
-    for balancer in (town.one, town.two):
-        eventually(lambda balancer=balancer: town.served_by(balancer) == {"web2", "web3"}, "web1 gets none")
+    for instance in (0, 1):
+        eventually(lambda instance=instance: cluster.served_by(instance) == set(cluster.ids[1:]), "web1 gets none")
     page.get_by_role("button", name="Enable web1").click()
     page.get_by_role("dialog").get_by_role("button", name="Enable").click()
     expect(row(page, "web1")).to_contain_text("up")
@@ -209,19 +186,19 @@ def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: V
     expect(page.get_by_role("log")).to_contain_text("by alice (127.0.0.1)")
 
 
-def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit: Visit, town: Town) -> None:
+def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit: Visit, cluster: Cluster) -> None:
     page = visit.page
     page.clock.install()
     page.reload()
     log_in(visit)
-    town.store.signal(signal.SIGSTOP)
+    cluster.store.signal(signal.SIGSTOP)
     try:
         expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_visible()
         expect(page.get_by_text("Degraded")).to_be_visible()
     finally:
-        town.store.signal(signal.SIGCONT)
+        cluster.store.signal(signal.SIGCONT)
     expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_hidden()
     visit.expected = ("401", "net::ERR_")
-    town.one.kill()
+    cluster.balancers[0].kill()
     page.clock.fast_forward(6000)
     expect(page.get_by_role("alert").filter(has_text="No word from the balancer")).to_be_visible()
