@@ -9,15 +9,15 @@ import signal
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from devtools.certificates import Authority, Pair
+from devtools.cluster import Cluster
 from devtools.raw_client import Cut, RawClient
 from devtools.scripted_backend import Peer, Script, ScriptedBackend
-from devtools.servers import Got, Gunicorn, get, runtime_directory, start_checker
+from devtools.servers import Got, Gunicorn, get, runtime_directory
 from devtools.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
@@ -48,17 +48,17 @@ def naming(name: bytes) -> Script:
     return play
 
 
-@dataclass
-class Town:
-    """What stands before and behind the balancer."""
+class TransportCluster(Cluster):
+    """An instance under TLS, with a checker, a backend under TLS and one at a unix socket."""
 
-    balancer: Gunicorn
-    authority: Authority
-    ours: Pair
-    secured: ScriptedBackend
-    local: ScriptedBackend
+    def __init__(
+        self, authority: Authority, pair: Pair, secured: ScriptedBackend, local: ScriptedBackend, **settings: object
+    ) -> None:
+        tls = {"tls__certificate": pair.certificate, "tls__key": pair.key, "backend_tls__ca_file": authority.ca_file}
+        super().__init__(backends=[secured.url, local.url], checkers=1, **tls, **settings)
+        self.authority, self.pair, self.secured, self.local = authority, pair, secured, local
 
-    def ask(self, method: str = "GET", path: str = "/", body: bytes | None = None) -> Got:
+    def request(self, method: str = "GET", path: str = "/", body: bytes | None = None) -> Got:
         """One request under TLS, over a connection of its own."""
         context = self.authority.trust()
         connection = http.client.HTTPSConnection("localhost", self.balancer.port, timeout=20, context=context)
@@ -91,27 +91,21 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def town(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def cluster(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TransportCluster]:
     directory = tmp_path_factory.mktemp("certificates")
     authority = Authority(directory)
     made = authority.pair("localhost")
-    ours = Pair(str(directory / "ours.crt"), str(directory / "ours.key"))
-    replace(ours, made)
+    pair = Pair(str(directory / "ours.crt"), str(directory / "ours.key"))
+    replace(pair, made)
     with (
         runtime_directory() as sockets,
         ScriptedBackend(naming(b"secured"), tls=authority.server("127.0.0.1")) as secured,
         ScriptedBackend(naming(b"local"), path=sockets / "app.sock") as local,
+        TransportCluster(
+            authority, pair, secured, local, redis_url=store, health__interval=0.2, forwarded=True
+        ) as cluster,
     ):
-        settings = {
-            "redis_url": store,
-            "backends": f"{secured.url},{local.url}",
-            "backend_tls__ca_file": authority.ca_file,
-            "health__interval": 0.2,
-        }
-        tls = {"tls__certificate": ours.certificate, "tls__key": ours.key, "forwarded": True}
-        with start_checker(**settings), Gunicorn(**settings, **tls) as balancer:
-            yield Town(balancer, authority, ours, secured, local)
-            balancer.assert_no_traceback()
+        yield cluster
 
 
 def replace(files: Pair, other: Pair) -> None:
@@ -119,16 +113,16 @@ def replace(files: Pair, other: Pair) -> None:
     shutil.copy(other.key, files.key)
 
 
-def test_requests_under_tls_reach_both_backends_in_turn(town: Town) -> None:
-    got = [town.ask("GET", "/x") for _ in range(4)]
+def test_requests_under_tls_reach_both_backends_in_turn(cluster: TransportCluster) -> None:
+    got = [cluster.request("GET", "/x") for _ in range(4)]
     assert {answer.status for answer in got} == {200}
     assert sorted(answer.body for answer in got) == [b"local "] * 2 + [b"secured "] * 2
 
 
-def test_backends_are_told_that_the_client_came_under_tls(town: Town) -> None:
+def test_backends_are_told_that_the_client_came_under_tls(cluster: TransportCluster) -> None:
     for _ in range(2):
-        town.ask("GET", "/told")
-    for backend in (town.secured, town.local):
+        cluster.request("GET", "/told")
+    for backend in (cluster.secured, cluster.local):
         head = backend.received.partition(b"GET /told HTTP/1.1\r\n")[2].partition(b"\r\n\r\n")[0] + b"\r\n"
         assert head.startswith(b"Host: shop.example\r\n")
         assert b"\r\nX-Forwarded-Proto: https\r\n" in head
@@ -136,19 +130,19 @@ def test_backends_are_told_that_the_client_came_under_tls(town: Town) -> None:
         assert b"\r\nForwarded: for=127.0.0.1;host=shop.example;proto=https\r\n" in head
 
 
-def test_large_bodies_cross_all_of_it(town: Town) -> None:
+def test_large_bodies_cross_all_of_it(cluster: TransportCluster) -> None:
     body = bytes(range(256)) * 8_000
     for _ in range(2):
-        answer = town.ask("POST", "/", body)
+        answer = cluster.request("POST", "/", body)
         assert answer.status == 200
         assert answer.body.partition(b" ")[2] == body
 
 
-def test_tunnels_cross_all_of_it(town: Town) -> None:
+def test_tunnels_cross_all_of_it(cluster: TransportCluster) -> None:
     """With what came early on either side, with more than one record holds, and with the end that a backend makes."""
     met = set()
     for _ in range(2):
-        with town.connect() as client:
+        with cluster.connect() as client:
             client.send(UPGRADE + b"early\n")
             assert client.head().status == 101
             met.add(client.read_until(b"\n"))
@@ -161,38 +155,38 @@ def test_tunnels_cross_all_of_it(town: Town) -> None:
     assert met == {b"this is secured\n", b"this is local\n"}
 
 
-def test_a_client_under_tls_that_goes_while_it_waits_is_noticed(town: Town) -> None:
+def test_a_client_under_tls_that_goes_while_it_waits_is_noticed(cluster: TransportCluster) -> None:
     """R27: nobody works for nobody."""
     for _ in range(2):
-        with town.connect() as client:
+        with cluster.connect() as client:
             client.send(b"GET /held HTTP/1.1\r\nHost: shop.example\r\n\r\n")
-            holding = eventually(lambda: _holding(town), "a backend holds it")
+            holding = eventually(lambda: _holding(cluster), "a backend holds it")
         assert holding.ended.wait(PATIENCE)
 
 
-def _holding(town: Town) -> Peer | None:
-    peers = [*town.secured.connections, *town.local.connections]
+def _holding(cluster: TransportCluster) -> Peer | None:
+    peers = [*cluster.secured.connections, *cluster.local.connections]
     return next((peer for peer in peers if b"GET /held " in peer.received and not peer.ended.is_set()), None)
 
 
-def test_the_checker_finds_both_up(town: Town) -> None:
-    port = town.secured.port
-    eventually(lambda: town.balancer.healths() == {f"127.0.0.1:{port}": "up", "app.sock": "up"}, "both are up")
+def test_the_checker_finds_both_up(cluster: TransportCluster) -> None:
+    port = cluster.secured.port
+    eventually(lambda: cluster.balancer.healths() == {f"127.0.0.1:{port}": "up", "app.sock": "up"}, "both are up")
 
 
-def test_the_admin_listener_speaks_plain_http(town: Town) -> None:
-    assert town.balancer.health()[0] == 200
+def test_the_admin_listener_speaks_plain_http(cluster: TransportCluster) -> None:
+    assert cluster.balancer.health()[0] == 200
 
 
-def test_the_public_listener_serves_nothing_but_tls(town: Town) -> None:
-    assert get(town.balancer.port).status == 400
-    assert json.loads(town.ask("GET", "/health").body)
+def test_the_public_listener_serves_nothing_but_tls(cluster: TransportCluster) -> None:
+    assert get(cluster.balancer.port).status == 400
+    assert json.loads(cluster.request("GET", "/health").body)
 
 
-def test_clients_are_told_that_http_1_1_is_spoken(town: Town) -> None:
-    context = town.authority.trust()
+def test_clients_are_told_that_http_1_1_is_spoken(cluster: TransportCluster) -> None:
+    context = cluster.authority.trust()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    connection = http.client.HTTPSConnection("localhost", town.balancer.port, timeout=20, context=context)
+    connection = http.client.HTTPSConnection("localhost", cluster.balancer.port, timeout=20, context=context)
     connection.connect()
     try:
         assert isinstance(connection.sock, ssl.SSLSocket)
@@ -216,8 +210,8 @@ def test_clients_are_told_that_http_1_1_is_spoken(town: Town) -> None:
     ],
     ids=lambda said: said[:20].decode().split(" ")[0].strip(),
 )
-def test_plain_http_is_told_that_the_port_takes_tls(town: Town, said: bytes) -> None:
-    with RawClient(town.balancer.port) as client:
+def test_plain_http_is_told_that_the_port_takes_tls(cluster: TransportCluster, said: bytes) -> None:
+    with RawClient(cluster.balancer.port) as client:
         client.send(said)
         answer = client.answer()
         assert answer.line == b"HTTP/1.1 400 Bad Request"
@@ -225,24 +219,24 @@ def test_plain_http_is_told_that_the_port_takes_tls(town: Town, said: bytes) -> 
         assert answer.values(b"connection") == [b"close"]
         assert b"plain HTTP was sent to a port that takes HTTPS only" in answer.body
         assert client.rest() == b""
-    assert town.ask().status == 200
+    assert cluster.request().status == 200
 
 
-def test_what_is_neither_plain_http_nor_tls_is_cut(town: Town) -> None:
-    with RawClient(town.balancer.port) as client:
+def test_what_is_neither_plain_http_nor_tls_is_cut(cluster: TransportCluster) -> None:
+    with RawClient(cluster.balancer.port) as client:
         client.send(b"\x00\x01\x02\x03" * 10)
         with suppress(Cut):
             assert client.rest() == b""
-    assert town.ask().status == 200
+    assert cluster.request().status == 200
 
 
-def test_a_reload_takes_a_renewed_certificate(town: Town) -> None:
-    before = town.certificate()
-    assert town.certificate() == before
-    replace(town.ours, town.authority.pair("localhost"))
-    town.balancer.signal(signal.SIGHUP)
-    eventually(lambda: town.certificate() != before, "the new certificate is shown")
-    assert town.ask().status == 200
+def test_a_reload_takes_a_renewed_certificate(cluster: TransportCluster) -> None:
+    before = cluster.certificate()
+    assert cluster.certificate() == before
+    replace(cluster.pair, cluster.authority.pair("localhost"))
+    cluster.balancer.signal(signal.SIGHUP)
+    eventually(lambda: cluster.certificate() != before, "the new certificate is shown")
+    assert cluster.request().status == 200
 
 
 def test_a_backend_that_is_not_who_it_says_gets_no_request(store: str, tmp_path: Path) -> None:
