@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from devtools.cluster import Cluster
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
-from devtools.servers import Gunicorn
 from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
@@ -47,42 +46,44 @@ def closing(peer: Peer) -> None:
     peer.send(OK)
 
 
-@dataclass
-class Rig:
-    balancer: Gunicorn
-    directory: Path
+class NamesCluster(Cluster):
+    """An instance of one worker whose system resolver notes each lookup in the `directory`."""
 
-    def ask(self, host: str) -> RawClient:
+    def __init__(self, directory: Path, *arguments: str, **settings: object) -> None:
+        environ = {"PYTHONPATH": str(directory)}
+        super().__init__(workers=1, backends=(), arguments=arguments, environ=environ, **settings)
+        self.directory = directory
+
+    def send_request(self, host: str) -> RawClient:
         client = RawClient(self.balancer.port)
         client.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         return client
 
     def status(self, host: str) -> int:
-        with self.ask(host) as client:
+        with self.send_request(host) as client:
             return client.answer().status
 
-    def asked(self) -> list[str]:
+    def lookups(self) -> list[str]:
         return (self.directory / "asked").read_text().split()
 
 
 @pytest.fixture(params=["lbflask.worker.ProxyWorker", "gevent", "gthread"])
-def rig(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[Rig]:
+def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Iterator[NamesCluster]:
     (tmp_path / "sitecustomize.py").write_text(SLOW_RESOLVER)
     (tmp_path / "asked").touch()
     (tmp_path / "held").touch()
     with ExitStack() as running:
-        house = running.enter_context(ScriptedBackend(closing))
+        backend = running.enter_context(ScriptedBackend(closing))
         slow = ", ".join(f'"http://n{number}.slow.test:80"' for number in range(SLOW_NAMES))
         file = tmp_path / "lbflask.toml"
         file.write_text(
             f"""
-            redis_url = "{redis_url}"
-            backends = ["http://127.1:{house.port}"]
+            backends = ["http://127.1:{backend.port}"]
             ejection = {{ failures = 0 }}
             timeouts = {{ connect = {CONNECT} }}
             pools.slow.backends = [{slow}]
             pools.slow.ejection.failures = 0
-            pools.named.backends = ["http://localhost:{house.port}"]
+            pools.named.backends = ["http://localhost:{backend.port}"]
             routes = [
                 {{ name = "slow", match = {{ host = "slow.example" }}, pool = "slow" }},
                 {{ name = "named", match = {{ host = "named.example" }}, pool = "named" }},
@@ -91,32 +92,29 @@ def rig(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> Itera
             """
         )
         arguments = ("-k", request.param, *(("--threads", "64") if request.param == "gthread" else ()))
-        environ = {"PYTHONPATH": str(tmp_path)}
-        balancer = running.enter_context(Gunicorn(*arguments, workers=1, environ=environ, config=file))
-        yield Rig(balancer, tmp_path)
+        yield running.enter_context(NamesCluster(tmp_path, *arguments, redis_url=redis_url, config=file))
         (tmp_path / "held").unlink(missing_ok=True)
-        balancer.assert_no_traceback()
 
 
-def test_slow_names_delay_no_other_pool(rig: Rig) -> None:
+def test_slow_names_delay_no_other_pool(cluster: NamesCluster) -> None:
     with ExitStack() as running:
-        asking = [running.enter_context(rig.ask("slow.example")) for _ in range(SLOW_NAMES)]
-        eventually(lambda: len(set(rig.asked())) >= SLOW_NAMES, "all the slow names are being looked up")
+        asking = [running.enter_context(cluster.send_request("slow.example")) for _ in range(SLOW_NAMES)]
+        eventually(lambda: len(set(cluster.lookups())) >= SLOW_NAMES, "all the slow names are being looked up")
         # No lookup ends before the test does.
-        assert rig.status("shop.example") == 200
-        assert rig.status("named.example") == 200
+        assert cluster.status("shop.example") == 200
+        assert cluster.status("named.example") == 200
         assert {client.answer().status for client in asking} == {504}
-    slow = [name for name in rig.asked() if name.endswith(".slow.test")]
+    slow = [name for name in cluster.lookups() if name.endswith(".slow.test")]
     assert len(slow) == len(set(slow)), "each is looked up once, however many wait for it"
 
 
-def test_a_name_is_not_looked_up_for_each_connection(rig: Rig) -> None:
-    before = rig.asked().count("localhost")
-    assert {rig.status("named.example") for _ in range(100)} == {200}
-    assert rig.asked().count("localhost") - before <= 20
+def test_a_name_is_not_looked_up_for_each_connection(cluster: NamesCluster) -> None:
+    before = cluster.lookups().count("localhost")
+    assert {cluster.status("named.example") for _ in range(100)} == {200}
+    assert cluster.lookups().count("localhost") - before <= 20
 
 
-def test_an_address_is_never_looked_up(rig: Rig) -> None:
+def test_an_address_is_never_looked_up(cluster: NamesCluster) -> None:
     """Here in a spelling that nothing else on this machine uses."""
-    assert {rig.status("shop.example") for _ in range(10)} == {200}
-    assert "127.1" not in rig.asked()
+    assert {cluster.status("shop.example") for _ in range(10)} == {200}
+    assert "127.1" not in cluster.lookups()
