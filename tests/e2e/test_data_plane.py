@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 from typing import Any
 
 import pytest
 
+from devtools.cluster import Cluster
 from devtools.raw_client import Answer, Cut, RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn
@@ -29,14 +29,14 @@ CHUNKS = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 PIECE = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
 
 
-@dataclass
-class Rig:
-    """A balancer, the two backends before which it stands, and its access log."""
+class DataPlaneCluster(Cluster):
+    """An instance with its access log, before two servers of one programmed backend."""
 
-    balancer: Gunicorn
-    backend: ProgrammedBackend
-    servers: tuple[ScriptedBackend, ...]
-    log: Path
+    def __init__(
+        self, backend: ProgrammedBackend, servers: tuple[ScriptedBackend, ...], log: Path, **settings: Any
+    ) -> None:
+        super().__init__(backends=[server.url for server in servers], access_log=log, **settings)
+        self.backend, self.servers, self.log = backend, servers, log
 
     def connect(self) -> RawClient:
         return RawClient(self.balancer.port)
@@ -64,24 +64,17 @@ class Rig:
 
 
 @contextmanager
-def rig(directory: Path, store: str, name: str, workers: int = 1, **settings: Any) -> Iterator[Rig]:
+def started(directory: Path, store: str, name: str, **settings: Any) -> Iterator[DataPlaneCluster]:
     backend, log = ProgrammedBackend(), directory / f"{name}.log"
     with (
         ScriptedBackend(backend.play) as one,
         ScriptedBackend(backend.play) as two,
-        Gunicorn(
-            workers=workers,
-            redis_url=store,
-            namespace=f"data-plane-{name}",
-            backends=f"{one.url},{two.url}",
-            access_log=log,
-            timeouts__graceful=1,
-            **settings,
-        ) as balancer,
+        DataPlaneCluster(
+            backend, (one, two), log, redis_url=store, namespace=f"data-plane-{name}", timeouts__graceful=1, **settings
+        ) as cluster,
     ):
-        yield Rig(balancer, backend, (one, two), log)
-        assert balancer.stop() == 0
-        balancer.assert_no_traceback()
+        yield cluster
+        assert cluster.balancer.stop() == 0
 
 
 @pytest.fixture(scope="module")
@@ -90,20 +83,20 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def _one(directory: Path, store: str) -> Iterator[Rig]:
-    with rig(directory, store, "one", limits__tunnels=1) as running:
+def _one(directory: Path, store: str) -> Iterator[DataPlaneCluster]:
+    with started(directory, store, "one", workers=1, limits__tunnels=1) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def _hasty(directory: Path, store: str) -> Iterator[Rig]:
-    with rig(directory, store, "hasty", timeouts__request=0.5, timeouts__tunnel_idle=3) as running:
+def _hasty(directory: Path, store: str) -> Iterator[DataPlaneCluster]:
+    with started(directory, store, "hasty", workers=1, timeouts__request=0.5, timeouts__tunnel_idle=3) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def _two(directory: Path, store: str) -> Iterator[Rig]:
-    with rig(directory, store, "two", workers=2, limits__tunnels=0) as running:
+def _two(directory: Path, store: str) -> Iterator[DataPlaneCluster]:
+    with started(directory, store, "two", workers=2, limits__tunnels=0) as running:
         with ExitStack() as stack:
 
             def both_listen() -> bool:
@@ -130,26 +123,26 @@ def held(balancer: Gunicorn) -> list[int]:
     return counts
 
 
-def as_new(running: Rig) -> Iterator[Rig]:
+def as_new(running: DataPlaneCluster) -> Iterator[DataPlaneCluster]:
     running.backend.programme = programme = Programme()
     yield running
     assert programme.failures == []
 
 
 @pytest.fixture
-def one(_one: Rig) -> Iterator[Rig]:
+def one(_one: DataPlaneCluster) -> Iterator[DataPlaneCluster]:
     """One worker, that holds one tunnel at most."""
     yield from as_new(_one)
 
 
 @pytest.fixture
-def hasty(_hasty: Rig) -> Iterator[Rig]:
+def hasty(_hasty: DataPlaneCluster) -> Iterator[DataPlaneCluster]:
     """One with half a second for a request as a whole, and three of silence in a tunnel."""
     yield from as_new(_hasty)
 
 
 @pytest.fixture
-def two(_two: Rig) -> Iterator[Rig]:
+def two(_two: DataPlaneCluster) -> Iterator[DataPlaneCluster]:
     """Two workers, that forward no upgrade."""
     yield from as_new(_two)
 
@@ -184,7 +177,7 @@ def begun(client: RawClient, request: bytes) -> Answer:
 
 
 @contextmanager
-def tunnel(running: Rig, target: str) -> Iterator[RawClient]:
+def tunnel(running: DataPlaneCluster, target: str) -> Iterator[RawClient]:
     """A client whose connection became a tunnel to a backend that echoes."""
     running.backend.answer = echoes
     with running.connect() as client:
@@ -200,7 +193,7 @@ def said_and_heard(client: RawClient, word: bytes) -> bool:
 # Tunnels
 
 
-def test_a_tunnel_beyond_the_limit_is_refused_until_there_is_room(one: Rig) -> None:
+def test_a_tunnel_beyond_the_limit_is_refused_until_there_is_room(one: DataPlaneCluster) -> None:
     with tunnel(one, "/first") as first:
         with one.connect() as second:
             answer = second.ask(to("/second", UPGRADE))
@@ -216,7 +209,7 @@ def test_a_tunnel_beyond_the_limit_is_refused_until_there_is_room(one: Rig) -> N
     one.logged("/third")
 
 
-def test_a_tunnel_is_logged_when_it_ends_with_what_went_to_the_client(one: Rig) -> None:
+def test_a_tunnel_is_logged_when_it_ends_with_what_went_to_the_client(one: DataPlaneCluster) -> None:
     with tunnel(one, "/counted") as client:
         client.send(b"x" * 99_999 + b"\n")
         client.read_until(b"\n")
@@ -227,7 +220,7 @@ def test_a_tunnel_is_logged_when_it_ends_with_what_went_to_the_client(one: Rig) 
     assert "cut=" not in line
 
 
-def test_without_room_for_tunnels_no_upgrade_is_forwarded(two: Rig) -> None:
+def test_without_room_for_tunnels_no_upgrade_is_forwarded(two: DataPlaneCluster) -> None:
     """RFC 9110 §7.8: a server may ignore the field; the request is an ordinary one."""
     with two.connect() as client:
         assert client.ask(UPGRADE).body == b"ok"
@@ -235,14 +228,14 @@ def test_without_room_for_tunnels_no_upgrade_is_forwarded(two: Rig) -> None:
     assert b"Upgrade" not in b"".join(two.backend.request.values(b"connection"))
 
 
-def test_a_tunnel_is_no_request_that_takes_too_long(hasty: Rig) -> None:
+def test_a_tunnel_is_no_request_that_takes_too_long(hasty: DataPlaneCluster) -> None:
     with tunnel(hasty, "/lasts") as client:
         until = time.monotonic() + 0.8
         while time.monotonic() < until:
             assert said_and_heard(client, b"hello\n")
 
 
-def test_a_silent_tunnel_is_closed_and_the_log_says_why(hasty: Rig) -> None:
+def test_a_silent_tunnel_is_closed_and_the_log_says_why(hasty: DataPlaneCluster) -> None:
     with tunnel(hasty, "/silent") as client, pytest.raises(Cut):
         client.read(1)
     assert hasty.logged("/silent", "101").endswith('cut="nothing was said for 3 s"')
@@ -251,7 +244,7 @@ def test_a_silent_tunnel_is_closed_and_the_log_says_why(hasty: Rig) -> None:
 # The time for a request as a whole
 
 
-def test_a_response_that_trickles_for_ever_is_cut(hasty: Rig) -> None:
+def test_a_response_that_trickles_for_ever_is_cut(hasty: DataPlaneCluster) -> None:
     over = threading.Event()
 
     def trickles(peer: Peer, _: Received) -> None:
@@ -275,7 +268,7 @@ def test_a_response_that_trickles_for_ever_is_cut(hasty: Rig) -> None:
     hasty.serves()
 
 
-def test_a_response_that_nobody_takes_is_cut(hasty: Rig) -> None:
+def test_a_response_that_nobody_takes_is_cut(hasty: DataPlaneCluster) -> None:
     """Sooner than a client's silence alone would end it."""
     ended = Queue[bytes]()
 
@@ -298,7 +291,7 @@ def test_a_response_that_nobody_takes_is_cut(hasty: Rig) -> None:
     assert cut.value.reset
 
 
-def test_a_client_that_sends_a_byte_now_and_then_runs_out_of_time(hasty: Rig) -> None:
+def test_a_client_that_sends_a_byte_now_and_then_runs_out_of_time(hasty: DataPlaneCluster) -> None:
     """Each of them comes soon enough; all of them would not. The fault is not the backend's."""
     hasty.backend.takes_all()
     with hasty.connect() as client:
@@ -311,7 +304,7 @@ def test_a_client_that_sends_a_byte_now_and_then_runs_out_of_time(hasty: Rig) ->
     hasty.serves()
 
 
-def test_a_backend_that_says_nothing_runs_out_of_time(hasty: Rig) -> None:
+def test_a_backend_that_says_nothing_runs_out_of_time(hasty: DataPlaneCluster) -> None:
     """However long it would get for its first byte; nobody else is asked, for the time is over."""
     hasty.backend.takes_all()
     with hasty.connect() as client:
@@ -325,7 +318,7 @@ def test_a_backend_that_says_nothing_runs_out_of_time(hasty: Rig) -> None:
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "all at once"])
-def test_connections_are_shared_evenly_by_the_workers(together: bool, two: Rig) -> None:
+def test_connections_are_shared_evenly_by_the_workers(together: bool, two: DataPlaneCluster) -> None:
     """Who keeps a connection stays with its worker: a worker with too many would stay behind for good."""
     count = 32
     with ExitStack() as stack:
@@ -337,7 +330,7 @@ def test_connections_are_shared_evenly_by_the_workers(together: bool, two: Rig) 
     assert min(counts) >= count / 3, counts
 
 
-def test_a_long_body_does_not_keep_others_waiting(one: Rig) -> None:
+def test_a_long_body_does_not_keep_others_waiting(one: DataPlaneCluster) -> None:
     """It ends only when they have been served, by the same worker."""
     served = threading.Event()
 
@@ -372,7 +365,7 @@ def _until_the_end(client: RawClient) -> bytes:
     return line + client.read(2)
 
 
-def test_an_echo_runs_both_ways_at_once(one: Rig) -> None:
+def test_an_echo_runs_both_ways_at_once(one: DataPlaneCluster) -> None:
     """More than all buffers on the way hold: nobody waits for the other side to have said all."""
 
     def echo(peer: Peer, _: Received) -> None:
@@ -410,7 +403,7 @@ def test_an_echo_runs_both_ways_at_once(one: Rig) -> None:
 )
 @pytest.mark.parametrize("goes", [RawClient.finish, lambda client: client.sock.close()], ids=["half", "all"])
 def test_a_client_that_goes_ends_the_backends_work_and_nobody_is_blamed(
-    target: str, request_: bytes, goes: Callable[[RawClient], None], one: Rig
+    target: str, request_: bytes, goes: Callable[[RawClient], None], one: DataPlaneCluster
 ) -> None:
     target += "-half" if goes is RawClient.finish else "-all"
     came, ended = Queue[bytes](), Queue[bytes]()
@@ -438,7 +431,7 @@ def test_a_client_that_goes_ends_the_backends_work_and_nobody_is_blamed(
     one.serves()
 
 
-def test_an_upload_that_breaks_off_is_the_clients_fault(one: Rig) -> None:
+def test_an_upload_that_breaks_off_is_the_clients_fault(one: DataPlaneCluster) -> None:
     taken = one.backend.takes_all()
     with one.connect() as client:
         client.send(to("/broken", POST_CHUNKS) + b"5\r\nbreak\r\n5\r\nwo")
