@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from devtools.cluster import Cluster
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import Peer, ScriptedBackend
-from devtools.servers import Got, Gunicorn, Process, get, start_checker
+from devtools.servers import Got, Process, get
 from devtools.traffic import Traffic, traffic
 from devtools.wait import PATIENCE, eventually
 from lbflask.cli import main
@@ -33,18 +34,19 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENOUGH = 50
 
 
-class Town:
-    """Three backends, a checker and a gunicorn of two workers, which share one file."""
+class ReloadCluster(Cluster):
+    """Three backends, a checker and an instance of two workers, which share one file."""
 
     def __init__(self, running: ExitStack, directory: Path, store: str) -> None:
         self.file = directory / "lbflask.toml"
+        self.gunicorn_file = directory / "gunicorn.conf.py"
+        self.write_gunicorn_file("keepalive = 70")
         self._fixed = f'redis_url = "{store}"\nnamespace = "reload"\n'
         self.go_on = threading.Event()  # downloads end
         self.servers = [running.enter_context(ScriptedBackend(partial(self._play, n))) for n in range(3)]
         self.write()
-        self.checker = running.enter_context(start_checker(config=self.file))
-        self.balancer = running.enter_context(Gunicorn("-c", str(self._gunicorns(directory)), config=self.file))
-        eventually(lambda: set(self.balancer.healths().values()) == {"up"}, "the checker's word has come")
+        arguments = "-c", str(self.gunicorn_file)
+        super().__init__(backends=(), checkers=1, arguments=arguments, redis_url=store, config=self.file)
 
     def _play(self, number: int, peer: Peer) -> None:
         while head := peer.read_head():
@@ -62,13 +64,8 @@ class Town:
             body = b"hello from backend %d\n" % self.servers[number].port
             peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
-    def _gunicorns(self, directory: Path) -> Path:
-        self.gunicorns = directory / "gunicorn.conf.py"
-        self.write_gunicorns("keepalive = 70")
-        return self.gunicorns
-
-    def write_gunicorns(self, more: str) -> None:
-        self.gunicorns.write_text(
+    def write_gunicorn_file(self, more: str) -> None:
+        self.gunicorn_file.write_text(
             "from lbflask.server.gunicorn_hooks import gunicorn_settings\nglobals().update(gunicorn_settings())\n"
             f"def post_fork(server, worker): pass\n{more}\n"
         )
@@ -118,35 +115,34 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def _town(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def _cluster(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReloadCluster]:
     with ExitStack() as running:
-        town = Town(running, tmp_path_factory.mktemp("reload"), store)
-        yield town
-        town.go_on.set()
-        for process in (town.balancer, town.checker):
-            assert process.stop() == 0
-            process.assert_no_traceback()
+        cluster = running.enter_context(ReloadCluster(running, tmp_path_factory.mktemp("reload"), store))
+        cluster.await_up()
+        yield cluster
+        cluster.go_on.set()
+        assert [process.stop() for process in (cluster.balancer, cluster.checker)] == [0, 0]
 
 
 @pytest.fixture
-def town(_town: Town) -> Town:
-    """As it began."""
-    _town.write()
-    version = _town.reload()[1]["config_version"]
-    eventually(lambda: _town.all_have(version), "all workers have it")
-    return _town
+def cluster(_cluster: ReloadCluster) -> ReloadCluster:
+    """The cluster with its first configuration."""
+    _cluster.write()
+    version = _cluster.reload()[1]["config_version"]
+    eventually(lambda: _cluster.all_have(version), "all workers have it")
+    return _cluster
 
 
 def more_lines(process: Process, before: str, text: str) -> Callable[[], bool]:
     return lambda: text in process.output[len(before) :]
 
 
-def test_nothing_is_lost_while_one_configuration_follows_another(town: Town) -> None:
-    town.go_on.clear()
-    workers = town.balancer.workers()
-    with traffic(town.balancer.port) as asking, RawClient(town.balancer.port) as tunnel:
+def test_nothing_is_lost_while_one_configuration_follows_another(cluster: ReloadCluster) -> None:
+    cluster.go_on.clear()
+    workers = cluster.balancer.workers()
+    with traffic(cluster.balancer.port) as asking, RawClient(cluster.balancer.port) as tunnel:
         assert tunnel.ask(UPGRADE).status == 101
-        download = RawClient(town.balancer.port)
+        download = RawClient(cluster.balancer.port)
         download.send(DOWNLOAD)
         assert download.head().status == 200
 
@@ -158,23 +154,23 @@ def test_nothing_is_lost_while_one_configuration_follows_another(town: Town) -> 
             ((1, 0, 1), '[[routes]]\nname = "all"\npool = "default"\nmatch = { path = "/" }'),
             ((0, 0, 1), 'pools.idle.backends = ["http://127.0.0.1:1"]'),
         ]:
-            town.write(weights, more)
-            status, told = town.reload()
+            cluster.write(weights, more)
+            status, told = cluster.reload()
             assert (status, told["by_new_workers"]) == (200, [])
-            eventually(lambda told=told: town.all_have(told["config_version"]), "all workers have it")  # type: ignore[misc]
+            eventually(lambda told=told: cluster.all_have(told["config_version"]), "all workers have it")  # type: ignore[misc]
             tunnel.send(b"!")
             assert tunnel.read(1) == b"!"
-            town.serving(asking)
-        assert town.serving(asking) == {2}
-        assert town.balancer.health()[1]["pools"].keys() == {"default", "idle"}
+            cluster.serving(asking)
+        assert cluster.serving(asking) == {2}
+        assert cluster.balancer.health()[1]["pools"].keys() == {"default", "idle"}
 
-        town.go_on.set()
+        cluster.go_on.set()
         assert download.chunks()[0] == b"xy"
         download.sock.close()
         tunnel.send(b"?")
         assert tunnel.read(1) == b"?"
     assert asking.failures == []
-    assert town.balancer.workers() == workers
+    assert cluster.balancer.workers() == workers
 
 
 @pytest.mark.parametrize(
@@ -186,64 +182,64 @@ def test_nothing_is_lost_while_one_configuration_follows_another(town: Town) -> 
         ('access_log = "/nowhere/at/all.log"\n', "access_log = '/nowhere/at/all.log': it can't be opened for writing"),
     ],
 )
-def test_what_is_wrong_is_told_and_changes_nothing(town: Town, more: str, told: str) -> None:
-    before, output = town.versions(), town.balancer.output
-    with traffic(town.balancer.port) as asking:
-        town.write((0, 0, 1), more)
-        status, problem = town.reload()
+def test_what_is_wrong_is_told_and_changes_nothing(cluster: ReloadCluster, more: str, told: str) -> None:
+    before, output = cluster.versions(), cluster.balancer.output
+    with traffic(cluster.balancer.port) as asking:
+        cluster.write((0, 0, 1), more)
+        status, problem = cluster.reload()
         assert status == 422
         assert told in problem["detail"]
-        assert str(town.file) in problem["detail"] or "access_log" in told
-        town.balancer.signal(signal.SIGHUP)
-        eventually(lambda: town.balancer.output.count(told) >= output.count(told) + 2, "the log tells it, each time")
-        assert town.serving(asking) == {0, 1}
+        assert str(cluster.file) in problem["detail"] or "access_log" in told
+        cluster.balancer.signal(signal.SIGHUP)
+        eventually(lambda: cluster.balancer.output.count(told) >= output.count(told) + 2, "the log tells it, each time")
+        assert cluster.serving(asking) == {0, 1}
     assert asking.failures == []
-    assert town.versions() == before
+    assert cluster.versions() == before
 
 
-def test_what_only_gunicorn_can_apply_is_left_to_new_workers(town: Town) -> None:
-    before, output = set(town.balancer.workers()), town.balancer.output
-    with traffic(town.balancer.port) as asking:
-        town.write((1, 1, 1), "limits.line = 4000")
-        status, told = town.reload()
+def test_what_only_gunicorn_can_apply_is_left_to_new_workers(cluster: ReloadCluster) -> None:
+    before, output = set(cluster.balancer.workers()), cluster.balancer.output
+    with traffic(cluster.balancer.port) as asking:
+        cluster.write((1, 1, 1), "limits.line = 4000")
+        status, told = cluster.reload()
         assert (status, told["by_new_workers"], told["in_place"]) == (202, ["limits.line"], ["backends"])
-        taking_over = more_lines(town.balancer, output, "new workers take over, for the sake of limits.line")
+        taking_over = more_lines(cluster.balancer, output, "new workers take over, for the sake of limits.line")
         eventually(taking_over, "the log has it")
-        eventually(lambda: len(set(town.balancer.workers()) - before) == 2, "they have come")
-        eventually(lambda: not before & set(town.balancer.workers()), "the old ones have ended")
-        eventually(lambda: town.all_have(told["config_version"]), "the new ones have it")
-        eventually(lambda: 2 in town.serving(asking), "the checker was told too")
+        eventually(lambda: len(set(cluster.balancer.workers()) - before) == 2, "they have come")
+        eventually(lambda: not before & set(cluster.balancer.workers()), "the old ones have ended")
+        eventually(lambda: cluster.all_have(told["config_version"]), "the new ones have it")
+        eventually(lambda: 2 in cluster.serving(asking), "the checker was told too")
     assert asking.failures == []
 
 
-def test_settings_of_gunicorns_own_are_noticed_too(town: Town) -> None:
-    before, output = set(town.balancer.workers()), town.balancer.output
-    town.write_gunicorns("keepalive = 60")
-    assert town.reload()[1]["by_new_workers"] == ["gunicorn's keepalive"]
-    eventually(lambda: len(set(town.balancer.workers()) - before) == 2, "new workers have come")
-    eventually(lambda: not before & set(town.balancer.workers()), "the old ones have ended")
-    town.write_gunicorns("keepalive = 'what'")
-    status, problem = town.reload()
+def test_settings_of_gunicorns_own_are_noticed_too(cluster: ReloadCluster) -> None:
+    before, output = set(cluster.balancer.workers()), cluster.balancer.output
+    cluster.write_gunicorn_file("keepalive = 60")
+    assert cluster.reload()[1]["by_new_workers"] == ["gunicorn's keepalive"]
+    eventually(lambda: len(set(cluster.balancer.workers()) - before) == 2, "new workers have come")
+    eventually(lambda: not before & set(cluster.balancer.workers()), "the old ones have ended")
+    cluster.write_gunicorn_file("keepalive = 'what'")
+    status, problem = cluster.reload()
     assert (status, problem["detail"]) == (
         422,
         "gunicorn's configuration can't be read; it has told why on standard error",
     )
-    eventually(more_lines(town.balancer, output, "Invalid value for keepalive: what"), "standard error has it")
-    town.write_gunicorns("keepalive = 60")
-    assert town.reload()[1]["by_new_workers"] == []
+    eventually(more_lines(cluster.balancer, output, "Invalid value for keepalive: what"), "standard error has it")
+    cluster.write_gunicorn_file("keepalive = 60")
+    assert cluster.reload()[1]["by_new_workers"] == []
 
 
-def test_a_session_stays_while_weights_and_backends_change(town: Town) -> None:
-    town.write((1, 1), 'sticky.cookie = "home"')
-    version = town.reload()[1]["config_version"]
-    eventually(lambda: town.all_have(version), "all workers have it")
-    first = eventually(lambda: _with_cookie(get(town.balancer.port)), "a session begins")
+def test_a_session_stays_while_weights_and_backends_change(cluster: ReloadCluster) -> None:
+    cluster.write((1, 1), 'sticky.cookie = "home"')
+    version = cluster.reload()[1]["config_version"]
+    eventually(lambda: cluster.all_have(version), "all workers have it")
+    first = eventually(lambda: _with_cookie(get(cluster.balancer.port)), "a session begins")
     cookie = (first.field("Set-Cookie") or "").partition(";")[0]
     for weights in [(1, 9, 9), (1, 1, 1), (9, 1)]:
-        town.write(weights, 'sticky.cookie = "home"\nstrategy = "random_two"')
-        version = town.reload()[1]["config_version"]
-        eventually(lambda version=version: town.all_have(version), "all workers have it")  # type: ignore[misc]
-        bodies = {get(town.balancer.port, headers={"Cookie": cookie}).body for _ in range(10)}
+        cluster.write(weights, 'sticky.cookie = "home"\nstrategy = "random_two"')
+        version = cluster.reload()[1]["config_version"]
+        eventually(lambda version=version: cluster.all_have(version), "all workers have it")  # type: ignore[misc]
+        bodies = {get(cluster.balancer.port, headers={"Cookie": cookie}).body for _ in range(10)}
         assert bodies == {first.body}
 
 
@@ -251,18 +247,20 @@ def _with_cookie(answer: Got) -> Got | None:
     return answer if answer.field("Set-Cookie") else None
 
 
-def test_the_access_log_moves_and_requests_tell_the_one_that_is_there_at_their_end(town: Town, tmp_path: Path) -> None:
+def test_the_access_log_moves_and_requests_tell_the_one_that_is_there_at_their_end(
+    cluster: ReloadCluster, tmp_path: Path
+) -> None:
     logs = [tmp_path / name for name in ("old.log", "new.log")]
-    town.go_on.clear()
+    cluster.go_on.clear()
     downloads = []
     for log in logs:
-        town.write(more=f'access_log = "{log}"')
-        version = town.reload()[1]["config_version"]
-        eventually(lambda version=version: town.all_have(version), "all workers have it")  # type: ignore[misc]
-        downloads.append(RawClient(town.balancer.port))
+        cluster.write(more=f'access_log = "{log}"')
+        version = cluster.reload()[1]["config_version"]
+        eventually(lambda version=version: cluster.all_have(version), "all workers have it")  # type: ignore[misc]
+        downloads.append(RawClient(cluster.balancer.port))
         downloads[-1].send(DOWNLOAD)
         assert downloads[-1].head().status == 200
-    town.go_on.set()
+    cluster.go_on.set()
     for download in downloads:
         with download:
             assert download.chunks()[0] == b"xy"
@@ -271,46 +269,46 @@ def test_the_access_log_moves_and_requests_tell_the_one_that_is_there_at_their_e
     assert "GET /download" not in old.read_text()
 
 
-def test_a_worker_that_starts_later_begins_with_the_latest(town: Town) -> None:
-    town.write((1, 1, 1))
-    version = town.reload()[1]["config_version"]
-    town.file.write_text("nothing of this is read\n")
-    victim = town.balancer.workers()[0]
+def test_a_worker_that_starts_later_begins_with_the_latest(cluster: ReloadCluster) -> None:
+    cluster.write((1, 1, 1))
+    version = cluster.reload()[1]["config_version"]
+    cluster.file.write_text("nothing of this is read\n")
+    victim = cluster.balancer.workers()[0]
     os.kill(victim, signal.SIGKILL)
-    eventually(lambda: len(set(town.balancer.workers()) - {victim}) == 2, "another has come")
-    assert town.all_have(version)
+    eventually(lambda: len(set(cluster.balancer.workers()) - {victim}) == 2, "another has come")
+    assert cluster.all_have(version)
 
 
-def test_the_checker_reloads_by_itself_too_and_refuses_the_same(town: Town) -> None:
-    output = town.checker.output
-    town.write((1, 1), "[health]\ninterval = 0.3\n")
-    town.checker.signal(signal.SIGHUP)
-    eventually(more_lines(town.checker, output, ": health.interval"), "it tells what has changed")
-    output = town.checker.output
-    town.write((1, 1), "[health]\ninterval = -1\n")
-    town.checker.signal(signal.SIGHUP)
-    eventually(more_lines(town.checker, output, "not reloaded"), "it tells what is wrong")
-    assert town.checker.running
-    assert set(town.balancer.healths().values()) == {"up"}
+def test_the_checker_reloads_by_itself_too_and_refuses_the_same(cluster: ReloadCluster) -> None:
+    output = cluster.checker.output
+    cluster.write((1, 1), "[health]\ninterval = 0.3\n")
+    cluster.checker.signal(signal.SIGHUP)
+    eventually(more_lines(cluster.checker, output, ": health.interval"), "it tells what has changed")
+    output = cluster.checker.output
+    cluster.write((1, 1), "[health]\ninterval = -1\n")
+    cluster.checker.signal(signal.SIGHUP)
+    eventually(more_lines(cluster.checker, output, "not reloaded"), "it tells what is wrong")
+    assert cluster.checker.running
+    assert set(cluster.balancer.healths().values()) == {"up"}
 
 
-def test_the_command_reloads_and_tells_what_came_of_it(town: Town, tmp_path: Path) -> None:
-    environ = {"LBFLASK_CONFIG": str(town.file), "LBFLASK_ADMIN_BIND": f"127.0.0.1:{town.balancer.admin_port}"}
-    town.write((1, 2))
+def test_the_command_reloads_and_tells_what_came_of_it(cluster: ReloadCluster, tmp_path: Path) -> None:
+    environ = {"LBFLASK_CONFIG": str(cluster.file), "LBFLASK_ADMIN_BIND": f"127.0.0.1:{cluster.balancer.admin_port}"}
+    cluster.write((1, 2))
     done = CliRunner().invoke(main, ["reload"], env=environ)
     assert done.exit_code == 0
     version = done.output.removeprefix("configuration ").removesuffix(": backends\n")
-    eventually(lambda: set(town.versions().values()) == {version}, "all workers have what the command told")
-    town.write((1, 2), "via = 5")
+    eventually(lambda: set(cluster.versions().values()) == {version}, "all workers have what the command told")
+    cluster.write((1, 2), "via = 5")
     refused = CliRunner().invoke(main, ["reload"], env=environ)
     assert refused.exit_code == 1
-    assert refused.output.startswith(f"lbflask: {town.file}:4: via = 5: ")
+    assert refused.output.startswith(f"lbflask: {cluster.file}:4: via = 5: ")
 
 
-def test_a_reload_can_only_be_asked_for_through_the_admin_listener(town: Town) -> None:
-    seen = sum(len(server.connections) for server in town.servers)
-    answer = get(town.balancer.port, "/api/v1/reload", "POST")
+def test_a_reload_can_only_be_asked_for_through_the_admin_listener(cluster: ReloadCluster) -> None:
+    seen = sum(len(server.connections) for server in cluster.servers)
+    answer = get(cluster.balancer.port, "/api/v1/reload", "POST")
     assert answer.body.startswith(b"hello from backend")
-    assert seen <= sum(len(server.connections) for server in town.servers)
-    foreign = get(town.balancer.admin_port, "/api/v1/reload", "POST", {"Origin": "http://elsewhere.example"})
+    assert seen <= sum(len(server.connections) for server in cluster.servers)
+    foreign = get(cluster.balancer.admin_port, "/api/v1/reload", "POST", {"Origin": "http://elsewhere.example"})
     assert foreign.status == 403
