@@ -201,7 +201,8 @@ def test_a_directory_is_no_configuration_and_one_line_says_so(tmp_path: Path) ->
     assert result.output.splitlines() == [f"lbflask: {tmp_path}: cannot be read: Is a directory"]
 
 
-def test_a_reload_without_an_instance_is_told(run: Run) -> None:
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket .*family=1,")  # of httpcore
+def test_a_reload_without_an_instance_is_an_error(run: Run) -> None:
     result = run("reload", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 3
     assert result.output.startswith("lbflask: nobody answers at http://127.0.0.1:1: connection refused")

@@ -40,6 +40,8 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "gunicorn": ("lbflask.server.worker",),
     "gunicorn_h1c": ("lbflask.server.worker",),
     "httptools": ("lbflask.upstream",),
+    "httpx": ("lbflask.cli.api_client",),
+    "httpx_sse": ("lbflask.cli.api_client",),
     "itsdangerous": ("lbflask.core.sticky_cookie",),
     "opentelemetry": ("lbflask.telemetry",),
     "prometheus_client": ("lbflask.telemetry",),

@@ -1,139 +1,142 @@
-"""The command line's way to the admin API: over TCP, TLS or a unix socket, with a token."""
+"""Client of the admin API for the command line: over TCP, TLS or a unix socket, with a token.
+
+httpx is imported with the first request, since commands that send none should start without it.
+"""
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import socket
 import ssl
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from lbflask.config.files import read_text
 
-#: Seconds that an answer may take; `doctor` tries each backend meanwhile.
+if TYPE_CHECKING:
+    import httpx
+
+#: Seconds for a response; `doctor` connects to each backend meanwhile.
 TIMEOUT = 30.0
-#: Seconds without a word after which a stream is taken for dead: signs of life come more often.
+#: Seconds without data after which a stream counts as lost; the server sends keep-alive comments more often.
 STREAM_TIMEOUT = 25.0
 
 
 class Unreachable(Exception):
-    """Nobody answers at the URL, or somebody else. `advice` is what to do."""
+    """The URL does not answer, or what answers is no admin API. `advice` says what to do."""
 
     advice = "start gunicorn there, or give --url with the admin listener (`admin_bind`) of an instance that runs"
 
 
 class NoListener(Unreachable):
-    """There is no URL: none is given, and the configuration has no admin listener, or the URL is none."""
+    """There is no URL to ask: none is given and the configuration has no admin listener, or it is malformed."""
 
     advice = "give --url with the admin listener of an instance, such as http://127.0.0.1:8090 or unix:/run/admin.sock"
 
 
 class ApiProblem(Exception):
-    """The API has refused."""
+    """The API has rejected the request."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
         self.status = status
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket at the path."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 @dataclass(frozen=True, slots=True)
 class ApiClient:
-    """The admin API at a URL: `http://host:port`, `https://…` or `unix:/path`."""
+    """The admin API at a URL: `http://host:port`, `https://…` or `unix:/path`.
+
+    Requests raise Unreachable and ApiProblem.
+    """
 
     url: str
-    token: str = ""
+    token: str = field(default="", repr=False)
 
     def get(self, path: str, timeout: float = TIMEOUT) -> Any:
-        """The document at a path. Raises Unreachable and Problem, and so do all that follow."""
+        """The document at a path."""
         return self.request("GET", path, timeout=timeout)
 
     def request(self, method: str, path: str, body: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> Any:
-        """What the API answers."""
-        with closing(self._connection(timeout)) as connection:
-            response = self._response(connection, method, path, body)
-            try:
-                data = response.read()
-            except (OSError, http.client.HTTPException) as error:
-                raise Unreachable(f"{self.url} broke off: {error}") from None
-        return self._document(data)
+        """The document of the response; None for an empty one."""
+        with self._response(method, path, timeout, body=body) as response:
+            return self._document(response.read())
 
     def stream(self, path: str, last: str = "") -> Iterator[tuple[str, str, Any]]:
-        """Server-sent events, as they come: name, id and document. Ends with Unreachable."""
-        with closing(self._connection(STREAM_TIMEOUT)) as connection:
-            response = self._response(connection, "GET", path, None, {"Last-Event-ID": last} if last else {})
-            fields: dict[str, str] = {}
-            while True:
-                try:
-                    line = response.readline()
-                except (OSError, http.client.HTTPException) as error:
-                    raise Unreachable(f"{self.url} broke off: {error}") from None
-                if not line:
-                    raise Unreachable(f"{self.url} broke off")
-                text = line.decode(errors="replace").rstrip("\r\n")
-                if text:
-                    name, _, value = text.partition(":")
-                    fields[name] = value.removeprefix(" ")
-                else:
-                    if "data" in fields:
-                        yield fields.get("event", ""), fields.get("id", ""), json.loads(fields["data"])
-                    fields = {}
+        """Server-sent events as they arrive: name, latest id and document. Ends with Unreachable."""
+        from httpx_sse import EventSource  # noqa: PLC0415
 
+        with self._response("GET", path, STREAM_TIMEOUT, headers={"Last-Event-ID": last} if last else {}) as response:
+            for event in EventSource(response).iter_sse():
+                if event.data:
+                    yield event.event, event.id, event.json()
+        raise Unreachable(f"{self.url} broke off")
+
+    @contextmanager
     def _response(
         self,
-        connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None,
+        timeout: float,
+        *,
+        body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> http.client.HTTPResponse:
-        fields = {"Accept": "application/json", **(headers or {})}
-        if self.token:
-            fields["Authorization"] = f"Bearer {self.token}"
-        data = None
-        if body is not None:
-            fields["Content-Type"] = "application/json"
-            data = json.dumps(body)
-        try:
-            connection.request(method, f"/api/v1{path}", data, fields)
-            response = connection.getresponse()
-            if response.status >= 400:
-                self._refuse(response.status, response.read())
-        except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(f"nobody answers at {self.url}: {_reason(error)}") from None
-        return response
+    ) -> Iterator[httpx.Response]:
+        """A response with a status below 400, whose body is not read yet."""
+        import httpx  # noqa: PLC0415
 
-    def _connection(self, timeout: float) -> http.client.HTTPConnection:
-        if self.url.startswith("unix:"):
-            return _UnixConnection(self.url.removeprefix("unix:").removeprefix("//"), timeout)
-        split = urlsplit(self.url)
+        fields = {
+            "Accept": "application/json",
+            **({"Content-Type": "application/json"} if body else {}),
+            **(headers or {}),
+        }
+        data = json.dumps(body) if body is not None else None
+        failure = f"nobody answers at {self.url}"
         try:
-            host, port = split.hostname, split.port
-        except ValueError as error:
+            with (
+                self._client(timeout) as client,
+                client.stream(method, f"/api/v1{path}", content=data, headers=fields) as response,
+            ):
+                if response.status_code >= 400:
+                    self._reject(response.status_code, response.read())
+                failure = f"{self.url} broke off"
+                yield response
+                return
+        except httpx.HTTPError as error:
+            failure += f": {_reason(error)}"
+        raise Unreachable(failure)  # out of the handler: the error would keep a socket that httpcore has not closed
+
+    def _client(self, timeout: float) -> httpx.Client:
+        """A client for this URL that ignores proxies and credentials of the environment."""
+        import httpx  # noqa: PLC0415
+
+        url, transport = self.url, None
+        if url.startswith("unix:"):
+            transport = httpx.HTTPTransport(verify=False, uds=url.removeprefix("unix:").removeprefix("//"))
+            url = "http://localhost"
+        try:
+            split = urlsplit(url)
+            base = httpx.URL(scheme=split.scheme, host=split.hostname or "", port=split.port)
+            usable = base.scheme in ("http", "https") and base.host
+        except (ValueError, httpx.InvalidURL) as error:
             raise NoListener(f"{self.url!r} is no URL: {error}") from None
-        if split.scheme not in ("http", "https") or not host:
+        if not usable:
             raise NoListener(f"{self.url!r} is no URL of an admin API")
-        if split.scheme == "https":
-            return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
-        return http.client.HTTPConnection(host, port, timeout=timeout)
+        verify = ssl.create_default_context() if base.scheme == "https" else False
+        return httpx.Client(
+            base_url=base, transport=transport, timeout=timeout, verify=verify, auth=self._authorize, trust_env=False
+        )
 
-    def _refuse(self, status: int, data: bytes) -> NoReturn:
+    def _authorize(self, request: httpx.Request) -> httpx.Request:
+        if self.token:
+            request.headers.encoding = "latin-1"
+            request.headers["Authorization"] = (
+                f"Bearer {self.token.encode('utf-8', 'surrogateescape').decode('latin-1')}"
+            )
+        return request
+
+    def _reject(self, status: int, data: bytes) -> NoReturn:
         document = self._document(data)
         detail = document.get("detail", "") if isinstance(document, dict) else ""
         raise ApiProblem(status, str(detail) or f"the API answers {status}")
@@ -151,7 +154,7 @@ def segment(text: str) -> str:
 
 
 def token_from(environ: Mapping[str, str], file: str | None) -> str:
-    """The token to show: from the file, else LBFLASK_ADMIN_TOKEN. `operator:NAME:SECRET` is taken too.
+    """The token of the file, else of LBFLASK_ADMIN_TOKEN: a secret, or `operator:NAME:SECRET`.
 
     Raises UnusableFile.
     """
@@ -161,7 +164,7 @@ def token_from(environ: Mapping[str, str], file: str | None) -> str:
 
 
 def admin_url(bind: str) -> str:
-    """The URL of the admin listener at an address; of one on all addresses, at the loopback one."""
+    """The URL of the admin listener bound to an address; the loopback address for one on all addresses."""
     if bind.startswith("unix:"):
         return bind
     host, _, port = bind.rpartition(":")
@@ -169,6 +172,11 @@ def admin_url(bind: str) -> str:
     return f"http://{loopback.get(host, host)}:{port}"
 
 
-def _reason(error: Exception) -> str:
-    code = error.errno if isinstance(error, OSError) else None
-    return os.strerror(code).lower() if code else str(error) or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """The reason of the operating system below a transport error, else that of the error."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror[:1].lower() + cause.strerror[1:]
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__

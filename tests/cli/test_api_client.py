@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 
 from lbflask.cli.api_client import ApiClient, ApiProblem, Unreachable, admin_url, segment, token_from
 
 
 @contextmanager
-def answering(*pieces: bytes, path: Path | None = None) -> Iterator[tuple[str, list[bytes]]]:
+def answering(
+    *pieces: bytes, path: Path | None = None, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[str, list[bytes]]]:
     """A server that says this to the first request and closes; its URL, and what it was asked."""
     heard: list[bytes] = []
     if path is None:
         listener = socket.create_server(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"http{'s' if tls else ''}://127.0.0.1:{listener.getsockname()[1]}"
     else:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(path))
@@ -28,10 +34,10 @@ def answering(*pieces: bytes, path: Path | None = None) -> Iterator[tuple[str, l
 
     def serve() -> None:
         connection = listener.accept()[0]
-        with connection:
-            heard.append(connection.recv(65536))
+        with suppress(ssl.SSLError), tls.wrap_socket(connection, server_side=True) if tls else connection as peer:
+            heard.append(peer.recv(65536))
             for piece in pieces:
-                connection.sendall(piece)
+                peer.sendall(piece)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -70,8 +76,25 @@ def test_whatever_else_answers_is_no_admin_api(said: bytes) -> None:
         ApiClient(url).get("/state")
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "nonsense", "http://", "http://a:x", "http://127.0.0.1:1", "unix:/missing"])
-def test_a_url_that_leads_nowhere_is_told(url: str) -> None:
+#: httpcore leaves a unix socket to the garbage collector when it cannot connect.
+UNIX_SOCKET_LEFT = pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket .*family=1,")
+
+
+@UNIX_SOCKET_LEFT
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://a",
+        "nonsense",
+        "http://",
+        "http://a:x",
+        "http://127.0.0.1:1",
+        "http://a b",
+        "http://xn--/",
+        "unix:/missing",
+    ],
+)
+def test_a_url_that_leads_nowhere_is_an_error(url: str) -> None:
     with pytest.raises(Unreachable):
         ApiClient(url).get("/state")
 
@@ -81,10 +104,57 @@ def test_a_stream_is_read_event_by_event_until_it_breaks_off() -> None:
     events = b'retry: 1000\n\n: still here\n\nid: 1-0\nevent: event\ndata: {"a": 1}\n\nevent: state\ndata: {}\n\n'
     with answering(head, events[:30], events[30:]) as (url, heard):
         stream = ApiClient(url).stream("/events/stream", "0-1")
-        assert [next(stream), next(stream)] == [("event", "1-0", {"a": 1}), ("state", "", {})]
+        assert [next(stream), next(stream)] == [("event", "1-0", {"a": 1}), ("state", "1-0", {})]
         with pytest.raises(Unreachable):
             next(stream)
     assert b"\r\nLast-Event-ID: 0-1\r\n" in heard[0]
+
+
+def test_an_error_has_the_reason_of_the_operating_system() -> None:
+    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1: connection refused$"):
+        ApiClient("http://127.0.0.1:1").get("/state")
+
+
+def test_a_server_that_stalls_is_given_up_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unreachable, match="timed out"):
+            ApiClient(url).get("/state", timeout=0.05)
+
+
+def test_a_server_certificate_is_verified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    for trusted in (True, False):
+        if trusted:
+            monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        else:
+            monkeypatch.delenv("SSL_CERT_FILE")
+        with answering(response(b"{}"), tls=context) as (url, _):
+            if trusted:
+                assert ApiClient(url).get("/state") == {}
+            else:
+                with pytest.raises(Unreachable, match="certificate verify failed"):
+                    ApiClient(url).get("/state")
+
+
+@pytest.mark.parametrize("token", ["s€cret", "s\udcffcret"])
+def test_neither_proxies_nor_odd_tokens_nor_names_in_the_url_change_the_request(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with answering(response(b"{}")) as (url, heard):
+        assert ApiClient(url.replace("//", "//user:password@"), token).get("/pools?limit=2") == {}
+    assert heard[0].startswith(b"GET /api/v1/pools?limit=2 HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer s" in heard[0]
+
+
+def test_the_command_line_starts_without_its_http_client() -> None:
+    code = "import sys, lbflask.cli; sys.exit('httpx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("text", ["the-secret", "operator:alice:the-secret", " read:bob:the-secret\n"])
