@@ -13,6 +13,7 @@ from click.core import ParameterSource
 import lbflask
 from lbflask.cli import inspect, operate
 from lbflask.cli.context import CliContext, api_command
+from lbflask.cli.render import explanation_lines
 from lbflask.config.load import ConfigError, load, sources
 from lbflask.config.render import effective, toml_of
 from lbflask.config.schema import Config
@@ -107,7 +108,7 @@ def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...]
     URL is whole, or begins with its path. Nothing is sent, and no turn is taken. The configuration is the one that is
     found here, or with --running that of an instance.
     """
-    from lbflask.control.explain import document, lines, parse_query  # noqa: PLC0415 - other commands need no store
+    from lbflask.control.explain import document, parse_query  # noqa: PLC0415 - other commands need no store
     from lbflask.wiring.explain import explained  # noqa: PLC0415
 
     try:
@@ -123,7 +124,7 @@ def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...]
     else:
         _reject_api_options()
         result, source = document(*explained(_load(None), query)), _local_source(None)
-    context.print_result(result, lambda _: click.echo("\n".join(lines(query, result))))
+    context.print_result(result, lambda _: click.echo("\n".join(explanation_lines(query, result))))
     if result["store_error"]:
         known = "health is what the instance last knew" if running else "nothing is known of the backends' health"
         click.echo(f"the store does not answer, so {known}: {result['store_error']}", err=True)

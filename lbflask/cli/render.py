@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from lbflask.core.explain import RequestQuery
 
 #: The width of what is no terminal: more than any line has.
 UNBOUNDED = 1 << 20
@@ -180,3 +182,37 @@ def findings(found: Iterable[dict[str, Any]]) -> RenderableType:
 
 def _milliseconds(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.1f}"
+
+
+def explanation_lines(query: RequestQuery, explanation: Mapping[str, Any]) -> Iterator[str]:
+    """The document of an explanation, one fact per line."""
+    yield f"{query.method} {query.target}, Host {query.host or '(none)'}, from {query.client}"
+    yield f"route       {explanation['route'] or '(none)'}"
+    if explanation["answer"]:
+        yield f"answer      {explanation['answer']}; no backend is asked"
+        return
+    if explanation["target"] != query.target:
+        yield f"target      {explanation['target']}"
+    for view in explanation["pools"]:
+        yield from _pool_lines(view, explanation["split_key"])
+
+
+def _pool_lines(view: Mapping[str, Any], split_key: str | None) -> Iterator[str]:
+    by = "" if split_key is None else f", by the key {split_key!r}"
+    yield f"pool        {view['pool']}" + (f", for {view['share']:g} % by chance" if view["share"] < 100 else by)
+    yield f"strategy    {view['strategy']}" + ("" if view["key"] is None else f", by the key {view['key']!r}")
+    if view["home"]:
+        yield f"session     at {view['home']}"
+    if view["overlooked"]:
+        yield f"overlooked  {view['overlooked']}: nobody else could serve"
+    for index, candidate in enumerate(view["candidates"]):
+        more = f", warm to {candidate['warm_percent']} %" if candidate["warm_percent"] < 100 else ""
+        more += ", backup" if candidate["backup"] else ""
+        name = "" if candidate["url"].endswith(f"/{candidate['backend']}") else f" {candidate['url']}"
+        yield f"{'' if index else 'candidates':<12}{candidate['backend']}{name}, weight {candidate['weight']}{more}"
+    if not view["candidates"]:
+        yield "candidates  (none): 503"
+    for index, excluded in enumerate(view["left_out"]):
+        yield f"{'' if index else 'left out':<12}{excluded['backend']}: {excluded['why']}"
+    for index, plan in enumerate(view["plans"] if view["candidates"] else ()):
+        yield f"{'then' if index else 'order':<12}{', '.join(plan)}"

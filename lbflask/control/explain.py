@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Any
@@ -52,37 +52,3 @@ def explained(
 def document(explanation: Explanation, why: str) -> dict[str, Any]:
     """The explanation as JSON has it; `why` the store does not answer, empty while it does."""
     return {**asdict(explanation), "store_error": why or None}
-
-
-def lines(query: RequestQuery, explanation: Mapping[str, Any]) -> Iterator[str]:
-    """The document of an explanation, a fact a line."""
-    yield f"{query.method} {query.target}, Host {query.host or '(none)'}, from {query.client}"
-    yield f"route       {explanation['route'] or '(none)'}"
-    if explanation["answer"]:
-        yield f"answer      {explanation['answer']}; no backend is asked"
-        return
-    if explanation["target"] != query.target:
-        yield f"target      {explanation['target']}"
-    for view in explanation["pools"]:
-        yield from _pool_lines(view, explanation["split_key"])
-
-
-def _pool_lines(view: Mapping[str, Any], split_key: str | None) -> Iterator[str]:
-    by = "" if split_key is None else f", by the key {split_key!r}"
-    yield f"pool        {view['pool']}" + (f", for {view['share']:g} % by chance" if view["share"] < 100 else by)
-    yield f"strategy    {view['strategy']}" + ("" if view["key"] is None else f", by the key {view['key']!r}")
-    if view["home"]:
-        yield f"session     at {view['home']}"
-    if view["overlooked"]:
-        yield f"overlooked  {view['overlooked']}: nobody else could serve"
-    for index, candidate in enumerate(view["candidates"]):
-        more = f", warm to {candidate['warm_percent']} %" if candidate["warm_percent"] < 100 else ""
-        more += ", backup" if candidate["backup"] else ""
-        name = "" if candidate["url"].endswith(f"/{candidate['backend']}") else f" {candidate['url']}"
-        yield f"{'' if index else 'candidates':<12}{candidate['backend']}{name}, weight {candidate['weight']}{more}"
-    if not view["candidates"]:
-        yield "candidates  (none): 503"
-    for index, excluded in enumerate(view["left_out"]):
-        yield f"{'' if index else 'left out':<12}{excluded['backend']}: {excluded['why']}"
-    for index, plan in enumerate(view["plans"] if view["candidates"] else ()):
-        yield f"{'then' if index else 'order':<12}{', '.join(plan)}"

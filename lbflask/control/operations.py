@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from lbflask.config.admin_address import AdminAddress
+from lbflask.config.schema import Config
 from lbflask.control.api.problems import Refused
 from lbflask.control.doctor import FirstCheck
 from lbflask.control.explain import document, explained
-from lbflask.control.running import Running
 from lbflask.core import overrides
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import active_health
@@ -42,6 +42,31 @@ EVENTS_SEARCHED = 500
 
 #: The override after an action, from the one before and the moment by the store's clock.
 Change = Callable[[Override | None, float], Override | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The configuration in effect, with its pools by name.
+
+    `known_since` has, by pool and backend, the moment on the monotonic clock since when this process has had the
+    backend in its configuration.
+    """
+
+    config: Config
+    pools: Mapping[str, Pool]
+    known_since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, config: Config, before: Running | None = None) -> Running:
+        """What a process with this configuration runs that ran `before`."""
+        pools = {name: section.to_model(name) for name, section in config.every_pool().items()}
+        earlier = before.known_since if before is not None else {}
+        now = time.monotonic()
+        since = {
+            name: {backend.id: earlier.get(name, {}).get(backend.id, now) for backend in pool.backends}
+            for name, pool in pools.items()
+        }
+        return cls(config, pools, since)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,7 @@ from lbflask.control import dashboard
 from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import AdminApi
 from lbflask.control.auth import Authenticator, TokenSet
-from lbflask.control.operations import Operations
-from lbflask.control.running import Running
+from lbflask.control.operations import Operations, Running
 from lbflask.core.faults import Fault
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
@@ -45,7 +44,7 @@ class ControlPlane:
         reload: Callable[[], ReloadOutcome],
         stopping: Callable[[], bool],
     ) -> None:
-        self._running = Running.of(config)
+        self._running = Running.from_config(config)
         self._dialer = dialer
         self.gate = Authenticator(TokenSet(config.admin), time.time)
         # A store client of its own: an operator waits longer than a request may, rather than get an error.
@@ -59,7 +58,7 @@ class ControlPlane:
 
     def apply_config(self, config: Config) -> None:
         """Show this configuration and require its tokens."""
-        self._running = Running.of(config, self._running)
+        self._running = Running.from_config(config, self._running)
         self.gate.set_tokens(TokenSet(config.admin))
 
     def _reach(self, backend: Backend, within: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lbflask.config.schema import Config
 from lbflask.control import explain
-from lbflask.control.running import Running
+from lbflask.control.operations import Running
 from lbflask.core.explain import Explanation, RequestQuery
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.store.ports import StoreUnavailable
@@ -27,7 +27,7 @@ def explained(config: Config, asked: RequestQuery) -> tuple[Explanation, str]:
             return NOTHING_KNOWN, 0
 
     try:
-        found = explain.explained(config, Running.of(config).pools, asked, known)
+        found = explain.explained(config, Running.from_config(config).pools, asked, known)
     finally:
         store.close()
     return found, why

@@ -14,8 +14,7 @@ from lbflask.config.schema import Config
 from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import AdminApi
 from lbflask.control.auth import Authenticator, TokenSet
-from lbflask.control.operations import Operations
-from lbflask.control.running import Running
+from lbflask.control.operations import Operations, Running
 from lbflask.core.ejection import FailureReport
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, WorkerIdentity
@@ -58,7 +57,7 @@ class Counter:
 
     def __init__(self, **settings: Any) -> None:
         self.config = Config.model_validate({**TWO, **settings})
-        self.running = Running.of(self.config)
+        self.running = Running.from_config(self.config)
         self.clock = ManualClock()
         self.facts = MemoryStore(self.clock)
         self.store = OperatorsStore(self.facts)

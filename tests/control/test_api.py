@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lbflask.control.running import Running
+from lbflask.control.operations import Running
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
@@ -210,7 +210,7 @@ class TestDiagnosis:
 
     def test_a_reload_does_not_make_it_younger(self, counter: Counter) -> None:
         self.known_for(counter, 42)
-        known = Running.of(counter.config, counter.running).known_since
+        known = Running.from_config(counter.config, counter.running).known_since
         assert known == counter.running.known_since
 
     def test_without_a_checker_it_is_unknown_and_the_advice_is_to_start_one(self, counter: Counter) -> None:
