@@ -132,14 +132,14 @@ def test_where_a_request_would_go_is_explained(explain: Run) -> None:
         "then        a:1, big",
         "then        a:1, big",
     ]
-    assert result.stderr.startswith("the store does not answer, so nothing is known of the backends' health: ")
+    assert result.stderr.startswith("the store is unreachable, so the health of backends is unknown: ")
 
 
 def test_an_answer_without_a_backend_is_explained(explain: Run) -> None:
     result = explain("GET", "/old/x", "--header", "Host: Shop.example:80")
     assert result.stdout.splitlines()[1:] == [
         "route       old",
-        "answer      308 to https://shop.example/old/x; no backend is asked",
+        "answer      308 to https://shop.example/old/x; no backend is used",
     ]
 
 
@@ -205,17 +205,17 @@ def test_a_directory_is_no_configuration_and_one_line_says_so(tmp_path: Path) ->
 def test_a_reload_without_an_instance_is_an_error(run: Run) -> None:
     result = run("reload", "--url", "http://127.0.0.1:1")
     assert result.exit_code == 3
-    assert result.output.startswith("lbflask: nobody answers at http://127.0.0.1:1: connection refused")
+    assert result.output.startswith("lbflask: no answer from http://127.0.0.1:1: connection refused")
     result = run("reload", "--url", "unix:/nowhere/admin.sock")
     assert result.exit_code == 3
-    assert result.output.startswith("lbflask: nobody answers at unix:/nowhere/admin.sock: ")
+    assert result.output.startswith("lbflask: no answer from unix:/nowhere/admin.sock: ")
 
 
 def test_a_reload_asks_where_the_configuration_says_even_if_it_has_an_error(run: Run) -> None:
     Path("lbflask.toml").write_text('backends = ["http://a:1"]\nadmin_bind = "127.0.0.1:2"\n')
-    assert "at http://127.0.0.1:2:" in run("reload").output
+    assert "from http://127.0.0.1:2:" in run("reload").output
     Path("lbflask.toml").write_text("backends = what\n")
-    assert "at http://127.0.0.1:2:" in run("reload", LBFLASK_ADMIN_BIND="127.0.0.1:2").output
+    assert "from http://127.0.0.1:2:" in run("reload", LBFLASK_ADMIN_BIND="127.0.0.1:2").output
 
 
 def test_an_instance_without_admin_listener_is_reloaded_by_a_signal(run: Run) -> None:

@@ -21,40 +21,40 @@ from lbflask.demo import run
 from lbflask.telemetry.standard_streams import open_standard_streams
 
 _running = click.option(
-    "--running", is_flag=True, help="Ask an instance that runs, instead of reading the configuration here."
+    "--running", is_flag=True, help="Ask a running instance instead of reading the configuration here."
 )
 
 
 @click.group()
 @click.version_option(lbflask.__version__, prog_name="lbflask")
 def main() -> None:
-    """An HTTP load balancer whose many processes, on many machines, balance as one."""
+    """An HTTP load balancer whose processes on many machines balance as one."""
     open_standard_streams()
 
 
 @main.command()
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="gunicorn workers")
 def demo(workers: int) -> None:
-    """Run it all on this machine: three backends on 8081-8083, the checker, the balancer on 8080. Ctrl-C ends it."""
+    """Run a demo on this machine: three backends on 8081-8083, the checker, the balancer on 8080. Ctrl-C ends it."""
     sys.exit(run.demo(workers))
 
 
 @main.group()
 def config() -> None:
-    """Look at the configuration."""
+    """Check and show the configuration."""
 
 
 @config.command()
 @click.argument("file", required=False, type=click.Path())
-@click.option("--checker", is_flag=True, help="Judge what the checker uses: neither listeners nor the access log.")
+@click.option("--checker", is_flag=True, help="Check only what the checker uses: no listeners, no access log.")
 def check(file: str | None, *, checker: bool) -> None:
-    """Say whether FILE (default: the one in effect), with the environment over it, is a valid configuration.
+    """Check FILE (default: the one in effect) together with the environment.
 
-    Files, hooks and libraries that it names are tried here and now, with the rights of whoever runs this.
+    Files, hooks and libraries that it names are opened and loaded, with the rights of the current user.
     """
     from lbflask.wiring import preflight, unix_sockets  # noqa: PLC0415 - loads what the configuration names
 
-    sys.path.insert(0, str(Path.cwd()))  # as gunicorn has it, where hooks are found
+    sys.path.insert(0, str(Path.cwd()))  # as under gunicorn, so that hooks are importable
     environ = _environ(file)
     config = _load(file)
     try:
@@ -77,11 +77,11 @@ def check(file: str | None, *, checker: bool) -> None:
 def show(context: CliContext, file: str | None, running: bool) -> None:
     """Print every setting as TOML; secrets are masked.
 
-    As a process that is started here would have them: from FILE (default: LBFLASK_CONFIG, or lbflask.toml here) and the
-    environment of this command. With --running, as an instance has them.
+    They are those of a process started here: from FILE (default: LBFLASK_CONFIG, or lbflask.toml here) and the
+    environment of this command. With --running, they are those of a running instance.
     """
     if running and file is not None:
-        raise click.UsageError("--running asks an instance, which has read its own file: give FILE or --running")
+        raise click.UsageError("--running asks an instance, which has its own file: give FILE or --running")
     if running:
         result = context.api.get("/config")
         settings, source = result["settings"], f"as {result['instance']} has it, asked at {context.api.url}"
@@ -99,14 +99,14 @@ def show(context: CliContext, file: str | None, running: bool) -> None:
 @click.argument("method")
 @click.argument("url")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="a header field; may be repeated")
-@click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="where the request comes from")
+@click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="address of the client")
 @_running
 @api_command
 def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
-    """Print where a request would go, and why: route, pool, candidates, who is left out, and the order of attempts.
+    """Print where a request would go, and why: route, pool, candidates, excluded backends, and the order of attempts.
 
-    URL is whole, or begins with its path. Nothing is sent, and no turn is taken. The configuration is the one that is
-    found here, or with --running that of an instance.
+    URL is absolute or begins with its path. Nothing is sent and no ticket is used. The configuration is the one of
+    this directory and environment, or with --running that of an instance.
     """
     from lbflask.control.explain import document, parse_query  # noqa: PLC0415 - other commands need no store
     from lbflask.wiring.explain import explained  # noqa: PLC0415
@@ -126,17 +126,17 @@ def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...]
         result, source = document(*explained(_load(None), query)), _local_source(None)
     context.print_result(result, lambda _: click.echo("\n".join(explanation_lines(query, result))))
     if result["store_error"]:
-        known = "health is what the instance last knew" if running else "nothing is known of the backends' health"
-        click.echo(f"the store does not answer, so {known}: {result['store_error']}", err=True)
+        known = "health is the last known one" if running else "the health of backends is unknown"
+        click.echo(f"the store is unreachable, so {known}: {result['store_error']}", err=True)
     click.echo(source, err=True)
 
 
 def _reject_api_options() -> None:
-    """Raises UsageError for options that only --running has a use for."""
+    """Raises UsageError for options that need --running."""
     context = click.get_current_context()
     for name, option in (("api_url", "--url"), ("token_file", "--token-file")):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option} is for --running: without it no instance is asked")
+            raise click.UsageError(f"{option} needs --running: without it no instance is asked")
 
 
 def _local_source(file: str | None) -> str:

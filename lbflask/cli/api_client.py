@@ -92,7 +92,7 @@ class ApiClient:
             **(headers or {}),
         }
         data = json.dumps(body) if body is not None else None
-        failure = f"nobody answers at {self.url}"
+        failure = f"no answer from {self.url}"
         try:
             with (
                 self._client(timeout) as client,

@@ -1,4 +1,4 @@
-"""What all commands that ask the admin API share: where it is, who is asking, how they answer, and with which code."""
+"""Common parts of commands that use the admin API: its URL and token, output, and exit codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lbflask.cli.render import UNBOUNDED
 from lbflask.config.files import UnusableFile
 from lbflask.config.load import admin_bind
 
-#: Exit codes, as docs/operating.md has them.
+#: Exit codes, documented in docs/operating.md.
 FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_FOUND, TIMED_OUT = 1, 2, 3, 4, 5, 6
 
 _CODES = {401: NOT_ALLOWED, 403: NOT_ALLOWED, 404: NOT_FOUND}
@@ -27,7 +27,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class CliContext:
-    """One command's API and manner of answering."""
+    """The API client and the output of one command."""
 
     def __init__(self, url: str | None, token_file: str | None, as_json: bool) -> None:
         self.url = url
@@ -35,23 +35,26 @@ class CliContext:
         self.console = console()
         self._token_file = token_file
 
+    def __repr__(self) -> str:
+        return f"<CliContext {self.url or 'of the configuration'}, json={self.as_json}>"
+
     @cached_property
     def api(self) -> ApiClient:
-        """The API that is meant. Raises NoListener; exits for a token that can't be read."""
+        """The client of the API. Raises NoListener; exits if the token is unreadable."""
         try:
             return api_of(self.url, self._token_file)
         except UnusableFile as error:
             self.fail(FAILED, f"the token could not be read: {self._token_file}: {error}")
 
     def print_result(self, document: Any, show: Callable[[Console], None]) -> None:
-        """Answer: the document itself, or what shows it."""
+        """Print the document as JSON, or call `show`."""
         if self.as_json:
             click.echo(json.dumps(document, ensure_ascii=False))
         else:
             show(self.console)
 
     def locate_backend(self, backend: str, pool: str | None) -> tuple[str, str]:
-        """Pool and path of the backend with this name. Exits if there is none, or if several pools have one."""
+        """Pool and path of the backend with this name. Exits if no pool or several pools have one."""
         if pool is None:
             pools = [
                 one["name"]
@@ -61,12 +64,12 @@ class CliContext:
             if not pools:
                 self.fail(NOT_FOUND, f"no pool has a backend {backend!r}")
             if len(pools) > 1:
-                self.fail(USAGE, f"the pools {', '.join(pools)} have a backend {backend!r}: say --pool NAME")
+                self.fail(USAGE, f"the pools {', '.join(pools)} have a backend {backend!r}: give --pool NAME")
             pool = pools[0]
         return pool, f"/pools/{segment(pool)}/backends/{segment(backend)}"
 
     def fail(self, code: int, message: str) -> NoReturn:
-        """End with this exit code."""
+        """Exit with this code."""
         if self.as_json:
             click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False), err=True)
         else:
@@ -75,13 +78,15 @@ class CliContext:
 
 
 def api_command(command: Command) -> Command:
-    """A command that gets an Asking, with the options that choose the API. Problems end it with one line and a code."""
+    """A command with a CliContext and the options for the API. Errors end it with one line and an exit code."""
 
-    @click.option("--url", "api_url", envvar="LBFLASK_ADMIN_URL", help="The admin API; else where `admin_bind` is.")
     @click.option(
-        "--token-file", envvar="LBFLASK_ADMIN_TOKEN_FILE", help="A file with the token; else LBFLASK_ADMIN_TOKEN."
+        "--url", "api_url", envvar="LBFLASK_ADMIN_URL", help="URL of the admin API; default: from `admin_bind`."
     )
-    @click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+    @click.option(
+        "--token-file", envvar="LBFLASK_ADMIN_TOKEN_FILE", help="File with the token; default: LBFLASK_ADMIN_TOKEN."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @wraps(command)
     def with_context(
         *arguments: Any, api_url: str | None, token_file: str | None, as_json: bool, **options: Any
@@ -94,25 +99,25 @@ def api_command(command: Command) -> Command:
         except NoListener as error:
             context.fail(UNREACHABLE, f"{error}: {error.advice}")
         except Unreachable as error:
-            context.fail(UNREACHABLE, f"{error} (`lbflask doctor` looks further)")
+            context.fail(UNREACHABLE, f"{error} (`lbflask doctor` finds out more)")
 
     return with_context  # type: ignore[return-value]
 
 
 def console() -> Console:
-    """The console to print on. A pipe or a file gets lines of any length without colours: programs read them."""
+    """The console for output. Pipes and files get unlimited lines without colours, for programs."""
     if sys.stdout.isatty():
         return Console(highlight=False)
     return Console(highlight=False, color_system=None, force_terminal=False, width=UNBOUNDED)
 
 
 def api_of(url: str | None, token_file: str | None = None) -> ApiClient:
-    """The API that is meant. Raises UnusableFile for a token that can't be read, and NoListener."""
+    """The client of the API. Raises NoListener, and UnusableFile if the token is unreadable."""
     return ApiClient((url or _configured_url()).rstrip("/"), token_from(os.environ, token_file))
 
 
 def _configured_url() -> str:
-    """Where the admin listener is by the configuration, which may have an error elsewhere. Raises NoListener."""
+    """URL of the configured admin listener; other errors in the configuration do not matter. Raises NoListener."""
     bind, source = admin_bind()
     if not bind:
         raise NoListener(f"`admin_bind` is empty in {source}, so there is no admin listener")
@@ -120,18 +125,18 @@ def _configured_url() -> str:
 
 
 def complete_backend(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of backends for the shell; none if the API does not answer at once."""
+    """Names of backends for shell completion; none if the API is unreachable."""
     names = {backend["id"]: backend["state"] for pool in _pools(context) for backend in pool["backends"]}
     return [CompletionItem(name, help=state) for name, state in names.items() if name.startswith(incomplete)]
 
 
 def complete_pool(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of pools for the shell."""
+    """Names of pools for shell completion."""
     return [CompletionItem(pool["name"]) for pool in _pools(context) if pool["name"].startswith(incomplete)]
 
 
 def _pools(context: click.Context) -> list[dict[str, Any]]:
-    """The pools, as far as the API answers at once."""
+    """The pools; none if the API does not answer within 2 s."""
     url = context.params.get("api_url") or os.environ.get("LBFLASK_ADMIN_URL")
     try:
         pools: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", timeout=2.0)["pools"]

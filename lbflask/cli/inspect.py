@@ -1,4 +1,4 @@
-"""Commands that only look: `status`, `backends`, `top`, `events`, `doctor`."""
+"""Commands that only read: `status`, `backends`, `top`, `events`, `doctor`."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from lbflask.config.load import ConfigError, load
 from lbflask.store.ports import StoreUnavailable
 from lbflask.wiring.adapters import store_for
 
-#: Seconds until a stream that broke off is opened again.
+#: Seconds until a broken stream is reopened.
 RECONNECT_DELAY = 1.0
 
 
 @click.command()
 @api_command
 def status(context: CliContext) -> None:
-    """Show the fleet at a glance. Exit code 1 if a pool has no backend that serves."""
+    """Show a summary of the fleet. Exit code 1 if a pool has no backend that serves."""
     state = context.api.get("/state")
     context.print_result(state, lambda console: console.print(render.summary(state), render.pools(state["pools"])))
     if state["fleet"]["status"] in ("down", "partly_down"):
@@ -36,7 +36,7 @@ def status(context: CliContext) -> None:
 
 
 @click.command()
-@click.option("--pool", shell_complete=complete_pool, help="Only those of this pool.")
+@click.option("--pool", shell_complete=complete_pool, help="Only backends of this pool.")
 @api_command
 def backends(context: CliContext, pool: str | None) -> None:
     """List the backends with their state, load and latency."""
@@ -48,12 +48,12 @@ def backends(context: CliContext, pool: str | None) -> None:
 
 @click.command()
 @click.option(
-    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between looks."
+    "--interval", default=1.0, show_default=True, type=click.FloatRange(0.2, 60), help="Seconds between updates."
 )
-@click.option("--count", default=0, type=click.IntRange(0), help="Looks until it ends by itself; 0 looks until Ctrl-C.")
+@click.option("--count", default=0, type=click.IntRange(0), help="Number of updates; 0 for no end until Ctrl-C.")
 @api_command
 def top(context: CliContext, interval: float, count: int) -> None:
-    """Watch the fleet, live. With --json a line for each look."""
+    """Watch the fleet live. With --json, one line per update."""
     live = None
     if context.console.is_terminal and not context.as_json:
         live = Live(console=context.console, auto_refresh=False, screen=not count)
@@ -70,24 +70,24 @@ def top(context: CliContext, interval: float, count: int) -> None:
 
 
 def _frame(context: CliContext) -> Any:
-    """What `top` shows now; a fleet that does not answer is no reason to end."""
+    """The current view of `top`; an unreachable API does not end it."""
     try:
         state = context.api.get("/state")
         events = context.api.get("/events?limit=5")["events"] if not state["fleet"]["stale"] else []
     except NoListener:
         raise
     except Unreachable as error:
-        return Text(f"{error}; trying again", style="bold red")
+        return Text(f"{error}; retrying", style="bold red")
     lines = [render.event(one) for one in events]
     return Group(render.summary(state), render.pools(state["pools"]), "", *lines)
 
 
 @click.command()
-@click.option("--follow", is_flag=True, help="Go on with what happens, until Ctrl-C.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="How many of the latest.")
+@click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="Number of latest events.")
 @api_command
 def events(context: CliContext, follow: bool, limit: int) -> None:
-    """Show what happened: health, ejections, leaders, and what operators did. With --json one a line."""
+    """Show events: health, ejections, leaders and operators' actions. With --json, one per line."""
     found = context.api.get(f"/events?limit={limit}")["events"][::-1]
     for one in found:
         _print_event(context, one)
@@ -99,7 +99,7 @@ def events(context: CliContext, follow: bool, limit: int) -> None:
                     last = id_
                     _print_event(context, one)
         except Unreachable as error:
-            click.echo(f"lbflask: {error}; trying again", err=True)
+            click.echo(f"lbflask: {error}; retrying", err=True)
             time.sleep(RECONNECT_DELAY)
 
 
@@ -110,7 +110,7 @@ def _print_event(context: CliContext, event: dict[str, Any]) -> None:
 @click.command()
 @api_command
 def doctor(context: CliContext) -> None:
-    """Look for what is wrong, and say what to do. Exit code 1 if something is bad, 3 if no admin API answers."""
+    """Diagnose the fleet, with advice. Exit code 1 if something is bad, 3 if no admin API answers."""
     code = 0
     try:
         found = context.api.get("/doctor")["findings"]
@@ -123,12 +123,15 @@ def doctor(context: CliContext) -> None:
 
 
 def _local_findings(unreachable: Unreachable) -> list[dict[str, str]]:
-    """What can be seen without the API."""
+    """Findings that need no API."""
     found = [_finding("admin API", "bad", str(unreachable), unreachable.advice)]
     try:
         config = load()
     except ConfigError as error:
-        return [*found, _finding("configuration", "warning", str(error), "run it where the configuration is")]
+        return [
+            *found,
+            _finding("configuration", "warning", str(error), "run it in the directory of the configuration"),
+        ]
     store = store_for(config, timeout=1.0)
     try:
         for pool in config.every_pool():
@@ -136,12 +139,12 @@ def _local_findings(unreachable: Unreachable) -> list[dict[str, str]]:
             roster = store.read_roster(pool)
             names = sorted({worker.report.identity.instance for worker in roster.workers if worker.report is not None})
             if names:
-                advice = "these run: use --url with the admin listener of one of them"
+                advice = "use --url with the admin listener of one of them"
                 found.append(_finding(f"pool {pool}", "good", f"instances {', '.join(names)}", advice))
             else:
                 found.append(_finding(f"pool {pool}", "bad", "no instance is alive", "start gunicorn"))
     except StoreUnavailable as error:
-        found.append(_finding("store", "bad", f"out of reach from here: {error}", "start Redis, or look at redis_url"))
+        found.append(_finding("store", "bad", f"unreachable from here: {error}", "start Redis, or check redis_url"))
     finally:
         store.close()
     return found

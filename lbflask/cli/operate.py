@@ -1,4 +1,4 @@
-"""Commands that change something. Done twice, each is the same as done once."""
+"""Commands that change something. All are idempotent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from lbflask.cli.api_client import NoListener, Unreachable, segment
 from lbflask.cli.context import TIMED_OUT, UNREACHABLE, CliContext, api_command, complete_backend, complete_pool
 
-#: Seconds between two looks at what is in flight.
+#: Seconds between polls of the requests in flight.
 POLL_INTERVAL = 0.5
-#: Seconds for which nothing must have been in flight: by then every living worker has told of what it has, and one
-#: that was killed counts no more.
+#: Seconds without requests in flight until a backend counts as drained: within them each live worker has reported its
+#: requests, and a killed one has expired.
 QUIET_TIME = 2.0
 
 _pool = click.option(
-    "--pool", shell_complete=complete_pool, help="The pool, where several have a backend of this name."
+    "--pool", shell_complete=complete_pool, help="Pool; needed if several have a backend of this name."
 )
 _name = click.argument("name", shell_complete=complete_backend)
 
@@ -26,11 +26,11 @@ _name = click.argument("name", shell_complete=complete_backend)
 @click.command()
 @_name
 @_pool
-@click.option("--wait", is_flag=True, help="Return when nothing is in flight any more.")
-@click.option("--timeout", type=click.FloatRange(0.1), help="Seconds to wait at most; then the exit code is 6.")
+@click.option("--wait", is_flag=True, help="Return when no request is in flight.")
+@click.option("--timeout", type=click.FloatRange(0.1), help="Maximum seconds to wait; then the exit code is 6.")
 @api_command
 def drain(context: CliContext, name: str, pool: str | None, wait: bool, timeout: float | None) -> None:
-    """Give NAME no new requests. Those in flight, and sticky sessions, go on."""
+    """Send NAME no new requests. Requests in flight and sticky sessions continue."""
     pool_name, path = context.locate_backend(name, pool)
     done = context.api.request("POST", f"{path}/drain")
     if not wait:
@@ -41,7 +41,7 @@ def drain(context: CliContext, name: str, pool: str | None, wait: bool, timeout:
     if not quiet:
         context.fail(
             TIMED_OUT,
-            f"{name} still has {done['backend']['in_flight']} in flight after {timeout:g} s; it goes on draining",
+            f"{name} still has {done['backend']['in_flight']} in flight after {timeout:g} s; draining continues",
         )
     context.print_result(
         done, lambda console: console.print(f"{name} of pool {pool_name} is drained: nothing is in flight")
@@ -53,7 +53,7 @@ def drain(context: CliContext, name: str, pool: str | None, wait: bool, timeout:
 @_pool
 @api_command
 def enable(context: CliContext, name: str, pool: str | None) -> None:
-    """Let NAME serve again, after `drain`, `off` or `remove`."""
+    """Return NAME to service, after `drain`, `off` or `remove`."""
     _run_action(context, name, pool, "POST", "/enable", "serves")
 
 
@@ -62,7 +62,7 @@ def enable(context: CliContext, name: str, pool: str | None) -> None:
 @_pool
 @api_command
 def off(context: CliContext, name: str, pool: str | None) -> None:
-    """Give NAME no requests at all, not even those of sticky sessions. Those in flight end by themselves."""
+    """Send NAME no requests at all, not even of sticky sessions. Requests in flight finish."""
     _run_action(context, name, pool, "POST", "/off", "is off")
 
 
@@ -71,7 +71,7 @@ def off(context: CliContext, name: str, pool: str | None) -> None:
 @_pool
 @api_command
 def uneject(context: CliContext, name: str, pool: str | None) -> None:
-    """Let NAME serve again although requests have failed, without waiting for a probe."""
+    """End the ejection of NAME now, without waiting for a probe."""
     _run_action(context, name, pool, "POST", "/uneject", "is not ejected")
 
 
@@ -81,7 +81,7 @@ def uneject(context: CliContext, name: str, pool: str | None) -> None:
 @_pool
 @api_command
 def weight(context: CliContext, name: str, weight: str, pool: str | None) -> None:
-    """Set the weight of NAME, 0 to 256; `usual` takes back what was set."""
+    """Set the weight of NAME, 0 to 256; `usual` restores the configured weight."""
     if weight != "usual" and not (weight.isascii() and weight.isdigit() and int(weight) <= 256):
         raise click.BadParameter("must be a number from 0 to 256, or `usual`", param_hint="WEIGHT")
     number = None if weight == "usual" else int(weight)
@@ -92,13 +92,13 @@ def weight(context: CliContext, name: str, weight: str, pool: str | None) -> Non
 
 @click.command()
 @click.argument("backend_url", metavar="URL")
-@click.option("--name", help="Its stable name; `host:port` unless given.")
+@click.option("--name", help="Stable name; default: `host:port`.")
 @click.option("--weight", default=1, show_default=True, type=click.IntRange(0, 256))
-@click.option("--backup", is_flag=True, help="It serves only when no other backend can.")
+@click.option("--backup", is_flag=True, help="Serve only when no other backend can.")
 @click.option("--pool", default="default", show_default=True, shell_complete=complete_pool)
 @api_command
 def add(context: CliContext, backend_url: str, name: str | None, weight: int, backup: bool, pool: str) -> None:
-    """Put the backend at URL into a pool. It serves once a check has succeeded."""
+    """Add the backend at URL to a pool. It serves after its first successful check."""
     body = {"url": backend_url, "weight": weight, "backup": backup} | ({"name": name} if name else {})
     done = context.api.request("POST", f"/pools/{segment(pool)}/backends", body)
     _print_done(context, done, f"{done['backend']['id']} is in pool {pool}, {done['backend']['state']}")
@@ -109,7 +109,7 @@ def add(context: CliContext, backend_url: str, name: str | None, weight: int, ba
 @_pool
 @api_command
 def remove(context: CliContext, name: str, pool: str | None) -> None:
-    """Take NAME out of its pool, also one that is configured. Requests in flight end by themselves."""
+    """Remove NAME from its pool, also a configured one. Requests in flight finish."""
     pool_name, path = context.locate_backend(name, pool)
     done = context.api.request("DELETE", path)
     _print_done(context, done, f"{name} is out of pool {pool_name}")
@@ -118,9 +118,9 @@ def remove(context: CliContext, name: str, pool: str | None) -> None:
 @click.command()
 @api_command
 def reload(context: CliContext) -> None:
-    """Have the instance read its configuration anew, and the checkers theirs.
+    """Reload the configuration of the instance and of the checkers.
 
-    Exit code 1 if the configuration has an error, or an earlier reload is under way; then nothing has changed.
+    Exit code 1 if the configuration has an error or another reload is under way; then nothing changes.
     """
     try:
         outcome = context.api.request("POST", "/reload")
@@ -129,7 +129,7 @@ def reload(context: CliContext) -> None:
     in_place, late = ", ".join(outcome["in_place"]), ", ".join(outcome["by_new_workers"])
     lines = [f"configuration {outcome['config_version']}: {in_place or late or 'nothing has changed'}"]
     if late:
-        lines.append(f"new workers take over, for the sake of {late}")
+        lines.append(f"new workers take over because of {late}")
     context.print_result(outcome, lambda console: console.print("\n".join(lines), markup=False, soft_wrap=True))
 
 
@@ -149,7 +149,7 @@ def _in_flight(done: dict[str, Any]) -> int:
 
 
 def _wait(context: CliContext, path: str, name: str, timeout: float | None) -> bool:
-    """Wait until nothing was in flight for a while; False if that takes too long. Shows how far it is."""
+    """Wait until no request was in flight for QUIET_TIME, with a progress bar. False after `timeout`."""
     started = quiet_since = time.monotonic()
     peak = 0
     with _progress(context) as progress:
@@ -169,7 +169,7 @@ def _wait(context: CliContext, path: str, name: str, timeout: float | None) -> b
 
 
 def _left(context: CliContext, path: str) -> int | None:
-    """Requests in flight; None while nobody can say."""
+    """Requests in flight; None while unknown."""
     try:
         state = context.api.get("/fleet")
         return None if state["stale"] else int(context.api.get(path)["in_flight"])

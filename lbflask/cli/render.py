@@ -1,4 +1,4 @@
-"""How the command line shows what the API says: tables that stay readable without colours."""
+"""Output of the command line: documents of the API as tables that are readable without colours."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from lbflask.core.explain import RequestQuery
 
-#: The width of what is no terminal: more than any line has.
+#: Width of pipes and files: more than any line has.
 UNBOUNDED = 1 << 20
 _STYLES = {
     "up": "green",
@@ -40,9 +40,9 @@ def styled(text: str) -> Text:
 
 
 class Sheet:
-    """Rows under titles, each with a note. No value is ever cut: what is too wide for a table is shown in another way.
+    """Rows with notes. No value is truncated: a layout is chosen that fits the width.
 
-    A table where it fits; else one without the notes, which follow it; else a paragraph for each row.
+    Layouts: a table; a table without the notes, which follow it; a paragraph for each row.
     """
 
     def __init__(self, text_columns: Sequence[str], number_columns: Sequence[str], note: str = "") -> None:
@@ -50,11 +50,11 @@ class Sheet:
         self._rows: list[tuple[list[Text], str]] = []
 
     def add(self, *cells: str | Text, note: str = "") -> None:
-        """A row: a cell for each title."""
+        """Add a row with a cell for each column."""
         self._rows.append(([Text(cell) if isinstance(cell, str) else cell for cell in cells], note))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """What fits the width."""
+        """The layout that fits the width."""
         with_notes, without_notes = self._table(self._note), self._table("")
         if _fits(with_notes, console, options):
             yield with_notes
@@ -77,7 +77,7 @@ class Sheet:
         return table
 
     def _notes(self) -> Iterator[Text]:
-        """Each note once, with the rows that have it."""
+        """Each note once, with its rows."""
         rows_by_note: dict[str, list[str]] = {}
         for (first, *_), note in self._rows:
             rows_by_note.setdefault(note, []).append(first.plain)
@@ -100,13 +100,13 @@ def _fits(table: Table, console: Console, options: ConsoleOptions) -> bool:
 
 
 def summary(state: dict[str, Any]) -> RenderableType:
-    """The fleet at a glance."""
+    """The summary of the fleet."""
     fleet, store = state["fleet"], state["fleet"]["store"]
     head = Text.assemble(
         "fleet ", styled(fleet["status"]), f", {fleet['requests_per_second']:.1f} requests/s, "
         f"{fleet['in_flight']} in flight, store ",
-        ("connected", "green") if store["connected"] else (f"out of reach: {store['why']}", "bold red"),
-        (" (stale: what was last known)", "bold yellow") if fleet["stale"] else "",
+        ("connected", "green") if store["connected"] else (f"unreachable: {store['why']}", "bold red"),
+        (" (stale: last known state)", "bold yellow") if fleet["stale"] else "",
     )  # fmt: skip
     sheet = Sheet(("instance", "version", "config"), ("workers", "in flight", "requests/s"))
     for instance in fleet["instances"]:
@@ -128,7 +128,7 @@ def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
     for pool in found:
         checker = pool["checker"]
         checks = "[bold red]no checker[/bold red]" if checker["silent"] else f"checked by {escape(checker['leader'])}"
-        overlooks = f", [bold red]overlooking {pool['overlooks']}[/bold red]" if pool["overlooks"] else ""
+        overlooks = f", [bold red]failing open: ignoring {pool['overlooks']}[/bold red]" if pool["overlooks"] else ""
         parts.append("")
         parts.append(
             f"[bold]pool {pool['name']}[/bold] {pool['strategy']}, {pool['serving']} of {len(pool['backends'])} serve"
@@ -141,12 +141,12 @@ def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
 
 
 def backends(found: Iterable[dict[str, Any]]) -> Sheet:
-    """Backends, one a line."""
+    """Backends, one per line."""
     sheet = Sheet(("backend", "state"), ("weight", "in flight", "req/s", "errors", "p50 ms", "p99 ms"), note="reason")
     for backend in found:
         weight = str(backend["weight"])
         if backend["weight"] != backend["usual_weight"]:
-            weight += f" (usually {backend['usual_weight']})"
+            weight += f" (configured {backend['usual_weight']})"
         sheet.add(
             backend["id"],
             styled(backend["state"]),
@@ -171,7 +171,7 @@ def event(one: dict[str, Any]) -> str:
 
 
 def findings(found: Iterable[dict[str, Any]]) -> RenderableType:
-    """What `doctor` found, with what to do below it."""
+    """Findings of `doctor`, each followed by its advice."""
     lines = []
     for finding in found:
         lines.append(f"{_SIGNS[finding['level']]} {escape(finding['check'])}: {escape(finding['finding'])}")
@@ -189,7 +189,7 @@ def explanation_lines(query: RequestQuery, explanation: Mapping[str, Any]) -> It
     yield f"{query.method} {query.target}, Host {query.host or '(none)'}, from {query.client}"
     yield f"route       {explanation['route'] or '(none)'}"
     if explanation["answer"]:
-        yield f"answer      {explanation['answer']}; no backend is asked"
+        yield f"answer      {explanation['answer']}; no backend is used"
         return
     if explanation["target"] != query.target:
         yield f"target      {explanation['target']}"
@@ -204,7 +204,7 @@ def _pool_lines(view: Mapping[str, Any], split_key: str | None) -> Iterator[str]
     if view["home"]:
         yield f"session     at {view['home']}"
     if view["overlooked"]:
-        yield f"overlooked  {view['overlooked']}: nobody else could serve"
+        yield f"overlooked  {view['overlooked']}: no other backend could serve"
     for index, candidate in enumerate(view["candidates"]):
         more = f", warm to {candidate['warm_percent']} %" if candidate["warm_percent"] < 100 else ""
         more += ", backup" if candidate["backup"] else ""

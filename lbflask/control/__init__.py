@@ -1,1 +1,1 @@
-"""The control plane: what the balancer says of itself, and what operators may ask of it."""
+"""The control plane: health, metrics, admin API and dashboard."""

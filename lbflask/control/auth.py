@@ -1,8 +1,8 @@
-"""Who is asking, and may they? Nobody comes in but through the admin listener.
+"""Authentication and authorization on the admin listener, the only way to the control plane.
 
-Programs show a token (RFC 6750), browsers a session, which is signed with the token that it was opened with and ends
-with it. Without any token configured, whoever reaches the listener is an operator; but a browser must not be led there
-by another site, neither by a form (CSRF) nor by a name that comes to mean this machine (DNS rebinding).
+Programs send a token (RFC 6750). Browsers send a session cookie, which is signed with the token that opened it and is
+valid as long as that token. Without configured tokens every client of the listener is an operator; then requests that
+another site makes a browser send are rejected: by form (CSRF) and by DNS rebinding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hmac
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -24,10 +24,10 @@ from lbflask.core.admin_tokens import AdminToken, Role, bearer
 log = logging.getLogger("lbflask.admin")
 
 COOKIE = "lbflask_session"
-#: Seconds that a session lasts.
+#: Seconds until a session expires.
 SESSION_LIFETIME = 12 * 3600.0
-#: A host and a port (RFC 9110 §7.2): names as browsers ask name servers for them, and of IPv6 no zone, which means
-#: nothing to others (RFC 6874 §4).
+#: A host and a port (RFC 9110 §7.2): names that browsers resolve, and IPv6 addresses without a zone, which has a
+#: meaning on one machine only (RFC 6874 §4).
 _AUTHORITY = re.compile(r"([A-Za-z0-9._-]{1,254}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
 _PORTS = {"http": "80", "https": "443"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -35,21 +35,24 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking. `csrf` is what a session has to show with each change."""
+    """An authenticated client. `csrf` is the token that a session must send with each change."""
 
     role: Role
     name: str
     address: str = ""
-    csrf: str | None = None
+    csrf: str | None = field(default=None, repr=False)
 
     @property
     def identity(self) -> str:
-        """The visitor, for the log of what was done."""
+        """Name and address, for the audit log."""
         return f"{self.name} ({self.address})" if self.address else self.name
 
 
 class TokenSet:
-    """The tokens in effect. Those of the file are read again when it changes; while it can't be read, the last hold."""
+    """The tokens in effect.
+
+    The token file is read again when it changes; while it is unreadable, its last tokens stay valid.
+    """
 
     def __init__(self, settings: AdminConfig) -> None:
         self._configured = tuple(AdminToken.parse(text.reveal()) for text in settings.tokens)
@@ -57,8 +60,11 @@ class TokenSet:
         self._file_version: tuple[int, int, int] | None = None
         self._file_tokens: Sequence[AdminToken] = ()
 
+    def __repr__(self) -> str:
+        return f"<TokenSet of {len(self._configured) + len(self._file_tokens)} tokens, file {self._file}>"
+
     def current(self) -> Sequence[AdminToken]:
-        """All that are good now."""
+        """All valid tokens."""
         if self._file is not None:
             try:
                 stat = self._file.stat()
@@ -67,12 +73,12 @@ class TokenSet:
                     self._file_tokens = read_tokens(self._file, "admin.token_file")
                     self._file_version = file_version
             except (OSError, ValueError) as error:
-                log.warning("the tokens were not read again: %s", error)
+                log.warning("the token file was not reloaded: %s", error)
         return (*self._configured, *self._file_tokens)
 
     @property
     def required(self) -> bool:
-        """Whether visitors need one: a file that has become empty is no open door."""
+        """Whether clients need a token. A configured file requires one even when it is empty."""
         return bool(self._configured) or self._file is not None
 
 
@@ -83,26 +89,29 @@ class Authenticator:
         self.tokens = tokens
         self._clock = clock
 
+    def __repr__(self) -> str:
+        return f"<Authenticator by {self.tokens!r}>"
+
     def set_tokens(self, tokens: TokenSet) -> None:
         """Authenticate by these tokens; sessions of others end."""
         self.tokens = tokens
 
     def admit(self, request: Request, role: Role) -> Principal:
-        """Who is asking, if they may do what needs the role. Raises Refused."""
+        """The client of the request, if it has the role. Raises Refused."""
         self.check_origin(request)
         principal = self.authenticate(request)
         if principal is None:
-            raise Refused(401, "a token is needed: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
+            raise Refused(401, "a token is required: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
         if principal.csrf is not None and request.method not in SAFE_METHODS:
             csrf = request.headers.get("X-CSRF-Token", "")
             if not hmac.compare_digest(principal.csrf.encode(), csrf.encode("utf-8", "replace")):
-                raise Refused(403, "the session's X-CSRF-Token is missing or not the right one")
+                raise Refused(403, "the session's X-CSRF-Token is missing or wrong")
         if role is Role.OPERATOR and principal.role is not Role.OPERATOR:
             raise Refused(403, f"the token {principal.name!r} may only read")
         return principal
 
     def guard(self, blueprint: Blueprint, role: Role) -> None:
-        """Let nobody see a page of the blueprint who may not do what needs the role."""
+        """Require the role for all pages of the blueprint."""
 
         def admit() -> None:
             self.admit(request, role)
@@ -110,7 +119,7 @@ class Authenticator:
         blueprint.before_request(admit)
 
     def may_see_details(self, request: Request) -> bool:
-        """Whether what only operators should read may be told. Raises Refused for a token that is none."""
+        """Whether the response may have details for operators. Raises Refused for an invalid token."""
         if not request.environ.get("lbflask.admin"):
             return False
         if not self.tokens.required and not _is_local(_authority(request)):
@@ -118,7 +127,7 @@ class Authenticator:
         return self.authenticate(request) is not None
 
     def authenticate(self, request: Request) -> Principal | None:
-        """Who is asking; None for nobody that is known. Raises Refused for a token that is none."""
+        """The client; None without credentials or with an expired session. Raises Refused for an invalid token."""
         address = request.remote_addr or "unix"
         if not self.tokens.required:
             return Principal(Role.OPERATOR, "local", address)
@@ -128,37 +137,37 @@ class Authenticator:
             scheme, _, secret = authorization.partition(" ")
             token = bearer(tokens, secret.strip()) if scheme.lower() == "bearer" else None
             if token is None:
-                log.warning("refused a token that is none, from %s", address)
-                raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+                log.warning("rejected an invalid token from %s", address)
+                raise Refused(401, "invalid token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
             return Principal(token.role, token.name, address)
         cookie = request.cookies.get(COOKIE, "")
         match = self._session_token(tokens, cookie)
         return None if match is None else Principal(match.role, match.name, address, _mac(match, "csrf", cookie))
 
     def open_session(self, secret: str, address: str) -> tuple[str, Principal]:
-        """A session for the token with this secret, as a cookie. Raises Refused."""
+        """Open a session for the token with this secret. Returns the cookie. Raises Refused."""
         token = bearer(self.tokens.current(), secret)
         if token is None:
-            log.warning("refused a token that is none, from %s", address)
-            raise Refused(401, "this token is none", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+            log.warning("rejected an invalid token from %s", address)
+            raise Refused(401, "invalid token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
         expires = f"{self._clock() + SESSION_LIFETIME:.0f}"
         cookie = f"{expires}|{token.name}|{_mac(token, 'session', expires)}"
         return cookie, Principal(token.role, token.name, address, _mac(token, "csrf", cookie))
 
     def check_origin(self, request: Request) -> None:
-        """Raises Refused for what did not come through the admin listener, or was sent by a page of another site."""
+        """Raises Refused for requests of other listeners, and for those that a page of another site has sent."""
         if not request.environ.get("lbflask.admin"):
-            raise Refused(404, "there is nothing here")
+            raise Refused(404, "not found")
         host = _authority(request)
         if not self.tokens.required and not _is_local(host):
-            raise Refused(403, "without tokens this listener answers only to an address or to localhost as its name")
+            raise Refused(403, "without tokens, Host must be an address or localhost")
         if request.method in SAFE_METHODS:
             return
         origin = request.headers.get("Origin")
         if origin is not None and not _is_same_origin(origin, host):
-            raise Refused(403, "this was sent by a page of another site")
+            raise Refused(403, "the request was sent by a page of another site")
         if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-            raise Refused(403, "this was sent by a page of another site")
+            raise Refused(403, "the request was sent by a page of another site")
 
     def _session_token(self, tokens: Sequence[AdminToken], cookie: str) -> AdminToken | None:
         expires, _, rest = cookie.partition("|")
@@ -174,18 +183,18 @@ class Authenticator:
 
 
 def _mac(token: AdminToken, purpose: str, text: str) -> str:
-    """Only who knows the token's digest can make it."""
+    """A MAC that requires the digest of the token."""
     return hmac.digest(token.digest, f"{purpose}|{token.role}|{token.name}|{text}".encode(), "sha256").hex()
 
 
 def _authority(request: Request) -> str:
-    """The Host as it came, which Werkzeug would take for none at all when it does not like it; empty for none."""
+    """The Host field unchanged, empty if absent; Werkzeug would hide malformed values."""
     host: str = request.environ.get("HTTP_HOST", "")
     return host
 
 
 def _split(authority: str) -> tuple[str, str] | None:
-    """Host, in small letters, and port of an authority; None for what is none or has no host."""
+    """Host in lower case and port of an authority; None if it is malformed or has no host."""
     match = _AUTHORITY.fullmatch(authority)
     if match is None or (match[2] and int(match[2]) > 65_535):
         return None
@@ -193,7 +202,7 @@ def _split(authority: str) -> tuple[str, str] | None:
 
 
 def _is_local(authority: str) -> bool:
-    """Whether a Host is an address, or a name that no name server is asked for (RFC 6761 §6.3)."""
+    """Whether a Host is an address, or a name that is never resolved by DNS (RFC 6761 §6.3)."""
     match = _split(authority)
     if match is None:
         return False
@@ -213,7 +222,7 @@ def _is_address(kind: type[IPv4Address | IPv6Address], text: str) -> bool:
 
 
 def _is_same_origin(origin: str, authority: str) -> bool:
-    """Whether an Origin (RFC 6454 §6.2) is that of pages from this authority, as far as http or https goes."""
+    """Whether an Origin (RFC 6454 §6.2) has this authority, under either scheme."""
     scheme, mark, authority_of_origin = origin.partition("://")
     usual = _PORTS.get(scheme.lower())
     there, here = _split(authority_of_origin), _split(authority)

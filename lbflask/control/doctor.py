@@ -1,4 +1,4 @@
-"""What is wrong with the fleet, and what to do: the store, the clocks, the versions, the checkers, each backend."""
+"""Diagnosis of the fleet, with advice: the store, clocks, versions, checkers and each backend."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from lbflask.control.api.models import Diagnosis, Finding, Level, PoolView, Stat
 from lbflask.core.model import Backend
 from lbflask.store.ports import StoreUnavailable
 
-#: Seconds by which a clock may be wrong before it matters to those who compare logs.
+#: Seconds by which a clock may be off before logs of different machines no longer align.
 MAX_CLOCK_DIFFERENCE = 1.0
-#: Seconds that the store may take to answer.
+#: Round trip to the store, in seconds, that is worth a warning.
 MAX_STORE_LATENCY = 0.02
-#: Backends that are tried at once, and seconds for each.
+#: Connects at once, and seconds for each.
 CONCURRENT_CONNECTS = 16
 CONNECT_TIMEOUT = 2.0
-#: Backends that are tried at all: a fleet of thousands is what the checker is for.
+#: Backends of a pool that are connected to; the checker covers larger pools.
 MAX_CONNECTS = 200
 
-#: Tries to connect to a backend within so many seconds: why that failed, empty if it did not.
+#: Connects to a backend within so many seconds. Returns the reason of a failure, empty after success.
 Reach = Callable[[Backend, float], str]
 
 
 class FirstCheck(NamedTuple):
-    """A backend without any result of a check: seconds for which it is known, None where nothing says so, and seconds
-    that its first check may take.
+    """A backend without a completed check: seconds since it came into the pool, None if unknown, and seconds until its
+    first check must have completed.
     """
 
     waited: float | None
@@ -40,7 +40,7 @@ def diagnose(
     reach: Reach,
     first_checks: Mapping[tuple[str, str], FirstCheck],
 ) -> Diagnosis:
-    """All findings, whether good or bad. `first_checks` are of those that are checking, by pool and backend."""
+    """All findings, good and bad. `first_checks` has the backends in state `checking`, by pool and backend."""
     pools = _pools(state, backends, reach, first_checks)
     return Diagnosis(findings=[*_store(state, ping), *_workers(state), *pools])
 
@@ -53,15 +53,15 @@ def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
     except StoreUnavailable as error:
         yield _bad(
             "store",
-            f"out of reach, or refuses; each worker balances by itself: {error}",
-            "look at Redis or Valkey at `redis_url`: does it run, does the network lead there, is it the primary, has "
-            "it memory and disk left, may its user read and write?",
+            f"unreachable or rejects commands; each worker balances by itself: {error}",
+            "check Redis or Valkey at `redis_url`: is it running, reachable and the primary, does it have free memory "
+            "and disk, may its user read and write?",
         )
         return
     finding = f"answers in {seconds * 1000:.1f} ms"
     if seconds > MAX_STORE_LATENCY:
         yield _warning(
-            "store", finding, "requests that take tickets wait as long; move it closer or give it a free core"
+            "store", finding, "requests that need a ticket wait that long; move it closer or give it a free core"
         )
     else:
         yield _good("store", finding)
@@ -78,7 +78,7 @@ def _workers(state: StateView) -> Iterator[Finding]:
         if len(values) > 1:
             yield _warning(
                 subject, f"not all have the same: {', '.join(sorted(values))}",
-                "normal during a roll-out; else bring all instances to one, so that they balance by the same rules",
+                "normal during a roll-out; otherwise update all instances, so that they balance by the same rules",
             )  # fmt: skip
         else:
             yield _good(subject, f"all have {', '.join(values) or 'none yet'}")
@@ -89,11 +89,11 @@ def _clocks(workers: Sequence[WorkerView]) -> Iterator[Finding]:
     wrong = [worker for worker in workers if abs(worker.clock_ahead or 0.0) > MAX_CLOCK_DIFFERENCE]
     for worker in wrong:
         yield _warning(
-            "clocks", f"that of {worker.id.rpartition(':')[0]} differs from the store's by {worker.clock_ahead:+.1f} s",
-            "let NTP keep it: balancing goes by the store's clock alone, but logs will not fit together",
+            "clocks", f"{worker.id.rpartition(':')[0]} differs from the store by {worker.clock_ahead:+.1f} s",
+            "synchronize it by NTP: balancing uses the store's clock only, but logs will not align",
         )  # fmt: skip
     if not wrong:
-        yield _good("clocks", "all agree with the store's")
+        yield _good("clocks", "all agree with the store")
 
 
 def _pools(
@@ -113,47 +113,53 @@ def _pools(
 def _checker(pool: PoolView) -> Iterator[Finding]:
     name = f"checker of {pool.name}"
     if pool.checker.silent:
-        finding = "has never spoken" if pool.checker.heartbeat is None else f"silent for {pool.checker.heartbeat:.0f} s"
+        finding = (
+            "no heartbeat yet" if pool.checker.heartbeat is None else f"no heartbeat for {pool.checker.heartbeat:.0f} s"
+        )
         yield _bad(
-            name, f"{finding}: no backend is checked, only requests that fail take one out",
-            "start `python -m lbflask.healthcheck` with the same configuration, best on two machines",
+            name, f"{finding}: no backend is checked, only failed requests eject one",
+            "start `python -m lbflask.healthcheck` with the same configuration, preferably on two machines",
         )  # fmt: skip
     else:
-        yield _good(name, f"{pool.checker.leader or 'between two leaders'} spoke {pool.checker.heartbeat:.1f} s ago")
+        yield _good(
+            name, f"{pool.checker.leader or 'between two leaders'}, last heartbeat {pool.checker.heartbeat:.1f} s ago"
+        )
 
 
 def _serving(pool: PoolView) -> Iterator[Finding]:
     name = f"pool {pool.name}"
     if not pool.serving:
-        yield _bad(name, "no backend can serve: clients get 503", "bring one up; below is why each one can't")
+        yield _bad(name, "no backend can serve: clients get 503", "start one; the reasons are below")
     elif pool.overlooks:
-        yield _bad(name, f"{pool.serving} serve only because their failures are overlooked", "see each backend below")
+        yield _bad(
+            name, f"{pool.serving} serve only because failures are ignored (fail open)", "see each backend below"
+        )
     else:
         yield _good(name, f"{pool.serving} of {len(pool.backends)} backends serve")
     for backend in pool.backends:
         if backend.state in (State.DOWN, State.EJECTED, State.UNKNOWN):
-            advice = "look at its log and its load" if backend.state is not State.UNKNOWN else "start a checker"
+            advice = "check its log and its load" if backend.state is not State.UNKNOWN else "start a checker"
             yield _warning(f"backend {backend.id}", f"{backend.state}: {backend.reason}", advice)
 
 
 def _first_checks(pool: PoolView, first_checks: Mapping[tuple[str, str], FirstCheck]) -> Iterator[Finding]:
-    """Backends that get no requests, since no check of them has ended."""
+    """Backends without requests because no check of them has completed."""
     for backend in pool.backends:
         first = first_checks.get((pool.name, backend.id))
         if backend.state is not State.CHECKING or first is None:
             continue
         name, waited = f"backend {backend.id}", "" if first.waited is None else f" for {first.waited:.0f} s"
         if first.waited is not None and first.waited <= first.limit:
-            finding = f"checking{waited}: its first check has not ended, so it gets no requests yet"
-            yield _warning(name, finding, f"wait: that takes {first.limit:.0f} s at most")
+            finding = f"checking{waited}: its first check has not completed, so it gets no requests yet"
+            yield _warning(name, finding, f"wait at most {first.limit:.0f} s")
             continue
         leader = (
             f"the checker {pool.checker.leader} leads and" if pool.checker.leader else "no checker leads, and the last"
         )
         yield _warning(
             name, f"checking{waited}: {leader} has reported no check of it, so it gets no requests",
-            "the checker has another configuration, or hangs: start it with this one, or have it read its file anew "
-            "(SIGHUP, or `lbflask reload`)",
+            "the checker has another configuration or hangs: start it with this one, or reload it (SIGHUP, or "
+            "`lbflask reload`)",
         )  # fmt: skip
 
 
@@ -162,10 +168,10 @@ def _left_by_operators(pool: PoolView) -> Iterator[Finding]:
         if backend.state in (State.DRAINING, State.OFF):
             yield _warning(
                 f"backend {backend.id}", f"an operator has set it to {backend.mode}",
-                f"`lbflask enable {backend.id}` when the work on it is done",
+                f"`lbflask enable {backend.id}` after maintenance",
             )  # fmt: skip
     for removed in pool.removed:
-        advice = f"`lbflask enable {removed}` brings it back; or take it out of the file too"
+        advice = f"`lbflask enable {removed}` restores it; or remove it from the file too"
         yield _warning(f"backend {removed}", "an operator has removed it, but it is configured", advice)
 
 
@@ -176,11 +182,11 @@ def _reachable(pool: PoolView, backends: Sequence[Backend], reach: Reach) -> Ite
     for backend, reason in zip(tried, reasons, strict=True):
         if reason:
             yield _bad(
-                f"backend {backend.id}", f"{backend.url} cannot be reached from this instance: {reason}",
-                "if others reach it, look at the network and firewalls between; else start it",
+                f"backend {backend.id}", f"{backend.url} is unreachable from this instance: {reason}",
+                "if others reach it, check the network and firewalls between; otherwise start it",
             )  # fmt: skip
     if not any(reasons):
-        yield _good(f"pool {pool.name}", f"all of {len(tried)} backends can be reached from this instance")
+        yield _good(f"pool {pool.name}", f"all {len(tried)} backends are reachable from this instance")
 
 
 def _good(check: str, finding: str) -> Finding:

@@ -1,4 +1,4 @@
-"""An explanation (core/explain.py): what is asked for, what answers before any route, and its lines for a terminal."""
+"""Explanations (core/explain.py) for operators: parsing of the request, local endpoints, and the JSON document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lbflask.core.model import Pool, Snapshot
 
 
 def parse_query(method: str, url: str, headers: Sequence[str], client: str) -> RequestQuery:
-    """The request that a user means: `url` whole or from its path on, `headers` as `Name: value`. Raises ValueError."""
+    """The request to explain: an absolute or origin-form `url`, `headers` as `Name: value`. Raises ValueError."""
     fields: Fields = []
     for line in headers:
         name, colon, value = line.partition(":")
@@ -37,18 +37,18 @@ def parse_query(method: str, url: str, headers: Sequence[str], client: str) -> R
 def explained(
     config: Config, pools: Mapping[str, Pool], query: RequestQuery, facts: Callable[[str], tuple[Snapshot, int]]
 ) -> Explanation:
-    """The explanation under the configuration. `known` gives the snapshot of a pool, and its next ticket."""
+    """The explanation under the configuration. `facts` gives the snapshot of a pool and its next ticket."""
     path = query.target.partition("?")[0]
     local_replies = {config.health_path: "the health of the balancer itself (health_path)"}
     local_replies[config.live_path] = "whether the balancer itself serves (live_path)"
     if path and path in local_replies:
         return Explanation("", local_replies[path], query.target, None, ())
     routes = [route.to_model() for route in config.routes]
-    # Without routes there is but one way, whatever the pool's name.
+    # Without routes there is one pool, whatever its name.
     default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
     return explain(query, routes, pools, default, facts)
 
 
 def document(explanation: Explanation, why: str) -> dict[str, Any]:
-    """The explanation as JSON has it; `why` the store does not answer, empty while it does."""
+    """The explanation as JSON. `why` is the error of the store, empty for none."""
     return {**asdict(explanation), "store_error": why or None}

@@ -1,4 +1,4 @@
-"""`GET /health`: can this balancer serve, and does it know what the fleet knows? `GET /live`: does its process run?"""
+"""`GET /health`: whether backends can serve and the store is reachable. `GET /live`: whether the process runs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
     """Status code and document. 200 while at least one backend can serve, else 503.
 
     `status` is `ok`, `degraded` (serving, but without the shared store), `failing_open` (serving, but with backends
-    that should not), `partly_down` (a pool has no backend that can serve, others have) or `down`. `details` adds what
-    only operators should read: the backends, and why the store is out of reach.
+    that should not), `partly_down` (a pool has no backend that can serve, others have) or `down`. `details` adds data
+    for operators: the backends and the error of the store.
     """
     serving: dict[str, tuple[int, Fallback]] = {}
     document: dict[str, Any] = {"status": "", "store": "unreachable" if fleet.degraded else "connected", "pools": {}}
@@ -51,7 +51,7 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
 
 
 def status_of(serving: Collection[tuple[int, bool]], *, degraded: bool) -> str:
-    """The status in a word, by how many backends of each pool serve, and whether something is overlooked for that."""
+    """The status, from the number of serving backends of each pool and whether the pool fails open."""
     counts = [count for count, _ in serving]
     if not any(counts):
         return "down"
@@ -82,8 +82,8 @@ def blueprint(
     worker: Callable[[], dict[str, Any]],
     may_see_details: Callable[[Request], bool],
 ) -> Blueprint:
-    """The routes, for both listeners, about the `pools` that there are by now. Whoever may see them gets the details,
-    and what `worker` says of the process that happens to answer. `/live` is 200 whatever the backends and the store.
+    """The routes, for public and admin listeners. `pools` returns the current pools, `worker` the facts of the process
+    that answers; both are details. `/live` is 200 regardless of backends and store.
     """
     health = Blueprint("health", __name__)
 

@@ -1,4 +1,4 @@
-"""`GET /metrics` on the admin listener: what all workers of this gunicorn have counted, and how the fleet is now."""
+"""`GET /metrics` on the admin listener: counters of all workers of this gunicorn, and gauges of the fleet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lbflask.telemetry.metrics.recorder import Sample
 
 
 def fleet_samples(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator[Sample]:
-    """What is known of pools and backends at this moment."""
+    """Current samples of pools and backends."""
     for pool in pools():
         snapshot = fleet.snapshot(pool.name)
         eligible = {candidate.backend.id for candidate in eligibility.select(pool, snapshot).candidates}
@@ -35,7 +35,7 @@ def fleet_samples(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator
 
 
 def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], Iterable[Sample]]) -> Blueprint:
-    """The route. `page` writes down what was counted, together with the samples of this moment."""
+    """The route. `page` renders the counters together with the current samples."""
     routes = Blueprint("metrics", __name__)
 
     @routes.get("/metrics")

@@ -1,7 +1,7 @@
-"""What operators look at and what they set: read from the store where it answers, else as far as this worker knows.
+"""Reads and actions of operators. Reads come from the store, or from this worker's snapshot while it is unreachable.
 
-An action reads what operators have set before, and writes what is to hold, in one step that fails if somebody else was
-faster; then it tries again. So actions are idempotent, and none overwrites another that it did not know of.
+An action reads the override of a backend and writes the new one by compare-and-set; after a concurrent change it
+retries. So actions are idempotent, and none overwrites a change that it has not seen.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from lbflask.store.ports import OperatorStore, StoreUnavailable
 
 log = logging.getLogger("lbflask.admin")
 
-#: Times that an action is tried while others are faster.
+#: Attempts of an action under concurrent changes.
 MAX_TRIES = 10
 
-#: Seconds in which a checker notices that a backend has come into its pool, and writes what a check has shown.
+#: Seconds in which a checker notices a new backend of its pool and publishes the result of a check.
 CHECKER_DELAY = 3.0
-#: Events among which it is looked for when a backend came that is not configured.
+#: Latest events that are searched for the arrival of a backend that is not configured.
 EVENTS_SEARCHED = 500
 
-#: The override after an action, from the one before and the moment by the store's clock.
+#: The new override, from the old one and the time of the store.
 Change = Callable[[Override | None, float], Override | None]
 
 
@@ -55,6 +55,9 @@ class Running:
     config: Config
     pools: Mapping[str, Pool]
     known_since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<Running pools {', '.join(self.pools)}>"
 
     @classmethod
     def from_config(cls, config: Config, before: Running | None = None) -> Running:
@@ -71,22 +74,25 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """A pool at one moment. `stale` if it is what was known before the store went out of reach."""
+    """A pool at one moment. `stale` if it is the last state before the store became unreachable."""
 
     pool: Pool
     snapshot: Snapshot
     roster: Roster
     stale: bool = False
 
+    def __repr__(self) -> str:
+        return f"<PoolState {self.pool.name}: {len(members(self.pool, self.snapshot))} backends, stale={self.stale}>"
+
     def configured(self, backend: str) -> Backend | None:
-        """The backend as configuration or discovery has it."""
+        """The backend without overrides: as configured or discovered."""
         backends = (*self.pool.backends, *self.snapshot.discovered)
         return next((one for one in backends if one.id == backend), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that an operator does to a backend. `etag` is what it may be done to; None for whatever holds."""
+    """A change of a backend by an operator. `etag` is the override that it expects; None for any."""
 
     name: str
     pool: str
@@ -96,49 +102,52 @@ class Action:
 
 
 class Operations:
-    """Threads and greenlets may share it."""
+    """Safe for concurrent use by threads and greenlets."""
 
     def __init__(self, store: OperatorStore, fleet: Fleet, running: Callable[[], Running]) -> None:
         self._store = store
         self._fleet = fleet
         self._running = running
 
+    def __repr__(self) -> str:
+        return f"<Operations on {self.running!r}, degraded={self.degraded}>"
+
     @property
     def running(self) -> Running:
-        """What this process runs."""
+        """The configuration in effect, with its pools."""
         return self._running()
 
     @property
     def degraded(self) -> bool:
-        """Whether the store is out of reach."""
+        """Whether the store is unreachable."""
         return self._fleet.degraded
 
     @property
     def why(self) -> str:
-        """Why it is."""
+        """Why the store is unreachable."""
         return self._fleet.why
 
     def pool_states(self) -> list[PoolState]:
-        """All pools."""
+        """The state of all pools."""
         return [self.pool_state(name) for name in self.running.pools]
 
     def pool_state(self, name: str, *, retry_store: bool = False) -> PoolState:
-        """A pool. Raises Refused if there is none of this name. Who does not `insist` does not wait for a store that
-        was out of reach a moment ago.
+        """The state of a pool. Raises Refused for an unknown name. With `retry_store`, the store is asked also while it
+        counts as unreachable.
         """
         pool = self.running.pools.get(name)
         if pool is None:
-            raise Refused(404, f"there is no pool {name!r}")
+            raise Refused(404, f"no pool {name!r}")
         snapshot = self._fleet.snapshot(name)
         if retry_store or not self._fleet.degraded:
             try:
                 return PoolState(pool, self._store.read_snapshot(name, snapshot), self._store.read_roster(name))
             except StoreUnavailable:
-                pass  # the follower will find out too
+                pass  # the follower of the fleet notices it, too
         return PoolState(pool, snapshot, Roster(snapshot.now), stale=True)
 
     def explain(self, query: RequestQuery) -> dict[str, Any]:
-        """Where the request would go, by what this process runs and knows. No ticket is taken."""
+        """Where the request would go, by this process's configuration and the store's facts. No ticket is used."""
         reason = ""
 
         def facts(name: str) -> tuple[Snapshot, int]:
@@ -149,14 +158,14 @@ class Operations:
                     return pool_state.snapshot, self._store.take_tickets(name, 0)
             except StoreUnavailable as error:
                 reason = str(error)
-            reason = reason or self._fleet.why or "it does not answer"
+            reason = reason or self._fleet.why or "no answer"
             return pool_state.snapshot, 0
 
         running = self.running
         return document(explained(running.config, running.pools, query, facts), reason)
 
     def first_checks(self, pool_states: Sequence[PoolState]) -> dict[tuple[str, str], FirstCheck]:
-        """How long each backend of the looks that is checking waits for a result, by pool and backend."""
+        """Since when each backend in state `checking` waits for a result, by pool and backend."""
         waiting = [
             (pool_state, backend)
             for pool_state in pool_states
@@ -179,7 +188,7 @@ class Operations:
         return first_checks
 
     def _arrival_times(self) -> dict[tuple[str, str], float]:
-        """When backends were added or discovered, by the store's clock, as far as the latest events have it."""
+        """When backends were added or discovered by the store's clock, for arrivals among the latest events."""
         try:
             events = self._store.read_events(EVENTS_SEARCHED)
         except StoreUnavailable:
@@ -187,36 +196,36 @@ class Operations:
         return {(event.pool, event.backend): event.at for event in reversed(events) if event.what in ("add", "found")}
 
     def ping(self) -> float:
-        """Seconds that the store takes to show that it works. Raises StoreUnavailable."""
-        began = time.perf_counter()
+        """Seconds for a read and a write of the store, the mean over pools. Raises StoreUnavailable."""
+        started = time.perf_counter()
         for name in self.running.pools:
             self._store.prove(name)
-        return (time.perf_counter() - began) / len(self.running.pools)
+        return (time.perf_counter() - started) / len(self.running.pools)
 
     def events(self, limit: int, before: str | None = None) -> list[FleetEvent]:
-        """The latest, the latest first. Raises StoreUnavailable."""
+        """The latest events, latest first. Raises StoreUnavailable."""
         return self._store.read_events(limit, before=before or "")
 
     def events_after(self, after: str, limit: int) -> list[FleetEvent]:
-        """Those after this one, the earliest first. Raises StoreUnavailable."""
+        """Events after this one, earliest first. Raises StoreUnavailable."""
         return self._store.follow_events(after, limit)
 
     def set_mode(self, action: Action, mode: Mode) -> tuple[PoolState, bool]:
-        """Serving, draining or off. Raises Refused and StoreUnavailable, and so do all that follow."""
+        """Set the mode. All actions raise Refused and StoreUnavailable."""
         change = overrides.enabled if mode is Mode.SERVING else lambda before, _: overrides.in_mode(before, mode)
         return self._act(action, change, allow_removed=mode is Mode.SERVING)
 
     def set_weight(self, action: Action, weight: int | None) -> tuple[PoolState, bool]:
-        """Weighed so; None is the usual weight."""
+        """Set the weight; None restores the configured one."""
         return self._act(action, lambda before, _: overrides.weighed(before, weight), f"weight {weight}")
 
     def remove(self, action: Action) -> tuple[PoolState, bool]:
-        """Out of the pool. One that is out already stays so."""
+        """Remove the backend from the pool. Removing it again changes nothing."""
         known = self.pool_state(action.pool).configured(action.backend) is not None
         return self._act(action, lambda before, _: overrides.removed(before, known=known), allow_removed=True)
 
     def add(self, action: Action, backend: Backend) -> tuple[PoolState, bool]:
-        """Into the pool."""
+        """Add the backend to the pool."""
         pool_state = self.pool_state(action.pool)
         admin_bind = self.running.config.admin_bind
         if AdminAddress(admin_bind).is_backend(backend):
@@ -235,7 +244,7 @@ class Operations:
         )
 
     def uneject(self, action: Action) -> tuple[PoolState, bool]:
-        """Back into service, though requests have failed."""
+        """End the ejection of the backend."""
         pool_state = self.pool_state(action.pool)
         self._check(pool_state, action)
         ejection = pool_state.snapshot.ejected.get(action.backend)
@@ -249,7 +258,7 @@ class Operations:
         return self.pool_state(action.pool), done
 
     def record_reload(self, changed: str, actor: str) -> None:
-        """Somebody had the configuration read anew."""
+        """Log a reload by an operator and record it as an event."""
         log.warning("%s: reload: %s", actor, changed)
         self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor))
 
@@ -259,7 +268,7 @@ class Operations:
         for _ in range(MAX_TRIES):
             pool_state = self.pool_state(action.pool, retry_store=True)
             if pool_state.stale:
-                raise StoreUnavailable(self._fleet.why or "it does not answer")
+                raise StoreUnavailable(self._fleet.why or "no answer")
             self._check(pool_state, action, new=new, allow_removed=allow_removed)
             before = pool_state.snapshot.overrides.get(action.backend)
             after = change(before, pool_state.snapshot.now)
@@ -268,13 +277,13 @@ class Operations:
             if self._store.write_override(action.pool, action.backend, before, after):
                 self._announce(action, reason)
                 return self.pool_state(action.pool, retry_store=True), True
-        raise Refused(409, "others were faster, again and again: nothing was changed")
+        raise Refused(409, "concurrent changes won repeatedly: nothing was changed")
 
     @staticmethod
     def _check(pool_state: PoolState, action: Action, *, new: bool = False, allow_removed: bool = False) -> None:
         override = pool_state.snapshot.overrides.get(action.backend)
         if action.etag is not None and action.etag != etag_of(override):
-            raise Refused(412, f"operators have set something else for {action.backend!r} meanwhile")
+            raise Refused(412, f"the override of {action.backend!r} has changed meanwhile")
         present = any(backend.id == action.backend for backend in members(pool_state.pool, pool_state.snapshot))
         found = present or (
             allow_removed and (override is not None or pool_state.configured(action.backend) is not None)
@@ -283,7 +292,7 @@ class Operations:
             raise Refused(404, f"the pool {pool_state.pool.name!r} has no backend {action.backend!r}")
 
     def _announce(self, action: Action, reason: str) -> None:
-        """What was done, by whom: into the log and to the fleet."""
+        """Log the action and record it as an event of the fleet."""
         log.warning("%s: %s %s of pool %s %s", action.actor, action.name, action.backend, action.pool, reason)
         self._record(FleetEvent(Kind.OPERATOR, action.name, action.pool, action.backend, reason, action.actor))
 
@@ -291,10 +300,10 @@ class Operations:
         try:
             self._store.record([event])
         except StoreUnavailable as error:
-            log.warning("the store has done it, but has no event of it: %s", error)
+            log.warning("the change is stored, but its event is not: %s", error)
 
 
 def etag_of(override: Override | None) -> str:
-    """What operators have set, in short."""
+    """The entity tag of an override."""
     text = "" if override is None else records.dump_override(override)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The fleet as operators see it: documents of the API, made of what was read of the pools."""
+"""Documents of the API, built from the states of pools."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BY_MODE = {
 
 
 def state(pool_states: Sequence[PoolState], *, degraded: bool, why: str, answered_by: str) -> StateView:
-    """All of it."""
+    """The state of the fleet."""
     pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
     workers = _beats_by_worker(pool_states)
@@ -55,7 +55,7 @@ def state(pool_states: Sequence[PoolState], *, degraded: bool, why: str, answere
 
 
 def pool_view(pool_state: PoolState) -> PoolView:
-    """A pool with its backends."""
+    """The view of a pool with its backends."""
     pool, snapshot = pool_state.pool, pool_state.snapshot
     selection = eligibility.select(pool, snapshot)
     serving = {candidate.backend.id for candidate in selection.candidates}
@@ -90,12 +90,12 @@ def pool_view(pool_state: PoolState) -> PoolView:
 
 
 def backend_view(pool_state: PoolState, backend: str) -> BackendView | None:
-    """One backend; None if it is not in the pool."""
+    """The view of a backend; None if it is not in the pool."""
     return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
 
 
 def event_view(event: FleetEvent) -> EventView:
-    """An event."""
+    """The view of an event."""
     return EventView(
         id=event.id, at=event.at, kind=event.kind, what=event.what, pool=event.pool, backend=event.backend,
         reason=event.reason, actor=event.actor,
@@ -125,7 +125,7 @@ def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> Instance
 
 
 def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
-    """One worker, by its beats in all pools."""
+    """The view of a worker, from its heartbeats in all pools."""
     reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
     rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
     identity = reports[0][1].identity if reports else None
@@ -142,7 +142,7 @@ def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
 
 
 def _beats_by_worker(pool_states: Sequence[PoolState]) -> dict[str, list[tuple[float, Worker]]]:
-    """Their beats in all pools, each with the moment when it was read."""
+    """The heartbeats of each worker in all pools, each with the time at which it was read."""
     beats_by_worker: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
     for pool_state in pool_states:
         for worker in pool_state.roster.workers:
@@ -195,7 +195,7 @@ def _backend_view(
 
 
 def _condition(pool_state: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
-    """The state of a backend in a word, and why: what operators want comes first, then what checks say."""
+    """The state of a backend with its reason: first overrides, then health checks, then ejection."""
     snapshot, mode = pool_state.snapshot, mode_of(backend, pool_state.snapshot)
     active = eligibility.active_health(backend, snapshot)
     if mode is not Mode.SERVING:
@@ -211,7 +211,7 @@ def _condition(pool_state: PoolState, backend: Backend, *, serving: bool, regula
     if active.health is Health.UNKNOWN:
         return State.UNKNOWN, active.reason
     if backend.backup and regular:
-        return State.STANDBY, "a backup: it serves when the others can't"
+        return State.STANDBY, "backup: serves when no other backend can"
     return State.UP, active.reason
 
 

@@ -82,8 +82,8 @@ class TestNoListener:
 
     def test_the_listener_is_found_whatever_else_is_wrong_in_the_file(self) -> None:
         Path("lbflask.toml").write_text('backends = ["nonsense"]\nadmin_bind = "127.0.0.1:2"\n')
-        assert "at http://127.0.0.1:2:" in run("status").output
-        assert "at http://127.0.0.1:3:" in run("status", LBFLASK_ADMIN_BIND="127.0.0.1:3").output
+        assert "from http://127.0.0.1:2:" in run("status").output
+        assert "from http://127.0.0.1:3:" in run("status", LBFLASK_ADMIN_BIND="127.0.0.1:3").output
 
     @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
     @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -177,15 +177,15 @@ class TestWhoseConfiguration:
         counter.store.lose("gone")
         result = run("explain", "GET", "/", "--running", "--url", url, **TOKEN)
         assert result.exit_code == 0
-        assert result.stderr.startswith("the store does not answer, so health is what the instance last knew: ")
+        assert result.stderr.startswith("the store is unreachable, so health is the last known one: ")
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
         [
             (("config", "show", "x.toml", "--running"), "give FILE or --running"),
-            (("config", "show", "--url", "http://a:1"), "--url is for --running"),
-            (("explain", "GET", "/", "--url", "http://a:1"), "--url is for --running"),
-            (("explain", "GET", "/", "--token-file", "t"), "--token-file is for --running"),
+            (("config", "show", "--url", "http://a:1"), "--url needs --running"),
+            (("explain", "GET", "/", "--url", "http://a:1"), "--url needs --running"),
+            (("explain", "GET", "/", "--token-file", "t"), "--token-file needs --running"),
             (("explain", "GET", "x", "--running", "--url", "http://a:1"), "'x': the request target fits no form"),
         ],
     )

@@ -187,8 +187,8 @@ class TestDiagnosis:
         counter.check(**{"10.0.0.1_80": UP})
         (finding,) = self.findings(counter, "two")
         assert finding["level"] == "warning"
-        assert finding["finding"].startswith("checking for 0 s: its first check has not ended")
-        assert finding["advice"] == "wait: that takes 5 s at most"
+        assert finding["finding"].startswith("checking for 0 s: its first check has not completed")
+        assert finding["advice"] == "wait at most 5 s"
 
     def test_one_that_stays_checking_is_told_with_how_long_and_why(self, counter: Counter) -> None:
         counter.check(**{"10.0.0.1_80": UP})
@@ -428,3 +428,9 @@ class TestDoctor:
         first = counter.get("/doctor")["findings"][0]
         assert (first["check"], first["level"]) == ("store", "bad")
         assert "gone" in first["finding"]
+
+
+def test_a_debugger_sees_what_the_parts_are() -> None:
+    counter = Counter()
+    assert repr(counter.api) == "<AdminApi of one: <Operations on <Running pools default>, degraded=False>>"
+    assert repr(counter.api.streams) == "<EventStreams 0 of 32 open>"

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from lbflask.config.admin import AdminConfig
+from lbflask.control.auth import Authenticator, TokenSet
 from tests.control.servers import ALICE, BOB, GRAFANA, TOKENS, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
@@ -295,3 +297,14 @@ class TestTokenFile:
         file = tmp_path / "tokens"
         file.write_text("# none yet\n")
         assert Counter(admin={"token_file": str(file)}).ask("GET", "/fleet").status_code == 401
+
+
+def test_a_debugger_sees_no_secret() -> None:
+    tokens = TokenSet(AdminConfig.model_validate({"tokens": TOKENS}))
+    authenticator = Authenticator(tokens, lambda: 0.0)
+    _, principal = authenticator.open_session(ALICE, "127.0.0.1")
+    shown = f"{tokens!r} {authenticator!r} {principal!r}"
+    assert "3 tokens" in shown
+    assert "alice" in shown
+    assert ALICE not in shown
+    assert str(principal.csrf) not in shown

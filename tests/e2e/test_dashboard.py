@@ -115,7 +115,7 @@ def test_nothing_is_shown_without_a_token(visit: Visit) -> None:
 
 def test_a_reader_sees_all_and_changes_nothing(visit: Visit) -> None:
     page = log_in(visit, GRAFANA)
-    expect(page.get_by_text("grafana (may only look)")).to_be_visible()
+    expect(page.get_by_text("grafana (read-only)")).to_be_visible()
     expect(page.get_by_role("button", name="Drain web1")).to_be_hidden()
     cookie = visit.page.context.cookies(f"{page.url}api/v1")[0]
     assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
@@ -182,7 +182,7 @@ def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: V
     page.get_by_role("button", name="Weight web1").click()
     page.get_by_label("Weight, 0 to 256").fill("0")
     page.get_by_role("dialog").get_by_role("button", name="Set weight").click()
-    expect(row(page, "web1")).to_contain_text("0 (usually 1)")
+    expect(row(page, "web1")).to_contain_text("0 (configured 1)")
     expect(page.get_by_role("log")).to_contain_text("by alice (127.0.0.1)")
 
 
@@ -193,12 +193,12 @@ def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit
     log_in(visit)
     cluster.store.signal(signal.SIGSTOP)
     try:
-        expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="The store is unreachable")).to_be_visible()
         expect(page.get_by_text("Degraded")).to_be_visible()
     finally:
         cluster.store.signal(signal.SIGCONT)
-    expect(page.get_by_role("alert").filter(has_text="The store is out of reach")).to_be_hidden()
+    expect(page.get_by_role("alert").filter(has_text="The store is unreachable")).to_be_hidden()
     visit.expected = ("401", "net::ERR_")
     cluster.balancers[0].kill()
     page.clock.fast_forward(6000)
-    expect(page.get_by_role("alert").filter(has_text="No word from the balancer")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="No data from the balancer")).to_be_visible()

@@ -1,4 +1,4 @@
-"""The routes of the API, from the table. Whoever is not admitted does not get further than here."""
+"""The routes of the API, from the table of operations. Authentication happens here, for all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANONYMOUS = Principal(Role.READ, "nobody")
 
 
 def blueprint(operations: Sequence[Operation], authenticator: Authenticator) -> Blueprint:
-    """The API as Flask takes it."""
+    """The API as a Flask blueprint."""
     api = Blueprint("api", __name__, url_prefix=PREFIX)
     handle_errors(api)
     for operation in operations:

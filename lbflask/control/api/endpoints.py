@@ -1,4 +1,4 @@
-"""The operations of the API, each a line of the table and a short method."""
+"""The operations of the API: each is a row of the table and a short method."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ _EVENT_STREAM = "text/event-stream"
 
 
 class AdminApi:
-    """The views. `instance` names the gunicorn that answers, `reload` has it read its configuration anew, or raises
-    NoAnswer.
+    """The views. `instance` names the gunicorn that answers; `reload` reloads its configuration or raises
+    ReloadUnavailable.
     """
 
     def __init__(
@@ -70,6 +70,9 @@ class AdminApi:
         self._reach = reach
         self.streams = EventStreams(operations, self.state, stopping)
 
+    def __repr__(self) -> str:
+        return f"<AdminApi of {self._instance}: {self._operations!r}>"
+
     def table(self) -> list[Operation]:
         """All operations."""
         return [
@@ -80,7 +83,7 @@ class AdminApi:
         ]
 
     def state(self) -> StateView:
-        """All of it, as it is now."""
+        """The current state of the fleet."""
         operations = self._operations
         return views.state(
             operations.pool_states(), degraded=operations.degraded, why=operations.why, answered_by=self._instance
@@ -88,35 +91,35 @@ class AdminApi:
 
     def _read_operations(self) -> list[Operation]:
         return [
-            Operation("state", "GET", "/state", "All of it: the fleet, its pools and backends", self._state, StateView),
+            Operation("state", "GET", "/state", "The whole state: fleet, pools and backends", self._state, StateView),
             Operation("fleet", "GET", "/fleet", "Instances, workers, versions, heartbeats", self._fleet, FleetView),
             Operation("pools", "GET", "/pools", "The pools with their backends", self._pools, PoolList),
-            Operation("pool", "GET", "/pools/<pool>", "A pool", self._pool, PoolView),
-            Operation("backends", "GET", "/pools/<pool>/backends", "Its backends", self._backends, BackendList),
-            Operation("backend", "GET", _BACKEND, "A backend; its ETag is for actions", self._backend, BackendView),
-            Operation("config", "GET", "/config", "The configuration in effect, without secrets", self._config,
+            Operation("pool", "GET", "/pools/<pool>", "One pool", self._pool, PoolView),
+            Operation("backends", "GET", "/pools/<pool>/backends", "Backends of a pool", self._backends, BackendList),
+            Operation("backend", "GET", _BACKEND, "One backend, with the ETag for actions", self._backend, BackendView),
+            Operation("config", "GET", "/config", "The configuration in effect, secrets masked", self._config,
                       ConfigurationView),
             Operation("explain", "POST", "/explain", "Where a request would go, and why", self._explain,
                       ExplanationView, body=RequestToExplain),
-            Operation("doctor", "GET", "/doctor", "What is wrong, and what to do", self._doctor, Diagnosis,
+            Operation("doctor", "GET", "/doctor", "Diagnosis with advice", self._doctor, Diagnosis,
                       problems=(503,)),
             Operation("openapi", "GET", "/openapi.json", "This document", self._openapi, None, role=None),
         ]  # fmt: skip
 
     def _event_operations(self) -> list[Operation]:
         return [
-            Operation("events", "GET", "/events", "What happened, the latest first", self._page, EventPage,
+            Operation("events", "GET", "/events", "Events, latest first", self._page, EventPage,
                       query=EventQuery, problems=(503,)),
-            Operation("eventStream", "GET", "/events/stream", "What happens, as server-sent events", self._event_stream,
+            Operation("eventStream", "GET", "/events/stream", "New events, as server-sent events", self._event_stream,
                       None, media_type=_EVENT_STREAM, problems=(503,)),
-            Operation("stream", "GET", "/stream", "The state and what happens, as server-sent events", self._stream,
+            Operation("stream", "GET", "/stream", "State and new events, as server-sent events", self._stream,
                       None, media_type=_EVENT_STREAM, problems=(503,)),
         ]  # fmt: skip
 
     def _session_operations(self) -> list[Operation]:
         return [
-            Operation("whoAmI", "GET", "/session", "Who is asking", self._session, SessionView),
-            Operation("login", "POST", "/session", "Open a session, for browsers", self._login, SessionView, role=None,
+            Operation("whoAmI", "GET", "/session", "The authenticated client", self._session, SessionView),
+            Operation("login", "POST", "/session", "Open a session for a browser", self._login, SessionView, role=None,
                       body=Login, problems=(401,)),
             Operation("logout", "DELETE", "/session", "Close the session", self._logout, None, role=None, status=204),
         ]  # fmt: skip
@@ -124,17 +127,17 @@ class AdminApi:
     def _backend_operations(self) -> list[Operation]:
         act = partial(Operation, answer=Done, role=Role.OPERATOR, changes=True)
         return [
-            act("drain", "POST", f"{_BACKEND}/drain", "No new requests; those in flight, and sticky sessions, go on",
+            act("drain", "POST", f"{_BACKEND}/drain", "Send no new requests; requests in flight and sessions continue",
                 partial(self._mode, "drain", Mode.DRAINING)),
-            act("enable", "POST", f"{_BACKEND}/enable", "Serve again, also after a removal",
+            act("enable", "POST", f"{_BACKEND}/enable", "Return to service, also after a removal",
                 partial(self._mode, "enable", Mode.SERVING)),
-            act("off", "POST", f"{_BACKEND}/off", "No requests at all, but those in flight end by themselves",
+            act("off", "POST", f"{_BACKEND}/off", "Send no requests at all; requests in flight finish",
                 partial(self._mode, "off", Mode.OFF)),
-            act("uneject", "POST", f"{_BACKEND}/uneject", "Serve again, though requests have failed", self._uneject),
+            act("uneject", "POST", f"{_BACKEND}/uneject", "End the ejection", self._uneject),
             act("weight", "PUT", f"{_BACKEND}/weight", "Set the weight", self._weight, body=NewWeight),
-            act("remove", "DELETE", _BACKEND, "Take out of the pool", self._remove),
-            act("add", "POST", "/pools/<pool>/backends", "Put into the pool", self._add, body=NewBackend),
-            Operation("reload", "POST", "/reload", "Read the configuration anew, as SIGHUP does", self._reload_now,
+            act("remove", "DELETE", _BACKEND, "Remove from the pool", self._remove),
+            act("add", "POST", "/pools/<pool>/backends", "Add to the pool", self._add, body=NewBackend),
+            Operation("reload", "POST", "/reload", "Reload the configuration, as SIGHUP does", self._reload_now,
                       ReloadView, role=Role.OPERATOR, problems=(422, 503), later=True),
         ]  # fmt: skip
 
@@ -265,7 +268,7 @@ def _action(call: ApiCall, action: str, pool: str, backend: str) -> Action:
 
 
 def _backend_of(body: NewBackend) -> Backend:
-    """The backend as the core knows it. Raises Refused."""
+    """The backend as a value of the core. Raises Refused."""
     try:
         return ConfiguredBackend.model_validate(body.model_dump()).to_model()
     except ValidationError as error:
@@ -273,6 +276,6 @@ def _backend_of(body: NewBackend) -> Backend:
 
 
 def openapi_text() -> str:
-    """The OpenAPI document of all operations, without a fleet to look at."""
+    """The OpenAPI document of all operations; needs no fleet."""
     unused: Any = None
     return openapi.text(AdminApi(unused, unused, "", unused, unused).table())

@@ -1,4 +1,4 @@
-"""What the admin API says and takes. These models make the answers, and the schemas of the OpenAPI document."""
+"""Request and response bodies of the admin API; the OpenAPI document has their schemas."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lbflask.core.admin_tokens import Role
 from lbflask.core.fleet_events import Kind
 from lbflask.core.model import MOST_WEIGHT, Health, Mode
 
-#: Ids of events, as the store makes them.
+#: Format of event ids in the store.
 EVENT_ID = r"^[0-9]{1,19}-[0-9]{1,19}$"
 
 
 def _integral(value: Any) -> Any:
-    """JSON has one kind of numbers: 3.0 is 3."""
+    """JSON has one number type: 3.0 is 3."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -24,13 +24,13 @@ Weight = Annotated[int, BeforeValidator(_integral), Field(ge=0, le=MOST_WEIGHT)]
 
 
 class Model(BaseModel):
-    """A value of the API. Times are in seconds, moments in seconds since the epoch by the store's clock."""
+    """A value of the API. Durations are in seconds, times in seconds since the epoch by the store's clock."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
 
 
 class Status(StrEnum):
-    """How the balancer is, as `GET /health` has it."""
+    """The status of the balancer, as in `GET /health`."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -40,7 +40,7 @@ class Status(StrEnum):
 
 
 class State(StrEnum):
-    """How a backend is, in one word."""
+    """The state of a backend."""
 
     UP = "up"
     STANDBY = "standby"
@@ -54,7 +54,7 @@ class State(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a backend comes from."""
+    """The origin of a backend."""
 
     CONFIGURED = "configured"
     DISCOVERED = "discovered"
@@ -62,28 +62,28 @@ class Origin(StrEnum):
 
 
 class Checked(Model):
-    """What active checks say."""
+    """The result of active health checks."""
 
     state: Health
     reason: str
     since: float | None
-    """When it last changed; null if it is not known."""
+    """Time of the last change; null if unknown."""
     streak: int
-    """Checks in a row that contradict the state."""
+    """Consecutive checks that contradict the state."""
 
 
 class Ejected(Model):
-    """An ejection by requests that failed."""
+    """An ejection after failed requests."""
 
     since: float
     until: float
-    """When a request may probe the backend."""
+    """Time from which a request may probe the backend."""
     times: int
-    """Ejections in a row."""
+    """Consecutive ejections."""
 
 
 class BackendView(Model):
-    """A backend of a pool. Numbers of requests are the fleet's, of the last ten seconds."""
+    """A backend of a pool. Request figures are of the whole fleet and the last ten seconds."""
 
     pool: str
     id: str
@@ -91,39 +91,39 @@ class BackendView(Model):
     origin: Origin
     state: State
     reason: str
-    """Why it is in that state."""
+    """The reason for the state."""
     serving: bool
-    """Whether it gets new requests, or would if it were its turn."""
+    """Whether it is eligible for new requests."""
     mode: Mode
     weight: int
     """The weight in effect."""
     usual_weight: int
-    """The weight without what operators have set."""
+    """The weight without overrides."""
     backup: bool
     overridden: bool
-    """Whether operators have set anything."""
+    """Whether an operator has set an override."""
     etag: str
-    """Of what operators have set; for `If-Match`."""
+    """Entity tag of the override, for `If-Match`."""
     health: Checked
     ejection: Ejected | None
     in_flight: int
     requests_per_second: float
     error_share: float | None
-    """Of the attempts; null without any."""
+    """Share of failed attempts; null without attempts."""
     p50: float | None
-    """Seconds until a response's head had come; an estimate from a sample, null without one."""
+    """Seconds until the response head; an estimate from a sample, null without one."""
     p99: float | None
 
 
 class CheckerView(Model):
-    """The checks of a pool."""
+    """The health checker of a pool."""
 
     leader: str
-    """The checker that leads; empty if none does."""
+    """The leading checker; empty if none leads."""
     heartbeat: float | None
-    """Seconds since its latest word; null if it has never spoken."""
+    """Seconds since its latest heartbeat; null if there was none."""
     silent: bool
-    """Whether it no longer counts: all backends are then taken for healthy, until requests fail."""
+    """Whether its results are too old: all backends then count as healthy until requests fail."""
 
 
 class PoolView(Model):
@@ -132,11 +132,11 @@ class PoolView(Model):
     name: str
     strategy: str
     serving: int
-    """Backends that serve."""
+    """Number of serving backends."""
     overlooks: str
-    """What is overlooked for any backend to serve: empty, `ejected` or `all`."""
+    """What the pool ignores to fail open: empty, `ejected` or `all`."""
     removed: list[str]
-    """Configured or discovered backends that operators have removed."""
+    """Configured or discovered backends that an operator has removed."""
     checker: CheckerView
     backends: list[BackendView]
 
@@ -147,12 +147,12 @@ class WorkerView(Model):
     id: str
     pid: int
     heartbeat: float
-    """Seconds since its latest beat."""
+    """Seconds since its latest heartbeat."""
     started: float | None
     in_flight: int
     requests_per_second: float
     clock_ahead: float | None
-    """Seconds by which its clock is ahead of the store's, about; null while it is not known."""
+    """Approximate seconds by which its clock is ahead of the store's; null if unknown."""
 
 
 class InstanceView(Model):
@@ -161,28 +161,28 @@ class InstanceView(Model):
     name: str
     host: str
     version: list[str]
-    """Of lbflask; more than one during an upgrade."""
+    """Versions of lbflask; several during an upgrade."""
     config: list[str]
-    """What its configuration hashes to; more than one during a reload."""
+    """Hashes of its configuration; several during a reload."""
     workers: list[WorkerView]
 
 
 class StoreView(Model):
-    """The store that all share."""
+    """The shared store."""
 
     connected: bool
     why: str
-    """Why it is out of reach."""
+    """Why it is unreachable; else empty."""
 
 
 class FleetView(Model):
-    """The fleet at a glance."""
+    """A summary of the fleet."""
 
     status: Status
     at: float
-    """When this was read."""
+    """Time of reading."""
     stale: bool
-    """Whether this is what was last known, since the store is out of reach."""
+    """Whether this is the last known state because the store is unreachable."""
     answered_by: str
     """The instance that answered."""
     store: StoreView
@@ -192,7 +192,7 @@ class FleetView(Model):
 
 
 class StateView(Model):
-    """All of it: what the dashboard shows."""
+    """The whole state, as on the dashboard."""
 
     fleet: FleetView
     pools: list[PoolView]
@@ -211,7 +211,7 @@ class BackendList(Model):
 
 
 class EventView(Model):
-    """Something that happened in the fleet."""
+    """An event in the fleet."""
 
     id: str
     at: float
@@ -224,45 +224,45 @@ class EventView(Model):
 
 
 class EventPage(Model):
-    """Events, the latest first."""
+    """Events, latest first."""
 
     events: list[EventView]
     before: str | None
-    """What to ask for next, to see earlier ones; null at the end."""
+    """Value of `before` for the next page of earlier events; null at the end."""
 
 
 class EventQuery(Model):
-    """Which events."""
+    """The selection of events."""
 
     limit: Annotated[int, Field(ge=1, le=500)] = 50
-    """How many at most."""
+    """Maximum number of events."""
     before: Annotated[str, Field(pattern=EVENT_ID)] | None = None
-    """Only those before the one with this id."""
+    """Only events before the one with this id."""
 
 
 class ConfigurationView(Model):
     """The configuration in effect. Secrets are `***`."""
 
     version: str
-    """What it hashes to."""
+    """Hash of the configuration."""
     instance: str
-    """The instance that has it."""
+    """The instance that runs it."""
     settings: dict[str, Any]
 
 
 class StandingView(Model):
-    """A backend that may serve."""
+    """A backend that is eligible for the request."""
 
     backend: str
     url: str
     weight: int
     warm_percent: int
-    """Of its weight it has so many percent while it warms up."""
+    """Percent of the weight in effect during slow start."""
     backup: bool
 
 
 class LeftOutView(Model):
-    """A backend that can't serve."""
+    """A backend that is not eligible."""
 
     backend: str
     why: str
@@ -276,35 +276,35 @@ class PlanView(Model):
     share: float
     """Percent of the route's requests that the pool gets, where chance decides."""
     key: str | None
-    """What it hashes by; null for a turn."""
+    """The value that is hashed; null for strategies without a key."""
     home: str
-    """The backend that has the session of the request; empty if none has."""
+    """The backend of the request's session; empty for none."""
     overlooked: str
-    """What is overlooked for any backend to serve: empty, `ejected` or `all`."""
+    """What the pool ignores to fail open: empty, `ejected` or `all`."""
     candidates: list[StandingView]
     left_out: list[LeftOutView]
     plans: list[list[str]]
-    """Orders of backends, best first; several where requests take turns."""
+    """Orders of backends, best first; several where the strategy rotates."""
 
 
 class ExplanationView(Model):
-    """Where a request would go, and why. Nothing is sent, and no turn is taken."""
+    """Where a request would go, and why. Nothing is sent and no ticket is used."""
 
     route: str
-    """Empty for none."""
+    """The matching route; empty for none."""
     answer: str
-    """What answers without a backend; empty if a backend would."""
+    """What answers instead of a backend; empty if a backend would."""
     target: str
-    """What backends would be asked for."""
+    """The request target for the backend."""
     split_key: str | None
     pools: list[PlanView]
-    """Several where chance decides between them."""
+    """Several where chance decides."""
     store_error: str | None
-    """Why health and turns are those that were last known; null while the store answers."""
+    """Why health and tickets are the last known ones; null while the store is reachable."""
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     GOOD = "good"
     WARNING = "warning"
@@ -312,38 +312,38 @@ class Level(StrEnum):
 
 
 class Finding(Model):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     check: str
     level: Level
     finding: str
     advice: str
-    """What to do; empty if nothing."""
+    """What to do; empty for nothing."""
 
 
 class Diagnosis(Model):
-    """What `lbflask doctor` says."""
+    """The findings of `lbflask doctor`."""
 
     findings: list[Finding]
 
 
 class SessionView(Model):
-    """Who is asking."""
+    """The authenticated client."""
 
     name: str
     role: Role
     csrf: str | None
-    """To be sent as `X-CSRF-Token` with every change; null unless a cookie says who is asking."""
+    """Required as `X-CSRF-Token` with every change; null unless a session cookie authenticates."""
 
 
 class Body(Model):
-    """What is sent to the API: of the right types, not only to be understood so."""
+    """A request body. Values must have the right JSON type; nothing is converted."""
 
     model_config = ConfigDict(strict=True)
 
 
 class Login(Body):
-    """A token, for a session."""
+    """The token for a session."""
 
     token: Annotated[str, Field(max_length=400)]
 
@@ -352,7 +352,7 @@ class NewWeight(Body):
     """A weight to set."""
 
     weight: Weight | None
-    """null is the usual one."""
+    """null restores the configured weight."""
 
 
 class NewBackend(Body):
@@ -365,39 +365,39 @@ class NewBackend(Body):
 
 
 class RequestToExplain(Body):
-    """A request."""
+    """The request to explain."""
 
     method: Annotated[str, Field(max_length=64)]
     url: Annotated[str, Field(max_length=4096)]
-    """Whole, or from its path on."""
+    """Absolute, or from its path on."""
     headers: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=32)] = []
     """Header fields, each as `Name: value`."""
     client: Annotated[str, Field(max_length=64)] = "127.0.0.1"
-    """The address that it comes from."""
+    """The address of the client."""
 
 
 class Done(Model):
-    """What an action has done."""
+    """The result of an action."""
 
     changed: bool
-    """False if it was so already."""
+    """False if there was nothing to change."""
     backend: BackendView | None
-    """null if it is no longer in the pool."""
+    """The backend now; null if it is not in the pool."""
 
 
 class ReloadView(Model):
-    """What came of a reload."""
+    """The result of a reload."""
 
     config_version: str
-    """Of the configuration in effect now, or soon."""
+    """Hash of the new configuration."""
     in_place: list[str]
-    """Keys that have changed where everything runs."""
+    """Changed keys that apply in place."""
     by_new_workers: list[str]
-    """Keys for whose sake new workers take over; then they take over all of it."""
+    """Changed keys that need new workers, which then apply all changes."""
 
 
 class Problem(Model):
-    """What went wrong (RFC 9457)."""
+    """Problem details (RFC 9457)."""
 
     type: str
     title: str

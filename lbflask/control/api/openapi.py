@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made of the same table as the routes."""
+"""The OpenAPI 3.1 document, from the same table as the routes."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _PARAMETERS = {
     "backend": ("The backend, by its id: its name, or `host:port`.", {"type": "string", "minLength": 1}),
 }
 _DESCRIPTIONS = {
-    400: "The request can't be understood.",
-    401: "No token, or one that is none.",
-    403: "The token may only read, or a page of another site has sent the request.",
-    404: "There is no such pool or backend.",
+    400: "The request is malformed.",
+    401: "No token, or an invalid one.",
+    403: "The token is read-only, or a page of another site sent the request.",
+    404: "No such pool or backend.",
     405: "The path has no such method.",
-    409: "It does not go together with what is there.",
-    412: "Operators have set something else meanwhile.",
+    409: "The change conflicts with the current state.",
+    412: "The override has changed meanwhile.",
     413: "The body is too long.",
     415: "The body is not JSON.",
     422: "A value is not allowed.",
-    503: "The store is out of reach, or there are too many streams: nothing was changed.",
+    503: "The store is unreachable, or too many streams are open: nothing was changed.",
 }
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The document as JSON has it."""
+    """The document as a JSON value."""
     answers: set[type[Model]] = {operation.answer for operation in operations if operation.answer is not None} | {
         Problem
     }
@@ -53,8 +53,8 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "lbflask admin API",
             "version": lbflask.__version__,
-            "description": "See and steer a fleet of balancers. Times are in seconds, moments in seconds since the "
-            "epoch by the clock of the store.",
+            "description": "Inspect and operate a fleet of balancers. Durations are in seconds, times in seconds since "
+            "the epoch by the clock of the store.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": PREFIX}],
@@ -71,7 +71,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
 
 
 def text(operations: Sequence[Operation]) -> str:
-    """The document, as it is served and checked in."""
+    """The document as text, as served and as in docs/openapi.json."""
     return json.dumps(document(operations), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -93,8 +93,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
             operation.media_type: {"schema": {"type": "string" if "event" in operation.media_type else "object"}}
         }
     if operation.changes:
-        response["headers"] = {"ETag": {"description": "Of what operators have set now.", "schema": {"type": "string"}}}
-    accepted = {202: {**response, "description": "What was asked for is under way."}} if operation.later else {}
+        response["headers"] = {"ETag": {"description": "Entity tag of the override.", "schema": {"type": "string"}}}
+    accepted = {202: {**response, "description": "The request is accepted and under way."}} if operation.later else {}
     responses = {
         operation.status: response,
         **accepted,
@@ -131,7 +131,7 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
                 {"name": name, "in": "query", "required": False, "description": description, "schema": values}
             )
     if operation.changes:
-        description = "What operators have set must still be this, as `ETag` told; `*` and none change whatever holds."
+        description = "Expected `ETag` of the override; `*` or no field accepts any."
         parameters.append({"name": "If-Match", "in": "header", "required": False, "description": description,
                       "schema": {"type": "string", "pattern": r'^("[0-9a-f]{16}"|\*)$'}})  # fmt: skip
     return parameters

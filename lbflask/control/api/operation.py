@@ -1,4 +1,4 @@
-"""What an operation of the API is: enough to route a request to it, to check the request, and to document it."""
+"""Definition of an API operation: enough to route, validate and document its requests."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lbflask.control.api.problems import Refused
 from lbflask.control.auth import Principal
 from lbflask.core.admin_tokens import Role
 
-#: Bytes of a request's body.
+#: Maximum size of a request body.
 MAX_BODY_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """A request that may be carried out. `etag` is what it may change; None for whatever holds."""
+    """A valid, authorized request. `etag` is the override that it expects; None for any."""
 
     request: Request
     principal: Principal
@@ -30,14 +30,14 @@ class ApiCall:
     etag: str | None = None
 
 
-#: Gets the call and the parameters of the path.
+#: Called with the ApiCall and the path parameters.
 View = Callable[..., BaseModel | Response]
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One method of one path. `role` is None where anybody may ask; `problems` are the statuses of refusals besides
-    those that every operation has.
+    """One method of one path. `role` is None for operations without authentication; `problems` are error statuses
+    beyond the common ones.
     """
 
     name: str
@@ -53,10 +53,10 @@ class Operation:
     media_type: str = "application/json"
     changes: bool = False
     problems: tuple[int, ...] = field(default=())
-    later: bool = False  #: whether it may also answer 202, since what was asked for is only under way
+    later: bool = False  #: whether 202 is possible: accepted, under way
 
     def call(self, request: Request, principal: Principal) -> ApiCall:
-        """The request, checked. Raises Refused."""
+        """The validated request. Raises Refused."""
         return ApiCall(request, principal, self._query(request), self._body(request), self._etag(request))
 
     def _query(self, request: Request) -> Any:

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457). Nothing of what went wrong inside is ever told, only logged."""
+"""Errors as problem details (RFC 9457). Internal errors are logged, and their details are never sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Refused(Exception):
-    """The request is answered with a problem."""
+    """The request is rejected with problem details."""
 
     def __init__(self, status: int, detail: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -28,7 +28,7 @@ class Refused(Exception):
 
 
 def problem_response(status: int, detail: str, fields: Mapping[str, str] | None = None) -> Response:
-    """The problem as a response."""
+    """A response with problem details."""
     title = reason_phrase(status) or "Error"
     problem = Problem(type="about:blank", title=title, status=status, detail=detail)
     response = Response(problem.model_dump_json(), f"{status} {title}", mimetype=MEDIA_TYPE)
@@ -38,7 +38,7 @@ def problem_response(status: int, detail: str, fields: Mapping[str, str] | None 
 
 
 def handle_errors(blueprint: Blueprint) -> None:
-    """Let every error of the app be answered so: also those of paths that no blueprint has."""
+    """Answer every error of the app with problem details, also for paths of no blueprint."""
     blueprint.app_errorhandler(Refused)(lambda error: problem_response(error.status, error.detail, error.fields))
     blueprint.app_errorhandler(StoreUnavailable)(_unavailable)
     blueprint.app_errorhandler(HTTPException)(_http)
@@ -46,15 +46,15 @@ def handle_errors(blueprint: Blueprint) -> None:
 
 
 def _unavailable(error: StoreUnavailable) -> Response:
-    return problem_response(503, f"the store is out of reach, so nothing was changed: {error}", {"Retry-After": "1"})
+    return problem_response(503, f"the store is unreachable, nothing was changed: {error}", {"Retry-After": "1"})
 
 
 def _http(error: HTTPException) -> Response:
     fields = {name: value for name, value in error.get_headers() if name.lower() == "allow"}
-    detail = "there is nothing here" if error.code == 404 else error.description or error.name
+    detail = "not found" if error.code == 404 else error.description or error.name
     return problem_response(error.code or 500, detail, fields)
 
 
 def _unexpected(error: Exception) -> Response:
-    log.error("an error in the admin API at %s %s", request.method, request.path, exc_info=error)
+    log.error("error in the admin API at %s %s", request.method, request.path, exc_info=error)
     return problem_response(500, "the admin API failed; the error log has the details")

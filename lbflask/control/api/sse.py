@@ -1,7 +1,7 @@
-"""Server-sent events: the state of the fleet whenever it is another, at most once a second, and events as they come.
+"""Server-sent events: the state of the fleet when it changes, at most once a second, and new events.
 
-Each stream is a loop of its own that sleeps between two looks, so it needs a worker whose requests do not wait for each
-other. It ends when the worker is told to stop; browsers then come back by themselves, to another.
+Each stream is a loop that sleeps between two polls, so it needs a worker with concurrent requests. It ends when the
+worker stops; browsers then reconnect to another worker.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from lbflask.control.operations import Operations
 from lbflask.control.views import event_view
 from lbflask.store.ports import StoreUnavailable
 
-#: Seconds between two looks for events, and between two for the state.
+#: Seconds between polls for events, and between polls for the state.
 POLL_INTERVAL = 0.25
 STATE_INTERVAL = 1.0
-#: A look at the state is followed by a pause so many times as long.
+#: The pause after reading the state, as a multiple of the time that it took.
 PAUSE_FACTOR = 20
-#: Seconds after which a line without meaning is sent, so that whoever has gone is noticed.
+#: Seconds without data until a comment is sent, by which a closed connection is noticed.
 KEEPALIVE_INTERVAL = 10.0
-#: Streams that one worker holds at once.
+#: Open streams per worker.
 MAX_STREAMS = 32
-#: Events that are read at once.
+#: Events per read.
 EVENTS_PER_READ = 100
 
 
@@ -37,23 +37,26 @@ class EventStreams:
         self._operations = operations
         self._state = state
         self._open = 0
-        self._state_json = ""  # the state, and when to look at it again
+        self._state_json = ""  # the latest state, and when to read it again
         self._next_read = float("-inf")
         self.ends = ends
 
+    def __repr__(self) -> str:
+        return f"<EventStreams {self._open} of {MAX_STREAMS} open>"
+
     def response(self, request: Request, *, with_state: bool) -> Response:
-        """The stream. Raises Refused where there can be none now."""
+        """The stream. Raises Refused for workers without concurrency and above MAX_STREAMS."""
         if not request.environ.get("wsgi.multithread"):
-            raise Refused(503, "on this kind of worker a stream would keep out all else; ask again and again instead")
+            raise Refused(503, "on this kind of worker a stream would block other requests; poll instead")
         if self._open >= MAX_STREAMS:
-            raise Refused(503, f"{MAX_STREAMS} streams are open on this worker already", {"Retry-After": "5"})
+            raise Refused(503, f"{MAX_STREAMS} streams are already open on this worker", {"Retry-After": "5"})
         response = Response(self._run(self._first_event_id(request), with_state), mimetype="text/event-stream")
         response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"  # or nginx would keep events until there are many
+        response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer events otherwise
         return response
 
     def _first_event_id(self, request: Request) -> str:
-        """The last event that the client knows; the latest of all for one that comes anew."""
+        """The last event that the client has received; the latest event for a new client."""
         last = request.headers.get("Last-Event-ID", "")
         try:
             if last:
@@ -89,15 +92,15 @@ class EventStreams:
                     sent_state = state
                     pieces.append(f"event: state\ndata: {state}\n\n")
             if not pieces and now - last_sent >= KEEPALIVE_INTERVAL:
-                pieces.append(": still here\n\n")
+                pieces.append(": keep-alive\n\n")
             if pieces:
                 last_sent = now
                 yield "".join(pieces)
             time.sleep(POLL_INTERVAL)
 
     def _current_state(self, now: float) -> str:
-        """The state. All streams of the worker share one look, which is to take it a small part of its time: of ten
-        thousand backends it takes a quarter of a second.
+        """The state, shared by all streams of the worker. Pauses keep the reading, 0.25 s for ten thousand backends, a
+        small part of its time.
         """
         if now >= self._next_read:
             self._state_json = self._state().model_dump_json()

@@ -1,7 +1,6 @@
-"""The dashboard: one page on the admin listener, which is only a client of the API. It asks no other host for anything.
+"""The dashboard: one page on the admin listener, a client of the API. It loads nothing from other hosts.
 
-The page itself holds nothing of the fleet, so it is shown to whoever reaches the listener; what it shows needs a token
-where there are tokens.
+The page has no data of the fleet, so it needs no authentication; its API requests do where tokens are configured.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from flask import Blueprint, Response, request
 
 from lbflask.control.auth import Authenticator
 
-#: Scripts and styles come from files of ours and from nowhere else, and no other page may frame this one (CSP 3).
+#: Scripts and styles only from this origin; no page may frame this one (CSP 3).
 _CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,7 +26,7 @@ _FIELDS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-#: What is there, by path.
+#: Files by path.
 _FILES = {
     "/": ("page.html", "text/html"),
     "/dashboard.css": ("dashboard.css", "text/css"),

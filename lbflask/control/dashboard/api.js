@@ -1,4 +1,4 @@
-// The page's way to the API: documents, actions, and the stream of what happens.
+// Client of the API: documents, actions and the event stream.
 
 const BASE = "api/v1";
 const POLL_EVERY = 2000;
@@ -27,7 +27,7 @@ export async function ask(method, path, body, etag) {
   return document;
 }
 
-/** Who we are; null when a token is needed. */
+/** The session; null if a token is required. */
 export async function session() {
   try {
     const who = await ask("GET", "/session");
@@ -50,7 +50,7 @@ export async function logout() {
   csrf = null;
 }
 
-/** Follow the fleet. Where the stream is refused, as on a worker that does one thing at a time, ask again and again. */
+/** Follow the fleet by a stream, or by polling where streams are rejected, as on a worker without concurrency. */
 export function follow({ onState, onEvent, onSilence, onRefused }) {
   let source = null;
   let timer = null;

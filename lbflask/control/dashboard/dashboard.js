@@ -1,4 +1,4 @@
-// The page: shows what the API says, and asks before it changes anything.
+// The page: shows the state of the API and confirms each change.
 
 import { ask, follow, login, logout, Refused, session } from "./api.js";
 import { ago, count, latency, levelOf, rate, share, spark, statusOf, write } from "./drawing.js";
@@ -9,10 +9,10 @@ const STALE_AFTER = 5;
 
 const $ = (id) => document.getElementById(id);
 const history = new Map(); // the latest rates, by pool and backend
-const known = new Map(); // the latest word about each backend, by pool and id
-const seen = new Set(); // ids of events that are shown
+const known = new Map(); // the latest view of each backend, by pool and id
+const seen = new Set(); // ids of shown events
 let unfollow = null;
-let heard = 0; // when the API last said something, by this browser's clock
+let heard = 0; // time of the latest data, by this browser's clock
 let latest = null;
 
 async function begin() {
@@ -21,11 +21,11 @@ async function begin() {
     who = await session();
   } catch (error) {
     show("fleet", false);
-    return alarm("bad", `The API refuses this page: ${error.message}`);
+    return alarm("bad", `The API rejects this page: ${error.message}`);
   }
   if (!who) return askForToken();
   document.body.classList.toggle("reader", who.role !== "operator");
-  write($("who-name"), who.role === "operator" ? who.name : `${who.name} (may only look)`);
+  write($("who-name"), who.role === "operator" ? who.name : `${who.name} (read-only)`);
   show("who", true);
   show("logout", who.csrf !== null);
   show("login", false);
@@ -57,7 +57,7 @@ $("login-form").addEventListener("submit", async (event) => {
     await begin();
     $("main").focus();
   } catch (error) {
-    write($("login-error"), error.status === 401 ? "This token is not a valid one." : error.message);
+    write($("login-error"), error.status === 401 ? "Invalid token." : error.message);
     $("token").select();
   }
 });
@@ -72,7 +72,7 @@ async function firstEvents() {
     const page = await ask("GET", "/events?limit=50");
     page.events.reverse().forEach(tell);
   } catch {
-    // The state says why there are none.
+    // The state has the reason.
   }
 }
 
@@ -131,8 +131,8 @@ function drawPool(pool) {
     $("pools").append(card);
   }
   write(card.querySelector("h2"), pool.name);
-  const checker = pool.checker.silent ? "no checker speaks" : `checked by ${pool.checker.leader || "nobody at the moment"}`;
-  const overlooks = pool.overlooks ? `, overlooking ${pool.overlooks === "all" ? "all failures" : "ejections"}` : "";
+  const checker = pool.checker.silent ? "no checker" : `checked by ${pool.checker.leader || "no leader at the moment"}`;
+  const overlooks = pool.overlooks ? `, failing open: ignoring ${pool.overlooks === "all" ? "all failures" : "ejections"}` : "";
   const about = `${pool.strategy.replaceAll("_", " ")}, ${pool.serving} of ${pool.backends.length} serve${overlooks}, ${checker}`;
   write(card.querySelector(".pool-about"), about);
   const removed = card.querySelector(".removed");
@@ -175,7 +175,7 @@ function drawBackend(row, backend) {
   put(".errors", share(backend.error_share));
   put(".p50", latency(backend.p50));
   put(".p99", latency(backend.p99));
-  put(".weight", backend.weight === backend.usual_weight ? String(backend.weight) : `${backend.weight} (usually ${backend.usual_weight})`);
+  put(".weight", backend.weight === backend.usual_weight ? String(backend.weight) : `${backend.weight} (configured ${backend.usual_weight})`);
   row.querySelector('[data-act="drain"]').hidden = backend.mode !== "serving";
   row.querySelector('[data-act="enable"]').hidden = backend.mode === "serving";
 }
@@ -196,11 +196,11 @@ function drawInstances(instances) {
 }
 
 const SENTENCES = {
-  drain: "is draining", enable: "is enabled", off: "is off", weight: "has another weight", add: "was added",
-  remove: "was removed", uneject: "was taken back", found: "was found", gone: "is gone", reload: "has read its configuration anew", leads: "has a new leading checker", returned: "is back",
+  drain: "is draining", enable: "is enabled", off: "is off", weight: "has a new weight", add: "was added",
+  remove: "was removed", uneject: "is no longer ejected", found: "was discovered", gone: "left discovery", reload: "has reloaded its configuration", leads: "has a new leading checker", returned: "is back",
 };
 
-const NAMED = new Set(["operator", "leader"]); // of all other events it does not matter who noticed first
+const NAMED = new Set(["operator", "leader"]); // events whose actor matters
 
 function tell(event) {
   if (seen.has(event.id)) return;
@@ -227,9 +227,9 @@ function tell(event) {
 }
 
 const QUESTIONS = {
-  drain: (one) => [`Drain ${one.id}?`, `No instance gives it new requests. ${count(one.in_flight, "request", "requests")} in flight, and sticky sessions, go on.`, "Drain"],
-  enable: (one) => [`Enable ${one.id}?`, "It gets requests again, from all instances, if its checks succeed.", "Enable"],
-  weight: (one) => [`Weight of ${one.id}`, `Its share relative to the others, on all instances. Usually ${one.usual_weight}; 0 gives it none.`, "Set weight"],
+  drain: (one) => [`Drain ${one.id}?`, `No instance sends it new requests. ${count(one.in_flight, "request", "requests")} in flight and sticky sessions continue.`, "Drain"],
+  enable: (one) => [`Enable ${one.id}?`, "All instances send it requests again once its checks succeed.", "Enable"],
+  weight: (one) => [`Weight of ${one.id}`, `Its share relative to the others, on all instances. Configured: ${one.usual_weight}; 0 means no requests.`, "Set weight"],
 };
 
 function confirmAct(act, backend, button) {
@@ -255,10 +255,10 @@ async function carryOut(act, backend, weight) {
   const path = `/pools/${encodeURIComponent(backend.pool)}/backends/${encodeURIComponent(backend.id)}/${act}`;
   try {
     const done = act === "weight" ? await ask("PUT", path, { weight }, backend.etag) : await ask("POST", path, undefined, backend.etag);
-    say(done.changed ? `Done: ${backend.id} ${act === "weight" ? `has weight ${weight}` : SENTENCES[act]}.` : `${backend.id} was so already.`);
+    say(done.changed ? `Done: ${backend.id} ${act === "weight" ? `has weight ${weight}` : SENTENCES[act]}.` : `Nothing to change: ${backend.id} is in that state.`);
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return askForToken();
-    say(error.status === 412 ? `Somebody else has changed ${backend.id} meanwhile. Look again.` : `Nothing was changed: ${error.message}`);
+    say(error.status === 412 ? `${backend.id} was changed by someone else meanwhile. Check its state.` : `Nothing was changed: ${error.message}`);
   }
 }
 
@@ -269,15 +269,15 @@ function say(text) {
   saying = setTimeout(() => write($("said"), ""), 6000);
 }
 
-/** Say how old what is shown is, and shout if it is too old or not the whole truth. */
+/** Show the age of the data, and an alert if it is too old or stale. */
 function refresh() {
   if (!latest) return;
   const age = (Date.now() - heard) / 1000;
   write($("fresh"), `updated ${ago(age)}`);
   const lost = age > STALE_AFTER;
   document.body.classList.toggle("stale", lost || latest.fleet.stale);
-  if (lost) alarm("bad", `No word from the balancer for ${Math.round(age)} s: what you see may be over. Trying again.`);
-  else if (latest.fleet.stale) alarm("warn", `The store is out of reach (${latest.fleet.store.why}). Each worker balances by itself with what it knew, and nothing can be changed here. What you see is what was known last.`);
+  if (lost) alarm("bad", `No data from the balancer for ${Math.round(age)} s: this view may be outdated. Reconnecting.`);
+  else if (latest.fleet.stale) alarm("warn", `The store is unreachable (${latest.fleet.store.why}). Each worker balances by itself on the last known state, which is shown here; changes are not possible.`);
   else show("banner", false);
 }
 

@@ -1,4 +1,4 @@
-// How values become words and pictures. Nothing here knows where they come from.
+// Formatting and charts of values; independent of their source.
 
 const LEVELS = {
   up: "good", standby: "good", idle: "unknown", checking: "warn", unknown: "warn",
@@ -6,8 +6,8 @@ const LEVELS = {
 };
 const STATUSES = {
   ok: ["good", "All is well"],
-  degraded: ["warn", "Degraded: the store is out of reach"],
-  failing_open: ["warn", "Failing open: backends serve that should not"],
+  degraded: ["warn", "Degraded: the store is unreachable"],
+  failing_open: ["warn", "Failing open: unhealthy backends serve"],
   partly_down: ["bad", "A pool has no backend that serves"],
   down: ["bad", "Down: no backend serves"],
 };
@@ -44,7 +44,7 @@ export function count(number, one, many) {
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** A line of the latest values, scaled to the highest; for eyes only, the number stands beside it. */
+/** A sparkline of the latest values, scaled to the highest; hidden from screen readers, which read the number. */
 export function spark(place, values) {
   let svg = place.firstChild;
   if (!svg) {
@@ -63,7 +63,7 @@ export function spark(place, values) {
   area.setAttribute("points", values.length > 1 ? `0,20 ${points.join(" ")} 100,20` : "");
 }
 
-/** Put text where it is another, so that what reads the page aloud is not stirred for nothing. */
+/** Set text only if it changes, so that screen readers do not repeat it. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
