@@ -222,7 +222,7 @@ def test_settings_of_gunicorns_own_are_noticed_too(cluster: ReloadCluster) -> No
     status, problem = cluster.reload()
     assert (status, problem["detail"]) == (
         422,
-        "gunicorn's configuration can't be read; it has told why on standard error",
+        "gunicorn's configuration can't be read; the reason is on standard error",
     )
     eventually(more_lines(cluster.balancer, output, "Invalid value for keepalive: what"), "standard error has it")
     cluster.write_gunicorn_file("keepalive = 60")

@@ -1,9 +1,10 @@
 """The gunicorn worker: gunicorn's gevent worker with a connection loop made for proxying.
 
-The only room that knows gunicorn's insides; it imports nothing of ours. It keeps gunicorn's parsers and their refusals,
-and replaces the loop around them: settings are read once per worker, a head must arrive within one deadline, header
-fields keep their order, case and repeats, `100 Continue` is sent when the body is wanted, head and first piece leave
-together, and a response that breaks off is cut, not ended. Any WSGI application runs on it.
+The only package that knows gunicorn's internals; it imports nothing else of lbflask. It keeps gunicorn's parsers and
+their checks, and replaces the loop around them: settings are read once per worker, a head must arrive within one
+deadline, header fields keep order, case and repeats, `100 Continue` is sent when the body is read, the head of a
+response is sent with the first piece of its body, and an incomplete response ends with a reset. It runs any WSGI
+application.
 """
 
 from lbflask.server.worker.arbiter_signals import (

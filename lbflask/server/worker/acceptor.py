@@ -1,4 +1,4 @@
-"""Taking new connections from a listener."""
+"""Accepts new connections of a listener."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 from gevent import get_hub
 
-#: Seconds for which a worker that holds more connections than another leaves the listener alone.
+#: Seconds until the next accept when another worker has fewer connections.
 BACKOFF = 0.002
-#: Seconds without new connections when there is no room for one: too many already, or no file descriptor left.
+#: Seconds until the next accept when the worker is full, or has no file descriptor left.
 FULL_BACKOFF = 0.1
 
 OnAccept = Callable[[_socket.socket, Any], None]
@@ -44,19 +44,19 @@ class Acceptor:
         self._may_yield = not alone
         loop = get_hub().loop
         self._readable: Any = loop.io(listener.fileno(), 1)
-        # With a repetition, and stopped when they go off: one that is only started anew goes off at once, since libev
-        # keeps what was left of its time.
+        # Repeating timers that are stopped when they fire: libev would fire a one-shot timer at once when it is started
+        # again, since it keeps the remaining time.
         self._pause: Any = loop.timer(BACKOFF, BACKOFF)
         self._no_room: Any = loop.timer(FULL_BACKOFF, FULL_BACKOFF)
         self._readable.start(self._on_readable)
 
     def resume(self) -> None:
-        """A client has left: look at once whether there is room now."""
+        """A client has left: accept at once if the worker waits until it has room."""
         if self._no_room.active:
             self._after_pause()
 
     def close(self) -> None:
-        """Take no more, and let go of the listener: what still arrives is for the other processes that have it."""
+        """Stop accepting, and close the listener in this process; other processes that share it go on."""
         for watcher in (self._readable, self._pause, self._no_room):
             watcher.stop()
             watcher.close()

@@ -1,7 +1,7 @@
-"""SIGHUP at gunicorn's master, and how it sends word to its workers.
+"""SIGHUP in gunicorn's master, and the notification of its workers.
 
-gunicorn answers SIGHUP with new workers. Here somebody else is asked first, who may do without them. Word is sent by
-SIGURG: a worker that has just been forked ignores it, as the system does by default, where most signals would end it.
+gunicorn starts new workers at SIGHUP; `on_hang_up` lets a callback reload without them. Workers are notified by SIGURG,
+which the system ignores by default: most other signals would end a worker that has just been forked.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ NOTIFICATION = signal.SIGURG
 
 
 class BadSettings(Exception):
-    """gunicorn's own configuration can't be read; it has told why on standard error."""
+    """gunicorn's own configuration cannot be read; gunicorn has printed the reason on standard error."""
 
 
 def on_hang_up(arbiter: Any, reload: Callable[[], bool]) -> None:
-    """At SIGHUP, call `reload`; if it returns False, gunicorn does as it always does."""
+    """Call `reload` at SIGHUP. If it returns False, gunicorn starts new workers as usual."""
     gunicorns = arbiter.handle_hup
 
     def handle_hup() -> None:
@@ -38,7 +38,7 @@ def changed_settings(arbiter: Any) -> set[str]:
     try:
         reader.do_load_config()
     except SystemExit:
-        raise BadSettings("gunicorn's configuration can't be read; it has told why on standard error") from None
+        raise BadSettings("gunicorn's configuration can't be read; the reason is on standard error") from None
     return {
         name
         for name, setting in reader.cfg.settings.items()
@@ -47,20 +47,20 @@ def changed_settings(arbiter: Any) -> set[str]:
 
 
 def notify_workers(arbiter: Any) -> None:
-    """Tell all workers that there is something new; those that start look by themselves."""
+    """Notify all workers. A worker that is starting checks by itself for what was published before."""
     arbiter.kill_workers(NOTIFICATION)
 
 
 def on_notification(act: Callable[[], None]) -> None:
-    """In a worker: call this when the master sends word, in a signal handler."""
+    """In a worker: call `act`, in a signal handler, at each notification."""
     signal.signal(NOTIFICATION, lambda _signal, _frame: act())
     signal.siginterrupt(NOTIFICATION, False)
-    # gunicorn has each signal written into a pipe, and this kind of worker never reads it.
+    # gunicorn has each signal written into a pipe, which this kind of worker never reads.
     pipe = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(pipe, warn_on_full_buffer=False)
 
 
 def _same(before: Any, after: Any) -> bool:
-    """Functions of a file that is run again are other objects each time; they are the same if their code is."""
+    """Whether two values of a setting are equal. Functions of a file that is executed again are compared by code."""
     codes = [getattr(value, "__code__", None) for value in (before, after)]
     return bool(before == after) or (codes[0] is not None and codes[0] == codes[1])

@@ -1,4 +1,4 @@
-"""The start of gunicorn's master and its workers, and how it is ended before they serve."""
+"""The start of gunicorn's master and workers, and its end before they serve."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from lbflask.server.worker.proxy_worker import ProxyWorker
 
 #: Signals that end a process.
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-#: Seconds that a trial may take.
+#: Seconds that a child process of `run_in_child` may take.
 CHILD_TIMEOUT = 10.0
-#: Seconds between two looks whether it is still wanted.
+#: Seconds between two checks whether its result is still wanted.
 POLL_INTERVAL = 0.05
-#: gunicorn's workers on which the application runs, by name: to import some of them would start what gevent must patch.
+#: gunicorn's supported workers, by name: importing some of them loads modules that gevent must patch first.
 STOCK_WORKERS = {"ggevent.GeventWorker", "gthread.ThreadWorker", "sync.SyncWorker"}
 
 
 def is_supported(worker_class: type) -> bool:
-    """Whether the application runs on this kind of worker: ours, or gunicorn's gevent, gthread or sync."""
+    """Whether the application runs on this worker class: ours, or gunicorn's gevent, gthread or sync."""
     name = f"{worker_class.__module__}.{worker_class.__qualname__}"
     return name.removeprefix("gunicorn.workers.") in STOCK_WORKERS or issubclass(worker_class, ProxyWorker)
 
 
 def source_of(cfg: Any, name: str) -> str:
-    """Where one of gunicorn's settings comes from that is not its default."""
+    """The source of a gunicorn setting that differs from its default."""
     parser = cfg.parser()
     if getattr(parser.parse_args(), name, None) is not None:
         return "on gunicorn's command line"
@@ -43,7 +43,7 @@ def source_of(cfg: Any, name: str) -> str:
 
 
 def addresses(arbiter: Any) -> list[Any]:
-    """What the listeners are bound to, as `getsockname` has it; with `reuse_port` each worker opens them by itself."""
+    """The addresses of the listeners in the form of `getsockname`; with `reuse_port` each worker opens its own."""
     if arbiter.LISTENERS:
         names = [listener.getsockname() for listener in arbiter.LISTENERS]
         return [name[:2] if isinstance(name, tuple) else name for name in names]
@@ -51,10 +51,10 @@ def addresses(arbiter: Any) -> list[Any]:
 
 
 def exit_children_that_boot() -> None:
-    """From now on a child that this process forks ends at once by a signal that ends, until it has handlers of its own.
+    """Children that are forked from now on exit at once at a signal in ENDING, until they set handlers of their own.
 
-    The handlers that it inherits only put the signal into a queue which nothing reads there. Signals are held back
-    during the fork, so that none meets those handlers in the child.
+    The inherited handlers would put the signal into a queue that nothing reads in the child. The signals are blocked
+    during the fork, so that none reaches those handlers.
     """
     master = os.getpid()
 
@@ -77,7 +77,7 @@ def exit_children_that_boot() -> None:
 
 @contextmanager
 def exiting_at_once() -> Iterator[None]:
-    """Meanwhile a signal that ends does so at once. For a worker that loads its application: it serves nothing yet."""
+    """Signals in ENDING exit at once meanwhile: for a worker that loads its application, and serves nothing yet."""
     before = {number: signal.signal(number, _exit) for number in ENDING}
     try:
         yield
@@ -87,7 +87,7 @@ def exiting_at_once() -> Iterator[None]:
 
 
 def is_ending(arbiter: Any) -> bool:
-    """Whether a signal that ends waits for the master, which is busy."""
+    """Whether a signal in ENDING is queued while the master is busy."""
     waiting = []
     with suppress(Empty):
         while True:
@@ -98,7 +98,7 @@ def is_ending(arbiter: Any) -> bool:
 
 
 def halt_once(arbiter: Any) -> None:
-    """Make the master's end one: a second worker that could not boot, reaped meanwhile, would break it off."""
+    """Ignore further workers that fail to boot while the master halts: reaping one would abort the halt."""
     halt, reap = arbiter.halt, arbiter.reap_workers
 
     def reap_all() -> None:
@@ -113,7 +113,7 @@ def halt_once(arbiter: Any) -> None:
 
 
 def undo_startup(arbiter: Any) -> None:
-    """Take back what a master has made before it has workers."""
+    """Close the listeners and remove the pid file of a master that has no workers yet."""
     sock.close_sockets(arbiter.LISTENERS, unlink=not arbiter.systemd and not arbiter.master_pid)
     arbiter.LISTENERS = []
     if arbiter.pidfile is not None:
@@ -121,9 +121,9 @@ def undo_startup(arbiter: Any) -> None:
 
 
 def run_in_child(cfg: Any, attempt: Callable[[], str], is_over: Callable[[], bool]) -> str:
-    """What `attempt` answers in a process of its own with a worker's rights; empty if it comes to no answer.
+    """The result of `attempt` in a child process with the rights of a worker; empty if there is none.
 
-    It is given ten seconds, or until `is_over`.
+    The child is killed after CHILD_TIMEOUT seconds, or when `is_over` returns True.
     """
     reading, writing = os.pipe()
     child = os.fork()

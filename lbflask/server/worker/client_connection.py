@@ -1,4 +1,4 @@
-"""A client's connection, and how long it is waited for."""
+"""A client connection and its time limits."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lbflask.server.worker.http_date import http_date
 if TYPE_CHECKING:
     from lbflask.server.worker.stream import Stream
 
-#: Seconds, and bytes, for which a client may go on sending when it has its last answer (RFC 9112 §9.6).
+#: Seconds and bytes that are read and discarded after the last response (RFC 9112 §9.6).
 LINGER = 2.0
 LINGER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTimeouts:
-    """Seconds a client gets: for a request head, and between two bytes of a body either way."""
+    """Seconds for a request head, and between two reads or writes of a body."""
 
     head: float = 10.0
     body: float = 30.0
 
 
 class ClientConnection:
-    """A client's connection."""
+    """A client connection: its stream, its reader, and the deadlines of its reads and writes."""
 
     def __init__(self, stream: Stream, addr: Any, timeouts: ClientTimeouts, scheme: str = "http") -> None:
         self.stream = stream
@@ -41,7 +41,7 @@ class ClientConnection:
         self.served = 0
         self.idle = True
         self.send_expires = NEVER
-        self.deadline = NEVER  #: when all of the response must have been taken, in seconds of the steady clock
+        self.deadline = NEVER  #: of the whole response, in seconds of the steady clock
         sock = stream.sock
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
@@ -59,7 +59,7 @@ class ClientConnection:
         }
 
     def await_request(self, seconds: float) -> bool:
-        """Wait for the first byte of a request; False when none comes. The head then has its deadline."""
+        """Wait `seconds` for a request; its head has a deadline from its first byte on. False if none arrives."""
         self.idle = True
         self.notify_when_gone(None)
         try:
@@ -115,23 +115,22 @@ class ClientConnection:
         return len(body)
 
     def graceful_close(self, *, drain: bool) -> None:
-        """Close politely: with `drain`, only after the client had time to read (RFC 9112 §9.6).
-
-        Whatever the client does, that takes no longer than LINGER, and no longer than `shutdown_read` allows.
+        """Half-close. With `drain`, read and discard until the client closes, so that it can read the response
+        (RFC 9112 §9.6); at most LINGER seconds, or until `shutdown_read`.
         """
         if not drain:
             return
         reader, left = self.reader, LINGER_BYTES
-        self.idle = True  # its request has been answered
+        self.idle = True  # its request has its response
         with suppress(OSError):
-            self.stream.interrupt()  # the greenlet that still reads the request's body
+            self.stream.interrupt()  # a greenlet that still reads the body of the request
             reader.drain_until(time.monotonic() + LINGER)
             self.stream.shutdown(socket.SHUT_WR)
             while left > 0 and not reader.expired and (data := self.stream.recv(1 << 16)):
                 left -= len(data)
 
     def expire_at(self, now: float) -> None:
-        """End, from outside, a wait for this client that has lasted too long. A read can still be answered."""
+        """Interrupt a read or write whose deadline has passed. After a read an error response can still be sent."""
         if self.reader.expires <= now:
             self.reader.expire()
         elif self.send_expires > now:
@@ -141,7 +140,7 @@ class ClientConnection:
         self.stream.interrupt()
 
     def send(self, data: bytes) -> None:
-        """Send all of it. Raises OSError, also when the client takes no byte of it for too long, or not all in time."""
+        """Send all data. Raises OSError, also after a time-out of a write or of the whole response."""
         self.send_expires = min(time.monotonic() + self.timeouts.body, self.deadline)
         sent = self.stream.send(data)
         if sent != len(data):
@@ -152,15 +151,19 @@ class ClientConnection:
         self.send_expires = NEVER
 
     def shutdown_read(self) -> None:
-        """End the wait for a request, from outside."""
+        """Make a wait for a request end, from another greenlet."""
         with suppress(OSError):
             self.stream.shutdown(socket.SHUT_RD)
 
     def reset(self) -> None:
-        """Close with a reset: a response that was cut must look cut, even one that lasts until the close."""
+        """Close with a TCP reset, so that the client sees an incomplete response as such even without a length."""
         with suppress(OSError):
             self.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
+
+    def __repr__(self) -> str:
+        state = "idle" if self.idle else "busy"
+        return f"<ClientConnection {self.peer or 'unix'}:{self.peer_port} {self.scheme} {state} served={self.served}>"
 
     def close(self) -> None:
         """Close."""

@@ -1,9 +1,9 @@
-"""New connections shared evenly among the workers of one gunicorn.
+"""Balances new connections among the workers of one gunicorn.
 
-The kernel wakes every worker that waits on the listener, and the quickest gets the connection: whoever has just served
-one, again and again, while the others sleep. Clients that keep their connections then stay where they are. So each
-worker writes how many it holds where the others can read it, and one that holds more than another leaves the listener
-alone for a moment. Nobody waits for anybody: after that moment it takes the connection all the same.
+The kernel wakes every worker that waits on the listener, and the fastest accepts: the one that has just served a
+request, again and again, while the others sleep. Clients that keep their connections then stay there. So each worker
+publishes its number of connections in shared memory, and one that has more than another pauses before it accepts. No
+worker waits for another: after the pause it accepts the connection in any case.
 """
 
 from __future__ import annotations
@@ -15,54 +15,54 @@ import struct
 import tempfile
 import time
 
-#: A worker that has not written for so many seconds is busy, or dead, and takes no connection.
+#: Seconds without a write after which a worker counts as busy or dead, and is ignored.
 HEARTBEAT_TIMEOUT = 0.5
-#: Workers that hold no more than this above the least stay in the race.
+#: Connections that a worker may have beyond another one without a pause.
 SLACK = 1
-#: Workers that have a offset; those beyond take part without one.
+#: Entries of the table; further workers balance without one.
 MAX_WORKERS = 1024
-#: A offset: when its worker last wrote, how many connections it holds, its number (0: free), its process.
+#: An entry: time of the last write, connections, number of the worker (0: free), process id.
 _ENTRY = struct.Struct("@dqqq")
-#: How many places were ever taken; those behind are empty.
+#: Entries that were ever used; all behind them are empty.
 _COUNT = struct.Struct("@q")
 
 
 class ConnectionTable:
-    """Connections by worker, in memory that forked processes share. Two workers that live never have one offset."""
+    """Connections of each worker, in memory that forked processes share. Live workers never share an entry."""
 
     def __init__(self) -> None:
         self._size = _COUNT.size + MAX_WORKERS * _ENTRY.size
         self._memory = mmap.mmap(-1, self._size)
         with tempfile.TemporaryFile() as file:
-            # Made on import: a standard stream that is closed still is so, and its number must stay free.
+            # At import a standard stream may still be closed, and its descriptor must stay free.
             self._lock = fcntl.fcntl(file.fileno(), fcntl.F_DUPFD_CLOEXEC, 3)
-        self._entries: dict[int, int] = {}  # of this process
+        self._entries: dict[int, int] = {}  # of this process: offset by worker
 
     def write(self, worker: int, connections: int) -> None:
-        """Say that the worker, by its number from 1, is well, and holds so many."""
+        """Publish the connections of a live worker, by its number from 1."""
         offset = self._entries.get(worker)
         if offset is None and (offset := self._allocate(worker)) is None:
             return
         _ENTRY.pack_into(self._memory, offset, time.monotonic(), connections, worker, os.getpid())
 
     def erase(self, worker: int) -> None:
-        """The worker takes no more."""
+        """Remove the worker: it accepts no more."""
         offset = self._entries.pop(worker, None)
         if offset is not None:
             _ENTRY.pack_into(self._memory, offset, 0.0, 0, 0, 0)
 
     def others_hold_less(self, worker: int, connections: int) -> bool:
-        """Whether some other worker that is well holds clearly fewer connections than this one."""
+        """Whether another live worker has clearly fewer connections than this one."""
         since = time.monotonic() - HEARTBEAT_TIMEOUT
         (count,) = _COUNT.unpack_from(self._memory)
-        taken = self._memory[_COUNT.size : _COUNT.size + count * _ENTRY.size]
+        entries = self._memory[_COUNT.size : _COUNT.size + count * _ENTRY.size]
         return any(
             beat > since and held + SLACK < connections and number != worker
-            for beat, held, number, _ in _ENTRY.iter_unpack(taken)
+            for beat, held, number, _ in _ENTRY.iter_unpack(entries)
         )
 
     def _allocate(self, worker: int) -> int | None:
-        """A offset for the worker: that of one that has ended, or a new one; None if all are taken."""
+        """The offset of an entry for the worker, free or of a worker that has ended; None if all are in use."""
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         try:
             (count,) = _COUNT.unpack_from(self._memory)
@@ -77,8 +77,12 @@ class ConnectionTable:
         finally:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
+    def __repr__(self) -> str:
+        (count,) = _COUNT.unpack_from(self._memory)
+        return f"<ConnectionTable entries={count}>"
+
     def _is_free(self, offset: int) -> bool:
-        """Whether its worker has ended, by itself or killed."""
+        """Whether the worker of the entry has ended or was killed."""
         _, _, number, process = _ENTRY.unpack_from(self._memory, offset)
         if not number:
             return True
@@ -91,5 +95,5 @@ class ConnectionTable:
         return False
 
 
-#: Made before the workers are forked, and so one for all of them.
+#: Created before the workers are forked, so that they share it.
 CONNECTION_TABLE = ConnectionTable()

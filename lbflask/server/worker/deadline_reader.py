@@ -15,9 +15,9 @@ NEVER = math.inf
 
 
 class DeadlineReader(SocketUnreader):  # type: ignore[misc]
-    """gunicorn's reader with patience: a head has one deadline for all of it, a body one for each read.
+    """gunicorn's reader with time limits: one deadline for a whole head, one for each read of a body.
 
-    `expires` is until when the present read may last.
+    `expires` is the deadline of the present read.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -28,7 +28,7 @@ class DeadlineReader(SocketUnreader):  # type: ignore[misc]
         self._first = b""
 
     def await_first(self, seconds: float, head: float) -> bool:
-        """Wait until there is a byte to read, and give the rest of the head its deadline. False at the end."""
+        """Wait `seconds` for the first bytes of a request; the rest of its head has `head` more. False at the end."""
         self._first = self.take_buffered()
         if not self._first:
             self.expires = time.monotonic() + seconds
@@ -57,7 +57,7 @@ class DeadlineReader(SocketUnreader):  # type: ignore[misc]
         self.expired = True
 
     def take_first(self) -> bytes:
-        """What came first; it is not in the buffer."""
+        """The first bytes, which are not in the buffer."""
         first, self._first = self._first, b""
         return first
 
@@ -69,5 +69,5 @@ class DeadlineReader(SocketUnreader):  # type: ignore[misc]
         if self.read_timeout is not None:
             self.expires = NEVER
         if self.expired:
-            raise TimeoutError  # what trickles in after that comes too late
+            raise TimeoutError  # bytes that arrive after the deadline are too late
         return data

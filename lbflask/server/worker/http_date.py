@@ -10,7 +10,7 @@ _date_text = ""
 
 
 def http_date() -> str:
-    """The current date as a header field has it, formatted once a second (RFC 9110 §5.6.7)."""
+    """The current time as an IMF-fixdate (RFC 9110 §5.6.7)."""
     global _date_second, _date_text
     second = int(time.time())
     if second != _date_second:

@@ -1,4 +1,4 @@
-"""What the worker offers of a request beyond WSGI, as `environ["lbflask.exchange"]`."""
+"""A request and its connection beyond WSGI: `environ["lbflask.exchange"]`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from lbflask.server.worker.stream import Stream
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: Bytes of a body that are taken at once to have all of it at hand; a longer one is read as it comes.
+#: Largest body that is buffered whole; a larger one is streamed.
 MAX_BUFFERED = 1 << 20
 
 
 class Superseded(Exception):
-    """The piece of the body that a call has waited for goes to a later call."""
+    """A later call of `read_body` gets the piece that this call has waited for."""
 
 
 class HttpExchange:
-    """One request on its connection: its fields and body as they came, and what else may be said before the response.
+    """One request on its connection: fields and body as received, informational responses, upgrade.
 
-    The client is told to go on when the first piece of the body is asked for, if it waits for that.
+    A client that expects `100 Continue` gets it when the first piece of the body is read.
     """
 
     __slots__ = (
@@ -48,29 +48,29 @@ class HttpExchange:
         self._request = request
         self._client = client
         self._continue_sent = False
-        self._reading = False  # a call waits for the client
-        self._waiting_call: AsyncResult[bytes] | None = None  # the call that is to get its piece
+        self._reading = False  # whether a call reads from the client
+        self._waiting_call: AsyncResult[bytes] | None = None  # the later call that gets its piece
         self.method = request.method
         self.target = request.uri
-        #: `HTTP/1.1`, or whatever else the client speaks.
+        #: `HTTP/1.1`, or another version of the client.
         self.protocol = request.protocol
         self.fields = request.fields
-        #: Those of the fields that say where the message is to go and how long it is, by their names in capitals.
+        #: The fields of routing and framing, with names in capitals.
         self.special = request.headers
-        #: The client's address, the scheme it uses, and the port that it came to.
+        #: The client address and the scheme.
         self.peer = client.identity
-        #: The listener's end of the connection: host and port, or a path.
+        #: The local address of the connection: host and port, or a path.
         self.local = client.local
         self.upgraded = False
 
     @property
     def expects_continue(self) -> bool:
-        """The client waits for leave to send its body (RFC 9110 §10.1.1); asking for the body gives it."""
+        """Whether the client waits for `100 Continue` (RFC 9110 §10.1.1), which reading the body sends."""
         return bool(self._request._expected_100_continue)
 
     @property
     def complete(self) -> bool:
-        """Whether all of the body was read, so that what follows is the next request."""
+        """Whether the whole body was read, so that the next bytes belong to the next request."""
         if not self._request.has_body:
             return True
         reader = self._request.body.reader
@@ -80,14 +80,14 @@ class HttpExchange:
 
     @property
     def trailers(self) -> list[tuple[str, str]]:
-        """The fields behind a body in chunks, once it was read."""
+        """The trailer fields of a chunked body, after it was read."""
         return list(self._request.trailers)
 
     def read_body(self) -> bytes:
-        """The next piece as soon as there is one; empty at the end, or when the client has gone.
+        """The next piece, as soon as it arrives; empty at the end, or when the client has gone.
 
-        An attempt that has failed may leave a call behind that still waits for the client. The next call then gets what
-        that one gets, and that one raises Superseded.
+        A failed attempt may leave a call that still reads. A later call then gets the piece that the earlier one reads,
+        and the earlier one raises Superseded.
         """
         if self._reading:
             if self._waiting_call is not None:
@@ -111,7 +111,7 @@ class HttpExchange:
         return piece
 
     def body_at_hand(self) -> bytes | None:
-        """All of a body of known length, if it is here already; None leaves it to `read_body`."""
+        """The whole body, if its length is known and all of it has arrived; None: use `read_body`."""
         reader = self._request.body.reader
         if self.expects_continue or not isinstance(reader, LengthReader):
             return None
@@ -131,19 +131,23 @@ class HttpExchange:
         return body
 
     def interim(self, status: str, fields: list[tuple[str, str]]) -> None:
-        """Send an interim response (RFC 9110 §15.2). Raises OSError."""
+        """Send an informational response (RFC 9110 §15.2). Raises OSError."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         self._client.send(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1"))
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Call it once, and without waiting for anything, when the client is seen to have hung up; None: no more."""
+        """Call `callback` once when the client has hung up; it must not block. None cancels it."""
         self._client.notify_when_gone(callback)
 
     def upgrade(self, status: str, fields: list[tuple[str, str]]) -> tuple[Stream, bytes]:
-        """Send the head of a 101 and leave the connection to the caller, with what the client sent early."""
+        """Send the head of a 101. Returns the stream, with bytes that the client has sent early."""
         self.upgraded = True
         self.interim(status, fields)
         return self._client.detach()
+
+    def __repr__(self) -> str:
+        state = "upgraded" if self.upgraded else "complete" if self.complete else "body pending"
+        return f"<HttpExchange {self.method} {self.target.partition('?')[0]} {self.peer[0] or 'unix'} {state}>"
 
     def _next_piece(self) -> bytes:
         if not self._continue_sent:

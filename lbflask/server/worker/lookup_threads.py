@@ -1,4 +1,4 @@
-"""Threads of gevent's hub for lookups of names. By default there are ten, shared with all other blocking calls."""
+"""Threads of gevent's hub for name lookups. By default there are ten, shared with all other blocking calls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from gunicorn.workers.ggevent import GeventWorker
 
 
 def allow_lookups(worker: Any, count: int) -> None:
-    """Allow a gevent worker so many lookups at once, beside other blocking calls. Threads start when needed."""
+    """Allow a gevent worker `count` concurrent lookups, beside other blocking calls. Threads start when needed."""
     if isinstance(worker, GeventWorker):
         gevent.get_hub().threadpool.maxsize += count

@@ -1,4 +1,4 @@
-"""What there is to know of a field's name, worked out once for each spelling, up to a bound: others choose them."""
+"""A bounded cache of facts about header names, keyed by exact spelling; bounded because clients choose spellings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop around client connections, from accept to close, and the worker's life."""
+"""The loop around client connections, from accept to close, and the life cycle of the worker."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from lbflask.server.worker.settings import freeze
 from lbflask.server.worker.stream import Stream
 from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
 
-#: Seconds that a client's idle connection stays open while the worker stops: a request that is on its way right then
-#: is still answered, and told to close (RFC 9112 §9.5 knows no better way).
+#: Seconds that an idle client connection stays open while the worker stops: a request that is in transit still gets its
+#: response, with `Connection: close` (RFC 9112 §9.5).
 IDLE_GRACE = 1.0
-#: Seconds between two looks at how long clients have been waited for: time-outs are late by no more than this.
+#: Seconds between two checks of the deadlines of all clients: time-outs are late by no more than this.
 TICK_INTERVAL = 0.05
 
 
@@ -55,7 +55,7 @@ class WorkerOptions:
 
 
 class ProxyWorker(GeventWorker):  # type: ignore[misc]
-    """See the package."""
+    """The worker class; see the package."""
 
     options = WorkerOptions()
     alive: bool
@@ -70,13 +70,13 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self.options = options
 
     def run(self) -> None:
-        """Serve until told to stop; then finish what is in flight, within `graceful_timeout`."""
+        """Serve until the worker is stopped; then finish requests in flight, within `graceful_timeout`."""
         self._frozen = freeze(self.cfg)
         self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
         self._clients: set[ClientConnection] = set()
         self._greenlets = Group()
-        self._warnings: dict[str, bool] = {}  # each, and whether it was logged
-        # What is loaded now stays: looking through it for garbage again and again would only make requests wait.
+        self._warnings: dict[str, bool] = {}  # by text: whether it was logged
+        # Objects of the start live as long as the worker: collections that visit them would only delay requests.
         gc.collect()
         gc.freeze()
         self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
@@ -96,8 +96,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         self._wind_down(time.monotonic())
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """SIGQUIT ends at once. SIGINT is left to the master, which ends all in order: a terminal's Ctrl-C reaches
-        every process of the group.
+        """SIGQUIT ends at once. SIGINT is ignored, since Ctrl-C in a terminal reaches all processes of the group: the
+        master stops its workers in order.
         """
         if sig != signal.SIGINT:
             super().handle_quit(sig, frame)
@@ -117,11 +117,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _full(self) -> bool:
         if len(self._clients) < self.worker_connections:
             return False
-        self._warn_once(f"{self.worker_connections} clients are here, as many as may be; others wait until one leaves")
+        self._warn_once(f"{self.worker_connections} clients are connected, the maximum; others wait in the backlog")
         return True
 
     def _warn_once(self, message: str) -> None:
-        """Have it logged, once in the life of the worker. For the hub, which must not wait for the log."""
+        """Log the message once in the life of the worker, later: the hub must not wait for the log."""
         self._warnings.setdefault(message, False)
 
     def _log_warnings(self) -> None:
@@ -130,27 +130,27 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.log.warning(message)
 
     def _on_accept(self, sock: _socket.socket, addr: Any, tls: ssl.SSLContext | None) -> None:
-        """In the hub: a new connection."""
+        """Hub callback: a new connection."""
         try:
             stream = Stream(sock) if tls is None else TlsStream(sock, tls)
             client = ClientConnection(stream, addr, self.options.timeouts, "http" if tls is None else "https")
         except OSError:
-            sock.close()  # the client has gone already
+            sock.close()  # the client has closed already
             return
         self._clients.add(client)
         CONNECTION_TABLE.write(self.age, len(self._clients))
         self._greenlets.start(gevent.Greenlet(self._serve, client))
 
     def _end_long_waits(self) -> None:
-        """A timer for every wait would cost more than most waits do; this looks at all of them, now and then."""
+        """Enforce the deadlines of all clients, since a timer for each wait would cost more than most waits."""
         now = time.monotonic()
         for client in tuple(self._clients):
             if client.reader.expires <= now or client.send_expires <= now:
                 client.expire_at(now)
 
     def _wind_down(self, began: float) -> None:
-        """Wait for the clients: idle ones for a moment, busy ones as long as the time-out allows."""
-        limit = max(0.0, self.cfg.graceful_timeout - 0.5)  # before the master's own patience ends
+        """Wait for clients: for idle ones IDLE_GRACE, for busy ones until `graceful_timeout`."""
+        limit = max(0.0, self.cfg.graceful_timeout - 0.5)  # before the master kills the worker
         while self._clients and time.monotonic() - began < limit:
             if time.monotonic() - began > IDLE_GRACE:
                 for client in list(self._clients):
@@ -181,9 +181,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                     acceptor.resume()
 
     def _serve_requests(self, client: ClientConnection) -> None:
-        """Requests and responses in turn, until either side closes. Nothing is kept of a request while its client is
-        idle.
-        """
+        """Serve requests, one after another, until either side closes. An idle client holds no data of a request."""
         try:
             while client.await_request(self.cfg_keepalive if client.served else self.options.timeouts.head):
                 if not self._respond(client, self._read(client)):
@@ -194,15 +192,18 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self._reject(client, error)
 
     def _read(self, client: ClientConnection) -> ParsedRequest:
-        """The head of the next request. Raises what gunicorn does for one that it refuses, and TimeoutError."""
+        """The head of the next request. Raises gunicorn's errors for an invalid one, and TimeoutError."""
         request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
         client.begin_request(request.proxy_protocol_info)
         self._count()
         return request
 
+    def __repr__(self) -> str:
+        return f"<ProxyWorker pid={self.pid} alive={self.alive} requests={self.nr}>"
+
     @property
     def cfg_keepalive(self) -> float:
-        """Seconds a client may be idle between two requests."""
+        """Seconds that a client may be idle between two requests."""
         return float(self._frozen.keepalive)
 
     def _count(self) -> None:
@@ -212,7 +213,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.alive = False
 
     def _respond(self, client: ClientConnection, request: ParsedRequest) -> bool:
-        """Run the application and write what it says. Whether the connection may carry another request."""
+        """Call the application and write its response. Returns whether the connection may carry another request."""
         exchange = HttpExchange(request, client)
         closes = not self.alive or not self._frozen.keepalive
         response = ResponseWriter(client.send, request, exchange, closes=closes)
@@ -245,7 +246,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _call_application(
         self, client: ClientConnection, request: ParsedRequest, exchange: HttpExchange, response: ResponseWriter
     ) -> Iterable[bytes]:
-        """What the application answers: by the short way if it offers one and takes it, else as WSGI has it."""
+        """The application's response, by `forward` if it takes the request, else by WSGI."""
         forward = self.options.forward
         if forward is not None:
             reply = forward(exchange)
@@ -260,7 +261,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))
 
     def _reject(self, client: ClientConnection, error: Exception) -> None:
-        """Answer a head that is refused, and close: where the next one would start is unknown."""
+        """Send an error response for an invalid head, and close: the start of the next request is unknown."""
         status, reason = next(
             (answer for kind, answer in _REJECTIONS.items() if isinstance(error, kind)), (400, "Bad Request")
         )
@@ -269,14 +270,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             detail = logged = "the request head did not arrive in time"
         elif isinstance(error, PlainHttp):
             detail = logged = "plain HTTP was sent to a port that takes HTTPS only"
-        self.log.info("refused a request from %s: %d %r", client.peer, status, logged)
+        self.log.info("rejected a request from %s: %d %r", client.peer, status, logged)
         sent = client.send_error(status, reason, detail)
         client.graceful_close(drain=True)
         if self.options.on_rejected is not None:
             self.options.on_rejected(client.peer, status, reason, sent)
 
 
-#: What a refused request head is answered with; 400 for all others.
+#: Status and reason phrase by error; 400 for all others.
 _REJECTIONS: dict[type[Exception], tuple[int, str]] = {
     TimeoutError: (408, "Request Timeout"),
     errors.LimitRequestLine: (414, "URI Too Long"),

@@ -1,4 +1,4 @@
-"""A request as a client sent it: parsed and checked by gunicorn, with its header fields kept as they came."""
+"""The head of a client request, parsed and checked by gunicorn, with its header fields as received."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from lbflask.server.worker.deadline_reader import DeadlineReader
 
 _CR = 0x0D
-#: The largest length of a body or of a chunk: what a signed number of 64 bits holds, in which many readers keep it.
+#: Largest length of a body or of a chunk: many parsers keep it in a signed integer of 64 bits.
 MAX_LENGTH = (1 << 63) - 1
 _TARGET_INVALID = re.compile(r"[^\x21-\x7e]")
 
 
 class _Chunks(ChunkedReader):  # type: ignore[misc]
-    """gunicorn's reader of chunks, with a bound on their sizes."""
+    """gunicorn's reader of chunks, with a limit of their size."""
 
     def parse_chunk_size(self, unreader: DeadlineReader, data: bytes | None = None) -> tuple[int, bytes]:
-        """The size of the next chunk, and what has come of it. Raises what gunicorn does, InvalidChunkSize."""
+        """The size of the next chunk, and the bytes of it that have arrived. Raises InvalidChunkSize."""
         size: int
         size, rest = super().parse_chunk_size(unreader, data)
         if size > MAX_LENGTH:
@@ -37,16 +37,16 @@ class _Chunks(ChunkedReader):  # type: ignore[misc]
 
 
 class ParsedRequest(Request):  # type: ignore[misc]
-    """gunicorn's request, that also keeps the header fields as they came.
+    """gunicorn's request with the header fields as received.
 
-    `fields` are pairs in order, with case and repeats. Fields whose names hold an underscore are dropped, since WSGI
-    could not tell them from those with a hyphen. No peer may set the scheme or the script name: whom to believe is
-    decided by `trusted_proxies`.
+    `fields` keeps order, case and repeats. Fields with an underscore in their name are dropped, since WSGI cannot
+    distinguish it from a hyphen. No peer may set the scheme or the script name; `trusted_proxies` decides about
+    forwarded fields.
     """
 
     fields: list[tuple[str, str]]
     body: Body
-    # What gunicorn's own constructors set, where it is the same for most requests.
+    # Attributes that gunicorn's own constructor sets to the same value for most requests.
     must_close = False
     proxy_protocol_info: dict[str, Any] | None = None
     _expected_100_continue = False
@@ -63,7 +63,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
         data = reader.take_first()
         try:
             head = gunicorn_h1c.parse_request_fast(data, 0, *settings.parser_limits)
-        except Exception:  # noqa: BLE001 - incomplete or refused, by exceptions of its own that it does not export
+        except Exception:  # noqa: BLE001 - incomplete or rejected; the module does not export its exceptions
             head = None
         if head is None or data[0] == _CR:
             self.__dict__.update(settings.constants)
@@ -79,14 +79,14 @@ class ParsedRequest(Request):  # type: ignore[misc]
 
     @property
     def has_body(self) -> bool:
-        """Whether a field speaks of a body; without one there is none (RFC 9112 §6.3)."""
+        """Whether a framing field announces a body (RFC 9112 §6.3)."""
         return self.__dict__.get("body") is not None
 
     def set_body_reader(self) -> None:
-        """Only for a request with a body. Raises what gunicorn does, and InvalidHeader for more than MAX_LENGTH."""
+        """Set `body` if there is one. Raises as gunicorn does, and InvalidHeader for a length above MAX_LENGTH."""
         for name, _ in self.headers:
             if name in ("CONTENT-LENGTH", "TRANSFER-ENCODING"):
-                self.__dict__.update(self.cfg.constants)  # which hold for trailers too
+                self.__dict__.update(self.cfg.constants)  # which trailers need too
                 super().set_body_reader()
                 reader = self.body.reader
                 if isinstance(reader, ChunkedReader):
@@ -99,7 +99,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
         return {}, []
 
     def parse_headers(self, data: bytes, from_trailer: bool = False) -> list[tuple[str, str]]:
-        """Gunicorn's own parser, in Python."""
+        """As gunicorn's parser in Python, which also reads trailers."""
         parsed: list[tuple[str, str]] = super().parse_headers(data, from_trailer)
         names = (line.partition(b":")[0].decode("latin-1") for line in data.split(b"\r\n"))
         kept = [name for name in names if "_" not in name]
@@ -110,12 +110,12 @@ class ParsedRequest(Request):  # type: ignore[misc]
         return parsed
 
     def _parse_fast(self, unreader: DeadlineReader, buf: bytearray) -> bytes:
-        """The other parser in C, which can go on where it was; what it refuses is left to gunicorn to name."""
+        """The incremental parser in C. For a request that it rejects, gunicorn's parser raises the specific error."""
         settings = self.cfg
         while buf == b"\r":
             self.read_into(unreader, buf)
         if buf[:2] == b"\r\n":
-            del buf[:2]  # RFC 9112 §2.2: one empty line before a request is passed over
+            del buf[:2]  # RFC 9112 §2.2: one empty line before a request is ignored
         data = bytes(buf)
         seen = 0
         while True:
@@ -158,7 +158,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
                 self._add_special_field(name, canonical, raw_value.decode("latin-1"))
 
     def _add_special_field(self, name: str, canonical: str, value: str) -> None:
-        """A field that gunicorn's own checks look at."""
+        """Add a field after gunicorn's checks of it."""
         if canonical == _FOLDED:
             raise errors.ObsoleteFolding(value)
         if canonical == "EXPECT" or (
@@ -169,7 +169,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
         self.headers.append((canonical, value))
 
     def should_close(self) -> bool:
-        """Whether the client wants, or its version implies, that the connection ends (RFC 9112 §9.3)."""
+        """Whether the connection ends after the response, by a field or by the version (RFC 9112 §9.3)."""
         options: set[str] = set()
         for name, value in self.headers:
             if name == "CONNECTION":
@@ -180,11 +180,15 @@ class ParsedRequest(Request):  # type: ignore[misc]
 
     @property
     def protocol(self) -> str:
-        """As WSGI writes it."""
+        """The version in the form of SERVER_PROTOCOL."""
         return "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}"
 
+    def __repr__(self) -> str:
+        path = self.uri.partition("?")[0]
+        return f"<ParsedRequest {self.method} {path} {self.protocol} fields={len(self.fields)} body={self.has_body}>"
+
     def environ(self, client: ClientConnection) -> dict[str, Any]:
-        """The request as WSGI wants it (PEP 3333)."""
+        """The WSGI environ of the request (PEP 3333)."""
         path, _, query = self.uri.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
@@ -207,17 +211,17 @@ class ParsedRequest(Request):  # type: ignore[misc]
         return environ
 
 
-#: The fields that gunicorn's own checks look at, by the names it uses.
+#: The fields that gunicorn checks, by gunicorn's names.
 _SPECIAL = {
     name.lower(): name
     for name in ("CONTENT-LENGTH", "TRANSFER-ENCODING", "CONNECTION", "EXPECT", "HOST", "CONTENT-TYPE")
 }
-#: How the parser tells that a line continues the one before, which only gunicorn's own one refuses: by an empty name.
+#: The parser in C gives a continuation line (obs-fold) an empty name; only gunicorn's own parser rejects it.
 _FOLDED = " "
 
 
 def _name_facts(raw: bytes) -> tuple[str, str | None]:
-    """A field's name as text, and what gunicorn's checks call it: None when they do not look at it, empty for one that
+    """A field's name as text, and its name in gunicorn's checks: None if gunicorn does not check it, empty if the field
     is dropped.
     """
     name = raw.decode("latin-1")

@@ -1,4 +1,4 @@
-"""A response as the client gets it: framed, dated, its head sent with the first piece, cut when it is too short."""
+"""Writes a response: framing, Date, head and first piece in one send, and an error if the body is too short."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class ShortResponse(Exception):
-    """The application gave fewer bytes than its Content-Length."""
+    """The application returned fewer bytes than its Content-Length."""
 
 
 def _kind(name: str) -> str:
-    """Which of the two fields that matter here a name means, in whatever case; empty for all others."""
+    """`content-length` or `date` for these names in any case; empty for all others."""
     lower = name.lower()
     return lower if lower in ("content-length", "date") else ""
 
@@ -29,7 +29,7 @@ _NO_BODY_STATUSES = frozenset({"204", "304", *(f"1{digits:02}" for digits in ran
 
 
 class ResponseWriter:
-    """Writes one response: frames it, dates it, and sends the head with the first piece."""
+    """Writes one response. `closes` is whether the connection ends after it."""
 
     __slots__ = (
         "_bytes_left",
@@ -70,9 +70,9 @@ class ResponseWriter:
         return self.write
 
     def write_all(self, pieces: Iterable[bytes]) -> None:
-        """Write the application's result, in one go when it is in one piece. Raises ShortResponse, OSError.
+        """Write the application's result; a single piece leaves in one send. Raises ShortResponse, OSError.
 
-        What the result has as `trailers` when it is exhausted follows a body in chunks (RFC 9112 §7.1.2).
+        The attribute `trailers` of the exhausted result follows a chunked body (RFC 9112 §7.1.2).
         """
         try:
             single = len(pieces) == 1  # type: ignore[arg-type]
@@ -92,7 +92,7 @@ class ResponseWriter:
             raise ShortResponse
 
     def write(self, piece: bytes) -> None:
-        """Write a piece of the body, after the head if that was not sent."""
+        """Write a piece of the body, with the head if that was not sent yet."""
         if self.head_sent:
             if piece and not self._omit_body:
                 self._send(self._framed(piece))
@@ -123,8 +123,12 @@ class ResponseWriter:
         self.head_sent = True
         return (text + self._framing() + "\r\n").encode("latin-1")
 
+    def __repr__(self) -> str:
+        state = "head sent" if self.head_sent else "not started"
+        return f"<ResponseWriter {self.status or '-'} {state} left={self._bytes_left} closes={self.closes}>"
+
     def _framing(self) -> str:
-        """The fields that say where the body ends, and whether the connection does (RFC 9112 §6 and §9.3)."""
+        """The fields that frame the body, and Connection (RFC 9112 §6 and §9.3)."""
         old = self._request.version < (1, 1)
         text = ""
         if self._omit_body:
@@ -136,7 +140,7 @@ class ResponseWriter:
             else:
                 text = "Transfer-Encoding: chunked\r\n"
         if not self._exchange.complete:
-            self.closes = True  # the rest of the request stands where the next one would
+            self.closes = True  # the unread rest of the body precedes the next request
         if self.closes:
             return text + "Connection: close\r\n"
         return text + ("Connection: keep-alive\r\n" if old else "")

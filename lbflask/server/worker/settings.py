@@ -1,4 +1,4 @@
-"""gunicorn's settings as the request path wants them, and what the master is told to do otherwise."""
+"""gunicorn's settings as plain values for the request path, and SIGINT in its master."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gunicorn.http.message import _check_fast_parser
 
 
 def end_gracefully_on_interrupt(arbiter: Any) -> None:
-    """Make the master treat the first SIGINT (Ctrl-C) like SIGTERM; the second one is gunicorn's quick shutdown."""
+    """Make the master treat the first SIGINT (Ctrl-C) as SIGTERM; the second one is gunicorn's quick shutdown."""
 
     def interrupted(_signal: int, _frame: Any) -> None:
         signal.signal(signal.SIGINT, arbiter.signal)
@@ -20,10 +20,11 @@ def end_gracefully_on_interrupt(arbiter: Any) -> None:
 
 
 def freeze(cfg: Any) -> SimpleNamespace:
-    """The settings as plain attributes: gunicorn's own object looks each one up anew, several times a request."""
+    """The settings as plain attributes: gunicorn's own object computes each one at every access."""
     frozen = SimpleNamespace(**{name: setting.get() for name, setting in cfg.settings.items()})
     frozen.is_ssl = cfg.is_ssl
-    # gunicorn takes some values of the limits to mean "none", and has two more things to do before it parses.
+    # `lean`: the parser in C can be called directly. gunicorn reads some limits as "none", and does more before it
+    # parses with other parsers or with the PROXY protocol.
     limits = (frozen.limit_request_line, frozen.limit_request_fields, frozen.limit_request_field_size)
     frozen.lean = (
         frozen.http_parser == "fast"

@@ -1,8 +1,8 @@
-"""A connected socket as the worker's greenlets use it.
+"""A connected socket for the greenlets of a worker.
 
-gevent's own sockets try to read before they wait, and tell the kernel of each wait anew: two system calls for nothing
-in most reads of a proxy, where the peer is still thinking. A stream registers for reading once, waits first, and learns
-on the way when its peer has gone while nobody was reading.
+gevent's own sockets try to read before they wait, and register each wait with the kernel: two system calls without
+effect for most reads of a proxy, whose peer has not sent yet. A stream registers for reading once, waits first, and so
+also detects that the peer has closed while no greenlet reads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ WRITE = 2
 class Stream:
     """One greenlet at a time may wait to read, and any number to write.
 
-    Each wait registers its greenlet and removes nothing but that registration, since another greenlet may have begun to
-    wait in the meantime. A greenlet that begins to read while another one reads takes its place: the other one sees a
-    TimeoutError.
+    Each wait registers its greenlet and removes only that registration, since another greenlet may wait by then. A
+    greenlet that starts to read while another one reads replaces it: the other one gets a TimeoutError.
     """
 
     __slots__ = (
@@ -53,10 +52,14 @@ class Stream:
         self._watcher: Any = self._hub.loop.io(sock.fileno(), READ)
         self._watching = False
         self._reader: Any = None
-        self._writers: dict[Any, Any] = {}  # greenlets that wait to write, each with its watcher
-        self._interrupted: list[Any] = []  # greenlets that wait, and are about to see a TimeoutError
+        self._writers: dict[Any, Any] = {}  # waiting greenlets, each with its watcher
+        self._interrupted: list[Any] = []  # waiting greenlets that are about to get a TimeoutError
         self.gone = False
         self._on_gone: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        state = "gone" if self.gone else "reading" if self._reader is not None else "idle"
+        return f"<{type(self).__name__} fd={self.sock.fileno()} {state} writers={len(self._writers)}>"
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted.
@@ -66,7 +69,7 @@ class Stream:
         if flags:
             return self._recv(size, flags)
         while True:
-            # Also when there is more to read at once: one long body must not keep all others waiting.
+            # Waits even if there is more to read: a long body must not delay all other greenlets.
             self._await_readable()
             try:
                 return self._recv(size)
@@ -74,14 +77,14 @@ class Stream:
                 continue
 
     def recv_at_once(self, size: int) -> bytes:
-        """What has come already, at most `size`; empty when that is nothing, or the end."""
+        """Bytes that have arrived, at most `size`; empty if there are none, or at the end."""
         try:
             return self._recv(size)
         except OSError:
             return b""
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send some of it, and say how much. Raises OSError, TimeoutError when interrupted."""
+        """Send a part of the data. Returns its length. Raises OSError, TimeoutError when interrupted."""
         while True:
             try:
                 return self._send(data)
@@ -89,7 +92,7 @@ class Stream:
                 self._await_writable()
 
     def silent(self) -> bool:
-        """Whether nothing has come, and no end, since it was last read, as far as the hub has seen. Asks nobody."""
+        """Whether the hub has seen neither data nor the end since the last read. Makes no system call."""
         return self._watching
 
     def set_on_gone(self, callback: Callable[[], None] | None) -> None:
@@ -97,7 +100,7 @@ class Stream:
         self._on_gone = callback
 
     def interrupt(self) -> None:
-        """End all waits that are under way with a TimeoutError."""
+        """End all waits in progress with a TimeoutError."""
         if self._reader is not None:
             self._interrupt_reader()
         for writer, watcher in self._writers.items():
@@ -113,14 +116,14 @@ class Stream:
         self.sock.setsockopt(level, option, value)
 
     def setblocking(self, flag: bool) -> None:
-        """As of a socket; a stream blocks its greenlet in any case."""
+        """As of a socket, without effect: a stream blocks its greenlet in any case."""
 
     def fileno(self) -> int:
         """As of a socket."""
         return self.sock.fileno()
 
     def close(self) -> None:
-        """Close at once; whoever waits sees a TimeoutError."""
+        """Close at once; waiting greenlets get a TimeoutError."""
         self.interrupt()
         self._watching = False
         self._watcher.stop()
@@ -155,11 +158,11 @@ class Stream:
     def _interrupt(self, waiting: Any) -> None:
         if waiting not in self._interrupted:
             self._interrupted.append(waiting)
-            # Not thrown from here: this greenlet would take the hub's place.
+            # Thrown by the hub: a throw from here would switch away from the present greenlet.
             self._hub.loop.run_callback(self._throw, waiting)
 
     def _throw(self, waiting: Any) -> None:
-        """In the hub: end the wait, unless something else has ended it since it was interrupted."""
+        """Hub callback: end the wait, unless it has ended since the interrupt."""
         if waiting in self._interrupted:
             waiting.throw(TimeoutError())
 
@@ -168,16 +171,16 @@ class Stream:
             self._interrupted.remove(waiting)
 
     def _on_readable_idle(self) -> None:
-        """In the hub: something has come, or the end, and nobody is reading."""
+        """Hub callback: readable (data or EOF) while no greenlet reads."""
         self._watching = False
-        self._watcher.stop()  # else it would call again and again, until somebody reads
+        self._watcher.stop()  # a level-triggered watcher would fire until the next read
         if self._at_end():
             self.gone = True
             if self._on_gone is not None:
                 self._on_gone()
 
     def _at_end(self) -> bool:
-        """Whether what has come is the end."""
+        """Whether the peer has closed, and no data is pending."""
         try:
             return not self._recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -12,20 +12,20 @@ from typing import Any
 
 from lbflask.server.worker.stream import Stream
 
-#: How plain HTTP begins: with a method, which is a token (RFC 9110 §5.6.2), or with an empty line before it. TLS begins
-#: with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
+#: The first byte of plain HTTP: of a method, which is a token (RFC 9110 §5.6.2), or of an empty line before it. TLS
+#: starts with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
 _HTTP_START = re.compile(rb"[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 class PlainHttp(Exception):
-    """What a client sends to a listener with TLS is plain HTTP."""
+    """A client sends plain HTTP to a listener with TLS."""
 
 
 class TlsStream(Stream):
-    """The server's side of TLS over a stream (RFC 8446). Handshakes when it is first read.
+    """The server side of TLS over a stream (RFC 8446). The first read does the handshake.
 
-    Records leave in the order in which they were made, whichever greenlet made them and whichever sends them: an
-    interrupted greenlet leaves the rest of its record to the next one.
+    Records are sent in the order of their encryption, by any greenlet: an interrupted greenlet leaves the rest of its
+    record to the next one.
     """
 
     __slots__ = ("_ahead", "_handshake_done", "_incoming", "_outgoing", "_plain", "_tls", "_unsent")
@@ -37,12 +37,12 @@ class TlsStream(Stream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._unsent = memoryview(b"")
         self._handshake_done = False
-        self._plain: bool | None = None  # until something has come
+        self._plain: bool | None = None  # None until the first byte
         self._ahead = b""
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
-        """As of a stream. Raises PlainHttp when the client speaks that, after which the stream is plain, and
-        ssl.SSLError, which is an OSError, for anything else that is no TLS.
+        """As of a stream. Raises PlainHttp for a client without TLS, after which the stream is plain, and ssl.SSLError,
+        an OSError, for anything else that is no TLS.
         """
         if not self._handshake_done:
             if self._plain:
@@ -57,7 +57,7 @@ class TlsStream(Stream):
             return b""
 
     def recv_at_once(self, size: int) -> bytes:
-        """As of a stream: what was decrypted already."""
+        """As of a stream: bytes that are decrypted already."""
         ahead, self._ahead = self._ahead[:size], self._ahead[size:]
         return ahead
 
@@ -97,17 +97,17 @@ class TlsStream(Stream):
             self._incoming.write_eof()
 
     def _flush_if_idle(self) -> None:
-        """Send what reading has made (RFC 8446 §4.6.3). A greenlet that waits to write does it as well."""
+        """Send records that reading has produced (RFC 8446 §4.6.3), unless a waiting writer sends them."""
         if self._outgoing.pending and not self._writers:
             self._flush()
 
     def _flush(self) -> None:
-        """Send all records that were made. Raises OSError, TimeoutError when interrupted."""
+        """Send all pending records. Raises OSError, TimeoutError when interrupted."""
         while self._push():
             self._await_writable()
 
     def _push(self) -> bool:
-        """Send what can be sent at once. Whether there are records left. Raises OSError."""
+        """Send records without waiting. Returns whether some are left. Raises OSError."""
         while self._unsent or self._outgoing.pending:
             if not self._unsent:
                 self._unsent = memoryview(self._outgoing.read())
@@ -128,13 +128,13 @@ class TlsStream(Stream):
         return not self._ahead
 
     def shutdown(self, how: int) -> None:
-        """As of a socket; the end of writing is told by TLS first (RFC 8446 §6.1).
+        """As of a socket; sends close_notify before the end of writing (RFC 8446 §6.1).
 
-        An end of both directions waits for nothing, so that it may come from outside.
+        A shutdown of both directions does not wait, so that any greenlet may call it.
         """
         if self._handshake_done and how != socket.SHUT_RD:
             with suppress(OSError):
-                while more := self._tls.read(1 << 16):  # which `unwrap` would refuse, and all that follows it
+                while more := self._tls.read(1 << 16):  # `unwrap` would fail while data is pending
                     self._ahead += more
             with suppress(OSError):
                 self._tls.unwrap()
