@@ -52,7 +52,7 @@ def check(file: str | None, *, checker: bool) -> None:
 
     Files, hooks and libraries that it names are opened and loaded, with the rights of the current user.
     """
-    from lbflask.wiring import preflight, unix_sockets  # noqa: PLC0415 - loads what the configuration names
+    from lbflask.wiring import preflight  # noqa: PLC0415 - loads what the configuration names
 
     sys.path.insert(0, str(Path.cwd()))  # as under gunicorn, so that hooks are importable
     environ = _environ(file)
@@ -61,7 +61,7 @@ def check(file: str | None, *, checker: bool) -> None:
         if checker:
             preflight.check_for_checker(config, environ)
         else:
-            unix_sockets.check_unix_sockets(config, environ)
+            preflight.check_unix_sockets(config, environ)
             preflight.check(config, environ)
         for doubt in preflight.check_discovery(config, environ):
             click.echo(f"lbflask: warning: {doubt}", err=True)

@@ -1,1 +1,1 @@
-"""Everything that knows gunicorn: its hooks, reload in place, and the worker."""
+"""Everything that knows gunicorn: settings and hooks, reload without new workers, the worker class."""

@@ -1,7 +1,7 @@
-"""The configuration as gunicorn's master hands it to its workers: the very values that it has checked, not the file.
+"""Hands the configuration of gunicorn's master to its workers: the checked values, not the file.
 
-A file may have changed again, or be half written, when a worker looks; so what all of them take over is kept in memory
-that forked processes share. Beside it stands how the latest reload ended.
+The file may have changed again, or be half written, when a worker reads it. So the master writes the configuration into
+memory that forked processes share, with the outcome of the latest reload.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lbflask.core.reload import ReloadOutcome
 
 
 class SharedConfig:
-    """Made by the master before it forks; it writes, its workers read."""
+    """Created by the master before it forks. The master writes, its workers read."""
 
     def __init__(self) -> None:
         if hasattr(os, "memfd_create"):
@@ -28,30 +28,30 @@ class SharedConfig:
                 self._fd = os.dup(file.fileno())
 
     def write(self, outcome: ReloadOutcome, config: Config) -> None:
-        """Hand on a configuration, and tell how the reload ended that brought it."""
+        """Publish a configuration and the outcome of its reload."""
         record = pickle.dumps((outcome, config))
         with _locked(self._fd, fcntl.LOCK_EX):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, record, 0)
 
     def read(self) -> tuple[ReloadOutcome, Config] | None:
-        """How the latest reload ended, and the configuration to take over; None before the first one."""
+        """The outcome of the latest reload, and the configuration in effect; None before the first reload."""
         with _locked(self._fd, fcntl.LOCK_SH):
             record = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
         if not record:
             return None
-        found: tuple[ReloadOutcome, Config] = pickle.loads(record)  # noqa: S301 - from our own master, by the same code
-        return found
+        published: tuple[ReloadOutcome, Config] = pickle.loads(record)  # noqa: S301 - from the master, by the same code
+        return published
 
     def close(self) -> None:
-        """Let go of the memory in this process."""
+        """Release the memory in this process."""
         os.close(self._fd)
 
 
 @contextmanager
-def _locked(fd: int, how: int) -> Iterator[None]:
-    """Alone with the file among processes. Whoever holds the lock waits for nobody."""
-    fcntl.lockf(fd, how)
+def _locked(fd: int, operation: int) -> Iterator[None]:
+    """A lock of the file among processes. Its holder never waits for another one."""
+    fcntl.lockf(fd, operation)
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""How gunicorn hosts lbflask: its settings, derived from our configuration, and its hooks. Used by gunicorn.conf.py.
+"""gunicorn's settings, derived from lbflask's configuration, and its server hooks. Used by gunicorn.conf.py.
 
-The master runs this file and must load neither `requests` nor `redis`: gevent patches a worker after the fork, and
-what has taken hold of the sockets before stays unpatched.
+The master imports this module, so it must load neither `requests` nor `redis`: gevent patches a worker after the fork,
+and modules that have imported sockets before would stay unpatched.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lbflask.config import load
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.server.reload import ReloadCoordinator
-from lbflask.server.startup_checks import judge_listeners, judge_parts, judge_settings
+from lbflask.server.startup_checks import check_listeners, check_parts, check_settings
 from lbflask.server.worker import (
     ServerLog,
     addresses,
@@ -42,8 +42,8 @@ from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import AT_ONCE
 from lbflask.wiring import descriptor_limit
+from lbflask.wiring.preflight import check_unix_sockets
 from lbflask.wiring.server_port import ServerPort
-from lbflask.wiring.unix_sockets import check_unix_sockets
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -95,10 +95,10 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "keyfile": config.tls.key or None,
         "ssl_context": ssl_context,
         "worker_class": "lbflask.worker.ProxyWorker",
-        # As many client connections as a worker holds at once; each costs a greenlet and two small buffers.
+        # Client connections of a worker; each costs a greenlet and two small buffers.
         "worker_connections": 10_000,
         "backlog": 2048,
-        # Longer than clients and balancers in front of us keep theirs idle, so that they close and we do not.
+        # Longer than the idle time-outs of clients and of balancers in front, so that they close first.
         "keepalive": 75,
         "graceful_timeout": math.ceil(config.timeouts.graceful) + 1,
         "timeout": 60,
@@ -108,12 +108,12 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "limit_request_fields": limits.fields,
         "limit_request_field_size": limits.field_size,
         "permit_unconventional_http_method": True,  # any token is a method (RFC 9110 §9.1)
-        # Whom to believe is decided by trusted_proxies, and by nothing else.
+        # Only trusted_proxies decides whose forwarding fields are trusted.
         "forwarder_headers": "",
         "secure_scheme_headers": {},
-        "control_socket_disable": True,  # a second instance would take the first one's away
+        "control_socket_disable": True,  # two instances would use the same path
         "logger_class": ServerLog,
-        "accesslog": None,  # ours names the backend and each attempt
+        "accesslog": None,  # lbflask's own names the backend and each attempt
         "on_starting": on_starting,
         "when_ready": when_ready,
         "post_worker_init": post_worker_init,
@@ -123,7 +123,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
 
 
 def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """TLS towards clients: gunicorn's, and HTTP/1.1 for those that ask which protocol is spoken (RFC 7301)."""
+    """Gunicorn's TLS settings for clients, with HTTP/1.1 in ALPN (RFC 7301)."""
     context = default()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -133,9 +133,9 @@ def on_starting(arbiter: Any) -> None:
     """Before the listeners are opened: end a start that could not succeed, with one line."""
     config = load.current()
     try:
-        judge_settings(arbiter.cfg, config)
+        check_settings(arbiter.cfg, config)
         check_unix_sockets(config)
-        judge_parts(arbiter.cfg, config)
+        check_parts(arbiter.cfg, config)
     except ConfigError as error:
         undo_startup(arbiter)
         refuse(error)
@@ -157,7 +157,7 @@ def when_ready(arbiter: Any) -> None:
         log.warning("each worker has metrics of its own: %s", error)
     provide = partial(_provide_store, is_over=partial(is_ending, arbiter))
     try:
-        missing = judge_listeners(arbiter.cfg, config, derived["bind"], addresses(arbiter))
+        missing = check_listeners(arbiter.cfg, config, derived["bind"], addresses(arbiter))
         provide(config)
     except ConfigError as error:
         on_exit(arbiter)
@@ -267,7 +267,7 @@ def on_exit(_arbiter: Any) -> None:
 
 
 def _admin_bind(config: Config) -> list[str]:
-    """The admin listener, unless the default one is taken by another instance on this machine."""
+    """The admin listener, unless its default address is in use by another instance on this machine."""
     bind = config.admin_bind
     if not bind:
         return []
@@ -275,10 +275,10 @@ def _admin_bind(config: Config) -> list[str]:
         return [bind]
     if _state.settings is not None:  # a reload keeps the decision of the start: by now this gunicorn has the address
         return [bind] if bind in _state.settings["bind"] else []
-    return [] if _taken(bind) else [bind]
+    return [] if _is_in_use(bind) else [bind]
 
 
-def _taken(bind: str) -> bool:
+def _is_in_use(bind: str) -> bool:
     host, _, port = bind.rpartition(":")
     with socket.socket() as probe, suppress(OSError):
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -30,7 +30,7 @@ from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
-from lbflask.server.startup_checks import judge_parts
+from lbflask.server.startup_checks import check_parts
 from lbflask.server.worker import (
     BadSettings,
     changed_settings,
@@ -87,7 +87,7 @@ class ReloadCoordinator:
         began, before = time.monotonic(), self.config
         try:
             self.config = load.load()
-            judge_parts(self._arbiter.cfg, self.config, partial(is_ending, self._arbiter))
+            check_parts(self._arbiter.cfg, self.config, partial(is_ending, self._arbiter))
             outcome = ReloadOutcome(began, version(self.config), "", *self._difference(before))
             if outcome.by_new_workers:
                 self._prepare(self.config)

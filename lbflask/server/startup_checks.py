@@ -1,7 +1,7 @@
-"""What gunicorn is started with, judged before a listener is open or a worker runs.
+"""Checks before a listener is open or a worker runs.
 
-Two kinds of mistakes end a start: settings of gunicorn's with which lbflask would seem to run and would not work, and
-parts of our own configuration that each worker would find unusable, one after another, for ever.
+Two kinds of errors end a start: gunicorn settings with which lbflask would start but not work, and parts of lbflask's
+own configuration that would make each new worker fail, again and again.
 """
 
 from __future__ import annotations
@@ -17,31 +17,33 @@ from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
 from lbflask.server.worker import is_supported, run_in_child, source_of
+from lbflask.wiring import preflight
 
-#: Where the process was when it read its configuration.
+#: Working directory in which the configuration was read.
 _STARTED_IN = Path.cwd()
 
 
-def judge_settings(cfg: Any, config: Config) -> None:
-    """Raises ConfigError for a setting of gunicorn's with which lbflask can't work: its name, value and source."""
+def check_settings(cfg: Any, config: Config) -> None:
+    """Raises ConfigError, with name, value and source, for a gunicorn setting with which lbflask cannot work."""
     for name, value, reason in _unusable(cfg, config):
         raise ConfigError(f"{name} = {value!r} {source_of(cfg, name)}: {reason}")
 
 
-def judge_parts(cfg: Any, config: Config, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Raises ConfigError for what a worker with these settings of gunicorn's could not use. It takes a child process,
-    which is given up when `is_over`.
+def check_parts(cfg: Any, config: Config, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Raises ConfigError for parts that a worker with these gunicorn settings could not use.
+
+    A child process checks them; it is killed when `is_over` returns True.
     """
     reason = run_in_child(cfg, partial(_reason_against, config), is_over)
     if reason:
         raise ConfigError(reason)
 
 
-def judge_listeners(cfg: Any, config: Config, derived: list[str], bound: list[Any]) -> str:
-    """A line about a listener that is configured and not among the addresses that gunicorn has bound, else empty.
+def check_listeners(cfg: Any, config: Config, derived: list[str], bound: list[Any]) -> str:
+    """A warning about a configured listener that gunicorn has not bound; empty if it has bound all.
 
-    `derived` is the setting `bind` as it follows from the configuration. Raises ConfigError where connections through
-    a public listener could be taken for those through the admin listener.
+    `derived` is the setting `bind` that follows from the configuration. Raises ConfigError if connections to a public
+    listener could not be distinguished from those to the admin listener.
     """
     if not config.admin_bind:
         return ""
@@ -62,8 +64,6 @@ def judge_listeners(cfg: Any, config: Config, derived: list[str], bound: list[An
 
 
 def _reason_against(config: Config) -> str:
-    from lbflask.wiring import preflight  # noqa: PLC0415 - loads sockets that gevent could not patch in the workers
-
     try:
         preflight.check(config)
     except ConfigError as error:
@@ -102,7 +102,7 @@ def _loses_its_file(directory: Path) -> bool:
 
 
 def _overlap(admin: Any, address: Any) -> bool:
-    """Whether two different listeners have connections with the same address at this end."""
+    """Whether connections to two different listeners can have the same local address."""
     if admin == address or not isinstance(admin, tuple) or not isinstance(address, tuple) or admin[1] != address[1]:
         return False
     return any(ip_address(host.partition("%")[0]).is_unspecified for host, _ in (admin, address))

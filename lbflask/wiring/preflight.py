@@ -1,14 +1,17 @@
-"""What each worker would only find out as it starts: code, libraries and files that the configuration names.
+"""Checks a configuration for what each worker would only detect at its start: code, libraries and files that it names.
 
-Loads that code, so it is for a process that serves nothing: the command line, or a child of gunicorn's master.
+Checks load that code, so they run in a process that serves nothing: the command line, or a child of gunicorn's master.
+The master imports this module, so the adapters, which load sockets that gevent could not patch, are imported late.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
+from pathlib import Path
 
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.load import ConfigError, place_of
@@ -17,23 +20,25 @@ from lbflask.config.schema import Config
 from lbflask.discovery.source import DiscoveryFailure
 from lbflask.telemetry.access_log import unwritable
 from lbflask.telemetry.nonblocking_writer import check_writable
-from lbflask.wiring.adapters import hooks_for, source_for, start_tracing, store_for, tracing_for
 
 
 def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
-    """Raises ConfigError, with the place, the setting and the reason, for the first that a worker here can't use."""
+    """Raises ConfigError, with place, setting and reason, for the first part that a worker could not use here."""
     _raise_first(chain(_bad_log(config), _bad_files(config), _bad_code(config, _OF_WORKERS)), environ)
 
 
 def check_for_checker(config: Config, environ: Mapping[str, str] = os.environ) -> None:
-    """The same for a checker."""
+    """As `check`, for a checker."""
     _raise_first(_bad_code(config, _OF_CHECKERS), environ)
 
 
 def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """Reads the files that name backends, as the checker does. Yields a line for each thing that a checker would go on
-    without: a file that is missing, a backend that is ignored. Raises ConfigError for a file that can't be used.
+    """Read the discovery files as the checker does. Yields a warning for each missing file and each ignored backend.
+
+    Raises ConfigError for an unusable file.
     """
+    from lbflask.wiring.adapters import source_for  # noqa: PLC0415
+
     admin = AdminAddress(config.admin_bind)
     for name, table in config.every_pool().items():
         where, source = table.discovery.where(), source_for(table)
@@ -58,7 +63,7 @@ def _raise_first(failures: Iterator[tuple[str, object]], environ: Mapping[str, s
 
 
 def _bad_log(config: Config) -> Iterator[tuple[str, object]]:
-    """A setting that can't be used, with a line that begins with the setting; so do those that follow."""
+    """Unusable settings: each key, with a line that begins with it. The generators below yield the same."""
     try:
         if config.access_log:
             check_writable(config.access_log)
@@ -82,8 +87,33 @@ def _bad_code(config: Config, parts: Mapping[str, Callable[[Config], None]]) -> 
             yield key, error
 
 
+def check_unix_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises ConfigError, with place and setting, for a unix socket that cannot be created."""
+    for key, addresses in (("bind", config.bind), ("admin_bind", (config.admin_bind,))):
+        for address in addresses:
+            reason = _obstacle(address)
+            if reason:
+                raise ConfigError(f"{place_of(key, environ)}: {key} = {address!r}: {reason}")
+
+
+def _obstacle(address: str) -> str:
+    """Why the socket cannot be created; empty if it can, or for another kind of address."""
+    if not address.startswith("unix:"):
+        return ""
+    path = Path(address.removeprefix("unix:"))
+    try:
+        path.parent.stat()
+        if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+            return "is there already, and no socket"
+    except (OSError, ValueError) as error:
+        return f"cannot be made: {getattr(error, 'strerror', None) or error}"
+    return "" if os.access(path.parent, os.W_OK | os.X_OK) else f"cannot be made: {path.parent} is not writable"
+
+
 def _load_hooks(config: Config) -> None:
     if config.hooks:
+        from lbflask.wiring.adapters import hooks_for  # noqa: PLC0415
+
         hooks = hooks_for(config)
         if hooks is not None:
             hooks.stop()
@@ -91,6 +121,8 @@ def _load_hooks(config: Config) -> None:
 
 def _load_tracing(config: Config) -> None:
     if config.tracing.endpoint:
+        from lbflask.wiring.adapters import start_tracing, tracing_for  # noqa: PLC0415
+
         tracing = tracing_for(config)
         if tracing is not None:
             start_tracing(tracing)
@@ -98,7 +130,11 @@ def _load_tracing(config: Config) -> None:
 
 
 def _load_store(config: Config) -> None:
-    if config.redis_url and any(sign in config.redis_url for sign in "?@"):  # else its form has shown all
+    if config.redis_url and any(
+        sign in config.redis_url for sign in "?@"
+    ):  # otherwise the check of its form was enough
+        from lbflask.wiring.adapters import store_for  # noqa: PLC0415
+
         store_for(config).close()
 
 
