@@ -1,1 +1,1 @@
-"""The composition root: configuration in, the parts out, joined. The one place that chooses implementations."""
+"""The composition root: builds all parts from a configuration. Only this package chooses implementations."""

@@ -1,4 +1,4 @@
-"""The checker's parts, joined. Loads no Flask and no `requests`."""
+"""Builds and runs the checkers of all pools. Loads neither Flask nor `requests`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.adapters import source_for, store_for, tls_settings_for
 from lbflask.wiring.descriptor_limit import room_for
 
-#: Probes under way at once, where the system's limit of open files leaves room for as many.
+#: Concurrent probes, if the limit of open files allows as many.
 MOST_PROBES = 4096
-#: Seconds for an answer of the store. No request waits for it, and the first word about many backends is a long one.
+#: Seconds for a command of the store. No request waits for it, and the first write of many backends is long.
 STORE_TIMEOUT = 0.5
-#: Seconds for which a subscription is waited on in one go.
+#: Seconds of one wait for messages of a subscription.
 LISTEN_FOR = 0.5
 
 
 class _Running(NamedTuple):
-    """A checker, and all that made it: while that is the same, the checker is."""
+    """A checker and its inputs; it is replaced when they change."""
 
     made_of: tuple[object, ...]
     checker: PoolChecker
@@ -46,7 +46,7 @@ class _Running(NamedTuple):
 
 
 class CheckerRuntime:
-    """The checkers of all pools, over one connection to the store and one measure of probes."""
+    """The checkers of all pools, with one store client and one limit of concurrent probes."""
 
     def __init__(self, config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> None:
         self._config = config
@@ -59,32 +59,33 @@ class CheckerRuntime:
         self._stopping = False
 
     def apply_config(self, config: Config) -> None:
-        """Check by this configuration from now on. What is known of backends that stay is kept, and so is the lead of
-        their pools. Another store or namespace is left to other Checkers.
+        """Check by this configuration. Health and leadership of pools that stay are kept.
+
+        Another store or namespace needs another CheckerRuntime.
         """
         self._config = config
         self._news.set()
 
     def stop(self) -> None:
-        """End soon: probes under way are finished and published, and the lead is given up."""
+        """End after the probes in progress are published, and release the leadership."""
         self._stopping = True
         self._news.set()
 
     async def run(self, reload: Callable[[], object]) -> None:
-        """Check until stopped. `reload` is called when the fleet says that the configuration has changed."""
+        """Check until stopped. `reload` is called when a worker has announced a changed configuration."""
         async with asyncio.TaskGroup() as tasks:
-            hearing = tasks.create_task(self._hear(reload))
+            follower = tasks.create_task(self._follow_reloads(reload))
             while not self._stopping:
-                await self._settle(tasks)
+                await self._reconcile(tasks)
                 await self._news.wait()
                 self._news.clear()
-            hearing.cancel()
+            follower.cancel()
             for running in self._running.values():
                 running.checker.stop()
         self._store.close()
 
-    async def _settle(self, tasks: asyncio.TaskGroup) -> None:
-        """Have a checker for each pool, as it is configured now."""
+    async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
+        """Run one checker for each configured pool: start, replace and stop checkers."""
         config, pools, before = self._config, self._config.every_pool(), self._running
         most = max(1, room_for(MOST_PROBES) // len(pools))
         made_of = {name: _makings(table, config, most) for name, table in pools.items()}
@@ -112,9 +113,9 @@ class CheckerRuntime:
         settings = LeaderSettings(self._holder, table.health.interval, table.health.lease, most)
         return PoolChecker(checked, self._store, settings, predecessor)
 
-    async def _hear(self, reload: Callable[[], object]) -> None:
-        """Wait for word that the configuration has changed."""
-        thread, restarts = ThreadPoolExecutor(1, thread_name_prefix="reloads"), Restarts("the word of reloads")
+    async def _follow_reloads(self, reload: Callable[[], object]) -> None:
+        """Call `reload` at each announcement of a worker."""
+        thread, restarts = ThreadPoolExecutor(1, thread_name_prefix="reloads"), Restarts("the follower of reloads")
         ask = partial(asyncio.get_running_loop().run_in_executor, thread)
 
         async def act(messages: Collection[str]) -> None:
@@ -125,26 +126,26 @@ class CheckerRuntime:
             while True:
                 try:
                     await follow_messages(ask, self._store.watch_reloads, LISTEN_FOR, act)
-                except Exception as error:  # noqa: BLE001 - it is logged, and ends nothing for good
+                except Exception as error:  # noqa: BLE001 - logged; the follower is restarted
                     await asyncio.sleep(restarts.failed(error))
         finally:
             thread.shutdown(wait=False)
 
 
 def _makings(table: PoolConfig, config: Config, most: int) -> tuple[object, ...]:
-    """Of the table, which may be the top level, what makes the pool; and what else makes its checker."""
+    """All settings from which the checker of the pool is built. The table may be the top level of the configuration."""
     tls = config.backend_tls
     return (*(getattr(table, name) for name in PoolConfig.model_fields), tls, tls.contents(), config.admin_bind, most)
 
 
-def check_of(table: PoolConfig, own: Mapping[str, HealthCheck], backend: Backend) -> HealthCheck:
-    """How the backend is checked: as it is configured, or like any other of its pool."""
-    found = own.get(backend.id)
-    return table.usual_check(backend) if found is None else found
+def check_of(table: PoolConfig, configured: Mapping[str, HealthCheck], backend: Backend) -> HealthCheck:
+    """The health check of the backend: as configured for it, or as for its pool."""
+    check = configured.get(backend.id)
+    return table.usual_check(backend) if check is None else check
 
 
 def finding_for(pool: str, table: PoolConfig, admin_bind: str = "") -> DiscoveryTask | None:
-    """What finds further backends of the pool; None if it has only those that are configured."""
+    """The discovery of further backends of the pool; None without a source."""
     source = source_for(table)
     if source is None:
         return None

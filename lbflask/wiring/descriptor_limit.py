@@ -1,29 +1,28 @@
-"""Descriptors that the system lets a process have: as many as it needs, or what follows from there being fewer."""
+"""The limit of file descriptors: raised to what the process needs, or the lower limit that follows from it."""
 
 from __future__ import annotations
 
 import resource
 import sys
 
-#: Descriptors of a process beside those that are counted: listeners, connections to the store, logs, names being
-#: resolved.
+#: Descriptors that are not counted one by one: listeners, connections to the store, logs, name lookups.
 OTHER_FILES = 64
 
 
-def room_for(most: int, each: int = 1) -> int:
-    """How many things may be open at once, `most` at most and one at least, where each takes `each` descriptors.
+def room_for(wanted: int, each: int = 1) -> int:
+    """How many of the `wanted` objects may be open at once, at least one, where each needs `each` descriptors.
 
-    Raises the soft limit of the process to what that needs, as far as its hard limit allows.
+    Raises the soft limit of the process as far as needed, and as its hard limit allows.
     """
-    wanted = most * each + OTHER_FILES
+    needed = wanted * each + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return most if soft == resource.RLIM_INFINITY else max(1, min(most, (soft - OTHER_FILES) // each))
+    return wanted if soft == resource.RLIM_INFINITY else max(1, min(wanted, (soft - OTHER_FILES) // each))
 
 
 def limit() -> int:
-    """Descriptors that the process may have now."""
+    """The present soft limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft

@@ -130,9 +130,7 @@ def _load_tracing(config: Config) -> None:
 
 
 def _load_store(config: Config) -> None:
-    if config.redis_url and any(
-        sign in config.redis_url for sign in "?@"
-    ):  # otherwise the check of its form was enough
+    if config.redis_url and any(sign in config.redis_url for sign in "?@"):  # otherwise its form was checked
         from lbflask.wiring.adapters import store_for  # noqa: PLC0415
 
         store_for(config).close()

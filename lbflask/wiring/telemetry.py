@@ -1,4 +1,4 @@
-"""A worker's telemetry, joined: who reads what happens, and their beginning and end."""
+"""The telemetry of a worker: event sinks, metrics, hooks, tracing, and their life cycle."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ log = logging.getLogger("lbflask")
 
 
 class Telemetry:
-    """What of a worker's doings is told to whom. What is not configured is not there.
+    """The configured event sinks of a worker; those that are not configured are None.
 
-    `watch` says what to look at now and then, before `start`. Metrics are counted in `directory`, which the workers of
-    a gunicorn share; without one, in one of our own.
+    `watch` adds sources of gauges before `start`. Metrics are counted in `directory`, which all workers of a gunicorn
+    share; without it, in a private one.
     """
 
     def __init__(self, config: Config, directory: Path | None) -> None:
@@ -61,25 +61,25 @@ class Telemetry:
 
     @property
     def hooks(self) -> Hooks | None:
-        """Who is to be asked on the way of a request."""
+        """The hooks that are called while a request is served; None without any."""
         return self._hooks if self._hooks is not None and self._hooks.on_the_way else None
 
     @property
     def trip(self) -> Callable[[str, float, bool], None] | None:
-        """Who is to be told of each trip to the store."""
+        """Called after each command of the store; None without metrics."""
         return None if self._counting is None else self._counting.trip
 
     @property
     def counts(self) -> bool:
-        """Whether there are metrics."""
+        """Whether metrics are configured."""
         return self._counting is not None
 
     def watch(self, source: Callable[[], Iterable[Sample]]) -> None:
-        """Look there for numbers that no event tells."""
+        """Add a source of gauges. It is read at intervals, and before each scrape."""
         self._sources.append(source)
 
     def page(self, samples: Iterable[Sample]) -> bytes:
-        """The answer to a scrape. Raises Busy, OSError."""
+        """The page of a scrape. Raises Busy, OSError."""
         if self._journal is None or self._counting is None or self._directory is None:
             raise OSError("this worker has not begun to count")
         self._journal.flush()
@@ -87,7 +87,7 @@ class Telemetry:
         return exposition.page(exposition.gathered(self._directory), [*self._always, *samples])
 
     def start(self) -> None:
-        """Begin. Raises ConfigError when a log can't be opened, or tracing can't be had."""
+        """Start all sinks. Raises ConfigError if the access log cannot be opened, or tracing cannot start."""
         try:
             self.reopen_logs()
         except OSError as error:
@@ -100,10 +100,10 @@ class Telemetry:
             self._journal.start()
 
     def apply(self, config: Config) -> None:
-        """Take up another configuration while requests go on. Whether there are metrics is left as it is.
+        """Apply another configuration, except whether there are metrics, while requests are served.
 
-        Raises OSError when the access log can't be opened, ConfigError when hooks or tracing can't be had, and goes on
-        as before. Listeners may be others then; a request is told to those that are there at its end.
+        Raises OSError if the access log cannot be opened, ConfigError for unusable hooks or tracing, and then changes
+        nothing. A request in flight is reported, at its end, to the sinks in effect then.
         """
         before = self._config
         hooks_stay = (config.hooks, config.hook_budget) == (before.hooks, before.hook_budget)
@@ -131,7 +131,7 @@ class Telemetry:
             self._journal.set_sinks(readers)
 
     def _leave(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
-        """End what is no longer used."""
+        """Stop sinks that are no longer used."""
         if hooks is not None and hooks is not self._hooks:
             hooks.stop()
         if tracing is not None and tracing is not self.tracing:
@@ -140,12 +140,12 @@ class Telemetry:
             access_log.close()
 
     def reopen_logs(self) -> None:
-        """Follow a rotated log. Raises OSError, and goes on with the old one, when it can't."""
+        """Reopen the access log after its rotation. Raises OSError, and keeps the open file."""
         if self._access_log is not None:
             self._access_log.open()
 
     def stop(self) -> None:
-        """Tell what is left, and close the logs."""
+        """Deliver pending events, and stop all sinks."""
         if self._journal is not None:
             self._journal.stop()
         if self._hooks is not None:
@@ -182,7 +182,7 @@ class Telemetry:
 def of_the_worker(
     fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: InFlightCounts
 ) -> Callable[[], Iterator[Sample]]:
-    """What a worker knows of itself, whenever it is asked."""
+    """A source of the worker's gauges."""
     degraded_since: float | None = None
     degraded = 0.0
 
@@ -214,7 +214,7 @@ def of_the_worker(
 
 
 def of_the_slots(slots: Slots) -> Callable[[], Iterator[Sample]]:
-    """What a worker knows of who waits for backends with `max_connections`, whenever it is asked."""
+    """A source of the gauges of slot queues, for backends with `max_connections`."""
     known: defaultdict[str, set[str]] = defaultdict(set)
 
     def samples() -> Iterator[Sample]:
@@ -226,7 +226,7 @@ def of_the_slots(slots: Slots) -> Callable[[], Iterator[Sample]]:
 
 
 def _by_backend(metric: definitions.Metric, pool: str, counts: Mapping[str, int], known: set[str]) -> Iterator[Sample]:
-    """The counts, and 0 for backends that had one before: a gauge that is told no more would keep its last value."""
+    """The counts, and 0 for backends that had one before: a gauge that is no longer set would keep its last value."""
     known.update(counts)
     for backend in known:
         yield metric, (pool, backend), counts.get(backend, 0)
