@@ -37,7 +37,7 @@ from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.response_writer import ResponseWriter
 from lbflask.server.worker.settings import freeze
-from lbflask.telemetry.event_queue import PORTION, TimedEvent
+from lbflask.telemetry.event_queue import BATCH, TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.log_formats import text_line
 from lbflask.telemetry.metrics.recorder import MetricsRecorder
@@ -164,7 +164,7 @@ class Rig:
     def count(self, portion: list[TimedEvent]) -> Callable[[], None]:
         counting = MetricsRecorder()
         counting.start(Path(tempfile.mkdtemp(prefix="lbflask-bench-")))
-        return lambda: counting.take(portion)
+        return lambda: counting.consume(portion)
 
     def serve(self) -> bool:
         return ProxyWorker._respond(self.worker, self.client, self.read())
@@ -210,7 +210,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
         "dispatch in all": lambda: dispatcher.dispatch(taken).close(),
         "write the response": respond,
         "put it into the access log": lambda: text_line(event, 1.0),
-        "count it (of a portion)": rig.count([(event, 1.0)] * PORTION),
+        "count it (of a portion)": rig.count([(event, 1.0)] * BATCH),
         "all of it, but log and metrics": rig.serve,
     }
 
@@ -283,7 +283,7 @@ def main() -> None:
     given = parser.parse_args()
     rounds = 10 if given.quick else 50
     found = {name: micros(step, rounds) for name, step in steps(Rig(given.fields)).items()}
-    found["count it (of a portion)"] /= PORTION
+    found["count it (of a portion)"] /= BATCH
     print(table(["step", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
     variants = compared({"nothing more": Rig(given.fields), **features(given.fields)}, rounds)
     default = variants[0][1]

@@ -87,7 +87,7 @@ def main() -> None:
     """Run until a signal ends the process."""
     open_standard_streams()
     try:
-        error_log.begin(load.current().error_log_format)
+        error_log.configure_standalone(load.current().error_log_format)
         asyncio.run(_run())
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")

@@ -29,15 +29,15 @@ GROUP = "lbflask.hooks"
 POINTS = ("request", "choice", "response", "health")
 #: Calls in a row that may be late before the hook rests, and for how many seconds it does.
 LATE_IN_A_ROW = 3
-REST = 10.0
+COOL_DOWN = 10.0
 #: Calls of one hook that may hang at once: beyond, it is skipped until one of them ends.
-MOST_HANGING = 8
+MAX_HANGING = 8
 #: What waits for a hook that is told later.
-MOST_WAITING = 10_000
+MAX_PENDING = 10_000
 #: Seconds between two lines in the log about one hook.
-LOG_EVERY = 10.0
+LOG_INTERVAL = 10.0
 #: Seconds that hooks which are told later get at the end.
-FAREWELL = 1.0
+STOP_TIMEOUT = 1.0
 
 log = logging.getLogger("lbflask")
 
@@ -60,7 +60,7 @@ class _Hook:
         """Count what went wrong, and log it now and then."""
         self.outcomes[outcome] += 1
         now = time.monotonic()
-        if now - self._logged >= LOG_EVERY:
+        if now - self._logged >= LOG_INTERVAL:
             self._logged = now
             log.warning("hook %s, %s: %s, and is skipped", self.name, self.point, why, exc_info=traceback)
 
@@ -72,14 +72,14 @@ class BlockingHook(_Hook):
         super().__init__(name, point, function)
         self._budget = budget
         self._late = 0
-        self._rests_until = float("-inf")
+        self._skipped_until = float("-inf")
         self._hanging = 0
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
         """What the hook answers in time, else None."""
         began = time.monotonic()
-        if began < self._rests_until or self._hanging >= MOST_HANGING:
+        if began < self._skipped_until or self._hanging >= MAX_HANGING:
             self.outcomes["skipped"] += 1
             return None
         answers: list[Any] = []
@@ -112,8 +112,8 @@ class BlockingHook(_Hook):
         why = f"took longer than {self._budget:g} s"
         if self._late >= LATE_IN_A_ROW:
             self._late = 0
-            self._rests_until = time.monotonic() + REST
-            why += f", {LATE_IN_A_ROW} times in a row, rests for {REST:g} s"
+            self._skipped_until = time.monotonic() + COOL_DOWN
+            why += f", {LATE_IN_A_ROW} times in a row, rests for {COOL_DOWN:g} s"
         self.failed("late", f"{why} (it is {time.monotonic() - began:.3f} s now)")
 
 
@@ -122,34 +122,34 @@ class QueuedHook(_Hook):
 
     def __init__(self, name: str, point: str, function: Callable[..., Any]) -> None:
         super().__init__(name, point, function)
-        self._waiting: deque[Any] = deque()
-        self._news = threading.Event()
+        self._pending: deque[Any] = deque()
+        self._wake = threading.Event()
         self._stopping = False
         self._task = BackgroundTask(f"hook {name}", self._run)
 
-    def __call__(self, what: Any) -> None:
+    def __call__(self, item: Any) -> None:
         """Tell it soon; never waits."""
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._pending) >= MAX_PENDING:
             self.failed("skipped", "can't keep up")
             return
-        self._waiting.append(what)
+        self._pending.append(item)
         if self._task.pid != os.getpid():
             self._task.start()
-        self._news.set()
+        self._wake.set()
 
     def stop(self) -> None:
         """Tell it what waits, for a second at most."""
         self._stopping = True
-        self._news.set()
-        self._task.stop(within=FAREWELL)
+        self._wake.set()
+        self._task.stop(within=STOP_TIMEOUT)
 
     def _run(self) -> None:
-        while self._waiting or not self._stopping:
-            self._news.wait()
-            self._news.clear()
-            while self._waiting:
+        while self._pending or not self._stopping:
+            self._wake.wait()
+            self._wake.clear()
+            while self._pending:
                 try:
-                    self.function(self._waiting.popleft())
+                    self.function(self._pending.popleft())
                     self.outcomes["ok"] += 1
                 except BaseException:  # noqa: BLE001
                     self.failed("failed", "raised", traceback=True)
@@ -161,30 +161,32 @@ class Hooks:
 
     def __init__(self, names: Sequence[str], budget: float) -> None:
         found = [(name, target) for given in names for name, target in _loaded(given)]
-        of: dict[str, list[tuple[str, Callable[..., Any]]]] = {point: [] for point in POINTS}
+        functions: dict[str, list[tuple[str, Callable[..., Any]]]] = {point: [] for point in POINTS}
         for name, target in found:
             if not any(hasattr(target, point) for point in POINTS):
                 raise BadHook(f"{name} has none of {', '.join(POINTS)}")
             for point in POINTS:
                 if hasattr(target, point):
-                    of[point].append((name, getattr(target, point)))
-        self._requests = tuple(BlockingHook(name, "request", function, budget) for name, function in of["request"])
-        self._choices = tuple(BlockingHook(name, "choice", function, budget) for name, function in of["choice"])
-        self._responses = tuple(QueuedHook(name, "response", function) for name, function in of["response"])
-        self._healths = tuple(QueuedHook(name, "health", function) for name, function in of["health"])
+                    functions[point].append((name, getattr(target, point)))
+        self._requests = tuple(
+            BlockingHook(name, "request", function, budget) for name, function in functions["request"]
+        )
+        self._choices = tuple(BlockingHook(name, "choice", function, budget) for name, function in functions["choice"])
+        self._responses = tuple(QueuedHook(name, "response", function) for name, function in functions["response"])
+        self._healths = tuple(QueuedHook(name, "health", function) for name, function in functions["health"])
 
     @property
-    def on_the_way(self) -> bool:
+    def has_blocking(self) -> bool:
         """Whether requests have to stop by."""
         return bool(self._requests or self._choices)
 
     @property
-    def choose(self) -> bool:
+    def has_choice(self) -> bool:
         """Whether any has a say in the choice."""
         return bool(self._choices)
 
     @property
-    def wants_responses(self) -> bool:
+    def has_responses(self) -> bool:
         """Whether it is a reader of the journal."""
         return bool(self._responses)
 
@@ -213,17 +215,17 @@ class Hooks:
                 hook.failed("failed", "named none of the backends")
         return backends
 
-    def take(self, portion: Sequence[TimedEvent]) -> None:
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
         """See Reader: each event is a response."""
-        for event, _ in portion:
-            self._tell(self._responses, event)
+        for event, _ in batch:
+            self._enqueue(self._responses, event)
 
-    def missed(self, count: int) -> None:
+    def dropped(self, count: int) -> None:
         """See Reader."""
 
     def health(self, change: HealthChange) -> None:
         """Tell of a change of health."""
-        self._tell(self._healths, change)
+        self._enqueue(self._healths, change)
 
     def stop(self) -> None:
         """Tell what waits."""
@@ -237,9 +239,9 @@ class Hooks:
                 yield definitions.HOOK_CALLS, (hook.name, hook.point, outcome), count
 
     @staticmethod
-    def _tell(hooks: Sequence[QueuedHook], what: RequestEvent | HealthChange) -> None:
+    def _enqueue(hooks: Sequence[QueuedHook], item: RequestEvent | HealthChange) -> None:
         for hook in hooks:
-            hook(what)
+            hook(item)
 
 
 def _loaded(given: str) -> Iterator[tuple[str, Any]]:

@@ -22,7 +22,7 @@ class HookCalls:
 
     def order(self, exchange: RequestContext, plan: Iterable[Backend]) -> Iterable[Backend]:
         """The plan as hooks want it."""
-        if not self.hooks.choose:
+        if not self.hooks.has_choice:
             return plan
         planned = {backend.id: backend for backend in plan}
         before = tuple(planned)

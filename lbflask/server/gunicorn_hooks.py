@@ -88,7 +88,7 @@ def gunicorn_settings() -> dict[str, Any]:
 
 def _settings_of(config: Config) -> dict[str, Any]:
     limits = config.limits
-    ServerLog.set_change(partial(error_log.settle, config.error_log_format, threads=False))
+    ServerLog.set_change(partial(error_log.configure, config.error_log_format, threads=False))
     return {
         "bind": [*config.bind, *_admin_bind(config)],
         "certfile": config.tls.certificate or None,
@@ -214,7 +214,7 @@ def _provide_store(config: Config, is_over: Callable[[], bool]) -> None:
 def post_worker_init(worker: Any) -> None:
     """The application is loaded: start its background work before the first request."""
     config = load.current()
-    error_log.settle(config.error_log_format)
+    error_log.configure(config.error_log_format)
     _limit_clients(worker)
     plane = _plane_of(worker)
     if _state.port is None:
@@ -255,7 +255,7 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
     plane = getattr(worker.app.callable, "extensions", {}).get("lbflask")
     if plane is not None:
         plane.lifecycle.stop()
-    error_log.end()
+    error_log.shut_down()
 
 
 def on_exit(_arbiter: Any) -> None:

@@ -11,7 +11,7 @@ from lbflask.telemetry.log_formats import TEXT, Format
 from lbflask.telemetry.nonblocking_writer import NonBlockingWriter
 
 #: Seconds that a reader who has stalled gets to take what is left when the worker stops.
-FAREWELL = 0.5
+CLOSE_TIMEOUT = 0.5
 
 
 def unwritable(path: str, error: Exception) -> str:
@@ -24,31 +24,31 @@ class AccessLog:
 
     def __init__(self, path: str, form: Format = TEXT) -> None:
         self._form = form
-        self._outlet = NonBlockingWriter(path)
-        self._missed = 0
+        self._writer = NonBlockingWriter(path)
+        self._dropped = 0
 
     def open(self) -> None:
         """Open the log, or open it anew, as after a rotation. Raises OSError, and goes on with the old one, when it
         can't.
         """
-        self._outlet.open()
+        self._writer.open()
 
-    def take(self, portion: Sequence[TimedEvent]) -> None:
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
         """See Reader."""
-        outlet = self._outlet
-        if outlet.waiting:
-            outlet.flush()
-        if (outlet.dropped or self._missed) and not outlet.waiting:
-            lost, outlet.dropped, self._missed = outlet.dropped + self._missed, 0, 0
-            outlet.write(self._form.loss(lost).encode())
-        if portion:
+        writer = self._writer
+        if writer.pending:
+            writer.flush()
+        if (writer.dropped or self._dropped) and not writer.pending:
+            lost, self._dropped = writer.reset_dropped() + self._dropped, 0
+            writer.write(self._form.loss(lost).encode())
+        if batch:
             line = self._form.line
-            outlet.write("".join([line(event, at) for event, at in portion]).encode("latin-1", "backslashreplace"))
+            writer.write("".join([line(event, at) for event, at in batch]).encode("latin-1", "backslashreplace"))
 
-    def missed(self, count: int) -> None:
+    def dropped(self, count: int) -> None:
         """See Reader."""
-        self._missed += count
+        self._dropped += count
 
     def close(self) -> None:
         """Write what is left, as far as somebody reads it, and close the file."""
-        self._outlet.close(FAREWELL)
+        self._writer.close(CLOSE_TIMEOUT)

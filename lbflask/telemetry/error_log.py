@@ -19,9 +19,9 @@ from lbflask.telemetry.redaction import masked_message
 #: Libraries that log errors about URLs of settings, and would write them to standard error by themselves.
 _LIBRARIES = ("opentelemetry", "urllib3", "requests")
 #: Seconds between two attempts to write what a reader did not take.
-AGAIN_AFTER = 0.05
+RETRY_INTERVAL = 0.05
 #: Seconds that a reader gets to take what is left at the end.
-FAREWELL = 0.2
+CLOSE_TIMEOUT = 0.2
 
 
 class TextLines(logging.Formatter):
@@ -79,9 +79,9 @@ class NonBlockingStreamHandler(logging.Handler):
     def __init__(self, *, threads: bool = True) -> None:
         super().__init__()
         self._threads = threads
-        self._outlet = NonBlockingWriter("stderr")
-        self._outlet.open()
-        self._again: threading.Thread | None = None
+        self._writer = NonBlockingWriter("stderr")
+        self._writer.open()
+        self._retrying: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler; called under its lock."""
@@ -91,63 +91,62 @@ class NonBlockingStreamHandler(logging.Handler):
             self.handleError(record)
             return
         self._write(text)
-        if self._threads and self._outlet.waiting and self._again is None:
-            self._again = threading.Thread(target=self._write_later, name="error-log", daemon=True)
-            self._again.start()
+        if self._threads and self._writer.pending and self._retrying is None:
+            self._retrying = threading.Thread(target=self._retry_until_written, name="error-log", daemon=True)
+            self._retrying.start()
 
     def close(self) -> None:
         """See logging.Handler."""
         self.acquire()
         try:
-            self._outlet.close(FAREWELL)
+            self._writer.close(CLOSE_TIMEOUT)
         finally:
             self.release()
         super().close()
 
     def _write(self, text: str) -> None:
-        self._outlet.write(text.encode("utf-8", "backslashreplace"))
+        self._writer.write(text.encode("utf-8", "backslashreplace"))
 
-    def _write_later(self) -> None:
-        while self._again is not None:
-            time.sleep(AGAIN_AFTER)
+    def _retry_until_written(self) -> None:
+        while self._retrying is not None:
+            time.sleep(RETRY_INTERVAL)
             self.acquire()
             try:
-                self._go_on()
+                self._retry()
             except BaseException:
-                self._again = None  # the next record begins another one
+                self._retrying = None  # the next record begins another one
                 raise
             finally:
                 self.release()
 
-    def _go_on(self) -> None:
-        self._outlet.flush()
-        if self._outlet.waiting:
+    def _retry(self) -> None:
+        self._writer.flush()
+        if self._writer.pending:
             return
-        self._again = None
-        dropped, self._outlet.dropped = self._outlet.dropped, 0
-        if dropped:
+        self._retrying = None
+        if dropped := self._writer.reset_dropped():
             self._write(f"# {dropped} lines of the error log were dropped: nobody read them in time\n")
 
 
-def settle(form: str, *, threads: bool = True) -> None:
+def configure(form: str, *, threads: bool = True) -> None:
     """Make gunicorn's log one that never waits, where it goes to standard error, and let ours go where it goes."""
-    gunicorns, ours = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
-    for number, handler in enumerate(gunicorns.handlers):
+    gunicorn, ours = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
+    for number, handler in enumerate(gunicorn.handlers):
         if isinstance(handler, NonBlockingStreamHandler) or (
             type(handler) is logging.StreamHandler and handler.stream is sys.stderr
         ):
-            patient = _patient(os.getpid(), threads)
-            patient.setFormatter(formatter(form))
-            patient.__dict__["_gunicorn"] = True  # by which it knows what to replace at a reload
-            gunicorns.handlers[number] = patient
+            replacement = _handler_of_process(os.getpid(), threads)
+            replacement.setFormatter(formatter(form))
+            replacement.__dict__["_gunicorn"] = True  # by which it knows what to replace at a reload
+            gunicorn.handlers[number] = replacement
         elif not isinstance(handler.formatter, MaskedLines):
             handler.setFormatter(MaskedLines(handler.formatter or logging.Formatter()))
     for logger in (ours, *map(logging.getLogger, _LIBRARIES)):
-        logger.handlers = list(gunicorns.handlers)
+        logger.handlers = list(gunicorn.handlers)
         logger.propagate = False
 
 
-def end() -> None:
+def shut_down() -> None:
     """Write what waits, and log no more. A worker's handler must not be left to the end of the interpreter, which takes
     apart what gevent has put in the place of threads before it takes apart the handler.
     """
@@ -157,10 +156,10 @@ def end() -> None:
             if isinstance(handler, NonBlockingStreamHandler):
                 handler.close()
                 logger.removeHandler(handler)
-    _patient.cache_clear()
+    _handler_of_process.cache_clear()
 
 
-def begin(form: str) -> None:
+def configure_standalone(form: str) -> None:
     """Make the log of a process that gunicorn does not host: all of it, on standard error."""
     handler = NonBlockingStreamHandler()
     handler.setFormatter(formatter(form))
@@ -168,6 +167,6 @@ def begin(form: str) -> None:
 
 
 @cache
-def _patient(pid: int, threads: bool) -> NonBlockingStreamHandler:  # noqa: ARG001
+def _handler_of_process(pid: int, threads: bool) -> NonBlockingStreamHandler:  # noqa: ARG001
     """One for each process: what waits in the master is not a worker's to write."""
     return NonBlockingStreamHandler(threads=threads)

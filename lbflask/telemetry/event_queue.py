@@ -1,7 +1,7 @@
 """What has happened, gathered and handed on in the background, so that no request waits for who wants to know.
 
-A request only puts its event into a queue. Twenty times a second the events are given, in portions, to each reader:
-the access log, the metrics, the hooks, the tracing. A reader that fails is reported once, and keeps nothing from the
+A request only puts its event into a queue. Twenty times a second the events are given, in batches, to each sink:
+the access log, the metrics, the hooks, the tracing. A sink that fails is reported once, and keeps nothing from the
 others.
 """
 
@@ -19,11 +19,11 @@ from lbflask.background import BackgroundTask
 from lbflask.telemetry.events import RequestEvent
 
 #: How long an event may wait for company, in seconds. Requests stand still while events are read, so not for long.
-FLUSH_EVERY = 0.05
-#: Events are dropped, and counted, beyond this: readers that can't keep up must not eat the memory.
+FLUSH_INTERVAL = 0.05
+#: Events are dropped, and counted, beyond this: sinks that can't keep up must not eat the memory.
 MAX_PENDING = 50_000
 #: Events read in one go, while requests stand still.
-PORTION = 128
+BATCH = 128
 
 log = logging.getLogger("lbflask")
 
@@ -35,37 +35,37 @@ TimedEvent = tuple[RequestEvent, float]
 class EventSink(Protocol):
     """Whoever wants to know. All is called by one thread at a time, and must not wait for anything."""
 
-    def take(self, portion: Sequence[TimedEvent]) -> None:
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
         """What has happened since; empty when nothing did."""
         ...
 
-    def missed(self, count: int) -> None:
+    def dropped(self, count: int) -> None:
         """So many events were dropped."""
         ...
 
 
 class EventQueue:
-    """Gathers events and hands them to readers, from `start` to `stop`."""
+    """Gathers events and hands them to sinks, from `start` to `stop`."""
 
-    def __init__(self, readers: Sequence[EventSink]) -> None:
-        self.readers = tuple(readers)
+    def __init__(self, sinks: Sequence[EventSink]) -> None:
+        self.sinks = tuple(sinks)
         self._pending: deque[TimedEvent] = deque()
-        self._dropped = 0
+        self._dropped_count = 0
         self._lock = threading.Lock()
-        self._task = BackgroundTask("journal", self.flush, every=FLUSH_EVERY)
-        self._failed: set[int] = set()
+        self._task = BackgroundTask("journal", self.flush, every=FLUSH_INTERVAL)
+        self._failed_sinks: set[int] = set()
 
     def __call__(self, event: RequestEvent) -> None:
         """Note the event; never blocks."""
         if len(self._pending) < MAX_PENDING:
             self._pending.append((event, time.time()))
         else:
-            self._dropped += 1
+            self._dropped_count += 1
 
-    def set_sinks(self, readers: Sequence[EventSink]) -> None:
-        """Hand events that are pending to the readers so far, later ones to these."""
+    def set_sinks(self, sinks: Sequence[EventSink]) -> None:
+        """Replace the sinks, after the present ones have got what is pending."""
         self.flush()
-        self.readers = tuple(readers)
+        self.sinks = tuple(sinks)
 
     def start(self) -> None:
         """Begin to hand on."""
@@ -76,15 +76,15 @@ class EventQueue:
         with self._lock:
             left = len(self._pending)
             while True:
-                portion = [self._pending.popleft() for _ in range(min(left, PORTION))]
-                left -= len(portion)
-                self._for_each(partial(_take, portion))
+                batch = [self._pending.popleft() for _ in range(min(left, BATCH))]
+                left -= len(batch)
+                self._for_each(partial(_consume, batch))
                 if left <= 0:
                     break
                 time.sleep(0)  # lets requests have their turn, where threads are greenlets
-            dropped, self._dropped = self._dropped, 0
+            dropped, self._dropped_count = self._dropped_count, 0
             if dropped:
-                self._for_each(lambda reader: reader.missed(dropped))
+                self._for_each(lambda sink: sink.dropped(dropped))
 
     def stop(self) -> None:
         """Hand on what is left."""
@@ -93,15 +93,15 @@ class EventQueue:
         while self._pending:
             self.flush()
 
-    def _for_each(self, tell: Callable[[EventSink], None]) -> None:
-        for number, reader in enumerate(self.readers):
+    def _for_each(self, call: Callable[[EventSink], None]) -> None:
+        for number, sink in enumerate(self.sinks):
             try:
-                tell(reader)
+                call(sink)
             except Exception:
-                if number not in self._failed:
-                    self._failed.add(number)
-                    log.exception("%s could not take what happened", type(reader).__name__)
+                if number not in self._failed_sinks:
+                    self._failed_sinks.add(number)
+                    log.exception("%s could not take what happened", type(sink).__name__)
 
 
-def _take(portion: Sequence[TimedEvent], reader: EventSink) -> None:
-    reader.take(portion)
+def _consume(batch: Sequence[TimedEvent], sink: EventSink) -> None:
+    sink.consume(batch)

@@ -107,7 +107,7 @@ _encoded = json.JSONEncoder().encode
 def _document(event: RequestEvent, now: float) -> dict[str, Any]:
     """What stands in JSON; what is not there is left out. Written out, since it is made for each request."""
     server = _server(event)
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "time": _moment(now),
         "id": event.request_id,
         "client": event.client,
@@ -122,19 +122,19 @@ def _document(event: RequestEvent, now: float) -> dict[str, Any]:
         "attempts": [_attempt(attempt) for attempt in event.attempts],
     }
     if server is not None:
-        told["backend"] = server.backend
-        told["upstream"] = round(server.seconds, 6)
+        document["backend"] = server.backend
+        document["upstream"] = round(server.seconds, 6)
     if why := _why(event):
-        told["why"] = why
+        document["why"] = why
     if event.route:
-        told["route"] = event.route
+        document["route"] = event.route
     if event.cut:
-        told["cut"] = event.cut
-    return told
+        document["cut"] = event.cut
+    return document
 
 
 #: What stands in a line of the operator's own for each name.
-_TEXTS: dict[str, Callable[[RequestEvent, float], Any]] = {
+_VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
     "time": lambda _, now: _moment(now),
     "id": lambda event, _: event.request_id,
     "client": lambda event, _: event.client,
@@ -157,17 +157,17 @@ _TEXTS: dict[str, Callable[[RequestEvent, float], Any]] = {
 
 
 def _attempt(attempt: AttemptEvent) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    document: dict[str, Any] = {
         "backend": attempt.backend,
         "at": round(attempt.at, 6),
         "seconds": round(attempt.seconds, 6),
     }
     fault = attempt.fault
     if isinstance(fault, Fault):
-        told |= {"fault": fault.stage.value, "blame": fault.blame.value, "reason": fault.reason}
+        document |= {"fault": fault.stage.value, "blame": fault.blame.value, "reason": fault.reason}
     elif fault is not None:
-        told |= {"fault": "fault", "blame": "self", "reason": repr(fault)}
-    return told
+        document |= {"fault": "fault", "blame": "self", "reason": repr(fault)}
+    return document
 
 
 class JSON:
@@ -188,16 +188,16 @@ class Template:
     """A line of the operator's own. Raises ValueError for a name that there is not."""
 
     def __init__(self, form: str) -> None:
-        self._parts = [(text, _TEXTS[name] if name else None) for text, name in parsed(form)]
+        self._parts = [(text, _VALUES[name] if name else None) for text, name in parsed(form)]
 
     def line(self, event: RequestEvent, now: float) -> str:
         """See Format."""
         pieces = []
-        for text, value in self._parts:
-            pieces.append(text)
+        for literal, value in self._parts:
+            pieces.append(literal)
             if value is not None:
-                found = value(event, now)
-                pieces.append("-" if found in (None, "") else _escaped(str(found)))
+                text = value(event, now)
+                pieces.append("-" if text in (None, "") else _escaped(str(text)))
         return "".join(pieces) + "\n"
 
     @staticmethod

@@ -20,9 +20,9 @@ from pathlib import Path
 from lbflask.telemetry.standard_streams import was_closed
 
 #: Bytes that may wait for a reader: half a minute of a busy worker's lines.
-MOST_WAITING = 8 << 20
+MAX_PENDING_BYTES = 8 << 20
 #: Bytes written at once where the kernel keeps no pieces together.
-_LARGE = 1 << 16
+_MAX_WRITE = 1 << 16
 
 STANDARD = {"-": 1, "stderr": 2}
 
@@ -39,26 +39,31 @@ class NonBlockingWriter:
         self._fd = -1
         self._shared = False  # with others, who may count on its being blocking
         self._socket: _socket.socket | None = None
-        self._waiting: deque[bytes] = deque()
-        self._filled = 0
-        self._open = False
-        self.dropped = 0  #: lines, since the reader was last told
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
+        self._opened = False
+        self.dropped = 0  #: lines, since the last `reset_dropped`
 
     @property
-    def waiting(self) -> bool:
+    def pending(self) -> bool:
         """Whether something waits for the reader."""
-        return bool(self._waiting)
+        return bool(self._pending)
+
+    def reset_dropped(self) -> int:
+        """The number of lines dropped since the last call; new lines are accepted again."""
+        dropped, self.dropped = self.dropped, 0
+        return dropped
 
     @property
-    def piece(self) -> int:
+    def max_write(self) -> int:
         """Bytes of whole lines that may be written at once."""
-        return select.PIPE_BUF if self._fd >= 0 and stat.S_ISFIFO(os.fstat(self._fd).st_mode) else _LARGE
+        return select.PIPE_BUF if self._fd >= 0 and stat.S_ISFIFO(os.fstat(self._fd).st_mode) else _MAX_WRITE
 
     def open(self) -> None:
         """Open the file, or open it anew, as after a rotation. Raises OSError, and goes on with the old one, if it
         can't. A pipe that nobody reads yet is opened as soon as somebody does.
         """
-        self._open = True
+        self._opened = True
         if self._path in STANDARD:
             if self._fd < 0:
                 self._open_standard(STANDARD[self._path])
@@ -81,23 +86,23 @@ class NonBlockingWriter:
         """Write whole lines, behind those that wait already; never blocks. What is too much is dropped and counted, and
         so is all that follows, until somebody has set `dropped` back: a gap is in one place.
         """
-        for batch in _batches(lines, self.piece):
-            if self.dropped or self._filled + len(batch) > MOST_WAITING:
+        for batch in _batches(lines, self.max_write):
+            if self.dropped or self._pending_bytes + len(batch) > MAX_PENDING_BYTES:
                 self.dropped += batch.count(b"\n")
             else:
-                self._waiting.append(batch)
-                self._filled += len(batch)
+                self._pending.append(batch)
+                self._pending_bytes += len(batch)
         self.flush()
 
     def flush(self) -> None:
         """Write what waits, as far as the reader takes it now."""
-        if self._fd < 0 and self._open:
+        if self._fd < 0 and self._opened:
             with suppress(OSError):
                 self.open()
         if self._fd < 0:
             return
-        while self._waiting:
-            batch = self._waiting.popleft()
+        while self._pending:
+            batch = self._pending.popleft()
             try:
                 written = self._write(batch)
             except BlockingIOError:
@@ -106,20 +111,20 @@ class NonBlockingWriter:
                 # The reader is gone or the disk is full: nothing better can be done with a log.
                 self.dropped += batch.count(b"\n")
                 written = len(batch)
-            self._filled -= written
+            self._pending_bytes -= written
             if written < len(batch):
-                self._waiting.appendleft(batch[written:])
+                self._pending.appendleft(batch[written:])
                 return
 
-    def close(self, patience: float = 0.0) -> None:
+    def close(self, timeout: float = 0.0) -> None:
         """Let go of the file; what waits is written if the reader takes it within so many seconds of silence."""
         self.flush()
-        while self._waiting and self._fd >= 0 and self._takes(patience):
-            left = self._filled
+        while self._pending and self._fd >= 0 and self._writable(timeout):
+            left = self._pending_bytes
             self.flush()
-            if self._filled == left:
+            if self._pending_bytes == left:
                 break
-        self._open = False
+        self._opened = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -149,14 +154,14 @@ class NonBlockingWriter:
         """Bytes written. Raises BlockingIOError when there is no room."""
         if self._socket is not None:
             return self._socket.send(batch, _socket.MSG_DONTWAIT)
-        if self._shared and not self._takes(0):
+        if self._shared and not self._writable(0):
             raise BlockingIOError
         return os.write(self._fd, batch)
 
-    def _takes(self, patience: float) -> bool:
+    def _writable(self, timeout: float) -> bool:
         """Whether the reader takes something within so many seconds."""
         try:
-            return bool(select.select([], [self._fd], [], patience)[1])
+            return bool(select.select([], [self._fd], [], timeout)[1])
         except ValueError:  # select(2) knows no descriptor above 1023
             return True
 

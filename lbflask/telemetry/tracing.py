@@ -73,16 +73,16 @@ class TracingSink:
             self._processor.shutdown()
             self._processor = None
 
-    def take(self, portion: Sequence[TimedEvent]) -> None:
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
         """See Reader."""
         if self._processor is None:
             return
-        for event, at in portion:
+        for event, at in batch:
             if isinstance(event.trace, Trace) and event.trace.context.sampled:
                 for span in self._spans(event, event.trace, at):
                     self._processor.on_end(span)
 
-    def missed(self, count: int) -> None:
+    def dropped(self, count: int) -> None:
         """See Reader."""
 
     def _sampled(self, trace: int) -> bool:

@@ -57,12 +57,12 @@ class Telemetry:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Who is to be told of each request."""
-        return (self._journal,) if self._journal is not None and self._journal.readers else ()
+        return (self._journal,) if self._journal is not None and self._journal.sinks else ()
 
     @property
     def hooks(self) -> Hooks | None:
         """The hooks that are called while a request is served; None without any."""
-        return self._hooks if self._hooks is not None and self._hooks.on_the_way else None
+        return self._hooks if self._hooks is not None and self._hooks.has_blocking else None
 
     @property
     def trip(self) -> Callable[[str, float, bool], None] | None:
@@ -84,7 +84,7 @@ class Telemetry:
             raise OSError("this worker has not begun to count")
         self._journal.flush()
         self._counting.sample()
-        return exposition.page(exposition.gathered(self._directory), [*self._always, *samples])
+        return exposition.render(exposition.collect(self._directory), [*self._always, *samples])
 
     def start(self) -> None:
         """Start all sinks. Raises ConfigError if the access log cannot be opened, or tracing cannot start."""
@@ -127,7 +127,7 @@ class Telemetry:
             if readers:
                 self._journal = EventQueue(readers)
                 self._journal.start()
-        elif readers != self._journal.readers:
+        elif readers != self._journal.sinks:
             self._journal.set_sinks(readers)
 
     def _leave(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
@@ -168,7 +168,7 @@ class Telemetry:
             log.warning("requests are not counted: %s", error)
 
     def _readers(self) -> tuple[EventSink, ...]:
-        told = self._hooks if self._hooks is not None and self._hooks.wants_responses else None
+        told = self._hooks if self._hooks is not None and self._hooks.has_responses else None
         readers = (self._access_log, self._counting, told, self.tracing)
         return tuple(reader for reader in readers if reader is not None)
 

@@ -56,7 +56,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 def test_a_class_is_made_an_object_and_an_object_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Hooks(["tests.support.hooks:Tagging", "tests.support.hooks:instance"], ENOUGH)
-    assert (found.on_the_way, found.choose, found.wants_responses) == (True, True, True)
+    assert (found.has_blocking, found.has_choice, found.has_responses) == (True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_hook_that_stalls_is_left_alone_and_rests_when_it_does_so_again(monkey
 
 
 def test_a_hook_of_which_many_calls_hang_is_skipped_until_one_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(under_test, "MOST_HANGING", 1)
+    monkeypatch.setattr(under_test, "MAX_HANGING", 1)
     over = threading.Event()
     found = hooks(SimpleNamespace(request=lambda _: over.wait(ENOUGH) and None), budget=0.001, monkeypatch=monkeypatch)
     for _ in range(2):
@@ -172,19 +172,19 @@ def test_responses_and_changes_of_health_are_told_and_the_rest_at_the_stop(monke
     told: list[Any] = []
     change = HealthChange("default", "a", "down", "up", "refused")
     found = hooks(SimpleNamespace(response=told.append, health=told.append), monkeypatch=monkeypatch)
-    found.take([(event(target="/1"), 0.0), (event(target="/2"), 0.0)])
+    found.consume([(event(target="/1"), 0.0), (event(target="/2"), 0.0)])
     found.health(change)
     found.stop()
     assert [one.target for one in told if one is not change] == ["/1", "/2"]
     assert change in told
-    assert (found.on_the_way, found.wants_responses) == (False, True)
+    assert (found.has_blocking, found.has_responses) == (False, True)
 
 
 def test_one_that_stalls_keeps_nothing_from_another_and_one_that_raises_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(under_test, "MOST_WAITING", 3)
-    monkeypatch.setattr(under_test, "FAREWELL", 0.0)
+    monkeypatch.setattr(under_test, "MAX_PENDING", 3)
+    monkeypatch.setattr(under_test, "STOP_TIMEOUT", 0.0)
     over = threading.Event()
     told: list[Any] = []
     found = hooks(
@@ -195,7 +195,7 @@ def test_one_that_stalls_keeps_nothing_from_another_and_one_that_raises_goes_on(
     )
     stalls, raises, goes_on = found._responses
     for number in range(10):
-        found.take([(event(), 0.0)])
+        found.consume([(event(), 0.0)])
         eventually(lambda: len(told) == number + 1, "it is told")  # noqa: B023
         eventually(lambda: raises.outcomes["failed"] == number + 1, "it raised")  # noqa: B023
     assert goes_on.outcomes == {"ok": 10}

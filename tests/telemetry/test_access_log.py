@@ -282,7 +282,7 @@ def test_a_log_whose_reader_has_gone_harms_nobody(tmp_path: Path) -> None:
 def test_a_reader_that_stalls_holds_up_nobody_and_gets_what_was_kept_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nonblocking_writer, "MOST_WAITING", 100_000)
+    monkeypatch.setattr(nonblocking_writer, "MAX_PENDING_BYTES", 100_000)
     path = tmp_path / "pipe"
     pipe = Pipe(path)
     with opened(path) as log:

@@ -66,16 +66,16 @@ def test_a_worker_s_log_and_ours_become_patient_and_files_stay_as_they_are(monke
     monkeypatch.setattr(ours, "handlers", [])
     monkeypatch.setattr(ours, "propagate", True)
     with stderr() as reading:
-        error_log.settle("json")
+        error_log.configure("json")
         patient, other = gunicorns.handlers
         assert isinstance(patient, NonBlockingStreamHandler)
         assert other is kept
         ours.warning("hello")
         assert json.loads(os.read(reading, 1000))["message"] == "hello"
-        error_log.settle("text", threads=False)
+        error_log.configure("text", threads=False)
         ours.warning("again")
         assert os.read(reading, 1000).endswith(b"[WARNING] again\n")
-        error_log.end()
+        error_log.shut_down()
     assert gunicorns.handlers == [kept]
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from devtools.wait import eventually
-from lbflask.telemetry.event_queue import MAX_PENDING, PORTION, EventQueue, TimedEvent
+from lbflask.telemetry.event_queue import BATCH, MAX_PENDING, EventQueue, TimedEvent
+from tests.support.wait import eventually
 from tests.telemetry.events import event
 
 
@@ -16,34 +16,34 @@ class Notes:
     """A reader that keeps all it is told."""
 
     def __init__(self) -> None:
-        self.portions: list[list[str]] = []
+        self.batches: list[list[str]] = []
         self.lost = 0
 
     @property
     def targets(self) -> list[str]:
-        return [target for portion in self.portions for target in portion]
+        return [target for batch in self.batches for target in batch]
 
-    def take(self, portion: Sequence[TimedEvent]) -> None:
-        self.portions.append([told.target for told, _ in portion])
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
+        self.batches.append([told.target for told, _ in batch])
 
-    def missed(self, count: int) -> None:
+    def dropped(self, count: int) -> None:
         self.lost += count
 
 
 class Broken(Notes):
-    def take(self, portion: Sequence[TimedEvent]) -> None:
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
         raise ZeroDivisionError
 
 
 def test_every_reader_is_told_all_of_it_in_order_and_in_portions() -> None:
     one, other = Notes(), Notes()
     journal = EventQueue([one, other])
-    said = [str(number) for number in range(PORTION * 2 + 5)]
+    said = [str(number) for number in range(BATCH * 2 + 5)]
     for target in said:
         journal(event(target=target))
     journal.flush()
     assert one.targets == other.targets == said
-    assert [len(portion) for portion in one.portions] == [PORTION, PORTION, 5]
+    assert [len(batch) for batch in one.batches] == [BATCH, BATCH, 5]
 
 
 def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
@@ -60,7 +60,7 @@ def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
 def test_readers_are_asked_even_when_nothing_happens() -> None:
     notes = Notes()
     EventQueue([notes]).flush()
-    assert notes.portions == [[]]
+    assert notes.batches == [[]]
 
 
 def test_events_beyond_what_memory_may_hold_are_dropped_and_every_reader_hears_how_many() -> None:

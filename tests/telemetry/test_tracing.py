@@ -28,7 +28,7 @@ def spans_of(tracing: TracingSink, exporter: InMemorySpanExporter, **changes: ob
         trace.attempt()
     attempts = [REFUSED._replace(at=0.001), SERVED._replace(at=0.003)]
     tracing.start()
-    tracing.take([(event(**{"trace": trace, "attempts": attempts, "why": "turn", **changes}), NOON)])
+    tracing.consume([(event(**{"trace": trace, "attempts": attempts, "why": "turn", **changes}), NOON)])
     tracing.stop()
     return exporter.get_finished_spans()
 
@@ -90,7 +90,7 @@ def test_traces_that_begin_here_are_sampled_by_their_share(exporter: InMemorySpa
 def test_what_is_not_sampled_is_not_told(exporter: InMemorySpanExporter) -> None:
     tracing = TracingSink("http://127.0.0.1:1", "edge", 0.0, exporter)
     tracing.start()
-    tracing.take([(event(trace=tracing.begin([])), NOON), (event(), NOON)])
+    tracing.consume([(event(trace=tracing.begin([])), NOON), (event(), NOON)])
     tracing.stop()
     assert exporter.get_finished_spans() == ()
 

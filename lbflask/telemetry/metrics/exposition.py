@@ -23,12 +23,12 @@ from lbflask.telemetry.metrics import definitions, mmap_values
 from lbflask.telemetry.metrics.definitions import BY_NAME, Metric
 from lbflask.telemetry.metrics.recorder import Sample
 
-__all__ = ["CONTENT_TYPE", "Busy", "gathered", "page"]
+__all__ = ["CONTENT_TYPE", "Busy", "collect", "render"]
 
 #: Seconds to wait for another worker that is reading the files.
-PATIENCE = 1.0
+LOCK_TIMEOUT = 1.0
 #: Rows read, or lines written, in one go: requests stand still meanwhile, for some milliseconds.
-PORTION = 300
+BATCH = 300
 
 _FOLDED = "folded"
 _PAST = "past"
@@ -40,19 +40,19 @@ class Busy(Exception):
     """Another worker has been reading for too long."""
 
 
-def gathered(directory: Path) -> Numbers:
+def collect(directory: Path) -> Numbers:
     """What all workers have counted, those that have ended too, and what those that live hold. Raises Busy, OSError."""
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + LOCK_TIMEOUT
     while True:
-        with mmap_values.locked(directory / "lock") as ours:
-            if ours:
-                return _gather(directory)
+        with mmap_values.locked(directory / "lock") as acquired:
+            if acquired:
+                return _collect(directory)
         if time.monotonic() >= until:
             raise Busy("another worker has been reading the metrics for a second")
         time.sleep(0.005)
 
 
-def page(numbers: Numbers, samples: Iterable[Sample]) -> bytes:
+def render(numbers: Numbers, samples: Iterable[Sample]) -> bytes:
     """The answer to a scrape: what was gathered, and what is known here of the moment."""
     series: defaultdict[str, list[tuple[tuple[str, ...], list[float]]]] = defaultdict(list)
     for name, values in numbers.items():
@@ -64,7 +64,7 @@ def page(numbers: Numbers, samples: Iterable[Sample]) -> bytes:
     return b"".join(_text(metric, series[metric.name]) for metric in definitions.ALL if metric.name in series)
 
 
-def _gather(directory: Path) -> Numbers:
+def _collect(directory: Path) -> Numbers:
     past: Numbers = {}
     _add(past, directory / _PAST, counters_only=False)
     folded = {name[1] for name in past if name[0] == _FOLDED}
@@ -97,7 +97,7 @@ def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
                 total[name] = list(values)
             else:
                 total[name] = [a + b for a, b in zip(known, values, strict=False)]
-            if number % PORTION == PORTION - 1:
+            if number % BATCH == BATCH - 1:
                 time.sleep(0)
 
 
@@ -105,20 +105,20 @@ def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
     """Write the past anew, at one moment, and remove what is in it now. It names them: should we end in between, they
     are not counted twice.
     """
-    unready = directory / f"{_PAST}.next"
-    for leftover in (unready, unready.with_suffix(".new")):
+    unpublished = directory / f"{_PAST}.next"
+    for leftover in (unpublished, unpublished.with_suffix(".new")):
         leftover.unlink(missing_ok=True)
-    written = mmap_values.MmapValues(unready)
+    written = mmap_values.MmapValues(unpublished)
     for name, values in [*past.items(), *(((_FOLDED, path.name), [1.0]) for path in dead)]:
         begin = written.row(name, len(values))
         written.values[begin : begin + len(values)] = array("d", values)
     written.close()
-    unready.rename(directory / _PAST)
+    unpublished.rename(directory / _PAST)
     for path in dead:
         path.unlink()
 
 
-class _One(Collector):
+class _SingleFamily(Collector):
     """Some series of one metric."""
 
     def __init__(self, family: Family) -> None:
@@ -130,9 +130,9 @@ class _One(Collector):
 
 def _text(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -> bytes:
     pieces = []
-    count = max(1, PORTION // (metric.size + 1))
+    count = max(1, BATCH // (metric.size + 1))
     for begin in range(0, len(series), count):
-        text = generate_latest(_One(_family(metric, series[begin : begin + count])))
+        text = generate_latest(_SingleFamily(_family(metric, series[begin : begin + count])))
         if begin:  # HELP and TYPE were said
             text = text.split(b"\n", 2)[2]
             time.sleep(0)

@@ -33,14 +33,14 @@ class MmapValues:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        unready = path.with_suffix(".new")
-        self._fd = os.open(unready, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        unpublished = path.with_suffix(".new")
+        self._fd = os.open(unpublished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         self._grow(_STEP)
         self._used = _USED.size
         _USED.pack_into(self._memory, 0, self._used)
         self._rows: dict[tuple[str, ...], int] = {}
-        unready.rename(path)  # nobody sees it before it is locked
+        unpublished.rename(path)  # nobody sees it before it is locked
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,7 +52,7 @@ class MmapValues:
             begin = self._rows[name] = self._add("\x1f".join(name).encode("utf-8", "replace"), count)
         return begin
 
-    def known(self, name: tuple[str, ...]) -> int | None:
+    def find(self, name: tuple[str, ...]) -> int | None:
         """Where the row of that name begins, if there is one."""
         return self._rows.get(name)
 

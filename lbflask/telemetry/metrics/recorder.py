@@ -20,9 +20,9 @@ from lbflask.telemetry.metrics.definitions import METHODS, OTHER, Metric
 from lbflask.telemetry.metrics.mmap_values import MmapValues
 
 #: Seconds between two looks at what is not told by events.
-SAMPLE_EVERY = 0.5
+SAMPLE_INTERVAL = 0.5
 #: Series that a worker counts; more would be somebody's mistake, or somebody's attack.
-MOST_SERIES = 20_000
+MAX_SERIES = 20_000
 
 #: A number as it is now: a gauge, or a counter that somebody else keeps.
 Sample = tuple[Metric, tuple[str, ...], float]
@@ -33,10 +33,10 @@ class MetricsRecorder:
 
     def __init__(self, samples: Callable[[], Iterable[Sample]] = lambda: ()) -> None:
         self._samples = samples
-        self._cells: MmapValues | None = None
+        self._file: MmapValues | None = None
         # Where the numbers of a request are counted that was answered at the first attempt, by pool, backend, method
         # and class of status: its own series, that of the answers, and the first bucket of the latencies.
-        self._places: dict[tuple[str, str, str, int], tuple[int, int, int]] = {}
+        self._offsets: dict[tuple[str, str, str, int], tuple[int, int, int]] = {}
         self._path: Path | None = None
         self._sampled = float("-inf")
         self._counted: dict[tuple[Metric, tuple[str, ...]], float] = {}
@@ -45,34 +45,34 @@ class MetricsRecorder:
     def start(self, directory: Path) -> None:
         """Begin a file in the directory. Raises OSError."""
         self._path = directory / f"{os.getpid()}-{time.monotonic_ns()}.cells"
-        self._cells = MmapValues(self._path)
-        self._places = {}
+        self._file = MmapValues(self._path)
+        self._offsets = {}
 
     def stop(self) -> None:
         """Count no more; what was counted stays."""
-        if self._cells is not None:
-            self._cells.close()
-            self._cells = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def trip(self, command: str, seconds: float, ok: bool) -> None:
         """A trip to the store has ended. Any thread may tell it; never waits."""
         self._trips.append((command, seconds, ok))
 
-    def take(self, portion: Sequence[TimedEvent]) -> None:
+    def consume(self, batch: Sequence[TimedEvent]) -> None:
         """See Reader."""
-        cells = self._cells
-        if cells is None:
+        file = self._file
+        if file is None:
             return
-        if portion:
-            self._count(cells, portion)
+        if batch:
+            self._count(file, batch)
         if self._trips:
             self._count_trips()
         now = time.monotonic()
-        if now - self._sampled >= SAMPLE_EVERY:
+        if now - self._sampled >= SAMPLE_INTERVAL:
             self._sampled = now
             self.sample()
 
-    def missed(self, count: int) -> None:
+    def dropped(self, count: int) -> None:
         """See Reader."""
         self.add(definitions.EVENTS_DROPPED, (), count)
 
@@ -85,49 +85,49 @@ class MetricsRecorder:
                 self._counted[metric, labels] = value
                 self.add(metric, labels, value - before if value >= before else value)
                 continue
-            cells = self._cells
-            if cells is not None and (at := self._place(cells, metric, labels)) is not None:
-                cells.values[at] = value
+            file = self._file
+            if file is not None and (at := self._offset(file, metric, labels)) is not None:
+                file.values[at] = value
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
         """Count so many more."""
-        cells = self._cells
-        if cells is not None and (at := self._place(cells, metric, labels)) is not None:
-            cells.values[at] += amount
+        file = self._file
+        if file is not None and (at := self._offset(file, metric, labels)) is not None:
+            file.values[at] += amount
 
-    def _count(self, cells: MmapValues, portion: Sequence[TimedEvent]) -> None:
+    def _count(self, file: MmapValues, batch: Sequence[TimedEvent]) -> None:
         """Most requests are answered at the first attempt, by a backend that has answered such ones before: their
-        numbers are at known places.
+        numbers are at known offsets.
         """
-        places, bounds, total = self._places, definitions.UPSTREAM.buckets, len(definitions.UPSTREAM.buckets) + 1
-        whole: defaultdict[str, list[float]] = defaultdict(list)
+        offsets, bounds, total = self._offsets, definitions.UPSTREAM.buckets, len(definitions.UPSTREAM.buckets) + 1
+        durations: defaultdict[str, list[float]] = defaultdict(list)
         sent_bytes: defaultdict[str, int] = defaultdict(int)
         received_bytes: defaultdict[str, int] = defaultdict(int)
-        for event, _ in portion:
+        for event, _ in batch:
             _, method, _, _, pool, status, sent, seconds, attempts, _, _, _, received, _, _ = event
-            whole[pool].append(seconds)
+            durations[pool].append(seconds)
             sent_bytes[pool] += sent
             if received:
                 received_bytes[pool] += received
             known = None
             if len(attempts) == 1 and attempts[0][2] is None:
-                known = places.get((pool, attempts[0][0], method, status // 100))
+                known = offsets.get((pool, attempts[0][0], method, status // 100))
             if known is None:
-                self._count_by_name(cells, event)
+                self._count_by_name(file, event)
                 continue
-            values, (ended, answered, upstream) = cells.values, known
+            values, (ended, answered, upstream) = file.values, known
             took = attempts[0][1]
             values[ended] += 1
             values[answered] += 1
             values[upstream + bisect_left(bounds, took)] += 1
             values[upstream + total] += took
-        for pool, found in whole.items():
-            self._observe(definitions.DURATION, (pool,), found)
+        for pool, seconds_of_pool in durations.items():
+            self._observe(definitions.DURATION, (pool,), seconds_of_pool)
         for metric, counted in ((definitions.SENT, sent_bytes), (definitions.RECEIVED, received_bytes)):
             for pool, count in counted.items():
                 self.add(metric, (pool,), count)
 
-    def _count_by_name(self, cells: MmapValues, event: RequestEvent) -> None:
+    def _count_by_name(self, file: MmapValues, event: RequestEvent) -> None:
         """A request that did not go smoothly, or is the first of its kind."""
         pool, attempts = event.pool, event.attempts
         for backend, seconds, fault, _ in attempts:
@@ -151,11 +151,11 @@ class MetricsRecorder:
         requests = (pool, backend, method, f"{event.status // 100}xx")
         self.add(definitions.REQUESTS, requests, 1)
         if served and method is not OTHER:  # clients may think of any number of methods
-            ended = cells.known((definitions.REQUESTS.name, *requests))
-            answered = cells.known((definitions.ATTEMPTS.name, pool, backend, "answered"))
-            upstream = cells.known((definitions.UPSTREAM.name, pool, backend))
+            ended = file.find((definitions.REQUESTS.name, *requests))
+            answered = file.find((definitions.ATTEMPTS.name, pool, backend, "answered"))
+            upstream = file.find((definitions.UPSTREAM.name, pool, backend))
             if ended is not None and answered is not None and upstream is not None:
-                self._places[pool, backend, method, event.status // 100] = ended, answered, upstream
+                self._offsets[pool, backend, method, event.status // 100] = ended, answered, upstream
 
     def _count_trips(self) -> None:
         found: defaultdict[str, list[float]] = defaultdict(list)
@@ -169,24 +169,24 @@ class MetricsRecorder:
             self._observe(definitions.STORE_DURATION, (command,), durations)
 
     def _observe(self, metric: Metric, labels: tuple[str, ...], found: list[float]) -> None:
-        cells = self._cells
-        if cells is None or (at := self._place(cells, metric, labels)) is None:
+        file = self._file
+        if file is None or (at := self._offset(file, metric, labels)) is None:
             return
-        bounds, values = metric.buckets, cells.values
+        bounds, values = metric.buckets, file.values
         for seconds in found:
             values[at + bisect_left(bounds, seconds)] += 1
         values[at + len(bounds) + 1] += sum(found)
 
-    def _place(self, cells: MmapValues, metric: Metric, labels: tuple[str, ...]) -> int | None:
+    def _offset(self, file: MmapValues, metric: Metric, labels: tuple[str, ...]) -> int | None:
         """Where the numbers of a series are; None for one too many."""
         name = (metric.name, *labels)
-        known = cells.known(name)
+        known = file.find(name)
         if known is not None:
             return known
-        if len(cells) < MOST_SERIES:
-            return cells.row(name, metric.size)
-        dropped = cells.row((definitions.SERIES_DROPPED.name,), 1)
-        cells.values[dropped] += 1
+        if len(file) < MAX_SERIES:
+            return file.row(name, metric.size)
+        dropped = file.row((definitions.SERIES_DROPPED.name,), 1)
+        file.values[dropped] += 1
         return None
 
 

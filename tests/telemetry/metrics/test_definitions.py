@@ -16,7 +16,7 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.metrics import definitions, exposition, mmap_values, recorder
 from lbflask.telemetry.metrics.definitions import ALL, Metric
-from lbflask.telemetry.metrics.exposition import Busy, gathered, page
+from lbflask.telemetry.metrics.exposition import Busy, collect, render
 from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
 from tests.telemetry.events import REFUSED, SERVED, event
 
@@ -32,12 +32,12 @@ def worker(tmp_path: Path) -> Iterator[MetricsRecorder]:
 
 
 def told(worker: MetricsRecorder, *events: RequestEvent) -> None:
-    worker.take([(one, 0.0) for one in events])
+    worker.consume([(one, 0.0) for one in events])
 
 
 def scrape(directory: Path, samples: tuple[Sample, ...] = ()) -> dict[str, float]:
     """Every line of the answer: name and labels, and the number."""
-    text = page(gathered(directory), samples).decode()
+    text = render(collect(directory), samples).decode()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if line[0] != "#"}
 
 
@@ -136,7 +136,7 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
 def test_trips_to_the_store_are_counted_with_their_duration(worker: MetricsRecorder, tmp_path: Path) -> None:
     worker.trip("incrby", 0.0002, True)
     worker.trip("incrby", 0.05, False)
-    worker.take(())
+    worker.consume(())
     found = scrape(tmp_path)
     assert found['lbflask_store_duration_seconds_count{command="incrby"}'] == 1
     assert found['lbflask_store_failures_total{command="incrby"}'] == 1
@@ -184,15 +184,15 @@ def test_who_is_killed_while_folding_counts_nobody_twice(
 
 
 def test_a_scrape_gives_up_on_another_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposition, "PATIENCE", 0.0)
+    monkeypatch.setattr(exposition, "LOCK_TIMEOUT", 0.0)
     with mmap_values.locked(tmp_path / "lock"), pytest.raises(Busy):
-        gathered(tmp_path)
+        collect(tmp_path)
 
 
 def test_too_many_series_are_dropped_and_counted(
     worker: MetricsRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder, "MOST_SERIES", 3)
+    monkeypatch.setattr(recorder, "MAX_SERIES", 3)
     monkeypatch.setattr(mmap_values, "_STEP", 8)  # so that the number of those that are dropped does not fit any more
     worker.stop()
     worker.start(tmp_path)
@@ -206,17 +206,17 @@ def test_too_many_series_are_dropped_and_counted(
 
 
 def test_events_that_were_dropped_are_counted(worker: MetricsRecorder, tmp_path: Path) -> None:
-    worker.missed(3)
+    worker.dropped(3)
     assert scrape(tmp_path)["lbflask_events_dropped_total"] == 3
 
 
 def test_many_series_are_written_in_portions_under_one_heading(
     worker: MetricsRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exposition, "PORTION", 2)
+    monkeypatch.setattr(exposition, "BATCH", 2)
     for number in range(5):
         worker.add(definitions.RETRIES, (f"pool-{number}",), 1)
-    text = page(gathered(tmp_path), ()).decode()
+    text = render(collect(tmp_path), ()).decode()
     assert text.count("# HELP lbflask_retries_total") == 1
     assert text.count("lbflask_retries_total{") == 5
 
@@ -230,7 +230,7 @@ def everything(worker: MetricsRecorder) -> tuple[Sample, ...]:
 
 def test_the_answer_is_what_prometheus_reads(worker: MetricsRecorder, tmp_path: Path) -> None:
     everything(worker)
-    families = list(text_string_to_metric_families(page(gathered(tmp_path), ()).decode()))
+    families = list(text_string_to_metric_families(render(collect(tmp_path), ()).decode()))
     assert [family.name for family in families] == [metric.full_name for metric in ALL]
     assert [family.type for family in families] == [metric.kind for metric in ALL]
 
@@ -239,7 +239,7 @@ def test_promtool_finds_nothing_to_complain_of(worker: MetricsRecorder, tmp_path
     promtool = shutil.which("promtool")
     require(promtool, "promtool")
     everything(worker)
-    command, said = [str(promtool), "check", "metrics"], page(gathered(tmp_path), ())
+    command, said = [str(promtool), "check", "metrics"], render(collect(tmp_path), ())
     done = subprocess.run(command, input=said, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 

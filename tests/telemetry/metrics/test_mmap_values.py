@@ -34,8 +34,8 @@ def test_what_is_written_can_be_read_while_the_file_is_open(tmp_path: Path) -> N
     assert dict(mmap_values.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (0, 0, 0)}
     written.values[row : row + 3] = array("d", [1, 2.5, 3])
     assert dict(mmap_values.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
-    assert written.row(("a", "b", "ü"), 3) == written.known(("a", "b", "ü")) == row
-    assert written.known(("x",)) is None
+    assert written.row(("a", "b", "ü"), 3) == written.find(("a", "b", "ü")) == row
+    assert written.find(("x",)) is None
     written.close()
     assert dict(mmap_values.read(tmp_path / "a.cells")) == {("a", "b", "ü"): (1, 2.5, 3)}
 
