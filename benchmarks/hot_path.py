@@ -183,7 +183,16 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     connection = UpstreamConnection(Canned(RESPONSE), 0.0)
     pool, timing = rig.balancer._connections, ExchangeTimeouts()
     event = RequestEvent(
-        "127.0.0.1", "GET", "/", "HTTP/1.1", "default", 200, 16, 0.001, [AttemptEvent("127.0.0.1:8081", 0.001)], "id"
+        client="127.0.0.1",
+        method="GET",
+        target="/",
+        protocol="HTTP/1.1",
+        pool="default",
+        status=200,
+        sent=16,
+        seconds=0.001,
+        attempts=[AttemptEvent(backend="127.0.0.1:8081", seconds=0.001)],
+        request_id="id",
     )
     reply = SimpleNamespace(fields=[("Server", "x"), ("Date", "y"), ("Content-Type", "z"), ("Content-Length", "16")])
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
+from lbflask.telemetry.events import AttemptEvent
 
 #: Responses of each second whose latency is looked at.
 SAMPLE = 256
@@ -39,10 +40,10 @@ class SlidingStats:
     """
 
     def __init__(self, now: float) -> None:
-        latest: deque[Any] = deque(maxlen=SAMPLE)
+        latest: deque[AttemptEvent] = deque(maxlen=SAMPLE)
         self._latest = latest
-        #: Takes an attempt that brought a response: its backend, and the seconds until the head had come.
-        self.sample: Callable[[Any], None] = latest.append
+        #: Called with each attempt that brought a response.
+        self.sample: Callable[[AttemptEvent], None] = latest.append
         self._page = _Window(now)
         self._pages: deque[_Window] = deque()  # those that are complete
         self._sum = _Window(now)  # of those
@@ -59,8 +60,8 @@ class SlidingStats:
         """What was done in the last seconds, and in how many, up to now."""
         page, self._page = self._page, _Window(now)
         for _ in range(len(self._latest)):
-            backend, seconds, *_rest = self._latest.popleft()
-            page.latencies[backend, bucket_of(seconds)] += 1
+            attempt = self._latest.popleft()
+            page.latencies[attempt.backend, bucket_of(attempt.seconds)] += 1
         self._pages.append(page)
         self._add(page, 1)
         while len(self._pages) > 1 and self._pages[0].since < now - WINDOW * 1.05:

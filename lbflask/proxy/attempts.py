@@ -103,7 +103,9 @@ class Attempts:
             response = self._send(request, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
-            exchange.attempts.append(AttemptEvent(backend.id, self._clock() - began, fault, began - exchange.began))
+            exchange.attempts.append(
+                AttemptEvent(backend=backend.id, seconds=self._clock() - began, fault=fault, at=began - exchange.began)
+            )
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 self._fleet.report_unreachable(self._pool, backend.id)
             elif isinstance(fault, Shortage):
@@ -114,8 +116,7 @@ class Attempts:
             raise
         traffic.answered(backend.id, response.answer.status)
         exchange.serving = backend.id
-        told = (backend.id, self._clock() - began, None, began - exchange.began)
-        attempt = tuple.__new__(AttemptEvent, told)
+        attempt = AttemptEvent(backend=backend.id, seconds=self._clock() - began, at=began - exchange.began)
         exchange.attempts.append(attempt)
         self._sample(attempt)
         return response

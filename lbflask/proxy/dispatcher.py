@@ -6,6 +6,7 @@ Everything that decides is a call into `core/`; this file only goes through the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from lbflask.core import retry
@@ -32,7 +33,7 @@ from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.route_actions import RouteActions
-from lbflask.telemetry.events import AttemptEvent, RequestEvent
+from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Tunnel
@@ -248,27 +249,24 @@ class Dispatcher:
                 return
             if fault is not None and exchange.attempts:
                 last = exchange.attempts[-1]
-                exchange.attempts[-1] = AttemptEvent(last.backend, last.seconds, fault, last.at)
+                exchange.attempts[-1] = replace(last, fault=fault)
             inbound = exchange.inbound
-            event = tuple.__new__(
-                RequestEvent,
-                (
-                    exchange.client,
-                    inbound.method,
-                    inbound.raw_target,
-                    inbound.protocol,
-                    self._balancing.pool.name,
-                    status,
-                    sent,
-                    self._clock() - exchange.began,
-                    exchange.attempts,
-                    exchange.request_id,
-                    cut or refused,
-                    self._route,
-                    0 if inbound.body is None else inbound.body.taken,
-                    exchange.why or self._balancing.why,
-                    exchange.trace,
-                ),
+            event = RequestEvent(
+                client=exchange.client,
+                method=inbound.method,
+                target=inbound.raw_target,
+                protocol=inbound.protocol,
+                pool=self._balancing.pool.name,
+                status=status,
+                sent=sent,
+                seconds=self._clock() - exchange.began,
+                attempts=exchange.attempts,
+                request_id=exchange.request_id,
+                cut=cut or refused,
+                route=self._route,
+                received=0 if inbound.body is None else inbound.body.taken,
+                why=exchange.why or self._balancing.why,
+                trace=exchange.trace,
             )
             for listener in self._listeners:
                 listener(event)

@@ -80,12 +80,24 @@ class LocalReplies:
         self, about: tuple[str, str, str, str], status: int, request_id: str, why: str
     ) -> Callable[[int, str, Fault | None], None]:
         house = self._house
+        client, method, target, protocol = about
         began = house.clock()
 
         def ended(sent: int, cut: str, _: Fault | None) -> None:
             seconds = house.clock() - began
             event = RequestEvent(
-                *about, self._pool, status, sent, seconds, NO_ATTEMPTS, request_id, cut or why, route=self._route
+                client=client,
+                method=method,
+                target=target,
+                protocol=protocol,
+                pool=self._pool,
+                status=status,
+                sent=sent,
+                seconds=seconds,
+                attempts=NO_ATTEMPTS,
+                request_id=request_id,
+                cut=cut or why,
+                route=self._route,
             )
             for listener in house.listeners:
                 listener(event)

@@ -1,14 +1,17 @@
-"""The events. An event is told when its subject has ended, by the one who saw it end."""
+"""Records of requests and attempts. Each is created when its subject has ended, and does not change afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 
-class AttemptEvent(NamedTuple):
-    """One try at one backend. `fault` is None for the try whose response was passed on; `seconds` is how long the
-    response head took to come, or the fault to be seen, and `at` how long after the request it began.
+@dataclass(slots=True, kw_only=True)
+class AttemptEvent:
+    """One attempt at one backend.
+
+    `fault` is None for the attempt whose response was passed on. `seconds` is the time until the response head, or
+    until the fault; `at` is the start of the attempt, in seconds after that of the request.
     """
 
     backend: str
@@ -17,12 +20,13 @@ class AttemptEvent(NamedTuple):
     at: float = 0.0
 
 
-class RequestEvent(NamedTuple):
-    """One request, from its head to the last byte of its response, told at that moment.
+@dataclass(slots=True, kw_only=True)
+class RequestEvent:
+    """One request, from its head to the last byte of its response.
 
-    `status` is what the client was told. `cut` says why the response broke off, empty when it was whole. `sent` and
-    `received` are bytes of bodies. `why` is the reason for the first choice in one word (core/log_fields.py), `route`
-    the name of the route, and `trace` what tracing wanted to know when the request began.
+    `status` is the status sent to the client. `cut` is why the response broke off, empty if it was complete.
+    `sent` and `received` are bytes of bodies. `why` is the reason for the first choice (core/log_fields.py), `route` is
+    the name of the route, and `trace` the value that tracing made when the request began.
     """
 
     client: str

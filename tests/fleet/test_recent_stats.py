@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
 from lbflask.fleet.recent_stats import SAMPLE, SlidingStats
+from lbflask.telemetry.events import AttemptEvent
 
 BACKENDS = st.sampled_from(["a", "b", "c"])
 #: What happens between two looks: attempts by backend, those that failed, responses, and the seconds until the look.
@@ -33,8 +34,8 @@ def test_each_look_tells_what_the_pages_of_the_window_hold(
         account.count(attempts)
         for backend in failed:
             account.failed(backend)
-        for response in responses:
-            account.sample(response)
+        for backend, taken in responses:
+            account.sample(AttemptEvent(backend=backend, seconds=taken))
         begins.append(now)
         now += seconds
         told, served = account.close(now)
@@ -69,8 +70,8 @@ def test_what_is_taken_back_was_never_counted() -> None:
 def test_latencies_are_those_of_the_last_responses_before_a_look() -> None:
     account = SlidingStats(0.0)
     for _ in range(SAMPLE):
-        account.sample(("a", 0.001))
+        account.sample(AttemptEvent(backend="a", seconds=0.001))
     for _ in range(SAMPLE - 1):
-        account.sample(("a", 1.0))
+        account.sample(AttemptEvent(backend="a", seconds=1.0))
     _, served = account.close(1.0)
     assert served["a"].buckets == {bucket_of(0.001): 1, bucket_of(1.0): SAMPLE - 1}

@@ -27,6 +27,7 @@ from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.traffic import Traffic
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable
+from lbflask.telemetry.events import AttemptEvent
 from tests.fleet.test_fleet import NEVER, FlakyStore
 from tests.store.stores import ManualClock
 
@@ -653,7 +654,7 @@ class TestReports:
         for second in range(20):
             for _ in range(second):
                 desk.serve("a", 200 if second % 2 else 503)
-                desk.traffic.sample(("a", 0.010, None))
+                desk.traffic.sample(AttemptEvent(backend="a", seconds=0.010))
             desk.clock.advance(1.0)
             desk.tell()
         (worker,) = desk.facts.read_roster(POOL).workers
@@ -669,7 +670,7 @@ class TestReports:
     def test_of_a_second_only_the_latest_responses_are_looked_at(self, desk: Desk) -> None:
         desk.tell()
         for _ in range(10_000):
-            desk.traffic.sample(("a", 0.001, None))
+            desk.traffic.sample(AttemptEvent(backend="a", seconds=0.001))
         desk.clock.advance(1.0)
         desk.tell()
         (worker,) = desk.facts.read_roster(POOL).workers

@@ -102,7 +102,9 @@ def test_what_could_not_be_read_is_refused_with_the_page_of_the_pool() -> None:
     fault = Fault(Blame.CLIENT, Stage.SEND, 413, "too large")
     status, _, body = taken(router.refuse(fault, "POST", "/x", "HTTP/1.1", "192.0.2.1", "text/html"))
     assert (status, body) == ("413 Content Too Large", b"<p>large")
-    assert rig.events[0][:6] == ("192.0.2.1", "POST", "/x", "HTTP/1.1", "", 413)
+    (event,) = rig.events
+    assert (event.client, event.method, event.target, event.protocol) == ("192.0.2.1", "POST", "/x", "HTTP/1.1")
+    assert (event.pool, event.status) == ("", 413)
 
 
 # Splits

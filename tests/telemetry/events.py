@@ -7,8 +7,8 @@ from typing import Any
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
-SERVED = AttemptEvent("web-1", 0.0123)
-REFUSED = AttemptEvent("web-2", 0.001, Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused"))
+SERVED = AttemptEvent(backend="web-1", seconds=0.0123)
+REFUSED = AttemptEvent(backend="web-2", seconds=0.001, fault=Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused"))
 NOON = 1_700_000_000.25
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -43,7 +44,9 @@ def test_a_request_that_was_refused_at_once_has_no_attempts() -> None:
 
 
 def test_a_failure_that_is_no_fault_is_told_as_one() -> None:
-    assert line(event(attempts=[AttemptEvent("web-1", 0.1, OSError("?"))]), NOON).endswith(" tried=web-1:fault\n")
+    assert line(event(attempts=[AttemptEvent(backend="web-1", seconds=0.1, fault=OSError("?"))]), NOON).endswith(
+        " tried=web-1:fault\n"
+    )
 
 
 def test_a_response_that_broke_off_says_why() -> None:
@@ -104,7 +107,7 @@ def test_secrets_by_their_usual_names_are_masked_in_targets(target: str, told: s
 def test_json_has_all_there_is_to_know_of_a_request() -> None:
     failed = {"fault": "connect", "blame": "backend", "reason": "refused"}
     told = event(
-        attempts=[REFUSED, SERVED._replace(at=0.0021)], received=7, route="shop", why="turn", target="/a?token=x"
+        attempts=[REFUSED, replace(SERVED, at=0.0021)], received=7, route="shop", why="turn", target="/a?token=x"
     )
     assert json.loads(JSON.line(told, NOON)) == {
         "time": "2023-11-14T22:13:20.250Z",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -26,7 +27,7 @@ def spans_of(tracing: TracingSink, exporter: InMemorySpanExporter, **changes: ob
     assert trace is not None
     for _ in range(2):
         trace.attempt()
-    attempts = [REFUSED._replace(at=0.001), SERVED._replace(at=0.003)]
+    attempts = [replace(REFUSED, at=0.001), replace(SERVED, at=0.003)]
     tracing.start()
     tracing.consume([(event(**{"trace": trace, "attempts": attempts, "why": "turn", **changes}), NOON)])
     tracing.stop()

@@ -104,19 +104,19 @@ class MetricsRecorder:
         sent_bytes: defaultdict[str, int] = defaultdict(int)
         received_bytes: defaultdict[str, int] = defaultdict(int)
         for event, _ in batch:
-            _, method, _, _, pool, status, sent, seconds, attempts, _, _, _, received, _, _ = event
-            durations[pool].append(seconds)
-            sent_bytes[pool] += sent
-            if received:
-                received_bytes[pool] += received
+            pool, attempts = event.pool, event.attempts
+            durations[pool].append(event.seconds)
+            sent_bytes[pool] += event.sent
+            if event.received:
+                received_bytes[pool] += event.received
             known = None
-            if len(attempts) == 1 and attempts[0][2] is None:
-                known = offsets.get((pool, attempts[0][0], method, status // 100))
+            if len(attempts) == 1 and (attempt := attempts[0]).fault is None:
+                known = offsets.get((pool, attempt.backend, event.method, event.status // 100))
             if known is None:
                 self._count_by_name(file, event)
                 continue
             values, (ended, answered, upstream) = file.values, known
-            took = attempts[0][1]
+            took = attempts[0].seconds
             values[ended] += 1
             values[answered] += 1
             values[upstream + bisect_left(bounds, took)] += 1
@@ -130,7 +130,8 @@ class MetricsRecorder:
     def _count_by_name(self, file: MmapValues, event: RequestEvent) -> None:
         """A request that did not go smoothly, or is the first of its kind."""
         pool, attempts = event.pool, event.attempts
-        for backend, seconds, fault, _ in attempts:
+        for attempt in attempts:
+            backend, fault = attempt.backend, attempt.fault
             if isinstance(fault, Fault):
                 self.add(definitions.FAULTS, (pool, backend, fault.blame.value, fault.stage.value), 1)
                 if isinstance(fault, Shortage):
@@ -138,7 +139,7 @@ class MetricsRecorder:
             elif fault is not None:
                 self.add(definitions.FAULTS, (pool, backend, Blame.SELF.value, Stage.SEND.value), 1)
             if fault is None or _answered(fault):
-                self._observe(definitions.UPSTREAM, (pool, backend), [seconds])
+                self._observe(definitions.UPSTREAM, (pool, backend), [attempt.seconds])
                 self.add(definitions.ATTEMPTS, (pool, backend, "answered"), 1)
             else:
                 self.add(definitions.ATTEMPTS, (pool, backend, "failed"), 1)

@@ -20,7 +20,7 @@ from lbflask.telemetry.metrics.exposition import Busy, collect, render
 from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
 from tests.telemetry.events import REFUSED, SERVED, event
 
-BROKEN = AttemptEvent("web-1", 0.002, Fault(Blame.BACKEND, Stage.BODY, 502, "broke off"))
+BROKEN = AttemptEvent(backend="web-1", seconds=0.002, fault=Fault(Blame.BACKEND, Stage.BODY, 502, "broke off"))
 
 
 @pytest.fixture
@@ -106,7 +106,12 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
     """Those of a kind that is known go a shorter way; and the file grows with nearly every other one."""
     monkeypatch.setattr(mmap_values, "_STEP", 8)
     kinds = [
-        event(method=method, status=status, seconds=0.2, attempts=[AttemptEvent(f"web-{number}", 0.003 * number)])
+        event(
+            method=method,
+            status=status,
+            seconds=0.2,
+            attempts=[AttemptEvent(backend=f"web-{number}", seconds=0.003 * number)],
+        )
         for number in range(1, 60)
         for method, status in (("GET", 200), ("GET", 204), ("POST", 503), ("BREW", 200))
     ]
