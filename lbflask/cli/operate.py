@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lbflask.cli.api_client import NoListener, Unreachable, segment
 from lbflask.cli.context import TIMED_OUT, UNREACHABLE, CliContext, api_command, complete_backend, complete_pool
+from lbflask.cli.debug import debug
 
 #: Seconds between polls of the requests in flight.
 POLL_INTERVAL = 0.5
@@ -189,4 +190,4 @@ def _progress(context: CliContext) -> Progress:
     )
 
 
-COMMANDS = (drain, enable, off, uneject, weight, add, remove, reload)
+COMMANDS = (drain, enable, off, uneject, weight, add, remove, reload, debug)

@@ -25,8 +25,10 @@ from lbflask.config.toml_location import line_of
 
 PREFIX = "LBFLASK_"
 DEFAULT_FILE = "lbflask.toml"
-#: Read by the command line or the tests, not settings.
-_OTHER_VARIABLES = frozenset({"LBFLASK_CONFIG", "LBFLASK_ADMIN_URL", "LBFLASK_ADMIN_TOKEN", "LBFLASK_ADMIN_TOKEN_FILE"})
+#: Read by the command line, by tracing (telemetry/debug.py) or by the tests, not settings.
+_OTHER_VARIABLES = frozenset(
+    {"LBFLASK_CONFIG", "LBFLASK_ADMIN_URL", "LBFLASK_ADMIN_TOKEN", "LBFLASK_ADMIN_TOKEN_FILE", "LBFLASK_DEBUG"}
+)
 
 
 _current: Config | None = None

@@ -262,6 +262,11 @@ class Operations:
         log.warning("%s: reload: %s", actor, changed)
         self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor))
 
+    def record_debug(self, reason: str, actor: str) -> None:
+        """Log and publish that somebody switched the tracing of requests."""
+        log.warning("%s: debug %s", actor, reason)
+        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=reason, who=actor))
+
     def _act(
         self, action: Action, change: Change, reason: str = "", *, new: bool = False, allow_removed: bool = False
     ) -> tuple[PoolState, bool]:

@@ -19,6 +19,7 @@ from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import Hooks
 from lbflask.proxy.context import InFlightCounts
 from lbflask.telemetry.access_log import AccessLog, unwritable
+from lbflask.telemetry.debug import SWITCH
 from lbflask.telemetry.event_queue import EventQueue, EventSink
 from lbflask.telemetry.events import Listener
 from lbflask.telemetry.log_formats import format_of
@@ -57,7 +58,7 @@ class Telemetry:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """Who is to be told of each request."""
-        return (self._journal,) if self._journal is not None and self._journal.sinks else ()
+        return (self._journal,) if self._journal is not None and set(self._journal.sinks) - {SWITCH} else ()
 
     @property
     def hooks(self) -> Hooks | None:
@@ -92,6 +93,7 @@ class Telemetry:
             self.reopen_logs()
         except OSError as error:
             raise ConfigError(unwritable(self._config.access_log, error)) from None
+        SWITCH.start(self._directory)
         if self._counting is not None:
             self._start_counting(self._counting)
         if self.tracing is not None:
@@ -169,7 +171,7 @@ class Telemetry:
 
     def _readers(self) -> tuple[EventSink, ...]:
         told = self._hooks if self._hooks is not None and self._hooks.has_responses else None
-        readers = (self._access_log, self._counting, told, self.tracing)
+        readers = (SWITCH, self._access_log, self._counting, told, self.tracing)
         return tuple(reader for reader in readers if reader is not None)
 
     def _samples(self) -> Iterator[Sample]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.store.memory import MemoryStore
+from lbflask.telemetry.debug import DebugSwitch
 from tests.fleet.test_fleet import FlakyStore
 from tests.store.stores import ManualClock
 
@@ -52,10 +54,19 @@ class OperatorsStore(FlakyStore):
         return self.facts.follow_events(after, count)
 
 
+class LocalSwitch(DebugSwitch):
+    """The switch of an instance with one worker, without a file."""
+
+    def switch(self, seconds: float) -> None:
+        self._expires = time.monotonic() + seconds if seconds else 0.0
+        self.consume(())
+
+
 class Counter:
     """The counter at which operators are served."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *, debug: DebugSwitch | None = None, **settings: Any) -> None:
+        self.debug = debug or LocalSwitch()
         self.config = Config.model_validate({**TWO, **settings})
         self.running = Running.from_config(self.config)
         self.clock = ManualClock()
@@ -70,6 +81,7 @@ class Counter:
             "one",
             lambda backend, _: self.unreachable.get(backend.id, ""),
             lambda: self.reload(),  # noqa: PLW0108 - a test may exchange it
+            debug=self.debug,
         )
         self.app = Flask("test", static_folder=None)
         self.app.url_map.merge_slashes = False

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from devtools.wait import eventually
 from lbflask.telemetry.event_queue import BATCH, MAX_PENDING, EventQueue, TimedEvent
-from tests.support.wait import eventually
 from tests.telemetry.events import event
 
 

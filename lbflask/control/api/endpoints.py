@@ -13,6 +13,7 @@ from lbflask.config.backends import BackendConfig as ConfiguredBackend
 from lbflask.config.render import effective, version
 from lbflask.control import views
 from lbflask.control.api import openapi
+from lbflask.control.api.debug import DebugOperations
 from lbflask.control.api.models import (
     BackendList,
     BackendView,
@@ -44,6 +45,7 @@ from lbflask.core.admin_tokens import Role
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Mode
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
+from lbflask.telemetry.debug import SWITCH, DebugSwitch
 
 _BACKEND = "/pools/<pool>/backends/<backend>"
 _EVENT_STREAM = "text/event-stream"
@@ -62,12 +64,14 @@ class AdminApi:
         reach: Reach,
         reload: Callable[[], ReloadOutcome],
         stopping: Callable[[], bool] = lambda: False,
+        debug: DebugSwitch = SWITCH,
     ) -> None:
         self._operations = operations
         self._reload = reload
         self._authenticator = authenticator
         self._instance = instance
         self._reach = reach
+        self._debug = DebugOperations(debug, operations, instance)
         self.streams = EventStreams(operations, self.state, stopping)
 
     def __repr__(self) -> str:
@@ -80,6 +84,7 @@ class AdminApi:
             *self._event_operations(),
             *self._session_operations(),
             *self._backend_operations(),
+            *self._debug.table(),
         ]
 
     def state(self) -> StateView:

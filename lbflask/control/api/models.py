@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from lbflask.core.admin_tokens import Role
 from lbflask.core.fleet_events import Kind
 from lbflask.core.model import MOST_WEIGHT, Health, Mode
+from lbflask.telemetry.debug import DEFAULT_DURATION, MAX_DURATION
 
 #: Format of event ids in the store.
 EVENT_ID = r"^[0-9]{1,19}-[0-9]{1,19}$"
@@ -27,6 +28,24 @@ class Model(BaseModel):
     """A value of the API. Durations are in seconds, times in seconds since the epoch by the store's clock."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
+
+
+class DebugRequest(Model):
+    """For how long the steps of requests are to be logged."""
+
+    seconds: Annotated[int, BeforeValidator(_integral), Field(ge=1, le=MAX_DURATION)] = DEFAULT_DURATION
+    """From now on."""
+
+
+class DebugView(Model):
+    """Whether an instance logs the steps of requests, in all of its workers."""
+
+    instance: str
+    """The gunicorn that answers."""
+    enabled: bool
+    """Whether it does."""
+    seconds_left: float | None
+    """Until it ends; null if it lasts until the instance ends or somebody switches it off."""
 
 
 class Status(StrEnum):
