@@ -1,9 +1,9 @@
-"""Other people's code, kept apart: a hook that fails or stalls is logged, counted and skipped, and fails no request.
+"""Runs user hooks in isolation: a hook that fails or stalls is logged, counted and skipped, and fails no request.
 
-Hooks `request` and `choice` are waited for, but no longer than their budget: each call has a thread (a greenlet on
-gevent's workers), which is left to itself when the budget is over. One that is late again and again rests for a while.
-Hooks `response` and `health` are told later, each by a thread of its own, from a queue that drops what is too much.
-docs/hooks.md says what can be promised on gevent, and what can't.
+A request waits for the hooks `request` and `choice`, within their time budget: each call runs in a thread (a greenlet
+on gevent's workers), which is abandoned when the budget is exceeded. A hook that is late several times in a row is
+disabled for a cool-down period. The hooks `response` and `health` are called later, each in a thread of its own, from
+a bounded queue. docs/hooks.md explains the limits of this isolation on gevent.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from lbflask.telemetry.metrics.recorder import Sample
 
 GROUP = "lbflask.hooks"
 POINTS = ("request", "choice", "response", "health")
-#: Calls in a row that may be late before the hook rests, and for how many seconds it does.
+#: Late calls in a row before a hook is disabled, and the seconds for which it is.
 LATE_IN_A_ROW = 3
 COOL_DOWN = 10.0
-#: Calls of one hook that may hang at once: beyond, it is skipped until one of them ends.
+#: Calls of one hook that may run at once; beyond, it is skipped until one of them ends.
 MAX_HANGING = 8
-#: What waits for a hook that is told later.
+#: Capacity of the queue of a hook that is called later.
 MAX_PENDING = 10_000
-#: Seconds between two lines in the log about one hook.
+#: Seconds between log lines about one hook.
 LOG_INTERVAL = 10.0
-#: Seconds that hooks which are told later get at the end.
+#: Seconds for queued calls when the worker stops.
 STOP_TIMEOUT = 1.0
 
 log = logging.getLogger("lbflask")
 
 
 class BadHook(Exception):
-    """A hook that is configured can't be loaded."""
+    """A configured hook cannot be loaded."""
 
 
 class _Hook:
-    """A function of somebody else's, and what came of its calls."""
+    """A user function and the outcomes of its calls."""
 
     def __init__(self, name: str, point: str, function: Callable[..., Any]) -> None:
         self.name = name
@@ -56,8 +56,11 @@ class _Hook:
         self.outcomes: Counter[str] = Counter()
         self._logged = float("-inf")
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.point} {dict(self.outcomes)}>"
+
     def failed(self, outcome: str, why: str, *, traceback: bool = False) -> None:
-        """Count what went wrong, and log it now and then."""
+        """Count an outcome other than success, and log it at most every `LOG_INTERVAL` seconds."""
         self.outcomes[outcome] += 1
         now = time.monotonic()
         if now - self._logged >= LOG_INTERVAL:
@@ -66,7 +69,7 @@ class _Hook:
 
 
 class BlockingHook(_Hook):
-    """A hook that a request waits for, `budget` seconds at most."""
+    """A hook that a request waits for, at most `budget` seconds."""
 
     def __init__(self, name: str, point: str, function: Callable[..., Any], budget: float) -> None:
         super().__init__(name, point, function)
@@ -77,30 +80,30 @@ class BlockingHook(_Hook):
         self._lock = threading.Lock()
 
     def __call__(self, *arguments: Any) -> Any:
-        """What the hook answers in time, else None."""
+        """The result of the hook; None if it fails, is late or is skipped."""
         began = time.monotonic()
         if began < self._skipped_until or self._hanging >= MAX_HANGING:
             self.outcomes["skipped"] += 1
             return None
-        answers: list[Any] = []
+        results: list[Any] = []
         done = threading.Event()
         with self._lock:
             self._hanging += 1
-        thread = threading.Thread(target=self._run, args=(arguments, answers, done), name="hook", daemon=True)
+        thread = threading.Thread(target=self._run, args=(arguments, results, done), name="hook", daemon=True)
         thread.start()
         if not done.wait(self._budget) or time.monotonic() - began > self._budget:
             self._was_late(began)
             return None
         self._late = 0
-        if not answers:
+        if not results:
             return None
         self.outcomes["ok"] += 1
-        return answers[0]
+        return results[0]
 
-    def _run(self, arguments: Sequence[Any], answers: list[Any], done: threading.Event) -> None:
+    def _run(self, arguments: Sequence[Any], results: list[Any], done: threading.Event) -> None:
         try:
-            answers.append(self.function(*arguments))
-        except BaseException:  # noqa: BLE001 - whatever it is, it must not reach the request, nor the worker
+            results.append(self.function(*arguments))
+        except BaseException:  # noqa: BLE001 - no error may reach the request or the worker
             self.failed("failed", "raised", traceback=True)
         finally:
             with self._lock:
@@ -113,12 +116,12 @@ class BlockingHook(_Hook):
         if self._late >= LATE_IN_A_ROW:
             self._late = 0
             self._skipped_until = time.monotonic() + COOL_DOWN
-            why += f", {LATE_IN_A_ROW} times in a row, rests for {COOL_DOWN:g} s"
+            why += f", {LATE_IN_A_ROW} times in a row, is disabled for {COOL_DOWN:g} s"
         self.failed("late", f"{why} (it is {time.monotonic() - began:.3f} s now)")
 
 
 class QueuedHook(_Hook):
-    """A hook that is told in the background."""
+    """A hook that is called in the background."""
 
     def __init__(self, name: str, point: str, function: Callable[..., Any]) -> None:
         super().__init__(name, point, function)
@@ -128,7 +131,7 @@ class QueuedHook(_Hook):
         self._task = BackgroundTask(f"hook {name}", self._run)
 
     def __call__(self, item: Any) -> None:
-        """Tell it soon; never waits."""
+        """Queue a call; never blocks."""
         if len(self._pending) >= MAX_PENDING:
             self.failed("skipped", "can't keep up")
             return
@@ -138,7 +141,7 @@ class QueuedHook(_Hook):
         self._wake.set()
 
     def stop(self) -> None:
-        """Tell it what waits, for a second at most."""
+        """Make the queued calls, for a second at most, and stop."""
         self._stopping = True
         self._wake.set()
         self._task.stop(within=STOP_TIMEOUT)
@@ -153,60 +156,65 @@ class QueuedHook(_Hook):
                     self.outcomes["ok"] += 1
                 except BaseException:  # noqa: BLE001
                     self.failed("failed", "raised", traceback=True)
-                time.sleep(0)  # a hook that never waits must not keep requests waiting
+                time.sleep(0)  # a hook that never yields must not delay requests
 
 
 class Hooks:
-    """All that are configured, at the points where they are called. Raises BadHook when one can't be loaded."""
+    """The configured hooks, by point; an event sink. Raises BadHook if a hook cannot be loaded."""
 
     def __init__(self, names: Sequence[str], budget: float) -> None:
-        found = [(name, target) for given in names for name, target in _loaded(given)]
+        loaded = [(name, target) for setting in names for name, target in _loaded(setting)]
         functions: dict[str, list[tuple[str, Callable[..., Any]]]] = {point: [] for point in POINTS}
-        for name, target in found:
+        for name, target in loaded:
             if not any(hasattr(target, point) for point in POINTS):
                 raise BadHook(f"{name} has none of {', '.join(POINTS)}")
             for point in POINTS:
                 if hasattr(target, point):
                     functions[point].append((name, getattr(target, point)))
-        self._requests = tuple(
+        self._request_hooks = tuple(
             BlockingHook(name, "request", function, budget) for name, function in functions["request"]
         )
-        self._choices = tuple(BlockingHook(name, "choice", function, budget) for name, function in functions["choice"])
-        self._responses = tuple(QueuedHook(name, "response", function) for name, function in functions["response"])
-        self._healths = tuple(QueuedHook(name, "health", function) for name, function in functions["health"])
+        self._choice_hooks = tuple(
+            BlockingHook(name, "choice", function, budget) for name, function in functions["choice"]
+        )
+        self._response_hooks = tuple(QueuedHook(name, "response", function) for name, function in functions["response"])
+        self._health_hooks = tuple(QueuedHook(name, "health", function) for name, function in functions["health"])
+
+    def __repr__(self) -> str:
+        return f"<Hooks {[*self._request_hooks, *self._choice_hooks, *self._response_hooks, *self._health_hooks]}>"
 
     @property
     def has_blocking(self) -> bool:
-        """Whether requests have to stop by."""
-        return bool(self._requests or self._choices)
+        """Whether requests wait for any hook."""
+        return bool(self._request_hooks or self._choice_hooks)
 
     @property
     def has_choice(self) -> bool:
-        """Whether any has a say in the choice."""
-        return bool(self._choices)
+        """Whether there is a hook `choice`."""
+        return bool(self._choice_hooks)
 
     @property
     def has_responses(self) -> bool:
-        """Whether it is a reader of the journal."""
-        return bool(self._responses)
+        """Whether there is a hook `response`, so that events are to be consumed."""
+        return bool(self._response_hooks)
 
-    def request(self, asked: HookRequest) -> Iterator[Change | Refusal]:
-        """What hooks want done with the request, one after another."""
-        for hook in self._requests:
-            answer = hook(asked)
-            if isinstance(answer, (Change, Refusal)):
-                yield answer
-            elif answer is not None:
-                hook.failed("failed", f"answered {type(answer).__name__}, neither Change nor Refusal")
+    def request(self, request: HookRequest) -> Iterator[Change | Refusal]:
+        """The results of the hooks `request`, one after another."""
+        for hook in self._request_hooks:
+            result = hook(request)
+            if isinstance(result, (Change, Refusal)):
+                yield result
+            elif result is not None:
+                hook.failed("failed", f"returned {type(result).__name__}, neither Change nor Refusal")
 
-    def choice(self, asked: HookRequest, backends: Sequence[str]) -> Sequence[str]:
-        """The backends in the order that hooks want; only of those that were there."""
-        for hook in self._choices:
-            answer = hook(asked, backends)
-            if answer is None:
+    def choice(self, request: HookRequest, backends: Sequence[str]) -> Sequence[str]:
+        """The backends in the order that the hooks `choice` return, restricted to the given ones."""
+        for hook in self._choice_hooks:
+            result = hook(request, backends)
+            if result is None:
                 continue
             try:
-                wanted = tuple(dict.fromkeys(backend for backend in answer if backend in backends))
+                wanted = tuple(dict.fromkeys(backend for backend in result if backend in backends))
             except TypeError:
                 wanted = ()
             if wanted:
@@ -216,25 +224,25 @@ class Hooks:
         return backends
 
     def consume(self, batch: Sequence[TimedEvent]) -> None:
-        """See Reader: each event is a response."""
+        """See EventSink: each event is passed to the hooks `response`."""
         for event, _ in batch:
-            self._enqueue(self._responses, event)
+            self._enqueue(self._response_hooks, event)
 
     def dropped(self, count: int) -> None:
-        """See Reader."""
+        """See EventSink."""
 
     def health(self, change: HealthChange) -> None:
-        """Tell of a change of health."""
-        self._enqueue(self._healths, change)
+        """Pass a change of health to the hooks `health`."""
+        self._enqueue(self._health_hooks, change)
 
     def stop(self) -> None:
-        """Tell what waits."""
-        for hook in (*self._responses, *self._healths):
+        """Make the queued calls, and stop."""
+        for hook in (*self._response_hooks, *self._health_hooks):
             hook.stop()
 
     def samples(self) -> Iterator[Sample]:
-        """What came of the calls so far."""
-        for hook in (*self._requests, *self._choices, *self._responses, *self._healths):
+        """The number of calls so far, by hook, point and outcome."""
+        for hook in (*self._request_hooks, *self._choice_hooks, *self._response_hooks, *self._health_hooks):
             for outcome, count in list(hook.outcomes.items()):
                 yield definitions.HOOK_CALLS, (hook.name, hook.point, outcome), count
 
@@ -244,25 +252,25 @@ class Hooks:
             hook(item)
 
 
-def _loaded(given: str) -> Iterator[tuple[str, Any]]:
-    """What `module:object`, the name of an entry point, or `*` for all of them means."""
-    module, colon, path = given.partition(":")
+def _loaded(setting: str) -> Iterator[tuple[str, Any]]:
+    """The hooks that a setting names: `module:object`, an entry point, or `*` for all entry points."""
+    module, colon, path = setting.partition(":")
     try:
         if colon:
             target: Any = importlib.import_module(module)
             for part in path.split("."):
                 target = getattr(target, part)
-            yield given, _made(target)
+            yield setting, _instance_of(target)
             return
-        found = entry_points(group=GROUP) if given == "*" else entry_points(group=GROUP, name=given)
-        for entry in found:
-            yield entry.name, _made(entry.load())
+        entries = entry_points(group=GROUP) if setting == "*" else entry_points(group=GROUP, name=setting)
+        for entry in entries:
+            yield entry.name, _instance_of(entry.load())
     except (Exception, SystemExit) as error:
         reason = " ".join(str(error).split())  # one line
-        raise BadHook(f"{given}: {type(error).__name__}: {reason}") from error
-    if not found and given != "*":
-        raise BadHook(f"{given}: neither module:object nor an entry point of the group {GROUP}")
+        raise BadHook(f"{setting}: {type(error).__name__}: {reason}") from error
+    if not entries and setting != "*":
+        raise BadHook(f"{setting}: neither module:object nor an entry point of the group {GROUP}")
 
 
-def _made(target: Any) -> Any:
+def _instance_of(target: Any) -> Any:
     return target() if isinstance(target, type) else target

@@ -1,1 +1,1 @@
-"""What happened, told once: an event for each request, read by whoever wants to know."""
+"""Events of requests and their sinks: access log, metrics, hooks, spans; and the error log."""

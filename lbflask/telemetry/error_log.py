@@ -1,6 +1,7 @@
-"""The error log: what gunicorn and we have to say beside the requests, on standard error unless gunicorn was told else.
+"""The error log: messages of gunicorn and of lbflask, on standard error unless gunicorn's settings name a file.
 
-It never waits for its reader either: a line about one bad request must not stop the others, nor a signal's the master.
+Logging never blocks on the reader: a line about one bad request must not stop other requests, and a line that a signal
+handler logs must not stop the master.
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from functools import cache
 from lbflask.telemetry.nonblocking_writer import NonBlockingWriter
 from lbflask.telemetry.redaction import masked_message
 
-#: Libraries that log errors about URLs of settings, and would write them to standard error by themselves.
+#: Libraries that log errors with URLs from the configuration; their records go through the same handlers.
 _LIBRARIES = ("opentelemetry", "urllib3", "requests")
-#: Seconds between two attempts to write what a reader did not take.
+#: Seconds between attempts to write buffered lines.
 RETRY_INTERVAL = 0.05
-#: Seconds that a reader gets to take what is left at the end.
+#: Seconds without progress after which buffered lines are given up at the end.
 CLOSE_TIMEOUT = 0.2
 
 
 class TextLines(logging.Formatter):
-    """As gunicorn's own, without secrets."""
+    """The format of gunicorn, with secrets masked."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record, without the end of its last line."""
+        """The record as text, without a newline at the end."""
         return masked_message(super().format(record))
 
 
@@ -39,7 +40,7 @@ class JSONLines(logging.Formatter):
     """One JSON object a line: `time`, `level`, `logger`, `pid`, `message`, and `traceback` where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a line, without its end."""
+        """The record as one line, without a newline at the end."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         document = {
             "time": f"{moment}.{int(record.msecs):03d}Z",
@@ -54,26 +55,26 @@ class JSONLines(logging.Formatter):
 
 
 class MaskedLines(logging.Formatter):
-    """As another formatter, without secrets: for logs that go where the operator's settings of gunicorn say."""
+    """Masks secrets in the output of another formatter, for handlers that the operator's gunicorn settings define."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
         self._inner = inner
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record, as the other one has it."""
+        """The record as the inner formatter writes it, with secrets masked."""
         return masked_message(self._inner.format(record))
 
 
 def formatter(form: str) -> logging.Formatter:
-    """The formatter that the setting `error_log_format` means."""
+    """The formatter for the setting `error_log_format`."""
     return JSONLines() if form == "json" else TextLines()
 
 
 class NonBlockingStreamHandler(logging.Handler):
-    """Writes records to standard error; what it does not take waits, up to a limit. Never blocks.
+    """Writes records to standard error without blocking; lines are buffered up to a limit, then dropped and counted.
 
-    What waits is written by a thread, or with the next record where there is to be none: a process that forks.
+    A thread writes the buffered lines. With `threads=False`, for a process that forks, the next record does.
     """
 
     def __init__(self, *, threads: bool = True) -> None:
@@ -83,11 +84,14 @@ class NonBlockingStreamHandler(logging.Handler):
         self._writer.open()
         self._retrying: threading.Thread | None = None
 
+    def __repr__(self) -> str:
+        return f"<NonBlockingStreamHandler {self._writer!r}>"
+
     def emit(self, record: logging.LogRecord) -> None:
-        """See logging.Handler; called under its lock."""
+        """See logging.Handler; called with the lock of the handler held."""
         try:
             text = self.format(record) + "\n"
-        except Exception:  # noqa: BLE001 - what logging does with a record that can't be formatted
+        except Exception:  # noqa: BLE001 - as every handler treats a record that cannot be formatted
             self.handleError(record)
             return
         self._write(text)
@@ -114,7 +118,7 @@ class NonBlockingStreamHandler(logging.Handler):
             try:
                 self._retry()
             except BaseException:
-                self._retrying = None  # the next record begins another one
+                self._retrying = None  # the next record starts another thread
                 raise
             finally:
                 self.release()
@@ -125,11 +129,11 @@ class NonBlockingStreamHandler(logging.Handler):
             return
         self._retrying = None
         if dropped := self._writer.reset_dropped():
-            self._write(f"# {dropped} lines of the error log were dropped: nobody read them in time\n")
+            self._write(f"# {dropped} lines of the error log were dropped: they were not read in time\n")
 
 
 def configure(form: str, *, threads: bool = True) -> None:
-    """Make gunicorn's log one that never waits, where it goes to standard error, and let ours go where it goes."""
+    """Make gunicorn's handlers for standard error non-blocking, and use its handlers for lbflask's loggers too."""
     gunicorn, ours = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
     for number, handler in enumerate(gunicorn.handlers):
         if isinstance(handler, NonBlockingStreamHandler) or (
@@ -137,7 +141,7 @@ def configure(form: str, *, threads: bool = True) -> None:
         ):
             replacement = _handler_of_process(os.getpid(), threads)
             replacement.setFormatter(formatter(form))
-            replacement.__dict__["_gunicorn"] = True  # by which it knows what to replace at a reload
+            replacement.__dict__["_gunicorn"] = True  # gunicorn replaces handlers with this mark at a reload
             gunicorn.handlers[number] = replacement
         elif not isinstance(handler.formatter, MaskedLines):
             handler.setFormatter(MaskedLines(handler.formatter or logging.Formatter()))
@@ -147,8 +151,9 @@ def configure(form: str, *, threads: bool = True) -> None:
 
 
 def shut_down() -> None:
-    """Write what waits, and log no more. A worker's handler must not be left to the end of the interpreter, which takes
-    apart what gevent has put in the place of threads before it takes apart the handler.
+    """Write the buffered lines and remove the handlers of this module.
+
+    A worker's handler must not survive until interpreter shutdown, which clears gevent's replacements of threads first.
     """
     for name in ("gunicorn.error", "lbflask", *_LIBRARIES):
         logger = logging.getLogger(name)
@@ -160,7 +165,7 @@ def shut_down() -> None:
 
 
 def configure_standalone(form: str) -> None:
-    """Make the log of a process that gunicorn does not host: all of it, on standard error."""
+    """Configure logging on standard error for a process without gunicorn."""
     handler = NonBlockingStreamHandler()
     handler.setFormatter(formatter(form))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
@@ -168,5 +173,5 @@ def configure_standalone(form: str) -> None:
 
 @cache
 def _handler_of_process(pid: int, threads: bool) -> NonBlockingStreamHandler:  # noqa: ARG001
-    """One for each process: what waits in the master is not a worker's to write."""
+    """One handler for each process: a forked worker must not write lines that the master has buffered."""
     return NonBlockingStreamHandler(threads=threads)

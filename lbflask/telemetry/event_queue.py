@@ -1,8 +1,7 @@
-"""What has happened, gathered and handed on in the background, so that no request waits for who wants to know.
+"""Queues the events of requests and passes them to the event sinks in the background, so that no request waits.
 
-A request only puts its event into a queue. Twenty times a second the events are given, in batches, to each sink:
-the access log, the metrics, the hooks, the tracing. A sink that fails is reported once, and keeps nothing from the
-others.
+A request only appends its event to a queue. Twenty times a second, batches of events are passed to each sink: access
+log, metrics, hooks, tracing. A sink that raises is logged once and does not affect the others.
 """
 
 from __future__ import annotations
@@ -18,34 +17,34 @@ from typing import Protocol
 from lbflask.background import BackgroundTask
 from lbflask.telemetry.events import RequestEvent
 
-#: How long an event may wait for company, in seconds. Requests stand still while events are read, so not for long.
+#: Seconds between flushes. Requests stand still during a flush, so batches must be small.
 FLUSH_INTERVAL = 0.05
-#: Events are dropped, and counted, beyond this: sinks that can't keep up must not eat the memory.
+#: Limit of the queue: events beyond it are dropped and counted, so that slow sinks do not fill the memory.
 MAX_PENDING = 50_000
-#: Events read in one go, while requests stand still.
+#: Events passed to the sinks at once, while requests stand still.
 BATCH = 128
 
 log = logging.getLogger("lbflask")
 
 
-#: An event, and when it was told, in seconds since the epoch.
+#: An event, and the time of its end in seconds since the epoch.
 TimedEvent = tuple[RequestEvent, float]
 
 
 class EventSink(Protocol):
-    """Whoever wants to know. All is called by one thread at a time, and must not wait for anything."""
+    """A consumer of request events. Called from one thread at a time; must not block."""
 
     def consume(self, batch: Sequence[TimedEvent]) -> None:
-        """What has happened since; empty when nothing did."""
+        """Process the events since the last call; called at every flush, with an empty batch if there were none."""
         ...
 
     def dropped(self, count: int) -> None:
-        """So many events were dropped."""
+        """Note that `count` events were dropped before they reached the sink."""
         ...
 
 
 class EventQueue:
-    """Gathers events and hands them to sinks, from `start` to `stop`."""
+    """Passes events to sinks, from `start` to `stop`."""
 
     def __init__(self, sinks: Sequence[EventSink]) -> None:
         self.sinks = tuple(sinks)
@@ -55,8 +54,11 @@ class EventQueue:
         self._task = BackgroundTask("journal", self.flush, every=FLUSH_INTERVAL)
         self._failed_sinks: set[int] = set()
 
+    def __repr__(self) -> str:
+        return f"<EventQueue pending={len(self._pending)} dropped={self._dropped_count} sinks={len(self.sinks)}>"
+
     def __call__(self, event: RequestEvent) -> None:
-        """Note the event; never blocks."""
+        """Queue the event; never blocks."""
         if len(self._pending) < MAX_PENDING:
             self._pending.append((event, time.time()))
         else:
@@ -68,11 +70,11 @@ class EventQueue:
         self.sinks = tuple(sinks)
 
     def start(self) -> None:
-        """Begin to hand on."""
+        """Flush in the background."""
         self._task.start()
 
     def flush(self) -> None:
-        """Hand on what is pending now."""
+        """Pass the events that are pending now to the sinks."""
         with self._lock:
             left = len(self._pending)
             while True:
@@ -81,13 +83,13 @@ class EventQueue:
                 self._for_each(partial(_consume, batch))
                 if left <= 0:
                     break
-                time.sleep(0)  # lets requests have their turn, where threads are greenlets
+                time.sleep(0)  # lets requests run where threads are greenlets
             dropped, self._dropped_count = self._dropped_count, 0
             if dropped:
                 self._for_each(lambda sink: sink.dropped(dropped))
 
     def stop(self) -> None:
-        """Hand on what is left."""
+        """Stop flushing in the background, and pass the remaining events to the sinks."""
         self._task.stop(within=5)
         self.flush()
         while self._pending:
@@ -100,7 +102,7 @@ class EventQueue:
             except Exception:
                 if number not in self._failed_sinks:
                     self._failed_sinks.add(number)
-                    log.exception("%s could not take what happened", type(sink).__name__)
+                    log.exception("%s failed to process events", type(sink).__name__)
 
 
 def _consume(batch: Sequence[TimedEvent], sink: EventSink) -> None:

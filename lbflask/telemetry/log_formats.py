@@ -1,8 +1,8 @@
-"""How a request is written down: as text, which is what people read, as JSON, or in a form of the operator's own.
+"""Formats of the access log: text for people, JSON, or a template of the operator.
 
-A line holds nothing of a request but what is named here: its line, its client, what was done with it. No header field
-is in it, so no `Authorization`, no `Cookie`; and what a target says of a secret by its usual name is masked. Whatever
-a client wrote is escaped, so that it can neither break a line nor forge one.
+A line contains the request line, the client and the outcome, but no header field: neither `Authorization` nor
+`Cookie`. Parameters of the target with the usual names of secrets are masked. Text from clients is escaped, so that it
+can neither break nor forge a line.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range
 
 
 class Format(Protocol):
-    """A way to write events down."""
+    """Turns events into lines."""
 
     def line(self, event: RequestEvent, now: float) -> str:
-        """The event, told at `now` (seconds since the epoch), as a line with its end."""
+        """The line for an event that ended at `now` (seconds since the epoch), with its newline."""
         ...
 
     def loss(self, count: int) -> str:
-        """That so many lines are missing here, as a line with its end."""
+        """The line that says that `count` lines are missing here, with its newline."""
         ...
 
 
 def text_line(event: RequestEvent, now: float) -> str:
-    """The event as text: what everybody looks for first, then `key=value`."""
+    """The event as text: the common fields first, then `key=value`."""
     attempts = event.attempts
     last = attempts[-1] if attempts else None
     served = last is not None and last.fault is None
@@ -54,7 +54,7 @@ def text_line(event: RequestEvent, now: float) -> str:
 
 
 class Text:
-    """The default."""
+    """The default format."""
 
     line: Callable[[RequestEvent, float], str] = staticmethod(text_line)
 
@@ -72,7 +72,7 @@ def _escaped(text: str) -> str:
 
 
 def _shown(target: str) -> str:
-    """The target as text may have it."""
+    """The target, masked and escaped."""
     return _escaped(masked_target(target))
 
 
@@ -92,7 +92,7 @@ def _tried(attempt: AttemptEvent) -> str:
 
 
 def _server(event: RequestEvent) -> AttemptEvent | None:
-    """The attempt whose response was passed on."""
+    """The attempt whose response was passed on; None if there is none."""
     last = event.attempts[-1] if event.attempts else None
     return last if last is not None and last.fault is None else None
 
@@ -105,7 +105,7 @@ _encoded = json.JSONEncoder().encode
 
 
 def _document(event: RequestEvent, now: float) -> dict[str, Any]:
-    """What stands in JSON; what is not there is left out. Written out, since it is made for each request."""
+    """The JSON document; fields without a value are omitted. Spelled out because it is made for each request."""
     server = _server(event)
     document: dict[str, Any] = {
         "time": _moment(now),
@@ -133,7 +133,7 @@ def _document(event: RequestEvent, now: float) -> dict[str, Any]:
     return document
 
 
-#: What stands in a line of the operator's own for each name.
+#: The value of each name that a template may use.
 _VALUES: dict[str, Callable[[RequestEvent, float], Any]] = {
     "time": lambda _, now: _moment(now),
     "id": lambda event, _: event.request_id,
@@ -171,7 +171,7 @@ def _attempt(attempt: AttemptEvent) -> dict[str, Any]:
 
 
 class JSON:
-    """One JSON object a line, in ASCII; docs/logging.md has its keys."""
+    """One JSON object in ASCII for each line; docs/logging.md lists its keys."""
 
     @staticmethod
     def line(event: RequestEvent, now: float) -> str:
@@ -185,7 +185,7 @@ class JSON:
 
 
 class Template:
-    """A line of the operator's own. Raises ValueError for a name that there is not."""
+    """A template of the operator. Raises ValueError for an unknown name."""
 
     def __init__(self, form: str) -> None:
         self._parts = [(text, _VALUES[name] if name else None) for text, name in parsed(form)]
@@ -207,5 +207,5 @@ class Template:
 
 
 def format_of(form: str) -> Format:
-    """The format that the setting `access_log_format` means. Raises ValueError."""
+    """The format for the setting `access_log_format`. Raises ValueError."""
     return TEXT if form == "text" else JSON() if form == "json" else Template(form)

@@ -1,8 +1,7 @@
-"""Where a log is written to, without ever waiting for its reader.
+"""Writes lines to a file, pipe, terminal or socket without blocking.
 
-What a pipe, a terminal or a socket does not take at once waits here, up to a limit; beyond it whole lines are dropped
-and counted. A regular file takes all it is given: the kernel keeps that in memory, and only a disk that hangs would be
-waited for.
+Lines that a pipe, terminal or socket does not accept at once are buffered up to a limit; beyond it, whole lines are
+dropped and counted. A regular file accepts everything, since the kernel caches it; only a hanging disk could block.
 """
 
 from __future__ import annotations
@@ -19,34 +18,37 @@ from pathlib import Path
 
 from lbflask.telemetry.standard_streams import was_closed
 
-#: Bytes that may wait for a reader: half a minute of a busy worker's lines.
+#: Limit of the buffer in bytes: about half a minute of a busy worker's lines.
 MAX_PENDING_BYTES = 8 << 20
-#: Bytes written at once where the kernel keeps no pieces together.
+#: Bytes of one write where the kernel does not keep writes atomic.
 _MAX_WRITE = 1 << 16
 
 STANDARD = {"-": 1, "stderr": 2}
 
 
 class NonBlockingWriter:
-    """One end of a file, a pipe, a terminal or a socket. Not for several threads at once.
+    """The writing end of a log. Not thread-safe.
 
-    `path` is a file's name, `-` for standard output, or `stderr`. Lines of several processes never mix in a pipe: each
-    write into one is at most PIPE_BUF bytes of whole lines, which the kernel keeps together (pipe(7)).
+    `path` is a file name, `-` for standard output, or `stderr`. Lines of several processes never mix in a pipe: each
+    write is at most PIPE_BUF bytes of whole lines, which the kernel keeps atomic (pipe(7)).
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._fd = -1
-        self._shared = False  # with others, who may count on its being blocking
+        self._shared = False  # the descriptor belongs to other code too, which expects it to block
         self._socket: _socket.socket | None = None
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._opened = False
         self.dropped = 0  #: lines, since the last `reset_dropped`
 
+    def __repr__(self) -> str:
+        return f"<NonBlockingWriter {self._path} fd={self._fd} pending={self._pending_bytes} dropped={self.dropped}>"
+
     @property
     def pending(self) -> bool:
-        """Whether something waits for the reader."""
+        """Whether lines are buffered."""
         return bool(self._pending)
 
     def reset_dropped(self) -> int:
@@ -56,12 +58,13 @@ class NonBlockingWriter:
 
     @property
     def max_write(self) -> int:
-        """Bytes of whole lines that may be written at once."""
+        """The largest number of bytes for one write of whole lines."""
         return select.PIPE_BUF if self._fd >= 0 and stat.S_ISFIFO(os.fstat(self._fd).st_mode) else _MAX_WRITE
 
     def open(self) -> None:
-        """Open the file, or open it anew, as after a rotation. Raises OSError, and goes on with the old one, if it
-        can't. A pipe that nobody reads yet is opened as soon as somebody does.
+        """Open the file, or reopen it after a rotation. Raises OSError; the file that was open stays in use then.
+
+        A pipe without a reader is opened by a later `flush`, once it has one.
         """
         self._opened = True
         if self._path in STANDARD:
@@ -78,13 +81,13 @@ class NonBlockingWriter:
         if self._fd < 0:
             self._fd = new
         else:
-            # Changed under its number, so that a write in another thread never meets a closed file.
+            # dup2 keeps the descriptor number, so a write in another thread never meets a closed file.
             os.dup2(new, self._fd, inheritable=False)
             os.close(new)
 
     def write(self, lines: bytes) -> None:
-        """Write whole lines, behind those that wait already; never blocks. What is too much is dropped and counted, and
-        so is all that follows, until somebody has set `dropped` back: a gap is in one place.
+        """Append whole lines; never blocks. Lines beyond the limit are dropped and counted, and so are all later lines
+        until `reset_dropped`: a gap is in one place.
         """
         for batch in _batches(lines, self.max_write):
             if self.dropped or self._pending_bytes + len(batch) > MAX_PENDING_BYTES:
@@ -95,7 +98,7 @@ class NonBlockingWriter:
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits, as far as the reader takes it now."""
+        """Write the buffered lines as far as the reader accepts them now."""
         if self._fd < 0 and self._opened:
             with suppress(OSError):
                 self.open()
@@ -108,7 +111,7 @@ class NonBlockingWriter:
             except BlockingIOError:
                 written = 0
             except OSError:
-                # The reader is gone or the disk is full: nothing better can be done with a log.
+                # The reader is gone or the disk is full: the lines are lost.
                 self.dropped += batch.count(b"\n")
                 written = len(batch)
             self._pending_bytes -= written
@@ -117,7 +120,7 @@ class NonBlockingWriter:
                 return
 
     def close(self, timeout: float = 0.0) -> None:
-        """Let go of the file; what waits is written if the reader takes it within so many seconds of silence."""
+        """Write the buffered lines, until the reader accepts none for `timeout` seconds, and close the file."""
         self.flush()
         while self._pending and self._fd >= 0 and self._writable(timeout):
             left = self._pending_bytes
@@ -133,10 +136,10 @@ class NonBlockingWriter:
         self._fd = -1
 
     def _open_standard(self, fd: int) -> None:
-        """Standard output belongs to others too, and must stay as it is for them: a description of our own is opened
-        where that can be, so that only our writes don't block.
+        """Standard output belongs to other code too and must stay blocking for it. Where possible, a separate open file
+        description is made, so that only the writes of this object do not block.
         """
-        if was_closed(fd):  # the number may be somebody's socket by now
+        if was_closed(fd):  # the number may be a socket by now
             self._fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
             return
         mode = os.fstat(fd).st_mode
@@ -144,14 +147,14 @@ class NonBlockingWriter:
         if stat.S_ISSOCK(mode):
             self._socket = _socket.socket(fileno=os.dup(fd))
         elif stat.S_ISFIFO(mode) or os.isatty(fd):
-            with suppress(OSError):  # without /proc, or somebody else's pipe
+            with suppress(OSError):  # no /proc, or a pipe of another user
                 self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
                 self._shared = False
         elif stat.S_ISREG(mode):
             self._shared = False
 
     def _write(self, batch: bytes) -> int:
-        """Bytes written. Raises BlockingIOError when there is no room."""
+        """The number of bytes written. Raises BlockingIOError when the reader accepts none."""
         if self._socket is not None:
             return self._socket.send(batch, _socket.MSG_DONTWAIT)
         if self._shared and not self._writable(0):
@@ -159,15 +162,15 @@ class NonBlockingWriter:
         return os.write(self._fd, batch)
 
     def _writable(self, timeout: float) -> bool:
-        """Whether the reader takes something within so many seconds."""
+        """Whether the reader accepts bytes within `timeout` seconds."""
         try:
             return bool(select.select([], [self._fd], [], timeout)[1])
-        except ValueError:  # select(2) knows no descriptor above 1023
+        except ValueError:  # select(2) is limited to descriptors below 1024
             return True
 
 
 def check_writable(path: str) -> None:
-    """Raises OSError or ValueError if an Outlet of this process could not open the file. Creates no file."""
+    """Raises OSError or ValueError if a writer of this process could not open the file. Creates no file."""
     if path in STANDARD:
         return
     file = Path(path).resolve()
@@ -178,19 +181,19 @@ def check_writable(path: str) -> None:
             file.parent.stat()
             if not os.access(file.parent, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
-        elif error.errno != errno.ENXIO:  # a pipe that nobody reads yet
+        elif error.errno != errno.ENXIO:  # a pipe without a reader
             raise
 
 
 def _batches(lines: bytes, size: int) -> Iterator[bytes]:
-    """Whole lines together in at most `size` bytes; one too long for that loses its middle."""
+    """Batches of whole lines of at most `size` bytes. A longer line loses its middle."""
     begin, left = 0, len(lines)
     while left > size:
         end = lines.rfind(b"\n", begin, begin + size) + 1
         if end:
             yield lines[begin:end]
         else:
-            # The middle is the target's: the outcome stands at the end.
+            # The target is in the middle of a line, the outcome at its end.
             end = lines.find(b"\n", begin + size) + 1
             yield lines[begin : begin + size // 2 - 3] + b"..." + lines[end - size // 2 : end]
         begin, left = end, len(lines) - end

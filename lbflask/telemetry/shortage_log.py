@@ -1,4 +1,4 @@
-"""The log lines about what this process runs out of: one at once, and then few, however many requests it costs."""
+"""Logs shortages of this process (descriptors, ports, memory …): one line at once, then one in `INTERVAL` seconds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from lbflask.core.faults import Resource, Shortage
 
 #: Seconds between two lines about the same resource.
-EVERY = 30.0
+INTERVAL = 30.0
 
 REQUEST_FAILED = "a request got 503 for it, and no backend is blamed"
 
 
 class ShortageLog:
-    """Logs shortages, with `outcome` as what comes of each. Threads may share it; `clock` gives steady seconds."""
+    """Logs shortages; `outcome` is the consequence named in the line. Thread-safe; `clock` returns steady seconds."""
 
     def __init__(
         self,
@@ -28,18 +28,18 @@ class ShortageLog:
         self._log = log or logging.getLogger("lbflask")
         self._outcome = outcome
         self._clock = clock
-        self._due: dict[Resource, float] = {}
-        self._held: defaultdict[Resource, int] = defaultdict(int)
+        self._next_line: dict[Resource, float] = {}
+        self._suppressed: defaultdict[Resource, int] = defaultdict(int)
         self._lock = threading.Lock()
 
     def note(self, fault: Shortage) -> None:
-        """Log it, or count it for the next line if there was one about the resource within `EVERY` seconds."""
+        """Log it; within `INTERVAL` seconds of a line about the same resource, count it for the next one."""
         resource, now = fault.resource, self._clock()
         with self._lock:
-            if now < self._due.get(resource, now):
-                self._held[resource] += 1
+            if now < self._next_line.get(resource, now):
+                self._suppressed[resource] += 1
                 return
-            self._due[resource] = now + EVERY
-            held = self._held.pop(resource, 0)
-        more = f" ({held} more since the last such line)" if held else ""
+            self._next_line[resource] = now + INTERVAL
+            suppressed = self._suppressed.pop(resource, 0)
+        more = f" ({suppressed} more since the last such line)" if suppressed else ""
         self._log.error("%s: %s%s", fault.reason, self._outcome, more)

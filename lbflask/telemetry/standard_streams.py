@@ -7,23 +7,23 @@ import sys
 
 
 def open_standard_streams() -> None:
-    """Have the descriptors 0 to 2 open, whatever the process was started with; to be called before it opens others.
+    """Make sure that descriptors 0 to 2 are open; to be called before the process opens others.
 
-    A socket or a file would get the free number otherwise, and all that is printed there. A descriptor that was closed
-    leads to /dev/null. Messages to a closed standard error are written to standard output if that is open.
+    Otherwise a socket or file would get the free number, and with it everything that is printed. A closed descriptor is
+    opened on /dev/null. Messages for a closed standard error go to standard output if that is open.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             opened = os.open(os.devnull, os.O_RDWR)
-            os.dup2(opened, number)  # which children inherit
+            os.dup2(opened, number)  # inherited by children
             if opened != number:
                 os.close(opened)
             else:
                 os.set_inheritable(number, True)
     if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it lives as long as the process
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process
     if sys.stderr is None:
         sys.stderr = sys.stdout
     if sys.stdout is None:

@@ -1,7 +1,7 @@
 """Spans of requests and attempts, for an OpenTelemetry collector (the extra `otel`).
 
-A request only gets its ids, and each attempt its `traceparent`. Spans are made of the events, in the background, and
-sent in batches; a collector that stalls costs spans, which are dropped, and no request.
+A request only gets its ids, and each attempt its `traceparent`. Spans are built from events in the background and sent
+in batches. If the collector stalls, spans are dropped; requests are not affected.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter
 
-_BILLION = 1_000_000_000
-#: Milliseconds for the collector to take what is left when the worker stops.
-FAREWELL = 2_000
-#: Seconds for the collector to take a batch.
+_NANOSECONDS = 1_000_000_000
+#: Milliseconds to send the remaining spans when the worker stops.
+STOP_TIMEOUT_MS = 2_000
+#: Seconds to send a batch.
 TIMEOUT = 5
 
 
 class NoOpenTelemetry(Exception):
-    """Tracing is configured, and its libraries are not installed, or refuse what the environment (`OTEL_…`) sets."""
+    """Tracing is configured, but its libraries are not installed or reject a variable of the environment (`OTEL_…`)."""
 
 
 class TracingSink:
-    """Gives requests their places in traces, and, as a reader of a Journal, tells the collector of them.
+    """Assigns requests to traces; as an event sink, exports their spans to the collector.
 
-    `share` of the traces that begin here are sampled (0 to 1). Raises NoOpenTelemetry.
+    `share` (0 to 1) of the traces that begin here are sampled. Raises NoOpenTelemetry.
     """
 
     def __init__(self, endpoint: str, service: str, share: float, exporter: SpanExporter | None = None) -> None:
@@ -52,12 +52,15 @@ class TracingSink:
         self._new_exporter = trace_exporter.OTLPSpanExporter
         self._resource = Resource.create({"service.name": service, "service.version": lbflask.__version__})
 
+    def __repr__(self) -> str:
+        return f"<TracingSink {'started' if self._processor is not None else 'stopped'}>"
+
     def begin(self, fields: Fields) -> Trace | None:
-        """The place of a request with these fields."""
+        """The trace of a request with these fields; None if it is not traced."""
         return begun(fields, _new_trace, _new_span, self._sampled)
 
     def start(self) -> None:
-        """Begin to send. Raises NoOpenTelemetry."""
+        """Start the exporter. Raises NoOpenTelemetry."""
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
         try:
@@ -67,14 +70,14 @@ class TracingSink:
             raise NoOpenTelemetry(f"OpenTelemetry refuses a value of its OTEL_… variables: {error}") from None
 
     def stop(self) -> None:
-        """Send what is left, for two seconds at most."""
+        """Send the remaining spans, for two seconds at most, and stop the exporter."""
         if self._processor is not None:
-            self._processor.force_flush(FAREWELL)
+            self._processor.force_flush(STOP_TIMEOUT_MS)
             self._processor.shutdown()
             self._processor = None
 
     def consume(self, batch: Sequence[TimedEvent]) -> None:
-        """See Reader."""
+        """See EventSink."""
         if self._processor is None:
             return
         for event, at in batch:
@@ -83,7 +86,7 @@ class TracingSink:
                     self._processor.on_end(span)
 
     def dropped(self, count: int) -> None:
-        """See Reader."""
+        """See EventSink."""
 
     def _sampled(self, trace: int) -> bool:
         return trace & ((1 << 64) - 1) < self._bound
@@ -96,9 +99,11 @@ class TracingSink:
             start = began + attempt.at
             end = start + attempt.seconds if attempt.fault is not None else at
             context = trace.context._replace(span=span)
-            attributes = _of_attempt(event, attempt, number)
+            attributes = _attempt_attributes(event, attempt, number)
             yield self._span(event.method, context, trace.context, SpanKind.CLIENT, attributes, (start, end))
-        yield self._span(event.method, trace.context, trace.parent, SpanKind.SERVER, _of_request(event), (began, at))
+        yield self._span(
+            event.method, trace.context, trace.parent, SpanKind.SERVER, _request_attributes(event), (began, at)
+        )
 
     def _span(
         self,
@@ -123,8 +128,8 @@ class TracingSink:
             kind=kind,
             instrumentation_scope=InstrumentationScope("lbflask", lbflask.__version__),
             status=Status(StatusCode.ERROR if "error.type" in attributes else StatusCode.UNSET),
-            start_time=int(start * _BILLION),
-            end_time=int(end * _BILLION),
+            start_time=int(start * _NANOSECONDS),
+            end_time=int(end * _NANOSECONDS),
         )
 
 
@@ -134,8 +139,8 @@ def _context(context: Context, *, remote: bool) -> Any:
     return SpanContext(context.trace, context.span, remote, TraceFlags(context.sampled))
 
 
-def _of_request(event: RequestEvent) -> dict[str, Any]:
-    """By OpenTelemetry's semantic conventions for HTTP servers."""
+def _request_attributes(event: RequestEvent) -> dict[str, Any]:
+    """The attributes of a server span, by OpenTelemetry's semantic conventions for HTTP."""
     path, _, query = masked_target(event.target).partition("?")
     attributes: dict[str, Any] = {
         "http.request.method": event.method,
@@ -159,8 +164,8 @@ def _of_request(event: RequestEvent) -> dict[str, Any]:
     return attributes
 
 
-def _of_attempt(event: RequestEvent, attempt: AttemptEvent, number: int) -> dict[str, Any]:
-    """By those for HTTP clients."""
+def _attempt_attributes(event: RequestEvent, attempt: AttemptEvent, number: int) -> dict[str, Any]:
+    """The attributes of a client span, by the same conventions."""
     attributes: dict[str, Any] = {
         "http.request.method": event.method,
         "lbflask.pool": event.pool,

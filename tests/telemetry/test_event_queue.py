@@ -83,4 +83,4 @@ def test_a_reader_that_fails_is_reported_once_and_keeps_nothing_from_the_others(
             journal(event(target=target))
             journal.flush()
     assert notes.targets == ["/1", "/2"]
-    assert [record.message for record in caplog.records] == ["Broken could not take what happened"]
+    assert [record.message for record in caplog.records] == ["Broken failed to process events"]

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from lbflask.core.faults import Resource, Shortage, Stage
-from lbflask.telemetry.shortage_log import EVERY, ShortageLog
+from lbflask.telemetry.shortage_log import INTERVAL, ShortageLog
 
 
 def lacking(resource: Resource) -> Shortage:
@@ -20,9 +20,9 @@ def test_there_is_one_line_for_each_resource_and_while(caplog: pytest.LogCapture
     for _ in range(100):
         log.note(lacking(Resource.DESCRIPTORS))
     log.note(lacking(Resource.PORTS))
-    now = EVERY
+    now = INTERVAL
     log.note(lacking(Resource.DESCRIPTORS))
-    now = 3 * EVERY
+    now = 3 * INTERVAL
     log.note(lacking(Resource.DESCRIPTORS))
     assert caplog.messages == [
         "this process is short of descriptors: none left: a request failed",

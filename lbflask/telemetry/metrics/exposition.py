@@ -1,7 +1,7 @@
-"""The metrics of all workers of a gunicorn together, in Prometheus's text format.
+"""Merges the metrics of all workers of an instance and writes them in the Prometheus text format.
 
-The numbers of workers that have ended are folded into one file, so that totals never go down and files don't pile up;
-what they held at the end (gauges) is forgotten.
+The counters of ended workers are folded into one file, so that totals never decrease and files do not accumulate;
+their gauges are discarded.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from lbflask.telemetry.metrics.recorder import Sample
 
 __all__ = ["CONTENT_TYPE", "Busy", "collect", "render"]
 
-#: Seconds to wait for another worker that is reading the files.
+#: Seconds to wait for another worker that holds the lock of the directory.
 LOCK_TIMEOUT = 1.0
-#: Rows read, or lines written, in one go: requests stand still meanwhile, for some milliseconds.
+#: Rows read or lines written at once; requests stand still meanwhile, for some milliseconds.
 BATCH = 300
 
 _FOLDED = "folded"
@@ -37,11 +37,11 @@ Numbers = dict[tuple[str, ...], list[float]]
 
 
 class Busy(Exception):
-    """Another worker has been reading for too long."""
+    """Another worker holds the lock for too long."""
 
 
 def collect(directory: Path) -> Numbers:
-    """What all workers have counted, those that have ended too, and what those that live hold. Raises Busy, OSError."""
+    """Counters of all workers, ended ones included, and gauges of running workers. Raises Busy, OSError."""
     until = time.monotonic() + LOCK_TIMEOUT
     while True:
         with mmap_values.locked(directory / "lock") as acquired:
@@ -53,7 +53,7 @@ def collect(directory: Path) -> Numbers:
 
 
 def render(numbers: Numbers, samples: Iterable[Sample]) -> bytes:
-    """The answer to a scrape: what was gathered, and what is known here of the moment."""
+    """The text of a scrape: the collected numbers and the current `samples` of this worker."""
     series: defaultdict[str, list[tuple[tuple[str, ...], list[float]]]] = defaultdict(list)
     for name, values in numbers.items():
         metric = BY_NAME.get(name[0])
@@ -71,7 +71,7 @@ def _collect(directory: Path) -> Numbers:
     living: list[Path] = []
     dead: list[Path] = []
     for path in sorted(directory.glob("*.cells")):
-        if path.name in folded:  # whoever folded it did not come to remove it
+        if path.name in folded:  # the worker that folded it ended before removing it
             path.unlink()
         else:
             (dead if mmap_values.is_dead(path) else living).append(path)
@@ -102,8 +102,8 @@ def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
 
 
 def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
-    """Write the past anew, at one moment, and remove what is in it now. It names them: should we end in between, they
-    are not counted twice.
+    """Replace the file of the past atomically, then remove the files folded into it. It lists their names, so that
+    they are not counted twice if this process ends in between.
     """
     unpublished = directory / f"{_PAST}.next"
     for leftover in (unpublished, unpublished.with_suffix(".new")):
@@ -119,7 +119,7 @@ def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
 
 
 class _SingleFamily(Collector):
-    """Some series of one metric."""
+    """Some series of one metric, for prometheus_client."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
@@ -133,7 +133,7 @@ def _text(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -> 
     count = max(1, BATCH // (metric.size + 1))
     for begin in range(0, len(series), count):
         text = generate_latest(_SingleFamily(_family(metric, series[begin : begin + count])))
-        if begin:  # HELP and TYPE were said
+        if begin:  # HELP and TYPE are already written
             text = text.split(b"\n", 2)[2]
             time.sleep(0)
         pieces.append(text)
@@ -154,9 +154,9 @@ def _family(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -
 
 
 def _cumulative(metric: Metric, values: list[float]) -> list[tuple[str, float]]:
-    """The buckets as Prometheus wants them: each with all that are below it."""
-    found, total = [], 0.0
+    """Cumulative buckets: each includes all lower ones, as the Prometheus format requires."""
+    buckets, total = [], 0.0
     for bound, count in zip((*map(str, metric.buckets), "+Inf"), values, strict=False):
         total += count
-        found.append((bound, total))
-    return found
+        buckets.append((bound, total))
+    return buckets

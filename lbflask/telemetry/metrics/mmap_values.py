@@ -1,4 +1,4 @@
-"""Numbers in a file that its process writes and any other may read at the same time: memory that outlives a kill.
+"""Numbers in a memory-mapped file that one process writes and others read; they survive a kill of the process.
 
 A file is a sequence of rows, each a name and a few doubles, and begins with how much of it is in use. A double is
 written by one store to aligned memory, so a reader sees the old value or the new one. While its process lives the file
@@ -23,10 +23,10 @@ _SIZES = struct.Struct("@ll")  # of the name, padded, and how many doubles follo
 
 
 class MmapValues:
-    """A file of rows, written by this process alone. Raises OSError when it can't be made.
+    """A file of rows that only this process writes. Raises OSError if it cannot be created.
 
-    `values` are all the doubles that fit into the file, those of the rows at the places that `row` tells. To add a row
-    may put another object there, with the same numbers, and end the one before.
+    `values` are all doubles of the file; `row` returns the offset of a row in it. Adding a row may remap the file:
+    `values` is replaced and the old memoryview released.
     """
 
     values: memoryview[float]
@@ -40,24 +40,27 @@ class MmapValues:
         self._used = _USED.size
         _USED.pack_into(self._memory, 0, self._used)
         self._rows: dict[tuple[str, ...], int] = {}
-        unpublished.rename(path)  # nobody sees it before it is locked
+        unpublished.rename(path)  # visible only once it is locked
+
+    def __repr__(self) -> str:
+        return f"<MmapValues {self._path} rows={len(self._rows)} bytes={self._used}>"
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def row(self, name: tuple[str, ...], count: int) -> int:
-        """Where in `values` the row of that name begins; made of `count` zeros if it is new."""
+        """The offset in `values` of the row of that name, which is created with `count` zeros if it is new."""
         begin = self._rows.get(name)
         if begin is None:
             begin = self._rows[name] = self._add("\x1f".join(name).encode("utf-8", "replace"), count)
         return begin
 
     def find(self, name: tuple[str, ...]) -> int | None:
-        """Where the row of that name begins, if there is one."""
+        """The offset of the row of that name; None if there is none."""
         return self._rows.get(name)
 
     def close(self) -> None:
-        """Let go of the file, which stays, and counts as one of the dead."""
+        """Unmap and unlock the file, which stays and is then treated as that of an ended process."""
         self._unmap()
         os.close(self._fd)
 
@@ -71,7 +74,7 @@ class MmapValues:
         _SIZES.pack_into(self._memory, self._used, len(name), count)
         self._memory[self._used + _SIZES.size : begin] = name
         self._used = end
-        _USED.pack_into(self._memory, 0, end)  # last: whoever reads up to here finds all of it
+        _USED.pack_into(self._memory, 0, end)  # last: a reader up to here finds the complete row
         return begin // _DOUBLE
 
     def _grow(self, size: int) -> None:
@@ -85,7 +88,7 @@ class MmapValues:
 
 
 def read(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
-    """Every row of a file, as it is now. Raises OSError."""
+    """The rows of a file at this moment. Raises OSError."""
     content = path.read_bytes()
     at, end = _USED.size, _USED.unpack_from(content)[0] if content else 0
     while at < end:
@@ -98,7 +101,7 @@ def read(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
 
 
 def is_dead(path: Path) -> bool:
-    """Whether the process that wrote the file is gone. Raises OSError."""
+    """Whether the process that wrote the file has ended. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,7 +114,7 @@ def is_dead(path: Path) -> bool:
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Try to hold the lock of that name for a block; whether it was got. Never waits."""
+    """Try to hold a lock file for a block; yields whether it was acquired. Never waits."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""Counts what happens, in the background, into memory that the other workers can read.
+"""Records metrics in the background, in shared memory that the other workers can read.
 
-A request costs a microsecond here, however many backends there are, and does not wait for it.
+Recording takes about a microsecond for each request, whatever the number of backends; no request waits for it.
 """
 
 from __future__ import annotations
@@ -19,47 +19,50 @@ from lbflask.telemetry.metrics import definitions
 from lbflask.telemetry.metrics.definitions import METHODS, OTHER, Metric
 from lbflask.telemetry.metrics.mmap_values import MmapValues
 
-#: Seconds between two looks at what is not told by events.
+#: Seconds between samples of values that events do not carry, such as gauges.
 SAMPLE_INTERVAL = 0.5
-#: Series that a worker counts; more would be somebody's mistake, or somebody's attack.
+#: Limit of series in a worker; more would be a mistake or an attack.
 MAX_SERIES = 20_000
 
-#: A number as it is now: a gauge, or a counter that somebody else keeps.
+#: A current value: of a gauge, or of a counter that another object maintains.
 Sample = tuple[Metric, tuple[str, ...], float]
 
 
 class MetricsRecorder:
-    """A reader of a Journal. `samples` tells what events do not, and is asked now and then."""
+    """An event sink. `samples` returns values that events do not carry; it is called every `SAMPLE_INTERVAL`."""
 
     def __init__(self, samples: Callable[[], Iterable[Sample]] = lambda: ()) -> None:
         self._samples = samples
         self._file: MmapValues | None = None
-        # Where the numbers of a request are counted that was answered at the first attempt, by pool, backend, method
-        # and class of status: its own series, that of the answers, and the first bucket of the latencies.
+        # For requests answered at the first attempt, by pool, backend, method and class of status: the offsets of the
+        # series of requests, of that of answered attempts, and of the first bucket of the latencies.
         self._offsets: dict[tuple[str, str, str, int], tuple[int, int, int]] = {}
         self._path: Path | None = None
         self._sampled = float("-inf")
         self._counted: dict[tuple[Metric, tuple[str, ...]], float] = {}
         self._trips: deque[tuple[str, float, bool]] = deque(maxlen=10_000)
 
+    def __repr__(self) -> str:
+        return f"<MetricsRecorder {self._path} series={0 if self._file is None else len(self._file)}>"
+
     def start(self, directory: Path) -> None:
-        """Begin a file in the directory. Raises OSError."""
+        """Create the file of this worker in the directory. Raises OSError."""
         self._path = directory / f"{os.getpid()}-{time.monotonic_ns()}.cells"
         self._file = MmapValues(self._path)
         self._offsets = {}
 
     def stop(self) -> None:
-        """Count no more; what was counted stays."""
+        """Close the file, which stays for later scrapes."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def trip(self, command: str, seconds: float, ok: bool) -> None:
-        """A trip to the store has ended. Any thread may tell it; never waits."""
+        """Record a command to the store. Thread-safe; never blocks."""
         self._trips.append((command, seconds, ok))
 
     def consume(self, batch: Sequence[TimedEvent]) -> None:
-        """See Reader."""
+        """See EventSink."""
         file = self._file
         if file is None:
             return
@@ -73,14 +76,14 @@ class MetricsRecorder:
             self.sample()
 
     def dropped(self, count: int) -> None:
-        """See Reader."""
+        """See EventSink."""
         self.add(definitions.EVENTS_DROPPED, (), count)
 
     def sample(self) -> None:
-        """Look at what events do not tell."""
+        """Record the values that events do not carry."""
         for metric, labels, value in self._samples():
             if metric.kind == "counter":
-                # Who keeps it may have been exchanged, and begun anew.
+                # The object that maintains the counter may have been replaced by one that starts from zero.
                 before = self._counted.get((metric, labels), 0.0)
                 self._counted[metric, labels] = value
                 self.add(metric, labels, value - before if value >= before else value)
@@ -90,14 +93,14 @@ class MetricsRecorder:
                 file.values[at] = value
 
     def add(self, metric: Metric, labels: tuple[str, ...], amount: float) -> None:
-        """Count so many more."""
+        """Add `amount` to a counter."""
         file = self._file
         if file is not None and (at := self._offset(file, metric, labels)) is not None:
             file.values[at] += amount
 
     def _count(self, file: MmapValues, batch: Sequence[TimedEvent]) -> None:
-        """Most requests are answered at the first attempt, by a backend that has answered such ones before: their
-        numbers are at known offsets.
+        """Most requests are answered at the first attempt by a backend that has answered such requests before: the
+        offsets of their series are cached.
         """
         offsets, bounds, total = self._offsets, definitions.UPSTREAM.buckets, len(definitions.UPSTREAM.buckets) + 1
         durations: defaultdict[str, list[float]] = defaultdict(list)
@@ -128,7 +131,7 @@ class MetricsRecorder:
                 self.add(metric, (pool,), count)
 
     def _count_by_name(self, file: MmapValues, event: RequestEvent) -> None:
-        """A request that did not go smoothly, or is the first of its kind."""
+        """Slow path: a request with a fault or several attempts, or the first of its kind."""
         pool, attempts = event.pool, event.attempts
         for attempt in attempts:
             backend, fault = attempt.backend, attempt.fault
@@ -151,7 +154,7 @@ class MetricsRecorder:
         method = event.method if event.method in METHODS else OTHER
         requests = (pool, backend, method, f"{event.status // 100}xx")
         self.add(definitions.REQUESTS, requests, 1)
-        if served and method is not OTHER:  # clients may think of any number of methods
+        if served and method is not OTHER:  # clients may invent any number of methods
             ended = file.find((definitions.REQUESTS.name, *requests))
             answered = file.find((definitions.ATTEMPTS.name, pool, backend, "answered"))
             upstream = file.find((definitions.UPSTREAM.name, pool, backend))
@@ -179,7 +182,7 @@ class MetricsRecorder:
         values[at + len(bounds) + 1] += sum(found)
 
     def _offset(self, file: MmapValues, metric: Metric, labels: tuple[str, ...]) -> int | None:
-        """Where the numbers of a series are; None for one too many."""
+        """The offset of a series in the file; None beyond the limit of series."""
         name = (metric.name, *labels)
         known = file.find(name)
         if known is not None:
@@ -192,5 +195,5 @@ class MetricsRecorder:
 
 
 def _answered(fault: Exception) -> bool:
-    """Whether the response had begun."""
+    """Whether the backend had begun its response."""
     return isinstance(fault, Fault) and fault.stage is Stage.BODY

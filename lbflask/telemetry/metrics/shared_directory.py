@@ -1,7 +1,7 @@
-"""The directory in which the workers of one gunicorn count, from before the first of them is forked to after the last.
+"""The directory that the workers of one instance share for metrics and for the switch of tracing.
 
-It is in memory where the system has a file system for that. Whoever made it holds its lock, and so do the workers; what
-is found unlocked was left behind by a master that was killed, and is removed.
+It exists from before the first fork until the last worker has ended, in memory (/dev/shm) where the system has that.
+The master and the workers hold its lock; an unlocked directory was left by a killed master, and is removed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from lbflask.telemetry.metrics import mmap_values
 
 _PREFIX = "lbflask-metrics-"
 _OWNER = "owner"
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a private directory is created in it
 
 
 class SharedDirectory:
-    """Made at once, for `user` and `group` to write in. Raises OSError."""
+    """Creates the directory, writable for `user` and `group`. Raises OSError."""
 
     def __init__(self, user: int, group: int, parent: Path | None = None) -> None:
         parent = parent or (_MEMORY if os.access(_MEMORY, os.W_OK) else Path(tempfile.gettempdir()))
@@ -32,14 +32,17 @@ class SharedDirectory:
         if os.geteuid() == 0 and user:
             os.chown(self.path, user, group)
 
+    def __repr__(self) -> str:
+        return f"<SharedDirectory {self.path}>"
+
     def remove(self) -> None:
-        """Nobody counts any more."""
+        """Remove the directory and release its lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
 def _sweep(parent: Path) -> None:
     for left in parent.glob(f"{_PREFIX}*/{_OWNER}"):
-        with suppress(OSError):  # another user's
+        with suppress(OSError):  # of another user
             if mmap_values.is_dead(left):
                 shutil.rmtree(left.parent, ignore_errors=True)
