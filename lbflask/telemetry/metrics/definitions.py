@@ -1,7 +1,7 @@
-"""Every metric, declared once: `docs/metrics.md` is this table, and nothing else may be counted.
+"""The declarations of all metrics; `docs/metrics.md` is generated from them.
 
-Labels have few values: pools and backends are what the configuration, discovery and operators name, methods those of
-RFC 9110 and PATCH, all others `other`; what clients make up never becomes a label.
+Labels have few values: pools and backends come from the configuration, discovery and operators, methods from RFC 9110
+and PATCH, all others are `other`. Text from clients never becomes a label.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 #: Upper bounds of the buckets of durations, in seconds.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-#: The same for trips to the store, which are short.
+#: The same for commands to the store, which are short.
 SHORT = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"})
@@ -20,7 +20,7 @@ OTHER = "other"
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A name without `lbflask_`, its labels, and what it means. `buckets` are those of a histogram."""
+    """A metric: its name without `lbflask_`, its labels and its help text. `buckets` are for histograms."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -30,12 +30,12 @@ class Metric:
 
     @property
     def full_name(self) -> str:
-        """As Prometheus has it, but for `_total`."""
+        """The name in the exposition, without `_total`."""
         return f"lbflask_{self.name}"
 
     @property
     def size(self) -> int:
-        """Numbers that one series takes: of a histogram each bucket, what is beyond them, and the sum."""
+        """The number of values of a series; a histogram has its buckets, the overflow bucket and the sum."""
         return len(self.buckets) + 2 if self.kind == "histogram" else 1
 
 
@@ -50,7 +50,7 @@ def _gauge(name: str, labels: tuple[str, ...], text: str) -> Metric:
     return Metric(name, "gauge", labels, text)
 
 
-# What requests tell.
+# Recorded from events of requests.
 
 REQUESTS = _counter(
     "requests",
@@ -65,61 +65,71 @@ DURATION = Metric(
     SECONDS,
 )
 UPSTREAM = Metric(
-    "upstream_duration_seconds", "histogram", _BACKEND, "From an attempt's begin to the head of its response.", SECONDS
+    "upstream_duration_seconds",
+    "histogram",
+    _BACKEND,
+    "From the start of an attempt to the head of its response.",
+    SECONDS,
 )
-ATTEMPTS = _counter("attempts", (*_BACKEND, "outcome"), "Tries at a backend: answered, or failed without a response.")
+ATTEMPTS = _counter(
+    "attempts", (*_BACKEND, "outcome"), "Attempts at a backend: answered, or failed without a response."
+)
 RETRIES = _counter("retries", ("pool",), "Attempts beyond a request's first.")
 FAULTS = _counter(
     "faults",
     (*_BACKEND, "blame", "stage"),
-    "What went wrong in attempts: whose fault it was, and how far the request had got.",
+    "Faults of attempts: who is blamed, and how far the request had got.",
 )
 SHORTAGES = _counter(
     "shortages",
     ("resource",),
-    "Attempts that failed for want of `descriptors`, `ports`, `memory`, `threads` or `network` in the worker itself.",
+    "Attempts that failed because the worker itself lacked `descriptors`, `ports`, `memory`, `threads` or `network`.",
 )
-SENT = _counter("sent_bytes", ("pool",), "Bytes of response bodies passed on; of tunnels, those to clients.")
-RECEIVED = _counter("received_bytes", ("pool",), "Bytes of request bodies taken from clients.")
+SENT = _counter("sent_bytes", ("pool",), "Bytes of response bodies sent to clients, tunnels included.")
+RECEIVED = _counter("received_bytes", ("pool",), "Bytes of request bodies received from clients.")
 
-# What a worker knows of itself; summed over those that live.
+# Sampled in each worker; gauges are summed over the running workers.
 
-IN_FLIGHT = _gauge("requests_in_flight", (), "Requests in hand, without those that became tunnels.")
+IN_FLIGHT = _gauge("requests_in_flight", (), "Requests in flight, without tunnels.")
 TUNNELS = _gauge("tunnels", (), "Upgraded connections.")
-BACKEND_IN_FLIGHT = _gauge("backend_requests_in_flight", _BACKEND, "Attempts and responses under way at a backend.")
-QUEUED = _gauge("queued_requests", ("pool",), "Requests that wait for a backend with a free slot (`max_connections`).")
-SLOTS = _gauge("backend_slots_used", _BACKEND, "Slots that requests use of a backend with `max_connections`.")
-OPENED = _counter("connections_opened", (), "Connections to backends that were opened.")
-REUSED = _counter("connections_reused", (), "Requests that went over a connection that had served before.")
-IDLE = _gauge("connections_idle", (), "Connections to backends kept for another request.")
-TICKETS = _counter("tickets", ("pool",), "Turns taken from the store.")
-LEASES = _counter("ticket_leases", ("pool",), "Trips to the store for turns.")
-LOCAL_TICKETS = _counter("local_tickets", ("pool",), "Turns without the store, while it was out of reach.")
-FAILING_OPEN = _counter("failing_open", ("pool",), "Times a pool began to serve with backends that should not.")
-STORE_DURATION = Metric(
-    "store_duration_seconds", "histogram", ("command",), "Trips to the store that succeeded.", SHORT
+BACKEND_IN_FLIGHT = _gauge("backend_requests_in_flight", _BACKEND, "Attempts and responses in flight at a backend.")
+QUEUED = _gauge("queued_requests", ("pool",), "Requests that wait for a free slot of a backend (`max_connections`).")
+SLOTS = _gauge("backend_slots_used", _BACKEND, "Slots in use, of a backend with `max_connections`.")
+OPENED = _counter("connections_opened", (), "Connections opened to backends.")
+REUSED = _counter("connections_reused", (), "Requests sent over a reused connection.")
+IDLE = _gauge("connections_idle", (), "Idle connections to backends.")
+TICKETS = _counter("tickets", ("pool",), "Tickets taken from the store.")
+LEASES = _counter("ticket_leases", ("pool",), "Commands to the store that took tickets.")
+LOCAL_TICKETS = _counter("local_tickets", ("pool",), "Tickets made without the store, while it was unreachable.")
+FAILING_OPEN = _counter(
+    "failing_open", ("pool",), "Times a pool began to use unhealthy backends, since no other was left."
 )
-STORE_FAILURES = _counter("store_failures", ("command",), "Trips to the store that failed.")
-DEGRADED = _gauge("workers_degraded", (), "Workers that can't reach the store now.")
-DEGRADED_SECONDS = _counter("degraded_seconds", (), "Seconds that workers were without the store, added up.")
-EVENTS_DROPPED = _counter("events_dropped", (), "Requests that are in no metric and no log: too many at once.")
-SERIES_DROPPED = _counter("series_dropped", (), "Numbers that found no room, since there are too many series.")
+STORE_DURATION = Metric("store_duration_seconds", "histogram", ("command",), "Successful commands to the store.", SHORT)
+STORE_FAILURES = _counter("store_failures", ("command",), "Failed commands to the store.")
+DEGRADED = _gauge("workers_degraded", (), "Workers that cannot reach the store now.")
+DEGRADED_SECONDS = _counter("degraded_seconds", (), "Seconds without the store, summed over workers.")
+EVENTS_DROPPED = _counter(
+    "events_dropped", (), "Requests missing in metrics and logs, since the queue of events was full."
+)
+SERIES_DROPPED = _counter("series_dropped", (), "Values not recorded, since there are too many series.")
 HOOK_CALLS = _counter("hook_calls", ("hook", "point", "outcome"), "Calls of hooks: ok, failed, late, skipped.")
-WORKERS = _gauge("workers", (), "Workers that count.")
+WORKERS = _gauge("workers", (), "Workers that record metrics.")
 
-# What the fleet knows, as the worker sees it that is asked.
+# State of the fleet, as the worker knows it that answers the scrape.
 
 BACKEND_UP = _gauge(
-    "backend_up", _BACKEND, "1 while active checks find the backend up; 0 else, and when nobody checks."
+    "backend_up", _BACKEND, "1 while active checks find the backend up; 0 otherwise, also without checks."
 )
 BACKEND_HEALTH = _gauge(
-    "backend_health", (*_BACKEND, "health"), "1 for the health that active checks tell, 0 for others."
+    "backend_health", (*_BACKEND, "health"), "1 for the health that active checks report, 0 for the others."
 )
-BACKEND_EJECTED = _gauge("backend_ejected", _BACKEND, "1 while failed requests keep the backend out of service.")
+BACKEND_EJECTED = _gauge("backend_ejected", _BACKEND, "1 while the backend is ejected because requests failed.")
 BACKEND_SERVING = _gauge("backend_serving", _BACKEND, "1 while the backend may get requests.")
-BACKEND_WEIGHT = _gauge("backend_weight", _BACKEND, "The weight that the backend has now.")
-CHECKER_LEADS = _gauge("checker_leads", ("pool",), "1 while a checker leads: it has spoken within three intervals.")
-CHECKER_SILENCE = _gauge("checker_silence_seconds", ("pool",), "Seconds since the leading checker's latest word.")
+BACKEND_WEIGHT = _gauge("backend_weight", _BACKEND, "The current weight of the backend.")
+CHECKER_LEADS = _gauge(
+    "checker_leads", ("pool",), "1 while a checker leads: its last report is at most three intervals old."
+)
+CHECKER_SILENCE = _gauge("checker_silence_seconds", ("pool",), "Seconds since the last report of the leading checker.")
 BUILD = _gauge("build_info", ("version",), "Always 1.")
 CONFIG = _gauge("config_info", ("version",), "Always 1: the version of the configuration in effect.")
 
@@ -129,26 +139,26 @@ BY_NAME = {metric.name: metric for metric in ALL}
 _PREFACE = """\
 Written by `make docs` from `lbflask/telemetry/metrics/definitions.py`; a test compares the two.
 
-`GET /metrics` on the admin listener (`admin_bind`) answers in Prometheus's text format, for all workers of this
-gunicorn; add up over instances. The public listener never answers it. `metrics = false` turns it off, and so does an
+`GET /metrics` on the admin listener (`admin_bind`) returns the metrics of all workers of the instance in the Prometheus
+text format; sum over instances. The public listener never serves it. `metrics = false` turns it off, and so does an
 empty `admin_bind`.
 
-A request costs no more than an entry in a queue: workers count in the background, twenty times a second, into memory of
-the machine (`/dev/shm` where there is one) that all workers share and that outlives each of them. So
+A request only adds an entry to a queue. Workers record in the background, twenty times a second, in memory
+(`/dev/shm` where there is one) that all workers share and that outlives each of them. So
 
-- a scrape is at most 0.05 s behind for counters, and 0.5 s for gauges of other workers;
-- **counters of workers that have ended stay in the totals, which never go down** until gunicorn itself is restarted; a
-  worker that is killed (SIGKILL) takes with it at most what ended in its last 0.05 s. Requests that it had in hand
-  never ended, and are not counted;
-- gauges of workers that have ended are gone with them, at once;
-- a worker that restarts counts from zero beside the sum of those that have ended: nothing is counted twice.
+- a scrape lags at most 0.05 s for counters, and 0.5 s for gauges of other workers;
+- **counters of ended workers stay in the totals, which never decrease** until gunicorn itself is restarted; a killed
+  worker (SIGKILL) loses at most the requests that ended in its last 0.05 s. Its requests in flight never ended, and
+  are not counted;
+- gauges of ended workers disappear at once;
+- a new worker counts from zero, beside the sum of the ended ones: nothing is counted twice.
 
-Every request is counted that a public listener has answered, also those whose head was refused (as method `other`),
-but for `/health` and `/live`. Requests of the admin listener are not.
+Every request that a public listener answered is counted, including those with a rejected head (as method `other`),
+except `/health` and `/live`. Requests to the admin listener are not counted.
 
-Cardinality is bounded: for each backend of each pool at most 9 methods times 5 classes in `lbflask_requests_total` and
-18 lines of a histogram, and 20,000 series in a worker; what is beyond is counted in `lbflask_series_dropped_total`.
-Series of a backend that is gone stay until gunicorn is restarted.
+Cardinality is bounded: for each backend of each pool, at most 9 methods times 5 classes in `lbflask_requests_total` and
+18 lines of a histogram, and 20,000 series in a worker; values beyond are counted in `lbflask_series_dropped_total`.
+Series of a removed backend stay until gunicorn is restarted.
 
 All names begin with `lbflask_`."""
 
