@@ -13,6 +13,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
 from lbflask.proxy.slot_queue import SlotQueue
+from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
@@ -93,6 +94,8 @@ class Attempts:
         request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
         if exchange.trace is not None:
             request.fields = exchange.trace.attempt()
+        if SWITCH.enabled:
+            trace(exchange.request_id, "attempt", number=len(exchange.attempts) + 1, backend=backend.id)
         began = self._clock()
         timeouts = self._timeouts
         if exchange.deadline != NEVER:
@@ -103,6 +106,8 @@ class Attempts:
             response = self._send(request, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
+            if SWITCH.enabled:
+                trace(exchange.request_id, "failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
             exchange.attempts.append(
                 AttemptEvent(backend=backend.id, seconds=self._clock() - began, fault=fault, at=began - exchange.began)
             )
@@ -116,6 +121,8 @@ class Attempts:
             raise
         traffic.answered(backend.id, response.answer.status)
         exchange.serving = backend.id
+        if SWITCH.enabled:
+            trace(exchange.request_id, "head", status=response.answer.status, seconds=self._clock() - began)
         attempt = AttemptEvent(backend=backend.id, seconds=self._clock() - began, at=began - exchange.began)
         exchange.attempts.append(attempt)
         self._sample(attempt)

@@ -33,6 +33,7 @@ from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.route_actions import RouteActions
+from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.shortage import shortage
@@ -71,7 +72,7 @@ class Dispatcher:
         self.refuse = own.refuse
         self.record_refusal = own.record_refusal
 
-    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
+    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:  # noqa: C901 - a stage each
         """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
         tunnel has ended.
         """
@@ -87,6 +88,8 @@ class Dispatcher:
         began = self._clock()
         exchange = RequestContext(inbound, began, head.client, head.request_id, began + rules.request)
         self._occupancy.active += 1
+        if SWITCH.enabled:
+            self._trace_arrival(exchange)
         try:
             if self._rate_limits is not None:
                 self._rate_limits.admit(exchange, head.fields)
@@ -107,6 +110,8 @@ class Dispatcher:
                 exchange.why = plan.why
             if asked is not None:
                 plan = asked.order(exchange, plan)
+            if SWITCH.enabled:
+                trace(exchange.request_id, "planned", why=exchange.why or self._balancing.why)
             response = self._attempts.first_response(exchange, plan, request)
         except Fault as fault:
             return self._refuse(exchange, fault)
@@ -117,6 +122,18 @@ class Dispatcher:
             self._tunnel(exchange, response)
             return None
         return self._pass_on(exchange, response)
+
+    def _trace_arrival(self, exchange: RequestContext) -> None:
+        inbound = exchange.inbound
+        trace(
+            exchange.request_id,
+            "parsed",
+            client=exchange.client,
+            method=inbound.method,
+            target=inbound.raw_target,
+            protocol=inbound.protocol,
+        )
+        trace(exchange.request_id, "routed", route=self._route, pool=self._balancing.pool.name)
 
     def _stop_by(self, exchange: RequestContext, request: BackendRequest) -> hook_stage.HookCalls | None:
         """Let everybody have a look, or a say, who is not there by default. Raises the Fault of a refusal."""
@@ -134,6 +151,8 @@ class Dispatcher:
         inbound, rules = exchange.inbound, self._rules
         request = BackendRequest(inbound.method, inbound.target.text, head.fields, inbound.framing, inbound.body)
         request.deadline = exchange.deadline
+        if SWITCH.enabled:
+            request.trace = partial(trace, exchange.request_id)
         if self._course is not None:
             self._course.change(request)
         host = inbound.host_exchange
@@ -172,6 +191,8 @@ class Dispatcher:
             fields += self._home_told(exchange, fields)
         if self._rate_limits is not None:
             fields += exchange.limits_told
+        if SWITCH.enabled:
+            trace(exchange.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
         ended = self._settler(exchange, answer.status)
         reply = ClientResponse(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
         if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):
@@ -245,6 +266,9 @@ class Dispatcher:
     ) -> Callable[[int, str, Fault | None], None]:
         def ended(sent: int, cut: str, fault: Fault | None) -> None:
             self._leave(exchange, fault)
+            if SWITCH.enabled:
+                seconds = self._clock() - exchange.began
+                trace(exchange.request_id, "finished", status=status, sent=sent, seconds=seconds, cut=cut or refused)
             if not self._listeners:
                 return
             if fault is not None and exchange.attempts:

@@ -10,6 +10,7 @@ from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.model import Backend
 from lbflask.hooks.runner import Hooks
 from lbflask.proxy.context import RequestContext
+from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.upstream.requests_adapter import BackendRequest
 
 
@@ -45,6 +46,8 @@ def ask(hooks: Hooks, exchange: RequestContext, outgoing: BackendRequest, pool: 
         tuple(outgoing.fields),
     )
     for answer in hooks.request(request):
+        if SWITCH.enabled:
+            trace(exchange.request_id, "hook", result=type(answer).__name__)
         if isinstance(answer, Refusal):
             # Told to the client as it is, and so blamed on it: no backend is.
             raise Fault(Blame.CLIENT, Stage.CHOOSE, answer.status, answer.reason)

@@ -14,6 +14,7 @@ from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, own_reply, refusal
 from lbflask.proxy.context import ProxySettings, SharedServices
+from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
 NO_ATTEMPTS: Sequence[AttemptEvent] = ()
@@ -85,6 +86,10 @@ class LocalReplies:
 
         def ended(sent: int, cut: str, _: Fault | None) -> None:
             seconds = house.clock() - began
+            if SWITCH.enabled:
+                trace(request_id, "parsed", client=client, method=method, target=target, protocol=protocol)
+                trace(request_id, "routed", route=self._route, pool=self._pool)
+                trace(request_id, "finished", status=status, sent=sent, seconds=seconds, cut=cut or why)
             event = RequestEvent(
                 client=client,
                 method=method,

@@ -14,6 +14,7 @@ from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.slots import ClientGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.fleet.traffic import Traffic
 from lbflask.proxy.context import RequestContext
+from lbflask.telemetry.debug import SWITCH, trace
 
 
 class SlotQueue:
@@ -65,6 +66,8 @@ class SlotQueue:
     def _wait(self, exchange: RequestContext, full: list[Backend]) -> str:
         host = exchange.inbound.host_exchange
         seconds = exchange.deadline - self._clock()
+        if SWITCH.enabled:
+            trace(exchange.request_id, "queued", full=[backend.id for backend in full])
         try:
             return self._slots.wait(full, self._queue, seconds, None if host is None else host.on_gone)
         except QueueFull:

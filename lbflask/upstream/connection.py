@@ -98,6 +98,8 @@ class UpstreamRequest(Protocol):
     on_interim: Callable[[int, str, Fields], None] | None
     #: Takes what is to be called when the client goes.
     on_gone: Callable[[Callable[[], None]], None] | None
+    #: Called with the name of each step and its facts, while requests are traced.
+    trace: Callable[..., None] | None
 
     def head(self) -> bytes:
         """Request line and fields, with the empty line."""
@@ -168,6 +170,8 @@ class UpstreamConnection:
             if request.body is None or error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 raise self._failed(answer, Stage.SEND, error) from None
             answer.request_cut = True
+        if request.trace is not None:
+            request.trace("sent")
         answer.read_head()
         self.served += 1
         return answer

@@ -40,6 +40,7 @@ class BackendRequest(requests.PreparedRequest):
     upgrade = ""
     on_interim: Callable[[int, str, Fields], None] | None = None
     on_gone: Callable[[Callable[[], None]], None] | None = None
+    trace: Callable[..., None] | None = None
     deadline = NEVER
     url: str  #: the backend's own, without a path
     address: Address
@@ -204,6 +205,8 @@ class BackendAdapter(BaseAdapter):
         body: RequestBody | None = out.body  # type: ignore[assignment]
         careful = method not in IDEMPOTENT or (body is not None and body.whole is None)
         connection = None if out.fresh else pool.take(out.url, careful)
+        if out.trace is not None:
+            out.trace("connection", reused=connection is not None, to=out.url)
         if connection is None:
             connection = pool.open(out.address, connect)
         timing = self._timing
