@@ -263,9 +263,9 @@ class Operations:
         self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor))
 
     def record_debug(self, reason: str, actor: str) -> None:
-        """Log and publish that somebody switched the tracing of requests."""
+        """Log a switch of request tracing and record it as an event."""
         log.warning("%s: debug %s", actor, reason)
-        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=reason, who=actor))
+        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=reason, actor=actor))
 
     def _act(
         self, action: Action, change: Change, reason: str = "", *, new: bool = False, allow_removed: bool = False

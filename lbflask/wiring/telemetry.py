@@ -57,7 +57,7 @@ class Telemetry:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """Who is to be told of each request."""
+        """The recipient of request events."""
         return (self._journal,) if self._journal is not None and set(self._journal.sinks) - {SWITCH} else ()
 
     @property
@@ -170,8 +170,8 @@ class Telemetry:
             log.warning("requests are not counted: %s", error)
 
     def _readers(self) -> tuple[EventSink, ...]:
-        told = self._hooks if self._hooks is not None and self._hooks.has_responses else None
-        readers = (SWITCH, self._access_log, self._counting, told, self.tracing)
+        response_hooks = self._hooks if self._hooks is not None and self._hooks.has_responses else None
+        readers = (SWITCH, self._access_log, self._counting, response_hooks, self.tracing)
         return tuple(reader for reader in readers if reader is not None)
 
     def _samples(self) -> Iterator[Sample]:

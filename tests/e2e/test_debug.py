@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.rigs import piped
-from tests.support.servers import Gunicorn, free_port, get, start_demo, urls
-from tests.support.wait import eventually
+from devtools.servers import Gunicorn, free_port, get, start_demo, urls
+from devtools.wait import eventually
+from tests.cli.servers import piped
 
 pytestmark = pytest.mark.e2e
 

@@ -119,8 +119,8 @@ def watchdog() -> Iterator[Failing]:
 @contextmanager
 def hook() -> Iterator[Failing]:
     later = QueuedHook("x", "response", lambda what: None)
-    failing = Failing(later._news.clear)
-    later._news.clear = failing  # type: ignore[method-assign,assignment]
+    failing = Failing(later._wake.clear)
+    later._wake.clear = failing  # type: ignore[method-assign,assignment]
     later("event")
     try:
         yield failing
