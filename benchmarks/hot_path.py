@@ -176,9 +176,9 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     exchange = HttpExchange(request, rig.client)
     taken = client_request.of(exchange, 0)
     dispatcher = rig.plane.front.dispatcher
-    hop, trust = dispatcher._hop(taken), TrustedProxies()
+    hop, trust = dispatcher._services.hops.hop(taken), TrustedProxies()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
-    backend = dispatcher._balancing.pool.backends[0]
+    backend = dispatcher.balancer.pool.backends[0]
     outgoing = BackendRequest("GET", "/", head.fields).to(backend, "shop.example")
     connection = UpstreamConnection(Canned(RESPONSE), 0.0)
     pool, timing = rig.balancer._connections, ExchangeTimeouts()
@@ -211,7 +211,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
             taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
         ),
         "ticket": lambda: rig.fleet.ticket("default"),
-        "order of the backends": lambda: next(dispatcher._balancing.schedule().order(5)),
+        "order of the backends": lambda: next(dispatcher.balancer.schedule().order(5)),
         "take a connection, give it back": take_and_give_back,
         "write the request": outgoing.head,
         "read the response's head": lambda: plain_head("GET", RESPONSE),

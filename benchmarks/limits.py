@@ -36,10 +36,10 @@ def rig_with_bounds(slots: Slots) -> Rig:
     """Every backend has a bound that is not reached."""
     rig = Rig(0)
     dispatcher = rig.plane.front.dispatcher
-    pool = dispatcher._balancing.pool
+    pool = dispatcher.balancer.pool
     backends = tuple(replace(backend, max_connections=100) for backend in pool.backends)
-    dispatcher._balancing = PoolBalancer(replace(pool, backends=backends), rig.fleet)
-    dispatcher._attempts._waiting = SlotQueue(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
+    dispatcher.balancer = PoolBalancer(replace(pool, backends=backends), rig.fleet)
+    dispatcher._attempts.slot_queue = SlotQueue(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
     return rig
 
 
@@ -53,7 +53,7 @@ def rig_with(limit: RateLimit, buckets: Buckets) -> Rig:
 def steps(fleet: Fleet, alone: Fleet, slots: Slots) -> dict[str, Callable[[], Any]]:
     """What there is to time: with the store, and what it is like without."""
     bounded, buckets, pool_slots = rig_with_bounds(slots), Buckets(fleet), slots.of(POOL)
-    backend = replace(bounded.plane.front.dispatcher._balancing.pool.backends[0], id="another")
+    backend = replace(bounded.plane.front.dispatcher.balancer.pool.backends[0], id="another")
 
     def take_and_let_go() -> None:
         pool_slots.take(backend)

@@ -1,6 +1,6 @@
-"""Why a request would go where it goes: the decisions of the data plane, made for looking at and not for acting.
+"""Explains where a request would go and why, by the routing and planning code of the data plane.
 
-Loads are not known here: strategies that go by them are shown as if no request were in flight.
+Loads are unknown here: strategies that depend on them are shown as if no request were in flight.
 """
 
 from __future__ import annotations
@@ -9,27 +9,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lbflask.core import slow_start
-from lbflask.core.eligibility import Selection, active_health, ejected, select
+from lbflask.core.eligibility import active_health, ejected
 from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.paths import segments_of, with_prefix
-from lbflask.core.http.request_key import RequestKey
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode, Pool, Snapshot
+from lbflask.core.planning import PoolPlanner, StaticFacts
 from lbflask.core.routing import AmbiguousPath, Route, RouteTable
-from lbflask.core.sticky_cookie import Affinity
-from lbflask.core.strategies import strategy_of
 from lbflask.core.traffic_split import WeightedSplit
 
-#: Plans that are shown of a pool whose requests take turns.
-TURNS = 3
+#: Plans that are shown of a pool whose plans depend on tickets.
+MAX_PLANS = 3
 #: Backends that are shown of a plan.
-TRIES = 10
+MAX_BACKENDS = 10
+
+#: Gives the snapshot of a pool, and its next ticket.
+PoolState = Callable[[str], tuple[Snapshot, int]]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestQuery:
-    """A request to explain: `target` in origin-form, `client` the address that it came from first."""
+    """A request to explain: `target` is in origin-form, `client` the address that the request came from first."""
 
     method: str
     host: str
@@ -40,7 +41,7 @@ class RequestQuery:
 
 @dataclass(frozen=True, slots=True)
 class ExcludedBackend:
-    """A backend that can't serve, and why."""
+    """A backend that can't serve, with the reasons."""
 
     backend: str
     why: str
@@ -48,7 +49,7 @@ class ExcludedBackend:
 
 @dataclass(frozen=True, slots=True)
 class CandidateView:
-    """A backend that may serve; of its weight it has so many percent while it warms up."""
+    """A backend that may serve. `warm_percent` is the share of its weight during slow start."""
 
     backend: str
     url: str
@@ -59,10 +60,10 @@ class CandidateView:
 
 @dataclass(frozen=True, slots=True)
 class PoolExplanation:
-    """What a pool would do: `key` is what it hashes by, None for a turn; `plans` are orders of ids, best first.
+    """The choice of a pool: `key` is the value that it hashes, None without one; `plans` list ids, best first.
 
-    `share` is the percentage of the route's requests that the pool gets, where chance decides. `home` has the session
-    of the request's cookie; it is empty for none.
+    `share` is the pool's percentage of the route's requests where the split is random. `home` is the backend of the
+    request's session, `overlooked` the fallback that was needed for candidates; both are empty for none.
     """
 
     pool: str
@@ -78,9 +79,9 @@ class PoolExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a request would go: `route` is empty for none. `answer` is set when no backend would see it.
+    """Where a request would go: `route` is empty for none. `answer` is set when no backend would get the request.
 
-    `target` is what backends would be asked for; there are several `pools` when chance decides between them.
+    `target` is the one that backends would get. There are several `pools` when a random split decides between them.
     """
 
     route: str
@@ -91,99 +92,89 @@ class Explanation:
 
 
 def explain(
-    asked: RequestQuery,
+    query: RequestQuery,
     routes: Sequence[Route],
     pools: Mapping[str, Pool],
     default: str | None,
-    known: Callable[[str], tuple[Snapshot, int]],
+    pool_state: PoolState,
 ) -> Explanation:
-    """The explanation of a request. `known` gives the snapshot of a pool, and its next ticket."""
+    """The explanation of a request. Requests without a route go to the pool `default`, if there is one."""
     try:
-        number = RouteTable(routes).find(asked.host, asked.target, asked.method, asked.fields) if routes else None
+        number = RouteTable(routes).find(query.host, query.target, query.method, query.fields) if routes else None
     except AmbiguousPath:
-        return Explanation("", "400: the path can be read as that of another route", asked.target, None, ())
+        return _local("400: the path can be read as that of another route", query.target)
     if number is None:
         if default is None:
-            return Explanation("", "404: no route leads there", asked.target, None, ())
-        return Explanation("", "", asked.target, None, (_view(asked, pools[default], 100.0, known),))
+            return _local("404: no route leads there", query.target)
+        return Explanation("", "", query.target, None, (_pool_explanation(query, pools[default], 100.0, pool_state),))
     route = routes[number]
-    target = asked.target
+    target = query.target
     if route.prefix is not None:
         target = with_prefix(target, segments_of(route.match.path), route.prefix)
     if route.direct is not None:
-        return Explanation(route.name, route.direct.summary(asked.host, target), target, None, ())
+        return _local(route.direct.summary(query.host, target), target, route.name)
     key, shares = None, dict(route.shares)
     if len(shares) > 1:
-        key = _key(route.split_by, asked)
+        key = route.split_by.of(query.client, query.target, query.fields)
         if key is not None:
             shares = {WeightedSplit(route.name, shares).pool(key): 100.0}
-    views = tuple(_view(asked, pools[pool], share, known) for pool, share in shares.items() if share)
-    return Explanation(route.name, "", target, key, views)
+    explanations = (_pool_explanation(query, pools[pool], share, pool_state) for pool, share in shares.items() if share)
+    return Explanation(route.name, "", target, key, tuple(explanations))
 
 
-def _key(key: RequestKey, asked: RequestQuery) -> str | None:
-    return key.of(asked.client, asked.target, asked.fields)
+def _local(answer: str, target: str, route: str = "") -> Explanation:
+    return Explanation(route=route, answer=answer, target=target, split_key=None, pools=())
 
 
-def _view(
-    asked: RequestQuery, pool: Pool, share: float, known: Callable[[str], tuple[Snapshot, int]]
-) -> PoolExplanation:
-    snapshot, ticket = known(pool.name)
-    selection = select(pool, snapshot)
-    candidates, home = selection.candidates, _home(asked, pool, snapshot, selection)
-    strategy = strategy_of(pool)
-    key = _key(RequestKey.parse(pool.hash_key), asked) if strategy.by_key else None
-    schedule = strategy.compile(candidates)
-    turns = TURNS if strategy.by_turn or (strategy.by_key and key is None) else 1
-    orders = ([backend.id for backend in schedule.order(ticket + turn, key)] for turn in range(turns))
-    plans = ([home, *(id_ for id_ in order if id_ != home)] if home else order for order in orders)
-    able = {candidate.backend.id for candidate in candidates}
+def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state: PoolState) -> PoolExplanation:
+    snapshot, ticket = pool_state(pool.name)
+    planner = PoolPlanner(pool, StaticFacts(snapshot, ticket))
+    key = planner.key(query.client, query.target, query.fields)
+    cookies = [] if pool.sticky is None else take([*query.fields], pool.sticky.name)
+    sticky_backend = planner.sticky_backend(cookies)
+    count = MAX_PLANS if planner.takes_ticket(key) else 1
+    plans = [planner.plan(key, safe=False, sticky_backend=sticky_backend) for _ in range(count)]
+    orders = tuple(tuple([backend.id for backend in plan.backends][:MAX_BACKENDS]) for plan in plans)
+    selection = planner.selection
+    candidates = {candidate.backend.id for candidate in selection.candidates}
     return PoolExplanation(
-        pool.name,
-        pool.strategy,
-        share,
-        key,
-        home,
-        selection.resort.value,
-        tuple(_standing(candidate.backend, pool, snapshot) for candidate in candidates),
-        tuple(ExcludedBackend(b.id, why_not(b, snapshot)) for b in _all(pool, snapshot) if b.id not in able),
-        tuple(tuple(plan[:TRIES]) for plan in plans),
+        pool=pool.name,
+        strategy=pool.strategy,
+        share=share,
+        key=key,
+        home="" if sticky_backend is None else sticky_backend.id,
+        overlooked=selection.resort.value,
+        candidates=tuple(_candidate_view(candidate.backend, pool, snapshot) for candidate in selection.candidates),
+        left_out=tuple(
+            ExcludedBackend(backend.id, why_not(backend, snapshot))
+            for backend in _with_removed(pool, snapshot)
+            if backend.id not in candidates
+        ),
+        plans=orders,
     )
 
 
-def _standing(backend: Backend, pool: Pool, snapshot: Snapshot) -> CandidateView:
+def _candidate_view(backend: Backend, pool: Pool, snapshot: Snapshot) -> CandidateView:
     warm = slow_start.percent(pool, backend, snapshot, snapshot.now)
     return CandidateView(backend.id, backend.url, backend.weight, warm, backend.backup)
 
 
-def _home(asked: RequestQuery, pool: Pool, snapshot: Snapshot, selection: Selection) -> str:
-    """The backend that has the session of the request; empty if none has."""
-    if pool.sticky is None:
-        return ""
-    secrets = pool.sticky.secrets or ((snapshot.secret,) if snapshot.secret else ())
-    if not secrets:
-        return ""
-    affinity = Affinity(pool.name, secrets, pool.sticky.max_age)
-    affinity.know([*(one.backend.id for one in selection.candidates), *(one.id for one in selection.keeping)])
-    return affinity.home(take([*asked.fields], pool.sticky.name), snapshot.now)
-
-
-def _all(pool: Pool, snapshot: Snapshot) -> Iterable[Backend]:
-    """The members of the pool, with those that operators have removed."""
-    found = {backend.id: backend for backend in (*pool.backends, *snapshot.discovered)}
-    return (found | {backend.id: backend for backend in members(pool, snapshot)}).values()
+def _with_removed(pool: Pool, snapshot: Snapshot) -> Iterable[Backend]:
+    """The members of the pool, and the backends that operators have removed."""
+    all_backends = (*pool.backends, *snapshot.discovered, *members(pool, snapshot))
+    return {backend.id: backend for backend in all_backends}.values()
 
 
 def why_not(backend: Backend, snapshot: Snapshot) -> str:
-    """All that keeps the backend from serving; empty for nothing."""
+    """All reasons why the backend can't serve; empty for none."""
     override, mode = snapshot.overrides.get(backend.id), mode_of(backend, snapshot)
     health = active_health(backend, snapshot)
     reasons = []
     if override is not None and override.removed:
         reasons.append("an operator has removed it")
     if mode is not Mode.SERVING:
-        kept = ", and it keeps its sessions" if mode is Mode.DRAINING else ""
-        reasons.append(f"an operator has set it to {mode}{kept}")
+        sessions = ", and it keeps its sessions" if mode is Mode.DRAINING else ""
+        reasons.append(f"an operator has set it to {mode}{sessions}")
     if backend.weight == 0:
         reasons.append("its weight is 0")
     if health.health in (Health.DOWN, Health.CHECKING):

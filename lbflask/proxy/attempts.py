@@ -1,133 +1,177 @@
-"""Trying one backend after another until one answers, or until what failed may not be tried again."""
+"""The retry loop: backends of a plan are tried until one responds, or until a fault may not be retried."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing
-from functools import partial
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass, field
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Shortage, Stage
+from lbflask.core.http.trace_context import Trace
 from lbflask.core.model import Backend
+from lbflask.core.planning import Plan
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.client_request import ClientRequest
-from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
+from lbflask.proxy.services import SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
-from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
 
 
 class Attempts:
-    """The attempts at the backends of one pool. Threads and greenlets may share it."""
+    """Makes the attempts at the backends of one pool. Threads and greenlets may share it."""
 
     def __init__(
         self,
         pool: str,
         fleet: Fleet,
         adapter: BackendAdapter,
-        rules: ProxySettings,
-        house: SharedServices,
-        waiting: SlotQueue | None = None,
+        settings: ProxySettings,
+        services: SharedServices,
+        slot_queue: SlotQueue | None = None,
     ) -> None:
-        self._waiting = waiting
-        #: The first response that a backend of the plan gives. Raises the Fault that the client is to hear of.
-        self.first_response = self._first_of if waiting is None else partial(self._first_in_turn, waiting)
-        self._pool = pool
-        self._fleet = fleet
-        self._traffic = fleet.traffic(pool)
-        self._sample = self._traffic.sample
-        self._send = adapter.send
-        self._rules = rules
-        self._occupancy = house.occupancy
-        self._clock = house.clock
-        self._shortages = house.shortages
-        self._timeouts = (rules.connect, rules.first_byte)
+        self.pool = pool
+        self.fleet = fleet
+        self.traffic = fleet.traffic(pool)
+        self.adapter = adapter
+        self.settings = settings
+        self.services = services
+        self.slot_queue = slot_queue
+        self.timeouts = (settings.connect, settings.first_byte)
 
-    def _first_in_turn(
-        self, waiting: SlotQueue, exchange: RequestContext, plan: Iterable[Backend], request: BackendRequest
+    def __repr__(self) -> str:
+        return f"Attempts({self.pool})"
+
+    def begin(
+        self, request: ClientRequest, began: float, deadline: float = NEVER, *, may_queue: bool = True
+    ) -> RequestAttempts:
+        """The attempts of a request, none of them made. With `may_queue` it waits for a slot where all are in use."""
+        return RequestAttempts(self, request, began, deadline, may_queue)
+
+
+@dataclass(slots=True)
+class RequestAttempts:
+    """The attempts of one request. `finish` ends them; until then they hold the slot of the backend that responded."""
+
+    shared: Attempts
+    request: ClientRequest
+    began: float
+    deadline: float
+    may_queue: bool
+    events: list[AttemptEvent] = field(default_factory=list)
+    serving_id: str = ""  #: the backend whose response is passed on
+    retrying: bool = False  #: counted in the retry budget
+    turns: Generator[Backend, None, None] | None = None
+
+    def first_response(
+        self,
+        plan: Plan,
+        upstream: BackendRequest,
+        *,
+        sticky_backend: Backend | None = None,
+        trace: Trace | None = None,
     ) -> BackendResponse:
-        with closing(waiting.turns(exchange, plan)) as turns:
-            return self._first_of(exchange, turns, request)
+        """The first response that a backend of the plan gives. Raises the Fault that decides the client's response."""
+        queue = self.shared.slot_queue
+        if queue is None:
+            return self._first_of(plan.backends, upstream, trace)
+        exchange = self.request.server_exchange
+        self.turns = turns = queue.turns(
+            plan.backends,
+            sticky_backend=sticky_backend,
+            may_queue=self.may_queue,
+            deadline=self.deadline,
+            on_gone=None if exchange is None else exchange.on_gone,
+        )
+        try:
+            return self._first_of(turns, upstream, trace)
+        except BaseException:
+            turns.close()
+            raise
 
-    def _first_of(self, exchange: RequestContext, plan: Iterable[Backend], request: BackendRequest) -> BackendResponse:
-        inbound, last = exchange.inbound, None
-        for tried, backend in enumerate(plan, 1):
+    def finish(self, fault: Fault | None = None) -> None:
+        """The response that was passed on has ended: completely, or cut by the fault."""
+        shared = self.shared
+        if self.serving_id:
+            shared.traffic.ended(self.serving_id, fault)
+            self.serving_id = ""
+            if fault is not None:
+                last = self.events[-1]
+                self.events[-1] = AttemptEvent(backend=last.backend, seconds=last.seconds, fault=fault, at=last.at)
+                if isinstance(fault, Shortage):
+                    shared.services.shortages.note(fault)
+        if self.turns is not None:
+            self.turns.close()
+        if self.retrying:
+            self.retrying = False
+            shared.services.in_flight.end_retry()
+
+    def _first_of(self, backends: Iterable[Backend], upstream: BackendRequest, trace: Trace | None) -> BackendResponse:
+        last: Fault | None = None
+        for tried, backend in enumerate(backends, 1):
             try:
-                return self._attempt(exchange, backend, request, fresh=False)
+                return self._attempt(backend, upstream, trace, fresh=False)
             except Fault as fault:
                 last = fault
-            if retry.went_stale(last) and retry.replayable(last, inbound.method, _touched(inbound)):
+            if retry.went_stale(last) and self._is_replayable(last):
                 try:
-                    return self._attempt(exchange, backend, request, fresh=True)
+                    return self._attempt(backend, upstream, trace, fresh=True)
                 except Fault as fault:
                     last = fault
-            if not self._may_retry(exchange, last, tried):
+            if not self._may_retry(last, tried):
                 break
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
 
-    def ended(self, exchange: RequestContext, fault: Fault | None) -> None:
-        """The attempt whose response was passed on is over: whole, or with the fault that broke it off."""
-        self._traffic.ended(exchange.serving, fault)
-        if isinstance(fault, Shortage):
-            self._shortages.note(fault)
-        exchange.serving = ""
-        if self._waiting is not None:
-            self._waiting.over(exchange)
+    def _is_replayable(self, fault: Fault) -> bool:
+        body = self.request.body
+        return retry.replayable(fault, self.request.method, body is not None and body.touched)
 
-    def _may_retry(self, exchange: RequestContext, fault: Fault, tried: int) -> bool:
-        policy, inbound = self._rules.retries, exchange.inbound
-        if tried > policy.attempts or not retry.replayable(fault, inbound.method, _touched(inbound)):
+    def _may_retry(self, fault: Fault, tried: int) -> bool:
+        policy, in_flight = self.shared.settings.retries, self.shared.services.in_flight
+        if tried > policy.attempts or not self._is_replayable(fault):
             return False
-        if not exchange.retrying and retry.costs_budget(fault):
-            if not retry.within_budget(policy, self._occupancy.active, self._occupancy.retrying):
+        if not self.retrying and retry.costs_budget(fault):
+            if not retry.within_budget(policy, in_flight.active, in_flight.retrying):
                 return False
-            exchange.retrying = True
-            self._occupancy.retrying += 1
+            self.retrying = True
+            in_flight.begin_retry()
         return True
 
     def _attempt(
-        self, exchange: RequestContext, backend: Backend, request: BackendRequest, fresh: bool
+        self, backend: Backend, upstream: BackendRequest, trace: Trace | None, *, fresh: bool
     ) -> BackendResponse:
-        rules, host = self._rules, exchange.inbound.host
-        request.to(backend, host if rules.preserve_host and host else backend.authority, fresh=fresh)
-        if exchange.trace is not None:
-            request.fields = exchange.trace.attempt()
-        if SWITCH.enabled:
-            trace(exchange.request_id, "attempt", number=len(exchange.attempts) + 1, backend=backend.id)
-        began = self._clock()
-        timeouts = self._timeouts
-        if exchange.deadline != NEVER:
-            timeouts = (min(rules.connect, max(0.001, exchange.deadline - began)), rules.first_byte)
-        traffic = self._traffic
+        shared = self.shared
+        settings, traffic, clock = shared.settings, shared.traffic, shared.services.clock
+        host = self.request.host if settings.preserve_host else ""
+        fields = None if trace is None else trace.attempt()
+        upstream.to(backend, host or backend.authority, fresh=fresh, fields=fields)
+        began = clock()
+        timeouts = shared.timeouts
+        if self.deadline != NEVER:
+            timeouts = (min(settings.connect, max(0.001, self.deadline - began)), settings.first_byte)
         traffic.began(backend.id)
         try:
-            response = self._send(request, timeout=timeouts)
+            response = shared.adapter.send(upstream, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
-            if SWITCH.enabled:
-                trace(exchange.request_id, "failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
-            exchange.attempts.append(
-                AttemptEvent(backend=backend.id, seconds=self._clock() - began, fault=fault, at=began - exchange.began)
-            )
+            self._record(backend, began, fault)
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
-                self._fleet.report_unreachable(self._pool, backend.id)
+                shared.fleet.report_unreachable(shared.pool, backend.id)
             elif isinstance(fault, Shortage):
-                self._shortages.note(fault)
+                shared.services.shortages.note(fault)
             raise
         except BaseException:
             traffic.ended(backend.id)
             raise
         traffic.answered(backend.id, response.answer.status)
-        exchange.serving = backend.id
-        if SWITCH.enabled:
-            trace(exchange.request_id, "head", status=response.answer.status, seconds=self._clock() - began)
-        attempt = AttemptEvent(backend=backend.id, seconds=self._clock() - began, at=began - exchange.began)
-        exchange.attempts.append(attempt)
-        self._sample(attempt)
+        self.serving_id = backend.id
+        traffic.sample(self._record(backend, began, None))
         return response
 
-
-def _touched(inbound: ClientRequest) -> bool:
-    return inbound.body is not None and inbound.body.touched
+    def _record(self, backend: Backend, began: float, fault: Fault | None) -> AttemptEvent:
+        seconds = self.shared.services.clock() - began
+        event = AttemptEvent(backend=backend.id, seconds=seconds, fault=fault, at=began - self.began)
+        self.events.append(event)
+        return event

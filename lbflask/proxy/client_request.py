@@ -1,6 +1,6 @@
-"""A client's request, read out of the WSGI environ: as it came on our own worker, as well as WSGI tells on others.
+"""The request of a client, from a ServerExchange of our worker or from the WSGI environ of another one.
 
-`lbflask.worker.ProxyWorker` adds the key `lbflask.exchange`, which has what WSGI has no words for; see HostExchange.
+`lbflask.worker.ProxyWorker` adds the key `lbflask.exchange` to the environ, a ServerExchange with what WSGI lacks.
 """
 
 from __future__ import annotations
@@ -19,74 +19,75 @@ from lbflask.upstream.tunnel import TunnelEnd
 
 
 class ServerExchange(Protocol):
-    """What our own worker offers of a request beyond WSGI."""
+    """A request on its connection, as our worker has it, with what WSGI lacks."""
 
     method: str
-    target: str  #: as it came
+    target: str  #: as received
     fields: Fields  #: header fields as received: order, case, repeats
 
     @property
     def protocol(self) -> str:
-        """`HTTP/1.1`, or whatever else the client speaks."""
+        """The protocol of the request, such as `HTTP/1.1`."""
         ...
 
     @property
     def peer(self) -> tuple[str, str]:
-        """The client's address (empty on a unix socket), and the scheme it uses."""
+        """The client's address (empty on a unix socket), and the scheme."""
         ...
 
     @property
     def local(self) -> object:
-        """The listener's end of the connection: host and port, or a path."""
+        """The local address of the connection: host and port, or a path."""
         ...
 
     @property
     def special(self) -> Fields:
-        """Host and the framing fields, by their names in capitals, checked as far as one request can be told from the
-        next (RFC 9112 §6.3).
-        """
+        """Host and the framing fields, with names in capitals. The framing is checked (RFC 9112 §6.3)."""
         ...
 
     @property
     def expects_continue(self) -> bool:
-        """The client waits for leave to send its body (RFC 9110 §10.1.1); asking for the body gives it."""
+        """Whether the client waits for a 100 before it sends its body (RFC 9110 §10.1.1); reading the body sends it."""
         ...
 
     @property
     def trailers(self) -> Fields:
-        """The fields behind a body in chunks, once it was read."""
+        """The fields after a chunked body, once it has been read."""
         ...
 
     def read_body(self) -> bytes:
-        """The next piece as soon as there is one; empty at the end. Another greenlet may be in it when all is over."""
+        """The next piece, once one arrives; empty at the end. Another greenlet may be in it when the exchange ends."""
         ...
 
     def body_at_hand(self) -> bytes | None:
-        """All of a body of known length, if it is here already."""
+        """All of a body of known length, if it has arrived already."""
         ...
 
     def interim(self, status: str, fields: Fields) -> None:
-        """Send an interim response. Raises OSError."""
+        """Send an informational response. Raises OSError."""
         ...
 
     def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Whom to call, once, when the client is seen to have hung up."""
+        """Set the function that is called, once, when the client hangs up; None removes it."""
         ...
 
     def upgrade(self, status: str, fields: Fields) -> tuple[TunnelEnd, bytes]:
-        """Send the head of a 101; the connection, and what came early on it, is then the caller's."""
+        """Send the head of a 101. The caller then owns the connection, with the bytes that arrived early on it."""
         ...
 
 
 Environ = dict[str, Any]
 
-#: Stock workers wait until they have as many bytes as they are asked for: as many as one would like to send at once.
+#: Bytes of a read. Stock workers wait until they have all of them, so it is the size of one good write.
 _READ_SIZE = 65_536
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class ClientRequest:
-    """A request as it is to be forwarded, before anything of it was changed."""
+    """A request as it arrived. Nobody changes it; it is not frozen, since that would triple its cost.
+
+    `peer` is the address of the connection's other end, `unix:` for a unix socket.
+    """
 
     method: str
     raw_target: str
@@ -98,14 +99,17 @@ class ClientRequest:
     scheme: str
     framing: Framing
     body: ClientBody | None
-    host_exchange: ServerExchange | None = None
+    server_exchange: ServerExchange | None = None
+
+    def __repr__(self) -> str:
+        return f"ClientRequest({self.method} {self.target.text.partition('?')[0]} from {self.peer}, {self.body!r})"
 
 
 def read(environ: Environ, body_limit: int) -> ClientRequest:
-    """The request as WSGI has it. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
+    """The request of a WSGI environ. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
     exchange: ServerExchange | None = environ.get("lbflask.exchange")
     method, raw, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
-    target, host = _whereto(method, raw, protocol, environ.get("HTTP_HOST"))
+    target, host = _target_and_host(method, raw, protocol, environ.get("HTTP_HOST"))
     framing = _framing(environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH"), body_limit)
     body: ClientBody | None = None
     if exchange is not None:
@@ -114,41 +118,51 @@ def read(environ: Environ, body_limit: int) -> ClientRequest:
         stream = environ["wsgi.input"]
         body = ClientBody(lambda: bytes(stream.read(_READ_SIZE)), framing.length, body_limit)
     return ClientRequest(
-        method,
-        raw,
-        target,
-        protocol,
-        _fields(environ) if exchange is None else exchange.fields,
-        host,
-        environ.get("REMOTE_ADDR") or "unix:",
-        environ["wsgi.url_scheme"],
-        framing,
-        body,
-        exchange,
+        method=method,
+        raw_target=raw,
+        target=target,
+        protocol=protocol,
+        fields=_fields(environ) if exchange is None else exchange.fields,
+        host=host,
+        peer=environ.get("REMOTE_ADDR") or "unix:",
+        scheme=environ["wsgi.url_scheme"],
+        framing=framing,
+        body=body,
+        server_exchange=exchange,
     )
 
 
 def of(exchange: ServerExchange, body_limit: int) -> ClientRequest:
-    """The request as our own worker has it. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
-    named_host = coding = length = None
+    """The request of an exchange of our worker. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
+    host_field = coding = length = None
     for name, value in exchange.special:
         if name == "HOST":
-            named_host = value
+            host_field = value
         elif name == "CONTENT-LENGTH":
             length = value
         elif name == "TRANSFER-ENCODING":
             coding = value if coding is None else f"{coding},{value}"
     method, raw, protocol = exchange.method, exchange.target, exchange.protocol
-    target, host = _whereto(method, raw, protocol, named_host)
+    target, host = _target_and_host(method, raw, protocol, host_field)
     framing = NO_BODY if length is None and coding is None else _framing(coding, length, body_limit)
     peer, scheme = exchange.peer
-    body = None if framing is NO_BODY else _body(exchange, framing, body_limit)
-    fields = exchange.fields
-    return ClientRequest(method, raw, target, protocol, fields, host, peer or "unix:", scheme, framing, body, exchange)
+    return ClientRequest(
+        method=method,
+        raw_target=raw,
+        target=target,
+        protocol=protocol,
+        fields=exchange.fields,
+        host=host,
+        peer=peer or "unix:",
+        scheme=scheme,
+        framing=framing,
+        body=None if framing is NO_BODY else _body(exchange, framing, body_limit),
+        server_exchange=exchange,
+    )
 
 
-def _whereto(method: str, raw: str, protocol: str, host: str | None) -> tuple[Target, str]:
-    """The target for the backend, and the host that the client asked for. Raises Fault."""
+def _target_and_host(method: str, raw: str, protocol: str, host: str | None) -> tuple[Target, str]:
+    """The target for the backend, and the host that the client asks for. Raises Fault."""
     try:
         target = request_target(method, raw)
         if target.authority:
@@ -163,9 +177,9 @@ def _whereto(method: str, raw: str, protocol: str, host: str | None) -> tuple[Ta
 
 
 class ClientBody:
-    """The body as the client delivers it: non-empty pieces, once. Iterating raises Fault with blame CLIENT.
+    """The body of a client request: non-empty pieces, once. Iterating raises Fault with blame CLIENT.
 
-    `whole` is the body of a known length that was here with the head, and may be sent as often as need be.
+    `whole` is a body of known length that arrived with the head; it may be sent more than once.
     """
 
     __slots__ = ("_exchange", "_length", "_limit", "_read", "complete", "count", "whole")
@@ -188,26 +202,30 @@ class ClientBody:
 
     @property
     def touched(self) -> bool:
-        """Whether some of it was read, and could not be sent a second time."""
+        """Whether part of it has been read, so that it can't be sent again."""
         return self.count > 0
 
     @property
-    def taken(self) -> int:
-        """Bytes that the client has delivered."""
+    def received(self) -> int:
+        """Bytes that have arrived from the client."""
         return self.count if self.whole is None else len(self.whole)
 
     @property
     def concurrent(self) -> bool:
-        """Whether it may be read beside the wait for the response: only our own worker can end such a read."""
+        """Whether it may be read while the response is awaited: only our worker can interrupt such a read."""
         return self._exchange is not None
 
     @property
     def trailers(self) -> Fields:
-        """What may be passed on of the fields behind it, once it was read."""
+        """The trailer fields that may be passed on, once it has been read."""
         return [] if self._exchange is None else passable_trailers(self._exchange.trailers)
 
+    def __repr__(self) -> str:
+        length = "chunked" if self._length is None else f"{self._length} bytes"
+        return f"ClientBody({length}, {self.received} received)"
+
     def __iter__(self) -> Iterator[bytes]:
-        if self.count:  # by an attempt that had failed, and was found to have read nothing, a moment ago
+        if self.count:  # a failed attempt has read a part of it after the retry was decided
             raise Fault(Blame.SELF, Stage.SEND, 502, "a part of the client's body was lost with another attempt")
         while self.count != self._length:
             try:
@@ -217,9 +235,9 @@ class ClientBody:
             except Exception as error:  # noqa: BLE001 - each server has exceptions of its own for wsgi.input
                 if (lack := shortage(error, Stage.SEND)) is not None:
                     raise lack from None
-                # What stands behind the colon are bytes of the body, which no log may hold.
-                what = str(error).partition(":")[0]
-                reason = f"the client's body is not well-formed or broke off: {what}"
+                # The text after the colon has bytes of the body, which no log may contain.
+                summary = str(error).partition(":")[0]
+                reason = f"the client's body is not well-formed or broke off: {summary}"
                 raise Fault(Blame.CLIENT, Stage.SEND, 400, reason) from None
             if not piece:
                 break
@@ -234,11 +252,11 @@ class ClientBody:
 
 
 def _framing(coding: str | None, length: str | None, limit: int) -> Framing:
-    """The server has refused ambiguous framing (RFC 9112 §6.3) before.
+    """The framing of a request whose ambiguous framing the server has refused before (RFC 9112 §6.3).
 
-    NO_BODY itself says that the client named no length: a length of 0 is told to the backend, since some answer 411
-    without one (RFC 9110 §8.6). Raises Fault for what is no length, for one beyond the limit, and for a coding under
-    the chunks, which nobody would undo (RFC 9112 §6.1).
+    NO_BODY means that the client sent no length: a length of 0 is forwarded, since some backends answer 411 without one
+    (RFC 9110 §8.6). Raises Fault for an invalid length, for one beyond the limit, and for a transfer coding besides
+    chunked, which no one would decode (RFC 9112 §6.1).
     """
     if coding:
         if coding.strip(" \t").lower() != "chunked":
@@ -262,7 +280,7 @@ def _body(exchange: ServerExchange, framing: Framing, limit: int) -> ClientBody 
 
 
 def _fields(environ: Environ) -> Fields:
-    """The header fields as WSGI leaves them: repeats joined, case and order lost (PEP 3333)."""
+    """The header fields of a WSGI environ: repeats joined, case and order lost (PEP 3333)."""
     fields: Fields = []
     for key, value in environ.items():
         if key.startswith("HTTP_"):

@@ -1,48 +1,58 @@
-"""What the client gets: a backend's answer passed on, or a short word of our own; and the moment a request has ended.
+"""The response to a client as a WSGI iterable, and the outcome of its request.
 
-A request ends when its response has been written or the client has gone, which WSGI tells by closing the iterable
-(PEP 3333). A response that breaks off must look broken off: the iterable raises, and the server cuts the connection.
+A request ends when its response has been written or the client has gone; WSGI servers then close the iterable
+(PEP 3333). A response that breaks off must be visibly incomplete: the iterable raises, and the server cuts the
+connection.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from lbflask.core.faults import Blame, Fault
-from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.fields import Fields
-from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendResponse
-from lbflask.upstream.response_reader import ResponseReader
 
-Ended = Callable[[int, str, Fault | None], None]
-NO_PAGES: Mapping[int, ErrorPage] = {}
-OVER = "the time for the whole request was over"
+REQUEST_TIMEOUT = "the time for the whole request was over"
+
+
+class ResponseOutcome(NamedTuple):
+    """How a response ended: the bytes of its body that were sent, why it was cut (empty for a complete one), and the
+    fault that cut it.
+    """
+
+    sent: int
+    cut: str = ""
+    fault: Fault | None = None
+
+
+Finish = Callable[[ResponseOutcome], None]
 
 
 class ClientResponse:
-    """A WSGI response: `status` and `fields` for start_response, and then the body.
+    """A WSGI response: `status` and `fields` for start_response, then the body.
 
-    `deadline` is when all of it must have been taken, in seconds of the steady clock.
-
-    `ended` is called once with the bytes passed on, why the response was cut, and the fault if one cut it.
+    `deadline` is the time by which the client must have received all of it, by `clock`, in seconds. `finish` is called
+    once, with the outcome. The connection to the backend is released by the first read of a buffered body, at the end
+    of any other body, or by `close`.
     """
 
     __slots__ = (
-        "_answer",
-        "_answered",
-        "_ended",
+        "_buffered",
+        "_clock",
+        "_finish",
+        "_passes_trailers",
         "_pieces",
         "_sent",
-        "_whole",
+        "_unreleased",
+        "_upstream",
         "deadline",
         "fields",
-        "passes_trailers",
         "status",
     )
 
@@ -50,145 +60,112 @@ class ClientResponse:
         self,
         status: str,
         fields: Fields,
-        response: BackendResponse | bytes,
-        ended: Ended,
+        body: BackendResponse | bytes,
+        finish: Finish,
         *,
         deadline: float = NEVER,
+        clock: Callable[[], float] = time.monotonic,
+        passes_trailers: bool = False,
     ) -> None:
         self.status = status
         self.fields = fields
-        self._ended: Ended | None = ended
-        self._sent = 0
         self.deadline = deadline
-        self.passes_trailers = False  #: the client takes them
-        self._answered: BackendResponse | None = None
-        self._answer: ResponseReader | None = None
+        self._clock = clock
+        self._finish: Finish | None = finish
+        self._sent = 0
+        self._passes_trailers = passes_trailers
         self._pieces: Iterator[bytes] | None = None
-        if isinstance(response, bytes):
-            self._whole: bytes | None = response
+        self._upstream: BackendResponse | None
+        self._unreleased: BackendResponse | None
+        if isinstance(body, bytes):
+            self._upstream = self._unreleased = None
+            self._buffered: bytes | None = body
         else:
-            self._answer = response.answer
-            self._whole = response.answer.whole()
-            if self._whole is None:
-                self._answered = response
-                self._pieces = response.answer.pieces()
-            else:
-                response.release()
+            self._upstream = self._unreleased = body
+            self._buffered = body.answer.whole()
+            if self._buffered is None:
+                self._pieces = body.answer.pieces()
+
+    def __repr__(self) -> str:
+        body = "streamed" if self._pieces is not None else "buffered"
+        state = "finished" if self._finish is None else f"{self._sent} bytes sent"
+        return f"ClientResponse({self.status}, {body}, {state})"
 
     def __len__(self) -> int:
-        """WSGI servers take a response of one piece as a hint that nothing follows it (PEP 3333)."""
-        if self._whole is None:
+        """1 for a buffered body: WSGI servers take it as a hint that nothing follows the first piece (PEP 3333)."""
+        if self._pieces is not None:
             raise TypeError("the number of pieces is not known")
         return 1
-
-    @property
-    def whole(self) -> bool:
-        """Whether the body is here in one piece."""
-        return self._pieces is None
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         if self._pieces is None:
-            piece, self._whole = self._whole, None
+            self._release()  # before the body is written: the connection can serve another request meanwhile
+            piece, self._buffered = self._buffered, None
             if not piece:
                 raise StopIteration
         else:
-            try:
-                piece = next(self._pieces)
-            except StopIteration:
-                self._finish()
-                raise
-            except Fault as fault:
-                if fault.blame is Blame.CLIENT:
-                    self._hang_up(fault.reason)
-                else:
-                    self._end(fault.reason if fault.blame is Blame.SELF else f"the backend {fault.reason}", fault)
-                # The one error that all gunicorn workers take quietly, by cutting the connection.
-                raise BrokenPipeError(errno.EPIPE, fault.reason) from None
-            if time.monotonic() > self.deadline:
-                self._hang_up(OVER)
-                raise BrokenPipeError(errno.EPIPE, "the time for the whole request is over")
+            piece = self._next_piece(self._pieces)
         self._sent += len(piece)
+        return piece
+
+    def _next_piece(self, pieces: Iterator[bytes]) -> bytes:
+        """The next piece of a streamed body. Raises BrokenPipeError for a body that is cut: the one error that all
+        gunicorn workers handle without a traceback, by cutting the connection.
+        """
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            self._release()
+            self._end()
+            raise
+        except Fault as fault:
+            self._abort()
+            if fault.blame is Blame.CLIENT:
+                self._end(fault.reason)
+            else:
+                self._end(fault.reason if fault.blame is Blame.SELF else f"the backend {fault.reason}", fault)
+            raise BrokenPipeError(errno.EPIPE, fault.reason) from None
+        if self._clock() > self.deadline:
+            self._abort()
+            self._end(REQUEST_TIMEOUT)
+            raise BrokenPipeError(errno.EPIPE, REQUEST_TIMEOUT)
         return piece
 
     @property
     def trailers(self) -> Fields:
-        """The fields that follow a body in chunks, once it was read."""
-        if not self.passes_trailers or self._answer is None:
+        """The fields after a chunked body, once it has been read."""
+        if not self._passes_trailers or self._upstream is None:
             return []
-        return passable_trailers(self._answer.trailers)
-
-    def _hang_up(self, cut: str) -> None:
-        """End early, with no backend to blame for it."""
-        if self._answered is not None:
-            self._answered.close()
-            self._answered = None
-        self._end(cut, None)
-
-    def _finish(self) -> None:
-        if self._answered is not None:
-            self._answered.release()
-            self._answered = None
-        self._end("", None)
+        return passable_trailers(self._upstream.answer.trailers)
 
     def close(self) -> None:
-        """The server is done with the response, whether or not it wanted all of it."""
-        if self._answered is not None:
-            self._answered.close()
-            late = time.monotonic() > self.deadline
-            cut = "" if self._answered.answer.complete else OVER if late else "the client hung up"
-            self._answered = None
-            self._end(cut, None)
-        else:
-            self._end("", None)
+        """End the response: the server needs no more of it."""
+        cut = ""
+        if self._unreleased is not None:
+            if not self._unreleased.answer.complete:
+                cut = REQUEST_TIMEOUT if self._clock() > self.deadline else "the client hung up"
+            self._abort()
+        self._end(cut)
 
-    def _end(self, cut: str, fault: Fault | None) -> None:
-        if self._answered is not None and fault is not None:
-            self._answered.close()
-            self._answered = None
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            ended(self._sent, cut, fault)
+    def _release(self) -> None:
+        upstream, self._unreleased = self._unreleased, None
+        if upstream is not None:
+            upstream.release()
 
+    def _abort(self) -> None:
+        upstream, self._unreleased = self._unreleased, None
+        if upstream is not None:
+            upstream.close()
 
-def own_reply(method: str, status: str, fields: Fields, body: bytes, ended: Ended) -> ClientResponse:
-    """An answer of our own. HEAD gets all of it but the body (RFC 9110 §9.3.2)."""
-    return ClientResponse(status, fields, b"" if method == "HEAD" else body, ended)
-
-
-def refusal(
-    fault: Fault, accept: str, retry_after: int | None, via: str | None, pages: Mapping[int, ErrorPage] = NO_PAGES
-) -> tuple[str, Fields, bytes]:
-    """Status line, fields and body of our own short answer: JSON for who asks for it, else the page of the status, or a
-    line of text.
-    """
-    phrase = reason_phrase(fault.status)
-    told = fault.reason if fault.blame is Blame.CLIENT else _TOLD.get(fault.status, phrase)
-    if "application/json" in accept or "+json" in accept:
-        kind = "application/json"
-        body = json.dumps({"status": fault.status, "error": phrase, "detail": told}).encode() + b"\n"
-    elif fault.status in pages:
-        kind, body = pages[fault.status].content_type, pages[fault.status].body
-    else:
-        kind = "text/plain; charset=utf-8"
-        body = f"{fault.status} {phrase}: {told}\n".encode()
-    fields: Fields = [
-        ("Content-Type", kind),
-        ("Content-Length", str(len(body))),
-        ("Cache-Control", "no-store"),
-    ]
-    if retry_after is not None:
-        fields.append(("Retry-After", str(retry_after)))
-    if via is not None:
-        fields.append(("Via", "1.1 " + via))
-    return f"{fault.status} {phrase}", fields, body
+    def _end(self, cut: str = "", fault: Fault | None = None) -> None:
+        finish, self._finish = self._finish, None
+        if finish is not None:
+            finish(ResponseOutcome(sent=self._sent, cut=cut, fault=fault))
 
 
-#: What a client is told of faults that are not its own: enough to act on, nothing about the backends.
-_TOLD = {
-    502: "the backend could not be reached or gave no valid response",
-    503: "no backend can take the request now",
-    504: "the backend did not respond in time",
-}
+def local_response(method: str, status: str, fields: Fields, body: bytes, finish: Finish) -> ClientResponse:
+    """A response without a backend. HEAD gets all of it but the body (RFC 9110 §9.3.2)."""
+    return ClientResponse(status, fields, b"" if method == "HEAD" else body, finish)

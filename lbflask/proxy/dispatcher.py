@@ -1,20 +1,20 @@
-"""The life of a request: gather what is known, plan the order of backends, attempt, settle.
+"""The request pipeline of a pool: `Dispatcher.dispatch` calls the stages in their order.
 
-Everything that decides is a call into `core/`; this file only goes through the steps.
+Rules are in `core/`; each stage returns a value. A RequestContext collects the values; only this module writes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.hook_api import HookRequest
 from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import (
+    ClientHop,
     Fields,
-    RequestHead,
     backend_request,
     bodiless_response,
     client_response,
@@ -23,21 +23,48 @@ from lbflask.core.http.fields import (
 )
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.reason_phrases import reason_phrase
+from lbflask.core.http.trace_context import Trace
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
-from lbflask.proxy import hook_stage
-from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancer import PoolBalancer, Preferred
+from lbflask.core.model import Backend
+from lbflask.proxy.attempts import Attempts, RequestAttempts
+from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest, ServerExchange
-from lbflask.proxy.client_response import ClientResponse, own_reply, refusal
-from lbflask.proxy.context import ProxySettings, RequestContext, SharedServices
+from lbflask.proxy.client_response import ClientResponse, ResponseOutcome, local_response
+from lbflask.proxy.error_response import accept_of, error_response
+from lbflask.proxy.hook_stage import HookCalls, call_request_hooks
 from lbflask.proxy.local_replies import LocalReplies
-from lbflask.proxy.rate_limits import RateLimits
+from lbflask.proxy.rate_limits import RateLimitExceeded, RateLimits
 from lbflask.proxy.route_actions import RouteActions
-from lbflask.telemetry.debug import SWITCH, trace
+from lbflask.proxy.services import SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Tunnel
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """Everything that is decided about one request. `finish` settles it, once."""
+
+    dispatcher: Dispatcher
+    request: ClientRequest
+    hop: ClientHop
+    client: str
+    request_id: str
+    began: float
+    deadline: float
+    attempts: RequestAttempts
+    reason: str  #: for the choice of the first backend
+    rate_limit_fields: Fields | None = None
+    sticky_backend: Backend | None = None
+    trace: Trace | None = None
+    status: int = 0
+    refusal: str = ""  #: why the request was refused, unless an attempt shows it
+
+    def finish(self, outcome: ResponseOutcome) -> None:
+        """The response has ended."""
+        self.dispatcher.settle(self, outcome)
 
 
 class Dispatcher:
@@ -45,265 +72,269 @@ class Dispatcher:
 
     def __init__(
         self,
-        balancing: PoolBalancer,
+        balancer: PoolBalancer,
         attempts: Attempts,
-        rules: ProxySettings,
-        house: SharedServices,
-        course: RouteActions | None = None,
+        settings: ProxySettings,
+        services: SharedServices,
+        actions: RouteActions | None = None,
         rate_limits: RateLimits | None = None,
     ) -> None:
-        self._rate_limits = rate_limits
-        self._balancing = balancing
-        self._sticky = balancing.sticky
+        self.balancer = balancer
         self._attempts = attempts
-        self._rules = rules
-        self._occupancy = house.occupancy
-        self._hop = house.hops.of
-        self._clock = house.clock
-        self._new_request_id = house.new_request_id
-        self._listeners = house.listeners
-        self._hooks = house.hooks
-        self._tracing = house.tracing
-        self._course = course
-        self._route = "" if course is None else course.name
-        mirrors = course is not None and course.mirror is not None
-        self._stops_by = mirrors or house.hooks is not None or house.tracing is not None
-        own = LocalReplies(house, rules, pool=balancing.pool.name)
-        self.refuse = own.refuse
-        self.record_refusal = own.record_refusal
+        self._settings = settings
+        self._services = services
+        self._actions = actions
+        self._mirror = None if actions is None else actions.mirror
+        self._rate_limits = rate_limits
+        self._replies = LocalReplies(services, settings, pool=balancer.pool.name)
 
-    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:  # noqa: C901 - a stage each
-        """The reply to the request: a backend's answer or a refusal. None when the connection became a tunnel, and the
-        tunnel has ended.
-        """
-        rules = self._rules
-        hop = self._hop(inbound)
+    def __repr__(self) -> str:
+        return f"Dispatcher({self.balancer!r}, route {'-' if self._actions is None else self._actions.name})"
+
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+        """The response to the request: that of a backend, or a local reply. None after a tunnel has ended."""
+        services, settings, balancer = self._services, self._settings, self.balancer
+        hop = services.hops.hop(request)
         head = backend_request(
-            inbound.fields,
+            request.fields,
             hop,
-            host=inbound.host,
-            request_id=self._new_request_id(),
-            is_trusted=rules.is_trusted,
+            host=request.host,
+            request_id=services.new_request_id(),
+            is_trusted=settings.is_trusted,
         )
-        began = self._clock()
-        exchange = RequestContext(inbound, began, head.client, head.request_id, began + rules.request)
-        self._occupancy.active += 1
-        if SWITCH.enabled:
-            self._trace_arrival(exchange)
+        client, fields = head.client, head.fields
+        began = services.clock()
+        deadline = began + settings.request
+        attempts = self._attempts.begin(request, began, deadline)
+        context = RequestContext(
+            self, request, hop, client, head.request_id, began, deadline, attempts, balancer.reason
+        )
+        services.in_flight.begin_request()
         try:
             if self._rate_limits is not None:
-                self._rate_limits.admit(exchange, head.fields)
-            if inbound.method in ("OPTIONS", "TRACE"):
-                fields = _one_hop_less(inbound.method, head.fields)
-                if fields is None:
-                    return self._answer_ourselves(exchange)
-                head = head._replace(fields=fields)
-            if self._sticky is not None:
-                exchange.home = self._balancing.home(take(head.fields, self._sticky.name))
-            request = self._outgoing(exchange, head)
-            asked = self._stop_by(exchange, request) if self._stops_by else None
-            safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
-            plan = self._balancing.order(inbound, head.client, safe=safe, home=exchange.home)
-            if exchange.home is not None:
-                exchange.why = "sticky"
-            elif type(plan) is Preferred:
-                exchange.why = plan.why
-            if asked is not None:
-                plan = asked.order(exchange, plan)
-            if SWITCH.enabled:
-                trace(exchange.request_id, "planned", why=exchange.why or self._balancing.why)
-            response = self._attempts.first_response(exchange, plan, request)
+                context.rate_limit_fields = self._rate_limits.admit(request, client, fields)
+            if request.method in ("OPTIONS", "TRACE"):
+                forwardable = _one_hop_less(request.method, fields)
+                if forwardable is None:
+                    return self._final_recipient(context)
+                fields = forwardable
+            if balancer.cookies is not None:
+                fields = fields.copy()
+                context.sticky_backend = balancer.sticky_backend(take(fields, balancer.cookies.name))
+            upstream, hook_calls = self._upstream_request(context, fields, head.upgrade)
+            if self._mirror is not None:
+                self._mirror.copy(request, client, upstream)
+            if services.tracing is not None:
+                context.trace = services.tracing.begin(upstream.fields)
+            safe = request.body is None and request.method in retry.IDEMPOTENT
+            plan = balancer.plan(request, client, safe=safe, sticky_backend=context.sticky_backend)
+            if hook_calls is not None:
+                plan = hook_calls.reorder(plan)
+            context.reason = plan.reason
+            response = attempts.first_response(
+                plan, upstream, sticky_backend=context.sticky_backend, trace=context.trace
+            )
+        except RateLimitExceeded as fault:
+            context.rate_limit_fields = fault.fields
+            return self._refuse(context, fault)
         except Fault as fault:
-            return self._refuse(exchange, fault)
+            return self._refuse(context, fault)
         except BaseException:
-            self._leave(exchange)
+            self._release(context, None)
             raise
         if response.answer.status == 101:
-            self._tunnel(exchange, response)
+            self._run_tunnel(context, response)
             return None
-        return self._pass_on(exchange, response)
+        return self._client_response(context, response)
 
-    def _trace_arrival(self, exchange: RequestContext) -> None:
-        inbound = exchange.inbound
-        trace(
-            exchange.request_id,
-            "parsed",
-            client=exchange.client,
-            method=inbound.method,
-            target=inbound.raw_target,
-            protocol=inbound.protocol,
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
+        """As of RootHandler."""
+        return self._replies.refuse(fault, method, target, protocol, peer, accept)
+
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """As of RootHandler."""
+        self._replies.record_refusal(peer, status, reason, sent)
+
+    def settle(self, context: RequestContext, outcome: ResponseOutcome) -> None:
+        """Release what the request holds, and emit its event."""
+        self._release(context, outcome.fault)
+        if not self._services.listeners:
+            return
+        request = context.request
+        event = RequestEvent(
+            client=context.client,
+            method=request.method,
+            target=request.raw_target,
+            protocol=request.protocol,
+            pool=self.balancer.pool.name,
+            status=context.status,
+            sent=outcome.sent,
+            seconds=self._services.clock() - context.began,
+            attempts=context.attempts.events,
+            request_id=context.request_id,
+            cut=outcome.cut or context.refusal,
+            route="" if self._actions is None else self._actions.name,
+            received=0 if request.body is None else request.body.received,
+            why=context.reason,
+            trace=context.trace,
         )
-        trace(exchange.request_id, "routed", route=self._route, pool=self._balancing.pool.name)
+        for listener in self._services.listeners:
+            listener(event)
 
-    def _stop_by(self, exchange: RequestContext, request: BackendRequest) -> hook_stage.HookCalls | None:
-        """Let everybody have a look, or a say, who is not there by default. Raises the Fault of a refusal."""
-        asked = None
-        if self._hooks is not None:
-            asked = hook_stage.ask(self._hooks, exchange, request, self._balancing.pool.name)
-        if self._course is not None and self._course.mirror is not None:
-            self._course.mirror(exchange.inbound, exchange.client, request)
-        if self._tracing is not None:
-            exchange.trace = self._tracing.begin(request.fields)
-        return asked
+    def _release(self, context: RequestContext, fault: Fault | None) -> None:
+        self._services.in_flight.end_request()
+        context.attempts.finish(fault)
 
-    def _outgoing(self, exchange: RequestContext, head: RequestHead) -> BackendRequest:
-        """The request as each backend of the plan is to get it. Raises Fault when it would be a tunnel too many."""
-        inbound, rules = exchange.inbound, self._rules
-        request = BackendRequest(inbound.method, inbound.target.text, head.fields, inbound.framing, inbound.body)
-        request.deadline = exchange.deadline
-        if SWITCH.enabled:
-            request.trace = partial(trace, exchange.request_id)
-        if self._course is not None:
-            self._course.change(request)
-        host = inbound.host_exchange
-        if host is None:
-            return request
-        request.on_gone = host.on_gone
-        if inbound.protocol != "HTTP/1.1":
-            return request
-        request.on_interim = partial(self._pass_interim, host)
-        if host.expects_continue and inbound.body is not None:
-            request.expects_continue = True
-            request.fields = [*request.fields, ("Expect", "100-continue")]
-        if head.upgrade and rules.tunnels:
-            request.upgrade = requested_upgrade(inbound.fields, inbound.protocol)
-            if request.upgrade:
-                if self._occupancy.tunnels >= rules.tunnels:
-                    raise Fault(
-                        Blame.SELF, Stage.CHOOSE, 503, f"{self._occupancy.tunnels} tunnels are open, as many as may be"
-                    )
-                request.fields = with_upgrade(request.fields, request.upgrade)
-        return request
+    def _upstream_request(
+        self, context: RequestContext, fields: Fields, may_upgrade: bool
+    ) -> tuple[BackendRequest, HookCalls | None]:
+        """The request as each backend of the plan gets it, after the hooks. Raises Fault: refused by a hook, or one
+        tunnel too many.
+        """
+        request, exchange = context.request, context.request.server_exchange
+        target, upgrade = request.target.text, ""
+        if self._actions is not None:
+            target, fields = self._actions.edit_request(target, fields)
+        on_interim, expects_continue = None, False
+        if exchange is not None and request.protocol == "HTTP/1.1":
+            on_interim = partial(self._pass_interim, exchange)
+            expects_continue = exchange.expects_continue and request.body is not None
+            if expects_continue:
+                fields = [*fields, ("Expect", "100-continue")]
+            if may_upgrade and self._settings.tunnels:
+                upgrade = self._upgrade(request)
+                fields = with_upgrade(fields, upgrade) if upgrade else fields
+        hook_calls = None
+        if self._services.hooks is not None:
+            hook_calls = call_request_hooks(self._services.hooks, self._hook_request(context, fields))
+            fields = hook_calls.fields
+        upstream = BackendRequest(
+            request.method,
+            target,
+            fields,
+            request.framing,
+            request.body,
+            deadline=context.deadline,
+            on_gone=None if exchange is None else exchange.on_gone,
+            on_interim=on_interim,
+            expects_continue=expects_continue,
+            upgrade=upgrade,
+        )
+        return upstream, hook_calls
 
-    def _pass_on(self, exchange: RequestContext, response: BackendResponse) -> ClientResponse:
-        answer = response.answer
-        reason = answer.reason or reason_phrase(answer.status)
-        fields, via = answer.fields, self._rules.via
+    def _upgrade(self, request: ClientRequest) -> str:
+        """The protocols that the client would upgrade to; empty for none. Raises Fault for one tunnel too many."""
+        upgrade = requested_upgrade(request.fields, request.protocol)
+        tunnels = self._services.in_flight.tunnels
+        if upgrade and tunnels >= self._settings.tunnels:
+            raise Fault(Blame.SELF, Stage.CHOOSE, 503, f"{tunnels} tunnels are open, as many as may be")
+        return upgrade
+
+    def _hook_request(self, context: RequestContext, fields: Fields) -> HookRequest:
+        request = context.request
+        return HookRequest(
+            context.request_id,
+            context.client,
+            request.method,
+            request.target.text,
+            request.host,
+            self.balancer.pool.name,
+            tuple(fields),
+        )
+
+    def _client_response(self, context: RequestContext, response: BackendResponse) -> ClientResponse:
+        answer, via = response.answer, self._settings.via
         if answer.status == 204:
-            fields = bodiless_response(fields, via)
+            fields = bodiless_response(answer.fields, via)
         elif not answer.cleared:
-            fields = client_response(fields, via)
-        elif via is not None:
-            fields.append(("Via", "1.1 " + via))
-        if self._course is not None:
-            fields = self._course.of_response(fields)
-        if self._sticky is not None:
-            fields += self._home_told(exchange, fields)
-        if self._rate_limits is not None:
-            fields += exchange.limits_told
-        if SWITCH.enabled:
-            trace(exchange.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
-        ended = self._settler(exchange, answer.status)
-        reply = ClientResponse(f"{answer.status} {reason}", fields, response, ended, deadline=exchange.deadline)
-        if answer.framing.chunked and te_trailers(exchange.inbound.fields, exchange.inbound.protocol):
-            reply.passes_trailers = True
-            fields += [field for field in answer.fields if field[0].lower() == "trailer"]
-        return reply
+            fields = client_response(answer.fields, via)
+        elif via is None:
+            fields = answer.fields
+        else:
+            fields = [*answer.fields, ("Via", "1.1 " + via)]
+        if self._actions is not None:
+            fields = self._actions.edit_response(fields)
+        if self.balancer.cookies is not None:
+            fields = [*fields, *self._set_cookie_fields(context, fields)]
+        if context.rate_limit_fields is not None:
+            fields = [*fields, *context.rate_limit_fields]
+        passes_trailers = answer.framing.chunked and te_trailers(context.request.fields, context.request.protocol)
+        if passes_trailers:
+            fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
+        context.status = answer.status
+        return ClientResponse(
+            f"{answer.status} {answer.reason or reason_phrase(answer.status)}",
+            fields,
+            response,
+            context.finish,
+            deadline=context.deadline,
+            clock=self._services.clock,
+            passes_trailers=passes_trailers,
+        )
 
-    def _home_told(self, exchange: RequestContext, fields: Fields) -> Fields:
-        """What a response with these fields tells the client of where its session is, if it is not where it was."""
-        home = exchange.home
-        if self._sticky is None or (home is not None and home.id == exchange.serving):
+    def _set_cookie_fields(self, context: RequestContext, fields: Fields) -> Fields:
+        """Set-Cookie fields for a session that was created or moved, in a response with these fields."""
+        cookies, sticky_backend, serving_id = self.balancer.cookies, context.sticky_backend, context.attempts.serving_id
+        if cookies is None or (sticky_backend is not None and sticky_backend.id == serving_id):
             return []
-        inbound = exchange.inbound
-        origin = request_origin(inbound.fields, self._hop(inbound), inbound.host, self._rules.is_trusted)
-        return self._sticky.told(exchange.serving, inbound.method, fields, secure=origin.secure)
+        request = context.request
+        origin = request_origin(request.fields, context.hop, request.host, self._settings.is_trusted)
+        return cookies.set_cookie_fields(serving_id, request.method, fields, secure=origin.secure)
 
-    def _pass_interim(self, host: ServerExchange, status: int, reason: str, fields: Fields) -> None:
-        """103 tells the client what to fetch meanwhile (RFC 8297); 102 only says that there is somebody (RFC 2518)."""
+    def _pass_interim(self, exchange: ServerExchange, status: int, reason: str, fields: Fields) -> None:
+        """Pass on 103 Early Hints (RFC 8297) and nothing else: 102 only shows that the backend is alive (RFC 2518)."""
         if status != 103:
             return
         try:
-            host.interim(f"103 {reason or 'Early Hints'}", bodiless_response(fields, self._rules.via))
+            exchange.interim(f"103 {reason or 'Early Hints'}", bodiless_response(fields, self._settings.via))
         except OSError:
             raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
 
-    def _tunnel(self, exchange: RequestContext, response: BackendResponse) -> None:
-        """Pass bytes both ways until it is over."""
-        answer, host = response.answer, exchange.inbound.host_exchange
-        if host is None:
-            raise RuntimeError("an upgrade that nobody could have asked for")
-        ended, cut = self._settler(exchange, 101), ""
+    def _run_tunnel(self, context: RequestContext, response: BackendResponse) -> None:
+        """Pass bytes both ways until the tunnel ends."""
+        answer, exchange, settings = response.answer, context.request.server_exchange, self._settings
+        if exchange is None:
+            raise RuntimeError("a backend has upgraded a request that asked for no upgrade")
+        context.status, cut = 101, ""
         tunnel: Tunnel | None = None
-        self._occupancy.tunnels += 1
+        self._services.in_flight.begin_tunnel()
         try:
-            granted = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
-            passed = bodiless_response(answer.fields, self._rules.via)
-            fields = with_upgrade([*passed, *self._home_told(exchange, passed), *exchange.limits_told], granted)
-            client, early = host.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
-            tunnel = Tunnel(client, answer.connection.wire, self._rules.tunnel_idle)
+            protocols = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
+            fields = bodiless_response(answer.fields, settings.via)
+            fields = [*fields, *self._set_cookie_fields(context, fields), *(context.rate_limit_fields or ())]
+            status = f"101 {answer.reason or 'Switching Protocols'}"
+            client, early = exchange.upgrade(status, with_upgrade(fields, protocols))
+            tunnel = Tunnel(client, answer.connection.wire, settings.tunnel_idle)
             tunnel.run(early, answer.early)
-            cut = f"nothing was said for {self._rules.tunnel_idle:g} s" if tunnel.timed_out else ""
+            cut = f"nothing was said for {settings.tunnel_idle:g} s" if tunnel.timed_out else ""
         except OSError as error:
             lack = shortage(error, Stage.BODY)
             cut = "the client hung up" if lack is None else lack.reason
         finally:
-            self._occupancy.tunnels -= 1
+            self._services.in_flight.end_tunnel()
             response.close()
-            ended(tunnel.down if tunnel else 0, cut, None)
+            context.finish(ResponseOutcome(sent=tunnel.down if tunnel else 0, cut=cut))
 
-    def _answer_ourselves(self, exchange: RequestContext) -> ClientResponse:
-        """The request was to go no further than here (RFC 9110 §7.6.2)."""
-        inbound = exchange.inbound
+    def _final_recipient(self, context: RequestContext) -> ClientResponse:
+        """The response to a request whose Max-Forwards is 0: the balancer is its final recipient (RFC 9110 §7.6.2)."""
+        request = context.request
         status, fields, body = final_answer(
-            inbound.method, inbound.raw_target, inbound.protocol, inbound.fields, self._rules.via
+            request.method, request.raw_target, request.protocol, request.fields, self._settings.via
         )
-        return ClientResponse(status, fields, body, self._settler(exchange, int(status[:3])))
+        context.status = int(status[:3])
+        return ClientResponse(status, fields, body, context.finish)
 
-    def _refuse(self, exchange: RequestContext, fault: Fault) -> ClientResponse:
-        accept = next((value for name, value in exchange.inbound.fields if name.lower() == "accept"), "")
-        retry_after = self._rules.retry_after if fault.status == 503 else None
-        status, fields, body = refusal(fault, accept, retry_after, self._rules.via, self._rules.pages)
-        if self._course is not None:
-            fields = self._course.of_response(fields)
-        fields += exchange.limits_told
-        told = fault.reason if not exchange.attempts or fault.blame is Blame.CLIENT else ""
-        ended = self._settler(exchange, fault.status, told)
-        return own_reply(exchange.inbound.method, status, fields, body, ended)
-
-    def _settler(
-        self, exchange: RequestContext, status: int, refused: str = ""
-    ) -> Callable[[int, str, Fault | None], None]:
-        def ended(sent: int, cut: str, fault: Fault | None) -> None:
-            self._leave(exchange, fault)
-            if SWITCH.enabled:
-                seconds = self._clock() - exchange.began
-                trace(exchange.request_id, "finished", status=status, sent=sent, seconds=seconds, cut=cut or refused)
-            if not self._listeners:
-                return
-            if fault is not None and exchange.attempts:
-                last = exchange.attempts[-1]
-                exchange.attempts[-1] = replace(last, fault=fault)
-            inbound = exchange.inbound
-            event = RequestEvent(
-                client=exchange.client,
-                method=inbound.method,
-                target=inbound.raw_target,
-                protocol=inbound.protocol,
-                pool=self._balancing.pool.name,
-                status=status,
-                sent=sent,
-                seconds=self._clock() - exchange.began,
-                attempts=exchange.attempts,
-                request_id=exchange.request_id,
-                cut=cut or refused,
-                route=self._route,
-                received=0 if inbound.body is None else inbound.body.taken,
-                why=exchange.why or self._balancing.why,
-                trace=exchange.trace,
-            )
-            for listener in self._listeners:
-                listener(event)
-
-        return ended
-
-    def _leave(self, exchange: RequestContext, fault: Fault | None = None) -> None:
-        self._occupancy.active -= 1
-        if exchange.serving:
-            self._attempts.ended(exchange, fault)
-        if exchange.retrying:
-            exchange.retrying = False
-            self._occupancy.retrying -= 1
+    def _refuse(self, context: RequestContext, fault: Fault) -> ClientResponse:
+        request = context.request
+        retry_after = self._settings.retry_after if fault.status == 503 else None
+        status, fields, body = error_response(fault, accept_of(request.fields), self._settings, retry_after)
+        if self._actions is not None:
+            fields = self._actions.edit_response(fields)
+        fields = [*fields, *(context.rate_limit_fields or ())]
+        context.status = fault.status
+        if not context.attempts.events or fault.blame is Blame.CLIENT:
+            context.refusal = fault.reason
+        return local_response(request.method, status, fields, body, context.finish)
 
 
 def _one_hop_less(method: str, fields: Fields) -> Fields | None:

@@ -1,56 +1,44 @@
-"""Where a request stops by at hooks, if there are any."""
+"""The hook stage of the request pipeline. It is skipped where no hooks are configured."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.hook_api import HookRequest, Refusal
-from lbflask.core.model import Backend
+from lbflask.core.http.fields import Fields
+from lbflask.core.planning import Plan
 from lbflask.hooks.runner import Hooks
-from lbflask.proxy.context import RequestContext
-from lbflask.telemetry.debug import SWITCH, trace
-from lbflask.upstream.requests_adapter import BackendRequest
 
 
 @dataclass(frozen=True, slots=True)
 class HookCalls:
-    """Hooks that have seen a request, and how they have seen it at last."""
+    """A request after its `request` hooks, as they left it."""
 
     hooks: Hooks
     request: HookRequest
 
-    def order(self, exchange: RequestContext, plan: Iterable[Backend]) -> Iterable[Backend]:
-        """The plan as hooks want it."""
-        if not self.hooks.has_choice:
+    @property
+    def fields(self) -> Fields:
+        """The fields for the backend."""
+        return list(self.request.fields)
+
+    def reorder(self, plan: Plan) -> Plan:
+        """The plan as the `choice` hooks change it."""
+        if not self.hooks.choose:
             return plan
-        planned = {backend.id: backend for backend in plan}
-        before = tuple(planned)
+        backends = {backend.id: backend for backend in plan.backends}
+        before = tuple(backends)
         after = self.hooks.choice(self.request, before)
-        if after != before:
-            exchange.why = "hook"
-        return [planned[id_] for id_ in after]
+        reason = plan.reason if after == before else "hook"
+        return Plan(backends=[backends[id_] for id_ in after], reason=reason)
 
 
-def ask(hooks: Hooks, exchange: RequestContext, outgoing: BackendRequest, pool: str) -> HookCalls:
-    """Let hooks change the request's fields. Raises the Fault of a refusal."""
-    inbound = exchange.inbound
-    request = HookRequest(
-        exchange.request_id,
-        exchange.client,
-        inbound.method,
-        inbound.target.text,
-        inbound.host,
-        pool,
-        tuple(outgoing.fields),
-    )
-    for answer in hooks.request(request):
-        if SWITCH.enabled:
-            trace(exchange.request_id, "hook", result=type(answer).__name__)
-        if isinstance(answer, Refusal):
-            # Told to the client as it is, and so blamed on it: no backend is.
-            raise Fault(Blame.CLIENT, Stage.CHOOSE, answer.status, answer.reason)
-        outgoing.fields = answer.applied_to(outgoing.fields)
-        request = replace(request, fields=tuple(outgoing.fields))
+def call_request_hooks(hooks: Hooks, request: HookRequest) -> HookCalls:
+    """Call the `request` hooks, each with the fields that the one before left. Raises the Fault of a refusal."""
+    for result in hooks.request(request):
+        if isinstance(result, Refusal):
+            # Blamed on the client, so that it gets the reason unchanged; no backend is involved.
+            raise Fault(Blame.CLIENT, Stage.CHOOSE, result.status, result.reason)
+        request = replace(request, fields=tuple(result.applied_to(list(request.fields))))
     return HookCalls(hooks, request)

@@ -1,4 +1,4 @@
-"""Copies of requests for a pool whose answers nobody sees. They never delay the original, nor fail it."""
+"""Copies of requests for another pool, whose responses are discarded. They neither delay nor fail the original."""
 
 from __future__ import annotations
 
@@ -10,87 +10,86 @@ from itertools import islice
 
 from lbflask.core import retry
 from lbflask.core.faults import Fault
+from lbflask.core.planning import Plan
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
-from lbflask.proxy.context import RequestContext, SharedServices
+from lbflask.proxy.services import SharedServices
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 
 log = logging.getLogger("lbflask")
 
-#: Copies that a worker has on their way at once; beyond these none are made, so that a slow pool costs no more.
-MOST_AT_ONCE = 64
-#: Bytes of a body that is sent twice: 64 of them are what copies hold at most.
-MOST_BODY = 1 << 18
-#: Bytes of an answer that are read for the connection's sake; a longer one is cut.
-MOST_READ = 1 << 18
+#: Bytes of the largest body that is sent twice; with MAX_MIRRORED it bounds the memory of copies.
+MAX_BODY = 1 << 18
+#: Bytes of a response that are read to keep its connection; a longer response is cut.
+MAX_RESPONSE = 1 << 18
 
 
 class Mirroring:
-    """Sends a share of the requests to another pool too. Threads and greenlets may share it."""
+    """Sends a percentage of the requests to another pool too. Threads and greenlets may share it."""
 
     def __init__(
         self,
-        balancing: PoolBalancer,
+        balancer: PoolBalancer,
         attempts: Attempts,
         percent: float,
-        house: SharedServices,
-        chance: Callable[[], float] = random.random,
+        services: SharedServices,
+        random_share: Callable[[], float] = random.random,
     ) -> None:
-        self._balancing = balancing
+        self._balancer = balancer
         self._attempts = attempts
         self._percent = percent
-        self._house = house
-        self._chance = chance
+        self._services = services
+        self._random_share = random_share
 
-    def __call__(self, inbound: ClientRequest, client: str, request: BackendRequest) -> None:
-        """Send a copy of the request as its backend is to get it, if chance wants it and there is room.
+    def __repr__(self) -> str:
+        return f"Mirroring({self._percent:g} % to {self._balancer!r})"
 
-        Not of one whose body is not all here, or is large, nor of one that would be a tunnel.
+    def copy(self, request: ClientRequest, client: str, upstream: BackendRequest) -> None:
+        """Send a copy of the upstream request, if the random share selects it and few enough copies are in flight.
+
+        Tunnels and requests with a body that is large or not completely received are never copied.
         """
-        body = inbound.body
-        if request.upgrade or (body is not None and (body.whole is None or len(body.whole) > MOST_BODY)):
+        body = request.body
+        if upstream.upgrade or (body is not None and (body.whole is None or len(body.whole) > MAX_BODY)):
             return
-        if self._percent < 100 and self._chance() * 100 >= self._percent:
+        if self._percent < 100 and self._random_share() * 100 >= self._percent:
             return
-        occupancy = self._house.occupancy
-        if occupancy.mirrored >= MOST_AT_ONCE:
-            occupancy.unmirrored += 1
+        in_flight = self._services.in_flight
+        if not in_flight.begin_copy():
             return
-        copy = BackendRequest(inbound.method, request.target, [*request.fields], inbound.framing, body)
-        exchange = RequestContext(inbound, self._house.clock(), client, "", waits=False)
-        occupancy.mirrored += 1
+        copy = BackendRequest(request.method, upstream.target, [*upstream.fields], request.framing, body)
         try:
-            # Not a Thread, which would wait here until it has begun.
-            _thread.start_new_thread(self._send, (exchange, copy))
-        except RuntimeError:  # no more threads are to be had
-            occupancy.mirrored -= 1
-            occupancy.unmirrored += 1
+            # Not a Thread: its start() waits until the thread runs.
+            _thread.start_new_thread(self._send, (request, client, copy))
+        except RuntimeError:  # the process can't start more threads
+            in_flight.end_copy()
+            in_flight.skip_copy()
 
-    def _send(self, exchange: RequestContext, copy: BackendRequest) -> None:
-        broken: Fault | None = None
+    def _send(self, request: ClientRequest, client: str, copy: BackendRequest) -> None:
+        attempts = self._attempts.begin(request, self._services.clock(), may_queue=False)
+        cut: Fault | None = None
         try:
-            inbound = exchange.inbound
-            safe = inbound.body is None and inbound.method in retry.IDEMPOTENT
-            plan = self._balancing.order(inbound, exchange.client, safe=safe)
-            _discard(self._attempts.first_response(exchange, islice(plan, 1), copy))
+            safe = request.body is None and request.method in retry.IDEMPOTENT
+            plan = self._balancer.plan(request, client, safe=safe)
+            first = Plan(backends=islice(plan.backends, 1), reason=plan.reason)
+            _discard(attempts.first_response(first, copy))
         except Fault as fault:
-            broken = fault  # nobody waits for the answer, but it says something of the backend
+            cut = fault  # counts for the ejection of the backend
         except Exception:
             log.exception("a copy of a request could not be sent")
         finally:
-            if exchange.serving:
-                self._attempts.ended(exchange, broken)
-            self._house.occupancy.mirrored -= 1
+            attempts.finish(cut)
+            self._services.in_flight.end_copy()
 
 
 def _discard(response: BackendResponse) -> None:
-    """Read a short answer to its end, so that its connection can be used again."""
-    read = 0
+    """Read a short response to its end, so that its connection can be reused."""
+    received = 0
     try:
         for piece in response.answer.pieces():
-            read += len(piece)
-            if read > MOST_READ:
+            received += len(piece)
+            if received > MAX_RESPONSE:
                 break
     finally:
         response.close()

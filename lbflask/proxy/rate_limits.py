@@ -1,4 +1,4 @@
-"""The rate limits that a request must pass before anything else is done for it, and what its client hears of them.
+"""The rate limits that a request must pass before anything else is done for it, and the RateLimit fields of responses.
 
 The fields are those of draft-ietf-httpapi-ratelimit-headers-10; Retry-After is RFC 9110 §10.2.3.
 """
@@ -12,59 +12,78 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import Allowance, RateLimit, of_client, policy_field, state_item, whole_seconds
-from lbflask.proxy.context import RequestContext
+from lbflask.proxy.client_request import ClientRequest
 
-#: Values of one key that a request may have. Each takes a token, so that no reading of the request is without a limit.
-MOST_VALUES = 4
+#: Values of one key that a request may have. Each takes a token, so that every reading of the request is limited.
+MAX_VALUES = 4
 
 _BY_HOST = RequestKey("header", "host")
 _of_client = lru_cache(maxsize=4096)(of_client)
 
 
+class RateLimitExceeded(Fault):
+    """A request beyond a rate limit. `fields` are the RateLimit fields and Retry-After of its response."""
+
+    def __init__(self, limit: str, fields: Fields) -> None:
+        super().__init__(Blame.CLIENT, Stage.CHOOSE, 429, f"more requests than the limit {limit!r} lets pass")
+        self.fields = fields
+
+
 class RateLimits:
-    """Limits that hold for the same requests, in their order, each with where its key stands (None: one for all)."""
+    """Limits for the same requests, in their order, each with its key; requests without one share a bucket.
+
+    `acquire` takes a token of a limit for a value of its key.
+    """
 
     def __init__(
-        self, rules: Sequence[tuple[RateLimit, RequestKey | None]], take: Callable[[RateLimit, str], Allowance]
+        self, limits: Sequence[tuple[RateLimit, RequestKey | None]], acquire: Callable[[RateLimit, str], Allowance]
     ) -> None:
-        self._rules = rules
-        self._take = take
-        self._policy = ("RateLimit-Policy", policy_field(limit for limit, _ in rules))
+        self._limits = limits
+        self._acquire = acquire
+        self._policy = ("RateLimit-Policy", policy_field(limit for limit, _ in limits))
 
-    def admit(self, exchange: RequestContext, fields: Fields) -> None:
-        """Let the request pass if each of the limits does; requests without a key are counted together.
+    def __repr__(self) -> str:
+        return f"RateLimits({', '.join(limit.name for limit, _ in self._limits)})"
 
-        `fields` are those that the backend is to get: what it does not see is no key.
+    def admit(self, request: ClientRequest, client: str, fields: Fields) -> Fields:
+        """The RateLimit fields of the response to a request that all limits let pass.
 
-        Where a key has several values the bucket of each must give a token. Notes what the client is to be told. Raises
-        Fault with status 429, when what earlier limits gave is spent; with 400 for a key with more than MOST_VALUES.
+        `fields` are those for the backend: a key is never read from a field that the backend does not get. For a key
+        with several values, the bucket of each must give a token. Raises RateLimitExceeded, when the tokens of earlier
+        limits are spent; Fault with 400 for a key with more than MAX_VALUES values.
         """
         items = []
-        for limit, key in self._rules:
-            allowance = self._taken(limit, ("",) if key is None else self._whose(limit, key, exchange, fields))
+        for limit, key in self._limits:
+            values: Sequence[str] = ("",)
+            if key is not None:
+                values = self._values(limit, key, request, client, fields)
+            allowance = self._allowance(limit, values)
             items.append(state_item(limit, allowance))
             if not allowance.passed:
                 wait = ("Retry-After", str(max(1, whole_seconds(allowance.wait))))
-                exchange.limits_told = [self._policy, ("RateLimit", ", ".join(items)), wait]
-                raise Fault(Blame.CLIENT, Stage.CHOOSE, 429, f"more requests than the limit {limit.name!r} lets pass")
-        exchange.limits_told = [self._policy, ("RateLimit", ", ".join(items))]
+                raise RateLimitExceeded(limit.name, [*self._fields(items), wait])
+        return self._fields(items)
 
-    def _taken(self, limit: RateLimit, keys: Sequence[str]) -> Allowance:
-        """What the emptiest of the buckets allows; those behind one that refuses are not asked."""
-        least = self._take(limit, keys[0])
-        for key in keys[1:]:
+    def _fields(self, items: Sequence[str]) -> Fields:
+        return [self._policy, ("RateLimit", ", ".join(items))]
+
+    def _allowance(self, limit: RateLimit, values: Sequence[str]) -> Allowance:
+        """The allowance of the emptiest bucket; buckets after one that refuses are not asked."""
+        least = self._acquire(limit, values[0])
+        for value in values[1:]:
             if not least.passed:
                 break
-            least = min(least, self._take(limit, key), key=lambda allowance: (allowance.passed, allowance.left))
+            least = min(least, self._acquire(limit, value), key=lambda allowance: (allowance.passed, allowance.left))
         return least
 
     @staticmethod
-    def _whose(limit: RateLimit, key: RequestKey, exchange: RequestContext, fields: Fields) -> Sequence[str]:
-        inbound = exchange.inbound
+    def _values(
+        limit: RateLimit, key: RequestKey, request: ClientRequest, client: str, fields: Fields
+    ) -> Sequence[str]:
         if key == _BY_HOST:
-            fields = [("Host", inbound.host)]  # which is written last
-        found = key.values(exchange.client, inbound.target.text, fields) or ("",)
-        if len(found) > MOST_VALUES:
-            reason = f"the request names more than {MOST_VALUES} values for the key of the limit {limit.name!r}"
+            fields = [("Host", request.host)]  # upstream requests have it apart from their fields
+        values = key.values(client, request.target.text, fields) or ("",)
+        if len(values) > MAX_VALUES:
+            reason = f"the request names more than {MAX_VALUES} values for the key of the limit {limit.name!r}"
             raise Fault(Blame.CLIENT, Stage.CHOOSE, 400, reason)
-        return [_of_client(one) for one in found] if key.kind == "client" else found
+        return [_of_client(value) for value in values] if key.kind == "client" else values

@@ -1,4 +1,4 @@
-"""What a route changes of the requests and responses that it lets pass."""
+"""The changes that a route makes to requests and responses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.paths import with_prefix
 from lbflask.proxy.mirroring import Mirroring
-from lbflask.upstream.requests_adapter import BackendRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RouteActions:
-    """The changes of the route `name`. `prefix` stands instead of the first `segments` of the path, None keeps them."""
+    """The changes of the route `name`. `prefix` replaces the first `segments` path segments; None keeps the path."""
 
     name: str
     segments: int = 0
@@ -22,13 +21,12 @@ class RouteActions:
     response_edits: Edits | None = None
     mirror: Mirroring | None = None
 
-    def change(self, request: BackendRequest) -> None:
-        """Make it the request that backends of the route are to get."""
+    def edit_request(self, target: str, fields: Fields) -> tuple[str, Fields]:
+        """The target and the fields that backends get."""
         if self.prefix is not None:
-            request.target = with_prefix(request.target, self.segments, self.prefix)
-        if self.request_edits is not None:
-            request.fields = self.request_edits.of(request.fields)
+            target = with_prefix(target, self.segments, self.prefix)
+        return target, fields if self.request_edits is None else self.request_edits.of(fields)
 
-    def of_response(self, fields: Fields) -> Fields:
-        """The fields that clients of the route get."""
+    def edit_response(self, fields: Fields) -> Fields:
+        """The fields that clients get."""
         return fields if self.response_edits is None else self.response_edits.of(fields)

@@ -1,4 +1,4 @@
-"""Requests to their routes, and to the pools that a route shares them among. There only where routes are configured."""
+"""Routing: requests to the handlers of their routes, and to the pools of a traffic split. Unused without routes."""
 
 from __future__ import annotations
 
@@ -14,89 +14,100 @@ from lbflask.core.routing import AmbiguousPath, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
-from lbflask.proxy.context import HopCache
 from lbflask.proxy.local_replies import LocalReplies
+from lbflask.proxy.services import HopCache
 
 NO_ROUTE = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "no route leads there")
-TWO_READINGS = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read as that of another route")
+AMBIGUOUS_PATH = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read as that of another route")
 
 
 class Handler(Protocol):
-    """Where requests can go."""
+    """A destination of requests."""
 
-    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
-        """The reply to the request; None when the connection was a tunnel, which has ended."""
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+        """The response to the request; None after a tunnel has ended."""
         ...
 
 
 class RootHandler(Handler, Protocol):
-    """The destination of all requests, which also answers those that could not be read."""
+    """The destination of all requests, which also responds to those that could not be read."""
 
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
-        """The reply to a request that could not even be read."""
+        """The response to a request that could not be read."""
         ...
 
     def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
-        """The host has refused a request that it could not read, by an answer of so many bytes."""
+        """Record a request that the server could not read and has refused, with a response body of `sent` bytes."""
         ...
 
 
 class Router:
-    """Sends each request to the destination of its route; what takes none to `otherwise`, or nowhere."""
+    """Passes each request to the handler of its route; without a route to `default`, or rejects it with 404."""
 
     def __init__(
         self,
         table: RouteTable,
-        destinations: Sequence[Handler],
-        otherwise: Handler | None,
-        answers: LocalReplies,
+        handlers: Sequence[Handler],
+        default: Handler | None,
+        replies: LocalReplies,
     ) -> None:
-        self._find = table.find
-        self._by_claims = table.by_claims
-        self._destinations = destinations
-        self._otherwise = otherwise
-        self._answers = answers
-        self.refuse = answers.refuse
-        self.record_refusal = answers.record_refusal
+        self._table = table
+        self._handlers = handlers
+        self._default = default
+        self._replies = replies
 
-    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
-        """The reply of the destination."""
-        fields = inbound.fields if not self._by_claims else self._answers.credible(inbound)
+    def __repr__(self) -> str:
+        return f"Router({len(self._handlers)} routes, default {self._default!r})"
+
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+        """The response of the handler."""
+        fields = self._replies.credible(request) if self._table.by_claims else request.fields
         try:
-            number = self._find(inbound.host, inbound.target.text, inbound.method, fields)
+            number = self._table.find(request.host, request.target.text, request.method, fields)
         except AmbiguousPath:
-            return self._answers.turn_away(inbound, TWO_READINGS)
-        destination = self._otherwise if number is None else self._destinations[number]
-        if destination is None:
-            return self._answers.turn_away(inbound, NO_ROUTE)
-        return destination.dispatch(inbound)
+            return self._replies.reject(request, AMBIGUOUS_PATH)
+        handler = self._default if number is None else self._handlers[number]
+        if handler is None:
+            return self._replies.reject(request, NO_ROUTE)
+        return handler.dispatch(request)
+
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
+        """As of RootHandler."""
+        return self._replies.refuse(fault, method, target, protocol, peer, accept)
+
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """As of RootHandler."""
+        self._replies.record_refusal(peer, status, reason, sent)
 
 
 class TrafficSplitter:
-    """Shares requests among pools, each the same way every time, as far as it has the key that the split goes by."""
+    """Splits requests among pools: always alike for one key, and randomly for requests without a key."""
 
     def __init__(
         self,
         split: WeightedSplit,
         key: RequestKey,
-        destinations: Mapping[str, Handler],
+        handlers: Mapping[str, Handler],
         hops: HopCache,
         is_trusted: TrustedProxies,
-        chance: Callable[[], float] = random.random,
+        random_key: Callable[[], float] = random.random,
     ) -> None:
         self._split = split
         self._key = key
-        self._destinations = destinations
+        self._handlers = handlers
         self._hops = hops
         self._is_trusted = is_trusted
-        self._chance = chance
+        self._random_key = random_key
 
-    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
-        """The reply of the pool of the request's key."""
-        client = self._client(inbound) if self._key.kind == "client" else ""
-        key = self._key.of(client, inbound.target.text, inbound.fields)
-        pool = self._split.pool(repr(self._chance()) if key is None else key)
-        return self._destinations[pool].dispatch(inbound)
+    def __repr__(self) -> str:
+        return f"TrafficSplitter({', '.join(self._handlers)})"
 
-    def _client(self, inbound: ClientRequest) -> str:
-        return request_origin(inbound.fields, self._hops.of(inbound), inbound.host, self._is_trusted).client
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+        """The response of the pool for the request's key."""
+        client = self._client(request) if self._key.kind == "client" else ""
+        key = self._key.of(client, request.target.text, request.fields)
+        pool = self._split.pool(repr(self._random_key()) if key is None else key)
+        return self._handlers[pool].dispatch(request)
+
+    def _client(self, request: ClientRequest) -> str:
+        return request_origin(request.fields, self._hops.hop(request), request.host, self._is_trusted).client

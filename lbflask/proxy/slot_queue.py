@@ -1,7 +1,7 @@
-"""Which backends of a plan a request may go to now, where some have a bound on their requests (`max_connections`).
+"""Slots for the backends of a plan, where some limit their requests (`max_connections`).
 
-A backend without a free slot is passed over, which is no attempt and no failure. When only such backends are left the
-request waits for whichever has a free slot first; one with a session waits for the backend that has it.
+A backend without a free slot is skipped, which is neither an attempt nor a failure. When only such backends are left,
+the request waits for the first slot of any of them; a request with a session waits for the backend of its session.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from collections.abc import Callable, Generator, Iterable
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Backend
 from lbflask.core.slots import QueuePolicy
-from lbflask.fleet.slots import ClientGone, PoolSlots, QueueFull, QueueTimeout
+from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.fleet.traffic import Traffic
-from lbflask.proxy.context import RequestContext
-from lbflask.telemetry.debug import SWITCH, trace
 
 
 class SlotQueue:
-    """The requests of one pool before they go to a backend. `clock` is steady, in seconds."""
+    """The requests of one pool that wait for slots. `clock` is monotonic, in seconds."""
 
     def __init__(self, slots: PoolSlots, traffic: Traffic, queue: QueuePolicy, clock: Callable[[], float]) -> None:
         self._slots = slots
@@ -26,50 +24,52 @@ class SlotQueue:
         self._queue = queue
         self._clock = clock
 
-    def turns(self, exchange: RequestContext, plan: Iterable[Backend]) -> Generator[Backend, None, None]:
-        """The backends to try, each when the request may go there. Raises Fault when it waits in vain.
+    def __repr__(self) -> str:
+        return f"SlotQueue({self._queue})"
 
-        The slot of one that does not serve the request is let go when the next is asked for, or at `close`.
+    def turns(
+        self,
+        backends: Iterable[Backend],
+        *,
+        sticky_backend: Backend | None,
+        may_queue: bool,
+        deadline: float,
+        on_gone: OnGone | None,
+    ) -> Generator[Backend, None, None]:
+        """The backends to try, each when the request may go there. Raises Fault when the wait for a slot is in vain.
+
+        The generator holds the slot of the backend that it gave last, until the next one is asked for or `close`.
+        `on_gone` registers a callback for the end of the client's connection.
         """
-        full = []
-        for backend in plan:
+        full: list[Backend] = []
+        for backend in backends:
             if not backend.max_connections:
                 yield backend
             elif self._slots.take(backend):
-                yield from self._with_slot(exchange, backend)
-            elif backend is exchange.home:
-                self._wait(exchange, [backend])
-                yield from self._with_slot(exchange, backend)
+                yield from self._with_slot(backend)
+            elif backend is sticky_backend:
+                self._wait([backend], deadline, on_gone)
+                yield from self._with_slot(backend)
             else:
                 self._traffic.passed_over(backend.id)
                 full.append(backend)
-        while full and exchange.waits:
-            got = self._wait(exchange, full)
-            backend = next(backend for backend in full if backend.id == got)
+        while full and may_queue:
+            free_id = self._wait(full, deadline, on_gone)
+            backend = next(backend for backend in full if backend.id == free_id)
             full.remove(backend)
-            yield from self._with_slot(exchange, backend)
+            yield from self._with_slot(backend)
 
-    def over(self, exchange: RequestContext) -> None:
-        """The backend that served the request is done with it."""
-        slot, exchange.slot = exchange.slot, ""
-        if slot:
-            self._slots.let_go(slot)
-
-    def _with_slot(self, exchange: RequestContext, backend: Backend) -> Generator[Backend, None, None]:
-        exchange.slot = backend.id
+    def _with_slot(self, backend: Backend) -> Generator[Backend, None, None]:
         try:
             yield backend
         finally:
-            if exchange.serving != backend.id:
-                self.over(exchange)
+            self._slots.let_go(backend.id)
 
-    def _wait(self, exchange: RequestContext, full: list[Backend]) -> str:
-        host = exchange.inbound.host_exchange
-        seconds = exchange.deadline - self._clock()
-        if SWITCH.enabled:
-            trace(exchange.request_id, "queued", full=[backend.id for backend in full])
+    def _wait(self, full: list[Backend], deadline: float, on_gone: OnGone | None) -> str:
+        """The id of the first backend that has a free slot, which the request then holds."""
+        seconds = deadline - self._clock()
         try:
-            return self._slots.wait(full, self._queue, seconds, None if host is None else host.on_gone)
+            return self._slots.wait(full, self._queue, seconds, on_gone)
         except QueueFull:
             reason = "all backends are full, and as many requests wait as may"
         except QueueTimeout:

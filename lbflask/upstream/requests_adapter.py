@@ -36,24 +36,24 @@ class BackendRequest(requests.PreparedRequest):
     rest see `Outgoing`.
     """
 
-    expects_continue = False
-    upgrade = ""
-    on_interim: Callable[[int, str, Fields], None] | None = None
-    on_gone: Callable[[Callable[[], None]], None] | None = None
-    trace: Callable[..., None] | None = None
-    deadline = NEVER
     url: str  #: the backend's own, without a path
     address: Address
     host: str
     fresh: bool
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a message
         self,
         method: str,
         target: str,
         fields: Fields,
         framing: Framing = NO_BODY,
         body: RequestBody | None = None,
+        *,
+        deadline: float = NEVER,
+        expects_continue: bool = False,
+        upgrade: str = "",
+        on_interim: Callable[[int, str, Fields], None] | None = None,
+        on_gone: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         # The base class would only set what is set here, and three things that only a Session would read.
         self.method = method
@@ -61,9 +61,16 @@ class BackendRequest(requests.PreparedRequest):
         self.fields = fields
         self.framing = framing
         self.body = body  # type: ignore[assignment]
+        self.deadline = deadline
+        self.expects_continue = expects_continue
+        self.upgrade = upgrade
+        self.on_interim = on_interim
+        self.on_gone = on_gone
 
-    def to(self, backend: Backend, host: str, *, fresh: bool = False) -> BackendRequest:
-        """The same request, addressed to a backend, which is to be called `host`."""
+    def to(self, backend: Backend, host: str, *, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
+        """The same request, addressed to a backend, which is to be called `host`; `fields` replace those before."""
+        if fields is not None:
+            self.fields = fields
         self.url = backend.url
         self.address = backend.address
         self.host = host

@@ -1,4 +1,4 @@
-"""`explain` with the facts of the store, of which it takes none away: not a ticket, not a probe."""
+"""`explain` with the facts of the store. It consumes none of them: neither a ticket nor a probe."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.store.ports import StoreUnavailable
 from lbflask.wiring.adapters import store_for
 
-#: Seconds for an answer of the store. No request waits for it.
+#: Seconds to wait for the store. No request depends on it.
 STORE_TIMEOUT = 2.0
 
 
-def explained(config: Config, asked: RequestQuery) -> tuple[Explanation, str]:
-    """The explanation by what the fleet knows, and why it knows nothing: empty when the store has answered."""
-    store, why = store_for(config, STORE_TIMEOUT), ""
+def explained(config: Config, query: RequestQuery) -> tuple[Explanation, str]:
+    """The explanation by the state of the fleet, and the error of the store: empty when the store has answered."""
+    store, store_error = store_for(config, STORE_TIMEOUT), ""
 
-    def known(pool: str) -> tuple[Snapshot, int]:
-        nonlocal why
+    def pool_state(pool: str) -> tuple[Snapshot, int]:
+        nonlocal store_error
         try:
             return store.read_snapshot(pool, NOTHING_KNOWN), store.take_tickets(pool, 0)
         except StoreUnavailable as error:
-            why = str(error)
+            store_error = str(error)
             return NOTHING_KNOWN, 0
 
     try:
-        found = explain.explained(config, Running.from_config(config).pools, asked, known)
+        explanation = explain.explained(config, Running.from_config(config).pools, query, pool_state)
     finally:
         store.close()
-    return found, why
+    return explanation, store_error

@@ -1,4 +1,4 @@
-"""Where requests go: to the pool `default`, or by the routes of the configuration to what each of them needs."""
+"""Builds the handler of all requests: the dispatcher of the pool `default`, or a router by the configured routes."""
 
 from __future__ import annotations
 
@@ -13,71 +13,87 @@ from lbflask.core.traffic_split import WeightedSplit
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
-from lbflask.proxy.context import ProxySettings, SharedServices
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.mirroring import Mirroring
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.router import Handler, RootHandler, Router, TrafficSplitter
+from lbflask.proxy.services import SharedServices
+from lbflask.proxy.settings import ProxySettings
 
 
 class PoolPipeline(NamedTuple):
-    """What all dispatchers to one pool share."""
+    """The parts that all dispatchers to one pool share."""
 
-    balancing: PoolBalancer
+    balancer: PoolBalancer
     attempts: Attempts
-    rules: ProxySettings
+    settings: ProxySettings
 
 
-#: What limits the requests of a route that refers to a limit of this name, or to none ('').
+#: The rate limits of a route that refers to a limit by this name, or to none ('').
 LimitsOf = Callable[[str], RateLimits | None]
 
 
 def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
-    """Those that hold everywhere, in the order of the file, and the one that a route refers to."""
+    """The limits that apply everywhere, in the order of the file, and the one that a route refers to."""
     tables = config.rate_limits
 
     def limits(name: str) -> RateLimits | None:
-        those = [key for key in tables if tables[key].everywhere or key == name]
-        rules = [(tables[key].to_model(key), tables[key].request_key()) for key in those]
-        return RateLimits(rules, buckets.take) if rules else None
+        keys = [key for key in tables if tables[key].everywhere or key == name]
+        return (
+            RateLimits([(tables[key].to_model(key), tables[key].request_key()) for key in keys], buckets.take)
+            if keys
+            else None
+        )
 
     return limits
 
 
-def entrance(config: Config, lanes: Mapping[str, PoolPipeline], house: SharedServices, limits: LimitsOf) -> RootHandler:
-    """The destination of all requests: without routes the dispatcher of the pool itself, which costs them nothing."""
-    usual = lanes.get(DEFAULT_POOL) or next(iter(lanes.values()))
+def entrance(
+    config: Config, pipelines: Mapping[str, PoolPipeline], services: SharedServices, limits: LimitsOf
+) -> RootHandler:
+    """The handler of all requests. Without routes it is the dispatcher of the pool: routing then costs nothing."""
+    default = pipelines.get(DEFAULT_POOL) or next(iter(pipelines.values()))
     if not config.routes:
-        return Dispatcher(*usual, house, rate_limits=limits(""))
+        return Dispatcher(*default, services, rate_limits=limits(""))
     routes = [route.to_model() for route in config.routes]
-    has_default = DEFAULT_POOL in lanes
-    rules = usual.rules if has_default else replace(usual.rules, pages={})
+    has_default = DEFAULT_POOL in pipelines
+    settings = default.settings if has_default else replace(default.settings, pages={})
     return Router(
         RouteTable(routes),
-        [_destination(route, lanes, house, rules, limits) for route in routes],
-        Dispatcher(*usual, house, rate_limits=limits("")) if has_default else None,
-        LocalReplies(house, rules, pool=DEFAULT_POOL if has_default else ""),
+        [_handler(route, pipelines, services, settings, limits) for route in routes],
+        Dispatcher(*default, services, rate_limits=limits("")) if has_default else None,
+        LocalReplies(services, settings, pool=DEFAULT_POOL if has_default else ""),
     )
 
 
-def _destination(
-    route: Route, lanes: Mapping[str, PoolPipeline], house: SharedServices, rules: ProxySettings, limits: LimitsOf
+def _handler(
+    route: Route,
+    pipelines: Mapping[str, PoolPipeline],
+    services: SharedServices,
+    settings: ProxySettings,
+    limits: LimitsOf,
 ) -> Handler:
     segments = segments_of(route.match.path)
     if route.direct is not None:
-        answers = LocalReplies(house, rules, route=route.name, edits=route.response_edits)
-        return DirectResponseRoute(route.direct, answers, rules.via, segments, route.prefix)
+        replies = LocalReplies(services, settings, route=route.name, edits=route.response_edits)
+        return DirectResponseRoute(route.direct, replies, settings.via, segments, route.prefix)
     mirror = None
     if route.mirror is not None:
-        shadow = lanes[route.mirror.pool]
-        mirror = Mirroring(shadow.balancing, shadow.attempts, route.mirror.percent, house)
-    course = RouteActions(route.name, segments, route.prefix, route.request_edits, route.response_edits, mirror)
+        target = pipelines[route.mirror.pool]
+        mirror = Mirroring(target.balancer, target.attempts, route.mirror.percent, services)
+    actions = RouteActions(
+        name=route.name,
+        segments=segments,
+        prefix=route.prefix,
+        request_edits=route.request_edits,
+        response_edits=route.response_edits,
+        mirror=mirror,
+    )
     limited = limits(route.rate_limit)
-    dispatchers = {pool: Dispatcher(*lanes[pool], house, course, limited) for pool in route.shares}
+    dispatchers = {pool: Dispatcher(*pipelines[pool], services, actions, limited) for pool in route.shares}
     if len(dispatchers) == 1:
         return next(iter(dispatchers.values()))
-    return TrafficSplitter(
-        WeightedSplit(route.name, route.shares), route.split_by, dispatchers, house.hops, rules.is_trusted
-    )
+    split = WeightedSplit(route.name, route.shares)
+    return TrafficSplitter(split, route.split_by, dispatchers, services.hops, settings.is_trusted)

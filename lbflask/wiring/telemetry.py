@@ -17,7 +17,7 @@ from lbflask.config.schema import Config
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import Hooks
-from lbflask.proxy.context import InFlightCounts
+from lbflask.proxy.services import InFlightCounts
 from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.debug import SWITCH
 from lbflask.telemetry.event_queue import EventQueue, EventSink

@@ -34,7 +34,8 @@ from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import DataPlane, DataPlaneConfig, OwnPaths, control_app, install
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
-from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
+from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.dialer import Dialer
@@ -193,7 +194,7 @@ class WorkerRuntime:
     def _worker_view(self) -> dict[str, Any]:
         """The process in the details of `/health`."""
         tasks = [task._asdict() for task in background.statuses()]
-        return {**self._in_flight.told(), "config_version": self._version, "tasks": tasks}
+        return {**self._in_flight.summary(), "config_version": self._version, "tasks": tasks}
 
     def _sweep(self) -> None:
         self._connections.sweep()  # of the configuration in effect

@@ -137,7 +137,7 @@ def test_a_route_has_the_limits_that_hold_everywhere_and_its_own() -> None:
     buckets = Buckets(Fleet(MemoryStore(lambda: 0.0), ["default"]))
     of = limits_of(found, buckets)
     names = {
-        name: [limit.name for limit, _ in of_route._rules] for name in ("own", "others", "") if (of_route := of(name))
+        name: [limit.name for limit, _ in of_route._limits] for name in ("own", "others", "") if (of_route := of(name))
     }
     assert names == {"own": ["own", "all"], "others": ["all", "others"], "": ["all"]}
     assert limits_of(config(), buckets)("") is None

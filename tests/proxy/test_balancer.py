@@ -2,27 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from lbflask.core.explain import RequestQuery, explain
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.target import Target
-from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
+from lbflask.core.model import (
+    ActiveHealth,
+    Backend,
+    Ejection,
+    Health,
+    Mode,
+    Override,
+    Pool,
+    Snapshot,
+    StickyCookie,
+)
+from lbflask.core.retry import RetryPolicy
+from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.strategies import STRATEGIES
 from lbflask.fleet.fleet import Fleet
+from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.dispatcher import Dispatcher
+from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
+from lbflask.telemetry.events import RequestEvent
+from lbflask.upstream.requests_adapter import BackendAdapter
 
 BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", "b", "c"))
 
 
 def request(target: str = "/", fields: Fields | None = None) -> ClientRequest:
     return ClientRequest(
-        "GET", target, Target(target), "HTTP/1.1", fields or [], "shop", "192.0.2.1", "http", NO_BODY, None
+        method="GET",
+        raw_target=target,
+        target=Target(target),
+        protocol="HTTP/1.1",
+        fields=fields or [],
+        host="shop",
+        peer="192.0.2.1",
+        scheme="http",
+        framing=NO_BODY,
+        body=None,
     )
 
 
@@ -33,11 +63,11 @@ class Rig:
         self.store = MemoryStore(lambda: 1000.0)
         self.fleet = Fleet(self.store, ["p"], strict=True)
         self.traffic = self.fleet.traffic("p")
-        self.balancing = PoolBalancer(Pool("p", backends, strategy, **settings), self.fleet)
+        self.balancer = PoolBalancer(Pool("p", backends, strategy, **settings), self.fleet)
 
     def order(self, inbound: ClientRequest | None = None, client: str = "192.0.2.1") -> list[str]:
-        plan = self.balancing.order(inbound or request(), client, safe=True)
-        return [backend.id for backend in plan]
+        plan = self.balancer.plan(inbound or request(), client, safe=True)
+        return [backend.id for backend in plan.backends]
 
     def firsts(self, count: int, inbound: ClientRequest | None = None, client: str = "192.0.2.1") -> set[str]:
         return {self.order(inbound, client)[0] for _ in range(count)}
@@ -169,3 +199,103 @@ def test_an_ejected_backend_is_probed_only_while_it_is_in_service() -> None:
             firsts.append(rig.order()[0])
             rig.traffic.report(rig.store, rig.fleet.snapshot("p"), 1000.0)
         assert ("a" in firsts) == (mode is Mode.SERVING)
+
+
+NOW = 5000.0
+SECRET = "0123456789abcdef"
+NAMES = ("a", "b", "c", "d")
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> Pool:
+    """A pool of up to four backends, of any strategy and with any settings."""
+    names = NAMES[: draw(st.integers(1, 4))]
+    backends = tuple(
+        Backend(name, name, 80, f"http://{name}:80", draw(st.integers(0, 3)), backup=draw(st.booleans()))
+        for name in names
+    )
+    return Pool(
+        "p",
+        backends,
+        draw(st.sampled_from(sorted(STRATEGIES))),
+        fails_open=draw(st.booleans()),
+        hash_key=draw(st.sampled_from(["client", "uri", "header:x-user", "cookie:user", "query:user"])),
+        load_factor=draw(st.sampled_from([None, 1.25])),
+        slow_start=draw(st.sampled_from([0.0, 100.0])),
+        sticky=draw(st.sampled_from([None, StickyCookie("S"), StickyCookie("S", secrets=(SECRET,))])),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """What the fleet may know of it."""
+    healths = st.builds(ActiveHealth, st.sampled_from(Health), since=st.sampled_from([0.0, NOW - 30, NOW - 500]))
+    modes = st.builds(
+        Override, st.sampled_from(Mode), weight=st.sampled_from([None, 0, 2]), removed=st.booleans(), added=st.none()
+    )
+    new = Override(added=Backend("e", "e", 80, "http://e:80"))
+    return Snapshot(
+        1,
+        draw(st.dictionaries(st.sampled_from(NAMES), healths)),
+        draw(st.sampled_from([None, 0.0, 1e6])),
+        10.0,
+        draw(st.dictionaries(st.sampled_from(NAMES), st.just(Ejection(True, 1, NOW - 10, NOW + 10)), max_size=2)),
+        NOW,
+        draw(st.dictionaries(st.sampled_from(NAMES), modes, max_size=2)) | ({"e": new} if draw(st.booleans()) else {}),
+        secret=draw(st.sampled_from(["", SECRET])),
+    )
+
+
+@given(
+    pool=pools(),
+    snapshot=snapshots(),
+    session=st.sampled_from(["", *NAMES]),
+    user=st.sampled_from(["", "ann", "bob"]),
+    ticket=st.integers(0, 30),
+)
+@settings(max_examples=300, deadline=None)
+def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session: str, user: str, ticket: int) -> None:
+    """The explained plans are the backends that a worker tries, in their order, when all of them refuse."""
+    store = MemoryStore(lambda: NOW)
+    store.take_tickets("p", ticket)
+    fleet = Fleet(store, ["p"], strict=True)
+    fleet.now = lambda: NOW  # type: ignore[method-assign]
+    fleet._views["p"].snapshot = snapshot
+    balancer = PoolBalancer(pool, fleet)
+    fields = [("X-User", user), ("Cookie", f"user={user}")] if user else []
+    if session:
+        fields = [*fields, ("Cookie", f"S={Affinity('p', [SECRET]).cookie(session, NOW)}")]
+    target = f"/x?user={user}" if user else "/x"
+    query = RequestQuery("GET", "shop", target, fields, "192.0.2.1")
+    explanation = explain(query, [], {"p": pool}, "p", lambda _: (snapshot, store.take_tickets("p", 0)))
+    (view,) = explanation.pools
+    events: list[RequestEvent] = []
+    proxy_settings = ProxySettings(retries=RetryPolicy(attempts=9))
+    services = SharedServices(
+        InFlightCounts(),
+        HopCache(proxy_settings.is_trusted, None, forwarded=False),
+        lambda: 0.0,
+        lambda: "id",
+        (events.append,),
+    )
+    attempts = Attempts("p", fleet, cast("BackendAdapter", Refusing()), proxy_settings, services)
+    dispatcher = Dispatcher(balancer, attempts, proxy_settings, services)
+    for _ in view.plans:
+        response = dispatcher.dispatch(request(target, fields))
+        assert response is not None
+        response.close()
+    assert tuple(tuple(attempt.backend for attempt in event.attempts) for event in events) == view.plans
+    assert {event.why == "sticky" for event in events} == {bool(view.home)}
+
+
+class Refusing:
+    """An adapter whose backends all refuse connections."""
+
+    def send(self, request: object, timeout: object) -> None:
+        raise Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
+
+
+def test_a_balancer_shows_its_pool() -> None:
+    rig = Rig("first")
+    rig.order()
+    assert repr(rig.balancer) == "PoolBalancer(PoolPlanner(p: first, 3 candidates))"

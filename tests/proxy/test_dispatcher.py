@@ -36,10 +36,11 @@ from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.client_response import ClientResponse
-from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.route_actions import RouteActions
+from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
@@ -66,9 +67,17 @@ def inbound(
     framing = framing or (NO_BODY if body is None else Framing(length))
     client_body = None if body is None else ClientBody(lambda: next(pieces, b""), framing.length, 0)
     return ClientRequest(
-        method, target, Target(target), "HTTP/1.1", [("Host", host), *(fields or [])], host,
-        "192.0.2.1", "http", framing, client_body,
-    )  # fmt: skip
+        method=method,
+        raw_target=target,
+        target=Target(target),
+        protocol="HTTP/1.1",
+        fields=[("Host", host), *(fields or [])],
+        host=host,
+        peer="192.0.2.1",
+        scheme="http",
+        framing=framing,
+        body=client_body,
+    )
 
 
 class Balancer:
@@ -86,7 +95,7 @@ class Balancer:
         self.events: list[RequestEvent] = []
         ticks = itertools.count()
         forwarded = rules.pop("forwarded", False)
-        course = rules.pop("course", None)
+        actions = rules.pop("actions", None)
         ruled = ProxySettings(**rules)
         house = SharedServices(
             InFlightCounts(),
@@ -97,7 +106,7 @@ class Balancer:
         )
         attempts = Attempts("default", self.fleet, adapter, ruled, house, self.waiting())
         self.dispatcher = Dispatcher(
-            PoolBalancer(self.pool, self.fleet), attempts, ruled, house, course, self.rate_limits()
+            PoolBalancer(self.pool, self.fleet), attempts, ruled, house, actions, self.rate_limits()
         )
 
     def waiting(self) -> SlotQueue | None:
@@ -459,11 +468,15 @@ class FakeResponse:
         self.fields: Fields = [("Content-Length", str(len(body)))]
         self.framing = Framing(len(body))
         self.cleared = False
+        self.complete = True
 
     def whole(self) -> bytes:
         return self.body
 
     def release(self) -> None:
+        pass
+
+    def close(self) -> None:
         pass
 
 
@@ -727,13 +740,13 @@ def test_a_probe_goes_first_and_what_fails_there_goes_on_to_another(
     assert ears.safe == [safe]
 
 
-# Courses of routes
+# Actions of routes
 
 
-def test_a_course_changes_what_backends_and_clients_get_and_names_the_route(street: Street) -> None:
+def test_a_route_changes_what_backends_and_clients_get_and_names_the_route(street: Street) -> None:
     edits = Edits(set_=[("X-A", "new")], remove=["Via"])
-    course = RouteActions("api", 1, "/v2", edits, edits)
-    balancer = street.balancer(answering(b"HTTP/1.1 200 OK\r\nx-a: 1\r\nContent-Length: 0\r\n\r\n"), course=course)
+    actions = RouteActions(name="api", segments=1, prefix="/v2", request_edits=edits, response_edits=edits)
+    balancer = street.balancer(answering(b"HTTP/1.1 200 OK\r\nx-a: 1\r\nContent-Length: 0\r\n\r\n"), actions=actions)
     status, fields, _ = balancer.ask(inbound("GET", "/api/x?y", [("X-A", "1"), ("x-a", "2")]))
     assert (status, fields) == (200, [("X-A", "new"), ("Content-Length", "0")])
     head = street.houses[0].received.split(b"\r\n")
@@ -743,9 +756,9 @@ def test_a_course_changes_what_backends_and_clients_get_and_names_the_route(stre
     assert (event.route, event.target, event.pool) == ("api", "/api/x?y", "default")
 
 
-def test_a_course_changes_each_attempt_alike(street: Street) -> None:
-    course = RouteActions("api", 1, "", Edits(add=[("X-A", "1")]))
-    balancer = street.balancer(answering_and_closing(b""), answering(OK), course=course)
+def test_a_route_changes_each_attempt_alike(street: Street) -> None:
+    actions = RouteActions(name="api", segments=1, prefix="", request_edits=Edits(add=[("X-A", "1")]))
+    balancer = street.balancer(answering_and_closing(b""), answering(OK), actions=actions)
     assert balancer.ask(inbound("GET", "/api/x"))[0] == 200
     for house in street.houses:
         assert house.received.startswith(b"GET /x HTTP/1.1\r\n")
@@ -753,7 +766,7 @@ def test_a_course_changes_each_attempt_alike(street: Street) -> None:
 
 
 def test_a_refusal_has_the_fields_of_its_route(street: Street) -> None:
-    course = RouteActions("api", response_edits=Edits(set_=[("Retry-After", "9"), ("X-A", "1")]))
-    status, fields, _ = street.balancer(None, course=course).ask(inbound())
+    actions = RouteActions(name="api", response_edits=Edits(set_=[("Retry-After", "9"), ("X-A", "1")]))
+    status, fields, _ = street.balancer(None, actions=actions).ask(inbound())
     assert status == 502
     assert ("X-A", "1") in fields

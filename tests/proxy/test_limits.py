@@ -22,7 +22,6 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.proxy.context import RequestContext
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.requests_adapter import BackendAdapter
@@ -46,7 +45,8 @@ class Bounded(Balancer):
             ),
         )
         self.slots = Slots(self.fleet).of("default")
-        return SlotQueue(self.slots, self.fleet.traffic("default"), self.queue, lambda: 0.0)
+        self.queue_of = SlotQueue(self.slots, self.fleet.traffic("default"), self.queue, lambda: 0.0)
+        return self.queue_of
 
 
 def bounded(street: Street, bounds: Sequence[int], queue: QueuePolicy | None = None) -> Bounded:
@@ -108,22 +108,25 @@ def test_a_request_waits_for_whichever_backend_is_free_first(street: Street) -> 
 def test_a_session_waits_for_its_own_backend(street: Street) -> None:
     balancer = bounded(street, [1, 0])
     busy(balancer, "b0")
-    exchange = RequestContext(inbound(), 0.0, "192.0.2.1", "id", home=balancer.pool.backends[0])
-    waiting = cast("SlotQueue", balancer.dispatcher._attempts._waiting)
-    with ThreadPoolExecutor(1) as threads, closing(waiting.turns(exchange, balancer.pool.backends)) as turns:
+    sticky_backend = balancer.pool.backends[0]
+    turns = balancer.queue_of.turns(
+        balancer.pool.backends, sticky_backend=sticky_backend, may_queue=True, deadline=LONG, on_gone=None
+    )
+    with ThreadPoolExecutor(1) as threads, closing(turns):
         first = threads.submit(next, turns)
         eventually(lambda: balancer.slots.waiting, "it waits")
         balancer.slots.let_go("b0")
-        assert first.result(LONG) is exchange.home
+        assert first.result(LONG) is sticky_backend
     assert balancer.slots.used == {}
 
 
 def test_a_copy_of_a_request_does_not_wait(street: Street) -> None:
     balancer = bounded(street, [1])
     busy(balancer, "b0")
-    exchange = RequestContext(inbound(), 0.0, "192.0.2.1", "", waits=False)
-    waiting = cast("SlotQueue", balancer.dispatcher._attempts._waiting)
-    assert list(waiting.turns(exchange, balancer.pool.backends)) == []
+    turns = balancer.queue_of.turns(
+        balancer.pool.backends, sticky_backend=None, may_queue=False, deadline=LONG, on_gone=None
+    )
+    assert list(turns) == []
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_a_client_that_hangs_up_waits_no_more(street: Street) -> None:
     busy(balancer, "b0")
     request = inbound()
     host = GoingAway()
-    request.host_exchange = cast("Any", host)
+    request.server_exchange = cast("Any", host)
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(balancer.ask, request)
         eventually(lambda: host.callback, "its going would be noticed")

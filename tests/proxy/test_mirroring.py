@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,10 +14,10 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
-from lbflask.core.model import Backend
+from lbflask.core.planning import Plan
 from lbflask.proxy.client_request import ClientBody, ClientRequest
-from lbflask.proxy.context import HopCache, InFlightCounts, RequestContext, SharedServices
-from lbflask.proxy.mirroring import MOST_AT_ONCE, MOST_BODY, Mirroring
+from lbflask.proxy.mirroring import MAX_BODY, Mirroring
+from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlightCounts, SharedServices
 from lbflask.upstream.requests_adapter import BackendRequest
 from tests.support.pools import backend
 
@@ -29,19 +29,22 @@ class Shadow:
         self.error = error
         self.copies: list[BackendRequest] = []
         self.plans: list[list[str]] = []
-        self.ends: list[tuple[str, Fault | None]] = []
+        self.ends: list[Fault | None] = []
 
-    def order(self, inbound: ClientRequest, client: str, *, safe: bool) -> Iterable[Backend]:
-        return iter([backend("a"), backend("b")])
+    def plan(self, request: ClientRequest, client: str, *, safe: bool) -> Plan:
+        return Plan(backends=iter([backend("a"), backend("b")]), reason="turn")
 
-    def first_response(self, exchange: RequestContext, plan: Iterable[Backend], request: BackendRequest) -> Any:
-        self.plans.append([one.id for one in plan])
-        exchange.serving = "a"
-        self.copies.append(request)
+    def begin(self, request: ClientRequest, began: float, *, may_queue: bool) -> Shadow:
+        assert not may_queue
+        return self
+
+    def first_response(self, plan: Plan, upstream: BackendRequest) -> Any:
+        self.plans.append([one.id for one in plan.backends])
+        self.copies.append(upstream)
         raise self.error
 
-    def ended(self, exchange: RequestContext, fault: Fault | None) -> None:
-        self.ends.append((exchange.serving, fault))
+    def finish(self, fault: Fault | None) -> None:
+        self.ends.append(fault)
 
 
 FAULT = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")
@@ -59,10 +62,20 @@ class Rig:
         self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)
 
     def ask(self, body: ClientBody | None = None, framing: Framing = NO_BODY, upgrade: str = "") -> BackendRequest:
-        inbound = ClientRequest("GET", "/x", Target("/x"), "HTTP/1.1", [], "shop", "192.0.2.1", "http", framing, body)
-        request = BackendRequest("GET", "/rewritten", [("X-A", "1")], framing, body)
-        request.upgrade = upgrade
-        self.mirroring(inbound, "192.0.2.1", request)
+        inbound = ClientRequest(
+            method="GET",
+            raw_target="/x",
+            target=Target("/x"),
+            protocol="HTTP/1.1",
+            fields=[],
+            host="shop",
+            peer="192.0.2.1",
+            scheme="http",
+            framing=framing,
+            body=body,
+        )
+        request = BackendRequest("GET", "/rewritten", [("X-A", "1")], framing, body, upgrade=upgrade)
+        self.mirroring.copy(inbound, "192.0.2.1", request)
         return request
 
     def settle(self) -> int:
@@ -79,7 +92,7 @@ def test_a_copy_is_a_request_of_its_own_for_one_backend() -> None:
     assert copy is not request
     assert copy.fields is not request.fields
     assert (copy.target, copy.fields, rig.shadow.plans) == ("/rewritten", [("X-A", "1")], [["a"]])
-    assert rig.shadow.ends == [("a", FAULT)]
+    assert rig.shadow.ends == [FAULT]
 
 
 def test_chance_gives_as_many_as_are_asked_for() -> None:
@@ -94,7 +107,7 @@ def test_a_body_has_to_be_whole_to_be_sent_twice() -> None:
     rig = Rig()
     rig.ask(ClientBody(lambda: b"", 5, 0), Framing(5))
     rig.ask(ClientBody(lambda: b"", None, 0), CHUNKED)
-    large = b"x" * (MOST_BODY + 1)
+    large = b"x" * (MAX_BODY + 1)
     rig.ask(ClientBody(lambda: b"", len(large), 0, whole=large), Framing(len(large)))
     assert rig.settle() == 0
     rig.ask(ClientBody(lambda: b"", 5, 0, whole=b"hello"), Framing(5))
@@ -109,9 +122,9 @@ def test_what_would_be_a_tunnel_has_no_copy() -> None:
 
 def test_without_room_a_copy_is_left_out_and_counted() -> None:
     rig = Rig()
-    rig.occupancy.mirrored = MOST_AT_ONCE
+    rig.occupancy.mirrored = MAX_MIRRORED
     rig.ask()
-    assert (rig.occupancy.mirrored, rig.occupancy.unmirrored, rig.shadow.copies) == (MOST_AT_ONCE, 1, [])
+    assert (rig.occupancy.mirrored, rig.occupancy.unmirrored, rig.shadow.copies) == (MAX_MIRRORED, 1, [])
 
 
 def test_an_error_that_nobody_foresaw_is_logged_and_leaves_the_room(caplog: pytest.LogCaptureFixture) -> None:
@@ -120,4 +133,4 @@ def test_an_error_that_nobody_foresaw_is_logged_and_leaves_the_room(caplog: pyte
         rig.ask()
         assert rig.settle() == 1
         eventually(lambda: "a copy of a request could not be sent" in caplog.text, "the log tells")
-    assert rig.shadow.ends == [("a", None)]
+    assert rig.shadow.ends == [None]

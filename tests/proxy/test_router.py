@@ -20,9 +20,10 @@ from lbflask.core.routing import Route, RouteMatch, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
-from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
 from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.router import Router, TrafficSplitter
+from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.telemetry.events import RequestEvent
 
 RULES = ProxySettings(is_trusted=TrustedProxies())
@@ -34,8 +35,8 @@ class Place:
     def __init__(self) -> None:
         self.got: list[ClientRequest] = []
 
-    def dispatch(self, inbound: ClientRequest) -> ClientResponse | None:
-        self.got.append(inbound)
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+        self.got.append(request)
         return None
 
 
@@ -62,7 +63,18 @@ class Rig:
 def request(
     target: str = "/", fields: Fields | None = None, host: str = "shop", peer: str = "192.0.2.1"
 ) -> ClientRequest:
-    return ClientRequest("GET", target, Target(target), "HTTP/1.1", fields or [], host, peer, "http", NO_BODY, None)
+    return ClientRequest(
+        method="GET",
+        raw_target=target,
+        target=Target(target),
+        protocol="HTTP/1.1",
+        fields=fields or [],
+        host=host,
+        peer=peer,
+        scheme="http",
+        framing=NO_BODY,
+        body=None,
+    )
 
 
 def taken(reply: ClientResponse | None) -> tuple[str, Fields, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -14,14 +15,15 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.request_origin import TrustedProxies
-from lbflask.core.model import ActiveHealth, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.strategies import STRATEGIES
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
-from lbflask.proxy.context import HopCache, InFlightCounts, ProxySettings, SharedServices
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.route_actions import RouteActions
+from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_balancer import BACKENDS
@@ -52,12 +54,18 @@ class Answers(ScriptedAdapter):
 class Town:
     """A pool with sticky sessions, in front of backends that are always well unless told."""
 
-    def __init__(self, strategy: str = "round_robin", store: MemoryStore | None = None, **cookie: Any) -> None:
+    def __init__(
+        self,
+        strategy: str = "round_robin",
+        store: MemoryStore | None = None,
+        backends: tuple[Backend, ...] = BACKENDS,
+        **cookie: Any,
+    ) -> None:
         self.store = store or MemoryStore(lambda: 1000.0)
         self.fleet = Fleet(self.store, ["p"], policies={"p": EjectionPolicy(("a", "b", "c"))})
         self.adapter = Answers()
         sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
-        self.balancing = PoolBalancer(Pool("p", BACKENDS, strategy, sticky=sticky), self.fleet)
+        self.balancer = PoolBalancer(Pool("p", backends, strategy, sticky=sticky), self.fleet)
         rules = ProxySettings(is_trusted=TrustedProxies())
         ticks = itertools.count()
         house = SharedServices(
@@ -67,7 +75,7 @@ class Town:
             lambda: "id",
         )
         attempts = Attempts("p", self.fleet, cast("BackendAdapter", self.adapter), rules, house)
-        self.dispatcher = Dispatcher(self.balancing, attempts, rules, house)
+        self.dispatcher = Dispatcher(self.balancer, attempts, rules, house)
         self.know()
 
     def know(self, active: dict[str, ActiveHealth] | None = None, **more: Any) -> None:
@@ -106,7 +114,7 @@ def test_a_route_that_takes_cookies_out_leaves_the_session_its_own() -> None:
     town = Town()
     town.adapter.fields = [("Set-Cookie", "theirs=1")]
     edits = Edits(remove=["Cookie"]), Edits(remove=["Set-Cookie"])
-    town.dispatcher._course = RouteActions("r", request_edits=edits[0], response_edits=edits[1])
+    town.dispatcher._actions = RouteActions(name="r", request_edits=edits[0], response_edits=edits[1])
     home, (told,), _ = town.ask()
     assert told.startswith("LB=")
     for _ in range(3):
@@ -209,7 +217,8 @@ def test_a_forged_cookie_before_ours_hides_it_from_nobody() -> None:
 def test_an_expired_cookie_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     town = Town(max_age=60.0)
     now = 5000.0
-    monkeypatch.setattr(town.balancing.sticky, "_now", lambda: now)
+    monkeypatch.setattr(town.fleet, "now", lambda: now)
+    monkeypatch.setattr(town.balancer.cookies, "_now", lambda: now)
     home, cookie = town.session()
     now += 59
     assert town.ask(cookie)[:2] == (home, [])
@@ -270,14 +279,11 @@ def test_a_draining_backend_that_fails_loses_them_even_where_all_are_down(how: s
         town.know(dict.fromkeys("abc", DOWN), overrides=draining)
     else:
         town.know(ejected={home: Ejection(True, 1, 10.0, 1e9)}, overrides=draining)
-    assert town.balancing.home([cookie.removeprefix("LB=")]) is None
+    assert town.balancer.sticky_backend([cookie.removeprefix("LB=")]) is None
 
 
 def test_a_session_at_a_backup_stays_when_the_others_are_back() -> None:
-    town = Town()
-    town.balancing.pool = Pool(
-        "p", (*BACKENDS[:2], *(type(b)(b.id, b.host, b.port, b.url, backup=True) for b in BACKENDS[2:]))
-    )
+    town = Town(backends=(*BACKENDS[:2], replace(BACKENDS[2], backup=True)))
     town.know({"a": DOWN, "b": DOWN})
     home, cookie = town.session()
     town.know()
