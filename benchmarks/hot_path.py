@@ -174,8 +174,8 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     """What there is to time, in the order in which a request meets it."""
     request = rig.read()
     exchange = HttpExchange(request, rig.client)
-    taken = client_request.of(exchange, 0)
-    dispatcher = rig.plane.front.dispatcher
+    taken = client_request.from_exchange(exchange, 0)
+    dispatcher = rig.plane.front.handler
     hop, trust = dispatcher._services.hops.hop(taken), TrustedProxies()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
     backend = dispatcher.balancer.pool.backends[0]
@@ -206,7 +206,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
 
     return {
         "read and parse the request": rig.read,
-        "target, host, framing, body": lambda: client_request.of(exchange, 0),
+        "target, host, framing, body": lambda: client_request.from_exchange(exchange, 0),
         "fields for the backend": lambda: backend_request(
             taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
         ),

@@ -35,7 +35,7 @@ EMPTY = RateLimit("empty", 1, 86_400, 1)
 def rig_with_bounds(slots: Slots) -> Rig:
     """Every backend has a bound that is not reached."""
     rig = Rig(0)
-    dispatcher = rig.plane.front.dispatcher
+    dispatcher = rig.plane.front.handler
     pool = dispatcher.balancer.pool
     backends = tuple(replace(backend, max_connections=100) for backend in pool.backends)
     dispatcher.balancer = PoolBalancer(replace(pool, backends=backends), rig.fleet)
@@ -46,14 +46,14 @@ def rig_with_bounds(slots: Slots) -> Rig:
 def rig_with(limit: RateLimit, buckets: Buckets) -> Rig:
     """All requests have this limit, by client."""
     rig = Rig(0)
-    rig.plane.front.dispatcher._rate_limits = RateLimits([(limit, RequestKey("client"))], buckets.take)
+    rig.plane.front.handler._rate_limits = RateLimits([(limit, RequestKey("client"))], buckets.take)
     return rig
 
 
 def steps(fleet: Fleet, alone: Fleet, slots: Slots) -> dict[str, Callable[[], Any]]:
     """What there is to time: with the store, and what it is like without."""
     bounded, buckets, pool_slots = rig_with_bounds(slots), Buckets(fleet), slots.of(POOL)
-    backend = replace(bounded.plane.front.dispatcher.balancer.pool.backends[0], id="another")
+    backend = replace(bounded.plane.front.handler.balancer.pool.backends[0], id="another")
 
     def take_and_let_go() -> None:
         pool_slots.take(backend)

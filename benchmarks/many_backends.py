@@ -22,6 +22,7 @@ from typing import Any
 from benchmarks.hot_path import Rig, micros
 from devtools.report import Check, conclude, options, ratio, table
 from lbflask.core.model import Override
+from lbflask.core.strategies import strategy_of
 
 FEW = 3
 #: How many different keys the requests have.
@@ -63,16 +64,16 @@ def rig_of(backends: int, weights_differ: bool, settings: dict[str, str]) -> Rig
 
 def choice(rig: Rig) -> Callable[[], Any]:
     """The choice alone, with what it goes by: schedule, loads, and the first backend of the order."""
-    balancing = rig.plane.front.dispatcher._balancing
-    traffic, by_loads = balancing._traffic, balancing._by_loads
+    balancer = rig.plane.front.handler.balancer
+    traffic, by_loads = rig.fleet.traffic("default"), strategy_of(balancer.pool).by_loads
     keys = cycle([f"/path?query={number}" for number in range(1, KEYS + 1)])
     tickets = count()
 
     def choose() -> None:
         if by_loads:
-            backend = next(balancing.schedule().order(next(tickets), next(keys), traffic.live_loads())).id
+            backend = next(balancer.schedule().order(next(tickets), next(keys), traffic.live_loads())).id
         else:
-            backend = next(balancing.schedule().order(next(tickets), next(keys))).id
+            backend = next(balancer.schedule().order(next(tickets), next(keys))).id
         traffic.began(backend)
         traffic.ended(backend)
 

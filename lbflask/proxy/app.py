@@ -1,15 +1,16 @@
 """The Flask app, with the data plane in front of it.
 
 Flask's router would merge slashes, answer OPTIONS and refuse methods, so proxied requests never reach it: the data
-plane stands at `app.wsgi_app`, Flask's own extension point, and lets through only what is meant for the balancer
-itself (docs/adr/0002-data-plane-at-wsgi-app.md).
+plane replaces `app.wsgi_app`, Flask's extension point, and passes on only requests for the balancer itself
+(docs/adr/0002-data-plane-at-wsgi-app.md).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from flask import Blueprint, Flask
 
@@ -19,6 +20,7 @@ from lbflask.core.http.addresses import plain_address
 from lbflask.proxy import client_request
 from lbflask.proxy.client_request import ServerExchange
 from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.error_response import accept_of
 from lbflask.proxy.router import RootHandler
 
 log = logging.getLogger("lbflask")
@@ -55,28 +57,32 @@ class Lifecycle(Protocol):
         ...
 
 
-class OwnPaths:
-    """Paths of the public listener at which the balancer answers for itself, each with the control plane's path."""
+class ControlPaths:
+    """Paths of the public listener that the control plane serves, each with the control plane's path for it."""
 
     def __init__(self, paths: Mapping[str, str]) -> None:
-        self._paths = {path: own for path, own in paths.items() if path}
+        self._paths = {public: control for public, control in paths.items() if public}
         self._prefixes = tuple(self._paths)
+
+    def __repr__(self) -> str:
+        return f"ControlPaths({', '.join(self._paths)})"
 
     def find(self, target: str) -> str | None:
         """The control plane's path for a request target; None for all others."""
         return self._paths.get(target.partition("?")[0]) if target.startswith(self._prefixes) else None
 
 
-class DataPlaneConfig(NamedTuple):
-    """What one configuration makes of the data plane. Another one takes its place as a whole."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataPlaneConfig:
+    """The data plane of one configuration; a reload replaces it as a whole. `body_limit` is in bytes, 0 for none."""
 
-    dispatcher: RootHandler
-    own_paths: OwnPaths
+    handler: RootHandler
+    control_paths: ControlPaths
     body_limit: int
 
 
 class DataPlane:
-    """A WSGI application: forwards what comes through a public listener, leaves the rest to the control plane."""
+    """A WSGI application: forwards requests of public listeners, and passes all others to the control plane."""
 
     def __init__(self, control: WSGI, front: DataPlaneConfig, *, admin_address: object, lifecycle: Lifecycle) -> None:
         self.front = front
@@ -84,12 +90,15 @@ class DataPlane:
         self._control = control
         self._admin_address = admin_address
 
+    def __repr__(self) -> str:
+        return f"DataPlane({self.front.handler!r})"
+
     def set_front(self, front: DataPlaneConfig) -> None:
         """Serve new requests by this configuration; a request in flight keeps the one that it began with."""
         self.front = front
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """Answer a request."""
+        """Serve a request, as of PEP 3333."""
         if not self.lifecycle.is_started:
             if "RAW_URI" not in environ:
                 return _not_hosted(start_response)
@@ -99,44 +108,45 @@ class DataPlane:
             admin = self._came_through_admin(environ)
             environ["lbflask.admin"] = admin
         front = self.front
-        own = None if admin else front.own_paths.find(environ["RAW_URI"])
-        if admin or own is not None:
-            if own is not None:
-                environ["PATH_INFO"] = own
+        control_path = None if admin else front.control_paths.find(environ["RAW_URI"])
+        if admin or control_path is not None:
+            if control_path is not None:
+                environ["PATH_INFO"] = control_path
             environ["REMOTE_ADDR"] = plain_address(environ.get("REMOTE_ADDR") or "")
             return self._control(environ, start_response)
         try:
-            request = client_request.read(environ, front.body_limit)
+            request = client_request.from_environ(environ, front.body_limit)
         except Fault as fault:
-            reply: ClientResponse | None = _refuse(front.dispatcher, fault, environ)
+            response: ClientResponse | None = _refuse(front.handler, fault, environ)
         else:
-            reply = front.dispatcher.dispatch(request)
-        if reply is None:
+            response = front.handler.dispatch(request)
+        if response is None:
             return ()
-        start_response(reply.status, reply.fields)
-        return reply
+        start_response(response.status, response.fields)
+        return response
 
     def forward(self, exchange: ServerExchange) -> Any:
-        """The short way, for a host that has read the request already: a Reply, or None when the connection became a
-        tunnel. NotImplemented for what is meant for the balancer itself.
+        """Serve a request without WSGI: a ClientResponse, or None after a tunnel. NotImplemented for requests to the
+        balancer itself.
         """
-        dispatcher, own_paths, body_limit = self.front
-        if own_paths.find(exchange.target) is not None or exchange.local == self._admin_address:
+        front = self.front
+        if front.control_paths.find(exchange.target) is not None or exchange.local == self._admin_address:
             return NotImplemented
         try:
-            request = client_request.of(exchange, body_limit)
+            request = client_request.from_exchange(exchange, front.body_limit)
         except Fault as fault:
-            accept = next((value for name, value in exchange.fields if name.lower() == "accept"), "")
-            peer = exchange.peer[0] or "unix:"
-            return dispatcher.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
-        return dispatcher.dispatch(request)
+            peer, accept = exchange.peer[0] or "unix:", accept_of(exchange.fields)
+            return front.handler.refuse(fault, exchange.method, exchange.target, exchange.protocol, peer, accept)
+        return front.handler.dispatch(request)
 
-    def turned_away(self, peer: str, status: int, reason: str, sent: int) -> None:
-        """A host has refused a request's head, and answered it with `sent` bytes; nothing else of it is known."""
-        self.front.dispatcher.record_refusal(peer or "unix:", status, reason, sent)
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """Record a request whose head the server has rejected, with a response body of `sent` bytes."""
+        self.front.handler.record_refusal(peer or "unix:", status, reason, sent)
 
     def _came_through_admin(self, environ: dict[str, Any]) -> bool:
-        """By the address of the connection itself: SERVER_NAME can come from the client's Host header."""
+        """Whether the request uses an admin listener, by the address of the connection: SERVER_NAME can come from the
+        client's Host field.
+        """
         local = environ.get("lbflask.local")
         if local is None:
             sock = environ.get("gunicorn.socket")
@@ -149,7 +159,7 @@ class DataPlane:
 
 
 def _not_hosted(start_response: Any) -> Iterable[bytes]:
-    """The answer under a server that keeps targets as they were written from its applications."""
+    """The response under a server that hides raw request targets from its applications."""
     log.error("lbflask runs under gunicorn only: gunicorn -c gunicorn.conf.py lbflask.wsgi")
     body = b"lbflask runs under gunicorn only\n"
     fields = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))]
@@ -157,10 +167,10 @@ def _not_hosted(start_response: Any) -> Iterable[bytes]:
     return [body]
 
 
-def _refuse(dispatcher: RootHandler, fault: Fault, environ: dict[str, Any]) -> ClientResponse:
+def _refuse(handler: RootHandler, fault: Fault, environ: dict[str, Any]) -> ClientResponse:
     method, target, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
     peer, accept = environ.get("REMOTE_ADDR") or "unix:", environ.get("HTTP_ACCEPT", "")
-    return dispatcher.refuse(fault, method, target, protocol, peer, accept)
+    return handler.refuse(fault, method, target, protocol, peer, accept)
 
 
 def control_app(blueprints: Sequence[Blueprint]) -> Flask:

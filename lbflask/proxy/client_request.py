@@ -105,7 +105,7 @@ class ClientRequest:
         return f"ClientRequest({self.method} {self.target.text.partition('?')[0]} from {self.peer}, {self.body!r})"
 
 
-def read(environ: Environ, body_limit: int) -> ClientRequest:
+def from_environ(environ: Environ, body_limit: int) -> ClientRequest:
     """The request of a WSGI environ. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
     exchange: ServerExchange | None = environ.get("lbflask.exchange")
     method, raw, protocol = environ["REQUEST_METHOD"], environ["RAW_URI"], environ["SERVER_PROTOCOL"]
@@ -132,7 +132,7 @@ def read(environ: Environ, body_limit: int) -> ClientRequest:
     )
 
 
-def of(exchange: ServerExchange, body_limit: int) -> ClientRequest:
+def from_exchange(exchange: ServerExchange, body_limit: int) -> ClientRequest:
     """The request of an exchange of our worker. Raises Fault, with blame CLIENT, for one that must not be forwarded."""
     host_field = coding = length = None
     for name, value in exchange.special:

@@ -115,7 +115,7 @@ class HopCache:
         return hop
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedServices:
     """The services of a worker. `clock` is monotonic, in seconds; `listeners` consume the event of each request."""
 

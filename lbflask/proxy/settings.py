@@ -11,7 +11,7 @@ from lbflask.core.retry import RetryPolicy
 from lbflask.upstream.connection import NEVER
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProxySettings:
     """The settings of the data plane for one pool. Timeouts are in seconds; `retry_after` is for responses with 503.
 

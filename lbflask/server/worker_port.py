@@ -55,7 +55,7 @@ class WorkerPort:
                     timeouts=_client_timeouts(config),
                     plain_addresses=frozenset({socket_address(config.admin_bind)}),
                     forward=plane.forward,
-                    on_rejected=plane.turned_away,
+                    on_rejected=plane.record_refusal,
                 )
             )
         else:

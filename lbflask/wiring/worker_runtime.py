@@ -31,7 +31,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.proxy.app import DataPlane, DataPlaneConfig, OwnPaths, control_app, install
+from lbflask.proxy.app import ControlPaths, DataPlane, DataPlaneConfig, control_app, install
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
@@ -157,7 +157,13 @@ class WorkerRuntime:
         hops = HopCache(is_trusted, config.via or None, forwarded=config.forwarded, rules=kept)
         sinks = self._telemetry
         services = SharedServices(
-            self._in_flight, hops, time.monotonic, self._new_request_id, sinks.listeners, sinks.hooks, sinks.tracing
+            in_flight=self._in_flight,
+            hops=hops,
+            clock=time.monotonic,
+            new_request_id=self._new_request_id,
+            listeners=sinks.listeners,
+            hooks=sinks.hooks,
+            tracing=sinks.tracing,
         )
         session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         adapter = cast("BackendAdapter", session.get_adapter("http://"))  # the same for every scheme
@@ -167,8 +173,10 @@ class WorkerRuntime:
             for name, (table, pool) in pools.items()
         }
         handler = entrance(config, pipelines, services, limits_of(config, self._buckets))
-        local_paths = OwnPaths({config.health_path: "/health", config.live_path: "/live"})
-        return [pool for _, pool in pools.values()], DataPlaneConfig(handler, local_paths, config.limits.body)
+        control_paths = ControlPaths({config.health_path: "/health", config.live_path: "/live"})
+        return [pool for _, pool in pools.values()], DataPlaneConfig(
+            handler=handler, control_paths=control_paths, body_limit=config.limits.body
+        )
 
     def _pipeline(
         self, pool: Pool, table: PoolConfig, settings: ProxySettings, adapter: BackendAdapter, services: SharedServices
@@ -210,17 +218,17 @@ class WorkerRuntime:
 def proxy_settings(pool: PoolConfig, config: Config) -> ProxySettings:
     """The settings by which requests are forwarded to the pool."""
     return ProxySettings(
-        config.retries.policy(),
-        config.timeouts.connect,
-        config.timeouts.first_byte,
-        pool.preserve_host,
-        config.via or None,
-        max(1, math.ceil(pool.health.soon)),
-        TrustedProxies(config.trusted_proxies),
-        config.timeouts.request or math.inf,
-        config.timeouts.tunnel_idle,
-        config.limits.tunnels,
-        pool.pages,
+        retries=config.retries.policy(),
+        connect=config.timeouts.connect,
+        first_byte=config.timeouts.first_byte,
+        preserve_host=pool.preserve_host,
+        via=config.via or None,
+        retry_after=max(1, math.ceil(pool.health.soon)),
+        is_trusted=TrustedProxies(config.trusted_proxies),
+        request=config.timeouts.request or math.inf,
+        tunnel_idle=config.timeouts.tunnel_idle,
+        tunnels=config.limits.tunnels,
+        pages=pool.pages,
     )
 
 

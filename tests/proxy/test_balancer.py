@@ -272,11 +272,11 @@ def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session
     events: list[RequestEvent] = []
     proxy_settings = ProxySettings(retries=RetryPolicy(attempts=9))
     services = SharedServices(
-        InFlightCounts(),
-        HopCache(proxy_settings.is_trusted, None, forwarded=False),
-        lambda: 0.0,
-        lambda: "id",
-        (events.append,),
+        in_flight=InFlightCounts(),
+        hops=HopCache(proxy_settings.is_trusted, None, forwarded=False),
+        clock=lambda: 0.0,
+        new_request_id=lambda: "id",
+        listeners=(events.append,),
     )
     attempts = Attempts("p", fleet, cast("BackendAdapter", Refusing()), proxy_settings, services)
     dispatcher = Dispatcher(balancer, attempts, proxy_settings, services)

@@ -31,7 +31,7 @@ def environ(**changes: Any) -> dict[str, Any]:
 
 
 def read(limit: int = 0, **changes: Any) -> ClientRequest:
-    return client_request.read(environ(**changes), limit)
+    return client_request.from_environ(environ(**changes), limit)
 
 
 def refused(limit: int = 0, **changes: Any) -> Fault:

@@ -98,11 +98,11 @@ class Balancer:
         actions = rules.pop("actions", None)
         ruled = ProxySettings(**rules)
         house = SharedServices(
-            InFlightCounts(),
-            HopCache(ruled.is_trusted, ruled.via, forwarded=forwarded),
-            lambda: float(next(ticks)),
-            (f"id-{number}" for number in itertools.count()).__next__,
-            (self.events.append,),
+            in_flight=InFlightCounts(),
+            hops=HopCache(ruled.is_trusted, ruled.via, forwarded=forwarded),
+            clock=lambda: float(next(ticks)),
+            new_request_id=(f"id-{number}" for number in itertools.count()).__next__,
+            listeners=(self.events.append,),
         )
         attempts = Attempts("default", self.fleet, adapter, ruled, house, self.waiting())
         self.dispatcher = Dispatcher(

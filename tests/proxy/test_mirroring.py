@@ -56,7 +56,10 @@ class Rig:
         self.occupancy = InFlightCounts()
         ids = itertools.count()
         house = SharedServices(
-            self.occupancy, HopCache(TrustedProxies(), None, forwarded=False), lambda: 0.0, lambda: f"id-{next(ids)}"
+            in_flight=self.occupancy,
+            hops=HopCache(TrustedProxies(), None, forwarded=False),
+            clock=lambda: 0.0,
+            new_request_id=lambda: f"id-{next(ids)}",
         )
         shadow: Any = self.shadow
         self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)

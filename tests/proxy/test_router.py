@@ -48,11 +48,11 @@ class Rig:
         self.events: list[RequestEvent] = []
         ticks, numbers = itertools.count(), itertools.count()
         self.house = SharedServices(
-            InFlightCounts(),
-            HopCache(rules.is_trusted, rules.via, forwarded=False),
-            lambda: float(next(ticks)),
-            lambda: f"id-{next(numbers)}",
-            (self.events.append,),
+            in_flight=InFlightCounts(),
+            hops=HopCache(rules.is_trusted, rules.via, forwarded=False),
+            clock=lambda: float(next(ticks)),
+            new_request_id=lambda: f"id-{next(numbers)}",
+            listeners=(self.events.append,),
         )
         self.answers = LocalReplies(self.house, rules)
 

@@ -69,10 +69,10 @@ class Town:
         rules = ProxySettings(is_trusted=TrustedProxies())
         ticks = itertools.count()
         house = SharedServices(
-            InFlightCounts(),
-            HopCache(rules.is_trusted, rules.via, forwarded=False),
-            lambda: float(next(ticks)),
-            lambda: "id",
+            in_flight=InFlightCounts(),
+            hops=HopCache(rules.is_trusted, rules.via, forwarded=False),
+            clock=lambda: float(next(ticks)),
+            new_request_id=lambda: "id",
         )
         attempts = Attempts("p", self.fleet, cast("BackendAdapter", self.adapter), rules, house)
         self.dispatcher = Dispatcher(self.balancer, attempts, rules, house)
