@@ -7,8 +7,9 @@ that the caller provides, each asked for only when a plan needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from lbflask.core.eligibility import Fallback, Selection, select
 from lbflask.core.http.fields import Fields
@@ -28,7 +29,8 @@ STRATEGY_REASONS = {
 }
 
 
-class Plan(NamedTuple):
+@dataclass(slots=True)
+class Plan:
     """The backends to try, best first, and the reason for the first one in one word (core/log_fields.py)."""
 
     backends: Iterable[Backend]
@@ -54,7 +56,7 @@ class PoolFacts(Protocol):
         """Requests in flight at each backend."""
         ...
 
-    def probe(self, safe: bool) -> str | None:
+    def probe(self, safe: bool, /) -> str | None:
         """The ejected backend that this request probes; `safe` requests can be sent again."""
         ...
 
@@ -142,20 +144,24 @@ class PoolPlanner:
         self._facts = facts
         #: The reason for a choice that only the strategy makes.
         self.reason = STRATEGY_REASONS.get(pool.strategy, pool.strategy)
-        self._strategy = strategy_of(pool)
-        self._key = RequestKey.parse(pool.hash_key) if self._strategy.by_key else None
+        strategy = strategy_of(pool)
+        self._compile = strategy.compile
+        self._by_turn, self._by_loads = strategy.by_turn, strategy.by_loads
+        self._key = RequestKey.parse(pool.hash_key) if strategy.by_key else None
+        self.has_key = self._key is not None  #: whether the strategy hashes keys
         self._snapshot: Snapshot | None = None
         self._members = pool.backends
         self._candidates: tuple[Candidate, ...] | None = None
-        self._schedule: Schedule = self._strategy.compile(())
+        self._schedule: Schedule = self._compile(())
+        self._until = inf  # when the weights change, by the store's clock
 
     def __repr__(self) -> str:
         return f"PoolPlanner({self.pool.name}: {self.pool.strategy}, {len(self.selection.candidates)} candidates)"
 
     def schedule(self) -> Schedule:
         """The schedule for the latest snapshot, with the weights of this moment."""
-        snapshot, until = self._facts.snapshot(), self.selection.until
-        if snapshot is not self._snapshot or (until != inf and self._facts.now() >= until):
+        snapshot = self._facts.snapshot()
+        if snapshot is not self._snapshot or (self._until != inf and self._facts.now() >= self._until):
             self._update(snapshot)
         return self._schedule
 
@@ -165,11 +171,11 @@ class PoolPlanner:
         self._facts.selected(self._members, snapshot, selection)
         if selection.candidates != self._candidates:
             self._candidates = selection.candidates
-            self._schedule = self._strategy.compile(selection.candidates)
+            self._schedule = self._compile(selection.candidates)
         if self.sessions is not None:
             candidates = (candidate.backend for candidate in selection.candidates)
             self.sessions.update(snapshot.secret, (*candidates, *selection.keeping))
-        self.selection = selection
+        self.selection, self._until = selection, selection.until
         self._snapshot = snapshot
 
     def key(self, client: str, target: str, fields: Fields) -> str | None:
@@ -181,7 +187,7 @@ class PoolPlanner:
 
     def takes_ticket(self, key: str | None) -> bool:
         """Whether the place of a request with this key in the order depends on a ticket."""
-        return self._strategy.by_turn or (self._key is not None and key is None)
+        return self._by_turn or (self._key is not None and key is None)
 
     def sticky_backend(self, cookies: Sequence[str]) -> Backend | None:
         """The backend of the session that the cookies name, if it may still serve that session."""
@@ -198,12 +204,12 @@ class PoolPlanner:
         if sticky_backend is not None:
             return Plan(backends=self._sticky_first(sticky_backend, key), reason="sticky")
         facts = self._facts
-        ticket = facts.ticket() if self.takes_ticket(key) else 0
-        loads = facts.loads() if self._strategy.by_loads else NO_LOADS
+        ticket = facts.ticket() if self._by_turn or self.takes_ticket(key) else 0
+        loads = facts.loads() if self._by_loads else NO_LOADS
         order = self.schedule().order(ticket, key, loads)
         probed = facts.probe(safe) if probes else None
         if probed is None:
-            return Plan(backends=order, reason=self.reason)
+            return Plan(order, self.reason)
         first = (backend for backend in self._members if backend.id == probed)
         rest = (backend for backend in order if backend.id != probed)
         return Plan(backends=[*first, *rest], reason="probe")

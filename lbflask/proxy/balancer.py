@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from lbflask.core.eligibility import Selection
 from lbflask.core.membership import takers
@@ -45,32 +46,24 @@ class PoolBalancer:
     def plan(self, request: ClientRequest, client: str, *, safe: bool, sticky_backend: Backend | None = None) -> Plan:
         """The plan of a request from the address `client`; see PoolPlanner.plan."""
         planner = self._planner
-        key = planner.key(client, request.target.text, request.fields)
+        key = planner.key(client, request.target.text, request.fields) if planner.has_key else None
         return planner.plan(key, safe=safe, sticky_backend=sticky_backend)
 
 
 class _FleetFacts:
-    """The facts that a worker's fleet has about a pool."""
+    """The facts that a worker's fleet has about a pool. Each request asks for some, so that no call is in between."""
 
     def __init__(self, pool: str, fleet: Fleet) -> None:
         self._pool = pool
         self._fleet = fleet
-        self._traffic = fleet.traffic(pool)
-
-    def snapshot(self) -> Snapshot:
-        return self._fleet.snapshot(self._pool)
+        self._traffic = traffic = fleet.traffic(pool)
+        self.snapshot: Callable[[], Snapshot] = partial(fleet.snapshot, pool)
+        self.ticket: Callable[[], int] = partial(fleet.ticket, pool)
+        self.loads: Callable[[], Mapping[str, int]] = traffic.live_loads
+        self.probe: Callable[[bool], str | None] = traffic.probe
 
     def now(self) -> float:
         return self._fleet.now()
-
-    def ticket(self) -> int:
-        return self._fleet.ticket(self._pool)
-
-    def loads(self) -> Mapping[str, int]:
-        return self._traffic.live_loads()
-
-    def probe(self, safe: bool) -> str | None:
-        return self._traffic.probe(safe)
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
         # With every selection, since the planner of another configuration may have set other members meanwhile.

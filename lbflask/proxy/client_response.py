@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.fields import Fields
@@ -21,7 +21,8 @@ from lbflask.upstream.requests_adapter import BackendResponse
 REQUEST_TIMEOUT = "the time for the whole request was over"
 
 
-class ResponseOutcome(NamedTuple):
+@dataclass(slots=True)
+class ResponseOutcome:
     """How a response ended: the bytes of its body that were sent, why it was cut (empty for a complete one), and the
     fault that cut it.
     """
@@ -102,7 +103,8 @@ class ClientResponse:
 
     def __next__(self) -> bytes:
         if self._pieces is None:
-            self._release()  # before the body is written: the connection can serve another request meanwhile
+            if self._unreleased is not None:
+                self._release()  # before the body is written: the connection can serve another request meanwhile
             piece, self._buffered = self._buffered, None
             if not piece:
                 raise StopIteration
@@ -163,7 +165,7 @@ class ClientResponse:
     def _end(self, cut: str = "", fault: Fault | None = None) -> None:
         finish, self._finish = self._finish, None
         if finish is not None:
-            finish(ResponseOutcome(sent=self._sent, cut=cut, fault=fault))
+            finish(ResponseOutcome(self._sent, cut, fault))
 
 
 def local_response(method: str, status: str, fields: Fields, body: bytes, finish: Finish) -> ClientResponse:

@@ -140,7 +140,8 @@ class Dispatcher:
         except Fault as fault:
             return self._refuse(context, fault)
         except BaseException:
-            self._release(context, None)
+            services.in_flight.end_request()
+            attempts.finish()
             raise
         if response.answer.status == 101:
             self._run_tunnel(context, response)
@@ -157,10 +158,11 @@ class Dispatcher:
 
     def settle(self, context: RequestContext, outcome: ResponseOutcome) -> None:
         """Release what the request holds, and emit its event."""
-        self._release(context, outcome.fault)
-        if not self._services.listeners:
+        services, request = self._services, context.request
+        services.in_flight.end_request()
+        context.attempts.finish(outcome.fault)
+        if not services.listeners:
             return
-        request = context.request
         event = RequestEvent(
             client=context.client,
             method=request.method,
@@ -169,7 +171,7 @@ class Dispatcher:
             pool=self.balancer.pool.name,
             status=context.status,
             sent=outcome.sent,
-            seconds=self._services.clock() - context.began,
+            seconds=services.clock() - context.began,
             attempts=context.attempts.events,
             request_id=context.request_id,
             cut=outcome.cut or context.refusal,
@@ -178,12 +180,8 @@ class Dispatcher:
             why=context.reason,
             trace=context.trace,
         )
-        for listener in self._services.listeners:
+        for listener in services.listeners:
             listener(event)
-
-    def _release(self, context: RequestContext, fault: Fault | None) -> None:
-        self._services.in_flight.end_request()
-        context.attempts.finish(fault)
 
     def _upstream_request(
         self, context: RequestContext, fields: Fields, may_upgrade: bool
