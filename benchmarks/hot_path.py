@@ -41,8 +41,9 @@ from lbflask.telemetry.event_queue import BATCH, TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.log_formats import text_line
 from lbflask.telemetry.metrics.recorder import MetricsRecorder
-from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.requests_adapter import BackendRequest
+from lbflask.upstream.stream import ExchangeTimeouts
 from lbflask.wiring.worker_runtime import WorkerRuntime
 
 BACKENDS = [f"http://127.0.0.1:{port}" for port in (8081, 8082, 8083)]

@@ -16,8 +16,8 @@ from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
+from lbflask.upstream.stream import NEVER
 
 
 class Attempts:

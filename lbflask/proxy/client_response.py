@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.trailers import passable_trailers
-from lbflask.upstream.connection import NEVER
 from lbflask.upstream.requests_adapter import BackendResponse
+from lbflask.upstream.stream import NEVER
 
 REQUEST_TIMEOUT = "the time for the whole request was over"
 

@@ -302,7 +302,7 @@ class Dispatcher:
             fields = [*fields, *self._set_cookie_fields(context, fields), *(context.rate_limit_fields or ())]
             status = f"101 {answer.reason or 'Switching Protocols'}"
             client, early = exchange.upgrade(status, with_upgrade(fields, protocols))
-            tunnel = Tunnel(client, answer.connection.wire, settings.tunnel_idle)
+            tunnel = Tunnel(client, response.network_stream, settings.tunnel_idle)
             tunnel.run(early, answer.early)
             cut = f"nothing was said for {settings.tunnel_idle:g} s" if tunnel.timed_out else ""
         except OSError as error:

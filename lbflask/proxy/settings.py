@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.retry import RetryPolicy
-from lbflask.upstream.connection import NEVER
+from lbflask.upstream.stream import NEVER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

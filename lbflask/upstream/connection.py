@@ -1,251 +1,242 @@
 """One HTTP/1.1 connection to a backend: a request out, a response in, byte-exact (RFC 9112).
 
-Whatever goes wrong comes out as a Fault that says who is to blame and how far the request had got. Foreign exceptions
-end here. Time-outs are noted here and enforced by the watchdog.
+The connection is a state machine; `exchange_state.py` has its states and transitions. Every failure of an exchange is a
+Fault, which names the party to blame and the stage. Deadlines are recorded here and enforced by the deadline sweeper.
 """
 
 from __future__ import annotations
 
-import errno
-import math
 import select
 import socket
-import struct
+import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple, Protocol
+from enum import Enum
+from functools import partial
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
-from lbflask.core.http.framing import Framing
-from lbflask.upstream.deadlines import WATCHDOG
-from lbflask.upstream.request_body import BodySender, RequestBody
+from lbflask.upstream.deadlines import SWEEPER
+from lbflask.upstream.exchange_state import (
+    READY,
+    SENT,
+    TRANSITIONS,
+    UPLOADING,
+    ExchangeEvent,
+    ExchangeState,
+)
+from lbflask.upstream.oserror_text import oserror_text
+from lbflask.upstream.request_body import DISCONNECTED, BodySender
 from lbflask.upstream.response_reader import ResponseReader
 from lbflask.upstream.shortage import shortage
+from lbflask.upstream.socket_stream import reset_at_close
+from lbflask.upstream.stream import (
+    NEVER,
+    READ_SIZE,
+    ExchangeTimeouts,
+    NetworkStream,
+    RequestBody,
+    UpstreamRequest,
+)
 
-READ_SIZE = 65_536
-NEVER = math.inf
-#: Seconds that a backend gets to say `100 Continue`. One that does not know the expectation says nothing, and the body
-#: is sent all the same (RFC 9110 §10.1.1).
+#: Seconds to wait for `100 Continue`. A backend that does not know the expectation sends nothing, and the body is sent
+#: all the same (RFC 9110 §10.1.1).
 CONTINUE_WITHIN = 1.0
-SILENT = "silent"
 
 
-class ExchangeTimeouts(NamedTuple):
-    """Seconds for the first byte of the response, and between any two bytes; and the moment of the steady clock at
-    which the whole request is over.
-    """
+class _Interruption(Enum):
+    """Why a wait was ended from outside."""
 
-    first_byte: float = 60.0
-    between_bytes: float = 60.0
-    deadline: float = NEVER
-
-
-class SocketOptions(Protocol):
-    """What has the options of a socket."""
-
-    def setsockopt(self, level: int, option: int, value: bytes, /) -> None:
-        """As of a socket."""
-        ...
-
-
-class NetworkStream(SocketOptions, Protocol):
-    """What a connection needs of a socket; `recv` and `send` block the caller, and nobody else. A socket of the
-    standard library becomes one by `dial.blocking`.
-    """
-
-    def recv(self, size: int, flags: int = 0, /) -> bytes:
-        """The next bytes; empty at the end. Raises OSError."""
-        ...
-
-    def send(self, data: bytes | memoryview, /) -> int:
-        """Send some of it. Raises OSError."""
-        ...
-
-    def shutdown(self, how: int, /) -> None:
-        """End one direction or both, which wakes whoever waits."""
-        ...
-
-    def fileno(self) -> int:
-        """Its descriptor."""
-        ...
-
-    def setblocking(self, flag: bool, /) -> None:
-        """Whether `recv` waits; when not, it raises BlockingIOError instead."""
-        ...
-
-    def silent(self) -> bool:
-        """Whether nothing is known to have come since the last `recv`. Need not see that the peer has closed."""
-        ...
-
-    def close(self) -> None:
-        """Close."""
-        ...
-
-
-class UpstreamRequest(Protocol):
-    """A request as it is to go out."""
-
-    method: str | None
-    body: RequestBody | None
-    framing: Framing
-    #: The request asks for leave to send its body.
-    expects_continue: bool
-    #: The Upgrade value that was offered; empty for none.
-    upgrade: str
-    #: Told of each interim response (RFC 9110 §15.2) but 100, as status, reason and fields.
-    on_interim: Callable[[int, str, Fields], None] | None
-    #: Takes what is to be called when the client goes.
-    on_gone: Callable[[Callable[[], None]], None] | None
-    #: Called with the name of each step and its facts, while requests are traced.
-    trace: Callable[..., None] | None
-
-    def head(self) -> bytes:
-        """Request line and fields, with the empty line."""
-        ...
+    SEND_TIMEOUT = "took no byte of the request"
+    RECEIVE_TIMEOUT = "silent"
+    CLIENT_GONE = "the client hung up"
 
 
 class UpstreamConnection:
-    """A connected socket that carries one exchange at a time."""
+    """A connected socket that carries one exchange at a time. `origin` is the URL of its backend, for display."""
 
     __slots__ = (
-        "_sending_first",
-        "_sent",
-        "_sock",
-        "_upload",
-        "abandoned",
-        "deadline",
-        "expired",
-        "expires",
-        "idle_since",
+        "_bytes_received",
+        "_interruption",
+        "_lock",
+        "_sender",
+        "_sender_fault",
+        "_state",
+        "_stream",
+        "_timeouts",
+        "exchanges",
         "opened_at",
-        "send_expires",
-        "served",
+        "origin",
+        "receive_deadline",
+        "send_deadline",
     )
 
-    def __init__(self, sock: NetworkStream, now: float) -> None:
-        self._sock = sock
-        self._upload: BodySender | None = None
-        self._sent = True  # all of the latest request, without an upload
+    def __init__(self, stream: NetworkStream, now: float, origin: str = "") -> None:
+        self._stream = stream
+        self._state = ExchangeState.NEW
+        self._lock = threading.Lock()  # of the state, while a sender in the background may change it
+        self._sender: BodySender | None = None
+        self._sender_fault: Fault | None = None
+        self._timeouts = ExchangeTimeouts()
+        self._bytes_received = False  # of the response to the latest request
+        self._interruption: _Interruption | None = None
+        self.origin = origin
         self.opened_at = now
-        self.idle_since = now
-        self.served = 0
-        #: Until when the present wait may last, for the response and for the backend to take what is sent.
-        self.expires = self.send_expires = NEVER
-        self.deadline = NEVER
-        self.expired = ""  #: what it did for too long
-        self._sending_first = False  # nothing is expected from the backend before it has all of the request
-        self.abandoned = False
-        WATCHDOG.watch(self)
+        self.exchanges = 0  #: requests that were started
+        #: The ends of the present waits, in seconds of the monotonic clock.
+        self.receive_deadline = self.send_deadline = NEVER
+        SWEEPER.watch(self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.origin or self._stream} {self._state.name} exchanges={self.exchanges}>"
 
     @property
-    def wire(self) -> NetworkStream:
-        """The socket, for what comes after HTTP."""
-        return self._sock
+    def state(self) -> ExchangeState:
+        """How far the latest exchange is."""
+        return self._state
 
-    def exchange(self, request: UpstreamRequest, timing: ExchangeTimeouts) -> ResponseReader:
+    @property
+    def request_sent(self) -> bool:
+        """Whether all of the latest request was sent."""
+        return self._state in SENT
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may carry a request."""
+        return self._state in READY and self._interruption is None
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether a wait was ended at its deadline."""
+        return self._interruption in (_Interruption.SEND_TIMEOUT, _Interruption.RECEIVE_TIMEOUT)
+
+    @property
+    def stream(self) -> NetworkStream:
+        """The socket, for a tunnel."""
+        return self._stream
+
+    def advance(self, event: ExchangeEvent) -> None:
+        """Change the state. Raises RuntimeError for an event that is not possible in the present one."""
+        if self._sender is None:
+            self._change_state(event)
+        else:
+            with self._lock:
+                self._change_state(event)
+
+    def _change_state(self, event: ExchangeEvent) -> None:
+        state = TRANSITIONS[self._state].get(event)
+        if state is None:
+            raise RuntimeError(f"{event.name} is not possible: {self!r}")
+        self._state = state
+
+    def exchange(self, request: UpstreamRequest, timeouts: ExchangeTimeouts) -> ResponseReader:
         """Send the request and read the head of the final response. Raises Fault.
 
-        A body that is not at hand is sent as it comes. The client's own failure to deliver it passes through as the
-        Fault that reading it raises.
+        A body that is not in memory is sent as the client delivers it; the Fault of the client passes through.
         """
-        answer = ResponseReader(self, request, timing)
-        self.deadline = timing.deadline
-        self._upload, self._sent = None, False
+        self._sender = None
+        self.advance(ExchangeEvent.REQUEST_STARTED)
+        self.exchanges += 1
+        self._timeouts = timeouts
+        self._bytes_received = False
+        reader = ResponseReader(self, request, timeouts)
         if request.on_gone is not None:
-            request.on_gone(answer.abandon)
+            request.on_gone(partial(self.abandon, self.exchanges))
         try:
             if request.body is None:
-                self.send_all(request.head(), timing.between_bytes)
-                self._sent = True
+                self.send_all(request.head(), timeouts.between_bytes)
+                self.advance(ExchangeEvent.REQUEST_SENT)
             else:
-                self._send_with_body(answer, request, request.body, timing)
+                self._send_with_body(reader, request, request.body)
         except OSError as error:
-            if self.abandoned:
-                raise self._given_up(Stage.SEND) from None
-            if self.expired:
-                raise self._too_late(answer, Stage.SEND, timing.between_bytes) from None
-            # A backend may answer before it has read the whole request, and close (RFC 9112 §9.5): look for it.
-            if request.body is None or error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                raise self._failed(answer, Stage.SEND, error) from None
-            answer.request_cut = True
-        if request.trace is not None:
-            request.trace("sent")
-        answer.read_head()
-        self.served += 1
-        return answer
+            self._raise_if_interrupted(timeouts.between_bytes, Stage.SEND)
+            # A backend may respond before it has read the whole request, and close (RFC 9112 §9.5): read that response.
+            if request.body is None or error.errno not in DISCONNECTED:
+                raise self._failed(Stage.SEND, error) from None
+            self.advance(ExchangeEvent.REQUEST_BROKEN_OFF)
+        reader.read_head()
+        return reader
 
-    def _send_with_body(
-        self, answer: ResponseReader, request: UpstreamRequest, body: RequestBody, timing: ExchangeTimeouts
-    ) -> None:
+    def _send_with_body(self, reader: ResponseReader, request: UpstreamRequest, body: RequestBody) -> None:
+        timeout = self._timeouts.between_bytes
         if body.whole is not None:
-            self.send_all(request.head() + body.whole, timing.between_bytes)
-            self._sent = True
+            self.send_all(request.head() + body.whole, timeout)
+            self.advance(ExchangeEvent.REQUEST_SENT)
+            return
+        self.send_all(request.head(), timeout)
+        if request.expects_continue and reader.responds_within(CONTINUE_WITHIN):
+            self.advance(ExchangeEvent.REQUEST_BROKEN_OFF)  # the final response needs no body
+            return
+        self._sender = sender = BodySender(self, body, chunked=request.framing.chunked, timeout=timeout)
+        if body.concurrent:
+            sender.start()
         else:
-            self.send_all(request.head(), timing.between_bytes)
-            if request.expects_continue and answer.comes_within(CONTINUE_WITHIN):
-                return  # an answer without having seen the body
-            upload = BodySender(self, body, request.framing.chunked, timing)
-            self._upload = upload
-            if body.concurrent:
-                upload.start()
-            else:
-                upload.run()
+            sender.run()
 
-    def send_all(self, data: bytes, patience: float) -> None:
-        """Send all of it; the backend must take some of it every `patience` seconds. Raises OSError."""
-        sock = self._sock
-        self.send_expires = min(time.monotonic() + patience, self.deadline)
-        sent = sock.send(data)
+    def send_all(self, data: bytes, timeout: float) -> None:
+        """Send all of the data; the backend must accept some of it every `timeout` seconds. Raises OSError."""
+        stream, deadline = self._stream, self._timeouts.deadline
+        self.send_deadline = min(time.monotonic() + timeout, deadline)
+        sent = stream.send(data)
         if sent != len(data):
             rest = memoryview(data)[sent:]
-            while rest:  # not sendall, which would not show that the backend takes its time
-                self.send_expires = min(time.monotonic() + patience, self.deadline)
-                rest = rest[sock.send(rest) :]
-        self.send_expires = NEVER
+            while rest:  # not sendall, which would not show the progress
+                self.send_deadline = min(time.monotonic() + timeout, deadline)
+                rest = rest[stream.send(rest) :]
+        self.send_deadline = NEVER
 
-    def receive(self, answer: ResponseReader, timeout: float, stage: Stage, size: int = READ_SIZE) -> bytes:
-        """The next bytes; empty at the end of the stream. Raises Fault.
+    def finish_sending(self) -> None:
+        """All of the request was sent: the time of the backend until its first byte begins."""
+        with self._lock:
+            self._restart_wait()
+            self._change_state(ExchangeEvent.REQUEST_SENT)
 
-        While the request is still on its way, only the deadline of the whole bounds the wait for a response.
+    def abort_sending(self, fault: Fault | None, *, interrupt: bool) -> None:
+        """The rest of the request will not be sent. `interrupt` ends the wait for the response."""
+        with self._lock:
+            self._sender_fault = fault
+            self._restart_wait()
+            self._change_state(ExchangeEvent.REQUEST_BROKEN_OFF)
+        if interrupt:
+            self.cut()
+
+    def _restart_wait(self) -> None:
+        if self._state is ExchangeState.SENDING:
+            self.receive_deadline = min(time.monotonic() + self._timeouts.first_byte, self._timeouts.deadline)
+
+    def receive(self, timeout: float, stage: Stage, size: int = READ_SIZE) -> bytes:
+        """The next bytes, within `timeout` seconds; empty at the end of the stream. Raises Fault.
+
+        While the request is being sent, the wait for the response is limited by the deadline of the request only.
         """
-        upload = self._upload
-        self._sending_first = upload is not None and not upload.over and stage is not Stage.BODY
-        self.expires = self.deadline if self._sending_first else min(time.monotonic() + timeout, self.deadline)
+        sender = self._sender
+        if sender is None:
+            self.receive_deadline = min(time.monotonic() + timeout, self._timeouts.deadline)
+        else:
+            with self._lock:
+                sending = self._state is ExchangeState.SENDING
+                limit = NEVER if sending else time.monotonic() + timeout
+                self.receive_deadline = min(limit, self._timeouts.deadline)
         try:
-            data = self._sock.recv(size)
+            data = self._stream.recv(size)
         except OSError as error:
-            self._end(answer, timeout, stage)
-            unsent = upload is not None and not upload.complete
-            raise self._failed(answer, Stage.SEND if unsent else stage, error) from None
-        self.expires = NEVER
-        if upload is not None or self.expired or self.abandoned:
-            self._end(answer, timeout, stage)
+            self._raise_if_interrupted(timeout, stage)
+            unsent = sender is not None and self._state not in SENT
+            raise self._failed(Stage.SEND if unsent else stage, error) from None
+        self.receive_deadline = NEVER
+        if sender is not None or self._interruption is not None:
+            self._raise_if_interrupted(timeout, stage)
+        if data:
+            self._bytes_received = True
         return data
 
-    def _end(self, answer: ResponseReader, timeout: float, stage: Stage) -> None:
-        """Raise the Fault for which the wait was ended from outside, if it was."""
-        upload = self._upload
-        if upload is not None and upload.fault is not None:
-            raise upload.fault
-        if self.abandoned:
-            raise self._given_up(stage)
-        if self.expired:
-            if self.expired != SILENT:
-                raise self._too_late(answer, Stage.SEND, answer.between_bytes)
-            if upload is not None and not upload.complete:
-                raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
-            raise self._too_late(answer, stage, timeout)
+    def receive_within(self, seconds: float) -> bytes | None:
+        """As `receive`, but None when no byte of HTTP has arrived in time.
 
-    def receive_within(self, answer: ResponseReader, seconds: float) -> bytes | None:
-        """As `receive`, but None when no byte of HTTP has come within so many seconds, which is no fault.
-
-        A readable socket proves nothing: what has come may be a part of a TLS record, or a session ticket.
+        A readable socket proves nothing: it may hold a part of a TLS record, or a session ticket.
         """
-        until = min(time.monotonic() + seconds, self.deadline)
+        until = min(time.monotonic() + seconds, self._timeouts.deadline)
         poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLIN)
+        poll.register(self._stream.fileno(), select.POLLIN)
         try:
             while (data := self._receive_now(READ_SIZE)) is None:
                 left = until - time.monotonic()
@@ -253,105 +244,98 @@ class UpstreamConnection:
                     return None
                 poll.poll(left * 1000)
         except OSError as error:
-            self._end(answer, seconds, Stage.WAIT)
-            raise self._failed(answer, Stage.WAIT, error) from None
-        self._end(answer, seconds, Stage.WAIT)
+            self._raise_if_interrupted(seconds, Stage.WAIT)
+            raise self._failed(Stage.WAIT, error) from None
+        self._raise_if_interrupted(seconds, Stage.WAIT)
+        self._bytes_received = self._bytes_received or bool(data)
         return data
 
     def _receive_now(self, size: int) -> bytes | None:
-        """What has come, empty at the end of the stream; None when that is nothing. Raises OSError."""
-        self._sock.setblocking(False)
+        """The bytes that have arrived, empty at the end of the stream; None for none. Raises OSError."""
+        self._stream.setblocking(False)
         try:
-            return self._sock.recv(size, socket.MSG_DONTWAIT)
+            return self._stream.recv(size, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
         finally:
-            self._sock.setblocking(True)
+            self._stream.setblocking(True)
 
-    def body_sent(self, upload: BodySender, first_byte: float) -> None:
-        """The upload is over: from now on the backend is expected to answer, unless it carries another request."""
-        if self._sending_first and self._upload is upload:
-            self.expires = min(time.monotonic() + first_byte, self.deadline)
-
-    def look(self, now: float) -> None:
-        """End a wait that has lasted too long. Called by the watchdog."""
-        if self.send_expires <= now:
-            self.expired = "took no byte of the request"
-        elif self.expires <= now:
-            self.expired = SILENT
+    def check_deadline(self, now: float) -> None:
+        """End a wait whose deadline is not after `now`. Called by the deadline sweeper."""
+        if self.send_deadline <= now:
+            interruption = _Interruption.SEND_TIMEOUT
+        elif self.receive_deadline <= now:
+            interruption = _Interruption.RECEIVE_TIMEOUT
         else:
             return
-        self.expires = self.send_expires = NEVER
+        self._interruption = self._interruption or interruption
+        self.receive_deadline = self.send_deadline = NEVER
         self.cut()
 
-    def abandon(self) -> None:
-        """The client has gone: end whatever waits for the backend."""
-        self.abandoned = True
-        self.cut()
+    def abandon(self, exchange: int) -> None:
+        """End the exchange of this number, because its client has gone. Does nothing once it is complete."""
+        if exchange == self.exchanges and self._state not in READY and self._state is not ExchangeState.CLOSED:
+            self._interruption = _Interruption.CLIENT_GONE
+            self.cut()
 
     def cut(self) -> None:
-        """End both directions, from outside."""
+        """End both directions, which wakes all that wait for the backend."""
         with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            self._stream.shutdown(socket.SHUT_RDWR)
 
-    @property
-    def sent(self) -> bool:
-        """Whether all of the latest request was written, with its body: what the backend still waits for would be read
-        out of the next request (RFC 9112 §9.3).
-        """
-        return self._sent or (self._upload is not None and self._upload.complete)
+    def _raise_if_interrupted(self, timeout: float, stage: Stage) -> None:
+        """Raise the Fault for which a wait was ended from outside."""
+        if self._sender_fault is not None:
+            raise self._sender_fault
+        if self._interruption is _Interruption.CLIENT_GONE:
+            raise Fault(Blame.CLIENT, stage, 499, self._interruption.value)
+        if self._interruption is _Interruption.RECEIVE_TIMEOUT and stage is not Stage.SEND:
+            if self._sender is not None and self._state in UPLOADING:
+                raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")
+            raise self._too_late(self._interruption, stage, timeout)
+        if self._interruption is not None:
+            raise self._too_late(self._interruption, Stage.SEND, self._timeouts.between_bytes)
 
-    def _failed(self, answer: ResponseReader, stage: Stage, error: OSError) -> Fault:
-        if (lack := shortage(error, stage)) is not None:
-            return lack
-        reason = (error.strerror or type(error).__name__).lower()
-        return Fault(Blame.BACKEND, stage, 502, reason, reused=self.served > 0, answered=answer.begun)
-
-    def _given_up(self, stage: Stage) -> Fault:
-        return Fault(Blame.CLIENT, stage, 499, "the client hung up")
-
-    def _too_late(self, answer: ResponseReader, stage: Stage, patience: float) -> Fault:
-        reason = f"{self.expired} for {patience:g} s"
-        if time.monotonic() >= self.deadline:
+    def _too_late(self, interruption: _Interruption, stage: Stage, timeout: float) -> Fault:
+        reason = f"{interruption.value} for {timeout:g} s"
+        if time.monotonic() >= self._timeouts.deadline:
             reason = "did not finish within the time for the whole request"
-        return Fault(Blame.BACKEND, stage, 504, reason, reused=self.served > 0, answered=answer.begun)
+        return self.fault(stage, reason, status=504)
 
-    def silent(self) -> bool:
-        """Whether nothing has come that nobody asked for, which would be taken for the next response (RFC 9112 §9.2).
+    def _failed(self, stage: Stage, error: OSError) -> Fault:
+        return shortage(error, stage) or self.fault(stage, oserror_text(error))
 
-        Costs less than `quiet`, and may not see a closed connection.
+    def fault(self, stage: Stage, reason: str, *, status: int = 502) -> Fault:
+        """A Fault of the backend."""
+        reused = self.exchanges > 1
+        return Fault(Blame.BACKEND, stage, status, reason, reused=reused, answered=self._bytes_received)
+
+    def is_silent(self) -> bool:
+        """Whether no unrequested bytes are known to have arrived, which would be read as the next response (RFC 9112
+        §9.2). Costs less than `is_alive`, and may miss that the backend has closed.
         """
-        return self._sock.silent()
+        return self._stream.silent()
 
-    def quiet(self) -> bool:
-        """Whether an idle connection is still good: the backend has neither closed it nor said anything."""
-        self._sock.setblocking(False)
+    def is_alive(self) -> bool:
+        """Whether an idle connection is usable: the backend has neither closed it nor sent anything."""
+        self._stream.setblocking(False)
         try:
-            self._sock.recv(1, socket.MSG_PEEK)
+            self._stream.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
             return False
         finally:
-            self._sock.setblocking(True)
+            self._stream.setblocking(True)
         return False
 
     def close(self) -> None:
-        """Close at once, whatever is on its way."""
-        WATCHDOG.forget(self)
-        self._sock.close()
+        """Close at once, in any state."""
+        SWEEPER.forget(self)
+        self.advance(ExchangeEvent.CLOSED)
+        self._stream.close()
 
     def abort(self) -> None:
         """Close with a reset, in the middle of a response."""
-        reset_at_close(self._sock)
+        reset_at_close(self._stream)
         self.close()
-
-
-def reset_at_close(sock: SocketOptions) -> None:
-    """Have the close send a reset, for a stream that breaks off.
-
-    An orderly end does not reach a peer whose window is closed: it probes the window, a connection in FIN-WAIT-2
-    acknowledges the probes, and its writer stays blocked for a minute (RFC 9293 §3.8.6.1).
-    """
-    with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,7 +1,7 @@
-"""Connections kept for reuse, latest first, each backend's apart.
+"""Connections kept for reuse, per backend, the most recently used first.
 
-A connection is dropped before the backend is likely to close it: gunicorn, the usual backend, closes after 2 s of
-silence, and a request that meets the closing can be lost.
+A connection is dropped before the backend is likely to close it: gunicorn, the usual backend, closes after 2 s without
+a request, and a request that crosses the close can be lost.
 """
 
 from __future__ import annotations
@@ -9,50 +9,60 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from lbflask.core.model import Address
 from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.dialer import Dialer
 
-#: Seconds a connection may have been idle when it is taken.
+#: Seconds for which a connection may have been idle when it is reused.
 MAX_IDLE = 1.5
-#: Seconds after which a connection is not taken again, so that changed DNS records are noticed.
+#: Seconds after which a connection is not reused, so that changed DNS records take effect.
 MAX_AGE = 3600.0
-#: Idle connections kept for one backend by one worker.
+#: Idle connections of one worker to one backend.
 MAX_KEPT = 512
 
 
+class _Idle(NamedTuple):
+    """An idle connection, and since when it is idle."""
+
+    connection: UpstreamConnection
+    since: float
+
+
 class ConnectionPool:
-    """Idle connections. Threads and greenlets may share it; `clock` gives steady seconds."""
+    """Idle connections. Threads and greenlets may share it; `clock` returns seconds of a monotonic clock."""
 
     def __init__(self, clock: Callable[[], float], dialer: Dialer | None = None) -> None:
         self._clock = clock
         self._dialer = dialer or Dialer()
-        self._idle: defaultdict[str, list[UpstreamConnection]] = defaultdict(list)
+        self._idle: defaultdict[str, list[_Idle]] = defaultdict(list)
         self._lock = threading.Lock()
         self._closed = False
-        self.opened = 0  #: connections, so far
-        self.reused = 0  #: times that one was taken again
+        self.opened = 0  #: connections, since the start
+        self.reused = 0  #: requests over a connection that had carried one before
 
-    def take(self, origin: str, careful: bool) -> UpstreamConnection | None:
-        """An idle connection to the server of that URL with nothing unread on it, or None.
+    def __repr__(self) -> str:
+        return f"<ConnectionPool idle={self.idle} opened={self.opened} reused={self.reused}>"
 
-        `careful` also looks whether the backend has closed it meanwhile.
+    def take(self, origin: str, check_alive: bool) -> UpstreamConnection | None:
+        """An idle connection to the server of that URL without unread bytes, or None.
+
+        `check_alive` also checks whether the backend has closed it.
         """
         now = self._clock()
         idle = self._idle[origin]
         while True:
             try:
-                connection = idle.pop()
+                connection, since = idle.pop()
             except IndexError:
                 return None
-            silence = now - connection.idle_since
-            if silence > MAX_IDLE:
-                # Those below have been idle for longer still.
+            if now - since > MAX_IDLE:
                 connection.close()
-                self._drop_all(idle)
+                self._drop_all(idle)  # they have been idle for longer still
                 return None
-            if now - connection.opened_at > MAX_AGE or not (connection.quiet() if careful else connection.silent()):
+            usable = connection.is_alive() if check_alive else connection.is_silent()
+            if now - connection.opened_at > MAX_AGE or not usable:
                 connection.close()
                 continue
             self.reused += 1
@@ -66,29 +76,28 @@ class ConnectionPool:
 
     @property
     def idle(self) -> int:
-        """Connections kept now."""
+        """The number of idle connections."""
         return sum(map(len, self._idle.values()))
 
     def give_back(self, origin: str, connection: UpstreamConnection) -> None:
-        """Keep the connection for another request."""
+        """Keep the connection for another request if it may carry one, else close it."""
         idle = self._idle[origin]
-        if self._closed or len(idle) >= MAX_KEPT:
+        if self._closed or not connection.reusable or len(idle) >= MAX_KEPT:
             connection.close()
             return
-        connection.idle_since = self._clock()
-        idle.append(connection)
+        idle.append(_Idle(connection, self._clock()))
 
     def sweep(self) -> None:
-        """Close what has been idle for so long that nobody would take it: above all, to backends that are gone."""
+        """Close connections that have been idle for longer than `MAX_IDLE`, such as those to removed backends."""
         now = self._clock()
         for origin, idle in list(self._idle.items()):
-            while (oldest := _oldest(idle)) is not None:
-                if now - oldest.idle_since <= MAX_IDLE:
+            while (oldest := _pop_oldest(idle)) is not None:
+                if now - oldest.since <= MAX_IDLE:
                     idle.insert(0, oldest)
                     break
-                oldest.close()
+                oldest.connection.close()
             else:
-                # A connection that is given back in this very moment may be lost with it, which closes it too.
+                # A connection that is given back at this moment may be lost with the list, which closes it too.
                 self._idle.pop(origin, None)
 
     def close(self) -> None:
@@ -97,15 +106,15 @@ class ConnectionPool:
         for idle in self._idle.values():
             self._drop_all(idle)
 
-    def _drop_all(self, idle: list[UpstreamConnection]) -> None:
+    def _drop_all(self, idle: list[_Idle]) -> None:
         with self._lock:
             dropped, idle[:] = list(idle), []
-        for connection in dropped:
+        for connection, _ in dropped:
             connection.close()
 
 
-def _oldest(idle: list[UpstreamConnection]) -> UpstreamConnection | None:
-    """Taken off the list, since others take from its other end meanwhile."""
+def _pop_oldest(idle: list[_Idle]) -> _Idle | None:
+    """Removed from the list, because other threads remove from its other end."""
     try:
         return idle.pop(0)
     except IndexError:

@@ -1,8 +1,8 @@
 """Ends waits that last too long.
 
-A timer for every wait would cost more than most waits do. Instead a connection notes until when its wait may last, and
-one look at all of them a few times a second ends those that have lasted too long, by shutting the socket down, which
-wakes the waiting thread or greenlet. Time-outs are therefore late by up to `LOOK_EVERY`, and never early.
+A timer for every wait would cost more than most waits do. Instead a connection records the deadline of its wait, and a
+sweep over all connections, a few times a second, shuts down the sockets whose deadline has passed, which wakes the
+waiting thread or greenlet. Time-outs are therefore late by up to `SWEEP_INTERVAL`, and never early.
 """
 
 from __future__ import annotations
@@ -15,34 +15,37 @@ from typing import Protocol
 from lbflask.background import BackgroundTask
 from lbflask.upstream.shortage import NoThread
 
-#: Seconds between two looks.
-LOOK_EVERY = 0.1
+#: Seconds between two sweeps.
+SWEEP_INTERVAL = 0.1
 
 
 class Deadlined(Protocol):
-    """Something that waits."""
+    """An object whose waits have deadlines."""
 
-    def look(self, now: float) -> None:
-        """End, from outside, a wait that has lasted too long at `now` seconds of the steady clock."""
+    def check_deadline(self, now: float) -> None:
+        """End a wait whose deadline is not after `now`, in seconds of the monotonic clock. Called by the sweeper."""
         ...
 
 
 class DeadlineSweeper:
-    """Watches over waits, in a thread that begins with the first of them, and anew in a forked process."""
+    """Checks deadlines in a thread that starts with the first watched object, and again in a forked process."""
 
     def __init__(self) -> None:
         self._watched: set[Deadlined] = set()
-        self._task = BackgroundTask("watchdog", self._look, every=LOOK_EVERY)
+        self._task = BackgroundTask("watchdog", self._sweep, every=SWEEP_INTERVAL)
 
-    def watch(self, waiting: Deadlined) -> None:
-        """Watch over it from now on. Raises OSError when no thread can begin to."""
+    def __repr__(self) -> str:
+        return f"<DeadlineSweeper watched={len(self._watched)}>"
+
+    def watch(self, waiter: Deadlined) -> None:
+        """Check its deadlines until `forget`. Raises OSError when no thread can be started."""
         if self._task.pid != os.getpid():
             self._start()
-        self._watched.add(waiting)
+        self._watched.add(waiter)
 
-    def forget(self, waiting: Deadlined) -> None:
-        """It will not wait any more."""
-        self._watched.discard(waiting)
+    def forget(self, waiter: Deadlined) -> None:
+        """Check its deadlines no longer."""
+        self._watched.discard(waiter)
 
     def _start(self) -> None:
         try:
@@ -50,15 +53,15 @@ class DeadlineSweeper:
         except RuntimeError as error:
             raise NoThread(errno.EAGAIN, str(error)) from None
 
-    def _look(self) -> None:
+    def _sweep(self) -> None:
         now = time.monotonic()
-        for waiting in tuple(self._watched):
+        for waiter in tuple(self._watched):
             try:
-                waiting.look(now)
+                waiter.check_deadline(now)
             except Exception:
-                self._watched.discard(waiting)  # else it would keep us from all behind it, again and again
+                self._watched.discard(waiter)  # else it would end every sweep before the waiters behind it
                 raise
 
 
-#: One is enough for a process.
-WATCHDOG = DeadlineSweeper()
+#: The sweeper of this process.
+SWEEPER = DeadlineSweeper()

@@ -1,8 +1,4 @@
-"""Opening connections to backends: over TCP, over TLS, or to a unix socket. All that goes wrong is a Fault at CONNECT.
-
-TLS is verified unless the settings say otherwise. Its context is made when the first connection needs it, in the
-worker: what gunicorn's master makes, gevent has not patched.
-"""
+"""Opens connections to backends: over TCP, over TLS, or to a unix socket. Every failure is a Fault at stage CONNECT."""
 
 from __future__ import annotations
 
@@ -10,120 +6,27 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fcntl import ioctl
-from functools import partial
-from termios import FIONREAD
 from typing import Any
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address
-from lbflask.upstream.connection import NEVER, NetworkStream, UpstreamConnection
+from lbflask.upstream.connection import UpstreamConnection
+from lbflask.upstream.oserror_text import oserror_text, tls_failure_text
 from lbflask.upstream.resolver import HostAddress, SystemResolver
 from lbflask.upstream.shortage import resource_of, shortage
+from lbflask.upstream.socket_stream import blocking
+from lbflask.upstream.stream import NetworkStream
+from lbflask.upstream.tls import TLSConnection, TLSSettings
 
-#: Seconds between two tries to reach a unix socket whose backlog is full: no event tells that there is room again.
-_KNOCK_EVERY = 0.01
-_NO_BYTES = bytes(4)
-
-
-@dataclass(frozen=True, slots=True)
-class TLSSettings:
-    """How backends are spoken to over TLS. `ca_file` is empty for the system's roots, `certificate` and `key` for none
-    of ours, `server_name` for the host of the backend.
-    """
-
-    verify: bool = True
-    ca_file: str = ""
-    certificate: str = ""
-    key: str = ""
-    server_name: str = ""
-
-    def context(self) -> ssl.SSLContext:
-        """Raises OSError for files that can't be loaded."""
-        context = ssl.create_default_context(cafile=self.ca_file or None)
-        if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.certificate:
-            context.load_cert_chain(self.certificate, self.key)
-        context.set_alpn_protocols(["http/1.1"])
-        return context
-
-
-class SocketStream:
-    """A blocking socket as a wire."""
-
-    __slots__ = ("close", "fileno", "recv", "send", "setblocking", "setsockopt", "shutdown")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.recv = sock.recv
-        self.send = sock.send
-        self.fileno = sock.fileno
-        self.setblocking = sock.setblocking
-        self.setsockopt = sock.setsockopt
-        self.shutdown = sock.shutdown
-        self.close = sock.close
-
-    def silent(self) -> bool:
-        """As of any wire: the system is asked, and does not tell of the end."""
-        return ioctl(self.fileno(), FIONREAD, _NO_BYTES) == _NO_BYTES
-
-
-class TLSSocketStream(SocketStream):
-    """A socket under TLS. Ending a direction leaves TLS in place for the other, unlike `SSLSocket.shutdown`."""
-
-    __slots__ = ("_pending",)
-
-    def __init__(self, sock: ssl.SSLSocket) -> None:
-        super().__init__(sock)
-        self.shutdown = partial(socket.socket.shutdown, sock)
-        self._pending = sock.pending
-
-    def silent(self) -> bool:
-        """As of any wire, of which TLS may hold some already. What has come need not be the peer's word."""
-        return super().silent() and not self._pending()
-
-
-class TLSConnection(UpstreamConnection):
-    """A connection under TLS, whose socket also carries bytes that are no part of HTTP."""
-
-    __slots__ = ("_tls",)
-
-    def __init__(self, sock: ssl.SSLSocket, now: float) -> None:
-        self._tls = sock
-        super().__init__(TLSSocketStream(sock), now)
-
-    def shake_hands(self, timeout: float) -> None:
-        """Raises OSError; `expired` is then true if it took longer than `timeout` seconds."""
-        self.expires = time.monotonic() + timeout
-        self._tls.do_handshake()
-        self.expires = NEVER
-
-    def silent(self) -> bool:
-        """As for any connection. What has come may be a session ticket: only then is it looked into."""
-        return super().silent() or self.quiet()
-
-    def quiet(self) -> bool:
-        """As for any connection. TLS has no MSG_PEEK, but any byte that could be read would be one too many."""
-        try:
-            return self._receive_now(1) is None
-        except OSError:
-            return False
-
-    def _receive_now(self, size: int) -> bytes | None:
-        """As for any connection: what TLS gives, which need not be all that the socket has."""
-        self._tls.setblocking(False)
-        try:
-            return self._tls.recv(size)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
-        finally:
-            self._tls.setblocking(True)
+#: Seconds between two attempts to connect to a unix socket whose backlog is full: no event signals free room.
+_CONNECT_INTERVAL = 0.01
 
 
 class Dialer:
-    """Opens connections, but none to a peer that is `forbidden`. Threads and greenlets may share it."""
+    """Opens connections, but none to a peer that is `forbidden`. Threads and greenlets may share it.
+
+    `network_stream` makes the stream of a connected socket; a server may have a better one than `SocketStream`.
+    """
 
     def __init__(
         self,
@@ -135,14 +38,13 @@ class Dialer:
         self._tls = tls or TLSSettings()
         self._forbidden = forbidden
         self._resolver = resolver or SystemResolver()
-        #: Makes a stream of a connected socket. The server may have a better one than the socket itself.
         self._network_stream = network_stream or blocking
         self._context: ssl.SSLContext | None = None
 
     def open(self, address: Address, timeout: float, now: float) -> UpstreamConnection:
-        """A new connection, the lookup of its name and the handshake included, within `timeout` seconds.
+        """A new connection within `timeout` seconds, which include the lookup of the name and the TLS handshake.
 
-        Raises Fault at stage CONNECT: a Shortage where this process lacks something.
+        Raises Fault at stage CONNECT: a Shortage where this process lacks a resource.
         """
         until = time.monotonic() + timeout
         try:
@@ -151,17 +53,17 @@ class Dialer:
             else:
                 sock = self._allowed(_to_host(self._addresses(address.host, timeout), address.port, until))
             if address.scheme != "https":
-                return self._plain(sock, now)
+                return self._plain(sock, address, now)
         except TimeoutError:
             raise _fault(504, f"no connection within {timeout:g} s") from None
         except UnicodeError as error:  # of the name's encoding for DNS
             raise _fault(502, f"its name cannot be resolved: {error}") from None
         except (OSError, MemoryError) as error:
-            raise shortage(error, Stage.CONNECT) or _fault(502, _told(error)) from None
-        return self._secured(sock, address.host, timeout, until, now)
+            raise shortage(error, Stage.CONNECT) or _fault(502, oserror_text(error)) from None
+        return self._secured(sock, address, timeout, until, now)
 
     def _allowed(self, sock: socket.socket) -> socket.socket:
-        """The socket, if it may be used: what a name has come to mean is known only by now. Raises OSError."""
+        """The socket, if its peer is allowed, which is known only after the lookup of the name. Raises OSError."""
         try:
             if self._forbidden is not None and self._forbidden(sock.getpeername()):
                 raise OSError("it is the admin listener")
@@ -176,60 +78,60 @@ class Dialer:
         except TimeoutError:
             raise _fault(504, f"its name was not resolved within {timeout:g} s") from None
 
-    def _plain(self, sock: socket.socket, now: float) -> UpstreamConnection:
+    def _plain(self, sock: socket.socket, address: Address, now: float) -> UpstreamConnection:
         try:
-            return UpstreamConnection(self._network_stream(sock), now)
+            return UpstreamConnection(self._network_stream(sock), now, _origin(address))
         except BaseException:
             sock.close()
             raise
 
-    def _secured(self, sock: socket.socket, host: str, timeout: float, until: float, now: float) -> UpstreamConnection:
+    def _secured(
+        self, sock: socket.socket, address: Address, timeout: float, until: float, now: float
+    ) -> UpstreamConnection:
         connection: TLSConnection | None = None
-        held = sock
+        to_close = sock
         try:
             if self._context is None:
                 self._context = self._make_context()
-            name = self._tls.server_name or host
-            name.encode("idna")  # a name without a form would make wrap_socket fail, and leave the socket open
-            # Do not take a cut for an end: a body may last until the close, which TLS has a word for (RFC 9112 §9.8).
-            held = secured = self._context.wrap_socket(
+            name = self._tls.server_name or address.host
+            name.encode("idna")  # wrap_socket fails for an invalid name, and leaves the socket open
+            # A cut is no end: a body may last until the close, which TLS announces by close_notify (RFC 9112 §9.8).
+            to_close = secured = self._context.wrap_socket(
                 sock,
                 server_hostname=name,
                 do_handshake_on_connect=False,
                 suppress_ragged_eofs=False,
             )
             secured.setblocking(True)
-            connection = TLSConnection(secured, now)
-            connection.shake_hands(until - time.monotonic())
+            connection = TLSConnection(secured, now, _origin(address))
+            connection.do_handshake(until - time.monotonic())
         except BaseException as error:
             if connection is not None:
                 connection.close()
-            held.close()
+            to_close.close()
             if not isinstance(error, (OSError, ValueError, MemoryError)):
                 raise
-            if connection is not None and connection.expired:
+            if connection is not None and connection.timed_out:
                 raise _fault(504, f"no TLS handshake within {timeout:g} s") from None
-            raise shortage(error, Stage.CONNECT) or _refused(error) from None
+            raise shortage(error, Stage.CONNECT) or _fault(502, tls_failure_text(error)) from None
         return connection
 
     def _make_context(self) -> ssl.SSLContext:
         try:
             return self._tls.context()
         except OSError as error:
-            reason = f"the files of backend_tls cannot be loaded: {_told(error)}"
+            reason = f"the files of backend_tls cannot be loaded: {oserror_text(error)}"
             raise shortage(error, Stage.CONNECT) or Fault(Blame.SELF, Stage.CONNECT, 502, reason) from None
 
 
-def blocking(sock: socket.socket) -> SocketStream:
-    """The socket, which blocks the caller for as long as it takes: the watchdog ends what lasts too long."""
-    sock.setblocking(True)
-    return SocketStream(sock)
+def _origin(address: Address) -> str:
+    return f"unix:{address.path}" if address.scheme == "unix" else f"{address.scheme}://{address.host}:{address.port}"
 
 
 def _to_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:
-    """A connection to the first address that takes one; each gets an equal share of the time that is left.
+    """A connection to the first address that accepts one; each gets an equal share of the remaining time.
 
-    Raises OSError: rather what a peer has done than what this process lacks, so that a dead backend is noticed.
+    Raises OSError: the failure of a peer rather than a shortage of this process, so that a dead backend is noticed.
     """
     errors: list[OSError] = []
     for number, address in enumerate(addresses):
@@ -266,7 +168,7 @@ def _to_path(path: str, deadline: float) -> socket.socket:
             except BlockingIOError:  # connect(2): the backlog is full
                 if time.monotonic() >= deadline:
                     raise TimeoutError from None
-                time.sleep(_KNOCK_EVERY)
+                time.sleep(_CONNECT_INTERVAL)
             else:
                 return sock
     except BaseException:
@@ -276,17 +178,3 @@ def _to_path(path: str, deadline: float) -> socket.socket:
 
 def _fault(status: int, reason: str) -> Fault:
     return Fault(Blame.BACKEND, Stage.CONNECT, status, reason)
-
-
-def _refused(error: Exception) -> Fault:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _fault(502, f"its certificate is not accepted: {error.verify_message.rstrip('.')}")
-    return _fault(502, f"the TLS handshake failed: {_told(error)}")
-
-
-def _told(error: Exception) -> str:
-    if isinstance(error, socket.gaierror):
-        return f"its name cannot be resolved: {error.strerror}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.lower().replace("_", " ")
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()

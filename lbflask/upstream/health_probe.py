@@ -7,7 +7,6 @@ is left behind. It is plain asyncio, so that the checker needs neither `requests
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -22,10 +21,11 @@ from lbflask.core.faults import Stage
 from lbflask.core.health import Observation
 from lbflask.core.http.interim import InterimFilter
 from lbflask.core.model import Backend
-from lbflask.upstream.dialer import TLSSettings
+from lbflask.upstream.oserror_text import oserror_text, tls_failure_text
 from lbflask.upstream.resolver import HostAddress, SystemResolver
 from lbflask.upstream.response_reader import MAX_HEAD
 from lbflask.upstream.shortage import resource_of, shortage
+from lbflask.upstream.tls import TLSSettings
 
 #: Bytes of a whole answer, with whatever frames its body.
 MAX_ANSWER = MAX_HEAD + 2 * BODY_LIMIT
@@ -70,7 +70,7 @@ class Prober:
         except (OSError, MemoryError) as error:
             if (lack := shortage(error, Stage.CONNECT)) is not None:
                 raise lack from None
-            return Observation(False, _told(error))
+            return Observation(False, _failure_text(error))
         except (ValueError, OverflowError) as error:
             # A name that DNS has no form for (RFC 1035, section 2.3.4), a port beyond 65535.
             return Observation(False, f"its address cannot be used: {error}")
@@ -115,7 +115,7 @@ class Prober:
         except OSError as error:
             if resource_of(error) is not None:
                 raise
-            raise _Unusable(f"the files of backend_tls cannot be loaded: {_told(error)}") from None
+            raise _Unusable(f"the files of backend_tls cannot be loaded: {oserror_text(error)}") from None
 
 
 class _Unusable(Exception):
@@ -188,7 +188,7 @@ class _Exchange(asyncio.Protocol):
             if not self.verdict.done():
                 self.verdict.set_exception(lack)
         elif not self._status:
-            self._fail("it closed the connection without an answer" if error is None else _told(error))
+            self._fail("it closed the connection without an answer" if error is None else _failure_text(error))
         elif self.check.expect_body is not None and (self._framed or error is not None):
             self._fail(f"status {self._status}, but its body broke off")
         else:
@@ -293,16 +293,9 @@ async def _to_path(path: str) -> socket.socket:
             return sock
 
 
-def _told(error: Exception) -> str:
-    """The reason as text: the system's rather than asyncio's."""
-    if isinstance(error, socket.gaierror):
-        return f"its name cannot be resolved: {error.strerror}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message.rstrip('.')}"
+def _failure_text(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        reason = (error.reason or str(error)).lower().replace("_", " ")
-        return f"the TLS handshake failed: {reason}"
+        return tls_failure_text(error)
     if isinstance(error, ConnectionResetError) and not error.errno:
-        return "it closed the connection during the TLS handshake"  # asyncio's own, which says no more
-    number = getattr(error, "errno", None)
-    return os.strerror(number).lower() if number else str(error) or type(error).__name__
+        return "it closed the connection during the TLS handshake"  # asyncio's error, without a reason
+    return oserror_text(error)

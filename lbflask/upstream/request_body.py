@@ -1,93 +1,57 @@
-"""A client's body on its way to a backend.
+"""Sends the body of a request to a backend.
 
-Where the host lets a read from the client be interrupted, the body is sent beside the wait for the response: a backend
-may answer before it has all of the body, may answer as it comes, or may refuse to take more until it is read from.
+Where the server can interrupt a read from the client, the body is sent in the background while the response is awaited:
+a backend may respond before it has all of the body, may respond piece by piece, or may stop reading until its response
+is read.
 """
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
 
 from lbflask.core.faults import Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.upstream.shortage import shortage, start_thread
+from lbflask.upstream.stream import ByteSink, RequestBody
 
-if TYPE_CHECKING:
-    from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
-
-
-class RequestBody(Protocol):
-    """A body to send. Iterating yields non-empty pieces as the client delivers them, and raises the client's Fault."""
-
-    @property
-    def whole(self) -> bytes | None:
-        """All of it as it is framed, when it is at hand; it may then be sent more than once."""
-        ...
-
-    @property
-    def concurrent(self) -> bool:
-        """Whether it may be read beside the wait for the response."""
-        ...
-
-    @property
-    def trailers(self) -> Fields:
-        """The fields that follow a body in chunks, once it was read."""
-        ...
-
-    def __iter__(self) -> Iterator[bytes]: ...
+#: The backend has closed the connection. It may have responded before (RFC 9112 §9.5).
+DISCONNECTED = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 
 class BodySender:
-    """One body, one connection. `complete` when all was sent; `over` when no more will be."""
+    """Sends one body over one connection. The backend must accept some of it every `timeout` seconds; a slow client
+    does not count.
+    """
 
-    __slots__ = ("_body", "_chunked", "_connection", "_pieces", "_timing", "complete", "fault", "over")
+    __slots__ = ("_body", "_chunked", "_pieces", "_sink", "_timeout")
 
-    def __init__(
-        self, connection: UpstreamConnection, body: RequestBody, chunked: bool, timing: ExchangeTimeouts
-    ) -> None:
-        self._connection = connection
+    def __init__(self, sink: ByteSink, body: RequestBody, *, chunked: bool, timeout: float) -> None:
+        self._sink = sink
         self._body = body
-        self._pieces = iter(body)  # at once: from now on the body counts as touched
+        self._pieces = iter(body)  # here, since a body that is iterated counts as touched
         self._chunked = chunked
-        self._timing = timing
-        self.complete = False
-        self.over = False
-        self.fault: Fault | None = None  #: the client's, or this process's
+        self._timeout = timeout
+
+    def __repr__(self) -> str:
+        return f"<BodySender {'chunked' if self._chunked else 'plain'} to {self._sink!r}>"
 
     def start(self) -> None:
-        """Send it in the background. A client's fault ends the exchange; what the backend does shows there.
-
-        Raises OSError when it cannot begin.
-        """
-        start_thread(self._in_background, "upload")
+        """Send the body in the background; the sink gets the outcome. Raises OSError when no thread can be started."""
+        start_thread(self._run_in_background, "upload")
 
     def run(self) -> None:
-        """Send it. Raises the client's Fault, and OSError."""
-        try:
-            self._send()
-        finally:
-            self.over = True
-
-    def _in_background(self) -> None:
-        try:
-            self.run()
-            self._connection.body_sent(self, self._timing.first_byte)
-        except Fault as fault:
-            self.fault = fault
-            self._connection.cut()
-        except OSError as error:
-            self.fault = shortage(error, Stage.SEND)
-            if error.errno not in (errno.EPIPE, errno.ECONNRESET):
-                self._connection.cut()
-
-    def _send(self) -> None:
-        """Waiting for the client's next piece does not count against the backend."""
-        connection, patience = self._connection, self._timing.between_bytes
+        """Send the body, and report that to the sink. Raises the client's Fault, and OSError."""
+        send_all, timeout = self._sink.send_all, self._timeout
         for piece in self._pieces:
-            connection.send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece, patience)
+            send_all(b"%x\r\n%b\r\n" % (len(piece), piece) if self._chunked else piece, timeout)
         if self._chunked:
             trailers = "".join([f"{name}: {value}\r\n" for name, value in self._body.trailers])
-            connection.send_all(f"0\r\n{trailers}\r\n".encode("latin-1"), patience)
-        self.complete = True
+            send_all(f"0\r\n{trailers}\r\n".encode("latin-1"), timeout)
+        self._sink.finish_sending()
+
+    def _run_in_background(self) -> None:
+        try:
+            self.run()
+        except Fault as fault:
+            self._sink.abort_sending(fault, interrupt=True)
+        except OSError as error:
+            self._sink.abort_sending(shortage(error, Stage.SEND), interrupt=error.errno not in DISCONNECTED)

@@ -1,8 +1,8 @@
-"""The `requests` Session that forwards, and its transport adapter: the only rooms that know `requests`.
+"""The only module that uses `requests`: a Session for forwarding, and its transport adapter.
 
-A forwarding session has no opinions: no cookie jar, no environment, no redirects, no decoding, no default headers. The
-hot path keeps what `session.get_adapter(url)` gives, the same for every URL, and has it `send` a BackendRequest, which
-carries the message as it is to appear on the wire; a plain PreparedRequest is understood as well.
+A forwarding session changes nothing: no cookie jar, no environment, no redirects, no decoding, no default headers. The
+hot path keeps the adapter that `session.get_adapter(url)` returns, the same for every URL, and calls its `send` with a
+BackendRequest, which holds the message as it is sent; a plain PreparedRequest is accepted too.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.model import DEFAULT_PORTS, Address, Backend
 from lbflask.core.retry import IDEMPOTENT
-from lbflask.upstream.connection import NEVER, ExchangeTimeouts
+from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.connection_pool import ConnectionPool
-from lbflask.upstream.request_body import RequestBody
 from lbflask.upstream.response_reader import ResponseReader
+from lbflask.upstream.stream import NEVER, ExchangeTimeouts, NetworkStream, RequestBody
 
 
 class BackendRequest(requests.PreparedRequest):
-    """A request as it will stand on the wire: raw target, fields in order and with repeats, and one framing.
+    """A request as it is sent: raw target, fields in order and with repeats, and one framing.
 
-    `fresh` asks for a new connection, `deadline` is when all of it must be over (seconds of the steady clock). For the
-    rest see `Outgoing`.
+    `fresh` asks for a new connection; `deadline` is the end of the whole request, in seconds of the monotonic clock.
+    For the rest see `UpstreamRequest`.
     """
 
-    url: str  #: the backend's own, without a path
+    url: str  #: of the backend, without a path
     address: Address
     host: str
     fresh: bool
@@ -55,7 +55,7 @@ class BackendRequest(requests.PreparedRequest):
         on_interim: Callable[[int, str, Fields], None] | None = None,
         on_gone: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
-        # The base class would only set what is set here, and three things that only a Session would read.
+        # Not the base class, which would also set three attributes that only a Session reads.
         self.method = method
         self.target = target
         self.fields = fields
@@ -68,7 +68,7 @@ class BackendRequest(requests.PreparedRequest):
         self.on_gone = on_gone
 
     def to(self, backend: Backend, host: str, *, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
-        """The same request, addressed to a backend, which is to be called `host`; `fields` replace those before."""
+        """The same request, addressed to a backend, with `host` in its Host field; `fields` replace those before."""
         if fields is not None:
             self.fields = fields
         self.url = backend.url
@@ -79,7 +79,7 @@ class BackendRequest(requests.PreparedRequest):
 
     @classmethod
     def of(cls, prepared: requests.PreparedRequest) -> BackendRequest:
-        """A request that a Session prepared. One to a unix socket asks for `/`: its URL has no room for a target."""
+        """A request that a Session prepared. The target for a unix socket is `/`: its URL cannot contain one."""
         split = urlsplit(prepared.url or "")
         unix = split.scheme == "unix"
         port = split.port or DEFAULT_PORTS.get(split.scheme, 0)
@@ -116,7 +116,7 @@ class BackendRequest(requests.PreparedRequest):
 
 @dataclass(frozen=True, slots=True)
 class PreparedBody:
-    """The body of a request that a program made: all of it, or in pieces."""
+    """The body of a PreparedRequest: in one piece, or as an iterable."""
 
     whole: bytes | None
     pieces: Iterable[bytes]
@@ -128,13 +128,18 @@ class PreparedBody:
 
 
 class BackendResponse(requests.Response):
-    """A response whose body has not been read. The first `release` or `close` ends it; another does nothing."""
+    """A response whose body has not been read. The first `release` or `close` ends it; later calls do nothing."""
 
     def __init__(
-        self, request: requests.PreparedRequest, answer: ResponseReader, pool: ConnectionPool, origin: str
+        self,
+        request: requests.PreparedRequest,
+        answer: ResponseReader,
+        connection: UpstreamConnection,
+        pool: ConnectionPool,
+        origin: str,
     ) -> None:
         if isinstance(request, BackendRequest):
-            # What the base class would set for a Session's sake (a cookie jar above all) costs more than the rest.
+            # Not the base class: the attributes for a Session, above all a cookie jar, cost more than all others.
             self._content = False  # type: ignore[assignment]
             self._content_consumed = False
         else:
@@ -143,40 +148,41 @@ class BackendResponse(requests.Response):
         self.request = request
         self.url = request.url or ""
         self.raw = answer
-        #: The response as it came: status, reason, fields with repeats, and the pieces of the body.
+        #: The response as it arrived: status, reason, fields with repeats, and the pieces of the body.
         self.answer = answer
+        self._connection = connection
         self.status_code = answer.status
         self.reason = answer.reason
         self._pool = pool
         self._origin = origin
-        self._over = False
+        self._released = False
+
+    @property
+    def network_stream(self) -> NetworkStream:
+        """The stream of the connection, for a tunnel."""
+        return self._connection.stream
 
     def release(self) -> None:
-        """The body has been read: keep the connection if it is fit for another request."""
-        if self._over:
+        """The body was read: keep the connection if it may carry another request."""
+        if self._released:
             return
-        self._over = True
-        answer = self.answer
-        answer.over = True
-        if answer.reusable:
-            self._pool.give_back(self._origin, answer.connection)
-        else:
-            answer.connection.close()
+        self._released = True
+        self._pool.give_back(self._origin, self._connection)
 
     def close(self) -> None:
-        """Nobody wants the rest: close the connection, since draining it could take for ever."""
+        """End the response. An unread rest is not drained, which could take for ever: the connection is closed."""
         if self.answer.complete:
             self.release()
         else:
-            self._over = self.answer.over = True
-            self.answer.connection.abort()
+            self._released = True
+            self._connection.abort()
 
     def iter_content(
         self,
-        chunk_size: int | None = 1,  # noqa: ARG002 - pieces come as the backend sends them
+        chunk_size: int | None = 1,  # noqa: ARG002 - pieces are passed as they arrive
         decode_unicode: bool = False,  # noqa: ARG002
     ) -> Iterator[Any]:
-        """The body as it arrives, undecoded; `requests` builds `content` and `text` on this."""
+        """The body as it arrives, not decoded; the basis of `content` and `text` in `requests`."""
         try:
             yield from self.answer.pieces()
         except Fault:
@@ -187,7 +193,7 @@ class BackendResponse(requests.Response):
 
 
 class BackendAdapter(BaseAdapter):
-    """Sends requests over pooled connections. Raises Fault, and nothing else, for what goes wrong on the way."""
+    """Sends requests over pooled connections. Every failure is a Fault."""
 
     def __init__(self, pool: ConnectionPool, *, between_bytes: float) -> None:
         super().__init__()
@@ -204,16 +210,14 @@ class BackendAdapter(BaseAdapter):
         cert: Any = None,  # noqa: ARG002
         proxies: Any = None,  # noqa: ARG002
     ) -> BackendResponse:
-        """The response once its head is here. `timeout` is (connect, first byte) in seconds."""
+        """The response, once its head has arrived. `timeout` is (connect, first byte) in seconds."""
         out = request if isinstance(request, BackendRequest) else BackendRequest.of(request)
         connect, first_byte = timeout if isinstance(timeout, tuple) else (timeout or 3.0, timeout or 60.0)
         pool, method = self._pool, out.method or "GET"
-        # What can't be sent twice must not meet a closed connection: no other attempt would be allowed.
+        # A request that may not be retried must not use a connection that the backend has closed.
         body: RequestBody | None = out.body  # type: ignore[assignment]
-        careful = method not in IDEMPOTENT or (body is not None and body.whole is None)
-        connection = None if out.fresh else pool.take(out.url, careful)
-        if out.trace is not None:
-            out.trace("connection", reused=connection is not None, to=out.url)
+        check_alive = method not in IDEMPOTENT or (body is not None and body.whole is None)
+        connection = None if out.fresh else pool.take(out.url, check_alive)
         if connection is None:
             connection = pool.open(out.address, connect)
         timing = self._timing
@@ -224,15 +228,15 @@ class BackendAdapter(BaseAdapter):
         except BaseException:
             connection.close()
             raise
-        return BackendResponse(request, answer, pool, out.url)
+        return BackendResponse(request, answer, connection, pool, out.url)
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close the idle connections."""
         self._pool.close()
 
 
 def forwarding_session(pool: ConnectionPool, *, between_bytes: float) -> requests.Session:
-    """A Session that forwards and adds nothing of its own."""
+    """A Session that forwards, and adds nothing."""
     session = requests.Session()
     session.trust_env = False
     session.headers.clear()

@@ -1,7 +1,7 @@
-"""A backend's response: its head, and then its body as pieces, as they arrive.
+"""Reads a backend's response: its head, and then its body in pieces, as they arrive.
 
-Reading is strict: a response whose end can't be told for certain is a fault of the backend's. A head in its plain form
-is read by `core/http/response_head.py`, and a body of known length passes as it is; all else goes through the parser.
+Reading is strict: a response whose end is ambiguous is a fault of the backend. A head in its plain form is read by
+`core/http/response_head.py`, and a body of known length passes unparsed; the parser reads everything else.
 """
 
 from __future__ import annotations
@@ -10,138 +10,124 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from enum import Enum, auto
 
 import httptools
 
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
 from lbflask.core.http.interim import InterimFilter
 from lbflask.core.http.response_head import MAX_FIELDS, plain_head
 from lbflask.core.http.upgrade import accepted_upgrade
+from lbflask.upstream.exchange_state import ExchangeEvent
+from lbflask.upstream.stream import READ_SIZE, ByteSource, ExchangeTimeouts, UpstreamRequest
 
-if TYPE_CHECKING:
-    from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection, UpstreamRequest
-
-#: Bytes of a response head (and of the interim heads before it); nginx and HAProxy allow 4 to 32 KiB.
+#: Bytes of a response head, with the informational ones before it; nginx and HAProxy allow 4 to 32 KiB.
 MAX_HEAD = 65_536
-#: What no reason phrase may hold (RFC 9112 §4); the parser lets it pass.
+#: Characters that a reason phrase may not contain (RFC 9112 §4); the parser accepts them.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-#: Bytes to ask for at once of a long body.
-BULK = 1 << 18
+#: Bytes of one read of a long body.
+BULK_READ_SIZE = 1 << 18
+
+
+class ResponsePhase(Enum):
+    """How far a response was read."""
+
+    HEAD = auto()  #: the head of the final response is incomplete
+    BODY = auto()
+    COMPLETE = auto()
 
 
 class ResponseReader:
     """The response to one request."""
 
     __slots__ = (
-        "_connection",
+        "_body_left",
+        "_excess_data",
         "_filter",
         "_head_size",
         "_interims",
         "_keep_alive",
-        "_left",
         "_method",
         "_parser",
+        "_phase",
         "_pieces",
         "_request",
-        "_started",
-        "_timing",
-        "begun",
+        "_source",
+        "_timeouts",
         "cleared",
-        "complete",
-        "continued",
+        "continue_received",
         "early",
         "fields",
         "framing",
-        "junk",
-        "over",
         "reason",
-        "request_cut",
         "status",
         "trailers",
     )
 
-    def __init__(self, connection: UpstreamConnection, request: UpstreamRequest, timing: ExchangeTimeouts) -> None:
-        self._connection = connection
+    def __init__(self, source: ByteSource, request: UpstreamRequest, timeouts: ExchangeTimeouts) -> None:
+        self._source = source
         self._request = request
         self._method = request.method or "GET"
-        self._timing = timing
+        self._timeouts = timeouts
+        self._phase = ResponsePhase.HEAD
         self._parser: httptools.HttpResponseParser | None = None
         self._pieces: deque[bytes] = deque()
         self._interims: list[tuple[int, str, Fields]] = []
         self._head_size = 0
-        self._left = 0  # bytes of a plain body that have not come
+        self._body_left = 0  # bytes of a body of known length that have not arrived
         self._keep_alive = False
-        self._started = False
-        self.begun = False  #: at least one byte came
-        self.complete = False
-        self.cleared = False  #: no hop-by-hop field is among the fields
-        self.continued = False  #: the backend asked for the body
-        self.over = False  #: nobody waits for more of it
-        self.junk = False  #: more came than the response
-        self.request_cut = False  #: the backend closed before it had read the request
-        self.early = b""  #: what came behind a 101, in the new protocol
+        self.continue_received = False  #: a `100 Continue` arrived
+        self._excess_data = False  # more arrived than the response
+        self.cleared = False  #: the fields contain no hop-by-hop field
+        self.early = b""  #: bytes of the new protocol that arrived behind a 101
         self.status = 0
         self.reason = ""
         self.fields: Fields = []
         self.trailers: Fields = []
         self.framing: Framing = NO_BODY
 
-    def abandon(self) -> None:
-        """The client has gone, who alone wanted this response."""
-        if not self.over:
-            self._connection.abandon()
+    def __repr__(self) -> str:
+        return f"<ResponseReader {self.status or '-'} {self._phase.name} from {self._source!r}>"
 
     @property
-    def reusable(self) -> bool:
-        """Whether the connection may carry another request."""
-        return self.complete and self._keep_alive and not self.junk and not self.request_cut and self._connection.sent
-
-    @property
-    def connection(self) -> UpstreamConnection:
-        """The connection it came over."""
-        return self._connection
-
-    @property
-    def between_bytes(self) -> float:
-        """Seconds that the backend may do nothing."""
-        return self._timing.between_bytes
+    def complete(self) -> bool:
+        """Whether all of the response was read."""
+        return self._phase is ResponsePhase.COMPLETE
 
     def read_head(self) -> None:
-        """Read until the head of the final response is known. Raises Fault."""
+        """Read until the head of the final response is complete. Raises Fault."""
         read = 0
-        timeout = self._timing.first_byte
-        while not self._started:
-            data = self._connection.receive(self, timeout, Stage.WAIT)
+        timeout = self._timeouts.first_byte
+        while self._phase is ResponsePhase.HEAD:
+            data = self._source.receive(timeout, Stage.WAIT)
             if not data:
                 raise self._fault("closed the connection before its response" + (" was complete" if read else ""))
-            timeout = self._timing.between_bytes
+            timeout = self._timeouts.between_bytes
             read += len(data)
-            self._take(data)
-            if not self._started and read > MAX_HEAD:
+            self._consume(data)
+            if self._phase is ResponsePhase.HEAD and read > MAX_HEAD:
                 raise self._fault(f"the response head is longer than {MAX_HEAD} bytes")
 
-    def comes_within(self, seconds: float) -> bool:
-        """Whether the final response comes within so many seconds, or before the backend asks for the body.
-
-        Raises Fault. Time out only here means that the backend has nothing to say yet.
-        """
+    def responds_within(self, seconds: float) -> bool:
+        """Whether the final response arrives within so many seconds and before a `100 Continue`. Raises Fault."""
         until = time.monotonic() + seconds
-        while not self._started and not self.continued and (left := until - time.monotonic()) > 0:
-            data = self._connection.receive_within(self, left)
+        while (
+            self._phase is ResponsePhase.HEAD and not self.continue_received and (left := until - time.monotonic()) > 0
+        ):
+            data = self._source.receive_within(left)
             if data is None:
                 break
             if not data:
                 raise self._fault("closed the connection before its response")
-            self._take(data)
-        return self._started
+            self._consume(data)
+        return self._phase is not ResponsePhase.HEAD
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it arrives. Raises Fault at stage BODY when it ends too early.
 
-        The first piece is empty when none came with the head, which then need not wait for one.
+        The first piece is empty when none arrived with the head, so that the head can be passed on at once.
         """
         if not self._pieces and not self.complete:
             yield b""
@@ -150,55 +136,75 @@ class ResponseReader:
                 yield self._pieces.popleft()
             if self.complete:
                 return
-            size = BULK if self._left > BULK else 65_536
-            data = self._connection.receive(self, self._timing.between_bytes, Stage.BODY, size)
+            size = BULK_READ_SIZE if self._body_left > BULK_READ_SIZE else READ_SIZE
+            data = self._source.receive(self._timeouts.between_bytes, Stage.BODY, size)
             if data:
-                self._take(data)
+                self._consume(data)
             elif self.framing.length is None and not self.framing.chunked:
-                self.complete = True  # RFC 9112 §6.3: its end is the connection's
+                self._phase = ResponsePhase.COMPLETE  # the end of the connection ends the body (RFC 9112 §6.3)
+                self._source.advance(ExchangeEvent.LAST_RESPONSE_ENDED)
             else:
-                raise Fault(Blame.BACKEND, Stage.BODY, 502, "closed the connection within its response", answered=True)
+                raise self._fault("closed the connection within its response")
 
     def whole(self) -> bytes | None:
-        """The body, when all of it is here already; else None."""
+        """The body, if all of it has arrived; else None."""
         if not self.complete:
             return None
         pieces = self._pieces
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _take(self, data: bytes) -> None:
-        if self._left:
-            self._take_plain(data)
-            return
-        if not self.begun:
-            self.begun = True
-            head = plain_head(self._method, data)
-            if head is not None:
-                self.status, self.reason, self.fields, self.framing, end = head
-                self.cleared = True
-                self._started = self._keep_alive = True
-                self._left = self.framing.length or 0
-                if len(data) > end or not self._left:
-                    self._take_plain(data[end:])
-                return
-            self._parser = httptools.HttpResponseParser(self)
-            self._filter = InterimFilter(MAX_HEAD)
-        self._feed(data if self._started else self._filter(data))
+    def _consume(self, data: bytes) -> None:
+        """Read the data, and report progress to the source."""
+        before = self._phase
+        if self._body_left:
+            self._consume_body(data)
+        elif before is ResponsePhase.HEAD and self._parser is None:
+            self._consume_first(data)
+        else:
+            self._feed(data if before is ResponsePhase.BODY else self._filter(data))
         if self._interims:
             self._pass_interims()
+        if self._phase is not before:
+            self._report(before)
 
-    def _take_plain(self, data: bytes) -> None:
-        if len(data) > self._left:
-            self.junk = True
-            data = data[: self._left]
+    def _consume_first(self, data: bytes) -> None:
+        head = plain_head(self._method, data)
+        if head is None:
+            self._parser = httptools.HttpResponseParser(self)
+            self._filter = InterimFilter(MAX_HEAD)
+            self._feed(self._filter(data))
+            return
+        self.status, self.reason, self.fields, self.framing, end = head
+        self.cleared = self._keep_alive = True
+        self._phase = ResponsePhase.BODY
+        self._body_left = self.framing.length or 0
+        if len(data) > end or not self._body_left:
+            self._consume_body(data[end:])
+
+    def _consume_body(self, data: bytes) -> None:
+        if len(data) > self._body_left:
+            self._excess_data = True
+            data = data[: self._body_left]
         if data:
-            self._left -= len(data)
+            self._body_left -= len(data)
             self._pieces.append(data)
-        self.complete = self._left == 0
+        if not self._body_left:
+            self._phase = ResponsePhase.COMPLETE
+
+    def _report(self, before: ResponsePhase) -> None:
+        source = self._source
+        if self.status == 101:
+            source.advance(ExchangeEvent.PROTOCOL_SWITCHED)
+            return
+        if before is ResponsePhase.HEAD:
+            source.advance(ExchangeEvent.RESPONSE_STARTED)
+        if self._phase is ResponsePhase.COMPLETE:
+            persists = self._keep_alive and not self._excess_data
+            source.advance(ExchangeEvent.RESPONSE_ENDED if persists else ExchangeEvent.LAST_RESPONSE_ENDED)
 
     def _feed(self, data: bytes) -> None:
         if self._parser is None:
-            self.junk = True
+            self._excess_data = True
             return
         try:
             self._parser.feed_data(data)
@@ -210,9 +216,9 @@ class ResponseReader:
                 raise self._fault(str(cause)) from None
             if not self.complete:
                 raise self._fault(f"not an HTTP response: {error}") from None
-            self.junk = True
+            self._excess_data = True
         if self.complete:
-            self._parser = None  # it refers to us: without this each response would wait for the garbage collector
+            self._parser = None  # it refers to the reader: a cycle, which only the garbage collector would free
 
     def _switch_protocols(self, early: bytes) -> None:
         """RFC 9110 §15.2.2: after a 101 the connection carries the agreed protocol; never within a request (§7.8)."""
@@ -220,38 +226,36 @@ class ResponseReader:
             raise self._fault("switched protocols, which it was not asked to do")
         if not accepted_upgrade(self.fields, self._request.upgrade):
             raise self._fault("switched to a protocol that it was not asked for")
-        if not self._connection.sent:
+        if not self._source.request_sent:
             raise self._fault("switched protocols before it had all of the request")
         self.status = 101
         self.early = early
-        self._started = self.complete = True
+        self._phase = ResponsePhase.COMPLETE
 
     def _pass_interims(self) -> None:
         interims, self._interims = self._interims, []
         for status, reason, fields in interims:
             if status == 100:
-                self.continued = True
+                self.continue_received = True
             elif self._request.on_interim is not None:
                 self._request.on_interim(status, reason, fields)
 
     def _fault(self, reason: str) -> Fault:
-        stage = Stage.BODY if self._started else Stage.WAIT
-        reused = self._connection.served > 0
-        return Fault(Blame.BACKEND, stage, 502, reason, reused=reused, answered=self.begun)
+        return self._source.fault(Stage.WAIT if self._phase is ResponsePhase.HEAD else Stage.BODY, reason)
 
-    # What httptools calls.
+    # The callbacks of httptools.
 
     def on_status(self, reason: bytes) -> None:
-        """The reason phrase, if the backend sent one, or a part of it."""
+        """The reason phrase, or a part of it."""
         if self.complete:
-            return  # of what comes behind the response
-        self.reason += reason.decode("latin-1")  # in parts, when it came in parts
+            return  # excess data
+        self.reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field line of the head, or of the trailers behind the body."""
+        """A field line of a head or of the trailers."""
         if self.complete:
-            return  # of what comes behind the response, and is nobody's
-        fields = self.trailers if self._started else self.fields
+            return  # excess data
+        fields = self.fields if self._phase is ResponsePhase.HEAD else self.trailers
         fields.append((name.decode("latin-1"), value.decode("latin-1")))
         self._head_size += len(name) + len(value)
         if len(fields) > MAX_FIELDS:
@@ -260,10 +264,10 @@ class ResponseReader:
             raise _Refused(f"the response head is longer than {MAX_HEAD} bytes")
 
     def on_headers_complete(self) -> None:
-        """The end of a head: an interim one is set apart, the final one decides the framing."""
+        """The end of a head: an informational one is kept for later, the final one determines the framing."""
         parser = self._parser
         if self.complete or parser is None:
-            self.junk = True
+            self._excess_data = True
             return
         if parser.get_http_version() not in ("1.1", "1.0"):
             raise _Refused("not a response of HTTP/1.1 or 1.0")
@@ -278,18 +282,18 @@ class ResponseReader:
             self.framing = response_framing(self._method, status, self.fields)
         except BadFraming as error:
             raise _Refused(str(error)) from None
-        self._started = True
+        self._phase = ResponsePhase.BODY
         self._keep_alive = parser.should_keep_alive()
         if self._method == "HEAD":
-            # llhttp does not know what was asked, and waits for a body that will not come (RFC 9112 §6.3, rule 1).
-            self.complete = True
+            # llhttp does not know the method, and expects a body (RFC 9112 §6.3, rule 1).
+            self._phase = ResponsePhase.COMPLETE
             self._keep_alive = parser.get_http_version() == "1.1" and not _closes(self.fields)
 
     def _interim(self, status: int, parser: httptools.HttpResponseParser) -> None:
         if status == 101:
             if not parser.should_upgrade():
                 raise _Refused("switched protocols without naming one")
-            return  # the parser stops behind it
+            return  # the parser stops behind this head
         if status < 100:
             raise _Refused(f"not an HTTP response: the status {status:03d}")
         self._interims.append((status, self.reason, self.fields))
@@ -297,25 +301,25 @@ class ResponseReader:
         self.reason = ""
 
     def on_body(self, data: bytes) -> None:
-        """Some of the body, without its chunk framing."""
+        """A piece of the body, without its chunk framing."""
         if self.complete:
-            self.junk = True
+            self._excess_data = True
         else:
             self._pieces.append(data)
 
     def on_message_begin(self) -> None:
-        """Something begins after the response has ended: nothing that was asked for."""
+        """A message starts. Only one was asked for."""
         if self.complete:
-            self.junk = True
+            self._excess_data = True
 
     def on_message_complete(self) -> None:
-        """The end of an interim or of the final response."""
-        if self._started:
-            self.complete = True
+        """The end of an informational or of the final response."""
+        if self._phase is ResponsePhase.BODY:
+            self._phase = ResponsePhase.COMPLETE
 
 
 class _Refused(Exception):
-    """The response must not be passed on; raised within a parser's callback."""
+    """The response must not be passed on. Raised in a callback of the parser."""
 
 
 def _closes(fields: Fields) -> bool:

@@ -1,29 +1,27 @@
-"""Bytes passed both ways, unseen, once a connection has switched protocols (RFC 9110 §7.8)."""
+"""Passes bytes both ways after a connection has switched protocols (RFC 9110 §7.8)."""
 
 from __future__ import annotations
 
-import math
 import socket
 import time
 from contextlib import suppress
 from typing import Protocol
 
-from lbflask.upstream.connection import NetworkStream, SocketOptions, reset_at_close
-from lbflask.upstream.deadlines import WATCHDOG
+from lbflask.upstream.deadlines import SWEEPER
 from lbflask.upstream.shortage import start_thread
-
-READ_SIZE = 65_536
+from lbflask.upstream.socket_stream import reset_at_close
+from lbflask.upstream.stream import NEVER, READ_SIZE, NetworkStream, SocketOptions
 
 
 class TunnelEnd(SocketOptions, Protocol):
-    """One end of a tunnel; `recv` and `send` block the caller, and nobody else."""
+    """One end of a tunnel. `recv` and `send` block the calling thread or greenlet only."""
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """The next bytes; empty at the end. Raises OSError."""
         ...
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """Send some of it. Raises OSError."""
+        """Send a part of the data; its size. Raises OSError."""
         ...
 
     def shutdown(self, how: int, /) -> None:
@@ -32,10 +30,10 @@ class TunnelEnd(SocketOptions, Protocol):
 
 
 class Tunnel:
-    """Two wires, joined. Each end's close is passed on; either direction may end before the other.
+    """Two joined streams. The end of a direction is passed on, and the other direction may continue.
 
-    `idle` is how many seconds of silence in both directions end it. `up` and `down` count the bytes that were passed to
-    the backend and to the client.
+    `idle` seconds without a byte in either direction end the tunnel. `up` and `down` count the bytes passed to the
+    backend and to the client.
     """
 
     __slots__ = ("_backend", "_client", "_expires", "_idle", "down", "timed_out", "up")
@@ -44,42 +42,44 @@ class Tunnel:
         self._client = client
         self._backend = backend
         self._idle = idle
-        self._expires = math.inf
+        self._expires = NEVER
         self.up = 0
         self.down = 0
         self.timed_out = False
 
-    def run(self, from_client: bytes = b"", from_backend: bytes = b"") -> None:
-        """Pass bytes until both directions have ended, those first that came early. Closes the backend's wire.
+    def __repr__(self) -> str:
+        return f"<Tunnel up={self.up} down={self.down}{' timed out' if self.timed_out else ''}>"
 
-        Raises OSError when it cannot begin.
+    def run(self, from_client: bytes = b"", from_backend: bytes = b"") -> None:
+        """Pass bytes until both directions have ended, first those that arrived with the heads. Closes the stream of
+        the backend. Raises OSError when no thread can be started.
         """
-        self._stir()
+        self._restart_idle_time()
         upward = start_thread(self._pass_up, "tunnel", from_client)
         try:
-            WATCHDOG.watch(self)
+            SWEEPER.watch(self)
             self._pass_down(from_backend)
         except BaseException:
             self._cut()
             raise
         finally:
             upward.join()
-            WATCHDOG.forget(self)
+            SWEEPER.forget(self)
             self._backend.close()
 
-    def look(self, now: float) -> None:
-        """End it when it has been silent for too long."""
+    def check_deadline(self, now: float) -> None:
+        """End the tunnel when it was idle for too long."""
         if self._expires <= now:
             self.timed_out = True
             self._cut()
 
-    def _stir(self) -> None:
+    def _restart_idle_time(self) -> None:
         self._expires = time.monotonic() + self._idle
 
     def _pass_up(self, data: bytes) -> None:
         try:
             while data or (data := self._client.recv(READ_SIZE)):
-                self._stir()
+                self._restart_idle_time()
                 self.up += len(data)
                 _send_all(self._backend, data)
                 data = b""
@@ -90,7 +90,7 @@ class Tunnel:
     def _pass_down(self, data: bytes) -> None:
         try:
             while data or (data := self._backend.recv(READ_SIZE)):
-                self._stir()
+                self._restart_idle_time()
                 self.down += len(data)
                 _send_all(self._client, data)
                 data = b""
@@ -99,17 +99,17 @@ class Tunnel:
             self._break_off()
 
     def _break_off(self) -> None:
-        for wire in (self._client, self._backend):
-            reset_at_close(wire)
+        for stream in (self._client, self._backend):
+            reset_at_close(stream)
         self._cut()
 
     def _cut(self) -> None:
-        for wire in (self._client, self._backend):
+        for stream in (self._client, self._backend):
             with suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)
+                stream.shutdown(socket.SHUT_RDWR)
 
 
-def _send_all(wire: TunnelEnd, data: bytes) -> None:
+def _send_all(stream: TunnelEnd, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[wire.send(rest) :]
+        rest = rest[stream.send(rest) :]

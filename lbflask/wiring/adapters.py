@@ -21,7 +21,7 @@ from lbflask.store.redis import OPERATION_TIMEOUT, RedisStore, connect
 from lbflask.store.redis_client import Trip
 from lbflask.telemetry.redaction import conceal
 from lbflask.telemetry.tracing import NoOpenTelemetry, TracingSink
-from lbflask.upstream.dialer import TLSSettings
+from lbflask.upstream.tls import TLSSettings
 
 
 def store_for(config: Config, timeout: float = OPERATION_TIMEOUT, trip: Trip | None = None) -> RedisStore:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 
 if TYPE_CHECKING:
-    from lbflask.upstream.connection import NetworkStream
+    from lbflask.upstream.stream import NetworkStream
 
 
 class ServerPort(Protocol):

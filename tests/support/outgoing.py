@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
-from lbflask.upstream.request_body import RequestBody
 from lbflask.upstream.requests_adapter import PreparedBody
+from lbflask.upstream.stream import RequestBody
 
 
 @dataclass
 class RawRequest:
-    """What a connection is to send; see `Outgoing`."""
+    """What a connection is to send; see `UpstreamRequest`."""
 
     method: str | None
     raw: bytes

@@ -12,9 +12,10 @@ import pytest
 from devtools.scripted_backend import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
 from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.upstream.connection import ExchangeTimeouts, NetworkStream, UpstreamConnection
+from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.response_reader import MAX_HEAD, ResponseReader
+from lbflask.upstream.stream import ExchangeTimeouts, NetworkStream
 from tests.support.outgoing import raw_request
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -120,9 +121,9 @@ def test_trailers_are_not_taken_for_fields_of_the_head() -> None:
 
 def test_a_body_without_a_length_lasts_until_the_backend_closes() -> None:
     """RFC 9112 §6.3."""
-    answer, body = answer_to(b"HTTP/1.1 200 OK\r\n\r\nall of it")
-    assert body == b"all of it"
-    assert not answer.reusable
+    with connected(answering_and_closing(b"HTTP/1.1 200 OK\r\n\r\nall of it")) as (connection, _):
+        assert body_of(ask(connection)) == b"all of it"
+        assert not connection.reusable
 
 
 def test_an_empty_body_is_a_body() -> None:
@@ -149,15 +150,15 @@ def test_a_response_that_cannot_have_a_body_ends_with_its_head(method: str, stat
         answer = ask(connection, method)
         assert answer.whole() == b""
         assert answer.fields == [("Content-Length", "1234")]
-        assert answer.reusable
+        assert connection.reusable
         done.set()
 
 
 def test_a_chunked_response_to_head_ends_with_its_head() -> None:
     """RFC 9112 §6.3, rule 1."""
-    answer, body = answer_to(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD")
-    assert body == b""
-    assert answer.reusable
+    with connected(answering(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")) as (connection, _):
+        assert body_of(ask(connection, "HEAD")) == b""
+        assert connection.reusable
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_interim_responses_are_passed_over(interim: bytes) -> None:
         answer = ask(connection)
         assert (answer.status, answer.reason, answer.fields) == (201, "Made", [("Content-Length", "2")])
         assert answer.whole() == b"ok"
-        assert answer.reusable
+        assert connection.reusable
 
 
 @pytest.mark.parametrize("upgrade", [b"Upgrade: h2c\r\nConnection: upgrade\r\n", b""])
@@ -544,7 +545,7 @@ def test_an_answer_before_the_end_of_the_upload_is_delivered() -> None:
     with connected(play) as (connection, _):
         answer = ask(connection, "POST", POST_100, body())
         assert (answer.status, body_of(answer)) == (413, b"much")
-        assert not answer.reusable
+        assert not connection.reusable
 
 
 def test_a_backend_that_closes_within_the_upload_without_an_answer_is_to_blame() -> None:
@@ -577,10 +578,10 @@ def test_the_clients_own_failure_passes_through() -> None:
 
 def test_a_connection_carries_one_exchange_after_another() -> None:
     with connected(answering(OK, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")) as (connection, backend):
-        first = ask(connection)
-        assert first.reusable
+        ask(connection)
+        assert connection.reusable
         assert ask(connection).status == 404
-        assert connection.served == 2
+        assert connection.exchanges == 2
         assert len(backend.connections) == 1
 
 
@@ -609,7 +610,7 @@ def test_a_connection_is_reusable_only_when_both_sides_keep_it_and_nothing_is_le
     with connected(answering(response)) as (connection, _):
         answer = ask(connection)
         body_of(answer)
-        assert answer.reusable is reusable
+        assert connection.reusable is reusable
 
 
 @pytest.mark.parametrize(
@@ -628,7 +629,7 @@ def test_after_a_response_to_head_the_same_holds(response: bytes, reusable: bool
     with connected(answering(response)) as (connection, _):
         answer = ask(connection, "HEAD")
         assert (answer.status, answer.whole()) == (200, b"")
-        assert answer.reusable is reusable
+        assert connection.reusable is reusable
 
 
 def test_what_comes_behind_a_response_is_no_part_of_it() -> None:
@@ -639,14 +640,14 @@ def test_what_comes_behind_a_response_is_no_part_of_it() -> None:
         answer = ask(connection)
         assert body_of(answer) == b"ok"
         assert (answer.status, answer.reason, answer.trailers) == (200, "OK", [("X-Trailer", "1")])
-        assert not answer.reusable
+        assert not connection.reusable
 
 
 def test_an_unfinished_response_keeps_its_connection() -> None:
     with connected(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhell")) as (connection, _):
         answer = ask(connection)
         assert answer.whole() is None
-        assert not answer.reusable
+        assert not connection.reusable
 
 
 def test_a_stale_connection_is_told_apart_from_a_failed_one() -> None:
@@ -675,15 +676,15 @@ def test_an_idle_connection_is_quiet_until_the_backend_closes_or_speaks() -> Non
         peer.wait(close)
 
     with connected(speaks) as (connection, _):
-        assert connection.quiet()
-        assert connection.silent()
+        assert connection.is_alive()
+        assert connection.is_silent()
         speak.set()
-        eventually(lambda: not connection.quiet(), "the byte is noticed")
-        assert not connection.silent()
+        eventually(lambda: not connection.is_alive(), "the byte is noticed")
+        assert not connection.is_silent()
     with connected(closes) as (connection, _):
-        assert connection.quiet()
+        assert connection.is_alive()
         close.set()
-        eventually(lambda: not connection.quiet(), "the end is noticed")
+        eventually(lambda: not connection.is_alive(), "the end is noticed")
 
 
 def test_the_head_is_known_before_the_body_comes() -> None:

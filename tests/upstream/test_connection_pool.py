@@ -11,7 +11,7 @@ from lbflask.core.faults import Fault, Stage
 from lbflask.core.model import Address
 from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.connection_pool import MAX_AGE, MAX_IDLE, MAX_KEPT, ConnectionPool
-from lbflask.upstream.dialer import SocketStream
+from lbflask.upstream.socket_stream import SocketStream
 
 HERE, THERE = "http://a:1", "http://b:1"
 
@@ -129,7 +129,7 @@ def test_a_careful_taker_gets_no_connection_that_the_backend_has_closed(bench: B
     """R15: a request that can't be sent twice must not be the one to find out."""
     open_still, closed = bench.idle(), bench.idle()
     closed.backend.close()
-    assert bench.pool.take(HERE, careful=True) is open_still.connection
+    assert bench.pool.take(HERE, check_alive=True) is open_still.connection
     assert closed.closed
 
 
@@ -162,7 +162,7 @@ def test_a_new_connection_is_stamped_with_the_time(bench: Bench) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connection = bench.pool.open(Address("http", *listener.getsockname()), 5.0)
         connection.close()
-    assert (connection.opened_at, connection.served) == (bench.clock.now, 0)
+    assert (connection.opened_at, connection.exchanges) == (bench.clock.now, 0)
 
 
 def test_a_failure_to_connect_is_a_fault(bench: Bench) -> None:
@@ -185,8 +185,8 @@ def test_what_has_been_idle_for_too_long_is_swept_away_and_the_rest_stays(bench:
     young = bench.idle()
     bench.pool.sweep()
     assert (old.closed, gone.closed, young.closed) == (True, True, False)
-    assert bench.pool.take(HERE, careful=False) is young.connection
-    assert bench.pool.take(THERE, careful=False) is None
+    assert bench.pool.take(HERE, check_alive=False) is young.connection
+    assert bench.pool.take(THERE, check_alive=False) is None
 
 
 def test_backends_that_come_and_go_leave_nothing_behind(bench: Bench) -> None:

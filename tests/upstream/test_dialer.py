@@ -18,11 +18,12 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.requests_adapter import forwarding_session
+from lbflask.upstream.stream import ExchangeTimeouts
 from tests.support.outgoing import raw_request
 
 LONG = PATIENCE
@@ -116,8 +117,8 @@ def test_two_sockets_are_two_addresses(path: Path) -> None:
     with ScriptedBackend(answering_always(), path=path), ScriptedBackend(answering_always(), path=other):
         connection = pool.open(at(path), LONG)
         pool.give_back(f"unix:{path}", connection)
-        assert pool.take(f"unix:{other}", careful=True) is None
-        assert pool.take(f"unix:{path}", careful=True) is connection
+        assert pool.take(f"unix:{other}", check_alive=True) is None
+        assert pool.take(f"unix:{path}", check_alive=True) is connection
         connection.close()
 
 

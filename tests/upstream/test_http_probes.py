@@ -23,8 +23,8 @@ from devtools.wait import PATIENCE, in_time
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
-from lbflask.upstream.dialer import TLSSettings
 from lbflask.upstream.health_probe import MAX_HEAD, Prober
+from lbflask.upstream.tls import TLSSettings
 
 #: Few seconds, for what has to run out.
 SOON = 0.2

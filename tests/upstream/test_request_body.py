@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from queue import Queue
 
@@ -16,10 +16,12 @@ from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, Framing
-from lbflask.upstream.connection import NEVER, ExchangeTimeouts, UpstreamConnection
-from lbflask.upstream.dialer import SocketStream
+from lbflask.upstream.connection import UpstreamConnection
+from lbflask.upstream.exchange_state import ExchangeEvent, ExchangeState
 from lbflask.upstream.request_body import BodySender
 from lbflask.upstream.response_reader import ResponseReader
+from lbflask.upstream.socket_stream import SocketStream
+from lbflask.upstream.stream import NEVER, ExchangeTimeouts
 from tests.support.outgoing import RawRequest
 
 LONG = PATIENCE
@@ -130,9 +132,9 @@ class Asking:
 
 def test_a_body_of_known_length_goes_out_as_it_is(wires: Wires, body: Body) -> None:
     connection, backend = wires
-    upload = BodySender(connection, body.comes(b"one", b"two", None), False, PATIENT)
-    upload.run()
-    assert (upload.complete, upload.over, upload.fault) == (True, True, None)
+    connection.advance(ExchangeEvent.REQUEST_STARTED)
+    BodySender(connection, body.comes(b"one", b"two", None), chunked=False, timeout=LONG).run()
+    assert connection.state is ExchangeState.WAITING
     assert read(backend, 6) == b"onetwo"
 
 
@@ -141,7 +143,8 @@ def test_chunks_go_out_one_by_one_and_then_the_trailers(wires: Wires, body: Body
     connection, backend = wires
     body.trailers = [("X-Checksum", "1"), ("x-a", "\xe9")]
     body.comes(b"one", b"x" * 17, None)
-    BodySender(connection, body, True, PATIENT).run()
+    connection.advance(ExchangeEvent.REQUEST_STARTED)
+    BodySender(connection, body, chunked=True, timeout=LONG).run()
     connection.close()
     assert to_the_end(backend) == (
         b"3\r\none\r\n11\r\n" + b"x" * 17 + b"\r\n0\r\nX-Checksum: 1\r\nx-a: \xe9\r\n\r\n"
@@ -151,11 +154,11 @@ def test_chunks_go_out_one_by_one_and_then_the_trailers(wires: Wires, body: Body
 def test_a_client_that_fails_ends_it_without_an_end_of_the_body(wires: Wires, body: Body) -> None:
     """RFC 9112 §8: half a body must not look like a whole one."""
     connection, backend = wires
-    upload = BodySender(connection, body.comes(b"one", GONE), True, PATIENT)
+    connection.advance(ExchangeEvent.REQUEST_STARTED)
     with pytest.raises(Fault) as caught:
-        upload.run()
+        BodySender(connection, body.comes(b"one", GONE), chunked=True, timeout=LONG).run()
     assert caught.value is GONE
-    assert (upload.complete, upload.over) == (False, True)
+    assert not connection.request_sent
     connection.close()
     assert to_the_end(backend) == b"3\r\none\r\n"
 
@@ -163,10 +166,10 @@ def test_a_client_that_fails_ends_it_without_an_end_of_the_body(wires: Wires, bo
 def test_a_backend_that_is_gone_is_an_error_of_the_socket(wires: Wires, body: Body) -> None:
     connection, backend = wires
     backend.close()
-    upload = BodySender(connection, body.comes(b"one", None), False, PATIENT)
+    connection.advance(ExchangeEvent.REQUEST_STARTED)
     with pytest.raises(BrokenPipeError):
-        upload.run()
-    assert (upload.complete, upload.over) == (False, True)
+        BodySender(connection, body.comes(b"one", None), chunked=False, timeout=LONG).run()
+    assert not connection.request_sent
 
 
 # Beside the wait for the response
@@ -184,7 +187,7 @@ def test_pieces_leave_as_they_come_and_the_answer_to_all_of_them_is_read(wires: 
     backend.sendall(OK)
     answer = asking.answer()
     assert answer.whole() == b"ok"
-    eventually(lambda: answer.reusable, "the upload is over")
+    eventually(lambda: connection.reusable, "the upload is over")
 
 
 def test_an_answer_does_not_wait_for_the_rest_of_the_body(wires: Wires, body: Body) -> None:
@@ -196,9 +199,9 @@ def test_an_answer_does_not_wait_for_the_rest_of_the_body(wires: Wires, body: Bo
     backend.sendall(OK)
     answer = asking.answer()
     assert answer.complete
-    assert not answer.reusable
+    assert not connection.reusable
     body.comes(None)
-    eventually(lambda: answer.reusable, "the upload is complete after all")
+    eventually(lambda: connection.reusable, "the upload is complete after all")
 
 
 def test_an_answer_may_come_in_turn_with_the_body(wires: Wires, body: Body) -> None:
@@ -217,7 +220,7 @@ def test_an_answer_may_come_in_turn_with_the_body(wires: Wires, body: Body) -> N
     body.comes(None)
     backend.sendall(read(backend, 5))
     assert list(pieces) == []
-    eventually(lambda: answer.reusable, "the upload is over")
+    eventually(lambda: connection.reusable, "the upload is over")
 
 
 def test_a_client_that_fails_ends_the_wait_and_the_fault_is_its_own(wires: Wires, body: Body) -> None:
@@ -251,7 +254,7 @@ def test_a_backend_that_takes_nothing_more_may_still_answer(wires: Wires, body: 
     backend.close()
     body.comes(b"one", None)
     assert b"".join(answer.pieces()) == b"x" * 100
-    assert (answer.status, answer.complete, answer.reusable) == (413, True, False)
+    assert (answer.status, answer.complete, connection.reusable) == (413, True, False)
 
 
 def test_a_backend_that_closes_within_the_body_and_says_nothing_is_to_blame(wires: Wires, body: Body) -> None:
@@ -275,8 +278,8 @@ def test_a_client_that_takes_its_time_is_not_the_backends_fault(wires: Wires, bo
     body.comes(b"one")
     asking = Asking(connection, body, ExchangeTimeouts(first_byte=0.05, between_bytes=LONG))
     assert read(backend, 12) == b"HEAD3\r\none\r\n"
-    eventually(lambda: connection.send_expires == NEVER, "nothing is being sent")
-    connection.look(time.monotonic() + 1000)
+    eventually(lambda: connection.send_deadline == NEVER, "nothing is being sent")
+    connection.check_deadline(time.monotonic() + 1000)
     assert asking.waits
     body.comes(None)
     assert asking.fault() == (Blame.BACKEND, Stage.WAIT, 504, "silent for 0.05 s")
@@ -291,15 +294,16 @@ def test_a_request_that_has_not_arrived_when_its_time_is_over_is_the_clients_fau
     assert to_the_end(backend) == b"HEAD3\r\none\r\n"
 
 
-@pytest.mark.parametrize("ending", [UpstreamConnection.abandon, UpstreamConnection.cut])
-def test_the_end_of_the_exchange_ends_the_upload(
-    ending: Callable[[UpstreamConnection], None], wires: Wires, body: Body
-) -> None:
+@pytest.mark.parametrize("gone", [True, False], ids=["client gone", "connection cut"])
+def test_the_end_of_the_exchange_ends_the_upload(gone: bool, wires: Wires, body: Body) -> None:
     """Nothing goes on sending to a backend whose connection was given up."""
     connection, _ = wires
     asking = Asking(connection, body.comes(MUCH, MUCH, MUCH))
     eventually(lambda: uploads() == 1, "it is being sent")
-    ending(connection)
+    if gone:
+        connection.abandon(connection.exchanges)
+    else:
+        connection.cut()
     blame, _, status, _ = asking.fault()
-    assert (blame, status) == ((Blame.CLIENT, 499) if ending is UpstreamConnection.abandon else (Blame.BACKEND, 502))
+    assert (blame, status) == ((Blame.CLIENT, 499) if gone else (Blame.BACKEND, 502))
     eventually(lambda: uploads() == 0, "nobody sends any more")

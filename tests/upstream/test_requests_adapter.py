@@ -227,7 +227,7 @@ def test_a_response_in_a_with_statement_is_given_back_once(session: requests.Ses
         with session.get(backend.url) as got:
             assert got.content == b"ok"
         one, other = send(session, backend), send(session, backend)
-        assert one.answer.connection is not other.answer.connection
+        assert one.network_stream is not other.network_stream
         one.close()
         other.close()
 
@@ -315,10 +315,10 @@ def test_bytes_that_come_after_a_response_are_not_the_next_response(session: req
 
     with ScriptedBackend(broken, answering_always()) as backend:
         response = send(session, backend, "HEAD")
-        connection = response.answer.connection
+        stream = response.network_stream
         finish(response)
         go_on.set()
-        eventually(lambda: not connection.silent(), "the late bytes are here")
+        eventually(lambda: not stream.silent(), "the late bytes are here")
         assert finish(send(session, backend)) == b"ok"
 
 
@@ -339,15 +339,15 @@ def test_a_response_that_breaks_off_frees_a_backend_that_waits_for_room(session:
 
     with ScriptedBackend(sends_for_ever) as backend:
         response = send(session, backend)
-        pieces, connection, left = response.answer.pieces(), response.answer.connection, len(MUCH)
+        pieces, stream, left = response.answer.pieces(), response.network_stream, len(MUCH)
         while left:
             left -= len(next(pieces))
         read.set()
         assert full.wait(TIMEOUT[1])
-        connection.abandon()  # what is read from now on does not open the window
-        with socket.socket(fileno=os.dup(connection.wire.fileno())) as same:
+        stream.shutdown(socket.SHUT_RDWR)  # what is read from now on does not open the window
+        with socket.socket(fileno=os.dup(stream.fileno())) as same:
             eventually(lambda: same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) == FIN_WAIT2, "it has the end")
-        while connection.wire.recv(1 << 24):
+        while stream.recv(1 << 24):
             pass
         assert not ended.is_set()
         response.close()

@@ -21,13 +21,15 @@ from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Resource, Shortage, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import ExchangeTimeouts, NetworkStream, UpstreamConnection
+from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.deadlines import DeadlineSweeper
-from lbflask.upstream.dialer import Dialer, TLSSettings
+from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.requests_adapter import PreparedBody
 from lbflask.upstream.resolver import HostAddress, SystemResolver
 from lbflask.upstream.shortage import resource_of, shortage
+from lbflask.upstream.stream import ExchangeTimeouts, NetworkStream
+from lbflask.upstream.tls import TLSSettings
 from tests.support.outgoing import raw_request
 
 LONG = PATIENCE
@@ -185,7 +187,7 @@ def test_all_addresses_of_a_name_together_have_the_time_of_one() -> None:
 
 def test_a_watchdog_that_could_not_begin_begins_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     class Waiting:
-        def look(self, now: float) -> None:
+        def check_deadline(self, now: float) -> None:
             seen.set()
 
     seen, watchdog = threading.Event(), DeadlineSweeper()

@@ -23,12 +23,15 @@ from lbflask.core import retry
 from lbflask.core.checks import HealthCheck
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Address, Backend
-from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.connection_pool import ConnectionPool
-from lbflask.upstream.dialer import Dialer, SocketStream, TLSSettings
+from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.requests_adapter import forwarding_session
 from lbflask.upstream.response_reader import ResponseReader
+from lbflask.upstream.socket_stream import SocketStream
+from lbflask.upstream.stream import ExchangeTimeouts
+from lbflask.upstream.tls import TLSSettings
 from tests.support.outgoing import RawRequest, raw_request
 from tests.support.tickets import TicketingPeer, ticketing
 
@@ -252,7 +255,7 @@ def test_the_files_are_read_when_they_are_needed_and_once(server: ssl.SSLContext
 # What an idle connection shows
 
 
-QUIET: list[Callable[[UpstreamConnection], bool]] = [lambda connection: connection.silent(), lambda one: one.quiet()]
+QUIET: list[Callable[[UpstreamConnection], bool]] = [lambda one: one.is_silent(), lambda one: one.is_alive()]
 LOOKS = pytest.mark.parametrize("good", QUIET, ids=["silent", "quiet"])
 
 
@@ -262,7 +265,7 @@ def test_session_tickets_are_no_word_of_the_backends(
 ) -> None:
     """They come after the handshake (RFC 8446 §4.6.1), and would be taken for an answer nobody asked for."""
     with ScriptedBackend(answering(OK), tls=server) as backend, connected(backend, rules) as connection:
-        eventually(lambda: not UpstreamConnection.silent(connection), "the tickets are here")
+        eventually(lambda: not UpstreamConnection.is_silent(connection), "the tickets are here")
         assert good(connection)
         assert body_of(ask(connection)) == b"ok"
         assert good(connection)
@@ -301,7 +304,7 @@ def test_what_came_with_the_end_of_a_response_is_noticed(
         peer.read_to_end()
 
     with ScriptedBackend(talkative, tls=server) as backend, connected(backend, rules) as connection:
-        sock = connection._sock
+        sock = connection._stream
         sock.send(GET)
         assert sock.recv(1000) == b"x" * 1000
         assert SocketStream.silent(sock)
@@ -327,7 +330,7 @@ def test_a_careful_look_sees_that_the_backend_has_closed(
     with ScriptedBackend(closing, tls=server) as backend, connected(backend, rules) as connection:
         assert body_of(ask(connection)) == b"ok"
         assert backend.connection(0).ended.wait(LONG)
-        eventually(lambda: not connection.quiet(), "the end is here")
+        eventually(lambda: not connection.is_alive(), "the end is here")
 
 
 @pytest.mark.parametrize("closing", [goodbye, rudely])
@@ -394,8 +397,8 @@ def test_tickets_before_the_leave_to_go_on_are_not_the_leave(
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
         answer = connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
-        assert (answer.status, answer.continued, body_of(answer)) == (200, True, b"ok")
-        assert answer.reusable
+        assert (answer.status, answer.continue_received, body_of(answer)) == (200, True, b"ok")
+        assert connection.reusable
 
 
 @pytest.mark.parametrize("tickets", [at_once, in_pieces, half, late], ids=["at once", "in pieces", "half", "late"])
@@ -414,7 +417,7 @@ def test_tickets_and_then_silence_are_silence(
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
         answer = connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
-        assert (answer.status, answer.continued, body_of(answer)) == (200, False, b"ok")
+        assert (answer.status, answer.continue_received, body_of(answer)) == (200, False, b"ok")
 
 
 @TICKETS
@@ -430,7 +433,7 @@ def test_a_final_answer_behind_tickets_takes_the_place_of_the_leave(
 
     with secured(ticketing(server, play)) as backend, connected(backend, rules) as connection:
         answer = connection.exchange(expecting(), ExchangeTimeouts(LONG, LONG))
-        assert (answer.status, answer.reusable) == (403, False)
+        assert (answer.status, connection.reusable) == (403, False)
 
 
 def test_an_end_behind_tickets_is_noticed(server: ssl.SSLContext, rules: TLSSettings) -> None:
@@ -520,7 +523,7 @@ def test_tls_and_plain_connections_to_one_port_are_never_mixed_up(server: ssl.SS
     with ScriptedBackend(answering_always(), tls=server) as backend:
         connection = pool.open(backend.address, LONG)
         pool.give_back(f"https://localhost:{backend.port}", connection)
-        assert pool.take(f"http://localhost:{backend.port}", careful=False) is None
+        assert pool.take(f"http://localhost:{backend.port}", check_alive=False) is None
         pool.close()
 
 

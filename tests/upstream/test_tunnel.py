@@ -199,9 +199,9 @@ def test_a_word_of_either_side_breaks_the_silence(speaks: str, stack: ExitStack)
     talker, listener = (both.client, both.backend) if speaks == "client" else (both.backend, both.client)
     talker.sendall(b"x")
     assert read(listener, 1) == b"x"
-    both.tunnel.look(begun + 100.0)
+    both.tunnel.check_deadline(begun + 100.0)
     assert not both.tunnel.timed_out
-    both.tunnel.look(time.monotonic() + 100.0)
+    both.tunnel.check_deadline(time.monotonic() + 100.0)
     assert both.tunnel.timed_out
     assert_broken_off(both.client)
     assert_broken_off(both.backend)

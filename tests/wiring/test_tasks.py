@@ -103,15 +103,15 @@ def journal() -> Iterator[Failing]:
 def watchdog() -> Iterator[Failing]:
     class Waiting:
         def __init__(self) -> None:
-            self.look = Failing(lambda now: None)
+            self.check_deadline = Failing(lambda now: None)
 
     watchdog, broken, sound = DeadlineSweeper(), Waiting(), Waiting()
-    sound.look.left = 0
+    sound.check_deadline.left = 0
     watchdog.watch(broken)
     watchdog.watch(sound)
-    eventually(lambda: broken.look.left < 2, "it was looked at")
+    eventually(lambda: broken.check_deadline.left < 2, "it was looked at")
     try:
-        yield sound.look
+        yield sound.check_deadline
     finally:
         watchdog._task.stop(within=PATIENCE)
 

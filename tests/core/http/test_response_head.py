@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lbflask.core.faults import Fault
+from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import Fields, client_response
 from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.response_head import MAX_FIELDS, plain_head
-from lbflask.upstream.connection import ExchangeTimeouts, UpstreamConnection
+from lbflask.upstream.exchange_state import ExchangeEvent
 from lbflask.upstream.response_reader import ResponseReader
+from lbflask.upstream.stream import ExchangeTimeouts
 from tests.support.outgoing import raw_request
 
 
 class Given:
-    """Stands where a connection would: what was given to it has come, and then the end."""
+    """A source of these pieces, and then of the end. It keeps the latest event."""
 
-    served = 0
-    sent = True
+    request_sent = True
+    event: ExchangeEvent | None = None
 
     def __init__(self, *pieces: bytes) -> None:
         self._pieces = [*pieces, b""]
 
-    def receive(self, *_: object) -> bytes:
+    def receive(self, timeout: float, stage: Stage, size: int = 0) -> bytes:
         return self._pieces.pop(0) if self._pieces else b""
+
+    def receive_within(self, seconds: float) -> bytes | None:
+        return None
+
+    def fault(self, stage: Stage, reason: str) -> Fault:
+        return Fault(Blame.BACKEND, stage, 502, reason)
+
+    def advance(self, event: ExchangeEvent) -> None:
+        self.event = event
 
 
 def outcome(method: str, *pieces: bytes) -> dict[str, Any]:
     """All that anybody could want to know of a response."""
-    answer = ResponseReader(cast("UpstreamConnection", Given(*pieces)), raw_request(method, b""), ExchangeTimeouts())
+    source = Given(*pieces)
+    answer = ResponseReader(source, raw_request(method, b""), ExchangeTimeouts())
     try:
         answer.read_head()
         body = b"".join(answer.pieces())
@@ -43,7 +54,7 @@ def outcome(method: str, *pieces: bytes) -> dict[str, Any]:
         "fields": answer.fields if answer.cleared else client_response(answer.fields, None),
         "framing": answer.framing,
         "body": body,
-        "reusable": answer.reusable,
+        "reusable": source.event is ExchangeEvent.RESPONSE_ENDED,
     }
 
 
