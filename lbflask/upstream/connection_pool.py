@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from typing import NamedTuple
 
 from lbflask.core.model import Address
 from lbflask.upstream.connection import UpstreamConnection
@@ -23,11 +22,8 @@ MAX_AGE = 3600.0
 MAX_KEPT = 512
 
 
-class _Idle(NamedTuple):
-    """An idle connection, and since when it is idle."""
-
-    connection: UpstreamConnection
-    since: float
+#: An idle connection, and since when it is idle.
+_Idle = tuple[UpstreamConnection, float]
 
 
 class ConnectionPool:
@@ -85,17 +81,17 @@ class ConnectionPool:
         if self._closed or not connection.reusable or len(idle) >= MAX_KEPT:
             connection.close()
             return
-        idle.append(_Idle(connection, self._clock()))
+        idle.append((connection, self._clock()))
 
     def sweep(self) -> None:
         """Close connections that have been idle for longer than `MAX_IDLE`, such as those to removed backends."""
         now = self._clock()
         for origin, idle in list(self._idle.items()):
             while (oldest := _pop_oldest(idle)) is not None:
-                if now - oldest.since <= MAX_IDLE:
+                if now - oldest[1] <= MAX_IDLE:
                     idle.insert(0, oldest)
                     break
-                oldest.connection.close()
+                oldest[0].close()
             else:
                 # A connection that is given back at this moment may be lost with the list, which closes it too.
                 self._idle.pop(origin, None)
