@@ -25,7 +25,7 @@ class HookCalls:
 
     def reorder(self, plan: Plan) -> Plan:
         """The plan as the `choice` hooks change it."""
-        if not self.hooks.choose:
+        if not self.hooks.has_choice:
             return plan
         backends = {backend.id: backend for backend in plan.backends}
         before = tuple(backends)
