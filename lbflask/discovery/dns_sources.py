@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 
 from lbflask.core.discovery import Service, at_addresses, at_services
-from lbflask.discovery.names import NOWHERE, Addresses, DnsResolver
+from lbflask.discovery.dns_resolver import NOWHERE, Addresses, DnsResolver
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
 #: Seconds after which name servers that fail are asked again at the latest.

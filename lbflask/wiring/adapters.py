@@ -80,8 +80,8 @@ def source_for(pool: PoolConfig) -> DiscoverySource | None:
     if where.kind == "file":
         return FileSource(Path(where.name), partial(backends_in_file, pool))
     # dnspython is loaded only for pools that need it.
+    from lbflask.discovery.dns_resolver import DnsResolver, Server  # noqa: PLC0415
     from lbflask.discovery.dns_sources import AddressSource, ServiceSource, TtlBounds  # noqa: PLC0415
-    from lbflask.discovery.names import DnsResolver, Server  # noqa: PLC0415
 
     servers = [Server(*server) for server in discovery.servers()]
     resolver = DnsResolver(servers, timeout=discovery.timeout, family=discovery.family)

@@ -10,8 +10,8 @@ import dns.rcode
 import pytest
 
 from devtools.servers import free_port
+from lbflask.discovery.dns_resolver import DnsResolver, Server
 from lbflask.discovery.dns_sources import AddressSource, ServiceSource, TtlBounds
-from lbflask.discovery.names import DnsResolver, Server
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult, DiscoverySource
 from tests.support.nameserver import NameServer
 
