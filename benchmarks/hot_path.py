@@ -25,8 +25,8 @@ from gunicorn.config import Config as GunicornConfig
 from devtools.report import conclude, options, table
 from lbflask.config.load import load
 from lbflask.core.http.fields import backend_request
-from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.response_head import plain_head
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.proxy import client_request

@@ -13,13 +13,13 @@ from lbflask.config.redaction import HeaderLine, ServiceURL
 from lbflask.core import checks
 from lbflask.core.bounded_expression import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
+from lbflask.core.http.field_names import is_token
 from lbflask.core.http.target import BadTarget, check_host
 
 #: What only a check by HTTP can mean.
 _OF_HTTP = frozenset({"path", "method", "host", "headers", "expect_status", "expect_body"})
 #: What a check writes by itself, since the framing and the end of the connection hang on it.
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"})
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
 
 
@@ -30,7 +30,7 @@ def _path(value: ServiceURL) -> ServiceURL:
 
 
 def _method(value: str) -> str:
-    if not _TOKEN.fullmatch(value) or value == "CONNECT":
+    if not is_token(value) or value == "CONNECT":
         raise ValueError("must be a method such as GET, HEAD or OPTIONS")
     return value
 
@@ -70,7 +70,7 @@ def _lines(value: Any) -> Any:
 
 def _header(value: HeaderLine) -> HeaderLine:
     name, colon, text = value.partition(":")
-    if not colon or not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(text):
+    if not colon or not is_token(name) or not _VALUE.fullmatch(text):
         raise ValueError("must be a header as in `X-Probe: yes`")
     if name.lower() in _OURS:
         raise ValueError(f"{name} is written by the check itself" + (": use `host`" if name.lower() == "host" else ""))

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler, PlainSeria
 from pydantic.fields import FieldInfo
 
 from lbflask.core import admin_tokens
+from lbflask.core.http.field_names import TCHAR
 from lbflask.core.redaction import MASK, is_secret, is_secret_field, masked_url
 
 #: Values of a URL's query that are numbers or choices, and give nothing away.
@@ -28,7 +29,7 @@ _SEGMENTS = frozenset(
 #: The value of a path parameter (RFC 3986 §3.3).
 _PARAMETER = re.compile(r"(;[^;/=]*=)[^;/]+")
 #: A header field, and neither a URL, nor a path behind its kind, nor an address with its port.
-_HEADER_LINE = re.compile(r"\s*[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\s{0,8}:(?!/|[0-9]{1,5}(?:[/,\s]|$))")
+_HEADER_LINE = re.compile(rf"\s*{TCHAR}{{1,128}}\s{{0,8}}:(?!/|[0-9]{{1,5}}(?:[/,\s]|$))")
 
 
 class Secret(str):

@@ -14,15 +14,14 @@ from lbflask.config.paths import FilePath
 from lbflask.config.redaction import URL, FieldTable, Secret
 from lbflask.core import routing
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect, unknown_placeholders
+from lbflask.core.http.field_names import is_token
 from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
-from lbflask.core.http.hosts import host_of
 from lbflask.core.http.paths import is_odd, plain_path
 from lbflask.core.http.request_key import RequestKey
-from lbflask.core.http.target import BadTarget, check_host
+from lbflask.core.http.target import BadTarget, check_host, host_of
 
 SomeText = TypeVar("SomeText", bound=str)
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _PATH = re.compile(r"/[!-\"$->@-~]*")
 
@@ -51,13 +50,13 @@ def _path(value: str) -> str:
 
 
 def _method(value: str) -> str:
-    if not _TOKEN.fullmatch(value) or value == "CONNECT":
+    if not is_token(value) or value == "CONNECT":
         raise ValueError("must be a method such as GET or POST")
     return value
 
 
 def _name(value: str) -> str:
-    if not _TOKEN.fullmatch(value):
+    if not is_token(value):
         raise ValueError("must be the name of a header field")
     return value
 

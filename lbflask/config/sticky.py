@@ -12,11 +12,12 @@ from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import Secret
 from lbflask.core import model
+from lbflask.core.http.field_names import is_token
 from lbflask.core.model import LEAST_SECRET
 
 
 def _name(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value, re.ASCII):
+    if value and not is_token(value):
         raise ValueError("must be the name of a cookie: letters, digits and !#$%&'*+-.^_`|~")
     return value
 

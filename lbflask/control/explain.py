@@ -9,8 +9,8 @@ from typing import Any
 
 from lbflask.config.schema import DEFAULT_POOL, Config
 from lbflask.core.explain import Explanation, RequestQuery, explain
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.target import BadTarget, request_target
+from lbflask.core.http.types import Fields
 from lbflask.core.model import Pool, Snapshot
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from lbflask.core import slow_start
 from lbflask.core.eligibility import active_health, ejected
 from lbflask.core.http.cookies import take
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.paths import segments_of, with_prefix
+from lbflask.core.http.types import Fields
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode, Pool, Snapshot
 from lbflask.core.planning import PoolPlanner, StaticFacts

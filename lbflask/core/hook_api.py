@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.field_names import is_token
 from lbflask.core.http.reason_phrases import REASONS
+from lbflask.core.http.types import Fields
 
-#: RFC 9110 §5.1, §5.5: a token, and text without controls.
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+#: The value of a field: text without controls (RFC 9110 §5.5).
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 #: What is ours to say: the framing, the hop, and whom the request goes to (RFC 9110 §7.6.1, RFC 9112 §6).
 RESERVED = frozenset(
@@ -49,7 +49,7 @@ class Change:
     def __post_init__(self) -> None:
         """Check the names and values."""
         for name in (*self.set, *self.remove):
-            if not _NAME.fullmatch(name):
+            if not is_token(name):
                 raise ValueError(f"{name!r} is no name of a field")
             if name.lower() in RESERVED:
                 raise ValueError(f"{name} is not for hooks to change")

@@ -12,8 +12,8 @@ from math import inf
 from typing import Protocol
 
 from lbflask.core.eligibility import Fallback, Selection, select
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.types import Fields
 from lbflask.core.membership import members
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot, StickyCookie
 from lbflask.core.sticky_cookie import Affinity

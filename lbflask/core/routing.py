@@ -13,11 +13,11 @@ from typing import NamedTuple
 from lbflask.core.http import paths
 from lbflask.core.http.direct_response import DirectResponse, Redirect
 from lbflask.core.http.field_names import NameCache
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.header_edits import Edits
-from lbflask.core.http.hosts import host_of
 from lbflask.core.http.proxy_fields import is_claim
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.target import host_of
+from lbflask.core.http.types import Fields
 
 #: Signs of a Host whose routes are remembered; DNS knows no longer names, but clients may make them up.
 MOST_REMEMBERED = 260

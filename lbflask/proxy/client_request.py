@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing, content_length
 from lbflask.core.http.target import BadTarget, Target, check_host, request_target
 from lbflask.core.http.trailers import passable_trailers
+from lbflask.core.http.types import Fields
 from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import TunnelEnd
 

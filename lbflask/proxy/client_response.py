@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lbflask.core.faults import Blame, Fault
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.trailers import passable_trailers
+from lbflask.core.http.types import Fields
 from lbflask.upstream.requests_adapter import BackendResponse
 from lbflask.upstream.stream import NEVER
 

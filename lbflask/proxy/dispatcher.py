@@ -14,7 +14,6 @@ from lbflask.core.hook_api import HookRequest
 from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import (
     ClientHop,
-    Fields,
     backend_request,
     bodiless_response,
     client_response,
@@ -24,6 +23,7 @@ from lbflask.core.http.fields import (
 from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.trace_context import Trace
+from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.core.model import Backend
 from lbflask.proxy.attempts import Attempts, RequestAttempts

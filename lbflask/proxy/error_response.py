@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from lbflask.core.faults import Blame, Fault
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.reason_phrases import reason_phrase
+from lbflask.core.http.types import Fields
 from lbflask.proxy.settings import ProxySettings
 
 #: Details for the client of faults that are not its own: enough to act on, nothing about the backends.

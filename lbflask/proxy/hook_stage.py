@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.hook_api import HookRequest, Refusal
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.core.planning import Plan
 from lbflask.hooks.runner import Hooks
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.direct_response import DirectResponse, Redirect
-from lbflask.core.http.fields import Fields, backend_request, credible_fields
+from lbflask.core.http.fields import backend_request, credible_fields
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.paths import with_prefix
 from lbflask.core.http.reason_phrases import reason_phrase
+from lbflask.core.http.types import Fields
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, ResponseOutcome, local_response
 from lbflask.proxy.error_response import accept_of, error_response

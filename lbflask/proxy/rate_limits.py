@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.types import Fields
 from lbflask.core.rate_limit import Allowance, RateLimit, of_client, policy_field, state_item, whole_seconds
 from lbflask.proxy.client_request import ClientRequest
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.paths import with_prefix
+from lbflask.core.http.types import Fields
 from lbflask.proxy.mirroring import Mirroring
 
 

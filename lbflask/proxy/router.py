@@ -9,7 +9,7 @@ from typing import Protocol
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import request_origin
 from lbflask.core.http.request_key import RequestKey
-from lbflask.core.http.request_origin import TrustedProxies
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.routing import AmbiguousPath, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.client_request import ClientRequest

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.fields import STANDARD_RULES, ClientHop, RequestRules
-from lbflask.core.http.request_origin import TrustedProxies, default_port
+from lbflask.core.http.request_origin import default_port
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.hooks.runner import Hooks
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.telemetry.events import Listener

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lbflask.core.http.direct_response import ErrorPage
-from lbflask.core.http.request_origin import TrustedProxies
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.retry import RetryPolicy
 from lbflask.upstream.stream import NEVER
 

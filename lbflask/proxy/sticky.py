@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lbflask.core.http.cookies import attributes, kept_from_shared_caches
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.core.planning import SessionTable
 
 #: A cookie that a shared cache stores would send many clients to one backend.

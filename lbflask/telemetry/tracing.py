@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import lbflask
 from lbflask.core.faults import Fault
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.trace_context import Context, Trace, begun
+from lbflask.core.http.types import Fields
 from lbflask.core.redaction import masked_target
 from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent

@@ -16,14 +16,7 @@ from functools import partial
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.upstream.deadlines import SWEEPER
-from lbflask.upstream.exchange_state import (
-    READY,
-    SENT,
-    TRANSITIONS,
-    UPLOADING,
-    ExchangeEvent,
-    ExchangeState,
-)
+from lbflask.upstream.exchange_state import READY, SENT, TRANSITIONS, UPLOADING, ExchangeEvent, ExchangeState
 from lbflask.upstream.oserror_text import oserror_text
 from lbflask.upstream.request_body import DISCONNECTED, BodySender
 from lbflask.upstream.response_reader import ResponseReader

@@ -19,8 +19,8 @@ from requests.cookies import RequestsCookieJar
 from requests.structures import CaseInsensitiveDict
 
 from lbflask.core.faults import Fault
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.types import Fields
 from lbflask.core.model import DEFAULT_PORTS, Address, Backend
 from lbflask.core.retry import IDEMPOTENT
 from lbflask.upstream.connection import UpstreamConnection

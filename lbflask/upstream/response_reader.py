@@ -15,10 +15,10 @@ from enum import Enum, auto
 import httptools
 
 from lbflask.core.faults import Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
 from lbflask.core.http.interim import InterimFilter
 from lbflask.core.http.response_head import MAX_FIELDS, plain_head
+from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import accepted_upgrade
 from lbflask.upstream.exchange_state import ExchangeEvent
 from lbflask.upstream.stream import READ_SIZE, ByteSource, ExchangeTimeouts, UpstreamRequest

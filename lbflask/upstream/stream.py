@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
 from lbflask.core.faults import Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import Framing
+from lbflask.core.http.types import Fields
 from lbflask.upstream.exchange_state import ExchangeEvent
 
 NEVER = math.inf

@@ -25,7 +25,7 @@ from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
 from lbflask.core.admin_tokens import Role
 from lbflask.core.http.fields import RequestRules
-from lbflask.core.http.request_origin import TrustedProxies
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.model import Pool
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker

@@ -9,8 +9,8 @@ import pytest
 
 from lbflask.core.explain import ExcludedBackend, Explanation, RequestQuery, explain
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.types import Fields
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.routing import Route, RouteMatch
 from lbflask.core.sticky_cookie import Affinity

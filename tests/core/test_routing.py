@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.core.routing import AmbiguousPath, Route, RouteMatch, RouteTable, unreachable
 
 

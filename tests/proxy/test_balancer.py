@@ -10,20 +10,10 @@ from hypothesis import strategies as st
 
 from lbflask.core.explain import RequestQuery, explain
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.target import Target
-from lbflask.core.model import (
-    ActiveHealth,
-    Backend,
-    Ejection,
-    Health,
-    Mode,
-    Override,
-    Pool,
-    Snapshot,
-    StickyCookie,
-)
+from lbflask.core.http.types import Fields
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.retry import RetryPolicy
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.strategies import STRATEGIES

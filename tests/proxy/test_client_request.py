@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.types import Fields
 from lbflask.proxy import client_request
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 

@@ -25,10 +25,10 @@ from devtools.scripted_backend import (
 )
 from devtools.wait import PATIENCE
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.target import Target
+from lbflask.core.http.types import Fields
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.retry import RetryPolicy
 from lbflask.fleet.fleet import Fleet

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.proxy.error_response import error_response
 from lbflask.proxy.settings import ProxySettings
 

@@ -15,8 +15,8 @@ import pytest
 from devtools.scripted_backend import OK, Peer, answering_always
 from devtools.wait import eventually
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.types import Fields
 from lbflask.core.model import Backend
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import QueuePolicy

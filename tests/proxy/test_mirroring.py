@@ -12,8 +12,8 @@ import pytest
 from devtools.wait import eventually
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
-from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.planning import Plan
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.mirroring import MAX_BODY, Mirroring

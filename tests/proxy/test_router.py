@@ -10,12 +10,12 @@ import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.request_key import RequestKey
-from lbflask.core.http.request_origin import TrustedProxies
 from lbflask.core.http.target import Target
+from lbflask.core.http.trusted_proxies import TrustedProxies
+from lbflask.core.http.types import Fields
 from lbflask.core.routing import Route, RouteMatch, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.client_request import ClientRequest

@@ -12,9 +12,9 @@ import pytest
 
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.header_edits import Edits
-from lbflask.core.http.request_origin import TrustedProxies
+from lbflask.core.http.trusted_proxies import TrustedProxies
+from lbflask.core.http.types import Fields
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
 from lbflask.core.strategies import STRATEGIES
 from lbflask.fleet.fleet import Fleet

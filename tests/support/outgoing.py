@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.types import Fields
 from lbflask.upstream.requests_adapter import PreparedBody
 from lbflask.upstream.stream import RequestBody
 

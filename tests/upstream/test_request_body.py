@@ -14,9 +14,10 @@ import pytest
 from devtools.scripted_backend import OK
 from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, Framing
+from lbflask.core.http.types import Fields
 from lbflask.upstream.connection import UpstreamConnection
+from lbflask.upstream.dialer import SocketStream
 from lbflask.upstream.exchange_state import ExchangeEvent, ExchangeState
 from lbflask.upstream.request_body import BodySender
 from lbflask.upstream.response_reader import ResponseReader

@@ -22,8 +22,8 @@ from devtools.scripted_backend import (
 )
 from devtools.wait import PATIENCE, eventually
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
+from lbflask.core.http.types import Fields
 from lbflask.core.model import Backend
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.requests_adapter import (

@@ -6,7 +6,7 @@ All other cookies keep their bytes and their order.
 from __future__ import annotations
 
 from lbflask.core.http.field_names import members
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.core.model import StickyCookie
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lbflask.core.http.fields import Fields
-from lbflask.core.http.hosts import host_of
 from lbflask.core.http.reason_phrases import reason_phrase
+from lbflask.core.http.target import host_of
+from lbflask.core.http.types import Fields
 from lbflask.core.redaction import masked_url
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")

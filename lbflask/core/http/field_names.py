@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 Rule = TypeVar("Rule")
+
+#: A character of a token (RFC 9110 §5.6.2), as a pattern.
+TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+#: A token, such as the name of a field, a method or the name of a cookie.
+is_token = re.compile(f"{TCHAR}+").fullmatch
 
 #: Spellings that a table remembers. Clients choose the names, so there must be a bound.
 MAX_SPELLINGS = 4096

@@ -13,10 +13,9 @@ from lbflask.core.http.addresses import plain_nodes
 from lbflask.core.http.field_names import NameCache, NameTable, members
 from lbflask.core.http.forwarded import forwarded_element, plain_line
 from lbflask.core.http.proxy_fields import is_claim, is_disguised_claim, states_address
-from lbflask.core.http.request_origin import RequestOrigin, TrustedProxies, loggable, origin_of, port_of
-
-Field = tuple[str, str]
-Fields = list[Field]
+from lbflask.core.http.request_origin import RequestOrigin, loggable, origin_of, port_of
+from lbflask.core.http.trusted_proxies import TrustedProxies
+from lbflask.core.http.types import Field, Fields
 
 #: RFC 9110 §7.6.1 and §11.7, and Proxy-Connection, which was never standard but must go all the same.
 HOP_BY_HOP = frozenset(

@@ -6,12 +6,10 @@ import re
 from collections.abc import Iterable
 
 from lbflask.core.http.addresses import is_obfuscated, parsed_address, plain_node
+from lbflask.core.http.field_names import TCHAR, is_token
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: §4: a pair, with what ends it. Values that are no token and not quoted are common, such as `for=[::1]:80`.
-_PAIR = re.compile(
-    r'[ \t]*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*(,[ \t,]*|;[ \t;]*|$)'
-)
+_PAIR = re.compile(rf'[ \t]*({TCHAR}+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*(,[ \t,]*|;[ \t;]*|$)')
 
 _BETWEEN = " \t,;"
 
@@ -84,6 +82,6 @@ def _node(node: str) -> str:
 
 def _quoted(value: str) -> str:
     """§4: what is no token is a quoted string (RFC 9110 §5.6.4)."""
-    if _TOKEN.fullmatch(value):
+    if is_token(value):
         return value
     return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'

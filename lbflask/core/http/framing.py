@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lbflask.core.http.field_names import NameTable
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 
 
 class Framing(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lbflask.core.http.field_names import NameTable
-from lbflask.core.http.fields import HOP_BY_HOP, Field, Fields
+from lbflask.core.http.fields import HOP_BY_HOP
+from lbflask.core.http.types import Field, Fields
 
 #: What says where a message ends and where it goes; nobody but the code that frames it may write that.
 UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings", "keep-alive"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 
 #: The largest count that is passed on; a larger one is cut to it, as the section allows.
 MOST = 999_999_999

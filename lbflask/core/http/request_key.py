@@ -12,13 +12,12 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from lbflask.core.http.fields import Fields
-from lbflask.core.http.hosts import host_of
+from lbflask.core.http.field_names import is_token
+from lbflask.core.http.target import host_of
+from lbflask.core.http.types import Fields
 
-#: RFC 9110 §5.6.2; names of cookies are tokens too (RFC 6265 §4.1.1).
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 #: What may stand in a query before `=` (RFC 3986 §3.4).
-_PARAMETER = re.compile(r"[A-Za-z0-9._~!$'()*+,;:@/?%-]+", re.ASCII)
+_is_parameter = re.compile(r"[A-Za-z0-9._~!$'()*+,;:@/?%-]+", re.ASCII).fullmatch
 _CREDENTIALS = frozenset({"authorization", "proxy-authorization"})
 _SLASHED = re.compile(r"\\([0-3][0-7]{2}|.)", re.DOTALL)
 #: Signs without a width that clients of a value drop as they drop blanks: JavaScript's `trim` has the first of them.
@@ -45,10 +44,10 @@ class RequestKey(NamedTuple):
         kind, colon, name = text.partition(":")
         if text in ("client", "uri"):
             return cls(text)
-        allowed = {"header": _TOKEN, "cookie": _TOKEN, "query": _PARAMETER}.get(kind)
-        if not colon or allowed is None:
+        is_name = {"header": is_token, "cookie": is_token, "query": _is_parameter}.get(kind)
+        if not colon or is_name is None:
             raise ValueError("must be client, uri, header:NAME, cookie:NAME or query:NAME")
-        if not allowed.fullmatch(name):
+        if not is_name(name):
             raise ValueError(f"{name!r} is no name of a {kind}" + (" parameter" if kind == "query" else ""))
         return cls(kind, name.lower() if kind == "header" else name)
 

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
-from lbflask.core.http.addresses import IPNetwork, node_address, parsed_address, plain_network
+from lbflask.core.http.addresses import node_address
 from lbflask.core.http.forwarded import Element, forwarded_element, forwarded_elements
+from lbflask.core.http.trusted_proxies import TrustedProxies
 
-#: Addresses whose trust is remembered. Proxies write down what clients claim, so there must be a bound.
-MOST_ADDRESSES = 4096
 _DEFAULT_PORTS = {"https": "443", "wss": "443"}
-
-
-class TrustedProxies:
-    """Is this address one of our trusted proxies? Callable; the answers to a bounded number of addresses are kept."""
-
-    __slots__ = ("_known", "_networks")
-
-    def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
-        self._networks = tuple(map(plain_network, networks))
-        self._known: dict[str, bool] = {}
-
-    def __call__(self, address: str) -> bool:
-        """False for anything that is not an IP address inside a trusted network."""
-        if not self._networks:
-            return False
-        known = self._known.get(address)
-        if known is None:
-            if len(self._known) >= MOST_ADDRESSES:
-                self._known.clear()
-            known = self._known[address] = self._inside(address)
-        return known
-
-    def _inside(self, text: str) -> bool:
-        address = parsed_address(text)
-        return address is not None and any(address in network for network in self._networks)
 
 
 class RequestOrigin(NamedTuple):

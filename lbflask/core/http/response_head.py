@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 
-from lbflask.core.http.field_names import NameCache
-from lbflask.core.http.fields import HOP_BY_HOP, Fields
+from lbflask.core.http.field_names import TCHAR, NameCache
+from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.framing import NO_BODY, Framing
+from lbflask.core.http.types import Fields
 
 #: Fields of a response; none that means well has more.
 MAX_FIELDS = 1000
 _STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r(?=\n)")
-_FIELD_LINE = re.compile(r"\n([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([!-~][ -~]*)(?<! )\r(?=\n)")
+_FIELD_LINE = re.compile(rf"\n({TCHAR}+): ([!-~][ -~]*)(?<! )\r(?=\n)")
 _PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 #: RFC 3986 §3.2.2 without user-info, which RFC 9110 §4.2.4 tells recipients to refuse; RFC 9110 §7.2.
@@ -59,3 +60,18 @@ def check_host(host: str) -> None:
     """Raises BadTarget unless the Host field's value is a host with an optional port."""
     if not _is_host(host):
         raise BadTarget(400, "the Host is not a host with an optional port")
+
+
+def host_of(authority: str) -> str:
+    """The host of a Host field for comparisons: in lower case, without the port and without the dot of the DNS root.
+
+    An IPv6 address is in brackets and in its shortest form.
+    """
+    host = authority.lower()
+    if host.startswith("["):
+        inner = host[1:].partition("]")[0]
+        try:
+            return f"[{IPv6Address(inner).compressed}]"
+        except ValueError:
+            return f"[{inner}]"
+    return host.partition(":")[0].removesuffix(".")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 
 PARENT = "traceparent"
 STATE = "tracestate"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from lbflask.core.http.field_names import NameTable
-from lbflask.core.http.fields import HOP_BY_HOP, Fields
+from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.proxy_fields import is_claim, is_disguised_claim
+from lbflask.core.http.types import Fields
 
 #: RFC 9110 §6.5.1 names the kinds; which field is of which kind say the sections given.
 _NOT_IN_TRAILERS: dict[str, tuple[str, ...]] = {

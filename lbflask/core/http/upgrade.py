@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 
-from lbflask.core.http.field_names import members
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.field_names import TCHAR, members
+from lbflask.core.http.types import Fields
 
 #: protocol-name ["/" protocol-version], both tokens.
-_PROTOCOL = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+)(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
+_PROTOCOL = re.compile(rf"({TCHAR}+)(?:/{TCHAR}+)?")
 _NEVER = frozenset({"h2c", "h2", "h3", "http", "tls"})
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.core.model import StickyCookie
 
 

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from lbflask.core.http.fields import (
     HOP_BY_HOP,
     ClientHop,
-    Fields,
     RequestHead,
     backend_request,
     client_response,
     nominated,
     te_trailers,
 )
-from lbflask.core.http.request_origin import TrustedProxies
+from lbflask.core.http.trusted_proxies import TrustedProxies
+from lbflask.core.http.types import Fields
 
 STRANGER = ClientHop("203.0.113.9", "http", "80", trusted=False, via=None)
 PROXY = STRANGER._replace(peer="10.0.0.1", trusted=True)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.framing import CHUNKED, NO_BODY, UNTIL_CLOSE, BadFraming, Framing, response_framing
+from lbflask.core.http.types import Fields
 
 
 def length(value: str) -> Fields:

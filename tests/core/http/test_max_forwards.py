@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.max_forwards import MOST, BadMaxForwards, final_answer, with_one_hop_less
+from lbflask.core.http.types import Fields
 
 COUNTED = pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 

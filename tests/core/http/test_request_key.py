@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.http.fields import Fields
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.types import Fields
 
 FIELDS: Fields = [
     ("Host", "shop.example"),

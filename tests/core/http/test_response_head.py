@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import Fields, client_response
+from lbflask.core.http.fields import client_response
 from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.response_head import MAX_FIELDS, plain_head
+from lbflask.core.http.types import Fields
 from lbflask.upstream.exchange_state import ExchangeEvent
 from lbflask.upstream.response_reader import ResponseReader
 from lbflask.upstream.stream import ExchangeTimeouts

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.fields import HOP_BY_HOP, Fields
+from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.trailers import passable_trailers
+from lbflask.core.http.types import Fields
 
 #: RFC 9110 §6.5.1, by what each would be if a recipient merged it into the head.
 DANGEROUS = [

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.field_names import members
-from lbflask.core.http.fields import Fields
+from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import accepted_upgrade, requested_upgrade, with_upgrade
 
 
