@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+
+from pydantic import BaseModel
+
+from lbflask.config.backends import BackendConfig
+from lbflask.config.docs import as_markdown
+from lbflask.config.load import ConfigError, load
+from lbflask.config.rate_limits import RateLimitConfig
+from lbflask.config.schema import Config
+
+
+def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -> None:
+    page = as_markdown()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for name, field in Config.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            assert f"## `[{name}]`" in page
+            inner = {f"{name}__{key}": setting for key, setting in kind.model_fields.items()}
+        elif name in ("pools", "routes"):
+            assert {"pools": "## `[pools.NAME]`", "routes": "## `[[routes]]`"}[name] in page
+            inner = {}
+        elif name == "rate_limits":
+            inner = {f"rate_limits__NAME__{key}": setting for key, setting in RateLimitConfig.model_fields.items()}
+        else:
+            inner = {name: field}
+        for key, setting in inner.items():
+            (row,) = [row for row in rows if f"| `LBFLASK_{key.upper()}` |" in row]
+            assert row.startswith(f"| `{key.rpartition('__')[2]}` |")
+            assert setting.description is not None
+            assert row.endswith(f"| {setting.description} |")
+    for name in BackendConfig.model_fields:
+        assert f"| `{name}` |" in page.partition("## A backend")[2]
+
+
+def complaint(environ: dict[str, str]) -> str:
+    try:
+        load(environ)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_every_documented_variable_is_read() -> None:
+    rows = [line for line in as_markdown().splitlines() if line.startswith("| `") and "LBFLASK_" in line]
+    variables = [row.split("`")[3] for row in rows]
+    assert len(variables) > 30
+    for variable in variables:
+        message = complaint({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", variable: "1"})
+        assert "there is no setting" not in message
+    assert "there is no setting" in complaint({"LBFLASK_CONFIG": os.devnull, variables[0] + "X": "1"})
