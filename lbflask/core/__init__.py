@@ -1,1 +1,1 @@
-"""The rules, pure: no I/O, clock, randomness, threads or environment; functions of their arguments."""
+"""The rules: no I/O, clock, randomness, threads or environment. Caches are bounded."""

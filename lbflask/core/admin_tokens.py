@@ -1,5 +1,6 @@
-"""Who may use the admin listener: tokens with a role and a name. Secrets are kept as digests, and compared in constant
-time, so that neither a dump of the process nor the time of an answer tells one.
+"""Tokens of the admin listener, each with a role and a name.
+
+Secrets are kept as digests and compared in constant time, so that neither memory nor response times reveal one.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-#: What can be typed on one line, in a list with commas, and in a header field.
+#: Printable ASCII that fits in one line, in a list separated by commas, and in a header field.
 _SECRET = re.compile(r"[!-+\--~]{16,256}")
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 class Role(StrEnum):
-    """What a visitor may do."""
+    """The permissions of a token."""
 
     READ = "read"
     OPERATOR = "operator"
@@ -25,7 +26,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AdminToken:
-    """A role and a name for whoever knows the secret. `digest` is of the secret, and never shown."""
+    """The role and the name that the holder of the secret has. `digest` is of the secret, and never shown."""
 
     role: Role
     name: str
@@ -33,7 +34,7 @@ class AdminToken:
 
     @classmethod
     def parse(cls, text: str) -> AdminToken:
-        """The token in `role:name:secret`. Raises ValueError, which never holds the secret."""
+        """Parse `role:name:secret`. Raises ValueError, whose message never contains the secret."""
         role, _, rest = text.partition(":")
         name, colon, secret = rest.partition(":")
         if not colon or role not in list(Role):
@@ -48,12 +49,12 @@ class AdminToken:
 
 
 def digest(secret: str) -> bytes:
-    """What is kept of a secret. They are long and made by chance, so no slow function is needed."""
+    """The digest of a secret. Secrets are long and random, so that a slow hash function is not needed."""
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 def bearer(tokens: Iterable[AdminToken], secret: str) -> AdminToken | None:
-    """The token with this secret, None if there is none. Takes the same time wherever it stands."""
+    """The token with this secret, or None. The time does not depend on its position."""
     presented, found = digest(secret), None
     for token in tokens:
         if hmac.compare_digest(token.digest, presented):
@@ -62,7 +63,7 @@ def bearer(tokens: Iterable[AdminToken], secret: str) -> AdminToken | None:
 
 
 def masked(text: str) -> str:
-    """A token as it may be shown, whatever it is."""
+    """The text of a token, valid or not, with its secret masked."""
     role, _, rest = text.partition(":")
     name, colon, _ = rest.partition(":")
     return f"{role}:{name}:***" if colon and role in list(Role) and _NAME.fullmatch(name) else "***"

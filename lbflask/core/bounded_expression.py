@@ -1,7 +1,7 @@
-"""Regular expressions of users, whose time is bounded whatever they are and whatever they are matched against.
+"""Regular expressions of users, whose search time is bounded for any expression and any text.
 
-The standard library's engine can take time exponential in a text and can't be stopped. The one used here is stopped
-after so many seconds of processor time, and lets other threads run meanwhile.
+The engine of the standard library can take time exponential in the length of the text, and cannot be stopped. The one
+used here stops after a time limit, and lets other threads run meanwhile.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MOST_SECONDS = 0.25
 
 
 class BadExpression(ValueError):
-    """A text that is no regular expression; the message says why."""
+    """The text is not a regular expression; the message gives the reason."""
 
 
 class BoundedExpression:
@@ -25,7 +25,7 @@ class BoundedExpression:
         self.pattern = pattern
         self._seconds = seconds
         try:
-            self._compiled  # noqa: B018 - made now, so that a mistake shows now
+            self._compiled  # noqa: B018 - compiled now, so that an error is raised now
         except regex.error as error:
             raise BadExpression(str(error)) from None
         except (OverflowError, RecursionError, MemoryError):

@@ -1,7 +1,7 @@
-"""What a check asks of a backend, how often, and what it makes of the answer. The probes carry it out.
+"""Health checks: the request, the interval, and the verdict on the response. The probes carry them out.
 
-Every verdict is an Observation with a reason a person can act on, and the reason of an outcome is always the same text:
-a state that is told only when it changes then stays untold while nothing does.
+Every verdict is an Observation with a reason that an operator can act on. Reasons are stable per outcome, so that an
+unchanged state is never rewritten.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Protocol
 from lbflask.core.health import Observation, Thresholds, in_transition
 from lbflask.core.model import ActiveHealth, Backend
 
-#: Bytes of a body that are read, and searched for what is expected of it.
+#: Bytes of a body that are read and searched for `expect_body`.
 BODY_LIMIT = 262_144
-#: Methods whose requests say that they have no body (RFC 9110 §8.6).
+#: Methods whose requests state the length of an empty body (RFC 9110 §8.6).
 _WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 _RANGE = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?", re.ASCII)
 
@@ -25,23 +25,23 @@ class Expression(Protocol):
 
     @property
     def pattern(self) -> str:
-        """As it was written."""
+        """The text of the expression."""
         ...
 
     def search(self, text: str, /) -> object:
-        """Something true if there is a match. Raises TimeoutError when the search takes too long."""
+        """A true value if there is a match. Raises TimeoutError if the search takes too long."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """The statuses that are as they should be: ranges with both ends in them."""
+    """The statuses of a healthy response, as inclusive ranges."""
 
     ranges: tuple[tuple[int, int], ...]
 
     @classmethod
     def parse(cls, text: str) -> StatusSet:
-        """Statuses and ranges with commas between: `200-399`, `200,204`. Raises ValueError for anything else."""
+        """Parse statuses and ranges separated by commas: `200-399`, `200,204`. Raises ValueError for other texts."""
         ranges = []
         for part in text.split(","):
             found = _RANGE.fullmatch(part.strip())
@@ -62,8 +62,8 @@ class StatusSet:
 class HealthCheck:
     """How a backend is checked. Times are in seconds, `jitter` in percent.
 
-    `kind` is `tcp`, `http` or `https`; `http` of an https backend goes over TLS. `host` is empty for the backend's own
-    name, and `port` 0 for the one it serves at. `headers` come in place of those that a check has by itself.
+    `kind` is `tcp`, `http` or `https`; `http` to an https backend uses TLS. An empty `host` stands for the name of
+    the backend, `port` 0 for the port that it serves at. `headers` replace default fields of the same name.
     """
 
     kind: str = "tcp"
@@ -81,15 +81,15 @@ class HealthCheck:
     port: int = 0
 
     def pause(self, state: ActiveHealth, chance: float) -> float:
-        """Seconds from one look at the backend to the next: fewer while it is in transition.
+        """Seconds until the next check: fewer while the backend is in transition.
 
-        `chance` is a number from -1 to 1, which the jitter makes the most of.
+        `chance` is a random number from -1 to 1, which scales the jitter.
         """
         base = self.soon if in_transition(state) else self.interval
         return base * (1 + chance * self.jitter / 100)
 
     def target(self, backend: Backend) -> Backend:
-        """The backend as it is reached for the check."""
+        """The backend with the scheme and the port of the check."""
         port = self.port or backend.port
         scheme = "https" if self.kind == "https" else backend.scheme
         if (port, scheme) == (backend.port, backend.scheme):
@@ -97,7 +97,7 @@ class HealthCheck:
         return replace(backend, port=port, scheme=scheme)
 
     def request(self, target: Backend) -> bytes:
-        """The request, for the backend as `target` gives it. The connection is for this request alone."""
+        """The request to the backend that `target` describes. Its connection is not reused."""
         fields = {"host": ("Host", self.host or target.authority)}
         fields |= {"user-agent": ("User-Agent", "lbflask-check"), "accept": ("Accept", "*/*")}
         if self.method in _WITH_LENGTH:
@@ -108,13 +108,13 @@ class HealthCheck:
         return "\r\n".join([f"{self.method} {self.path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode()
 
     def verdict_of_status(self, status: int) -> Observation:
-        """What the head of the answer shows."""
+        """The verdict on the status of the response."""
         if status in self.expect_status:
             return Observation(True, f"status {status}")
         return Observation(False, f"status {status}, expected {self.expect_status}")
 
     def verdict_of_body(self, status: int, body: bytes) -> Observation:
-        """What the answer shows whose status was expected. At most the first 256 KiB of the body are searched."""
+        """The verdict on a body whose status was expected. Only its first 256 KiB are searched."""
         if self.expect_body is None:
             return Observation(True, f"status {status}")
         text = body[:BODY_LIMIT].decode("utf-8", "replace")

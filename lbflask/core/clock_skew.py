@@ -1,6 +1,6 @@
-"""Moments by the store's clock that are ahead of it, as they are after it was set back: nothing is concluded from them.
+"""Timestamps ahead of the store's clock, which exist after the clock was set back, are ignored.
 
-Else whatever is counted from such a moment would stand still for as long as the clock was set back.
+Otherwise every duration that starts at such a timestamp would stand still for as long as the clock was set back.
 """
 
 from __future__ import annotations
@@ -9,34 +9,34 @@ from dataclasses import replace
 
 from lbflask.core.model import ActiveHealth, Ejection, Override, Snapshot
 
-#: Seconds by which a writer may have been wrong about the store's clock.
+#: Seconds by which the clock of a writer may differ from the store's.
 SLACK = 5.0
 
 
 def set_back(before: float, now: float) -> bool:
-    """Whether the clock that showed `before` earlier has been set back since."""
+    """Whether the clock was set back after it showed `before`."""
     return now < before - SLACK
 
 
 def health(state: ActiveHealth, now: float) -> ActiveHealth:
-    """The state, with the beginning of it that can be believed."""
+    """The state; with `since` 0 if that is ahead of the clock."""
     return replace(state, since=0.0) if set_back(state.since, now) else state
 
 
 def override(set_: Override, now: float) -> Override:
-    """The override, with the return into service that can be believed."""
+    """The override; with `since` 0 if that is ahead of the clock."""
     return replace(set_, since=0.0) if set_back(set_.since, now) else set_
 
 
 def ejection(state: Ejection, now: float) -> Ejection:
-    """The ejection, with the return from it that can be believed. One that lasts is known by its beginning, and so is
-    left as it is.
+    """The ejection; with `until` 0 if the backend returned at a time ahead of the clock. A current ejection is
+    identified by `since`, and stays as it is.
     """
     return replace(state, until=0.0) if not state.out and set_back(state.until, now) else state
 
 
 def believed(snapshot: Snapshot) -> Snapshot:
-    """The snapshot, with those moments that can be believed at its own."""
+    """The snapshot without timestamps that are ahead of its own."""
     now = snapshot.now
     return replace(
         snapshot,

@@ -1,6 +1,6 @@
-"""What was found, as backends: addresses with a port, and SRV records (RFC 2782) with the addresses of their targets.
+"""Backends from discovery results: addresses with a port, or SRV records (RFC 2782) with addresses.
 
-The order never depends on the order of an answer, which name servers rotate.
+The order does not depend on the order of the DNS response, which name servers rotate.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lbflask.core.model import MOST_WEIGHT, Backend
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredBackend:
-    """A backend that a source has found; checked as its pool says unless it has a `check` of its own."""
+    """A backend that a source returned; without a `check` of its own it is checked as its pool configures."""
 
     backend: Backend
     check: HealthCheck | None = None
@@ -34,22 +34,22 @@ class Service:
 
 
 def at_addresses(addresses: Iterable[str], port: int, scheme: str, weight: int = 1) -> tuple[DiscoveredBackend, ...]:
-    """A backend at each address, called `address:port`."""
+    """A backend for each address, named `address:port`."""
     ordered = sorted(set(map(ip_address, addresses)), key=lambda address: (address.version, int(address)))
     return tuple(DiscoveredBackend(_backend(str(address), port, scheme, weight, backup=False)) for address in ordered)
 
 
 def at_services(services: Iterable[Service], scheme: str) -> tuple[DiscoveredBackend, ...]:
-    """A backend at each address of each target: those of the lowest priority serve, all others are their backups.
+    """A backend for each address of each target: those of the lowest priority serve, all others are backups.
 
-    Weights keep their proportions, among those that serve and among the backups; the addresses of one target share its
-    weight. Where all weights are 0 all are the same; else a 0 is the smallest share there is ("a very small chance",
-    says RFC 2782). Of two records for the same address and port the lower priority counts, then the greater weight.
+    Weights keep their proportions within each of the two groups; the addresses of a target share its weight. If all
+    weights are 0, all are equal; else 0 means the smallest share ("a very small chance", RFC 2782). Of two records for
+    the same address and port the lower priority wins, then the greater weight.
     """
     places: dict[tuple[str, int], tuple[int, Fraction]] = {}
     for service in services:
         for address in service.addresses:
-            # Lowest first, so that the greater weight is the lesser value.
+            # The minimum wins, so that weights are negated.
             standing = (service.priority, -Fraction(service.weight, len(service.addresses)))
             place = (str(ip_address(address)), service.port)
             places[place] = min(places.get(place, standing), standing)
@@ -66,7 +66,7 @@ def at_services(services: Iterable[Service], scheme: str) -> tuple[DiscoveredBac
 
 
 def whole_weights(shares: Sequence[Fraction]) -> list[int]:
-    """Weights from 1 to 256 in these proportions: exact where such weights exist, else as near as they come."""
+    """Weights from 1 to 256 in these proportions: exact if such weights exist, else approximate."""
     given = [share for share in shares if share]
     if not given:
         return [1] * len(shares)

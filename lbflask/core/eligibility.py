@@ -1,4 +1,4 @@
-"""The one home of the question "may this backend serve?"."""
+"""Which backends of a pool may serve."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from lbflask.core.ejection import is_out
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Mode, Pool, Snapshot
 
-#: A checker that has been silent for this many of its intervals no longer speaks for its backends.
+#: Intervals without a heartbeat after which the results of a checker are ignored.
 SILENT_INTERVALS = 3
 
-#: The active health of a backend that the checker has not spoken of.
+#: The active health of a backend without a result yet.
 UNCHECKED = ActiveHealth(Health.CHECKING, reason="no check has ended yet")
 _UNKNOWN = ActiveHealth(Health.UNKNOWN, reason="no checker is running")
 _SERVING = (Health.UP, Health.UNKNOWN)
 
 
 class Fallback(StrEnum):
-    """What had to be overlooked for anybody to serve."""
+    """The criterion that was dropped so that a backend can serve."""
 
     NONE = ""
-    EJECTED = "ejected"  #: all that active checks leave are ejected, and serve nevertheless
-    ALL = "all"  #: active checks leave none; the pool fails open, and all serve
+    EJECTED = "ejected"  #: all backends that pass active checks are ejected, and serve nevertheless
+    ALL = "all"  #: no backend passes active checks; the pool fails open, and all serve
 
 
 class Selection(NamedTuple):
-    """The backends that may serve, and what was overlooked for it.
+    """The backends that may serve, and the fallback that applies.
 
-    Those in `keeping` serve only the sessions that they have. It holds for as long as the snapshot does, and at most
-    `until`, by the store's clock.
+    Those in `keeping` serve only their existing sessions. Valid while the snapshot is, and at most `until`, by the
+    store's clock.
     """
 
     candidates: tuple[Candidate, ...]
@@ -42,15 +42,14 @@ class Selection(NamedTuple):
 
 
 def checker_speaks(snapshot: Snapshot) -> bool:
-    """Whether a checker has spoken, and not fallen silent since."""
+    """Whether there is a recent heartbeat of a checker."""
     return snapshot.heartbeat is not None and snapshot.heartbeat <= SILENT_INTERVALS * snapshot.interval
 
 
 def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
-    """What is to be believed of the backend's active health.
+    """The active health of the backend: the checker's result, or UNKNOWN without a heartbeat for three intervals.
 
-    The checker's word while it speaks; UNKNOWN once it has been silent for three intervals or has never spoken,
-    since a dead checker must not take the traffic down with it.
+    A dead checker must not take the traffic down with it.
     """
     if not checker_speaks(snapshot):
         return _UNKNOWN
@@ -65,16 +64,15 @@ def ejected(backend: Backend, snapshot: Snapshot) -> bool:
 def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selection:
     """The backends of the pool that may serve, ordered by id so that every process agrees on the order.
 
-    A backend serves when its active health is UP or UNKNOWN, it is not ejected, its weight is not 0, and operators have
-    not taken it out of service. CHECKING waits for its first check: a backend that was added a moment ago is not yet
-    trusted. A draining one that is otherwise fit to serve keeps its sessions.
+    A backend serves if its active health is UP or UNKNOWN, it is not ejected, its weight is not 0, and operators have
+    not taken it out of service. CHECKING waits for its first check: a new backend is not trusted yet. A draining
+    backend that meets the other criteria keeps its sessions.
 
-    When that leaves none, the ejected serve: what requests have shown of them is less than to refuse all. When active
-    checks leave none either, nobody serves, or, in a pool that fails open, everybody but those that are draining or
-    off.
+    If that leaves none, the ejected backends serve: to try them is better than to refuse all requests. If active checks
+    leave none either, no backend serves or, in a pool that fails open, all except those that are draining or off.
 
-    A backup is a candidate like any other here: it stands ready, and schedules put it behind all that are none.
-    `now` is the moment for which weights are worked out (core/slow_start.py); that of the snapshot unless given.
+    A backup is a candidate like any other; schedules place it behind all others. Weights are computed for `now`
+    (core/slow_start.py), which is the time of the snapshot by default.
     """
     known = members(pool, snapshot)
     ranks = {backend.id: rank for rank, backend in enumerate(known)}

@@ -1,4 +1,4 @@
-"""The one error tree of an attempt: whose fault it was, how far the request had got, and whether it may be replayed."""
+"""The errors of an attempt: who is to blame, how far the request had got, and whether a replay is safe."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Blame(StrEnum):
-    """Whose fault it was."""
+    """Who is to blame."""
 
     CLIENT = "client"
     BACKEND = "backend"
@@ -24,7 +24,7 @@ class Stage(StrEnum):
 
 
 class Resource(StrEnum):
-    """What this process or its machine can run out of."""
+    """A resource that this process or its machine can run out of."""
 
     DESCRIPTORS = "descriptors"
     PORTS = "ports"
@@ -36,9 +36,9 @@ class Resource(StrEnum):
 class Fault(Exception):
     """A failed attempt.
 
-    `status` is what the client is told when nothing better happens. `reused` says that the connection had served
-    before, and `answered` that at least one byte of the response had come: together they tell a keep-alive
-    connection that the backend closed in the same moment (RFC 9112 §9.3.1) from a real failure.
+    `status` is the status for the client if no other attempt succeeds. `reused`: the connection had served a request
+    before. `answered`: at least one byte of the response was received. Together they distinguish a keep-alive
+    connection that the backend closed at the same moment (RFC 9112 §9.3.1) from a failure.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Fault(Exception):
 
 
 class Shortage(Fault):
-    """A resource that this process lacks. Blames no backend: it ejects none, hints at none, and is not tried again."""
+    """A resource that this process lacks. No backend is to blame: none is ejected, and there is no retry."""
 
     def __init__(self, stage: Stage, resource: Resource, reason: str) -> None:
         super().__init__(Blame.SELF, stage, 503, reason)

@@ -1,4 +1,4 @@
-"""What happened in the fleet, for people to read: told once, by whoever made the change."""
+"""Events of the fleet, for operators. The process that makes a change records it, once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What an event is about."""
+    """The subject of an event."""
 
-    HEALTH = "health"  #: active checks have changed their mind about a backend
+    HEALTH = "health"  #: active checks changed the state of a backend
     EJECTION = "ejection"  #: requests that failed took a backend out, or a probe brought it back
-    OPERATOR = "operator"  #: somebody set something by the admin API
-    LEADER = "leader"  #: a checker took the lead of a pool
+    OPERATOR = "operator"  #: an operator used the admin API
+    LEADER = "leader"  #: a checker became the leader of a pool
     MEMBERS = "members"  #: discovery found other backends
     CONFIGURATION = "configuration"  #: another configuration is in effect
 
@@ -33,5 +33,5 @@ class FleetEvent:
 
     @property
     def at(self) -> float:
-        """When it was told, in seconds of the store's clock."""
+        """When it was recorded, in seconds of the store's clock."""
         return int(self.id.partition("-")[0] or 0) / 1000

@@ -1,7 +1,7 @@
-"""What workers say of themselves and of their latest attempts, and what that makes of the fleet together.
+"""Reports of workers about their recent attempts, and the statistics of the fleet that follow from them.
 
-Each worker tells counts and a coarse histogram of the last seconds, which can simply be added up. Latencies are those
-of a sample; the counts are of all attempts.
+A report has counts and a coarse histogram of the last seconds, so that reports can be added. Latencies are those of a
+sample; the counts include all attempts.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-#: Seconds that a report looks back.
+#: Seconds that a report covers.
 WINDOW = 10.0
 
-#: Four buckets to each doubling, from a tenth of a millisecond to half an hour: a latency is known to a tenth.
+#: Four buckets for each doubling, from a tenth of a millisecond to half an hour: latencies are exact to a tenth.
 _STEPS = 4
 _SMALLEST = 0.0001
 BUCKETS = 96
@@ -22,8 +22,8 @@ BUCKETS = 96
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """A worker process. `instance` names the gunicorn it belongs to, `config` the configuration that it has, `started`
-    is in seconds since the epoch.
+    """A worker process. `instance` is the name of its gunicorn, `config` the version of its configuration, `started` in
+    seconds since the epoch.
     """
 
     instance: str = ""
@@ -36,7 +36,7 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class BackendCounts:
-    """Attempts at one backend, those that failed, and how many responses of a sample took how long, by bucket."""
+    """Attempts at one backend, failed ones among them, and the latency histogram of a sample: counts by bucket."""
 
     attempts: int = 0
     failures: int = 0
@@ -45,7 +45,7 @@ class BackendCounts:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a worker says of its last `seconds`, by backend. `clock` is its own, in seconds since the epoch."""
+    """The attempts of a worker in the last `seconds`, by backend. `clock` is its own, in seconds since the epoch."""
 
     identity: WorkerIdentity
     clock: float
@@ -55,9 +55,9 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A worker of a pool that beat at `at`, by the store's clock, with so many requests in flight by backend.
+    """A worker of a pool, its last heartbeat `at` (the store's clock), and its requests in flight by backend.
 
-    `report` is None until it has made one that can be read; the latest came at `reported`, with this beat or before.
+    `report` is its latest valid report, which arrived at `reported`; None without one.
     """
 
     id: str
@@ -69,9 +69,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who works for a pool: the living workers, and the checker that leads; empty if none does. `now` is by the store's
-    clock.
-    """
+    """The live workers of a pool, and its leading checker; empty for none. `now` is by the store's clock."""
 
     now: float
     leader: str = ""
@@ -80,9 +78,9 @@ class Roster:
 
 @dataclass(frozen=True, slots=True)
 class RecentStats:
-    """What the fleet did at a backend in the last seconds. Latencies are in seconds until a response's head had come.
+    """The recent requests of the fleet to a backend. A latency is the time to the response head, in seconds.
 
-    `error_share` is None without attempts, `p50` and `p99` without a response in the samples.
+    `error_share` is None without attempts, `p50` and `p99` are None without a response in the samples.
     """
 
     in_flight: int = 0
@@ -100,7 +98,7 @@ def bucket_of(seconds: float) -> int:
 
 
 def quantile(buckets: Mapping[int, int], share: float) -> float | None:
-    """The latency that this share of all does not exceed, from the middle of its bucket; None if there are none."""
+    """The latency that this share of the requests does not exceed: the middle of its bucket; None without requests."""
     total = sum(buckets.values())
     reached = 0
     for bucket in sorted(buckets):
@@ -111,7 +109,7 @@ def quantile(buckets: Mapping[int, int], share: float) -> float | None:
 
 
 def added(served: Iterable[Mapping[str, BackendCounts]]) -> dict[str, BackendCounts]:
-    """Several accounts as one."""
+    """The sum of several reports, by backend."""
     attempts: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     buckets: dict[str, Counter[int]] = {}
@@ -124,7 +122,7 @@ def added(served: Iterable[Mapping[str, BackendCounts]]) -> dict[str, BackendCou
 
 
 def recent_stats(workers: Iterable[Worker]) -> dict[str, RecentStats]:
-    """What the workers did together, by backend; those that nobody spoke of are left out."""
+    """The statistics of all workers together, by backend; without backends that no worker reports."""
     workers = tuple(workers)
     in_flight: Counter[str] = Counter()
     rates: dict[str, float] = {}

@@ -1,6 +1,6 @@
-"""The rise/fall machine of active health: one observation in, the new state out.
+"""The rise/fall state machine of active health: one observation in, the new state out.
 
-A backend changes sides only after `fall` failures or `rise` successes in a row, so that one lost packet does not move
+A backend changes state only after `fall` failures or `rise` successes in a row, so that one lost packet does not move
 traffic. The first observation of a new backend decides at once.
 """
 
@@ -13,7 +13,7 @@ from lbflask.core.model import ActiveHealth, Health
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The outcome of one probe, with a reason a person can act on."""
+    """The outcome of one probe, with a reason that an operator can act on."""
 
     ok: bool
     reason: str
@@ -40,5 +40,5 @@ def observe(state: ActiveHealth, seen: Observation, thresholds: Thresholds, now:
 
 
 def in_transition(state: ActiveHealth) -> bool:
-    """Whether the latest observations contradict the state, so that the next probe should come soon."""
+    """Whether the latest observations contradict the state, so that the next check follows sooner."""
     return state.streak > 0

@@ -1,4 +1,4 @@
-"""What hooks are given, and what they may answer: values of the public interface, described in docs/hooks.md."""
+"""The arguments and results of hooks: the public interface that docs/hooks.md describes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lbflask.core.http.types import Fields
 
 #: The value of a field: text without controls (RFC 9110 §5.5).
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-#: What is ours to say: the framing, the hop, and whom the request goes to (RFC 9110 §7.6.1, RFC 9112 §6).
+#: Fields that only the balancer writes: framing, hop-by-hop fields, Host (RFC 9110 §7.6.1, RFC 9112 §6).
 RESERVED = frozenset(
     {"connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-connection", "te"}
     | {"trailer", "transfer-encoding", "upgrade"}
@@ -21,7 +21,7 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class HookRequest:
-    """A request on its way. `target` is path and query, `fields` are the header fields that a backend is to get."""
+    """A request. `target` is path and query, `fields` are the header fields for the backend."""
 
     request_id: str
     client: str
@@ -32,15 +32,16 @@ class HookRequest:
     fields: tuple[tuple[str, str], ...]
 
     def field(self, name: str) -> str | None:
-        """The value of the first field of that name, in any case."""
+        """The value of the first field of that name, which is not case-sensitive."""
         wanted = name.lower()
         return next((value for key, value in self.fields if key.lower() == wanted), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Header fields to set (whatever was there of the name goes) and to remove. Raises ValueError for what may not be
-    changed, or is no field.
+    """Header fields to set, in place of all of the same name, and to remove.
+
+    Raises ValueError for reserved names, and for invalid names and values.
     """
 
     set: Mapping[str, str] = field(default_factory=dict)
@@ -50,22 +51,22 @@ class Change:
         """Check the names and values."""
         for name in (*self.set, *self.remove):
             if not is_token(name):
-                raise ValueError(f"{name!r} is no name of a field")
+                raise ValueError(f"{name!r} is not the name of a field")
             if name.lower() in RESERVED:
-                raise ValueError(f"{name} is not for hooks to change")
+                raise ValueError(f"{name} may not be changed by hooks")
         for value in self.set.values():
             if not _VALUE.fullmatch(value):
-                raise ValueError(f"{value!r} is no value of a field")
+                raise ValueError(f"{value!r} is not the value of a field")
 
     def applied_to(self, fields: Fields) -> Fields:
-        """The fields, changed; those that are set stand at the end."""
+        """The changed fields; those that are set are at the end."""
         gone = {name.lower() for name in (*self.set, *self.remove)}
         return [pair for pair in fields if pair[0].lower() not in gone] + list(self.set.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer in the backend's place: a status of 400 to 599 that RFC 9110 knows, and a line of text."""
+    """A response instead of the backend's: a registered status from 400 to 599, and a line of text."""
 
     status: int
     reason: str
@@ -73,12 +74,12 @@ class Refusal:
     def __post_init__(self) -> None:
         """Check the status."""
         if not 400 <= self.status <= 599 or self.status not in REASONS:
-            raise ValueError(f"{self.status} is no status to refuse with")
+            raise ValueError(f"{self.status} is not a status for a refusal")
 
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """What active checks say of a backend has changed. `health` and `before` are `checking`, `up` or `down`."""
+    """Active checks changed the state of a backend. `health` and `before` are `checking`, `up` or `down`."""
 
     pool: str
     backend: str

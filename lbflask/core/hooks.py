@@ -1,4 +1,4 @@
-"""The former import path of `lbflask.hooks`; it goes with the release after this one."""
+"""The former import path of `lbflask.hooks`; it will be removed in the next release."""
 
 import warnings
 

@@ -1,10 +1,10 @@
-"""What the access log knows of a request, by name: what JSON lines have, and what a format of one's own may ask for."""
+"""The fields of the access log: the keys of JSON lines, and the names in a custom format."""
 
 from __future__ import annotations
 
 from string import Formatter
 
-#: Each name, and what stands there. `-` stands for what is not there, and JSON leaves it out.
+#: Each name and its meaning. A missing value is `-`, and is left out of JSON.
 FIELDS = {
     "time": "when the request ended, in UTC to the millisecond",
     "id": "its `X-Request-ID`",
@@ -30,9 +30,9 @@ FIELDS = {
 
 
 def parsed(form: str) -> list[tuple[str, str | None]]:
-    """The parts of a format: literal text, each followed by the name of a field, or by None. `{{` and `}}` are braces.
+    """The parts of a format: literal text, each followed by the name of a field or by None. `{{` and `}}` are braces.
 
-    Raises ValueError that says what is wrong.
+    Raises ValueError with the reason.
     """
     parts: list[tuple[str, str | None]] = []
     for text, name, spec, conversion in Formatter().parse(form):

@@ -1,4 +1,4 @@
-"""The one home of the question "who is in this pool?"."""
+"""The backends of a pool: configured, discovered, and added or removed by operators."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
 
 
 def members(pool: Pool, snapshot: Snapshot) -> tuple[Backend, ...]:
-    """The backends of the pool, with the weights that they have now.
+    """The backends of the pool, with their current weights.
 
-    The configured ones in their order, then those that were discovered, then those that operators added; without those
-    that they removed. Of two with one id the first counts, and of two at one place the configured one before that which
-    was discovered.
+    First the configured ones in their order, then the discovered ones, then those that operators added; without those
+    that operators removed. Of two with the same id the first counts; of two with the same URL the configured one.
     """
     overrides = snapshot.overrides
     if not overrides and not snapshot.discovered:
@@ -31,13 +30,13 @@ def members(pool: Pool, snapshot: Snapshot) -> tuple[Backend, ...]:
 
 
 def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
-    """What operators want of the backend."""
+    """The mode that operators have set for the backend."""
     override = snapshot.overrides.get(backend.id)
     return Mode.SERVING if override is None else override.mode
 
 
 def takers(known: Iterable[Backend], snapshot: Snapshot) -> tuple[str, ...]:
-    """The ids, in order, of those that take new requests while they are well: in service, and with a weight."""
+    """The sorted ids of the backends that get new requests while healthy: in service, with a weight above 0."""
     return tuple(sorted(one.id for one in known if one.weight > 0 and mode_of(one, snapshot) is Mode.SERVING))
 
 

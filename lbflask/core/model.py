@@ -1,4 +1,4 @@
-"""The words of the project as frozen values. No behaviour beyond what a value says of itself."""
+"""The domain model as frozen values, without behaviour beyond derived attributes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 
 class Health(StrEnum):
-    """What active checks say of a backend."""
+    """The state of a backend by active checks."""
 
     CHECKING = "checking"  #: configured, but no check has finished yet
     UP = "up"
     DOWN = "down"
-    UNKNOWN = "unknown"  #: nobody checks, or the checker has fallen silent
+    UNKNOWN = "unknown"  #: no checker runs, or its heartbeat has stopped
 
 
 class Mode(StrEnum):
-    """What operators want of a backend."""
+    """The mode that operators set for a backend."""
 
     SERVING = "serving"
     DRAINING = "draining"  #: it gets no new requests, but keeps those of its sticky sessions
@@ -37,7 +37,7 @@ class Address(NamedTuple):
 
 #: The largest weight of a backend.
 MOST_WEIGHT = 256
-#: Characters of a secret that signs cookies: less could be guessed, and then anybody could sign.
+#: Characters of a secret that signs cookies: a shorter one could be guessed.
 LEAST_SECRET = 16
 
 #: The port that a scheme implies.
@@ -48,10 +48,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class Backend:
     """One server. Its identity is `id` (a name, `host:port`, or the name of a socket) and never depends on its weight.
 
-    `authority` is what stands in Host when the backend is called by its own name: without the port that its scheme
-    implies (RFC 9110 §4.2.3), and `localhost` for a unix socket. A `backup` serves when no other backend can.
-    `slow_start` is for how many seconds it warms up, where that differs from its pool.
-    `max_connections` requests may be at it at once, from the whole fleet; 0 sets no bound.
+    `authority` is the value of Host with the backend's own name: without the default port of its scheme (RFC 9110
+    §4.2.3), and `localhost` for a unix socket. A `backup` serves if no other backend can. `slow_start` is the duration
+    of its slow start in seconds, if that differs from its pool. `max_connections` bounds the requests of the whole
+    fleet to it at once; 0 sets no bound.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Backend:
     authority: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Work out once what each request asks for."""
+        """Compute once what each request needs."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         implied = self.scheme == "unix" or self.port == DEFAULT_PORTS.get(self.scheme)
         object.__setattr__(self, "address", Address(self.scheme, self.host, self.port, self.path))
@@ -107,9 +107,8 @@ class Ejection:
 class Override:
     """What operators have set for one backend at run time, over the configuration; it survives restarts.
 
-    `weight` is None where the configured one holds. `added` is a backend that is not configured; `removed` takes out
-    one that is. `since` is when it last came into service by an operator's word, in seconds of the store's clock; 0 for
-    never.
+    `weight` is None if the configured one holds. `added` is a backend that is not configured; `removed` takes out one
+    that is. `since` is when an operator last put it into service, in seconds of the store's clock; 0 for never.
     """
 
     mode: Mode = Mode.SERVING
@@ -121,12 +120,11 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the fleet knows of a pool at one version: the statuses of its backends, and which there are besides those
-    that are configured.
+    """The shared facts of a pool at one version: the states of its backends, and the backends that are not configured.
 
-    `heartbeat` is the age in seconds of the checker's latest word when the snapshot was read (None: never a word),
-    and `interval` the seconds it had promised between words. `now` is when it was read, by the store's clock.
-    `secret` is what the fleet signs the cookies of sticky sessions with, where it has to agree on one.
+    `heartbeat` is the age in seconds of the checker's last heartbeat when the snapshot was read (None: no heartbeat
+    yet), `interval` the announced seconds between heartbeats. `now` is the time of the read, by the store's clock.
+    `secret` signs the cookies of sticky sessions, if no secret is configured.
     """
 
     version: int = 0
@@ -142,13 +140,13 @@ class Snapshot:
 
 NOTHING_KNOWN = Snapshot()
 
-#: Requests in flight by backend, where nobody has counted any.
+#: Requests in flight by backend, where none are counted.
 NO_LOADS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An eligible backend with the weight it has now; `rank` is its place in the configuration."""
+    """An eligible backend with its current weight; `rank` is its position in the configuration."""
 
     backend: Backend
     weight: int
@@ -159,9 +157,9 @@ class Candidate:
 class StickyCookie:
     """The cookie by which a session keeps its backend: its name, and its attributes (RFC 6265 §4.1.2).
 
-    With `max_age`, in seconds, a choice of backend holds for so long; without, as long as the client keeps the cookie.
-    `secure` None is for requests that came by https. Of the secrets the first signs; without any it is the one that
-    the fleet shares through the store.
+    A session keeps its backend for `max_age` seconds; without it, as long as the client keeps the cookie. `secure` None
+    sets Secure for requests that came by https. The first of the secrets signs; without secrets the fleet shares one
+    through the store.
     """
 
     name: str
@@ -176,12 +174,11 @@ class StickyCookie:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A named set of backends with one strategy. `fails_open` tells what happens when active checks find all down.
+    """A named set of backends with one strategy. `fails_open`: if active checks find all backends down, all serve.
 
-    `hash_key` names what of a request a strategy that hashes goes by (core/http/request_key.py). With a `load_factor`
-    no backend gets more than so many times its share of the requests in flight. A backend that comes into service warms
-    up for `slow_start` seconds (core/slow_start.py). With a `sticky` cookie sessions keep their backend
-    (core/sticky_cookie.py).
+    `hash_key` is the request key of strategies that hash (core/http/request_key.py). `load_factor` limits a backend to
+    that multiple of its share of the requests in flight. `slow_start` is the duration in seconds (core/slow_start.py).
+    With a `sticky` cookie sessions keep their backend (core/sticky_cookie.py).
     """
 
     name: str

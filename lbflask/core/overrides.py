@@ -1,8 +1,7 @@
-"""What an operator's action makes of what operators have set for a backend before: each the same when done twice.
+"""The effect of operators' actions on the override of a backend. Each action is idempotent.
 
-Each takes the override that holds, None where there is none, and gives the one that is to hold. A backend that comes
-back into service by an action keeps the moment, `now` by the store's clock: its slow start begins there
-(core/slow_start.py).
+Each function takes the current override, None for none, and returns the new one. If an action puts the backend back
+into service, `since` becomes `now` (the store's clock): its slow start begins there (core/slow_start.py).
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ _AS_CONFIGURED = Override()
 
 
 def in_mode(before: Override | None, mode: Mode) -> Override | None:
-    """Draining or off."""
+    """Set the mode to draining or off."""
     return _kept(replace(before or _AS_CONFIGURED, mode=mode))
 
 
 def enabled(before: Override | None, now: float) -> Override | None:
-    """Serving again, also after it was removed."""
+    """Set the mode to serving; also undoes a removal."""
     before = before or _AS_CONFIGURED
     comes_back = before.mode is not Mode.SERVING or before.removed
     since = now if comes_back else before.since
@@ -28,13 +27,13 @@ def enabled(before: Override | None, now: float) -> Override | None:
 
 
 def weighed(before: Override | None, weight: int | None) -> Override | None:
-    """With this weight; None is the weight that it was configured or added with. No slow start begins."""
+    """Set the weight; None restores the one that was configured or added. No slow start begins."""
     return _kept(replace(before or _AS_CONFIGURED, weight=weight))
 
 
 def added(before: Override | None, backend: Backend, now: float, *, known: bool) -> Override | None:
-    """In the pool, in the mode that it had. `known` is one that configuration or discovery brings anyway: it is only no
-    longer removed.
+    """Add the backend to the pool, in its previous mode. If `known` by configuration or discovery, only its removal is
+    undone.
     """
     before = before or _AS_CONFIGURED
     comes_back = before.removed or not (known or before.added)
@@ -45,17 +44,17 @@ def added(before: Override | None, backend: Backend, now: float, *, known: bool)
 
 
 def removed(before: Override | None, *, known: bool) -> Override | None:
-    """Out of the pool. One that is not `known` otherwise is forgotten."""
+    """Remove the backend from the pool. The override of one that is not `known` by other means is deleted."""
     if not known:
         return None
     return replace(before or _AS_CONFIGURED, added=None, removed=True)
 
 
 def deviates(override: Override | None) -> bool:
-    """Whether the backend is another than without the override: the moment of its return alone changes nothing."""
+    """Whether the override changes the backend; `since` alone does not."""
     return override is not None and replace(override, since=0.0) != _AS_CONFIGURED
 
 
 def _kept(override: Override) -> Override | None:
-    """Nothing is kept of what says nothing."""
+    """An override equal to the default is removed."""
     return None if override == _AS_CONFIGURED else override

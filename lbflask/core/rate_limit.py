@@ -1,8 +1,8 @@
-"""The arithmetic of rate limits: a token bucket, in whole numbers, so that every store counts alike.
+"""The arithmetic of rate limits: a token bucket in integers, so that every store computes the same.
 
-A bucket holds `burst` tokens and gets `count` new ones in each `period`. What is written down is what is missing from
-a full one, and when that was so. A full bucket needs no writing down, so whoever has not asked for a while costs
-nothing. One token is as many units as a period has microseconds, and each microsecond brings `count` units.
+A bucket holds `burst` tokens and gets `count` new ones in each `period`. Stored are the units that are missing from a
+full bucket, and the time of that. A full bucket is not stored, so that an idle key costs nothing. One token is as many
+units as a period has microseconds, and each microsecond adds `count` units.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from typing import NamedTuple
 
 MICROS = 1_000_000
-#: The most that a limit may name. Lua counts in doubles: a full bucket of a day's period stays below 2**53 units.
+#: Bounds of a limit. Lua counts in doubles: a full bucket with a period of a day stays below 2**53 units.
 MOST_TOKENS = 100_000
 LONGEST = 86_400
 
@@ -33,7 +33,7 @@ class RateLimit:
         return self.period * MICROS
 
     def shared_by(self, workers: int) -> RateLimit:
-        """What each of so many workers may let pass when they can't ask one another."""
+        """The share of each of so many workers while they cannot coordinate."""
         return RateLimit(self.name, self.count, self.period * workers, max(1, self.burst // workers))
 
 
@@ -45,8 +45,8 @@ class Bucket(NamedTuple):
 
 
 class Allowance(NamedTuple):
-    """Whether a request may pass, how many whole tokens are left behind it, and seconds: until there is a token again
-    (0 while there is one), and until the bucket is full.
+    """Whether a request passes, the whole tokens that are left after it, and the seconds until there is a token again
+    (0 if there is one) and until the bucket is full.
     """
 
     passed: bool
@@ -56,9 +56,9 @@ class Allowance(NamedTuple):
 
 
 def take(limit: RateLimit, bucket: Bucket | None, now: int) -> tuple[Bucket | None, Allowance]:
-    """The bucket after a request asked for a token at `now`, and what became of the request.
+    """The bucket after a request for a token at `now`, and the result for the request.
 
-    One that is refused takes nothing. A clock that went back adds no token, and the bucket fills from there on.
+    A rejected request takes no token. If the clock was set back, no token is added, and the bucket fills from `now` on.
     """
     missing = 0
     if bucket is not None:
@@ -73,19 +73,19 @@ def take(limit: RateLimit, bucket: Bucket | None, now: int) -> tuple[Bucket | No
 
 
 def allowance(limit: RateLimit, missing: int, *, passed: bool) -> Allowance:
-    """What there is to tell of a bucket that lacks so many units."""
+    """The result for a request, from the units that are missing in the bucket."""
     most, each = limit.burst * limit.token, limit.count * MICROS
     lacking = max(0, missing + limit.token - most)
     return Allowance(passed, max(0, most - missing) // limit.token, lacking / each, missing / each)
 
 
 def full_at(limit: RateLimit, bucket: Bucket) -> int:
-    """The moment in microseconds from which on the bucket says nothing that a full one would not."""
+    """The time in microseconds from which on the bucket is full."""
     return bucket.at - (-bucket.missing // limit.count)
 
 
 def of_client(address: str) -> str:
-    """Whom an address stands for: of an IPv6 address, the network of 64 bits that a single customer has (RFC 6177)."""
+    """The key of a client address; for IPv6 the /64 network, which a single customer has (RFC 6177)."""
     if ":" not in address or address == "unix:":
         return address
     try:
@@ -103,12 +103,12 @@ def policy_field(limits: Iterable[RateLimit]) -> str:
 
 
 def state_item(limit: RateLimit, allowance: Allowance) -> str:
-    """The member of RateLimit for one limit (the draft's section 4): what is left, and in how many seconds there is
-    more: a token where there is none, else all of them.
+    """The member of RateLimit for one limit (the draft's section 4): the tokens left, and the seconds until the
+    next one if there is none, else until all are there.
     """
     return f'"{limit.name}";r={allowance.left};t={whole_seconds(allowance.wait or allowance.full_in)}'
 
 
 def whole_seconds(seconds: float) -> int:
-    """Rounded up, so that whoever waits so long has waited long enough."""
+    """Rounded up, so that a client that waits as long succeeds."""
     return -int(-seconds // 1)

@@ -1,4 +1,4 @@
-"""The result of a reload, as the master records it and the admin API shows it."""
+"""The result of a reload, recorded by the master and shown by the admin API."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReloadOutcome:
-    """How a reload ended that began at `began` (seconds of the steady clock, the same in all processes).
+    """The result of the reload that began at `began` (seconds of the steady clock, which all processes share).
 
-    `version` is the configuration in effect now. `refused` says why that is the old one; else the keys are listed that
-    have changed, and where a key needs new workers, these take over all of it.
+    `version` is the version of the configuration in effect now. `refused` is the reason if that is the old one;
+    otherwise the changed keys are listed. If a key needs new workers, these take over the whole configuration.
     """
 
     began: float
@@ -21,4 +21,4 @@ class ReloadOutcome:
 
 
 class ReloadUnavailable(Exception):
-    """Nobody could be asked for a reload, or nobody said how it ended; the message says why."""
+    """A reload could not be requested, or its result is unknown; the message gives the reason."""

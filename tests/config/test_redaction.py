@@ -105,7 +105,7 @@ def test_the_command_line_shows_none(written: Path, monkeypatch: pytest.MonkeyPa
 def test_the_api_shows_none(written: Path) -> None:
     config = load({"LBFLASK_CONFIG": str(written)})
     counter = Counter(admin={"tokens": [f"read:x:{HUSH}"]})
-    counter.running = type(counter.running).of(config)
+    counter.running = type(counter.running).from_config(config)
     answer = counter.ask("GET", "/config", HUSH)
     assert answer.status_code == 200
     assert HUSH not in answer.text
