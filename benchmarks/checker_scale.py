@@ -37,7 +37,7 @@ from lbflask.store.embedded import EmbeddedServer
 from lbflask.store.ports import Lease, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.upstream.health_probe import Prober
-from lbflask.wiring.checker_runtime import MOST_PROBES, STORE_TIMEOUT
+from lbflask.wiring.checker_runtime import MAX_PROBES, STORE_TIMEOUT
 from lbflask.wiring.descriptor_limit import room_for
 
 PORTS = 20
@@ -164,7 +164,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     ))  # fmt: skip
     check = HealthCheck(options.kind, options.interval, options.interval / 5, 0.0, 2.0, Thresholds(2, 3))
     store, probe = Counting(RedisStore(connect(url, STORE_TIMEOUT), "bench")), Timed(Prober())
-    settings = LeaderSettings("bench", options.interval, lease=3.0, limit=room_for(MOST_PROBES))
+    settings = LeaderSettings("bench", options.interval, lease=3.0, limit=room_for(MAX_PROBES))
     checker = PoolChecker(CheckedPool(pool, lambda _: check, probe), store, settings)
 
     def now() -> Phase:

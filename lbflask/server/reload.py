@@ -82,6 +82,9 @@ class ReloadCoordinator:
         self._certificates = self.config.tls.contents()
         on_hang_up(arbiter, self.master_reload)
 
+    def __repr__(self) -> str:
+        return f"<ReloadCoordinator {version(self.config)}>"
+
     def master_reload(self) -> bool:
         """Reload. Returns False if gunicorn must start new workers."""
         began, before = time.monotonic(), self.config
@@ -156,6 +159,9 @@ class ConfigFollower:
             announce_config()
         self._task = BackgroundTask("reload", self._run)
         self._task.start()
+
+    def __repr__(self) -> str:
+        return f"<ConfigFollower seen={self._seen}>"
 
     def _run(self) -> None:
         while True:

@@ -36,6 +36,9 @@ class WorkerPort:
         self._shared_config = shared_config
         self._worker: Any = None
 
+    def __repr__(self) -> str:
+        return f"<WorkerPort master={self._master} worker={self._worker!r}>"
+
     def request_reload(self) -> ReloadOutcome:
         """As of ServerPort."""
         if self._worker is None:

@@ -30,7 +30,7 @@ from lbflask.wiring.adapters import source_for, store_for, tls_settings_for
 from lbflask.wiring.descriptor_limit import room_for
 
 #: Concurrent probes, if the limit of open files allows as many.
-MOST_PROBES = 4096
+MAX_PROBES = 4096
 #: Seconds for a command of the store. No request waits for it, and the first write of many backends is long.
 STORE_TIMEOUT = 0.5
 #: Seconds of one wait for messages of a subscription.
@@ -40,7 +40,7 @@ LISTEN_FOR = 0.5
 class _Running(NamedTuple):
     """A checker and its inputs; it is replaced when they change."""
 
-    made_of: tuple[object, ...]
+    inputs: tuple[object, ...]
     checker: PoolChecker
     task: asyncio.Task[None]
 
@@ -48,14 +48,14 @@ class _Running(NamedTuple):
 class CheckerRuntime:
     """The checkers of all pools, with one store client and one limit of concurrent probes."""
 
-    def __init__(self, config: Config, on_flip: Callable[[HealthChange], None] | None = None) -> None:
+    def __init__(self, config: Config, on_health_change: Callable[[HealthChange], None] | None = None) -> None:
         self._config = config
-        self._on_flip = on_flip
+        self._on_health_change = on_health_change
         self._store = store_for(config, STORE_TIMEOUT)
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._resolver = SystemResolver()
         self._running: dict[str, _Running] = {}
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._stopping = False
 
     def apply_config(self, config: Config) -> None:
@@ -64,12 +64,15 @@ class CheckerRuntime:
         Another store or namespace needs another CheckerRuntime.
         """
         self._config = config
-        self._news.set()
+        self._changed.set()
 
     def stop(self) -> None:
         """End after the probes in progress are published, and release the leadership."""
         self._stopping = True
-        self._news.set()
+        self._changed.set()
+
+    def __repr__(self) -> str:
+        return f"<CheckerRuntime {self._holder} pools={sorted(self._running)} stopping={self._stopping}>"
 
     async def run(self, reload: Callable[[], object]) -> None:
         """Check until stopped. `reload` is called when a worker has announced a changed configuration."""
@@ -77,8 +80,8 @@ class CheckerRuntime:
             follower = tasks.create_task(self._follow_reloads(reload))
             while not self._stopping:
                 await self._reconcile(tasks)
-                await self._news.wait()
-                self._news.clear()
+                await self._changed.wait()
+                self._changed.clear()
             follower.cancel()
             for running in self._running.values():
                 running.checker.stop()
@@ -86,31 +89,32 @@ class CheckerRuntime:
 
     async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
         """Run one checker for each configured pool: start, replace and stop checkers."""
-        config, pools, before = self._config, self._config.every_pool(), self._running
-        most = max(1, room_for(MOST_PROBES) // len(pools))
-        made_of = {name: _makings(table, config, most) for name, table in pools.items()}
-        leaving = {name: one for name, one in before.items() if made_of.get(name) != one.made_of}
+        config, pools, running = self._config, self._config.every_pool(), self._running
+        probe_limit = max(1, room_for(MAX_PROBES) // len(pools))
+        inputs = {name: _checker_inputs(table, config, probe_limit) for name, table in pools.items()}
+        leaving = {name: one for name, one in running.items() if inputs.get(name) != one.inputs}
         for name, one in leaving.items():
             one.checker.stop(keep_lead=name in pools)
-            del before[name]
+            del running[name]
         if leaving:
             await asyncio.wait([one.task for one in leaving.values()])
         for name, table in pools.items():
-            if name not in before:
+            if name not in running:
                 predecessor = leaving[name].checker.state if name in leaving else None
-                checker = self._checker(name, table, most, predecessor)
-                before[name] = _Running(made_of[name], checker, tasks.create_task(checker.run()))
+                checker = self._checker(name, table, config, probe_limit, predecessor)
+                running[name] = _Running(inputs[name], checker, tasks.create_task(checker.run()))
 
-    def _checker(self, name: str, table: PoolConfig, most: int, predecessor: CheckerState | None) -> PoolChecker:
-        config = self._config
+    def _checker(
+        self, name: str, table: PoolConfig, config: Config, probe_limit: int, predecessor: CheckerState | None
+    ) -> PoolChecker:
         checked = CheckedPool(
             table.to_model(name),
             partial(check_of, table, table.checks()),
             Prober(tls_settings_for(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
-            finding_for(name, table, config.admin_bind),
-            self._on_flip,
+            discovery_task_for(name, table, config.admin_bind),
+            self._on_health_change,
         )
-        settings = LeaderSettings(self._holder, table.health.interval, table.health.lease, most)
+        settings = LeaderSettings(self._holder, table.health.interval, table.health.lease, probe_limit)
         return PoolChecker(checked, self._store, settings, predecessor)
 
     async def _follow_reloads(self, reload: Callable[[], object]) -> None:
@@ -132,10 +136,10 @@ class CheckerRuntime:
             thread.shutdown(wait=False)
 
 
-def _makings(table: PoolConfig, config: Config, most: int) -> tuple[object, ...]:
+def _checker_inputs(table: PoolConfig, config: Config, probe_limit: int) -> tuple[object, ...]:
     """All settings from which the checker of the pool is built. The table may be the top level of the configuration."""
-    tls = config.backend_tls
-    return (*(getattr(table, name) for name in PoolConfig.model_fields), tls, tls.contents(), config.admin_bind, most)
+    tls, settings = config.backend_tls, (getattr(table, name) for name in PoolConfig.model_fields)
+    return (*settings, tls, tls.contents(), config.admin_bind, probe_limit)
 
 
 def check_of(table: PoolConfig, configured: Mapping[str, HealthCheck], backend: Backend) -> HealthCheck:
@@ -144,14 +148,14 @@ def check_of(table: PoolConfig, configured: Mapping[str, HealthCheck], backend: 
     return table.usual_check(backend) if check is None else check
 
 
-def finding_for(pool: str, table: PoolConfig, admin_bind: str = "") -> DiscoveryTask | None:
+def discovery_task_for(pool: str, table: PoolConfig, admin_bind: str = "") -> DiscoveryTask | None:
     """The discovery of further backends of the pool; None without a source."""
     source = source_for(table)
     if source is None:
         return None
     admin = AdminAddress(admin_bind)
 
-    def refuses(backend: Backend) -> str:
+    def objection(backend: Backend) -> str:
         return f"is the admin listener, {admin_bind!r}" if admin.is_backend(backend) else ""
 
-    return DiscoveryTask(Screened(source, pool, refuses), pool)
+    return DiscoveryTask(Screened(source, pool, objection), pool)

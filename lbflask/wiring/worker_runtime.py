@@ -86,6 +86,10 @@ class WorkerRuntime:
         self._plane = DataPlane(self.app.wsgi_app, front, admin_address=admin_address, lifecycle=self)
         install(self._plane, self.app)
 
+    def __repr__(self) -> str:
+        state = f"started in {self._started_in}" if self._started_in else "not started"
+        return f"<WorkerRuntime {self._version} pools={[pool.name for pool in self._pools]} {state}>"
+
     @property
     def is_started(self) -> bool:
         """As of Lifecycle."""

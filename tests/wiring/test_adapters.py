@@ -14,7 +14,7 @@ from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.core.model import Backend
 from lbflask.wiring.adapters import backends_in_file, source_for
-from lbflask.wiring.checker_runtime import finding_for
+from lbflask.wiring.checker_runtime import discovery_task_for
 from tests.support.nameserver import NameServer
 
 
@@ -31,8 +31,8 @@ def backends(config: Config) -> list[Backend]:
 
 def test_a_pool_without_a_source_has_none() -> None:
     assert source_for(configured()) is None
-    assert finding_for("default", configured()) is None
-    assert finding_for("default", configured("dns://web:80")) is not None
+    assert discovery_task_for("default", configured()) is None
+    assert discovery_task_for("default", configured("dns://web:80")) is not None
 
 
 @pytest.mark.parametrize("url", ["file:/etc/b.toml", "dns://web.test:80", "srv://_http._tcp.web.test"])

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from devtools.wait import PATIENCE
-from lbflask.wiring.checker_runtime import MOST_PROBES
+from lbflask.wiring.checker_runtime import MAX_PROBES
 from lbflask.wiring.descriptor_limit import OTHER_FILES
 
 
@@ -16,15 +16,15 @@ from lbflask.wiring.descriptor_limit import OTHER_FILES
     ("soft", "hard", "room"),
     [
         (100, 300, 300 - OTHER_FILES),
-        (100, MOST_PROBES + OTHER_FILES, MOST_PROBES),
+        (100, MAX_PROBES + OTHER_FILES, MAX_PROBES),
         (OTHER_FILES, OTHER_FILES, 1),
-        (MOST_PROBES + 500, MOST_PROBES + 500, MOST_PROBES),
+        (MAX_PROBES + 500, MAX_PROBES + 500, MAX_PROBES),
     ],
 )
 def test_there_are_as_many_probes_as_the_system_lets_there_be_files(soft: int, hard: int, room: int) -> None:
     code = (
-        "import resource; from lbflask.wiring.checker_runtime import MOST_PROBES, room_for; "
-        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for(MOST_PROBES))"
+        "import resource; from lbflask.wiring.checker_runtime import MAX_PROBES, room_for; "
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); print(room_for(MAX_PROBES))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.split() == [str(room)]

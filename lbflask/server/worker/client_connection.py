@@ -61,7 +61,7 @@ class ClientConnection:
     def await_request(self, seconds: float) -> bool:
         """Wait `seconds` for a request; its head has a deadline from its first byte on. False if none arrives."""
         self.idle = True
-        self.notify_when_gone(None)
+        self.stream.set_on_gone(None)
         try:
             return self.reader.await_first(seconds, self.timeouts.head)
         except TimeoutError:
