@@ -151,8 +151,12 @@ class WorkerRuntime:
         )
 
     def _new_dialer(self, config: Config) -> Dialer:
-        is_admin = AdminAddress(config.admin_bind).is_peer
-        return Dialer(tls_settings_for(config.backend_tls), is_admin, self._resolver, self._server.network_stream)
+        return Dialer(
+            tls=tls_settings_for(config.backend_tls),
+            forbidden=AdminAddress(config.admin_bind).is_peer,
+            resolver=self._resolver,
+            network_stream=self._server.network_stream,
+        )
 
     def _build(self, config: Config) -> tuple[list[Pool], DataPlaneConfig]:
         """The parts that a reload replaces, around those that outlive it."""

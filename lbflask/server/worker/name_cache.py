@@ -10,7 +10,7 @@ Facts = TypeVar("Facts")
 
 
 class HeaderNameCache(dict[Spelling, Facts], Generic[Spelling, Facts]):
-    """What `compute` says of a spelling; it is remembered for the first `most` of them, and then costs one look-up."""
+    """The result of `compute` for each spelling, kept for the first `limit` spellings."""
 
     def __init__(self, compute: Callable[[Spelling], Facts], limit: int) -> None:
         super().__init__()
