@@ -57,7 +57,7 @@ def steps(fleet: Fleet, alone: Fleet, slots: Slots) -> dict[str, Callable[[], An
 
     def take_and_let_go() -> None:
         pool_slots.take(backend)
-        pool_slots.let_go(backend.id)
+        pool_slots.release(backend.id)
 
     return {
         "all of it, without limits": Rig(0).serve,

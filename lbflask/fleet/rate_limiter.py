@@ -1,6 +1,6 @@
-"""Rate limits as one worker applies them: with the fleet's buckets, or its share of them while the store is away.
+"""Rate limits at one worker: with the buckets of the fleet, or with its share of them without the store.
 
-A bucket that was found empty is not asked again before there can be a token in it, so a flood costs no trips.
+An empty bucket is not queried again before it can have a token, so a flood of requests costs no trips.
 """
 
 from __future__ import annotations
@@ -12,37 +12,40 @@ from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
 
-#: Empty buckets that are remembered.
-MOST_EMPTY = 10_000
+#: Limit of the empty buckets that are remembered.
+MAX_EMPTY = 10_000
 
 
 class Buckets:
-    """Tokens for requests. Threads and greenlets may share it; `clock` is steady, in seconds."""
+    """The buckets of all limits. Threads and greenlets may share it; `clock` is steady, in seconds."""
 
     def __init__(self, fleet: Fleet, clock: Callable[[], float] = time.monotonic) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._alone = MemoryStore(clock)
+        self._local_store = MemoryStore(clock)
         self._empty_until: dict[tuple[RateLimit, str], float] = {}
 
-    def take(self, limit: RateLimit, key: str) -> Allowance:
-        """Take a token for one request of `key`. One trip, unless the bucket is known to be empty.
+    def __repr__(self) -> str:
+        return f"<Buckets empty={len(self._empty_until)}>"
 
-        Without the store, each worker lets pass what is its part by the number of workers that was known last.
+    def take(self, limit: RateLimit, key: str) -> Allowance:
+        """Take a token for one request with this key. One trip, unless the bucket is known to be empty.
+
+        Without the store, each worker has its share of the limit, by the number of workers as last read.
         """
-        now, place = self._clock(), (limit, key)
-        until = self._empty_until.get(place)
+        now, bucket = self._clock(), (limit, key)
+        until = self._empty_until.get(bucket)
         if until is not None:
             if now < until:
                 wait = until - now
                 return Allowance(False, 0, wait, wait + (limit.burst - 1) * limit.period / limit.count)
-            self._empty_until.pop(place, None)
-        found = self._fleet.query(lambda store: store.take_token(limit, key))
-        if found is None:
-            return self._alone.take_token(limit.shared_by(self._fleet.workers), key)
-        if not found.passed:
-            # From before we asked: the store has looked later, so nobody is refused for longer than it said.
-            if len(self._empty_until) >= MOST_EMPTY:
+            self._empty_until.pop(bucket, None)
+        allowance = self._fleet.query(lambda store: store.take_token(limit, key))
+        if allowance is None:
+            return self._local_store.take_token(limit.shared_by(self._fleet.workers), key)
+        if not allowance.passed:
+            # From the time before the query: a later one would refuse requests for longer than the store does.
+            if len(self._empty_until) >= MAX_EMPTY:
                 self._empty_until.clear()
-            self._empty_until[place] = now + found.wait
-        return found
+            self._empty_until[bucket] = now + allowance.wait
+        return allowance

@@ -1,7 +1,7 @@
-"""A worker's account of its latest attempts at the backends of one pool, kept in the background.
+"""Statistics of a worker's latest attempts at the backends of one pool, computed in the background.
 
-Requests pay one append to a short queue: latencies are those of the last responses of each second, and no more. All
-that is counted was counted for the fleet anyway.
+A request costs one append to a bounded queue, so latencies are those of the last responses of each second. The counts
+are those that the fleet needs anyway.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeVar
 from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
 from lbflask.telemetry.events import AttemptEvent
 
-#: Responses of each second whose latency is looked at.
+#: Limit of the responses of one second whose latency is counted.
 SAMPLE = 256
 
 Key = TypeVar("Key", bound=Hashable)
@@ -22,9 +22,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(slots=True)
 class _Window:
-    """What was done since a moment: attempts and failures by backend, and responses of the sample by backend and bucket
-    of their latency.
-    """
+    """Counts from `since` on: attempts and failures by backend, and sampled responses by backend and latency bucket."""
 
     since: float
     attempts: Counter[str] = field(default_factory=Counter)
@@ -33,47 +31,50 @@ class _Window:
 
 
 class SlidingStats:
-    """What was done since `now`. Seconds are of the steady clock.
+    """Counts over the last WINDOW seconds, by the steady clock.
 
-    A page is begun with each look, and the sum of those within the window kept, so that a look costs what has happened
-    since the last one, and not what happened in all of the window.
+    Each call of `close` ends one part of the window, and updates the sum of all parts: it costs time in the attempts
+    since the last call, not in those of the whole window.
     """
 
     def __init__(self, now: float) -> None:
         latest: deque[AttemptEvent] = deque(maxlen=SAMPLE)
         self._latest = latest
-        #: Called with each attempt that brought a response.
+        #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
         self.sample: Callable[[AttemptEvent], None] = latest.append
-        self._page = _Window(now)
-        self._pages: deque[_Window] = deque()  # those that are complete
-        self._sum = _Window(now)  # of those
+        self._current = _Window(now)
+        self._ended: deque[_Window] = deque()
+        self._sum = _Window(now)  # of the ended parts
+
+    def __repr__(self) -> str:
+        return f"<SlidingStats attempts={dict(self._sum.attempts)} failures={dict(self._sum.failures)}>"
 
     def count(self, attempts: Mapping[str, int]) -> None:
-        """These attempts were made."""
-        self._page.attempts.update(attempts)
+        """Count these attempts."""
+        self._current.attempts.update(attempts)
 
     def failed(self, backend: str) -> None:
-        """One of the attempts at the backend has failed."""
-        self._page.failures[backend] += 1
+        """Count one failed attempt at the backend."""
+        self._current.failures[backend] += 1
 
     def close(self, now: float) -> tuple[float, dict[str, BackendCounts]]:
-        """What was done in the last seconds, and in how many, up to now."""
-        page, self._page = self._page, _Window(now)
+        """The counts of the latest seconds, and their number."""
+        part, self._current = self._current, _Window(now)
         for _ in range(len(self._latest)):
             attempt = self._latest.popleft()
-            page.latencies[attempt.backend, bucket_of(attempt.seconds)] += 1
-        self._pages.append(page)
-        self._add(page, 1)
-        while len(self._pages) > 1 and self._pages[0].since < now - WINDOW * 1.05:
-            self._add(self._pages.popleft(), -1)
-        return now - self._pages[0].since, self._served()
+            part.latencies[attempt.backend, bucket_of(attempt.seconds)] += 1
+        self._ended.append(part)
+        self._add(part, 1)
+        while len(self._ended) > 1 and self._ended[0].since < now - WINDOW * 1.05:
+            self._add(self._ended.popleft(), -1)
+        return now - self._ended[0].since, self._counts()
 
-    def _add(self, page: _Window, times: int) -> None:
-        _add(self._sum.attempts, page.attempts, times)
-        _add(self._sum.failures, page.failures, times)
-        _add(self._sum.latencies, page.latencies, times)
+    def _add(self, part: _Window, times: int) -> None:
+        _add(self._sum.attempts, part.attempts, times)
+        _add(self._sum.failures, part.failures, times)
+        _add(self._sum.latencies, part.latencies, times)
 
-    def _served(self) -> dict[str, BackendCounts]:
+    def _counts(self) -> dict[str, BackendCounts]:
         buckets: dict[str, dict[int, int]] = {}
         for (backend, bucket), count in self._sum.latencies.items():
             buckets.setdefault(backend, {})[bucket] = count
@@ -85,7 +86,7 @@ class SlidingStats:
 
 
 def _add(total: Counter[Key], counts: Mapping[Key, int], times: int) -> None:
-    """Add the counts so many times; what comes to nothing is forgotten."""
+    """Add the counts so many times; zero entries are removed."""
     for key, count in counts.items():
         total[key] += times * count
         if not total[key]:

@@ -1,4 +1,4 @@
-"""The slots of all pools of a worker, and the thread that hears of free ones and renews what is held."""
+"""The slots of all pools of a worker, and the thread that renews them and receives messages about free ones."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slots import PoolSlots
 from lbflask.store.ports import StoreUnavailable, StoreWatch
 
-#: Seconds between two looks when no message comes, with slots in hand and without: so long are those kept that nobody
-#: uses, and so much a lost message costs whoever waits.
-BUSY_POLL_INTERVAL = 0.04
+#: Seconds between two renewals without a message, with held slots or a queue and without: the time for which idle slots
+#: are kept, and the longest delay that a lost message causes.
+ACTIVE_POLL_INTERVAL = 0.04
 POLL_INTERVAL = 0.25
 
 
 class Slots:
-    """The slots of a worker. Its thread begins when a slot is first asked for, and anew in a forked process."""
+    """The slots of a worker. The thread starts with the first use of a slot, and again in a forked process."""
 
     def __init__(self, fleet: Fleet, clock: Callable[[], float] = time.monotonic) -> None:
         self._fleet = fleet
@@ -26,26 +26,29 @@ class Slots:
         self._pools: dict[str, PoolSlots] = {}
         self._task = BackgroundTask("slot-follower", self._follow)
 
+    def __repr__(self) -> str:
+        return f"<Slots {list(self._pools.values())}>"
+
     def of(self, pool: str) -> PoolSlots:
-        """The slots of one pool: the same whenever it is asked for."""
+        """The slots of one pool, always the same object."""
         slots = self._pools.get(pool)
         if slots is None:
-            slots = self._pools[pool] = PoolSlots(pool, self._fleet, self._clock, self._begin)
+            slots = self._pools[pool] = PoolSlots(pool, self._fleet, self._clock, self._start)
         return slots
 
     @property
     def pools(self) -> dict[str, PoolSlots]:
-        """The slots of each pool that has been asked for, by its name."""
+        """The slots of each pool that has used any, by its name."""
         return dict(self._pools)
 
     def stop(self) -> None:
-        """Give back what no request uses. To be called before the fleet stops."""
+        """Release the slots that no request uses. To be called before the fleet stops."""
         self._task.stopping.set()
         for slots in self._pools.values():
-            slots.give_back()
+            slots.release_idle()
         self._task.stop(within=2 * POLL_INTERVAL)
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         if self._task.pid != os.getpid():
             self._task.start()
 
@@ -60,23 +63,23 @@ class Slots:
                 if watch is None:
                     watched = set(self._pools)
                     watch = self._fleet.watch_slots(watched)
-                heard = self._heard(watch)
-                if heard is None and watch is not None:
+                messages = self._messages(watch)
+                if messages is None and watch is not None:
                     watch.close()
                     watch = None
                 for pool, slots in list(self._pools.items()):
-                    slots.tick(heard=heard is not None and pool in heard)
+                    slots.tick(notified=messages is not None and pool in messages)
         finally:
             if watch is not None:
                 watch.close()
 
-    def _heard(self, watch: StoreWatch | None) -> set[str] | None:
-        """The pools with news of slots; None if there is nobody to hear it from."""
+    def _messages(self, watch: StoreWatch | None) -> set[str] | None:
+        """The pools with messages about slots; None without a subscription."""
         try:
             if watch is not None:
-                busy = any(slots.busy for slots in self._pools.values())
-                return set(watch.wait(BUSY_POLL_INTERVAL if busy else POLL_INTERVAL))
+                active = any(slots.is_active for slots in self._pools.values())
+                return set(watch.wait(ACTIVE_POLL_INTERVAL if active else POLL_INTERVAL))
         except StoreUnavailable:
-            pass  # whoever asks the store next marks it as degraded
+            pass  # the next query marks the store as lost
         self._task.stopping.wait(POLL_INTERVAL)
         return None

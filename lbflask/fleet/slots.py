@@ -1,12 +1,12 @@
-"""Slots of backends with `max_connections`, as one worker holds them for its requests in a pool.
+"""The slots of backends with `max_connections` that one worker holds for its requests in a pool.
 
-A request goes to such a backend only with a slot. Slots are leased from the store for the worker, not for a request:
-one that becomes free serves the next request here without a trip, as long as nobody waits elsewhere. Whoever finds none
-stands in line; the line is served in order, and other workers' lines are told of what becomes free by a message. All
-that the store is told are totals, so what is told twice does no harm.
+A request goes to such a backend only with a slot. Slots are leased from the store for the worker, not for a request: a
+slot that becomes free serves the next request of the worker without a trip, unless requests wait elsewhere. Requests
+without a free slot queue first in, first out; a message tells the other workers that slots became free. The store gets
+totals only, so a repeated call does no harm.
 
-Without the store a worker has what it was granted, for as long as the store would keep that for it; after so long all
-leases have run out, and it has its part of all slots, by the number of workers known last, and at least one.
+Without the store a worker keeps the slots that it was granted until the lease expires. After that it has its share of
+all slots, by the number of workers as last read, and at least one of each backend.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lbflask.core.model import Backend
-from lbflask.core.slots import TOLERANCE, Grant, QueuePolicy, SlotDemand
-from lbflask.core.slots import BackendSlots as Asked
+from lbflask.core.slots import TOLERANCE, BackendSlots, Grant, QueuePolicy, SlotDemand
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.ports import DEAD_AFTER
 
 NEVER = math.inf
-#: A backend without a free slot is not asked for another for so many seconds, unless one is heard of.
+#: Seconds for which no further slot of a full backend is requested, unless a message says that one is free.
 FULL_FOR = 0.02
-#: What is held is told again after so many seconds, since who is silent for longer holds nothing any more.
+#: Seconds between two renewals of the leases, which expire after DEAD_AFTER.
 RENEW_EVERY = 1.0
-#: Who waits calls for slots that others hold idle, so often.
+#: Seconds between two calls of waiting requests for slots that other workers hold idle.
 CALL_EVERY = 1.0
 
 OnGone = Callable[[Callable[[], None] | None], None]
 
 
 class QueueFull(Exception):
-    """As many requests wait as may."""
+    """The queue has reached its limit."""
 
 
 class QueueTimeout(Exception):
@@ -43,21 +42,21 @@ class QueueTimeout(Exception):
 
 
 class ClientGone(Exception):
-    """The client hung up while its request waited."""
+    """The client closed its connection while its request waited."""
 
 
 @dataclass(slots=True)
 class _PoolBackendSlots:
-    """A backend: how many slots it has, we hold, and our requests use; how many of these stand in line for one, and how
-    many have just come; and how many were `spare` all the time since we looked last.
+    """Slots of one backend: their number, those held by the worker, those in use by requests, those idle since the last
+    renewal; requests queued for one, and requests about to take one.
     """
 
-    most: int
+    limit: int
     held: int = 0
     used: int = 0
-    lined_up: int = 0
-    new: int = 0
-    spare: int = 0
+    waiting: int = 0
+    arriving: int = 0
+    idle: int = 0
     full_until: float = float("-inf")
 
     def use(self) -> bool:
@@ -65,25 +64,25 @@ class _PoolBackendSlots:
         if self.held <= self.used:
             return False
         self.used += 1
-        self.spare = min(self.spare, self.held - self.used)
+        self.idle = min(self.idle, self.held - self.used)
         return True
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A request in line, and the backends of which it wants a slot. It is told when it has got one, or when its client
-    is gone; `left` is when it is out of line without one.
+    """A queued request, with the ids of the backends of which it accepts a slot. `notified` is set when it was granted
+    one, or when its client is gone; `left` means that it left the queue without one.
     """
 
     backends: Sequence[str]
     since: float
     notified: threading.Event = field(default_factory=threading.Event)
-    got: str = ""
+    granted: str = ""
     gone: bool = False
     left: bool = False
 
-    def leave(self) -> None:
-        """The client has gone."""
+    def abandon(self) -> None:
+        """Note that the client is gone."""
         self.gone = True
         self.notified.set()
 
@@ -91,268 +90,271 @@ class _Waiter:
 class PoolSlots:
     """The slots of one pool. Threads and greenlets may share it. `clock` is steady, in seconds."""
 
-    def __init__(self, pool: str, fleet: Fleet, clock: Callable[[], float], begin: Callable[[], None]) -> None:
+    def __init__(self, pool: str, fleet: Fleet, clock: Callable[[], float], start_renewer: Callable[[], None]) -> None:
         self._pool = pool
         self._fleet = fleet
         self._clock = clock
-        self._begin = begin
-        self._lock = _thread.RLock()  # nobody waits for anything under it
-        self._asking = threading.Lock()  # one trip at a time, so that the store is never told an older total last
-        self._places: dict[str, _PoolBackendSlots] = {}
-        self._line: list[_Waiter] = []
-        self._elsewhere = 0
-        self._alone = False  #: the store did not answer
+        self._start_renewer = start_renewer
+        self._lock = _thread.RLock()  # nothing blocks while it is held
+        self._trip_lock = threading.Lock()  # one trip at a time, so that an older total never arrives last
+        self._backends: dict[str, _PoolBackendSlots] = {}
+        self._queue: list[_Waiter] = []
+        self._elsewhere = 0  # requests that wait at other workers
+        self._degraded = False  # the store did not answer
         self._leased_until = self._share_from = float("-inf")
-        self._asked = self._called = self._offered = float("-inf")
+        self._renewed_at = self._called_at = self._offered_at = float("-inf")
+
+    def __repr__(self) -> str:
+        return f"<PoolSlots of {self._pool}: used={self.used} waiting={self.waiting} elsewhere={self._elsewhere}>"
 
     def take(self, backend: Backend) -> bool:
-        """Take a slot of the backend; False if none is free. Costs a trip when the worker has none at hand."""
+        """Take a slot of the backend; False if none is free. Costs a trip when the worker holds no idle one."""
         with self._lock:
-            place = self._place(backend)
+            slots = self._slots_of(backend)
             now = self._clock()
-            if now < self._leased_until and place.use():
+            if now < self._leased_until and slots.use():
                 return True
-            if place.lined_up or now < place.full_until:
+            if slots.waiting or now < slots.full_until:
                 return False
-            place.new += 1
-        self._begin()
+            slots.arriving += 1
+        self._start_renewer()
         try:
-            with self._asking:
-                # Another may have brought some while we waited for our turn.
-                if place.held <= place.used or self._clock() >= self._leased_until:
-                    self._ask()
+            with self._trip_lock:
+                # Another request may have leased some meanwhile.
+                if slots.held <= slots.used or self._clock() >= self._leased_until:
+                    self._renew()
         finally:
             with self._lock:
-                place.new -= 1
+                slots.arriving -= 1
         with self._lock:
-            if place.use():
+            if slots.use():
                 return True
-            place.full_until = self._clock() + FULL_FOR
+            slots.full_until = self._clock() + FULL_FOR
         return False
 
     def wait(self, backends: Sequence[Backend], queue: QueuePolicy, seconds: float, on_gone: OnGone | None) -> str:
-        """Take a slot of one of the backends as soon as there is one: the id of that backend.
+        """Take a slot of one of the backends as soon as one is free: the id of that backend.
 
-        Waits at most as long as the queue allows, and `seconds`. Raises QueueFull, WaitedInVain, or ClientGone once
-        `on_gone` has called.
+        Waits up to the time-out of the queue and up to `seconds`. Raises QueueFull, QueueTimeout, or ClientGone when
+        the callback that is passed to `on_gone` was called.
         """
-        waiter = self._join(backends, queue)
+        waiter = self._enqueue(backends, queue)
         try:
-            self._announce(waiter, queue)
+            self._register(waiter, queue)
             if on_gone is not None:
-                on_gone(waiter.leave)
+                on_gone(waiter.abandon)
             waiter.notified.wait(max(0.0, min(queue.timeout, seconds)))
             if waiter.gone:
                 raise ClientGone
-            if not self._leave(waiter):
+            if not self._dequeue(waiter):
                 raise QueueTimeout
         except BaseException:
-            if self._leave(waiter):
-                self.let_go(waiter.got)
+            if self._dequeue(waiter):
+                self.release(waiter.granted)
             raise
         finally:
             if on_gone is not None:
                 on_gone(None)
-        return waiter.got
+        return waiter.granted
 
-    def let_go(self, backend: str) -> None:
-        """A slot of the backend is not used any more: the next in line has it, or whoever waits elsewhere."""
+    def release(self, backend: str) -> None:
+        """Release a slot of the backend: to the first request in the queue, or to a request that waits elsewhere."""
         with self._lock:
-            place = self._places.get(backend)
-            if place is None or not place.used:
+            slots = self._backends.get(backend)
+            if slots is None or not slots.used:
                 return
-            place.used -= 1
-            if self._alone:
-                self._share_out()
-            if not self._should_ask():
-                self._deal()
+            slots.used -= 1
+            if self._degraded:
+                self._take_share()
+            if not self._is_wanted_elsewhere():
+                self._assign()
                 return
-        with self._asking:
+        with self._trip_lock:
             with self._lock:
-                asks = self._should_ask()  # another may have, while we waited for our turn
-                if not asks:
-                    self._deal()
+                must_renew = self._is_wanted_elsewhere()  # another request may have renewed meanwhile
+                if not must_renew:
+                    self._assign()
                 else:
-                    self._offered = self._clock()
-            if asks:
-                self._ask()
+                    self._offered_at = self._clock()
+            if must_renew:
+                self._renew()
 
-    def tick(self, *, heard: bool) -> None:
-        """What is due from time to time, or when there is news of slots: to renew, ask again, and give back."""
+    def tick(self, *, notified: bool) -> None:
+        """Renew leases, request slots for the queue, release idle ones, as due. `notified` follows a message."""
         with self._lock:
             now = self._clock()
-            places = self._places.values()
-            back = self._alone and not self._fleet.degraded
-            if self._alone:
-                self._share_out()
-            due = now - self._asked >= RENEW_EVERY and any(place.held for place in places)
-            for place in places:
-                if heard:
-                    place.full_until = float("-inf")
-                    place.spare = place.held - place.used
-            if not (self._line or due or back or any(place.spare for place in places)):
-                for place in places:
-                    place.spare = place.held - place.used
+            all_slots = self._backends.values()
+            back = self._degraded and not self._fleet.degraded
+            if self._degraded:
+                self._take_share()
+            due = now - self._renewed_at >= RENEW_EVERY and any(slots.held for slots in all_slots)
+            for slots in all_slots:
+                if notified:
+                    slots.full_until = float("-inf")
+                    slots.idle = slots.held - slots.used
+            if not (self._queue or due or back or any(slots.idle for slots in all_slots)):
+                for slots in all_slots:
+                    slots.idle = slots.held - slots.used
                 return
-            call = bool(self._line) and not heard and now - self._called >= CALL_EVERY
-        with self._asking:
-            self._ask(tidy=True, call=call)
+            call = bool(self._queue) and not notified and now - self._called_at >= CALL_EVERY
+        with self._trip_lock:
+            self._renew(release_idle=True, call=call)
 
     @property
-    def busy(self) -> bool:
-        """Whether there is anything to look after."""
-        return bool(self._line) or any(place.held for place in self._places.values())
+    def is_active(self) -> bool:
+        """Whether slots are held or requests wait."""
+        return bool(self._queue) or any(slots.held for slots in self._backends.values())
 
-    def give_back(self) -> None:
-        """Give back what no request uses."""
+    def release_idle(self) -> None:
+        """Release the slots that no request uses."""
         with self._lock:
-            for place in self._places.values():
-                place.spare = place.held - place.used
-        if self.busy:
-            with self._asking:
-                self._ask(tidy=True)
+            for slots in self._backends.values():
+                slots.idle = slots.held - slots.used
+        if self.is_active:
+            with self._trip_lock:
+                self._renew(release_idle=True)
 
     @property
     def waiting(self) -> int:
-        """Requests in line at this worker."""
-        return len(self._line)
+        """Requests in the queue of this worker."""
+        return len(self._queue)
 
     @property
     def used(self) -> dict[str, int]:
         """Slots that requests of this worker use, by backend."""
         with self._lock:
-            return {backend: place.used for backend, place in self._places.items() if place.used}
+            return {backend: slots.used for backend, slots in self._backends.items() if slots.used}
 
-    def _place(self, backend: Backend) -> _PoolBackendSlots:
-        place = self._places.get(backend.id)
-        if place is None:
-            place = self._places[backend.id] = _PoolBackendSlots(backend.max_connections)
-        place.most = backend.max_connections
-        return place
+    def _slots_of(self, backend: Backend) -> _PoolBackendSlots:
+        slots = self._backends.get(backend.id)
+        if slots is None:
+            slots = self._backends[backend.id] = _PoolBackendSlots(backend.max_connections)
+        slots.limit = backend.max_connections
+        return slots
 
-    def _should_ask(self) -> bool:
-        """Whether a slot that became free here may be somebody else's, who waits elsewhere."""
+    def _is_wanted_elsewhere(self) -> bool:
+        """Whether a slot that became free may belong to a request at another worker."""
         if not self._elsewhere:
             return False
-        if self._line:
-            return self._clock() - self._offered >= TOLERANCE
-        return any(place.held > place.used for place in self._places.values())
+        if self._queue:
+            return self._clock() - self._offered_at >= TOLERANCE
+        return any(slots.held > slots.used for slots in self._backends.values())
 
-    def _join(self, backends: Sequence[Backend], queue: QueuePolicy) -> _Waiter:
-        """Stand in line, if there is room as far as is known."""
+    def _enqueue(self, backends: Sequence[Backend], queue: QueuePolicy) -> _Waiter:
+        """Append a request to the queue. Raises QueueFull, by the counts as last read."""
         now = self._clock()
         waiter = _Waiter([backend.id for backend in backends], now)
         with self._lock:
-            elsewhere = self._elsewhere if now - self._asked < FULL_FOR else 0
-            if len(self._line) + elsewhere >= self._room(queue):
+            elsewhere = self._elsewhere if now - self._renewed_at < FULL_FOR else 0
+            if len(self._queue) + elsewhere >= self._room(queue):
                 raise QueueFull
-            self._line.append(waiter)
+            self._queue.append(waiter)
             for backend in backends:
-                self._place(backend).lined_up += 1
+                self._slots_of(backend).waiting += 1
         return waiter
 
-    def _announce(self, waiter: _Waiter, queue: QueuePolicy) -> None:
-        """Tell the fleet of one more who waits. Raises QueueFull if it is one too many."""
-        self._begin()
-        with self._asking:
-            self._ask(call=len(self._line) == 1, room=self._room(queue))
+    def _register(self, waiter: _Waiter, queue: QueuePolicy) -> None:
+        """Report the request to the store. Raises QueueFull if the fleet's queue has reached its limit."""
+        self._start_renewer()
+        with self._trip_lock:
+            self._renew(call=len(self._queue) == 1, room=self._room(queue))
         with self._lock:
-            if waiter.got or self._line.index(waiter) + 1 + self._elsewhere <= self._room(queue):
+            if waiter.granted or self._queue.index(waiter) + 1 + self._elsewhere <= self._room(queue):
                 return
-            self._out_of_line(waiter)  # the store has not counted it, unless there are more of its kind
-            waiter.left = bool(self._line)
+            self._remove(waiter)  # the store has not counted it, unless others wait here too
+            waiter.left = bool(self._queue)
         raise QueueFull
 
     def _room(self, queue: QueuePolicy) -> int:
         return queue.length // self._fleet.workers if self._leased_until == NEVER else queue.length
 
-    def _leave(self, waiter: _Waiter) -> bool:
-        """Whether it has got a slot. Who has not leaves the line, and the others must not wait for it."""
+    def _dequeue(self, waiter: _Waiter) -> bool:
+        """Whether the request was granted a slot; one without leaves the queue, and the store is informed."""
         with self._lock:
-            if waiter.got or waiter.left:
-                return bool(waiter.got)
-            if waiter in self._line:
-                self._out_of_line(waiter)
+            if waiter.granted or waiter.left:
+                return bool(waiter.granted)
+            if waiter in self._queue:
+                self._remove(waiter)
             waiter.left = True
-        with self._asking:
-            self._ask()
+        with self._trip_lock:
+            self._renew()
         return False
 
-    def _out_of_line(self, waiter: _Waiter) -> None:
-        self._line.remove(waiter)
+    def _remove(self, waiter: _Waiter) -> None:
+        self._queue.remove(waiter)
         for id_ in waiter.backends:
-            self._places[id_].lined_up -= 1
+            self._backends[id_].waiting -= 1
 
-    def _ask(self, *, tidy: bool = False, call: bool = False, room: int = 1 << 30) -> None:
-        """Tell the store what we hold and want, and deal out what it grants. For one at a time.
+    def _renew(self, *, release_idle: bool = False, call: bool = False, room: int = 1 << 30) -> None:
+        """Renew the leases with the store, and assign what it grants. Called under the trip lock.
 
-        `tidy` gives back what was not used for a while. What is given back is not used meanwhile.
+        `release_idle` releases slots that were idle since the last renewal; they are not used during the call.
         """
-        found: Grant | None = None
-        asked: Sequence[str] = ()
+        grant: Grant | None = None
+        backends: Sequence[str] = ()
         if not self._fleet.degraded:
             with self._lock:
-                asked, demand = self._demand(tidy, call, room)
+                backends, demand = self._demand(release_idle, call, room)
             worker, before = self._fleet.worker_id, self._clock()
-            found = self._fleet.query(lambda store: store.hold_slots(self._pool, worker, demand))
+            grant = self._fleet.query(lambda store: store.hold_slots(self._pool, worker, demand))
         with self._lock:
-            self._asked = self._clock()
-            if found is None:
-                if not self._alone:
-                    self._alone, self._share_from = True, self._asked + DEAD_AFTER
-                self._share_out()
+            self._renewed_at = self._clock()
+            if grant is None:
+                if not self._degraded:
+                    self._degraded, self._share_from = True, self._renewed_at + DEAD_AFTER
+                self._take_share()
             else:
-                self._alone, self._elsewhere, self._leased_until = False, found.elsewhere, before + DEAD_AFTER
-                for id_, held in zip(asked, found.held, strict=True):
-                    self._places[id_].held = held
-            self._deal()
-            for id_, place in list(self._places.items()):
-                place.spare = place.held - place.used
-                if not (place.held or place.used or place.lined_up or place.new):
-                    del self._places[id_]
+                self._degraded, self._elsewhere, self._leased_until = False, grant.elsewhere, before + DEAD_AFTER
+                for id_, held in zip(backends, grant.held, strict=True):
+                    self._backends[id_].held = held
+            self._assign()
+            for id_, slots in list(self._backends.items()):
+                slots.idle = slots.held - slots.used
+                if not (slots.held or slots.used or slots.waiting or slots.arriving):
+                    del self._backends[id_]
 
-    def _demand(self, tidy: bool, call: bool, room: int) -> tuple[Sequence[str], SlotDemand]:
-        """What there is to say to the store, and of which backends."""
+    def _demand(self, release_idle: bool, call: bool, room: int) -> tuple[Sequence[str], SlotDemand]:
+        """The ids of the backends to renew, and the demand for the store. Called under the lock."""
         now = self._clock()
-        before = sum(place.held for place in self._places.values())
-        nothing_idle = bool(self._elsewhere) or self._alone or now >= self._leased_until
-        places = []
-        for id_, place in self._places.items():
-            if nothing_idle or tidy:
-                place.held = place.used if nothing_idle else max(place.used, place.held - place.spare)
-            wanted = place.lined_up or place.new
-            if place.held or wanted:
-                places.append(Asked(id_, place.held, place.most if wanted else place.held))
-        waiting = len(self._line)
-        waited = now - self._line[0].since if self._line else 0.0
-        extra = waiting + sum(place.new for place in self._places.values())
+        before = sum(slots.held for slots in self._backends.values())
+        nothing_idle = bool(self._elsewhere) or self._degraded or now >= self._leased_until
+        all_slots = []
+        for id_, slots in self._backends.items():
+            if nothing_idle or release_idle:
+                slots.held = slots.used if nothing_idle else max(slots.used, slots.held - slots.idle)
+            wanted = slots.waiting or slots.arriving
+            if slots.held or wanted:
+                all_slots.append(BackendSlots(id_, slots.held, slots.limit if wanted else slots.held))
+        waiting = len(self._queue)
+        waited = now - self._queue[0].since if self._queue else 0.0
+        extra = waiting + sum(slots.arriving for slots in self._backends.values())
         if call:
-            self._called = now
-        return [place.backend for place in places], SlotDemand(places, extra, waiting, waited, room, before, call)
+            self._called_at = now
+        return [slots.backend for slots in all_slots], SlotDemand(all_slots, extra, waiting, waited, room, before, call)
 
-    def _share_out(self) -> None:
-        """Without the store, and when nobody has a lease from it any more: our part of all slots."""
+    def _take_share(self) -> None:
+        """Without the store, after all its leases have expired: hold this worker's share of all slots."""
         if self._clock() < self._share_from:
             return
         self._elsewhere, self._leased_until = 0, NEVER
         workers = self._fleet.workers
-        for place in self._places.values():
-            place.held = max(place.used, 1, place.most // workers)
+        for slots in self._backends.values():
+            slots.held = max(slots.used, 1, slots.limit // workers)
 
-    def _deal(self) -> None:
-        """Give free slots to those in line, the first first, unless they may be somebody else's by now."""
+    def _assign(self) -> None:
+        """Assign free slots to the queue in order, unless the leases have expired."""
         if self._clock() >= self._leased_until:
             return
-        free = {id_ for id_, place in self._places.items() if place.held > place.used and place.lined_up}
-        for waiter in list(self._line) if free else ():
+        free = {id_ for id_, slots in self._backends.items() if slots.held > slots.used and slots.waiting}
+        for waiter in list(self._queue) if free else ():
             id_ = next((id_ for id_ in waiter.backends if id_ in free), "")
             if id_:
-                place = self._places[id_]
-                place.use()
-                if place.held == place.used:
+                slots = self._backends[id_]
+                slots.use()
+                if slots.held == slots.used:
                     free.discard(id_)
-                self._out_of_line(waiter)
-                waiter.got = id_
+                self._remove(waiter)
+                waiter.granted = id_
                 waiter.notified.set()
                 if not free:
                     return

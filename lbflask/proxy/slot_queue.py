@@ -63,7 +63,7 @@ class SlotQueue:
         try:
             yield backend
         finally:
-            self._slots.let_go(backend.id)
+            self._slots.release(backend.id)
 
     def _wait(self, full: list[Backend], deadline: float, on_gone: OnGone | None) -> str:
         """The id of the first backend that has a free slot, which the request then holds."""

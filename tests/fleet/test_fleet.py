@@ -18,6 +18,8 @@ from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Override, Sn
 from lbflask.core.tickets import LEASE_FROM
 from lbflask.fleet import follower, local_pool, reporter, store_link
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.rate_limiter import Buckets
+from lbflask.fleet.slot_renewer import Slots
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import OtherWorkers, StoreUnavailable, WorkerStore
 from lbflask.store.redis import RedisStore, connect
@@ -547,6 +549,22 @@ class TestSecret:
             assert fleet.snapshot(POOL).secret == secret
         finally:
             fleet.stop()
+
+
+def test_all_parts_show_their_state_and_no_secret(store: FlakyStore) -> None:
+    fleet = Fleet(store, [POOL])
+    fleet.agree_on_secret(POOL)
+    fleet.refresh()
+    fleet.traffic(POOL).began("a")
+    fleet.degrade("no route")
+    slots = Slots(fleet)
+    parts = [fleet, fleet._follower, fleet._reporter, fleet.pools[POOL].tickets, fleet.traffic(POOL).heartbeat]
+    parts += [slots, slots.of(POOL), Buckets(fleet), store.facts, store.facts.watch_changes([POOL])]
+    shown = [repr(part) for part in parts]
+    assert all(type(part).__name__ in text for part, text in zip(parts, shown, strict=True))
+    assert "degraded: no route" in shown[0]
+    assert "'a': 1" in shown[0]
+    assert fleet.snapshot(POOL).secret not in "".join(shown)
 
 
 def test_without_a_store_the_clock_is_our_own(store: FlakyStore) -> None:

@@ -91,7 +91,7 @@ def test_a_slot_that_becomes_free_serves_the_next_request_without_a_trip(town: T
     one = town.worker("one")
     for _ in range(5):
         assert one.take(backend())
-        one.let_go("b")
+        one.release("b")
     assert town.store.trips == 1
 
 
@@ -101,17 +101,17 @@ def test_a_backend_that_was_full_a_moment_ago_is_not_asked_again(town: Town) -> 
     assert not any(two.take(backend(most=1)) for _ in range(5))
     assert town.store.trips == 2
     town.clock.advance(0.03)
-    one.let_go("b")
-    one.give_back()
+    one.release("b")
+    one.release_idle()
     assert two.take(backend(most=1))
 
 
 def test_what_was_not_taken_is_not_let_go(town: Town) -> None:
     one = town.worker("one")
-    one.let_go("b")
+    one.release("b")
     assert one.take(backend(most=1))
-    one.let_go("b")
-    one.let_go("b")
+    one.release("b")
+    one.release("b")
     assert one.take(backend(most=1))
     assert not one.take(backend(most=1))
 
@@ -125,7 +125,7 @@ def test_those_who_wait_are_served_in_order(town: Town) -> None:
         assert not any(
             future.done() for future in waiting if future is not first and future in waiting[waiting.index(first) :]
         )
-        one.let_go("b")
+        one.release("b")
         assert first.result(LONG) == "b"
 
 
@@ -134,7 +134,7 @@ def test_whoever_waits_takes_whichever_backend_is_free_first(town: Town) -> None
     both = backend("a", 1), backend("b", 1)
     assert all(one.take(each) for each in both)
     waiting = town.wait(one, *both)
-    one.let_go("b")
+    one.release("b")
     assert waiting.result(LONG) == "b"
     assert one.used == {"a": 1, "b": 1}
 
@@ -145,24 +145,24 @@ def test_a_slot_goes_to_whoever_has_waited_longer_elsewhere(town: Town) -> None:
     elsewhere = town.wait(two, backend(most=1))
     town.clock.advance(0.2)
     here = town.wait(one, backend(most=1))
-    one.let_go("b")
+    one.release("b")
     assert not here.done()
-    two.tick(heard=True)
+    two.tick(notified=True)
     assert elsewhere.result(LONG) == "b"
-    two.let_go("b")
-    one.tick(heard=True)
+    two.release("b")
+    one.tick(notified=True)
     assert here.result(LONG) == "b"
 
 
 def test_idle_slots_are_given_to_those_who_call_for_them(town: Town) -> None:
     one, two = town.worker("one"), town.worker("two")
     assert one.take(backend(most=1))
-    one.let_go("b")
+    one.release("b")
     watch = town.store.watch_slots([POOL])
     waiting = town.wait(two, backend(most=1))
     assert watch.wait(LONG) == {POOL}
-    one.tick(heard=True)
-    two.tick(heard=True)
+    one.tick(notified=True)
+    two.tick(notified=True)
     assert waiting.result(LONG) == "b"
 
 
@@ -170,12 +170,12 @@ def test_slots_that_nobody_used_between_two_looks_are_given_back(town: Town) -> 
     one, two = town.worker("one"), town.worker("two")
     assert one.take(backend())
     assert one.take(backend())
-    one.tick(heard=False)
-    one.let_go("b")
-    one.let_go("b")
-    one.tick(heard=False)
+    one.tick(notified=False)
+    one.release("b")
+    one.release("b")
+    one.tick(notified=False)
     assert one.take(backend())
-    one.tick(heard=False)  # one of them lay idle all the time
+    one.tick(notified=False)  # one of them lay idle all the time
     assert two.take(backend())
     assert not two.take(backend())
 
@@ -189,15 +189,15 @@ def test_no_more_wait_than_may_in_the_whole_fleet(town: Town) -> None:
         with pytest.raises(QueueFull):
             slots.wait([backend(most=1)], queue, LONG, None)
     assert (one.waiting, two.waiting) == (1, 1)
-    one.let_go("b")
+    one.release("b")
     assert waiting[0].result(LONG) == "b"
     waiting[0] = town.wait(one, backend(most=1), queue=queue)
     for first, slots in zip(waiting, (one, two), strict=True):
-        one.let_go("b")
+        one.release("b")
         for each in (one, two):
-            each.tick(heard=True)
+            each.tick(notified=True)
         assert first.result(LONG) == "b"
-        slots.let_go("b")
+        slots.release("b")
 
 
 def test_a_queue_of_no_length_lets_none_wait(town: Town) -> None:
@@ -216,7 +216,7 @@ def test_nobody_waits_longer_than_the_queue_and_the_request_allow(town: Town, ti
     assert one.take(backend(most=1))
     with pytest.raises(QueueTimeout):
         two.wait([backend(most=1)], QueuePolicy(5, timeout), seconds, None)
-    one.let_go("b")
+    one.release("b")
     assert one.take(backend(most=1))  # nobody stands aside for one who has left
     assert town.store._pools[POOL].holdings["one"].waiting == 0
     assert "two" not in town.store._pools[POOL].holdings
@@ -233,7 +233,7 @@ def test_a_client_that_hangs_up_ends_its_wait(town: Town) -> None:
     assert isinstance(waiting.exception(LONG), ClientGone)
     assert told[-1] is None
     assert one.waiting == 0
-    one.let_go("b")
+    one.release("b")
     assert one.take(backend(most=1))
 
 
@@ -243,7 +243,7 @@ def test_a_client_that_had_hung_up_before_does_not_keep_its_slot(town: Town) -> 
 
     def gone(callback: Callable[[], None] | None) -> None:
         if callback is not None:
-            one.let_go("b")  # just now it gets a slot
+            one.release("b")  # just now it gets a slot
             callback()
 
     assert isinstance(town.wait(one, backend(most=1), gone=gone).exception(LONG), ClientGone)
@@ -255,10 +255,10 @@ def test_what_a_killed_worker_held_is_free_when_it_has_been_silent_long_enough(t
     dead, one = town.worker("dead"), town.worker("one")
     assert dead.take(backend(most=1))
     waiting = town.wait(one, backend(most=1))
-    one.tick(heard=False)
+    one.tick(notified=False)
     assert not waiting.done()
     town.clock.advance(DEAD_AFTER + 0.1)
-    one.tick(heard=False)
+    one.tick(notified=False)
     assert waiting.result(LONG) == "b"
 
 
@@ -267,14 +267,14 @@ def test_what_is_held_is_renewed_so_that_long_requests_keep_their_slots(town: To
     assert one.take(backend(most=1))
     for _ in range(5):
         town.clock.advance(1.1)
-        one.tick(heard=False)
+        one.tick(notified=False)
         assert not two.take(backend(most=1))
 
 
 def test_a_worker_that_was_frozen_asks_before_it_uses_what_it_held(town: Town) -> None:
     one, two = town.worker("one"), town.worker("two")
     assert one.take(backend(most=1))
-    one.let_go("b")
+    one.release("b")
     town.clock.advance(DEAD_AFTER + 0.1)
     assert two.take(backend(most=1))
     assert not one.take(backend(most=1))
@@ -286,12 +286,12 @@ def test_what_is_not_leased_any_more_is_given_to_nobody_in_line(town: Town) -> N
     waiting = town.wait(one, backend(most=1))
     town.clock.advance(DEAD_AFTER + 0.1)
     assert two.take(backend(most=1))
-    one.let_go("b")
-    one.tick(heard=False)
+    one.release("b")
+    one.tick(notified=False)
     assert not waiting.done()
-    two.let_go("b")
+    two.release("b")
     for each in (two, one):
-        each.tick(heard=True)
+        each.tick(notified=True)
     assert waiting.result(LONG) == "b"
 
 
@@ -299,7 +299,7 @@ class TestWithoutTheStore:
     def test_a_slot_that_lies_idle_is_not_lost_by_asking_for_another(self, town: Town) -> None:
         one = town.worker("one")
         assert one.take(backend("a", 1))
-        one.let_go("a")
+        one.release("a")
         town.store.away = True
         assert not one.take(backend("c", 1))
         assert not one.take(backend("d", 1))
@@ -312,7 +312,7 @@ class TestWithoutTheStore:
         town.store.away = True
         for slots in (one, two):
             assert not slots.take(backend())
-            slots.let_go("b")
+            slots.release("b")
             assert slots.take(backend())
 
     def test_then_each_worker_has_its_share_and_at_least_one(self, town: Town) -> None:
@@ -322,7 +322,7 @@ class TestWithoutTheStore:
         assert not one.take(backend(most=9))
         waiting = town.wait(one, backend(most=9))
         town.clock.advance(DEAD_AFTER)
-        one.tick(heard=False)
+        one.tick(notified=False)
         assert waiting.result(LONG) == "b"
         assert one.take(backend(most=9))
         town.clock.advance(1)
@@ -337,10 +337,10 @@ class TestWithoutTheStore:
         assert one.take(backend(most=1))
         town.store.away = False
         one._fleet.recover()
-        one.tick(heard=False)
+        one.tick(notified=False)
         assert not two.take(backend(most=1))
-        one.let_go("b")
-        one.give_back()
+        one.release("b")
+        one.release_idle()
         town.clock.advance(1)
         assert two.take(backend(most=1))
 
@@ -355,7 +355,7 @@ class TestWithoutTheStore:
         waiting = town.wait(one, backend(most=1), queue=queue)
         with pytest.raises(QueueFull):
             one.wait([backend(most=1)], queue, LONG, None)
-        one.let_go("b")
+        one.release("b")
         assert waiting.result(LONG) == "b"
 
 
@@ -388,7 +388,7 @@ def test_under_load_nobody_ever_has_more_than_there_are_and_all_are_served(redis
         with lock:
             inside[got] -= 1
             served.append(got)
-        slots.let_go(got)
+        slots.release(got)
 
     def client(number: int) -> None:
         chance = random.Random(number)
@@ -415,7 +415,7 @@ def test_a_slot_let_go_at_one_worker_is_heard_of_at_another(redis_url: str) -> N
         for _ in range(3):
             waiting = threads.submit(two.slots.wait, [backend(most=1)], QueuePolicy(5, LONG), LONG, None)
             eventually(lambda slots=two.slots: slots.waiting, "it waits")  # type: ignore[misc]
-            one.slots.let_go("b")
+            one.slots.release("b")
             assert waiting.result(LONG) == "b"
             one, two = two, one
 
@@ -428,7 +428,7 @@ def test_a_follower_of_a_store_that_is_away_goes_on_and_comes_back() -> None:
         assert not one.slots.take(backend())
         store.away = False
         one.fleet.recover()
-        one.slots.tick(heard=False)
+        one.slots.tick(notified=False)
         eventually(lambda: one.slots.take(backend()), "it has a slot of the fleet's")
     with suppress(KeyError):
         assert not store._pools[POOL].holdings["one"].held["b"] > 1

@@ -99,7 +99,7 @@ def test_a_request_waits_for_whichever_backend_is_free_first(street: Street) -> 
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(balancer.ask, inbound())
         eventually(lambda: balancer.slots.waiting, "it waits")
-        balancer.slots.let_go("b1")
+        balancer.slots.release("b1")
         assert asked.result(LONG)[0] == 200
     assert balancer.tried == ["b1"]
     assert balancer.slots.used == {"b0": 1}
@@ -115,7 +115,7 @@ def test_a_session_waits_for_its_own_backend(street: Street) -> None:
     with ThreadPoolExecutor(1) as threads, closing(turns):
         first = threads.submit(next, turns)
         eventually(lambda: balancer.slots.waiting, "it waits")
-        balancer.slots.let_go("b0")
+        balancer.slots.release("b0")
         assert first.result(LONG) is sticky_backend
     assert balancer.slots.used == {}
 
@@ -244,7 +244,7 @@ def test_another_attempt_needs_a_slot_too(street: Street) -> None:
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(balancer.ask, inbound())
         eventually(lambda: balancer.slots.waiting, "it waits")
-        balancer.slots.let_go("b1")
+        balancer.slots.release("b1")
         assert asked.result(LONG)[0] == 200
     assert balancer.tried == ["b0", "b1"]
     assert balancer.slots.used == {}

@@ -29,13 +29,13 @@ def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> Non
             lambda: set(samples()) == {(definitions.QUEUED, ("web",), 1), (definitions.SLOTS, ("web", "one"), 1)},
             "one waits",
         )
-        ours.let_go("one")
+        ours.release("one")
         second.join(PATIENCE)
         eventually(
             lambda: set(samples()) == {(definitions.QUEUED, ("web",), 0), (definitions.SLOTS, ("web", "one"), 1)},
             "none waits",
         )
-        ours.let_go("one")
+        ours.release("one")
         assert set(samples()) == {(definitions.QUEUED, ("web",), 0), (definitions.SLOTS, ("web", "one"), 0)}
     finally:
         slots.stop()
