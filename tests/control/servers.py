@@ -25,7 +25,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.debug import DebugSwitch
-from tests.fleet.test_fleet import FlakyStore
+from tests.fleet.stores import FlakyStore
 from tests.store.stores import ManualClock
 
 ALICE, BOB, GRAFANA = "alice-has-a-secret-token", "bob-has-another-token", "grafana-may-only-read"

@@ -22,7 +22,7 @@ from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.event_queue import EventQueue
 from lbflask.upstream.deadlines import DeadlineSweeper
 from lbflask.wiring.worker_runtime import WorkerRuntime
-from tests.fleet.test_fleet import FlakyStore
+from tests.fleet.stores import FlakyStore
 
 POOL = "web"
 

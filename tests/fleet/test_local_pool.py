@@ -1,0 +1,55 @@
+"""The secret of a pool, which the fleet agrees on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from devtools.wait import eventually
+from lbflask.core.model import ActiveHealth, Health, Override
+from lbflask.fleet.fleet import Fleet
+from lbflask.store.ports import WorkerStore
+from tests.fleet.stores import POOL, FlakyStore
+
+UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
+
+
+class TestSecret:
+    def agreeing(self, store: WorkerStore) -> Fleet:
+        fleet = Fleet(store, [POOL])
+        fleet.agree_on_secret(POOL)
+        return fleet
+
+    def test_all_workers_come_to_the_same_one_and_ask_once(self, store: FlakyStore) -> None:
+        fleets = [self.agreeing(store) for _ in range(3)]
+        for fleet in fleets * 2:
+            fleet.refresh()
+        assert len({fleet.snapshot(POOL).secret for fleet in fleets}) == 1
+        assert len(fleets[0].snapshot(POOL).secret) > 32
+        assert len(store.asked("agree_on_secret")) == 3
+
+    def test_a_fleet_that_needs_none_asks_for_none(self, store: FlakyStore) -> None:
+        Fleet(store, [POOL]).refresh()
+        assert store.asked("agree_on_secret") == []
+
+    def test_a_store_that_was_emptied_gets_it_back_and_keeps_what_else_was_known(self, store: FlakyStore) -> None:
+        facts = store.facts
+        assert facts.write_override(POOL, "a", None, Override(weight=5))
+        fleet = self.agreeing(store)
+        fleet.refresh()
+        before = fleet.snapshot(POOL)
+        facts.empty()
+        fleet.refresh()
+        assert fleet.snapshot(POOL).secret == before.secret
+        assert fleet.snapshot(POOL).overrides == before.overrides
+        assert facts.agree_on_secret(POOL, "another") == before.secret
+
+    def test_it_is_kept_while_the_store_is_away(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
+        fleet = self.agreeing(store)
+        fleet.start()
+        try:
+            secret = fleet.snapshot(POOL).secret
+            store.lose()
+            eventually(lambda: fleet.degraded, "the loss is noticed")
+            assert fleet.snapshot(POOL).secret == secret
+        finally:
+            fleet.stop()
