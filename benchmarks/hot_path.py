@@ -10,6 +10,7 @@ table has the same with settings that add to it, in turns with the default, so t
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import time
@@ -140,6 +141,7 @@ class Rig:
         self.fleet = self.balancer._fleet
         up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}
         self.fleet.pools["default"].set_snapshot(Snapshot(1, up, 0.0, 10.0))
+        logging.getLogger("lbflask").setLevel(logging.ERROR)  # else each rig would log that it has no store
         self.fleet.degrade("benchmark")  # tickets without a store
         self.balancer._dialer.open = lambda *args: UpstreamConnection(Canned(RESPONSE), args[-1])
         gunicorn = GunicornConfig()
