@@ -109,7 +109,7 @@ class EjectionReporter:
             self._wake()
 
     def failed(self, backend: str, fault: Fault) -> None:
-        """An attempt ended without a response. It counts as none if the client is to blame, or nobody."""
+        """An attempt ended without a response. It is not counted unless the backend is to blame."""
         weight = ejection.weight_of_fault(fault)
         with self._lock:
             if weight:

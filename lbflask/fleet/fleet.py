@@ -25,9 +25,9 @@ from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable, StoreWatch, WorkerStore
 
 _FALLBACKS = {
-    Fallback.NONE: "enough backends can serve again",
-    Fallback.EJECTED: "all backends that can serve are ejected, and serve nevertheless",
-    Fallback.ALL: "active checks leave no backend: failing open, all serve",
+    Fallback.NONE: "serving without a fallback again",
+    Fallback.EJECTED: "all healthy backends are ejected, so all of them serve",
+    Fallback.ALL: "active checks leave no backend: failing open, all backends serve",
 }
 
 Result = TypeVar("Result")

@@ -60,7 +60,7 @@ class PoolInFlightCounts:
         """The counts of `total`, updated in place instead of counted for each reader. Read-only.
 
         They equal `total` whenever the other workers' counts are read. Until the next reading, each local request that
-        begins or ends also stands for those of the others that presumably do so meanwhile: else all workers that read a
+        begins or ends also stands for those of the others that probably do so meanwhile: else all workers that read a
         low count of a backend would fill it up, each by itself (ADR 0015). A count may become negative by that.
         """
         self._asked = now = self._clock()
@@ -74,7 +74,7 @@ class PoolInFlightCounts:
         return self._live
 
     def is_read(self, now: float) -> bool:
-        """Whether the fleet's counts were asked for lately, so that the others' are worth reading."""
+        """Whether the fleet's counts are in demand, so that those of the others have to be read."""
         return now - self._asked < READING_LASTS
 
     def set_others(self, loads: Mapping[str, int], now: float) -> None:

@@ -75,14 +75,14 @@ class StoreLink:
         self._on_lost()
         self.degraded = True
         self._wake()
-        self._report(f"the store is out of reach, balancing with what is known: {error}")
+        self._report(f"the store is out of reach; balancing with the last snapshot: {error}")
 
     def restored(self) -> None:
         """Mark the store as in reach, if it was lost."""
         if self.degraded:
             self.degraded, self.reason = False, ""
             self._restored_at = time.monotonic()
-            self._report("the store is back, balancing with the fleet")
+            self._report("the store is back; balancing with the fleet")
 
     def close(self) -> None:
         """Close the store. A loss that this causes is not reported."""
