@@ -8,7 +8,8 @@ from collections.abc import Callable
 import fakeredis
 import pytest
 
-from lbflask.core.model import NOTHING_KNOWN, Health
+from lbflask.checker import pool_checker
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.store.memory import MemoryStore
 from lbflask.store.redis import RedisStore
 from tests.checker.doubles import (
@@ -146,3 +147,35 @@ class TestStore:
                 await stop(running)
 
         run(scenario)
+
+
+class TestVerification:
+    def test_health_that_others_have_overwritten_is_written_again(
+        self, store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pool_checker, "VERIFY_INTERVAL", 0.0)
+
+        async def scenario() -> None:
+            async with Checkers() as checkers:
+                checkers.start(store, StubProbe(), interval=NEVER)
+                await eventually(lambda: store.health() == {A.id: Health.UP}, "it is up")
+                epoch, foreign = store.writes[-1].epoch, {A.id: ActiveHealth(Health.DOWN), "x": ActiveHealth(Health.UP)}
+                assert store.backing.write_active("web", epoch, foreign, interval=1, announce=True)
+                await eventually(lambda: store.health() == {A.id: Health.UP}, "it is up again, alone")
+                assert store.writes[-1].announce
+
+        run(scenario)
+
+
+def test_a_debugger_shows_role_epoch_and_counts(store: RecordingStore) -> None:
+    async def scenario() -> None:
+        async with Checkers() as checkers:
+            checker, _ = checkers.start(store, StubProbe(), interval=NEVER)
+            assert repr(checker) == "<PoolChecker web: new, 0 backends>"
+            await eventually(lambda: store.health() == {A.id: Health.UP}, "it is up")
+            epoch = store.writes[-1].epoch
+            assert repr(checker) == f"<PoolChecker web: leading, epoch {epoch}, 1 backends>"
+            assert repr(checker._leadership) == f"<Leadership web of first: leading, epoch {epoch}>"
+            assert repr(checker._publisher) == f"<HealthPublisher web: epoch {epoch}, 1 backends, 0 pending>"
+
+    run(scenario)
