@@ -17,7 +17,7 @@ from chaos.analysis import Outcome, Phases, late
 from chaos.cluster import KEYS, Announcements, ChaosCluster, Pace, chaos_cluster, ejection, within
 from chaos.load import get
 from devtools.report import Check
-from devtools.traffic import Logged
+from devtools.traffic import AccessLogLine
 
 #: Seconds after an ejection from which on no worker tries the backend any more.
 EVERYWHERE_WITHIN = 0.05
@@ -37,7 +37,7 @@ class Ejected:
     since: float
 
 
-def attempts_after(log: Iterable[Logged], gone: Ejected) -> int:
+def attempts_after(log: Iterable[AccessLogLine], gone: Ejected) -> int:
     """Attempts at the backend in requests that came when everybody had to know that it is out.
 
     The log has whole milliseconds, cut off.

@@ -14,7 +14,7 @@ import redis
 from chaos.analysis import Outcome, Phases
 from chaos.backends import Ejected, attempts_after
 from chaos.cluster import KEYS, ChaosCluster, Pace, chaos_cluster, ejection, within
-from devtools.monitor import Monitor
+from devtools.monitor import WriteMonitor
 from devtools.report import Check
 from devtools.servers import Process
 
@@ -75,7 +75,7 @@ def leader_killed(pace: Pace) -> Outcome:
 
 def leader_frozen(pace: Pace) -> Outcome:
     """SIGSTOP to the one that leads, for longer than its lease, and SIGCONT."""
-    with chaos_cluster() as cluster, Monitor(cluster.redis_url) as monitor:
+    with chaos_cluster() as cluster, WriteMonitor(cluster.redis_url) as monitor:
         client = cluster.client
         cluster.start_load(pace)
         before, victim = epoch(client), leader(cluster, client)

@@ -32,7 +32,7 @@ from devtools.servers import (
     runtime_directory,
     start_valkey,
 )
-from devtools.traffic import Logged, access_log
+from devtools.traffic import AccessLogLine, access_log
 from devtools.wait import eventually
 from lbflask.core.model import Ejection
 from lbflask.store import records
@@ -185,7 +185,7 @@ class ChaosCluster(Cluster):
                 looking.stop()
         return self.requests
 
-    def attempts(self) -> list[Logged]:
+    def attempts(self) -> list[AccessLogLine]:
         """The access logs of all instances, which are stopped for it."""
         for balancer in self.balancers:
             balancer.stop(40)

@@ -15,7 +15,7 @@ from chaos.cluster import BACKENDS, INTERVAL, KEYS, ChaosCluster, Pace, chaos_cl
 from devtools.ports import free_port
 from devtools.report import Check
 from devtools.servers import Process, black_hole, runtime_directory, start_valkey
-from devtools.topologies import Guarded
+from devtools.topologies import SentinelStore
 from lbflask.store.redis_client import connect
 
 #: Seconds within which workers have joined after the store's return, and have noticed that it is gone.
@@ -116,7 +116,7 @@ class FailOver(Killed):
     name = "fail-over"
 
     def __init__(self, running: ExitStack) -> None:
-        self.servers = Guarded(running.enter_context(runtime_directory()), running)
+        self.servers = SentinelStore(running.enter_context(runtime_directory()), running)
         self.url = self.servers.url
 
     def begin(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from chaos.backend import DRIP
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 
 TUNNEL = b"GET /tunnel HTTP/1.1\r\nHost: chaos\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
 #: Seconds between two words through each tunnel.
@@ -54,7 +54,7 @@ class Streams:
                     client.read(1)
                     with self._lock:
                         self.words += 1
-        except (OSError, Cut) as error:
+        except (OSError, ConnectionCut) as error:
             self.lost_tunnels.append(repr(error))
 
     def _download(self, port: int) -> None:
@@ -67,7 +67,7 @@ class Streams:
                         raise OSError(f"{answer.status}, {len(answer.body)} of {self._pieces} pieces")
                     with self._lock:
                         self.downloads += 1
-        except (OSError, Cut) as error:
+        except (OSError, ConnectionCut) as error:
             self.broken_downloads.append(repr(error))
 
 

@@ -16,7 +16,7 @@ import redis
 from click.testing import CliRunner
 
 from devtools.ports import free_port
-from devtools.servers import Got, Gunicorn, Process, get, start_checker, start_demo, start_valkey
+from devtools.servers import Gunicorn, HttpResponse, Process, get, start_checker, start_demo, start_valkey
 from devtools.wait import eventually
 from lbflask.cli import main
 
@@ -131,7 +131,9 @@ class Cluster:
             if not process.output_file.closed:
                 process.assert_no_traceback()
 
-    def api(self, path: str, method: str = "GET", *, instance: int = 0, token: str = "", body: object = None) -> Got:
+    def api(
+        self, path: str, method: str = "GET", *, instance: int = 0, token: str = "", body: object = None
+    ) -> HttpResponse:
         """The response of an instance's admin API."""
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         text = json.dumps(body) if body is not None else None

@@ -13,7 +13,7 @@ from lbflask.store.keys import PoolKeys
 KEYS = PoolKeys("lbflask", "default")
 
 
-class Monitor:
+class WriteMonitor:
     """Every write of active health that the store lets pass, by its epoch, and every one that it is asked for."""
 
     def __init__(self, url: str) -> None:
@@ -23,7 +23,7 @@ class Monitor:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
-    def __enter__(self) -> Monitor:
+    def __enter__(self) -> WriteMonitor:
         self._thread.start()
         assert self._ready.wait(PATIENCE)
         return self

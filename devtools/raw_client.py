@@ -12,7 +12,7 @@ from devtools.wait import PATIENCE
 
 
 @dataclass(frozen=True)
-class Answer:
+class RawResponse:
     """A response: its status line and fields as bytes, its body without the framing of chunks, and its trailers."""
 
     line: bytes
@@ -33,7 +33,7 @@ class Answer:
         return [key.lower() for key, _ in self.fields]
 
 
-class Cut(Exception):
+class ConnectionCut(Exception):
     """The response broke off. `reset` tells whether by a reset or by an orderly end."""
 
     def __init__(self, got: bytes, reset: bool) -> None:
@@ -84,25 +84,25 @@ class RawClient:
             self._more()
         return self._take(count)
 
-    def head(self) -> Answer:
+    def head(self) -> RawResponse:
         """The next head, without a body. Raises Cut."""
         line, *rest = self.read_until(b"\r\n\r\n")[:-4].split(b"\r\n")
         pairs = [field.partition(b": ") for field in rest]
-        return Answer(line, [(name, value) for name, _, value in pairs], b"")
+        return RawResponse(line, [(name, value) for name, _, value in pairs], b"")
 
-    def answer(self, to: str = "GET") -> Answer:
+    def answer(self, to: str = "GET") -> RawResponse:
         """The next response, whole. Raises Cut."""
         head = self.head()
         if to == "HEAD" or head.status in (204, 304) or head.status < 200:
             return head
         lengths = head.values(b"content-length")
         if head.values(b"transfer-encoding"):
-            return Answer(head.line, head.fields, *self.chunks())
+            return RawResponse(head.line, head.fields, *self.chunks())
         if lengths:
-            return Answer(head.line, head.fields, self.read(int(lengths[0])))
-        return Answer(head.line, head.fields, self.rest())
+            return RawResponse(head.line, head.fields, self.read(int(lengths[0])))
+        return RawResponse(head.line, head.fields, self.rest())
 
-    def ask(self, request: bytes) -> Answer:
+    def ask(self, request: bytes) -> RawResponse:
         """Send a request, and read its answer."""
         self.send(request)
         return self.answer(request.split(b" ")[0].decode("latin-1"))
@@ -116,7 +116,7 @@ class RawClient:
         try:
             while True:
                 self._more()
-        except Cut as cut:
+        except ConnectionCut as cut:
             if cut.reset:
                 raise
             return self._take(len(self._unread))
@@ -135,9 +135,9 @@ class RawClient:
         try:
             data = self.sock.recv(65_536)
         except ConnectionResetError:
-            raise Cut(self._unread, reset=True) from None
+            raise ConnectionCut(self._unread, reset=True) from None
         if not data:
-            raise Cut(self._unread, reset=False)
+            raise ConnectionCut(self._unread, reset=False)
         self._unread += data
 
     def _take(self, count: int) -> bytes:

@@ -236,7 +236,7 @@ def start_checker(environ: dict[str, str] | None = None, **settings: object) -> 
     return Process([sys.executable, "-m", "lbflask.healthcheck"], environ)
 
 
-class Got:
+class HttpResponse:
     """A whole response."""
 
     def __init__(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
@@ -248,13 +248,13 @@ class Got:
 
 def get(
     port: int, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, body: Any = None
-) -> Got:
+) -> HttpResponse:
     """One request over a connection of its own."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
-        return Got(response.status, response.getheaders(), response.read())
+        return HttpResponse(response.status, response.getheaders(), response.read())
     finally:
         connection.close()
 

@@ -41,7 +41,7 @@ def tls_server(authority: Authority, client: Pair) -> Iterator[str]:
         yield f"rediss://lb:secret%2F%401@127.0.0.1:{port}/0?{files}"
 
 
-class Guarded:
+class SentinelStore:
     """A primary, its replica, and three sentinels that watch them."""
 
     def __init__(self, directory: Path, running: ExitStack) -> None:
@@ -90,12 +90,12 @@ class Guarded:
 
 
 @contextmanager
-def guarded(directory: Path) -> Iterator[Guarded]:
+def sentinel_store(directory: Path) -> Iterator[SentinelStore]:
     with ExitStack() as running:
-        yield Guarded(directory, running)
+        yield SentinelStore(directory, running)
 
 
-class Cluster:
+class StoreCluster:
     """Three nodes that share the slots. One that was killed can be started again, with what it knew of the others."""
 
     def __init__(self, directory: Path, running: ExitStack) -> None:
@@ -142,6 +142,6 @@ class Cluster:
 
 
 @contextmanager
-def cluster(directory: Path) -> Iterator[Cluster]:
+def store_cluster(directory: Path) -> Iterator[StoreCluster]:
     with ExitStack() as running:
-        yield Cluster(directory, running)
+        yield StoreCluster(directory, running)

@@ -117,7 +117,7 @@ def traffic(*ports: int, clients: int = 8, rate: float = 200.0, keep_alive: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
+class AccessLogLine:
     """A line of the balancer's access log: its moment, when the request had come (both seconds since the epoch, to the
     millisecond), and the backends tried, in order.
     """
@@ -129,7 +129,7 @@ class Logged:
     tried: tuple[str, ...]
 
 
-def access_log(text: str) -> list[Logged]:
+def access_log(text: str) -> list[AccessLogLine]:
     """The access log within the output of gunicorn."""
     lines = []
     for match in _LINE.finditer(text):
@@ -137,6 +137,8 @@ def access_log(text: str) -> list[Logged]:
         tried = match["tried"]
         names = [part.rpartition(":")[0] for part in tried.split(",")] if tried else [match["backend"]]
         lines.append(
-            Logged(moment, moment - float(match["total"]) / 1000, match["target"], int(match["status"]), tuple(names))
+            AccessLogLine(
+                moment, moment - float(match["total"]) / 1000, match["target"], int(match["status"]), tuple(names)
+            )
         )
     return lines

@@ -11,7 +11,7 @@ from chaos.cost import sent
 from chaos.observer import connections, sight
 from chaos.workers import counted
 from devtools.report import Check
-from devtools.traffic import Logged, access_log
+from devtools.traffic import AccessLogLine, access_log
 
 TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -39,8 +39,8 @@ def test_a_request_began_when_its_end_less_its_time_was() -> None:
 
 
 def test_attempts_count_from_when_everybody_has_to_know() -> None:
-    def tried(began: float, *backends: str) -> Logged:
-        return Logged(began, began, "/", 200, backends)
+    def tried(began: float, *backends: str) -> AccessLogLine:
+        return AccessLogLine(began, began, "/", 200, backends)
 
     log = [tried(9.9, "a"), tried(10.04, "a", "b"), tried(10.06, "a", "b"), tried(11, "b")]
     assert attempts_after(log, Ejected("a", 10.0)) == 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from devtools.raw_client import Answer, Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient, RawResponse
 from devtools.wait import PATIENCE
 from lbflask.core.http.reason_phrases import reason_phrase
 from tests.conformance.servers import STOCK, Rig
@@ -140,7 +140,7 @@ class Attack:
                 assert rig.backend.requests.pop().target == b"/next"
             else:
                 assert _rest(client) == b""
-        except Cut:
+        except ConnectionCut:
             rig.settle()
             assert rig.backend.requests, "cut, and nothing was said"
         rig.settle()
@@ -212,7 +212,7 @@ class Junk:
             assert_alive(rig, client)
 
 
-def assert_told_shortly(answer: Answer) -> None:
+def assert_told_shortly(answer: RawResponse) -> None:
     """One line of text, and nothing about the backends."""
     assert answer.values(b"content-type") == [b"text/plain; charset=utf-8"]
     assert answer.body.startswith(b"%d " % answer.status)
@@ -220,7 +220,7 @@ def assert_told_shortly(answer: Answer) -> None:
     assert b"127.0.0.1" not in answer.body
 
 
-def assert_told_in_json(answer: Answer) -> None:
+def assert_told_in_json(answer: RawResponse) -> None:
     """The same as a document."""
     assert answer.values(b"content-type") == [b"application/json"]
     assert json.loads(answer.body)["status"] == answer.status
@@ -247,7 +247,7 @@ def _rest(client: RawClient) -> bytes:
     """What comes until the end, however the connection ends."""
     try:
         return client.rest()
-    except Cut as cut:
+    except ConnectionCut as cut:
         return cut.got
 
 

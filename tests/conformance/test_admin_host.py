@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from devtools.raw_client import Answer, RawClient
+from devtools.raw_client import RawClient, RawResponse
 from tests.conformance.servers import Rig
 
 STRANGERS = [
@@ -24,7 +24,7 @@ STRANGERS = [
 ]
 
 
-def asked(rig: Rig, *lines: bytes, path: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> Answer:
+def asked(rig: Rig, *lines: bytes, path: bytes, method: bytes = b"GET", version: bytes = b"1.1") -> RawResponse:
     with RawClient(rig.balancer.admin_port, rig.patience) as client:
         return client.ask(b"\r\n".join([method + b" " + path + b" HTTP/" + version, *lines, b"", b""]))
 

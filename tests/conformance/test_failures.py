@@ -10,8 +10,8 @@ from threading import Event
 
 import pytest
 
-from devtools.raw_client import Answer as Answered
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
+from devtools.raw_client import RawResponse as Answered
 from devtools.scripted_backend import OK, Peer
 from devtools.wait import PATIENCE, in_time
 from tests.conformance.cases import ask, assert_alive, assert_told_in_json, assert_told_shortly, post, reply
@@ -269,7 +269,7 @@ def test_a_backend_that_falls_silent_cuts_its_answer(hasty: Rig) -> None:
     with hasty.connect() as client:
         try:
             assert begun(client, ask()).status == 200
-            with pytest.raises(Cut) as cut:
+            with pytest.raises(ConnectionCut) as cut:
                 client.rest()
         finally:
             over.set()
@@ -328,7 +328,7 @@ def test_a_tunnel_that_nobody_uses_is_closed(hasty: Rig) -> None:
     hasty.backend.answer = answer
     with hasty.connect() as client:
         assert begun(client, ask(b"Connection: upgrade", b"Upgrade: x-echo/1")).status == 101
-        with suppress(Cut):
+        with suppress(ConnectionCut):
             assert client.rest() == b""
         assert ended.wait(PATIENCE)
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from tests.conformance.cases import ask, chunked, post
 from tests.conformance.servers import Rig
 from tests.control.servers import ALICE, TOKENS, Counter
@@ -110,7 +110,7 @@ def statuses(port: int, request: bytes, patience: float) -> list[int]:
             client.send(request)
             client.finish()
             got = client.rest()
-        except Cut as cut:
+        except ConnectionCut as cut:
             got = cut.got
         except TimeoutError:
             pytest.fail(f"neither an answer nor the end for {request!r}")

@@ -14,7 +14,7 @@ from threading import Event
 
 import pytest
 
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import Peer
 from tests.conformance.cases import ask, assert_alive, assert_told_shortly, reply
 from tests.conformance.servers import Rig, fresh
@@ -183,7 +183,7 @@ def test_a_long_response_is_passed_on_as_it_comes(
         assert client.read(5) == b"hello"
     finally:
         got.set()
-    with pytest.raises(Cut):
+    with pytest.raises(ConnectionCut):
         client.rest()
     assert peak(rig) - before < ROOM
 

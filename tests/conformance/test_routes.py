@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.raw_client import Answer, RawClient
+from devtools.raw_client import RawClient, RawResponse
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn, free_port
 from devtools.wait import eventually
@@ -145,7 +145,7 @@ def lines_of(request: Received, *names: bytes) -> list[bytes]:
     return [line for line in request.lines if line.partition(b":")[0].lower() in names]
 
 
-def names_of(answer: Answer) -> list[bytes]:
+def names_of(answer: RawResponse) -> list[bytes]:
     return [name.lower() for name, _ in answer.fields]
 
 

@@ -11,7 +11,7 @@ from queue import Queue
 
 import pytest
 
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import Peer
 from tests.conformance import test_requests, test_responses, test_smuggling
 from tests.conformance.cases import (
@@ -123,7 +123,7 @@ def test_a_response_that_breaks_off_looks_broken_off(client: RawClient, backend:
 
     backend.answer = answer
     client.send(ask())
-    with pytest.raises(Cut) as cut:
+    with pytest.raises(ConnectionCut) as cut:
         client.answer()
     assert b"0\r\n\r\n" not in cut.value.got
 

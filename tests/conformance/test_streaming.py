@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from devtools.raw_client import Answer, Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient, RawResponse
 from devtools.scripted_backend import OK, Peer
 from devtools.wait import PATIENCE
 from tests.conformance.cases import NEXT, ask, assert_alive, chunked, chunks, post, reply, sized
@@ -262,7 +262,7 @@ def test_a_response_that_breaks_off_breaks_off_for_the_client(
         client.read_until(b"hello")
     finally:
         heard.put(b"")
-    with pytest.raises(Cut) as cut:
+    with pytest.raises(ConnectionCut) as cut:
         client.rest()
     assert cut.value.reset
     assert b"0\r\n\r\n" not in cut.value.got
@@ -287,7 +287,7 @@ def test_a_chunk_that_is_none_breaks_the_response_off(
         client.read_until(b"hello\r\n")
     finally:
         heard.put(b"")
-    with pytest.raises(Cut) as cut:
+    with pytest.raises(ConnectionCut) as cut:
         client.rest()
     assert cut.value.reset
     assert b"0\r\n\r\n" not in cut.value.got
@@ -413,7 +413,7 @@ def test_trailers_of_a_response_reach(
     if later:
         answer = client.head()
         heard.put(b"")
-        answer = Answer(answer.line, answer.fields, *client.chunks())
+        answer = RawResponse(answer.line, answer.fields, *client.chunks())
     else:
         answer = client.answer()
     assert answer.body == b"hello"
@@ -447,7 +447,7 @@ def test_trailers_that_frame_or_are_none_do_not_reach_the_client(
     client.send(ask(b"TE: trailers", b"Connection: TE"))
     try:
         answer = client.answer()
-    except Cut:
+    except ConnectionCut:
         return
     assert answer.status in (200, 502)
     assert answer.trailers == []

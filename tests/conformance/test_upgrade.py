@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import Peer
 from devtools.wait import PATIENCE
 from tests.conformance.cases import Junk, ask, assert_alive, post, sized
@@ -172,7 +172,7 @@ def test_a_tunnel_that_breaks_breaks(client: RawClient, backend: ProgrammedBacke
         assert client.read_until(b"\n") == b"hello\n"
     finally:
         broken.set()
-    with pytest.raises(Cut):
+    with pytest.raises(ConnectionCut):
         client.read(1)
 
 

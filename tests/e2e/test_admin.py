@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from devtools.cluster import Cluster
-from devtools.servers import Got, Gunicorn, free_port, get, urls
+from devtools.servers import Gunicorn, HttpResponse, free_port, get, urls
 from devtools.wait import PATIENCE, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
@@ -29,7 +29,9 @@ TOKENS = f"operator:alice:{ALICE},read:grafana:{GRAFANA}"
 class AdminCluster(Cluster):
     """Two instances whose admin API asks for a token; calls are ALICE's unless another token is given."""
 
-    def api(self, path: str, method: str = "GET", *, instance: int = 0, token: str = ALICE, body: object = None) -> Got:
+    def api(
+        self, path: str, method: str = "GET", *, instance: int = 0, token: str = ALICE, body: object = None
+    ) -> HttpResponse:
         return super().api(path, method, instance=instance, token=token, body=body)
 
     def command(self, *arguments: str, code: int = 0, instance: int = 0, token: str = ALICE) -> str:

@@ -14,7 +14,7 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from devtools.servers import ROOT, Got, Gunicorn, free_port, get, runtime_directory, start_checker
+from devtools.servers import ROOT, Gunicorn, HttpResponse, free_port, get, runtime_directory, start_checker
 from devtools.wait import eventually
 from lbflask.cli import main
 from lbflask.core.model import Backend, Override
@@ -100,7 +100,7 @@ class House:
         self.found = found
         self.store = store
 
-    def add(self, url: str, name: str = "new") -> Got:
+    def add(self, url: str, name: str = "new") -> HttpResponse:
         return get(
             self.balancer.admin_port,
             "/api/v1/pools/default/backends",

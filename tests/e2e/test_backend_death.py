@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from devtools.servers import Gunicorn, free_port, start_checker, start_demo, urls
-from devtools.traffic import Logged, Traffic, access_log, traffic
+from devtools.traffic import AccessLogLine, Traffic, access_log, traffic
 from devtools.wait import eventually
 from lbflask.core.model import Health
 from lbflask.store import records
@@ -30,7 +30,7 @@ class Story:
     """What happened. Moments are of the steady clock; `log_*` are the same on the clock of the access log."""
 
     load: Traffic
-    log: list[Logged]
+    log: list[AccessLogLine]
     dead: int
     others: list[int]
     killed: float

@@ -13,7 +13,7 @@ import redis
 from click.testing import CliRunner
 
 from devtools.certificates import Authority
-from devtools.monitor import Monitor
+from devtools.monitor import WriteMonitor
 from devtools.scripted_backend import ScriptedBackend, answering_always
 from devtools.servers import Gunicorn, Process, free_port, get, start_checker, start_demo, urls
 from devtools.wait import eventually, in_time
@@ -167,7 +167,7 @@ def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: red
     """Frozen, replaced and thawed, several times over. Each sees the backends in its own way, so that it would show."""
     common = {"redis_url": store, "backends": urls(demos), "health__interval": 0.2, "health__lease": 0.5}
     with (
-        Monitor(store) as monitor,
+        WriteMonitor(store) as monitor,
         checkers(1, **common, health__path="/status/200") as first,
         checkers(1, **common, health__path="/status/204") as second,
     ):

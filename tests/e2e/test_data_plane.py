@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from devtools.cluster import Cluster
-from devtools.raw_client import Answer, Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient, RawResponse
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn
 from devtools.wait import PATIENCE, eventually, in_time
@@ -161,12 +161,12 @@ def to(target: str, request: bytes = GET) -> bytes:
     return b" ".join([method, target.encode(), rest])
 
 
-def begun(client: RawClient, request: bytes) -> Answer:
+def begun(client: RawClient, request: bytes) -> RawResponse:
     """The head of the answer. With half a second for a request as a whole, it may come too late on a busy machine: ask
     again then.
     """
 
-    def head() -> Answer:
+    def head() -> RawResponse:
         client.send(request)
         head = client.head()
         if head.status == 504:
@@ -236,7 +236,7 @@ def test_a_tunnel_is_no_request_that_takes_too_long(hasty: DataPlaneCluster) -> 
 
 
 def test_a_silent_tunnel_is_closed_and_the_log_says_why(hasty: DataPlaneCluster) -> None:
-    with tunnel(hasty, "/silent") as client, pytest.raises(Cut):
+    with tunnel(hasty, "/silent") as client, pytest.raises(ConnectionCut):
         client.read(1)
     assert hasty.logged("/silent", "101").endswith('cut="nothing was said for 3 s"')
 
@@ -256,7 +256,7 @@ def test_a_response_that_trickles_for_ever_is_cut(hasty: DataPlaneCluster) -> No
     try:
         with hasty.connect() as client:
             assert begun(client, to("/trickles")).status == 200
-            with pytest.raises(Cut) as cut:
+            with pytest.raises(ConnectionCut) as cut:
                 client.rest()
         assert cut.value.reset
         assert b"\r\n0\r\n" not in cut.value.got
@@ -286,7 +286,7 @@ def test_a_response_that_nobody_takes_is_cut(hasty: DataPlaneCluster) -> None:
         next_of(ended)
         line = hasty.logged("/untaken", "200")
         assert "time for the whole request" in line
-        with pytest.raises(Cut) as cut:
+        with pytest.raises(ConnectionCut) as cut:
             client.rest()
     assert cut.value.reset
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from devtools.servers import Gunicorn, black_hole, free_port, get, runtime_directory, start_valkey, urls
-from devtools.topologies import guarded
+from devtools.topologies import sentinel_store
 from devtools.traffic import Traffic, traffic
 from devtools.wait import eventually, in_time
 from lbflask.store.keys import PoolKeys
@@ -187,7 +187,7 @@ def test_a_store_that_is_emptied_again_and_again_costs_no_request(store: str, de
 
 
 def test_a_fail_over_costs_no_request(tmp_path: Path, demos: list[int]) -> None:
-    with guarded(tmp_path) as servers:
+    with sentinel_store(tmp_path) as servers:
         settings = {"redis_url": servers.url, "backends": urls(demos)}
         with Gunicorn(**settings) as balancer, traffic(balancer.port, clients=8, rate=200) as load:
             eventually(lambda: len(load.outcomes) > 50, "traffic flows")

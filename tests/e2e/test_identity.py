@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.raw_client import Answer, RawClient
+from devtools.raw_client import RawClient, RawResponse
 from devtools.scripted_backend import ScriptedBackend
 from devtools.servers import Gunicorn, free_port, runtime_directory
 from devtools.wait import PATIENCE, eventually
@@ -61,11 +61,11 @@ class House:
 
     def ask(
         self, *lines: str, source: str = STRANGER, target: str = "/", host: str = "shop.example", version: str = "1.1"
-    ) -> Answer:
+    ) -> RawResponse:
         """The answer to a GET with these field lines."""
         return self._ask(self.port, source, target, (f"Host: {host}", *lines), version)
 
-    def ask_by_path(self, *lines: str) -> Answer:
+    def ask_by_path(self, *lines: str) -> RawResponse:
         """The same through the unix socket."""
         return self._ask(self.path, STRANGER, "/", ("Host: shop.example", *lines), "1.1")
 
@@ -84,7 +84,7 @@ class House:
         return str(json.loads(line)["client"])
 
     @staticmethod
-    def _ask(where: int | str, source: str, target: str, lines: tuple[str, ...], version: str) -> Answer:
+    def _ask(where: int | str, source: str, target: str, lines: tuple[str, ...], version: str) -> RawResponse:
         with RawClient(where, source=source) as client:
             head = "\r\n".join([f"GET {target} HTTP/{version}", *lines, "Connection: close", "", ""])
             return client.ask(head.encode("latin-1"))

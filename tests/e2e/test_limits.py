@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from devtools.raw_client import RawClient
-from devtools.servers import Got, Gunicorn, Process, free_port, get, listens
+from devtools.servers import Gunicorn, HttpResponse, Process, free_port, get, listens
 from devtools.wait import PATIENCE, eventually
 from lbflask.store.keys import PoolKeys
 
@@ -52,7 +52,7 @@ def instances(store: str, backend: int, tmp_path_factory: pytest.TempPathFactory
         two.assert_no_traceback()
 
 
-def ask(instances: Instances, number: int, key: str) -> Got:
+def ask(instances: Instances, number: int, key: str) -> HttpResponse:
     return get(instances[number % 2].port, headers={"X-Key": key})
 
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from devtools.cluster import Cluster
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import Peer, ScriptedBackend
-from devtools.servers import Got, Process, get
+from devtools.servers import HttpResponse, Process, get
 from devtools.traffic import Traffic, traffic
 from devtools.wait import PATIENCE, eventually
 from lbflask.cli import main
@@ -243,7 +243,7 @@ def test_a_session_stays_while_weights_and_backends_change(cluster: ReloadCluste
         assert bodies == {first.body}
 
 
-def _with_cookie(answer: Got) -> Got | None:
+def _with_cookie(answer: HttpResponse) -> HttpResponse | None:
     return answer if answer.field("Set-Cookie") else None
 
 

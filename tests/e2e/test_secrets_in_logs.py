@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import ScriptedBackend
 from devtools.servers import Gunicorn, Process, free_port, start_checker, start_demo
 from devtools.wait import eventually
@@ -85,7 +85,7 @@ def backend() -> Iterator[int]:
 
 def asked(port: int, request: bytes) -> None:
     """Send a request that may be none, and take what comes."""
-    with RawClient(port) as client, contextlib.suppress(Cut, OSError):
+    with RawClient(port) as client, contextlib.suppress(ConnectionCut, OSError):
         client.send(request)
         client.finish()
         client.rest()

@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 
 from devtools.cluster import Cluster
-from devtools.raw_client import Answer, RawClient
+from devtools.raw_client import RawClient, RawResponse
 from devtools.scripted_backend import Peer, ScriptedBackend
 from devtools.wait import PATIENCE, eventually
 from lbflask.core.model import NOTHING_KNOWN, Mode
@@ -56,7 +56,7 @@ class SessionCluster(Cluster):
         self._turns = count()
         self.facts = RedisStore(self.running.enter_context(connect(self.redis_url, PATIENCE)), "sessions")
 
-    def request(self, cookie: str = "", target: str = "/") -> Answer:
+    def request(self, cookie: str = "", target: str = "/") -> RawResponse:
         with RawClient(self.balancers[next(self._turns) % 2].port) as client:
             return client.ask(request(cookie, target))
 
@@ -90,7 +90,7 @@ def request(cookie: str, target: str = "/", more: str = "") -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: a\r\n{sent}{more}\r\n".encode()
 
 
-def cookie_set_by(answer: Answer) -> str:
+def cookie_set_by(answer: RawResponse) -> str:
     """The cookie that was set, as the client sends it back."""
     return "".join(value.decode().partition(";")[0] for value in answer.values(b"set-cookie"))
 

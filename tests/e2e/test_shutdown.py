@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import (
     Gunicorn,
@@ -128,7 +128,7 @@ def test_tunnels_and_event_streams_go_on_until_the_graceful_time_out(store: str)
             assert tunnel.read_until(b"\n") == b"hello\n"
             stream.read_until(b"tick\r\n")
         for client in (tunnel, stream):
-            with pytest.raises(Cut) as cut:
+            with pytest.raises(ConnectionCut) as cut:
                 client.read(1 << 30)
             assert b"\r\n0\r\n" not in cut.value.got
         assert balancer.wait() == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from devtools.servers import Gunicorn, Process, free_port, get, start_demo, urls
-from devtools.traffic import Logged, access_log
+from devtools.traffic import AccessLogLine, access_log
 from devtools.wait import eventually
 from tests.support.backend import COOKIES
 
@@ -151,7 +151,7 @@ def test_a_connect_failure_goes_to_the_next_backend(setting: Setting, method: st
     assert [answer.status for answer in got] == [200] * 6
     assert {int(answer.body.split()[-1]) for answer in got} == set(setting.backends) - {dead}
 
-    def logged() -> list[Logged]:
+    def logged() -> list[AccessLogLine]:
         return [line for line in access_log(balancer.output) if line.target == target]
 
     eventually(lambda: len(logged()) == 6, "the log is written")

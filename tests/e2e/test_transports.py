@@ -15,9 +15,9 @@ import pytest
 
 from devtools.certificates import Authority, Pair
 from devtools.cluster import Cluster
-from devtools.raw_client import Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import Peer, Script, ScriptedBackend
-from devtools.servers import Got, Gunicorn, get, runtime_directory
+from devtools.servers import Gunicorn, HttpResponse, get, runtime_directory
 from devtools.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
@@ -58,14 +58,14 @@ class TransportCluster(Cluster):
         super().__init__(backends=[secured.url, local.url], checkers=1, **tls, **settings)
         self.authority, self.pair, self.secured, self.local = authority, pair, secured, local
 
-    def request(self, method: str = "GET", path: str = "/", body: bytes | None = None) -> Got:
+    def request(self, method: str = "GET", path: str = "/", body: bytes | None = None) -> HttpResponse:
         """One request under TLS, over a connection of its own."""
         context = self.authority.trust()
         connection = http.client.HTTPSConnection("localhost", self.balancer.port, timeout=20, context=context)
         try:
             connection.request(method, path, body, {"Host": "shop.example"})
             response = connection.getresponse()
-            return Got(response.status, response.getheaders(), response.read())
+            return HttpResponse(response.status, response.getheaders(), response.read())
         finally:
             connection.close()
 
@@ -225,7 +225,7 @@ def test_plain_http_is_told_that_the_port_takes_tls(cluster: TransportCluster, s
 def test_what_is_neither_plain_http_nor_tls_is_cut(cluster: TransportCluster) -> None:
     with RawClient(cluster.balancer.port) as client:
         client.send(b"\x00\x01\x02\x03" * 10)
-        with suppress(Cut):
+        with suppress(ConnectionCut):
             assert client.rest() == b""
     assert cluster.request().status == 200
 

@@ -11,7 +11,7 @@ import pytest
 
 from devtools.certificates import Authority
 from devtools.servers import free_port, runtime_directory, start_valkey
-from devtools.topologies import cluster, guarded, tls_server
+from devtools.topologies import sentinel_store, store_cluster, tls_server
 from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
@@ -52,7 +52,7 @@ def tls_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with cluster(tmp_path_factory.mktemp("cluster")) as nodes:
+    with store_cluster(tmp_path_factory.mktemp("cluster")) as nodes:
         yield nodes.url
 
 
@@ -144,7 +144,7 @@ class TestSentinel:
     def test_a_fail_over_costs_no_request_and_the_fleet_goes_on_with_the_new_primary(
         self, tmp_path: Path, opened: Callable[..., RedisStore]
     ) -> None:
-        with guarded(tmp_path) as servers:
+        with sentinel_store(tmp_path) as servers:
             keeps_every_promise(opened(servers.url), opened(servers.url), "api")
             fleet = Fleet(opened(servers.url, 0.05), ["web"], policies={"web": RULE})
             fleet.start()
@@ -231,7 +231,7 @@ class TestCluster:
     def test_a_node_that_dies_costs_no_request_and_is_joined_when_it_is_back(
         self, tmp_path: Path, opened: Callable[..., RedisStore]
     ) -> None:
-        with cluster(tmp_path) as nodes:
+        with store_cluster(tmp_path) as nodes:
             fleet = Fleet(opened(nodes.url, 0.05), ["web"], policies={"web": RULE})
             fleet.start()
             try:

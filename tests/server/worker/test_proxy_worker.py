@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from devtools.raw_client import Answer, Cut, RawClient
+from devtools.raw_client import ConnectionCut, RawClient, RawResponse
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn
 from devtools.wait import PATIENCE
@@ -143,7 +143,7 @@ def assert_alive_after(backend: Backend, client: RawClient) -> None:
     assert_alive(client)
 
 
-def assert_closed(client: RawClient, answer: Answer) -> None:
+def assert_closed(client: RawClient, answer: RawResponse) -> None:
     """The answer says that the connection ends, and it does."""
     assert answer.values(b"connection") == [b"close"]
     assert client.rest() == b""
@@ -987,7 +987,7 @@ def test_a_body_that_breaks_off_breaks_off_for_the_client(
         client.read_until(b"hello")
     finally:
         read.set()
-    with pytest.raises(Cut) as caught:
+    with pytest.raises(ConnectionCut) as caught:
         client.rest()
     assert caught.value.reset
     assert b"0\r\n\r\n" not in caught.value.got
