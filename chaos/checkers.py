@@ -85,18 +85,18 @@ def leader_frozen(pace: Pace) -> Outcome:
             spoke = await_successor(client, before, at)
         finally:
             victim.signal(signal.SIGCONT)
-        thawed, seen = time.monotonic(), len(monitor.landed)
+        thawed, seen = time.monotonic(), len(monitor.applied)
         time.sleep(LEASE + pace.calm)
         phases = Phases.of(cluster.stop_load(), cluster.began, began, thawed)
-        of_the_past = sum(landed <= before for landed in monitor.landed[seen:])
-        backwards = sum(b < a for a, b in zip(monitor.landed, monitor.landed[1:], strict=False))
+        of_the_past = sum(landed <= before for landed in monitor.applied[seen:])
+        backwards = sum(b < a for a, b in zip(monitor.applied, monitor.applied[1:], strict=False))
         checks = [
             phases.calm(),
             Check("the successor has written", spoke, LEASE + GRACE, "s"),
             Check("writes of the old epoch that landed", of_the_past + backwards, 0),
-            Check("writes that landed and were seen", len(monitor.landed), 2, at_least=True),
+            Check("writes that landed and were seen", len(monitor.applied), 2, at_least=True),
         ]
-        asked = sum(asked <= before for asked in monitor.asked[seen:])
+        asked = sum(asked <= before for asked in monitor.requested[seen:])
         return cluster.outcome("leader frozen", phases, spoke, checks, asked_by_the_thawed=asked)
 
 

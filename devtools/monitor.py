@@ -1,4 +1,4 @@
-"""What the store is asked to write, and what of it it lets pass: MONITOR, read along."""
+"""Records which writes of health the store receives and which it carries out, by its MONITOR command."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ KEYS = PoolKeys("lbflask", "default")
 
 
 class WriteMonitor:
-    """Every write of active health that the store lets pass, by its epoch, and every one that it is asked for."""
+    """The epochs of all writes of active health: those `requested`, and those `applied`."""
 
     def __init__(self, url: str) -> None:
-        self.landed: list[int] = []
-        self.asked: list[int] = []
+        self.applied: list[int] = []
+        self.requested: list[int] = []
         self._client = redis.Redis.from_url(url, decode_responses=True)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -41,6 +41,6 @@ class WriteMonitor:
 
     def _note(self, of_script: bool, words: list[str]) -> None:
         if not of_script and words[0] in ("EVALSHA", "EVAL") and KEYS.active in words and KEYS.epoch in words:
-            self.asked.append(int(words[words.index(KEYS.version) + 1]))
+            self.requested.append(int(words[words.index(KEYS.version) + 1]))
         elif of_script and words[:2] == ["SET", KEYS.heartbeat]:
-            self.landed.append(self.asked[-1])
+            self.applied.append(self.requested[-1])

@@ -1,4 +1,4 @@
-"""TCP ports for servers of tests, each given out once: neither twice in a process nor to two runs on the machine."""
+"""TCP ports for servers of tests, each given out once in a process and among the processes of the machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _reservations() -> int:
 
 @cache
 def _candidates() -> Iterator[int]:
-    """Every port in turn, from a place of this process."""
+    """All ports in turn, from a random start."""
     first = random.randrange(len(PORTS))
     return itertools.cycle([*PORTS[first:], *PORTS[:first]])
 

@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told to, and sees exactly what comes back."""
+"""A client that sends exact bytes and returns the exact bytes of the response."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RawResponse:
         return int(self.line.split(b" ")[1])
 
     def values(self, name: bytes) -> list[bytes]:
-        """What each field of this name says, in order."""
+        """The values of the fields with this name, in order."""
         return [value for key, value in self.fields if key.lower() == name.lower()]
 
     @property
@@ -34,7 +34,7 @@ class RawResponse:
 
 
 class ConnectionCut(Exception):
-    """The response broke off. `reset` tells whether by a reset or by an orderly end."""
+    """The connection ended within the response: by a `reset`, or in order. `got` is what had been received."""
 
     def __init__(self, got: bytes, reset: bool) -> None:
         super().__init__(f"{'reset' if reset else 'closed'} after {got!r}")
@@ -65,33 +65,33 @@ class RawClient:
         self.sock.sendall(data)
 
     def trickle(self, byte: bytes) -> None:
-        """Send this byte now and then, until something comes back."""
+        """Send this byte repeatedly, until a response arrives."""
         deadline = time.monotonic() + PATIENCE
         while not select.select([self.sock], [], [], 0.02)[0]:
-            assert time.monotonic() < deadline, "nothing came back"
+            assert time.monotonic() < deadline, "no response"
             self.send(byte)
 
     def read_until(self, mark: bytes) -> bytes:
-        """What comes up to and with the mark. Raises Cut."""
+        """Receive up to and including the mark. Raises ConnectionCut."""
         while mark not in self._unread:
             self._more()
         end = self._unread.index(mark) + len(mark)
         return self._take(end)
 
     def read(self, count: int) -> bytes:
-        """So many bytes. Raises Cut."""
+        """Receive so many bytes. Raises ConnectionCut."""
         while len(self._unread) < count:
             self._more()
         return self._take(count)
 
     def head(self) -> RawResponse:
-        """The next head, without a body. Raises Cut."""
+        """Receive the next head, without a body. Raises ConnectionCut."""
         line, *rest = self.read_until(b"\r\n\r\n")[:-4].split(b"\r\n")
         pairs = [field.partition(b": ") for field in rest]
         return RawResponse(line, [(name, value) for name, _, value in pairs], b"")
 
     def answer(self, to: str = "GET") -> RawResponse:
-        """The next response, whole. Raises Cut."""
+        """Receive the next response with its body. Raises ConnectionCut."""
         head = self.head()
         if to == "HEAD" or head.status in (204, 304) or head.status < 200:
             return head
@@ -103,16 +103,16 @@ class RawClient:
         return RawResponse(head.line, head.fields, self.rest())
 
     def ask(self, request: bytes) -> RawResponse:
-        """Send a request, and read its answer."""
+        """Send a request and receive its response."""
         self.send(request)
         return self.answer(request.split(b" ")[0].decode("latin-1"))
 
     def finish(self) -> None:
-        """Say that nothing more will be sent, and go on reading."""
+        """Shut down sending; receiving goes on."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def rest(self) -> bytes:
-        """All that comes until an orderly end. Raises Cut for a reset."""
+        """Receive up to an orderly end. Raises ConnectionCut for a reset."""
         try:
             while True:
                 self._more()
@@ -122,7 +122,7 @@ class RawClient:
             return self._take(len(self._unread))
 
     def chunks(self) -> tuple[bytes, list[bytes]]:
-        """A chunked body, and the lines of its trailers. Raises Cut."""
+        """Receive a chunked body; returns it with the lines of its trailers. Raises ConnectionCut."""
         body, trailers = b"", []
         while size := int(self.read_until(b"\r\n"), 16):
             body += self.read(size)

@@ -1,11 +1,11 @@
-"""A backend that plays a script: on a real socket, byte for byte, one thread a connection.
+"""A backend that runs a script for each connection: on a real socket, byte for byte, on its own thread.
 
     with ScriptedBackend(answering(OK)) as backend:
         ...
         assert backend.connections[0].received == b"GET / HTTP/1.1\\r\\n..."
 
-A script is a function of the Peer, one connection. When it returns, the connection is closed. What a script raises
-fails the test at the end of the `with`, except for errors of the socket, which say that the other side has gone.
+A script is a function of the Peer, one connection. When it returns, the connection is closed. An exception of a script
+fails the test at the end of the `with` block, except OSError: the other side has closed the connection.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ class Peer:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._unread = b""
-        self.received = b""  #: every byte that the script has taken off the socket
-        self.ended = threading.Event()  #: the script is over
+        self.received = b""  #: every byte that the script has received
+        self.ended = threading.Event()  #: the script has ended
         self._waiting = False
         sock.settimeout(PATIENCE)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def secure(self, context: ssl.SSLContext) -> None:
-        """The backend's half of a TLS handshake."""
+        """Do the server side of a TLS handshake."""
         self._sock = context.wrap_socket(self._sock, server_side=True, suppress_ragged_eofs=False)
 
     @property
     def tls(self) -> ssl.SSLSocket:
-        """The socket, of a connection under TLS."""
+        """The socket of a connection under TLS."""
         assert isinstance(self._sock, ssl.SSLSocket)
         return self._sock
 
-    def say_goodbye(self) -> None:
-        """Tell by TLS that nothing more will come, and do not wait for the same from the other side."""
+    def send_close_notify(self) -> None:
+        """Send close_notify, without waiting for that of the other side."""
         self.tls.settimeout(0)
         try:
             self.tls.unwrap()
@@ -60,7 +60,7 @@ class Peer:
             pass
 
     def read_until(self, mark: bytes) -> bytes:
-        """What comes up to and with the mark; less only at the end of the stream."""
+        """Receive up to and including the mark; less only at the end of the stream."""
         while mark not in self._unread and self._more():
             pass
         end = self._unread.find(mark)
@@ -71,13 +71,13 @@ class Peer:
         return self.read_until(b"\r\n\r\n")
 
     def read(self, count: int) -> bytes:
-        """So many bytes; fewer only at the end of the stream."""
+        """Receive so many bytes; fewer only at the end of the stream."""
         while len(self._unread) < count and self._more():
             pass
         return self._take(count)
 
     def read_body(self, head: bytes) -> bytes:
-        """The body that belongs to the head, as its bytes came, with the framing of chunks."""
+        """Receive the body that belongs to the head, with the framing of chunks."""
         lowered = head.lower()
         if b"\r\ntransfer-encoding: chunked\r\n" in lowered:
             return self._read_chunks()
@@ -99,7 +99,7 @@ class Peer:
             read += data
             if len(data) < size + 2:
                 return read
-            assert data.endswith(b"\r\n"), f"a chunk that is longer than it says: {data!r}"
+            assert data.endswith(b"\r\n"), f"a chunk is longer than its size: {data!r}"
         while (line := self.read_until(b"\r\n")) not in (b"\r\n", b""):
             read += line
         return read + line
@@ -110,7 +110,7 @@ class Peer:
         return head + self.read_body(head)
 
     def read_some(self) -> bytes:
-        """What has come, waiting for it if need be; empty at the end of the stream."""
+        """Receive what is available, waiting if necessary; empty at the end of the stream."""
         if not self._unread:
             self._more()
         return self._take(len(self._unread))
@@ -133,13 +133,13 @@ class Peer:
         self._sock.settimeout(PATIENCE)
 
     def finish(self) -> None:
-        """Say that nothing more will be sent, and go on reading."""
+        """Shut down sending; receiving goes on."""
         self._sock.shutdown(socket.SHUT_WR)
 
     @staticmethod
     def wait(event: threading.Event) -> None:
         """Pause until the test sets the event."""
-        assert event.wait(PATIENCE), "the test never told the script to go on"
+        assert event.wait(PATIENCE), "the test never set the event"
 
     def reset(self) -> None:
         """Close with a reset instead of an orderly end."""
@@ -151,14 +151,14 @@ class Peer:
         self._sock.close()
 
     def interrupt(self) -> None:
-        """Wake the script from whatever it reads, from outside."""
+        """End a read of the script, from another thread."""
         try:
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # not the TLS layer's, which the script may be in
         except OSError:
             pass
 
     def settled(self) -> bool:
-        """Whether the script is over, or has taken all that has come and waits for more."""
+        """Whether the script has ended, or has received all that has arrived and waits for more."""
         if self.ended.is_set():
             return True
         try:
@@ -189,7 +189,7 @@ class Peer:
 
 
 class ScriptedBackend:
-    """Listens on a port of 127.0.0.1, under TLS with `tls`, or at a `path`. The n-th connection plays the n-th script,
+    """Listens on a port of 127.0.0.1, under TLS with `tls`, or at a `path`. The n-th connection runs the n-th script,
     later ones the last.
     """
 
@@ -224,7 +224,7 @@ class ScriptedBackend:
 
     @property
     def received(self) -> bytes:
-        """What came over all connections, in the order in which they were opened."""
+        """The bytes received over all connections, in the order in which these were opened."""
         return b"".join(peer.received for peer in self.connections)
 
     def connection(self, number: int) -> Peer:
@@ -232,11 +232,11 @@ class ScriptedBackend:
         return eventually(lambda: self.connections[number : number + 1], f"connection {number} to the backend")[0]
 
     def settled(self) -> bool:
-        """Whether the scripts have taken all that was sent here: what they tell of it is complete."""
+        """Whether the scripts have received all that was sent: their records are complete."""
         return not _readable(self._listener) and self._listening and all(peer.settled() for peer in self.connections)
 
     def stop(self) -> None:
-        """Listen no longer, and end all scripts."""
+        """Stop listening, and end all scripts."""
         try:
             self._listener.shutdown(socket.SHUT_RDWR)
         except OSError:

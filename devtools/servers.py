@@ -1,4 +1,4 @@
-"""Real servers for tests: Valkey, demo backends, the checker and gunicorn, each a process that is ended for certain."""
+"""Real servers: Valkey, demo backends, the checker and gunicorn, each a process that ends with its `with` block."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def require(found: object, what: str) -> None:
-    """Skip at home, fail in CI, when a server that the test needs is missing."""
-    if not found:
+def require(program: object, name: str) -> None:
+    """Skip the test, or in CI fail it, if a program that it needs is missing."""
+    if not program:
         if os.environ.get("CI"):
-            pytest.fail(f"{what} is missing")
-        pytest.skip(f"{what} is missing")
+            pytest.fail(f"{name} is missing")
+        pytest.skip(f"{name} is missing")
 
 
 class Process:
-    """A child process with its output in a file, or where `stdout` and `stderr` say. Killed at the end of the test,
-    whatever happened.
+    """A child process with its output in a file, or at the descriptors `stdout` and `stderr`. It is killed at the end
+    of the `with` block.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Process:
 
     @property
     def output(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return Path(self.output_file.name).read_text("utf-8", "replace")
 
     def assert_no_traceback(self) -> None:
-        """Fail with the first traceback that it has printed."""
-        _, found, rest = self.output.partition("Traceback")
-        if found:
-            pytest.fail(found + rest[:5000])
+        """Fail with the first traceback of the output."""
+        _, head, rest = self.output.partition("Traceback")
+        if head:
+            pytest.fail(head + rest[:5000])
 
     @property
     def running(self) -> bool:
@@ -93,51 +93,51 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def await_start(self, look: Callable[[], object], what: str, within: float = PATIENCE) -> None:
-        """Wait until it does what it was started for. If it does not, or ends, it is killed and the test fails."""
+    def await_start(self, condition: Callable[[], object], expected: str, within: float = PATIENCE) -> None:
+        """Wait until the condition holds. If it does not, or the process ends, kill the process and fail."""
         try:
-            eventually(lambda: not self.running or look(), what, within)
+            eventually(lambda: not self.running or condition(), expected, within)
             assert self.running, f"exit code {self.popen.returncode}"
         except AssertionError as error:
-            told = f"{error}; its output:\n{self.output}"
+            message = f"{error}; its output:\n{self.output}"
             self.kill()
-            raise AssertionError(told) from None
+            raise AssertionError(message) from None
 
     def signal(self, number: int) -> None:
         self.popen.send_signal(number)
 
     def handles(self, number: signal.Signals) -> bool:
-        """Whether it has a handler for the signal (proc_pid_status(5))."""
+        """Whether the process has a handler for the signal (proc_pid_status(5))."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt:")]
         return bool(int(caught, 16) >> (number - 1) & 1)
 
     def wait(self, within: float = PATIENCE) -> int:
-        """Its exit code."""
+        """Wait for the end of the process; returns its exit code."""
         try:
             return self.popen.wait(within)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {within:g} s; its output:\n{self.output}") from None
 
     def stop(self, within: float = PATIENCE) -> int:
-        """SIGTERM, and its exit code."""
+        """Send SIGTERM and wait; returns the exit code."""
         if self.running:
             self.popen.terminate()
         return self.wait(within)
 
     def descendants(self) -> list[int]:
-        """The pids of its children, their children and so on, as they are now."""
-        found: list[int] = []
+        """The pids of its children, their children and so on."""
+        pids: list[int] = []
         queue = [self.pid]
         while queue:
             pid = queue.pop()
             with suppress(OSError):
                 queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-            found.append(pid)
-        return found[1:]
+            pids.append(pid)
+        return pids[1:]
 
     def kill(self) -> None:
-        """SIGKILL to it and to all of its session (gunicorn's workers)."""
+        """Send SIGKILL to the process and to its session, such as gunicorn's workers."""
         if self.output_file.closed:
             return
         try:
@@ -149,7 +149,7 @@ class Process:
 
 
 def start_valkey(*options: str, port: int) -> Process:
-    """A real Valkey (or Redis) with nothing in it. Loopback only, nothing on disk."""
+    """Start an empty Valkey or Redis on loopback that writes nothing to disk."""
     try:
         binary = find_binary()
     except NoServer:
@@ -162,7 +162,7 @@ def start_valkey(*options: str, port: int) -> Process:
 
 @contextmanager
 def valkey(*options: str, port: int | None = None) -> Iterator[str]:
-    """The same for the length of a block; yields its URL."""
+    """Run the same for the length of a block; yields its URL."""
     port = port or free_port()
     process = start_valkey(*options, port=port)
     try:
@@ -172,7 +172,7 @@ def valkey(*options: str, port: int | None = None) -> Iterator[str]:
 
 
 def start_demo(*ports: int, module: str = "lbflask.demo.backend") -> Process:
-    """Demo backends (`lbflask/demo/backend.py`) in one process; pass one port for one that can be killed alone."""
+    """Demo backends (`lbflask/demo/backend.py`) in one process; one port for a backend that can be killed alone."""
     process = Process([sys.executable, "-m", module, *map(str, ports)])
     process.await_start(lambda: all(listens(port) for port in ports), f"demo backends on {ports}")
     return process
@@ -214,7 +214,7 @@ class Gunicorn(Process):
         return response.status, json.loads(response.body)
 
     def healths(self) -> dict[str, str]:
-        """What is known of each backend, by the worker that happens to answer."""
+        """The health of each backend as one worker knows it; any worker may answer."""
         states = self.health()[1]["pools"]["default"]["states"]
         return {backend: state["health"] for backend, state in states.items()}
 
@@ -237,7 +237,7 @@ def start_checker(environ: dict[str, str] | None = None, **settings: object) -> 
 
 
 class HttpResponse:
-    """A whole response."""
+    """A response with its body."""
 
     def __init__(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
         self.status, self.fields, self.body = status, fields, body
@@ -249,7 +249,7 @@ class HttpResponse:
 def get(
     port: int, path: str = "/", method: str = "GET", headers: dict[str, str] | None = None, body: Any = None
 ) -> HttpResponse:
-    """One request over a connection of its own."""
+    """Send one request over a new connection."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers or {})
@@ -271,16 +271,16 @@ def runtime_directory() -> Iterator[Path]:
 
 @contextmanager
 def black_hole(port: int) -> Iterator[None]:
-    """Connections are accepted, and nothing is ever said."""
+    """Accept connections and send nothing."""
     with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
-        swallowed: list[socket.socket] = []
+        accepted: list[socket.socket] = []
 
-        def swallow() -> None:
+        def accept() -> None:
             with suppress(OSError):
                 while True:
-                    swallowed.append(listener.accept()[0])
+                    accepted.append(listener.accept()[0])
 
-        thread = threading.Thread(target=swallow, daemon=True)
+        thread = threading.Thread(target=accept, daemon=True)
         thread.start()
         try:
             yield
@@ -288,5 +288,5 @@ def black_hole(port: int) -> Iterator[None]:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             thread.join(5)
-            for connection in swallowed:
+            for connection in accepted:
                 connection.close()

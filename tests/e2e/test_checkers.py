@@ -183,11 +183,11 @@ def test_not_one_write_of_a_leader_that_was_frozen_lands(store: str, client: red
             frozen.signal(signal.SIGCONT)
             eventually(lambda: frozen.output.count("standing by") > told, "it has noticed")  # noqa: B023
             assert reasons_in(client) == reasons
-        eventually(lambda: len(set(monitor.landed)) >= 5, "all of it was seen")
+        eventually(lambda: len(set(monitor.applied)) >= 5, "all of it was seen")
         for checker in running:
             eventually(lambda: "no longer leading" in checker.output, "it has noticed")  # noqa: B023
             checker.assert_no_traceback()
-    assert monitor.landed == sorted(monitor.landed), "a write of an epoch landed after one of a later epoch"
+    assert monitor.applied == sorted(monitor.applied), "a write of an epoch landed after one of a later epoch"
 
 
 def test_traffic_flows_without_any_checker(store: str, client: redis.Redis, demos: list[int]) -> None:

@@ -37,7 +37,7 @@ def naming(name: bytes) -> Script:
                     peer.send(line)
                 peer.send(b"bye\n")
                 if name == b"secured":
-                    peer.say_goodbye()
+                    peer.send_close_notify()
                 return
             if head.startswith(b"GET /held "):
                 peer.read_to_end()

@@ -314,7 +314,7 @@ def test_what_came_with_the_end_of_a_response_is_noticed(
 def goodbye(peer: Peer) -> None:
     peer.read_request()
     peer.send(OK)
-    peer.say_goodbye()
+    peer.send_close_notify()
 
 
 def rudely(peer: Peer) -> None:
@@ -476,7 +476,7 @@ def test_a_body_until_the_close_is_whole_only_if_tls_says_so(
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\n\r\nall of it")
         if end is goodbye:
-            peer.say_goodbye()
+            peer.send_close_notify()
 
     with ScriptedBackend(play, tls=server) as backend, connected(backend, rules) as connection:
         answer = ask(connection)
