@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -31,6 +31,7 @@ from typing import Any
 from lbflask.checker.leadership import LeaderSettings
 from lbflask.checker.pool_checker import CheckedPool, PoolChecker
 from lbflask.core.checks import HealthCheck
+from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.store.embedded import EmbeddedServer
@@ -59,7 +60,7 @@ class Answering(asyncio.Protocol):
         self._transport.close()
 
 
-def backends(told: Connection, failing: Synchronized[int], hanging: int) -> None:
+def backends(ports: Connection, failing: Synchronized[int], hanging: int) -> None:
     """The process of the backends. `failing` is the number of the port whose backends fail, or -1; the last `hanging`
     ports are silent.
     """
@@ -75,7 +76,7 @@ def backends(told: Connection, failing: Synchronized[int], hanging: int) -> None
             )
             for number in range(PORTS)
         ]  # fmt: skip
-        told.send([server.sockets[0].getsockname()[1] for server in servers])
+        ports.send([server.sockets[0].getsockname()[1] for server in servers])
         await asyncio.gather(*(server.serve_forever() for server in servers))
 
     asyncio.run(serve())
@@ -110,6 +111,9 @@ class Counting:
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         return self._store.write_discovered(pool, epoch, backends)
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        self._store.record(events)
 
     def watch_changes(self, pools: Collection[str]) -> StoreWatch:
         return self._store.watch_changes(pools)
