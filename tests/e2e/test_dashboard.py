@@ -108,7 +108,7 @@ def test_nothing_is_shown_without_a_token(visit: Visit) -> None:
     page = visit.page
     page.get_by_label("Token").fill("not-the-right-token")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert").filter(has_text="not a valid one")).to_be_visible()
+    expect(page.get_by_role("alert").filter(has_text="Invalid token")).to_be_visible()
     expect(page.get_by_text("web1")).to_have_count(0)
     assert_accessible(page)
 
