@@ -1,4 +1,4 @@
-"""The generated pages of docs/ say what the code says, and the pages that others link to are there."""
+"""Generated pages match the code, links and named files exist, and each dependency has a reason."""
 
 from __future__ import annotations
 
@@ -40,3 +40,49 @@ def test_every_dependency_has_its_reason() -> None:
     names = re.findall(r'"([A-Za-z0-9_-]+)(?:\[[a-z]+\])?[><=;"]', listed)
     assert len(names) > 10
     assert [name for name in names if name not in reasons] == []
+
+
+def missing_files(page: Path) -> list[str]:
+    """Files that the page names in code spans and that do not exist.
+
+    A path starts at the root of the repository; a name alone may be anywhere in the package or in the tests.
+    """
+    spans = re.findall(r"`([\w./-]+\.(?:py|md|lua|txt|toml|json))`", page.read_text("utf-8"))
+    return [
+        name
+        for name in spans
+        if not (
+            (ROOT / name).exists() if "/" in name else any((ROOT / "lbflask").rglob(name)) or (ROOT / name).exists()
+        )
+    ]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "contributing").glob("*.md")), ids=lambda page: page.stem)
+def test_files_that_a_recipe_names_exist(page: Path) -> None:
+    assert missing_files(page) == []
+
+
+def test_twenty_things_are_found_by_the_name_of_a_file() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text("utf-8").rpartition("\n## ")[2]
+    rows = re.findall(r"^\| (.+) \| `(\S+)` \|$", table, re.MULTILINE)
+    assert len(rows) >= 20
+    assert [file for _, file in rows if not (ROOT / file).is_file()] == []
+
+
+def test_files_of_a_request_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    table = page.partition("| step |")[2].partition("\n\n")[0]
+    files = re.findall(r"`([\w/]+(?:\.py|/))`", table)
+    assert len(files) > 15
+    assert [file for file in files if not (ROOT / "lbflask" / file).exists()] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in index and page.stem != "index"] == []
+
+
+def test_a_named_file_that_is_missing_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`lbflask/core/retry.py`, `retry.py`, `lbflask/core/absent.py`, `absent.py` and `some.attribute`")
+    assert missing_files(page) == ["lbflask/core/absent.py", "absent.py"]
