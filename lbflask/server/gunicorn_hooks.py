@@ -40,7 +40,7 @@ from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
 from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
-from lbflask.upstream.resolver import AT_ONCE
+from lbflask.upstream.resolver import MAX_LOOKUPS
 from lbflask.wiring import descriptor_limit
 from lbflask.wiring.preflight import check_unix_sockets
 from lbflask.wiring.server_port import ServerPort
@@ -222,7 +222,7 @@ def post_worker_init(worker: Any) -> None:
             "the hook when_ready in gunicorn's configuration file must call "
             "lbflask.server.gunicorn_hooks.when_ready(server)"
         )
-    allow_lookups(worker, AT_ONCE)
+    allow_lookups(worker, MAX_LOOKUPS)
     try:
         _state.port.serve(worker, plane, config)
     except ConfigError as error:

@@ -41,6 +41,9 @@ class Dialer:
         self._network_stream = network_stream or blocking
         self._context: ssl.SSLContext | None = None
 
+    def __repr__(self) -> str:
+        return f"<Dialer {self._tls}>"
+
     def open(self, address: Address, timeout: float, now: float) -> UpstreamConnection:
         """A new connection within `timeout` seconds, which include the lookup of the name and the TLS handshake.
 
@@ -49,9 +52,9 @@ class Dialer:
         until = time.monotonic() + timeout
         try:
             if address.scheme == "unix":
-                sock = self._allowed(_to_path(address.path, until))
+                sock = self._allowed(_connect_path(address.path, until))
             else:
-                sock = self._allowed(_to_host(self._addresses(address.host, timeout), address.port, until))
+                sock = self._allowed(_connect_host(self._addresses(address.host, timeout), address.port, until))
             if address.scheme != "https":
                 return self._plain(sock, address, now)
         except TimeoutError:
@@ -128,7 +131,7 @@ def _origin(address: Address) -> str:
     return f"unix:{address.path}" if address.scheme == "unix" else f"{address.scheme}://{address.host}:{address.port}"
 
 
-def _to_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:
+def _connect_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:
     """A connection to the first address that accepts one; each gets an equal share of the remaining time.
 
     Raises OSError: the failure of a peer rather than a shortage of this process, so that a dead backend is noticed.
@@ -140,13 +143,13 @@ def _to_host(addresses: Sequence[HostAddress], port: int, until: float) -> socke
             errors.append(TimeoutError())
             break
         try:
-            return _to_address(address, port, share)
+            return _connect_address(address, port, share)
         except OSError as error:
             errors.append(error)
     raise next((error for error in errors if resource_of(error) is None), errors[0])
 
 
-def _to_address(address: HostAddress, port: int, timeout: float) -> socket.socket:
+def _connect_address(address: HostAddress, port: int, timeout: float) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.settimeout(timeout)
@@ -158,7 +161,7 @@ def _to_address(address: HostAddress, port: int, timeout: float) -> socket.socke
     return sock
 
 
-def _to_path(path: str, deadline: float) -> socket.socket:
+def _connect_path(path: str, deadline: float) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)

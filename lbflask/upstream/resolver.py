@@ -21,68 +21,68 @@ from typing import NamedTuple
 
 from lbflask.upstream.shortage import NoThread, resource_of, start_thread
 
-#: Lookups at once. One that no server answers lasts many seconds.
-AT_ONCE = 64
+#: Concurrent lookups. One that no server answers lasts many seconds.
+MAX_LOOKUPS = 64
 #: Seconds for which an answer is valid: the system's resolver does not give the time to live.
-GOOD_FOR = 5.0
+VALID_FOR = 5.0
 #: Seconds after a failed lookup before the next one.
-FAILED_FOR = 1.0
+RETRY_AFTER = 1.0
 #: Seconds to wait for a lookup while an earlier answer is available.
-RENEWED_WITHIN = 0.25
+RENEWAL_TIMEOUT = 0.25
 #: Seconds for which an earlier answer is used while lookups fail (RFC 8767 §5).
 STALE_FOR = 86_400.0
-#: Hosts that are remembered.
-MOST_HOSTS = 4096
+#: Hosts in the cache.
+MAX_HOSTS = 4096
 
 #: Failures that prove that a name has no address.
-_CERTAIN = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+_DEFINITE = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
 class HostAddress(NamedTuple):
-    """An address of a host, without a port; `scope` is the number of an interface, of link-local addresses in IPv6."""
+    """An address of a host, without a port. `scope` is the interface index of a link-local address in IPv6."""
 
     family: int
     address: str
     scope: int = 0
 
     def at(self, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
-        """What `connect` takes."""
+        """The argument of `connect`."""
         return (self.address, port) if self.family == socket.AF_INET else (self.address, port, 0, self.scope)
 
 
 class _NameRecord:
-    """The state of a name. `flight` is the lookup under way, begun at `began`; it ends without a value."""
+    """The cached state of a name. `lookup` is the one in progress, since `began`; its result is None."""
 
-    __slots__ = ("addresses", "began", "error", "expires", "flight", "learned", "name", "turn")
+    __slots__ = ("addresses", "began", "error", "expires", "learned", "lookup", "name", "turn")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.addresses: tuple[HostAddress, ...] = ()
         self.error: Exception | None = None
         self.expires = self.learned = float("-inf")
-        self.flight: Future[None] | None = None
+        self.lookup: Future[None] | None = None
         self.began = 0.0
         self.turn = 0
 
     def answer(self) -> Sequence[HostAddress]:
-        """The addresses, those of the preferred family in turn. Raises the error of the lookup."""
+        """The addresses, those of the preferred family in rotation. Raises the error of the lookup."""
         addresses = self.addresses
         if not addresses:
             error = self.error or TimeoutError()
-            raise type(error)(*error.args)  # not the same one in many threads
+            raise type(error)(*error.args)  # a copy: many threads may raise it
         if len(addresses) == 1:
             return addresses
-        alike = sum(1 for _ in takewhile(lambda address: address.family == addresses[0].family, addresses))
-        turn = self.turn % alike
+        same_family = sum(1 for _ in takewhile(lambda address: address.family == addresses[0].family, addresses))
+        turn = self.turn % same_family
         self.turn = turn + 1
-        return addresses[turn:alike] + addresses[:turn] + addresses[alike:]
+        return addresses[turn:same_family] + addresses[:turn] + addresses[same_family:]
 
 
 def literal(host: str) -> HostAddress | None:
-    """The address that the host is, in any spelling that a resolver takes without a server; None for a name.
+    """The address of an address literal, in any spelling that a resolver accepts without a server; None for a name.
 
-    Of an address in IPv6, brackets around it are dropped, and its zone is a number or the name of an interface
-    (RFC 4007 §11); one without an interface is looked up, and fails there.
+    Brackets around an IPv6 address are removed. Its zone is the number or the name of an interface (RFC 4007 §11); an
+    address with an unknown zone is looked up, which fails.
     """
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     with suppress(ValueError):
@@ -103,11 +103,11 @@ def literal(host: str) -> HostAddress | None:
 
 
 def resolved(name: str) -> tuple[HostAddress, ...]:
-    """The addresses of the name as the system's resolver has them, in its order. Blocks; raises what it does."""
-    found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    """The addresses of the name from the system's resolver, in its order. Blocks. Raises OSError and UnicodeError."""
+    infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     addresses = [
         HostAddress(family, str(address[0]).partition("%")[0], int(address[3]) if len(address) > 3 else 0)
-        for family, _, _, _, address in found
+        for family, _, _, _, address in infos
         if family in (socket.AF_INET, socket.AF_INET6)
     ]
     if not addresses:
@@ -115,16 +115,16 @@ def resolved(name: str) -> tuple[HostAddress, ...]:
     return tuple(dict.fromkeys(addresses))
 
 
-def _is_certain(error: Exception | None) -> bool:
-    """Whether the failure proves that the name has no address, rather than that no server answered."""
-    return not isinstance(error, OSError) or (isinstance(error, socket.gaierror) and error.errno in _CERTAIN)
+def _is_definite(error: Exception | None) -> bool:
+    """Whether the failure proves that the name has no address; else no server answered."""
+    return not isinstance(error, OSError) or (isinstance(error, socket.gaierror) and error.errno in _DEFINITE)
 
 
 class SystemResolver:
     """Finds the addresses of hosts. Threads and greenlets may share it.
 
-    `lookup` gives the addresses of a name, blocks for as long as that takes, and raises what `resolved` does; `clock`
-    gives steady seconds.
+    `lookup` returns the addresses of a name, may block, and raises the errors of `resolved`; `clock` returns seconds of
+    a monotonic clock.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class SystemResolver:
         lookup: Callable[[str], Sequence[HostAddress]] = resolved,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = lookup
+        self._resolve = lookup
         self._clock = clock
         self._hosts: dict[str, _NameRecord] = {}
         self._queue: deque[_NameRecord] = deque()
@@ -140,57 +140,57 @@ class SystemResolver:
         self._lock = threading.Lock()
 
     def find(self, host: str, timeout: float) -> Sequence[HostAddress]:
-        """The addresses of the host, at least one, in the order in which they are to be tried.
+        """The addresses of the host, at least one, in the order of the attempts to connect.
 
-        Raises TimeoutError when none is known within `timeout` seconds from the begin of the lookup, and what the
-        system's resolver raises: OSError, UnicodeError for a name that DNS has no form for.
+        Raises TimeoutError when none is known within `timeout` seconds from the start of the lookup; OSError;
+        UnicodeError for a name that is invalid in DNS.
         """
-        known = self._known(host)
-        if known.expires > self._clock():
-            return known.answer()
-        flight, patience = self._lookup(known, timeout)
+        record = self._record(host)
+        if record.expires > self._clock():
+            return record.answer()
+        lookup, seconds = self._join_lookup(record, timeout)
         with suppress(TimeoutError):
-            flight.result(patience)
-        return known.answer()
+            lookup.result(seconds)
+        return record.answer()
 
-    async def find_soon(self, host: str, timeout: float) -> Sequence[HostAddress]:
-        """The same, in an event loop."""
-        known = self._known(host)
-        if known.expires > self._clock():
-            return known.answer()
-        flight, patience = self._lookup(known, timeout)
-        waiting = asyncio.wrap_future(flight)
+    async def find_async(self, host: str, timeout: float) -> Sequence[HostAddress]:
+        """As `find`, in an event loop."""
+        record = self._record(host)
+        if record.expires > self._clock():
+            return record.answer()
+        lookup, seconds = self._join_lookup(record, timeout)
+        waiting = asyncio.wrap_future(lookup)
         try:
-            await asyncio.wait([waiting], timeout=patience)
+            await asyncio.wait([waiting], timeout=seconds)
         finally:
             waiting.cancel()  # the lookup goes on
-        return known.answer()
+        return record.answer()
 
-    def _known(self, host: str) -> _NameRecord:
-        known = self._hosts.get(host)
-        if known is None:
-            known = _NameRecord(host)
+    def _record(self, host: str) -> _NameRecord:
+        record = self._hosts.get(host)
+        if record is None:
+            record = _NameRecord(host)
             address = literal(host)
             if address is not None:
-                known.addresses, known.expires = (address,), float("inf")
-            if len(self._hosts) >= MOST_HOSTS:
+                record.addresses, record.expires = (address,), float("inf")
+            if len(self._hosts) >= MAX_HOSTS:
                 self._hosts.clear()
-            self._hosts[host] = known
-        return known
+            self._hosts[host] = record
+        return record
 
-    def _lookup(self, host: _NameRecord, timeout: float) -> tuple[Future[None], float]:
-        """The lookup under way, begun if there is none, and how many seconds to wait for it."""
+    def _join_lookup(self, host: _NameRecord, timeout: float) -> tuple[Future[None], float]:
+        """The lookup in progress, which is started if there is none, and how many seconds to wait for it."""
         now = self._clock()
         with self._lock:
-            flight = host.flight
-            if flight is None:
-                flight = host.flight = Future()
-                flight.set_running_or_notify_cancel()  # so that no waiter can cancel it
+            lookup = host.lookup
+            if lookup is None:
+                lookup = host.lookup = Future()
+                lookup.set_running_or_notify_cancel()  # so that no waiter can cancel it
                 host.began = now
                 if not host.addresses:
                     host.error = None
                 self._queue.append(host)
-                starts = self._running < AT_ONCE
+                starts = self._running < MAX_LOOKUPS
                 self._running += starts
             else:
                 starts = False
@@ -199,10 +199,10 @@ class SystemResolver:
                 start_thread(self._run, "names")
             except OSError as error:
                 self._give_up(error)
-        return flight, max(0.0, host.began + (RENEWED_WITHIN if host.addresses else timeout) - now)
+        return lookup, max(0.0, host.began + (RENEWAL_TIMEOUT if host.addresses else timeout) - now)
 
     def _give_up(self, error: OSError) -> None:
-        """A thread could not be started. Without any other thread, fail what is queued."""
+        """A thread could not be started. If no other is running, the queued lookups fail."""
         with self._lock:
             self._running -= 1
             waiting = [] if self._running else list(self._queue)
@@ -221,9 +221,9 @@ class SystemResolver:
             self._settle(host, *self._outcome(host.name))
 
     def _outcome(self, name: str) -> tuple[Sequence[HostAddress], Exception | None]:
-        """The addresses of the name, or why there are none."""
+        """The addresses of the name, or the error."""
         try:
-            return self._ask(name), None
+            return self._resolve(name), None
         except RuntimeError as error:  # gevent starts native threads for lookups
             return (), NoThread(errno.EAGAIN, str(error))
         except Exception as error:  # noqa: BLE001 - OSError, UnicodeError, ValueError: raised in each waiter
@@ -234,13 +234,13 @@ class SystemResolver:
         now = self._clock()
         with self._lock:
             if addresses:
-                host.addresses, host.error, host.learned, host.expires = tuple(addresses), None, now, now + GOOD_FOR
+                host.addresses, host.error, host.learned, host.expires = tuple(addresses), None, now, now + VALID_FOR
             else:
-                if _is_certain(error) or now - host.learned > STALE_FOR:
+                if _is_definite(error) or now - host.learned > STALE_FOR:
                     host.addresses = ()
                 host.error = error
                 # a shortage of this process is not cached
-                host.expires = now if error is not None and resource_of(error) else now + FAILED_FOR
-            flight, host.flight = host.flight, None
-        if flight is not None:
-            flight.set_result(None)
+                host.expires = now if error is not None and resource_of(error) else now + RETRY_AFTER
+            lookup, host.lookup = host.lookup, None
+        if lookup is not None:
+            lookup.set_result(None)

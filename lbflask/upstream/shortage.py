@@ -11,12 +11,12 @@ from typing import Any
 
 from lbflask.core.faults import Resource, Shortage, Stage
 
-#: By errno, of sockets and files. EAGAIN comes from connect(2) when no port is free, never from a socket that blocks;
-#: of a unix socket it means that the peer's backlog is full, which `dial` and `probes` see to before.
+#: By errno, of sockets and files. EAGAIN is from connect(2) when no port is free, never from a blocking socket; for a
+#: unix socket it means that the backlog of the peer is full, which `dialer` and `health_probe` handle before.
 _RESOURCES = {
     errno.EMFILE: Resource.DESCRIPTORS,
     errno.ENFILE: Resource.DESCRIPTORS,
-    errno.ENOSPC: Resource.DESCRIPTORS,  # epoll_ctl(2): as many are watched as one user may
+    errno.ENOSPC: Resource.DESCRIPTORS,  # epoll_ctl(2): the limit of watches per user
     errno.ENOBUFS: Resource.MEMORY,
     errno.ENOMEM: Resource.MEMORY,
     errno.ENOSR: Resource.MEMORY,
@@ -32,20 +32,20 @@ class NoThread(OSError):
 
 
 def resource_of(error: BaseException) -> Resource | None:
-    """The resource for want of which an operation on a socket, a file or a thread failed; None for any other error."""
+    """The resource whose shortage made an operation on a socket, a file or a thread fail; None for other errors."""
     if isinstance(error, MemoryError):
         return Resource.MEMORY
     if isinstance(error, NoThread):
         return Resource.THREADS
-    if isinstance(error, socket.gaierror):  # whose numbers are not those of errno
+    if isinstance(error, socket.gaierror):  # its numbers are not those of errno
         return Resource.MEMORY if error.errno == socket.EAI_MEMORY else None
-    if isinstance(error, ssl.SSLError):  # nor are these
+    if isinstance(error, ssl.SSLError):  # the same
         return Resource.MEMORY if "MALLOC" in (getattr(error, "reason", None) or "") else None
     return _RESOURCES.get(error.errno or 0) if isinstance(error, OSError) else None
 
 
 def shortage(error: BaseException, stage: Stage) -> Shortage | None:
-    """The Shortage that the error is; None if it is none."""
+    """The error as a Shortage; None for other errors."""
     resource = resource_of(error)
     if resource is None:
         return None
@@ -54,7 +54,7 @@ def shortage(error: BaseException, stage: Stage) -> Shortage | None:
 
 
 def start_thread(target: Callable[..., object], name: str, *arguments: Any) -> threading.Thread:
-    """Start a thread, which does not keep the process from ending. Raises NoThread."""
+    """Start a daemon thread. Raises NoThread."""
     thread = threading.Thread(target=target, args=arguments, name=name, daemon=True)
     try:
         thread.start()

@@ -14,11 +14,11 @@ import pytest
 
 from devtools.wait import PATIENCE, eventually
 from lbflask.upstream.resolver import (
-    AT_ONCE,
-    FAILED_FOR,
-    GOOD_FOR,
-    RENEWED_WITHIN,
+    MAX_LOOKUPS,
+    RENEWAL_TIMEOUT,
+    RETRY_AFTER,
     STALE_FOR,
+    VALID_FOR,
     HostAddress,
     SystemResolver,
     literal,
@@ -80,7 +80,7 @@ def threads(resolver: SystemResolver, host: str, timeout: float = LONG) -> list[
 
 
 def event_loop(resolver: SystemResolver, host: str, timeout: float = LONG) -> list[HostAddress]:
-    return list(asyncio.run(resolver.find_soon(host, timeout)))
+    return list(asyncio.run(resolver.find_async(host, timeout)))
 
 
 Find = Callable[..., list[HostAddress]]
@@ -135,7 +135,7 @@ def test_an_answer_is_good_for_a_while(
 ) -> None:
     for _ in range(5):
         assert find(resolver, "web.test") == [HostAddress(V4, "192.0.2.1")]
-    clock.now += GOOD_FOR - 0.01
+    clock.now += VALID_FOR - 0.01
     find(resolver, "web.test")
     assert service.asked == {"web.test": 1}
     clock.now += 0.02
@@ -168,7 +168,7 @@ def test_a_lookup_has_the_time_that_there_is(
 
 
 def test_slow_names_delay_no_other(service: NameService, resolver: SystemResolver, find: Find) -> None:
-    names = [f"{number}.slow.test" for number in range(AT_ONCE - 1)]
+    names = [f"{number}.slow.test" for number in range(MAX_LOOKUPS - 1)]
     service.held.update(names)
     for name in names * 2:
         with pytest.raises(TimeoutError):
@@ -180,12 +180,12 @@ def test_slow_names_delay_no_other(service: NameService, resolver: SystemResolve
 def test_more_names_than_may_be_looked_up_at_once_wait_for_their_turn(
     service: NameService, resolver: SystemResolver
 ) -> None:
-    names = [f"{number}.slow.test" for number in range(AT_ONCE + 5)]
+    names = [f"{number}.slow.test" for number in range(MAX_LOOKUPS + 5)]
     service.held.update(names)
     for name in names:
         with pytest.raises(TimeoutError):
             resolver.find(name, 0.0)
-    eventually(lambda: len(service.asked) == AT_ONCE, "as many as may")
+    eventually(lambda: len(service.asked) == MAX_LOOKUPS, "as many as may")
     service.go_on.set()
     eventually(lambda: len(service.asked) == len(names), "the others")
 
@@ -208,7 +208,7 @@ def test_a_failure_is_remembered_shortly(
             find(resolver, "web.test")
     assert service.asked == {"web.test": 1}
     del service.answers["web.test"]
-    clock.now += FAILED_FOR
+    clock.now += RETRY_AFTER
     assert find(resolver, "web.test")
 
 
@@ -237,7 +237,7 @@ def test_an_earlier_answer_is_used_while_no_server_answers(
     found = find(resolver, "web.test")
     service.answers["web.test"] = FAILURES[1]
     for _ in range(3):
-        clock.now += GOOD_FOR
+        clock.now += VALID_FOR
         assert find(resolver, "web.test") == found
     assert service.asked["web.test"] == 4
     clock.now += STALE_FOR
@@ -247,7 +247,7 @@ def test_an_earlier_answer_is_used_while_no_server_answers(
 
 def test_a_name_that_is_gone_is_gone(service: NameService, clock: Clock, resolver: SystemResolver, find: Find) -> None:
     find(resolver, "web.test")
-    clock.now += GOOD_FOR
+    clock.now += VALID_FOR
     service.answers["web.test"] = FAILURES[0]
     with pytest.raises(socket.gaierror):
         find(resolver, "web.test")
@@ -257,10 +257,10 @@ def test_a_slow_lookup_delays_no_caller_that_has_an_earlier_answer(
     service: NameService, clock: Clock, resolver: SystemResolver, find: Find
 ) -> None:
     found = find(resolver, "web.test")
-    clock.now += GOOD_FOR
+    clock.now += VALID_FOR
     service.held.add("web.test")
     assert find(resolver, "web.test", 1000) == found
-    clock.now += RENEWED_WITHIN
+    clock.now += RENEWAL_TIMEOUT
     assert find(resolver, "web.test", 1000) == found
     assert service.asked["web.test"] == 2
 
