@@ -74,6 +74,8 @@ class RequestAttempts:
         trace: Trace | None = None,
     ) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that decides the client's response."""
+        if upstream.on_step is not None:
+            upstream.on_step("planned", why=plan.reason)
         queue = self.shared.slot_queue
         if queue is None:
             return self._first_of(plan.backends, upstream, trace)
@@ -84,6 +86,7 @@ class RequestAttempts:
             may_queue=self.may_queue,
             deadline=self.deadline,
             on_gone=None if exchange is None else exchange.on_gone,
+            on_step=upstream.on_step,
         )
         try:
             return self._first_of(turns, upstream, trace)
@@ -147,6 +150,8 @@ class RequestAttempts:
         host = self.request.host if settings.preserve_host else ""
         fields = None if trace is None else trace.attempt()
         upstream.to(backend, host or backend.authority, fresh=fresh, fields=fields)
+        if upstream.on_step is not None:
+            upstream.on_step("attempt", number=len(self.events) + 1, backend=backend.id)
         began = clock()
         timeouts = shared.timeouts
         if self.deadline != NEVER:
@@ -156,6 +161,8 @@ class RequestAttempts:
             response = shared.adapter.send(upstream, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
+            if upstream.on_step is not None:
+                upstream.on_step("failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
             self._record(backend, began, fault)
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 shared.fleet.report_unreachable(shared.pool, backend.id)
@@ -167,6 +174,8 @@ class RequestAttempts:
             raise
         traffic.answered(backend.id, response.answer.status)
         self.serving_id = backend.id
+        if upstream.on_step is not None:
+            upstream.on_step("head", status=response.answer.status, seconds=clock() - began)
         traffic.sample(self._record(backend, began, None))
         return response
 

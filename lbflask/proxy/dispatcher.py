@@ -37,6 +37,7 @@ from lbflask.proxy.rate_limits import RateLimitExceeded, RateLimits
 from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
+from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.shortage import shortage
@@ -91,7 +92,7 @@ class Dispatcher:
     def __repr__(self) -> str:
         return f"Dispatcher({self.balancer!r}, route {'-' if self._actions is None else self._actions.name})"
 
-    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:  # noqa: C901 - a stage each
         """The response to the request: that of a backend, or a local reply. None after a tunnel has ended."""
         services, settings, balancer = self._services, self._settings, self.balancer
         hop = services.hops.hop(request)
@@ -110,6 +111,8 @@ class Dispatcher:
             self, request, hop, client, head.request_id, began, deadline, attempts, balancer.reason
         )
         services.in_flight.begin_request()
+        if SWITCH.enabled:
+            self._trace_arrival(context)
         try:
             if self._rate_limits is not None:
                 context.rate_limit_fields = self._rate_limits.admit(request, client, fields)
@@ -156,11 +159,27 @@ class Dispatcher:
         """As of RootHandler."""
         self._replies.record_refusal(peer, status, reason, sent)
 
+    def _trace_arrival(self, context: RequestContext) -> None:
+        request = context.request
+        trace(
+            context.request_id,
+            "parsed",
+            client=context.client,
+            method=request.method,
+            target=request.raw_target,
+            protocol=request.protocol,
+        )
+        route = "" if self._actions is None else self._actions.name
+        trace(context.request_id, "routed", route=route, pool=self.balancer.pool.name)
+
     def settle(self, context: RequestContext, outcome: ResponseOutcome) -> None:
         """Release what the request holds, and emit its event."""
         services, request = self._services, context.request
         services.in_flight.end_request()
         context.attempts.finish(outcome.fault)
+        if SWITCH.enabled:
+            seconds, cut = services.clock() - context.began, outcome.cut or context.refusal
+            trace(context.request_id, "finished", status=context.status, sent=outcome.sent, seconds=seconds, cut=cut)
         if not services.listeners:
             return
         event = RequestEvent(
@@ -217,6 +236,7 @@ class Dispatcher:
             on_interim=on_interim,
             expects_continue=expects_continue,
             upgrade=upgrade,
+            on_step=partial(trace, context.request_id) if SWITCH.enabled else None,
         )
         return upstream, hook_calls
 
@@ -260,6 +280,8 @@ class Dispatcher:
         if passes_trailers:
             fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
         context.status = answer.status
+        if SWITCH.enabled:
+            trace(context.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
         return ClientResponse(
             f"{answer.status} {answer.reason or reason_phrase(answer.status)}",
             fields,

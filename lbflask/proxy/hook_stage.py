@@ -9,6 +9,7 @@ from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.http.types import Fields
 from lbflask.core.planning import Plan
 from lbflask.hooks.runner import Hooks
+from lbflask.telemetry.debug import SWITCH, trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class HookCalls:
 def call_request_hooks(hooks: Hooks, request: HookRequest) -> HookCalls:
     """Call the `request` hooks, each with the fields that the one before left. Raises the Fault of a refusal."""
     for result in hooks.request(request):
+        if SWITCH.enabled:
+            trace(request.request_id, "hook", result=type(result).__name__)
         if isinstance(result, Refusal):
             # Blamed on the client, so that it gets the reason unchanged; no backend is involved.
             raise Fault(Blame.CLIENT, Stage.CHOOSE, result.status, result.reason)

@@ -18,6 +18,7 @@ from lbflask.proxy.client_response import ClientResponse, ResponseOutcome, local
 from lbflask.proxy.error_response import accept_of, error_response
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
+from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
 NO_ATTEMPTS: Sequence[AttemptEvent] = ()
@@ -103,9 +104,18 @@ class _LocalReply:
     def __post_init__(self) -> None:
         self.began = self.replies.services.clock()
 
+    def _trace(self, outcome: ResponseOutcome) -> None:
+        id_, cut = self.request_id, outcome.cut or self.reason
+        trace(id_, "parsed", client=self.client, method=self.method, target=self.target, protocol=self.protocol)
+        trace(id_, "routed", route=self.replies.route, pool=self.replies.pool)
+        seconds = self.replies.services.clock() - self.began
+        trace(id_, "finished", status=self.status, sent=outcome.sent, seconds=seconds, cut=cut)
+
     def finish(self, outcome: ResponseOutcome) -> None:
         """Emit the event."""
         replies = self.replies
+        if SWITCH.enabled:
+            self._trace(outcome)
         event = RequestEvent(
             client=self.client,
             method=self.method,

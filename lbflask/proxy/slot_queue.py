@@ -35,6 +35,7 @@ class SlotQueue:
         may_queue: bool,
         deadline: float,
         on_gone: OnGone | None,
+        on_step: Callable[..., None] | None = None,
     ) -> Generator[Backend, None, None]:
         """The backends to try, each when the request may go there. Raises Fault when the wait for a slot is in vain.
 
@@ -48,12 +49,16 @@ class SlotQueue:
             elif self._slots.take(backend):
                 yield from self._with_slot(backend)
             elif backend is sticky_backend:
+                if on_step is not None:
+                    on_step("queued", full=[backend.id])
                 self._wait([backend], deadline, on_gone)
                 yield from self._with_slot(backend)
             else:
                 self._traffic.passed_over(backend.id)
                 full.append(backend)
         while full and may_queue:
+            if on_step is not None:
+                on_step("queued", full=[backend.id for backend in full])
             free_id = self._wait(full, deadline, on_gone)
             backend = next(backend for backend in full if backend.id == free_id)
             full.remove(backend)

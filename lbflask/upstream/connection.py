@@ -153,6 +153,8 @@ class UpstreamConnection:
             if request.body is None or error.errno not in DISCONNECTED:
                 raise self._failed(Stage.SEND, error) from None
             self.advance(_REQUEST_BROKEN_OFF)
+        if request.on_step is not None:
+            request.on_step("sent")
         reader.read_head()
         return reader
 

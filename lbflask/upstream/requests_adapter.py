@@ -54,6 +54,7 @@ class BackendRequest(requests.PreparedRequest):
         upgrade: str = "",
         on_interim: Callable[[int, str, Fields], None] | None = None,
         on_gone: Callable[[Callable[[], None]], None] | None = None,
+        on_step: Callable[..., None] | None = None,
     ) -> None:
         # Not the base class, which would also set three attributes that only a Session reads.
         self.method = method
@@ -66,6 +67,7 @@ class BackendRequest(requests.PreparedRequest):
         self.upgrade = upgrade
         self.on_interim = on_interim
         self.on_gone = on_gone
+        self.on_step = on_step
 
     def to(self, backend: Backend, host: str, *, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
         """The same request, addressed to a backend, with `host` in its Host field; `fields` replace those before."""
@@ -218,6 +220,8 @@ class BackendAdapter(BaseAdapter):
         body: RequestBody | None = out.body  # type: ignore[assignment]
         check_alive = method not in IDEMPOTENT or (body is not None and body.whole is None)
         connection = None if out.fresh else pool.take(out.url, check_alive)
+        if out.on_step is not None:
+            out.on_step("connection", reused=connection is not None, to=out.url)
         if connection is None:
             connection = pool.open(out.address, connect)
         timing = self._timing

@@ -103,6 +103,8 @@ class UpstreamRequest(Protocol):
     on_interim: Callable[[int, str, Fields], None] | None
     #: Registers the callback that ends the exchange when the client hangs up.
     on_gone: Callable[[Callable[[], None]], None] | None
+    #: Called with the name of each step and its facts, while requests are traced.
+    on_step: Callable[..., None] | None
 
     def head(self) -> bytes:
         """Request line and fields, with the empty line."""

@@ -23,7 +23,7 @@ class RawRequest:
     upgrade: str = ""
     on_interim: Callable[[int, str, Fields], None] | None = None
     on_gone: Callable[[Callable[[], None]], None] | None = None
-    trace: Callable[..., None] | None = None
+    on_step: Callable[..., None] | None = None
 
     def head(self) -> bytes:
         return self.raw

@@ -17,7 +17,6 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, Framing
 from lbflask.core.http.types import Fields
 from lbflask.upstream.connection import UpstreamConnection
-from lbflask.upstream.dialer import SocketStream
 from lbflask.upstream.exchange_state import ExchangeEvent, ExchangeState
 from lbflask.upstream.request_body import BodySender
 from lbflask.upstream.response_reader import ResponseReader
