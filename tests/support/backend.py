@@ -12,9 +12,9 @@ COOKIES = ["a=1; Path=/; Expires=Wed, 21 Oct 2026 07:28:00 GMT", "b=2; Path=/"]
 class Handler(backend.DemoHandler):
     """What the demo backend lacks for tests."""
 
-    def _answer(self) -> None:
+    def _serve(self) -> None:
         if self.path != "/cookies":
-            super()._answer()
+            super()._serve()
             return
         self.send_response(200)
         for cookie in COOKIES:
