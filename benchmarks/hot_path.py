@@ -10,7 +10,6 @@ table has the same with settings that add to it, in turns with the default, so t
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 import time
@@ -141,7 +140,6 @@ class Rig:
         self.fleet = self.balancer._fleet
         up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}
         self.fleet.pools["default"].set_snapshot(Snapshot(1, up, 0.0, 10.0))
-        logging.getLogger("lbflask").setLevel(logging.ERROR)  # else each rig would log that it has no store
         self.fleet.degrade("benchmark")  # tickets without a store
         self.balancer._dialer.open = lambda *args: UpstreamConnection(Canned(RESPONSE), args[-1])
         gunicorn = GunicornConfig()
@@ -179,7 +177,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     exchange = HttpExchange(request, rig.client)
     taken = client_request.from_exchange(exchange, 0)
     dispatcher = rig.plane.front.handler
-    hop, trust = dispatcher._services.hops.hop(taken), TrustedProxies()
+    hop, trust = dispatcher.services.hops.hop(taken), TrustedProxies()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
     backend = dispatcher.balancer.pool.backends[0]
     outgoing = BackendRequest("GET", "/", head.fields).to(backend, "shop.example")

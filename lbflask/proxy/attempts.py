@@ -15,6 +15,7 @@ from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
+from lbflask.telemetry import debug
 from lbflask.telemetry.events import AttemptEvent
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
 from lbflask.upstream.stream import NEVER
@@ -45,10 +46,16 @@ class Attempts:
         return f"Attempts({self.pool})"
 
     def begin(
-        self, request: ClientRequest, began: float, deadline: float = NEVER, *, may_queue: bool = True
+        self,
+        request: ClientRequest,
+        began: float,
+        deadline: float = NEVER,
+        *,
+        request_id: str = "",
+        may_queue: bool = True,
     ) -> RequestAttempts:
         """The attempts of a request, none of them made. With `may_queue` it waits for a slot where all are in use."""
-        return RequestAttempts(self, request, began, deadline, may_queue)
+        return RequestAttempts(self, request, request_id, began, deadline, may_queue)
 
 
 @dataclass(slots=True)
@@ -57,6 +64,7 @@ class RequestAttempts:
 
     shared: Attempts
     request: ClientRequest
+    request_id: str
     began: float
     deadline: float
     may_queue: bool
@@ -74,19 +82,17 @@ class RequestAttempts:
         trace: Trace | None = None,
     ) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that decides the client's response."""
-        if upstream.on_step is not None:
-            upstream.on_step("planned", why=plan.reason)
         queue = self.shared.slot_queue
         if queue is None:
             return self._first_of(plan.backends, upstream, trace)
         exchange = self.request.server_exchange
         self.turns = turns = queue.turns(
             plan.backends,
+            request_id=self.request_id,
             sticky_backend=sticky_backend,
             may_queue=self.may_queue,
             deadline=self.deadline,
             on_gone=None if exchange is None else exchange.on_gone,
-            on_step=upstream.on_step,
         )
         try:
             return self._first_of(turns, upstream, trace)
@@ -150,8 +156,8 @@ class RequestAttempts:
         host = self.request.host if settings.preserve_host else ""
         fields = None if trace is None else trace.attempt()
         upstream.to(backend, host or backend.authority, fresh=fresh, fields=fields)
-        if upstream.on_step is not None:
-            upstream.on_step("attempt", number=len(self.events) + 1, backend=backend.id)
+        if debug.SWITCH.enabled:
+            debug.trace(self.request_id, "attempt", number=len(self.events) + 1, backend=backend.id)
         began = clock()
         timeouts = shared.timeouts
         if self.deadline != NEVER:
@@ -161,9 +167,10 @@ class RequestAttempts:
             response = shared.adapter.send(upstream, timeout=timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
-            if upstream.on_step is not None:
-                upstream.on_step("failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
-            self._record(backend, began, fault)
+            if debug.SWITCH.enabled:
+                debug.trace(self.request_id, "failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
+            seconds = clock() - began
+            self.events.append(AttemptEvent(backend=backend.id, seconds=seconds, fault=fault, at=began - self.began))
             if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
                 shared.fleet.report_unreachable(shared.pool, backend.id)
             elif isinstance(fault, Shortage):
@@ -174,13 +181,9 @@ class RequestAttempts:
             raise
         traffic.answered(backend.id, response.answer.status)
         self.serving_id = backend.id
-        if upstream.on_step is not None:
-            upstream.on_step("head", status=response.answer.status, seconds=clock() - began)
-        traffic.sample(self._record(backend, began, None))
-        return response
-
-    def _record(self, backend: Backend, began: float, fault: Fault | None) -> AttemptEvent:
-        seconds = self.shared.services.clock() - began
-        event = AttemptEvent(backend=backend.id, seconds=seconds, fault=fault, at=began - self.began)
+        if debug.SWITCH.enabled:
+            debug.trace(self.request_id, "head", status=response.answer.status, seconds=clock() - began)
+        event = AttemptEvent(backend=backend.id, seconds=clock() - began, at=began - self.began)
         self.events.append(event)
-        return event
+        traffic.sample(event)
+        return response

@@ -59,11 +59,13 @@ class _FleetFacts:
         self._traffic = traffic = fleet.traffic(pool)
         self.snapshot: Callable[[], Snapshot] = partial(fleet.snapshot, pool)
         self.ticket: Callable[[], int] = partial(fleet.ticket, pool)
-        self.loads: Callable[[], Mapping[str, int]] = traffic.live_loads
         self.probe: Callable[[bool], str | None] = traffic.probe
 
     def now(self) -> float:
         return self._fleet.now()
+
+    def loads(self) -> Mapping[str, int]:
+        return self._traffic.live_loads()
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
         # With every selection, since the planner of another configuration may have set other members meanwhile.

@@ -104,7 +104,8 @@ class ClientResponse:
     def __next__(self) -> bytes:
         if self._pieces is None:
             if self._unreleased is not None:
-                self._release()  # before the body is written: the connection can serve another request meanwhile
+                self._unreleased.release()  # before the body is written: the connection can serve another request
+                self._unreleased = None
             piece, self._buffered = self._buffered, None
             if not piece:
                 raise StopIteration
@@ -120,7 +121,9 @@ class ClientResponse:
         try:
             piece = next(pieces)
         except StopIteration:
-            self._release()
+            if self._unreleased is not None:
+                self._unreleased.release()
+                self._unreleased = None
             self._end()
             raise
         except Fault as fault:
@@ -151,11 +154,6 @@ class ClientResponse:
                 cut = REQUEST_TIMEOUT if self._clock() > self.deadline else "the client hung up"
             self._abort()
         self._end(cut)
-
-    def _release(self) -> None:
-        upstream, self._unreleased = self._unreleased, None
-        if upstream is not None:
-            upstream.release()
 
     def _abort(self) -> None:
         upstream, self._unreleased = self._unreleased, None

@@ -10,7 +10,6 @@ from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.hook_api import HookRequest
 from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import (
     ClientHop,
@@ -28,10 +27,11 @@ from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
 from lbflask.core.model import Backend
 from lbflask.proxy.attempts import Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
-from lbflask.proxy.client_request import ClientRequest, ServerExchange
+from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, ResponseOutcome, local_response
 from lbflask.proxy.error_response import accept_of, error_response
 from lbflask.proxy.hook_stage import HookCalls, call_request_hooks
+from lbflask.proxy.informational_stage import pass_interim, run_tunnel
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.rate_limits import RateLimitExceeded, RateLimits
 from lbflask.proxy.route_actions import RouteActions
@@ -40,8 +40,6 @@ from lbflask.proxy.settings import ProxySettings
 from lbflask.telemetry.debug import SWITCH, trace
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
-from lbflask.upstream.shortage import shortage
-from lbflask.upstream.tunnel import Tunnel
 
 
 @dataclass(slots=True)
@@ -64,8 +62,35 @@ class RequestContext:
     refusal: str = ""  #: why the request was refused, unless an attempt shows it
 
     def finish(self, outcome: ResponseOutcome) -> None:
-        """The response has ended."""
-        self.dispatcher.settle(self, outcome)
+        """Release what the request holds, and emit its event."""
+        dispatcher, request = self.dispatcher, self.request
+        services, cut = dispatcher.services, outcome.cut or self.refusal
+        services.in_flight.end_request()
+        self.attempts.finish(outcome.fault)
+        if SWITCH.enabled:
+            seconds = services.clock() - self.began
+            trace(self.request_id, "finished", status=self.status, sent=outcome.sent, seconds=seconds, cut=cut)
+        if not services.listeners:
+            return
+        event = RequestEvent(
+            client=self.client,
+            method=request.method,
+            target=request.raw_target,
+            protocol=request.protocol,
+            pool=dispatcher.balancer.pool.name,
+            status=self.status,
+            sent=outcome.sent,
+            seconds=services.clock() - self.began,
+            attempts=self.attempts.events,
+            request_id=self.request_id,
+            cut=cut,
+            route=dispatcher.route,
+            received=0 if request.body is None else request.body.received,
+            why=self.reason,
+            trace=self.trace,
+        )
+        for listener in services.listeners:
+            listener(event)
 
 
 class Dispatcher:
@@ -83,18 +108,19 @@ class Dispatcher:
         self.balancer = balancer
         self._attempts = attempts
         self._settings = settings
-        self._services = services
+        self.services = services
+        self.route = "" if actions is None else actions.name
         self._actions = actions
         self._mirror = None if actions is None else actions.mirror
         self._rate_limits = rate_limits
         self._replies = LocalReplies(services, settings, pool=balancer.pool.name)
 
     def __repr__(self) -> str:
-        return f"Dispatcher({self.balancer!r}, route {'-' if self._actions is None else self._actions.name})"
+        return f"Dispatcher({self.balancer!r}, route {self.route or '-'})"
 
     def dispatch(self, request: ClientRequest) -> ClientResponse | None:  # noqa: C901 - a stage each
         """The response to the request: that of a backend, or a local reply. None after a tunnel has ended."""
-        services, settings, balancer = self._services, self._settings, self.balancer
+        services, settings, balancer = self.services, self._settings, self.balancer
         hop = services.hops.hop(request)
         head = backend_request(
             request.fields,
@@ -106,7 +132,7 @@ class Dispatcher:
         client, fields = head.client, head.fields
         began = services.clock()
         deadline = began + settings.request
-        attempts = self._attempts.begin(request, began, deadline)
+        attempts = self._attempts.begin(request, began, deadline, request_id=head.request_id)
         context = RequestContext(
             self, request, hop, client, head.request_id, began, deadline, attempts, balancer.reason
         )
@@ -134,6 +160,8 @@ class Dispatcher:
             if hook_calls is not None:
                 plan = hook_calls.reorder(plan)
             context.reason = plan.reason
+            if SWITCH.enabled:
+                trace(context.request_id, "planned", why=plan.reason)
             response = attempts.first_response(
                 plan, upstream, sticky_backend=context.sticky_backend, trace=context.trace
             )
@@ -151,14 +179,6 @@ class Dispatcher:
             return None
         return self._client_response(context, response)
 
-    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
-        """As of RootHandler."""
-        return self._replies.refuse(fault, method, target, protocol, peer, accept)
-
-    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
-        """As of RootHandler."""
-        self._replies.record_refusal(peer, status, reason, sent)
-
     def _trace_arrival(self, context: RequestContext) -> None:
         request = context.request
         trace(
@@ -169,38 +189,15 @@ class Dispatcher:
             target=request.raw_target,
             protocol=request.protocol,
         )
-        route = "" if self._actions is None else self._actions.name
-        trace(context.request_id, "routed", route=route, pool=self.balancer.pool.name)
+        trace(context.request_id, "routed", route=self.route, pool=self.balancer.pool.name)
 
-    def settle(self, context: RequestContext, outcome: ResponseOutcome) -> None:
-        """Release what the request holds, and emit its event."""
-        services, request = self._services, context.request
-        services.in_flight.end_request()
-        context.attempts.finish(outcome.fault)
-        if SWITCH.enabled:
-            seconds, cut = services.clock() - context.began, outcome.cut or context.refusal
-            trace(context.request_id, "finished", status=context.status, sent=outcome.sent, seconds=seconds, cut=cut)
-        if not services.listeners:
-            return
-        event = RequestEvent(
-            client=context.client,
-            method=request.method,
-            target=request.raw_target,
-            protocol=request.protocol,
-            pool=self.balancer.pool.name,
-            status=context.status,
-            sent=outcome.sent,
-            seconds=services.clock() - context.began,
-            attempts=context.attempts.events,
-            request_id=context.request_id,
-            cut=outcome.cut or context.refusal,
-            route="" if self._actions is None else self._actions.name,
-            received=0 if request.body is None else request.body.received,
-            why=context.reason,
-            trace=context.trace,
-        )
-        for listener in services.listeners:
-            listener(event)
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
+        """As of RootHandler."""
+        return self._replies.refuse(fault, method, target, protocol, peer, accept)
+
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """As of RootHandler."""
+        self._replies.record_refusal(peer, status, reason, sent)
 
     def _upstream_request(
         self, context: RequestContext, fields: Fields, may_upgrade: bool
@@ -214,7 +211,7 @@ class Dispatcher:
             target, fields = self._actions.edit_request(target, fields)
         on_interim, expects_continue = None, False
         if exchange is not None and request.protocol == "HTTP/1.1":
-            on_interim = partial(self._pass_interim, exchange)
+            on_interim = partial(pass_interim, exchange, self._settings.via)
             expects_continue = exchange.expects_continue and request.body is not None
             if expects_continue:
                 fields = [*fields, ("Expect", "100-continue")]
@@ -222,8 +219,10 @@ class Dispatcher:
                 upgrade = self._upgrade(request)
                 fields = with_upgrade(fields, upgrade) if upgrade else fields
         hook_calls = None
-        if self._services.hooks is not None:
-            hook_calls = call_request_hooks(self._services.hooks, self._hook_request(context, fields))
+        if self.services.hooks is not None:
+            hook_calls = call_request_hooks(
+                self.services.hooks, request, context.request_id, context.client, self.balancer.pool.name, fields
+            )
             fields = hook_calls.fields
         upstream = BackendRequest(
             request.method,
@@ -243,22 +242,10 @@ class Dispatcher:
     def _upgrade(self, request: ClientRequest) -> str:
         """The protocols that the client would upgrade to; empty for none. Raises Fault for one tunnel too many."""
         upgrade = requested_upgrade(request.fields, request.protocol)
-        tunnels = self._services.in_flight.tunnels
+        tunnels = self.services.in_flight.tunnels
         if upgrade and tunnels >= self._settings.tunnels:
             raise Fault(Blame.SELF, Stage.CHOOSE, 503, f"{tunnels} tunnels are open, as many as may be")
         return upgrade
-
-    def _hook_request(self, context: RequestContext, fields: Fields) -> HookRequest:
-        request = context.request
-        return HookRequest(
-            context.request_id,
-            context.client,
-            request.method,
-            request.target.text,
-            request.host,
-            self.balancer.pool.name,
-            tuple(fields),
-        )
 
     def _client_response(self, context: RequestContext, response: BackendResponse) -> ClientResponse:
         answer, via = response.answer, self._settings.via
@@ -288,7 +275,7 @@ class Dispatcher:
             response,
             context.finish,
             deadline=context.deadline,
-            clock=self._services.clock,
+            clock=self.services.clock,
             passes_trailers=passes_trailers,
         )
 
@@ -301,39 +288,23 @@ class Dispatcher:
         origin = request_origin(request.fields, context.hop, request.host, self._settings.is_trusted)
         return cookies.set_cookie_fields(serving_id, request.method, fields, secure=origin.secure)
 
-    def _pass_interim(self, exchange: ServerExchange, status: int, reason: str, fields: Fields) -> None:
-        """Pass on 103 Early Hints (RFC 8297) and nothing else: 102 only shows that the backend is alive (RFC 2518)."""
-        if status != 103:
-            return
-        try:
-            exchange.interim(f"103 {reason or 'Early Hints'}", bodiless_response(fields, self._settings.via))
-        except OSError:
-            raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
-
     def _run_tunnel(self, context: RequestContext, response: BackendResponse) -> None:
         """Pass bytes both ways until the tunnel ends."""
         answer, exchange, settings = response.answer, context.request.server_exchange, self._settings
         if exchange is None:
             raise RuntimeError("a backend has upgraded a request that asked for no upgrade")
-        context.status, cut = 101, ""
-        tunnel: Tunnel | None = None
-        self._services.in_flight.begin_tunnel()
-        try:
-            protocols = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
-            fields = bodiless_response(answer.fields, settings.via)
-            fields = [*fields, *self._set_cookie_fields(context, fields), *(context.rate_limit_fields or ())]
-            status = f"101 {answer.reason or 'Switching Protocols'}"
-            client, early = exchange.upgrade(status, with_upgrade(fields, protocols))
-            tunnel = Tunnel(client, response.network_stream, settings.tunnel_idle)
-            tunnel.run(early, answer.early)
-            cut = f"nothing was said for {settings.tunnel_idle:g} s" if tunnel.timed_out else ""
-        except OSError as error:
-            lack = shortage(error, Stage.BODY)
-            cut = "the client hung up" if lack is None else lack.reason
-        finally:
-            self._services.in_flight.end_tunnel()
-            response.close()
-            context.finish(ResponseOutcome(sent=tunnel.down if tunnel else 0, cut=cut))
+        context.status = 101
+        protocols = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
+        fields = bodiless_response(answer.fields, settings.via)
+        fields = [*fields, *self._set_cookie_fields(context, fields), *(context.rate_limit_fields or ())]
+        run_tunnel(
+            exchange,
+            response,
+            with_upgrade(fields, protocols),
+            context.finish,
+            idle_timeout=settings.tunnel_idle,
+            in_flight=self.services.in_flight,
+        )
 
     def _final_recipient(self, context: RequestContext) -> ClientResponse:
         """The response to a request whose Max-Forwards is 0: the balancer is its final recipient (RFC 9110 §7.6.2)."""

@@ -9,6 +9,7 @@ from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.http.types import Fields
 from lbflask.core.planning import Plan
 from lbflask.hooks.runner import Hooks
+from lbflask.proxy.client_request import ClientRequest
 from lbflask.telemetry.debug import SWITCH, trace
 
 
@@ -35,8 +36,19 @@ class HookCalls:
         return Plan(backends=[backends[id_] for id_ in after], reason=reason)
 
 
-def call_request_hooks(hooks: Hooks, request: HookRequest) -> HookCalls:
+def call_request_hooks(
+    hooks: Hooks, client_request: ClientRequest, request_id: str, client: str, pool: str, fields: Fields
+) -> HookCalls:
     """Call the `request` hooks, each with the fields that the one before left. Raises the Fault of a refusal."""
+    request = HookRequest(
+        request_id,
+        client,
+        client_request.method,
+        client_request.target.text,
+        client_request.host,
+        pool,
+        tuple(fields),
+    )
     for result in hooks.request(request):
         if SWITCH.enabled:
             trace(request.request_id, "hook", result=type(result).__name__)

@@ -104,18 +104,14 @@ class _LocalReply:
     def __post_init__(self) -> None:
         self.began = self.replies.services.clock()
 
-    def _trace(self, outcome: ResponseOutcome) -> None:
-        id_, cut = self.request_id, outcome.cut or self.reason
-        trace(id_, "parsed", client=self.client, method=self.method, target=self.target, protocol=self.protocol)
-        trace(id_, "routed", route=self.replies.route, pool=self.replies.pool)
-        seconds = self.replies.services.clock() - self.began
-        trace(id_, "finished", status=self.status, sent=outcome.sent, seconds=seconds, cut=cut)
-
     def finish(self, outcome: ResponseOutcome) -> None:
         """Emit the event."""
-        replies = self.replies
+        replies, id_ = self.replies, self.request_id
+        seconds, cut = replies.services.clock() - self.began, outcome.cut or self.reason
         if SWITCH.enabled:
-            self._trace(outcome)
+            trace(id_, "parsed", client=self.client, method=self.method, target=self.target, protocol=self.protocol)
+            trace(id_, "routed", route=replies.route, pool=replies.pool)
+            trace(id_, "finished", status=self.status, sent=outcome.sent, seconds=seconds, cut=cut)
         event = RequestEvent(
             client=self.client,
             method=self.method,
@@ -124,10 +120,10 @@ class _LocalReply:
             pool=replies.pool,
             status=self.status,
             sent=outcome.sent,
-            seconds=replies.services.clock() - self.began,
+            seconds=seconds,
             attempts=NO_ATTEMPTS,
-            request_id=self.request_id,
-            cut=outcome.cut or self.reason,
+            request_id=id_,
+            cut=cut,
             route=replies.route,
         )
         for listener in replies.services.listeners:

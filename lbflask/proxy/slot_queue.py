@@ -13,6 +13,7 @@ from lbflask.core.model import Backend
 from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.fleet.traffic import Traffic
+from lbflask.telemetry.debug import SWITCH, trace
 
 
 class SlotQueue:
@@ -31,11 +32,11 @@ class SlotQueue:
         self,
         backends: Iterable[Backend],
         *,
+        request_id: str,
         sticky_backend: Backend | None,
         may_queue: bool,
         deadline: float,
         on_gone: OnGone | None,
-        on_step: Callable[..., None] | None = None,
     ) -> Generator[Backend, None, None]:
         """The backends to try, each when the request may go there. Raises Fault when the wait for a slot is in vain.
 
@@ -49,17 +50,13 @@ class SlotQueue:
             elif self._slots.take(backend):
                 yield from self._with_slot(backend)
             elif backend is sticky_backend:
-                if on_step is not None:
-                    on_step("queued", full=[backend.id])
-                self._wait([backend], deadline, on_gone)
+                self._wait(request_id, [backend], deadline, on_gone)
                 yield from self._with_slot(backend)
             else:
                 self._traffic.passed_over(backend.id)
                 full.append(backend)
         while full and may_queue:
-            if on_step is not None:
-                on_step("queued", full=[backend.id for backend in full])
-            free_id = self._wait(full, deadline, on_gone)
+            free_id = self._wait(request_id, full, deadline, on_gone)
             backend = next(backend for backend in full if backend.id == free_id)
             full.remove(backend)
             yield from self._with_slot(backend)
@@ -70,9 +67,11 @@ class SlotQueue:
         finally:
             self._slots.release(backend.id)
 
-    def _wait(self, full: list[Backend], deadline: float, on_gone: OnGone | None) -> str:
+    def _wait(self, request_id: str, full: list[Backend], deadline: float, on_gone: OnGone | None) -> str:
         """The id of the first backend that has a free slot, which the request then holds."""
         seconds = deadline - self._clock()
+        if SWITCH.enabled:
+            trace(request_id, "queued", full=[backend.id for backend in full])
         try:
             return self._slots.wait(full, self._queue, seconds, on_gone)
         except QueueFull:

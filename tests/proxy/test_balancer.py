@@ -13,7 +13,17 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.target import Target
 from lbflask.core.http.types import Fields
-from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
+from lbflask.core.model import (
+    ActiveHealth,
+    Backend,
+    Ejection,
+    Health,
+    Mode,
+    Override,
+    Pool,
+    Snapshot,
+    StickyCookie,
+)
 from lbflask.core.retry import RetryPolicy
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.strategies import STRATEGIES
@@ -250,7 +260,7 @@ def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session
     store.take_tickets("p", ticket)
     fleet = Fleet(store, ["p"], strict=True)
     fleet.now = lambda: NOW  # type: ignore[method-assign]
-    fleet._views["p"].snapshot = snapshot
+    fleet.pools["p"].set_snapshot(snapshot)
     balancer = PoolBalancer(pool, fleet)
     fields = [("X-User", user), ("Cookie", f"user={user}")] if user else []
     if session:

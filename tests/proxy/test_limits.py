@@ -110,7 +110,12 @@ def test_a_session_waits_for_its_own_backend(street: Street) -> None:
     busy(balancer, "b0")
     sticky_backend = balancer.pool.backends[0]
     turns = balancer.queue_of.turns(
-        balancer.pool.backends, sticky_backend=sticky_backend, may_queue=True, deadline=LONG, on_gone=None
+        balancer.pool.backends,
+        request_id="id",
+        sticky_backend=sticky_backend,
+        may_queue=True,
+        deadline=LONG,
+        on_gone=None,
     )
     with ThreadPoolExecutor(1) as threads, closing(turns):
         first = threads.submit(next, turns)
@@ -124,7 +129,7 @@ def test_a_copy_of_a_request_does_not_wait(street: Street) -> None:
     balancer = bounded(street, [1])
     busy(balancer, "b0")
     turns = balancer.queue_of.turns(
-        balancer.pool.backends, sticky_backend=None, may_queue=False, deadline=LONG, on_gone=None
+        balancer.pool.backends, request_id="id", sticky_backend=None, may_queue=False, deadline=LONG, on_gone=None
     )
     assert list(turns) == []
 

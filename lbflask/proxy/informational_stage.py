@@ -1,0 +1,50 @@
+"""Responses with a status of 1xx: informational ones, and the tunnel after a 101."""
+
+from __future__ import annotations
+
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.fields import bodiless_response
+from lbflask.core.http.types import Fields
+from lbflask.proxy.client_request import ServerExchange
+from lbflask.proxy.client_response import Finish, ResponseOutcome
+from lbflask.proxy.services import InFlightCounts
+from lbflask.upstream.requests_adapter import BackendResponse
+from lbflask.upstream.shortage import shortage
+from lbflask.upstream.tunnel import Tunnel
+
+
+def pass_interim(exchange: ServerExchange, via: str | None, status: int, reason: str, fields: Fields) -> None:
+    """Pass on 103 Early Hints (RFC 8297) and nothing else: 102 only shows that the backend is alive (RFC 2518)."""
+    if status != 103:
+        return
+    try:
+        exchange.interim(f"103 {reason or 'Early Hints'}", bodiless_response(fields, via))
+    except OSError:
+        raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
+
+
+def run_tunnel(
+    exchange: ServerExchange,
+    response: BackendResponse,
+    fields: Fields,
+    finish: Finish,
+    *,
+    idle_timeout: float,
+    in_flight: InFlightCounts,
+) -> None:
+    """Send the 101 with these fields, and pass bytes both ways until the tunnel ends."""
+    answer, cut = response.answer, ""
+    tunnel: Tunnel | None = None
+    in_flight.begin_tunnel()
+    try:
+        client, early = exchange.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
+        tunnel = Tunnel(client, response.network_stream, idle_timeout)
+        tunnel.run(early, answer.early)
+        cut = f"nothing was said for {idle_timeout:g} s" if tunnel.timed_out else ""
+    except OSError as error:
+        lack = shortage(error, Stage.BODY)
+        cut = "the client hung up" if lack is None else lack.reason
+    finally:
+        in_flight.end_tunnel()
+        response.close()
+        finish(ResponseOutcome(tunnel.down if tunnel else 0, cut))
