@@ -53,5 +53,5 @@ def test_it_is_an_event_with_the_operator_and_the_instance() -> None:
     counter.act("PUT", "/debug", json={"seconds": 60}, token=ALICE)
     counter.act("DELETE", "/debug", token=ALICE)
     off, on = counter.facts.read_events(5)
-    assert (on.kind, on.what, on.reason, on.who) == ("operator", "debug", "on for 60 s at one", "alice (127.0.0.1)")
+    assert (on.kind, on.what, on.reason, on.actor) == ("operator", "debug", "on for 60 s at one", "alice (127.0.0.1)")
     assert off.reason == "off at one"
