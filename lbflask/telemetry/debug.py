@@ -1,4 +1,4 @@
-"""Traces the steps of each request in the error log, while an operator wants it.
+"""Traces the steps of each request in the error log, for a time that an operator sets.
 
 The switch is a file in the directory that the workers of an instance share; each worker reads it in the background.
 `LBFLASK_DEBUG=1` switches tracing on from the start, until an operator switches it off. The request path reads one

@@ -134,7 +134,7 @@ class NonBlockingStreamHandler(logging.Handler):
 
 def configure(form: str, *, threads: bool = True) -> None:
     """Make gunicorn's handlers for standard error non-blocking, and use its handlers for lbflask's loggers too."""
-    gunicorn, ours = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
+    gunicorn, lbflask = logging.getLogger("gunicorn.error"), logging.getLogger("lbflask")
     for number, handler in enumerate(gunicorn.handlers):
         if isinstance(handler, NonBlockingStreamHandler) or (
             type(handler) is logging.StreamHandler and handler.stream is sys.stderr
@@ -145,7 +145,7 @@ def configure(form: str, *, threads: bool = True) -> None:
             gunicorn.handlers[number] = replacement
         elif not isinstance(handler.formatter, MaskedLines):
             handler.setFormatter(MaskedLines(handler.formatter or logging.Formatter()))
-    for logger in (ours, *map(logging.getLogger, _LIBRARIES)):
+    for logger in (lbflask, *map(logging.getLogger, _LIBRARIES)):
         logger.handlers = list(gunicorn.handlers)
         logger.propagate = False
 

@@ -78,7 +78,7 @@ RETRIES = _counter("retries", ("pool",), "Attempts beyond a request's first.")
 FAULTS = _counter(
     "faults",
     (*_BACKEND, "blame", "stage"),
-    "Faults of attempts: who is blamed, and how far the request had got.",
+    "Faults of attempts, by the blamed side and by the stage that the request had reached.",
 )
 SHORTAGES = _counter(
     "shortages",
@@ -115,7 +115,7 @@ SERIES_DROPPED = _counter("series_dropped", (), "Values not recorded, since ther
 HOOK_CALLS = _counter("hook_calls", ("hook", "point", "outcome"), "Calls of hooks: ok, failed, late, skipped.")
 WORKERS = _gauge("workers", (), "Workers that record metrics.")
 
-# State of the fleet, as the worker knows it that answers the scrape.
+# State of the fleet, as known to the worker that answers the scrape.
 
 BACKEND_UP = _gauge(
     "backend_up", _BACKEND, "1 while active checks find the backend up; 0 otherwise, also without checks."

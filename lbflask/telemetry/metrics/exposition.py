@@ -92,11 +92,11 @@ def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
             metric = BY_NAME.get(name[0])
             if counters_only and (metric is None or metric.kind == "gauge"):
                 continue
-            known = total.get(name)
-            if known is None:
+            sums = total.get(name)
+            if sums is None:
                 total[name] = list(values)
             else:
-                total[name] = [a + b for a, b in zip(known, values, strict=False)]
+                total[name] = [a + b for a, b in zip(sums, values, strict=False)]
             if number % BATCH == BATCH - 1:
                 time.sleep(0)
 

@@ -1,8 +1,8 @@
 """Numbers in a memory-mapped file that one process writes and others read; they survive a kill of the process.
 
-A file is a sequence of rows, each a name and a few doubles, and begins with how much of it is in use. A double is
-written by one store to aligned memory, so a reader sees the old value or the new one. While its process lives the file
-is locked (flock(2)), and the kernel unlocks it however the process ends: who gets the lock knows that it is dead.
+A file begins with the number of bytes in use; rows follow, each a name and some doubles. A double is written by one
+store to aligned memory, so a reader sees either the old or the new value. The process holds a lock on its file
+(flock(2)) that the kernel releases however the process ends: a file that can be locked belongs to an ended process.
 """
 
 from __future__ import annotations

@@ -112,13 +112,13 @@ class MetricsRecorder:
             sent_bytes[pool] += event.sent
             if event.received:
                 received_bytes[pool] += event.received
-            known = None
+            cached = None
             if len(attempts) == 1 and (attempt := attempts[0]).fault is None:
-                known = offsets.get((pool, attempt.backend, event.method, event.status // 100))
-            if known is None:
+                cached = offsets.get((pool, attempt.backend, event.method, event.status // 100))
+            if cached is None:
                 self._count_by_name(file, event)
                 continue
-            values, (ended, answered, upstream) = file.values, known
+            values, (ended, answered, upstream) = file.values, cached
             took = attempts[0].seconds
             values[ended] += 1
             values[answered] += 1
@@ -162,31 +162,31 @@ class MetricsRecorder:
                 self._offsets[pool, backend, method, event.status // 100] = ended, answered, upstream
 
     def _count_trips(self) -> None:
-        found: defaultdict[str, list[float]] = defaultdict(list)
+        durations: defaultdict[str, list[float]] = defaultdict(list)
         while self._trips:
             command, seconds, ok = self._trips.popleft()
             if ok:
-                found[command].append(seconds)
+                durations[command].append(seconds)
             else:
                 self.add(definitions.STORE_FAILURES, (command,), 1)
-        for command, durations in found.items():
-            self._observe(definitions.STORE_DURATION, (command,), durations)
+        for command, seconds_of_command in durations.items():
+            self._observe(definitions.STORE_DURATION, (command,), seconds_of_command)
 
-    def _observe(self, metric: Metric, labels: tuple[str, ...], found: list[float]) -> None:
+    def _observe(self, metric: Metric, labels: tuple[str, ...], durations: list[float]) -> None:
         file = self._file
         if file is None or (at := self._offset(file, metric, labels)) is None:
             return
         bounds, values = metric.buckets, file.values
-        for seconds in found:
+        for seconds in durations:
             values[at + bisect_left(bounds, seconds)] += 1
-        values[at + len(bounds) + 1] += sum(found)
+        values[at + len(bounds) + 1] += sum(durations)
 
     def _offset(self, file: MmapValues, metric: Metric, labels: tuple[str, ...]) -> int | None:
         """The offset of a series in the file; None beyond the limit of series."""
         name = (metric.name, *labels)
-        known = file.find(name)
-        if known is not None:
-            return known
+        offset = file.find(name)
+        if offset is not None:
+            return offset
         if len(file) < MAX_SERIES:
             return file.row(name, metric.size)
         dropped = file.row((definitions.SERIES_DROPPED.name,), 1)
