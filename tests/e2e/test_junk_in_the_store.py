@@ -151,7 +151,7 @@ def is_sound(cluster: JunkCluster) -> bool:
     if cluster.client.type(KEYS.active) != b"hash":
         return False
     held = cluster.client.hgetall(KEYS.active)
-    return len(held) == 4 and all(records.parse(record) is not None for record in held.values())
+    return len(held) == 4 and all(records.parse_active(record) is not None for record in held.values())
 
 
 def test_messages_that_do_not_belong_there(cluster: JunkCluster) -> None:
