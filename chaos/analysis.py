@@ -1,4 +1,4 @@
-"""What happened, and what follows from it. Pure: moments are seconds of the steady clock unless it says otherwise."""
+"""Evaluates the records of a scenario. Without I/O; times are of the monotonic clock unless stated otherwise."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ TIMES = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request: when it was due, when it was over, through which port and from which, and what went wrong. Of those
-    that are `slow` on purpose times say nothing.
+class LoadRequest:
+    """A request: when it was due and when it ended, the ports of the instance and of the client, and the failure. The
+    times of requests that are `slow` on purpose do not count.
     """
 
     due: float
@@ -29,9 +29,9 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What a worker's /health said: of the instance on this admin port, by the worker's pid. `unknown` is how many
-    backends it knows nothing of.
+class HealthSample:
+    """A worker's /health document, of the instance on this admin port. `unknown` is the number of
+    backends whose health is unknown to it.
     """
 
     moment: float
@@ -45,7 +45,7 @@ class Sight:
 
     @property
     def worker(self) -> tuple[int, int]:
-        """Whose word it is."""
+        """The instance and the worker."""
         return self.port, self.pid
 
 
@@ -53,12 +53,12 @@ class Sight:
 class Phases:
     """The traffic before, during and after."""
 
-    before: list[Asked]
-    during: list[Asked]
-    after: list[Asked]
+    before: list[LoadRequest]
+    during: list[LoadRequest]
+    after: list[LoadRequest]
 
     @classmethod
-    def of(cls, asked: Iterable[Asked], began: float, trouble: float, over: float) -> Phases:
+    def of(cls, asked: Iterable[LoadRequest], began: float, trouble: float, over: float) -> Phases:
         """By when requests were due; those from before `began` are left out, but count when they fail."""
         phases = cls([], [], [])
         for request in asked:
@@ -76,7 +76,7 @@ class Phases:
         return p99(self.before), p99(self.during), p99(self.after)
 
     @property
-    def all(self) -> list[Asked]:
+    def all(self) -> list[LoadRequest]:
         """Of all phases."""
         return [*self.before, *self.during, *self.after]
 
@@ -110,22 +110,22 @@ class Outcome:
         return [self.name, f"{self.requests:,}", f"{self.failed:,}", *shown, "pass" if self.met else "FAIL"]
 
 
-Good = Callable[[Sight], bool]
+Good = Callable[[HealthSample], bool]
 
 HEAD = ["scenario", "requests", "failed", "p99 before, ms", "during", "after", "converged in s", ""]
 
 
-def p99(asked: Iterable[Asked]) -> float:
+def p99(asked: Iterable[LoadRequest]) -> float:
     """Milliseconds of those that were answered, and are not slow on purpose; NaN of none."""
     return percentile([r.ended - r.due for r in asked if not r.failure and not r.slow], 99) * 1000
 
 
-def failures(asked: Iterable[Asked], but: str = "") -> list[Asked]:
+def failures(asked: Iterable[LoadRequest], but: str = "") -> list[LoadRequest]:
     """Those that failed, but for one kind of failure."""
     return [request for request in asked if request.failure and request.failure != but]
 
 
-def settled(sights: Sequence[Sight], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
+def settled(sights: Sequence[HealthSample], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
     """Seconds from `since` until each of these workers says what is good, and says nothing else from then on.
 
     Infinite when one does not, or was never heard.
@@ -140,14 +140,14 @@ def settled(sights: Sequence[Sight], workers: Collection[tuple[int, int]], since
     return latest
 
 
-def first_word(sights: Sequence[Sight], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
+def first_word(sights: Sequence[HealthSample], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
     """Seconds from `since` until each of these workers has said what is good for the first time; else infinite."""
     words = [sight for sight in sights if sight.moment >= since and good(sight)]
     waits = ([sight.moment - since for sight in words if sight.worker == worker] for worker in workers)
     return max(min(wait, default=math.inf) for wait in waits)
 
 
-def under_way(asked: Iterable[Asked], locals_: Collection[int], since: float, until: float) -> list[Asked]:
+def under_way(asked: Iterable[LoadRequest], locals_: Collection[int], since: float, until: float) -> list[LoadRequest]:
     """The requests on connections from these ports that were under way at some moment of this stretch."""
     return [r for r in asked if r.local in locals_ and r.due <= until and r.ended >= since]
 

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeVar
 
 import redis
 
-from chaos.analysis import Asked, Outcome, Phases, Sight, failures
+from chaos.analysis import HealthSample, LoadRequest, Outcome, Phases, failures
 from chaos.backend import Served, read_log
 from chaos.load import Load, load
 from chaos.observer import Observer, observing
@@ -138,7 +138,7 @@ class ChaosCluster(Cluster):
             self.write(f"backends = {json.dumps(urls)}")
         self._observers: list[Observer] = []
         self._load: Load | None = None
-        self.requests: list[Asked] = []
+        self.requests: list[LoadRequest] = []
         self.began = 0.0
 
     def __enter__(self) -> Self:
@@ -172,11 +172,11 @@ class ChaosCluster(Cluster):
         return {(balancer.admin_port, pid) for balancer in self.balancers for pid in balancer.workers()}
 
     @property
-    def sights(self) -> list[Sight]:
+    def sights(self) -> list[HealthSample]:
         """What workers have said so far."""
         return [sight for looking in self._observers for sight in list(looking.sights)]
 
-    def stop_load(self) -> list[Asked]:
+    def stop_load(self) -> list[LoadRequest]:
         """No more requests; all that were made, in the order in which they were due."""
         if self._load is not None:
             self.requests = sorted(self._load.stop(), key=lambda request: request.due)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 
 from benchmarks.client import Connection
 from benchmarks.harness import ROOT, raise_file_limit
-from chaos.analysis import Asked
+from chaos.analysis import LoadRequest
 
 #: Requests a second, over all instances.
 RATE = 500.0
@@ -46,12 +46,12 @@ class Load:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def stop(self) -> list[Asked]:
+    def stop(self) -> list[LoadRequest]:
         """No new requests; all that were made, when the last is over. Raises RuntimeError if it had ended before."""
         output, _ = self._process.communicate(timeout=40)
         if self._process.returncode != 0:
             raise RuntimeError("the load generator failed")
-        return [Asked(*request) for request in json.loads(output)]
+        return [LoadRequest(*request) for request in json.loads(output)]
 
     def kill(self) -> None:
         """End it, whatever it does."""
@@ -79,7 +79,7 @@ class Generator:
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
         self._idle = {port: deque(Connection(port) for _ in range(CONNECTIONS)) for port in ports}
-        self.asked: list[Asked] = []
+        self.asked: list[LoadRequest] = []
 
     async def run(self, rate: float, slow: int, stop: asyncio.Event) -> None:
         """Requests when they are due until stopped, and the end of the last."""
@@ -105,7 +105,7 @@ class Generator:
                 failure = str(answer.status)
         except (OSError, EOFError) as error:
             failure = repr(error)
-        self.asked.append(Asked(due, time.monotonic(), port, connection.local_port, failure, request is SLOWLY))
+        self.asked.append(LoadRequest(due, time.monotonic(), port, connection.local_port, failure, request is SLOWLY))
         idle.append(connection)
 
     def close(self) -> None:

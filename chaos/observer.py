@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import HOST
-from chaos.analysis import Sight
+from chaos.analysis import HealthSample
 
 #: Seconds between two questions to a worker.
 EVERY = 0.05
@@ -57,7 +57,7 @@ class Observer:
     """Asks the workers of one instance, in a thread. `pids` tells who they are by now."""
 
     def __init__(self, port: int, pids: Callable[[], list[int]]) -> None:
-        self.sights: list[Sight] = []
+        self.sights: list[HealthSample] = []
         self._port = port
         self._pids = pids
         self._pinned: dict[int, http.client.HTTPConnection] = {}
@@ -110,11 +110,11 @@ def _ask(connection: http.client.HTTPConnection) -> Mapping[str, Any]:
     return document
 
 
-def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str, Any]) -> Sight:
+def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str, Any]) -> HealthSample:
     """What the document says."""
     pool = document["pools"]["default"]
     states = pool["states"]
-    return Sight(
+    return HealthSample(
         clock(),
         port,
         pid,

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import redis
 
 from benchmarks.harness import HOST
-from chaos.analysis import Outcome, Phases, Sight, first_word, settled
+from chaos.analysis import HealthSample, Outcome, Phases, first_word, settled
 from chaos.cluster import BACKENDS, INTERVAL, KEYS, ChaosCluster, Pace, chaos_cluster, within
 from devtools.ports import free_port
 from devtools.report import Check
@@ -133,13 +133,13 @@ class FailOver(Killed):
         """Nothing to do."""
 
 
-def joined(sight: Sight) -> bool:
+def joined(sight: HealthSample) -> bool:
     """The worker is with the fleet, and the checker's word that it has is no older than one that is due."""
     fresh = sight.silent_for is not None and sight.silent_for <= INTERVAL + 1 and not sight.unknown
     return sight.status == "ok" and sight.store == "connected" and fresh
 
 
-def alone(sight: Sight) -> bool:
+def alone(sight: HealthSample) -> bool:
     """The worker says that it is on its own."""
     return sight.status == "degraded" and sight.store == "unreachable"
 

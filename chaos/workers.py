@@ -9,7 +9,7 @@ import time
 
 import redis
 
-from chaos.analysis import Outcome, Phases, Sight, failures, first_word, under_way
+from chaos.analysis import HealthSample, Outcome, Phases, failures, first_word, under_way
 from chaos.cluster import KEYS, Pace, chaos_cluster, within
 from chaos.observer import owners
 from devtools.report import Check
@@ -46,7 +46,7 @@ def killed(pace: Pace) -> Outcome:
         asked = cluster.stop_load()
         phases = Phases.of(asked, cluster.began, began, began + DEAD_AFTER)
 
-        def serves(sight: Sight) -> bool:
+        def serves(sight: HealthSample) -> bool:
             return sight.status == "ok"
 
         replaced = first_word(cluster.sights, after, began, serves)

@@ -6,21 +6,32 @@ import math
 
 import pytest
 
-from chaos.analysis import FLOOR, Asked, Outcome, Phases, Sight, failures, first_word, late, settled, under_way
+from chaos.analysis import (
+    FLOOR,
+    HealthSample,
+    LoadRequest,
+    Outcome,
+    Phases,
+    failures,
+    first_word,
+    late,
+    settled,
+    under_way,
+)
 from devtools.report import Check
 
 ONE, TWO = (1, 10), (1, 11)
 
 
-def asked(due: float, takes: float = 0.001, failure: str = "", local: int = 0, *, slow: bool = False) -> Asked:
-    return Asked(due, due + takes, 80, local, failure, slow)
+def asked(due: float, takes: float = 0.001, failure: str = "", local: int = 0, *, slow: bool = False) -> LoadRequest:
+    return LoadRequest(due, due + takes, 80, local, failure, slow)
 
 
-def said(moment: float, worker: tuple[int, int], store: str) -> Sight:
-    return Sight(moment, *worker, "ok", store, 0.1)
+def said(moment: float, worker: tuple[int, int], store: str) -> HealthSample:
+    return HealthSample(moment, *worker, "ok", store, 0.1)
 
 
-def connected(sight: Sight) -> bool:
+def connected(sight: HealthSample) -> bool:
     return sight.store == "connected"
 
 
