@@ -43,22 +43,21 @@ class Telemetry:
         self._config = config
         self._access_log = _access_log(config)
         self._sources: list[Callable[[], Iterable[Sample]]] = []
-        self._counting = MetricsRecorder(self._samples) if config.metrics and config.admin_bind else None
+        self._recorder = MetricsRecorder(self._samples) if config.metrics and config.admin_bind else None
         self._always: tuple[Sample, ...] = (
             (definitions.BUILD, (lbflask.__version__,), 1),
             (definitions.CONFIG, (version(config),), 1),
         )
         self._hooks = hooks_for(config)
         self.tracing = tracing_for(config)
-        readers = self._readers()
-        self._journal = EventQueue(readers) if readers else None
+        self._event_queue = EventQueue(self._sinks())
         self._directory = directory
         self._private: Path | None = None
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The recipient of request events."""
-        return (self._journal,) if self._journal is not None and set(self._journal.sinks) - {SWITCH} else ()
+        return (self._event_queue,) if set(self._event_queue.sinks) - {SWITCH} else ()
 
     @property
     def hooks(self) -> Hooks | None:
@@ -68,12 +67,12 @@ class Telemetry:
     @property
     def trip(self) -> Callable[[str, float, bool], None] | None:
         """Called after each command of the store; None without metrics."""
-        return None if self._counting is None else self._counting.trip
+        return None if self._recorder is None else self._recorder.trip
 
     @property
     def counts(self) -> bool:
         """Whether metrics are configured."""
-        return self._counting is not None
+        return self._recorder is not None
 
     def watch(self, source: Callable[[], Iterable[Sample]]) -> None:
         """Add a source of gauges. It is read at intervals, and before each scrape."""
@@ -81,10 +80,10 @@ class Telemetry:
 
     def page(self, samples: Iterable[Sample]) -> bytes:
         """The page of a scrape. Raises Busy, OSError."""
-        if self._journal is None or self._counting is None or self._directory is None:
+        if self._recorder is None or self._directory is None:
             raise OSError("this worker has not begun to count")
-        self._journal.flush()
-        self._counting.sample()
+        self._event_queue.flush()
+        self._recorder.sample()
         return exposition.render(exposition.collect(self._directory), [*self._always, *samples])
 
     def start(self) -> None:
@@ -94,14 +93,13 @@ class Telemetry:
         except OSError as error:
             raise ConfigError(unwritable(self._config.access_log, error)) from None
         SWITCH.start(self._directory)
-        if self._counting is not None:
-            self._start_counting(self._counting)
+        if self._recorder is not None:
+            self._start_recorder(self._recorder)
         if self.tracing is not None:
             start_tracing(self.tracing)
-        if self._journal is not None:
-            self._journal.start()
+        self._event_queue.start()
 
-    def apply(self, config: Config) -> None:
+    def apply_config(self, config: Config) -> None:
         """Apply another configuration, except whether there are metrics, while requests are served.
 
         Raises OSError if the access log cannot be opened, ConfigError for unusable hooks or tracing, and then changes
@@ -120,19 +118,11 @@ class Telemetry:
         old = self._hooks, self.tracing, self._access_log
         self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
         self._always = self._always[0], (definitions.CONFIG, (version(config),), 1)
-        self._exchange_readers()
-        self._leave(*old)
+        if self._sinks() != self._event_queue.sinks:
+            self._event_queue.set_sinks(self._sinks())
+        self._stop_unused(*old)
 
-    def _exchange_readers(self) -> None:
-        readers = self._readers()
-        if self._journal is None:
-            if readers:
-                self._journal = EventQueue(readers)
-                self._journal.start()
-        elif readers != self._journal.sinks:
-            self._journal.set_sinks(readers)
-
-    def _leave(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
+    def _stop_unused(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
         """Stop sinks that are no longer used."""
         if hooks is not None and hooks is not self._hooks:
             hooks.stop()
@@ -148,31 +138,30 @@ class Telemetry:
 
     def stop(self) -> None:
         """Deliver pending events, and stop all sinks."""
-        if self._journal is not None:
-            self._journal.stop()
+        self._event_queue.stop()
         if self._hooks is not None:
             self._hooks.stop()
         if self.tracing is not None:
             self.tracing.stop()
         if self._access_log is not None:
             self._access_log.close()
-        if self._counting is not None:
-            self._counting.stop()
+        if self._recorder is not None:
+            self._recorder.stop()
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
 
-    def _start_counting(self, counting: MetricsRecorder) -> None:
+    def _start_recorder(self, recorder: MetricsRecorder) -> None:
         try:
             if self._directory is None:
                 self._directory = self._private = Path(tempfile.mkdtemp(prefix="lbflask-metrics-"))
-            counting.start(self._directory)
+            recorder.start(self._directory)
         except OSError as error:
             log.warning("requests are not counted: %s", error)
 
-    def _readers(self) -> tuple[EventSink, ...]:
+    def _sinks(self) -> tuple[EventSink, ...]:
         response_hooks = self._hooks if self._hooks is not None and self._hooks.has_responses else None
-        readers = (SWITCH, self._access_log, self._counting, response_hooks, self.tracing)
-        return tuple(reader for reader in readers if reader is not None)
+        sinks = (SWITCH, self._access_log, self._recorder, response_hooks, self.tracing)
+        return tuple(sink for sink in sinks if sink is not None)
 
     def _samples(self) -> Iterator[Sample]:
         for source in self._sources:

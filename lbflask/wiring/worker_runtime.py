@@ -126,7 +126,7 @@ class WorkerRuntime:
 
         Settings that only new workers apply (config/diff.py) keep their values.
         """
-        self._telemetry.apply(config)
+        self._telemetry.apply_config(config)
         certificates = config.backend_tls.contents()
         if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
             self._renew_connections(config, certificates)
