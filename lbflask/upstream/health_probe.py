@@ -51,6 +51,9 @@ class Prober:
         #: limits the time of a search.
         self._searches = ThreadPoolExecutor(_SEARCH_THREADS, "search")
 
+    def __repr__(self) -> str:
+        return f"<Prober {self._tls}>"
+
     async def __call__(self, backend: Backend, check: HealthCheck) -> Observation:
         """One probe, within the time-out of the check. Raises Shortage, which proves nothing about the backend."""
         target = check.target(backend)

@@ -11,8 +11,8 @@ def oserror_text(error: Exception) -> str:
     """The reason in lower case: the system's text for an errno, since asyncio has texts of its own."""
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved: {error.strerror}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.lower().replace("_", " ")
+    if isinstance(error, ssl.SSLError) and (reason := getattr(error, "reason", None)):  # not set on every one
+        return str(reason).lower().replace("_", " ")
     number = error.errno if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
     return (os.strerror(number) if number else str(error) or type(error).__name__).lower()
 

@@ -64,6 +64,9 @@ class _NameRecord:
         self.began = 0.0
         self.turn = 0
 
+    def __repr__(self) -> str:
+        return f"<_NameRecord {self.name!r} addresses={len(self.addresses)}{' in lookup' if self.lookup else ''}>"
+
     def answer(self) -> Sequence[HostAddress]:
         """The addresses, those of the preferred family in rotation. Raises the error of the lookup."""
         addresses = self.addresses
@@ -138,6 +141,9 @@ class SystemResolver:
         self._queue: deque[_NameRecord] = deque()
         self._running = 0
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<SystemResolver hosts={len(self._hosts)} queued={len(self._queue)} threads={self._running}>"
 
     def find(self, host: str, timeout: float) -> Sequence[HostAddress]:
         """The addresses of the host, at least one, in the order of the attempts to connect.
