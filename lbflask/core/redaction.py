@@ -1,8 +1,8 @@
-"""Redaction of secrets: the one rule for logs and for settings.
+"""Redaction of secrets, for logs and for settings.
 
-Names of parameters are compared after percent-decoding, without regard to case and to signs between letters and digits.
-Credentials are found by the name of their scheme, whatever holds them. Rather too much is masked. Every expression here
-meets bytes of peers and takes time linear in their length.
+Names of parameters are compared after percent-decoding, regardless of case and of punctuation. Credentials are found by
+the name of their scheme, in any context. In doubt a value is masked. Every expression is applied to bytes of peers, and
+takes time linear in their length.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MASK = "***"
 
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NOT_ALPHANUMERIC = re.compile(r"[^A-Za-z0-9]")
-#: Parts of names of secrets.
+#: Parts of the names of secrets.
 _PART = re.compile(
     r"token|secret|pass?w|passphrase|passcode|pwd|pswd|credential|signature|jwt|hmac|bearer|cookie|csrf|xsrf|saml|cvv"
     r"|cvc|mnemonic|auth(?!or(?!i[sz]))|sess(?:ion)?id|codeverifier|pincode|(?:user|card|login|access|sim|atm)pin"
@@ -34,7 +34,7 @@ _PLAIN_ENDS = (
     *("monkey", "turkey", "donkey", "hockey", "jockey", "whiskey", "lackey", "hotkey", "sortkey"),
     *("compass", "bypass", "overpass", "underpass", "surpass", "trespass"),
 )
-#: A code lets somebody in (OAuth 2.0, Azure Functions, one-time codes) unless it is one of these.
+#: A code is a credential (OAuth 2.0, Azure Functions, one-time codes) unless it is one of these.
 _PLAIN_CODES = frozenset(
     {"area", "bar", "city", "color", "country", "currency", "error", "exit", "http", "iso", "lang", "language", "post"}
     | {"postal", "product", "qr", "region", "response", "sort", "source", "state", "status", "zip"}
@@ -82,7 +82,7 @@ _SEPARATORS = re.compile(r"([?&;#])")
 _SEGMENTS = re.compile(r"([/;])")
 #: Rounds of decoding. One decodes percent signs of any depth.
 _ROUNDS = 3
-#: Names that are remembered are no longer than this: clients choose them.
+#: Longer names are not cached, since clients choose them.
 _MEMORABLE = 64
 
 
@@ -128,7 +128,7 @@ def masked_url(url: str) -> str:
 
 
 def quotes_secret(text: str) -> int | None:
-    """Where a quoted name of a secret ends whose value follows; None if there is none."""
+    """The end of a quoted name of a secret with a value; None if there is none."""
     return next((found.end() for found in _QUOTED.finditer(text) if is_secret(found[1])), None)
 
 
@@ -220,18 +220,18 @@ def _masked_within(piece: str, begin: int) -> tuple[str, bool]:
 
 
 def _after_colon(text: str) -> int | None:
-    """Where the value of a secret begins that follows its name and a colon; None if there is none."""
+    """The start of the value of a secret after its name and a colon; None if there is none."""
     found = _BEFORE_COLON.finditer(text) if ":" in text else ()
     return next((one.end() for one in found if is_secret(one[1])), None)
 
 
 def _last_name(text: str) -> str:
-    """What is a name at the end of a text that may be a path."""
+    """The last segment of a text that may be a path."""
     return text.rstrip("/").rpartition("/")[2] if "/" in text else text
 
 
 def _masked_user(text: str) -> str:
-    """A text that holds a URL, or a bare authority, without its user information."""
+    """A text with a URL or a bare authority, without its user information."""
     before, mark, rest = text.partition("//")
     info, at, place = rest.rpartition("@")
     return f"{before}{mark}{MASK}{at}{place}" if info else text
@@ -243,7 +243,7 @@ def _before_quoted(text: str) -> str:
 
 
 def _reveals(text: str) -> bool:
-    """Whether a text that is decoded holds a secret."""
+    """Whether a decoded text contains a secret."""
     if _CREDENTIALS.search(text) or quotes_secret(text) is not None or _after_colon(text) is not None:
         return True
     if "//" in text and _masked_user(text) != text:

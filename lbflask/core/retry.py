@@ -1,4 +1,4 @@
-"""May this attempt be followed by another? The retry table (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
+"""The retry table: whether another attempt may follow a fault (RFC 9110 §9.2.2, RFC 9112 §9.3.1).
 
 | fault                                                   | another attempt                             |
 | ------------------------------------------------------- | ------------------------------------------- |
@@ -47,8 +47,9 @@ def replayable(fault: Fault, method: str, body_touched: bool) -> bool:
 
 
 def went_stale(fault: Fault) -> bool:
-    """Whether the backend merely closed an idle connection as we reached for it: a new connection to the same
-    backend is then the right next attempt, and the backend is not to blame (RFC 9112 §9.3.1).
+    """Whether the backend closed an idle connection at the moment of its reuse (RFC 9112 §9.3.1).
+
+    The next attempt is then a new connection to the same backend, which is not to blame.
     """
     if fault.blame is not Blame.BACKEND or fault.status == 504:
         return False
@@ -56,10 +57,10 @@ def went_stale(fault: Fault) -> bool:
 
 
 def costs_budget(fault: Fault) -> bool:
-    """Whether another attempt after this fault would add to the load of backends that may be failing under it.
+    """Whether another attempt after this fault adds load to backends that may be overloaded.
 
-    One after a failed connection would not: nobody has had the request yet. When a backend dies, all that were on
-    their way to it at that moment may go to the others.
+    After a failed connection it does not, since no backend has received the request: when a backend dies, all requests
+    that were about to be sent to it may go to the others.
     """
     return fault.stage is not Stage.CONNECT
 

@@ -1,4 +1,4 @@
-"""Which route a request takes: a pure table, compiled once, whose size costs a request nothing.
+"""Chooses the route of a request, by a table that is compiled once; its size does not slow down requests.
 
 Of all routes that match, the one wins with the most exact host (a name, then the longest wildcard, then any), then with
 the longest path, then with the most conditions (methods count as one, each header as one), then the first of the file.
@@ -19,20 +19,20 @@ from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.target import host_of
 from lbflask.core.http.types import Fields
 
-#: Signs of a Host whose routes are remembered; DNS knows no longer names, but clients may make them up.
+#: Characters of a Host that is cached; longer names do not exist in DNS, but clients may invent them.
 MOST_REMEMBERED = 260
-#: A path that can be read in more ways has been made for it, and is not worth the time to look at them all.
+#: Readings of a path that are compared; a path with more was made for it, and is rejected.
 MOST_READINGS = 32
 BY_CLIENT = RequestKey("client")
 
 
 class AmbiguousPath(Exception):
-    """The path can be read in two ways that lead to different routes, so no route may have it."""
+    """The path has two readings that lead to different routes, so that none may serve it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RouteMatch:
-    """Which requests a route is for; whatever is empty asks for nothing.
+    """The requests that a route matches; empty attributes match all.
 
     `hosts` are in the form of `host_of`, or `*.` and a domain, which stands for all names under it. `path` is a prefix
     in whole segments, as `plain_path` has it, without a slash at its end. `headers` are pairs of a name in small
@@ -46,11 +46,11 @@ class RouteMatch:
 
     @property
     def conditions(self) -> int:
-        """How much is asked beside host and path."""
+        """The number of conditions besides host and path."""
         return bool(self.methods) + len(self.headers)
 
     def covers(self, other: RouteMatch) -> bool:
-        """Whether the methods and headers let pass whatever those of the other do."""
+        """Whether the methods and headers match all requests that those of the other match."""
         methods = not self.methods or (bool(other.methods) and other.methods <= self.methods)
         asked = dict(other.headers)
         return methods and all(name in asked and value in (None, asked[name]) for name, value in self.headers)
@@ -66,7 +66,7 @@ class MirrorTarget:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A match, and what becomes of its requests.
+    """A match, and the action for its requests.
 
     `split_by` shares them among the pools of `shares` (percentages), or `direct` is the response to all. `prefix`
     replaces the matched path; None keeps it. `rate_limit` names the limit of the route.
@@ -124,7 +124,7 @@ class _Tree:
 
 
 class RouteTable:
-    """Routes, compiled for finding the one of a request. Threads and greenlets may share it."""
+    """The compiled routes. Threads and greenlets may share it."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
         by_host: dict[str, list[int]] = {}
@@ -135,14 +135,14 @@ class RouteTable:
         wild = {host.count(".") for host in by_host if host.startswith("*.")}
         self._wild = tuple(sorted(wild, reverse=True))
         self._trees = NameCache(self._trees_of)
-        #: Whether a route goes by what proxies state.
+        #: Whether a route matches a field that proxies write.
         self.by_claims = any(is_claim(name) for route in routes for name, _ in route.match.headers)
         self._by_path = any(tree.deepest for tree in self._by_host.values())
 
     def find(self, host: str, target: str, method: str, fields: Fields) -> int | None:
         """The number of the route that a request for the target (origin-form) of the host takes; None if none matches.
 
-        Raises AmbiguousPath, also for a path that can be read in more than MOST_READINGS ways.
+        Raises AmbiguousPath, also for a path with more than MOST_READINGS readings.
         """
         trees = self._trees[host] if len(host) <= MOST_REMEMBERED else self._trees_of(host)
         path = target.partition("?")[0]
@@ -156,7 +156,7 @@ class RouteTable:
         return found
 
     def _trees_of(self, authority: str) -> tuple[_Tree, ...]:
-        """The trees to look into for a Host, the most exact first."""
+        """The trees to search for a Host, the most exact first."""
         host = host_of(authority)
         labels = host.rsplit(".", max(self._wild, default=0))
         wild = ("*." + ".".join(labels[-depth:]) for depth in self._wild if depth < len(labels))
@@ -176,7 +176,7 @@ def _lowered(fields: Fields) -> Iterator[tuple[str, str]]:
 
 
 def unreachable(routes: Sequence[Route]) -> tuple[int, int] | None:
-    """The first route that no request can take on one of its hosts, with the one that takes all of them before it."""
+    """The first route that no request reaches on one of its hosts, with the route that takes all of them."""
     seen: dict[tuple[str, str], list[int]] = {}
     for number, route in enumerate(routes):
         for host in route.match.hosts or ("",):

@@ -1,7 +1,7 @@
-"""Who may have how many slots of backends with `max_connections`: the rule, apart from where the numbers are kept.
+"""How many slots of backends with `max_connections` each worker may have: the rule, apart from the storage.
 
-A worker says what it holds and how many of its requests wait, since when; what it is granted depends on what the others
-said last. So nothing is ever added up over time, and a worker that dies takes what it held along.
+A worker reports the slots that it holds, and how many of its requests wait since when; its grant depends on the last
+reports of the others. So nothing is accumulated over time, and the slots of a dead worker become free with its report.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-#: Seconds by which a request may overtake one that waits at another worker. To hand a slot over costs two trips and the
-#: way of a message, in which it serves nobody.
+#: Seconds by which a request may overtake one that waits at another worker. The handover of a slot takes two round
+#: trips and a message, during which the slot is idle.
 TOLERANCE = 0.05
 
 
 class QueuePolicy(NamedTuple):
-    """How many requests may wait for slots of a pool, in the whole fleet, and for how many seconds each."""
+    """How many requests of the whole fleet may wait for slots of a pool, and for how many seconds each."""
 
     length: int = 1000
     timeout: float = 5.0
 
 
 class BackendSlots(NamedTuple):
-    """A backend of which `most` slots exist, and how many of them a worker keeps in any case."""
+    """A backend with `most` slots in all, of which the worker keeps `keep` in any case."""
 
     backend: str
     keep: int
@@ -32,11 +32,11 @@ class BackendSlots(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SlotDemand:
-    """What a worker wants: `extra` slots beyond those that it keeps, of whichever of the places has some.
+    """The demand of a worker: `extra` slots beyond those that it keeps, of any of the places.
 
-    `waiting` of its requests wait, the oldest for `waited` seconds; beyond `room` requests that wait in the fleet, the
-    latest is not counted, since it is going to be refused. `call` asks whoever holds slots idle to give them back. The
-    others are told if the worker holds fewer than `before`.
+    `waiting` of its requests wait, the oldest for `waited` seconds; if more than `room` requests wait in the fleet, the
+    latest is not counted, since it will be rejected. `call` asks other workers to return idle slots. The others are
+    notified if the worker holds fewer slots than `before`.
     """
 
     places: Sequence[BackendSlots]
@@ -49,7 +49,7 @@ class SlotDemand:
 
 
 class WorkerHolding(NamedTuple):
-    """What a worker said last, `at` a moment: what it holds, how many of its requests wait, and since when."""
+    """The last report of a worker, made `at` a time: the slots it holds, how many requests wait, and since when."""
 
     at: float
     waiting: int
@@ -58,16 +58,16 @@ class WorkerHolding(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """How many slots of each place are the worker's now, and how many requests wait at all other workers."""
+    """How many slots of each place the worker has now, and how many requests wait at all other workers."""
 
     held: Sequence[int]
     elsewhere: int
 
 
 def grant(demand: SlotDemand, others: Collection[WorkerHolding], now: float) -> tuple[Grant, WorkerHolding | None]:
-    """What is granted, and what is to be remembered of the worker; None if that is nothing.
+    """The grant, and the report of the worker to store; None to store none.
 
-    A free slot is left to each worker whose oldest request has waited longer, but for TOLERANCE.
+    A free slot is left to each worker whose oldest request has waited longer by more than TOLERANCE.
     """
     since = now - demand.waited
     elsewhere = sum(other.waiting for other in others)

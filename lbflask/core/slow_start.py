@@ -1,7 +1,7 @@
-"""Slow start: a backend that comes into service gets its share in ten steps, from a tenth to all of it.
+"""Slow start: a backend that comes into service gets its weight in ten steps, from a tenth to all of it.
 
-The step is a function of the store's clock, so all workers take it at the same moment. Weights stay whole numbers:
-while somebody warms up, all are multiplied by what makes each tenth a whole number.
+The step is a function of the store's clock, so that all workers take it at the same time. Weights stay integers: during
+a slow start all are multiplied by the factor that makes each tenth an integer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ STEPS = 10
 
 
 class Ramp(NamedTuple):
-    """Weights, in the order of the backends, and until when they hold, by the store's clock."""
+    """Weights, in the order of the backends, and the time until which they are valid, by the store's clock."""
 
     weights: tuple[int, ...]
     until: float
@@ -25,8 +25,7 @@ class Ramp(NamedTuple):
 def weights(pool: Pool, backends: Sequence[Backend], snapshot: Snapshot, now: float) -> Ramp:
     """The weight of each backend at `now`.
 
-    Where nobody warms up they are as configured, and hold until something else changes. Backends that warm up in step
-    share as if none did.
+    Without a slow start the weights are as configured. Backends in the same step share as without slow start.
     """
     configured = tuple([backend.weight for backend in backends])
     if not pool.slow_start and not any(backend.slow_start for backend in backends):
@@ -43,9 +42,9 @@ def weights(pool: Pool, backends: Sequence[Backend], snapshot: Snapshot, now: fl
 
 
 def in_service_since(backend: Backend, snapshot: Snapshot) -> float:
-    """When the backend last came into service: up by checks, back from an ejection, or enabled; 0 if nobody knows.
+    """When the backend last came into service: up by checks, back from an ejection, or enabled; 0 if unknown.
 
-    The checker's latest word counts even when it has fallen silent: it does not make a backend any warmer.
+    The last result of the checker counts even without a recent heartbeat.
     """
     active = snapshot.active.get(backend.id)
     ejection = snapshot.ejected.get(backend.id)
@@ -58,14 +57,14 @@ def in_service_since(backend: Backend, snapshot: Snapshot) -> float:
 
 
 def percent(pool: Pool, backend: Backend, snapshot: Snapshot, now: float) -> int:
-    """How much of its weight the backend has at `now`, if it serves; for operators."""
+    """The percentage of its weight that the backend has at `now`, if it serves; for operators."""
     return _step(pool, backend, snapshot, now)[0] * 100 // STEPS
 
 
 def _step(pool: Pool, backend: Backend, snapshot: Snapshot, now: float) -> tuple[int, float]:
     """How many tenths of its weight a backend has, and until when.
 
-    A moment that is ahead of `now` by more than warming up takes is from before the clock was set back.
+    A start that is ahead of `now` by more than the duration was written before the clock was set back.
     """
     seconds = pool.slow_start if backend.slow_start is None else backend.slow_start
     since = in_service_since(backend, snapshot) if seconds else 0.0

@@ -1,8 +1,8 @@
-"""Sticky sessions: a signed cookie says which backend has the session, in a way that only the fleet can read.
+"""Sticky sessions: a signed cookie names the backend of a session, readable for the fleet only.
 
-The cookie is `mark.moment.signature`. The mark is a keyed digest of the backend's id, so it gives neither name nor
-address away, nobody can make one up, and it means nothing in another pool. Whatever is not ours, has expired or names
-a backend that is not there is no cookie at all.
+The cookie is `mark.moment.signature`. The mark is a keyed digest of the backend's id: it reveals neither name nor
+address, cannot be forged, and is invalid in another pool. A cookie that is not ours, has expired or names an unknown
+backend is ignored.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from itsdangerous import BadSignature, Signer
 
 #: Characters of a cookie; a longer one is not ours.
 MOST_CHARACTERS = 128
-#: Cookies that are remembered as ours, so that each is verified once by a worker.
+#: Verified cookies that are cached, so that a worker verifies each once.
 MOST_REMEMBERED = 4096
-#: Cookies of one request that are looked at: each forged one costs the verifying of a signature.
+#: Cookies of one request that are verified: each forged one costs a signature check.
 MOST_TRIED = 4
 _MARK_BYTES = 12
 
@@ -43,7 +43,7 @@ class Affinity:
         self._signed: dict[str, tuple[int, str]] = {}
 
     def know(self, backends: Iterable[str]) -> None:
-        """From now on cookies may name these backends, by id, and no others."""
+        """Set the backends, by id, that cookies may name."""
         self._marks = {id_: self._marks.get(id_) or self._marks_of(id_) for id_ in backends}
         self._homes = {mark: id_ for id_, marks in self._marks.items() for mark in marks}
         self._signed = {}
@@ -69,7 +69,7 @@ class Affinity:
         return ""
 
     def _verified(self, cookie: str) -> tuple[str, int] | None:
-        """Mark and moment of a cookie of ours. Signatures are compared in constant time."""
+        """Mark and timestamp of a valid cookie, else None. Signatures are compared in constant time."""
         if len(cookie) > MOST_CHARACTERS:
             return None
         try:

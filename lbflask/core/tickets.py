@@ -1,10 +1,10 @@
-"""How many tickets a worker takes at a time, from how busy it is.
+"""How many tickets a worker takes at a time, depending on its request rate.
 
-A trip to the store for every ticket keeps the order exact for the fleet; a block of tickets keeps the trips few. A slow
-worker can afford the first, a busy one needs the second, and in the second case backends of equal weight differ by at
-most one request for each worker, whatever the block's size, and one for each block whose rest was thrown away: the
-tickets used are one run of the counter less what is left of each block, no run of a cycle is out of balance by more
-than one, and what is left of the newest block only makes the run shorter.
+A round trip to the store for every ticket keeps the order exact for the fleet; a block of tickets saves round trips. An
+idle worker can afford the first, a busy one needs the second. With blocks, backends of equal weight differ by at most
+one request for each worker, for any block size, and by one for each block whose rest was discarded: the tickets used
+are one run of the counter less the rest of each block, no run of a cycle is out of balance by more than one, and the
+rest of the newest block only shortens the run.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-#: Below this many requests in a second a worker takes each ticket by itself (ADR 0003).
+#: Below this many requests a second a worker takes tickets one by one (ADR 0003).
 LEASE_FROM = 200
 #: A block is worth this many seconds of the worker's traffic.
 BLOCK_SECONDS = 0.06
 MAX_BLOCK = 256
-#: What is left of a block after this many seconds is thrown away, so that a worker that has gone quiet is exact again.
+#: Seconds after which the rest of a block is discarded, so that a worker that becomes idle is exact again.
 BLOCK_LIFE = 1.0
 
 
 @dataclass(slots=True)
 class RateEstimator:
-    """Requests a worker has taken in this second and in the one before."""
+    """Counts the requests of a worker in this second and in the previous one."""
 
     second: int = 0
     taken: int = 0
@@ -38,7 +38,7 @@ class RateEstimator:
         self.taken += 1
 
     def block(self) -> int:
-        """How many tickets to take with the next trip."""
+        """How many tickets to take with the next round trip."""
         rate = max(self.taken, self.before)
         if rate < LEASE_FROM:
             return 1
@@ -47,7 +47,7 @@ class RateEstimator:
 
 @dataclass(slots=True)
 class TicketBlock:
-    """Tickets in hand, brought at `taken_at` seconds of any steady clock. Taking the next one needs no lock."""
+    """Tickets that were fetched at `taken_at`, in seconds of any steady clock. Taking the next one needs no lock."""
 
     tickets: Iterator[int] = field(default_factory=lambda: iter(()))
     taken_at: float = 0.0
@@ -59,14 +59,14 @@ class TicketBlock:
 
 @dataclass(slots=True)
 class TicketCounts:
-    """The turns that a worker has had so far: taken from the store, in so many trips, and without it."""
+    """Counts of a worker: tickets from the store, round trips for them, and local tickets without the store."""
 
     tickets: int = 0
     leases: int = 0
     local: int = 0
 
     def lease(self, count: int) -> None:
-        """Note a trip."""
+        """Count a round trip."""
         self.tickets += count
         self.leases += 1
 

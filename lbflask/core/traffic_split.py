@@ -1,7 +1,7 @@
-"""Which of several pools a request goes to: by its key, so that a client stays where it is.
+"""Chooses one of several pools by the key of a request, so that a client stays in its pool.
 
-Each pair of key and pool has a number of its own, and the key goes where it is best for the pool's share, as in
-core/strategies/consistent_hash.py: when shares change, no more keys move than have to.
+Each pair of key and pool has a hash, and the key goes to the pool with the best hash for its share, as in
+core/strategies/consistent_hash.py: if shares change, the fewest possible keys move.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _WHOLE = 2.0**64
 
 
 class WeightedSplit:
-    """Pools with their shares, of which at least one is more than 0. Routes of different names split differently."""
+    """Pools with their shares, at least one above 0. Routes with different names split differently."""
 
     __slots__ = ("_salt", "_shares")
 

@@ -1,1 +1,1 @@
-"""What RFC 9110 and RFC 9112 ask of an intermediary, each rule once, as data where it can be."""
+"""The rules of RFC 9110 and RFC 9112 for an intermediary, each once, as data where possible."""

@@ -1,4 +1,4 @@
-"""Addresses in one form: limits, hashes, trust tests, logs and backends see the same text for the same client."""
+"""IP addresses in one form, so that limits, hashes, trust tests, logs and backends get the same text for a client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
 
-#: RFC 4291 §2.5.5.2, which a dual-stack listener shows for each client that uses IPv4.
+#: IPv4-mapped addresses (RFC 4291 §2.5.5.2), which a dual-stack listener reports for IPv4 clients.
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _OBFUSCATED = re.compile(r"_[A-Za-z0-9._-]+", re.ASCII)
 #: RFC 7239 §6: a port of a node; empty ones are common.
@@ -34,7 +34,7 @@ def plain_address(text: str) -> str:
 
 
 def plain_network(network: IPNetwork) -> IPNetwork:
-    """The network that holds the plain forms of its addresses: IPv4 if all of it is mapped."""
+    """The network of the plain forms of its addresses: IPv4 if all of it is mapped."""
     if isinstance(network, IPv4Network) or not network.subnet_of(_MAPPED):
         return network
     mapped = network.network_address.ipv4_mapped
@@ -47,8 +47,8 @@ def is_obfuscated(text: str) -> bool:
 
 
 def node_address(text: str) -> str:
-    """What an element of X-Forwarded-For, or a node of Forwarded (RFC 7239 §6), names: without quotes, brackets, port
-    and zone. `unknown` and obfuscated identifiers are names too; empty for any other text.
+    """The address in an element of X-Forwarded-For, or in a node of Forwarded (RFC 7239 §6), without quotes, brackets,
+    port and zone. `unknown` and obfuscated identifiers are kept; empty for any other text.
     """
     host, port = _host_and_port(_unquoted(text.strip(" \t")))
     if not _PORT.fullmatch(port[1:]):

@@ -1,4 +1,4 @@
-"""Our own cookie among those of others: read and taken out of a request, and set in a response (RFC 6265).
+"""The sticky cookie: extracted from a request, and set in a response (RFC 6265).
 
 All other cookies keep their bytes and their order.
 """
@@ -11,9 +11,9 @@ from lbflask.core.model import StickyCookie
 
 
 def take(fields: Fields, name: str) -> list[str]:
-    """Take all cookies of this name out of the fields, and give their values, in their order (RFC 6265 §4.2.1).
+    """Remove all cookies of this name from the fields, in place, and return their values in order (RFC 6265 §4.2.1).
 
-    A client may have several, for other paths or domains, and which one comes first others can bring about (§8.6).
+    A client may have several, for other paths or domains, and third parties can influence their order (§8.6).
     """
     values: list[str] = []
     for index in range(len(fields) - 1, -1, -1):
@@ -38,7 +38,7 @@ def _split(line: str, name: str) -> tuple[list[str], str]:
 
 
 def attributes(cookie: StickyCookie, *, secure: bool) -> str:
-    """What stands behind the value of a Set-Cookie line (RFC 6265 §4.1.1, SameSite by RFC 6265bis)."""
+    """The attributes of a Set-Cookie line, after its value (RFC 6265 §4.1.1, SameSite by RFC 6265bis)."""
     attributes = [f"Path={cookie.path}"]
     if cookie.domain:
         attributes.append(f"Domain={cookie.domain}")
@@ -54,8 +54,8 @@ def attributes(cookie: StickyCookie, *, secure: bool) -> str:
 
 
 def kept_from_shared_caches(fields: Fields) -> bool:
-    """Whether the response says that no shared cache may store it (RFC 9111 §5.2.2.5, §5.2.2.7): its Set-Cookie alone
-    does not (§7.3).
+    """Whether the response forbids shared caches to store it (RFC 9111 §5.2.2.5, §5.2.2.7): Set-Cookie alone does not
+    (§7.3).
     """
     said = members(value for name, value in fields if name.lower() == "cache-control")
     return any(directive.lower() in ("private", "no-store") for directive in said)

@@ -1,4 +1,4 @@
-"""Answers that are given without asking a backend: a fixed one, or a redirection (RFC 9110 §15.4)."""
+"""Direct responses: configured responses of a route without a backend, fixed or redirects (RFC 9110 §15.4)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLACEHOLDERS = frozenset({"host", "path", "query"})
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """A body and what it is."""
+    """A body and its content type."""
 
     content_type: str
     body: bytes
@@ -24,7 +24,7 @@ class ErrorPage:
 
 @dataclass(frozen=True, slots=True)
 class DirectResponse:
-    """One answer to all."""
+    """The same response for all requests."""
 
     status: int
     page: ErrorPage
@@ -34,7 +34,7 @@ class DirectResponse:
         return _whole(self.page)
 
     def summary(self, host: str, target: str) -> str:  # noqa: ARG002 - the same to all
-        """The answer in a word."""
+        """One-line summary for `explain`."""
         return f"{self.status}"
 
 
@@ -52,7 +52,7 @@ class Redirect:
         return _PLACEHOLDER.sub(lambda found: values[found[1]], self.to)
 
     def parts(self, host: str, target: str) -> tuple[Fields, bytes]:
-        """The fields and the body, which says where to go to whoever does not follow by itself (RFC 9110 §15.4)."""
+        """The fields, and a body with the URL for clients that do not follow redirects (RFC 9110 §15.4)."""
         location = self.location(host, target)
         fields, body = _whole(
             ErrorPage("text/plain; charset=utf-8", f"{reason_phrase(self.status)}: {location}\n".encode())
@@ -60,12 +60,12 @@ class Redirect:
         return [("Location", location), *fields], body
 
     def summary(self, host: str, target: str) -> str:
-        """The answer in a word, without secrets of the URL."""
+        """One-line summary for `explain`, without secrets of the URL."""
         return f"{self.status} to {masked_url(self.location(host, target))}"
 
 
 def unknown_placeholders(text: str) -> list[str]:
-    """What stands between braces and means nothing; a brace that is alone counts too."""
+    """The unknown names in braces; without any, unpaired braces."""
     found = [name for name in _PLACEHOLDER.findall(text) if name not in PLACEHOLDERS]
     return found or re.findall(r"[{}]", _PLACEHOLDER.sub("", text))
 

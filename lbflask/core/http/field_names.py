@@ -1,4 +1,4 @@
-"""Tables keyed by field name, in whatever case the name comes (RFC 9110 §5.1); and lists as fields hold them."""
+"""Caches and tables keyed by field names, which are not case-sensitive (RFC 9110 §5.1); list values of fields."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 #: A token, such as the name of a field, a method or the name of a cookie.
 is_token = re.compile(f"{TCHAR}+").fullmatch
 
-#: Spellings that a table remembers. Clients choose the names, so there must be a bound.
+#: Spellings that are cached. Clients choose the names, so the cache needs a bound.
 MAX_SPELLINGS = 4096
 
 
 class NameCache(dict[str, Rule], Generic[Rule]):
-    """What `judge` says of a name. A spelling costs one look-up once it has been asked for."""
+    """Bounded cache of the results of `judge`, keyed by the exact spelling of a name."""
 
     def __init__(self, judge: Callable[[str], Rule]) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class NameCache(dict[str, Rule], Generic[Rule]):
 
 
 class NameTable(NameCache[Rule | None], Generic[Rule]):
-    """The rule for a name in whatever case it comes, or None."""
+    """The rule for a name in any case, or None."""
 
     def __init__(self, rules: Mapping[str, Rule]) -> None:
         by_name = dict(rules)
@@ -40,7 +40,7 @@ class NameTable(NameCache[Rule | None], Generic[Rule]):
 
 
 def members(values: Iterable[str]) -> Iterator[str]:
-    """The members of a list that stands in one field line or several; empty ones are none (RFC 9110 §5.6.1)."""
+    """The members of a list in one or several field lines, without empty ones (RFC 9110 §5.6.1)."""
     for value in values:
         for member in value.split(","):
             stripped = member.strip(" \t")
