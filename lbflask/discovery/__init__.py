@@ -1,1 +1,1 @@
-"""Finding backends: sources that say which there are now, and the loop that follows one through its failures."""
+"""Discovery of backends: sources that return the current backends, and the loop that polls one."""

@@ -1,7 +1,7 @@
-"""Asking name servers (RFC 1035): addresses of names, and services (SRV, RFC 2782).
+"""DNS queries (RFC 1035): addresses of names, and services (SRV, RFC 2782).
 
-A name server is asked directly, and not through the system's resolver, which does not tell for how long an answer is
-good. So /etc/hosts is not looked at, but /etc/resolv.conf is, each time anew.
+Name servers are queried directly, since the system's resolver does not return the time to live. So /etc/hosts is not
+used; /etc/resolv.conf is read for each query.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ import dns.rrset
 
 from lbflask.discovery.source import DiscoveryFailure
 
-#: Times that name servers are asked, one after the other, within the time-out: a lost datagram is not a failure.
+#: Queries to name servers within the time-out, so that a lost datagram is not a failure.
 _TRIES = 4
-#: Names that are looked up at once.
+#: Concurrent queries.
 _AT_ONCE = 16
 
-#: The target of an SRV record that says that there is no such service (RFC 2782).
+#: The target of an SRV record for a service that does not exist (RFC 2782).
 NOWHERE = "."
 
-#: The types of addresses that are asked for.
+#: The record types of the address families.
 FAMILIES: Mapping[str, tuple[str, ...]] = {"any": ("A", "AAAA"), "ipv4": ("A",), "ipv6": ("AAAA",)}
 
 
 class Server(NamedTuple):
-    """Where a name server listens."""
+    """The address of a name server."""
 
     address: str
     port: int = 53
 
 
 class Record(NamedTuple):
-    """One SRV record; the target `.` says that there is no such service here."""
+    """One SRV record; the target `.` means that the service does not exist."""
 
     priority: int
     weight: int
@@ -55,7 +55,7 @@ class Record(NamedTuple):
 
 
 class Records(NamedTuple):
-    """Records of a type, with their time to live in seconds, and what else was in the message."""
+    """Records of a type, with their time to live in seconds, and the whole message."""
 
     rrset: dns.rrset.RRset | None
     ttl: float
@@ -64,7 +64,7 @@ class Records(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """An answer with SRV records, and the addresses that came with them."""
+    """SRV records, and the message with additional address records."""
 
     records: tuple[Record, ...]
     ttl: float
@@ -73,7 +73,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The addresses of a name. A `doubt` says what is from an earlier answer, or not known, and why."""
+    """The addresses of a name. `doubt` gives the reason if some are from an earlier answer or missing."""
 
     addresses: tuple[str, ...]
     ttl: float
@@ -81,7 +81,7 @@ class Addresses:
 
 
 class DnsResolver:
-    """Asks these name servers, or else the system's, and remembers what they said last."""
+    """Queries these name servers, or else the system's, and keeps the last addresses of each name."""
 
     def __init__(self, servers: Sequence[Server] = (), *, timeout: float = 5.0, family: str = "any") -> None:
         self._servers = servers
@@ -91,7 +91,7 @@ class DnsResolver:
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def services(self, name: str) -> Services:
-        """The services of this name. Raises NoAnswer if there are none, or none can be had."""
+        """The SRV records of this name. Raises DiscoveryFailure if there are none, or the query fails."""
         found = await self._query(name, "SRV")
         listed = [Record(one.priority, one.weight, one.port, one.target.to_text()) for one in found.rrset or ()]
         records = sorted(record for record in listed if record.port or record.target == NOWHERE)
@@ -100,9 +100,9 @@ class DnsResolver:
         return Services(tuple(records), found.ttl, found.message)
 
     async def addresses(self, name: str, parent: dns.message.Message | None = None) -> Addresses:
-        """The addresses of this name: those that `told` tells of beside its answer, else those that are asked for.
+        """The addresses of this name: the additional ones of another message, if it has some, else those of a query.
 
-        What cannot be had is as it was last. Raises NoAnswer if it was not known either.
+        Addresses that cannot be resolved are kept from the last result. Raises DiscoveryFailure without any.
         """
         answers = await asyncio.gather(*(self._of_kind(name, kind, parent) for kind in self._kinds))
         last = self._last.get(name, {})
@@ -126,7 +126,7 @@ class DnsResolver:
         return Addresses(tuple(known), min(ttls, default=math.inf), "; ".join(dict.fromkeys(doubts)))
 
     def forget_all_but(self, names: Collection[str]) -> None:
-        """Remember nothing of other names any more."""
+        """Drop the addresses of all other names."""
         self._last = {name: last for name, last in self._last.items() if name in names}
 
     async def _of_kind(self, name: str, kind: str, parent: dns.message.Message | None) -> Records | DiscoveryFailure:
@@ -142,9 +142,9 @@ class DnsResolver:
             return reason
 
     async def _query(self, name: str, kind: str) -> Records:
-        """What is said of the name, with the shortest time to live on the way to it (RFC 1034 §3.6.2).
+        """The records of the name, with the shortest time to live in the chain of aliases (RFC 1034 §3.6.2).
 
-        Raises NoAnswer if nobody says anything, or that there is no such name.
+        Raises DiscoveryFailure if the query fails, or the name does not exist.
         """
         try:
             async with self._room:
@@ -181,7 +181,7 @@ def _is_of_a_host(address: str) -> bool:
 
 
 def _reason_of(error: dns.resolver.NoNameservers) -> str:
-    """What each name server did, once."""
+    """The result of each name server, without repeats."""
     said = []
     for server, _, _, problem, _ in error.kwargs["errors"]:
         what = f"answered {problem}" if isinstance(problem, str) else f"failed: {problem}"

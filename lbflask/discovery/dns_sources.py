@@ -1,4 +1,4 @@
-"""Backends that name servers know: all addresses of a name, or the targets of a service."""
+"""Discovery sources that query DNS: all addresses of a name, or the targets of a service."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from lbflask.core.discovery import Service, at_addresses, at_services
 from lbflask.discovery.dns_resolver import NOWHERE, Addresses, DnsResolver
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
-#: Seconds after which name servers that fail are asked again at the latest.
+#: Seconds after which failing name servers are queried again at the latest.
 RETRY_AT_MOST = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class TtlBounds:
-    """How long an answer is good: as long as it says, within these bounds, in seconds."""
+    """Bounds of the time to live of an answer, in seconds."""
 
     min_ttl: float = 1.0
     max_ttl: float = 300.0
 
     def of(self, ttl: float) -> float:
-        """Seconds for an answer with this time to live."""
+        """The time to live within the bounds."""
         return max(self.min_ttl, min(ttl, self.max_ttl))
 
     @property
     def patience(self) -> float:
-        """Seconds between attempts after failures, at most."""
+        """The longest interval between queries after failures, in seconds."""
         return min(RETRY_AT_MOST, self.max_ttl)
 
 
 class AddressSource:
-    """A backend at each address of a name."""
+    """A backend for each address of a name."""
 
     def __init__(self, names: DnsResolver, name: str, port: int, scheme: str, weight: int, pace: TtlBounds) -> None:
         self._names = names
@@ -46,14 +46,14 @@ class AddressSource:
         return f"dns://{self._name}:{self._port}"
 
     async def ask(self) -> DiscoveryResult:
-        """See Source."""
+        """See DiscoverySource."""
         found = await self._names.addresses(self._name)
         backends = at_addresses(found.addresses, self._port, self._scheme, self._weight)
         return DiscoveryResult(backends, self._pace.of(found.ttl), found.doubt)
 
 
 class ServiceSource:
-    """A backend at each address of each target of a service."""
+    """A backend for each address of each target of a service."""
 
     def __init__(self, names: DnsResolver, name: str, scheme: str, pace: TtlBounds) -> None:
         self._names = names
@@ -66,7 +66,7 @@ class ServiceSource:
         return f"srv://{self._name}"
 
     async def ask(self) -> DiscoveryResult:
-        """See Source. A target whose addresses cannot be had keeps those it had."""
+        """See DiscoverySource. A target whose addresses cannot be resolved keeps the previous ones."""
         response = await self._names.services(self._name)
         targets = list(dict.fromkeys(record.target for record in response.records if record.target != NOWHERE))
         self._names.forget_all_but(targets)

@@ -1,8 +1,8 @@
-"""Backends in a file, which is looked at each second.
+"""The discovery source that reads a file, checked every second.
 
-A file that cannot be read or is wrong changes nothing. Nor does one that is still being written: a file with fewer
-backends than it will have a moment later can be well-formed. So a file counts when it has not changed while it was
-read, nor for a tenth of a second before. Whoever writes beside it and renames is safe in any case.
+A file that cannot be read or is invalid changes nothing. Nor does a file that is still being written, which can be
+well-formed with some backends missing: it is used if it did not change while it was read, nor for a tenth of a second
+before. To write another file and rename it is always safe.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from lbflask.config.load import ConfigError
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
-#: Seconds between two looks at the file.
+#: Seconds between two checks of the file.
 POLL_INTERVAL = 1.0
-#: Seconds for which a file must have been left alone.
+#: Seconds for which a file must have been unchanged.
 SETTLED_FOR = 0.1
-#: Looks within which a file that is being written all the while is given up for this time.
+#: Attempts to read a file that changes continuously, before this poll fails.
 _TRIES = 10
 
-#: What tells one state of a file from another.
+#: Identifies the state of a file: device, inode, size, time of modification in nanoseconds.
 Stamp = tuple[int, int, int, int]
 
 
 class FileSource:
-    """The backends in the file at `path`, as `read` understands it; `read` raises ConfigError."""
+    """The backends in the file at `path`, parsed by `read`, which raises ConfigError."""
 
     def __init__(
         self, path: Path, read: Callable[[Path], tuple[DiscoveredBackend, ...]], *, every: float = POLL_INTERVAL
@@ -41,7 +41,7 @@ class FileSource:
         return f"file:{self._path}"
 
     async def ask(self) -> DiscoveryResult:
-        """See Source. The file is read only if it is another than last time."""
+        """See DiscoverySource. The file is read only if it has changed."""
         stamp = await self._stamp()
         if self._seen is None or stamp != self._seen[0]:
             self._seen = await self._settled(stamp)
@@ -61,7 +61,7 @@ class FileSource:
             if stamp != before:
                 continue
             if failed is not None:
-                reason = str(failed).removeprefix(f"{self._path}:")  # who asked knows which file it is
+                reason = str(failed).removeprefix(f"{self._path}:")  # the caller names the file
                 raise DiscoveryFailure(reason.strip() if reason.startswith(" ") else f"line {reason}")
             return stamp, found
         raise DiscoveryFailure("is being written all the while")

@@ -1,7 +1,7 @@
-"""What a source of backends promises, and the loop that follows one.
+"""The protocol of discovery sources, and the loop that polls one.
 
-Whatever fails, the last answer holds: a source that cannot be asked says nothing about the backends, and active checks
-go on to see which of them are there. Only an answer that says in words that there are none empties a pool.
+After a failure the last result stays in force: a failed source proves nothing about the backends, which active checks
+go on to probe. Only an explicit empty result empties a pool.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Protocol
 from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
 
-#: Seconds until a source is asked again after its first failure; with each further one they double.
+#: Seconds until the next poll after a first failure; they double with each further one.
 RETRY_FIRST = 1.0
-#: Backends that one line of the log names.
+#: Backends that one log line names.
 NAMED = 10
 
 log = logging.getLogger("lbflask.discovery")
@@ -26,8 +26,8 @@ Pause = Callable[[float], Awaitable[None]]
 
 
 class DiscoveryFailure(Exception):
-    """The source does not know which backends there are now; the message says why, in one line. `is_missing` says that
-    there is nothing at its place yet, which is no mistake in it.
+    """The source has no result; the message is the reason, in one line. `is_missing`: the file does not exist yet,
+    which is not an error in it.
     """
 
     def __init__(self, reason: str, *, is_missing: bool = False) -> None:
@@ -37,7 +37,7 @@ class DiscoveryFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryResult:
-    """The backends now, good for so many seconds. A `doubt` says what of it is from an earlier answer, and why."""
+    """The current backends, valid for so many seconds. `doubt` gives the reason if some are from an earlier result."""
 
     found: tuple[DiscoveredBackend, ...]
     good_for: float
@@ -45,8 +45,8 @@ class DiscoveryResult:
 
 
 class DiscoverySource(Protocol):
-    """Something that knows backends. `str` of it is its URL; `patience` how many seconds it is left alone at most when
-    it fails.
+    """A source of backends. `str` of it is its URL; `patience` is the longest interval between polls after failures, in
+    seconds.
     """
 
     @property
@@ -55,14 +55,14 @@ class DiscoverySource(Protocol):
         ...
 
     async def ask(self) -> DiscoveryResult:
-        """The backends now. Raises NoAnswer."""
+        """The current backends. Raises DiscoveryFailure."""
         ...
 
 
 class Screened:
-    """A source without the backends that `refuses` names a reason against; the log has each of them once.
+    """A source without the backends for which `refuses` returns a reason; each is logged once.
 
-    `refuses` may take its time, and is asked again only about another answer.
+    `refuses` may block, and is called only for a result that has changed.
     """
 
     def __init__(self, source: DiscoverySource, pool: str, refuses: Callable[[Backend], str]) -> None:
@@ -77,11 +77,11 @@ class Screened:
 
     @property
     def patience(self) -> float:
-        """See Source."""
+        """See DiscoverySource."""
         return self._source.patience
 
     async def ask(self) -> DiscoveryResult:
-        """See Source."""
+        """See DiscoverySource."""
         answer = await self._source.ask()
         if answer.found != self._judged[0]:
             self._judged = answer.found, await asyncio.to_thread(self._passed, answer.found)
@@ -99,10 +99,10 @@ class Screened:
 async def follow(
     source: DiscoverySource, pool: str, *, pause: Pause = asyncio.sleep
 ) -> AsyncIterator[tuple[DiscoveredBackend, ...]]:
-    """The backends as soon as they are known, and whenever they have changed. Never ends.
+    """Yield the backends once they are known, and after each change. Never ends.
 
-    A source that fails is asked again after a second, and then less and less often. The log tells of changes, of each
-    reason for a failure once, and of the end of it.
+    After a failure the source is polled again after a second, then at growing intervals. Changes, each new reason of a
+    failure, and the recovery are logged.
     """
     known: tuple[DiscoveredBackend, ...] | None = None
     reported, failures = "", 0
@@ -118,7 +118,7 @@ async def follow(
                 yield known
             trouble, wait = answer.doubt, answer.good_for
         if trouble and trouble != reported:
-            log.warning("pool %s: %s: %s; what was known of it holds", pool, source, trouble)
+            log.warning("pool %s: %s: %s; its last result stays in force", pool, source, trouble)
         elif reported and not trouble:
             log.info("pool %s: %s: answers again", pool, source)
         reported = trouble
@@ -129,7 +129,7 @@ async def follow(
 
 
 def difference(before: tuple[DiscoveredBackend, ...], after: tuple[DiscoveredBackend, ...]) -> str:
-    """What has changed, in words."""
+    """A summary of the changes."""
     was, now = ({found.backend.id: None for found in one} for one in (before, after))
     new, gone = ([name for name in one if name not in other] for one, other in ((now, was), (was, now)))
     if not was and not now:

@@ -109,12 +109,12 @@ def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptur
     )
     start = "pool web: dns://web.test:80: "
     assert messages(caplog) == [
-        ("WARNING", start + "gone; what was known of it holds"),
-        ("WARNING", start + "broken; what was known of it holds"),
+        ("WARNING", start + "gone; its last result stays in force"),
+        ("WARNING", start + "broken; its last result stays in force"),
         ("INFO", start + "1 in all: new 10.0.0.1:80"),
-        ("WARNING", start + "in part; what was known of it holds"),
+        ("WARNING", start + "in part; its last result stays in force"),
         ("INFO", start + "answers again"),
-        ("WARNING", start + "gone; what was known of it holds"),
+        ("WARNING", start + "gone; its last result stays in force"),
     ]
 
 

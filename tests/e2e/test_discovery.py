@@ -122,7 +122,7 @@ def test_what_was_found_last_serves_on_whatever_fails_and_whoever_is_restarted(s
             checker.wait()
             with start_checker(**settings, health__interval=1) as successor:
                 eventually(lambda: "leading" in successor.output, "another leads")
-                told = f"dns://{NAME}:{port}: there is no name {NAME}; what was known of it holds"
+                told = f"dns://{NAME}:{port}: there is no name {NAME}; its last result stays in force"
                 eventually(lambda: told in successor.output, "it says why")
                 assert balancer.healths().keys() == expected.keys()
                 eventually(lambda: balancer.healths() == expected, "they are checked again")
