@@ -1,4 +1,4 @@
-"""Who may use the admin listener."""
+"""Access to the admin listener."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class AdminConfig(Section):
     """A file with more of them, one a line; it is read again when it changes."""
 
     def check(self, where: str, *, exposed: str) -> None:
-        """Raises ValueError, which names the setting, for a file that can't be used; or if there is no token for an
-        operator although the listener is `exposed`, at this address, to other machines.
+        """Raises ValueError, which names the setting, for an unusable file, or if there is no token for an operator and
+        the listener is `exposed` to other machines, at this address.
         """
         found = self.every_token(f"{where}.token_file")
         if exposed and not any(token.role is Role.OPERATOR for token in found):
@@ -39,14 +39,14 @@ class AdminConfig(Section):
             )
 
     def every_token(self, where: str = "admin.token_file") -> tuple[AdminToken, ...]:
-        """Those of the setting and those in the file. Raises ValueError, which begins with `where`."""
+        """The tokens of the setting and of the file. Raises ValueError, which begins with `where`."""
         given = tuple(AdminToken.parse(text.reveal()) for text in self.tokens)
         return (*given, *(read_tokens(Path(self.token_file), where) if self.token_file else ()))
 
 
 def read_tokens(path: Path, where: str) -> list[AdminToken]:
-    """The tokens in a file, one a line; empty lines and those with # are skipped. Raises ValueError, which begins with
-    `where` and holds no secret.
+    """The tokens in a file, one a line; empty lines and those that begin with # are skipped. Raises ValueError, which
+    begins with `where` and contains no secret.
     """
     try:
         lines = read_text(path).splitlines()

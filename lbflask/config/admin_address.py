@@ -1,6 +1,6 @@
-"""Whether a backend is the admin listener, which trusts connections from this machine and so must not be one.
+"""Detects a backend that is the admin listener, which trusts connections from this machine and so must not be one.
 
-Every spelling of an address counts, and every name that resolves to it now; of paths, every link to the socket.
+Compares all spellings of an address, names by their current addresses, and paths through links.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class AdminAddress:
         self._host = parsed_address(address[0]) if isinstance(address, tuple) else None
 
     def is_backend(self, backend: Backend) -> bool:
-        """Whether requests for the backend would come to the listener. Names with its port are resolved."""
+        """Whether requests to the backend would reach the listener. Names with its port are resolved."""
         if backend.scheme == "unix":
             return bool(self.path) and _same_file(self.path, backend.path)
         if self._host is None or not self.port or backend.port != self.port:
@@ -47,7 +47,7 @@ class AdminAddress:
 
     def _has(self, address: IPAddress) -> bool:
         if address.is_unspecified:
-            address = _LOOPBACK[address.version]  # where the system connects to
+            address = _LOOPBACK[address.version]  # to which the system connects
         if self._host is None or not self._host.is_unspecified:
             return address == self._host
         return self._host.version in (6, address.version) and _is_local(address)
@@ -69,7 +69,7 @@ def _addresses(host: str) -> Iterator[IPAddress]:
 
 
 def _is_local(address: IPAddress) -> bool:
-    """Whether it is an address of this machine, and can be bound to."""
+    """Whether it is an address of this machine, which can be bound."""
     if address.is_loopback:
         return True
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -84,5 +84,5 @@ def _is_local(address: IPAddress) -> bool:
 def _same_file(one: str, other: str) -> bool:
     try:
         return Path(one).resolve() == Path(other).resolve() or Path(one).samefile(other)
-    except (OSError, RuntimeError):  # not there yet, or links that lead in a circle
+    except (OSError, RuntimeError):  # it does not exist yet, or links form a cycle
         return False

@@ -39,7 +39,7 @@ class BackendConfig(Section):
     """Requests, tunnels among them, that the whole fleet has at it at once (docs/limits.md); 0 sets no bound."""
     health: HealthCheckConfig | None = None
     """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
-    #: Worked out once: pools are large, and are asked for it again and again.
+    #: Computed once: pools are large, and read it often.
     _model: model.Backend = PrivateAttr()
 
     @model_validator(mode="before")
@@ -55,11 +55,11 @@ class BackendConfig(Section):
 
     @field_serializer("health")
     def _only_what_differs(self, health: HealthCheckConfig | None) -> dict[str, Any] | None:
-        """What is not set is the pool's, and would not be any more if it stood there."""
+        """Only what is set: the rest is inherited from the pool, and would not be any more if it were written out."""
         return None if health is None else health.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
     def to_model(self) -> model.Backend:
-        """The backend as the core knows it."""
+        """The backend as a value of the core."""
         return self._model
 
     def _by_host(self) -> model.Backend:
@@ -96,13 +96,13 @@ class BackendConfig(Section):
             raise ValueError(f"url {self.url!r}: the path is longer than {SOCKET_PATH_BYTES} bytes")
         identity = self.name or path.rpartition("/")[2]
         if not re.fullmatch(_NAME, identity):
-            raise ValueError(f"url {self.url!r}: {identity!r} is no name for a backend, so it needs a `name`")
+            raise ValueError(f"url {self.url!r}: {identity!r} is not a valid name of a backend, so it needs a `name`")
         place = ("localhost", 0, f"unix:{path}")
         return model.Backend(identity, *place, self.weight, "unix", path, self.backup, self.slow_start)
 
 
 class BackendsFileConfig(Section):
-    """A file that has nothing but backends. It has to name them, even if there are none: an empty file is a mistake."""
+    """A file with backends only. The key is required, even for no backends, since an empty file is an error."""
 
     backends: tuple[BackendConfig, ...]
 
@@ -113,7 +113,7 @@ class BackendsFileConfig(Section):
 
 
 def check_distinct(backends: Iterable[model.Backend], where: str = "") -> None:
-    """Raises ValueError, which names the setting behind `where`, for two of the same name or at the same place."""
+    """Raises ValueError, which names the setting after `where`, for two with the same name or the same URL."""
     seen: dict[str, str] = {}
     places: dict[str, str] = {}
     for backend in backends:

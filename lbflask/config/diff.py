@@ -1,7 +1,7 @@
-"""What differs between two configurations, and what it takes for the second to be in effect where the first one is.
+"""The differences between two configurations, and which of them need new workers.
 
-Nearly all is exchanged in place. What is listed here is not: gunicorn applies it to workers that start, or all that a
-worker knows of the fleet hangs on it.
+Nearly all settings are replaced in place. The exceptions below are applied by gunicorn when a worker starts, or define
+the state that a worker shares with the fleet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 
 def difference(before: Config, after: Config) -> Difference:
-    """What differs. Of a pool that came or went, only `pools.NAME` is told."""
+    """The keys that differ. For a pool that was added or removed it is `pools.NAME` only."""
     keys = sorted(_keys("", before, after))
     late = tuple(key for key in keys if not BY_NEW_WORKERS.isdisjoint({key, key.partition(".")[0]}))
     return Difference(tuple(key for key in keys if key not in late), late)

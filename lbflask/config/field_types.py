@@ -1,4 +1,4 @@
-"""The kinds of values that settings have. Each checks what it is given, and says what it should have been."""
+"""Types of settings. Each validates its value; an error states what is expected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
 def comma_separated(value: Any) -> Any:
-    """A list may be written as one string with commas, which is how the environment has to."""
+    """Split one string with commas into a list, as the environment needs it."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -152,7 +152,7 @@ def _limit_name(value: str) -> str:
 
 
 def _network(value: Any) -> Any:
-    """Parsed here, since a union of two types would tell of an IPv6 network that it is not an IPv4 one."""
+    """Parsed here, since the error of a union of two types would call an IPv6 network no IPv4 network."""
     return ip_network(value) if isinstance(value, str) else value
 
 
@@ -189,7 +189,7 @@ class Section(BaseModel):
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach it. A name is not, since it may come to mean another address."""
+    """Whether only this machine can reach it. A name is not a loopback address, since its address can change."""
     if address.startswith("unix:"):
         return True
     try:

@@ -1,8 +1,8 @@
-"""Reading of files that the configuration names: the one function that opens them.
+"""Reads the files that the configuration names.
 
-No read is endless, and none waits for a writer that may never come: regular files only, up to a number of bytes. The
-null device is an empty file. A pipe that this process has inherited, such as `/dev/stdin` or the `/dev/fd/63` of a
-shell's `<(command)`, counts as a file where the reader takes its content at once and for good.
+No read is endless or waits for a writer that may never come: regular files only, up to a number of bytes. The null
+device is an empty file. An inherited pipe, such as `/dev/stdin` or the `/dev/fd/63` of a shell's `<(command)`, is
+accepted where the content is read once only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import stat
 import time
 from pathlib import Path
 
-#: Bytes of a file that is held in memory as a whole.
+#: Bytes of a file that is read into memory.
 MOST_BYTES = 16 << 20
 #: Seconds in which an inherited pipe must end.
 PIPE_WITHIN = 10.0
@@ -30,7 +30,7 @@ _KINDS = {
 
 
 class UnusableFile(ValueError):
-    """A file can't be used; the message says why, in words that follow the file's name."""
+    """A file cannot be used; the message gives the reason, and follows the name of the file."""
 
 
 def read_text(path: str | Path, *, most: int = MOST_BYTES, pipes: bool = False) -> str:
@@ -46,7 +46,7 @@ def read_bytes(path: str | Path, *, most: int = MOST_BYTES, pipes: bool = False)
     try:
         kind = Path(path).stat()
         is_pipe = pipes and stat.S_ISFIFO(kind.st_mode) and _INHERITED.fullmatch(str(path)) is not None
-        _check(kind, most, is_pipe=is_pipe)  # before it is opened: that of a device may have an effect
+        _check(kind, most, is_pipe=is_pipe)  # before open(2), which can have side effects on a device
         fd = os.open(path, _FLAGS)
         try:
             _check(os.fstat(fd), most, is_pipe=is_pipe)
@@ -60,7 +60,7 @@ def read_bytes(path: str | Path, *, most: int = MOST_BYTES, pipes: bool = False)
 
 
 def check_regular(path: str | Path) -> None:
-    """Raises UnusableFile for what `read_bytes` refuses by its kind or size. What is missing passes."""
+    """Raises UnusableFile for what `read_bytes` rejects by its kind or size. A missing file passes."""
     try:
         _check(Path(path).stat(), MOST_BYTES, is_pipe=False)
     except UnusableFile:
@@ -89,7 +89,7 @@ def _now() -> float:
 
 
 def _content(fd: int, most: int, *, is_pipe: bool) -> bytes:
-    """All bytes until the end. The size of a file is no bound: it may grow, and that of some is always 0."""
+    """All bytes until the end. The file size is no bound: a file may grow, and some always have size 0."""
     content, pipe, until = bytearray(), select.poll(), _now() + PIPE_WITHIN
     pipe.register(fd, select.POLLIN)
     while len(content) <= most:

@@ -18,7 +18,7 @@ from lbflask.core.http.target import BadTarget, check_host
 
 #: What only a check by HTTP can mean.
 _OF_HTTP = frozenset({"path", "method", "host", "headers", "expect_status", "expect_body"})
-#: What a check writes by itself, since the framing and the end of the connection hang on it.
+#: Fields that a check writes itself, since they define framing and the end of the connection.
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"})
 _VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
 
@@ -127,7 +127,7 @@ class HealthCheckConfig(Section):
         return Thresholds(self.rise, self.fall)
 
     def under(self, specific: HealthCheckConfig | None) -> HealthCheckConfig:
-        """The check with what a backend sets for itself."""
+        """The check with the settings of a single backend applied."""
         if specific is None:
             return self
         changed = {key: getattr(specific, key) for key in specific.model_fields_set}
@@ -143,8 +143,9 @@ class HealthCheckConfig(Section):
             raise ValueError(f"{where}.{idle[0]}: a check of kind 'tcp' has no use for it")
 
     def to_model(self, where: str, *, unix: bool = False) -> checks.HealthCheck:
-        """The check as the core knows it, of a unix socket with `unix`. Raises ValueError, which names the setting, for
-        what can't be had together.
+        """The check as a value of the core; `unix` for a unix socket.
+
+        Raises ValueError, which names the setting, for settings that exclude each other.
         """
         if self.expect_body and self.effective_kind != "tcp" and self.method == "HEAD":
             raise ValueError(f"{where}.expect_body: the answer to HEAD has no body (RFC 9110 section 9.3.2)")

@@ -1,7 +1,7 @@
-"""Reading the configuration: defaults, then the TOML file, then the environment, which beats the file.
+"""Reads the configuration: defaults, then the TOML file, then the environment, which takes precedence.
 
-Whatever is wrong is told in one line that names the place (file or variable), the key and the value; nothing of a
-configuration with an error in it takes effect.
+An error is one line with the source (file and line, or variable), the key and the value; a configuration with an error
+does not take effect at all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _current: Config | None = None
 
 
 class ConfigError(Exception):
-    """The configuration can't be used; the message is the line to show."""
+    """The configuration is invalid; the message is the line to show."""
 
 
 def current() -> Config:
@@ -49,7 +49,7 @@ def reload() -> Config:
 
 
 def adopt(config: Config) -> Config:
-    """Make a configuration this process's, and that of those that it forks from now on."""
+    """Make a configuration that of this process, and of processes that it forks from now on."""
     global _current  # noqa: PLW0603 - the one place that holds it
     _current = config
     return config
@@ -107,7 +107,7 @@ def admin_bind(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
 
 
 def sources(environ: Mapping[str, str] = os.environ) -> str:
-    """What `load` reads, in one line for people: the file, if there is one, and the names of the variables."""
+    """The sources that `load` reads, in one line: the file, if there is one, and the names of the variables."""
     path = _path(environ)
     variables = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in _OTHER_VARIABLES]
     parts = [str(path.absolute())] if environ.get("LBFLASK_CONFIG") or path.exists() else []
@@ -125,7 +125,7 @@ def _path(environ: Mapping[str, str]) -> Path:
 
 
 def _directory(path: Path) -> Path:
-    """The absolute directory of a file, in one spelling. Links in it stay, since they may be exchanged."""
+    """The absolute directory of a file, without `..`. Links are not resolved, since they may be changed."""
     directory = path.parent.absolute()
     return directory.resolve() if ".." in directory.parts else directory
 
@@ -147,7 +147,7 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 
 def read_backends(path: Path) -> tuple[BackendConfig, ...]:
-    """The backends that a file of their own tells of, in JSON if it is called so, else in TOML. Raises ConfigError."""
+    """The backends in a separate file: JSON if its name ends in .json, else TOML. Raises ConfigError."""
     try:
         is_json = path.suffix == ".json"
         text = "" if is_json else read_text(path)
@@ -169,7 +169,7 @@ def _parsed_json(content: bytes, path: Path) -> Any:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}: is not JSON: {error.msg} (at line {error.lineno}, column {error.colno})") from None
-    except ValueError as error:  # a number of too many digits
+    except ValueError as error:  # a number with too many digits
         raise ConfigError(f"{path}: is not JSON: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path}: is nested too deeply") from None
@@ -191,7 +191,7 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
             where = inner or where
         inside = inside.setdefault(section, {})
         if not isinstance(inside, dict):
-            return  # the model will refuse it, and name where it came from
+            return  # the model rejects it, and names the source
     if by_name is not None or last not in where.model_fields or last in tables_by_name(where):
         raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
     found = anchored(value, type_of(where.model_fields[last]), Path())
@@ -201,7 +201,7 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
 def _located_errors(
     error: ValidationError, kind: type[BaseModel], path: str, sources: Mapping[tuple[str, ...], str], text: str
 ) -> str:
-    """The first thing that is wrong with settings of this type, as one line."""
+    """The first error in settings of this type, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     unknown = first["type"] == "extra_forbidden"
     # A step with a bracket is a type of pydantic's own, unless it is a key that somebody made up.
@@ -238,5 +238,5 @@ def _shown(value: Any, kind: type[BaseModel], steps: Sequence[Any]) -> str:
     value = without_secrets(value, kind)
     for step in steps:
         value = value[0 if isinstance(step, int) else step] if isinstance(value, (list, dict)) else value
-    text = masked(repr(value))  # before it is cut, which may take away what shows a password
+    text = masked(repr(value))  # before the cut, which may remove the marks of a password
     return text if len(text) <= 80 else text[:77] + "…"

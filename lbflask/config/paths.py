@@ -1,4 +1,4 @@
-"""Settings that name files, and the directory that a relative path starts from.
+"""Settings that name files, and the base directory of relative paths.
 
 A path in a configuration file starts from the directory of that file, a path in the environment from the working
 directory. Which settings are paths is known by their type: one of the types below, at any depth of tables, lists and
@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-#: What fits into a socket address on Linux, less the byte that ends it (unix(7)); elsewhere it is a little less.
+#: The longest path of a socket address on Linux, without the final NUL (unix(7)); elsewhere it is slightly shorter.
 SOCKET_PATH_BYTES = 107
 #: Parameters of a store's URL that name files.
 _FILES_OF_STORE = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
@@ -97,7 +97,7 @@ BACKEND, SOURCE = Anchor(partial(_local, "unix")), Anchor(partial(_local, "file"
 def anchored(value: Any, kind: Any, directory: Path) -> Any:
     """The value of a setting of type `kind`, not yet validated, with its relative paths under the directory.
 
-    What does not fit the type is returned as it is, for the validation to refuse.
+    A value that does not fit the type is returned unchanged, for the validation to reject.
     """
     origin, inner = get_origin(kind), get_args(kind)
     if not _holds_paths(kind):

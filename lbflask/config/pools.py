@@ -61,7 +61,7 @@ class QueueConfig(Section):
     """Seconds that a request waits at most, before it is answered with 503."""
 
     def to_model(self) -> slots.QueuePolicy:
-        """The queue as the core knows it."""
+        """The queue as a value of the core."""
         return slots.QueuePolicy(self.length, self.timeout)
 
 
@@ -92,16 +92,16 @@ class PoolConfig(Section):
 
     @property
     def pages(self) -> Mapping[int, ErrorPage]:
-        """The error pages, as they were when the configuration was checked."""
+        """The error pages, as read during validation."""
         return self._pages
 
     @property
     def has_backends(self) -> bool:
-        """Whether there are backends, or somewhere to find them."""
+        """Whether there are backends or a discovery source."""
         return bool(self.backends) or self.discovery.source is not None
 
     def to_model(self, name: str) -> model.Pool:
-        """The pool as the core knows it."""
+        """The pool as a value of the core."""
         backends = tuple(backend.to_model() for backend in self.backends)
         usual = "reject" if self.health.effective_kind == "tcp" else "fail_open"
         fails_open = (self.when_all_down or usual) == "fail_open"

@@ -1,4 +1,4 @@
-"""Rate limits as they are configured: `[rate_limits.NAME]`."""
+"""Configuration of rate limits: `[rate_limits.NAME]`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RATE = re.compile(r"(\d+(?:\.\d+)?) */ *(\d*) *([a-z]+)")
 
 
 def _rate(value: object) -> str:
-    """Kept as it was written; `_counted` reads it."""
+    """The text as written; `_counted` parses it."""
     text = str(value).strip() if isinstance(value, (int, float, str)) and not isinstance(value, bool) else ""
     _counted(text)
     return text
@@ -68,10 +68,10 @@ class RateLimitConfig(Section):
     """Whether it holds for all requests that are forwarded."""
 
     def to_model(self, name: str) -> RateLimit:
-        """The limit as the core knows it."""
+        """The limit as a value of the core."""
         count, period = _counted(self.rate)
         return RateLimit(name, count, period, self.burst or max(1, count // period))
 
     def request_key(self) -> RequestKey | None:
-        """Where the key stands in a request; None if all are counted together."""
+        """The request key by which requests are counted; None if all are counted together."""
         return RequestKey.parse(self.key) if self.key else None

@@ -1,5 +1,6 @@
-"""Types of settings that hold secrets. Their values are texts like any other, but none shows what it is unless it is
-asked to `reveal` it: neither when it is printed or formatted, nor in a configuration that is written out.
+"""Types of settings that contain secrets: strings whose str, repr, format and JSON are masked.
+
+Only `reveal` returns the secret.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ _HEADER_LINE = re.compile(rf"\s*{TCHAR}{{1,128}}\s{{0,8}}:(?!/|[0-9]{{1,5}}(?:[/
 
 
 class Secret(str):
-    """A secret as a whole."""
+    """A string that is secret as a whole."""
 
     __slots__ = ()
 
     @classmethod
     def shown(cls, text: str) -> str:  # noqa: ARG003 - the same for each
-        """What may be shown of the text."""
+        """The masked text."""
         return MASK
 
     def reveal(self) -> str:
@@ -57,12 +58,12 @@ class Secret(str):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, handler: GetCoreSchemaHandler) -> Any:
-        """A string, in JSON what may be shown of it."""
+        """A string; masked in JSON."""
         return handler.generate_schema(Annotated[str, AfterValidator(cls), PlainSerializer(str, when_used="json")])
 
 
 class _Hidden(str):
-    """Stands for a secret in an error, where it is not mistaken for a text that somebody gave."""
+    """Replaces a secret in an error; its repr has no quotes, so that it does not look like a given text."""
 
     __slots__ = ()
 
@@ -96,7 +97,7 @@ class URL(Secret):
 
 
 class ServiceURL(URL):
-    """The URL of a service that we use: whatever stands in its query and is no plain option may be a key."""
+    """The URL of a service: each value in its query that is not a plain option may be a key."""
 
     __slots__ = ()
 
@@ -141,15 +142,15 @@ class HeaderLine(Secret):
 
 
 class FieldTable:
-    """Marks a table of header fields by name, whose values are secrets but for those of harmless fields."""
+    """Marks a table of header fields by name, whose values are secrets except for harmless fields."""
 
     @staticmethod
     def shown(table: Mapping[str, Any]) -> dict[str, Any]:
-        """What may be shown of the table."""
+        """The masked table."""
         return {name: _field(name, value) for name, value in table.items()}
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
-        """The table, in JSON what may be shown of it."""
+        """The table; masked in JSON."""
         return handler.generate_schema(Annotated[source, PlainSerializer(self.shown, when_used="json")])
 
 
@@ -168,12 +169,12 @@ def _option(pair: str) -> str:
 
 
 def masked(text: str) -> str:
-    """A message without the password of a URL in it, wherever somebody has put one."""
+    """A message with the passwords of its URLs masked."""
     return masked_url(text) if "://" in text else text
 
 
 def without_secrets(value: Any, kind: Any) -> Any:
-    """What may be shown of a value that was given for a setting of this type, and may be of any other shape."""
+    """The masked form of a value that was given for a setting of this type; it may have any other shape."""
     kinds = list(_alternatives(kind))
     for one in kinds:
         if isinstance(value, Mapping) and (table := _table(value, one)) is not None:
@@ -228,7 +229,7 @@ def _table(value: Mapping[str, Any], kind: Any) -> dict[str, Any] | None:
 
 
 def _unknown(name: str, value: Any) -> Any:
-    """The same for a setting that there is not, and may be meant for another. A table may be one of header fields."""
+    """The same for an unknown setting, which may be a misspelled one. A table may be one of header fields."""
     if is_secret(name):
         return HIDDEN
     if isinstance(value, Mapping):

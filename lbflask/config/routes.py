@@ -1,4 +1,4 @@
-"""Routes as they are configured: which requests go to which pool, and what is changed on the way (docs/routing.md)."""
+"""Configuration of routes: which requests go to which pool, with which changes (docs/routing.md)."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class MatchConfig(Section):
     """Header fields by name: the value of one of its lines, or true for any value."""
 
     def to_model(self) -> routing.RouteMatch:
-        """The match as the core knows it."""
+        """The match as a value of the core."""
         headers = (
             (name.lower(), value.reveal() if isinstance(value, Secret) else None)
             for name, value in self.headers.items()
@@ -151,7 +151,7 @@ class RespondConfig(Section):
             raise ValueError(f"{where}.status: {self.status} has no body (RFC 9110 section 6.4.1)")
 
     def to_model(self) -> DirectResponse:
-        """The answer as the core knows it."""
+        """The answer as a value of the core."""
         return DirectResponse(self.status, self._page)
 
 
@@ -164,7 +164,7 @@ class RedirectConfig(Section):
     """307 and 308 keep method and body; 301 and 308 may be remembered."""
 
     def to_model(self) -> Redirect:
-        """The answer as the core knows it."""
+        """The answer as a value of the core."""
         return Redirect(self.status, self.to.reveal())
 
 
@@ -276,7 +276,7 @@ class RouteConfig(Section):
         return found + ([("mirror.pool", self.mirror.pool)] if self.mirror else [])
 
     def to_model(self) -> routing.Route:
-        """The route as the core knows it."""
+        """The route as a value of the core."""
         direct = self.respond or self.redirect
         return routing.Route(
             self.name,

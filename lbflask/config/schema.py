@@ -1,4 +1,4 @@
-"""Every setting, once. The models check a value as they take it; `load` says where the value came from."""
+"""All settings. The models validate the values; `load` adds the source of a value to an error."""
 
 from __future__ import annotations
 

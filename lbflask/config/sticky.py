@@ -1,4 +1,4 @@
-"""Sticky sessions as they are configured. The file of secrets is read when it is checked."""
+"""Configuration of sticky sessions. The file of secrets is read during validation."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class StickyConfig(Section):
             raise ValueError(f"{where}.cookie: browsers take {self.cookie!r} only with the path / and no domain")
 
     def to_model(self) -> model.StickyCookie | None:
-        """The cookie as the core knows it; None without sticky sessions."""
+        """The cookie as a value of the core; None without sticky sessions."""
         if not self.cookie:
             return None
         return model.StickyCookie(

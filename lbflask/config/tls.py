@@ -1,5 +1,5 @@
-"""TLS towards clients and towards backends. Files are loaded once when they are checked, so that a wrong one is told at
-the start and not by the first handshake that fails.
+"""TLS towards clients and towards backends. Files are loaded once during the check, so that an invalid one is reported
+at the start and not by the first failed handshake.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TLSConfig(Section):
         _check_pair(where, self.certificate, self.key)
 
     def contents(self) -> str:
-        """What tells one content of the files from another."""
+        """A digest of the contents of the files."""
         return _contents(self.certificate, self.key)
 
 
@@ -58,7 +58,7 @@ class BackendTLSConfig(Section):
 
 
 def _contents(*files: str) -> str:
-    """A digest; of a file that can't be read, or is not named, there is nothing in it."""
+    """A digest; files that cannot be read, or are not configured, do not contribute."""
     found = hashlib.sha256()
     for file in files:
         with suppress(UnusableFile):
@@ -106,7 +106,7 @@ def _check_readable(where: str, path: str) -> None:
 
 
 def _no_passphrase() -> bytes:
-    """Without this OpenSSL would ask for one on the terminal, and wait."""
+    """Without this OpenSSL would prompt for a passphrase on the terminal, and block."""
     raise ValueError("it has a passphrase")
 
 

@@ -1,4 +1,4 @@
-"""In which line of a TOML file a key stands. tomllib tells no places, so it is asked about ever longer parts of it."""
+"""Finds the line of a key in a TOML file. tomllib reports no positions, so that prefixes of the file are parsed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-#: Characters that are parsed in search of one line; where that takes more, the file is named without a line.
+#: Characters that are parsed to find one line; if that needs more, the error names the file without a line.
 MOST_PARSED = 2_000_000
 
 
@@ -24,11 +24,11 @@ def line_of(text: str, steps: Sequence[str | int]) -> int:
 
 
 class _TooLong(Exception):
-    """The search has parsed as much as it may."""
+    """The search has parsed MOST_PARSED characters."""
 
 
 class _Search:
-    """Bisection over the beginnings of a file that are TOML by themselves: those up to the end of a statement."""
+    """Bisection over the prefixes of a file that are valid TOML: those up to the end of a statement."""
 
     def __init__(self, lines: list[str]) -> None:
         self._lines = lines

@@ -1,4 +1,4 @@
-"""Where spans go."""
+"""Configuration of the export of spans."""
 
 from __future__ import annotations
 
