@@ -25,7 +25,7 @@ STREAM_TIMEOUT = 25.0
 
 
 class Unreachable(Exception):
-    """The URL does not answer, or what answers is no admin API. `advice` says what to do."""
+    """The URL does not answer, or something else than an admin API does. `advice` is for the user."""
 
     advice = "start gunicorn there, or give --url with the admin listener (`admin_bind`) of an instance that runs"
 

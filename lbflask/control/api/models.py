@@ -45,7 +45,7 @@ class DebugView(Model):
     enabled: bool
     """Whether it does."""
     seconds_left: float | None
-    """Until it ends; null if it lasts until the instance ends or somebody switches it off."""
+    """Seconds until it ends; null if it lasts until the instance ends or it is switched off."""
 
 
 class Status(StrEnum):
