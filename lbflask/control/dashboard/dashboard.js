@@ -32,7 +32,7 @@ async function begin() {
   show("fleet", true);
   await firstEvents();
   unfollow?.();
-  unfollow = follow({ onState: draw, onEvent: tell, onSilence: refresh, onRefused: askForToken });
+  unfollow = follow({ onState: draw, onEvent: showEvent, onSilence: refresh, onRefused: askForToken });
 }
 
 function askForToken() {
@@ -70,7 +70,7 @@ $("logout").addEventListener("click", async () => {
 async function firstEvents() {
   try {
     const page = await ask("GET", "/events?limit=50");
-    page.events.reverse().forEach(tell);
+    page.events.reverse().forEach(showEvent);
   } catch {
     // The state has the reason.
   }
@@ -202,7 +202,7 @@ const SENTENCES = {
 
 const NAMED = new Set(["operator", "leader"]); // events whose actor matters
 
-function tell(event) {
+function showEvent(event) {
   if (seen.has(event.id)) return;
   seen.add(event.id);
   const item = document.createElement("li");
@@ -255,18 +255,18 @@ async function carryOut(act, backend, weight) {
   const path = `/pools/${encodeURIComponent(backend.pool)}/backends/${encodeURIComponent(backend.id)}/${act}`;
   try {
     const done = act === "weight" ? await ask("PUT", path, { weight }, backend.etag) : await ask("POST", path, undefined, backend.etag);
-    say(done.changed ? `Done: ${backend.id} ${act === "weight" ? `has weight ${weight}` : SENTENCES[act]}.` : `Nothing to change: ${backend.id} is in that state.`);
+    announce(done.changed ? `Done: ${backend.id} ${act === "weight" ? `has weight ${weight}` : SENTENCES[act]}.` : `Nothing to change: ${backend.id} is in that state.`);
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return askForToken();
-    say(error.status === 412 ? `${backend.id} was changed by someone else meanwhile. Check its state.` : `Nothing was changed: ${error.message}`);
+    announce(error.status === 412 ? `${backend.id} was changed by someone else meanwhile. Check its state.` : `Nothing was changed: ${error.message}`);
   }
 }
 
-let saying = null;
-function say(text) {
+let announcing = null;
+function announce(text) {
   write($("said"), text);
-  clearTimeout(saying);
-  saying = setTimeout(() => write($("said"), ""), 6000);
+  clearTimeout(announcing);
+  announcing = setTimeout(() => write($("said"), ""), 6000);
 }
 
 /** Show the age of the data, and an alert if it is too old or stale. */
