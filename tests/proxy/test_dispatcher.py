@@ -30,6 +30,7 @@ from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.target import Target
 from lbflask.core.http.types import Fields
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
+from lbflask.core.planning import Plan
 from lbflask.core.retry import RetryPolicy
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
@@ -555,6 +556,18 @@ def test_the_retries_of_all_requests_together_stay_within_the_budget() -> None:
     first.close()
     adapter.outcomes = [DROPPED, b"fourth"]
     assert balancer.ask(inbound())[2] == b"fourth"
+
+
+def test_attempts_that_end_without_a_response_give_the_budget_back() -> None:
+    """As those of a mirrored request do, whose plan has one backend."""
+    balancer, _ = scripted(DROPPED)
+    shared = balancer.dispatcher._attempts
+    attempts = shared.begin(inbound(), 0.0)
+    with pytest.raises(Fault):
+        attempts.first_response(Plan(FOUR[:1], "turn"), BackendRequest("GET", "/", []))
+    assert shared.services.in_flight.retrying == 1
+    attempts.finish()
+    assert shared.services.in_flight.retrying == 0
 
 
 def test_a_budget_of_nothing_allows_no_retry() -> None:
