@@ -1,4 +1,4 @@
-"""Which header fields cross the proxy, and which it writes itself. All other bytes pass unchanged and in order.
+"""Which header fields are forwarded, and which the proxy writes. All other bytes pass unchanged and in order.
 
 Fields are pairs of latin-1 strings, one pair a line received: a repeated field stays repeated (RFC 9110 §5.3).
 """
@@ -52,7 +52,7 @@ _RULES = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
     "te": _Rule.TE,
     "upgrade": _Rule.UPGRADE,
     "http2-settings": _Rule.DROP,  # a part of the upgrade to h2c, which is never passed on (upgrade.py)
-    "host": _Rule.DROP,  # written first, by whoever knows the backend (RFC 9110 §7.2)
+    "host": _Rule.DROP,  # written first, once the backend is chosen (RFC 9110 §7.2)
     "content-length": _Rule.DROP,  # framing is decided once, in framing.py
     "expect": _Rule.DROP,  # RFC 9110 §10.1.1: answered hop by hop, when a backend takes the body
     "x-request-id": _Rule.REQUEST_ID,
@@ -60,7 +60,7 @@ _RULES = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
 
 
 class RequestRules(NameCache[_Rule | None]):
-    """What becomes of a field of a request, by its name as it is spelled; None passes it on.
+    """The rule for a field of a request, by the exact spelling of its name; None forwards it.
 
     Claims whose names, in small letters, are `kept` pass from all peers.
     """
@@ -85,7 +85,7 @@ _TAKES_TRAILERS = [("TE", "trailers"), ("Connection", "TE")]
 
 
 class ClientHop(NamedTuple):
-    """What this hop adds to a request: who sent it, how it came, and whether the sender may speak for others."""
+    """The facts of a client connection that are added to its requests, and whether the peer is a trusted proxy."""
 
     peer: str
     scheme: str
@@ -98,7 +98,7 @@ class ClientHop(NamedTuple):
 
 
 class RequestHead(NamedTuple):
-    """The fields for the backend, and what was read of them on the way."""
+    """The fields for the backend, and the values that were read from the received ones."""
 
     fields: Fields
     client: str  #: the address the request came from first, as far as trusted proxies tell
@@ -166,7 +166,7 @@ def _mindful_request(
     request_id: str,
     is_trusted: TrustedProxies,
 ) -> RequestHead:
-    """As above, for a request in which something was said about other fields, or by other proxies."""
+    """Slow path: a request with Connection, TE, Cookie, X-Request-ID or forwarding fields."""
     values: dict[int, list[str]] = {}
     for rule, (_, value) in said:
         values.setdefault(rule, []).append(value)
@@ -193,7 +193,7 @@ def _mindful_request(
 
 
 def credible_fields(received: Fields, hop: ClientHop) -> Fields:
-    """The fields without what a stranger states of others."""
+    """The fields without the claims of an untrusted peer."""
     return received if hop.trusted else [field for field in received if hop.rules[field[0]] is not _Rule.CLAIM]
 
 

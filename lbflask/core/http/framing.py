@@ -1,4 +1,4 @@
-"""How long a message body is (RFC 9112 §6), decided once for each direction; never two answers for one message."""
+"""The framing of message bodies (RFC 9112 §6), decided once for each direction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _RULES: NameTable[str] = NameTable({"content-length": "length", "transfer-encodi
 
 
 class BadFraming(Exception):
-    """The message's length can't be told for certain, so the message must not be passed on (RFC 9112 §6.3)."""
+    """The length of the message is ambiguous, so that it must not be forwarded (RFC 9112 §6.3)."""
 
 
 def content_length(value: str) -> int | None:
@@ -48,7 +48,7 @@ def content_length(value: str) -> int | None:
 
 
 def response_framing(method: str, status: int, received: Fields) -> Framing:
-    """How long the body of a backend's response is.
+    """The framing of the body of a backend's response.
 
     Raises BadFraming for both a Transfer-Encoding and a Content-Length, for a coding other than `chunked`, and for a
     Content-Length that is repeated or not a length. The last holds for responses without a body too, since the client

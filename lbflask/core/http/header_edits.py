@@ -8,7 +8,7 @@ from lbflask.core.http.field_names import NameTable
 from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.types import Field, Fields
 
-#: What says where a message ends and where it goes; nobody but the code that frames it may write that.
+#: Fields that define framing and destination; only the code that frames the message may write them.
 UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings", "keep-alive"}
 
 

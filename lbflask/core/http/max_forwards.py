@@ -12,7 +12,7 @@ _SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 class BadMaxForwards(Exception):
-    """The field is no number, or there are two of it: nobody can tell where the request is to end (400)."""
+    """The field is not a number or is repeated: where the request ends is ambiguous (400)."""
 
 
 def with_one_hop_less(method: str, fields: Fields) -> Fields | None:

@@ -1,7 +1,7 @@
-"""What a path means to whoever serves it, for choosing a route; the path itself is forwarded as it came.
+"""The possible readings of a path by servers, for the choice of a route. The path is forwarded unchanged.
 
-Two servers may read one path differently: the one resolves `..`, the other takes `%2F` for a slash, a third cuts what
-follows a `;`. A route that is chosen by one reading would be got round by another one, so all of them are looked at.
+Servers read a path differently: one resolves `..`, another decodes `%2F` to a slash, a third cuts parameters after `;`.
+A route that is chosen by one reading could be bypassed by another one, so that all readings are compared.
 """
 
 from __future__ import annotations

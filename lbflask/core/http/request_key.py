@@ -1,4 +1,4 @@
-"""What of a request a strategy that hashes, a split or a limit goes by: another spelling of it is no other key.
+"""The request key of strategies that hash, of splits and limits, in one form for all spellings.
 
 Backends differ in what they make of one request. A value has one form for all ways in which backends decode it, and of
 a key that stands there several times each value counts (docs/limits.md).

@@ -1,4 +1,4 @@
-"""Where a request came from: the peer's address, or what a trusted proxy states instead. Strangers state nothing."""
+"""The origin of a request: the peer's address, or the statements of a trusted proxy. Other peers are not believed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def origin_of(
     """The origin of a request whose peer is a trusted proxy, and states these claims: names in small letters.
 
     `scheme` and `host` are those of the request itself. Forwarded counts where no X-Forwarded-For, -Proto and -Host
-    are there: a proxy that knows only one of the two lets the other one pass, whoever wrote it.
+    are there: a proxy that writes only one of the two forwards the other one from any client.
     """
     values = dict(reversed(claims))
     lines = [value for name, value in claims if name == "x-forwarded-for" and value]

@@ -20,7 +20,7 @@ class Target(NamedTuple):
 
 
 class BadTarget(Exception):
-    """The request can't be forwarded; `status` says how the client is told (400 or 501)."""
+    """The request cannot be forwarded; `status` is that of the response (400 or 501)."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

@@ -1,7 +1,7 @@
-"""W3C Trace Context: who asked whom, told from hop to hop in `traceparent` and `tracestate`.
+"""W3C Trace Context: `traceparent` and `tracestate`.
 
-Without tracing both are left alone, like any other field. With it a backend is told of the attempt that calls it as its
-parent, and a request that came without a parent begins a trace.
+Without tracing both pass unchanged, like any other field. With tracing a backend gets the span of the attempt as its
+parent, and a request without a parent starts a trace.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def parsed(value: str) -> Context | None:
 
 
 class Trace:
-    """A request's place in its trace: `context` is our span, `parent` that of whoever asked, `attempts` are those of
-    the attempts. `new_span` gives ids.
+    """A request's place in its trace: `context` is our span, `parent` that of the client, `attempts` are those of the
+    attempts. `new_span` gives ids.
     """
 
     __slots__ = ("_fields", "_new_span", "attempts", "context", "parent")

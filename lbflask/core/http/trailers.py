@@ -1,4 +1,4 @@
-"""Which fields may follow a body (RFC 9110 §6.5). Whoever merges them into the head must not be misled by them."""
+"""Which fields may follow a body (RFC 9110 §6.5). A recipient may merge them into the head."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _FORBIDDEN: NameTable[bool] = NameTable(
 def passable_trailers(fields: Fields) -> Fields:
     """Those of the fields that may stand in a trailer section, as they are and in order.
 
-    What proxies state belongs into the head (claims.py). A name with an underscore is dropped as in a request's head:
-    many backends can't tell it from one with a hyphen.
+    Statements of proxies belong into the head (proxy_fields.py). A name with an underscore is dropped as in the head of
+    a request: many backends cannot distinguish it from one with a hyphen.
     """
     return [field for field in fields if not _FORBIDDEN[field[0]] and not _from_a_proxy(field[0])]
 

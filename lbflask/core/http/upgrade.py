@@ -1,4 +1,4 @@
-"""Changing the protocol of a connection (RFC 9110 §7.8): what is asked for on behalf of a client, and what is granted.
+"""Protocol upgrades (RFC 9110 §7.8): the offer to the backend on behalf of a client, and its acceptance.
 
 After a 101 the bytes are passed on unseen. So nothing is offered by which a client could talk HTTP to the backend
 behind our back, where none of our rules would hold (request smuggling): neither HTTP of any version nor TLS.

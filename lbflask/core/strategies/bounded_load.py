@@ -50,7 +50,7 @@ class BoundedLoad:
         self._factor = factor
         self._weights = {candidate.backend.id: candidate.weight for candidate in candidates}
         self._total = sum(self._weights.values())
-        self._in_flight: list[_InFlight] = []  # those that nobody uses right now: one, unless threads order at once
+        self._in_flight: list[_InFlight] = []  # not in use now: one, unless threads order concurrently
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """The backends that have room, then the full ones. What strangers have in flight does not count."""

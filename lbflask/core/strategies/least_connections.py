@@ -28,7 +28,7 @@ class Levels(LoadListener):
         self._weights = [candidate.weight for candidate in candidates]
         self._places = {candidate.backend.id: place for place, candidate in enumerate(candidates)}
         self._at: list[float] = []  # the level of each place
-        self._members: dict[float, int] = {}  # of levels that are in the heap, be it that nobody is left at them
+        self._members: dict[float, int] = {}  # of the levels in the heap, which may be empty
         self._heap: list[float] = []
 
     def lowest(self) -> int:
@@ -73,7 +73,7 @@ class LeastConnections:
         self._backends = tuple(candidate.backend for candidate in candidates)
         self._weights = {candidate.backend.id: candidate.weight for candidate in candidates}
         self._turns = round_robin.compile(candidates)
-        self._levels: list[Levels] = []  # those that nobody uses right now: one, unless threads order at once
+        self._levels: list[Levels] = []  # not in use now: one, unless threads order concurrently
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """By requests in flight for each unit of weight; those that are equal, by turn."""

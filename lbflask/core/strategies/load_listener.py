@@ -1,4 +1,4 @@
-"""Whatever follows from the loads of all candidates is kept up with them rather than worked out for each request."""
+"""State derived from the loads of all candidates, updated incrementally rather than computed for each request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lbflask.core.in_flight import Loads
 
 
 class LoadListener(ABC):
-    """Something that follows from loads. Who uses it has it alone meanwhile."""
+    """State derived from loads. One user at a time."""
 
     __slots__ = ("_loads", "_mark")
 
@@ -18,9 +18,7 @@ class LoadListener(ABC):
         self._mark = -1
 
     def follow(self, loads: Mapping[str, int]) -> None:
-        """Be as it is for these loads: at the cost of what has changed in them since, if they are those followed before
-        and tell of their changes, else at the cost of all.
-        """
+        """Update the derived state: incrementally if `loads` is the same Loads as before, else from scratch."""
         if not isinstance(loads, Loads):
             self._loads = None
             self._rebuild(loads)
@@ -40,4 +38,4 @@ class LoadListener(ABC):
 
     @abstractmethod
     def _update(self, backend: str, load: int) -> None:
-        """The backend has so many in flight now; maybe it had so before, and maybe it is a stranger."""
+        """Set the requests in flight of the backend, which may be unchanged, and may be unknown."""
