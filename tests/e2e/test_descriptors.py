@@ -76,7 +76,7 @@ def test_all_clients_that_are_taken_can_be_served_and_the_others_wait(store: str
             waiting.remove(client)
             served += 1
         assert served == CLIENTS + 5
-        assert balancer.output.count("others wait until one leaves") == 1
+        assert balancer.output.count("others wait in the backlog") == 1
         assert "Too many open files" not in balancer.output
 
 
