@@ -14,7 +14,7 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 
 # Hundreds of processes import the package: without bytecode, which some environments turn off, each would compile it.
 test: $(DEVELOP)  ## the tests; ALL=1 runs every member of those that start processes for each of many; BUSY=2 adds load
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder \
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
 		$(if $(ALL),--all) $(if $(BUSY),--busy $(BUSY)) $(OPTIONS)
 
 lint: $(DEVELOP)  ## style, types and layers
