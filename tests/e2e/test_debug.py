@@ -41,6 +41,7 @@ def ids(log: Path) -> list[str]:
     return [json.loads(line)["id"] for line in log.read_text().splitlines()]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("worker", [(), ("-k", "gthread")], ids=["own", "gthread"])
 def test_one_instance_logs_the_steps_of_each_request_until_it_is_switched_off(
     redis_url: str, tmp_path: Path, worker: tuple[str, ...]

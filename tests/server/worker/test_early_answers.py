@@ -231,7 +231,7 @@ def test_early_answers_leave_nothing_behind(
 ) -> None:
     """RFC 9112 §9.5, §9.6: whatever the backend does, the body is like, and the client does then."""
     cases = [(*early, ends) for early in EARLY for ends in ENDINGS]
-    least = 1000 if pytestconfig.getoption("--all") else 400
+    least = 1000 if pytestconfig.getoption("--all") else 200
     rounds = -(-least // len(cases)) if parser == "fast" else 1
     balancer = town.balancers[transport]
     for answer, body in EARLY:  # what is opened once, and stays
