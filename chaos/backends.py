@@ -45,23 +45,23 @@ def attempts_after(log: Iterable[AccessLogLine], gone: Ejected) -> int:
     return sum(line.tried.count(gone.backend) for line in log if line.began > gone.since + EVERYWHERE_WITHIN)
 
 
-def await_ejection(cluster: ChaosCluster, heard: Announcements, backend: str, since: float) -> Ejected:
+def await_ejection(cluster: ChaosCluster, announcements: Announcements, backend: str, since: float) -> Ejected:
     """When it went out of service: by the record of its ejection, or by the checker's word if that came first."""
     client = cluster.client
     record = within(lambda: ejection(client, backend), 10)
-    told = min((moment for moment, _ in heard.heard if moment >= since), default=math.inf)
+    told = min((moment for moment, _ in announcements.heard if moment >= since), default=math.inf)
     return Ejected(backend, min(record.since if record else math.inf, told))
 
 
 def killed(pace: Pace) -> Outcome:
     """SIGKILL to a backend."""
     with chaos_cluster() as cluster:
-        heard = cluster.announcements()
+        announcements = cluster.announcements()
         cluster.start_load(pace)
         dead = cluster.backends[0]
         began, at = time.monotonic(), time.time()
         os.kill(dead.process.pid, signal.SIGKILL)
-        gone = await_ejection(cluster, heard, dead.id, at)
+        gone = await_ejection(cluster, announcements, dead.id, at)
         time.sleep(pace.trouble)
         phases = Phases.of(cluster.stop_load(), cluster.began, began, began + 2)
         log = cluster.attempts()
@@ -79,12 +79,12 @@ def killed(pace: Pace) -> Outcome:
 def broken(pace: Pace) -> Outcome:
     """A backend answers every request with 500, while its checks succeed."""
     with chaos_cluster() as cluster:
-        heard = cluster.announcements()
+        announcements = cluster.announcements()
         cluster.start_load(pace)
         bad = cluster.backends[0]
         began, at = time.monotonic(), time.time()
         bad.become("broken")
-        gone = await_ejection(cluster, heard, bad.id, at)
+        gone = await_ejection(cluster, announcements, bad.id, at)
         time.sleep(pace.trouble)
         phases = Phases.of(cluster.stop_load(), cluster.began, began, began + 2)
         by_its_log = late((s.moment for s in bad.served()), began + gone.since - at + EVERYWHERE_WITHIN)
@@ -137,7 +137,7 @@ def flapping(pace: Pace) -> Outcome:
     with chaos_cluster(mood="flapping", **settings) as cluster:
         flapper = cluster.backends[0]
         client = cluster.client
-        heard = cluster.announcements()
+        announcements = cluster.announcements()
         cluster.start_load(pace)
         began = time.monotonic()
         time.sleep(pace.trouble)
@@ -147,7 +147,7 @@ def flapping(pace: Pace) -> Outcome:
         health = str(client.hget(KEYS.active, flapper.id))
         checks = [
             phases.calm(),
-            Check("changes of health", len(heard.heard) + ('"up"' not in health), 0),
+            Check("changes of health", len(announcements.heard) + ('"up"' not in health), 0),
             Check("checks that failed", failed, 3, at_least=True),
         ]
         return cluster.outcome("backend flapping", phases, math.nan, checks, checks_failed=failed)

@@ -38,7 +38,7 @@ class CheckerState:
 
 @dataclass(slots=True)
 class _Changes:
-    """Changes for the next write: of these backends, or of all with `replace`; `announce` tells the workers."""
+    """Changes for the next write: of these backends, or of all with `replace`; `announce` also informs the workers."""
 
     health: dict[str, ActiveHealth] = field(default_factory=dict)
     replace: bool = False
