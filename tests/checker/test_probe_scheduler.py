@@ -10,9 +10,7 @@ import pytest
 from devtools.wait import PATIENCE
 from lbflask.checker.probe_scheduler import ProbeScheduler
 from lbflask.core.model import Backend
-
-#: Seconds that no test lasts.
-NEVER = 3600.0
+from tests.checker.doubles import NEVER
 
 
 def backends(count: int) -> list[Backend]:
