@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -14,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
 from lbflask.config.redaction import ServiceURL
+from lbflask.core.http.field_names import TCHAR
 from lbflask.core.http.proxy_fields import WRITTEN, is_claim
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.target import BadTarget, check_host
@@ -23,6 +25,39 @@ from lbflask.core.log_fields import parsed
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+#: Seconds, where 0 has a meaning of its own.
+SecondsOrZero = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+SomeText = TypeVar("SomeText", bound=str)
+
+
+def required(holds: Callable[[str], object], expected: str) -> AfterValidator:
+    """Accepts the texts for which `holds` returns a true value. The error states what is expected."""
+
+    def validate(value: SomeText) -> SomeText:
+        if not holds(value):
+            raise ValueError(expected)
+        return value
+
+    return AfterValidator(validate)
+
+
+def checked_by(check: Callable[[Any], object]) -> AfterValidator:
+    """Accepts the values for which `check` raises no ValueError."""
+
+    def validate(value: SomeText) -> SomeText:
+        check(value)
+        return value
+
+    return AfterValidator(validate)
+
+
+def is_host(text: str) -> bool:
+    """Whether it can be the value of a Host field: a name or an address, with a port or without."""
+    try:
+        check_host(text)
+    except BadTarget:
+        return False
+    return True
 
 
 def comma_separated(value: Any) -> Any:
@@ -42,11 +77,7 @@ def _listen_address(value: str) -> str:
             raise ValueError(f"the path is longer than {SOCKET_PATH_BYTES} bytes")
         return f"unix:{path}"
     host, colon, port = value.rpartition(":")
-    try:
-        check_host(value)
-    except BadTarget:
-        host = ""
-    if not colon or not host:
+    if not colon or not host or not is_host(value):
         raise ValueError("must be host:port, such as 127.0.0.1:8080, or unix:/path")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"port {port!r} is not a number from 0 to 65535")
@@ -103,52 +134,16 @@ def _check_single(value: str) -> None:
         raise ValueError("may end in the number of a database, and in nothing else: redis://host:6379/0")
 
 
-def _namespace(value: str) -> str:
-    """Keys hold the namespace between braces and before a colon."""
-    if not value or any(sign in value for sign in "{}: \t\r\n"):
-        raise ValueError("must be a word without braces, colons or blanks")
-    return value
-
-
-def _url_path(value: str) -> str:
-    if value and (not value.startswith("/") or any(sign <= " " or sign > "~" for sign in value)):
-        raise ValueError("must be a path that begins with /, or empty")
-    return value
-
-
-def _via(value: str) -> str:
-    if not value.isascii() or not all(sign.isalnum() or sign in "!#$%&'*+-.^_`|~" for sign in value):
-        raise ValueError("must be a single word (RFC 9110 section 7.6.3), or empty for no Via")
-    return value
-
-
-def _claim_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^`|~-]+", value):
-        raise ValueError("is not the name of a header field that could pass")
+def _claim_name(value: str) -> None:
     if value.lower() in WRITTEN:
-        raise ValueError("is written by the balancer itself; `trusted_proxies` says whom it believes")
+        raise ValueError("is written by the balancer itself; `trusted_proxies` lists the peers whose fields count")
     if not is_claim(value):
         raise ValueError("is not among the fields that are dropped, so there is nothing to keep")
-    return value
 
 
-def _hash_key(value: str) -> str:
-    RequestKey.parse(value)
-    return value
-
-
-def _pool_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", value) or len(value) > 48:
-        raise ValueError("must be a name of small letters, digits and single - or _ between them")
+def _pool_name(value: str) -> None:
     if value == "default":
         raise ValueError("the pool 'default' is the top level of the file")
-    return value
-
-
-def _limit_name(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]+([_-][a-z0-9]+)*", value) or len(value) > 48:
-        raise ValueError("must be a name of small letters, digits and single - or _ between them")
-    return value
 
 
 def _network(value: Any) -> Any:
@@ -156,12 +151,11 @@ def _network(value: Any) -> Any:
     return ip_network(value) if isinstance(value, str) else value
 
 
-def _log_format(value: str) -> str:
+def _log_format(value: str) -> None:
     if value not in ("text", "json"):
         if "{" not in value:
             raise ValueError("must be text, json, or a line with names in braces: {method} {target} {status}")
         parsed(value)
-    return value
 
 
 ListenAddress = Annotated[str, LISTENER, AfterValidator(_listen_address)]
@@ -169,14 +163,30 @@ OptionalListenAddress = Annotated[
     str, LISTENER, AfterValidator(lambda value: _listen_address(value) if value else value)
 ]
 RedisURL = Annotated[ServiceURL, STORE, AfterValidator(_redis_url)]
-Namespace = Annotated[str, AfterValidator(_namespace)]
-ViaName = Annotated[str, AfterValidator(_via)]
-ClaimName = Annotated[str, AfterValidator(_claim_name)]
-HashKeyName = Annotated[str, AfterValidator(_hash_key)]
-PoolName = Annotated[str, AfterValidator(_pool_name)]
-RateLimitName = Annotated[str, AfterValidator(_limit_name)]
-UrlPath = Annotated[str, AfterValidator(_url_path)]
-LogFormat = Annotated[str, AfterValidator(_log_format)]
+#: Keys of the store hold the namespace between braces and before a colon.
+Namespace = Annotated[
+    str, required(re.compile(r"[^{}: \t\r\n]+").fullmatch, "must be a word without braces, colons or blanks")
+]
+ViaName = Annotated[
+    str,
+    required(re.compile(f"{TCHAR}*").fullmatch, "must be a single word (RFC 9110 section 7.6.3), or empty for no Via"),
+]
+ClaimName = Annotated[
+    str,
+    required(re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+").fullmatch, "is not the name of a header field that could pass"),
+    checked_by(_claim_name),
+]
+HashKeyName = Annotated[str, checked_by(RequestKey.parse)]
+RateLimitName = Annotated[
+    str,
+    required(
+        re.compile(r"(?=.{1,48}\Z)[a-z0-9]+([_-][a-z0-9]+)*").fullmatch,
+        "must be a name of small letters, digits and single - or _ between them",
+    ),
+]
+PoolName = Annotated[RateLimitName, checked_by(_pool_name)]
+UrlPath = Annotated[str, required(re.compile(r"(/[!-~]*)?").fullmatch, "must be a path that begins with /, or empty")]
+LogFormat = Annotated[str, checked_by(_log_format)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 

@@ -14,12 +14,12 @@ from typing import TypeVar
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import Fallback
 from lbflask.core.model import Snapshot
-from lbflask.core.tickets import TicketCounts
 from lbflask.fleet.follower import SnapshotFollower
 from lbflask.fleet.local_pool import LocalPool
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.reporter import FleetReporter
 from lbflask.fleet.store_link import StoreLink
+from lbflask.fleet.ticket_source import TicketSource
 from lbflask.fleet.traffic import Traffic
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable, StoreWatch, WorkerStore
@@ -49,11 +49,11 @@ class Fleet:
         wake = threading.Event()
         self._wake = wake.set
         self._worker = worker or LocalWorker()
-        self._strict, self._report = strict, report
+        self._report = report
         self._link = StoreLink(store=store, report=report, on_lost=self._keep_ejections, wake=wake.set)
         self._local_store = MemoryStore(self._link.now)
         policies = policies or {}
-        self._pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy())) for pool in pools}
+        self._pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}
         self._follower = SnapshotFollower(link=self._link, pools=self._configured)
         self._reporter = FleetReporter(
             link=self._link,
@@ -118,11 +118,11 @@ class Fleet:
         kept = {name: pool for name, pool in self._pools.items() if name in policies or not pool.is_disposable}
         for name, pool in kept.items():
             if name in policies:
-                pool.reinstate(policies[name])
+                pool.reinstate(policies[name], strict=strict)
             else:
                 pool.retire()
-        self._pools = kept | {name: self._local_pool(name, rule) for name, rule in policies.items() if name not in kept}
-        self._strict = strict
+        new = {name: self._local_pool(name, rule, strict) for name, rule in policies.items() if name not in kept}
+        self._pools = kept | new
 
     def refresh(self) -> None:
         """Read the store now, so that the next request is served by the latest facts."""
@@ -164,13 +164,9 @@ class Fleet:
         """The latest snapshot of the pool; the same object until the store was read again."""
         return self._pools[pool].snapshot
 
-    def ticket(self, pool: str) -> int:
-        """The next ticket of the pool: the fleet's while the store answers, else a local one."""
-        return self._pools[pool].tickets.next(strict=self._strict)
-
-    def tickets_taken(self, pool: str) -> TicketCounts:
-        """The tickets that this worker has taken of the pool so far."""
-        return self._pools[pool].tickets.counts
+    def tickets(self, pool: str) -> TicketSource:
+        """The tickets of the pool."""
+        return self._pools[pool].tickets
 
     def traffic(self, pool: str) -> Traffic:
         """The object to which this worker's attempts at the backends of the pool report."""
@@ -197,8 +193,8 @@ class Fleet:
         """From the next reading on, the snapshots of the pool have a secret, the same for the whole fleet."""
         self._pools[pool].require_secret()
 
-    def _local_pool(self, pool: str, policy: EjectionPolicy) -> LocalPool:
-        return LocalPool(pool=pool, policy=policy, worker=self._worker, link=self._link, wake=self._wake)
+    def _local_pool(self, pool: str, policy: EjectionPolicy, strict: bool) -> LocalPool:
+        return LocalPool(pool=pool, policy=policy, worker=self._worker, link=self._link, wake=self._wake, strict=strict)
 
     def _configured(self) -> Mapping[str, LocalPool]:
         return {name: pool for name, pool in self._pools.items() if not pool.is_retired}

@@ -27,10 +27,17 @@ class LocalPool:
     """Threads and greenlets may share it."""
 
     def __init__(
-        self, *, pool: str, policy: EjectionPolicy, worker: LocalWorker, link: StoreLink, wake: Callable[[], None]
+        self,
+        *,
+        pool: str,
+        policy: EjectionPolicy,
+        worker: LocalWorker,
+        link: StoreLink,
+        wake: Callable[[], None],
+        strict: bool,
     ) -> None:
         self.snapshot = NOTHING_KNOWN  #: the latest; the same object until the store was read again
-        self.tickets = TicketSource(pool=pool, link=link)
+        self.tickets = TicketSource(pool=pool, link=link, strict=strict)
         self.traffic = Traffic(pool=pool, policy=policy, worker=worker, clock=time.monotonic, wake=wake)
         self.fallback_count = 0  #: how often the pool has begun to serve by a fallback
         self._pool = pool
@@ -77,9 +84,10 @@ class LocalPool:
         if self._retired_at is None:
             self._retired_at = time.monotonic()
 
-    def reinstate(self, policy: EjectionPolicy) -> None:
-        """The pool is in the configuration, with this policy."""
+    def reinstate(self, policy: EjectionPolicy, *, strict: bool) -> None:
+        """The pool is in the configuration, with this policy, and with `strict` tickets or not."""
         self._retired_at = None
+        self.tickets.set_strict(strict)
         self.traffic.ejections.set_policy(policy)
 
     @property

@@ -14,8 +14,9 @@ from lbflask.store.ports import StoreUnavailable
 class TicketSource:
     """Threads and greenlets may share it. Local tickets begin at random, so that workers do not march in step."""
 
-    def __init__(self, *, pool: str, link: StoreLink) -> None:
+    def __init__(self, *, pool: str, link: StoreLink, strict: bool) -> None:
         self.counts = TicketCounts()
+        self._strict = strict
         self._pool = pool
         self._link = link
         self._rate = RateEstimator()
@@ -26,9 +27,13 @@ class TicketSource:
     def __repr__(self) -> str:
         return f"<TicketSource of {self._pool} {self.counts}>"
 
-    def next(self, *, strict: bool) -> int:
-        """The next ticket: the fleet's while the store answers, else a local one. `strict` takes one trip for each."""
-        if strict and not self._link.degraded:
+    def set_strict(self, strict: bool) -> None:
+        """Whether each ticket takes a trip of its own from now on, which keeps the order exact for the fleet."""
+        self._strict = strict
+
+    def next(self) -> int:
+        """The next ticket: the fleet's while the store answers, else a local one."""
+        if self._strict and not self._link.degraded:
             try:
                 ticket = self._link.store.take_tickets(self._pool, 1)
                 self.counts.lease(1)

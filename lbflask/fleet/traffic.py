@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.faults import Fault
-from lbflask.core.in_flight import Loads
 from lbflask.core.model import Snapshot
 from lbflask.fleet.ejection_reporter import EjectionReporter
 from lbflask.fleet.heartbeat import Heartbeat
@@ -32,26 +31,24 @@ class Traffic:
         wake: Callable[[], None],
     ) -> None:
         stats = SlidingStats(clock())
-        #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
-        self.sample = stats.sample
         self.in_flight = in_flight = PoolInFlightCounts(clock)
         self.ejections = ejections = EjectionReporter(
             pool=pool, policy=policy, worker=worker, clock=clock, wake=wake, stats=stats
         )
+        # What only one part needs to know is a call to that part: several come with each request.
+        self.began = in_flight.began
+        self.live_loads = in_flight.live
+        self.answered = ejections.answered
+        self.probe = ejections.probe
+        self.passed_over = ejections.passed_over
+        #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
+        self.sample = stats.sample
         self.heartbeat = Heartbeat(
             pool=pool, worker=worker, clock=clock, in_flight=in_flight, ejections=ejections, stats=stats
         )
 
     def __repr__(self) -> str:
         return f"<Traffic {self.in_flight} {self.ejections}>"
-
-    def began(self, backend: str) -> None:
-        """An attempt at the backend begins."""
-        self.in_flight.began(backend)
-
-    def answered(self, backend: str, status: int) -> None:
-        """The head of a response was received; the attempt goes on until `ended`."""
-        self.ejections.answered(backend, status)
 
     def failed(self, backend: str, fault: Fault) -> None:
         """The attempt has ended without a response."""
@@ -66,18 +63,6 @@ class Traffic:
     def has_members(self, members: tuple[str, ...]) -> None:
         """The ids of the backends that are in the pool and take requests."""
         self.ejections.set_members(members)
-
-    def probe(self, safe: bool) -> str | None:
-        """The ejected backend that this request has to try first, if any; see EjectionReporter."""
-        return self.ejections.probe(safe)
-
-    def passed_over(self, backend: str) -> None:
-        """The request does not go to the backend; if that was to be a probe, there is none."""
-        self.ejections.passed_over(backend)
-
-    def live_loads(self) -> Loads:
-        """Requests in flight at each backend, updated in place; see PoolInFlightCounts."""
-        return self.in_flight.live()
 
     def report(self, store: WorkerStore, snapshot: Snapshot, now: float) -> bool:
         """Report to the store all that is due; True if the snapshot has to be read again. `now` is the store's clock.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from lbflask.core import retry
@@ -45,18 +45,6 @@ class Attempts:
     def __repr__(self) -> str:
         return f"Attempts({self.pool})"
 
-    def begin(
-        self,
-        request: ClientRequest,
-        began: float,
-        deadline: float = NEVER,
-        *,
-        request_id: str = "",
-        may_queue: bool = True,
-    ) -> RequestAttempts:
-        """The attempts of a request, none of them made. With `may_queue` it waits for a slot where all are in use."""
-        return RequestAttempts(self, request, request_id, began, deadline, may_queue)
-
 
 @dataclass(slots=True)
 class RequestAttempts:
@@ -64,10 +52,10 @@ class RequestAttempts:
 
     shared: Attempts
     request: ClientRequest
-    request_id: str
     began: float
-    deadline: float
-    may_queue: bool
+    deadline: float = NEVER
+    request_id: str = ""
+    may_queue: bool = True  #: the request may wait for a slot where all are in use
     events: list[AttemptEvent] = field(default_factory=list)
     serving_id: str = ""  #: the backend whose response is passed on
     retrying: bool = False  #: counted in the retry budget
@@ -82,23 +70,33 @@ class RequestAttempts:
         trace: Trace | None = None,
     ) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that decides the client's response."""
-        queue = self.shared.slot_queue
-        if queue is None:
-            return self._first_of(plan.backends, upstream, trace)
-        exchange = self.request.server_exchange
-        self.turns = turns = queue.turns(
-            plan.backends,
-            request_id=self.request_id,
-            sticky_backend=sticky_backend,
-            may_queue=self.may_queue,
-            deadline=self.deadline,
-            on_gone=None if exchange is None else exchange.on_gone,
-        )
-        try:
-            return self._first_of(turns, upstream, trace)
-        except BaseException:
-            turns.close()
-            raise
+        backends, queue = plan.backends, self.shared.slot_queue
+        if queue is not None:
+            exchange = self.request.server_exchange
+            backends = self.turns = queue.turns(
+                backends,
+                request_id=self.request_id,
+                sticky_backend=sticky_backend,
+                may_queue=self.may_queue,
+                deadline=self.deadline,
+                on_gone=None if exchange is None else exchange.on_gone,
+            )
+        last: Fault | None = None
+        for tried, backend in enumerate(backends, 1):
+            try:
+                return self._attempt(backend, upstream, trace, fresh=False)
+            except Fault as fault:
+                last = fault
+            if retry.went_stale(last) and self._is_replayable(last):
+                try:
+                    return self._attempt(backend, upstream, trace, fresh=True)
+                except Fault as fault:
+                    last = fault
+            if not self._may_retry(last, tried):
+                break
+        if self.turns is not None:
+            self.turns.close()
+        raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
 
     def finish(self, fault: Fault | None = None) -> None:
         """The response that was passed on has ended: completely, or cut by the fault."""
@@ -116,22 +114,6 @@ class RequestAttempts:
         if self.retrying:
             self.retrying = False
             shared.services.in_flight.end_retry()
-
-    def _first_of(self, backends: Iterable[Backend], upstream: BackendRequest, trace: Trace | None) -> BackendResponse:
-        last: Fault | None = None
-        for tried, backend in enumerate(backends, 1):
-            try:
-                return self._attempt(backend, upstream, trace, fresh=False)
-            except Fault as fault:
-                last = fault
-            if retry.went_stale(last) and self._is_replayable(last):
-                try:
-                    return self._attempt(backend, upstream, trace, fresh=True)
-                except Fault as fault:
-                    last = fault
-            if not self._may_retry(last, tried):
-                break
-        raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
 
     def _is_replayable(self, fault: Fault) -> bool:
         body = self.request.body

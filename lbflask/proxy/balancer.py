@@ -58,7 +58,7 @@ class _FleetFacts:
         self._fleet = fleet
         self._traffic = traffic = fleet.traffic(pool)
         self.snapshot: Callable[[], Snapshot] = partial(fleet.snapshot, pool)
-        self.ticket: Callable[[], int] = partial(fleet.ticket, pool)
+        self.ticket: Callable[[], int] = fleet.tickets(pool).next
         self.probe: Callable[[bool], str | None] = traffic.probe
 
     def now(self) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.trailers import passable_trailers
@@ -21,26 +20,16 @@ from lbflask.upstream.stream import NEVER
 REQUEST_TIMEOUT = "the time for the whole request was over"
 
 
-@dataclass(slots=True)
-class ResponseOutcome:
-    """How a response ended: the bytes of its body that were sent, why it was cut (empty for a complete one), and the
-    fault that cut it.
-    """
-
-    sent: int
-    cut: str = ""
-    fault: Fault | None = None
-
-
-Finish = Callable[[ResponseOutcome], None]
+#: Called once, when a response has ended: with the bytes of its body that were sent, why it was cut (empty for a
+#: complete one), and the fault that cut it.
+Finish = Callable[[int, str, Fault | None], None]
 
 
 class ClientResponse:
     """A WSGI response: `status` and `fields` for start_response, then the body.
 
-    `deadline` is the time by which the client must have received all of it, by `clock`, in seconds. `finish` is called
-    once, with the outcome. The connection to the backend is released by the first read of a buffered body, at the end
-    of any other body, or by `close`.
+    `deadline` is the time by which the client must have received all of it, by `clock`, in seconds. The connection to
+    the backend is released by the first read of a buffered body, at the end of any other body, or by `close`.
     """
 
     __slots__ = (
@@ -163,7 +152,7 @@ class ClientResponse:
     def _end(self, cut: str = "", fault: Fault | None = None) -> None:
         finish, self._finish = self._finish, None
         if finish is not None:
-            finish(ResponseOutcome(self._sent, cut, fault))
+            finish(self._sent, cut, fault)
 
 
 def local_response(method: str, status: str, fields: Fields, body: bytes, finish: Finish) -> ClientResponse:

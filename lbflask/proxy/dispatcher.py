@@ -28,7 +28,7 @@ from lbflask.core.model import Backend
 from lbflask.proxy.attempts import Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
-from lbflask.proxy.client_response import ClientResponse, ResponseOutcome, local_response
+from lbflask.proxy.client_response import ClientResponse, local_response
 from lbflask.proxy.error_response import accept_of, error_response
 from lbflask.proxy.hook_stage import HookCalls, call_request_hooks
 from lbflask.proxy.informational_stage import pass_interim, run_tunnel
@@ -50,9 +50,6 @@ class RequestContext:
     request: ClientRequest
     hop: ClientHop
     client: str
-    request_id: str
-    began: float
-    deadline: float
     attempts: RequestAttempts
     reason: str  #: for the choice of the first backend
     rate_limit_fields: Fields | None = None
@@ -61,15 +58,15 @@ class RequestContext:
     status: int = 0
     refusal: str = ""  #: why the request was refused, unless an attempt shows it
 
-    def finish(self, outcome: ResponseOutcome) -> None:
+    def finish(self, sent: int, cut: str, fault: Fault | None) -> None:
         """Release what the request holds, and emit its event."""
-        dispatcher, request = self.dispatcher, self.request
-        services, cut = dispatcher.services, outcome.cut or self.refusal
+        dispatcher, request, attempts = self.dispatcher, self.request, self.attempts
+        services = dispatcher.services
         services.in_flight.end_request()
-        self.attempts.finish(outcome.fault)
+        attempts.finish(fault)
         if SWITCH.enabled:
-            seconds = services.clock() - self.began
-            trace(self.request_id, "finished", status=self.status, sent=outcome.sent, seconds=seconds, cut=cut)
+            seconds, cut = services.clock() - attempts.began, cut or self.refusal
+            trace(attempts.request_id, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
         if not services.listeners:
             return
         event = RequestEvent(
@@ -79,11 +76,11 @@ class RequestContext:
             protocol=request.protocol,
             pool=dispatcher.balancer.pool.name,
             status=self.status,
-            sent=outcome.sent,
-            seconds=services.clock() - self.began,
-            attempts=self.attempts.events,
-            request_id=self.request_id,
-            cut=cut,
+            sent=sent,
+            seconds=services.clock() - attempts.began,
+            attempts=attempts.events,
+            request_id=attempts.request_id,
+            cut=cut or self.refusal,
             route=dispatcher.route,
             received=0 if request.body is None else request.body.received,
             why=self.reason,
@@ -131,11 +128,8 @@ class Dispatcher:
         )
         client, fields = head.client, head.fields
         began = services.clock()
-        deadline = began + settings.request
-        attempts = self._attempts.begin(request, began, deadline, request_id=head.request_id)
-        context = RequestContext(
-            self, request, hop, client, head.request_id, began, deadline, attempts, balancer.reason
-        )
+        attempts = RequestAttempts(self._attempts, request, began, began + settings.request, head.request_id)
+        context = RequestContext(self, request, hop, client, attempts, balancer.reason)
         services.in_flight.begin_request()
         if SWITCH.enabled:
             self._trace_arrival(context)
@@ -161,7 +155,7 @@ class Dispatcher:
                 plan = hook_calls.reorder(plan)
             context.reason = plan.reason
             if SWITCH.enabled:
-                trace(context.request_id, "planned", why=plan.reason)
+                trace(attempts.request_id, "planned", why=plan.reason)
             response = attempts.first_response(
                 plan, upstream, sticky_backend=context.sticky_backend, trace=context.trace
             )
@@ -180,16 +174,16 @@ class Dispatcher:
         return self._client_response(context, response)
 
     def _trace_arrival(self, context: RequestContext) -> None:
-        request = context.request
+        request, request_id = context.request, context.attempts.request_id
         trace(
-            context.request_id,
+            request_id,
             "parsed",
             client=context.client,
             method=request.method,
             target=request.raw_target,
             protocol=request.protocol,
         )
-        trace(context.request_id, "routed", route=self.route, pool=self.balancer.pool.name)
+        trace(request_id, "routed", route=self.route, pool=self.balancer.pool.name)
 
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """As of RootHandler."""
@@ -212,7 +206,7 @@ class Dispatcher:
         on_interim, expects_continue = None, False
         if exchange is not None and request.protocol == "HTTP/1.1":
             on_interim = partial(pass_interim, exchange, self._settings.via)
-            expects_continue = exchange.expects_continue and request.body is not None
+            expects_continue = request.body is not None and exchange.expects_continue
             if expects_continue:
                 fields = [*fields, ("Expect", "100-continue")]
             if may_upgrade and self._settings.tunnels:
@@ -221,7 +215,12 @@ class Dispatcher:
         hook_calls = None
         if self.services.hooks is not None:
             hook_calls = call_request_hooks(
-                self.services.hooks, request, context.request_id, context.client, self.balancer.pool.name, fields
+                self.services.hooks,
+                request,
+                context.attempts.request_id,
+                context.client,
+                self.balancer.pool.name,
+                fields,
             )
             fields = hook_calls.fields
         upstream = BackendRequest(
@@ -230,12 +229,12 @@ class Dispatcher:
             fields,
             request.framing,
             request.body,
-            deadline=context.deadline,
+            deadline=context.attempts.deadline,
             on_gone=None if exchange is None else exchange.on_gone,
             on_interim=on_interim,
             expects_continue=expects_continue,
             upgrade=upgrade,
-            on_step=partial(trace, context.request_id) if SWITCH.enabled else None,
+            on_step=partial(trace, context.attempts.request_id) if SWITCH.enabled else None,
         )
         return upstream, hook_calls
 
@@ -268,13 +267,13 @@ class Dispatcher:
             fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
         context.status = answer.status
         if SWITCH.enabled:
-            trace(context.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
+            trace(context.attempts.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
         return ClientResponse(
             f"{answer.status} {answer.reason or reason_phrase(answer.status)}",
             fields,
             response,
             context.finish,
-            deadline=context.deadline,
+            deadline=context.attempts.deadline,
             clock=self.services.clock,
             passes_trailers=passes_trailers,
         )

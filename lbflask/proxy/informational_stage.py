@@ -6,7 +6,7 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import bodiless_response
 from lbflask.core.http.types import Fields
 from lbflask.proxy.client_request import ServerExchange
-from lbflask.proxy.client_response import Finish, ResponseOutcome
+from lbflask.proxy.client_response import Finish
 from lbflask.proxy.services import InFlightCounts
 from lbflask.upstream.requests_adapter import BackendResponse
 from lbflask.upstream.shortage import shortage
@@ -47,4 +47,4 @@ def run_tunnel(
     finally:
         in_flight.end_tunnel()
         response.close()
-        finish(ResponseOutcome(tunnel.down if tunnel else 0, cut))
+        finish(tunnel.down if tunnel else 0, cut, None)

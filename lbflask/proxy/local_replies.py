@@ -14,7 +14,7 @@ from lbflask.core.http.paths import with_prefix
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.types import Fields
 from lbflask.proxy.client_request import ClientRequest
-from lbflask.proxy.client_response import ClientResponse, ResponseOutcome, local_response
+from lbflask.proxy.client_response import ClientResponse, local_response
 from lbflask.proxy.error_response import accept_of, error_response
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
@@ -54,7 +54,7 @@ class LocalReplies:
     def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
         """Record a request that the server could not read and has refused, with a response body of `sent` bytes."""
         record = _LocalReply(self, plain_address(peer), "-", "-", "-", status, reason=reason)
-        record.finish(ResponseOutcome(sent=sent))
+        record.finish(sent)
 
     def credible(self, request: ClientRequest) -> Fields:
         """The fields of the request without the claims of untrusted peers about other hops."""
@@ -104,14 +104,14 @@ class _LocalReply:
     def __post_init__(self) -> None:
         self.began = self.replies.services.clock()
 
-    def finish(self, outcome: ResponseOutcome) -> None:
+    def finish(self, sent: int, cut: str = "", fault: Fault | None = None) -> None:  # noqa: ARG002 - as of Finish
         """Emit the event."""
         replies, id_ = self.replies, self.request_id
-        seconds, cut = replies.services.clock() - self.began, outcome.cut or self.reason
+        seconds, cut = replies.services.clock() - self.began, cut or self.reason
         if SWITCH.enabled:
             trace(id_, "parsed", client=self.client, method=self.method, target=self.target, protocol=self.protocol)
             trace(id_, "routed", route=replies.route, pool=replies.pool)
-            trace(id_, "finished", status=self.status, sent=outcome.sent, seconds=seconds, cut=cut)
+            trace(id_, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
         event = RequestEvent(
             client=self.client,
             method=self.method,
@@ -119,7 +119,7 @@ class _LocalReply:
             protocol=self.protocol,
             pool=replies.pool,
             status=self.status,
-            sent=outcome.sent,
+            sent=sent,
             seconds=seconds,
             attempts=NO_ATTEMPTS,
             request_id=id_,

@@ -11,7 +11,7 @@ from itertools import islice
 from lbflask.core import retry
 from lbflask.core.faults import Fault
 from lbflask.core.planning import Plan
-from lbflask.proxy.attempts import Attempts
+from lbflask.proxy.attempts import Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.services import SharedServices
@@ -67,7 +67,7 @@ class Mirroring:
             in_flight.skip_copy()
 
     def _send(self, request: ClientRequest, client: str, copy: BackendRequest) -> None:
-        attempts = self._attempts.begin(request, self._services.clock(), may_queue=False)
+        attempts = RequestAttempts(self._attempts, request, self._services.clock(), may_queue=False)
         cut: Fault | None = None
         try:
             safe = request.body is None and request.method in retry.IDEMPOTENT

@@ -117,24 +117,22 @@ class UpstreamConnection:
         if self._sender is not None:
             with self._lock:
                 self._change_state(event)
-        elif (state := TRANSITIONS[self._state].get(event)) is not None:  # as `_change_state`, without a call
-            self._state = state
         else:
             self._change_state(event)
 
     def _change_state(self, event: ExchangeEvent) -> None:
-        state = TRANSITIONS[self._state].get(event)
-        if state is None:
-            raise RuntimeError(f"{event.name} is not possible: {self!r}")
-        self._state = state
+        try:
+            self._state = TRANSITIONS[self._state][event]
+        except KeyError:
+            raise RuntimeError(f"{event.name} is not possible: {self!r}") from None
 
     def exchange(self, request: UpstreamRequest, timeouts: ExchangeTimeouts) -> ResponseReader:
         """Send the request and read the head of the final response. Raises Fault.
 
         A body that is not in memory is sent as the client delivers it; the Fault of the client passes through.
         """
-        self._sender = None
-        self.advance(_REQUEST_STARTED)
+        self._sender = None  # until there is one, no other thread changes the state
+        self._change_state(_REQUEST_STARTED)
         self.exchanges += 1
         self._timeouts = timeouts
         self._bytes_received = False
@@ -144,7 +142,7 @@ class UpstreamConnection:
         try:
             if request.body is None:
                 self.send_all(request.head(), timeouts.between_bytes)
-                self.advance(_REQUEST_SENT)
+                self._change_state(_REQUEST_SENT)
             else:
                 self._send_with_body(reader, request, request.body)
         except OSError as error:

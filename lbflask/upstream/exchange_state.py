@@ -33,7 +33,7 @@ class ExchangeEvent(IntEnum):
     REQUEST_STARTED = auto()
     REQUEST_SENT = auto()  #: all of it, with its body
     REQUEST_BROKEN_OFF = auto()  #: the rest will never be sent
-    RESPONSE_STARTED = auto()  #: the head of the final response is complete
+    RESPONSE_STARTED = auto()  #: the head of the final response is complete, and its body is not
     RESPONSE_ENDED = auto()  #: the response is complete, and the connection persists (RFC 9112 §9.3)
     LAST_RESPONSE_ENDED = auto()  #: the response is complete, and no other may follow
     PROTOCOL_SWITCHED = auto()  #: RFC 9110 §15.2.2
@@ -46,9 +46,13 @@ _CLOSED = {_E.CLOSED: _S.CLOSED}
 TRANSITIONS: Mapping[ExchangeState, Mapping[ExchangeEvent, ExchangeState]] = {
     _S.NEW: _CLOSED | {_E.REQUEST_STARTED: _S.SENDING},
     _S.SENDING: _CLOSED
-    | {_E.REQUEST_SENT: _S.WAITING, _E.REQUEST_BROKEN_OFF: _S.CUT_OFF, _E.RESPONSE_STARTED: _S.DUPLEX},
-    _S.WAITING: _CLOSED | {_E.RESPONSE_STARTED: _S.BODY, _E.PROTOCOL_SWITCHED: _S.TUNNEL},
-    _S.CUT_OFF: _CLOSED | {_E.RESPONSE_STARTED: _S.LAST_BODY},
+    | {_E.REQUEST_SENT: _S.WAITING, _E.REQUEST_BROKEN_OFF: _S.CUT_OFF, _E.RESPONSE_STARTED: _S.DUPLEX}
+    | {_E.RESPONSE_ENDED: _S.RESPONDED, _E.LAST_RESPONSE_ENDED: _S.MUST_CLOSE},
+    _S.WAITING: _CLOSED
+    | {_E.RESPONSE_STARTED: _S.BODY, _E.PROTOCOL_SWITCHED: _S.TUNNEL}
+    | {_E.RESPONSE_ENDED: _S.IDLE, _E.LAST_RESPONSE_ENDED: _S.MUST_CLOSE},
+    _S.CUT_OFF: _CLOSED
+    | {_E.RESPONSE_STARTED: _S.LAST_BODY, _E.RESPONSE_ENDED: _S.MUST_CLOSE, _E.LAST_RESPONSE_ENDED: _S.MUST_CLOSE},
     _S.DUPLEX: _CLOSED
     | {_E.REQUEST_SENT: _S.BODY, _E.REQUEST_BROKEN_OFF: _S.LAST_BODY}
     | {_E.RESPONSE_ENDED: _S.RESPONDED, _E.LAST_RESPONSE_ENDED: _S.MUST_CLOSE},

@@ -168,8 +168,15 @@ class ResponseReader:
             self._feed(data if before is _BODY else self._filter(data))
         if self._interims:
             self._pass_interims()
-        if self._phase is not before:
-            self._report(before)
+        if self._phase is before:
+            return
+        if self._phase is _BODY:
+            event = _RESPONSE_STARTED
+        elif self.status == 101:
+            event = ExchangeEvent.PROTOCOL_SWITCHED
+        else:
+            event = _RESPONSE_ENDED if self._keep_alive and not self._excess_data else _LAST_RESPONSE_ENDED
+        self._source.advance(event)
 
     def _consume_first(self, data: bytes) -> None:
         head = plain_head(self._method, data)
@@ -180,9 +187,13 @@ class ResponseReader:
             return
         self.status, self.reason, self.fields, self.framing, end = head
         self.cleared = self._keep_alive = True
-        self._phase = _BODY
-        self._body_left = self.framing.length or 0
-        if len(data) > end or not self._body_left:
+        length = self.framing.length or 0
+        if len(data) == end + length:  # as most responses arrive: all at once
+            self._phase = _COMPLETE
+            if length:
+                self._pieces.append(data[end:])
+        else:
+            self._phase, self._body_left = _BODY, length
             self._consume_body(data[end:])
 
     def _consume_body(self, data: bytes) -> None:
@@ -194,17 +205,6 @@ class ResponseReader:
             self._pieces.append(data)
         if not self._body_left:
             self._phase = _COMPLETE
-
-    def _report(self, before: ResponsePhase) -> None:
-        source = self._source
-        if self.status == 101:
-            source.advance(ExchangeEvent.PROTOCOL_SWITCHED)
-            return
-        if before is _HEAD:
-            source.advance(_RESPONSE_STARTED)
-        if self._phase is _COMPLETE:
-            persists = self._keep_alive and not self._excess_data
-            source.advance(_RESPONSE_ENDED if persists else _LAST_RESPONSE_ENDED)
 
     def _feed(self, data: bytes) -> None:
         if self._parser is None:

@@ -191,7 +191,7 @@ def of_the_worker(
         yield definitions.REUSED, (), connections().reused
         yield definitions.IDLE, (), connections().idle
         for pool in tuple(fleet.pools):
-            taken = fleet.tickets_taken(pool)
+            taken = fleet.tickets(pool).counts
             yield definitions.TICKETS, (pool,), taken.tickets
             yield definitions.LEASES, (pool,), taken.leases
             yield definitions.LOCAL_TICKETS, (pool,), taken.local

@@ -33,7 +33,7 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.planning import Plan
 from lbflask.core.retry import RetryPolicy
 from lbflask.fleet.fleet import Fleet
-from lbflask.proxy.attempts import Attempts
+from lbflask.proxy.attempts import Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.client_response import ClientResponse
@@ -562,7 +562,7 @@ def test_attempts_that_end_without_a_response_give_the_budget_back() -> None:
     """As those of a mirrored request do, whose plan has one backend."""
     balancer, _ = scripted(DROPPED)
     shared = balancer.dispatcher._attempts
-    attempts = shared.begin(inbound(), 0.0)
+    attempts = RequestAttempts(shared, inbound(), 0.0)
     with pytest.raises(Fault):
         attempts.first_response(Plan(FOUR[:1], "turn"), BackendRequest("GET", "/", []))
     assert shared.services.in_flight.retrying == 1

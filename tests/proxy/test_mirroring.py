@@ -15,36 +15,30 @@ from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.target import Target
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.planning import Plan
+from lbflask.fleet.fleet import Fleet
+from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.mirroring import MAX_BODY, Mirroring
 from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.settings import ProxySettings
+from lbflask.store.memory import MemoryStore
 from lbflask.upstream.requests_adapter import BackendRequest
 from tests.support.pools import backend
 
 
 class Shadow:
-    """A pool that notes what comes, and fails in the way that it is told to."""
+    """The planner and the transport of a pool, which record the copies and fail with the given error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.copies: list[BackendRequest] = []
-        self.plans: list[list[str]] = []
-        self.ends: list[Fault | None] = []
 
     def plan(self, request: ClientRequest, client: str, *, safe: bool) -> Plan:
         return Plan(backends=iter([backend("a"), backend("b")]), reason="turn")
 
-    def begin(self, request: ClientRequest, began: float, *, may_queue: bool) -> Shadow:
-        assert not may_queue
-        return self
-
-    def first_response(self, plan: Plan, upstream: BackendRequest) -> Any:
-        self.plans.append([one.id for one in plan.backends])
-        self.copies.append(upstream)
+    def send(self, request: BackendRequest, *, timeout: Any) -> Any:
+        self.copies.append(request)
         raise self.error
-
-    def finish(self, fault: Fault | None) -> None:
-        self.ends.append(fault)
 
 
 FAULT = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")
@@ -62,7 +56,9 @@ class Rig:
             new_request_id=lambda: f"id-{next(ids)}",
         )
         shadow: Any = self.shadow
-        self.mirroring = Mirroring(shadow, shadow, percent, house, iter(chances).__next__)
+        fleet = Fleet(MemoryStore(lambda: 1000.0), ["shadow"])
+        attempts = Attempts("shadow", fleet, shadow, ProxySettings(), house)
+        self.mirroring = Mirroring(shadow, attempts, percent, house, iter(chances).__next__)
 
     def ask(self, body: ClientBody | None = None, framing: Framing = NO_BODY, upgrade: str = "") -> BackendRequest:
         inbound = ClientRequest(
@@ -94,8 +90,8 @@ def test_a_copy_is_a_request_of_its_own_for_one_backend() -> None:
     (copy,) = rig.shadow.copies
     assert copy is not request
     assert copy.fields is not request.fields
-    assert (copy.target, copy.fields, rig.shadow.plans) == ("/rewritten", [("X-A", "1")], [["a"]])
-    assert rig.shadow.ends == [FAULT]
+    assert (copy.target, copy.fields, copy.url) == ("/rewritten", [("X-A", "1")], "http://a:80")
+    assert rig.occupancy.retrying == 0
 
 
 def test_chance_gives_as_many_as_are_asked_for() -> None:
@@ -136,4 +132,3 @@ def test_an_error_that_nobody_foresaw_is_logged_and_leaves_the_room(caplog: pyte
         rig.ask()
         assert rig.settle() == 1
         eventually(lambda: "a copy of a request could not be sent" in caplog.text, "the log tells")
-    assert rig.shadow.ends == [None]

@@ -89,7 +89,9 @@ class Rig:
         assert received == expected
 
     def _read_body(self, data: bytes) -> None:
-        self.backend.sendall(data)
+        """Send the data, behind the head in one packet if that was not sent yet, and read the body."""
+        awaited = self.connection.state in (ExchangeState.SENDING, ExchangeState.WAITING, ExchangeState.CUT_OFF)
+        self.backend.sendall(RESPONSE_HEAD + data if awaited else data)
         assert b"".join(self._readers.get(timeout=PATIENCE).pieces()) == b"ok"
 
     def do(self, *events: ExchangeEvent) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from gevent.event import AsyncResult
@@ -37,6 +36,7 @@ class HttpExchange:
         "fields",
         "local",
         "method",
+        "on_gone",
         "peer",
         "protocol",
         "special",
@@ -62,6 +62,9 @@ class HttpExchange:
         #: The local address of the connection: host and port, or a path.
         self.local = client.local
         self.upgraded = False
+        #: Sets the callback for the end of the client's connection; None cancels it. It is called once, and must not
+        #: block.
+        self.on_gone = client.notify_when_gone
 
     @property
     def expects_continue(self) -> bool:
@@ -134,10 +137,6 @@ class HttpExchange:
         """Send an informational response (RFC 9110 §15.2). Raises OSError."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         self._client.send(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1"))
-
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Call `callback` once when the client has hung up; it must not block. None cancels it."""
-        self._client.notify_when_gone(callback)
 
     def upgrade(self, status: str, fields: list[tuple[str, str]]) -> tuple[Stream, bytes]:
         """Send the head of a 101. Returns the stream, with bytes that the client has sent early."""

@@ -248,14 +248,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     ) -> Iterable[bytes]:
         """The application's response, by `forward` if it takes the request, else by WSGI."""
         forward = self.options.forward
-        if forward is not None:
-            reply = forward(exchange)
-            if reply is not NotImplemented:
-                if reply is None:
-                    return ()
-                client.set_response_deadline(reply.deadline)
-                response.start_response(reply.status, reply.fields)
-                return cast("Iterable[bytes]", reply)
+        reply: Any = NotImplemented if forward is None else forward(exchange)
+        if reply is None:
+            return ()
+        if reply is not NotImplemented:
+            client.set_response_deadline(reply.deadline)
+            response.start_response(reply.status, reply.fields)
+            pieces: Iterable[bytes] = reply
+            return pieces
         environ = self._environ | request.environ(client)
         environ["lbflask.exchange"] = exchange
         return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))

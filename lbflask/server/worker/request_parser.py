@@ -170,11 +170,11 @@ class ParsedRequest(Request):  # type: ignore[misc]
 
     def should_close(self) -> bool:
         """Whether the connection ends after the response, by a field or by the version (RFC 9112 §9.3)."""
-        options: set[str] = set()
+        options: list[str] = []
         for name, value in self.headers:
             if name == "CONNECTION":
-                options.update(option.strip(" \t").lower() for option in value.split(","))
-        if "close" in options or self.must_close or self.method == "CONNECT":
+                options += [option.strip(" \t").lower() for option in value.split(",")]
+        if self.must_close or self.method == "CONNECT" or "close" in options:
             return True
         return self.version < (1, 1) and "keep-alive" not in options
 

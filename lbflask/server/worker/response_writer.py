@@ -81,11 +81,14 @@ class ResponseWriter:
         if single:
             data = next(iter(pieces), b"")
             head = self._head()
-            self._send(head + self._framed(data) + self._end(pieces))
+            end = self._end(pieces) if self._chunked else b""
+            self._send(head + self._framed(data) + end)
         else:
             for piece in pieces:
                 self.write(piece)
-            rest = (b"" if self.head_sent else self._head()) + self._end(pieces)
+            rest = b"" if self.head_sent else self._head()
+            if self._chunked:
+                rest += self._end(pieces)
             if rest:
                 self._send(rest)
         if self._bytes_left:
@@ -102,22 +105,20 @@ class ResponseWriter:
 
     def _head(self) -> bytes:
         code, kinds = self.status[:3], _KINDS
-        has_date, lines = False, 1
-        text = f"HTTP/1.1 {self.status}\r\n"
+        has_date, fields = False, self._fields
         self._omit_body = self._request.method == "HEAD" or code in _NO_BODY_STATUSES
-        for name, value in self._fields:
+        if code == "204":  # RFC 9110 §8.6
+            fields = [field for field in fields if kinds[field[0]] != "content-length"]
+        text = f"HTTP/1.1 {self.status}\r\n"
+        for name, value in fields:
             kind = kinds[name]
-            if kind:
-                if kind == "date":
-                    has_date = True
-                elif code == "204":
-                    continue  # RFC 9110 §8.6
-                else:
-                    self._bytes_left = int(value)
+            if kind == "date":
+                has_date = True
+            elif kind:
+                self._bytes_left = int(value)
             text += f"{name}: {value}\r\n"
-            lines += 1
-        if text.count("\n") != lines:
-            raise ValueError(f"a header field of the response has a line break in it: {self._fields!r}")
+        if text.count("\n") != len(fields) + 1:
+            raise ValueError(f"a header field of the response has a line break in it: {fields!r}")
         if not has_date:
             text += f"Date: {http_date()}\r\n"
         self.head_sent = True
@@ -155,8 +156,8 @@ class ResponseWriter:
             self._bytes_left -= len(piece)
         return piece
 
-    def _end(self, result: Iterable[bytes]) -> bytes:
-        if not self._chunked:
-            return b""
+    @staticmethod
+    def _end(result: Iterable[bytes]) -> bytes:
+        """The last chunk, with trailers."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in getattr(result, "trailers", ())])
         return f"0\r\n{lines}\r\n".encode("latin-1")
