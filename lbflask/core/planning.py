@@ -156,7 +156,8 @@ class PoolPlanner:
         self._until = inf  # when the weights change, by the store's clock
 
     def __repr__(self) -> str:
-        return f"PoolPlanner({self.pool.name}: {self.pool.strategy}, {len(self.selection.candidates)} candidates)"
+        candidates = len(self.selection.candidates)
+        return f"{type(self).__name__}({self.pool.name}: {self.pool.strategy}, {candidates} candidates)"
 
     def schedule(self) -> Schedule:
         """The schedule for the latest snapshot, with the weights of this moment."""

@@ -10,7 +10,7 @@ rest of the newest block only shortens the run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 #: Below this many requests a second a worker takes tickets one by one (ADR 0003).
 LEASE_FROM = 200
@@ -49,8 +49,8 @@ class RateEstimator:
 class TicketBlock:
     """Tickets that were fetched at `taken_at`, in seconds of any steady clock. Taking the next one needs no lock."""
 
-    tickets: Iterator[int] = field(default_factory=lambda: iter(()))
-    taken_at: float = 0.0
+    tickets: Iterator[int]
+    taken_at: float
 
     def next(self, now: float) -> int | None:
         """The next ticket; None when all are taken, or are too old."""

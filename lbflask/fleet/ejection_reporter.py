@@ -121,16 +121,12 @@ class EjectionReporter:
         if weight:
             self._wake()
 
-    def ended(self, backend: str, fault: Fault | None) -> None:
-        """An attempt ended otherwise: after the head of its response, completely or with a fault."""
-        if self._probe.sent is None and fault is None:
-            return
-        weight = 0 if fault is None else ejection.weight_of_fault(fault)
-        with self._lock:
-            self._probe_abandoned(backend)
-            if fault is not None and weight:
-                self._count(backend, weight, fault.reason)
+    def broke_off(self, backend: str, fault: Fault) -> None:
+        """An attempt ended with a fault, after the head of its response."""
+        weight = ejection.weight_of_fault(fault)
         if weight:
+            with self._lock:
+                self._count(backend, weight, fault.reason)
             self._wake()
 
     def probe(self, safe: bool) -> str | None:

@@ -10,6 +10,8 @@ from lbflask.core.tickets import RateEstimator, TicketBlock, TicketCounts
 from lbflask.fleet.store_link import StoreLink
 from lbflask.store.ports import StoreUnavailable
 
+_NO_TICKETS = TicketBlock(iter(()), 0.0)
+
 
 class TicketSource:
     """Threads and greenlets may share it. Local tickets begin at random, so that workers do not march in step."""
@@ -20,7 +22,7 @@ class TicketSource:
         self._pool = pool
         self._link = link
         self._rate = RateEstimator()
-        self._block = TicketBlock()
+        self._block = _NO_TICKETS
         self._local = random.randrange(1 << 30)
         self._lock = threading.Lock()
 
@@ -52,7 +54,7 @@ class TicketSource:
                     return self._leased(now)
                 except StoreUnavailable as error:
                     self._link.lost(error)
-            self._block = TicketBlock()
+            self._block = _NO_TICKETS
             self._local += 1
             self.counts.count_local()
             return self._local

@@ -37,6 +37,7 @@ class Traffic:
         )
         # What only one part needs to know is a call to that part: several come with each request.
         self.began = in_flight.began
+        self.ended = in_flight.ended
         self.live_loads = in_flight.live
         self.answered = ejections.answered
         self.probe = ejections.probe
@@ -55,10 +56,15 @@ class Traffic:
         self.in_flight.ended(backend)
         self.ejections.failed(backend, fault)
 
-    def ended(self, backend: str, fault: Fault | None = None) -> None:
-        """The attempt has ended otherwise: after the head of its response, completely or with a fault."""
+    def broke_off(self, backend: str, fault: Fault) -> None:
+        """The attempt has ended with a fault, after the head of its response."""
         self.in_flight.ended(backend)
-        self.ejections.ended(backend, fault)
+        self.ejections.broke_off(backend, fault)
+
+    def abandoned(self, backend: str) -> None:
+        """The attempt was given up before it had an outcome."""
+        self.in_flight.ended(backend)
+        self.ejections.passed_over(backend)
 
     def has_members(self, members: tuple[str, ...]) -> None:
         """The ids of the backends that are in the pool and take requests."""

@@ -102,9 +102,11 @@ class RequestAttempts:
         """The response that was passed on has ended: completely, or cut by the fault."""
         shared = self.shared
         if self.serving_id:
-            shared.traffic.ended(self.serving_id, fault)
-            self.serving_id = ""
-            if fault is not None:
+            backend, self.serving_id = self.serving_id, ""
+            if fault is None:
+                shared.traffic.ended(backend)
+            else:
+                shared.traffic.broke_off(backend, fault)
                 last = self.events[-1]
                 self.events[-1] = AttemptEvent(backend=last.backend, seconds=last.seconds, fault=fault, at=last.at)
                 if isinstance(fault, Shortage):
@@ -124,7 +126,7 @@ class RequestAttempts:
         if tried > policy.attempts or not self._is_replayable(fault):
             return False
         if not self.retrying and retry.costs_budget(fault):
-            if not retry.within_budget(policy, in_flight.active, in_flight.retrying):
+            if not retry.within_budget(policy, len(in_flight.active), in_flight.retrying):
                 return False
             self.retrying = True
             in_flight.begin_retry()
@@ -159,7 +161,7 @@ class RequestAttempts:
                 shared.services.shortages.note(fault)
             raise
         except BaseException:
-            traffic.ended(backend.id)
+            traffic.abandoned(backend.id)
             raise
         traffic.answered(backend.id, response.answer.status)
         self.serving_id = backend.id

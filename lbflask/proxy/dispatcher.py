@@ -12,7 +12,6 @@ from lbflask.core import retry
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.cookies import take
 from lbflask.core.http.fields import (
-    ClientHop,
     backend_request,
     bodiless_response,
     client_response,
@@ -42,13 +41,12 @@ from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestContext:
     """Everything that is decided about one request. `finish` settles it, once."""
 
     dispatcher: Dispatcher
     request: ClientRequest
-    hop: ClientHop
     client: str
     attempts: RequestAttempts
     reason: str  #: for the choice of the first backend
@@ -62,7 +60,7 @@ class RequestContext:
         """Release what the request holds, and emit its event."""
         dispatcher, request, attempts = self.dispatcher, self.request, self.attempts
         services = dispatcher.services
-        services.in_flight.end_request()
+        services.in_flight.active.discard(self)
         attempts.finish(fault)
         if SWITCH.enabled:
             seconds, cut = services.clock() - attempts.began, cut or self.refusal
@@ -129,8 +127,8 @@ class Dispatcher:
         client, fields = head.client, head.fields
         began = services.clock()
         attempts = RequestAttempts(self._attempts, request, began, began + settings.request, head.request_id)
-        context = RequestContext(self, request, hop, client, attempts, balancer.reason)
-        services.in_flight.begin_request()
+        context = RequestContext(self, request, client, attempts, balancer.reason)
+        services.in_flight.active.add(context)
         if SWITCH.enabled:
             self._trace_arrival(context)
         try:
@@ -150,7 +148,8 @@ class Dispatcher:
             if services.tracing is not None:
                 context.trace = services.tracing.begin(upstream.fields)
             safe = request.body is None and request.method in retry.IDEMPOTENT
-            plan = balancer.plan(request, client, safe=safe, sticky_backend=context.sticky_backend)
+            key = balancer.key(client, request.target.text, request.fields) if balancer.has_key else None
+            plan = balancer.plan(key, safe=safe, sticky_backend=context.sticky_backend)
             if hook_calls is not None:
                 plan = hook_calls.reorder(plan)
             context.reason = plan.reason
@@ -165,7 +164,7 @@ class Dispatcher:
         except Fault as fault:
             return self._refuse(context, fault)
         except BaseException:
-            services.in_flight.end_request()
+            services.in_flight.active.discard(context)
             attempts.finish()
             raise
         if response.answer.status == 101:
@@ -284,7 +283,8 @@ class Dispatcher:
         if cookies is None or (sticky_backend is not None and sticky_backend.id == serving_id):
             return []
         request = context.request
-        origin = request_origin(request.fields, context.hop, request.host, self._settings.is_trusted)
+        hop = self.services.hops.hop(request)
+        origin = request_origin(request.fields, hop, request.host, self._settings.is_trusted)
         return cookies.set_cookie_fields(serving_id, request.method, fields, secure=origin.secure)
 
     def _run_tunnel(self, context: RequestContext, response: BackendResponse) -> None:

@@ -71,7 +71,7 @@ class Mirroring:
         cut: Fault | None = None
         try:
             safe = request.body is None and request.method in retry.IDEMPOTENT
-            plan = self._balancer.plan(request, client, safe=safe)
+            plan = self._balancer.plan(self._balancer.key(client, request.target.text, request.fields), safe=safe)
             first = Plan(backends=islice(plan.backends, 1), reason=plan.reason)
             _discard(attempts.first_response(first, copy))
         except Fault as fault:

@@ -26,23 +26,15 @@ MAX_MIRRORED = 64
 class InFlightCounts:
     """The requests that a worker has in flight, over all pools.
 
-    `active` counts requests, `retrying` those of them on an extra attempt, `tunnels` those that became tunnels.
-    `mirrored` counts copies of requests in flight, `unmirrored` all copies that were ever skipped.
+    `active` has an object for each request, `retrying` counts those of them on an extra attempt, `tunnels` those that
+    became tunnels. `mirrored` counts copies of requests in flight, `unmirrored` all copies that were ever skipped.
     """
 
-    active: int = 0
+    active: set[object] = field(default_factory=set)
     retrying: int = 0
     tunnels: int = 0
     mirrored: int = 0
     unmirrored: int = 0
-
-    def begin_request(self) -> None:
-        """Count a request until `end_request`."""
-        self.active += 1
-
-    def end_request(self) -> None:
-        """Uncount a request."""
-        self.active -= 1
 
     def begin_retry(self) -> None:
         """Count a request on an extra attempt until `end_retry`."""
@@ -80,7 +72,7 @@ class InFlightCounts:
         """The counts for operators, with the id of the process."""
         return {
             "pid": os.getpid(),
-            "requests": self.active - self.tunnels,
+            "requests": len(self.active) - self.tunnels,
             "tunnels": self.tunnels,
             "mirrored": self.mirrored,
             "unmirrored": self.unmirrored,

@@ -152,7 +152,7 @@ class ResponseReader:
 
     def whole(self) -> bytes | None:
         """The body, if all of it has arrived; else None."""
-        if not self.complete:
+        if self._phase is not _COMPLETE:
             return None
         pieces = self._pieces
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -160,10 +160,10 @@ class ResponseReader:
     def _consume(self, data: bytes) -> None:
         """Read the data, and report progress to the source."""
         before = self._phase
-        if self._body_left:
-            self._consume_body(data)
-        elif before is _HEAD and self._parser is None:
+        if before is _HEAD and self._parser is None:
             self._consume_first(data)
+        elif self._body_left:
+            self._consume_body(data)
         else:
             self._feed(data if before is _BODY else self._filter(data))
         if self._interims:

@@ -185,7 +185,7 @@ def of_the_worker(
         degraded_since = now if fleet.degraded else None
         yield definitions.DEGRADED, (), fleet.degraded
         yield definitions.DEGRADED_SECONDS, (), degraded
-        yield definitions.IN_FLIGHT, (), occupancy.active - occupancy.tunnels
+        yield definitions.IN_FLIGHT, (), len(occupancy.active) - occupancy.tunnels
         yield definitions.TUNNELS, (), occupancy.tunnels
         yield definitions.OPENED, (), connections().opened
         yield definitions.REUSED, (), connections().reused

@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any, cast
@@ -242,15 +242,12 @@ def proxy_settings(pool: PoolConfig, config: Config) -> ProxySettings:
 
 def request_ids() -> Callable[[], str]:
     """Unique ids: a random prefix for each process and a counter, since randomness for each request costs more."""
-    prefix, numbers = "", count(1)
+    ids: Iterator[str]
 
     def reset() -> None:
-        nonlocal prefix, numbers
-        prefix, numbers = secrets.token_hex(8), count(1)
-
-    def new() -> str:
-        return f"{prefix}-{next(numbers):x}"
+        nonlocal ids
+        ids = map((secrets.token_hex(8) + "-{:x}").format, count(1))
 
     reset()
     os.register_at_fork(after_in_child=reset)
-    return new
+    return lambda: next(ids)

@@ -63,10 +63,6 @@ def test_an_old_block_gives_none_and_keeps_what_it_has() -> None:
     assert list(block.tickets) == [7, 8]
 
 
-def test_there_is_nothing_in_a_block_that_was_never_brought() -> None:
-    assert TicketBlock().next(0.0) is None
-
-
 class Counting:
     """A pool's counter with workers that lease blocks of it; tallies who served."""
 

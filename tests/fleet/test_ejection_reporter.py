@@ -46,7 +46,7 @@ class TestFailures:
     def test_a_response_that_breaks_off_is_one_attempt_and_one_failure(self, desk: Desk) -> None:
         desk.traffic.began("a")
         desk.traffic.answered("a", 200)
-        desk.traffic.ended("a", BROKEN)
+        desk.traffic.broke_off("a", BROKEN)
         desk.tell()
         assert desk.store.asked("count_failures") == [("a", FailureReport(1, 1, 1))]
 
@@ -55,7 +55,7 @@ class TestFailures:
         desk.fail("a", fault)
         desk.traffic.began("b")
         desk.traffic.answered("b", 200)
-        desk.traffic.ended("b", GONE)
+        desk.traffic.broke_off("b", GONE)
         desk.tell()
         assert desk.store.asked("count_failures") == []
 
@@ -189,7 +189,7 @@ class TestProbes:
         if end == "client":
             due.traffic.failed("a", GONE)
         else:
-            due.traffic.ended("a")
+            due.traffic.abandoned("a")
         due.tell()
         assert due.out() == {"a"}
         self.granted(due)

@@ -79,7 +79,10 @@ class Days(RuleBasedStateMachine):
         traffic = self.desks[who].traffic
         if isinstance(end, int) or end is BROKEN:
             traffic.answered(backend, end if isinstance(end, int) else 200)
-            traffic.ended(backend, end if isinstance(end, Fault) else None)
+            if isinstance(end, Fault):
+                traffic.broke_off(backend, end)
+            else:
+                traffic.ended(backend)
             self.attempts[backend] += 1
         else:
             traffic.failed(backend, end)

@@ -66,7 +66,8 @@ class Rig:
         self.balancer = PoolBalancer(Pool("p", backends, strategy, **settings), self.fleet)
 
     def order(self, inbound: ClientRequest | None = None, client: str = "192.0.2.1") -> list[str]:
-        plan = self.balancer.plan(inbound or request(), client, safe=True)
+        inbound = inbound or request()
+        plan = self.balancer.plan(self.balancer.key(client, inbound.target.text, inbound.fields), safe=True)
         return [backend.id for backend in plan.backends]
 
     def firsts(self, count: int, inbound: ClientRequest | None = None, client: str = "192.0.2.1") -> set[str]:
@@ -298,4 +299,4 @@ class Refusing:
 def test_a_balancer_shows_its_pool() -> None:
     rig = Rig("first")
     rig.order()
-    assert repr(rig.balancer) == "PoolBalancer(PoolPlanner(p: first, 3 candidates))"
+    assert repr(rig.balancer) == "PoolBalancer(p: first, 3 candidates)"

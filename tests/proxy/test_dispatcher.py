@@ -691,8 +691,14 @@ class Ears:
     def failed(self, backend: str, fault: Fault) -> None:
         self.heard.append(("failed", backend, str(fault.stage)))
 
-    def ended(self, backend: str, fault: Fault | None = None) -> None:
-        self.heard.append(("ended", backend, str(fault.stage) if fault else ""))
+    def ended(self, backend: str) -> None:
+        self.heard.append(("ended", backend))
+
+    def broke_off(self, backend: str, fault: Fault) -> None:
+        self.heard.append(("broke off", backend, str(fault.stage)))
+
+    def abandoned(self, backend: str) -> None:
+        self.heard.append(("abandoned", backend))
 
     def probe(self, safe: bool) -> str | None:
         self.safe.append(safe)
@@ -713,7 +719,7 @@ def test_every_attempt_is_noted_from_its_beginning_to_its_end(street: Street, ea
     assert ears.heard == [("began", "b0"), ("failed", "b0", "connect"), ("began", "b1"), ("answered", "b1", "200")]
     assert b"".join(reply) == b"ok"
     reply.close()
-    assert ears.heard[4:] == [("ended", "b1", "")]
+    assert ears.heard[4:] == [("ended", "b1")]
 
 
 def test_a_response_that_breaks_off_is_noted_as_that(street: Street, ears: Ears) -> None:
@@ -722,7 +728,7 @@ def test_a_response_that_breaks_off_is_noted_as_that(street: Street, ears: Ears)
     with pytest.raises(Exception, match=r"."):
         list(reply)
     reply.close()
-    assert ears.heard == [("began", "b0"), ("answered", "b0", "200"), ("ended", "b0", "body")]
+    assert ears.heard == [("began", "b0"), ("answered", "b0", "200"), ("broke off", "b0", "body")]
 
 
 def test_what_ends_an_attempt_from_without_ends_it_for_the_fleet_too(ears: Ears) -> None:
@@ -736,7 +742,7 @@ def test_what_ends_an_attempt_from_without_ends_it_for_the_fleet_too(ears: Ears)
     balancer = Balancer([Backend("b0", "h", 1, "http://h:1")], cast("BackendAdapter", Adapter()))
     with pytest.raises(Stopped):
         balancer.start(inbound())
-    assert ears.heard == [("began", "b0"), ("ended", "b0", "")]
+    assert ears.heard == [("began", "b0"), ("abandoned", "b0")]
 
 
 @pytest.mark.parametrize(

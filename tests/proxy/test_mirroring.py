@@ -14,9 +14,10 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.target import Target
 from lbflask.core.http.trusted_proxies import TrustedProxies
-from lbflask.core.planning import Plan
+from lbflask.core.model import Pool
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
+from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.mirroring import MAX_BODY, Mirroring
 from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlightCounts, SharedServices
@@ -27,14 +28,11 @@ from tests.support.pools import backend
 
 
 class Shadow:
-    """The planner and the transport of a pool, which record the copies and fail with the given error."""
+    """The transport of a pool, which records the copies and fails with the given error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.copies: list[BackendRequest] = []
-
-    def plan(self, request: ClientRequest, client: str, *, safe: bool) -> Plan:
-        return Plan(backends=iter([backend("a"), backend("b")]), reason="turn")
 
     def send(self, request: BackendRequest, *, timeout: Any) -> Any:
         self.copies.append(request)
@@ -58,7 +56,8 @@ class Rig:
         shadow: Any = self.shadow
         fleet = Fleet(MemoryStore(lambda: 1000.0), ["shadow"])
         attempts = Attempts("shadow", fleet, shadow, ProxySettings(), house)
-        self.mirroring = Mirroring(shadow, attempts, percent, house, iter(chances).__next__)
+        balancer = PoolBalancer(Pool("shadow", (backend("a"), backend("b")), "first"), fleet)
+        self.mirroring = Mirroring(balancer, attempts, percent, house, iter(chances).__next__)
 
     def ask(self, body: ClientBody | None = None, framing: Framing = NO_BODY, upgrade: str = "") -> BackendRequest:
         inbound = ClientRequest(

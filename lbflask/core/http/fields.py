@@ -46,6 +46,8 @@ class _Rule(IntEnum):
     TE = auto()  #: hop-by-hop, but for one of its members
 
 
+# Members as globals: to look one up in its class takes ten times as long, in Python 3.11.
+_DROP, _COOKIE = _Rule.DROP, _Rule.COOKIE
 _RULES = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
     "connection": _Rule.CONNECTION,
     "cookie": _Rule.COOKIE,
@@ -140,14 +142,14 @@ def backend_request(
     """
     kept: Fields = []
     said: list[tuple[_Rule, Field]] = []
-    rules, dropped = hop.rules, _Rule.DROP
+    rules, dropped = hop.rules, _DROP
     for field in received:
         rule = rules[field[0]]
         if rule is None:
             kept.append(field)
         elif rule is not dropped:
             said.append((rule, field))
-            if rule is _Rule.COOKIE:
+            if rule is _COOKIE:
                 kept.append(field)
     if said:
         return _mindful_request(kept, said, hop, host, request_id, is_trusted)

@@ -47,21 +47,23 @@ def plain_head(method: str, data: bytes) -> ResponseHead | None:
     first = _STATUS_LINE.match(text)
     if first is None:
         return None
-    found = _FIELD_LINE.findall(text, first.end())
-    if text.count("\n") != len(found) + 1 or len(found) > MAX_FIELDS:
+    fields: Fields = _FIELD_LINE.findall(text, first.end())
+    if text.count("\n") != len(fields) + 1 or len(fields) > MAX_FIELDS:
         return None  # there is a line that is not plain
-    fields: Fields = []
-    names = _NAMES
-    length = ""
-    for field in found:
+    names, length = _NAMES, ""
+    dropped: Fields = []
+    for field in fields:
         kind = names[field[0]]
         if not kind:
-            fields.append(field)
-        elif kind == _LENGTH and not length and field[1].isdigit() and len(field[1]) < 19:
+            continue
+        if kind == _LENGTH and not length and field[1].isdigit() and len(field[1]) < 19:
             length = field[1]
-            fields.append(field)
-        elif kind != _DROPPED and (kind != _CONNECTION or field[1].lower() != "keep-alive"):
+        elif kind == _DROPPED or (kind == _CONNECTION and field[1].lower() == "keep-alive"):
+            dropped.append(field)
+        else:
             return None
+    for field in dropped:
+        fields.remove(field)
     code, reason = first.groups()
     status = int(code)
     if method == "HEAD" or status in (204, 304):

@@ -140,7 +140,7 @@ class ResponseWriter:
                 self.closes = True
             else:
                 text = "Transfer-Encoding: chunked\r\n"
-        if not self._exchange.complete:
+        if self._request.has_body and not self._exchange.complete:
             self.closes = True  # the unread rest of the body precedes the next request
         if self.closes:
             return text + "Connection: close\r\n"
