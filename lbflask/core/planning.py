@@ -195,7 +195,7 @@ class PoolPlanner:
         self.schedule()
         return None if self.sessions is None else self.sessions.backend(cookies, self._facts.now())
 
-    def plan(self, key: str | None, *, safe: bool, sticky_backend: Backend | None = None, probes: bool = True) -> Plan:
+    def plan(self, key: str | None, safe: bool, sticky_backend: Backend | None = None, probes: bool = True) -> Plan:
         """The plan of one request: by the strategy, unless its session or a probe of an ejected backend goes first.
 
         A request with a session takes a ticket only when it leaves `sticky_backend`, and it never probes: either would

@@ -46,9 +46,9 @@ class Attempts:
         return f"Attempts({self.pool})"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class RequestAttempts:
-    """The attempts of one request. `finish` ends them; until then they hold the slot of the backend that responded."""
+    """The attempts of one request. `end` ends them; until then they hold the slot of the backend that responded."""
 
     shared: Attempts
     request: ClientRequest
@@ -65,9 +65,8 @@ class RequestAttempts:
         self,
         plan: Plan,
         upstream: BackendRequest,
-        *,
-        sticky_backend: Backend | None = None,
         trace: Trace | None = None,
+        sticky_backend: Backend | None = None,
     ) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that decides the client's response."""
         backends, queue = plan.backends, self.shared.slot_queue
@@ -84,7 +83,7 @@ class RequestAttempts:
         last: Fault | None = None
         for tried, backend in enumerate(backends, 1):
             try:
-                return self._attempt(backend, upstream, trace, fresh=False)
+                return self._attempt(backend, upstream, trace)
             except Fault as fault:
                 last = fault
             if retry.went_stale(last) and self._is_replayable(last):
@@ -98,7 +97,7 @@ class RequestAttempts:
             self.turns.close()
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
 
-    def finish(self, fault: Fault | None = None) -> None:
+    def end(self, fault: Fault | None = None) -> None:
         """The response that was passed on has ended: completely, or cut by the fault."""
         shared = self.shared
         if self.serving_id:
@@ -133,13 +132,13 @@ class RequestAttempts:
         return True
 
     def _attempt(
-        self, backend: Backend, upstream: BackendRequest, trace: Trace | None, *, fresh: bool
+        self, backend: Backend, upstream: BackendRequest, trace: Trace | None, fresh: bool = False
     ) -> BackendResponse:
         shared = self.shared
         settings, traffic, clock = shared.settings, shared.traffic, shared.services.clock
         host = self.request.host if settings.preserve_host else ""
         fields = None if trace is None else trace.attempt()
-        upstream.to(backend, host or backend.authority, fresh=fresh, fields=fields)
+        upstream.to(backend, host or backend.authority, fresh, fields)
         if debug.SWITCH.enabled:
             debug.trace(self.request_id, "attempt", number=len(self.events) + 1, backend=backend.id)
         began = clock()
@@ -148,7 +147,7 @@ class RequestAttempts:
             timeouts = (min(settings.connect, max(0.001, self.deadline - began)), settings.first_byte)
         traffic.began(backend.id)
         try:
-            response = shared.adapter.send(upstream, timeout=timeouts)
+            response = shared.adapter.send(upstream, True, timeouts)
         except Fault as fault:
             traffic.failed(backend.id, fault)
             if debug.SWITCH.enabled:

@@ -52,7 +52,6 @@ class ClientResponse:
         fields: Fields,
         body: BackendResponse | bytes,
         finish: Finish,
-        *,
         deadline: float = NEVER,
         clock: Callable[[], float] = time.monotonic,
         passes_trailers: bool = False,

@@ -5,7 +5,7 @@ Rules are in `core/`; each stage returns a value. A RequestContext collects the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from lbflask.core import retry
@@ -42,14 +42,12 @@ from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 
 
 @dataclass(slots=True, eq=False)
-class RequestContext:
-    """Everything that is decided about one request. `finish` settles it, once."""
+class RequestContext(RequestAttempts):
+    """Everything that is decided about one request, and its attempts. `finish` settles it, once."""
 
-    dispatcher: Dispatcher
-    request: ClientRequest
-    client: str
-    attempts: RequestAttempts
-    reason: str  #: for the choice of the first backend
+    dispatcher: Dispatcher = field(kw_only=True)
+    client: str = field(kw_only=True)
+    reason: str = field(kw_only=True)  #: for the choice of the first backend
     rate_limit_fields: Fields | None = None
     sticky_backend: Backend | None = None
     trace: Trace | None = None
@@ -58,13 +56,13 @@ class RequestContext:
 
     def finish(self, sent: int, cut: str, fault: Fault | None) -> None:
         """Release what the request holds, and emit its event."""
-        dispatcher, request, attempts = self.dispatcher, self.request, self.attempts
+        dispatcher, request = self.dispatcher, self.request
         services = dispatcher.services
         services.in_flight.active.discard(self)
-        attempts.finish(fault)
+        self.end(fault)
         if SWITCH.enabled:
-            seconds, cut = services.clock() - attempts.began, cut or self.refusal
-            trace(attempts.request_id, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
+            seconds, cut = services.clock() - self.began, cut or self.refusal
+            trace(self.request_id, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
         if not services.listeners:
             return
         event = RequestEvent(
@@ -75,9 +73,9 @@ class RequestContext:
             pool=dispatcher.balancer.pool.name,
             status=self.status,
             sent=sent,
-            seconds=services.clock() - attempts.began,
-            attempts=attempts.events,
-            request_id=attempts.request_id,
+            seconds=services.clock() - self.began,
+            attempts=self.events,
+            request_id=self.request_id,
             cut=cut or self.refusal,
             route=dispatcher.route,
             received=0 if request.body is None else request.body.received,
@@ -117,17 +115,14 @@ class Dispatcher:
         """The response to the request: that of a backend, or a local reply. None after a tunnel has ended."""
         services, settings, balancer = self.services, self._settings, self.balancer
         hop = services.hops.hop(request)
-        head = backend_request(
-            request.fields,
-            hop,
-            host=request.host,
-            request_id=services.new_request_id(),
-            is_trusted=settings.is_trusted,
+        fields, client, request_id, may_upgrade = backend_request(
+            request.fields, hop, request.host, services.new_request_id(), settings.is_trusted
         )
-        client, fields = head.client, head.fields
         began = services.clock()
-        attempts = RequestAttempts(self._attempts, request, began, began + settings.request, head.request_id)
-        context = RequestContext(self, request, client, attempts, balancer.reason)
+        context = RequestContext(
+            self._attempts, request, began, began + settings.request, request_id,
+            dispatcher=self, client=client, reason=balancer.reason,
+        )  # fmt: skip
         services.in_flight.active.add(context)
         if SWITCH.enabled:
             self._trace_arrival(context)
@@ -142,22 +137,20 @@ class Dispatcher:
             if balancer.cookies is not None:
                 fields = fields.copy()
                 context.sticky_backend = balancer.sticky_backend(take(fields, balancer.cookies.name))
-            upstream, hook_calls = self._upstream_request(context, fields, head.upgrade)
+            upstream, hook_calls = self._upstream_request(context, fields, may_upgrade)
             if self._mirror is not None:
                 self._mirror.copy(request, client, upstream)
             if services.tracing is not None:
                 context.trace = services.tracing.begin(upstream.fields)
             safe = request.body is None and request.method in retry.IDEMPOTENT
             key = balancer.key(client, request.target.text, request.fields) if balancer.has_key else None
-            plan = balancer.plan(key, safe=safe, sticky_backend=context.sticky_backend)
+            plan = balancer.plan(key, safe, context.sticky_backend)
             if hook_calls is not None:
                 plan = hook_calls.reorder(plan)
             context.reason = plan.reason
             if SWITCH.enabled:
-                trace(attempts.request_id, "planned", why=plan.reason)
-            response = attempts.first_response(
-                plan, upstream, sticky_backend=context.sticky_backend, trace=context.trace
-            )
+                trace(request_id, "planned", why=plan.reason)
+            response = context.first_response(plan, upstream, context.trace, context.sticky_backend)
         except RateLimitExceeded as fault:
             context.rate_limit_fields = fault.fields
             return self._refuse(context, fault)
@@ -165,7 +158,7 @@ class Dispatcher:
             return self._refuse(context, fault)
         except BaseException:
             services.in_flight.active.discard(context)
-            attempts.finish()
+            context.end()
             raise
         if response.answer.status == 101:
             self._run_tunnel(context, response)
@@ -173,7 +166,7 @@ class Dispatcher:
         return self._client_response(context, response)
 
     def _trace_arrival(self, context: RequestContext) -> None:
-        request, request_id = context.request, context.attempts.request_id
+        request, request_id = context.request, context.request_id
         trace(
             request_id,
             "parsed",
@@ -216,7 +209,7 @@ class Dispatcher:
             hook_calls = call_request_hooks(
                 self.services.hooks,
                 request,
-                context.attempts.request_id,
+                context.request_id,
                 context.client,
                 self.balancer.pool.name,
                 fields,
@@ -228,12 +221,12 @@ class Dispatcher:
             fields,
             request.framing,
             request.body,
-            deadline=context.attempts.deadline,
+            deadline=context.deadline,
             on_gone=None if exchange is None else exchange.on_gone,
             on_interim=on_interim,
             expects_continue=expects_continue,
             upgrade=upgrade,
-            on_step=partial(trace, context.attempts.request_id) if SWITCH.enabled else None,
+            on_step=partial(trace, context.request_id) if SWITCH.enabled else None,
         )
         return upstream, hook_calls
 
@@ -266,20 +259,20 @@ class Dispatcher:
             fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
         context.status = answer.status
         if SWITCH.enabled:
-            trace(context.attempts.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
+            trace(context.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
         return ClientResponse(
             f"{answer.status} {answer.reason or reason_phrase(answer.status)}",
             fields,
             response,
             context.finish,
-            deadline=context.attempts.deadline,
-            clock=self.services.clock,
-            passes_trailers=passes_trailers,
+            context.deadline,
+            self.services.clock,
+            passes_trailers,
         )
 
     def _set_cookie_fields(self, context: RequestContext, fields: Fields) -> Fields:
         """Set-Cookie fields for a session that was created or moved, in a response with these fields."""
-        cookies, sticky_backend, serving_id = self.balancer.cookies, context.sticky_backend, context.attempts.serving_id
+        cookies, sticky_backend, serving_id = self.balancer.cookies, context.sticky_backend, context.serving_id
         if cookies is None or (sticky_backend is not None and sticky_backend.id == serving_id):
             return []
         request = context.request
@@ -322,7 +315,7 @@ class Dispatcher:
             fields = self._actions.edit_response(fields)
         fields = [*fields, *(context.rate_limit_fields or ())]
         context.status = fault.status
-        if not context.attempts.events or fault.blame is Blame.CLIENT:
+        if not context.events or fault.blame is Blame.CLIENT:
             context.refusal = fault.reason
         return local_response(request.method, status, fields, body, context.finish)
 

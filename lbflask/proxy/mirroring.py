@@ -79,7 +79,7 @@ class Mirroring:
         except Exception:
             log.exception("a copy of a request could not be sent")
         finally:
-            attempts.finish(cut)
+            attempts.end(cut)
             self._services.in_flight.end_copy()
 
 

@@ -142,7 +142,7 @@ class UpstreamConnection:
         try:
             if request.body is None:
                 self.send_all(request.head(), timeouts.between_bytes)
-                self._change_state(_REQUEST_SENT)
+                self._state = TRANSITIONS[self._state][_REQUEST_SENT]  # possible in every state that follows SENDING
             else:
                 self._send_with_body(reader, request, request.body)
         except OSError as error:

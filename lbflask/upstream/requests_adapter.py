@@ -69,7 +69,7 @@ class BackendRequest(requests.PreparedRequest):
         self.on_gone = on_gone
         self.on_step = on_step
 
-    def to(self, backend: Backend, host: str, *, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
+    def to(self, backend: Backend, host: str, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
         """The same request, addressed to a backend, with `host` in its Host field; `fields` replace those before."""
         if fields is not None:
             self.fields = fields
@@ -132,6 +132,11 @@ class PreparedBody:
 class BackendResponse(requests.Response):
     """A response whose body has not been read. The first `release` or `close` ends it; later calls do nothing."""
 
+    # What the base class sets in each instance.
+    _content: Any = False
+    _content_consumed = False
+    _released = False
+
     def __init__(
         self,
         request: requests.PreparedRequest,
@@ -140,11 +145,8 @@ class BackendResponse(requests.Response):
         pool: ConnectionPool,
         origin: str,
     ) -> None:
-        if isinstance(request, BackendRequest):
-            # Not the base class: the attributes for a Session, above all a cookie jar, cost more than all others.
-            self._content = False  # type: ignore[assignment]
-            self._content_consumed = False
-        else:
+        # Without the attributes for a Session, above all a cookie jar, which cost more than all others.
+        if not isinstance(request, BackendRequest):
             super().__init__()
             self.headers = CaseInsensitiveDict(answer.fields)
         self.request = request
@@ -157,7 +159,6 @@ class BackendResponse(requests.Response):
         self.reason = answer.reason
         self._pool = pool
         self._origin = origin
-        self._released = False
 
     @property
     def network_stream(self) -> NetworkStream:
@@ -215,10 +216,10 @@ class BackendAdapter(BaseAdapter):
         """The response, once its head has arrived. `timeout` is (connect, first byte) in seconds."""
         out = request if isinstance(request, BackendRequest) else BackendRequest.of(request)
         connect, first_byte = timeout if isinstance(timeout, tuple) else (timeout or 3.0, timeout or 60.0)
-        pool, method = self._pool, out.method or "GET"
+        pool = self._pool
         # A request that may not be retried must not use a connection that the backend has closed.
         body: RequestBody | None = out.body  # type: ignore[assignment]
-        check_alive = method not in IDEMPOTENT or (body is not None and body.whole is None)
+        check_alive = out.method not in IDEMPOTENT or (body is not None and body.whole is None)
         connection = None if out.fresh else pool.take(out.url, check_alive)
         if out.on_step is not None:
             out.on_step("connection", reused=connection is not None, to=out.url)

@@ -17,7 +17,7 @@ import httptools
 from lbflask.core.faults import Fault, Stage
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
 from lbflask.core.http.interim import InterimFilter
-from lbflask.core.http.response_head import MAX_FIELDS, plain_head
+from lbflask.core.http.response_head import MAX_FIELDS, ResponseHead, plain_head
 from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import accepted_upgrade
 from lbflask.upstream.exchange_state import ExchangeEvent
@@ -161,15 +161,22 @@ class ResponseReader:
         """Read the data, and report progress to the source."""
         before = self._phase
         if before is _HEAD and self._parser is None:
-            self._consume_first(data)
-        elif self._body_left:
+            head = plain_head(self._method, data)
+            if head is not None:
+                self._consume_plain(head, data)
+                return
+            self._parser = httptools.HttpResponseParser(self)
+            self._filter = InterimFilter(MAX_HEAD)
+        if self._body_left:
             self._consume_body(data)
         else:
             self._feed(data if before is _BODY else self._filter(data))
         if self._interims:
             self._pass_interims()
-        if self._phase is before:
-            return
+        if self._phase is not before:
+            self._report()
+
+    def _report(self) -> None:
         if self._phase is _BODY:
             event = _RESPONSE_STARTED
         elif self.status == 101:
@@ -178,13 +185,7 @@ class ResponseReader:
             event = _RESPONSE_ENDED if self._keep_alive and not self._excess_data else _LAST_RESPONSE_ENDED
         self._source.advance(event)
 
-    def _consume_first(self, data: bytes) -> None:
-        head = plain_head(self._method, data)
-        if head is None:
-            self._parser = httptools.HttpResponseParser(self)
-            self._filter = InterimFilter(MAX_HEAD)
-            self._feed(self._filter(data))
-            return
+    def _consume_plain(self, head: ResponseHead, data: bytes) -> None:
         self.status, self.reason, self.fields, self.framing, end = head
         self.cleared = self._keep_alive = True
         length = self.framing.length or 0
@@ -192,9 +193,11 @@ class ResponseReader:
             self._phase = _COMPLETE
             if length:
                 self._pieces.append(data[end:])
+            self._source.advance(_RESPONSE_ENDED)
         else:
             self._phase, self._body_left = _BODY, length
             self._consume_body(data[end:])
+            self._report()
 
     def _consume_body(self, data: bytes) -> None:
         if len(data) > self._body_left:

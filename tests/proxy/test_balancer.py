@@ -292,7 +292,7 @@ def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session
 class Refusing:
     """An adapter whose backends all refuse connections."""
 
-    def send(self, request: object, timeout: object) -> None:
+    def send(self, request: object, stream: bool, timeout: object) -> None:
         raise Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
 
 

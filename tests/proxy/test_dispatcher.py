@@ -450,7 +450,7 @@ class ScriptedAdapter:
         self.timeouts: list[object] = []
         self.before: Callable[[], None] = lambda: None
 
-    def send(self, request: BackendRequest, timeout: object) -> BackendResponse:
+    def send(self, request: BackendRequest, stream: bool, timeout: object) -> BackendResponse:
         self.requests.append(copy(request))  # which is addressed anew for each attempt
         self.timeouts.append(timeout)
         outcome = self.outcomes.pop(0)
@@ -566,7 +566,7 @@ def test_attempts_that_end_without_a_response_give_the_budget_back() -> None:
     with pytest.raises(Fault):
         attempts.first_response(Plan(FOUR[:1], "turn"), BackendRequest("GET", "/", []))
     assert shared.services.in_flight.retrying == 1
-    attempts.finish()
+    attempts.end()
     assert shared.services.in_flight.retrying == 0
 
 
@@ -736,7 +736,7 @@ def test_what_ends_an_attempt_from_without_ends_it_for_the_fleet_too(ears: Ears)
         pass
 
     class Adapter:
-        def send(self, request: object, timeout: object) -> None:
+        def send(self, request: object, stream: bool, timeout: object) -> None:
             raise Stopped
 
     balancer = Balancer([Backend("b0", "h", 1, "http://h:1")], cast("BackendAdapter", Adapter()))

@@ -34,7 +34,7 @@ class Shadow:
         self.error = error
         self.copies: list[BackendRequest] = []
 
-    def send(self, request: BackendRequest, *, timeout: Any) -> Any:
+    def send(self, request: BackendRequest, stream: bool, timeout: Any) -> Any:
         self.copies.append(request)
         raise self.error
 

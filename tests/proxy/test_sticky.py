@@ -43,10 +43,10 @@ class Answers(ScriptedAdapter):
         self.dead: set[str] = set()
         self.fields: Fields = []
 
-    def send(self, request: Any, timeout: object) -> Any:
+    def send(self, request: Any, stream: bool, timeout: object) -> Any:
         name = request.url.removeprefix("http://")[0]
         self.outcomes.append(REFUSED if name in self.dead else name.encode())
-        response = super().send(request, timeout)
+        response = super().send(request, stream, timeout)
         cast("FakeResponse", response).fields += self.fields
         return response
 

@@ -131,7 +131,7 @@ def _lists_trailers(values: Iterable[str]) -> bool:
 
 
 def backend_request(
-    received: Fields, hop: ClientHop, *, host: str, request_id: str, is_trusted: TrustedProxies
+    received: Fields, hop: ClientHop, host: str, request_id: str, is_trusted: TrustedProxies
 ) -> RequestHead:
     """The fields of the request as the backend gets it, without Host and framing fields.
 

@@ -921,11 +921,9 @@ class SlowSocket:
 
 def response_over(sock: SlowSocket) -> ResponseWriter:
     """A response of 100 bytes that has begun."""
-    request = SimpleNamespace(method="GET", version=(1, 1), should_close=lambda: False)
+    request = SimpleNamespace(method="GET", has_body=False, version=(1, 1), should_close=lambda: False)
     send = ClientConnection(sock, "", ClientTimeouts()).send
-    response = ResponseWriter(
-        send, cast("ParsedRequest", request), cast("HttpExchange", SimpleNamespace(complete=True))
-    )
+    response = ResponseWriter(send, cast("ParsedRequest", request), cast("HttpExchange", SimpleNamespace()))
     response.start_response("200 OK", [("Content-Length", "100"), ("Date", "today")])
     return response
 
