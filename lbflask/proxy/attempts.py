@@ -48,18 +48,21 @@ class Attempts:
 
 @dataclass(slots=True, eq=False)
 class RequestAttempts:
-    """The attempts of one request. `end` ends them; until then they hold the slot of the backend that responded."""
+    """The attempts of one request. `end` ends them; until then they hold the slot of the backend that responded.
+
+    Each request constructs one by position, since keywords would double the cost.
+    """
 
     shared: Attempts
     request: ClientRequest
+    request_id: str
     began: float
-    deadline: float = NEVER
-    request_id: str = ""
-    may_queue: bool = True  #: the request may wait for a slot where all are in use
-    events: list[AttemptEvent] = field(default_factory=list)
-    serving_id: str = ""  #: the backend whose response is passed on
-    retrying: bool = False  #: counted in the retry budget
-    turns: Generator[Backend, None, None] | None = None
+    deadline: float
+    may_queue: bool  #: the request may wait for a slot where all are in use
+    events: list[AttemptEvent] = field(init=False, default_factory=list)
+    serving_id: str = field(init=False, default="")  #: the backend whose response is passed on
+    retrying: bool = field(init=False, default=False)  #: counted in the retry budget
+    turns: Generator[Backend, None, None] | None = field(init=False, default=None)
 
     def first_response(
         self,
@@ -166,7 +169,7 @@ class RequestAttempts:
         self.serving_id = backend.id
         if debug.SWITCH.enabled:
             debug.trace(self.request_id, "head", status=response.answer.status, seconds=clock() - began)
-        event = AttemptEvent(backend=backend.id, seconds=clock() - began, at=began - self.began)
+        event = AttemptEvent(backend.id, clock() - began, None, began - self.began)
         self.events.append(event)
         traffic.sample(event)
         return response

@@ -45,14 +45,14 @@ from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 class RequestContext(RequestAttempts):
     """Everything that is decided about one request, and its attempts. `finish` settles it, once."""
 
-    dispatcher: Dispatcher = field(kw_only=True)
-    client: str = field(kw_only=True)
-    reason: str = field(kw_only=True)  #: for the choice of the first backend
-    rate_limit_fields: Fields | None = None
-    sticky_backend: Backend | None = None
-    trace: Trace | None = None
-    status: int = 0
-    refusal: str = ""  #: why the request was refused, unless an attempt shows it
+    dispatcher: Dispatcher
+    client: str
+    reason: str  #: for the choice of the first backend
+    rate_limit_fields: Fields | None = field(init=False, default=None)
+    sticky_backend: Backend | None = field(init=False, default=None)
+    trace: Trace | None = field(init=False, default=None)
+    status: int = field(init=False, default=0)
+    refusal: str = field(init=False, default="")  #: why the request was refused, unless an attempt shows it
 
     def finish(self, sent: int, cut: str, fault: Fault | None) -> None:
         """Release what the request holds, and emit its event."""
@@ -119,10 +119,8 @@ class Dispatcher:
             request.fields, hop, request.host, services.new_request_id(), settings.is_trusted
         )
         began = services.clock()
-        context = RequestContext(
-            self._attempts, request, began, began + settings.request, request_id,
-            dispatcher=self, client=client, reason=balancer.reason,
-        )  # fmt: skip
+        deadline, reason = began + settings.request, balancer.reason
+        context = RequestContext(self._attempts, request, request_id, began, deadline, True, self, client, reason)
         services.in_flight.active.add(context)
         if SWITCH.enabled:
             self._trace_arrival(context)
@@ -215,18 +213,18 @@ class Dispatcher:
                 fields,
             )
             fields = hook_calls.fields
-        upstream = BackendRequest(
+        upstream = BackendRequest(  # by position, since keywords would double the cost
             request.method,
             target,
             fields,
             request.framing,
             request.body,
-            deadline=context.deadline,
-            on_gone=None if exchange is None else exchange.on_gone,
-            on_interim=on_interim,
-            expects_continue=expects_continue,
-            upgrade=upgrade,
-            on_step=partial(trace, context.request_id) if SWITCH.enabled else None,
+            context.deadline,
+            expects_continue,
+            upgrade,
+            on_interim,
+            None if exchange is None else exchange.on_gone,
+            partial(trace, context.request_id) if SWITCH.enabled else None,
         )
         return upstream, hook_calls
 

@@ -16,6 +16,7 @@ from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.services import SharedServices
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
+from lbflask.upstream.stream import NEVER
 
 log = logging.getLogger("lbflask")
 
@@ -67,7 +68,7 @@ class Mirroring:
             in_flight.skip_copy()
 
     def _send(self, request: ClientRequest, client: str, copy: BackendRequest) -> None:
-        attempts = RequestAttempts(self._attempts, request, self._services.clock(), may_queue=False)
+        attempts = RequestAttempts(self._attempts, request, "", self._services.clock(), NEVER, False)
         cut: Fault | None = None
         try:
             safe = request.body is None and request.method in retry.IDEMPOTENT

@@ -41,14 +41,13 @@ class BackendRequest(requests.PreparedRequest):
     host: str
     fresh: bool
 
-    def __init__(  # noqa: PLR0913 - the parts of a message
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a message
         self,
         method: str,
         target: str,
         fields: Fields,
         framing: Framing = NO_BODY,
         body: RequestBody | None = None,
-        *,
         deadline: float = NEVER,
         expects_continue: bool = False,
         upgrade: str = "",
@@ -105,15 +104,12 @@ class BackendRequest(requests.PreparedRequest):
 
     def head(self) -> bytes:
         """The request line and the fields, Host first (RFC 9110 §7.2) and framing last."""
-        text = f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.host}\r\n"
-        text += "".join([f"{name}: {value}\r\n" for name, value in self.fields])
+        lines = [f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.host}", *map(": ".join, self.fields)]
         if self.framing.chunked:
-            text += "Transfer-Encoding: chunked\r\n\r\n"
+            lines.append("Transfer-Encoding: chunked")
         elif self.body is not None:
-            text += f"Content-Length: {self.framing.length}\r\n\r\n"
-        else:
-            text += "\r\n"
-        return text.encode("latin-1")
+            lines.append(f"Content-Length: {self.framing.length}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)

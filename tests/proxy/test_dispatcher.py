@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import socket
 import threading
 import time
@@ -562,7 +563,7 @@ def test_attempts_that_end_without_a_response_give_the_budget_back() -> None:
     """As those of a mirrored request do, whose plan has one backend."""
     balancer, _ = scripted(DROPPED)
     shared = balancer.dispatcher._attempts
-    attempts = RequestAttempts(shared, inbound(), 0.0)
+    attempts = RequestAttempts(shared, inbound(), "id", 0.0, math.inf, True)
     with pytest.raises(Fault):
         attempts.first_response(Plan(FOUR[:1], "turn"), BackendRequest("GET", "/", []))
     assert shared.services.in_flight.retrying == 1

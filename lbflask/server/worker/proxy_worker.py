@@ -216,7 +216,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """Call the application and write its response. Returns whether the connection may carry another request."""
         exchange = HttpExchange(request, client)
         closes = not self.alive or not self._frozen.keepalive
-        response = ResponseWriter(client.send, request, exchange, closes=closes)
+        response = ResponseWriter(client.send, request, exchange, closes)
         result: Iterable[bytes] = ()
         try:
             result = self._call_application(client, request, exchange, response)

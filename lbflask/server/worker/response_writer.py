@@ -45,7 +45,7 @@ class ResponseWriter:
     )
 
     def __init__(
-        self, send: Callable[[bytes], None], request: ParsedRequest, exchange: HttpExchange, *, closes: bool = False
+        self, send: Callable[[bytes], None], request: ParsedRequest, exchange: HttpExchange, closes: bool = False
     ) -> None:
         self._send = send
         self._request = request
@@ -109,14 +109,13 @@ class ResponseWriter:
         self._omit_body = self._request.method == "HEAD" or code in _NO_BODY_STATUSES
         if code == "204":  # RFC 9110 §8.6
             fields = [field for field in fields if kinds[field[0]] != "content-length"]
-        text = f"HTTP/1.1 {self.status}\r\n"
         for name, value in fields:
-            kind = kinds[name]
-            if kind == "date":
-                has_date = True
-            elif kind:
-                self._bytes_left = int(value)
-            text += f"{name}: {value}\r\n"
+            if kind := kinds[name]:
+                if kind == "date":
+                    has_date = True
+                else:
+                    self._bytes_left = int(value)
+        text = "\r\n".join([f"HTTP/1.1 {self.status}", *map(": ".join, fields), ""])
         if text.count("\n") != len(fields) + 1:
             raise ValueError(f"a header field of the response has a line break in it: {fields!r}")
         if not has_date:
