@@ -5,24 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 
-from lbflask.config.field_types import Section, comma_separated
+from lbflask.config.field_types import Section, checked_by, comma_separated
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import TokenText
 from lbflask.core.admin_tokens import AdminToken, Role
 
-
-def _token(value: TokenText) -> TokenText:
-    AdminToken.parse(value.reveal())
-    return value
+TokenSetting = Annotated[TokenText, checked_by(lambda text: AdminToken.parse(text.reveal()))]
 
 
 class AdminConfig(Section):
     """Who may use the admin listener; without tokens, all who reach it, which then are on this machine."""
 
-    tokens: Annotated[tuple[Annotated[TokenText, AfterValidator(_token)], ...], BeforeValidator(comma_separated)] = ()
+    tokens: Annotated[tuple[TokenSetting, ...], BeforeValidator(comma_separated)] = ()
     """Each `operator:NAME:SECRET`, which may do all, or `read:NAME:SECRET`. Several are good at once, for rotation."""
     token_file: FilePath = ""
     """A file with more of them, one a line; it is read again when it changes."""

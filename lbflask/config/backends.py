@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
-from lbflask.config.field_types import Section
+from lbflask.config.field_types import SecondsOrZero, Section
 from lbflask.config.health import HealthCheckConfig
 from lbflask.config.paths import BACKEND, SOCKET_PATH_BYTES
 from lbflask.config.redaction import ServiceURL
@@ -33,7 +33,7 @@ class BackendConfig(Section):
     """Its share of the requests, relative to the others; 0 takes none."""
     backup: bool = False
     """Whether it serves only when no other backend can."""
-    slow_start: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    slow_start: SecondsOrZero | None = None
     """How long it warms up, where that differs from its pool."""
     max_connections: int = Field(default=0, ge=0, le=100_000)
     """Requests, tunnels among them, that the whole fleet has at it at once (docs/limits.md); 0 sets no bound."""

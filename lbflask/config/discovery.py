@@ -6,9 +6,9 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from lbflask.config.field_types import Seconds, Section, comma_separated
+from lbflask.config.field_types import Seconds, Section, checked_by, comma_separated
 from lbflask.config.paths import SOURCE
 from lbflask.config.redaction import ServiceURL
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
@@ -69,16 +69,10 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{ServiceURL(name)!r} is not a name that DNS can have")
 
 
-def _source(value: ServiceURL) -> ServiceURL:
+def _check_source(value: ServiceURL) -> None:
     if "@" in value and not value.startswith("file:"):
-        raise ValueError("what stands before and behind the @ is not a name that DNS can have")
+        raise ValueError("the text around the @ is not a name that DNS can have")
     Where.parse(value.reveal())
-    return value
-
-
-def _nameserver(value: str) -> str:
-    server_address(value)
-    return value
 
 
 def server_address(value: str) -> tuple[str, int]:
@@ -97,14 +91,14 @@ def server_address(value: str) -> tuple[str, int]:
 class DiscoveryConfig(Section):
     """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
 
-    source: Annotated[ServiceURL, SOURCE, AfterValidator(_source)] | None = None
+    source: Annotated[ServiceURL, SOURCE, checked_by(_check_source)] | None = None
     """`file:path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
     scheme: Literal["http", "https"] = "http"
     """How backends found by DNS are spoken to."""
     weight: int = Field(default=1, ge=0, le=MOST_WEIGHT)
     """The weight of each backend found by `dns://`; SRV records and files have weights of their own."""
     nameservers: Annotated[
-        tuple[Annotated[str, AfterValidator(_nameserver)], ...], BeforeValidator(comma_separated)
+        tuple[Annotated[str, checked_by(server_address)], ...], BeforeValidator(comma_separated)
     ] = ()
     """Addresses of name servers, with a port or without; those of the system unless set."""
     family: Literal["any", "ipv4", "ipv6"] = "any"
@@ -128,15 +122,10 @@ class DiscoveryConfig(Section):
         return tuple(map(server_address, self.nameservers))
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for what is set here and has no use here."""
+        """Raises ValueError, which names the setting, for settings without effect or that exclude each other."""
         kind = Where.parse(self.source.reveal()).kind if self.source else ""
+        reason = f"a source of kind {kind!r} has no use for it" if kind else "without a `source` there is no use for it"
         used = _USES.get(kind, frozenset()) | {"source"}
-        fields = type(self).model_fields
-        idle = [key for key in fields if key not in used and getattr(self, key) != fields[key].default]
-        if idle:
-            what = (
-                f"a source of kind {kind!r} has no use for it" if kind else "without a `source` there is no use for it"
-            )
-            raise ValueError(f"{where}.{idle[0]}: {what}")
+        self.check_unused(where, [key for key in type(self).model_fields if key not in used], reason)
         if self.min_ttl > self.max_ttl:
             raise ValueError(f"{where}.min_ttl: {self.min_ttl:g} is more than max_ttl, {self.max_ttl:g}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
 from lbflask.config.redaction import ServiceURL
-from lbflask.core.http.field_names import TCHAR
+from lbflask.core.http.field_names import TCHAR, is_token
 from lbflask.core.http.proxy_fields import WRITTEN, is_claim
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.target import BadTarget, check_host
@@ -60,6 +60,11 @@ def is_host(text: str) -> bool:
     return True
 
 
+def is_method(text: str) -> bool:
+    """Whether it is a method of requests that are forwarded."""
+    return text != "CONNECT" and is_token(text) is not None
+
+
 def comma_separated(value: Any) -> Any:
     """Split one string with commas into a list, as the environment needs it."""
     if isinstance(value, str):
@@ -85,7 +90,7 @@ def _listen_address(value: str) -> str:
 
 
 def _redis_url(value: ServiceURL) -> ServiceURL:
-    """A URL of the kinds that the store understands. No error names a part of it: that may be one of a password."""
+    """A URL of a kind that the store supports. Errors name no part of it, since that can be a part of a password."""
     scheme, separator, rest = value.partition("://")
     _check_files(value.reveal())
     if separator and scheme in ("redis", "rediss", "unix"):
@@ -110,7 +115,7 @@ def _redis_url(value: ServiceURL) -> ServiceURL:
 
 
 def _check_files(url: str) -> None:
-    """Raises ValueError for a file that a connection would wait for. A missing one is missed when the store is used."""
+    """Raises ValueError for a file that would block a connection. A missing one is an error when the store is used."""
     for name, path in files_of_store(url).items():
         try:
             check_regular(path)
@@ -119,12 +124,12 @@ def _check_files(url: str) -> None:
 
 
 def _check_single(value: str) -> None:
-    """Raises ValueError for the URL of one server that can't be used, as far as its form shows that."""
+    """Raises ValueError for a malformed URL of a single server."""
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - is checked as it is read
     except ValueError as error:
-        if "@" in value:  # it may be a part of the password that the error shows; redis-py judges
+        if "@" in value:  # the error may show a part of the password; redis-py reports its own
             return
         raise ValueError(f"is no URL: {error}") from None
     if parts.scheme == "unix":
@@ -132,18 +137,6 @@ def _check_single(value: str) -> None:
             raise ValueError("needs the path of a socket: unix:///run/valkey.sock")
     elif not re.fullmatch(r"/?|/[0-9]+/?", parts.path):
         raise ValueError("may end in the number of a database, and in nothing else: redis://host:6379/0")
-
-
-def _claim_name(value: str) -> None:
-    if value.lower() in WRITTEN:
-        raise ValueError("is written by the balancer itself; `trusted_proxies` lists the peers whose fields count")
-    if not is_claim(value):
-        raise ValueError("is not among the fields that are dropped, so there is nothing to keep")
-
-
-def _pool_name(value: str) -> None:
-    if value == "default":
-        raise ValueError("the pool 'default' is the top level of the file")
 
 
 def _network(value: Any) -> Any:
@@ -174,7 +167,11 @@ ViaName = Annotated[
 ClaimName = Annotated[
     str,
     required(re.compile(r"[A-Za-z0-9!#$%&'*+.^`|~-]+").fullmatch, "is not the name of a header field that could pass"),
-    checked_by(_claim_name),
+    required(
+        lambda name: name.lower() not in WRITTEN,
+        "is written by the balancer itself; `trusted_proxies` lists the peers whose fields count",
+    ),
+    required(is_claim, "is not among the fields that are dropped, so there is nothing to keep"),
 ]
 HashKeyName = Annotated[str, checked_by(RequestKey.parse)]
 RateLimitName = Annotated[
@@ -184,7 +181,10 @@ RateLimitName = Annotated[
         "must be a name of small letters, digits and single - or _ between them",
     ),
 ]
-PoolName = Annotated[RateLimitName, checked_by(_pool_name)]
+PoolName = Annotated[
+    RateLimitName,
+    required(lambda name: name != "default", "the pool 'default' is the top level of the file"),
+]
 UrlPath = Annotated[str, required(re.compile(r"(/[!-~]*)?").fullmatch, "must be a path that begins with /, or empty")]
 LogFormat = Annotated[str, checked_by(_log_format)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
@@ -194,34 +194,41 @@ class Section(BaseModel):
     """A table of settings: unknown keys are errors, and nothing changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-    #: The setting that a text means which stands in place of the table.
+    #: The setting that a text in place of the table sets.
     short_form: ClassVar[str] = ""
 
+    def check_unused(self, where: str, keys: Iterable[str], reason: str) -> None:
+        """Raises ValueError, which names the setting, for the first of these keys that has not its default value."""
+        for key in keys:
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if getattr(self, key) != default:
+                raise ValueError(f"{where}.{key}: {reason}")
 
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach it. A name is not a loopback address, since its address can change."""
-    if address.startswith("unix:"):
-        return True
+
+def _address(bind: str) -> IPv4Address | IPv6Address | None:
+    """The IP address of `host:port`; None for a name or a path."""
     try:
-        return ip_address(address.rpartition(":")[0].strip("[]")).is_loopback
+        return ip_address(bind.rpartition(":")[0].strip("[]"))
     except ValueError:
-        return False
+        return None
+
+
+def is_loopback(bind: str) -> bool:
+    """Whether only this machine can reach it. A name is not a loopback address, since its address can change."""
+    address = _address(bind)
+    return bind.startswith("unix:") or (address is not None and address.is_loopback)
 
 
 def is_address(bind: str) -> bool:
-    """Whether it is told from the other end of a connection: a name may come to mean another address. None is one."""
-    if not bind or bind.startswith("unix:"):
-        return True
-    try:
-        ip_address(bind.rpartition(":")[0].strip("[]"))
-    except ValueError:
-        return False
-    return True
+    """Whether connections can be recognized by it: it is empty, a path or an IP address. The address of a name can
+    change.
+    """
+    return not bind or bind.startswith("unix:") or _address(bind) is not None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnyHost:
-    """Equal to every address with this port: what the connections of a listener on all addresses show as their own."""
+    """Equal to each address with this port, as connections to a listener on all addresses have one of them."""
 
     port: int
 
@@ -233,7 +240,7 @@ class AnyHost:
 
 
 def connection_address(bind: str) -> tuple[str, int] | str | AnyHost | None:
-    """What a connection through this listener shows as its own address; None for no listener."""
+    """The local address of a connection through this listener; None for no listener."""
     address = socket_address(bind)
     if not isinstance(address, tuple):
         return address
@@ -243,10 +250,8 @@ def connection_address(bind: str) -> tuple[str, int] | str | AnyHost | None:
 
 def same_listener(admin: str, public: str) -> bool:
     """Whether a connection through the public listener could look like one through the admin listener, an address."""
-    if admin == public:
-        return True
-    ours, theirs = connection_address(admin), socket_address(public)
-    return theirs is not None and ours == theirs
+    address = socket_address(public)
+    return admin == public or (address is not None and connection_address(admin) == address)
 
 
 def socket_address(bind: str) -> tuple[str, int] | str | None:

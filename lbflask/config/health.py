@@ -8,39 +8,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from lbflask.config.field_types import Seconds, Section, comma_separated
+from lbflask.config.field_types import Seconds, Section, checked_by, comma_separated, is_host, is_method, required
 from lbflask.config.redaction import HeaderLine, ServiceURL
 from lbflask.core import checks
 from lbflask.core.bounded_expression import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
 from lbflask.core.http.field_names import is_token
-from lbflask.core.http.target import BadTarget, check_host
 
 #: What only a check by HTTP can mean.
 _OF_HTTP = frozenset({"path", "method", "host", "headers", "expect_status", "expect_body"})
 #: Fields that a check writes itself, since they define framing and the end of the connection.
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"})
 _VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
-
-
-def _path(value: ServiceURL) -> ServiceURL:
-    if not re.fullmatch(r"/[!-\"$-~]*", value):
-        raise ValueError("must be a path that begins with /, without blanks and without #")
-    return value
-
-
-def _method(value: str) -> str:
-    if not is_token(value) or value == "CONNECT":
-        raise ValueError("must be a method such as GET, HEAD or OPTIONS")
-    return value
-
-
-def _host(value: str) -> str:
-    try:
-        check_host(value)
-    except BadTarget:
-        raise ValueError("must be a name or address, with a port or without") from None
-    return value
 
 
 def _statuses(value: Any) -> Any:
@@ -50,16 +29,11 @@ def _statuses(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _status_set(value: str) -> str:
-    return str(checks.StatusSet.parse(value))
-
-
-def _pattern(value: str) -> str:
+def _check_pattern(value: str) -> None:
     try:
         BoundedExpression(value)
     except BadExpression as error:
         raise ValueError(f"is not a regular expression: {error}") from None
-    return value
 
 
 def _lines(value: Any) -> Any:
@@ -78,6 +52,14 @@ def _header(value: HeaderLine) -> HeaderLine:
 
 
 Header = Annotated[HeaderLine, AfterValidator(_header)]
+CheckPath = Annotated[
+    ServiceURL,
+    required(re.compile(r"/[!-\"$-~]*").fullmatch, "must be a path that begins with /, without blanks and without #"),
+]
+CheckMethod = Annotated[str, required(is_method, "must be a method such as GET, HEAD or OPTIONS")]
+CheckHost = Annotated[
+    str, required(lambda host: not host or is_host(host), "must be a name or address, with a port or without")
+]
 
 
 class HealthCheckConfig(Section):
@@ -97,17 +79,19 @@ class HealthCheckConfig(Section):
     """Successes in a row that bring a backend up."""
     fall: int = Field(default=3, ge=1, le=100)
     """Failures in a row that take it down."""
-    path: Annotated[ServiceURL, AfterValidator(_path)] = ServiceURL("/")
+    path: CheckPath = ServiceURL("/")
     """What is asked for, with its query. Redirects are not followed."""
-    method: Annotated[str, AfterValidator(_method)] = "GET"
+    method: CheckMethod = "GET"
     """How it is asked for."""
-    host: Annotated[str, AfterValidator(lambda value: _host(value) if value else value)] = ""
+    host: CheckHost = ""
     """Host of the request; the backend's own unless set."""
     headers: Annotated[tuple[Header, ...], BeforeValidator(_lines)] = ()
     """More headers, each as `Name: value`; in the file also a table."""
-    expect_status: Annotated[str, AfterValidator(_status_set), BeforeValidator(_statuses)] = "200-399"
+    expect_status: Annotated[
+        str, AfterValidator(lambda text: str(checks.StatusSet.parse(text))), BeforeValidator(_statuses)
+    ] = "200-399"
     """Statuses of a backend that is up: numbers and ranges, with commas between."""
-    expect_body: Annotated[str, AfterValidator(_pattern)] = ""
+    expect_body: Annotated[str, checked_by(_check_pattern)] = ""
     """A regular expression (Python's), found in the first 256 KiB of the body within 0.25 s; empty looks at none."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """Another port to check; the backend's own unless set."""
@@ -136,11 +120,9 @@ class HealthCheckConfig(Section):
         return self.model_copy(update=changed)
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for what is set here and has no use here."""
-        fields = type(self).model_fields
-        idle = [key for key in sorted(_OF_HTTP) if getattr(self, key) != fields[key].default]
-        if self.kind == "tcp" and idle:
-            raise ValueError(f"{where}.{idle[0]}: a check of kind 'tcp' has no use for it")
+        """Raises ValueError, which names the setting, for a setting without effect."""
+        if self.kind == "tcp":
+            self.check_unused(where, sorted(_OF_HTTP), "a check of kind 'tcp' has no use for it")
 
     def to_model(self, where: str, *, unix: bool = False) -> checks.HealthCheck:
         """The check as a value of the core; `unix` for a unix socket.

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 from lbflask.config.backends import BackendConfig, check_distinct
 from lbflask.config.discovery import DiscoveryConfig
 from lbflask.config.error_pages import read_page
-from lbflask.config.field_types import HashKeyName, Seconds, Section, comma_separated
+from lbflask.config.field_types import HashKeyName, Seconds, SecondsOrZero, Section, comma_separated
 from lbflask.config.health import HealthConfig
 from lbflask.config.paths import FilePath
 from lbflask.config.sticky import StickyConfig
@@ -74,7 +74,7 @@ class PoolConfig(Section):
     """How a backend is chosen (docs/strategies.md)."""
     when_all_down: Literal["reject", "fail_open"] | None = None
     """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
-    slow_start: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
+    slow_start: SecondsOrZero = 0.0
     """Seconds in which a backend that comes into service gets to its share, in ten steps; 0 gives it all at once."""
     preserve_host: bool = True
     """Whether backends get the client's Host, or their own address."""
@@ -148,11 +148,9 @@ class PoolConfig(Section):
             raise ValueError(f"{where}backends: there are none, and no `discovery.source` to find any")
         check_distinct(self.to_model("").backends, where)
         self.discovery.check(f"{where}discovery")
-        idle = next(
-            (key for key in HashConfig.model_fields if getattr(self.hash, key) != getattr(HashConfig(), key)), None
-        )
-        if idle and self.strategy != "consistent_hash":
-            raise ValueError(f"{where}hash.{idle}: the strategy {self.strategy!r} has no use for it")
+        if self.strategy != "consistent_hash":
+            reason = f"the strategy {self.strategy!r} has no use for it"
+            self.hash.check_unused(f"{where}hash", HashConfig.model_fields, reason)
         self.sticky.check(f"{where}sticky")
         self._pages = {
             status: read_page(f"{where}error_pages.{status}", path) for status, path in self.error_pages.items()

@@ -6,7 +6,7 @@ Only `reveal` returns the secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -38,8 +38,8 @@ class Secret(str):
 
     __slots__ = ()
 
-    @classmethod
-    def shown(cls, text: str) -> str:  # noqa: ARG003 - the same for each
+    @staticmethod
+    def shown(text: str, /) -> str:  # noqa: ARG004 - the same for each
         """The masked text."""
         return MASK
 
@@ -78,22 +78,14 @@ class TokenText(Secret):
     """A token of the admin API, `role:name:secret`."""
 
     __slots__ = ()
-
-    @classmethod
-    def shown(cls, text: str) -> str:
-        """See Secret."""
-        return admin_tokens.masked(text)
+    shown = staticmethod(admin_tokens.masked)
 
 
 class URL(Secret):
     """A URL, which may hold a password, and secrets in its query by their usual names."""
 
     __slots__ = ()
-
-    @classmethod
-    def shown(cls, text: str) -> str:
-        """See Secret."""
-        return masked_url(text)
+    shown = staticmethod(masked_url)
 
 
 class ServiceURL(URL):
@@ -101,8 +93,8 @@ class ServiceURL(URL):
 
     __slots__ = ()
 
-    @classmethod
-    def shown(cls, text: str) -> str:
+    @staticmethod
+    def shown(text: str, /) -> str:
         """See Secret."""
         rest, hash_, fragment = masked_url(text).partition("#")
         place, mark, query = rest.partition("?")
@@ -116,10 +108,10 @@ class CollectorURL(ServiceURL):
 
     __slots__ = ()
 
-    @classmethod
-    def shown(cls, text: str) -> str:
+    @staticmethod
+    def shown(text: str, /) -> str:
         """See Secret."""
-        place, mark, query = super().shown(text).partition("?")
+        place, mark, query = ServiceURL.shown(text).partition("?")
         scheme, slashes, rest = place.rpartition("://")
         authority, *segments = rest.split("/")
         user, at, host = authority.rpartition("@")
@@ -132,8 +124,8 @@ class HeaderLine(Secret):
 
     __slots__ = ()
 
-    @classmethod
-    def shown(cls, text: str) -> str:
+    @staticmethod
+    def shown(text: str, /) -> str:
         """See Secret."""
         name, colon, value = text.partition(":")
         if not colon:
@@ -259,25 +251,32 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (bool, int, float))
 
 
-def _is_secret_type(kind: Any) -> bool:
-    """Whether values of the type, or each of its items, are secrets as a whole."""
+def _consists_of(kind: Any, matches: Callable[[Any], bool]) -> bool:
+    """Whether values of the type, or each of the items of a list, are of a type that matches."""
     if get_origin(kind) is tuple:
-        return any(_is_secret_type(one) for one in _alternatives(get_args(kind)[0]))
-    return isinstance(kind, type) and issubclass(kind, Secret) and not issubclass(kind, (URL, HeaderLine))
+        return any(_consists_of(one, matches) for one in _alternatives(get_args(kind)[0]))
+    return matches(kind)
+
+
+def _is_secret_type(kind: Any) -> bool:
+    """Whether values of the type, or its items, are secrets as a whole."""
+    return _consists_of(kind, lambda one: _is_secret(one) and not issubclass(one, (URL, HeaderLine)))
 
 
 def _is_of_fields(kind: Any) -> bool:
     """Whether values of the type, or its items, are header fields."""
-    if get_origin(kind) is tuple:
-        return any(_is_of_fields(one) for one in _alternatives(get_args(kind)[0]))
-    return kind is FieldTable or (isinstance(kind, type) and issubclass(kind, HeaderLine))
+    return _consists_of(kind, lambda one: one is FieldTable or (_is_secret(one) and issubclass(one, HeaderLine)))
+
+
+def _is_secret(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Secret)
 
 
 def _secrets_within(kind: Any) -> Iterator[type[Secret]]:
     """The secret types that a value of this type may hold, anywhere in it."""
     if kind is FieldTable:
         yield HeaderLine
-    elif isinstance(kind, type) and issubclass(kind, Secret):
+    elif _is_secret(kind):
         yield kind
     else:
         inner = map(setting_type, kind.model_fields.values()) if _is_model(kind) else get_args(kind)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from lbflask.config.error_pages import read_page
-from lbflask.config.field_types import HashKeyName, Section, comma_separated
+from lbflask.config.field_types import HashKeyName, Section, checked_by, comma_separated, is_host, is_method, required
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import URL, FieldTable, Secret
 from lbflask.core import routing
@@ -18,21 +18,14 @@ from lbflask.core.http.field_names import is_token
 from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
 from lbflask.core.http.paths import is_odd, plain_path
 from lbflask.core.http.request_key import RequestKey
-from lbflask.core.http.target import BadTarget, check_host, host_of
+from lbflask.core.http.target import host_of
 
-SomeText = TypeVar("SomeText", bound=str)
-
-_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
 _PATH = re.compile(r"/[!-\"$->@-~]*")
 
 
 def _host(value: str) -> str:
     name = value.removeprefix("*.")
-    try:
-        check_host(name)
-    except BadTarget:
-        name = ""
-    host = host_of(name)
+    host = host_of(name) if is_host(name) else ""
     if not host or "*" in host or (":" in name and not name.endswith("]")):
         raise ValueError("must be a name or an address without a port, or *. and a name")
     return "*." + host if value.startswith("*.") else host
@@ -49,37 +42,12 @@ def _path(value: str) -> str:
     return value.rstrip("/")
 
 
-def _method(value: str) -> str:
-    if not is_token(value) or value == "CONNECT":
-        raise ValueError("must be a method such as GET or POST")
-    return value
-
-
-def _name(value: str) -> str:
-    if not is_token(value):
-        raise ValueError("must be the name of a header field")
-    return value
-
-
-def _matched_name(value: str) -> str:
-    if value.lower() == "host":
-        raise ValueError("is what match.host is for")
-    return _name(value)
-
-
-def _edited_name(value: str) -> str:
+def _check_edited(value: str) -> None:
     if value.lower() in UNTOUCHABLE:
         reason = (
             "see preserve_host" if value.lower() == "host" else "it belongs to one connection or frames the message"
         )
         raise ValueError(f"may not be changed: {reason}")
-    return _name(value)
-
-
-def _value(value: SomeText) -> SomeText:
-    if not _VALUE.fullmatch(value):
-        raise ValueError("must be of printable ASCII, without blanks at its ends")
-    return value
 
 
 def _wanted(value: Any) -> Any:
@@ -88,19 +56,23 @@ def _wanted(value: Any) -> Any:
     return value
 
 
-def _destination(value: URL) -> URL:
+def _check_destination(value: URL) -> None:
     if unknown := unknown_placeholders(value.reveal()):
         raise ValueError(f"{unknown[0]!r} is not one of {{host}}, {{path}}, {{query}}")
     if not re.fullmatch(r"(https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/)", value):
         raise ValueError("must begin with https:// or http:// and a host, or with / and a path")
-    return value
 
 
-MatchedName = Annotated[str, AfterValidator(_matched_name)]
+_FieldName = Annotated[str, required(is_token, "must be the name of a header field")]
+_PRINTABLE = required(
+    re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?").fullmatch, "must be of printable ASCII, without blanks at its ends"
+)
+MatchedName = Annotated[_FieldName, required(lambda name: name.lower() != "host", "is what match.host is for")]
 Wanted = Annotated[Secret | Literal[True], BeforeValidator(_wanted)]
-EditedName = Annotated[str, AfterValidator(_edited_name)]
-Value = Annotated[str, AfterValidator(_value)]
-FieldValue = Annotated[Secret, AfterValidator(_value)]
+EditedName = Annotated[_FieldName, checked_by(_check_edited)]
+Method = Annotated[str, required(is_method, "must be a method such as GET or POST")]
+Value = Annotated[str, _PRINTABLE]
+FieldValue = Annotated[Secret, _PRINTABLE]
 Prefix = Annotated[str, AfterValidator(_path)]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
@@ -112,7 +84,7 @@ class MatchConfig(Section):
     """Names or addresses, without port; `*.example.com` is every name under example.com, at any depth."""
     path: Prefix = ""
     """A prefix in whole segments: `/api` is for /api and /api/x, not for /apix."""
-    methods: Annotated[tuple[Annotated[str, AfterValidator(_method)], ...], BeforeValidator(comma_separated)] = ()
+    methods: Annotated[tuple[Method, ...], BeforeValidator(comma_separated)] = ()
     """Methods, in capitals."""
     headers: Annotated[dict[MatchedName, Wanted], FieldTable()] = Field(default_factory=dict)
     """Header fields by name: the value of one of its lines, or true for any value."""
@@ -158,7 +130,7 @@ class RespondConfig(Section):
 class RedirectConfig(Section):
     """An answer that sends the client elsewhere."""
 
-    to: Annotated[URL, AfterValidator(_destination)]
+    to: Annotated[URL, checked_by(_check_destination)]
     """Where to: a URL, or a path; `{host}`, `{path}` and `{query}` (with its `?`) are those of the request."""
     status: Literal[301, 302, 303, 307, 308] = 308
     """307 and 308 keep method and body; 301 and 308 may be remembered."""
@@ -266,9 +238,8 @@ class RouteConfig(Section):
         useless = {"request_headers", "mirror", "rate_limit"} if action in ("respond", "redirect") else set()
         useless |= {"strip_prefix", "replace_prefix"} if action == "respond" else set()
         useless |= {"split_by"} if action != "split" else set()
-        for key in type(self).model_fields:
-            if key in useless & self.model_fields_set and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{where}.{key}: a route with {action!r} has no use for it")
+        unused = [key for key in type(self).model_fields if key in useless]
+        self.check_unused(where, unused, f"a route with {action!r} has no use for it")
 
     def _pools(self) -> list[tuple[str, str]]:
         found = [("pool", self.pool)] if self.pool else []

@@ -19,6 +19,7 @@ from lbflask.config.field_types import (
     RateLimitName,
     RedisURL,
     Seconds,
+    SecondsOrZero,
     Section,
     UrlPath,
     ViaName,
@@ -48,7 +49,7 @@ class TimeoutsConfig(Section):
     """Seconds from the request's last byte until the response's first."""
     between_bytes: Seconds = 60.0
     """Seconds of silence allowed within a backend's response, or while a backend takes no byte of a request."""
-    request: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    request: SecondsOrZero | None = None
     """Seconds for a whole request, until the last byte of its response; 0 or unset sets no limit."""
     client_head: Seconds = 10.0
     """Seconds a client may take for its request line and headers, from their first byte."""
@@ -155,25 +156,21 @@ class Config(PoolConfig):
             raise ValueError(f"live_path: {self.live_path!r} is health_path too")
         self.tls.check("tls")
         self.backend_tls.check("backend_tls")
+        admin = AdminAddress(self.admin_bind)
         for name, table in self.every_pool().items():
-            table.check("" if table is self else f"pools.{name}.")
-        self._check_admin_is_no_backend()
+            where = "" if table is self else f"pools.{name}."
+            table.check(where)
+            for number, backend in enumerate(table.backends):
+                if admin.is_backend(backend.to_model()):
+                    raise ValueError(
+                        f"{where}backends[{number}]: {backend.url!r} is the admin listener, {self.admin_bind!r}"
+                    )
         check_routes(self.routes, self.every_pool(), self.rate_limits)
         in_use = {route.rate_limit for route in self.routes}
         for name, limit in self.rate_limits.items():
             if not limit.everywhere and name not in in_use:
                 raise ValueError(f"rate_limits.{name}: no route refers to it; `everywhere = true` applies it to all")
         return self
-
-    def _check_admin_is_no_backend(self) -> None:
-        admin = AdminAddress(self.admin_bind)
-        for name, table in self.every_pool().items():
-            where = "" if table is self else f"pools.{name}."
-            for number, backend in enumerate(table.backends):
-                if admin.is_backend(backend.to_model()):
-                    raise ValueError(
-                        f"{where}backends[{number}]: {backend.url!r} is the admin listener, {self.admin_bind!r}"
-                    )
 
     def every_pool(self) -> dict[str, PoolConfig]:
         """The pools by name. The top level is one unless it has no backends and there are others."""

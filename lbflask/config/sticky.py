@@ -5,39 +5,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, PrivateAttr, model_validator
+from pydantic import BeforeValidator, PrivateAttr, model_validator
 
-from lbflask.config.field_types import Seconds, Section, comma_separated
+from lbflask.config.field_types import Seconds, Section, checked_by, comma_separated, required
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import Secret
 from lbflask.core import model
-from lbflask.core.http.field_names import is_token
+from lbflask.core.http.field_names import TCHAR
 from lbflask.core.model import LEAST_SECRET
-
-
-def _name(value: str) -> str:
-    if value and not is_token(value):
-        raise ValueError("must be the name of a cookie: letters, digits and !#$%&'*+-.^_`|~")
-    return value
-
-
-def _path(value: str) -> str:
-    if not re.fullmatch(r"/[!-:<-~]*", value):
-        raise ValueError("must be a path that begins with /, without blanks and without ;")
-    return value
-
-
-def _domain(value: str) -> str:
-    if value and not re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", value, re.ASCII):
-        raise ValueError("must be the name of a host, as in shop.example")
-    return value
-
-
-def _secret(value: Secret) -> Secret:
-    if len(value) < LEAST_SECRET:
-        raise ValueError(f"must have {LEAST_SECRET} characters or more")
-    return value
 
 
 def _secrets_in(path: str) -> tuple[str, ...]:
@@ -56,19 +32,34 @@ def _secrets_in(path: str) -> tuple[str, ...]:
     return secrets
 
 
-def _secret_file(path: str) -> str:
-    _secrets_in(path)
-    return path
+CookieName = Annotated[
+    str,
+    required(re.compile(f"{TCHAR}*").fullmatch, "must be the name of a cookie: letters, digits and !#$%&'*+-.^_`|~"),
+]
+CookiePath = Annotated[
+    str,
+    required(re.compile(r"/[!-:<-~]*").fullmatch, "must be a path that begins with /, without blanks and without ;"),
+]
+CookieDomain = Annotated[
+    str,
+    required(
+        re.compile(r"(?:[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*)?", re.ASCII).fullmatch,
+        "must be the name of a host, as in shop.example",
+    ),
+]
+SigningSecret = Annotated[
+    Secret, required(lambda text: len(text) >= LEAST_SECRET, f"must have {LEAST_SECRET} characters or more")
+]
 
 
 class StickyConfig(Section):
     """A cookie by which a session keeps its backend (docs/sessions.md)."""
 
-    cookie: Annotated[str, AfterValidator(_name)] = ""
+    cookie: CookieName = ""
     """Name of the cookie; empty for no sticky sessions. Pools of one host need different names, or paths."""
-    path: Annotated[str, AfterValidator(_path)] = "/"
+    path: CookiePath = "/"
     """Where clients send it: this path and those below."""
-    domain: Annotated[str, AfterValidator(_domain)] = ""
+    domain: CookieDomain = ""
     """The domain whose hosts get it too; empty for the host that set it alone."""
     max_age: Seconds | None = None
     """Seconds for which a choice of backend holds; unset, until the client forgets the cookie."""
@@ -78,9 +69,9 @@ class StickyConfig(Section):
     """Whether it is kept from scripts."""
     same_site: Literal["lax", "strict", "none", ""] = "lax"
     """Which requests from other sites it goes with; empty says nothing of it."""
-    secrets: Annotated[tuple[Annotated[Secret, AfterValidator(_secret)], ...], BeforeValidator(comma_separated)] = ()
+    secrets: Annotated[tuple[SigningSecret, ...], BeforeValidator(comma_separated)] = ()
     """What cookies are signed with: the first signs, all are accepted. Without any, the fleet agrees on one."""
-    secret_file: Annotated[FilePath, AfterValidator(_secret_file)] = ""
+    secret_file: Annotated[FilePath, checked_by(_secrets_in)] = ""
     """A file of secrets instead, one a line."""
 
     _from_file: tuple[str, ...] = PrivateAttr(default=())
@@ -93,9 +84,9 @@ class StickyConfig(Section):
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for what can't be had together."""
         if not self.cookie:
-            idle = next((key for key in sorted(self.model_fields_set - {"cookie"}) if self._is_set(key)), None)
-            if idle:
-                raise ValueError(f"{where}.{idle}: there are no sticky sessions without {where}.cookie")
+            self.check_unused(
+                where, sorted(type(self).model_fields), f"there are no sticky sessions without {where}.cookie"
+            )
             return
         if self.secrets and self.secret_file:
             raise ValueError(f"{where}.secret_file: there are {where}.secrets already")
@@ -120,6 +111,3 @@ class StickyConfig(Section):
             self.same_site,
             tuple(secret.reveal() for secret in self.secrets) or self._from_file,
         )
-
-    def _is_set(self, key: str) -> bool:
-        return bool(getattr(self, key) != type(self).model_fields[key].default)
