@@ -117,14 +117,12 @@ def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...]
         raise click.UsageError(str(error)) from None
     if running:
         body = {"method": method, "url": url, "headers": list(headers), "client": client}
-        result, source = (
-            context.api.request("POST", "/explain", body),
-            f"by the configuration in effect at {context.api.url}",
-        )
+        result = context.api.request("POST", "/explain", body)
+        source = f"by the configuration in effect at {context.api.url}"
     else:
         _reject_api_options()
         result, source = document(*explained(_load(None), query)), _local_source(None)
-    context.print_result(result, lambda _: click.echo("\n".join(explanation_lines(query, result))))
+    context.print_line(result, "\n".join(explanation_lines(query, result)))
     if result["store_error"]:
         known = "health is the last known one" if running else "the health of backends is unknown"
         click.echo(f"the store is unreachable, so {known}: {result['store_error']}", err=True)

@@ -67,7 +67,7 @@ class ApiClient:
         """Server-sent events as they arrive: name, latest id and document. Ends with Unreachable."""
         from httpx_sse import EventSource  # noqa: PLC0415
 
-        with self._response("GET", path, STREAM_TIMEOUT, headers={"Last-Event-ID": last} if last else {}) as response:
+        with self._response("GET", path, STREAM_TIMEOUT, last=last) as response:
             for event in EventSource(response).iter_sse():
                 if event.data:
                     yield event.event, event.id, event.json()
@@ -75,28 +75,23 @@ class ApiClient:
 
     @contextmanager
     def _response(
-        self,
-        method: str,
-        path: str,
-        timeout: float,
-        *,
-        body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        self, method: str, path: str, timeout: float, *, body: Mapping[str, Any] | None = None, last: str = ""
     ) -> Iterator[httpx.Response]:
         """A response with a status below 400, whose body is not read yet."""
         import httpx  # noqa: PLC0415
 
         fields = {
             "Accept": "application/json",
-            **({"Content-Type": "application/json"} if body else {}),
-            **(headers or {}),
+            "Last-Event-ID": last,
+            "Content-Type": "application/json" if body else "",
         }
+        headers = {name: value for name, value in fields.items() if value}
         data = json.dumps(body) if body is not None else None
         failure = f"no answer from {self.url}"
         try:
             with (
                 self._client(timeout) as client,
-                client.stream(method, f"/api/v1{path}", content=data, headers=fields) as response,
+                client.stream(method, f"/api/v1{path}", content=data, headers=headers) as response,
             ):
                 if response.status_code >= 400:
                     self._reject(response.status_code, response.read())

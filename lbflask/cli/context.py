@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from lbflask.cli.api_client import ApiClient, ApiProblem, NoListener, Unreachable, admin_url, segment, token_from
 from lbflask.cli.render import UNBOUNDED
@@ -46,12 +46,16 @@ class CliContext:
         except UnusableFile as error:
             self.fail(FAILED, f"the token could not be read: {self._token_file}: {error}")
 
-    def print_result(self, document: Any, show: Callable[[Console], None]) -> None:
-        """Print the document as JSON, or call `show`."""
+    def print_result(self, document: Any, *shown: RenderableType, **options: Any) -> None:
+        """Print the document as JSON, or what is `shown` for people, with options of `Console.print`."""
         if self.as_json:
             click.echo(json.dumps(document, ensure_ascii=False))
         else:
-            show(self.console)
+            self.console.print(*shown, **options)
+
+    def print_line(self, document: Any, line: str) -> None:
+        """Print the document as JSON, or the line."""
+        self.print_result(document, line, markup=False, emoji=False, soft_wrap=True)
 
     def locate_backend(self, backend: str, pool: str | None) -> tuple[str, str]:
         """Pool and path of the backend with this name. Exits if no pool or several pools have one."""
@@ -96,10 +100,9 @@ def api_command(command: Command) -> Command:
             return command(context, *arguments, **options)
         except ApiProblem as problem:
             context.fail(_CODES.get(problem.status, FAILED), str(problem))
-        except NoListener as error:
-            context.fail(UNREACHABLE, f"{error}: {error.advice}")
         except Unreachable as error:
-            context.fail(UNREACHABLE, f"{error} (`lbflask doctor` finds out more)")
+            advice = f": {error.advice}" if isinstance(error, NoListener) else " (`lbflask doctor` finds out more)"
+            context.fail(UNREACHABLE, f"{error}{advice}")
 
     return with_context  # type: ignore[return-value]
 
@@ -113,15 +116,12 @@ def console() -> Console:
 
 def api_of(url: str | None, token_file: str | None = None) -> ApiClient:
     """The client of the API. Raises NoListener, and UnusableFile if the token is unreadable."""
-    return ApiClient((url or _configured_url()).rstrip("/"), token_from(os.environ, token_file))
-
-
-def _configured_url() -> str:
-    """URL of the configured admin listener; other errors in the configuration do not matter. Raises NoListener."""
-    bind, source = admin_bind()
-    if not bind:
-        raise NoListener(f"`admin_bind` is empty in {source}, so there is no admin listener")
-    return admin_url(bind)
+    if not url:
+        bind, source = admin_bind()  # other errors in the configuration do not matter
+        if not bind:
+            raise NoListener(f"`admin_bind` is empty in {source}, so there is no admin listener")
+        url = admin_url(bind)
+    return ApiClient(url.rstrip("/"), token_from(os.environ, token_file))
 
 
 def complete_backend(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -43,4 +43,4 @@ def debug(context: CliContext, state: str, seconds: int | None) -> None:
     left = view["seconds_left"]
     until = "until it is switched off" if left is None else f"for {left:.0f} s more"
     line = f"{view['instance']}: {f'on, {until}' if view['enabled'] else 'off'}"
-    context.print_result(view, lambda console: console.print(line, markup=False, soft_wrap=True))
+    context.print_line(view, line)

@@ -30,7 +30,7 @@ RECONNECT_DELAY = 1.0
 def status(context: CliContext) -> None:
     """Show a summary of the fleet. Exit code 1 if a pool has no backend that serves."""
     state = context.api.get("/state")
-    context.print_result(state, lambda console: console.print(render.summary(state), render.pools(state["pools"])))
+    context.print_result(state, render.summary(state), render.pools(state["pools"]))
     if state["fleet"]["status"] in ("down", "partly_down"):
         raise SystemExit(FAILED)
 
@@ -41,9 +41,7 @@ def status(context: CliContext) -> None:
 def backends(context: CliContext, pool: str | None) -> None:
     """List the backends with their state, load and latency."""
     found = [context.api.get(f"/pools/{segment(pool)}")] if pool else context.api.get("/pools")["pools"]
-    context.print_result(
-        [backend for one in found for backend in one["backends"]], lambda out: out.print(render.pools(found))
-    )
+    context.print_result([backend for one in found for backend in one["backends"]], render.pools(found))
 
 
 @click.command()
@@ -54,9 +52,8 @@ def backends(context: CliContext, pool: str | None) -> None:
 @api_command
 def top(context: CliContext, interval: float, count: int) -> None:
     """Watch the fleet live. With --json, one line per update."""
-    live = None
-    if context.console.is_terminal and not context.as_json:
-        live = Live(console=context.console, auto_refresh=False, screen=not count)
+    drawn = context.console.is_terminal and not context.as_json
+    live = Live(console=context.console, auto_refresh=False, screen=not count) if drawn else None
     with live or nullcontext():
         for refresh in islice(itertools.count(), count or None):
             if refresh:
@@ -104,7 +101,7 @@ def events(context: CliContext, follow: bool, limit: int) -> None:
 
 
 def _print_event(context: CliContext, event: dict[str, Any]) -> None:
-    context.print_result(event, lambda console: console.print(render.event(event), soft_wrap=True))
+    context.print_result(event, render.event(event), soft_wrap=True)
 
 
 @click.command()
@@ -118,7 +115,7 @@ def doctor(context: CliContext) -> None:
             code = FAILED
     except Unreachable as error:
         found, code = _local_findings(error), UNREACHABLE
-    context.print_result({"findings": found}, lambda console: console.print(render.findings(found)))
+    context.print_result({"findings": found}, render.findings(found))
     raise SystemExit(code)
 
 
@@ -128,10 +125,8 @@ def _local_findings(unreachable: Unreachable) -> list[dict[str, str]]:
     try:
         config = load()
     except ConfigError as error:
-        return [
-            *found,
-            _finding("configuration", "warning", str(error), "run it in the directory of the configuration"),
-        ]
+        advice = "run it in the directory of the configuration"
+        return [*found, _finding("configuration", "warning", str(error), advice)]
     store = store_for(config, timeout=1.0)
     try:
         for pool in config.every_pool():

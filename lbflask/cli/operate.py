@@ -18,10 +18,28 @@ POLL_INTERVAL = 0.5
 #: requests, and a killed one has expired.
 QUIET_TIME = 2.0
 
+_name = click.argument("name", shell_complete=complete_backend)
 _pool = click.option(
     "--pool", shell_complete=complete_pool, help="Pool; needed if several have a backend of this name."
 )
-_name = click.argument("name", shell_complete=complete_backend)
+#: Commands without options: name, state of the backend after success, help.
+_ACTIONS = (
+    ("enable", "serves", "Return NAME to service, after `drain`, `off` or `remove`."),
+    ("off", "is off", "Send NAME no requests at all, not even of sticky sessions. Requests in flight finish."),
+    ("uneject", "is not ejected", "End the ejection of NAME now, without waiting for a probe."),
+)
+
+
+def _action_command(action: str, state: str, description: str) -> click.Command:
+    @click.command(action, help=description)
+    @_name
+    @_pool
+    @api_command
+    def command(context: CliContext, name: str, pool: str | None) -> None:
+        pool_name, path = context.locate_backend(name, pool)
+        _print_done(context, context.api.request("POST", f"{path}/{action}"), f"{name} of pool {pool_name} {state}")
+
+    return command
 
 
 @click.command()
@@ -35,45 +53,14 @@ def drain(context: CliContext, name: str, pool: str | None, wait: bool, timeout:
     pool_name, path = context.locate_backend(name, pool)
     done = context.api.request("POST", f"{path}/drain")
     if not wait:
-        _print_done(context, done, f"{name} of pool {pool_name} is draining, {_in_flight(done)} in flight")
+        _print_done(context, done, f"{name} of pool {pool_name} is draining, {done['backend']['in_flight']} in flight")
         return
     quiet = _wait(context, path, name, timeout)
     done["backend"] = context.api.get(path)
     if not quiet:
-        context.fail(
-            TIMED_OUT,
-            f"{name} still has {done['backend']['in_flight']} in flight after {timeout:g} s; draining continues",
-        )
-    context.print_result(
-        done, lambda console: console.print(f"{name} of pool {pool_name} is drained: nothing is in flight")
-    )
-
-
-@click.command()
-@_name
-@_pool
-@api_command
-def enable(context: CliContext, name: str, pool: str | None) -> None:
-    """Return NAME to service, after `drain`, `off` or `remove`."""
-    _run_action(context, name, pool, "POST", "/enable", "serves")
-
-
-@click.command()
-@_name
-@_pool
-@api_command
-def off(context: CliContext, name: str, pool: str | None) -> None:
-    """Send NAME no requests at all, not even of sticky sessions. Requests in flight finish."""
-    _run_action(context, name, pool, "POST", "/off", "is off")
-
-
-@click.command()
-@_name
-@_pool
-@api_command
-def uneject(context: CliContext, name: str, pool: str | None) -> None:
-    """End the ejection of NAME now, without waiting for a probe."""
-    _run_action(context, name, pool, "POST", "/uneject", "is not ejected")
+        left = done["backend"]["in_flight"]
+        context.fail(TIMED_OUT, f"{name} still has {left} in flight after {timeout:g} s; draining continues")
+    context.print_line(done, f"{name} of pool {pool_name} is drained: nothing is in flight")
 
 
 @click.command()
@@ -112,8 +99,7 @@ def add(context: CliContext, backend_url: str, name: str | None, weight: int, ba
 def remove(context: CliContext, name: str, pool: str | None) -> None:
     """Remove NAME from its pool, also a configured one. Requests in flight finish."""
     pool_name, path = context.locate_backend(name, pool)
-    done = context.api.request("DELETE", path)
-    _print_done(context, done, f"{name} is out of pool {pool_name}")
+    _print_done(context, context.api.request("DELETE", path), f"{name} is out of pool {pool_name}")
 
 
 @click.command()
@@ -131,29 +117,19 @@ def reload(context: CliContext) -> None:
     lines = [f"configuration {outcome['config_version']}: {in_place or late or 'nothing has changed'}"]
     if late:
         lines.append(f"new workers take over because of {late}")
-    context.print_result(outcome, lambda console: console.print("\n".join(lines), markup=False, soft_wrap=True))
-
-
-def _run_action(context: CliContext, name: str, pool: str | None, method: str, action: str, text: str) -> None:
-    pool_name, path = context.locate_backend(name, pool)
-    _print_done(context, context.api.request(method, path + action), f"{name} of pool {pool_name} {text}")
+    context.print_line(outcome, "\n".join(lines))
 
 
 def _print_done(context: CliContext, done: dict[str, Any], text: str) -> None:
-    context.print_result(
-        done, lambda console: console.print(text + ("" if done["changed"] else ", as before"), markup=False)
-    )
-
-
-def _in_flight(done: dict[str, Any]) -> int:
-    return int(done["backend"]["in_flight"])
+    context.print_line(done, text + ("" if done["changed"] else ", as before"))
 
 
 def _wait(context: CliContext, path: str, name: str, timeout: float | None) -> bool:
     """Wait until no request was in flight for QUIET_TIME, with a progress bar. False after `timeout`."""
     started = quiet_since = time.monotonic()
     peak = 0
-    with _progress(context) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"), TimeElapsedColumn())
+    with Progress(*columns, console=context.console, disable=context.as_json) as progress:
         bar = progress.add_task(f"draining {name}", total=1, left="…")
         while timeout is None or time.monotonic() - started < timeout:
             left = _left(context, path)
@@ -178,16 +154,4 @@ def _left(context: CliContext, path: str) -> int | None:
         return None
 
 
-def _progress(context: CliContext) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[left]}"),
-        TimeElapsedColumn(),
-        console=context.console,
-        disable=context.as_json,
-        transient=False,
-    )
-
-
-COMMANDS = (drain, enable, off, uneject, weight, add, remove, reload, debug)
+COMMANDS = (drain, weight, add, remove, reload, debug, *(_action_command(*action) for action in _ACTIONS))

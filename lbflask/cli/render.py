@@ -17,19 +17,16 @@ from lbflask.core.explain import RequestQuery
 #: Width of pipes and files: more than any line has.
 UNBOUNDED = 1 << 20
 _STYLES = {
-    "up": "green",
-    "standby": "cyan",
-    "idle": "dim",
-    "checking": "yellow",
-    "unknown": "yellow",
-    "down": "bold red",
-    "ejected": "bold red",
-    "draining": "magenta",
-    "off": "dim",
-    "ok": "green",
-    "degraded": "yellow",
-    "failing_open": "yellow",
-    "partly_down": "bold red",
+    state: style
+    for style, states in {
+        "green": ("up", "ok"),
+        "cyan": ("standby",),
+        "yellow": ("checking", "unknown", "degraded", "failing_open"),
+        "magenta": ("draining",),
+        "dim": ("idle", "off"),
+        "bold red": ("down", "ejected", "partly_down"),
+    }.items()
+    for state in states
 }
 _SIGNS = {"good": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "bad": "[bold red]✗[/bold red]"}
 
