@@ -113,11 +113,10 @@ class ApiClient:
         try:
             split = urlsplit(url)
             base = httpx.URL(scheme=split.scheme, host=split.hostname or "", port=split.port)
-            usable = base.scheme in ("http", "https") and base.host
+            if base.scheme not in ("http", "https") or not base.host:
+                raise NoListener(f"{self.url!r} is no URL of an admin API")
         except (ValueError, httpx.InvalidURL) as error:
             raise NoListener(f"{self.url!r} is no URL: {error}") from None
-        if not usable:
-            raise NoListener(f"{self.url!r} is no URL of an admin API")
         verify = ssl.create_default_context() if base.scheme == "https" else False
         return httpx.Client(
             base_url=base, transport=transport, timeout=timeout, verify=verify, auth=self._authorize, trust_env=False

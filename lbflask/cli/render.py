@@ -107,15 +107,10 @@ def summary(state: dict[str, Any]) -> RenderableType:
     )  # fmt: skip
     sheet = Sheet(("instance", "version", "config"), ("workers", "in flight", "requests/s"))
     for instance in fleet["instances"]:
-        workers = instance["workers"]
-        sheet.add(
-            instance["name"],
-            ", ".join(instance["version"]),
-            ", ".join(instance["config"]),
-            str(len(workers)),
-            str(sum(worker["in_flight"] for worker in workers)),
-            f"{sum(worker['requests_per_second'] for worker in workers):.1f}",
-        )
+        workers, version, config = instance["workers"], ", ".join(instance["version"]), ", ".join(instance["config"])
+        in_flight = sum(worker["in_flight"] for worker in workers)
+        rate = sum(worker["requests_per_second"] for worker in workers)
+        sheet.add(instance["name"], version, config, str(len(workers)), str(in_flight), f"{rate:.1f}")
     return Group(head, "", sheet)
 
 

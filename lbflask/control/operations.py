@@ -105,43 +105,33 @@ class Operations:
     """Safe for concurrent use by threads and greenlets."""
 
     def __init__(self, store: OperatorStore, fleet: Fleet, running: Callable[[], Running]) -> None:
-        self._store = store
-        self._fleet = fleet
+        self.store = store
+        self.fleet = fleet
         self._running = running
 
     def __repr__(self) -> str:
-        return f"<Operations on {self.running!r}, degraded={self.degraded}>"
+        return f"<Operations on {self.running!r}, degraded={self.fleet.degraded}>"
 
     @property
     def running(self) -> Running:
         """The configuration in effect, with its pools."""
         return self._running()
 
-    @property
-    def degraded(self) -> bool:
-        """Whether the store is unreachable."""
-        return self._fleet.degraded
-
-    @property
-    def why(self) -> str:
-        """Why the store is unreachable."""
-        return self._fleet.why
-
     def pool_states(self) -> list[PoolState]:
         """The state of all pools."""
         return [self.pool_state(name) for name in self.running.pools]
 
     def pool_state(self, name: str, *, retry_store: bool = False) -> PoolState:
-        """The state of a pool. Raises Refused for an unknown name. With `retry_store`, the store is asked also while it
+        """The state of a pool. Raises Refused for an unknown name. With `retry_store`, the store is read also while it
         counts as unreachable.
         """
         pool = self.running.pools.get(name)
         if pool is None:
             raise Refused(404, f"no pool {name!r}")
-        snapshot = self._fleet.snapshot(name)
-        if retry_store or not self._fleet.degraded:
+        snapshot = self.fleet.snapshot(name)
+        if retry_store or not self.fleet.degraded:
             try:
-                return PoolState(pool, self._store.read_snapshot(name, snapshot), self._store.read_roster(name))
+                return PoolState(pool, self.store.read_snapshot(name, snapshot), self.store.read_roster(name))
             except StoreUnavailable:
                 pass  # the follower of the fleet notices it, too
         return PoolState(pool, snapshot, Roster(snapshot.now), stale=True)
@@ -155,10 +145,10 @@ class Operations:
             pool_state = self.pool_state(name)
             try:
                 if not pool_state.stale:
-                    return pool_state.snapshot, self._store.take_tickets(name, 0)
+                    return pool_state.snapshot, self.store.take_tickets(name, 0)
             except StoreUnavailable as error:
                 reason = str(error)
-            reason = reason or self._fleet.why or "no answer"
+            reason = reason or self.fleet.why or "no answer"
             return pool_state.snapshot, 0
 
         running = self.running
@@ -180,9 +170,8 @@ class Operations:
         for pool_state, backend in waiting:
             pool = pool_state.pool.name
             since, at = running.known_since.get(pool, {}).get(backend.id), arrivals.get((pool, backend.id))
-            waited = (
-                now - since if since is not None else max(0.0, pool_state.roster.now - at) if at is not None else None
-            )
+            waited = None if at is None else max(0.0, pool_state.roster.now - at)
+            waited = waited if since is None else now - since
             check = checks[pool].get(backend.id) or pool_configs[pool].usual_check(backend)
             first_checks[pool, backend.id] = FirstCheck(waited, check.timeout + CHECKER_DELAY)
         return first_checks
@@ -190,7 +179,7 @@ class Operations:
     def _arrival_times(self) -> dict[tuple[str, str], float]:
         """When backends were added or discovered by the store's clock, for arrivals among the latest events."""
         try:
-            events = self._store.read_events(EVENTS_SEARCHED)
+            events = self.store.read_events(EVENTS_SEARCHED)
         except StoreUnavailable:
             return {}
         return {(event.pool, event.backend): event.at for event in reversed(events) if event.what in ("add", "found")}
@@ -199,16 +188,8 @@ class Operations:
         """Seconds for a read and a write of the store, the mean over pools. Raises StoreUnavailable."""
         started = time.perf_counter()
         for name in self.running.pools:
-            self._store.prove(name)
+            self.store.prove(name)
         return (time.perf_counter() - started) / len(self.running.pools)
-
-    def events(self, limit: int, before: str | None = None) -> list[FleetEvent]:
-        """The latest events, latest first. Raises StoreUnavailable."""
-        return self._store.read_events(limit, before=before or "")
-
-    def events_after(self, after: str, limit: int) -> list[FleetEvent]:
-        """Events after this one, earliest first. Raises StoreUnavailable."""
-        return self._store.follow_events(after, limit)
 
     def set_mode(self, action: Action, mode: Mode) -> tuple[PoolState, bool]:
         """Set the mode. All actions raise Refused and StoreUnavailable."""
@@ -250,22 +231,19 @@ class Operations:
         ejection = pool_state.snapshot.ejected.get(action.backend)
         if ejection is None or not ejection.out:
             return pool_state, False
-        done = self._store.settle_ejection(
-            action.pool, action.backend, ejection.since, back=True, rule=EjectionPolicy()
-        )
+        rule = EjectionPolicy()  # no matter which: the ejection ends
+        done = self.store.settle_ejection(action.pool, action.backend, ejection.since, back=True, rule=rule)
         if done:
             self._announce(action, "")
         return self.pool_state(action.pool), done
 
     def record_reload(self, changed: str, actor: str) -> None:
         """Log a reload by an operator and record it as an event."""
-        log.warning("%s: reload: %s", actor, changed)
-        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor))
+        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor), f"reload: {changed}")
 
     def record_debug(self, reason: str, actor: str) -> None:
         """Log a switch of request tracing and record it as an event."""
-        log.warning("%s: debug %s", actor, reason)
-        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=reason, actor=actor))
+        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=reason, actor=actor), f"debug {reason}")
 
     def _act(
         self, action: Action, change: Change, reason: str = "", *, new: bool = False, allow_removed: bool = False
@@ -273,13 +251,13 @@ class Operations:
         for _ in range(MAX_TRIES):
             pool_state = self.pool_state(action.pool, retry_store=True)
             if pool_state.stale:
-                raise StoreUnavailable(self._fleet.why or "no answer")
+                raise StoreUnavailable(self.fleet.why or "no answer")
             self._check(pool_state, action, new=new, allow_removed=allow_removed)
             before = pool_state.snapshot.overrides.get(action.backend)
             after = change(before, pool_state.snapshot.now)
             if after == before:
                 return pool_state, False
-            if self._store.write_override(action.pool, action.backend, before, after):
+            if self.store.write_override(action.pool, action.backend, before, after):
                 self._announce(action, reason)
                 return self.pool_state(action.pool, retry_store=True), True
         raise Refused(409, "concurrent changes won repeatedly: nothing was changed")
@@ -298,12 +276,13 @@ class Operations:
 
     def _announce(self, action: Action, reason: str) -> None:
         """Log the action and record it as an event of the fleet."""
-        log.warning("%s: %s %s of pool %s %s", action.actor, action.name, action.backend, action.pool, reason)
-        self._record(FleetEvent(Kind.OPERATOR, action.name, action.pool, action.backend, reason, action.actor))
+        event = FleetEvent(Kind.OPERATOR, action.name, action.pool, action.backend, reason, action.actor)
+        self._record(event, f"{action.name} {action.backend} of pool {action.pool} {reason}")
 
-    def _record(self, event: FleetEvent) -> None:
+    def _record(self, event: FleetEvent, line: str) -> None:
+        log.warning("%s: %s", event.actor, line)
         try:
-            self._store.record([event])
+            self.store.record([event])
         except StoreUnavailable as error:
             log.warning("the change is stored, but its event is not: %s", error)
 

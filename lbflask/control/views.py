@@ -10,7 +10,6 @@ from lbflask.control.api.models import (
     Checked,
     CheckerView,
     Ejected,
-    EventView,
     FleetView,
     InstanceView,
     Origin,
@@ -24,10 +23,10 @@ from lbflask.control.api.models import (
 from lbflask.control.health import status_of
 from lbflask.control.operations import PoolState, etag_of
 from lbflask.core import eligibility, overrides
-from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import RecentStats, Worker, recent_stats
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
+from lbflask.fleet.fleet import Fleet
 
 _NO_STATS = RecentStats()
 _BY_MODE = {
@@ -36,17 +35,17 @@ _BY_MODE = {
 }
 
 
-def state(pool_states: Sequence[PoolState], *, degraded: bool, why: str, answered_by: str) -> StateView:
+def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -> StateView:
     """The state of the fleet."""
     pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
     workers = _beats_by_worker(pool_states)
     fleet = FleetView(
-        status=Status(status_of(serving, degraded=degraded)),
+        status=Status(status_of(serving, degraded=known.degraded)),
         at=max((pool_state.roster.now for pool_state in pool_states), default=0.0),
         stale=any(pool_state.stale for pool_state in pool_states),
         answered_by=answered_by,
-        store=StoreView(connected=not degraded, why=why),
+        store=StoreView(connected=not known.degraded, why=known.why),
         in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
         requests_per_second=round(sum(b.requests_per_second for pool in pools for b in pool.backends), 2),
         instances=instances(workers),
@@ -92,14 +91,6 @@ def pool_view(pool_state: PoolState) -> PoolView:
 def backend_view(pool_state: PoolState, backend: str) -> BackendView | None:
     """The view of a backend; None if it is not in the pool."""
     return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
-
-
-def event_view(event: FleetEvent) -> EventView:
-    """The view of an event."""
-    return EventView(
-        id=event.id, at=event.at, kind=event.kind, what=event.what, pool=event.pool, backend=event.backend,
-        reason=event.reason, actor=event.actor,
-    )  # fmt: skip
 
 
 def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[InstanceView]:
@@ -183,9 +174,7 @@ def _backend_view(
         health=Checked(
             state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak
         ),
-        ejection=Ejected(since=ejection.since, until=ejection.until, times=ejection.times)
-        if ejection is not None
-        else None,
+        ejection=None if ejection is None else Ejected.model_validate(ejection),
         in_flight=load.in_flight,
         requests_per_second=round(load.requests_per_second, 2),
         error_share=_rounded(load.error_share),

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from lbflask.control.api.openapi import PREFIX
-from lbflask.control.api.operation import MAX_BODY_BYTES, ApiCall, Operation
+from lbflask.control.api.operation import MAX_BODY_BYTES, ApiCall, Operation, json_response
 from lbflask.control.api.problems import handle_errors
 from lbflask.control.auth import Authenticator, Principal
 from lbflask.core.admin_tokens import Role
@@ -42,7 +42,7 @@ def _view(operation: Operation, authenticator: Authenticator) -> Callable[..., R
         call: ApiCall = operation.call(request, principal)
         response = operation.view(call, **parameters)
         if not isinstance(response, Response):
-            response = Response(response.model_dump_json(), operation.status, mimetype="application/json")
+            response = json_response(response, operation.status)
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response

@@ -27,7 +27,9 @@ Weight = Annotated[int, BeforeValidator(_integral), Field(ge=0, le=MOST_WEIGHT)]
 class Model(BaseModel):
     """A value of the API. Durations are in seconds, times in seconds since the epoch by the store's clock."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, from_attributes=True, use_attribute_docstrings=True, serialize_by_alias=True
+    )
 
 
 class DebugRequest(Model):
@@ -409,9 +411,9 @@ class ReloadView(Model):
 
     config_version: str
     """Hash of the new configuration."""
-    in_place: list[str]
+    in_place: tuple[str, ...]
     """Changed keys that apply in place."""
-    by_new_workers: list[str]
+    by_new_workers: tuple[str, ...]
     """Changed keys that need new workers, which then apply all changes."""
 
 

@@ -88,6 +88,11 @@ class Operation:
         return strong[0]
 
 
+def json_response(document: BaseModel, status: int = 200) -> Response:
+    """A response with the document."""
+    return Response(document.model_dump_json(), status, mimetype="application/json")
+
+
 def _validated(model: type[Model], values: Any, status: int) -> Any:
     try:
         return model.model_validate(values)

@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 
 from flask import Request, Response
 
-from lbflask.control.api.models import StateView
+from lbflask.control.api.models import EventView, StateView
 from lbflask.control.api.problems import Refused
 from lbflask.control.operations import Operations
-from lbflask.control.views import event_view
 from lbflask.store.ports import StoreUnavailable
 
 #: Seconds between polls for events, and between polls for the state.
@@ -60,12 +59,12 @@ class EventStreams:
         last = request.headers.get("Last-Event-ID", "")
         try:
             if last:
-                self._operations.events_after(last, 1)
+                self._operations.store.follow_events(last, 1)
                 return last
         except ValueError:
             pass
         try:
-            latest = self._operations.events(1)
+            latest = self._operations.store.read_events(1)
         except StoreUnavailable:
             return ""
         return latest[0].id if latest else "0-0"
@@ -82,7 +81,7 @@ class EventStreams:
         sent_state, next_state, last_sent = "", 0.0, time.monotonic()
         while not self.ends():
             pieces: list[str] = []
-            if not self._operations.degraded:
+            if not self._operations.fleet.degraded:
                 last, pieces = self._new_events(last)
             now = time.monotonic()
             if with_state and now >= next_state:
@@ -109,8 +108,9 @@ class EventStreams:
 
     def _new_events(self, last: str) -> tuple[str, list[str]]:
         try:
-            events = self._operations.events_after(last or "0-0", EVENTS_PER_READ)
+            events = self._operations.store.follow_events(last or "0-0", EVENTS_PER_READ)
         except StoreUnavailable:
             return last, []
-        pieces = [f"id: {event.id}\nevent: event\ndata: {event_view(event).model_dump_json()}\n\n" for event in events]
+        views = [(event.id, EventView.model_validate(event)) for event in events]
+        pieces = [f"id: {id_}\nevent: event\ndata: {view.model_dump_json()}\n\n" for id_, view in views]
         return (events[-1].id if events else last), pieces
