@@ -39,42 +39,51 @@ class RequestQuery:
     client: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExcludedBackend:
-    """A backend that can't serve, with the reasons."""
+#: For the schemas of the admin API, which shows these views as they are: their docstrings are descriptions.
+_SCHEMA = {"extra": "forbid", "use_attribute_docstrings": True}
 
+
+@dataclass(frozen=True, slots=True)
+class LeftOutView:
+    """A backend that is not eligible."""
+
+    __pydantic_config__ = _SCHEMA
     backend: str
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateView:
-    """A backend that may serve. `warm_percent` is the share of its weight during slow start."""
+class StandingView:
+    """A backend that is eligible for the request."""
 
+    __pydantic_config__ = _SCHEMA
     backend: str
     url: str
     weight: int
     warm_percent: int
+    """Percent of the weight in effect during slow start."""
     backup: bool
 
 
 @dataclass(frozen=True, slots=True)
-class PoolExplanation:
-    """The choice of a pool: `key` is the value that it hashes, None without one; `plans` list ids, best first.
+class PlanView:
+    """What a pool would do with the request."""
 
-    `share` is the pool's percentage of the route's requests where the split is random. `home` is the backend of the
-    request's session, `overlooked` the fallback that was needed for candidates; both are empty for none.
-    """
-
+    __pydantic_config__ = _SCHEMA
     pool: str
     strategy: str
     share: float
+    """Percent of the route's requests that the pool gets, where chance decides."""
     key: str | None
+    """The value that is hashed; null for strategies without a key."""
     home: str
+    """The backend of the request's session; empty for none."""
     overlooked: str
-    candidates: tuple[CandidateView, ...]
-    left_out: tuple[ExcludedBackend, ...]
+    """What the pool ignores to fail open: empty, `ejected` or `all`."""
+    candidates: tuple[StandingView, ...]
+    left_out: tuple[LeftOutView, ...]
     plans: tuple[tuple[str, ...], ...]
+    """Orders of backends, best first; several where the strategy rotates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class Explanation:
     answer: str
     target: str
     split_key: str | None
-    pools: tuple[PoolExplanation, ...]
+    pools: tuple[PlanView, ...]
 
 
 def explain(
@@ -126,7 +135,7 @@ def _local(answer: str, target: str, route: str = "") -> Explanation:
     return Explanation(route=route, answer=answer, target=target, split_key=None, pools=())
 
 
-def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state: PoolState) -> PoolExplanation:
+def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state: PoolState) -> PlanView:
     snapshot, ticket = pool_state(pool.name)
     planner = PoolPlanner(pool, StaticFacts(snapshot, ticket))
     key = planner.key(query.client, query.target, query.fields)
@@ -137,7 +146,7 @@ def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state:
     orders = tuple(tuple([backend.id for backend in plan.backends][:MAX_BACKENDS]) for plan in plans)
     selection = planner.selection
     candidates = {candidate.backend.id for candidate in selection.candidates}
-    return PoolExplanation(
+    return PlanView(
         pool=pool.name,
         strategy=pool.strategy,
         share=share,
@@ -146,7 +155,7 @@ def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state:
         overlooked=selection.resort.value,
         candidates=tuple(_candidate_view(candidate.backend, pool, snapshot) for candidate in selection.candidates),
         left_out=tuple(
-            ExcludedBackend(backend.id, why_not(backend, snapshot))
+            LeftOutView(backend.id, why_not(backend, snapshot))
             for backend in _with_removed(pool, snapshot)
             if backend.id not in candidates
         ),
@@ -154,9 +163,9 @@ def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state:
     )
 
 
-def _candidate_view(backend: Backend, pool: Pool, snapshot: Snapshot) -> CandidateView:
+def _candidate_view(backend: Backend, pool: Pool, snapshot: Snapshot) -> StandingView:
     warm = slow_start.percent(pool, backend, snapshot, snapshot.now)
-    return CandidateView(backend.id, backend.url, backend.weight, warm, backend.backup)
+    return StandingView(backend.id, backend.url, backend.weight, warm, backend.backup)
 
 
 def _with_removed(pool: Pool, snapshot: Snapshot) -> Iterable[Backend]:

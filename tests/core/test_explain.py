@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from lbflask.core.explain import ExcludedBackend, Explanation, RequestQuery, explain
+from lbflask.core.explain import Explanation, LeftOutView, RequestQuery, explain
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.types import Fields
@@ -119,7 +119,7 @@ def test_whoever_is_left_out_has_a_reason(one: Backend, snapshot: Snapshot, why:
     pool = Pool("p", (one, backend("y")))
     (view,) = explained(pools={"default": pool}, snapshot=replace(snapshot, active={**snapshot.active, **ready})).pools
     assert [candidate.backend for candidate in view.candidates] == ["y"]
-    assert view.left_out == (ExcludedBackend("x", why),)
+    assert view.left_out == (LeftOutView("x", why),)
 
 
 def test_a_session_comes_first_in_every_plan_even_at_a_backend_that_drains() -> None:

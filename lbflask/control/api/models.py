@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from lbflask.core.admin_tokens import Role
+from lbflask.core.explain import PlanView
 from lbflask.core.fleet_events import Kind
 from lbflask.core.model import MOST_WEIGHT, Health, Mode
 from lbflask.telemetry.debug import DEFAULT_DURATION, MAX_DURATION
@@ -271,43 +272,6 @@ class ConfigurationView(Model):
     settings: dict[str, Any]
 
 
-class StandingView(Model):
-    """A backend that is eligible for the request."""
-
-    backend: str
-    url: str
-    weight: int
-    warm_percent: int
-    """Percent of the weight in effect during slow start."""
-    backup: bool
-
-
-class LeftOutView(Model):
-    """A backend that is not eligible."""
-
-    backend: str
-    why: str
-
-
-class PlanView(Model):
-    """What a pool would do with the request."""
-
-    pool: str
-    strategy: str
-    share: float
-    """Percent of the route's requests that the pool gets, where chance decides."""
-    key: str | None
-    """The value that is hashed; null for strategies without a key."""
-    home: str
-    """The backend of the request's session; empty for none."""
-    overlooked: str
-    """What the pool ignores to fail open: empty, `ejected` or `all`."""
-    candidates: list[StandingView]
-    left_out: list[LeftOutView]
-    plans: list[list[str]]
-    """Orders of backends, best first; several where the strategy rotates."""
-
-
 class ExplanationView(Model):
     """Where a request would go, and why. Nothing is sent and no ticket is used."""
 
@@ -318,7 +282,7 @@ class ExplanationView(Model):
     target: str
     """The request target for the backend."""
     split_key: str | None
-    pools: list[PlanView]
+    pools: tuple[PlanView, ...]
     """Several where chance decides."""
     store_error: str | None
     """Why health and tickets are the last known ones; null while the store is reachable."""
