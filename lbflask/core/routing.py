@@ -138,6 +138,10 @@ class RouteTable:
         #: Whether a route matches a field that proxies write.
         self.by_claims = any(is_claim(name) for route in routes for name, _ in route.match.headers)
         self._by_path = any(tree.deepest for tree in self._by_host.values())
+        self._count = len(routes)
+
+    def __repr__(self) -> str:
+        return f"RouteTable({self._count} routes, {len(self._by_host)} hosts)"
 
     def find(self, host: str, target: str, method: str, fields: Fields) -> int | None:
         """The number of the route that a request for the target (origin-form) of the host takes; None if none matches.

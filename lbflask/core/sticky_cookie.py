@@ -42,6 +42,9 @@ class Affinity:
         self._read: dict[str, tuple[str, int]] = {}
         self._signed: dict[str, tuple[int, str]] = {}
 
+    def __repr__(self) -> str:
+        return f"Affinity({len(self._marks)} backends, {len(self._mark_keys)} secrets)"
+
     def know(self, backends: Iterable[str]) -> None:
         """Set the backends, by id, that cookies may name."""
         self._marks = {id_: self._marks.get(id_) or self._marks_of(id_) for id_ in backends}

@@ -358,3 +358,8 @@ def test_a_route_that_is_said_to_be_unreachable_is_never_found(matches: list[Rou
                 for method in ("GET", "PUT", "POST"):
                     for value in (None, "1", "2"):
                         assert oracle(matches, host, path, method, value) != hidden[0]
+
+
+def test_a_repr_shows_the_numbers_of_routes_and_hosts() -> None:
+    routes = [Route("a", RouteMatch(hosts=("a.x", "b.x"))), Route("b", RouteMatch())]
+    assert repr(RouteTable(routes)) == "RouteTable(2 routes, 3 hosts)"

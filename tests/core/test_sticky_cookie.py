@@ -155,3 +155,7 @@ def test_a_cookie_is_verified_once_and_what_is_remembered_has_a_bound(monkeypatc
     monkeypatch.setattr(made, "_signer", None)
     assert made.home([remembered], NOW) == IDS[0]
     assert MOST_REMEMBERED >= 1024
+
+
+def test_a_repr_shows_sizes_and_no_secret() -> None:
+    assert repr(known(NEW, OLD)) == "Affinity(3 backends, 2 secrets)"

@@ -9,7 +9,7 @@ import pytest
 
 from devtools.servers import free_port
 from lbflask.config.schema import Config
-from lbflask.core.explain import ExcludedBackend, RequestQuery
+from lbflask.core.explain import LeftOutView, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.redis import RedisStore
 from lbflask.wiring.adapters import store_for
@@ -43,8 +43,8 @@ def test_what_the_checker_has_found_is_known(redis_url: str) -> None:
     assert why == ""
     assert [one.backend for one in view.candidates] == ["a:1"]
     assert view.left_out == (
-        ExcludedBackend("b:1", "down: refused"),
-        ExcludedBackend("c:1", "checking: no check has ended yet"),
+        LeftOutView("b:1", "down: refused"),
+        LeftOutView("c:1", "checking: no check has ended yet"),
     )
 
 
