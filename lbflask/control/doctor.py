@@ -41,8 +41,11 @@ def diagnose(
     first_checks: Mapping[tuple[str, str], FirstCheck],
 ) -> Diagnosis:
     """All findings, good and bad. `first_checks` has the backends in state `checking`, by pool and backend."""
-    pools = _pools(state, backends, reach, first_checks)
-    return Diagnosis(findings=[*_store(state, ping), *_workers(state), *pools])
+    findings = [*_store(state, ping), *_workers(state)]
+    for pool in state.pools:
+        findings += [*_checker(pool), *_serving(pool), *_first_checks(pool, first_checks), *_left_by_operators(pool)]
+        findings += _reachable(pool, backends.get(pool.name, ()), reach)
+    return Diagnosis(findings=findings)
 
 
 def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
@@ -60,9 +63,8 @@ def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
         return
     finding = f"answers in {seconds * 1000:.1f} ms"
     if seconds > MAX_STORE_LATENCY:
-        yield _warning(
-            "store", finding, "requests that need a ticket wait that long; move it closer or give it a free core"
-        )
+        advice = "requests that need a ticket wait that long; move it closer or give it a free core"
+        yield _warning("store", finding, advice)
     else:
         yield _good("store", finding)
 
@@ -96,34 +98,17 @@ def _clocks(workers: Sequence[WorkerView]) -> Iterator[Finding]:
         yield _good("clocks", "all agree with the store")
 
 
-def _pools(
-    state: StateView,
-    backends: Mapping[str, Sequence[Backend]],
-    reach: Reach,
-    first_checks: Mapping[tuple[str, str], FirstCheck],
-) -> Iterator[Finding]:
-    for pool in state.pools:
-        yield from _checker(pool)
-        yield from _serving(pool)
-        yield from _first_checks(pool, first_checks)
-        yield from _left_by_operators(pool)
-        yield from _reachable(pool, backends.get(pool.name, ()), reach)
-
-
 def _checker(pool: PoolView) -> Iterator[Finding]:
     name = f"checker of {pool.name}"
     if pool.checker.silent:
-        finding = (
-            "no heartbeat yet" if pool.checker.heartbeat is None else f"no heartbeat for {pool.checker.heartbeat:.0f} s"
-        )
+        silence = "yet" if pool.checker.heartbeat is None else f"for {pool.checker.heartbeat:.0f} s"
         yield _bad(
-            name, f"{finding}: no backend is checked, only failed requests eject one",
+            name, f"no heartbeat {silence}: no backend is checked, only failed requests eject one",
             "start `python -m lbflask.healthcheck` with the same configuration, preferably on two machines",
         )  # fmt: skip
     else:
-        yield _good(
-            name, f"{pool.checker.leader or 'between two leaders'}, last heartbeat {pool.checker.heartbeat:.1f} s ago"
-        )
+        leader = pool.checker.leader or "between two leaders"
+        yield _good(name, f"{leader}, last heartbeat {pool.checker.heartbeat:.1f} s ago")
 
 
 def _serving(pool: PoolView) -> Iterator[Finding]:
@@ -131,9 +116,8 @@ def _serving(pool: PoolView) -> Iterator[Finding]:
     if not pool.serving:
         yield _bad(name, "no backend can serve: clients get 503", "start one; the reasons are below")
     elif pool.overlooks:
-        yield _bad(
-            name, f"{pool.serving} serve only because failures are ignored (fail open)", "see each backend below"
-        )
+        finding = f"{pool.serving} serve only because failures are ignored (fail open)"
+        yield _bad(name, finding, "see each backend below")
     else:
         yield _good(name, f"{pool.serving} of {len(pool.backends)} backends serve")
     for backend in pool.backends:

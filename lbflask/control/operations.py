@@ -156,25 +156,19 @@ class Operations:
 
     def first_checks(self, pool_states: Sequence[PoolState]) -> dict[tuple[str, str], FirstCheck]:
         """Since when each backend in state `checking` waits for a result, by pool and backend."""
-        waiting = [
-            (pool_state, backend)
-            for pool_state in pool_states
-            for backend in members(pool_state.pool, pool_state.snapshot)
-            if active_health(backend, pool_state.snapshot).health is Health.CHECKING
-        ]
         running, now = self.running, time.monotonic()
-        arrivals = self._arrival_times() if waiting else {}
-        pool_configs = running.config.every_pool()
-        checks = {pool: pool_configs[pool].checks() for pool in {pool_state.pool.name for pool_state, _ in waiting}}
-        first_checks = {}
-        for pool_state, backend in waiting:
-            pool = pool_state.pool.name
-            since, at = running.known_since.get(pool, {}).get(backend.id), arrivals.get((pool, backend.id))
-            waited = None if at is None else max(0.0, pool_state.roster.now - at)
-            waited = waited if since is None else now - since
-            check = checks[pool].get(backend.id) or pool_configs[pool].usual_check(backend)
-            first_checks[pool, backend.id] = FirstCheck(waited, check.timeout + CHECKER_DELAY)
-        return first_checks
+        pool_configs, arrivals, found = running.config.every_pool(), self._arrival_times(), {}
+        for pool_state in pool_states:
+            pool, snapshot = pool_state.pool.name, pool_state.snapshot
+            checks, known_since = pool_configs[pool].checks(), running.known_since.get(pool, {})
+            for backend in members(pool_state.pool, snapshot):
+                if active_health(backend, snapshot).health is Health.CHECKING:
+                    since, at = known_since.get(backend.id), arrivals.get((pool, backend.id))
+                    waited = None if at is None else max(0.0, pool_state.roster.now - at)
+                    check = checks.get(backend.id) or pool_configs[pool].usual_check(backend)
+                    limit = check.timeout + CHECKER_DELAY
+                    found[pool, backend.id] = FirstCheck(waited if since is None else now - since, limit)
+        return found
 
     def _arrival_times(self) -> dict[tuple[str, str], float]:
         """When backends were added or discovered by the store's clock, for arrivals among the latest events."""

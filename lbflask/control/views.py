@@ -5,21 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from lbflask.control.api.models import (
-    BackendView,
-    Checked,
-    CheckerView,
-    Ejected,
-    FleetView,
-    InstanceView,
-    Origin,
-    PoolView,
-    State,
-    StateView,
-    Status,
-    StoreView,
-    WorkerView,
-)
+from lbflask.control.api import models
 from lbflask.control.health import status_of
 from lbflask.control.operations import PoolState, etag_of
 from lbflask.core import eligibility, overrides
@@ -35,33 +21,33 @@ _BY_MODE = {
 }
 
 
-def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -> StateView:
+def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -> models.StateView:
     """The state of the fleet."""
     pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
     workers = _beats_by_worker(pool_states)
-    fleet = FleetView(
-        status=Status(status_of(serving, degraded=known.degraded)),
+    fleet = models.FleetView(
+        status=models.Status(status_of(serving, degraded=known.degraded)),
         at=max((pool_state.roster.now for pool_state in pool_states), default=0.0),
         stale=any(pool_state.stale for pool_state in pool_states),
         answered_by=answered_by,
-        store=StoreView(connected=not known.degraded, why=known.why),
+        store=models.StoreView(connected=not known.degraded, why=known.why),
         in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
         requests_per_second=round(sum(b.requests_per_second for pool in pools for b in pool.backends), 2),
         instances=instances(workers),
     )
-    return StateView(fleet=fleet, pools=pools)
+    return models.StateView(fleet=fleet, pools=pools)
 
 
-def pool_view(pool_state: PoolState) -> PoolView:
+def pool_view(pool_state: PoolState) -> models.PoolView:
     """The view of a pool with its backends."""
     pool, snapshot = pool_state.pool, pool_state.snapshot
     selection = eligibility.select(pool, snapshot)
     serving = {candidate.backend.id for candidate in selection.candidates}
     regular = any(not candidate.backend.backup for candidate in selection.candidates)
     loads = recent_stats(pool_state.roster.workers)
-    origins = {backend.id: (Origin.DISCOVERED, backend) for backend in snapshot.discovered}
-    origins |= {backend.id: (Origin.CONFIGURED, backend) for backend in pool.backends}
+    origins = {backend.id: (models.Origin.DISCOVERED, backend) for backend in snapshot.discovered}
+    origins |= {backend.id: (models.Origin.CONFIGURED, backend) for backend in pool.backends}
     backends = [
         _backend_view(
             pool_state,
@@ -73,13 +59,13 @@ def pool_view(pool_state: PoolState) -> PoolView:
         )
         for backend in members(pool, snapshot)
     ]
-    return PoolView(
+    return models.PoolView(
         name=pool.name,
         strategy=pool.strategy,
         serving=len(serving),
         overlooks=selection.resort.value,
         removed=sorted(id_ for id_, override in snapshot.overrides.items() if override.removed),
-        checker=CheckerView(
+        checker=models.CheckerView(
             leader=pool_state.roster.leader,
             heartbeat=None if snapshot.heartbeat is None else round(snapshot.heartbeat, 3),
             silent=not eligibility.checker_speaks(snapshot),
@@ -88,12 +74,12 @@ def pool_view(pool_state: PoolState) -> PoolView:
     )
 
 
-def backend_view(pool_state: PoolState, backend: str) -> BackendView | None:
+def backend_view(pool_state: PoolState, backend: str) -> models.BackendView | None:
     """The view of a backend; None if it is not in the pool."""
     return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
 
 
-def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[InstanceView]:
+def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[models.InstanceView]:
     """The workers by instance. Those that have not reported yet are listed under their host."""
     by_instance: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
     for beats in workers.values():
@@ -103,10 +89,10 @@ def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[Ins
     return [_instance_view(name, by_instance[name]) for name in sorted(by_instance)]
 
 
-def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> InstanceView:
+def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> models.InstanceView:
     identities = [worker.report.identity for _, worker in beats if worker.report is not None]
     ids = sorted({worker.id for _, worker in beats})
-    return InstanceView(
+    return models.InstanceView(
         name=name,
         host=identities[0].host if identities else name,
         version=sorted({identity.version for identity in identities}),
@@ -115,13 +101,13 @@ def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> Instance
     )
 
 
-def _worker_view(beats: Sequence[tuple[float, Worker]]) -> WorkerView:
+def _worker_view(beats: Sequence[tuple[float, Worker]]) -> models.WorkerView:
     """The view of a worker, from its heartbeats in all pools."""
     reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
     rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
     identity = reports[0][1].identity if reports else None
     _, pid, *_ = (*beats[0][1].id.split(":"), "", "")
-    return WorkerView(
+    return models.WorkerView(
         id=beats[0][1].id,
         pid=identity.pid if identity else int(pid) if pid.isdigit() else 0,
         heartbeat=round(min(max(0.0, now - worker.at) for now, worker in beats), 3),
@@ -145,19 +131,19 @@ def _backend_view(
     pool_state: PoolState,
     backend: Backend,
     load: RecentStats,
-    known: tuple[Origin, Backend] | None,
+    known: tuple[models.Origin, Backend] | None,
     *,
     serving: bool,
     regular: bool,
-) -> BackendView:
+) -> models.BackendView:
     snapshot = pool_state.snapshot
     active = eligibility.active_health(backend, snapshot)
     override = snapshot.overrides.get(backend.id)
     ejection = snapshot.ejected.get(backend.id) if eligibility.ejected(backend, snapshot) else None
     added = override.added if override is not None else None
-    origin, configured = known or (Origin.ADDED, added or backend)
+    origin, configured = known or (models.Origin.ADDED, added or backend)
     state, reason = _condition(pool_state, backend, serving=serving, regular=regular)
-    return BackendView(
+    return models.BackendView(
         pool=pool_state.pool.name,
         id=backend.id,
         url=backend.url,
@@ -171,10 +157,10 @@ def _backend_view(
         backup=backend.backup,
         overridden=overrides.deviates(override),
         etag=etag_of(override),
-        health=Checked(
+        health=models.Checked(
             state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak
         ),
-        ejection=None if ejection is None else Ejected.model_validate(ejection),
+        ejection=None if ejection is None else models.Ejected.model_validate(ejection),
         in_flight=load.in_flight,
         requests_per_second=round(load.requests_per_second, 2),
         error_share=_rounded(load.error_share),
@@ -183,25 +169,25 @@ def _backend_view(
     )
 
 
-def _condition(pool_state: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[State, str]:
+def _condition(pool_state: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[models.State, str]:
     """The state of a backend with its reason: first overrides, then health checks, then ejection."""
     snapshot, mode = pool_state.snapshot, mode_of(backend, pool_state.snapshot)
     active = eligibility.active_health(backend, snapshot)
     if mode is not Mode.SERVING:
-        return State(mode.value), _BY_MODE[mode]
+        return models.State(mode.value), _BY_MODE[mode]
     if active.health in (Health.DOWN, Health.CHECKING):
-        return State(active.health.value), active.reason + ("; serves all the same" if serving else "")
+        return models.State(active.health.value), active.reason + ("; serves all the same" if serving else "")
     if eligibility.ejected(backend, snapshot):
         times = snapshot.ejected[backend.id].times
         failures = "requests failed" if times == 1 else f"requests failed, {times} times in a row"
-        return State.EJECTED, failures + ("; serves all the same" if serving else "")
+        return models.State.EJECTED, failures + ("; serves all the same" if serving else "")
     if backend.weight == 0:
-        return State.IDLE, "its weight is 0"
+        return models.State.IDLE, "its weight is 0"
     if active.health is Health.UNKNOWN:
-        return State.UNKNOWN, active.reason
+        return models.State.UNKNOWN, active.reason
     if backend.backup and regular:
-        return State.STANDBY, "backup: serves when no other backend can"
-    return State.UP, active.reason
+        return models.State.STANDBY, "backup: serves when no other backend can"
+    return models.State.UP, active.reason
 
 
 def _rounded(value: float | None) -> float | None:

@@ -11,30 +11,8 @@ from pydantic import ValidationError
 from lbflask.config.backends import BackendConfig as ConfiguredBackend
 from lbflask.config.render import effective, version
 from lbflask.control import views
-from lbflask.control.api import openapi
+from lbflask.control.api import models, openapi
 from lbflask.control.api.debug import DebugOperations
-from lbflask.control.api.models import (
-    BackendList,
-    BackendView,
-    ConfigurationView,
-    Diagnosis,
-    Done,
-    EventPage,
-    EventQuery,
-    EventView,
-    ExplanationView,
-    FleetView,
-    Login,
-    Model,
-    NewBackend,
-    NewWeight,
-    PoolList,
-    PoolView,
-    ReloadView,
-    RequestToExplain,
-    SessionView,
-    StateView,
-)
 from lbflask.control.api.operation import ApiCall, Operation, json_response
 from lbflask.control.api.problems import Refused
 from lbflask.control.api.sse import EventStreams
@@ -91,7 +69,7 @@ class AdminApi:
             *self._debug.table(),
         ]
 
-    def state(self) -> StateView:
+    def state(self) -> models.StateView:
         """The current state of the fleet."""
         operations = self._operations
         return views.state(operations.pool_states(), operations.fleet, answered_by=self._instance)
@@ -99,20 +77,21 @@ class AdminApi:
     def _read_operations(self) -> list[Operation]:
         return [
             Operation("state", "GET", "/state", "The whole state: fleet, pools and backends",
-                      lambda _: self.state(), StateView),
+                      lambda _: self.state(), models.StateView),
             Operation("fleet", "GET", "/fleet", "Instances, workers, versions, heartbeats",
-                      lambda _: self.state().fleet, FleetView),
+                      lambda _: self.state().fleet, models.FleetView),
             Operation("pools", "GET", "/pools", "The pools with their backends",
-                      lambda _: PoolList(pools=self.state().pools), PoolList),
-            Operation("pool", "GET", "/pools/<pool>", "One pool", lambda _, pool: self._pool(pool), PoolView),
+                      lambda _: models.PoolList(pools=self.state().pools), models.PoolList),
+            Operation("pool", "GET", "/pools/<pool>", "One pool", lambda _, pool: self._pool(pool), models.PoolView),
             Operation("backends", "GET", "/pools/<pool>/backends", "Backends of a pool",
-                      lambda _, pool: BackendList(backends=self._pool(pool).backends), BackendList),
-            Operation("backend", "GET", _BACKEND, "One backend, with the ETag for actions", self._backend, BackendView),
+                      lambda _, pool: models.BackendList(backends=self._pool(pool).backends), models.BackendList),
+            Operation("backend", "GET", _BACKEND, "One backend, with the ETag for actions", self._backend,
+                      models.BackendView),
             Operation("config", "GET", "/config", "The configuration in effect, secrets masked", self._config,
-                      ConfigurationView),
+                      models.ConfigurationView),
             Operation("explain", "POST", "/explain", "Where a request would go, and why", self._explain,
-                      ExplanationView, body=RequestToExplain),
-            Operation("doctor", "GET", "/doctor", "Diagnosis with advice", self._doctor, Diagnosis,
+                      models.ExplanationView, body=models.RequestToExplain),
+            Operation("doctor", "GET", "/doctor", "Diagnosis with advice", self._doctor, models.Diagnosis,
                       problems=(503,)),
             Operation("openapi", "GET", "/openapi.json", "This document",
                       lambda _: Response(openapi.text(self.table()), mimetype="application/json"), None, role=None),
@@ -120,8 +99,8 @@ class AdminApi:
 
     def _event_operations(self) -> list[Operation]:
         return [
-            Operation("events", "GET", "/events", "Events, latest first", self._page, EventPage,
-                      query=EventQuery, problems=(503,)),
+            Operation("events", "GET", "/events", "Events, latest first", self._page, models.EventPage,
+                      query=models.EventQuery, problems=(503,)),
             Operation("eventStream", "GET", "/events/stream", "New events, as server-sent events",
                       lambda call: self.streams.response(call.request, with_state=False), None,
                       media_type=_EVENT_STREAM, problems=(503,)),
@@ -133,9 +112,9 @@ class AdminApi:
     def _session_operations(self) -> list[Operation]:
         return [
             Operation("whoAmI", "GET", "/session", "The authenticated client",
-                      lambda call: SessionView.model_validate(call.principal), SessionView),
-            Operation("login", "POST", "/session", "Open a session for a browser", self._login, SessionView, role=None,
-                      body=Login, problems=(401,)),
+                      lambda call: models.SessionView.model_validate(call.principal), models.SessionView),
+            Operation("login", "POST", "/session", "Open a session for a browser", self._login, models.SessionView,
+                      role=None, body=models.Login, problems=(401,)),
             Operation("logout", "DELETE", "/session", "Close the session", self._logout, None, role=None, status=204),
         ]  # fmt: skip
 
@@ -150,16 +129,16 @@ class AdminApi:
                 lambda action, _: operations.set_mode(action, Mode.OFF)),
             act("uneject", "POST", "/uneject", "End the ejection", lambda action, _: operations.uneject(action)),
             act("weight", "PUT", "/weight", "Set the weight",
-                lambda action, body: operations.set_weight(action, body.weight), NewWeight),
+                lambda action, body: operations.set_weight(action, body.weight), models.NewWeight),
             act("remove", "DELETE", "", "Remove from the pool", lambda action, _: operations.remove(action)),
-            Operation("add", "POST", "/pools/<pool>/backends", "Add to the pool", self._add, Done,
-                      role=Role.OPERATOR, changes=True, body=NewBackend),
+            Operation("add", "POST", "/pools/<pool>/backends", "Add to the pool", self._add, models.Done,
+                      role=Role.OPERATOR, changes=True, body=models.NewBackend),
             Operation("reload", "POST", "/reload", "Reload the configuration, as SIGHUP does", self._reload_now,
-                      ReloadView, role=Role.OPERATOR, problems=(422, 503), later=True),
+                      models.ReloadView, role=Role.OPERATOR, problems=(422, 503), later=True),
         ]  # fmt: skip
 
     def _act(
-        self, name: str, method: str, path: str, summary: str, change: Change, body: type[Model] | None = None
+        self, name: str, method: str, path: str, summary: str, change: Change, body: type[models.Model] | None = None
     ) -> Operation:
         """The operation that makes this change of a backend. `path` is below that of the backend."""
 
@@ -167,7 +146,7 @@ class AdminApi:
             return self._changed(call, Action(name, pool, backend, call.principal.identity, call.etag), change)
 
         path = _BACKEND + path
-        return Operation(name, method, path, summary, view, Done, role=Role.OPERATOR, changes=True, body=body)
+        return Operation(name, method, path, summary, view, models.Done, role=Role.OPERATOR, changes=True, body=body)
 
     def _add(self, call: ApiCall, pool: str) -> Response:
         backend = _backend_of(call.body)
@@ -177,7 +156,7 @@ class AdminApi:
     @staticmethod
     def _changed(call: ApiCall, action: Action, change: Change) -> Response:
         pool_state, changed = change(action, call.body)
-        response = json_response(Done(changed=changed, backend=views.backend_view(pool_state, action.backend)))
+        response = json_response(models.Done(changed=changed, backend=views.backend_view(pool_state, action.backend)))
         response.set_etag(etag_of(pool_state.snapshot.overrides.get(action.backend)))
         return response
 
@@ -188,14 +167,14 @@ class AdminApi:
             raise Refused(503, str(error)) from None
         if outcome.refused:
             raise Refused(422, outcome.refused)
-        view = ReloadView(
+        view = models.ReloadView(
             config_version=outcome.version, in_place=outcome.in_place, by_new_workers=outcome.by_new_workers
         )
         changed = (*outcome.in_place, *outcome.by_new_workers)
         self._operations.record_reload(", ".join(changed) or "nothing has changed", call.principal.identity)
         return json_response(view, 202 if outcome.by_new_workers else 200)
 
-    def _pool(self, pool: str) -> PoolView:
+    def _pool(self, pool: str) -> models.PoolView:
         return views.pool_view(self._operations.pool_state(pool))
 
     def _backend(self, _: ApiCall, pool: str, backend: str) -> Response:
@@ -206,34 +185,34 @@ class AdminApi:
         response.set_etag(view.etag)
         return response
 
-    def _config(self, _: ApiCall) -> ConfigurationView:
+    def _config(self, _: ApiCall) -> models.ConfigurationView:
         config = self._operations.running.config
-        return ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
+        return models.ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
 
-    def _explain(self, call: ApiCall) -> ExplanationView:
+    def _explain(self, call: ApiCall) -> models.ExplanationView:
         query = call.body
         try:
             request = parse_query(query.method, query.url, query.headers, query.client)
         except ValueError as error:
             raise Refused(422, str(error)) from None
-        return ExplanationView.model_validate(self._operations.explain(request))
+        return models.ExplanationView.model_validate(self._operations.explain(request))
 
-    def _doctor(self, _: ApiCall) -> Diagnosis:
+    def _doctor(self, _: ApiCall) -> models.Diagnosis:
         pool_states = self._operations.pool_states()
         backends = {pool_state.pool.name: members(pool_state.pool, pool_state.snapshot) for pool_state in pool_states}
         first_checks = self._operations.first_checks(pool_states)
         return diagnose(self.state(), self._operations.ping, backends, self._reach, first_checks)
 
-    def _page(self, call: ApiCall) -> EventPage:
+    def _page(self, call: ApiCall) -> models.EventPage:
         events = self._operations.store.read_events(call.query.limit, before=call.query.before or "")
         more = events[-1].id if len(events) == call.query.limit else None
-        return EventPage(events=[EventView.model_validate(event) for event in events], before=more)
+        return models.EventPage(events=[models.EventView.model_validate(event) for event in events], before=more)
 
     def _login(self, call: ApiCall) -> Response:
         cookie, principal = self._authenticator.open_session(
             call.body.token.strip(), call.request.remote_addr or "unix"
         )
-        response = json_response(SessionView.model_validate(principal))
+        response = json_response(models.SessionView.model_validate(principal))
         response.set_cookie(COOKIE, cookie, max_age=int(SESSION_LIFETIME), **_cookie_scope(call.request))
         return response
 
@@ -248,7 +227,7 @@ def _cookie_scope(request: Request) -> dict[str, Any]:
     return {"path": openapi.PREFIX, "secure": request.is_secure, "httponly": True, "samesite": "Strict"}
 
 
-def _backend_of(body: NewBackend) -> Backend:
+def _backend_of(body: models.NewBackend) -> Backend:
     """The backend as a value of the core. Raises Refused."""
     try:
         return ConfiguredBackend.model_validate(body.model_dump()).to_model()

@@ -37,8 +37,9 @@ _DESCRIPTIONS = {
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
     """The document as a JSON value."""
-    answers: set[type[Model]] = {operation.answer for operation in operations if operation.answer is not None} | {
-        Problem
+    answers: set[type[Model]] = {
+        Problem,
+        *(operation.answer for operation in operations if operation.answer is not None),
     }
     bodies: set[type[Model]] = {operation.body for operation in operations if operation.body is not None}
     _, schemas = models_json_schema(
@@ -86,20 +87,15 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         document["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
     response: dict[str, Any] = {"description": reason_phrase(operation.status)}
-    if operation.answer is not None:
-        response["content"] = {operation.media_type: {"schema": _ref(operation.answer)}}
-    elif operation.status != 204:
-        response["content"] = {
-            operation.media_type: {"schema": {"type": "string" if "event" in operation.media_type else "object"}}
-        }
+    if operation.status != 204:
+        kind = {"type": "string" if "event" in operation.media_type else "object"}
+        schema = kind if operation.answer is None else _ref(operation.answer)
+        response["content"] = {operation.media_type: {"schema": schema}}
     if operation.changes:
         response["headers"] = {"ETag": {"description": "Entity tag of the override.", "schema": {"type": "string"}}}
     accepted = {202: {**response, "description": "The request is accepted and under way."}} if operation.later else {}
-    responses = {
-        operation.status: response,
-        **accepted,
-        **{status: _problem(status) for status in _problem_statuses(operation)},
-    }
+    problems = {status: _problem(status) for status in _problem_statuses(operation)}
+    responses = {operation.status: response, **accepted, **problems}
     document["responses"] = {str(status): responses[status] for status in sorted(responses)}
     return document
 
@@ -126,10 +122,8 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
         parameters.append({"name": name, "in": "path", "required": True, "description": description, "schema": schema})
     if operation.query is not None:
         for name, values in operation.query.model_json_schema()["properties"].items():
-            description = values.pop("description", "")
-            parameters.append(
-                {"name": name, "in": "query", "required": False, "description": description, "schema": values}
-            )
+            about = {"name": name, "in": "query", "required": False, "description": values.pop("description", "")}
+            parameters.append({**about, "schema": values})
     if operation.changes:
         description = "Expected `ETag` of the override; `*` or no field accepts any."
         parameters.append({"name": "If-Match", "in": "header", "required": False, "description": description,
