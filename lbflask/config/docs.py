@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from lbflask.config import routes
 from lbflask.config.backends import BackendConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
-from lbflask.config.routes import (
-    HeaderEditsConfig,
-    MatchConfig,
-    MirrorConfig,
-    RedirectConfig,
-    RespondConfig,
-    RouteConfig,
-)
 from lbflask.config.schema import Config, tables_by_name, tables_of
 
 
@@ -43,45 +37,43 @@ def as_markdown() -> str:
     ]
     tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}
     for section, kind in tables.items():
-        lines += [f"## `[{section}]`" if section else "## Top level", ""]
-        if section:
-            lines += [(kind.__doc__ or "").strip(), ""]
-        lines += ["| key | environment | default | |", "| --- | --- | --- | --- |"]
-        for name, field in kind.model_fields.items():
-            if name in tables_of(kind) or name in tables_by_name(kind) or name == "routes":
-                continue
-            variable = "LBFLASK_" + (f"{section}__{name}" if section else name).upper()
-            lines.append(f"| `{name}` | `{variable}` | {_default(field)} | {field.description} |")
-        lines.append("")
+        title = f"## `[{section}]`" if section else "## Top level"
+        hidden = {*tables_of(kind), *tables_by_name(kind), "routes"}
+        variable = f"LBFLASK_{section}__" if section else "LBFLASK_"
+        lines += [title, "", *([_about(kind), ""] if section else ()), *_rows(kind, variable, hidden), ""]
     lines += _pools()
-    lines += _rate_limits()
-    lines += ["## A backend", "", "A URL, or a table:", "", *_keys(BackendConfig)]
-    return "\n".join([*lines, *_routes()]) + "\n"
+    lines += ["## `[rate_limits.NAME]`", "", _about(RateLimitConfig), ""]
+    lines += [*_rows(RateLimitConfig, "LBFLASK_RATE_LIMITS__NAME__"), ""]
+    lines += ["## A backend", "", "A URL, or a table:", "", *_rows(BackendConfig), "", *_routes()]
+    return "\n".join(lines) + "\n"
 
 
-def _keys(kind: type[BaseModel]) -> list[str]:
-    """The rows of a table that the environment does not reach."""
-    rows = [f"| `{name}` | {_default(field)} | {field.description} |" for name, field in kind.model_fields.items()]
-    return ["| key | default | |", "| --- | --- | --- |", *rows]
+def _about(kind: type[BaseModel]) -> str:
+    return (kind.__doc__ or "").strip()
+
+
+def _rows(kind: type[BaseModel], variable: str = "", hidden: Collection[str] = ()) -> list[str]:
+    """A table of the settings, with their variables if these begin with `variable`."""
+    rows = [("key", *(["environment"] if variable else ()), "default", ""), ["---"] * (4 if variable else 3)]
+    for name, field in kind.model_fields.items():
+        if name not in hidden:
+            named = [f"`{variable.upper()}{name.upper()}`"] if variable else []
+            rows.append([f"`{name}`", *named, _default(field), field.description or ""])
+    return [f"| {' | '.join(row)} |".replace("  |", " |") for row in rows]
 
 
 def _routes() -> list[str]:
-    where = "They stand in the file only. How one is chosen: [routing.md](routing.md)."
-    lines = ["", "## `[[routes]]`", "", (RouteConfig.__doc__ or "").strip(), where, "", *_keys(RouteConfig)]
-    inner: dict[str, type[BaseModel]] = {
-        "match": MatchConfig,
-        "respond": RespondConfig,
-        "redirect": RedirectConfig,
-        "request_headers": HeaderEditsConfig,
-        "mirror": MirrorConfig,
+    where = "They are set in the file only. The choice of a route is described in [routing.md](routing.md)."
+    lines = ["## `[[routes]]`", "", _about(routes.RouteConfig), where, "", *_rows(routes.RouteConfig)]
+    tables: dict[str, type[BaseModel]] = {
+        "`match` of a route": routes.MatchConfig,
+        "`respond` of a route": routes.RespondConfig,
+        "`redirect` of a route": routes.RedirectConfig,
+        "`request_headers` and `response_headers` of a route": routes.HeaderEditsConfig,
+        "`mirror` of a route": routes.MirrorConfig,
     }
-    for name, kind in inner.items():
-        both = (
-            "`request_headers` and `response_headers` of a route"
-            if kind is HeaderEditsConfig
-            else f"`{name}` of a route"
-        )
-        lines += ["", f"### {both}", "", (kind.__doc__ or "").strip(), "", *_keys(kind)]
+    for title, kind in tables.items():
+        lines += ["", f"### {title}", "", _about(kind), "", *_rows(kind)]
     return lines
 
 
@@ -91,23 +83,13 @@ def _pools() -> list[str]:
     return [
         "## `[pools.NAME]`",
         "",
-        (PoolConfig.__doc__ or "").strip(),
+        _about(PoolConfig),
         f"Its keys mean what they mean at the top level, which is the pool `default`: {scalars}, "
         f"and the tables {tables}.",
         "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
         "are others.",
         "",
     ]
-
-
-def _rate_limits() -> list[str]:
-    rows = [
-        f"| `{name}` | `LBFLASK_RATE_LIMITS__NAME__{name.upper()}` | {_default(field)} | {field.description} |"
-        for name, field in RateLimitConfig.model_fields.items()
-    ]
-    about = (RateLimitConfig.__doc__ or "").strip()
-    head = ["| key | environment | default | |", "| --- | --- | --- | --- |"]
-    return ["## `[rate_limits.NAME]`", "", about, "", *head, *rows, ""]
 
 
 def _default(field: FieldInfo) -> str:

@@ -27,17 +27,13 @@ def _counted(text: str) -> tuple[int, int]:
     """How many requests in how many seconds. Raises ValueError."""
     match = _RATE.fullmatch(text)
     try:
-        if match is None:
-            per_second = Fraction(text)
-        elif match[3] in _SECONDS:
-            per_second = Fraction(match[1]) / (int(match[2] or 1) * _SECONDS[match[3]])
-            count, period = Fraction(match[1]), int(match[2] or 1) * _SECONDS[match[3]]
-            if count.denominator == 1 and 0 < count <= MOST_TOKENS and period <= LONGEST:
-                return int(count), period
-        else:
-            raise ValueError
-    except (ValueError, ZeroDivisionError):
+        count, period = (match[1], int(match[2] or 1) * _SECONDS[match[3]]) if match else (text, 1)
+        requests = Fraction(count)
+        per_second = requests / period
+    except (KeyError, ValueError, ZeroDivisionError):
         raise ValueError("must be requests per second, or a text such as 100/min, 5/s, 1000/h or 3/10s") from None
+    if requests.denominator == 1 and 0 < requests <= MOST_TOKENS and period <= LONGEST:
+        return int(requests), period
     if not 0 < per_second.numerator <= MOST_TOKENS or per_second.denominator > LONGEST:
         raise ValueError(f"must be at most {MOST_TOKENS} requests, and at least one in {LONGEST} seconds")
     return per_second.numerator, per_second.denominator

@@ -6,28 +6,10 @@ from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
+from lbflask.config import field_types
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
-from lbflask.config.field_types import (
-    ClaimName,
-    ListenAddress,
-    LogFormat,
-    Namespace,
-    Network,
-    OptionalListenAddress,
-    PoolName,
-    RateLimitName,
-    RedisURL,
-    Seconds,
-    SecondsOrZero,
-    Section,
-    UrlPath,
-    ViaName,
-    comma_separated,
-    is_address,
-    is_loopback,
-    same_listener,
-)
+from lbflask.config.field_types import Seconds, Section, comma_separated
 from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -49,7 +31,7 @@ class TimeoutsConfig(Section):
     """Seconds from the request's last byte until the response's first."""
     between_bytes: Seconds = 60.0
     """Seconds of silence allowed within a backend's response, or while a backend takes no byte of a request."""
-    request: SecondsOrZero | None = None
+    request: field_types.SecondsOrZero | None = None
     """Seconds for a whole request, until the last byte of its response; 0 or unset sets no limit."""
     client_head: Seconds = 10.0
     """Seconds a client may take for its request line and headers, from their first byte."""
@@ -92,33 +74,33 @@ class LimitsConfig(Section):
 class Config(PoolConfig):
     """The whole configuration. Its own settings of a pool are those of the pool `default`."""
 
-    bind: Annotated[tuple[ListenAddress, ...], BeforeValidator(comma_separated), Field(min_length=1)] = (
+    bind: Annotated[tuple[field_types.ListenAddress, ...], BeforeValidator(comma_separated), Field(min_length=1)] = (
         "0.0.0.0:8080",
     )
     """Where clients connect: one address or several."""
-    admin_bind: OptionalListenAddress = "127.0.0.1:8090"
+    admin_bind: field_types.OptionalListenAddress = "127.0.0.1:8090"
     """Where operators connect. An address that other machines can reach needs `admin.tokens`. Empty opens none."""
-    health_path: UrlPath = "/health"
+    health_path: field_types.UrlPath = "/health"
     """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
-    live_path: UrlPath = "/live"
+    live_path: field_types.UrlPath = "/live"
     """Where it answers whether the process serves, whatever the backends; empty leaves the path to the backends."""
-    redis_url: RedisURL | None = None
+    redis_url: field_types.RedisURL | None = None
     """The store that all processes share (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
-    namespace: Namespace = "lbflask"
+    namespace: field_types.Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     tickets: Literal["leased", "strict"] = "leased"
     """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
-    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(comma_separated)] = ()
+    trusted_proxies: Annotated[tuple[field_types.Network, ...], BeforeValidator(comma_separated)] = ()
     """Networks whose X-Forwarded-*, Forwarded, X-Real-IP … count (docs/forwarding.md); those of others are dropped."""
-    keep_forwarded: Annotated[tuple[ClaimName, ...], BeforeValidator(comma_separated)] = ()
+    keep_forwarded: Annotated[tuple[field_types.ClaimName, ...], BeforeValidator(comma_separated)] = ()
     """Fields that pass from all peers although they are among those that are dropped, such as `X-Forwarded-User`."""
     forwarded: bool = False
     """Whether backends get a `Forwarded` field (RFC 7239) besides X-Forwarded-*."""
-    via: ViaName = "lbflask"
+    via: field_types.ViaName = "lbflask"
     """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""
     access_log: OutputPath = "-"
     """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
-    access_log_format: LogFormat = "text"
+    access_log_format: field_types.LogFormat = "text"
     """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""
     hooks: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = ()
     """Code of one's own (docs/hooks.md): `module:object`, an entry point's name in `lbflask.hooks`, or `*` for all."""
@@ -135,22 +117,22 @@ class Config(PoolConfig):
     timeouts: TimeoutsConfig = TimeoutsConfig()
     retries: RetriesConfig = RetriesConfig()
     limits: LimitsConfig = LimitsConfig()
-    pools: dict[PoolName, PoolConfig] = Field(default_factory=dict)
+    pools: dict[field_types.PoolName, PoolConfig] = Field(default_factory=dict)
     """Further pools, each a table `[pools.NAME]`."""
     routes: tuple[RouteConfig, ...] = ()
     """Which requests go where, each a table `[[routes]]`. Without any, all go to the pool `default`."""
-    rate_limits: dict[RateLimitName, RateLimitConfig] = Field(default_factory=dict)
+    rate_limits: dict[field_types.RateLimitName, RateLimitConfig] = Field(default_factory=dict)
     """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
-        if not is_address(self.admin_bind):
+        if not field_types.is_address(self.admin_bind):
             raise ValueError(
                 f"admin_bind: {self.admin_bind!r} is a name; it must be an address such as 127.0.0.1, or unix:"
             )
-        exposed = bool(self.admin_bind) and not is_loopback(self.admin_bind)
+        exposed = bool(self.admin_bind) and not field_types.is_loopback(self.admin_bind)
         self.admin.check("admin", exposed=self.admin_bind if exposed else "")
-        if any(same_listener(self.admin_bind, bind) for bind in self.bind):
+        if any(field_types.same_listener(self.admin_bind, bind) for bind in self.bind):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
         if self.live_path and self.live_path == self.health_path:
             raise ValueError(f"live_path: {self.live_path!r} is health_path too")
