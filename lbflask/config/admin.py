@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator
-
-from lbflask.config.field_types import Section, checked_by, comma_separated
+from lbflask.config.field_types import Listed, Section, checked_by
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import TokenText
@@ -17,12 +15,12 @@ TokenSetting = Annotated[TokenText, checked_by(lambda text: AdminToken.parse(tex
 
 
 class AdminConfig(Section):
-    """Who may use the admin listener; without tokens, all who reach it, which then are on this machine."""
+    """Access to the admin listener. Without tokens every client has access; then the listener must be local."""
 
-    tokens: Annotated[tuple[TokenSetting, ...], BeforeValidator(comma_separated)] = ()
-    """Each `operator:NAME:SECRET`, which may do all, or `read:NAME:SECRET`. Several are good at once, for rotation."""
+    tokens: Listed[TokenSetting] = ()
+    """Each `operator:NAME:SECRET`, with all rights, or `read:NAME:SECRET`. Several are valid at once, for rotation."""
     token_file: FilePath = ""
-    """A file with more of them, one a line; it is read again when it changes."""
+    """A file with further tokens, one per line; it is read again when it changes."""
 
     def check(self, where: str, *, exposed: str) -> None:
         """Raises ValueError, which names the setting, for an unusable file, or if there is no token for an operator and

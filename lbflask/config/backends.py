@@ -26,19 +26,19 @@ class BackendConfig(Section):
 
     short_form: ClassVar[str] = "url"
     url: Annotated[ServiceURL, BACKEND]
-    """Where it listens: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
+    """Its address: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
     name: str | None = Field(default=None, pattern=_NAME)
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
     weight: int = Field(default=1, ge=0, le=model.MOST_WEIGHT)
-    """Its share of the requests, relative to the others; 0 takes none."""
+    """Its share of the requests, relative to the other backends; with 0 it gets none."""
     backup: bool = False
     """Whether it serves only when no other backend can."""
     slow_start: SecondsOrZero | None = None
-    """How long it warms up, where that differs from its pool."""
+    """Seconds of its slow start, if they differ from those of its pool."""
     max_connections: int = Field(default=0, ge=0, le=100_000)
-    """Requests, tunnels among them, that the whole fleet has at it at once (docs/limits.md); 0 sets no bound."""
+    """Concurrent requests and tunnels of the whole fleet (docs/limits.md); 0 sets no bound."""
     health: HealthCheckConfig | None = None
-    """How it is checked, where that differs from `[health]`: a table of the same keys, such as `path` and `port`."""
+    """Deviations from the health check of its pool: a table of the keys of `[health]`, such as `path` and `port`."""
     #: Computed once: pools are large, and read it often.
     _model: model.Backend = PrivateAttr()
 
@@ -55,7 +55,7 @@ class BackendConfig(Section):
 
     @field_serializer("health")
     def _only_what_differs(self, health: HealthCheckConfig | None) -> dict[str, Any] | None:
-        """Only what is set: the rest is inherited from the pool, and would not be any more if it were written out."""
+        """Only the keys that are set. Others are inherited, which they would not be if written out."""
         return None if health is None else health.model_dump(mode="json", exclude_unset=True, exclude_none=True)
 
     def to_model(self) -> model.Backend:

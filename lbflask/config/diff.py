@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from lbflask.config.schema import Config
 
-#: Settings, and tables of settings, that only a new worker takes over.
+#: Settings, and tables of settings, that only new workers apply.
 BY_NEW_WORKERS = frozenset(
     {"admin_bind", "bind", "limits.field_size", "limits.fields", "limits.line", "namespace", "redis_url"}
     | {"timeouts.graceful", "tls", "error_log_format", "metrics"}
@@ -42,7 +42,7 @@ def _keys(where: str, before: Any, after: Any) -> Iterator[str]:
         for name, (old, new) in _within(before, after).items()
         for key in _keys(f"{where}.{name}" if where else name, old, new)
     ]
-    yield from inner or [where]  # tables with the same keys differ in what stands in a file of secrets
+    yield from inner or [where]  # equal keys: the content of a file of secrets differs
 
 
 def _within(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Where backends of a pool are found beside those that are configured: in a file, or by asking name servers."""
+"""Sources of backends besides the configuration: a file, or DNS."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from lbflask.config.field_types import Seconds, Section, checked_by, comma_separated
+from lbflask.config.field_types import Listed, Seconds, Section, checked_by
 from lbflask.config.paths import SOURCE
 from lbflask.config.redaction import ServiceURL
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
@@ -16,7 +16,7 @@ from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 #: A name as DNS has it (RFC 1035 §2.3.4), with the underscores of services (RFC 2782).
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 _FORMS = "file:/path, dns://name:port or srv://_service._tcp.name"
-#: What the kinds of sources have a use for, beside `source`.
+#: The settings that each kind of source uses, besides `source`.
 _USES: dict[str, frozenset[str]] = {
     "file": frozenset(),
     "dns": frozenset({"scheme", "weight", "nameservers", "family", "min_ttl", "max_ttl", "timeout"}),
@@ -33,7 +33,7 @@ class Where(NamedTuple):
 
     @classmethod
     def parse(cls, source: str) -> Where:
-        """The source of this URL. Raises ValueError, which says what it should have been."""
+        """The source of this URL. Raises ValueError, which states the expected form."""
         kind, colon, rest = source.partition(":")
         if not colon or kind not in _USES:
             raise ValueError(f"must be {_FORMS}")
@@ -43,7 +43,7 @@ class Where(NamedTuple):
             raise ValueError(f"must be {_FORMS}")
         name, colon, port = rest[2:].partition(":")
         if kind == "srv" and colon:
-            raise ValueError("the port is told by the name server, and cannot be given")
+            raise ValueError("SRV records have the port, so that none can be given")
         if colon and not (re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) < 65_536):
             raise ValueError("the port is not a number from 1 to 65535")
         _check_name(name)
@@ -63,7 +63,7 @@ def _check_name(name: str) -> None:
     except ValueError:
         pass
     else:
-        raise ValueError(f"{name} is an address, and needs no finding: it belongs into `backends`")
+        raise ValueError(f"{name} is an address, which needs no discovery: add it to `backends`")
     bare = name.removesuffix(".")
     if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in bare.split(".")):
         raise ValueError(f"{ServiceURL(name)!r} is not a name that DNS can have")
@@ -89,29 +89,27 @@ def server_address(value: str) -> tuple[str, int]:
 
 
 class DiscoveryConfig(Section):
-    """Backends that come and go without a reload, beside those of `backends` (docs/discovery.md)."""
+    """Backends that are added and removed without a reload, besides those of `backends` (docs/discovery.md)."""
 
     source: Annotated[ServiceURL, SOURCE, checked_by(_check_source)] | None = None
-    """`file:path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset finds none."""
+    """`file:path`, `dns://name:port` (all addresses of the name) or `srv://_http._tcp.name`; unset for no discovery."""
     scheme: Literal["http", "https"] = "http"
-    """How backends found by DNS are spoken to."""
+    """The scheme of backends that DNS finds."""
     weight: int = Field(default=1, ge=0, le=MOST_WEIGHT)
     """The weight of each backend found by `dns://`; SRV records and files have weights of their own."""
-    nameservers: Annotated[
-        tuple[Annotated[str, checked_by(server_address)], ...], BeforeValidator(comma_separated)
-    ] = ()
-    """Addresses of name servers, with a port or without; those of the system unless set."""
+    nameservers: Listed[Annotated[str, checked_by(server_address)]] = ()
+    """Addresses of name servers, with or without a port; those of the system unless set."""
     family: Literal["any", "ipv4", "ipv6"] = "any"
-    """Which addresses are asked for; with `any` a name that has both kinds gives two backends."""
+    """The addresses that are used; with `any` a name with addresses of both families gives two backends."""
     min_ttl: float = Field(default=1.0, ge=1, le=86_400, allow_inf_nan=False)
-    """Seconds that an answer is good for at least, whatever its time to live."""
+    """Minimum seconds until a name is resolved again, even if its time to live is shorter."""
     max_ttl: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
-    """Seconds that an answer is good for at most."""
+    """Maximum seconds until a name is resolved again."""
     timeout: Seconds = 5.0
-    """Seconds for an answer, from whichever name server."""
+    """Seconds for an answer of any of the name servers."""
 
     def where(self) -> Where | None:
-        """The source, with the port that the scheme implies where none is given; None without one."""
+        """The source, with the default port of the scheme if none is given; None without a source."""
         if self.source is None:
             return None
         found = Where.parse(self.source.reveal())
@@ -124,7 +122,7 @@ class DiscoveryConfig(Section):
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for settings without effect or that exclude each other."""
         kind = Where.parse(self.source.reveal()).kind if self.source else ""
-        reason = f"a source of kind {kind!r} has no use for it" if kind else "without a `source` there is no use for it"
+        reason = f"a source of kind {kind!r} does not use it" if kind else "without a `source` there is no use for it"
         used = _USES.get(kind, frozenset()) | {"source"}
         self.check_unused(where, [key for key in type(self).model_fields if key not in used], reason)
         if self.min_ttl > self.max_ttl:

@@ -23,16 +23,16 @@ def as_markdown() -> str:
         "Written by `make docs` from `lbflask/config/`; a test compares the two.",
         "",
         "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
-        "from the environment, which wins. Times are in seconds. An unknown key is an error, and so is a bad value:",
-        "one line says where it stands. `lbflask config check FILE` says so without starting anything.",
+        "from the environment, which takes precedence. Times are in seconds. Unknown keys and invalid values are errors,",
+        "shown in one line with their source. `lbflask config check FILE` checks a file without starting anything.",
         "",
-        "`lbflask config show` prints every setting as a process that is started here would have it, `lbflask config",
-        "show --running` as an instance has it that runs. The number of workers is gunicorn's: `WEB_CONCURRENCY` or",
+        "`lbflask config show` prints every setting of a process that would be started here, `lbflask config show",
+        "--running` those of a running instance. The number of workers is a setting of gunicorn: `WEB_CONCURRENCY` or",
         "`--workers`.",
         "",
         "A relative path in the file starts from the directory of that file; in the environment, from the working",
-        "directory. The fleet knows a backend at `unix:path` by its absolute path: instances whose files are in",
-        "different directories and that mean one socket need the absolute path.",
+        "directory. A backend at `unix:path` is identified by its absolute path, so that instances with files in",
+        "different directories need the absolute path of a socket that they share.",
         "",
     ]
     tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}
@@ -84,7 +84,7 @@ def _pools() -> list[str]:
         "## `[pools.NAME]`",
         "",
         _about(PoolConfig),
-        f"Its keys mean what they mean at the top level, which is the pool `default`: {scalars}, "
+        f"Its keys have the meaning that they have at the top level, which is the pool `default`: {scalars}, "
         f"and the tables {tables}.",
         "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
         "are others.",

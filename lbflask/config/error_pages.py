@@ -1,4 +1,6 @@
-"""Pages that are files, read when the configuration is: a missing one is told then, and no request waits for a disk."""
+"""Error pages from files. They are read with the configuration, so that a missing file is an error at once, and no
+request waits for a disk.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from pathlib import Path
 from lbflask.config.files import UnusableFile, read_bytes
 from lbflask.core.http.direct_response import ErrorPage
 
-#: Bytes that a page may have: all of them are in the memory of each worker.
+#: Maximum bytes of a page: each worker holds all pages in memory.
 MOST_BYTES = 1 << 20
-#: What a page is, by the end of its file's name.
+#: Content types by the suffix of the file's name.
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".htm": "text/html; charset=utf-8",
@@ -25,7 +27,7 @@ def read_page(where: str, path: str, content_type: str = "") -> ErrorPage:
     kind = content_type or CONTENT_TYPES.get(Path(path).suffix.lower(), "")
     if not kind:
         known = ", ".join(CONTENT_TYPES)
-        raise ValueError(f"{where}: {path!r}: what it is can't be told from its name, which should end in {known}")
+        raise ValueError(f"{where}: {path!r}: its name implies no content type; it should end in {known}")
     try:
         return ErrorPage(kind, read_bytes(path, most=MOST_BYTES))
     except UnusableFile as error:

@@ -28,6 +28,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 #: Seconds, where 0 has a meaning of its own.
 SecondsOrZero = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 SomeText = TypeVar("SomeText", bound=str)
+Item = TypeVar("Item")
 
 
 def required(holds: Callable[[str], object], expected: str) -> AfterValidator:
@@ -70,6 +71,10 @@ def comma_separated(value: Any) -> Any:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+#: A list, which may be written as one string with commas.
+Listed = Annotated[tuple[Item, ...], BeforeValidator(comma_separated)]
 
 
 def _listen_address(value: str) -> str:

@@ -1,4 +1,4 @@
-"""How backends are checked: for the whole pool in `[health]`, and for one backend in its own table."""
+"""Configuration of health checks: of a pool in `[health]`, and of one backend in its own table."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lbflask.core.bounded_expression import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
 from lbflask.core.http.field_names import is_token
 
-#: What only a check by HTTP can mean.
+#: The settings that only checks by HTTP use.
 _OF_HTTP = frozenset({"path", "method", "host", "headers", "expect_status", "expect_body"})
-#: Fields that a check writes itself, since they define framing and the end of the connection.
+#: Fields that each check sets itself, since they define framing and the end of the connection.
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"})
 _VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
 
@@ -63,10 +63,10 @@ CheckHost = Annotated[
 
 
 class HealthCheckConfig(Section):
-    """How one backend is checked."""
+    """The health check of one backend."""
 
     kind: Literal["tcp", "http", "https"] | None = None
-    """`tcp` connects, `http` and `https` ask; https backends always over TLS. Unset: `http` with a key of its own."""
+    """`tcp` connects; `http` and `https` send a request. Unset: `http` if a key of requests is set, else `tcp`."""
     interval: Seconds = 10.0
     """Seconds between two checks of a backend."""
     fast_interval: Seconds | None = None
@@ -74,27 +74,27 @@ class HealthCheckConfig(Section):
     jitter: float = Field(default=10.0, ge=0, le=50)
     """Percent by which each interval varies, so that checks spread out."""
     timeout: Seconds = 2.0
-    """Seconds a check may take."""
+    """Maximum seconds of a check."""
     rise: int = Field(default=2, ge=1, le=100)
-    """Successes in a row that bring a backend up."""
+    """Consecutive successes until a backend is up."""
     fall: int = Field(default=3, ge=1, le=100)
-    """Failures in a row that take it down."""
+    """Consecutive failures until it is down."""
     path: CheckPath = ServiceURL("/")
-    """What is asked for, with its query. Redirects are not followed."""
+    """Path and query of the request. Redirects are not followed."""
     method: CheckMethod = "GET"
-    """How it is asked for."""
+    """Method of the request."""
     host: CheckHost = ""
-    """Host of the request; the backend's own unless set."""
+    """Host of the request; that of the backend unless set."""
     headers: Annotated[tuple[Header, ...], BeforeValidator(_lines)] = ()
-    """More headers, each as `Name: value`; in the file also a table."""
+    """Further header fields, each as `Name: value`; in the file also a table."""
     expect_status: Annotated[
         str, AfterValidator(lambda text: str(checks.StatusSet.parse(text))), BeforeValidator(_statuses)
     ] = "200-399"
-    """Statuses of a backend that is up: numbers and ranges, with commas between."""
+    """Statuses of a successful check: numbers and ranges, separated by commas."""
     expect_body: Annotated[str, checked_by(_check_pattern)] = ""
-    """A regular expression (Python's), found in the first 256 KiB of the body within 0.25 s; empty looks at none."""
+    """A Python regular expression that the first 256 KiB of the body must match, within 0.25 s; empty for any body."""
     port: int | None = Field(default=None, ge=1, le=65535)
-    """Another port to check; the backend's own unless set."""
+    """Port of the check; that of the backend unless set."""
 
     @property
     def soon(self) -> float:
@@ -103,11 +103,11 @@ class HealthCheckConfig(Section):
 
     @property
     def effective_kind(self) -> str:
-        """The kind that is set, or that the other keys mean."""
+        """The kind that is set, or that the other keys imply."""
         return self.kind or ("http" if _OF_HTTP & self.model_fields_set else "tcp")
 
     def thresholds(self) -> Thresholds:
-        """The thresholds as the health machine takes them."""
+        """The thresholds as a value of the core."""
         return Thresholds(self.rise, self.fall)
 
     def under(self, specific: HealthCheckConfig | None) -> HealthCheckConfig:
@@ -122,7 +122,7 @@ class HealthCheckConfig(Section):
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for a setting without effect."""
         if self.kind == "tcp":
-            self.check_unused(where, sorted(_OF_HTTP), "a check of kind 'tcp' has no use for it")
+            self.check_unused(where, sorted(_OF_HTTP), "a check of kind 'tcp' does not use it")
 
     def to_model(self, where: str, *, unix: bool = False) -> checks.HealthCheck:
         """The check as a value of the core; `unix` for a unix socket.
@@ -154,15 +154,15 @@ class HealthCheckConfig(Section):
 
 
 class HealthConfig(HealthCheckConfig):
-    """Active checks, made by `python -m lbflask.healthcheck`. All but `lease` can be set for one backend too."""
+    """Active health checks by `python -m lbflask.healthcheck`. Backends can have all keys but `lease` too."""
 
     lease: float = Field(default=3.0, ge=0.5, le=60)
-    """Seconds for which the checker that leads is missed when it dies; then another takes over."""
+    """Seconds after the last heartbeat of the leading checker until another one replaces it."""
 
     @model_validator(mode="before")
     @classmethod
     def _settle_kind(cls, value: Any) -> Any:
-        """The pool's kind is always known, so that what is shown of it means the same when it is read again."""
+        """Sets the kind of the pool, so that the effective configuration means the same when it is loaded again."""
         if isinstance(value, Mapping) and value.get("kind") is None:
             return {**value, "kind": "http" if _OF_HTTP & value.keys() else "tcp"}
         return value

@@ -79,9 +79,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
 
 
 def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Where the value of a setting such as `tls.key` comes from: its variable, or the file and the line. Raises
-    ConfigError.
-    """
+    """The source of a setting such as `tls.key`: its variable, or the file and the line. Raises ConfigError."""
     variable = PREFIX + key.upper().replace(".", "__")
     if variable in environ:
         return variable
@@ -91,7 +89,7 @@ def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
 
 
 def admin_bind(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """`admin_bind`, and the variable or file that sets it, empty for the default; whatever else may be wrong there."""
+    """`admin_bind`, and the variable or file that sets it, empty for the default. Ignores errors in other settings."""
     variable = f"{PREFIX}ADMIN_BIND"
     kind = type_of(Config.model_fields["admin_bind"])
     if variable in environ:
@@ -179,7 +177,7 @@ def _parsed_json(content: bytes, path: Path) -> Any:
 def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str) -> None:
     *sections, last = key
     where: type[BaseModel] = Config
-    by_name: type[BaseModel] | None = None  # what the next step names one of
+    by_name: type[BaseModel] | None = None  # of the table whose free name is the next step
     inside: Any = values
     for section in sections:
         if by_name is not None:
@@ -204,14 +202,14 @@ def _located_errors(
     """The first error in settings of this type, as one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     unknown = first["type"] == "extra_forbidden"
-    # A step with a bracket is a type of pydantic's own, unless it is a key that somebody made up.
+    # A step with a bracket is a type of pydantic, unless it is an unknown key.
     steps = [step for step in first["loc"] if unknown or not (isinstance(step, str) and "[" in step)]
     key = ""
     for step in steps:
         key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
     message = first["msg"].removeprefix("Value error, ")
     message = masked(message[:1].lower() + message[1:])
-    if not key:  # about several settings at once: the message begins with one of them
+    if not key:  # it concerns several settings: the message begins with one of them
         keys = re.findall(r"[^.[\]]+", message.partition(":")[0])
         steps = [int(step) if step.isdigit() else step for step in keys]
     named = tuple(str(step) for step in steps)
@@ -232,7 +230,7 @@ def _located_errors(
 
 
 def _shown(value: Any, kind: type[BaseModel], steps: Sequence[Any]) -> str:
-    """The value of the setting at these steps, without secrets, which any step may tell; a long one in part."""
+    """The value of the setting at these steps, in part if it is long. Secrets are masked at any step."""
     for step in reversed(steps):
         value = [value] if isinstance(step, int) else {step: value}
     value = without_secrets(value, kind)

@@ -48,7 +48,7 @@ def _listener(value: str, directory: Path) -> str:
 
 
 def _local(scheme: str, value: str, directory: Path) -> str:
-    """`scheme:path`. What has no path after the scheme, or one that no file can have, is returned as it is."""
+    """`scheme:path`. A value without a path, or with one that no file can have, is returned unchanged."""
     given, colon, path = value.partition(":")
     if not colon or given.lower() != scheme or path.startswith("/") or path.endswith("/"):
         return value
@@ -117,7 +117,7 @@ def anchored(value: Any, kind: Any, directory: Path) -> Any:
 
 
 def _table(value: Any, paths: Mapping[str, Any], short_form: str, directory: Path) -> Any:
-    """A table, or the text that stands for one with the setting `short_form`."""
+    """A table, or a text in its place, which is the setting `short_form`."""
     if isinstance(value, Mapping):
         return {key: anchored(item, paths[key], directory) if key in paths else item for key, item in value.items()}
     return anchored(value, paths[short_form], directory) if short_form in paths else value

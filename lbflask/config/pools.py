@@ -1,4 +1,4 @@
-"""A pool as it is configured: the top level of the file is the pool `default`, `[pools.NAME]` are further ones."""
+"""Configuration of pools: the top level of the file is the pool `default`, `[pools.NAME]` are further ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr
 from lbflask.config.backends import BackendConfig, check_distinct
 from lbflask.config.discovery import DiscoveryConfig
 from lbflask.config.error_pages import read_page
-from lbflask.config.field_types import HashKeyName, Seconds, SecondsOrZero, Section, comma_separated
+from lbflask.config.field_types import HashKeyName, Listed, Seconds, SecondsOrZero, Section
 from lbflask.config.health import HealthConfig
 from lbflask.config.paths import FilePath
 from lbflask.config.sticky import StickyConfig
@@ -21,31 +21,31 @@ from lbflask.core.http.direct_response import ErrorPage
 
 
 class HashConfig(Section):
-    """What the strategy `consistent_hash` goes by."""
+    """Settings of the strategy `consistent_hash`."""
 
     key: HashKeyName = "client"
-    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME` or `query:NAME`; without it, in turn."""
+    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME`, `query:NAME`; rotates without it."""
     load_factor: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] | None = None
-    """How many times its share of the requests in flight a backend may have, such as 1.25; unset sets no bound."""
+    """Bound of a backend's requests in flight, as a multiple of its share, such as 1.25; unset for no bound."""
 
 
 class EjectionConfig(Section):
-    """When requests that fail take a backend out of service, for the whole fleet, without waiting for a check."""
+    """Ejection of backends after failed requests, for the whole fleet, without waiting for a check."""
 
     failures: int = Field(default=5, ge=0, le=1000)
-    """Failures, and half of all attempts, that eject a backend; a failed connection counts as two. 0 ejects none."""
+    """Failures that eject a backend if half of all attempts fail; a failed connection counts twice. 0 for none."""
     window: Seconds = 10.0
-    """Seconds, from a first failure, in which failures are counted."""
+    """Seconds from the first failure in which failures are counted."""
     duration: Seconds = 30.0
-    """Seconds until an ejected backend is tried again, by one request; times the number of ejections in a row."""
+    """Seconds until one request probes an ejected backend, times the number of consecutive ejections."""
     max_duration: Seconds = 300.0
-    """Seconds that an ejection lasts at most; after as many in service earlier ejections are forgotten."""
+    """Maximum seconds of an ejection. After as many seconds in service, earlier ejections no longer count."""
     max_percent: float = Field(default=50.0, ge=0, le=100)
-    """Percent of the backends that may be ejected at once: of two one may be, the last one never."""
+    """Maximum percentage of ejected backends: one of two may be ejected, the last one never."""
 
 
 def _by_status(value: Any) -> Any:
-    """A table may be written as one string, `502=bad.html,503=down.html`, which is how the environment has to."""
+    """A table may be written as one string, `502=bad.html,503=down.html`, as in the environment."""
     if isinstance(value, str):
         parts = (part.partition("=") for part in value.split(",") if part.strip())
         return {status.strip(): path.strip() for status, _, path in parts}
@@ -53,12 +53,12 @@ def _by_status(value: Any) -> Any:
 
 
 class QueueConfig(Section):
-    """Who waits while all backends have as many requests as they may (`max_connections`)."""
+    """The queue of requests while all backends have `max_connections` requests."""
 
     length: int = Field(default=1000, ge=0, le=1_000_000)
-    """Requests that may wait at once, in the whole fleet; one more is answered with 503. 0 lets none wait."""
+    """Maximum waiting requests of the whole fleet; further ones get 503. 0 for no queue."""
     timeout: Seconds = 5.0
-    """Seconds that a request waits at most, before it is answered with 503."""
+    """Maximum seconds of waiting; then the request gets 503."""
 
     def to_model(self) -> slots.QueuePolicy:
         """The queue as a value of the core."""
@@ -66,22 +66,22 @@ class QueueConfig(Section):
 
 
 class PoolConfig(Section):
-    """A pool of backends, with a strategy and checks of its own. It takes nothing over from the top level."""
+    """A pool of backends, with its own strategy and checks. It inherits nothing from the top level."""
 
-    backends: Annotated[tuple[BackendConfig, ...], BeforeValidator(comma_separated)] = ()
+    backends: Listed[BackendConfig] = ()
     """The servers of the pool: URLs, or tables (see "A backend")."""
     strategy: Literal["round_robin", "least_connections", "random_two", "consistent_hash", "first"] = "round_robin"
-    """How a backend is chosen (docs/strategies.md)."""
+    """The rule that chooses a backend (docs/strategies.md)."""
     when_all_down: Literal["reject", "fail_open"] | None = None
-    """When checks leave no backend: answer 503, or try all nevertheless. Unset, the first with `tcp` checks only."""
+    """If checks find all backends down: 503, or all are tried. Unset: `reject` with `tcp` checks, else `fail_open`."""
     slow_start: SecondsOrZero = 0.0
-    """Seconds in which a backend that comes into service gets to its share, in ten steps; 0 gives it all at once."""
+    """Seconds in which a new backend reaches its full share, in ten steps; 0 for its full share at once."""
     preserve_host: bool = True
-    """Whether backends get the client's Host, or their own address."""
+    """Whether backends get the client's Host instead of their own address."""
     error_pages: Annotated[dict[Annotated[int, Field(ge=400, le=599)], FilePath], BeforeValidator(_by_status)] = Field(
         default_factory=dict
     )
-    """Files to answer with, by status, where the balancer itself has to: `{ 503 = "down.html" }`."""
+    """Files with the bodies of local replies, by status: `{ 503 = "down.html" }`."""
     health: HealthConfig = HealthConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     hash: HashConfig = HashConfig()
@@ -120,7 +120,7 @@ class PoolConfig(Section):
         return EjectionPolicy(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
 
     def checks(self, where: str = "") -> dict[str, HealthCheck]:
-        """How each configured backend is checked, by its id. Raises ValueError, which names the setting."""
+        """The checks of the configured backends, by id. Raises ValueError, which names the setting."""
         found = {}
         for number, backend in enumerate(self.backends):
             place = f"{where}health" if backend.health is None else f"{where}backends[{number}].health"
@@ -128,14 +128,14 @@ class PoolConfig(Section):
         return found
 
     def check_of(self, backend: BackendConfig, place: str) -> HealthCheck:
-        """How this backend is checked, with what its own table says. Raises ValueError, which begins with the place."""
+        """The check of this backend, with its own settings. Raises ValueError, which begins with the place."""
         if backend.health is not None:
             backend.health.check(place)
         unix = backend.to_model().scheme == "unix"
         return self.health.under(backend.health).to_model(place, unix=unix)
 
     def usual_check(self, backend: model.Backend) -> HealthCheck:
-        """How a backend is checked that is not in the file: found by discovery, or added by an operator."""
+        """The check of a backend that is not in the file: a discovered one, or one that an operator has added."""
         unix = backend.scheme == "unix"
         usual = self.health.model_copy(update={"port": None}) if unix else self.health
         return usual.to_model("health", unix=unix)
@@ -149,7 +149,7 @@ class PoolConfig(Section):
         check_distinct(self.to_model("").backends, where)
         self.discovery.check(f"{where}discovery")
         if self.strategy != "consistent_hash":
-            reason = f"the strategy {self.strategy!r} has no use for it"
+            reason = f"the strategy {self.strategy!r} does not use it"
             self.hash.check_unused(f"{where}hash", HashConfig.model_fields, reason)
         self.sticky.check(f"{where}sticky")
         self._pages = {

@@ -52,16 +52,16 @@ def _key(value: str) -> str:
 
 
 class RateLimitConfig(Section):
-    """How many requests pass; the others are answered with 429."""
+    """A rate limit. Requests above it get 429."""
 
     rate: Annotated[str, BeforeValidator(_rate)]
     """Requests per second, as a number, or for another time: `100/min`, `5/s`, `1000/h`, `3/10s`."""
     burst: int | None = Field(default=None, ge=1, le=MOST_TOKENS)
-    """Requests that may come at once when none came for a while; as many as a second brings (at least 1) unless set."""
+    """Requests that may come at once after a pause; unless set, as many as in one second, at least 1."""
     key: Annotated[str, AfterValidator(_key)] = "client"
-    """Who is counted together: `client` (of IPv6 its /64), `header:NAME`, `cookie:NAME`, `query:NAME`; `none`: all."""
+    """The key of counts: `client` (of IPv6 its /64), `header:NAME`, `cookie:NAME`, `query:NAME`; `none`: one count."""
     everywhere: bool = False
-    """Whether it holds for all requests that are forwarded."""
+    """Whether it applies to all requests that are forwarded."""
 
     def to_model(self, name: str) -> RateLimit:
         """The limit as a value of the core."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
 
 from lbflask.config.error_pages import read_page
-from lbflask.config.field_types import HashKeyName, Section, checked_by, comma_separated, is_host, is_method, required
+from lbflask.config.field_types import HashKeyName, Listed, Section, checked_by, is_host, is_method, required
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import URL, FieldTable, Secret
 from lbflask.core import routing
@@ -78,16 +78,16 @@ Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class MatchConfig(Section):
-    """Which requests a route is for: all that fit each of the keys that are set."""
+    """The requests that a route matches: those that match each key that is set."""
 
-    host: Annotated[tuple[Annotated[str, AfterValidator(_host)], ...], BeforeValidator(comma_separated)] = ()
-    """Names or addresses, without port; `*.example.com` is every name under example.com, at any depth."""
+    host: Listed[Annotated[str, AfterValidator(_host)]] = ()
+    """Names or addresses, without port; `*.example.com` matches every name under example.com, at any depth."""
     path: Prefix = ""
-    """A prefix in whole segments: `/api` is for /api and /api/x, not for /apix."""
-    methods: Annotated[tuple[Method, ...], BeforeValidator(comma_separated)] = ()
+    """A prefix in whole segments: `/api` matches /api and /api/x, not /apix."""
+    methods: Listed[Method] = ()
     """Methods, in capitals."""
     headers: Annotated[dict[MatchedName, Wanted], FieldTable()] = Field(default_factory=dict)
-    """Header fields by name: the value of one of its lines, or true for any value."""
+    """Header fields by name: the value of one of their lines, or true for any value."""
 
     def to_model(self) -> routing.RouteMatch:
         """The match as a value of the core."""
@@ -99,22 +99,22 @@ class MatchConfig(Section):
 
 
 class RespondConfig(Section):
-    """A fixed answer, given without a backend."""
+    """A direct response, without a backend."""
 
     status: int = Field(default=503, ge=200, le=599)
-    """The status of the answer."""
+    """The status of the response."""
     body: str = ""
     """Its body."""
     file: FilePath = ""
-    """A file that is its body instead."""
+    """A file with its body, instead of `body`."""
     content_type: Value = ""
-    """What the body is; by the name of the file unless set, else plain text."""
+    """The type of the body; unless set, by the name of the file, else plain text."""
     _page: ErrorPage = PrivateAttr(ErrorPage("", b""))
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting."""
         if self.file and self.body:
-            raise ValueError(f"{where}.file: there is a body too, and only one of them can be the answer")
+            raise ValueError(f"{where}.file: there is a body too, and only one of them can be the body")
         if self.file:
             self._page = read_page(f"{where}.file", self.file, self.content_type)
         else:
@@ -123,35 +123,35 @@ class RespondConfig(Section):
             raise ValueError(f"{where}.status: {self.status} has no body (RFC 9110 section 6.4.1)")
 
     def to_model(self) -> DirectResponse:
-        """The answer as a value of the core."""
+        """The response as a value of the core."""
         return DirectResponse(self.status, self._page)
 
 
 class RedirectConfig(Section):
-    """An answer that sends the client elsewhere."""
+    """A redirection."""
 
     to: Annotated[URL, checked_by(_check_destination)]
-    """Where to: a URL, or a path; `{host}`, `{path}` and `{query}` (with its `?`) are those of the request."""
+    """The target: a URL, or a path; `{host}`, `{path}` and `{query}` (with its `?`) are those of the request."""
     status: Literal[301, 302, 303, 307, 308] = 308
-    """307 and 308 keep method and body; 301 and 308 may be remembered."""
+    """307 and 308 keep method and body; clients may cache 301 and 308."""
 
     def to_model(self) -> Redirect:
-        """The answer as a value of the core."""
+        """The response as a value of the core."""
         return Redirect(self.status, self.to.reveal())
 
 
 class HeaderEditsConfig(Section):
-    """Header fields to change. What belongs to one connection, frames the message or is Host can't be changed."""
+    """Changes of header fields. Hop-by-hop fields, fields of framing, and Host cannot be changed."""
 
     set: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
-    """Fields that have this value and no other."""
+    """Fields that are set to this value, instead of any other."""
     add: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
-    """Fields that come besides those that are there."""
-    remove: Annotated[tuple[EditedName, ...], BeforeValidator(comma_separated)] = ()
-    """Fields to take out."""
+    """Fields that are added to those of the message."""
+    remove: Listed[EditedName] = ()
+    """Fields that are removed."""
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for a field of which two things are said."""
+        """Raises ValueError, which names the setting, for a field with two changes."""
         seen: dict[str, str] = {}
         for key, names in (("remove", self.remove), ("set", self.set), ("add", self.add)):
             for name in names:
@@ -160,7 +160,7 @@ class HeaderEditsConfig(Section):
                 seen[name.lower()] = key
 
     def to_model(self) -> Edits | None:
-        """The rules as the core knows them; None when there are none."""
+        """The changes as a value of the core; None for no changes."""
         if not (self.set or self.add or self.remove):
             return None
         return Edits(set_=_fields(self.set), add=_fields(self.add), remove=self.remove)
@@ -171,35 +171,35 @@ def _fields(table: Mapping[str, Secret]) -> tuple[tuple[str, str], ...]:
 
 
 class MirrorConfig(Section):
-    """Copies of a share of the requests for another pool, whose answers nobody sees."""
+    """Copies of a share of the requests for another pool. Its responses are discarded."""
 
     pool: str
     """The pool that gets the copies."""
     percent: Annotated[float, Field(gt=0, le=100)] = 100.0
-    """Percent of the requests that are copied."""
+    """Percentage of the requests that are copied."""
 
 
 class RouteConfig(Section):
-    """Requests that match, and what becomes of them: one of `pool`, `split`, `respond` and `redirect`."""
+    """A match of requests, and the action for them: one of `pool`, `split`, `respond` and `redirect`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
     """Its name, for the log and for messages."""
     match: MatchConfig = MatchConfig()
-    """Which requests it is for; without it, all."""
+    """The requests that it matches; all unless set."""
     pool: str | None = None
     """The pool that serves them."""
     split: dict[str, Percent] = Field(default_factory=dict)
-    """Several pools, each with its percentage."""
+    """Several pools, each with its percentage of the requests."""
     split_by: HashKeyName = "client"
-    """What of a request decides its pool under `split`, as in `hash.key`; without it, chance does."""
+    """The key that chooses the pool under `split`, as in `hash.key`. Requests without it are split at random."""
     respond: RespondConfig | None = None
-    """A fixed answer: a table of `status`, `body`, `file`, `content_type`."""
+    """A direct response: a table of `status`, `body`, `file`, `content_type`."""
     redirect: RedirectConfig | None = None
-    """An answer that sends the client elsewhere: a table of `to`, `status`."""
+    """A redirection: a table of `to`, `status`."""
     strip_prefix: bool = False
     """Whether backends (and `{path}`) get the path without `match.path`."""
     replace_prefix: Prefix | None = None
-    """What stands there instead of `match.path`."""
+    """The path that replaces `match.path`."""
     request_headers: HeaderEditsConfig = HeaderEditsConfig()
     """Changes to the fields that backends get: a table of `set`, `add`, `remove`."""
     response_headers: HeaderEditsConfig = HeaderEditsConfig()
@@ -207,10 +207,10 @@ class RouteConfig(Section):
     mirror: MirrorConfig | None = None
     """Copies of a share of the requests: a table of `pool`, `percent`."""
     rate_limit: str = ""
-    """The name of a rate limit that its requests have, besides those that hold everywhere (docs/limits.md)."""
+    """The name of a rate limit of its requests, besides those with `everywhere` (docs/limits.md)."""
 
     def check(self, where: str, pools: Collection[str], limits: Collection[str]) -> None:
-        """Raises ValueError, which names the setting behind `where`, for what can't be had."""
+        """Raises ValueError, which names the setting after `where`, for settings that are impossible together."""
         self._check_action(where)
         if self.rate_limit and self.rate_limit not in limits:
             raise ValueError(f"{where}.rate_limit: there is no rate limit {self.rate_limit!r}")
@@ -221,9 +221,9 @@ class RouteConfig(Section):
         if self.split and abs(total - 100) > 1e-9:
             raise ValueError(f"{where}.split: adds up to {total:g}, and should be 100 (percent)")
         if self.strip_prefix and self.replace_prefix is not None:
-            raise ValueError(f"{where}.strip_prefix: there is replace_prefix too, and only one of them can be")
+            raise ValueError(f"{where}.strip_prefix: there is replace_prefix too, and only one of them can be set")
         if self.strip_prefix and not self.match.path:
-            raise ValueError(f"{where}.strip_prefix: there is no match.path to take away")
+            raise ValueError(f"{where}.strip_prefix: there is no match.path to remove")
         if self.respond is not None:
             self.respond.check(f"{where}.respond")
         self.request_headers.check(f"{where}.request_headers")
@@ -232,14 +232,14 @@ class RouteConfig(Section):
     def _check_action(self, where: str) -> None:
         actions = [key for key in ("pool", "split", "respond", "redirect") if getattr(self, key)]
         if len(actions) != 1:
-            reason = f"has {' and '.join(actions)}, of which" if actions else "has nothing to do with its requests:"
+            reason = f"has {' and '.join(actions)}, of which" if actions else "has no action for its requests:"
             raise ValueError(f"{where}: {self.name!r} {reason} one of pool, split, respond, redirect must be set")
         (action,) = actions
         useless = {"request_headers", "mirror", "rate_limit"} if action in ("respond", "redirect") else set()
         useless |= {"strip_prefix", "replace_prefix"} if action == "respond" else set()
         useless |= {"split_by"} if action != "split" else set()
         unused = [key for key in type(self).model_fields if key in useless]
-        self.check_unused(where, unused, f"a route with {action!r} has no use for it")
+        self.check_unused(where, unused, f"a route with {action!r} does not use it")
 
     def _pools(self) -> list[tuple[str, str]]:
         found = [("pool", self.pool)] if self.pool else []
@@ -264,7 +264,7 @@ class RouteConfig(Section):
 
 
 def check_routes(routes: Sequence[RouteConfig], pools: Mapping[str, object], limits: Collection[str]) -> None:
-    """Raises ValueError, which names the setting, for routes that can't be had together."""
+    """Raises ValueError, which names the setting, for routes that exclude each other."""
     names: dict[str, int] = {}
     for number, route in enumerate(routes):
         route.check(f"routes[{number}]", pools, limits)

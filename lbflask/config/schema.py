@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from lbflask.config import field_types
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
-from lbflask.config.field_types import Seconds, Section, comma_separated
+from lbflask.config.field_types import Listed, Seconds, Section
 from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -23,93 +23,91 @@ DEFAULT_POOL = "default"
 
 
 class TimeoutsConfig(Section):
-    """How long each step of a request may take."""
+    """Time limits of the steps of a request."""
 
     connect: Seconds = 3.0
-    """Seconds for a connection to a backend: the lookup of its name, all of its addresses, and TLS together."""
+    """Seconds to connect to a backend: resolution of its name, all of its addresses, and TLS together."""
     first_byte: Seconds = 60.0
-    """Seconds from the request's last byte until the response's first."""
+    """Seconds from the last byte of the request to the first byte of the response."""
     between_bytes: Seconds = 60.0
-    """Seconds of silence allowed within a backend's response, or while a backend takes no byte of a request."""
+    """Seconds without a byte of a backend's response, or without progress of a request to it."""
     request: field_types.SecondsOrZero | None = None
     """Seconds for a whole request, until the last byte of its response; 0 or unset sets no limit."""
     client_head: Seconds = 10.0
-    """Seconds a client may take for its request line and headers, from their first byte."""
+    """Seconds for the request line and the header fields of a client, from their first byte."""
     client_body: Seconds = 30.0
-    """Seconds of silence allowed within a client's body, or while a client takes no byte of a response."""
+    """Seconds without a byte of a client's body, or without progress of a response to it."""
     tunnel_idle: Seconds = 3600.0
-    """Seconds of silence both ways after which an upgraded connection (WebSocket) is closed."""
+    """Seconds without a byte in either direction until an upgraded connection (WebSocket) is closed."""
     graceful: Seconds = 30.0
-    """Seconds that requests in flight get to finish at a stop or reload."""
+    """Seconds for requests in flight to finish at a stop or reload."""
 
 
 class RetriesConfig(Section):
-    """When a request is tried again, on another backend."""
+    """Retries of requests, on other backends."""
 
     attempts: int = Field(default=2, ge=0, le=10)
-    """Extra attempts for one request."""
+    """Maximum retries of one request."""
     budget_percent: float = Field(default=20.0, ge=0, le=100)
-    """Percent of a worker's active requests that may be on an extra attempt at once (at least 3 always may)."""
+    """Maximum percentage of a worker's active requests that are retries (at least 3 always may be)."""
 
     def policy(self) -> RetryPolicy:
-        """The policy as the retry table takes it."""
+        """The policy as a value of the core."""
         return RetryPolicy(self.attempts, self.budget_percent)
 
 
 class LimitsConfig(Section):
-    """What is refused from clients, to protect backends and workers."""
+    """Limits for clients, which protect backends and workers."""
 
     body: int = Field(default=0, ge=0)
-    """Bytes of a request body; larger ones are answered with 413. 0 sets no limit."""
+    """Maximum bytes of a request body (413). 0 for no limit."""
     line: int = Field(default=8190, ge=256, le=8190)
-    """Bytes of the request line (414)."""
+    """Maximum bytes of the request line (414)."""
     fields: int = Field(default=100, ge=1, le=32_768)
-    """Header fields of a request (431)."""
+    """Maximum header fields of a request (431)."""
     field_size: int = Field(default=8190, ge=256, le=65_536)
-    """Bytes of one header field (431)."""
+    """Maximum bytes of one header field (431)."""
     tunnels: int = Field(default=1000, ge=0, le=100_000)
-    """Upgraded connections (WebSocket) that a worker holds at once; 0 forwards no upgrade."""
+    """Maximum upgraded connections (WebSocket) of a worker; 0 for no upgrades."""
 
 
 class Config(PoolConfig):
-    """The whole configuration. Its own settings of a pool are those of the pool `default`."""
+    """The whole configuration. Its settings of a pool are those of the pool `default`."""
 
-    bind: Annotated[tuple[field_types.ListenAddress, ...], BeforeValidator(comma_separated), Field(min_length=1)] = (
-        "0.0.0.0:8080",
-    )
-    """Where clients connect: one address or several."""
+    bind: Annotated[Listed[field_types.ListenAddress], Field(min_length=1)] = ("0.0.0.0:8080",)
+    """Public listeners: one address or several."""
     admin_bind: field_types.OptionalListenAddress = "127.0.0.1:8090"
-    """Where operators connect. An address that other machines can reach needs `admin.tokens`. Empty opens none."""
+    """The admin listener. An address that other machines can reach needs `admin.tokens`. Empty for no listener."""
     health_path: field_types.UrlPath = "/health"
-    """Where the public listener answers for the balancer itself; empty leaves the path to the backends."""
+    """Path of the health of the balancer itself on public listeners; empty for none."""
     live_path: field_types.UrlPath = "/live"
-    """Where it answers whether the process serves, whatever the backends; empty leaves the path to the backends."""
+    """Path whose response shows that the process runs, regardless of backends; empty for none."""
     redis_url: field_types.RedisURL | None = None
     """The store that all processes share (docs/shared-state.md). Unset, gunicorn starts a private Valkey."""
     namespace: field_types.Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     tickets: Literal["leased", "strict"] = "leased"
-    """`strict` makes a trip to the store for each request; `leased` lets a busy worker take several turns at once."""
-    trusted_proxies: Annotated[tuple[field_types.Network, ...], BeforeValidator(comma_separated)] = ()
-    """Networks whose X-Forwarded-*, Forwarded, X-Real-IP … count (docs/forwarding.md); those of others are dropped."""
-    keep_forwarded: Annotated[tuple[field_types.ClaimName, ...], BeforeValidator(comma_separated)] = ()
-    """Fields that pass from all peers although they are among those that are dropped, such as `X-Forwarded-User`."""
+    """`strict` takes each ticket from the store in one round trip; `leased` takes blocks for busy workers."""
+    trusted_proxies: Listed[field_types.Network] = ()
+    """Networks whose X-Forwarded-*, Forwarded, X-Real-IP … are used (docs/forwarding.md), others are dropped."""
+    keep_forwarded: Listed[field_types.ClaimName] = ()
+    """Fields such as `X-Forwarded-User` that pass from all peers, although they would be dropped otherwise."""
     forwarded: bool = False
     """Whether backends get a `Forwarded` field (RFC 7239) besides X-Forwarded-*."""
     via: field_types.ViaName = "lbflask"
-    """The name written into Via, both ways (RFC 9110 section 7.6.3); empty writes none."""
+    """The name in Via, in both directions (RFC 9110 section 7.6.3); empty for no Via."""
     access_log: OutputPath = "-"
-    """Where the access log goes: a file, `-` for standard output, empty for nowhere."""
+    """The access log: a file, `-` for standard output, empty for no log."""
     access_log_format: field_types.LogFormat = "text"
-    """`text`, `json`, or a line of one's own with `{status}` and other names in braces (docs/logging.md)."""
-    hooks: Annotated[tuple[str, ...], BeforeValidator(comma_separated)] = ()
-    """Code of one's own (docs/hooks.md): `module:object`, an entry point's name in `lbflask.hooks`, or `*` for all."""
+    """`text`, `json`, or a custom line with `{status}` and other names in braces (docs/logging.md)."""
+    hooks: Listed[str] = ()
+    """Custom code (docs/hooks.md): `module:object`, the name of an entry point in `lbflask.hooks`, or `*` for all."""
     hook_budget: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
-    """Seconds that a request waits for a hook at most."""
+    """Maximum seconds of a hook per request."""
     metrics: bool = True
-    """Whether `/metrics` of the admin listener tells what was counted (docs/metrics.md)."""
+    """Whether the admin listener has `/metrics` (docs/metrics.md)."""
     error_log_format: Literal["text", "json"] = "text"
-    """How the error log is written, which goes where gunicorn's `--error-logfile` says: standard error."""
+    """Format of the error log, whose file is `--error-logfile` of gunicorn: standard error by default."""
     admin: AdminConfig = AdminConfig()
     tls: TLSConfig = TLSConfig()
     backend_tls: BackendTLSConfig = BackendTLSConfig()
@@ -120,7 +118,7 @@ class Config(PoolConfig):
     pools: dict[field_types.PoolName, PoolConfig] = Field(default_factory=dict)
     """Further pools, each a table `[pools.NAME]`."""
     routes: tuple[RouteConfig, ...] = ()
-    """Which requests go where, each a table `[[routes]]`. Without any, all go to the pool `default`."""
+    """Routes, each a table `[[routes]]`. Without any, all requests go to the pool `default`."""
     rate_limits: dict[field_types.RateLimitName, RateLimitConfig] = Field(default_factory=dict)
     """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
 
@@ -170,7 +168,7 @@ def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 
 def tables_by_name(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """What the tables within a table are whose names are free, by key."""
+    """The types of tables with free names within a table, by key."""
     values = {
         name: get_args(field.annotation)[1]
         for name, field in kind.model_fields.items()

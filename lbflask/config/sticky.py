@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, PrivateAttr, model_validator
+from pydantic import PrivateAttr, model_validator
 
-from lbflask.config.field_types import Seconds, Section, checked_by, comma_separated, required
+from lbflask.config.field_types import Listed, Seconds, Section, checked_by, required
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import Secret
@@ -56,23 +56,23 @@ class StickyConfig(Section):
     """A cookie by which a session keeps its backend (docs/sessions.md)."""
 
     cookie: CookieName = ""
-    """Name of the cookie; empty for no sticky sessions. Pools of one host need different names, or paths."""
+    """Name of the cookie; empty for no sticky sessions. Pools of the same host need different names or paths."""
     path: CookiePath = "/"
-    """Where clients send it: this path and those below."""
+    """The path with which clients send it; paths below are included."""
     domain: CookieDomain = ""
-    """The domain whose hosts get it too; empty for the host that set it alone."""
+    """The domain whose hosts get it; empty for the host of the response only."""
     max_age: Seconds | None = None
-    """Seconds for which a choice of backend holds; unset, until the client forgets the cookie."""
+    """Seconds for which a session keeps its backend; unless set, as long as the client keeps the cookie."""
     secure: bool | None = None
-    """Whether clients send it over https only; unset, with requests that came by https."""
+    """Whether clients send it over https only; unless set, those of requests over https."""
     http_only: bool = True
-    """Whether it is kept from scripts."""
+    """Whether scripts cannot read it."""
     same_site: Literal["lax", "strict", "none", ""] = "lax"
-    """Which requests from other sites it goes with; empty says nothing of it."""
-    secrets: Annotated[tuple[SigningSecret, ...], BeforeValidator(comma_separated)] = ()
-    """What cookies are signed with: the first signs, all are accepted. Without any, the fleet agrees on one."""
+    """Requests of other sites with which clients send it (SameSite); empty for no such attribute."""
+    secrets: Listed[SigningSecret] = ()
+    """Secrets of the signature: the first one signs, all are accepted. Without any, the store has one for the fleet."""
     secret_file: Annotated[FilePath, checked_by(_secrets_in)] = ""
-    """A file of secrets instead, one a line."""
+    """A file with secrets instead, one per line."""
 
     _from_file: tuple[str, ...] = PrivateAttr(default=())
 
@@ -82,7 +82,7 @@ class StickyConfig(Section):
         return self
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for what can't be had together."""
+        """Raises ValueError, which names the setting, for settings that exclude each other."""
         if not self.cookie:
             self.check_unused(
                 where, sorted(type(self).model_fields), f"there are no sticky sessions without {where}.cookie"
@@ -91,11 +91,11 @@ class StickyConfig(Section):
         if self.secrets and self.secret_file:
             raise ValueError(f"{where}.secret_file: there are {where}.secrets already")
         if self.same_site == "none" and not self.secure:
-            raise ValueError(f"{where}.same_site: browsers take 'none' only with {where}.secure = true")
+            raise ValueError(f"{where}.same_site: browsers accept 'none' only with {where}.secure = true")
         if self.cookie.lower().startswith(("__host-", "__secure-")) and not self.secure:
-            raise ValueError(f"{where}.cookie: browsers take {self.cookie!r} only with {where}.secure = true")
+            raise ValueError(f"{where}.cookie: browsers accept {self.cookie!r} only with {where}.secure = true")
         if self.cookie.lower().startswith("__host-") and (self.domain or self.path != "/"):
-            raise ValueError(f"{where}.cookie: browsers take {self.cookie!r} only with the path / and no domain")
+            raise ValueError(f"{where}.cookie: browsers accept {self.cookie!r} only with the path / and no domain")
 
     def to_model(self) -> model.StickyCookie | None:
         """The cookie as a value of the core; None without sticky sessions."""

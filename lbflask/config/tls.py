@@ -14,15 +14,15 @@ from lbflask.config.paths import FilePath
 
 
 class TLSConfig(Section):
-    """TLS on the public listeners; the admin listener stays without."""
+    """TLS on the public listeners; the admin listener has none."""
 
     certificate: FilePath = ""
-    """PEM file of the certificate, followed by those that lead to its root. Empty for no TLS."""
+    """PEM file of the certificate, followed by its chain. Empty for no TLS."""
     key: FilePath = ""
     """PEM file of its private key, without a passphrase."""
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for files that can't be used."""
+        """Raises ValueError, which names the setting, for unusable files."""
         _check_pair(where, self.certificate, self.key)
 
     def contents(self) -> str:
@@ -34,18 +34,18 @@ class BackendTLSConfig(Section):
     """TLS towards backends whose URL begins with https."""
 
     verify: bool = True
-    """Whether a backend's certificate must be valid and name it; without this anybody in between can read all."""
+    """Whether a backend's certificate must be valid and have its name; otherwise others can read the traffic."""
     ca_file: FilePath = ""
     """PEM file of the roots to trust, instead of those of the system."""
     certificate: FilePath = ""
-    """PEM file of the certificate to show to backends that ask for one."""
+    """PEM file of the certificate for backends that require one."""
     key: FilePath = ""
     """PEM file of its private key, without a passphrase."""
     server_name: str = ""
-    """The name to ask for (SNI) and to look for in certificates; the host of the URL unless set."""
+    """The name in SNI and in certificates; the host of the URL unless set."""
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for files that can't be used."""
+        """Raises ValueError, which names the setting, for unusable files."""
         if self.ca_file:
             _check_certificates(f"{where}.ca_file", self.ca_file)
         _check_pair(where, self.certificate, self.key)
@@ -53,7 +53,7 @@ class BackendTLSConfig(Section):
             raise ValueError(f"{where}.server_name: {self.server_name!r} is not a host's name")
 
     def contents(self) -> str:
-        """What tells one content of the files from another."""
+        """A digest of the contents of the files."""
         return _contents(self.ca_file, self.certificate, self.key)
 
 

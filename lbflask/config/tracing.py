@@ -20,7 +20,7 @@ class TracingConfig(Section):
     """Spans of requests and attempts, for an OpenTelemetry collector (docs/tracing.md)."""
 
     endpoint: Endpoint | None = None
-    """Where the collector takes OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; unset, nothing is traced."""
+    """URL of the collector for OTLP over HTTP, such as `http://127.0.0.1:4318/v1/traces`; unset for no tracing."""
     service: str = Field(default="lbflask", min_length=1)
     """The name of the service in spans."""
     sample_percent: float = Field(default=100.0, ge=0, le=100, allow_inf_nan=False)

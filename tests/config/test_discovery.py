@@ -47,7 +47,7 @@ FILE = "a file needs an absolute path"
         ("dns://web/path", "not a name"), ("dns://user@web", "not a name"), ("dns://wéb", "not a name"),
         ("dns://" + "a" * 64, "not a name"), ("srv://" + "a." * 128, "not a name"),
         ("dns://web:0", "the port is not"), ("dns://web:65536", "the port is not"), ("dns://web:", "the port is not"),
-        ("dns://10.0.0.1:80", "10.0.0.1 is an address"), ("srv://_http._tcp.web:80", "told by the name server"),
+        ("dns://10.0.0.1:80", "10.0.0.1 is an address"), ("srv://_http._tcp.web:80", "SRV records have the port"),
     ],
 )  # fmt: skip
 def test_sources_that_are_refused(source: str, said: str) -> None:
@@ -72,9 +72,9 @@ def test_other_name_servers_are_refused(server: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": "file:/b.toml", "scheme": "https"}, "discovery.scheme: a source of kind 'file' has no use for it"),
-        ({"source": "file:/b.toml", "timeout": 1}, "discovery.timeout: a source of kind 'file' has no use for it"),
-        ({"source": "srv://a.b", "weight": 2}, "discovery.weight: a source of kind 'srv' has no use for it"),
+        ({"source": "file:/b.toml", "scheme": "https"}, "discovery.scheme: a source of kind 'file' does not use it"),
+        ({"source": "file:/b.toml", "timeout": 1}, "discovery.timeout: a source of kind 'file' does not use it"),
+        ({"source": "srv://a.b", "weight": 2}, "discovery.weight: a source of kind 'srv' does not use it"),
         ({"family": "ipv4"}, "discovery.family: without a `source` there is no use for it"),
         ({"source": "dns://a", "min_ttl": 60, "max_ttl": 30}, "discovery.min_ttl: 60 is more than max_ttl, 30"),
     ],

@@ -138,7 +138,7 @@ def test_a_bad_value_is_refused_with_what_it_should_be(key: str, value: Any, say
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('[health]\nkind = "tcp"\npath = "/ready"', "health.path: a check of kind 'tcp' has no use for it"),
+        ('[health]\nkind = "tcp"\npath = "/ready"', "health.path: a check of kind 'tcp' does not use it"),
         ('[health]\nmethod = "HEAD"\nexpect_body = "x"', "health.expect_body: the answer to HEAD has no body"),
         ('[health]\nexpect_status = "2xx"', "health.expect_status = '2xx': must be statuses"),
     ],

@@ -90,7 +90,7 @@ def test_a_limit_counts_by_its_key(key: str, who: RequestKey | None) -> None:
                 "rate_limits": {"api": {"rate": 1}},
                 "routes": [{"name": "x", "redirect": {"to": "/y"}, "rate_limit": "api"}],
             },
-            r"routes\[0\]\.rate_limit: a route with 'redirect' has no use for it",
+            r"routes\[0\]\.rate_limit: a route with 'redirect' does not use it",
         ),
         ({"rate_limits": {"A b": {"rate": 1, "everywhere": True}}}, r"rate_limits\.A b.*small letters"),
         ({"queue": {"length": -1}}, r"queue\.length"),

@@ -119,7 +119,7 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
         ('pool = "canary"', "routes[0].name = "),
         ('name = "a b"\npool = "canary"', "routes[0].name = 'a b': "),
         ('name = "a"\npol = "canary"', "there is no setting 'routes[0].pol' (its value is 'canary')"),
-        ('name = "a"', "routes[0]: 'a' has nothing to do with its requests: one of pool, split, respond, redirect"),
+        ('name = "a"', "routes[0]: 'a' has no action for its requests: one of pool, split, respond, redirect"),
         (
             'name = "a"\npool = "canary"\nredirect = { to = "/" }',
             "routes[0]: 'a' has pool and redirect, of which one of pool, split, respond, redirect must be set",
@@ -130,10 +130,10 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
         ('name = "a"\nsplit = { canary = -1, default = 101 }', "routes[0].split.canary = -1: "),
         ('name = "a"\nsplit = { canary = 50, x = 50 }', "routes[0].split: there is no pool 'x'"),
         ('name = "a"\nsplit = { canary = 100 }\nsplit_by = "ip"', "routes[0].split_by = 'ip': must be client, uri,"),
-        ('name = "a"\npool = "canary"\nsplit_by = "uri"', "routes[0].split_by: a route with 'pool' has no use for it"),
+        ('name = "a"\npool = "canary"\nsplit_by = "uri"', "routes[0].split_by: a route with 'pool' does not use it"),
         (
             'name = "a"\nrespond = {}\nmirror = { pool = "canary" }',
-            "routes[0].mirror: a route with 'respond' has no use",
+            "routes[0].mirror: a route with 'respond' does not use",
         ),
         (
             'name = "a"\nredirect = { to = "/" }\nrequest_headers = { remove = "A" }',
@@ -141,7 +141,7 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
         ),
         (
             'name = "a"\nrespond = {}\nreplace_prefix = "/x"',
-            "routes[0].replace_prefix: a route with 'respond' has no use",
+            "routes[0].replace_prefix: a route with 'respond' does not use",
         ),
         ('name = "a"\npool = "canary"\nmirror = { pool = "x" }', "routes[0].mirror.pool: there is no pool 'x'"),
         ('name = "a"\npool = "canary"\nmirror = { pool = "canary", percent = 0 }', "routes[0].mirror.percent = 0: "),
@@ -161,7 +161,7 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
         ('name = "a"\nrespond = { status = 304, body = "x" }', "routes[0].respond.status: 304 has no body"),
         ('name = "a"\nrespond = { body = "x", file = "y.html" }', "routes[0].respond.file: there is a body too"),
         ('name = "a"\nrespond = { file = "none.html" }', "routes[0].respond.file: 'none.html' cannot be read: No such"),
-        ('name = "a"\nrespond = { file = "page" }', "routes[0].respond.file: 'page': what it is can't be told"),
+        ('name = "a"\nrespond = { file = "page" }', "routes[0].respond.file: 'page': its name implies no content type"),
         ('name = "a"\nrespond = { content_type = "a\\nb" }', "routes[0].respond.content_type = "),
         ('name = "a"\nredirect = {}', "routes[0].redirect.to = "),
         ('name = "a"\nredirect = { to = "/", status = 300 }', "routes[0].redirect.status = 300: "),
@@ -330,7 +330,7 @@ def test_the_environment_names_error_pages_in_one_string(tmp_path: Path) -> None
     ("pages", "told"),
     [
         ('{ 503 = "none.html" }', "error_pages.503: 'none.html' cannot be read: No such file or directory"),
-        ('{ 503 = "page.xyz" }', "error_pages.503: 'page.xyz': what it is can't be told"),
+        ('{ 503 = "page.xyz" }', "error_pages.503: 'page.xyz': its name implies no content type"),
         ('{ 200 = "page.html" }', "error_pages.200"),
         ('{ down = "page.html" }', "error_pages.down"),
         ("{ 503 = 1 }", "error_pages.503 = 1: "),

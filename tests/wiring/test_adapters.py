@@ -87,7 +87,7 @@ def test_a_check_that_cannot_be_made_is_refused_by_name(tmp_path: Path) -> None:
     path.write_text('backends = ["http://a:1", { url = "http://b:2", health = { kind = "tcp", path = "/x" } }]')
     with pytest.raises(ConfigError) as refused:
         backends_in_file(configured(), path)
-    assert str(refused.value) == f"{path}: backends[1].health.path: a check of kind 'tcp' has no use for it"
+    assert str(refused.value) == f"{path}: backends[1].health.path: a check of kind 'tcp' does not use it"
 
 
 def test_a_checker_that_asks_no_name_server_loads_nothing_for_it() -> None:
