@@ -23,7 +23,7 @@ def as_markdown() -> str:
         "Written by `make docs` from `lbflask/config/`; a test compares the two.",
         "",
         "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
-        "from the environment, which takes precedence. Times are in seconds. Unknown keys and invalid values are errors,",
+        "from the environment, which has precedence. Times are in seconds. Unknown keys and invalid values are errors,",
         "shown in one line with their source. `lbflask config check FILE` checks a file without starting anything.",
         "",
         "`lbflask config show` prints every setting of a process that would be started here, `lbflask config show",
