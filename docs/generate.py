@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lbflask.config import docs as configuration
+from devtools import settings_page
 from lbflask.control.api import endpoints
 from lbflask.store import keys
 from lbflask.telemetry.metrics import definitions
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 def pages() -> dict[Path, str]:
     """Each page and what should be in it."""
     return {
-        HERE / "configuration.md": configuration.as_markdown(),
+        HERE / "configuration.md": settings_page.as_markdown(),
         HERE / "redis-keys.md": keys.as_markdown(),
         HERE / "metrics.md": definitions.as_markdown(),
         HERE / "openapi.json": endpoints.openapi_text(),

@@ -11,12 +11,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, field_serializer, model_validator
 
-from lbflask.config.field_types import SecondsOrZero, Section
+from lbflask.config.field_types import SecondsOrZero, Section, is_host
 from lbflask.config.health import HealthCheckConfig
-from lbflask.config.paths import BACKEND, SOCKET_PATH_BYTES
+from lbflask.config.paths import BACKEND, SOCKET_PATH_BYTES, absolute_path
 from lbflask.config.redaction import ServiceURL
 from lbflask.core import model
-from lbflask.core.http.target import BadTarget, check_host
 
 _NAME = r"^[A-Za-z0-9._:\[\]-]{1,64}$"
 
@@ -49,8 +48,11 @@ class BackendConfig(Section):
 
     @model_validator(mode="after")
     def _check_url(self) -> BackendConfig:
-        known = self._by_path() if self.url[:5].lower() == "unix:" else self._by_host()
-        self._model = replace(known, max_connections=self.max_connections) if self.max_connections else known
+        by_path = self.url[:5].lower() == "unix:"
+        try:
+            self._model = replace(self._by_path() if by_path else self._by_host(), max_connections=self.max_connections)
+        except ValueError as error:
+            raise ValueError(f"url {self.url!r}: {error}") from None
         return self
 
     @field_serializer("health")
@@ -66,37 +68,33 @@ class BackendConfig(Section):
         split = urlsplit(self.url.reveal())
         scheme = split.scheme
         if scheme not in model.DEFAULT_PORTS:
-            raise ValueError(f"url {self.url!r}: the scheme must be http, https or unix, as in http://10.0.0.1:8000")
+            raise ValueError("the scheme must be http, https or unix, as in http://10.0.0.1:8000")
         if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
-            raise ValueError(f"url {self.url!r}: only scheme, host and port may be given")
+            raise ValueError("only scheme, host and port may be given")
         try:
             host, port = split.hostname, split.port
-            check_host(split.netloc)
         except ValueError:
-            raise ValueError(f"url {self.url!r}: the port is not a number from 1 to 65535") from None
-        except BadTarget:
-            raise ValueError(f"url {self.url!r}: the host is not a name or address") from None
+            raise ValueError("the port is not a number from 1 to 65535") from None
+        if not is_host(split.netloc):
+            raise ValueError("the host is not a name or address")
         if not host:
-            raise ValueError(f"url {self.url!r}: the host is missing")
+            raise ValueError("the host is missing")
         if port == 0:
-            raise ValueError(f"url {self.url!r}: the port is not a number from 1 to 65535")
+            raise ValueError("the port is not a number from 1 to 65535")
         port = port or model.DEFAULT_PORTS[scheme]
-        shown = f"[{host}]" if ":" in host else host
-        identity = f"{shown}:{port}"
+        identity = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         place = (host, port, f"{scheme}://{identity}")
         return model.Backend(self.name or identity, *place, self.weight, scheme, "", self.backup, self.slow_start)
 
     def _by_path(self) -> model.Backend:
-        path = self.url[5:]
-        if path.startswith("///"):
-            path = path[2:]  # unix:///run/app.sock, the form with an empty host (RFC 8089 §2 has both for files)
-        if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
-            raise ValueError(f"url {self.url!r}: a unix socket needs an absolute path, as in unix:/run/app.sock")
+        path = absolute_path(self.url[5:])
+        if not path:
+            raise ValueError("a unix socket needs an absolute path, as in unix:/run/app.sock")
         if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
-            raise ValueError(f"url {self.url!r}: the path is longer than {SOCKET_PATH_BYTES} bytes")
+            raise ValueError(f"the path is longer than {SOCKET_PATH_BYTES} bytes")
         identity = self.name or path.rpartition("/")[2]
         if not re.fullmatch(_NAME, identity):
-            raise ValueError(f"url {self.url!r}: {identity!r} is not a valid name of a backend, so it needs a `name`")
+            raise ValueError(f"{identity!r} is not a valid name of a backend, so it needs a `name`")
         place = ("localhost", 0, f"unix:{path}")
         return model.Backend(identity, *place, self.weight, "unix", path, self.backup, self.slow_start)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
 from lbflask.config.field_types import Listed, Seconds, Section, checked_by
-from lbflask.config.paths import SOURCE
+from lbflask.config.paths import SOURCE, absolute_path
 from lbflask.config.redaction import ServiceURL
+from lbflask.core.http.addresses import parsed_address
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 
 #: A name as DNS has it (RFC 1035 §2.3.4), with the underscores of services (RFC 2782).
@@ -35,12 +35,12 @@ class Where(NamedTuple):
     def parse(cls, source: str) -> Where:
         """The source of this URL. Raises ValueError, which states the expected form."""
         kind, colon, rest = source.partition(":")
-        if not colon or kind not in _USES:
+        if not colon or kind not in _USES or (kind != "file" and not rest.startswith("//")):
             raise ValueError(f"must be {_FORMS}")
         if kind == "file":
-            return cls(kind, _path(rest))
-        if not rest.startswith("//"):
-            raise ValueError(f"must be {_FORMS}")
+            if not (path := absolute_path(rest)):
+                raise ValueError("a file needs an absolute path, as in file:/etc/lbflask/backends.toml")
+            return cls(kind, path)
         name, colon, port = rest[2:].partition(":")
         if kind == "srv" and colon:
             raise ValueError("SRV records have the port, so that none can be given")
@@ -50,19 +50,8 @@ class Where(NamedTuple):
         return cls(kind, name, int(port or 0))
 
 
-def _path(rest: str) -> str:
-    path = rest[2:] if rest.startswith("///") else rest  # RFC 8089 §2 has both forms
-    if not path.startswith("/") or path.startswith("//") or path.endswith("/") or not path.isprintable():
-        raise ValueError("a file needs an absolute path, as in file:/etc/lbflask/backends.toml")
-    return path
-
-
 def _check_name(name: str) -> None:
-    try:
-        ip_address(name)
-    except ValueError:
-        pass
-    else:
+    if parsed_address(name) is not None:
         raise ValueError(f"{name} is an address, which needs no discovery: add it to `backends`")
     bare = name.removesuffix(".")
     if len(bare) > 253 or not all(_LABEL.fullmatch(label) for label in bare.split(".")):
@@ -79,10 +68,8 @@ def server_address(value: str) -> tuple[str, int]:
     """Address and port of a name server: `address`, `address:port` or `[v6]:port`. Raises ValueError."""
     found = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::([0-9]{1,5}))?", value)
     address, port = (found[1] or found[2], int(found[3] or 53)) if found else (value, 53)
-    try:
-        ip_address(address)
-    except ValueError:
-        raise ValueError("must be addresses of name servers, with a port or without: 10.0.0.2, [fd00::2]:53") from None
+    if parsed_address(address) is None:
+        raise ValueError("must be addresses of name servers, with a port or without: 10.0.0.2, [fd00::2]:53")
     if not 0 < port < 65_536:
         raise ValueError("the port is not a number from 1 to 65535")
     return address, port

@@ -80,6 +80,15 @@ def files_of_store(url: str) -> dict[str, str]:
     return {name: unquote(text) for name, _, text in pairs if name in _FILES_OF_STORE - {"ssl_ca_path"}}
 
 
+def absolute_path(text: str) -> str:
+    """The path of a file after `unix:` or `file:`, where `///path` is `/path` (RFC 8089 §2 has both forms for files).
+    Empty for any other text.
+    """
+    path = text[2:] if text.startswith("///") else text
+    usable = path.startswith("/") and not path.startswith("//") and not path.endswith("/") and path.isprintable()
+    return path if usable else ""
+
+
 def socket_path(address: str) -> str | None:
     """The path of `unix:path` or `unix://path`; None for another address."""
     return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None

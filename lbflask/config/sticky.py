@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import PrivateAttr, model_validator
+from pydantic import PrivateAttr
 
 from lbflask.config.field_types import Listed, Seconds, Section, checked_by, required
 from lbflask.config.files import UnusableFile, read_text
@@ -76,11 +76,6 @@ class StickyConfig(Section):
 
     _from_file: tuple[str, ...] = PrivateAttr(default=())
 
-    @model_validator(mode="after")
-    def _read_file(self) -> StickyConfig:
-        self._from_file = _secrets_in(self.secret_file)
-        return self
-
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for settings that exclude each other."""
         if not self.cookie:
@@ -88,6 +83,7 @@ class StickyConfig(Section):
                 where, sorted(type(self).model_fields), f"there are no sticky sessions without {where}.cookie"
             )
             return
+        self._from_file = _secrets_in(self.secret_file)
         if self.secrets and self.secret_file:
             raise ValueError(f"{where}.secret_file: there are {where}.secrets already")
         if self.same_site == "none" and not self.secure:

@@ -1,11 +1,13 @@
+"""The reference page of all settings, docs/configuration.md."""
+
 from __future__ import annotations
 
 import os
 
 from pydantic import BaseModel
 
+from devtools.settings_page import as_markdown
 from lbflask.config.backends import BackendConfig
-from lbflask.config.docs import as_markdown
 from lbflask.config.load import ConfigError, load
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config
