@@ -17,11 +17,8 @@ from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 _FORMS = "file:/path, dns://name:port or srv://_service._tcp.name"
 #: The settings that each kind of source uses, besides `source`.
-_USES: dict[str, frozenset[str]] = {
-    "file": frozenset(),
-    "dns": frozenset({"scheme", "weight", "nameservers", "family", "min_ttl", "max_ttl", "timeout"}),
-    "srv": frozenset({"scheme", "nameservers", "family", "min_ttl", "max_ttl", "timeout"}),
-}
+_OF_DNS = frozenset({"scheme", "nameservers", "family", "min_ttl", "max_ttl", "timeout"})
+_USES = {"file": frozenset(), "dns": _OF_DNS | {"weight"}, "srv": _OF_DNS}
 
 
 class Where(NamedTuple):

@@ -106,10 +106,6 @@ class HealthCheckConfig(Section):
         """The kind that is set, or that the other keys imply."""
         return self.kind or ("http" if _OF_HTTP & self.model_fields_set else "tcp")
 
-    def thresholds(self) -> Thresholds:
-        """The thresholds as a value of the core."""
-        return Thresholds(self.rise, self.fall)
-
     def under(self, specific: HealthCheckConfig | None) -> HealthCheckConfig:
         """The check with the settings of a single backend applied."""
         if specific is None:
@@ -142,7 +138,7 @@ class HealthCheckConfig(Section):
             min(self.soon, self.interval),
             self.jitter,
             self.timeout,
-            self.thresholds(),
+            Thresholds(self.rise, self.fall),
             self.path.reveal(),
             self.method,
             self.host,

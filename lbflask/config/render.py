@@ -21,11 +21,6 @@ def effective(config: Config) -> dict[str, Any]:
     return values
 
 
-def as_toml(config: Config) -> str:
-    """The effective settings as TOML."""
-    return toml_of(effective(config))
-
-
 def toml_of(settings: Mapping[str, Any]) -> str:
     """The result of `effective` as TOML."""
     return tomli_w.dumps(settings)

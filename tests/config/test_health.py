@@ -11,10 +11,10 @@ import pytest
 from pydantic import ValidationError
 
 from lbflask.config.load import ConfigError, load
-from lbflask.config.render import as_toml
 from lbflask.config.schema import Config
 from lbflask.core.checks import HealthCheck, StatusSet
 from lbflask.core.health import Thresholds
+from tests.support.toml import as_toml
 
 
 def config(health: dict[str, Any] | None = None, *backends: Any) -> Config:

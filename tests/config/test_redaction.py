@@ -17,10 +17,11 @@ from lbflask.config.backends import BackendsFileConfig
 from lbflask.config.diff import difference
 from lbflask.config.load import ConfigError, load
 from lbflask.config.redaction import URL, FieldTable, Secret, ServiceURL, _alternatives, setting_type
-from lbflask.config.render import as_toml, effective
+from lbflask.config.render import effective
 from lbflask.config.schema import Config
 from lbflask.core.redaction import is_secret
 from tests.control.servers import Counter
+from tests.support.toml import as_toml
 
 HUSH = "hunter2hunter2hunter2"
 

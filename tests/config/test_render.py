@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.config.load import load
-from lbflask.config.render import as_toml, version
+from lbflask.config.render import version
 from lbflask.config.schema import Config
+from tests.support.toml import as_toml
 
 
 def config(**settings: Any) -> Config:

@@ -305,12 +305,12 @@ def test_checks_are_soon_a_fifth_of_the_interval_away_unless_told() -> None:
 
 def test_settings_reach_the_rules_as_the_rules_take_them() -> None:
     made = config(health={"rise": 4, "fall": 5}, retries={"attempts": 1, "budget_percent": 50})
-    assert made.health.thresholds() == Thresholds(rise=4, fall=5)
+    assert made.health.to_model("health").thresholds == Thresholds(rise=4, fall=5)
     assert made.retries.policy() == RetryPolicy(attempts=1, budget_percent=50.0)
 
 
 def test_the_rules_and_the_settings_have_the_same_defaults() -> None:
-    assert config().health.thresholds() == Thresholds()
+    assert config().health.to_model("health").thresholds == Thresholds()
     assert config().retries.policy() == RetryPolicy()
 
 

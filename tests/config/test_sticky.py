@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lbflask.config.load import ConfigError, load
-from lbflask.config.render import as_toml
 from lbflask.config.schema import Config
 from lbflask.core.model import StickyCookie
+from tests.support.toml import as_toml
 
 SECRET, OTHER = "correct horse battery", "staple staple staple"
 
