@@ -121,12 +121,9 @@ def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
         checker = pool["checker"]
         checks = "[bold red]no checker[/bold red]" if checker["silent"] else f"checked by {escape(checker['leader'])}"
         overlooks = f", [bold red]failing open: ignoring {pool['overlooks']}[/bold red]" if pool["overlooks"] else ""
-        parts.append("")
-        parts.append(
-            f"[bold]pool {pool['name']}[/bold] {pool['strategy']}, {pool['serving']} of {len(pool['backends'])} serve"
-            f"{overlooks}, {checks}"
-        )
-        parts.append(backends(pool["backends"]))
+        serving = f"{pool['serving']} of {len(pool['backends'])} serve"
+        title = f"[bold]pool {pool['name']}[/bold] {pool['strategy']}, {serving}{overlooks}, {checks}"
+        parts += ["", title, backends(pool["backends"])]
         if pool["removed"]:
             parts.append(f"[dim]removed by operators: {escape(', '.join(pool['removed']))}[/dim]")
     return Group(*parts)

@@ -164,9 +164,8 @@ class Authenticator:
         if request.method in SAFE_METHODS:
             return
         origin = request.headers.get("Origin")
-        if origin is not None and not _is_same_origin(origin, host):
-            raise Refused(403, "the request was sent by a page of another site")
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        foreign = origin is not None and not _is_same_origin(origin, host)
+        if foreign or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise Refused(403, "the request was sent by a page of another site")
 
     def _session_token(self, tokens: Sequence[AdminToken], cookie: str) -> AdminToken | None:

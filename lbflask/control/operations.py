@@ -86,8 +86,7 @@ class PoolState:
 
     def configured(self, backend: str) -> Backend | None:
         """The backend without overrides: as configured or discovered."""
-        backends = (*self.pool.backends, *self.snapshot.discovered)
-        return next((one for one in backends if one.id == backend), None)
+        return next((one for one in (*self.pool.backends, *self.snapshot.discovered) if one.id == backend), None)
 
 
 @dataclass(frozen=True, slots=True)

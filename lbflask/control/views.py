@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from lbflask.control.api import models
 from lbflask.control.health import status_of
@@ -13,6 +13,9 @@ from lbflask.core.fleet_stats import RecentStats, Worker, recent_stats
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
 from lbflask.fleet.fleet import Fleet
+
+#: A heartbeat of a worker in one pool, and the time at which it was read.
+_Beat = tuple[float, Worker]
 
 _NO_STATS = RecentStats()
 _BY_MODE = {
@@ -25,7 +28,6 @@ def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -
     """The state of the fleet."""
     pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
-    workers = _beats_by_worker(pool_states)
     fleet = models.FleetView(
         status=models.Status(status_of(serving, degraded=known.degraded)),
         at=max((pool_state.roster.now for pool_state in pool_states), default=0.0),
@@ -34,7 +36,7 @@ def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -
         store=models.StoreView(connected=not known.degraded, why=known.why),
         in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
         requests_per_second=round(sum(b.requests_per_second for pool in pools for b in pool.backends), 2),
-        instances=instances(workers),
+        instances=instances(pool_states),
     )
     return models.StateView(fleet=fleet, pools=pools)
 
@@ -79,29 +81,33 @@ def backend_view(pool_state: PoolState, backend: str) -> models.BackendView | No
     return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
 
 
-def instances(workers: Mapping[str, Sequence[tuple[float, Worker]]]) -> list[models.InstanceView]:
+def instances(pool_states: Sequence[PoolState]) -> list[models.InstanceView]:
     """The workers by instance. Those that have not reported yet are listed under their host."""
-    by_instance: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
-    for beats in workers.values():
+    beats_by_worker: defaultdict[str, list[_Beat]] = defaultdict(list)
+    for pool_state in pool_states:
+        for worker in pool_state.roster.workers:
+            beats_by_worker[worker.id].append((pool_state.roster.now, worker))
+    workers_by_instance: defaultdict[str, list[list[_Beat]]] = defaultdict(list)
+    for id_, beats in sorted(beats_by_worker.items()):
         report = next((worker.report for _, worker in beats if worker.report is not None), None)
-        name = beats[0][1].id.partition(":")[0] if report is None else report.identity.instance
-        by_instance[name].extend(beats)
-    return [_instance_view(name, by_instance[name]) for name in sorted(by_instance)]
+        name = id_.partition(":")[0] if report is None else report.identity.instance
+        workers_by_instance[name].append(beats)
+    return [_instance_view(name, workers) for name, workers in sorted(workers_by_instance.items())]
 
 
-def _instance_view(name: str, beats: Sequence[tuple[float, Worker]]) -> models.InstanceView:
-    identities = [worker.report.identity for _, worker in beats if worker.report is not None]
-    ids = sorted({worker.id for _, worker in beats})
+def _instance_view(name: str, workers: Sequence[Sequence[_Beat]]) -> models.InstanceView:
+    reports = [worker.report for beats in workers for _, worker in beats]
+    identities = [report.identity for report in reports if report is not None]
     return models.InstanceView(
         name=name,
         host=identities[0].host if identities else name,
         version=sorted({identity.version for identity in identities}),
         config=sorted({identity.config for identity in identities}),
-        workers=[_worker_view([(now, worker) for now, worker in beats if worker.id == id_]) for id_ in ids],
+        workers=[_worker_view(beats) for beats in workers],
     )
 
 
-def _worker_view(beats: Sequence[tuple[float, Worker]]) -> models.WorkerView:
+def _worker_view(beats: Sequence[_Beat]) -> models.WorkerView:
     """The view of a worker, from its heartbeats in all pools."""
     reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
     rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
@@ -116,15 +122,6 @@ def _worker_view(beats: Sequence[tuple[float, Worker]]) -> models.WorkerView:
         requests_per_second=round(sum(rates), 2),
         clock_ahead=round(reports[0][1].clock - reports[0][0], 3) if reports else None,
     )
-
-
-def _beats_by_worker(pool_states: Sequence[PoolState]) -> dict[str, list[tuple[float, Worker]]]:
-    """The heartbeats of each worker in all pools, each with the time at which it was read."""
-    beats_by_worker: defaultdict[str, list[tuple[float, Worker]]] = defaultdict(list)
-    for pool_state in pool_states:
-        for worker in pool_state.roster.workers:
-            beats_by_worker[worker.id].append((pool_state.roster.now, worker))
-    return beats_by_worker
 
 
 def _backend_view(

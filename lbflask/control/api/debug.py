@@ -26,21 +26,16 @@ class DebugOperations:
             Operation("debug", "GET", "/debug", "Whether this instance logs the steps of requests", self._status,
                       DebugView),
             Operation("debugOn", "PUT", "/debug", "Log each step of requests for a bounded time, on this instance",
-                      self._on, DebugView, role=Role.OPERATOR, body=DebugRequest, problems=(503,)),
-            Operation("debugOff", "DELETE", "/debug", "Log the steps of requests no more", self._off, DebugView,
-                      role=Role.OPERATOR, problems=(503,)),
+                      lambda call: self._switched(call, call.body.seconds), DebugView, role=Role.OPERATOR,
+                      body=DebugRequest, problems=(503,)),
+            Operation("debugOff", "DELETE", "/debug", "Log the steps of requests no more",
+                      lambda call: self._switched(call, 0), DebugView, role=Role.OPERATOR, problems=(503,)),
         ]  # fmt: skip
 
     def _status(self, _: ApiCall) -> DebugView:
         seconds = self._switch.remaining()
         left = None if math.isinf(seconds) else round(seconds, 3)
         return DebugView(instance=self._instance, enabled=seconds > 0, seconds_left=left)
-
-    def _on(self, call: ApiCall) -> DebugView:
-        return self._switched(call, call.body.seconds)
-
-    def _off(self, call: ApiCall) -> DebugView:
-        return self._switched(call, 0)
 
     def _switched(self, call: ApiCall, seconds: int) -> DebugView:
         try:

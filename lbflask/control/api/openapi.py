@@ -17,15 +17,14 @@ from lbflask.core.http.reason_phrases import reason_phrase
 PREFIX = "/api/v1"
 
 _PARAMETERS = {
-    "pool": ("The pool; `default` is the top level of the file.", {"type": "string", "minLength": 1}),
-    "backend": ("The backend, by its id: its name, or `host:port`.", {"type": "string", "minLength": 1}),
+    "pool": "The pool; `default` is the top level of the file.",
+    "backend": "The backend, by its id: its name, or `host:port`.",
 }
 _DESCRIPTIONS = {
     400: "The request is malformed.",
     401: "No token, or an invalid one.",
     403: "The token is read-only, or a page of another site sent the request.",
     404: "No such pool or backend.",
-    405: "The path has no such method.",
     409: "The change conflicts with the current state.",
     412: "The override has changed meanwhile.",
     413: "The body is too long.",
@@ -118,8 +117,8 @@ def _problem_statuses(operation: Operation) -> set[int]:
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in re.findall(r"<(\w+)>", operation.path):
-        description, schema = _PARAMETERS[name]
-        parameters.append({"name": name, "in": "path", "required": True, "description": description, "schema": schema})
+        about = {"name": name, "in": "path", "required": True, "description": _PARAMETERS[name]}
+        parameters.append({**about, "schema": {"type": "string", "minLength": 1}})
     if operation.query is not None:
         for name, values in operation.query.model_json_schema()["properties"].items():
             about = {"name": name, "in": "query", "required": False, "description": values.pop("description", "")}
