@@ -157,9 +157,7 @@ def _log_format(value: str) -> None:
 
 
 ListenAddress = Annotated[str, LISTENER, AfterValidator(_listen_address)]
-OptionalListenAddress = Annotated[
-    str, LISTENER, AfterValidator(lambda value: _listen_address(value) if value else value)
-]
+OptionalListenAddress = Annotated[str, LISTENER, AfterValidator(lambda value: value and _listen_address(value))]
 RedisURL = Annotated[ServiceURL, STORE, AfterValidator(_redis_url)]
 #: Keys of the store hold the namespace between braces and before a colon.
 Namespace = Annotated[
@@ -187,8 +185,7 @@ RateLimitName = Annotated[
     ),
 ]
 PoolName = Annotated[
-    RateLimitName,
-    required(lambda name: name != "default", "the pool 'default' is the top level of the file"),
+    RateLimitName, required(lambda name: name != "default", "the pool 'default' is the top level of the file")
 ]
 UrlPath = Annotated[str, required(re.compile(r"(/[!-~]*)?").fullmatch, "must be a path that begins with /, or empty")]
 LogFormat = Annotated[str, checked_by(_log_format)]

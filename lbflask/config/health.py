@@ -132,21 +132,12 @@ class HealthCheckConfig(Section):
         if unix and self.kind == "https":
             raise ValueError(f"{where}.kind: a unix socket is checked by tcp or http")
         parts = (line.reveal().partition(": ") for line in self.headers)
-        return checks.HealthCheck(
-            self.effective_kind,
-            self.interval,
-            min(self.soon, self.interval),
-            self.jitter,
-            self.timeout,
-            Thresholds(self.rise, self.fall),
-            self.path.reveal(),
-            self.method,
-            self.host,
-            tuple((name, text) for name, _, text in parts),
-            checks.StatusSet.parse(self.expect_status),
-            BoundedExpression(self.expect_body) if self.expect_body else None,
-            self.port or 0,
-        )
+        headers = tuple((name, text) for name, _, text in parts)
+        body = BoundedExpression(self.expect_body) if self.expect_body else None
+        expected = (checks.StatusSet.parse(self.expect_status), body)
+        request = (self.path.reveal(), self.method, self.host, headers, *expected, self.port or 0)
+        kind, soon, thresholds = self.effective_kind, min(self.soon, self.interval), Thresholds(self.rise, self.fall)
+        return checks.HealthCheck(kind, self.interval, soon, self.jitter, self.timeout, thresholds, *request)
 
 
 class HealthConfig(HealthCheckConfig):

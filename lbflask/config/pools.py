@@ -141,8 +141,8 @@ class PoolConfig(Section):
         return usual.to_model("health", unix=unix)
 
     def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting behind `where` (empty, or `pools.NAME.`), for what can't be had
-        together.
+        """Raises ValueError, which names the setting after `where` (empty, or `pools.NAME.`), for settings that exclude
+        each other.
         """
         if not self.has_backends:
             raise ValueError(f"{where}backends: there are none, and no `discovery.source` to find any")

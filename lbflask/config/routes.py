@@ -248,18 +248,18 @@ class RouteConfig(Section):
 
     def to_model(self) -> routing.Route:
         """The route as a value of the core."""
-        direct = self.respond or self.redirect
+        direct, mirror = self.respond or self.redirect, self.mirror
         return routing.Route(
             self.name,
             self.match.to_model(),
             {self.pool: 100.0} if self.pool else self.split,
             RequestKey.parse(self.split_by),
-            direct.to_model() if direct else None,
-            "" if self.strip_prefix else self.replace_prefix,
-            self.request_headers.to_model(),
-            self.response_headers.to_model(),
-            routing.MirrorTarget(self.mirror.pool, self.mirror.percent) if self.mirror else None,
-            self.rate_limit,
+            direct=direct.to_model() if direct else None,
+            prefix="" if self.strip_prefix else self.replace_prefix,
+            request_edits=self.request_headers.to_model(),
+            response_edits=self.response_headers.to_model(),
+            mirror=routing.MirrorTarget(mirror.pool, mirror.percent) if mirror else None,
+            rate_limit=self.rate_limit,
         )
 
 

@@ -97,13 +97,6 @@ class StickyConfig(Section):
         """The cookie as a value of the core; None without sticky sessions."""
         if not self.cookie:
             return None
-        return model.StickyCookie(
-            self.cookie,
-            self.path,
-            self.domain,
-            self.max_age,
-            self.secure,
-            self.http_only,
-            self.same_site,
-            tuple(secret.reveal() for secret in self.secrets) or self._from_file,
-        )
+        attributes = (self.path, self.domain, self.max_age, self.secure, self.http_only, self.same_site)
+        secrets = tuple(secret.reveal() for secret in self.secrets) or self._from_file
+        return model.StickyCookie(self.cookie, *attributes, secrets)

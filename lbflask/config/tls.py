@@ -75,11 +75,11 @@ def _is_name(name: str) -> bool:
 
 
 def _check_pair(where: str, certificate: str, key: str) -> None:
-    if not certificate and not key:
+    if bool(certificate) != bool(key):
+        missing = "key" if certificate else "certificate"
+        raise ValueError(f"{where}.{missing}: is missing: certificate and key are set both or not at all")
+    if not certificate:
         return
-    for name, value in (("certificate", certificate), ("key", key)):
-        if not value:
-            raise ValueError(f"{where}.{name}: is missing: certificate and key are set both or not at all")
     _check_certificates(f"{where}.certificate", certificate)
     _check_readable(f"{where}.key", key)
     try:

@@ -11,8 +11,7 @@ from lbflask.config.field_types import Section, required
 from lbflask.config.redaction import CollectorURL
 
 Endpoint = Annotated[
-    CollectorURL,
-    required(re.compile(r"https?://").match, "must be a URL, such as http://127.0.0.1:4318/v1/traces"),
+    CollectorURL, required(re.compile(r"https?://").match, "must be a URL, such as http://127.0.0.1:4318/v1/traces")
 ]
 
 
