@@ -135,10 +135,7 @@ class Authenticator:
         authorization = request.headers.get("Authorization")
         if authorization is not None:
             scheme, _, secret = authorization.partition(" ")
-            token = bearer(tokens, secret.strip()) if scheme.lower() == "bearer" else None
-            if token is None:
-                log.warning("rejected an invalid token from %s", address)
-                raise Refused(401, "invalid token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+            token = _valid(tokens, secret.strip() if scheme.lower() == "bearer" else "", address)
             return Principal(token.role, token.name, address)
         cookie = request.cookies.get(COOKIE, "")
         match = self._session_token(tokens, cookie)
@@ -146,10 +143,7 @@ class Authenticator:
 
     def open_session(self, secret: str, address: str) -> tuple[str, Principal]:
         """Open a session for the token with this secret. Returns the cookie. Raises Refused."""
-        token = bearer(self.tokens.current(), secret)
-        if token is None:
-            log.warning("rejected an invalid token from %s", address)
-            raise Refused(401, "invalid token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        token = _valid(self.tokens.current(), secret, address)
         expires = f"{self._clock() + SESSION_LIFETIME:.0f}"
         cookie = f"{expires}|{token.name}|{_mac(token, 'session', expires)}"
         return cookie, Principal(token.role, token.name, address, _mac(token, "csrf", cookie))
@@ -179,6 +173,15 @@ class Authenticator:
             if token.name == name and hmac.compare_digest(expected.encode(), mac.encode("utf-8", "replace")):
                 match = token
         return match
+
+
+def _valid(tokens: Sequence[AdminToken], secret: str, address: str) -> AdminToken:
+    """The token with this secret. Raises Refused, and logs the address, if there is none."""
+    token = bearer(tokens, secret)
+    if token is None:
+        log.warning("rejected an invalid token from %s", address)
+        raise Refused(401, "invalid token", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+    return token
 
 
 def _mac(token: AdminToken, purpose: str, text: str) -> str:

@@ -12,7 +12,7 @@ from lbflask.config.backends import BackendConfig as ConfiguredBackend
 from lbflask.config.render import effective, version
 from lbflask.control import views
 from lbflask.control.api import models, openapi
-from lbflask.control.api.debug import DebugOperations
+from lbflask.control.api.debug import debug_operations
 from lbflask.control.api.operation import ApiCall, Operation, json_response
 from lbflask.control.api.problems import Refused
 from lbflask.control.api.sse import EventStreams
@@ -53,7 +53,7 @@ class AdminApi:
         self._authenticator = authenticator
         self._instance = instance
         self._reach = reach
-        self._debug = DebugOperations(debug, operations, instance)
+        self._debug_operations = debug_operations(debug, operations, instance)
         self.streams = EventStreams(operations, self.state, stopping)
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class AdminApi:
             *self._event_operations(),
             *self._session_operations(),
             *self._backend_operations(),
-            *self._debug.table(),
+            *self._debug_operations,
         ]
 
     def state(self) -> models.StateView:
