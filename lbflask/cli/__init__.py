@@ -21,7 +21,7 @@ from lbflask.demo import run
 from lbflask.telemetry.standard_streams import open_standard_streams
 
 _running = click.option(
-    "--running", is_flag=True, help="Ask a running instance instead of reading the configuration here."
+    "--running", is_flag=True, help="Use the configuration of a running instance, not the one here."
 )
 
 
@@ -81,10 +81,12 @@ def show(context: CliContext, file: str | None, running: bool) -> None:
     environment of this command. With --running, they are those of a running instance.
     """
     if running and file is not None:
-        raise click.UsageError("--running asks an instance, which has its own file: give FILE or --running")
+        raise click.UsageError(
+            "--running shows the settings of an instance, which has its own file: give FILE or --running"
+        )
     if running:
         result = context.api.get("/config")
-        settings, source = result["settings"], f"as {result['instance']} has it, asked at {context.api.url}"
+        settings, source = result["settings"], f"in effect at {result['instance']}, by {context.api.url}"
     else:
         _reject_api_options()
         settings, source = effective(_load(file)), _local_source(file)
@@ -134,7 +136,7 @@ def _reject_api_options() -> None:
     context = click.get_current_context()
     for name, option in (("api_url", "--url"), ("token_file", "--token-file")):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option} needs --running: without it no instance is asked")
+            raise click.UsageError(f"{option} needs --running: without it the command uses no instance")
 
 
 def _local_source(file: str | None) -> str:

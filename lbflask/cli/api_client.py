@@ -31,7 +31,7 @@ class Unreachable(Exception):
 
 
 class NoListener(Unreachable):
-    """There is no URL to ask: none is given and the configuration has no admin listener, or it is malformed."""
+    """There is no usable URL: none is given and the configuration has no admin listener, or it is malformed."""
 
     advice = "give --url with the admin listener of an instance, such as http://127.0.0.1:8090 or unix:/run/admin.sock"
 

@@ -92,10 +92,8 @@ def api_command(command: Command) -> Command:
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @wraps(command)
-    def with_context(
-        *arguments: Any, api_url: str | None, token_file: str | None, as_json: bool, **options: Any
-    ) -> Any:
-        context = CliContext(api_url, token_file, as_json)
+    def with_context(*arguments: Any, **options: Any) -> Any:
+        context = CliContext(options.pop("api_url"), options.pop("token_file"), options.pop("as_json"))
         try:
             return command(context, *arguments, **options)
         except ApiProblem as problem:

@@ -134,7 +134,7 @@ class TestWhoseConfiguration:
         Path("lbflask.toml").write_text(HERE)
         result = run("config", "show", "--running", "--url", url, **TOKEN)
         first, _ = result.stdout.split("\n", 1)
-        assert first == f"# as one has it, asked at {url}"
+        assert first == f"# in effect at one, by {url}"
         settings = tomllib.loads(result.stdout)
         assert settings["via"] == "theirs"
         assert [one["url"] for one in settings["backends"]] == ["http://10.0.0.1:80", "http://10.0.0.2:80"]
