@@ -30,7 +30,7 @@ chaos: $(DEVELOP)  ## kill and freeze backends, workers, checkers and the store 
 	$(BIN)/python -m chaos $(if $(QUICK),--quick)
 
 docs: $(DEVELOP)  ## write the generated pages of docs/ anew
-	$(BIN)/python -m docs.generate
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf $(VENV) .venv-* build *.egg-info

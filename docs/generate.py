@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection
 from pathlib import Path
 
-from devtools import settings_page
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from lbflask.config import routes
+from lbflask.config.backends import BackendConfig
+from lbflask.config.pools import PoolConfig
+from lbflask.config.rate_limits import RateLimitConfig
+from lbflask.config.schema import Config, tables_by_name, tables_of
 from lbflask.control.api import endpoints
 from lbflask.store import keys
 from lbflask.telemetry.metrics import definitions
@@ -15,11 +24,97 @@ HERE = Path(__file__).parent
 def pages() -> dict[Path, str]:
     """Each page and what should be in it."""
     return {
-        HERE / "configuration.md": settings_page.as_markdown(),
+        HERE / "configuration.md": configuration_page(),
         HERE / "redis-keys.md": keys.as_markdown(),
         HERE / "metrics.md": definitions.as_markdown(),
         HERE / "openapi.json": endpoints.openapi_text(),
     }
+
+
+def configuration_page() -> str:
+    """`docs/configuration.md`: every setting with its variable, default and meaning, from its one declaration."""
+    lines = [
+        "# Configuration",
+        "",
+        "Written by `make docs` from `lbflask/config/`; a test compares the two.",
+        "",
+        "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
+        "from the environment, which has precedence. Times are in seconds. Unknown keys and invalid values are errors,",
+        "shown in one line with their source. `lbflask config check FILE` checks a file without starting anything.",
+        "",
+        "`lbflask config show` prints every setting of a process that would be started here, `lbflask config show",
+        "--running` those of a running instance. The number of workers is a setting of gunicorn: `WEB_CONCURRENCY` or",
+        "`--workers`.",
+        "",
+        "A relative path in the file starts from the directory of that file; in the environment, from the working",
+        "directory. A backend at `unix:path` is identified by its absolute path, so that instances with files in",
+        "different directories need the absolute path of a socket that they share.",
+        "",
+    ]
+    tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}
+    for section, kind in tables.items():
+        title = f"## `[{section}]`" if section else "## Top level"
+        hidden = {*tables_of(kind), *tables_by_name(kind), "routes"}
+        variable = f"LBFLASK_{section}__" if section else "LBFLASK_"
+        lines += [title, "", *([_about(kind), ""] if section else ()), *_rows(kind, variable, hidden), ""]
+    lines += _pools()
+    lines += ["## `[rate_limits.NAME]`", "", _about(RateLimitConfig), ""]
+    lines += [*_rows(RateLimitConfig, "LBFLASK_RATE_LIMITS__NAME__"), ""]
+    lines += ["## A backend", "", "A URL, or a table:", "", *_rows(BackendConfig), "", *_routes()]
+    return "\n".join(lines) + "\n"
+
+
+def _about(kind: type[BaseModel]) -> str:
+    return (kind.__doc__ or "").strip()
+
+
+def _rows(kind: type[BaseModel], variable: str = "", hidden: Collection[str] = ()) -> list[str]:
+    """A table of the settings, with their variables if these begin with `variable`."""
+    rows = [("key", *(["environment"] if variable else ()), "default", ""), ["---"] * (4 if variable else 3)]
+    for name, field in kind.model_fields.items():
+        if name not in hidden:
+            named = [f"`{variable.upper()}{name.upper()}`"] if variable else []
+            rows.append([f"`{name}`", *named, _default(field), field.description or ""])
+    return [f"| {' | '.join(row)} |".replace("  |", " |") for row in rows]
+
+
+def _routes() -> list[str]:
+    where = "They are set in the file only. The choice of a route is described in [routing.md](routing.md)."
+    lines = ["## `[[routes]]`", "", _about(routes.RouteConfig), where, "", *_rows(routes.RouteConfig)]
+    tables: dict[str, type[BaseModel]] = {
+        "`match` of a route": routes.MatchConfig,
+        "`respond` of a route": routes.RespondConfig,
+        "`redirect` of a route": routes.RedirectConfig,
+        "`request_headers` and `response_headers` of a route": routes.HeaderEditsConfig,
+        "`mirror` of a route": routes.MirrorConfig,
+    }
+    for title, kind in tables.items():
+        lines += ["", f"### {title}", "", _about(kind), "", *_rows(kind)]
+    return lines
+
+
+def _pools() -> list[str]:
+    scalars = ", ".join(f"`{name}`" for name in PoolConfig.model_fields if name not in tables_of(PoolConfig))
+    tables = ", ".join(f"`[pools.NAME.{name}]`" for name in tables_of(PoolConfig))
+    return [
+        "## `[pools.NAME]`",
+        "",
+        _about(PoolConfig),
+        f"Its keys have the meaning that they have at the top level, which is the pool `default`: {scalars}, "
+        f"and the tables {tables}.",
+        "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
+        "are others.",
+        "",
+    ]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    if isinstance(default, BaseModel) or default is None:
+        return "unset"
+    return f"`{json.dumps(default)}`"  # for these values TOML is written as JSON is
 
 
 if __name__ == "__main__":

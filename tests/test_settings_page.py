@@ -6,7 +6,7 @@ import os
 
 from pydantic import BaseModel
 
-from devtools.settings_page import as_markdown
+from docs.generate import configuration_page
 from lbflask.config.backends import BackendConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.rate_limits import RateLimitConfig
@@ -14,7 +14,7 @@ from lbflask.config.schema import Config
 
 
 def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -> None:
-    page = as_markdown()
+    page = configuration_page()
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     for name, field in Config.model_fields.items():
         kind = field.annotation
@@ -46,7 +46,7 @@ def complaint(environ: dict[str, str]) -> str:
 
 
 def test_every_documented_variable_is_read() -> None:
-    rows = [line for line in as_markdown().splitlines() if line.startswith("| `") and "LBFLASK_" in line]
+    rows = [line for line in configuration_page().splitlines() if line.startswith("| `") and "LBFLASK_" in line]
     variables = [row.split("`")[3] for row in rows]
     assert len(variables) > 30
     for variable in variables:
