@@ -50,7 +50,8 @@ class BackendConfig(Section):
     def _check_url(self) -> BackendConfig:
         by_path = self.url[:5].lower() == "unix:"
         try:
-            self._model = replace(self._by_path() if by_path else self._by_host(), max_connections=self.max_connections)
+            known = self._by_path() if by_path else self._by_host()
+            self._model = replace(known, max_connections=self.max_connections) if self.max_connections else known
         except ValueError as error:
             raise ValueError(f"url {self.url!r}: {error}") from None
         return self
