@@ -52,11 +52,9 @@ class DiscoverySource(Protocol):
     @property
     def patience(self) -> float:
         """See above."""
-        ...
 
     async def ask(self) -> DiscoveryResult:
         """The current backends. Raises DiscoveryFailure."""
-        ...
 
 
 class Screened:

@@ -62,7 +62,7 @@ class MemoryStore:
         return f"<MemoryStore pools={list(self._pools)} events={len(self._events)} watches={len(self._watches)}>"
 
     def take_tickets(self, pool: str, count: int) -> int:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state = self._pools[pool]
             first = state.tickets
@@ -70,10 +70,10 @@ class MemoryStore:
             return first
 
     def prove(self, pool: str) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             if state.heartbeat_at is not None:
@@ -88,26 +88,26 @@ class MemoryStore:
             return clock_skew.believed(read)
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state = self._pools[pool]
             state.secret = state.secret or proposed
             return state.secret
 
     def watch_changes(self, pools: Collection[str]) -> MemoryWatch:
-        """See WorkerStore."""
+        """See ports.py."""
         return MemoryWatch(self._changed, self._watches, {f"changes:{pool}" for pool in pools})
 
     def report_suspect(self, pool: str, backend: str) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         self._publish(f"suspects:{pool}", f"{pool}/{backend}")
 
     def announce_reload(self) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         self._publish("reloads", "reload")
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             state.attempts[backend] += report.attempts
@@ -126,7 +126,7 @@ class MemoryStore:
         return True
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             if state.prober not in ("", holder) and now < state.probe_end <= now + seconds:
@@ -135,7 +135,7 @@ class MemoryStore:
             return True
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             before = state.ejected.get(backend)
@@ -157,7 +157,7 @@ class MemoryStore:
         read: bool,
         report: WorkerReport | None = None,
     ) -> OtherWorkers:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             state.beats[worker] = now, dict(loads)
@@ -177,13 +177,13 @@ class MemoryStore:
             return OtherWorkers(dict(total), len(state.beats))
 
     def leave(self, pool: str, worker: str) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             self._pools[pool].beats.pop(worker, None)
             self._pools[pool].reports.pop(worker, None)
 
     def read_roster(self, pool: str) -> Roster:
-        """See OperatorStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             leader = state.leader if state.lease_end > now else ""
@@ -195,26 +195,26 @@ class MemoryStore:
             return Roster(now, leader, tuple(workers))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             at = int(self._clock() * 1000)
             self._events += [replace(event, id=f"{at}-{next(self._numbers)}") for event in events]
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
-        """See OperatorStore."""
+        """See ports.py."""
         limit = _order(before) if before else None
         with self._changed:
             earlier = [event for event in self._events if limit is None or _order(event.id) < limit]
         return earlier[::-1][:count]
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
-        """See OperatorStore."""
+        """See ports.py."""
         limit = _order(after) if after else (-1, -1)
         with self._changed:
             return [event for event in self._events if _order(event.id) > limit][:count]
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             holdings, now = self._pools[pool].holdings, self._clock()
             for other, holding in list(holdings.items()):
@@ -231,11 +231,11 @@ class MemoryStore:
         return granted
 
     def watch_slots(self, pools: Collection[str]) -> MemoryWatch:
-        """See WorkerStore."""
+        """See ports.py."""
         return MemoryWatch(self._changed, self._watches, {f"slots:{pool}" for pool in pools})
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
-        """See WorkerStore."""
+        """See ports.py."""
         with self._changed:
             now = int(self._clock() * rate_limit.MICROS)
             if len(self._buckets) >= MAX_BUCKETS:
@@ -258,7 +258,7 @@ class MemoryStore:
             self._pools[pool] = _PoolState(version=next(self._numbers), ejected=dict(ejected))
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
-        """See CheckerStore."""
+        """See ports.py."""
         with self._changed:
             state, now = self._pools[pool], self._clock()
             free = not state.leader or state.lease_end <= now
@@ -270,7 +270,7 @@ class MemoryStore:
             return Lease(state.epoch, now)
 
     def drop_lease(self, pool: str, holder: str) -> None:
-        """See CheckerStore."""
+        """See ports.py."""
         with self._changed:
             if self._pools[pool].leader == holder:
                 self._pools[pool].leader = ""
@@ -285,7 +285,7 @@ class MemoryStore:
         replace: bool = False,
         announce: bool = False,
     ) -> bool:
-        """See CheckerStore."""
+        """See ports.py."""
         with self._changed:
             state = self._pools[pool]
             if not state.epoch or epoch != state.epoch:
@@ -299,7 +299,7 @@ class MemoryStore:
         return True
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
-        """See CheckerStore."""
+        """See ports.py."""
         with self._changed:
             state = self._pools[pool]
             if not state.epoch or epoch != state.epoch:
@@ -312,7 +312,7 @@ class MemoryStore:
         return True
 
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
-        """See OperatorStore."""
+        """See ports.py."""
         with self._changed:
             state = self._pools[pool]
             current = state.overrides.get(backend)
@@ -327,11 +327,11 @@ class MemoryStore:
         return True
 
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
-        """See CheckerStore."""
+        """See ports.py."""
         return MemoryWatch(self._changed, self._watches, {f"suspects:{pool}" for pool in pools})
 
     def watch_reloads(self) -> MemoryWatch:
-        """See CheckerStore."""
+        """See ports.py."""
         return MemoryWatch(self._changed, self._watches, {"reloads"})
 
     def close(self) -> None:

@@ -26,14 +26,14 @@ class MemoryWatch:
             self._messages.add(message)
 
     def wait(self, timeout: float) -> Collection[str]:
-        """See StoreWatch."""
+        """See ports.py."""
         with self._changed:
             self._changed.wait_for(lambda: self._messages, timeout)
             messages, self._messages = self._messages, set()
             return messages
 
     def close(self) -> None:
-        """See StoreWatch."""
+        """See ports.py."""
         with self._changed:
             if self in self._watches:
                 self._watches.remove(self)

@@ -51,76 +51,77 @@ class StoreWatch(Protocol):
 
     def wait(self, timeout: float) -> Collection[str]:
         """The messages received, at the latest after `timeout` seconds; empty for none."""
-        ...
 
     def close(self) -> None:
         """End the subscription."""
-        ...
 
 
-class WorkerStore(Protocol):
-    """The operations of a worker."""
-
-    def take_tickets(self, pool: str, count: int) -> int:
-        """Take `count` tickets and return the first. No ticket is issued twice while the store keeps its data.
-
-        One round trip.
-        """
-        ...
-
-    def prove(self, pool: str) -> None:
-        """Check that the pool can be read and written. One round trip.
-
-        Raises StoreUnavailable if the store would refuse any operation of workers.
-        """
-        ...
+class FactStore(Protocol):
+    """The operations of every process."""
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """The statuses of the pool, read atomically; `known` with a new heartbeat if none changed.
 
         An invalid record has its value in `known`. One round trip.
         """
-        ...
+
+    def record(self, events: Sequence[FleetEvent]) -> None:
+        """Append to the events of the fleet; the store assigns the ids. One round trip."""
 
     def watch_changes(self, pools: Collection[str]) -> StoreWatch:
         """Subscribe to changes of statuses; messages are the names of the pools."""
-        ...
 
-    def agree_on_secret(self, pool: str, proposed: str) -> str:
-        """The secret of the pool, the same for all callers: the first that was proposed.
+    def close(self) -> None:
+        """Close all connections."""
 
-        Part of the next snapshot that is read completely. One round trip.
+
+class TrafficStore(FactStore, Protocol):
+    """The operations of processes that serve requests: for them, and for their operators."""
+
+    def take_tickets(self, pool: str, count: int) -> int:
+        """Take `count` tickets and return the first: with 0, the next. No ticket is issued twice while the store
+        keeps its data. One round trip.
         """
-        ...
 
-    def report_suspect(self, pool: str, backend: str) -> None:
-        """Send the checker a message that the backend could not be reached, so that it probes at once. May be lost."""
-        ...
+    def prove(self, pool: str) -> None:
+        """Check that the pool can be read and written. One round trip.
 
-    def announce_reload(self) -> None:
-        """Send all checkers of the fleet a message to reload their configuration. May be lost."""
-        ...
-
-    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
-        """Count a worker's failures at a backend; True if they eject it, which is announced as a change of status.
-
-        Failures of an ejected backend are not counted. One round trip.
+        Raises StoreUnavailable if the store would refuse any operation of workers.
         """
-        ...
-
-    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
-        """Take or renew the right to probe an ejected backend for so many seconds; False while another worker has it.
-
-        One round trip.
-        """
-        ...
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """End the ejection that began at `since`, or prolong it; False, without effect, if it is over already.
 
         Releases the right to probe, and is announced. One round trip.
         """
-        ...
+
+
+class WorkerStore(TrafficStore, Protocol):
+    """The operations of a worker."""
+
+    def agree_on_secret(self, pool: str, proposed: str) -> str:
+        """The secret of the pool, the same for all callers: the first that was proposed.
+
+        Part of the next snapshot that is read completely. One round trip.
+        """
+
+    def report_suspect(self, pool: str, backend: str) -> None:
+        """Send the checker a message that the backend could not be reached, so that it probes at once. May be lost."""
+
+    def announce_reload(self) -> None:
+        """Send all checkers of the fleet a message to reload their configuration. May be lost."""
+
+    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
+        """Count a worker's failures at a backend; True if they eject it, which is announced as a change of status.
+
+        Failures of an ejected backend are not counted. One round trip.
+        """
+
+    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
+        """Take or renew the right to probe an ejected backend for so many seconds; False while another worker has it.
+
+        One round trip.
+        """
 
     def beat(
         self,
@@ -137,40 +138,27 @@ class WorkerStore(Protocol):
         A `report` replaces the one before. The requests in flight of the other workers are returned with `read` only;
         workers without a beat for DEAD_AFTER seconds are ignored. One round trip.
         """
-        ...
 
     def leave(self, pool: str, worker: str) -> None:
         """Delete the worker's beat and its report. One round trip."""
-        ...
-
-    def record(self, events: Sequence[FleetEvent]) -> None:
-        """Append to the events of the fleet; the store assigns the ids. One round trip."""
-        ...
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """Keep the slots of backends that the demand names, and lease free ones up to it (core/slots.py).
 
         Slots that it does not name are released. Leases expire DEAD_AFTER seconds after the last call. One round trip.
         """
-        ...
 
     def watch_slots(self, pools: Collection[str]) -> StoreWatch:
         """Subscribe to slots; messages are the names of pools whose slots were released, or are called for."""
-        ...
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
         """Take a token from the limit's bucket for this key, if there is one (core/rate_limit.py).
 
         The key may be a secret, so only its digest is stored. A full bucket is not stored. One round trip.
         """
-        ...
-
-    def close(self) -> None:
-        """Close all connections."""
-        ...
 
 
-class CheckerStore(Protocol):
+class CheckerStore(FactStore, Protocol):
     """The operations of a checker."""
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
@@ -178,15 +166,9 @@ class CheckerStore(Protocol):
 
         A new leader gets an epoch that exceeds all before. One round trip.
         """
-        ...
 
     def drop_lease(self, pool: str, holder: str) -> None:
         """Give up the leadership, if it is the holder's."""
-        ...
-
-    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        """As for workers."""
-        ...
 
     def write_active(
         self,
@@ -203,77 +185,37 @@ class CheckerStore(Protocol):
         The next heartbeat is due within `interval` seconds. `replace` deletes all other backends. `announce` makes a
         new version and sends a message to the workers. One round trip.
         """
-        ...
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         """Write the complete list of discovered backends; False, without effect, if the epoch is over.
 
         A change is announced. One round trip.
         """
-        ...
-
-    def record(self, events: Sequence[FleetEvent]) -> None:
-        """As for workers."""
-        ...
-
-    def watch_changes(self, pools: Collection[str]) -> StoreWatch:
-        """As for workers."""
-        ...
 
     def watch_suspects(self, pools: Collection[str]) -> StoreWatch:
         """Subscribe to backends that workers could not reach; messages are `pool/backend`."""
-        ...
 
     def watch_reloads(self) -> StoreWatch:
         """Subscribe to requests to reload the configuration; the text of a message has no meaning."""
-        ...
-
-    def close(self) -> None:
-        """Close all connections."""
-        ...
 
 
-class OperatorStore(Protocol):
+class OperatorStore(TrafficStore, Protocol):
     """The operations of the admin API."""
-
-    def take_tickets(self, pool: str, count: int) -> int:
-        """As for workers; the admin API takes 0 tickets, to read which is next."""
-        ...
-
-    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        """As for workers."""
-        ...
 
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
         """Replace the override of the backend, with None for no override; False, without effect, if it is not `before`.
 
         An invalid record is overwritten. Announced as a change of status. Two round trips.
         """
-        ...
-
-    def prove(self, pool: str) -> None:
-        """As for workers."""
-        ...
-
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
-        """As for workers."""
-        ...
 
     def read_roster(self, pool: str) -> Roster:
         """The workers and the leading checker of the pool. One round trip."""
-        ...
-
-    def record(self, events: Sequence[FleetEvent]) -> None:
-        """As for workers."""
-        ...
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """The latest events, at most `count`, the latest first: of all, or of those before the event with this id.
 
         One round trip. Raises ValueError for an invalid id.
         """
-        ...
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
         """The events after the event with this id, at most `count`, the earliest first. Otherwise as `read_events`."""
-        ...

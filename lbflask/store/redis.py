@@ -44,7 +44,7 @@ class RedisStore:
         return f"<RedisStore namespace={self._namespace!r} pools={list(self._keys)}>"
 
     def take_tickets(self, pool: str, count: int) -> int:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         try:
             last: int = translated(lambda: self._client.incrby(keys.ticket, count))
@@ -55,12 +55,12 @@ class RedisStore:
         return last - count
 
     def prove(self, pool: str) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         self._run("prove", [keys.trial], [keys.trial])
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         of = [keys.version, keys.heartbeat, keys.active, keys.ejected, keys.overrides, keys.discovered, keys.secret]
         read = SnapshotReader(self._run("read_snapshot", of, [known.version]), known, keys)
@@ -72,26 +72,26 @@ class RedisStore:
         return snapshot
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
-        """See WorkerStore."""
+        """See ports.py."""
         agreed: bytes = self._run("agree_on_secret", [self._of(pool).secret], [proposed, LEAST_SECRET])
         return agreed.decode()
 
     def watch_changes(self, pools: Collection[str]) -> RedisWatch:
-        """See WorkerStore."""
+        """See ports.py."""
         channels = {self._of(pool).changes.encode(): pool for pool in pools}
         return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
 
     def report_suspect(self, pool: str, backend: str) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         translated(lambda: self._client.publish(keys.suspects, backend))
 
     def announce_reload(self) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         translated(lambda: self._client.publish(self._fleet.reloads, "reload"))
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         counts = [report.attempts, report.failures, report.weight]
         limits = [rule.failures, MIN_PERCENT, int(rule.window * 1000), rule.duration, rule.max_duration, rule.quota]
@@ -100,11 +100,11 @@ class RedisStore:
         return bool(self._run("count_failures", of, args))
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
-        """See WorkerStore."""
+        """See ports.py."""
         return bool(self._run("hold_probe", [self._of(pool).probe], [holder, int(seconds * 1000)]))
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         verdict = [f"{since:.3f}", "back" if back else "out", rule.duration, rule.max_duration]
         of = [keys.ejected, keys.probe, keys.version]
@@ -120,7 +120,7 @@ class RedisStore:
         read: bool,
         report: WorkerReport | None = None,
     ) -> OtherWorkers:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         made = [part for pair in attempts.items() for part in pair]
         summary = "" if report is None else records.dump_report(report)
@@ -130,34 +130,34 @@ class RedisStore:
         return OtherWorkers(records.sum_loads(others), workers)
 
     def leave(self, pool: str, worker: str) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         self._run("leave", [keys.workers, keys.reports], [worker])
 
     def read_roster(self, pool: str) -> Roster:
-        """See OperatorStore."""
+        """See ports.py."""
         keys = self._of(pool)
         seconds, micros, leader, beats, summaries = self._run("read_roster", [keys.leader, keys.workers, keys.reports])
         now = moment_of(seconds, micros)
         return records.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(summaries)))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
-        """See WorkerStore."""
+        """See ports.py."""
         values = [value for event in events for value in records.event_values(event)]
         self._run("record", [self._fleet.events], [MAX_EVENTS, *values])
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
-        """See OperatorStore."""
+        """See ports.py."""
         until = f"({records.event_id(before)}" if before else "+"
         return self._entries(lambda: self._client.xrevrange(self._fleet.events, until, "-", count))
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
-        """See OperatorStore."""
+        """See ports.py."""
         since = f"({records.event_id(after)}" if after else "-"
         return self._entries(lambda: self._client.xrange(self._fleet.events, since, "+", count))
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
-        """See WorkerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         numbers = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
         backends = [part for slots in demand.places for part in slots]
@@ -166,19 +166,19 @@ class RedisStore:
         return Grant(held, elsewhere)
 
     def watch_slots(self, pools: Collection[str]) -> RedisWatch:
-        """See WorkerStore."""
+        """See ports.py."""
         channels = {self._of(pool).free_slots.encode(): pool for pool in pools}
         return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
-        """See WorkerStore."""
+        """See ports.py."""
         units = [limit.count, limit.token, limit.burst * limit.token]
         name = bucket(self._namespace, limit, key)
         passed, missing = self._run("take_token", [name], units)
         return allowance(limit, int(missing), passed=bool(passed))
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
-        """See CheckerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         held = self._run("hold_lease", [keys.leader, keys.epoch], [holder, int(seconds * 1000)])
         if held is None:
@@ -187,7 +187,7 @@ class RedisStore:
         return Lease(int(epoch), moment_of(whole, micros))
 
     def drop_lease(self, pool: str, holder: str) -> None:
-        """See CheckerStore."""
+        """See ports.py."""
         self._run("drop_lease", [self._of(pool).leader], [holder])
 
     def write_active(
@@ -200,7 +200,7 @@ class RedisStore:
         replace: bool = False,
         announce: bool = False,
     ) -> bool:
-        """See CheckerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         written = [part for backend, state in states.items() for part in (backend, records.dump_active(state))]
         how = [int(interval * 1000), "replace" if replace else "keep", keys.changes if announce else ""]
@@ -208,13 +208,13 @@ class RedisStore:
         return bool(self._run("write_active", of, [epoch, *how, *written]))
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
-        """See CheckerStore."""
+        """See ports.py."""
         keys = self._of(pool)
         args = [epoch, records.dump_backends(backends), keys.changes]
         return bool(self._run("write_discovered", [keys.epoch, keys.discovered, keys.version], args))
 
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
-        """See OperatorStore."""
+        """See ports.py."""
         keys = self._of(pool)
         record, *moment = self._run("read_override", [keys.overrides], [backend])
         current = records.parse_override(record, backend) if record else None
@@ -228,7 +228,7 @@ class RedisStore:
         return bool(self._run("write_override", [keys.overrides, keys.version], args))
 
     def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
-        """See CheckerStore."""
+        """See ports.py."""
         channels = {self._of(pool).suspects.encode(): pool for pool in pools}
         return RedisWatch(
             self._client,
@@ -237,7 +237,7 @@ class RedisStore:
         )
 
     def watch_reloads(self) -> RedisWatch:
-        """See CheckerStore."""
+        """See ports.py."""
         return RedisWatch(
             self._client, [self._fleet.reloads.encode()], lambda _, message: message.decode(errors="replace")
         )

@@ -31,7 +31,7 @@ class RedisWatch:
         return f"<RedisWatch of {len(self._channels)} channels, first {self._channels[:1]}>"
 
     def wait(self, timeout: float) -> Collection[str]:
-        """See StoreWatch."""
+        """See ports.py."""
         messages: set[str] = set()
         message = translated(lambda: self._pubsub.get_message(timeout=max(0.0, timeout)))
         for _ in range(MAX_BATCH):
@@ -42,7 +42,7 @@ class RedisWatch:
         return messages
 
     def close(self) -> None:
-        """See StoreWatch."""
+        """See ports.py."""
         try:
             self._pubsub.close()
         except (redis.RedisError, OSError):

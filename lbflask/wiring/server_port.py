@@ -19,20 +19,16 @@ class ServerPort(Protocol):
     @property
     def network_stream(self) -> Callable[[socket.socket], NetworkStream] | None:
         """Makes a stream of a connected socket that suits the server's concurrency; None for a blocking socket."""
-        ...
 
     @property
     def metrics_directory(self) -> Path | None:
         """Where all workers of the server count; None if each counts for itself."""
-        ...
 
     def request_reload(self) -> ReloadOutcome:
         """Reload the configuration of the whole server, and wait for the outcome. Raises ReloadUnavailable."""
-        ...
 
     def stopping(self) -> bool:
         """Whether the process is about to end."""
-        ...
 
 
 class UnknownServer:
