@@ -69,9 +69,7 @@ def api() -> Iterator[str]:
 def redis() -> Iterator[str]:
     """Every key, channel and field of a record in Redis."""
     for legend in (keys.PoolKeys("namespace", "pool"), keys.FleetKeys("namespace")):
-        for value in vars(type(legend)).values():
-            if isinstance(value, property) and value.fget is not None:
-                yield value.fget(legend)
+        yield from (getattr(legend, name) for name in keys.contents(type(legend)))
     yield keys.bucket("namespace", RateLimit("limit", 1, 1.0, 1), "key").rpartition(":")[0] + ":digest}"
     override = Override(Mode.DRAINING, 2, BACKEND, True, 5.0)
     report = WorkerReport(WorkerIdentity("i", "h", 1, "v", "c", 1.0), 1.0, 1.0, {"a:1": BackendCounts(1, 1, {1: 1})})

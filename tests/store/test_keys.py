@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import replace
 
 import pytest
@@ -14,12 +13,12 @@ from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
-from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket
+from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket, contents
 from tests.store.stores import real_redis
 
 LIMIT = RateLimit("login", 1, 60, 1)
-FLEETS_NAMES = [name for name, value in inspect.getmembers(FleetKeys) if isinstance(value, property)]
-NAMES = [name for name, value in inspect.getmembers(PoolKeys) if isinstance(value, property)]
+FLEETS_NAMES = list(contents(FleetKeys))
+NAMES = list(contents(PoolKeys))
 CHANNELS = {"changes", "suspects", "free_slots"}
 #: What is there for a moment only.
 TRIALS = {"trial"}
@@ -36,7 +35,7 @@ def test_the_page_of_the_keys_is_the_legend_in_the_code() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_key_is_explained_in_one_row_of_the_page(name: str) -> None:
     keys = PoolKeys("namespace", "pool")
-    explained = f"| `{getattr(keys, name)}` | {getattr(PoolKeys, name).__doc__} |"
+    explained = f"| `{getattr(keys, name)}` | {contents(PoolKeys)[name]} |"
     assert as_markdown().splitlines().count(explained) == 1
 
 
@@ -47,7 +46,7 @@ def test_every_key_carries_the_tag_of_its_pool(name: str) -> None:
 
 @pytest.mark.parametrize("name", FLEETS_NAMES)
 def test_every_key_of_the_fleet_is_explained_and_carries_its_tag(name: str) -> None:
-    explained = f"| `{getattr(FleetKeys('namespace'), name)}` | {getattr(FleetKeys, name).__doc__} |"
+    explained = f"| `{getattr(FleetKeys('namespace'), name)}` | {contents(FleetKeys)[name]} |"
     assert as_markdown().splitlines().count(explained) == 1
     assert getattr(FleetKeys("fleet"), name).startswith("{fleet:}:")
 
