@@ -35,7 +35,7 @@ from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.store.embedded import EmbeddedServer
-from lbflask.store.ports import Lease, StoreWatch
+from lbflask.store.ports import HealthWrite, Lease, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.upstream.health_probe import Prober
 from lbflask.wiring.checker_runtime import MAX_PROBES, STORE_TIMEOUT
@@ -92,7 +92,7 @@ class Counting:
 
     def write_active(self, pool: str, epoch: int, states: Mapping[str, ActiveHealth], **named: Any) -> bool:
         began = time.monotonic()
-        written = self._store.write_active(pool, epoch, states, **named)
+        written = self._store.write_active(pool, HealthWrite(epoch, states, **named))
         now = time.monotonic()
         self.writes.append((now, len(states), now - began))
         for backend, state in states.items():

@@ -21,6 +21,7 @@ from devtools.ports import free_port
 from devtools.report import Check, percentile
 from devtools.servers import Gunicorn, runtime_directory, start_valkey, urls
 from lbflask.core.model import ActiveHealth, Health
+from lbflask.store.ports import HealthWrite
 from lbflask.store.redis import RedisStore, connect
 
 #: Requests a second of the one worker, and round trips for each.
@@ -122,7 +123,7 @@ def _publish(url: str, changes: int) -> dict[int, float]:
     for turn in range(changes + 1):
         health = Health.UP if turn % 2 else Health.DOWN
         moment = time.monotonic()
-        store.write_active("default", lease.epoch, {"a": ActiveHealth(health)}, interval=10, announce=True)
+        store.write_active("default", HealthWrite(lease.epoch, {"a": ActiveHealth(health)}, interval=10, announce=True))
         if turn:  # the first one warms up
             published[int(client.get(KEYS.version))] = moment
         time.sleep(BETWEEN)

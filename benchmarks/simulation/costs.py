@@ -17,6 +17,7 @@ import redis
 from benchmarks.harness import HOST, free_ports, running
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.store.embedded import find_binary
+from lbflask.store.ports import Beat, HealthWrite
 from lbflask.store.redis import RedisStore
 
 POOL = "bench"
@@ -164,7 +165,7 @@ class _Bench:
         lease = store.hold_lease(POOL, "bench", 3600)
         assert lease is not None
         states = {f"10.0.0.{number}:8080": ActiveHealth(Health.UP, since=1.0) for number in range(BACKENDS)}
-        store.write_active(POOL, lease.epoch, states, interval=10, announce=True)
+        store.write_active(POOL, HealthWrite(lease.epoch, states, interval=10, announce=True))
         known = store.read_snapshot(POOL, NOTHING_KNOWN)
         one = dict([states.popitem()])
         read = self._sent(lambda: store.read_snapshot(POOL, known))
@@ -173,7 +174,7 @@ class _Bench:
             take=self._sent(lambda: store.take_tickets(POOL, 1)),
             read=read,
             record=max(0.0, whole - read) / BACKENDS,
-            word=self._sent(lambda: store.write_active(POOL, lease.epoch, one, interval=10)),
+            word=self._sent(lambda: store.write_active(POOL, HealthWrite(lease.epoch, one, interval=10))),
             told=self._told(),
             join=self._joined(),
             **self._beats(),
@@ -184,7 +185,7 @@ class _Bench:
         loads, attempts = {"10.0.0.1:8080": 3, "10.0.0.2:8080": 2}, {"10.0.0.1:8080": 70, "10.0.0.2:8080": 71}
 
         def beat(number: int = 0, *, read: bool = False) -> None:
-            self._store.beat(POOL, f"worker:{number}", loads, attempts, read=read)
+            self._store.beat(POOL, f"worker:{number}", Beat(loads, attempts), read=read)
 
         alone = self._sent(beat)
         for number in range(WORKERS):

@@ -14,7 +14,7 @@ from lbflask.checker.probe_scheduler import ProbeScheduler
 from lbflask.checker.store_calls import StoreCalls
 from lbflask.core.clock_skew import set_back
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Snapshot
-from lbflask.store.ports import CheckerStore, StoreUnavailable
+from lbflask.store.ports import CheckerStore, HealthWrite, StoreUnavailable
 
 #: Seconds for which a change waits for others, so that the changes of many backends are a few writes; and for each
 #: backend of the pool in addition, since every worker reads all of them after an announcement.
@@ -36,20 +36,6 @@ class CheckerState:
     role: str = ""
 
 
-@dataclass(slots=True)
-class _Changes:
-    """Changes for the next write: of these backends, or of all with `replace`; `announce` also informs the workers."""
-
-    health: dict[str, ActiveHealth] = field(default_factory=dict)
-    replace: bool = False
-    announce: bool = False
-
-    def merged_with(self, later: _Changes) -> _Changes:
-        """Both as one write."""
-        health = self.health | later.health
-        return _Changes(health, self.replace or later.replace, self.announce or later.announce)
-
-
 class HealthPublisher:
     """Publishes the health of one pool, while its checker leads."""
 
@@ -69,14 +55,13 @@ class HealthPublisher:
         self._leadership = leadership
         self._events = state.events
         self._health = state.health
-        self._epoch = 0
-        self._changes = _Changes()
+        self._next = HealthWrite(0, {}, settings.interval)  # the pending changes
         self._changed = asyncio.Event()
         self._writes = 0  # started and ended: odd while one is in progress
 
     def __repr__(self) -> str:
-        pending = len(self._changes.health)
-        return f"<HealthPublisher {self._pool}: epoch {self._epoch}, {len(self._health)} backends, {pending} pending>"
+        epoch, pending = self._next.epoch, len(self._next.states)
+        return f"<HealthPublisher {self._pool}: epoch {epoch}, {len(self._health)} backends, {pending} pending>"
 
     @property
     def health(self) -> Mapping[str, ActiveHealth]:
@@ -85,7 +70,7 @@ class HealthPublisher:
 
     def begin(self, epoch: int, health: Mapping[str, ActiveHealth]) -> None:
         """Publish in this epoch, from this state on."""
-        self._epoch, self._health, self._changes = epoch, dict(health), _Changes()
+        self._health, self._next = dict(health), HealthWrite(epoch, {}, self._settings.interval)
 
     def clear(self) -> None:
         """Forget the health of all backends."""
@@ -103,7 +88,7 @@ class HealthPublisher:
     def remove(self, backend: str) -> None:
         """The backend has left the pool: its record in the store is removed."""
         del self._health[backend]
-        self._changes.health.pop(backend, None)
+        self._next.states.pop(backend, None)
         self._rewrite()
 
     def update(self, backend: str, state: ActiveHealth) -> None:
@@ -111,10 +96,10 @@ class HealthPublisher:
         before = self._health[backend]
         if state == before:
             return
-        self._health[backend] = self._changes.health[backend] = state
+        self._health[backend] = self._next.states[backend] = state
         self._changed.set()
         if state.health is not before.health:
-            self._changes.announce = True
+            self._next = replace(self._next, announce=True)
             self._events.health_changed(backend, before, state)
 
     async def run(self, known: Snapshot, scheduler: ProbeScheduler, probing: asyncio.Task[None]) -> None:
@@ -131,24 +116,31 @@ class HealthPublisher:
             if not scheduler.first_round_complete:
                 return
             health = self._health
-        self._changes = _Changes(replace=self._changes.replace)
+        self._next = replace(self._next, states={}, announce=False)
         before = {id_: state.health for id_, state in known.active.items()}
         announce = {id_: state.health for id_, state in health.items()} != before
-        await self._write(_Changes(dict(health), replace=True, announce=announce))
-        while not probing.done() or self._changes.health:
+        await self._write(replace(self._next, states=dict(health), replace=True, announce=announce))
+        while not probing.done() or self._next.states:
             await self._wait_for_changes(probing)
-            changes, self._changes = self._changes, _Changes()
+            changes = self._next
+            self._next = replace(changes, states={}, replace=False, announce=False)
             try:
-                await self._write(replace(changes, health=dict(self._health)) if changes.replace else changes)
+                await self._write(replace(changes, states=dict(self._health)) if changes.replace else changes)
             except StoreUnavailable as error:
                 self._leadership.set_role(f"waiting for the store: {error}")
                 if probing.done():
                     return
-                self._changes = changes.merged_with(self._changes)
+                later = self._next
+                self._next = replace(
+                    changes,
+                    states=changes.states | later.states,
+                    replace=changes.replace or later.replace,
+                    announce=changes.announce or later.announce,
+                )
                 await asyncio.sleep(self._settings.retry_interval)
                 self._changed.set()
             else:
-                self._leadership.set_role(f"leading, epoch {self._epoch}")
+                self._leadership.set_role(f"leading, epoch {changes.epoch}")
 
     async def verify(self) -> Snapshot:
         """Compare what the store holds with what was written, and write it again if others have changed or damaged it.
@@ -158,7 +150,7 @@ class HealthPublisher:
         """
         writes = self._writes
         stored = await self._call(self._store.read_snapshot, self._pool, NOTHING_KNOWN)
-        if not writes or writes % 2 or writes != self._writes or self._changes.health:
+        if not writes or writes % 2 or writes != self._writes or self._next.states:
             return stored  # a difference may come from a write in progress
         self._health = {
             id_: replace(state, since=stored.now) if set_back(state.since, stored.now) else state
@@ -175,8 +167,7 @@ class HealthPublisher:
             raise LeaseLost("a later epoch has begun")
 
     def _rewrite(self, *, announce: bool = False) -> None:
-        self._changes.replace = True
-        self._changes.announce |= announce
+        self._next = replace(self._next, replace=True, announce=announce or self._next.announce)
         self._changed.set()
 
     async def _wait_for_changes(self, probing: asyncio.Task[None]) -> None:
@@ -192,13 +183,10 @@ class HealthPublisher:
             await asyncio.sleep(max(COALESCE_FOR, COALESCE_PER_BACKEND * len(self._health)))
         self._changed.clear()
 
-    async def _write(self, changes: _Changes) -> None:
+    async def _write(self, changes: HealthWrite) -> None:
         """Write the changes, and then record pending events. Raises LeaseLost or StoreUnavailable."""
         self._writes |= 1
-        written = await self._call(
-            self._store.write_active, self._pool, self._epoch, changes.health,
-            interval=self._settings.interval, replace=changes.replace, announce=changes.announce,
-        )  # fmt: skip
+        written = await self._call(self._store.write_active, self._pool, changes)
         self._writes += 1
         if not written:
             raise LeaseLost("a later epoch has begun")

@@ -10,7 +10,7 @@ from lbflask.fleet.ejection_reporter import EjectionReporter
 from lbflask.fleet.in_flight_counts import PoolInFlightCounts
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.recent_stats import SlidingStats
-from lbflask.store.ports import StoreUnavailable, WorkerStore
+from lbflask.store.ports import Beat, StoreUnavailable, WorkerStore
 
 #: Seconds between two beats: without changes, with changes, and while the other workers' counts are read.
 BEAT_EVERY = 1.0
@@ -69,9 +69,8 @@ class Heartbeat:
         attempts = self._ejections.take_attempts()
         self._stats.count(attempts)
         try:
-            others = store.beat(
-                self._pool, self._worker.id, loads, attempts, read=reading or purge, report=self._report(now)
-            )
+            beat = Beat(loads, attempts, self._report(now))
+            others = store.beat(self._pool, self._worker.id, beat, read=reading or purge)
         except StoreUnavailable:
             self._ejections.return_attempts(attempts)
             self._stats.count({backend: -count for backend, count in attempts.items()})

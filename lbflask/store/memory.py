@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -17,7 +18,7 @@ from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
 from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
 from lbflask.store import records
 from lbflask.store.memory_watch import MemoryWatch
-from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Lease, OtherWorkers
+from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers
 
 #: Limit of the buckets of rate limits. Above it the full ones are dropped, and the oldest up to half of the limit.
 MAX_BUCKETS = 100_000
@@ -63,21 +64,18 @@ class MemoryStore:
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See ports.py."""
-        with self._changed:
-            state = self._pools[pool]
-            first = state.tickets
+        with self._at(pool) as (state, _):
             state.tickets += count
-            return first
+            return state.tickets - count
 
     def prove(self, pool: str) -> None:
         """See ports.py."""
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
+        with self._at(pool) as (state, now):
             if state.heartbeat_at is not None:
-                state.heartbeat_at = _at(state.heartbeat_at, now, state.interval)
+                state.heartbeat_at = _corrected(state.heartbeat_at, now, state.interval)
             heartbeat = None if state.heartbeat_at is None else max(0.0, now - state.heartbeat_at)
             if state.version == known.version and not clock_skew.set_back(known.now, now):
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
@@ -89,14 +87,13 @@ class MemoryStore:
 
     def agree_on_secret(self, pool: str, proposed: str) -> str:
         """See ports.py."""
-        with self._changed:
-            state = self._pools[pool]
+        with self._at(pool) as (state, _):
             state.secret = state.secret or proposed
             return state.secret
 
     def watch_changes(self, pools: Collection[str]) -> MemoryWatch:
         """See ports.py."""
-        return MemoryWatch(self._changed, self._watches, {f"changes:{pool}" for pool in pools})
+        return self._watch(f"changes:{pool}" for pool in pools)
 
     def report_suspect(self, pool: str, backend: str) -> None:
         """See ports.py."""
@@ -108,8 +105,7 @@ class MemoryStore:
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
+        with self._at(pool) as (state, now):
             state.attempts[backend] += report.attempts
             before = state.ejected.get(backend)
             if before is not None and before.out:
@@ -121,14 +117,12 @@ class MemoryStore:
                 return False
             state.ejected[backend] = ejection.ejected(before, rule, now)
             del state.windows[backend]
-            state.version = next(self._numbers)
-        self._publish(f"changes:{pool}", pool)
-        return True
+            self._change(pool)
+            return True
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
+        with self._at(pool) as (state, now):
             if state.prober not in ("", holder) and now < state.probe_end <= now + seconds:
                 return False
             state.prober, state.probe_end = holder, now + seconds
@@ -136,38 +130,26 @@ class MemoryStore:
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
+        with self._at(pool) as (state, now):
             before = state.ejected.get(backend)
             if before is None or not before.out or before.since != since:
                 return False
             state.ejected[backend] = ejection.returned(before, now) if back else ejection.ejected(before, rule, now)
             state.prober = ""
-            state.version = next(self._numbers)
-        self._publish(f"changes:{pool}", pool)
-        return True
+            self._change(pool)
+            return True
 
-    def beat(
-        self,
-        pool: str,
-        worker: str,
-        loads: Mapping[str, int],
-        attempts: Mapping[str, int],
-        *,
-        read: bool,
-        report: WorkerReport | None = None,
-    ) -> OtherWorkers:
+    def beat(self, pool: str, worker: str, beat: Beat, *, read: bool) -> OtherWorkers:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
-            state.beats[worker] = now, dict(loads)
-            if report is not None:
-                state.reports[worker] = now, report
-            for backend, made in attempts.items():
+        with self._at(pool) as (state, now):
+            state.beats[worker] = now, dict(beat.loads)
+            if beat.report is not None:
+                state.reports[worker] = now, beat.report
+            for backend, made in beat.attempts.items():
                 state.attempts[backend] += made
             total: defaultdict[str, int] = defaultdict(int)
             for other, (at, theirs) in list(state.beats.items()) if read else ():
-                state.beats[other] = _at(at, now), theirs
+                state.beats[other] = _corrected(at, now), theirs
                 if now - at > DEAD_AFTER:
                     del state.beats[other]
                     state.reports.pop(other, None)
@@ -184,14 +166,13 @@ class MemoryStore:
 
     def read_roster(self, pool: str) -> Roster:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
+        with self._at(pool) as (state, now):
             leader = state.leader if state.lease_end > now else ""
             workers = []
             for worker, (at, loads) in sorted(state.beats.items()):
                 if now - at <= DEAD_AFTER:
                     reported, report = state.reports.get(worker, (0.0, None))
-                    workers.append(Worker(worker, _at(at, now), dict(loads), report, _at(reported, now)))
+                    workers.append(Worker(worker, _corrected(at, now), dict(loads), report, _corrected(reported, now)))
             return Roster(now, leader, tuple(workers))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
@@ -218,7 +199,7 @@ class MemoryStore:
         with self._changed:
             holdings, now = self._pools[pool].holdings, self._clock()
             for other, holding in list(holdings.items()):
-                holdings[other] = holding._replace(at=_at(holding.at, now))
+                holdings[other] = holding._replace(at=_corrected(holding.at, now))
                 if now - holding.at > DEAD_AFTER:
                     del holdings[other]
             others = [holding for other, holding in holdings.items() if other != worker]
@@ -232,7 +213,7 @@ class MemoryStore:
 
     def watch_slots(self, pools: Collection[str]) -> MemoryWatch:
         """See ports.py."""
-        return MemoryWatch(self._changed, self._watches, {f"slots:{pool}" for pool in pools})
+        return self._watch(f"slots:{pool}" for pool in pools)
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
         """See ports.py."""
@@ -259,8 +240,7 @@ class MemoryStore:
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See ports.py."""
-        with self._changed:
-            state, now = self._pools[pool], self._clock()
+        with self._at(pool) as (state, now):
             free = not state.leader or state.lease_end <= now
             if not free and state.leader != holder and state.lease_end <= now + seconds:
                 return None
@@ -275,64 +255,48 @@ class MemoryStore:
             if self._pools[pool].leader == holder:
                 self._pools[pool].leader = ""
 
-    def write_active(
-        self,
-        pool: str,
-        epoch: int,
-        states: Mapping[str, ActiveHealth],
-        *,
-        interval: float,
-        replace: bool = False,
-        announce: bool = False,
-    ) -> bool:
+    def write_active(self, pool: str, write: HealthWrite) -> bool:
         """See ports.py."""
-        with self._changed:
-            state = self._pools[pool]
-            if not state.epoch or epoch != state.epoch:
+        with self._at(pool) as (state, now):
+            if not state.epoch or write.epoch != state.epoch:
                 return False
-            state.heartbeat_at, state.interval = self._clock(), interval
-            state.active = dict(states) if replace else state.active | dict(states)
-            if announce:
-                state.version = next(self._numbers)
-        if announce:
-            self._publish(f"changes:{pool}", pool)
-        return True
+            state.heartbeat_at, state.interval = now, write.interval
+            state.active = dict(write.states) if write.replace else state.active | write.states
+            if write.announce:
+                self._change(pool)
+            return True
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         """See ports.py."""
-        with self._changed:
-            state = self._pools[pool]
+        with self._at(pool) as (state, _):
             if not state.epoch or epoch != state.epoch:
                 return False
             if state.discovered == tuple(backends):
                 return True
             state.discovered = tuple(backends)
-            state.version = next(self._numbers)
-        self._publish(f"changes:{pool}", pool)
-        return True
+            self._change(pool)
+            return True
 
     def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
         """See ports.py."""
-        with self._changed:
-            state = self._pools[pool]
+        with self._at(pool) as (state, now):
             current = state.overrides.get(backend)
-            if (None if current is None else clock_skew.override(current, self._clock())) != before:
+            if (None if current is None else clock_skew.override(current, now)) != before:
                 return False
             if after is None:
                 state.overrides.pop(backend, None)
             else:
                 state.overrides[backend] = after
-            state.version = next(self._numbers)
-        self._publish(f"changes:{pool}", pool)
-        return True
+            self._change(pool)
+            return True
 
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
         """See ports.py."""
-        return MemoryWatch(self._changed, self._watches, {f"suspects:{pool}" for pool in pools})
+        return self._watch(f"suspects:{pool}" for pool in pools)
 
     def watch_reloads(self) -> MemoryWatch:
         """See ports.py."""
-        return MemoryWatch(self._changed, self._watches, {"reloads"})
+        return self._watch(["reloads"])
 
     def close(self) -> None:
         """Nothing to close."""
@@ -344,6 +308,20 @@ class MemoryStore:
             self._events.clear()
             self._buckets.clear()
 
+    @contextmanager
+    def _at(self, pool: str) -> Iterator[tuple[_PoolState, float]]:
+        """The state of the pool and the time, under the lock."""
+        with self._changed:
+            yield self._pools[pool], self._clock()
+
+    def _watch(self, channels: Iterable[str]) -> MemoryWatch:
+        return MemoryWatch(self._changed, self._watches, set(channels))
+
+    def _change(self, pool: str) -> None:
+        """Announce a new version of the pool."""
+        self._pools[pool].version = next(self._numbers)
+        self._publish(f"changes:{pool}", pool)
+
     def _publish(self, channel: str, message: str) -> None:
         with self._changed:
             for watch in self._watches:
@@ -351,7 +329,7 @@ class MemoryStore:
             self._changed.notify_all()
 
 
-def _at(moment: float, now: float, period: float = DEAD_AFTER) -> float:
+def _corrected(moment: float, now: float, period: float = DEAD_AFTER) -> float:
     """The moment; `now` for one that is ahead by more than its period, which the clock was set back from."""
     return now if moment - now > period else moment
 

@@ -6,7 +6,7 @@ Every method may raise StoreUnavailable; nothing has to be undone then.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from lbflask.core.ejection import EjectionPolicy, FailureReport
@@ -29,6 +29,18 @@ class StoreUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """A worker's requests in flight by backend, and its attempts by backend since its last beat.
+
+    A `report` replaces the one before.
+    """
+
+    loads: Mapping[str, int] = field(default_factory=dict)
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    report: WorkerReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OtherWorkers:
     """The requests in flight of all other living workers together, and the number of workers with this one, in which
     a dead worker may count for one more minute.
@@ -44,6 +56,20 @@ class Lease:
 
     epoch: int
     now: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthWrite:
+    """The states of some backends, and a heartbeat: the next one is due within `interval` seconds.
+
+    `replace` deletes all other backends. `announce` makes a new version and sends a message to the workers.
+    """
+
+    epoch: int
+    states: dict[str, ActiveHealth]
+    interval: float
+    replace: bool = False
+    announce: bool = False
 
 
 class StoreWatch(Protocol):
@@ -123,20 +149,10 @@ class WorkerStore(TrafficStore, Protocol):
         One round trip.
         """
 
-    def beat(
-        self,
-        pool: str,
-        worker: str,
-        loads: Mapping[str, int],
-        attempts: Mapping[str, int],
-        *,
-        read: bool,
-        report: WorkerReport | None = None,
-    ) -> OtherWorkers:
-        """Write the worker's requests in flight by backend, and add its attempts since its last beat.
+    def beat(self, pool: str, worker: str, beat: Beat, *, read: bool) -> OtherWorkers:
+        """Write the beat of a worker. The requests in flight of the other workers are returned with `read` only.
 
-        A `report` replaces the one before. The requests in flight of the other workers are returned with `read` only;
-        workers without a beat for DEAD_AFTER seconds are ignored. One round trip.
+        Workers without a beat for DEAD_AFTER seconds are ignored. One round trip.
         """
 
     def leave(self, pool: str, worker: str) -> None:
@@ -170,21 +186,8 @@ class CheckerStore(FactStore, Protocol):
     def drop_lease(self, pool: str, holder: str) -> None:
         """Give up the leadership, if it is the holder's."""
 
-    def write_active(
-        self,
-        pool: str,
-        epoch: int,
-        states: Mapping[str, ActiveHealth],
-        *,
-        interval: float,
-        replace: bool = False,
-        announce: bool = False,
-    ) -> bool:
-        """Write the states of these backends and the heartbeat atomically; False, without effect, if the epoch is over.
-
-        The next heartbeat is due within `interval` seconds. `replace` deletes all other backends. `announce` makes a
-        new version and sends a message to the workers. One round trip.
-        """
+    def write_active(self, pool: str, write: HealthWrite) -> bool:
+        """Write health and the heartbeat atomically; False, without effect, if the epoch is over. One round trip."""
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         """Write the complete list of discovered backends; False, without effect, if the epoch is over.

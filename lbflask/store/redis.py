@@ -6,20 +6,20 @@ is replaced by the next write of that key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from lbflask.core import clock_skew
 from lbflask.core.ejection import MIN_PERCENT, EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
-from lbflask.core.fleet_stats import Roster, WorkerReport
-from lbflask.core.model import LEAST_SECRET, ActiveHealth, Backend, Override, Snapshot
+from lbflask.core.fleet_stats import Roster
+from lbflask.core.model import LEAST_SECRET, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
 from lbflask.store import records
 from lbflask.store.invalid_data import INVALID_DATA, InvalidDataLog
 from lbflask.store.keys import FleetKeys, PoolKeys, bucket
-from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Lease, OtherWorkers, StoreUnavailable
+from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers, StoreUnavailable
 from lbflask.store.redis_client import OPERATION_TIMEOUT, Client, connect
 from lbflask.store.redis_errors import is_wrong_type, translated
 from lbflask.store.redis_watch import RedisWatch
@@ -110,21 +110,12 @@ class RedisStore:
         of = [keys.ejected, keys.probe, keys.version]
         return bool(self._run("settle_ejection", of, [backend, *verdict, keys.changes]))
 
-    def beat(
-        self,
-        pool: str,
-        worker: str,
-        loads: Mapping[str, int],
-        attempts: Mapping[str, int],
-        *,
-        read: bool,
-        report: WorkerReport | None = None,
-    ) -> OtherWorkers:
+    def beat(self, pool: str, worker: str, beat: Beat, *, read: bool) -> OtherWorkers:
         """See ports.py."""
         keys = self._of(pool)
-        made = [part for pair in attempts.items() for part in pair]
-        summary = "" if report is None else records.dump_report(report)
-        args = [worker, records.dump_loads(loads), int(DEAD_AFTER * 1000), "read" if read else "", summary]
+        made = [part for pair in beat.attempts.items() for part in pair]
+        report = "" if beat.report is None else records.dump_report(beat.report)
+        args = [worker, records.dump_loads(beat.loads), int(DEAD_AFTER * 1000), "read" if read else "", report]
         of = [keys.workers, keys.attempts, keys.reports]
         workers, *others = self._run("beat", of, [*args, *made])
         return OtherWorkers(records.sum_loads(others), workers)
@@ -190,22 +181,17 @@ class RedisStore:
         """See ports.py."""
         self._run("drop_lease", [self._of(pool).leader], [holder])
 
-    def write_active(
-        self,
-        pool: str,
-        epoch: int,
-        states: Mapping[str, ActiveHealth],
-        *,
-        interval: float,
-        replace: bool = False,
-        announce: bool = False,
-    ) -> bool:
+    def write_active(self, pool: str, write: HealthWrite) -> bool:
         """See ports.py."""
         keys = self._of(pool)
-        written = [part for backend, state in states.items() for part in (backend, records.dump_active(state))]
-        how = [int(interval * 1000), "replace" if replace else "keep", keys.changes if announce else ""]
+        states = [part for id_, state in write.states.items() for part in (id_, records.dump_active(state))]
+        how = [
+            int(write.interval * 1000),
+            "replace" if write.replace else "keep",
+            keys.changes if write.announce else "",
+        ]
         of = [keys.epoch, keys.active, keys.heartbeat, keys.version]
-        return bool(self._run("write_active", of, [epoch, *how, *written]))
+        return bool(self._run("write_active", of, [write.epoch, *how, *states]))
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         """See ports.py."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from devtools.wait import PATIENCE
@@ -23,7 +22,7 @@ from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import CheckerStore, Lease, StoreUnavailable, StoreWatch
+from lbflask.store.ports import CheckerStore, HealthWrite, Lease, StoreUnavailable, StoreWatch
 from lbflask.store.redis import RedisStore
 
 A, B = (Backend(f"{name}:80", name, 80, f"http://{name}:80") for name in "ab")
@@ -88,16 +87,6 @@ class ControlledProbe:
         return str(self.given)
 
 
-@dataclass
-class HealthWrite:
-    """One write of health."""
-
-    epoch: int
-    states: dict[str, ActiveHealth]
-    replace: bool
-    announce: bool
-
-
 class RecordingStore:
     """A store that records writes and can be made unavailable. `backing` holds the data."""
 
@@ -128,20 +117,11 @@ class RecordingStore:
         self._check_available("read_snapshot")
         return self.backing.read_snapshot(pool, known)
 
-    def write_active(
-        self,
-        pool: str,
-        epoch: int,
-        states: Mapping[str, ActiveHealth],
-        *,
-        interval: float,
-        replace: bool = False,
-        announce: bool = False,
-    ) -> bool:
+    def write_active(self, pool: str, write: HealthWrite) -> bool:
         self._check_available("write_active")
-        done = self.backing.write_active(pool, epoch, states, interval=interval, replace=replace, announce=announce)
+        done = self.backing.write_active(pool, write)
         if done:
-            self.writes.append(HealthWrite(epoch, dict(states), replace, announce))
+            self.writes.append(write)
         return done
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
@@ -270,7 +250,7 @@ def leave_health(store: RecordingStore, states: dict[str, ActiveHealth]) -> None
     """Write the health that an earlier checker has left."""
     lease = store.backing.hold_lease("web", "before", Checkers.lease)
     assert lease is not None
-    assert store.backing.write_active("web", lease.epoch, states, interval=1, announce=True)
+    assert store.backing.write_active("web", HealthWrite(lease.epoch, states, interval=1, announce=True))
     store.backing.drop_lease("web", "before")
 
 

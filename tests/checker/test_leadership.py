@@ -9,6 +9,7 @@ import pytest
 
 from devtools.wait import PATIENCE
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
+from lbflask.store.ports import HealthWrite
 from lbflask.store.redis import RedisStore, connect
 from tests.checker.doubles import (
     NEVER,
@@ -97,7 +98,9 @@ class TestLead:
                 while usurper is None:  # the first may renew its lease in between
                     clock.now += 1  # as if the first were frozen for so long
                     usurper = store.backing.hold_lease("web", "second", Checkers.lease)
-                assert store.backing.write_active("web", usurper.epoch, {}, interval=1, replace=True, announce=True)
+                assert store.backing.write_active(
+                    "web", HealthWrite(usurper.epoch, {}, interval=1, replace=True, announce=True)
+                )
                 version = store.snapshot().version
                 await eventually(standing_by, "it stands by")
                 assert store.snapshot().version == version

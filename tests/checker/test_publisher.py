@@ -11,6 +11,7 @@ import pytest
 from lbflask.checker import pool_checker
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.store.memory import MemoryStore
+from lbflask.store.ports import HealthWrite
 from lbflask.store.redis import RedisStore
 from tests.checker.doubles import (
     NEVER,
@@ -160,7 +161,7 @@ class TestVerification:
                 checkers.start(store, StubProbe(), interval=NEVER)
                 await eventually(lambda: store.health() == {A.id: Health.UP}, "it is up")
                 epoch, foreign = store.writes[-1].epoch, {A.id: ActiveHealth(Health.DOWN), "x": ActiveHealth(Health.UP)}
-                assert store.backing.write_active("web", epoch, foreign, interval=1, announce=True)
+                assert store.backing.write_active("web", HealthWrite(epoch, foreign, interval=1, announce=True))
                 await eventually(lambda: store.health() == {A.id: Health.UP}, "it is up again, alone")
                 assert store.writes[-1].announce
 

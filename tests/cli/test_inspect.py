@@ -11,6 +11,7 @@ from lbflask.cli import main
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Health
+from lbflask.store.ports import Beat, HealthWrite
 from tests.cli.servers import on_terminal, piped, served
 from tests.control.servers import Counter
 
@@ -25,11 +26,9 @@ def fleet(names: tuple[str, ...], reason: str) -> Counter:
     lease = counter.facts.hold_lease("default", "checker:1:a", 600)
     assert lease is not None
     states = {names[0]: ActiveHealth(Health.UP, 0, "connected", 1.5), names[1]: ActiveHealth(Health.DOWN, 0, reason, 2)}
-    assert counter.facts.write_active("default", lease.epoch, states, interval=1.0, announce=True)
+    assert counter.facts.write_active("default", HealthWrite(lease.epoch, states, interval=1.0, announce=True))
     who = WorkerIdentity(f"{HOST}/0.0.0.0:8080", HOST, 1, "1.0", "0123456789ab")
-    counter.facts.beat(
-        "default", f"{HOST}:1:a", {}, {}, read=False, report=WorkerReport(who, counter.clock(), 10.0, {})
-    )
+    counter.facts.beat("default", f"{HOST}:1:a", Beat(report=WorkerReport(who, counter.clock(), 10.0, {})), read=False)
     counter.facts.record([FleetEvent(Kind.HEALTH, "down", "default", names[1], reason, "checker")])
     return counter
 

@@ -24,6 +24,7 @@ from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.store.memory import MemoryStore
+from lbflask.store.ports import HealthWrite
 from lbflask.telemetry.debug import DebugSwitch
 from tests.fleet.stores import FlakyStore
 from tests.store.stores import ManualClock
@@ -113,7 +114,7 @@ class Counter:
         lease = self.facts.hold_lease(pool, "checker:1:a", 600)
         assert lease is not None
         named = {id_.replace("_", ":"): state for id_, state in states.items()}
-        assert self.facts.write_active(pool, lease.epoch, named, interval=1.0, announce=True)
+        assert self.facts.write_active(pool, HealthWrite(lease.epoch, named, interval=1.0, announce=True))
 
     def snapshot(self, pool: str = "default") -> Snapshot:
         return self.facts.read_snapshot(pool, NOTHING_KNOWN)

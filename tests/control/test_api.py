@@ -12,6 +12,7 @@ from lbflask.control.operations import Running
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
+from lbflask.store.ports import Beat
 from tests.control.servers import DOWN, GRAFANA, TOKENS, UP, Counter
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
@@ -46,7 +47,7 @@ class TestReading:
         for name, attempts, failures in (("host:1:a", 100, 0), ("host:2:b", 300, 20)):
             served = {"two": BackendCounts(attempts, failures, {bucket_of(0.010): 99, bucket_of(0.500): 1})}
             report = WorkerReport(WorkerIdentity("one", "host", 1, "1.0", "abc"), counter.clock(), 10.0, served)
-            counter.facts.beat("default", name, {"two": 2}, {}, read=False, report=report)
+            counter.facts.beat("default", name, Beat({"two": 2}, report=report), read=False)
         two = counter.get(SECOND)
         assert (two["in_flight"], two["requests_per_second"], two["error_share"]) == (4, 40.0, 0.05)
         assert two["p50"] == pytest.approx(0.010, rel=0.1)
@@ -416,7 +417,7 @@ class TestDoctor:
         counter.act("POST", f"{FIRST}/drain")
         for version in ("1", "2"):
             report = WorkerReport(WorkerIdentity("one", "host", 1, version, "abc"), counter.clock() + 30, 10.0)
-            counter.facts.beat("default", f"host:{version}:a", {}, {}, read=False, report=report)
+            counter.facts.beat("default", f"host:{version}:a", Beat(report=report), read=False)
         findings = counter.get("/doctor")["findings"]
         bad = {finding["check"]: finding for finding in findings if finding["level"] != "good"}
         assert set(bad) == {"version", "clocks", "checker of default", "backend 10.0.0.1:80", "backend two"}

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
-from lbflask.core.fleet_stats import WorkerReport
 from lbflask.core.model import ActiveHealth, Health, Snapshot
 from lbflask.core.tickets import LEASE_FROM
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import OtherWorkers, StoreUnavailable
+from lbflask.store.ports import Beat, HealthWrite, OtherWorkers, StoreUnavailable
 from lbflask.store.redis import RedisStore
 from tests.store.stores import PATIENCE
 
@@ -104,18 +103,9 @@ class FlakyStore:
         self._trip("settle_ejection", (backend, back))
         return self.facts.settle_ejection(pool, backend, since, back=back, rule=rule)
 
-    def beat(
-        self,
-        pool: str,
-        worker: str,
-        loads: Mapping[str, int],
-        attempts: Mapping[str, int],
-        *,
-        read: bool,
-        report: WorkerReport | None = None,
-    ) -> OtherWorkers:
-        self._trip("beat", dict(loads))
-        return self.facts.beat(pool, worker, loads, attempts, read=read, report=report)
+    def beat(self, pool: str, worker: str, beat: Beat, *, read: bool) -> OtherWorkers:
+        self._trip("beat", dict(beat.loads))
+        return self.facts.beat(pool, worker, beat, read=read)
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         self._trip("record", tuple(events))
@@ -165,7 +155,7 @@ def write(store: MemoryStore | RedisStore, states: dict[str, ActiveHealth], pool
     """As the checker does when a status has changed."""
     lease = store.hold_lease(pool, "checker", NEVER)
     assert lease is not None
-    assert store.write_active(pool, lease.epoch, states, interval=1, announce=True)
+    assert store.write_active(pool, HealthWrite(lease.epoch, states, interval=1, announce=True))
 
 
 def active(fleet: Fleet, pool: str = POOL) -> dict[str, ActiveHealth]:

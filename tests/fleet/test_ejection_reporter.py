@@ -12,6 +12,7 @@ from lbflask.core.faults import Fault
 from lbflask.core.fleet_events import Kind
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.fleet import ejection_reporter
+from lbflask.store.ports import HealthWrite
 from tests.fleet.desk import BROKEN, DROPPED, GONE, RULE, STALE, Desk
 from tests.fleet.stores import NEVER, POOL
 
@@ -206,7 +207,7 @@ class TestProbes:
         lease = due.facts.hold_lease(POOL, "checker", NEVER)
         assert lease is not None
         up = {"a": ActiveHealth(Health.UP, since=due.clock())}
-        due.facts.write_active(POOL, lease.epoch, up, interval=1, announce=True)
+        due.facts.write_active(POOL, HealthWrite(lease.epoch, up, interval=1, announce=True))
         assert due.tell()
         assert due.out() == set()
 

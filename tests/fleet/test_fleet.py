@@ -17,6 +17,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.store.memory import MemoryStore
+from lbflask.store.ports import Beat
 from lbflask.store.redis import RedisStore, connect
 from tests.fleet.stores import POOL, FlakyStore, active, write
 from tests.store.stores import PATIENCE
@@ -112,17 +113,17 @@ class TestAnotherConfiguration:
         traffic = fleet.traffic("api")
         traffic.began("c")
         eventually(
-            lambda: store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}, "the others know of it"
+            lambda: store.facts.beat("api", "other", Beat(), read=True).loads == {"c": 1}, "the others know of it"
         )
         fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
         assert fleet.tickets("api").next() >= 0
         assert fleet.snapshot("api") == NOTHING_KNOWN
-        assert store.facts.beat("api", "other", {}, {}, read=True).loads == {"c": 1}
+        assert store.facts.beat("api", "other", Beat(), read=True).loads == {"c": 1}
         traffic.ended("c")
-        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True).loads, "the beat is forgotten")
+        eventually(lambda: not store.facts.beat("api", "other", Beat(), read=True).loads, "the beat is forgotten")
         traffic.began("c")  # somebody who was late
         traffic.ended("c")
-        eventually(lambda: not store.facts.beat("api", "other", {}, {}, read=True).loads, "it is forgotten again")
+        eventually(lambda: not store.facts.beat("api", "other", Beat(), read=True).loads, "it is forgotten again")
 
     def test_a_pool_that_comes_back_goes_on(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store, POOL, "api")

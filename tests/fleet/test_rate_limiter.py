@@ -20,7 +20,7 @@ from lbflask.fleet.rate_limiter import Buckets
 from lbflask.store import memory
 from lbflask.store.keys import bucket as bucket_key
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import StoreUnavailable, WorkerStore
+from lbflask.store.ports import Beat, StoreUnavailable, WorkerStore
 from lbflask.store.redis import RedisStore
 from tests.store.stores import ManualClock, real_redis
 
@@ -68,7 +68,7 @@ def test_a_bucket_known_to_be_empty_is_not_asked_again_before_its_next_token(
 
 def test_without_the_store_each_worker_lets_its_share_pass(store: Counting, clock: ManualClock) -> None:
     fleet = Fleet(store, ["default"])
-    store.beat("default", "other", {}, {}, read=False)
+    store.beat("default", "other", Beat(), read=False)
     fleet.flush()
     buckets = Buckets(fleet, clock)
     store.away = True

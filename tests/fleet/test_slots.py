@@ -19,7 +19,7 @@ from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import DEAD_AFTER, StoreUnavailable
+from lbflask.store.ports import DEAD_AFTER, Beat, StoreUnavailable
 from tests.store.stores import ManualClock, Store, real_redis
 
 POOL = "web"
@@ -60,7 +60,7 @@ class Town:
     def add_workers(self, count: int, fleet: Fleet) -> None:
         """So many others join, and the fleet of one worker reads how many there are."""
         for number in range(count):
-            self.store.beat(POOL, f"other-{number}", {}, {}, read=False)
+            self.store.beat(POOL, f"other-{number}", Beat(), read=False)
         fleet.flush()
 
     def wait(

@@ -45,6 +45,7 @@ from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.store.memory import MemoryStore
+from lbflask.store.ports import HealthWrite
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse, forwarding_session
@@ -252,7 +253,7 @@ def test_a_backend_that_is_down_is_not_tried(street: Street) -> None:
     lease = balancer.store.hold_lease("default", "checker", 10)
     assert lease is not None
     states = {"b0": ActiveHealth(Health.DOWN), "b1": ActiveHealth(Health.UP)}
-    balancer.store.write_active("default", lease.epoch, states, interval=10, announce=True)
+    balancer.store.write_active("default", HealthWrite(lease.epoch, states, interval=10, announce=True))
     balancer.fleet.start()
     try:
         for _ in range(3):

@@ -21,7 +21,7 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import DEAD_AFTER
+from lbflask.store.ports import DEAD_AFTER, Beat, HealthWrite
 from tests.store.stores import Rig
 
 POOL = "web"
@@ -76,7 +76,7 @@ def test_a_lead_is_free_when_its_lease_would_have_run_out(rig: Rig) -> None:
     set_back(rig)
     lease = rig.store.hold_lease(POOL, "next", 3.0)
     assert lease is not None
-    assert rig.store.write_active(POOL, lease.epoch, {}, interval=1)
+    assert rig.store.write_active(POOL, HealthWrite(lease.epoch, {}, interval=1))
 
 
 def test_a_leader_that_lives_keeps_its_lead(rig: Rig) -> None:
@@ -138,7 +138,7 @@ def test_a_backend_that_came_up_before_can_be_ejected(rig: Rig) -> None:
     lease = rig.store.hold_lease(POOL, "checker", 600)
     assert lease is not None
     state = ActiveHealth(Health.UP, since=round(rig.now(), 3))
-    rig.store.write_active(POOL, lease.epoch, {"a": state}, interval=1, announce=True)
+    rig.store.write_active(POOL, HealthWrite(lease.epoch, {"a": state}, interval=1, announce=True))
     set_back(rig)
     assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
     read = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
@@ -148,7 +148,9 @@ def test_a_backend_that_came_up_before_can_be_ejected(rig: Rig) -> None:
 def test_the_heart_of_a_dead_checker_falls_silent(rig: Rig) -> None:
     lease = rig.store.hold_lease(POOL, "dead", 3.0)
     assert lease is not None
-    rig.store.write_active(POOL, lease.epoch, {"a": ActiveHealth(Health.DOWN)}, interval=0.1, announce=True)
+    rig.store.write_active(
+        POOL, HealthWrite(lease.epoch, {"a": ActiveHealth(Health.DOWN)}, interval=0.1, announce=True)
+    )
     set_back(rig)
     known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
     assert checker_speaks(known), "it may live, and speak again soon"
@@ -157,11 +159,11 @@ def test_the_heart_of_a_dead_checker_falls_silent(rig: Rig) -> None:
 
 
 def test_a_dead_worker_is_dead(rig: Rig) -> None:
-    rig.store.beat(POOL, "dead", {"a": 5}, {}, read=False)
+    rig.store.beat(POOL, "dead", Beat({"a": 5}), read=False)
     set_back(rig)
-    assert rig.store.beat(POOL, "one", {}, {}, read=True).loads == {"a": 5}, "it may live, and beat again soon"
+    assert rig.store.beat(POOL, "one", Beat(), read=True).loads == {"a": 5}, "it may live, and beat again soon"
     rig.let_pass(DEAD_AFTER + 0.01)
-    assert rig.store.beat(POOL, "one", {}, {}, read=True).loads == {}
+    assert rig.store.beat(POOL, "one", Beat(), read=True).loads == {}
     assert [worker.id for worker in rig.store.read_roster(POOL).workers] == ["one"]
 
 
@@ -180,7 +182,9 @@ def test_nobody_is_cold_for_longer_than_warming_up_takes(rig: Rig, of: str) -> N
     if of == "health":
         lease = rig.store.hold_lease(POOL, "checker", 600)
         assert lease is not None
-        rig.store.write_active(POOL, lease.epoch, {"a": ActiveHealth(Health.UP, since=now)}, interval=1, announce=True)
+        rig.store.write_active(
+            POOL, HealthWrite(lease.epoch, {"a": ActiveHealth(Health.UP, since=now)}, interval=1, announce=True)
+        )
     elif of == "ejection":
         assert rig.store.count_failures(POOL, "a", FailureReport(2, 2, 2), RULE)
         since = rig.store.read_snapshot(POOL, NOTHING_KNOWN).ejected["a"].since

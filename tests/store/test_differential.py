@@ -23,7 +23,7 @@ from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store import memory, redis
 from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import StoreWatch
+from lbflask.store.ports import Beat, HealthWrite, StoreWatch
 from tests.store.stores import ManualClock, Rig, fake_redis, real_redis
 
 POOLS = ("web", "api")
@@ -80,7 +80,7 @@ class StoresAgree(RuleBasedStateMachine):
         suspects = self.memory.watch_suspects(POOLS), self.redis.watch_suspects(POOLS)
         self.watches = [changes, suspects]
         for pool in POOLS:
-            self.rig.other.write_active(pool, self._lead_of_redis(pool), {}, interval=1, announce=True)
+            self.rig.other.write_active(pool, HealthWrite(self._lead_of_redis(pool), {}, interval=1, announce=True))
             self.rig.other.report_suspect(pool, "")
         hear(changes[1], {*POOLS})
         hear(suspects[1], {f"{pool}/" for pool in POOLS})
@@ -132,8 +132,8 @@ class StoresAgree(RuleBasedStateMachine):
         latest = known[-1]
         ours, theirs = data.draw(st.one_of(st.just(latest), st.sampled_from([*known, (latest[0] + 1, latest[1] + 1)])))
         options = {"interval": interval, "replace": replace, "announce": announce}
-        assert self.memory.write_active(pool, ours, written, **options) == self.redis.write_active(
-            pool, theirs, written, **options
+        assert self.memory.write_active(pool, HealthWrite(ours, written, **options)) == self.redis.write_active(
+            pool, HealthWrite(theirs, written, **options)
         )
 
     @rule(pool=pools, afresh=st.booleans())
@@ -179,7 +179,9 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule(pool=pools, worker=holders, loads=counts, attempts=counts, read=st.booleans())
     def beat(self, pool: str, worker: str, loads: dict[str, int], attempts: dict[str, int], read: bool) -> None:
-        ours, theirs = (store.beat(pool, worker, loads, attempts, read=read) for store in (self.memory, self.redis))
+        ours, theirs = (
+            store.beat(pool, worker, Beat(loads, attempts), read=read) for store in (self.memory, self.redis)
+        )
         assert ours.loads == theirs.loads  # the dead are counted for a while, and here they die at another time
 
     @rule(pool=pools, worker=holders)

@@ -16,6 +16,7 @@ from lbflask.core.model import MOST_WEIGHT, NOTHING_KNOWN, ActiveHealth, Backend
 from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.invalid_data import InvalidDataLog
 from lbflask.store.keys import FleetKeys, PoolKeys, bucket
+from lbflask.store.ports import Beat, HealthWrite
 from lbflask.store.redis import RedisStore
 from tests.store.stores import Rig, real_redis
 from tests.store.test_redis import LIMIT, POOL, TRIPS
@@ -85,11 +86,13 @@ def fill(store: RedisStore) -> None:
     """All keys in use."""
     lease = store.hold_lease(POOL, "a", 600)
     assert lease is not None
-    store.write_active(POOL, lease.epoch, {"a": ActiveHealth(Health.DOWN, since=1.0)}, interval=1, announce=True)
+    store.write_active(
+        POOL, HealthWrite(lease.epoch, {"a": ActiveHealth(Health.DOWN, since=1.0)}, interval=1, announce=True)
+    )
     store.write_discovered(POOL, lease.epoch, [Backend("d", "d", 80, "http://d:80")])
     report = WorkerReport(WorkerIdentity("one", "host", 7), 1.0, 1.0, {"a": BackendCounts(1, 1, {3: 1})})
-    store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True, report=report)
-    store.beat(POOL, "other", {"a": 1}, {"a": 1}, read=True)
+    store.beat(POOL, "worker", Beat({"a": 1}, {"a": 1}, report=report), read=True)
+    store.beat(POOL, "other", Beat({"a": 1}, {"a": 1}), read=True)
     store.hold_slots(POOL, "other", SlotDemand([BackendSlots("a", 1, 2)]))
     store.write_override(POOL, "a", None, Override(Mode.DRAINING))
     store.agree_on_secret(POOL, "secret-of-the-fleet")
@@ -121,7 +124,7 @@ def all_trips(store: RedisStore) -> None:
         assert override.weight is None or 0 <= override.weight <= MOST_WEIGHT
     for backend in snapshot.discovered:
         assert 0 <= backend.weight <= MOST_WEIGHT
-    others = store.beat(POOL, "worker", {}, {}, read=True)
+    others = store.beat(POOL, "worker", Beat(), read=True)
     assert all(0 <= load <= 2_000_000 for load in others.loads.values())
 
 
@@ -154,7 +157,7 @@ def test_a_key_of_another_type_is_replaced_by_whoever_writes_it(rig: Rig, name: 
     fill(rig.store)
     lease = rig.store.hold_lease(POOL, "a", 600)
     assert lease is not None
-    rig.store.write_active(POOL, lease.epoch, {"a": ActiveHealth(Health.UP)}, interval=1, replace=True)
+    rig.store.write_active(POOL, HealthWrite(lease.epoch, {"a": ActiveHealth(Health.UP)}, interval=1, replace=True))
     assert rig.client.type(ALL[name]) == right
     all_trips(rig.store)
 

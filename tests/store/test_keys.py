@@ -14,6 +14,7 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket, contents
+from lbflask.store.ports import Beat, HealthWrite
 from tests.store.stores import real_redis
 
 LIMIT = RateLimit("login", 1, 60, 1)
@@ -62,17 +63,19 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         rig.store.take_tickets("web", 1)
         lease = rig.store.hold_lease("web", "a", 600)
         assert lease is not None
-        rig.store.write_active("web", lease.epoch, {"b": ActiveHealth(Health.UP)}, interval=1, announce=True)
+        rig.store.write_active(
+            "web", HealthWrite(lease.epoch, {"b": ActiveHealth(Health.UP)}, interval=1, announce=True)
+        )
         rig.store.report_suspect("web", "b")
         rule = EjectionPolicy(("b", "c"), failures=2)
         assert not rig.store.count_failures("web", "b", FailureReport(1, 1, 1), rule)
         assert rig.store.count_failures("web", "c", FailureReport(2, 2, 2), rule)
         assert rig.store.hold_probe("web", "worker", 600)
-        rig.store.beat("web", "worker", {"b": 1}, {"b": 1}, read=True)
+        rig.store.beat("web", "worker", Beat({"b": 1}, {"b": 1}), read=True)
         assert rig.store.write_override("web", "b", None, Override(weight=2))
         assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
         who = WorkerIdentity("one", "host", 7)
-        rig.store.beat("web", "worker", {}, {}, read=False, report=WorkerReport(who, 1.0, 1.0))
+        rig.store.beat("web", "worker", Beat(report=WorkerReport(who, 1.0, 1.0)), read=False)
         rig.store.record([FleetEvent(Kind.HEALTH, "up", "web", "b")])
         rig.store.agree_on_secret("web", "secret-of-the-fleet")
         rig.store.hold_slots("web", "worker", SlotDemand([BackendSlots("b", 0, 5)], extra=1))

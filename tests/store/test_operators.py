@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
 from lbflask.store import records
-from lbflask.store.ports import DEAD_AFTER
+from lbflask.store.ports import DEAD_AFTER, Beat
 from tests.store.stores import Rig
 
 POOL = "web"
@@ -24,9 +24,9 @@ class TestRoster:
         assert roster.now == pytest.approx(rig.now(), abs=5)
 
     def test_workers_are_there_with_what_they_told(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {"größer": 2}, {}, read=False, report=REPORT)
-        rig.store.beat(POOL, "two", {}, {}, read=False)
-        rig.store.beat("api", "three", {}, {}, read=False, report=REPORT)
+        rig.store.beat(POOL, "one", Beat({"größer": 2}, report=REPORT), read=False)
+        rig.store.beat(POOL, "two", Beat(), read=False)
+        rig.store.beat("api", "three", Beat(report=REPORT), read=False)
         one, two = rig.other.read_roster(POOL).workers
         assert (one.id, one.in_flight, one.report) == ("one", {"größer": 2}, REPORT)
         assert (two.id, two.in_flight, two.report) == ("two", {}, None)
@@ -34,19 +34,19 @@ class TestRoster:
         assert two.reported == 0
 
     def test_a_report_holds_until_the_next(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {}, {}, read=False, report=REPORT)
-        rig.store.beat(POOL, "one", {"a": 1}, {}, read=False)
+        rig.store.beat(POOL, "one", Beat(report=REPORT), read=False)
+        rig.store.beat(POOL, "one", Beat({"a": 1}), read=False)
         (one,) = rig.other.read_roster(POOL).workers
         assert (one.in_flight, one.report) == ({"a": 1}, REPORT)
         later = WorkerReport(WHO, 1.0, 1.0)
-        rig.store.beat(POOL, "one", {}, {}, read=False, report=later)
+        rig.store.beat(POOL, "one", Beat(report=later), read=False)
         assert rig.other.read_roster(POOL).workers[0].report == later
 
     def test_whoever_leaves_is_gone(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {}, {}, read=False, report=REPORT)
+        rig.store.beat(POOL, "one", Beat(report=REPORT), read=False)
         rig.store.leave(POOL, "one")
         assert rig.other.read_roster(POOL).workers == ()
-        rig.store.beat(POOL, "one", {}, {}, read=False)
+        rig.store.beat(POOL, "one", Beat(), read=False)
         assert rig.other.read_roster(POOL).workers[0].report is None
 
     def test_the_leading_checker_is_told(self, rig: Rig) -> None:
@@ -56,11 +56,11 @@ class TestRoster:
         assert rig.other.read_roster(POOL).leader == ""
 
     def test_the_killed_are_gone_when_their_beats_fail_to_come(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {}, {}, read=False, report=REPORT)
+        rig.store.beat(POOL, "one", Beat(report=REPORT), read=False)
         rig.let_pass(DEAD_AFTER + 0.01)
         assert rig.other.read_roster(POOL).workers == ()
-        rig.store.beat(POOL, "two", {}, {}, read=True)
-        rig.store.beat(POOL, "one", {}, {}, read=False)
+        rig.store.beat(POOL, "two", Beat(), read=True)
+        rig.store.beat(POOL, "one", Beat(), read=False)
         assert [worker.report for worker in rig.other.read_roster(POOL).workers] == [None, None], "buried"
 
 

@@ -27,7 +27,7 @@ from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.store import records
 from lbflask.store.embedded import NoServer, find_binary
 from lbflask.store.keys import PoolKeys
-from lbflask.store.ports import StoreUnavailable, StoreWatch
+from lbflask.store.ports import Beat, HealthWrite, StoreUnavailable, StoreWatch
 from lbflask.store.redis import RedisStore, connect
 from lbflask.store.scripts import TEXTS
 from tests.store.stores import PATIENCE, real_redis
@@ -44,11 +44,11 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "report_suspect": lambda store: store.report_suspect(POOL, "a"),
     "hold_lease": lambda store: store.hold_lease(POOL, "a", 600),
     "drop_lease": lambda store: store.drop_lease(POOL, "a"),
-    "write_active": lambda store: store.write_active(POOL, 1, {"a": UP}, interval=1),
+    "write_active": lambda store: store.write_active(POOL, HealthWrite(1, {"a": UP}, interval=1)),
     "count_failures": lambda store: store.count_failures(POOL, "a", FailureReport(1, 1, 1), EjectionPolicy(("a", "b"))),
     "hold_probe": lambda store: store.hold_probe(POOL, "worker", 600),
     "settle_ejection": lambda store: store.settle_ejection(POOL, "a", 1.5, back=True, rule=EjectionPolicy()),
-    "beat": lambda store: store.beat(POOL, "worker", {"a": 1}, {"a": 1}, read=True),
+    "beat": lambda store: store.beat(POOL, "worker", Beat({"a": 1}, {"a": 1}), read=True),
     "leave": lambda store: store.leave(POOL, "worker"),
     "hold_slots": lambda store: store.hold_slots(POOL, "worker", SlotDemand([BackendSlots("a", 1, 2)])),
     "take_token": lambda store: store.take_token(LIMIT, "a"),
@@ -255,7 +255,7 @@ class TestFrozen:
                 lease = eventually_answers(lambda: store.hold_lease(POOL, "a", 600))
                 assert lease is not None
                 assert eventually_answers(
-                    lambda: store.write_active(POOL, lease.epoch, {"a": UP}, interval=1, announce=True)
+                    lambda: store.write_active(POOL, HealthWrite(lease.epoch, {"a": UP}, interval=1, announce=True))
                 )
                 assert eventually_answers(lambda: store.read_snapshot(POOL, NOTHING_KNOWN)).active == {"a": UP}
             finally:
@@ -345,7 +345,7 @@ class TestRecords:
             assert lease is not None
             assert rig.client is not None
             rig.client.hset(PoolKeys("test", POOL).active, mapping={"broken": "{", b"\xff": "{"})
-            rig.store.write_active(POOL, lease.epoch, {"whole": UP}, interval=1, announce=True)
+            rig.store.write_active(POOL, HealthWrite(lease.epoch, {"whole": UP}, interval=1, announce=True))
             active = rig.store.read_snapshot(POOL, NOTHING_KNOWN).active
         assert active["whole"] == UP
         assert active["broken"].health is Health.UNKNOWN
@@ -366,7 +366,7 @@ class TestScripts:
             lease = rig.store.hold_lease(POOL, "a", 600)
             assert lease is not None
             assert rig.client is not None
-            rig.store.write_active(POOL, lease.epoch, {"a": UP, "b": UP}, interval=1, announce=True)
+            rig.store.write_active(POOL, HealthWrite(lease.epoch, {"a": UP, "b": UP}, interval=1, announce=True))
             read = rig.client.register_script(TEXTS["read_snapshot"])
             of = [keys.version, keys.heartbeat, keys.active, keys.ejected]
             of += [keys.overrides, keys.discovered, keys.secret]

@@ -12,6 +12,7 @@ from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, Ejection
 from lbflask.store import memory, ports, redis
+from lbflask.store.ports import Beat
 from tests.store.stores import Rig
 
 POOL = "web"
@@ -58,11 +59,11 @@ class TestCounting:
 
     def test_what_the_others_attempt_counts_too(self, rig: Rig) -> None:
         for _ in range(20):
-            rig.other.beat(POOL, "another", {}, {"a:80": 2, "c": 100}, read=False)
+            rig.other.beat(POOL, "another", Beat({}, {"a:80": 2, "c": 100}), read=False)
             assert not rig.store.count_failures(POOL, "a:80", ONE, RULE)
 
     def test_what_was_attempted_before_the_first_failure_does_not(self, rig: Rig) -> None:
-        rig.other.beat(POOL, "another", {}, {"a:80": 10_000}, read=False)
+        rig.other.beat(POOL, "another", Beat({}, {"a:80": 10_000}), read=False)
         assert not rig.store.count_failures(POOL, "a:80", FailureReport(100, 4, 4), RULE)
         assert rig.store.count_failures(POOL, "a:80", ONE, RULE)
 
@@ -199,46 +200,46 @@ class TestProbing:
 
 class TestLoads:
     def test_nobody_else_has_anything_in_flight_at_first(self, rig: Rig) -> None:
-        assert rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=True).loads == {}
+        assert rig.store.beat(POOL, "one", Beat({"a:80": 3}), read=True).loads == {}
 
     def test_those_of_all_others_are_summed(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {"a:80": 3, "größer": 1}, {}, read=False)
-        rig.other.beat(POOL, "two", {"a:80": 4}, {}, read=False)
-        rig.other.beat("api", "two", {"a:80": 99}, {}, read=False)
-        assert rig.other.beat(POOL, "three", {"a:80": 50}, {}, read=True).loads == {"a:80": 7, "größer": 1}
+        rig.store.beat(POOL, "one", Beat({"a:80": 3, "größer": 1}), read=False)
+        rig.other.beat(POOL, "two", Beat({"a:80": 4}), read=False)
+        rig.other.beat("api", "two", Beat({"a:80": 99}), read=False)
+        assert rig.other.beat(POOL, "three", Beat({"a:80": 50}), read=True).loads == {"a:80": 7, "größer": 1}
 
     def test_a_beat_replaces_the_one_before(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=False)
-        rig.store.beat(POOL, "one", {"c": 1}, {}, read=False)
-        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {"c": 1}
+        rig.store.beat(POOL, "one", Beat({"a:80": 3}), read=False)
+        rig.store.beat(POOL, "one", Beat({"c": 1}), read=False)
+        assert rig.other.beat(POOL, "two", Beat(), read=True).loads == {"c": 1}
 
     def test_only_those_who_ask_are_told(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=False)
-        assert rig.other.beat(POOL, "two", {}, {}, read=False).loads == {}
+        rig.store.beat(POOL, "one", Beat({"a:80": 3}), read=False)
+        assert rig.other.beat(POOL, "two", Beat(), read=False).loads == {}
 
     def test_how_many_workers_there_are_is_told_to_all(self, rig: Rig) -> None:
-        assert rig.store.beat(POOL, "one", {}, {}, read=False).workers == 1
-        assert rig.other.beat(POOL, "two", {}, {}, read=True).workers == 2
-        assert rig.store.beat(POOL, "one", {}, {}, read=False).workers == 2
+        assert rig.store.beat(POOL, "one", Beat(), read=False).workers == 1
+        assert rig.other.beat(POOL, "two", Beat(), read=True).workers == 2
+        assert rig.store.beat(POOL, "one", Beat(), read=False).workers == 2
         rig.store.leave(POOL, "two")
-        assert rig.store.beat(POOL, "one", {}, {}, read=False).workers == 1
+        assert rig.store.beat(POOL, "one", Beat(), read=False).workers == 1
 
     def test_the_dead_count_no_more(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in (ports, memory, redis):
             monkeypatch.setattr(module, "DEAD_AFTER", 0.1)
-        rig.store.beat(POOL, "killed", {"a:80": 3}, {}, read=False)
+        rig.store.beat(POOL, "killed", Beat({"a:80": 3}), read=False)
         rig.let_pass(0.11)
-        assert rig.other.beat(POOL, "alive", {}, {}, read=True).loads == {}
+        assert rig.other.beat(POOL, "alive", Beat(), read=True).loads == {}
 
     def test_who_leaves_counts_no_more(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {"a:80": 3}, {}, read=False)
+        rig.store.beat(POOL, "one", Beat({"a:80": 3}), read=False)
         rig.store.leave(POOL, "one")
         rig.store.leave(POOL, "stranger")
-        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {}
+        assert rig.other.beat(POOL, "two", Beat(), read=True).loads == {}
 
     def test_an_emptied_store_is_told_again_by_the_next_beats(self, rig: Rig) -> None:
-        rig.store.beat(POOL, "one", {"a:80": 3}, {"a:80": 10}, read=False)
+        rig.store.beat(POOL, "one", Beat({"a:80": 3}, {"a:80": 10}), read=False)
         rig.empty()
-        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {}
-        rig.store.beat(POOL, "one", {"a:80": 2}, {}, read=False)
-        assert rig.other.beat(POOL, "two", {}, {}, read=True).loads == {"a:80": 2}
+        assert rig.other.beat(POOL, "two", Beat(), read=True).loads == {}
+        rig.store.beat(POOL, "one", Beat({"a:80": 2}), read=False)
+        assert rig.other.beat(POOL, "two", Beat(), read=True).loads == {"a:80": 2}

@@ -13,7 +13,7 @@ from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mod
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
 from lbflask.store import memory, redis
-from lbflask.store.ports import Lease
+from lbflask.store.ports import HealthWrite, Lease
 from tests.store.stores import Rig
 
 POOL = "web"
@@ -72,19 +72,19 @@ class TestSnapshots:
 
     def test_what_was_written_is_read_by_every_client(self, rig: Rig) -> None:
         states = {"one:80": UP, "two:80": DOWN, "größer": ActiveHealth(Health.UNKNOWN, 3, "„ß“ | \n")}
-        rig.store.write_active(POOL, lead(rig).epoch, states, interval=7.5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, states, interval=7.5, announce=True))
         for store in (rig.store, rig.other):
             snapshot = store.read_snapshot(POOL, NOTHING_KNOWN)
             assert snapshot.active == states
             assert snapshot.interval == 7.5
 
     def test_one_pool_does_not_show_in_another(self, rig: Rig) -> None:
-        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
+        rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": UP}, interval=1, announce=True))
         assert rig.store.read_snapshot("api", NOTHING_KNOWN) == NOTHING_KNOWN
 
     def test_the_known_statuses_come_back_with_a_new_heartbeat_when_none_changed(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
-        rig.store.write_active(POOL, epoch, {"a": UP}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP}, interval=5, announce=True))
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         rig.let_pass(0.05)
         again = rig.store.read_snapshot(POOL, known)
@@ -97,7 +97,7 @@ class TestSnapshots:
     def test_the_heartbeat_is_the_age_of_the_latest_word(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
         before = rig.now()
-        rig.store.write_active(POOL, epoch, {"a": UP}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP}, interval=5, announce=True))
         written = rig.now()
         rig.let_pass(0.1)
         asked = rig.now()
@@ -108,12 +108,12 @@ class TestSnapshots:
 
     def test_a_word_without_a_change_beats_the_heart_and_promises_the_next(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
-        rig.store.write_active(POOL, epoch, {"a": UP}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP}, interval=5, announce=True))
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         rig.let_pass(0.1)
         late = rig.store.read_snapshot(POOL, known)
         before = rig.now()
-        rig.store.write_active(POOL, epoch, {}, interval=9)
+        rig.store.write_active(POOL, HealthWrite(epoch, {}, interval=9))
         fresh = rig.store.read_snapshot(POOL, known)
         assert late.heartbeat is not None
         assert late.heartbeat >= 0.098
@@ -130,7 +130,9 @@ class TestSnapshots:
             try:
                 for turn in range(60):
                     states = {backend: ActiveHealth(Health.UP, turn, str(turn)) for backend in backends}
-                    rig.store.write_active(POOL, epoch, states, interval=1, replace=turn % 2 == 0, announce=True)
+                    rig.store.write_active(
+                        POOL, HealthWrite(epoch, states, interval=1, replace=turn % 2 == 0, announce=True)
+                    )
             finally:
                 done.set()
 
@@ -149,58 +151,58 @@ class TestSnapshots:
         assert {state.reason for state in last.active.values()} == {"59"}
 
     def test_an_emptied_store_knows_nothing_any_more(self, rig: Rig) -> None:
-        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": UP}, interval=5, announce=True))
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         rig.empty()
         assert rig.store.read_snapshot(POOL, known) == NOTHING_KNOWN
 
     def test_what_is_written_after_the_store_was_emptied_is_news_to_those_who_knew_the_old(self, rig: Rig) -> None:
-        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": UP}, interval=5, announce=True))
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         rig.empty()
-        rig.store.write_active(POOL, lead(rig).epoch, {"a": DOWN}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": DOWN}, interval=5, announce=True))
         assert rig.store.read_snapshot(POOL, known).active == {"a": DOWN}
 
 
 class TestWriting:
     def test_backends_not_mentioned_keep_their_states(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
-        rig.store.write_active(POOL, epoch, {"a": UP, "b": UP}, interval=1, announce=True)
-        rig.store.write_active(POOL, epoch, {"b": DOWN}, interval=1, announce=True)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP, "b": UP}, interval=1, announce=True))
+        rig.store.write_active(POOL, HealthWrite(epoch, {"b": DOWN}, interval=1, announce=True))
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).active == {"a": UP, "b": DOWN}
 
     def test_replace_forgets_all_other_backends(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
-        rig.store.write_active(POOL, epoch, {"a": UP, "b": UP}, interval=1, announce=True)
-        rig.store.write_active(POOL, epoch, {"b": DOWN}, interval=1, replace=True, announce=True)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP, "b": UP}, interval=1, announce=True))
+        rig.store.write_active(POOL, HealthWrite(epoch, {"b": DOWN}, interval=1, replace=True, announce=True))
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).active == {"b": DOWN}
 
     def test_announce_makes_a_version_that_never_was_before(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
         seen = {NOTHING_KNOWN.version}
         for state in (UP, DOWN, UP):
-            assert rig.store.write_active(POOL, epoch, {"a": state}, interval=1, announce=True)
+            assert rig.store.write_active(POOL, HealthWrite(epoch, {"a": state}, interval=1, announce=True))
             version = rig.store.read_snapshot(POOL, NOTHING_KNOWN).version
             assert version not in seen
             seen.add(version)
 
     def test_without_announce_the_version_stays(self, rig: Rig) -> None:
         epoch = lead(rig).epoch
-        rig.store.write_active(POOL, epoch, {"a": UP}, interval=1, announce=True)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP}, interval=1, announce=True))
         known = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
-        rig.store.write_active(POOL, epoch, {"a": DOWN}, interval=1)
+        rig.store.write_active(POOL, HealthWrite(epoch, {"a": DOWN}, interval=1))
         assert rig.store.read_snapshot(POOL, known).version == known.version
         # The next leader reads it all the same.
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).active == {"a": DOWN}
 
     def test_a_write_of_an_earlier_epoch_is_refused_and_writes_nothing(self, rig: Rig) -> None:
         old = lead(rig).epoch
-        rig.store.write_active(POOL, old, {"a": UP, "b": UP}, interval=5, announce=True)
+        rig.store.write_active(POOL, HealthWrite(old, {"a": UP, "b": UP}, interval=5, announce=True))
         rig.store.drop_lease(POOL, "a")
         lead(rig, "b")
         before = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         rig.let_pass(0.05)
-        assert not rig.store.write_active(POOL, old, {"a": DOWN}, interval=9, replace=True, announce=True)
+        assert not rig.store.write_active(POOL, HealthWrite(old, {"a": DOWN}, interval=9, replace=True, announce=True))
         after = rig.store.read_snapshot(POOL, NOTHING_KNOWN)
         assert (after.version, after.active, after.interval) == (before.version, before.active, before.interval)
         assert before.heartbeat is not None
@@ -208,23 +210,23 @@ class TestWriting:
         assert after.heartbeat > before.heartbeat  # nor did the heart beat
 
     def test_a_write_by_one_who_never_led_is_refused(self, rig: Rig) -> None:
-        assert not rig.store.write_active(POOL, 0, {"a": UP}, interval=1, announce=True)
-        assert not rig.store.write_active(POOL, 1, {"a": UP}, interval=1, announce=True)
+        assert not rig.store.write_active(POOL, HealthWrite(0, {"a": UP}, interval=1, announce=True))
+        assert not rig.store.write_active(POOL, HealthWrite(1, {"a": UP}, interval=1, announce=True))
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == NOTHING_KNOWN
 
     def test_a_write_after_the_store_was_emptied_is_refused_until_the_lead_is_taken_again(self, rig: Rig) -> None:
         old = lead(rig).epoch
         rig.empty()
-        assert not rig.store.write_active(POOL, old, {"a": UP}, interval=1, announce=True)
+        assert not rig.store.write_active(POOL, HealthWrite(old, {"a": UP}, interval=1, announce=True))
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == NOTHING_KNOWN
         new = lead(rig).epoch
-        assert not rig.store.write_active(POOL, old, {"a": UP}, interval=1)
-        assert rig.store.write_active(POOL, new, {"a": UP}, interval=1)
+        assert not rig.store.write_active(POOL, HealthWrite(old, {"a": UP}, interval=1))
+        assert rig.store.write_active(POOL, HealthWrite(new, {"a": UP}, interval=1))
 
     def test_the_leader_of_one_pool_may_not_write_another(self, rig: Rig) -> None:
         lead(rig, pool="api")
         epoch = lead(rig).epoch
-        assert not rig.store.write_active("api", epoch, {"a": UP}, interval=1)
+        assert not rig.store.write_active("api", HealthWrite(epoch, {"a": UP}, interval=1))
 
 
 class TestLease:
@@ -309,7 +311,7 @@ class TestWatching:
 
         def announce_and_wait() -> Collection[str]:
             # A subscription may begin a moment after it was asked for.
-            rig.store.write_active("api", epoch, {"a": UP}, interval=1, announce=True)
+            rig.store.write_active("api", HealthWrite(epoch, {"a": UP}, interval=1, announce=True))
             return watch.wait(0.1)
 
         assert set(eventually(announce_and_wait, "the change is heard")) == {"api"}
@@ -341,7 +343,7 @@ class TestWatching:
         suspects = rig.other.watch_suspects(["api", "end"])
 
         def heard_the_end() -> set[str]:
-            rig.store.write_active("end", epochs["end"], {}, interval=1, announce=True)
+            rig.store.write_active("end", HealthWrite(epochs["end"], {}, interval=1, announce=True))
             return set(watch.wait(0.1))
 
         def heard_the_last() -> set[str]:
@@ -350,9 +352,9 @@ class TestWatching:
 
         eventually(heard_the_end, "the watch begins")
         eventually(heard_the_last, "the other watch begins")
-        rig.store.write_active("api", epochs["api"], {"a": UP}, interval=1, announce=True)  # not its pool
-        rig.store.write_active(POOL, epochs[POOL], {"a": UP}, interval=1)  # not announced
-        rig.store.write_active(POOL, epochs[POOL] - 1, {"a": UP}, interval=1, announce=True)  # refused
+        rig.store.write_active("api", HealthWrite(epochs["api"], {"a": UP}, interval=1, announce=True))  # not its pool
+        rig.store.write_active(POOL, HealthWrite(epochs[POOL], {"a": UP}, interval=1))  # not announced
+        rig.store.write_active(POOL, HealthWrite(epochs[POOL] - 1, {"a": UP}, interval=1, announce=True))  # refused
         rig.store.report_suspect(POOL, "a")  # not its subject
         # Messages keep their order: what was said before the end is heard before or with it.
         assert eventually(heard_the_end, "the end is heard") == {"end"}
@@ -366,7 +368,7 @@ class TestWatching:
         heard: list[set[str]] = [set(), set(), set()]
 
         def all_heard() -> bool:
-            rig.store.write_active(POOL, epoch, {}, interval=1, announce=True)
+            rig.store.write_active(POOL, HealthWrite(epoch, {}, interval=1, announce=True))
             for watch, messages in zip(watches, heard, strict=True):
                 messages.update(watch.wait(0.1))
             return all(heard)
@@ -408,7 +410,7 @@ class TestWatching:
         epoch = lead(rig).epoch
 
         def heard() -> Collection[str]:
-            rig.store.write_active(POOL, epoch, {"a": UP}, interval=1, announce=True)
+            rig.store.write_active(POOL, HealthWrite(epoch, {"a": UP}, interval=1, announce=True))
             return watch.wait(0.1)
 
         assert set(eventually(heard, "the change is heard")) == {POOL}
@@ -427,9 +429,9 @@ class TestWatching:
 
 
 def test_a_snapshot_known_from_elsewhere_is_replaced_when_the_version_differs(rig: Rig) -> None:
-    rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
+    rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": UP}, interval=1, announce=True))
     foreign = Snapshot(version=1, active={"z": DOWN}, heartbeat=1.0, interval=1.0)
-    rig.store.write_active(POOL, lead(rig).epoch, {"a": DOWN}, interval=1, announce=True)
+    rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": DOWN}, interval=1, announce=True))
     assert rig.store.read_snapshot(POOL, foreign).active == {"a": DOWN}
 
 
@@ -482,7 +484,7 @@ class TestSecret:
         assert known.secret == ""
         rig.store.agree_on_secret(POOL, FIRST)
         assert rig.store.read_snapshot(POOL, known).version == known.version
-        rig.store.write_active(POOL, lead(rig).epoch, {"a": UP}, interval=1, announce=True)
+        rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, {"a": UP}, interval=1, announce=True))
         assert rig.other.read_snapshot(POOL, known).secret == FIRST
 
     def test_an_emptied_store_has_none(self, rig: Rig) -> None:

@@ -19,7 +19,7 @@ from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.keys import PoolKeys
-from lbflask.store.ports import StoreUnavailable
+from lbflask.store.ports import Beat, HealthWrite, StoreUnavailable
 from lbflask.store.redis import RedisStore
 from lbflask.store.redis_client import _addresses, connect
 from tests.store.stores import PATIENCE
@@ -65,7 +65,7 @@ def keeps_every_promise(store: RedisStore, other: RedisStore, pool: str) -> None
     assert lease is not None
 
     def change_is_heard() -> bool:
-        assert store.write_active(pool, lease.epoch, {"a": UP}, interval=1, announce=True)
+        assert store.write_active(pool, HealthWrite(lease.epoch, {"a": UP}, interval=1, announce=True))
         return pool in watch.wait(0.1)
 
     def suspect_is_heard() -> bool:
@@ -84,13 +84,13 @@ def keeps_every_promise(store: RedisStore, other: RedisStore, pool: str) -> None
     assert snapshot.ejected["a"].out
     assert other.hold_probe(pool, "worker", 600)
     assert other.settle_ejection(pool, "a", snapshot.ejected["a"].since, back=True, rule=RULE)
-    store.beat(pool, "one", {"a": 2}, {"a": 2}, read=False)
-    assert other.beat(pool, "two", {}, {}, read=True).loads == {"a": 2}
+    store.beat(pool, "one", Beat({"a": 2}, {"a": 2}), read=False)
+    assert other.beat(pool, "two", Beat(), read=True).loads == {"a": 2}
     store.leave(pool, "one")
     assert store.hold_slots(pool, "one", SlotDemand([BackendSlots("a", 0, 3)], extra=2)).held == [2]
     assert other.hold_slots(pool, "two", SlotDemand([BackendSlots("a", 0, 3)], extra=2)).held == [1]
     assert [each.take_token(RateLimit(pool, 1, 3600, 1), "a").passed for each in (store, other)] == [True, False]
-    assert other.beat(pool, "two", {}, {}, read=True).loads == {}
+    assert other.beat(pool, "two", Beat(), read=True).loads == {}
     store.drop_lease(pool, "checker")
 
 

@@ -11,6 +11,7 @@ from devtools.servers import free_port
 from lbflask.config.schema import Config
 from lbflask.core.explain import LeftOutView, RequestQuery
 from lbflask.core.model import ActiveHealth, Health
+from lbflask.store.ports import HealthWrite
 from lbflask.store.redis import RedisStore
 from lbflask.wiring.adapters import store_for
 from lbflask.wiring.explain import explained
@@ -37,7 +38,7 @@ def test_what_the_checker_has_found_is_known(redis_url: str) -> None:
         lease = store.hold_lease("default", "me", 10)
         assert lease is not None
         states = {"a:1": ActiveHealth(Health.UP), "b:1": ActiveHealth(Health.DOWN, reason="refused")}
-        assert store.write_active("default", lease.epoch, states, interval=10, announce=True)
+        assert store.write_active("default", HealthWrite(lease.epoch, states, interval=10, announce=True))
     explanation, why = explained(made, ASKED)
     (view,) = explanation.pools
     assert why == ""
