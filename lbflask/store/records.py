@@ -87,14 +87,8 @@ def _counts(value: Mapping[str, object]) -> dict[str, int]:
 
 def dump_active(state: ActiveHealth) -> str:
     """The record of an active health."""
-    return _dumped(
-        {
-            "health": state.health.value,
-            "streak": state.streak,
-            "reason": state.reason,
-            "since": round(state.since, 3),
-        }
-    )
+    since = round(state.since, 3)
+    return _dumped({"health": state.health, "streak": state.streak, "reason": state.reason, "since": since})
 
 
 def parse_active(record: str | bytes) -> ActiveHealth | None:
@@ -120,15 +114,9 @@ def parse_ejection(record: str | bytes) -> Ejection | None:
 
 def dump_override(override: Override) -> str:
     """The record of an operator's settings for a backend."""
-    values: dict[str, Any] = {"mode": override.mode.value}
-    if override.weight is not None:
-        values["weight"] = override.weight
+    values = _values_of(override, ("mode",), {"weight": None, "added": None, "removed": False, "since": 0.0})
     if override.added is not None:
         values["added"] = _backend_values(override.added)
-    if override.removed:
-        values["removed"] = True
-    if override.since:
-        values["since"] = override.since
     return _dumped(values)
 
 
@@ -177,34 +165,25 @@ def parse_backends(record: str | bytes) -> tuple[tuple[Backend, ...], int] | Non
 
 
 def _backend_values(backend: Backend) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "id": backend.id,
-        "scheme": backend.scheme,
-        "host": backend.host,
-        "port": backend.port,
-        "url": backend.url,
-        "weight": backend.weight,
-    }
-    if backend.path:
-        values["path"] = backend.path
-    if backend.backup:
-        values["backup"] = True
-    if backend.slow_start is not None:
-        values["slow_start"] = backend.slow_start
-    if backend.max_connections:
-        values["max_connections"] = backend.max_connections
-    return values
+    defaults = {"path": "", "backup": False, "slow_start": None, "max_connections": 0}
+    return _values_of(backend, ("id", "scheme", "host", "port", "url", "weight"), defaults)
+
+
+def _values_of(model: object, required: Iterable[str], defaults: Mapping[str, object]) -> dict[str, Any]:
+    """The attributes by name: those that are required, and those that differ from their defaults."""
+    values = {name: getattr(model, name) for name in required}
+    return values | {name: value for name in defaults if (value := getattr(model, name)) != defaults[name]}
 
 
 def _backend(values: Mapping[str, Any]) -> Backend:
     """The backend that the configuration makes of these values; each must equal that of the result, else ValueError."""
     backend = _configured(
         _text(values["url"]),
-        _text(values["id"]),
-        _integer(values["weight"], MOST_WEIGHT),
-        _flag(values.get("backup", False)),
-        None if values.get("slow_start") is None else _timestamp(values["slow_start"]),
-        _integer(values.get("max_connections", 0)),
+        name=_text(values["id"]),
+        weight=_integer(values["weight"], MOST_WEIGHT),
+        backup=_flag(values.get("backup", False)),
+        slow_start=None if values.get("slow_start") is None else _timestamp(values["slow_start"]),
+        max_connections=_integer(values.get("max_connections", 0)),
     )
     if any(values[key] != value for key, value in _backend_values(backend).items()):
         raise ValueError("its parts contradict each other")
@@ -212,17 +191,8 @@ def _backend(values: Mapping[str, Any]) -> Backend:
 
 
 @lru_cache(maxsize=1 << 14)  # above the size of a large pool, all of whose backends are parsed when one changes
-def _configured(
-    url: str, name: str, weight: int, backup: bool, slow_start: float | None, max_connections: int
-) -> Backend:
-    return BackendConfig(
-        url=ServiceURL(url),
-        name=name,
-        weight=weight,
-        backup=backup,
-        slow_start=slow_start,
-        max_connections=max_connections,
-    ).to_model()
+def _configured(url: str, **settings: Any) -> Backend:
+    return BackendConfig(url=ServiceURL(url), **settings).to_model()
 
 
 def dump_loads(loads: Mapping[str, int]) -> str:
@@ -247,19 +217,11 @@ def sum_loads(records: Iterable[str | bytes]) -> dict[str, int]:
 def dump_report(report: WorkerReport) -> str:
     """The record of a worker's report."""
     identity = report.identity
-    return _dumped(
-        {
-            "instance": identity.instance,
-            "host": identity.host,
-            "pid": identity.pid,
-            "version": identity.version,
-            "config": identity.config,
-            "started": round(identity.started, 3),
-            "clock": round(report.clock, 3),
-            "seconds": round(report.seconds, 3),
-            "served": {id_: [one.attempts, one.failures, one.buckets] for id_, one in report.served.items()},
-        }
-    )
+    values = {name: getattr(identity, name) for name in ("instance", "host", "pid", "version", "config")}
+    times = {"started": identity.started, "clock": report.clock, "seconds": report.seconds}
+    values |= {name: round(seconds, 3) for name, seconds in times.items()}
+    served = {id_: [one.attempts, one.failures, one.buckets] for id_, one in report.served.items()}
+    return _dumped(values | {"served": served})
 
 
 def parse_report(record: str | bytes) -> WorkerReport | None:
@@ -320,8 +282,8 @@ def event_id(text: str) -> str:
 def parse_events(entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[FleetEvent]:
     """The events in entries of the stream, without those of unknown kinds and with invalid ids."""
     events = []
-    for id_, fields in entries:
-        texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in fields.items()}
+    for id_, entry in entries:
+        texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in entry.items()}
         what, pool, backend, reason, actor = (texts.get(name, "")[:MAX_TEXT] for name in EVENT_FIELDS)
         try:
             event = FleetEvent(Kind(texts.get("kind", "")), what, pool, backend, reason, actor, event_id(id_.decode()))

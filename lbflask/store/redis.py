@@ -7,6 +7,7 @@ is replaced by the next write of that key.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import cache, partial
 from typing import Any
 
 from lbflask.core import clock_skew
@@ -36,12 +37,12 @@ class RedisStore:
         self._client = client
         self._namespace = namespace
         self._fleet = FleetKeys(namespace)
-        self._keys: dict[str, PoolKeys] = {}
+        self._of = cache(partial(PoolKeys, namespace))
         self._run = Scripts(client, invalid_data).run
         self._invalid_data = invalid_data
 
     def __repr__(self) -> str:
-        return f"<RedisStore namespace={self._namespace!r} pools={list(self._keys)}>"
+        return f"<RedisStore namespace={self._namespace!r}>"
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See ports.py."""
@@ -78,8 +79,7 @@ class RedisStore:
 
     def watch_changes(self, pools: Collection[str]) -> RedisWatch:
         """See ports.py."""
-        channels = {self._of(pool).changes.encode(): pool for pool in pools}
-        return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
+        return RedisWatch(self._client, {self._of(pool).changes: pool for pool in pools})
 
     def report_suspect(self, pool: str, backend: str) -> None:
         """See ports.py."""
@@ -158,8 +158,7 @@ class RedisStore:
 
     def watch_slots(self, pools: Collection[str]) -> RedisWatch:
         """See ports.py."""
-        channels = {self._of(pool).free_slots.encode(): pool for pool in pools}
-        return RedisWatch(self._client, list(channels), lambda channel, _: channels[channel])
+        return RedisWatch(self._client, {self._of(pool).free_slots: pool for pool in pools})
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
         """See ports.py."""
@@ -215,18 +214,11 @@ class RedisStore:
 
     def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
         """See ports.py."""
-        channels = {self._of(pool).suspects.encode(): pool for pool in pools}
-        return RedisWatch(
-            self._client,
-            list(channels),
-            lambda channel, backend: f"{channels[channel]}/{backend.decode(errors='replace')}",
-        )
+        return RedisWatch(self._client, {self._of(pool).suspects: f"{pool}/" for pool in pools}, with_payload=True)
 
     def watch_reloads(self) -> RedisWatch:
         """See ports.py."""
-        return RedisWatch(
-            self._client, [self._fleet.reloads.encode()], lambda _, message: message.decode(errors="replace")
-        )
+        return RedisWatch(self._client, {self._fleet.reloads: ""}, with_payload=True)
 
     def close(self) -> None:
         """Close all connections."""
@@ -241,9 +233,3 @@ class RedisStore:
                 raise
             self._invalid_data.note([self._fleet.events])
             return []
-
-    def _of(self, pool: str) -> PoolKeys:
-        keys = self._keys.get(pool)
-        if keys is None:
-            keys = self._keys[pool] = PoolKeys(self._namespace, pool)
-        return keys

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 
 import redis
 
@@ -15,11 +15,11 @@ MAX_BATCH = 1000
 
 
 class RedisWatch:
-    """A subscription with its own connection. `name_of` turns a channel and a payload into a message."""
+    """A subscription with its own connection. A message is the text for its channel, and its payload if wanted."""
 
-    def __init__(self, client: Client, channels: list[bytes], name_of: Callable[[bytes, bytes], str]) -> None:
-        self._channels = channels
-        self._name_of = name_of
+    def __init__(self, client: Client, channels: Mapping[str, str], *, with_payload: bool = False) -> None:
+        self._channels = {channel.encode(): text for channel, text in channels.items()}
+        self._with_payload = with_payload
         self._pubsub = translated(lambda: client.pubsub(ignore_subscribe_messages=True))
         try:
             translated(lambda: self._pubsub.subscribe(*channels))
@@ -28,7 +28,7 @@ class RedisWatch:
             raise
 
     def __repr__(self) -> str:
-        return f"<RedisWatch of {len(self._channels)} channels, first {self._channels[:1]}>"
+        return f"<RedisWatch of {len(self._channels)} channels, first {next(iter(self._channels), None)!r}>"
 
     def wait(self, timeout: float) -> Collection[str]:
         """See ports.py."""
@@ -37,7 +37,8 @@ class RedisWatch:
         for _ in range(MAX_BATCH):
             if message is None:
                 break
-            messages.add(self._name_of(message["channel"], message["data"]))
+            payload = message["data"].decode(errors="replace") if self._with_payload else ""
+            messages.add(self._channels[message["channel"]] + payload)
             message = translated(lambda: self._pubsub.get_message(timeout=0.0))
         return messages
 
