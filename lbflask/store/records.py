@@ -177,7 +177,7 @@ def _values_of(model: object, required: Iterable[str], defaults: Mapping[str, ob
 
 def _backend(values: Mapping[str, Any]) -> Backend:
     """The backend that the configuration makes of these values; each must equal that of the result, else ValueError."""
-    backend = _configured(
+    backend, expected = _configured(
         _text(values["url"]),
         name=_text(values["id"]),
         weight=_integer(values["weight"], MOST_WEIGHT),
@@ -185,14 +185,16 @@ def _backend(values: Mapping[str, Any]) -> Backend:
         slow_start=None if values.get("slow_start") is None else _timestamp(values["slow_start"]),
         max_connections=_integer(values.get("max_connections", 0)),
     )
-    if any(values[key] != value for key, value in _backend_values(backend).items()):
+    if any(values[key] != value for key, value in expected.items()):
         raise ValueError("its parts contradict each other")
     return backend
 
 
 @lru_cache(maxsize=1 << 14)  # above the size of a large pool, all of whose backends are parsed when one changes
-def _configured(url: str, **settings: Any) -> Backend:
-    return BackendConfig(url=ServiceURL(url), **settings).to_model()
+def _configured(url: str, **settings: Any) -> tuple[Backend, dict[str, Any]]:
+    """The backend that the configuration makes of these settings, and the values of its record."""
+    backend = BackendConfig(url=ServiceURL(url), **settings).to_model()
+    return backend, _backend_values(backend)
 
 
 def dump_loads(loads: Mapping[str, int]) -> str:
