@@ -42,7 +42,7 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
                 }
                 for backend in backends
             }
-            pool_document["times_failing_open"] = fleet.fallback_count(pool.name)
+            pool_document["times_failing_open"] = fleet.pools[pool.name].fallback_count
             pool_document["checker_silent_for"] = snapshot.heartbeat
         document["pools"][pool.name] = pool_document
     counts = [(count, bool(resort)) for count, resort in serving.values()]

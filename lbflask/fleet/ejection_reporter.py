@@ -74,7 +74,6 @@ class EjectionReporter:
         self._clock = clock
         self._wake = wake
         self._stats = stats
-        self._ejects = policy.quota > 0
         # Nothing blocks while it is held, so greenlets need no lock; this one costs them the least.
         self._lock = _thread.RLock()
         self._attempts: defaultdict[str, int] = defaultdict(int)
@@ -90,12 +89,11 @@ class EjectionReporter:
     def set_members(self, members: tuple[str, ...]) -> None:
         """The ids of the backends that are in the pool and take requests."""
         if members != self._policy.members:
-            self.set_policy(replace(self._policy, members=members))
+            self._policy = replace(self._policy, members=members)
 
     def set_policy(self, policy: EjectionPolicy) -> None:
         """Eject by this policy from now on."""
         self._policy = policy
-        self._ejects = policy.quota > 0
 
     def answered(self, backend: str, status: int) -> None:
         """The head of a response was received."""
@@ -189,7 +187,7 @@ class EjectionReporter:
         """Add a failure. Called under the lock."""
         self._stats.failed(backend)
         self._reasons[backend] = reason
-        if self._ejects:
+        if self._policy.quota > 0:
             self._add(backend, FailureReport(0, 1, weight))
 
     def _add(self, backend: str, more: FailureReport) -> None:

@@ -22,7 +22,7 @@ from lbflask.fleet.store_link import StoreLink
 from lbflask.fleet.ticket_source import TicketSource
 from lbflask.fleet.traffic import Traffic
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import StoreUnavailable, StoreWatch, WorkerStore
+from lbflask.store.ports import StoreUnavailable, WorkerStore
 
 _FALLBACKS = {
     Fallback.NONE: "serving without a fallback again",
@@ -50,26 +50,28 @@ class Fleet:
         self._wake = wake.set
         self._worker = worker or LocalWorker()
         self._report = report
-        self._link = StoreLink(store=store, report=report, on_lost=self._keep_ejections, wake=wake.set)
-        self._local_store = MemoryStore(self._link.now)
+        self._link = link = StoreLink(store=store, report=report, on_lost=self._keep_ejections, wake=wake.set)
+        self._local_store = MemoryStore(link.now)
         policies = policies or {}
-        self._pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}
-        self._follower = SnapshotFollower(link=self._link, pools=self._configured)
-        self._reporter = FleetReporter(
-            link=self._link,
-            local_store=self._local_store,
-            pools=lambda: self._pools,
-            read=self._follower.read,
-            wake=wake,
+        #: The pools by name, also those that have left the configuration and still serve requests.
+        self.pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}
+        self._follower = SnapshotFollower(
+            link, lambda: {name: pool for name, pool in self.pools.items() if not pool.is_retired}
         )
+        self._reporter = FleetReporter(
+            link=link, local_store=self._local_store, pools=lambda: self.pools, read=self._follower.read, wake=wake
+        )
+        #: The store's clock, the store's answers, and going on with it; see StoreLink.
+        self.now, self.query, self.recover = link.now, link.query, link.restored
+        #: Read the store now, so that the next request is served by the latest facts.
+        self.refresh = self._follower.refresh
+        #: In the background, or now with `flush`; see FleetReporter.
+        self.report_unreachable = self._reporter.report_unreachable
+        self.announce_reload = self._reporter.announce_reload
+        self.flush = self._reporter.flush
 
     def __repr__(self) -> str:
-        return f"<Fleet {self._worker} {self._link} {list(self._pools.values())}>"
-
-    @property
-    def pools(self) -> Mapping[str, LocalPool]:
-        """The pools by name, also those that have left the configuration and still serve requests."""
-        return self._pools
+        return f"<Fleet {self._worker} {self._link} {list(self.pools.values())}>"
 
     @property
     def degraded(self) -> bool:
@@ -89,7 +91,7 @@ class Fleet:
     @property
     def workers(self) -> int:
         """How many workers share the store, as last read: at least this one."""
-        return max(pool.traffic.heartbeat.workers for pool in self._pools.values())
+        return max(pool.traffic.heartbeat.workers for pool in self.pools.values())
 
     def start(self) -> None:
         """Read the store once, so that the first request has a snapshot; then follow it and report to it."""
@@ -103,7 +105,7 @@ class Fleet:
         self._reporter.stop()
         if not self._link.degraded:
             with suppress(StoreUnavailable):
-                for pool in self._pools.values():
+                for pool in self.pools.values():
                     pool.traffic.heartbeat.leave(self._link.store)
         self._link.close()
         self._follower.stop()
@@ -115,62 +117,30 @@ class Fleet:
         to it; when none is in flight there any more, this worker's beat is removed from it.
         """
         self._worker.set_config(config)
-        kept = {name: pool for name, pool in self._pools.items() if name in policies or not pool.is_disposable}
+        kept = {name: pool for name, pool in self.pools.items() if name in policies or not pool.is_disposable}
         for name, pool in kept.items():
             if name in policies:
                 pool.reinstate(policies[name], strict=strict)
             else:
                 pool.retire()
         new = {name: self._local_pool(name, rule, strict) for name, rule in policies.items() if name not in kept}
-        self._pools = kept | new
-
-    def refresh(self) -> None:
-        """Read the store now, so that the next request is served by the latest facts."""
-        self._follower.refresh()
-
-    def flush(self) -> None:
-        """Report to the store now what is due."""
-        self._reporter.flush()
+        self.pools = kept | new
 
     def degrade(self, reason: str) -> None:
         """Go on without the store until the follower finds it again."""
         self._link.lost(StoreUnavailable(reason))
 
-    def recover(self) -> None:
-        """Use the store again."""
-        self._link.restored()
-
-    def now(self) -> float:
-        """The store's clock, in seconds since the epoch, as last read; the machine's until it was read once."""
-        return self._link.now()
-
-    def report_unreachable(self, pool: str, backend: str) -> None:
-        """Report to the checker, in the background, that the backend could not be reached."""
-        self._reporter.report_unreachable(pool, backend)
-
-    def announce_reload(self) -> None:
-        """Ask the checkers, in the background, to read their configuration, which may have changed."""
-        self._reporter.announce_reload()
-
-    def query(self, ask: Callable[[WorkerStore], Result]) -> Result | None:
-        """The store's answer, at once; None while it is out of reach."""
-        return self._link.query(ask)
-
-    def watch_slots(self, pools: Collection[str]) -> StoreWatch | None:
-        """A subscription to slots of backends that became free; None while the store is out of reach."""
-        return self._link.query(lambda store: store.watch_slots(pools))
-
     def snapshot(self, pool: str) -> Snapshot:
         """The latest snapshot of the pool; the same object until the store was read again."""
-        return self._pools[pool].snapshot
+        return self.pools[pool].snapshot
 
     def tickets(self, pool: str) -> TicketSource:
         """The tickets of the pool."""
-        return self._pools[pool].tickets
+        return self.pools[pool].tickets
 
     def traffic(self, pool: str) -> Traffic:
         """The object to which this worker's attempts at the backends of the pool report."""
-        return self._pools[pool].traffic
+        return self.pools[pool].traffic
 
     def loads(self, pool: str) -> Mapping[str, int]:
         """The fleet's requests in flight at each backend of the pool. No trip.
@@ -178,27 +148,20 @@ class Fleet:
         This worker's are exact; those of others are a tenth of a second old while they are read regularly, and vanish
         within three seconds after their worker.
         """
-        return self._pools[pool].traffic.in_flight.total()
+        return self.pools[pool].traffic.in_flight.total()
 
     def record_fallback(self, pool: str, fallback: Fallback) -> None:
         """Note by which fallback the pool serves; a change is reported."""
-        if self._pools[pool].record_fallback(fallback):
+        if self.pools[pool].record_fallback(fallback):
             self._report(f"pool {pool}: {_FALLBACKS[fallback]}")
-
-    def fallback_count(self, pool: str) -> int:
-        """How often the pool has begun to serve by a fallback."""
-        return self._pools[pool].fallback_count
 
     def agree_on_secret(self, pool: str) -> None:
         """From the next reading on, the snapshots of the pool have a secret, the same for the whole fleet."""
-        self._pools[pool].require_secret()
+        self.pools[pool].require_secret()
 
     def _local_pool(self, pool: str, policy: EjectionPolicy, strict: bool) -> LocalPool:
         return LocalPool(pool=pool, policy=policy, worker=self._worker, link=self._link, wake=self._wake, strict=strict)
 
-    def _configured(self) -> Mapping[str, LocalPool]:
-        return {name: pool for name, pool in self._pools.items() if not pool.is_retired}
-
     def _keep_ejections(self) -> None:
-        for name, pool in self._pools.items():
+        for name, pool in self.pools.items():
             self._local_store.adopt(name, pool.snapshot.ejected)

@@ -18,7 +18,7 @@ POLL_EVERY = 1.0
 class SnapshotFollower:
     """`pools` gives the pools to follow, by name; it may give others at any time."""
 
-    def __init__(self, *, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]]) -> None:
+    def __init__(self, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]]) -> None:
         self._link = link
         self._pools = pools
         self._reading = threading.Lock()
@@ -29,10 +29,7 @@ class SnapshotFollower:
 
     def start(self) -> None:
         """Read the store once, so that the first request has a snapshot, and follow it in the background."""
-        try:
-            self._prove(self._pools())
-        except StoreUnavailable as error:
-            self._link.lost(error)
+        self._link.query(lambda _: self._prove(self._pools()))
         self.refresh()
         self._task.start()
 
@@ -46,11 +43,7 @@ class SnapshotFollower:
 
     def refresh(self) -> None:
         """Read the store now, if it is in reach."""
-        if not self._link.degraded:
-            try:
-                self.read(self._pools())
-            except StoreUnavailable as error:
-                self._link.lost(error)
+        self._link.query(lambda _: self.read(self._pools()))
 
     def read(self, names: Collection[str]) -> None:
         """Read the snapshots of the followed pools among these. Raises StoreUnavailable."""

@@ -7,17 +7,15 @@ are those that the fleet needs anyway.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
 from lbflask.telemetry.events import AttemptEvent
 
 #: Limit of the responses of one second whose latency is counted.
 SAMPLE = 256
-
-Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(slots=True)
@@ -28,6 +26,18 @@ class _Window:
     attempts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     latencies: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def counters(self) -> tuple[Counter[Any], ...]:
+        """All counts."""
+        return self.attempts, self.failures, self.latencies
+
+    def add(self, part: _Window, times: int) -> None:
+        """Add the counts of a part so many times; entries that become zero are removed."""
+        for total, counts in zip(self.counters(), part.counters(), strict=True):
+            for key, count in counts.items():
+                total[key] += times * count
+                if not total[key]:
+                    del total[key]
 
 
 class SlidingStats:
@@ -64,15 +74,10 @@ class SlidingStats:
             attempt = self._latest.popleft()
             part.latencies[attempt.backend, bucket_of(attempt.seconds)] += 1
         self._ended.append(part)
-        self._add(part, 1)
+        self._sum.add(part, 1)
         while len(self._ended) > 1 and self._ended[0].since < now - WINDOW * 1.05:
-            self._add(self._ended.popleft(), -1)
+            self._sum.add(self._ended.popleft(), -1)
         return now - self._ended[0].since, self._counts()
-
-    def _add(self, part: _Window, times: int) -> None:
-        _add(self._sum.attempts, part.attempts, times)
-        _add(self._sum.failures, part.failures, times)
-        _add(self._sum.latencies, part.latencies, times)
 
     def _counts(self) -> dict[str, BackendCounts]:
         buckets: dict[str, dict[int, int]] = {}
@@ -83,11 +88,3 @@ class SlidingStats:
             backend: BackendCounts(attempts[backend], failures[backend], buckets.get(backend, {}))
             for backend in {**attempts, **failures, **buckets}
         }
-
-
-def _add(total: Counter[Key], counts: Mapping[Key, int], times: int) -> None:
-    """Add the counts so many times; zero entries are removed."""
-    for key, count in counts.items():
-        total[key] += times * count
-        if not total[key]:
-            del total[key]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import closing, suppress
 
 from lbflask.background import BackgroundTask
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slots import PoolSlots
-from lbflask.store.ports import StoreUnavailable, StoreWatch
+from lbflask.store.ports import StoreUnavailable
 
 #: Seconds between two renewals without a message, with held slots or a queue and without: the time for which idle slots
 #: are kept, and the longest delay that a lost message causes.
@@ -53,33 +54,23 @@ class Slots:
             self._task.start()
 
     def _follow(self) -> None:
-        watch: StoreWatch | None = None
-        watched: set[str] = set()
-        try:
-            while not self._task.stopping.is_set():
-                if watch is not None and watched != set(self._pools):
-                    watch.close()
-                    watch = None
-                if watch is None:
-                    watched = set(self._pools)
-                    watch = self._fleet.watch_slots(watched)
-                messages = self._messages(watch)
-                if messages is None and watch is not None:
-                    watch.close()
-                    watch = None
-                for pool, slots in list(self._pools.items()):
-                    slots.tick(notified=messages is not None and pool in messages)
-        finally:
-            if watch is not None:
-                watch.close()
+        while not self._task.stopping.is_set():
+            self._follow_pools(frozenset(self._pools))
 
-    def _messages(self, watch: StoreWatch | None) -> set[str] | None:
-        """The pools with messages about slots; None without a subscription."""
-        try:
-            if watch is not None:
-                active = any(slots.is_active for slots in self._pools.values())
-                return set(watch.wait(ACTIVE_POLL_INTERVAL if active else POLL_INTERVAL))
-        except StoreUnavailable:
-            pass  # the next query marks the store as lost
-        self._task.stopping.wait(POLL_INTERVAL)
-        return None
+    def _follow_pools(self, names: frozenset[str]) -> None:
+        """Renew the slots until other pools use any, or the subscription to those of these pools is lost."""
+        stopping = self._task.stopping
+        watch = self._fleet.query(lambda store: store.watch_slots(names))
+        if watch is not None:
+            with closing(watch), suppress(StoreUnavailable):  # the next query marks the store as lost
+                while not stopping.is_set() and names == self._pools.keys():
+                    active = any(slots.is_active for slots in self._pools.values())
+                    self._renew(watch.wait(ACTIVE_POLL_INTERVAL if active else POLL_INTERVAL))
+                return
+        stopping.wait(POLL_INTERVAL)
+        self._renew(())
+
+    def _renew(self, messages: Collection[str]) -> None:
+        """Renew the slots of all pools. `messages` names those with messages about slots."""
+        for pool, slots in list(self._pools.items()):
+            slots.tick(notified=pool in messages)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
+from functools import partial
 
 from lbflask.core.tickets import RateEstimator, TicketBlock, TicketCounts
 from lbflask.fleet.store_link import StoreLink
-from lbflask.store.ports import StoreUnavailable
+from lbflask.store.ports import WorkerStore
 
 _NO_TICKETS = TicketBlock(iter(()), 0.0)
 
@@ -25,6 +26,7 @@ class TicketSource:
         self._block = _NO_TICKETS
         self._local = random.randrange(1 << 30)
         self._lock = threading.Lock()
+        self._take_one = partial(self._take, 1)
 
     def __repr__(self) -> str:
         return f"<TicketSource of {self._pool} {self.counts}>"
@@ -35,36 +37,35 @@ class TicketSource:
 
     def next(self) -> int:
         """The next ticket: the fleet's while the store answers, else a local one."""
-        if self._strict and not self._link.degraded:
-            try:
-                ticket = self._link.store.take_tickets(self._pool, 1)
-                self.counts.lease(1)
+        if self._strict:
+            ticket = self._link.query(self._take_one)
+            if ticket is not None:
                 return ticket
-            except StoreUnavailable as error:
-                self._link.lost(error)
         now = time.monotonic()
         self._rate.count(now)
-        next_ticket = self._block.next(now)
-        if next_ticket is not None and not self._link.degraded:
-            return next_ticket
+        ticket = self._block.next(now)
+        if ticket is not None and not self._link.degraded:
+            return ticket
         with self._lock:
-            # Checked again under the lock: a request that waited for it while the store failed must not try it too.
-            if not self._link.degraded:
-                try:
-                    return self._leased(now)
-                except StoreUnavailable as error:
-                    self._link.lost(error)
-            self._block = _NO_TICKETS
-            self._local += 1
-            self.counts.count_local()
-            return self._local
+            # Under the lock: a request that waited for it while the store failed must not try it too.
+            ticket = self._link.query(partial(self._leased, now))
+            if ticket is None:
+                self._block = _NO_TICKETS
+                self._local += 1
+                self.counts.count_local()
+                ticket = self._local
+            return ticket
 
-    def _leased(self, now: float) -> int:
+    def _leased(self, now: float, store: WorkerStore) -> int:
         """Called under the lock, after which another request may have brought a block."""
         ticket = self._block.next(now)
         if ticket is None:
             count = self._rate.block()
-            ticket = self._link.store.take_tickets(self._pool, count)
+            ticket = self._take(count, store)
             self._block = TicketBlock(iter(range(ticket + 1, ticket + count)), now)
-            self.counts.lease(count)
+        return ticket
+
+    def _take(self, count: int, store: WorkerStore) -> int:
+        ticket = store.take_tickets(self._pool, count)
+        self.counts.lease(count)
         return ticket

@@ -190,15 +190,14 @@ def of_the_worker(
         yield definitions.OPENED, (), connections().opened
         yield definitions.REUSED, (), connections().reused
         yield definitions.IDLE, (), connections().idle
-        for pool in tuple(fleet.pools):
-            taken = fleet.tickets(pool).counts
+        for pool, local in fleet.pools.items():
+            taken = local.tickets.counts
             yield definitions.TICKETS, (pool,), taken.tickets
             yield definitions.LEASES, (pool,), taken.leases
             yield definitions.LOCAL_TICKETS, (pool,), taken.local
-            yield definitions.FAILING_OPEN, (pool,), fleet.fallback_count(pool)
-            yield from _by_backend(
-                definitions.BACKEND_IN_FLIGHT, pool, fleet.traffic(pool).in_flight.local(), known[pool]
-            )
+            yield definitions.FAILING_OPEN, (pool,), local.fallback_count
+            in_flight = local.traffic.in_flight.local()
+            yield from _by_backend(definitions.BACKEND_IN_FLIGHT, pool, in_flight, known[pool])
 
     known: defaultdict[str, set[str]] = defaultdict(set)
     return samples

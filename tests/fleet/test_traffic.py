@@ -261,5 +261,5 @@ class TestFleet:
             for _ in range(3):
                 one.record_fallback(POOL, select(open_pool, known).resort)
             one.record_fallback(POOL, select(open_pool, NOTHING_KNOWN).resort)
-        assert one.fallback_count(POOL) == 2
+        assert one.pools[POOL].fallback_count == 2
         assert ["failing open" in line for line in told] == [True, False, True, False]
