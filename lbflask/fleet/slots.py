@@ -15,34 +15,20 @@ import _thread
 import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lbflask.core.model import Backend
 from lbflask.core.slots import TOLERANCE, BackendSlots, Grant, QueuePolicy, SlotDemand
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.slot_waiter import ClientGone, OnGone, QueueFull, QueueTimeout, SlotWaiter
 from lbflask.store.ports import DEAD_AFTER
 
-NEVER = math.inf
 #: Seconds for which no further slot of a full backend is requested, unless a message says that one is free.
 FULL_FOR = 0.02
 #: Seconds between two renewals of the leases, which expire after DEAD_AFTER.
 RENEW_EVERY = 1.0
 #: Seconds between two calls of waiting requests for slots that other workers hold idle.
 CALL_EVERY = 1.0
-
-OnGone = Callable[[Callable[[], None] | None], None]
-
-
-class QueueFull(Exception):
-    """The queue has reached its limit."""
-
-
-class QueueTimeout(Exception):
-    """No slot became free in time."""
-
-
-class ClientGone(Exception):
-    """The client closed its connection while its request waited."""
 
 
 @dataclass(slots=True)
@@ -57,7 +43,7 @@ class _PoolBackendSlots:
     waiting: int = 0
     arriving: int = 0
     idle: int = 0
-    full_until: float = float("-inf")
+    full_until: float = -math.inf
 
     def use(self) -> bool:
         """Use one of the slots that are held; False if all are in use."""
@@ -67,24 +53,9 @@ class _PoolBackendSlots:
         self.idle = min(self.idle, self.held - self.used)
         return True
 
-
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    """A queued request, with the ids of the backends of which it accepts a slot. `notified` is set when it was granted
-    one, or when its client is gone; `left` means that it left the queue without one.
-    """
-
-    backends: Sequence[str]
-    since: float
-    notified: threading.Event = field(default_factory=threading.Event)
-    granted: str = ""
-    gone: bool = False
-    left: bool = False
-
-    def abandon(self) -> None:
-        """Note that the client is gone."""
-        self.gone = True
-        self.notified.set()
+    def mark_idle(self) -> None:
+        """Count the slots that are not in use as idle from now on."""
+        self.idle = self.held - self.used
 
 
 class PoolSlots:
@@ -98,11 +69,11 @@ class PoolSlots:
         self._lock = _thread.RLock()  # nothing blocks while it is held
         self._trip_lock = threading.Lock()  # one trip at a time, so that an older total never arrives last
         self._backends: dict[str, _PoolBackendSlots] = {}
-        self._queue: list[_Waiter] = []
+        self._queue: list[SlotWaiter] = []
         self._elsewhere = 0  # requests that wait at other workers
         self._degraded = False  # the store did not answer
-        self._leased_until = self._share_from = float("-inf")
-        self._renewed_at = self._called_at = self._offered_at = float("-inf")
+        self._leased_until = self._share_from = -math.inf
+        self._renewed_at = self._called_at = self._offered_at = -math.inf
 
     def __repr__(self) -> str:
         return f"<PoolSlots of {self._pool}: used={self.used} waiting={self.waiting} elsewhere={self._elsewhere}>"
@@ -188,13 +159,11 @@ class PoolSlots:
             if self._degraded:
                 self._take_share()
             due = now - self._renewed_at >= RENEW_EVERY and any(slots.held for slots in all_slots)
-            for slots in all_slots:
-                if notified:
-                    slots.full_until = float("-inf")
-                    slots.idle = slots.held - slots.used
+            for slots in all_slots if notified else ():
+                slots.full_until = -math.inf
+                slots.mark_idle()
             if not (self._queue or due or back or any(slots.idle for slots in all_slots)):
-                for slots in all_slots:
-                    slots.idle = slots.held - slots.used
+                self._mark_idle()
                 return
             call = bool(self._queue) and not notified and now - self._called_at >= CALL_EVERY
         with self._trip_lock:
@@ -207,9 +176,7 @@ class PoolSlots:
 
     def release_idle(self) -> None:
         """Release the slots that no request uses."""
-        with self._lock:
-            for slots in self._backends.values():
-                slots.idle = slots.held - slots.used
+        self._mark_idle()
         if self.is_active:
             with self._trip_lock:
                 self._renew(release_idle=True)
@@ -224,6 +191,11 @@ class PoolSlots:
         """Slots that requests of this worker use, by backend."""
         with self._lock:
             return {backend: slots.used for backend, slots in self._backends.items() if slots.used}
+
+    def _mark_idle(self) -> None:
+        with self._lock:
+            for slots in self._backends.values():
+                slots.mark_idle()
 
     def _slots_of(self, backend: Backend) -> _PoolBackendSlots:
         slots = self._backends.get(backend.id)
@@ -240,10 +212,10 @@ class PoolSlots:
             return self._clock() - self._offered_at >= TOLERANCE
         return any(slots.held > slots.used for slots in self._backends.values())
 
-    def _enqueue(self, backends: Sequence[Backend], queue: QueuePolicy) -> _Waiter:
+    def _enqueue(self, backends: Sequence[Backend], queue: QueuePolicy) -> SlotWaiter:
         """Append a request to the queue. Raises QueueFull, by the counts as last read."""
         now = self._clock()
-        waiter = _Waiter([backend.id for backend in backends], now)
+        waiter = SlotWaiter([backend.id for backend in backends], now)
         with self._lock:
             elsewhere = self._elsewhere if now - self._renewed_at < FULL_FOR else 0
             if len(self._queue) + elsewhere >= self._room(queue):
@@ -253,7 +225,7 @@ class PoolSlots:
                 self._slots_of(backend).waiting += 1
         return waiter
 
-    def _register(self, waiter: _Waiter, queue: QueuePolicy) -> None:
+    def _register(self, waiter: SlotWaiter, queue: QueuePolicy) -> None:
         """Report the request to the store. Raises QueueFull if the fleet's queue has reached its limit."""
         self._start_renewer()
         with self._trip_lock:
@@ -262,25 +234,26 @@ class PoolSlots:
             if waiter.granted or self._queue.index(waiter) + 1 + self._elsewhere <= self._room(queue):
                 return
             self._remove(waiter)  # the store has not counted it, unless others wait here too
-            waiter.left = bool(self._queue)
+            if self._queue:
+                waiter.leave()
         raise QueueFull
 
     def _room(self, queue: QueuePolicy) -> int:
-        return queue.length // self._fleet.workers if self._leased_until == NEVER else queue.length
+        return queue.length // self._fleet.workers if self._leased_until == math.inf else queue.length
 
-    def _dequeue(self, waiter: _Waiter) -> bool:
+    def _dequeue(self, waiter: SlotWaiter) -> bool:
         """Whether the request was granted a slot; one without leaves the queue, and the store is informed."""
         with self._lock:
             if waiter.granted or waiter.left:
                 return bool(waiter.granted)
             if waiter in self._queue:
                 self._remove(waiter)
-            waiter.left = True
+            waiter.leave()
         with self._trip_lock:
             self._renew()
         return False
 
-    def _remove(self, waiter: _Waiter) -> None:
+    def _remove(self, waiter: SlotWaiter) -> None:
         self._queue.remove(waiter)
         for id_ in waiter.backends:
             self._backends[id_].waiting -= 1
@@ -291,11 +264,11 @@ class PoolSlots:
         `release_idle` releases slots that were idle since the last renewal; they are not used during the call.
         """
         grant: Grant | None = None
-        backends: Sequence[str] = ()
+        places: Sequence[BackendSlots] = ()
         if not self._fleet.degraded:
             with self._lock:
-                backends, demand = self._demand(release_idle, call, room)
-            worker, before = self._fleet.worker_id, self._clock()
+                demand = self._demand(release_idle, call, room)
+            places, worker, before = demand.places, self._fleet.worker_id, self._clock()
             grant = self._fleet.query(lambda store: store.hold_slots(self._pool, worker, demand))
         with self._lock:
             self._renewed_at = self._clock()
@@ -305,16 +278,16 @@ class PoolSlots:
                 self._take_share()
             else:
                 self._degraded, self._elsewhere, self._leased_until = False, grant.elsewhere, before + DEAD_AFTER
-                for id_, held in zip(backends, grant.held, strict=True):
-                    self._backends[id_].held = held
+                for place, held in zip(places, grant.held, strict=True):
+                    self._backends[place.backend].held = held
             self._assign()
             for id_, slots in list(self._backends.items()):
-                slots.idle = slots.held - slots.used
+                slots.mark_idle()
                 if not (slots.held or slots.used or slots.waiting or slots.arriving):
                     del self._backends[id_]
 
-    def _demand(self, release_idle: bool, call: bool, room: int) -> tuple[Sequence[str], SlotDemand]:
-        """The ids of the backends to renew, and the demand for the store. Called under the lock."""
+    def _demand(self, release_idle: bool, call: bool, room: int) -> SlotDemand:
+        """The slots to renew and to request. Called under the lock."""
         now = self._clock()
         before = sum(slots.held for slots in self._backends.values())
         nothing_idle = bool(self._elsewhere) or self._degraded or now >= self._leased_until
@@ -330,13 +303,13 @@ class PoolSlots:
         extra = waiting + sum(slots.arriving for slots in self._backends.values())
         if call:
             self._called_at = now
-        return [slots.backend for slots in all_slots], SlotDemand(all_slots, extra, waiting, waited, room, before, call)
+        return SlotDemand(all_slots, extra, waiting, waited, room, before, call)
 
     def _take_share(self) -> None:
         """Without the store, after all its leases have expired: hold this worker's share of all slots."""
         if self._clock() < self._share_from:
             return
-        self._elsewhere, self._leased_until = 0, NEVER
+        self._elsewhere, self._leased_until = 0, math.inf
         workers = self._fleet.workers
         for slots in self._backends.values():
             slots.held = max(slots.used, 1, slots.limit // workers)
@@ -351,10 +324,9 @@ class PoolSlots:
             if id_:
                 slots = self._backends[id_]
                 slots.use()
+                self._remove(waiter)
+                waiter.grant(id_)
                 if slots.held == slots.used:
                     free.discard(id_)
-                self._remove(waiter)
-                waiter.granted = id_
-                waiter.notified.set()
-                if not free:
-                    return
+                    if not free:
+                        return

@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Iterable
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Backend
 from lbflask.core.slots import QueuePolicy
-from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
+from lbflask.fleet.slot_waiter import ClientGone, OnGone, QueueFull, QueueTimeout
+from lbflask.fleet.slots import PoolSlots
 from lbflask.fleet.traffic import Traffic
 from lbflask.telemetry.debug import SWITCH, trace
 

@@ -17,7 +17,8 @@ from lbflask.core.slots import Grant, QueuePolicy, SlotDemand
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.fleet.slots import ClientGone, OnGone, PoolSlots, QueueFull, QueueTimeout
+from lbflask.fleet.slot_waiter import ClientGone, OnGone, QueueFull, QueueTimeout
+from lbflask.fleet.slots import PoolSlots
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import DEAD_AFTER, Beat, StoreUnavailable
 from tests.store.stores import ManualClock, Store, real_redis
