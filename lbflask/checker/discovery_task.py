@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 from lbflask.checker.store_calls import RETRY_INTERVAL
 from lbflask.core.checks import HealthCheck
-from lbflask.core.discovery import DiscoveredBackend
 from lbflask.core.model import Backend
 from lbflask.discovery.source import DiscoverySource, follow
 from lbflask.store.ports import StoreUnavailable
@@ -34,16 +33,13 @@ class DiscoveryTask:
     async def run(self, publish: Publish) -> None:
         """Publish each result; while the store is unavailable, retry. Never ends. Other exceptions are raised."""
         async for result in follow(self._source, self._pool):
-            self._set_result(result)
+            self.backends, self.has_result = tuple(one.backend for one in result), True
+            self._checks = {(one.backend.id, one.backend.url): one.check for one in result if one.check is not None}
             await self._publish(publish)
 
     def check_for(self, backend: Backend) -> HealthCheck | None:
         """The check that the source gives for this backend; None if it gives none."""
         return self._checks.get((backend.id, backend.url))
-
-    def _set_result(self, result: tuple[DiscoveredBackend, ...]) -> None:
-        self.backends, self.has_result = tuple(one.backend for one in result), True
-        self._checks = {(one.backend.id, one.backend.url): one.check for one in result if one.check is not None}
 
     async def _publish(self, publish: Publish) -> None:
         while True:

@@ -39,25 +39,23 @@ class LeaderSettings:
 
 
 class Leadership:
-    """The lease of one pool. `role` is the latest role in words, which goes to the log when it changes."""
+    """The lease of one pool. `role` is the latest role in words, which goes to the log when it changes.
 
-    def __init__(
-        self, pool: str, store: CheckerStore, call: StoreCalls, settings: LeaderSettings, *, role: str = ""
-    ) -> None:
+    `pool`, `store`, `call` and `settings` also serve the publisher, which writes under the lease.
+    """
+
+    def __init__(self, pool: str, store: CheckerStore, call: StoreCalls, settings: LeaderSettings, role: str) -> None:
+        self.pool, self.store, self.call, self.settings = pool, store, call, settings
         self.role = role
-        self._pool = pool
-        self._store = store
-        self._call = call
-        self._settings = settings
         self._clock_offset = 0.0
 
     def __repr__(self) -> str:
-        return f"<Leadership {self._pool} of {self._settings.holder}: {self.role or 'new'}>"
+        return f"<Leadership {self.pool} of {self.settings.holder}: {self.role or 'new'}>"
 
     async def acquire(self) -> Lease | None:
         """Take or renew the lease; None while another checker holds it."""
-        settings = self._settings
-        lease = await self._call(self._store.hold_lease, self._pool, settings.holder, settings.lease)
+        settings = self.settings
+        lease = await self.call(self.store.hold_lease, self.pool, settings.holder, settings.lease)
         if lease is not None:
             self._clock_offset = lease.now - time.monotonic()
         return lease
@@ -65,7 +63,7 @@ class Leadership:
     async def keep(self, epoch: int) -> None:
         """Renew the lease. Never ends; raises LeaseLost. A store that is unavailable may still hold it afterwards."""
         while True:
-            await asyncio.sleep(self._settings.lease / RENEWALS_PER_LEASE)
+            await asyncio.sleep(self.settings.lease / RENEWALS_PER_LEASE)
             with suppress(StoreUnavailable):
                 lease = await self.acquire()
                 if lease is None:
@@ -76,7 +74,7 @@ class Leadership:
     async def release(self) -> None:
         """Give the lease up, if this checker holds it and the store is available."""
         with suppress(StoreUnavailable):
-            await self._call(self._store.drop_lease, self._pool, self._settings.holder)
+            await self.call(self.store.drop_lease, self.pool, self.settings.holder)
 
     def store_time(self) -> float:
         """The time by the store's clock, in seconds since the epoch."""
@@ -86,4 +84,4 @@ class Leadership:
         """Note the role; a change is logged."""
         if role != self.role:
             self.role = role
-            log.info("pool %s: %s", self._pool, role)
+            log.info("pool %s: %s", self.pool, role)

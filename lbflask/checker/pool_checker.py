@@ -61,6 +61,11 @@ class CheckedPool:
     discovery: DiscoveryTask | None = None
     on_health_change: Callable[[HealthChange], None] | None = None
 
+    def check_of(self, backend: Backend) -> HealthCheck:
+        """The check that discovery gives for the backend, else the configured one."""
+        discovered = None if self.discovery is None else self.discovery.check_for(backend)
+        return discovered or self.check_for(backend)
+
 
 class PoolChecker:
     """The checker of one pool. A `predecessor` is the state of an earlier checker of the pool, with the same holder,
@@ -80,9 +85,9 @@ class PoolChecker:
         self._store = store
         self._settings = settings
         self._call = StoreCalls(STORE_THREADS)
-        self._leadership = Leadership(name, store, self._call, settings, role=state.role)
+        self._leadership = Leadership(name, store, self._call, settings, state.role)
         self._events = state.events
-        self._publisher = HealthPublisher(name, store, self._call, settings, self._leadership, state)
+        self._publisher = HealthPublisher(self._leadership, state)
         self._predecessor_urls = state.urls
         self._members: dict[str, Backend] = {}
         self._first_pauses: dict[str, float] = {}  # part of the interval by which the second check is spread
@@ -252,7 +257,7 @@ class PoolChecker:
 
     async def _check(self, backend: Backend, delay: float) -> float:
         """Check the backend once; returns the seconds to the next check."""
-        check = self._check_for(backend)
+        check = self._checked.check_of(backend)
         self._lag.observe(delay)
         try:
             observation = await self._checked.probe(backend, check)
@@ -265,28 +270,18 @@ class PoolChecker:
         after = observe(before, observation, check.thresholds, self._leadership.store_time())
         self._publisher.update(backend.id, after)
         if after.health is not before.health:
-            self._report(HealthChange(
-                self._checked.pool.name, backend.id, after.health.value, before.health.value, after.reason
-            ))  # fmt: skip
-        return self._next_pause(backend.id, check, after)
-
-    def _check_for(self, backend: Backend) -> HealthCheck:
-        """The check that discovery gives for the backend, else the configured one."""
-        discovery = self._checked.discovery
-        discovered = discovery.check_for(backend) if discovery is not None else None
-        return discovered or self._checked.check_for(backend)
+            states = after.health.value, before.health.value
+            self._report(HealthChange(self._checked.pool.name, backend.id, *states, after.reason))
+        pause = check.pause(after, random.uniform(-1, 1))
+        # After the first check, backends are spread evenly over the interval.
+        share = self._first_pauses.pop(backend.id, 1.0)
+        return pause if in_transition(after) else pause * share
 
     def _report(self, change: HealthChange) -> None:
         level = logging.WARNING if change.health == Health.DOWN.value else logging.INFO
         log.log(level, "pool %s: backend %s is %s, was %s: %s", *astuple(change))
         if self._checked.on_health_change is not None:
             self._checked.on_health_change(change)
-
-    def _next_pause(self, backend: str, check: HealthCheck, state: ActiveHealth) -> float:
-        """Seconds to the next check. After the first check, backends are spread evenly over the interval."""
-        share = self._first_pauses.pop(backend, 1.0)
-        pause = check.pause(state, random.uniform(-1, 1))
-        return pause if in_transition(state) else pause * share
 
     async def _pause(self, seconds: float) -> None:
         """Wait for this time, or until stopped."""

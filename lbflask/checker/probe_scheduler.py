@@ -56,12 +56,11 @@ class ProbeScheduler:
         self._check = check
         self._limit = limit
         self._due = DueQueue()
-        self._in_progress: dict[str, asyncio.Task[float]] = {}
+        self._in_progress: set[str] = set()
         self._repeat: set[str] = set()
         self._unchecked = set(self._backends)
         self._wake = asyncio.Event()
         self._stopping = False
-        self._error: BaseException | None = None
         #: Set when each backend was checked once, or when no more checks follow.
         self.first_round_ended = asyncio.Event()
 
@@ -82,18 +81,13 @@ class ProbeScheduler:
         if not self._backends:
             self.first_round_ended.set()
         try:
-            while not self._stopping:
-                self._start_due(loop.time())
-                await self._wait_for_event(loop)
-                self._raise_error()
-            while self._in_progress:
-                await asyncio.wait(self._in_progress.values())
-            self._raise_error()
+            async with asyncio.TaskGroup() as tasks:
+                while not self._stopping:
+                    self._start_due(tasks, loop.time())
+                    await self._wait_for_event(loop)
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
         finally:
-            tasks = list(self._in_progress.values())
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self.first_round_ended.set()
 
     def stop(self) -> None:
@@ -121,26 +115,24 @@ class ProbeScheduler:
             self._due.put(name, asyncio.get_running_loop().time())
             self._wake.set()
 
-    def _start_due(self, now: float) -> None:
+    def _start_due(self, tasks: asyncio.TaskGroup, now: float) -> None:
         for _ in range(min(MAX_STARTS_PER_TURN, self._limit - len(self._in_progress))):
             entry = self._due.pop_due(now)
             if entry is None:
                 return
             name, delay = entry
-            task = asyncio.create_task(self._check(self._backends[name], delay))
-            self._in_progress[name] = task
-            task.add_done_callback(partial(self._finish, name, now))
+            self._in_progress.add(name)
+            check = tasks.create_task(self._check(self._backends[name], delay))
+            check.add_done_callback(partial(self._finish, name, now))
 
     def _finish(self, name: str, started: float, task: asyncio.Future[float]) -> None:
         """A check is in progress until this call: the loop may run after its return, and must not start another."""
-        del self._in_progress[name]
+        self._in_progress.remove(name)
         repeat = name in self._repeat
         self._repeat.discard(name)
-        if not task.cancelled():
-            self._error = self._error or task.exception()
-            if name in self._backends and self._error is None:
-                now = asyncio.get_running_loop().time()
-                self._due.put(name, now if repeat else max(now, started + task.result()))
+        if not task.cancelled() and task.exception() is None and name in self._backends:
+            now = asyncio.get_running_loop().time()
+            self._due.put(name, now if repeat else max(now, started + task.result()))
         self._mark_checked(name)
         self._wake.set()
 
@@ -160,7 +152,3 @@ class ProbeScheduler:
             if timer is not None:
                 timer.cancel()
         self._wake.clear()
-
-    def _raise_error(self) -> None:
-        if self._error is not None:
-            raise self._error

@@ -9,12 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lbflask.checker.event_outbox import EventOutbox
-from lbflask.checker.leadership import LeaderSettings, Leadership, LeaseLost
+from lbflask.checker.leadership import Leadership, LeaseLost
 from lbflask.checker.probe_scheduler import ProbeScheduler
-from lbflask.checker.store_calls import StoreCalls
 from lbflask.core.clock_skew import set_back
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Snapshot
-from lbflask.store.ports import CheckerStore, HealthWrite, StoreUnavailable
+from lbflask.store.ports import HealthWrite, StoreUnavailable
 
 #: Seconds for which a change waits for others, so that the changes of many backends are a few writes; and for each
 #: backend of the pool in addition, since every worker reads all of them after an announcement.
@@ -37,25 +36,15 @@ class CheckerState:
 
 
 class HealthPublisher:
-    """Publishes the health of one pool, while its checker leads."""
+    """Publishes the health of the pool of a leadership, while its checker leads."""
 
-    def __init__(
-        self,
-        pool: str,
-        store: CheckerStore,
-        call: StoreCalls,
-        settings: LeaderSettings,
-        leadership: Leadership,
-        state: CheckerState,
-    ) -> None:
-        self._pool = pool
-        self._store = store
-        self._call = call
-        self._settings = settings
+    def __init__(self, leadership: Leadership, state: CheckerState) -> None:
+        self._pool, self._store, self._call = leadership.pool, leadership.store, leadership.call
+        self._settings = leadership.settings
         self._leadership = leadership
         self._events = state.events
         self._health = state.health
-        self._next = HealthWrite(0, {}, settings.interval)  # the pending changes
+        self._next = HealthWrite(0, {}, self._settings.interval)  # the pending changes
         self._changed = asyncio.Event()
         self._writes = 0  # started and ended: odd while one is in progress
 

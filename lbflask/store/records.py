@@ -96,10 +96,7 @@ def parse_active(record: str | bytes) -> ActiveHealth | None:
     return _parsed(
         record,
         lambda values: ActiveHealth(
-            Health(values["health"]),
-            _integer(values["streak"]),
-            _text(values["reason"]),
-            _timestamp(values["since"]),
+            Health(values["health"]), _integer(values["streak"]), _text(values["reason"]), _timestamp(values["since"])
         ),
     )
 
