@@ -48,7 +48,7 @@ class TicketSource:
             return ticket
         with self._lock:
             # Under the lock: a request that waited for it while the store failed must not try it too.
-            ticket = self._link.query(partial(self._leased, now))
+            ticket = None if self._link.degraded else self._link.query(partial(self._leased, now))
             if ticket is None:
                 self._block = _NO_TICKETS
                 self._local += 1

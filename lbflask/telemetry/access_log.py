@@ -52,6 +52,6 @@ class AccessLog:
         """See EventSink."""
         self._dropped += count
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Write the pending lines as far as the reader accepts them, and close the file."""
         self._writer.close(CLOSE_TIMEOUT)

@@ -19,10 +19,10 @@ from lbflask.control.operations import Operations, Running
 from lbflask.core.faults import Fault
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
-from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.adapters import store_for
+from lbflask.wiring.server_port import ServerPort
 
 #: Seconds that the store may take for a command of an operator.
 STORE_TIMEOUT = 1.0
@@ -31,26 +31,18 @@ STORE_TIMEOUT = 1.0
 class ControlPlane:
     """The admin API of a worker. `gate` also guards the other pages of the admin listener.
 
-    `dialer` returns what opens connections to backends now, `reload` reloads the server, and streams end as soon as it
-    is `stopping`.
+    `dialer` returns what opens connections to backends now. Streams end as soon as the server is stopping.
     """
 
-    def __init__(
-        self,
-        *,
-        config: Config,
-        fleet: Fleet,
-        dialer: Callable[[], Dialer],
-        reload: Callable[[], ReloadOutcome],
-        stopping: Callable[[], bool],
-    ) -> None:
+    def __init__(self, config: Config, fleet: Fleet, dialer: Callable[[], Dialer], server: ServerPort) -> None:
         self._running = Running.from_config(config)
         self._dialer = dialer
         self.gate = Authenticator(TokenSet(config.admin), time.time)
         # A store client of its own: an operator waits longer than a request may, rather than get an error.
         store = store_for(config, STORE_TIMEOUT)
         operations = Operations(store, fleet, lambda: self._running)
-        self._api = AdminApi(operations, self.gate, identity(config).instance, self._reach, reload, stopping)
+        instance = identity(config).instance
+        self._api = AdminApi(operations, self.gate, instance, self._reach, server.request_reload, server.stopping)
 
     def blueprints(self) -> list[Blueprint]:
         """The blueprints of the admin API and of the dashboard."""

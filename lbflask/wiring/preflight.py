@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lbflask.config.admin_address import AdminAddress
@@ -24,12 +25,21 @@ from lbflask.telemetry.nonblocking_writer import check_writable
 
 def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError, with place, setting and reason, for the first part that a worker could not use here."""
-    _raise_first(chain(_bad_log(config), _bad_files(config), _bad_code(config, _OF_WORKERS)), environ)
+    with _placed(environ):
+        try:
+            if config.access_log:
+                check_writable(config.access_log)
+        except (OSError, ValueError) as error:
+            raise ConfigError(unwritable(config.access_log, error)) from None
+        config.tls.check("tls")
+        config.backend_tls.check("backend_tls")
+        _load_code(config, tracing=bool(config.tracing.endpoint))
 
 
 def check_for_checker(config: Config, environ: Mapping[str, str] = os.environ) -> None:
     """As `check`, for a checker."""
-    _raise_first(_bad_code(config, _OF_CHECKERS), environ)
+    with _placed(environ):
+        _load_code(config, tracing=False)
 
 
 def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
@@ -57,43 +67,42 @@ def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> 
         yield from (f"{place}: {url} is the admin listener, {config.admin_bind!r}, and is ignored" for url in ignored)
 
 
-def _raise_first(failures: Iterator[tuple[str, object]], environ: Mapping[str, str]) -> None:
-    for key, reason in failures:
-        raise ConfigError(masked(f"{place_of(key, environ)}: {reason}"))
-
-
-def _bad_log(config: Config) -> Iterator[tuple[str, object]]:
-    """Unusable settings: each key, with a line that begins with it. The generators below yield the same."""
-    try:
-        if config.access_log:
-            check_writable(config.access_log)
-    except (OSError, ValueError) as error:
-        yield "access_log", unwritable(config.access_log, error)
-
-
-def _bad_files(config: Config) -> Iterator[tuple[str, object]]:
-    for name, section in (("tls", config.tls), ("backend_tls", config.backend_tls)):
-        try:
-            section.check(name)
-        except ValueError as error:
-            yield str(error).partition(":")[0], error
-
-
-def _bad_code(config: Config, parts: Mapping[str, Callable[[Config], None]]) -> Iterator[tuple[str, object]]:
-    for key, load in parts.items():
-        try:
-            load(config)
-        except ConfigError as error:
-            yield key, error
-
-
 def check_unix_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError, with place and setting, for a unix socket that cannot be created."""
-    for key, addresses in (("bind", config.bind), ("admin_bind", (config.admin_bind,))):
-        for address in addresses:
-            reason = _obstacle(address)
-            if reason:
-                raise ConfigError(f"{place_of(key, environ)}: {key} = {address!r}: {reason}")
+    with _placed(environ):
+        for key, addresses in (("bind", config.bind), ("admin_bind", (config.admin_bind,))):
+            for address in addresses:
+                reason = _obstacle(address)
+                if reason:
+                    raise ConfigError(f"{key} = {address!r}: {reason}")
+
+
+@contextmanager
+def _placed(environ: Mapping[str, str]) -> Iterator[None]:
+    """Put the place of a setting before an error that begins with the name of the setting."""
+    try:
+        yield
+    except (ConfigError, ValueError) as error:
+        key = re.split(" = |: ", str(error), maxsplit=1)[0]
+        raise ConfigError(masked(f"{place_of(key, environ)}: {error}")) from None
+
+
+def _load_code(config: Config, *, tracing: bool) -> None:
+    """Load what a worker or a checker loads at its start. Raises ConfigError."""
+    has_options = config.redis_url and any(sign in config.redis_url for sign in "?@")  # else its form was checked
+    if not (config.hooks or has_options or tracing):
+        return
+    from lbflask.wiring import adapters  # noqa: PLC0415
+
+    hooks = adapters.hooks_for(config)
+    if hooks is not None:
+        hooks.stop()
+    if has_options:
+        adapters.store_for(config).close()
+    sink = adapters.tracing_for(config) if tracing else None
+    if sink is not None:
+        adapters.start_tracing(sink)
+        sink.stop()
 
 
 def _obstacle(address: str) -> str:
@@ -108,33 +117,3 @@ def _obstacle(address: str) -> str:
     except (OSError, ValueError) as error:
         return f"cannot be made: {getattr(error, 'strerror', None) or error}"
     return "" if os.access(path.parent, os.W_OK | os.X_OK) else f"cannot be made: {path.parent} is not writable"
-
-
-def _load_hooks(config: Config) -> None:
-    if config.hooks:
-        from lbflask.wiring.adapters import hooks_for  # noqa: PLC0415
-
-        hooks = hooks_for(config)
-        if hooks is not None:
-            hooks.stop()
-
-
-def _load_tracing(config: Config) -> None:
-    if config.tracing.endpoint:
-        from lbflask.wiring.adapters import start_tracing, tracing_for  # noqa: PLC0415
-
-        tracing = tracing_for(config)
-        if tracing is not None:
-            start_tracing(tracing)
-            tracing.stop()
-
-
-def _load_store(config: Config) -> None:
-    if config.redis_url and any(sign in config.redis_url for sign in "?@"):  # otherwise its form was checked
-        from lbflask.wiring.adapters import store_for  # noqa: PLC0415
-
-        store_for(config).close()
-
-
-_OF_CHECKERS = {"hooks": _load_hooks, "redis_url": _load_store}
-_OF_WORKERS = {**_OF_CHECKERS, "tracing.endpoint": _load_tracing}

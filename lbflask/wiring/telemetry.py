@@ -44,10 +44,6 @@ class Telemetry:
         self._access_log = _access_log(config)
         self._sources: list[Callable[[], Iterable[Sample]]] = []
         self._recorder = MetricsRecorder(self._samples) if config.metrics and config.admin_bind else None
-        self._always: tuple[Sample, ...] = (
-            (definitions.BUILD, (lbflask.__version__,), 1),
-            (definitions.CONFIG, (version(config),), 1),
-        )
         self._hooks = hooks_for(config)
         self.tracing = tracing_for(config)
         self._event_queue = EventQueue(self._sinks())
@@ -84,7 +80,9 @@ class Telemetry:
             raise OSError("this worker has not begun to count")
         self._event_queue.flush()
         self._recorder.sample()
-        return exposition.render(exposition.collect(self._directory), [*self._always, *samples])
+        build = definitions.BUILD, (lbflask.__version__,), 1
+        config = definitions.CONFIG, (version(self._config),), 1
+        return exposition.render(exposition.collect(self._directory), [build, config, *samples])
 
     def start(self) -> None:
         """Start all sinks. Raises ConfigError if the access log cannot be opened, or tracing cannot start."""
@@ -115,21 +113,11 @@ class Telemetry:
             access_log.open()  # anew, if it is the same
         if tracing is not None and tracing is not self.tracing:
             start_tracing(tracing)
-        old = self._hooks, self.tracing, self._access_log
-        self._config, self._hooks, self.tracing, self._access_log = config, hooks, tracing, access_log
-        self._always = self._always[0], (definitions.CONFIG, (version(config),), 1)
+        old, new = (self._hooks, self.tracing, self._access_log), (hooks, tracing, access_log)
+        self._config, (self._hooks, self.tracing, self._access_log) = config, new
         if self._sinks() != self._event_queue.sinks:
             self._event_queue.set_sinks(self._sinks())
-        self._stop_unused(*old)
-
-    def _stop_unused(self, hooks: Hooks | None, tracing: TracingSink | None, access_log: AccessLog | None) -> None:
-        """Stop sinks that are no longer used."""
-        if hooks is not None and hooks is not self._hooks:
-            hooks.stop()
-        if tracing is not None and tracing is not self.tracing:
-            tracing.stop()
-        if access_log is not None and access_log is not self._access_log:
-            access_log.close()
+        _stop(*(sink for sink in old if sink not in new))
 
     def reopen_logs(self) -> None:
         """Reopen the access log after its rotation. Raises OSError, and keeps the open file."""
@@ -139,14 +127,7 @@ class Telemetry:
     def stop(self) -> None:
         """Deliver pending events, and stop all sinks."""
         self._event_queue.stop()
-        if self._hooks is not None:
-            self._hooks.stop()
-        if self.tracing is not None:
-            self.tracing.stop()
-        if self._access_log is not None:
-            self._access_log.close()
-        if self._recorder is not None:
-            self._recorder.stop()
+        _stop(self._hooks, self.tracing, self._access_log, self._recorder)
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
 
@@ -168,6 +149,12 @@ class Telemetry:
             yield from source()
         if self._hooks is not None:
             yield from self._hooks.samples()
+
+
+def _stop(*sinks: Hooks | TracingSink | AccessLog | MetricsRecorder | None) -> None:
+    for sink in sinks:
+        if sink is not None:
+            sink.stop()
 
 
 def of_the_worker(

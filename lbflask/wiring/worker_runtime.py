@@ -74,13 +74,7 @@ class WorkerRuntime:
         self._new_request_id = request_ids()
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
         self._pools, front = self._build(config)
-        self._control = ControlPlane(
-            config=config,
-            fleet=self._fleet,
-            dialer=lambda: self._dialer,
-            reload=self._server.request_reload,
-            stopping=self._server.stopping,
-        )
+        self._control = ControlPlane(config, self._fleet, lambda: self._dialer, self._server)
         self.app = control_app(self._blueprints())
         admin_address = connection_address(config.admin_bind)
         self._plane = DataPlane(self.app.wsgi_app, front, admin_address=admin_address, lifecycle=self)

@@ -41,7 +41,7 @@ class Log(EventQueue):
 
     def stop(self) -> None:
         super().stop()
-        self._log.close()
+        self._log.stop()
 
 
 # Into a file
