@@ -7,7 +7,6 @@ import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from lbflask.checker.discovery_task import DiscoveryTask
 from lbflask.checker.leadership import LeaderSettings
 from lbflask.checker.pool_checker import CheckedPool, PoolChecker
 from lbflask.checker.publisher import CheckerState
-from lbflask.checker.store_calls import follow_messages
+from lbflask.checker.store_calls import StoreCalls, follow_messages
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolConfig
 from lbflask.config.schema import Config
@@ -119,8 +118,7 @@ class CheckerRuntime:
 
     async def _follow_reloads(self, reload: Callable[[], object]) -> None:
         """Call `reload` at each announcement of a worker."""
-        thread, restarts = ThreadPoolExecutor(1, thread_name_prefix="reloads"), Restarts("the follower of reloads")
-        ask = partial(asyncio.get_running_loop().run_in_executor, thread)
+        call, restarts = StoreCalls(1), Restarts("the follower of reloads")
 
         async def act(messages: Collection[str]) -> None:
             if messages:
@@ -129,11 +127,11 @@ class CheckerRuntime:
         try:
             while True:
                 try:
-                    await follow_messages(ask, self._store.watch_reloads, LISTEN_FOR, act)
+                    await follow_messages(call, self._store.watch_reloads, LISTEN_FOR, act)
                 except Exception as error:  # noqa: BLE001 - logged; the follower is restarted
                     await asyncio.sleep(restarts.failed(error))
         finally:
-            thread.shutdown(wait=False)
+            call.close()
 
 
 def _checker_inputs(table: PoolConfig, config: Config, probe_limit: int) -> tuple[object, ...]:
@@ -144,8 +142,7 @@ def _checker_inputs(table: PoolConfig, config: Config, probe_limit: int) -> tupl
 
 def check_of(table: PoolConfig, configured: Mapping[str, HealthCheck], backend: Backend) -> HealthCheck:
     """The health check of the backend: as configured for it, or as for its pool."""
-    check = configured.get(backend.id)
-    return table.usual_check(backend) if check is None else check
+    return configured.get(backend.id) or table.usual_check(backend)
 
 
 def discovery_task_for(pool: str, table: PoolConfig, admin_bind: str = "") -> DiscoveryTask | None:

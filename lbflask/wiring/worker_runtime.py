@@ -62,6 +62,8 @@ class WorkerRuntime:
         self._started_in = 0
         self._telemetry = Telemetry(config, self._server.metrics_directory)
         self._fleet = self._new_fleet(config)
+        #: As of Lifecycle.
+        self.reopen_logs, self.announce_config = self._telemetry.reopen_logs, self._fleet.announce_reload
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
         self._resolver = SystemResolver()
@@ -106,14 +108,6 @@ class WorkerRuntime:
             self._fleet.stop()
             self._connections.close()
             self._telemetry.stop()
-
-    def reopen_logs(self) -> None:
-        """As of Lifecycle."""
-        self._telemetry.reopen_logs()
-
-    def announce_config(self) -> None:
-        """As of Lifecycle."""
-        self._fleet.announce_reload()
 
     def apply_config(self, config: Config) -> None:
         """As of Lifecycle. Requests and tunnels in flight keep the configuration that they began with.
@@ -169,21 +163,15 @@ class WorkerRuntime:
         )
         session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
         adapter = cast("BackendAdapter", session.get_adapter("http://"))  # the same for every scheme
-        pools = {name: (table, table.to_model(name)) for name, table in config.every_pool().items()}
-        pipelines = {
-            name: self._pipeline(pool, table, proxy_settings(table, config), adapter, services)
-            for name, (table, pool) in pools.items()
-        }
+        pools = [table.to_model(name) for name, table in config.every_pool().items()]
+        pipelines = {pool.name: self._pipeline(pool, config, adapter, services) for pool in pools}
         handler = entrance(config, pipelines, services, limits_of(config, self._buckets))
         control_paths = ControlPaths({config.health_path: "/health", config.live_path: "/live"})
-        return [pool for _, pool in pools.values()], DataPlaneConfig(
-            handler=handler, control_paths=control_paths, body_limit=config.limits.body
-        )
+        return pools, DataPlaneConfig(handler=handler, control_paths=control_paths, body_limit=config.limits.body)
 
-    def _pipeline(
-        self, pool: Pool, table: PoolConfig, settings: ProxySettings, adapter: BackendAdapter, services: SharedServices
-    ) -> PoolPipeline:
-        queue = None
+    def _pipeline(self, pool: Pool, config: Config, adapter: BackendAdapter, services: SharedServices) -> PoolPipeline:
+        table, queue = config.every_pool()[pool.name], None
+        settings = proxy_settings(table, config)
         if table.has_bounds():
             slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
             queue = SlotQueue(slots, traffic, table.queue.to_model(), time.monotonic)
