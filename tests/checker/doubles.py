@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -17,12 +17,11 @@ from lbflask.checker.publisher import CheckerState
 from lbflask.checker.store_calls import RETRY_INTERVAL
 from lbflask.core.checks import HealthCheck
 from lbflask.core.discovery import DiscoveredBackend
-from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.health import Observation, Thresholds
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import CheckerStore, HealthWrite, Lease, StoreUnavailable, StoreWatch
+from lbflask.store.ports import CheckerStore, HealthWrite, StoreUnavailable
 from lbflask.store.redis import RedisStore
 
 A, B = (Backend(f"{name}:80", name, 80, f"http://{name}:80") for name in "ab")
@@ -98,47 +97,21 @@ class RecordingStore:
         self.writes: list[HealthWrite] = []  # the successful ones
         self.leases = 0
 
-    def _check_available(self, method: str) -> None:
-        if self.cut or (self.suspects_cut and method == "watch_suspects"):
-            self.refused.append(method)
-            raise StoreUnavailable("cut")
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        """Any operation of the port."""
+        operation = getattr(self.backing, method)
 
-    def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
-        self._check_available("hold_lease")
-        lease = self.backing.hold_lease(pool, holder, seconds)
-        self.leases += lease is not None
-        return lease
+        def call(*arguments: Any, **named: Any) -> Any:
+            if self.cut or (self.suspects_cut and method == "watch_suspects"):
+                self.refused.append(method)
+                raise StoreUnavailable("cut")
+            done = operation(*arguments, **named)
+            self.leases += method == "hold_lease" and done is not None
+            if method == "write_active" and done:
+                self.writes.append(arguments[1])
+            return done
 
-    def drop_lease(self, pool: str, holder: str) -> None:
-        self._check_available("drop_lease")
-        self.backing.drop_lease(pool, holder)
-
-    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        self._check_available("read_snapshot")
-        return self.backing.read_snapshot(pool, known)
-
-    def write_active(self, pool: str, write: HealthWrite) -> bool:
-        self._check_available("write_active")
-        done = self.backing.write_active(pool, write)
-        if done:
-            self.writes.append(write)
-        return done
-
-    def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
-        self._check_available("write_discovered")
-        return self.backing.write_discovered(pool, epoch, backends)
-
-    def record(self, events: Sequence[FleetEvent]) -> None:
-        self._check_available("record")
-        self.backing.record(events)
-
-    def watch_changes(self, pools: Collection[str]) -> StoreWatch:
-        self._check_available("watch_changes")
-        return self.backing.watch_changes(pools)
-
-    def watch_suspects(self, pools: Collection[str]) -> StoreWatch:
-        self._check_available("watch_suspects")
-        return self.backing.watch_suspects(pools)
+        return call
 
     def close(self) -> None:
         self.backing.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbflask.core.ejection import EjectionPolicy
+from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN
@@ -49,6 +49,9 @@ class Desk:
     def tell(self) -> bool:
         snapshot = self.facts.read_snapshot(POOL, NOTHING_KNOWN)
         return self.traffic.report(self.store, snapshot, self.clock())
+
+    def counted_failures(self) -> list[tuple[str, FailureReport]]:
+        return [(backend, report) for _, backend, report, _ in self.store.asked("count_failures")]
 
     def loads(self) -> dict[str, int]:
         """As they are counted for views; those kept for the data plane are the same whenever nobody has moved since."""

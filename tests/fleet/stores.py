@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection
+from typing import Any
 
 from devtools.wait import eventually
-from lbflask.core.ejection import EjectionPolicy, FailureReport
-from lbflask.core.fleet_events import FleetEvent
-from lbflask.core.model import ActiveHealth, Health, Snapshot
+from lbflask.core.model import ActiveHealth, Health
 from lbflask.core.tickets import LEASE_FROM
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import Beat, HealthWrite, OtherWorkers, StoreUnavailable
+from lbflask.store.ports import HealthWrite, StoreUnavailable
 from lbflask.store.redis import RedisStore
 from tests.store.stores import PATIENCE
 
@@ -30,7 +29,7 @@ class FlakyStore:
         self.why_lost = ""
         self.refuse = ""  # the one method that fails
         self.closed = False
-        self.calls: list[tuple[str, str, object]] = []  # thread, method, argument
+        self.calls: list[tuple[str, str, tuple[Any, ...]]] = []  # thread, method, arguments
         self.watches: list[FlakyWatch] = []
         self.stirred = threading.Condition()
         self.doorway = threading.Event()  # shut, no call gets an answer
@@ -55,76 +54,39 @@ class FlakyStore:
         with self.stirred:
             self.stirred.notify_all()
 
-    def asked(self, method: str) -> list[object]:
+    def asked(self, method: str) -> list[tuple[Any, ...]]:
         """The arguments with which it was asked so far."""
-        return [argument for _, name, argument in list(self.calls) if name == method]
+        return [arguments for _, name, arguments in list(self.calls) if name == method]
 
     def watched(self) -> set[str]:
         """The pools that the latest subscription is about."""
-        return {pool for pools in self.asked("watch_changes")[-1:] if isinstance(pools, tuple) for pool in pools}
+        return {pool for (pools,) in self.asked("watch_changes")[-1:] for pool in pools}
 
     def calls_of_this_thread(self) -> int:
         return [thread for thread, _, _ in list(self.calls)].count(threading.current_thread().name)
 
-    def take_tickets(self, pool: str, count: int) -> int:
-        self._trip("take_tickets", count)
-        return self.facts.take_tickets(pool, count)
-
-    def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
-        self._trip("read_snapshot", pool)
-        return self.facts.read_snapshot(pool, known)
-
-    def prove(self, pool: str) -> None:
-        self._trip("prove", pool)
-        self.facts.prove(pool)
-
     def watch_changes(self, pools: Collection[str]) -> FlakyWatch:
-        self._trip("watch_changes", tuple(pools))
+        self._trip("watch_changes", (tuple(pools),))
         watch = FlakyWatch(self)
         self.watches.append(watch)
         return watch
 
-    def agree_on_secret(self, pool: str, proposed: str) -> str:
-        self._trip("agree_on_secret", proposed)
-        return self.facts.agree_on_secret(pool, proposed)
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        """Any other operation of the port."""
+        operation = getattr(self.facts, method)
 
-    def report_suspect(self, pool: str, backend: str) -> None:
-        self._trip("report_suspect", f"{pool}/{backend}")
+        def trip(*arguments: Any, **named: Any) -> Any:
+            self._trip(method, arguments)
+            return operation(*arguments, **named)
 
-    def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
-        self._trip("count_failures", (backend, report))
-        return self.facts.count_failures(pool, backend, report, rule)
-
-    def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
-        self._trip("hold_probe", holder)
-        return self.facts.hold_probe(pool, holder, seconds)
-
-    def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
-        self._trip("settle_ejection", (backend, back))
-        return self.facts.settle_ejection(pool, backend, since, back=back, rule=rule)
-
-    def beat(self, pool: str, worker: str, beat: Beat, *, read: bool) -> OtherWorkers:
-        self._trip("beat", dict(beat.loads))
-        return self.facts.beat(pool, worker, beat, read=read)
-
-    def record(self, events: Sequence[FleetEvent]) -> None:
-        self._trip("record", tuple(events))
-        self.facts.record(events)
-
-    def leave(self, pool: str, worker: str) -> None:
-        self._trip("leave", worker)
-        self.facts.leave(pool, worker)
-
-    def announce_reload(self) -> None:
-        self._trip("announce_reload", None)
-        self.facts.announce_reload()
+        return trip
 
     def close(self) -> None:
         self.closed = True
         self.stir()
 
-    def _trip(self, method: str, argument: object) -> None:
-        self.calls.append((threading.current_thread().name, method, argument))
+    def _trip(self, method: str, arguments: tuple[Any, ...]) -> None:
+        self.calls.append((threading.current_thread().name, method, arguments))
         assert self.doorway.wait(PATIENCE)
         if self.why_lost or method == self.refuse:
             raise StoreUnavailable(self.why_lost or "refused")
@@ -168,7 +130,7 @@ def grown_busy(fleet: Fleet, store: FlakyStore) -> list[int]:
 
     def busy() -> bool:
         taken.extend(fleet.tickets(POOL).next() for _ in range(3 * LEASE_FROM))
-        return store.asked("take_tickets")[-1] != 1
+        return store.asked("take_tickets")[-1] != (POOL, 1)
 
     eventually(busy, "tickets are taken in blocks")
     return taken

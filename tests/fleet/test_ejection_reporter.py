@@ -40,7 +40,7 @@ class TestFailures:
         desk.serve("a", 503)
         assert desk.woken == 2
         desk.tell()
-        assert desk.store.asked("count_failures") == [("a", FailureReport(9, 2, 3))]
+        assert desk.counted_failures() == [("a", FailureReport(9, 2, 3))]
         desk.tell()
         assert len(desk.store.asked("count_failures")) == 1
 
@@ -49,7 +49,7 @@ class TestFailures:
         desk.traffic.answered("a", 200)
         desk.traffic.broke_off("a", BROKEN)
         desk.tell()
-        assert desk.store.asked("count_failures") == [("a", FailureReport(1, 1, 1))]
+        assert desk.counted_failures() == [("a", FailureReport(1, 1, 1))]
 
     @pytest.mark.parametrize("fault", [GONE, STALE], ids=["the client's", "a stale connection"])
     def test_what_is_nobodys_fault_is_not_told(self, desk: Desk, fault: Fault) -> None:
@@ -76,7 +76,7 @@ class TestFailures:
         desk.fail("a", DROPPED)
         desk.store.find()
         desk.tell()
-        assert desk.store.asked("count_failures")[-1] == ("a", FailureReport(2, 2, 2))
+        assert desk.counted_failures()[-1] == ("a", FailureReport(2, 2, 2))
 
     def test_a_pool_of_one_backend_or_without_the_rule_tells_of_no_failure(self) -> None:
         for useless in (EjectionPolicy(("a",)), EjectionPolicy(("a", "b"), failures=0), EjectionPolicy()):
@@ -99,7 +99,7 @@ class TestFailures:
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(work, range(8)))
         desk.tell()
-        assert desk.store.asked("count_failures") == [("a", FailureReport(1600, 1600, 1600))]
+        assert desk.counted_failures() == [("a", FailureReport(1600, 1600, 1600))]
         assert desk.traffic.in_flight.local() == {}
 
 

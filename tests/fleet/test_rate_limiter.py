@@ -14,32 +14,18 @@ from hypothesis import strategies as st
 
 from devtools.wait import in_time
 from lbflask.core import rate_limit
-from lbflask.core.rate_limit import MICROS, Allowance, Bucket, RateLimit
+from lbflask.core.rate_limit import MICROS, Bucket, RateLimit
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.store import memory
 from lbflask.store.keys import bucket as bucket_key
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import Beat, StoreUnavailable, WorkerStore
+from lbflask.store.ports import Beat, WorkerStore
 from lbflask.store.redis import RedisStore
+from tests.fleet.stores import FlakyStore
 from tests.store.stores import ManualClock, real_redis
 
 LIMIT = RateLimit("api", 1, 60, 4)
-
-
-class Counting(MemoryStore):
-    """A store that counts how often it is asked for a token, and may be away."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self.asked = 0
-        self.away = False
-
-    def take_token(self, limit: RateLimit, key: str) -> Allowance:
-        self.asked += 1
-        if self.away:
-            raise StoreUnavailable("away")
-        return super().take_token(limit, key)
 
 
 @pytest.fixture
@@ -48,33 +34,33 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def store(clock: ManualClock) -> Counting:
-    return Counting(clock)
+def store(clock: ManualClock) -> FlakyStore:
+    return FlakyStore(MemoryStore(clock))
 
 
 def test_a_bucket_known_to_be_empty_is_not_asked_again_before_its_next_token(
-    store: Counting, clock: ManualClock
+    store: FlakyStore, clock: ManualClock
 ) -> None:
     buckets = Buckets(Fleet(store, ["default"]), clock)
     assert [buckets.take(LIMIT, "a").passed for _ in range(20)] == [True] * 4 + [False] * 16
-    assert store.asked == 5
+    assert len(store.asked("take_token")) == 5
     refused = buckets.take(LIMIT, "a")
     assert (refused.left, refused.wait, refused.full_in) == (0, pytest.approx(60), pytest.approx(240))
     assert buckets.take(LIMIT, "b").passed
     clock.advance(60)
     assert [buckets.take(LIMIT, "a").passed for _ in range(3)] == [True, False, False]
-    assert store.asked == 8
+    assert len(store.asked("take_token")) == 8
 
 
-def test_without_the_store_each_worker_lets_its_share_pass(store: Counting, clock: ManualClock) -> None:
+def test_without_the_store_each_worker_lets_its_share_pass(store: FlakyStore, clock: ManualClock) -> None:
     fleet = Fleet(store, ["default"])
     store.beat("default", "other", Beat(), read=False)
     fleet.flush()
     buckets = Buckets(fleet, clock)
-    store.away = True
+    store.refuse = "take_token"
     assert [buckets.take(LIMIT, "a").passed for _ in range(4)] == [True, True, False, False]
     assert fleet.degraded
-    assert store.asked == 1  # nobody waits for it a second time
+    assert len(store.asked("take_token")) == 1  # nobody waits for it a second time
     clock.advance(119)
     assert not buckets.take(LIMIT, "a").passed
     clock.advance(1)

@@ -20,7 +20,7 @@ class TestSuspects:
         fleet = started(store)
         before = store.calls_of_this_thread()
         fleet.report_unreachable(POOL, "a:80")
-        eventually(lambda: store.asked("report_suspect") == ["web/a:80"], "the checker is told")
+        eventually(lambda: store.asked("report_suspect") == [("web", "a:80")], "the checker is told")
         assert store.calls_of_this_thread() == before
 
     def test_each_backend_is_told_of_once_in_a_while(
@@ -36,8 +36,8 @@ class TestSuspects:
         fleet.report_unreachable(POOL, "b")
         fleet.report_unreachable("api", "b")
         fleet.report_unreachable(POOL, "last")
-        eventually(lambda: "web/last" in store.asked("report_suspect"), "the checker is told of the last")
-        assert sorted(map(str, store.asked("report_suspect"))) == ["api/b", "web/a", "web/b", "web/last"]
+        eventually(lambda: ("web", "last") in store.asked("report_suspect"), "the checker is told of the last")
+        assert sorted(store.asked("report_suspect")) == [("api", "b"), ("web", "a"), ("web", "b"), ("web", "last")]
 
     def test_a_backend_that_is_still_out_of_reach_is_told_of_again(
         self, store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
@@ -46,7 +46,7 @@ class TestSuspects:
         fleet = started(store)
         for times in (1, 2):
             fleet.report_unreachable(POOL, "a")
-            eventually(lambda times=times: store.asked("report_suspect") == ["web/a"] * times, "told")  # type: ignore[misc]
+            eventually(lambda times=times: store.asked("report_suspect") == [("web", "a")] * times, "told")  # type: ignore[misc]
 
     @pytest.mark.usefixtures("never_polls")
     def test_a_store_that_cannot_be_told_is_marked_as_gone_and_tried_again(
@@ -62,4 +62,4 @@ class TestSuspects:
         store.tell(POOL)  # ends the follower's wait; it sees the mark
         eventually(lambda: not fleet.degraded, "the follower finds it")
         fleet.report_unreachable(POOL, "b")
-        eventually(lambda: "web/b" in store.asked("report_suspect"), "the checker is told")
+        eventually(lambda: ("web", "b") in store.asked("report_suspect"), "the checker is told")

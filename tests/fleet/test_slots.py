@@ -13,17 +13,17 @@ import pytest
 
 from devtools.wait import eventually
 from lbflask.core.model import Backend
-from lbflask.core.slots import Grant, QueuePolicy, SlotDemand
+from lbflask.core.slots import QueuePolicy
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.fleet.slot_waiter import ClientGone, OnGone, QueueFull, QueueTimeout
 from lbflask.fleet.slots import PoolSlots
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import DEAD_AFTER, Beat, StoreUnavailable
+from lbflask.store.ports import DEAD_AFTER, Beat
+from tests.fleet.stores import POOL, FlakyStore
 from tests.store.stores import ManualClock, Store, real_redis
 
-POOL = "web"
 LONG = 30.0
 
 
@@ -31,27 +31,12 @@ def backend(id_: str = "b", most: int = 2) -> Backend:
     return Backend(id_, id_, 80, f"http://{id_}:80", max_connections=most)
 
 
-class Counting(MemoryStore):
-    """A store that counts the trips for slots, and may be away."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
-        self.trips = 0
-        self.away = False
-
-    def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
-        self.trips += 1
-        if self.away:
-            raise StoreUnavailable("away")
-        return super().hold_slots(pool, worker, demand)
-
-
 class Town:
     """Workers over one store whose clock is moved by hand."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.store = Counting(self.clock)
+        self.store = FlakyStore(MemoryStore(self.clock))
         self.threads = ThreadPoolExecutor(16)
 
     def worker(self, name: str) -> PoolSlots:
@@ -93,14 +78,14 @@ def test_a_slot_that_becomes_free_serves_the_next_request_without_a_trip(town: T
     for _ in range(5):
         assert one.take(backend())
         one.release("b")
-    assert town.store.trips == 1
+    assert len(town.store.asked("hold_slots")) == 1
 
 
 def test_a_backend_that_was_full_a_moment_ago_is_not_asked_again(town: Town) -> None:
     one, two = town.worker("one"), town.worker("two")
     assert one.take(backend(most=1))
     assert not any(two.take(backend(most=1)) for _ in range(5))
-    assert town.store.trips == 2
+    assert len(town.store.asked("hold_slots")) == 2
     town.clock.advance(0.03)
     one.release("b")
     one.release_idle()
@@ -204,11 +189,11 @@ def test_no_more_wait_than_may_in_the_whole_fleet(town: Town) -> None:
 def test_a_queue_of_no_length_lets_none_wait(town: Town) -> None:
     one = town.worker("one")
     assert one.take(backend(most=1))
-    trips = town.store.trips
+    trips = len(town.store.asked("hold_slots"))
     with pytest.raises(QueueFull):
         one.wait([backend(most=1)], QueuePolicy(0, LONG), LONG, None)
     assert one.waiting == 0
-    assert town.store.trips <= trips + 1
+    assert len(town.store.asked("hold_slots")) <= trips + 1
 
 
 @pytest.mark.parametrize(("timeout", "seconds"), [(0.01, LONG), (LONG, 0.01), (LONG, -1.0)])
@@ -219,8 +204,8 @@ def test_nobody_waits_longer_than_the_queue_and_the_request_allow(town: Town, ti
         two.wait([backend(most=1)], QueuePolicy(5, timeout), seconds, None)
     one.release("b")
     assert one.take(backend(most=1))  # nobody stands aside for one who has left
-    assert town.store._pools[POOL].holdings["one"].waiting == 0
-    assert "two" not in town.store._pools[POOL].holdings
+    assert town.store.facts._pools[POOL].holdings["one"].waiting == 0
+    assert "two" not in town.store.facts._pools[POOL].holdings
 
 
 def test_a_client_that_hangs_up_ends_its_wait(town: Town) -> None:
@@ -301,7 +286,7 @@ class TestWithoutTheStore:
         one = town.worker("one")
         assert one.take(backend("a", 1))
         one.release("a")
-        town.store.away = True
+        town.store.refuse = "hold_slots"
         assert not one.take(backend("c", 1))
         assert not one.take(backend("d", 1))
         assert one.take(backend("a", 1))
@@ -310,7 +295,7 @@ class TestWithoutTheStore:
         one, two = town.worker("one"), town.worker("two")
         assert one.take(backend())
         assert two.take(backend())
-        town.store.away = True
+        town.store.refuse = "hold_slots"
         for slots in (one, two):
             assert not slots.take(backend())
             slots.release("b")
@@ -319,7 +304,7 @@ class TestWithoutTheStore:
     def test_then_each_worker_has_its_share_and_at_least_one(self, town: Town) -> None:
         one = town.worker("one")
         town.add_workers(3, one._fleet)
-        town.store.away = True
+        town.store.refuse = "hold_slots"
         assert not one.take(backend(most=9))
         waiting = town.wait(one, backend(most=9))
         town.clock.advance(DEAD_AFTER)
@@ -332,11 +317,11 @@ class TestWithoutTheStore:
 
     def test_when_it_is_back_the_fleet_counts_again(self, town: Town) -> None:
         one, two = town.worker("one"), town.worker("two")
-        town.store.away = True
+        town.store.refuse = "hold_slots"
         assert not one.take(backend(most=1))
         town.clock.advance(DEAD_AFTER)
         assert one.take(backend(most=1))
-        town.store.away = False
+        town.store.refuse = ""
         one._fleet.recover()
         one.tick(notified=False)
         assert not two.take(backend(most=1))
@@ -348,7 +333,7 @@ class TestWithoutTheStore:
     def test_the_queue_is_shared_out_too(self, town: Town) -> None:
         one = town.worker("one")
         town.add_workers(1, one._fleet)
-        town.store.away = True
+        town.store.refuse = "hold_slots"
         assert not one.take(backend(most=1))
         town.clock.advance(DEAD_AFTER)
         assert one.take(backend(most=1))
@@ -422,14 +407,14 @@ def test_a_slot_let_go_at_one_worker_is_heard_of_at_another(redis_url: str) -> N
 
 
 def test_a_follower_of_a_store_that_is_away_goes_on_and_comes_back() -> None:
-    store = Counting(time.time)
-    store.away = True
+    store = FlakyStore(MemoryStore(time.time))
+    store.refuse = "hold_slots"
     with ExitStack() as stack:
         one = Worker(stack, store, "one")
         assert not one.slots.take(backend())
-        store.away = False
+        store.refuse = ""
         one.fleet.recover()
         one.slots.tick(notified=False)
         eventually(lambda: one.slots.take(backend()), "it has a slot of the fleet's")
     with suppress(KeyError):
-        assert not store._pools[POOL].holdings["one"].held["b"] > 1
+        assert not store.facts._pools[POOL].holdings["one"].held["b"] > 1

@@ -22,13 +22,13 @@ class TestTickets:
         first = fleet.tickets(POOL).next()
         rest = [fleet.tickets(POOL).next() for _ in range(4 * LEASE_FROM)]
         assert rest == list(range(first + 1, first + 1 + len(rest)))
-        assert store.asked("take_tickets") == [1] * (len(rest) + 1)
+        assert store.asked("take_tickets") == [(POOL, 1)] * (len(rest) + 1)
 
     def test_a_quiet_worker_takes_each_ticket_by_itself(self, store: FlakyStore) -> None:
         fleet = Fleet(store, [POOL])
         for _ in range(LEASE_FROM - 1):
             fleet.tickets(POOL).next()
-        assert store.asked("take_tickets") == [1] * (LEASE_FROM - 1)
+        assert store.asked("take_tickets") == [(POOL, 1)] * (LEASE_FROM - 1)
 
     def test_a_busy_worker_makes_few_trips(self, store: FlakyStore) -> None:
         fleet = Fleet(store, [POOL])
@@ -40,7 +40,8 @@ class TestTickets:
         fleet = Fleet(store, [POOL])
         grown_busy(fleet, store)
         eventually(
-            lambda: fleet.tickets(POOL).next() >= 0 and store.asked("take_tickets")[-1] == 1, "one ticket is taken"
+            lambda: fleet.tickets(POOL).next() >= 0 and store.asked("take_tickets")[-1] == (POOL, 1),
+            "one ticket is taken",
         )
 
     @pytest.mark.parametrize("strict", [True, False])
