@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import _thread
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -53,26 +53,13 @@ class _Probe:
 
 
 class EjectionReporter:
-    """Threads and greenlets may share it; `report` is for one of them. `clock` is steady, in seconds.
+    """Threads and greenlets may share it; `report` is for one of them."""
 
-    `wake` is called when there is something to report at once.
-    """
-
-    def __init__(
-        self,
-        *,
-        pool: str,
-        policy: EjectionPolicy,
-        worker: LocalWorker,
-        clock: Callable[[], float],
-        wake: Callable[[], None],
-        stats: SlidingStats,
-    ) -> None:
+    def __init__(self, pool: str, policy: EjectionPolicy, worker: LocalWorker, stats: SlidingStats) -> None:
         self._pool = pool
         self._policy = policy
         self._worker = worker
-        self._clock = clock
-        self._wake = wake
+        self._clock, self._wake = worker.clock, worker.wake.set
         self._stats = stats
         # Nothing blocks while it is held, so greenlets need no lock; this one costs them the least.
         self._lock = _thread.RLock()

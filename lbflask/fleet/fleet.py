@@ -6,7 +6,6 @@ holds, tickets are local, and backends are ejected by what this worker sees.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TypeVar
@@ -46,10 +45,8 @@ class Fleet:
         policies: Mapping[str, EjectionPolicy] | None = None,
         worker: LocalWorker | None = None,
     ) -> None:
-        wake = threading.Event()
-        self._wake = wake.set
         self._worker = worker or LocalWorker()
-        self._report = report
+        self._report, wake = report, self._worker.wake
         self._link = link = StoreLink(store=store, report=report, on_lost=self._keep_ejections, wake=wake.set)
         self._local_store = MemoryStore(link.now)
         policies = policies or {}
@@ -160,7 +157,7 @@ class Fleet:
         self.pools[pool].require_secret()
 
     def _local_pool(self, pool: str, policy: EjectionPolicy, strict: bool) -> LocalPool:
-        return LocalPool(pool=pool, policy=policy, worker=self._worker, link=self._link, wake=self._wake, strict=strict)
+        return LocalPool(pool, policy, self._worker, self._link, strict=strict)
 
     def _keep_ejections(self) -> None:
         for name, pool in self.pools.items():

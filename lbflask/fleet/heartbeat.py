@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from lbflask.core.fleet_stats import WorkerReport
 from lbflask.fleet.ejection_reporter import EjectionReporter
@@ -23,14 +22,12 @@ PURGE_EVERY = 60.0
 
 
 class Heartbeat:
-    """Called from one thread. `clock` is steady, in seconds."""
+    """Called from one thread."""
 
     def __init__(
         self,
-        *,
         pool: str,
         worker: LocalWorker,
-        clock: Callable[[], float],
         in_flight: PoolInFlightCounts,
         ejections: EjectionReporter,
         stats: SlidingStats,
@@ -38,7 +35,7 @@ class Heartbeat:
         self.workers = 1  #: living workers of the fleet, as last read
         self._pool = pool
         self._worker = worker
-        self._clock = clock
+        self._clock = worker.clock
         self._in_flight = in_flight
         self._ejections = ejections
         self._stats = stats

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from lbflask.core.ejection import EjectionPolicy
@@ -27,18 +27,11 @@ class LocalPool:
     """Threads and greenlets may share it."""
 
     def __init__(
-        self,
-        *,
-        pool: str,
-        policy: EjectionPolicy,
-        worker: LocalWorker,
-        link: StoreLink,
-        wake: Callable[[], None],
-        strict: bool,
+        self, pool: str, policy: EjectionPolicy, worker: LocalWorker, link: StoreLink, *, strict: bool
     ) -> None:
         self.snapshot = NOTHING_KNOWN  #: the latest; the same object until the store was read again
         self.tickets = TicketSource(pool=pool, link=link, strict=strict)
-        self.traffic = Traffic(pool=pool, policy=policy, worker=worker, clock=time.monotonic, wake=wake)
+        self.traffic = Traffic(pool, policy, worker)
         self.fallback_count = 0  #: how often the pool has begun to serve by a fallback
         self._pool = pool
         self._link = link

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.faults import Fault
 from lbflask.core.model import Snapshot
@@ -16,25 +14,12 @@ from lbflask.store.ports import WorkerStore
 
 
 class Traffic:
-    """Threads and greenlets may share it; `report` and `leave` are for one of them. `clock` is steady, in seconds.
+    """Threads and greenlets may share it; `report` is for one of them."""
 
-    `wake` is called when there is something to report at once.
-    """
-
-    def __init__(
-        self,
-        *,
-        pool: str,
-        policy: EjectionPolicy,
-        worker: LocalWorker,
-        clock: Callable[[], float],
-        wake: Callable[[], None],
-    ) -> None:
-        stats = SlidingStats(clock())
-        self.in_flight = in_flight = PoolInFlightCounts(clock)
-        self.ejections = ejections = EjectionReporter(
-            pool=pool, policy=policy, worker=worker, clock=clock, wake=wake, stats=stats
-        )
+    def __init__(self, pool: str, policy: EjectionPolicy, worker: LocalWorker) -> None:
+        stats = SlidingStats(worker.clock())
+        self.in_flight = in_flight = PoolInFlightCounts(worker.clock)
+        self.ejections = ejections = EjectionReporter(pool, policy, worker, stats)
         # What only one part needs to know is a call to that part: several come with each request.
         self.began = in_flight.began
         self.ended = in_flight.ended
@@ -44,9 +29,7 @@ class Traffic:
         self.passed_over = ejections.passed_over
         #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
         self.sample = stats.sample
-        self.heartbeat = Heartbeat(
-            pool=pool, worker=worker, clock=clock, in_flight=in_flight, ejections=ejections, stats=stats
-        )
+        self.heartbeat = Heartbeat(pool, worker, in_flight, ejections, stats)
 
     def __repr__(self) -> str:
         return f"<Traffic {self.in_flight} {self.ejections}>"

@@ -30,12 +30,8 @@ class Desk:
         self.clock = clock or ManualClock()
         self.facts = facts or MemoryStore(self.clock)
         self.store = FlakyStore(self.facts)
-        self.woken = 0
-        self.worker = LocalWorker(WorkerIdentity("one", pid=7), id=f"worker-{id(self)}")
-        self.traffic = Traffic(pool=POOL, policy=rule, worker=self.worker, clock=self.clock, wake=self.wake)
-
-    def wake(self) -> None:
-        self.woken += 1
+        self.worker = LocalWorker(WorkerIdentity("one", pid=7), id=f"worker-{id(self)}", clock=self.clock)
+        self.traffic = Traffic(POOL, rule, self.worker)
 
     def serve(self, backend: str, status: int = 200) -> None:
         self.traffic.began(backend)

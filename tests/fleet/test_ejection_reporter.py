@@ -31,14 +31,14 @@ class TestFailures:
             desk.serve("a")
             desk.tell()
         assert [name for _, name, _ in desk.store.calls] == ["beat"]
-        assert desk.woken == 0
+        assert not desk.worker.wake.is_set()
 
     def test_failures_are_told_together_with_all_attempts(self, desk: Desk) -> None:
         for _ in range(7):
             desk.serve("a")
         desk.fail("a")
         desk.serve("a", 503)
-        assert desk.woken == 2
+        assert desk.worker.wake.is_set()
         desk.tell()
         assert desk.counted_failures() == [("a", FailureReport(9, 2, 3))]
         desk.tell()
