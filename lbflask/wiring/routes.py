@@ -40,12 +40,9 @@ def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
     tables = config.rate_limits
 
     def limits(name: str) -> RateLimits | None:
-        keys = [key for key in tables if tables[key].everywhere or key == name]
-        return (
-            RateLimits([(tables[key].to_model(key), tables[key].request_key()) for key in keys], buckets.take)
-            if keys
-            else None
-        )
+        used = {key: table for key, table in tables.items() if table.everywhere or key == name}
+        applied = [(table.to_model(key), table.request_key()) for key, table in used.items()]
+        return RateLimits(applied, buckets.take) if applied else None
 
     return limits
 
