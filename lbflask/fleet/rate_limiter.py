@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.fleet.fleet import Fleet
-from lbflask.store.memory import MemoryStore
+from lbflask.store.memory_buckets import MemoryBuckets
 
 #: Limit of the empty buckets that are remembered.
 MAX_EMPTY = 10_000
@@ -22,7 +22,7 @@ class Buckets:
     def __init__(self, fleet: Fleet, clock: Callable[[], float] = time.monotonic) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._local_store = MemoryStore(clock)
+        self._local_buckets = MemoryBuckets()
         self._empty_until: dict[tuple[RateLimit, str], float] = {}
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Buckets:
             self._empty_until.pop(bucket, None)
         allowance = self._fleet.query(lambda store: store.take_token(limit, key))
         if allowance is None:
-            return self._local_store.take_token(limit.shared_by(self._fleet.workers), key)
+            return self._local_buckets.take(limit.shared_by(self._fleet.workers), key, now)
         if not allowance.passed:
             # From the time before the query: a later one would refuse requests for longer than the store does.
             if len(self._empty_until) >= MAX_EMPTY:

@@ -9,19 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from lbflask.core import clock_skew, ejection, rate_limit, slots
+from lbflask.core import clock_skew, ejection, slots
 from lbflask.core.ejection import EjectionPolicy, FailureReport, FailureWindow
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, Worker, WorkerReport
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
-from lbflask.core.rate_limit import Allowance, Bucket, RateLimit
+from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
 from lbflask.store import records
+from lbflask.store.memory_buckets import MemoryBuckets
 from lbflask.store.memory_watch import MemoryWatch
 from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers
-
-#: Limit of the buckets of rate limits. Above it the full ones are dropped, and the oldest up to half of the limit.
-MAX_BUCKETS = 100_000
 
 
 @dataclass(slots=True)
@@ -56,7 +54,7 @@ class MemoryStore:
         self._events: deque[FleetEvent] = deque(maxlen=MAX_EVENTS)
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
-        self._buckets: dict[tuple[RateLimit, str], Bucket] = {}
+        self._buckets = MemoryBuckets()
         self._numbers = count(1)  # epochs, versions, ids of events: unique, also after `empty`
 
     def __repr__(self) -> str:
@@ -217,21 +215,7 @@ class MemoryStore:
 
     def take_token(self, limit: RateLimit, key: str) -> Allowance:
         """See ports.py."""
-        with self._changed:
-            now = int(self._clock() * rate_limit.MICROS)
-            if len(self._buckets) >= MAX_BUCKETS:
-                self._drop_buckets(now)
-            bucket, allowance = rate_limit.take(limit, self._buckets.get((limit, key)), now)
-            if bucket is not None:
-                self._buckets[limit, key] = bucket
-            return allowance
-
-    def _drop_buckets(self, now: int) -> None:
-        kept = {key: bucket for key, bucket in self._buckets.items() if rate_limit.full_at(key[0], bucket) > now}
-        surplus = len(kept) - MAX_BUCKETS // 2
-        for key in list(kept)[: max(0, surplus)]:
-            del kept[key]
-        self._buckets = kept
+        return self._buckets.take(limit, key, self._clock())
 
     def adopt(self, pool: str, ejected: Mapping[str, Ejection]) -> None:
         """Replace the state of the pool by these ejections."""
@@ -306,7 +290,7 @@ class MemoryStore:
         with self._changed:
             self._pools.clear()
             self._events.clear()
-            self._buckets.clear()
+            self._buckets = MemoryBuckets()
 
     @contextmanager
     def _at(self, pool: str) -> Iterator[tuple[_PoolState, float]]:

@@ -17,7 +17,6 @@ from lbflask.core import rate_limit
 from lbflask.core.rate_limit import MICROS, Bucket, RateLimit
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
-from lbflask.store import memory
 from lbflask.store.keys import bucket as bucket_key
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import Beat, WorkerStore
@@ -65,15 +64,6 @@ def test_without_the_store_each_worker_lets_its_share_pass(store: FlakyStore, cl
     assert not buckets.take(LIMIT, "a").passed
     clock.advance(1)
     assert buckets.take(LIMIT, "a").passed
-
-
-def test_it_does_not_remember_more_than_so_many_buckets(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
-    monkeypatch.setattr(memory, "MAX_BUCKETS", 10)
-    store = MemoryStore(clock)
-    for number in range(100):
-        store.take_token(LIMIT, str(number))
-    assert len(store._buckets) <= 10
-    assert store.take_token(LIMIT, "99").left == 2  # the latest are kept
 
 
 @pytest.fixture
