@@ -20,7 +20,6 @@ from lbflask.fleet.reporter import FleetReporter
 from lbflask.fleet.store_link import StoreLink
 from lbflask.fleet.ticket_source import TicketSource
 from lbflask.fleet.traffic import Traffic
-from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable, WorkerStore
 
 _FALLBACKS = {
@@ -48,16 +47,13 @@ class Fleet:
         self._worker = worker or LocalWorker()
         self._report, wake = report, self._worker.wake
         self._link = link = StoreLink(store=store, report=report, on_lost=self._keep_ejections, wake=wake.set)
-        self._local_store = MemoryStore(link.now)
         policies = policies or {}
         #: The pools by name, also those that have left the configuration and still serve requests.
         self.pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}
         self._follower = SnapshotFollower(
             link, lambda: {name: pool for name, pool in self.pools.items() if not pool.is_retired}
         )
-        self._reporter = FleetReporter(
-            link=link, local_store=self._local_store, pools=lambda: self.pools, read=self._follower.read, wake=wake
-        )
+        self._reporter = FleetReporter(link, lambda: list(self.pools.values()), wake)
         #: The store's clock, the store's answers, and going on with it; see StoreLink.
         self.now, self.query, self.recover = link.now, link.query, link.restored
         #: Read the store now, so that the next request is served by the latest facts.
@@ -160,5 +156,5 @@ class Fleet:
         return LocalPool(pool, policy, self._worker, self._link, strict=strict)
 
     def _keep_ejections(self) -> None:
-        for name, pool in self.pools.items():
-            self._local_store.adopt(name, pool.snapshot.ejected)
+        for pool in self.pools.values():
+            pool.keep_ejections()

@@ -21,7 +21,6 @@ class SnapshotFollower:
     def __init__(self, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]]) -> None:
         self._link = link
         self._pools = pools
-        self._reading = threading.Lock()
         self._task = BackgroundTask("fleet-follower", self._follow)
 
     def __repr__(self) -> str:
@@ -49,8 +48,7 @@ class SnapshotFollower:
         """Read the snapshots of the followed pools among these. Raises StoreUnavailable."""
         pools = self._pools()
         for pool in [pools[name] for name in names if name in pools]:
-            with self._reading:  # else an older answer might replace a newer one
-                pool.refresh()
+            pool.refresh()
 
     def _prove(self, names: Collection[str]) -> None:
         for name in names:

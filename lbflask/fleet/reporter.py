@@ -1,19 +1,14 @@
-"""Reports to the store what a worker has to report, in the background: traffic, unreachable backends, reloads.
-
-Without the store, traffic is reported to a store in this worker's memory, which ejects backends by the same rule.
-"""
+"""Reports to the store what a worker has to report, in the background: traffic, unreachable backends, reloads."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 
 from lbflask.background import BackgroundTask
-from lbflask.core.model import NOTHING_KNOWN
 from lbflask.fleet.local_pool import LocalPool
 from lbflask.fleet.store_link import StoreLink
-from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import StoreUnavailable
 
 #: Seconds within which a worker reports a backend as unreachable at most once.
@@ -27,22 +22,12 @@ STOP_WITHIN = 1.0
 class FleetReporter:
     """Threads and greenlets may share it. `wake` is set when there is something to report at once.
 
-    `pools` gives the pools by name, also retired ones; `read` reads the snapshots of some of them again.
+    `pools` gives the pools, also retired ones.
     """
 
-    def __init__(
-        self,
-        *,
-        link: StoreLink,
-        local_store: MemoryStore,
-        pools: Callable[[], Mapping[str, LocalPool]],
-        read: Callable[[Collection[str]], None],
-        wake: threading.Event,
-    ) -> None:
+    def __init__(self, link: StoreLink, pools: Callable[[], Collection[LocalPool]], wake: threading.Event) -> None:
         self._link = link
-        self._local_store = local_store
         self._pools = pools
-        self._read = read
         self._wake = wake
         self._reported: dict[tuple[str, str], float] = {}  # when each backend was last reported as unreachable
         self._unreachable: set[tuple[str, str]] = set()
@@ -79,8 +64,8 @@ class FleetReporter:
         """Report all that is due now."""
         try:
             self._flush_unreachable()
-            for name, pool in self._pools().items():
-                self._flush_traffic(name, pool)
+            for pool in self._pools():
+                pool.report()
             if self._reload_pending and not self._link.degraded:
                 self._link.store.announce_reload()
                 self._reload_pending = False
@@ -90,7 +75,7 @@ class FleetReporter:
     def _run(self) -> None:
         stopping = self._task.stopping
         while not stopping.is_set():
-            self._wake.wait(min(pool.traffic.heartbeat.interval for pool in self._pools().values()))
+            self._wake.wait(min(pool.traffic.heartbeat.interval for pool in self._pools()))
             self._wake.clear()
             self.flush()
             stopping.wait(COALESCE_FOR)
@@ -100,14 +85,3 @@ class FleetReporter:
             unreachable = self._unreachable.pop()
             if not self._link.degraded:
                 self._link.store.report_suspect(*unreachable)
-
-    def _flush_traffic(self, name: str, pool: LocalPool) -> None:
-        degraded, traffic = self._link.degraded, pool.traffic
-        if pool.is_retired and not traffic.in_flight.local():
-            if traffic.heartbeat.is_registered and not degraded:
-                traffic.heartbeat.leave(self._link.store)
-        elif traffic.report(self._local_store if degraded else self._link.store, pool.snapshot, self._link.now()):
-            if degraded:
-                pool.set_ejected(self._local_store.read_snapshot(name, NOTHING_KNOWN).ejected)
-            else:
-                self._read([name])
