@@ -61,7 +61,6 @@ class RequestAttempts:
     may_queue: bool  #: the request may wait for a slot where all are in use
     events: list[AttemptEvent] = field(init=False, default_factory=list)
     serving_id: str = field(init=False, default="")  #: the backend whose response is passed on
-    retrying: bool = field(init=False, default=False)  #: counted in the retry budget
     turns: Generator[Backend, None, None] | None = field(init=False, default=None)
 
     def first_response(
@@ -115,9 +114,7 @@ class RequestAttempts:
                     shared.services.shortages.note(fault)
         if self.turns is not None:
             self.turns.close()
-        if self.retrying:
-            self.retrying = False
-            shared.services.in_flight.end_retry()
+        shared.services.in_flight.retrying.discard(self)
 
     def _is_replayable(self, fault: Fault) -> bool:
         body = self.request.body
@@ -127,11 +124,10 @@ class RequestAttempts:
         policy, in_flight = self.shared.settings.retries, self.shared.services.in_flight
         if tried > policy.attempts or not self._is_replayable(fault):
             return False
-        if not self.retrying and retry.costs_budget(fault):
-            if not retry.within_budget(policy, len(in_flight.active), in_flight.retrying):
+        if self not in in_flight.retrying and retry.costs_budget(fault):
+            if not retry.within_budget(policy, len(in_flight.active), len(in_flight.retrying)):
                 return False
-            self.retrying = True
-            in_flight.begin_retry()
+            in_flight.retrying.add(self)
         return True
 
     def _attempt(

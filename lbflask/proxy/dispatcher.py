@@ -231,7 +231,7 @@ class Dispatcher:
     def _upgrade(self, request: ClientRequest) -> str:
         """The protocols that the client would upgrade to; empty for none. Raises Fault for one tunnel too many."""
         upgrade = requested_upgrade(request.fields, request.protocol)
-        tunnels = self.services.in_flight.tunnels
+        tunnels = len(self.services.in_flight.tunnels)
         if upgrade and tunnels >= self._settings.tunnels:
             raise Fault(Blame.SELF, Stage.CHOOSE, 503, f"{tunnels} tunnels are open, as many as may be")
         return upgrade

@@ -7,7 +7,7 @@ from lbflask.core.http.fields import bodiless_response
 from lbflask.core.http.types import Fields
 from lbflask.proxy.client_request import ServerExchange
 from lbflask.proxy.client_response import Finish
-from lbflask.proxy.services import InFlightCounts
+from lbflask.proxy.services import InFlight
 from lbflask.upstream.requests_adapter import BackendResponse
 from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Tunnel
@@ -30,12 +30,12 @@ def run_tunnel(
     finish: Finish,
     *,
     idle_timeout: float,
-    in_flight: InFlightCounts,
+    in_flight: InFlight,
 ) -> None:
     """Send the 101 with these fields, and pass bytes both ways until the tunnel ends."""
     answer, cut = response.answer, ""
     tunnel: Tunnel | None = None
-    in_flight.begin_tunnel()
+    in_flight.tunnels.add(response)
     try:
         client, early = exchange.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
         tunnel = Tunnel(client, response.network_stream, idle_timeout)
@@ -45,6 +45,6 @@ def run_tunnel(
         lack = shortage(error, Stage.BODY)
         cut = "the client hung up" if lack is None else lack.reason
     finally:
-        in_flight.end_tunnel()
+        in_flight.tunnels.discard(response)
         response.close()
         finish(tunnel.down if tunnel else 0, cut, None)

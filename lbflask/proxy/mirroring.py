@@ -14,7 +14,7 @@ from lbflask.core.planning import Plan
 from lbflask.proxy.attempts import Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
-from lbflask.proxy.services import SharedServices
+from lbflask.proxy.services import MAX_MIRRORED, SharedServices
 from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
 from lbflask.upstream.stream import NEVER
 
@@ -57,14 +57,16 @@ class Mirroring:
         if self._percent < 100 and self._random_share() * 100 >= self._percent:
             return
         in_flight = self._services.in_flight
-        if not in_flight.begin_copy():
+        if len(in_flight.mirrored) >= MAX_MIRRORED:
+            in_flight.skip_copy()
             return
         copy = BackendRequest(request.method, upstream.target, [*upstream.fields], request.framing, body)
+        in_flight.mirrored.add(copy)
         try:
             # Not a Thread: its start() waits until the thread runs.
             _thread.start_new_thread(self._send, (request, client, copy))
         except RuntimeError:  # the process can't start more threads
-            in_flight.end_copy()
+            in_flight.mirrored.discard(copy)
             in_flight.skip_copy()
 
     def _send(self, request: ClientRequest, client: str, copy: BackendRequest) -> None:
@@ -81,7 +83,7 @@ class Mirroring:
             log.exception("a copy of a request could not be sent")
         finally:
             attempts.end(cut)
-            self._services.in_flight.end_copy()
+            self._services.in_flight.mirrored.discard(copy)
 
 
 def _discard(response: BackendResponse) -> None:

@@ -23,46 +23,18 @@ MAX_MIRRORED = 64
 
 
 @dataclass(slots=True)
-class InFlightCounts:
-    """The requests that a worker has in flight, over all pools.
+class InFlight:
+    """What a worker has in flight, over all pools: an object for each, so that threads need no lock to count them.
 
-    `active` has an object for each request, `retrying` counts those of them on an extra attempt, `tunnels` those that
-    became tunnels. `mirrored` counts copies of requests in flight, `unmirrored` all copies that were ever skipped.
+    `active` has the requests, `retrying` those of them on an extra attempt, `tunnels` those that became tunnels, and
+    `mirrored` the copies of requests. `unmirrored` counts all copies that were ever skipped.
     """
 
     active: set[object] = field(default_factory=set)
-    retrying: int = 0
-    tunnels: int = 0
-    mirrored: int = 0
+    retrying: set[object] = field(default_factory=set)
+    tunnels: set[object] = field(default_factory=set)
+    mirrored: set[object] = field(default_factory=set)
     unmirrored: int = 0
-
-    def begin_retry(self) -> None:
-        """Count a request on an extra attempt until `end_retry`."""
-        self.retrying += 1
-
-    def end_retry(self) -> None:
-        """Uncount a request on an extra attempt."""
-        self.retrying -= 1
-
-    def begin_tunnel(self) -> None:
-        """Count a tunnel until `end_tunnel`."""
-        self.tunnels += 1
-
-    def end_tunnel(self) -> None:
-        """Uncount a tunnel."""
-        self.tunnels -= 1
-
-    def begin_copy(self) -> bool:
-        """Count a copy until `end_copy`; False, and skip it, when there are MAX_MIRRORED of them."""
-        if self.mirrored >= MAX_MIRRORED:
-            self.skip_copy()
-            return False
-        self.mirrored += 1
-        return True
-
-    def end_copy(self) -> None:
-        """Uncount a copy."""
-        self.mirrored -= 1
 
     def skip_copy(self) -> None:
         """Count a copy that is not sent."""
@@ -72,9 +44,9 @@ class InFlightCounts:
         """The counts for operators, with the id of the process."""
         return {
             "pid": os.getpid(),
-            "requests": len(self.active) - self.tunnels,
-            "tunnels": self.tunnels,
-            "mirrored": self.mirrored,
+            "requests": len(self.active) - len(self.tunnels),
+            "tunnels": len(self.tunnels),
+            "mirrored": len(self.mirrored),
             "unmirrored": self.unmirrored,
         }
 
@@ -112,7 +84,7 @@ class HopCache:
 class SharedServices:
     """The services of a worker. `clock` is monotonic, in seconds; `listeners` consume the event of each request."""
 
-    in_flight: InFlightCounts
+    in_flight: InFlight
     hops: HopCache
     clock: Callable[[], float]
     new_request_id: Callable[[], str]

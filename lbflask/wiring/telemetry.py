@@ -17,7 +17,7 @@ from lbflask.config.schema import Config
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.hooks.runner import Hooks
-from lbflask.proxy.services import InFlightCounts
+from lbflask.proxy.services import InFlight
 from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.debug import SWITCH
 from lbflask.telemetry.event_queue import EventQueue, EventSink
@@ -158,7 +158,7 @@ def _stop(*sinks: Hooks | TracingSink | AccessLog | MetricsRecorder | None) -> N
 
 
 def of_the_worker(
-    fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: InFlightCounts
+    fleet: Fleet, connections: Callable[[], ConnectionPool], occupancy: InFlight
 ) -> Callable[[], Iterator[Sample]]:
     """A source of the worker's gauges."""
     degraded_since: float | None = None
@@ -172,8 +172,8 @@ def of_the_worker(
         degraded_since = now if fleet.degraded else None
         yield definitions.DEGRADED, (), fleet.degraded
         yield definitions.DEGRADED_SECONDS, (), degraded
-        yield definitions.IN_FLIGHT, (), len(occupancy.active) - occupancy.tunnels
-        yield definitions.TUNNELS, (), occupancy.tunnels
+        yield definitions.IN_FLIGHT, (), len(occupancy.active) - len(occupancy.tunnels)
+        yield definitions.TUNNELS, (), len(occupancy.tunnels)
         yield definitions.OPENED, (), connections().opened
         yield definitions.REUSED, (), connections().reused
         yield definitions.IDLE, (), connections().idle

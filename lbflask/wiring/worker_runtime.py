@@ -34,7 +34,7 @@ from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import ControlPaths, DataPlane, DataPlaneConfig, control_app, install
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
-from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.connection_pool import ConnectionPool
@@ -70,7 +70,7 @@ class WorkerRuntime:
         self._dialer = self._new_dialer(config)
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._in_flight = InFlightCounts()
+        self._in_flight = InFlight()
         self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._in_flight))
         self._telemetry.watch(of_the_slots(self._slots))
         self._new_request_id = request_ids()

@@ -32,7 +32,7 @@ from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.dispatcher import Dispatcher
-from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
@@ -273,7 +273,7 @@ def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session
     events: list[RequestEvent] = []
     proxy_settings = ProxySettings(retries=RetryPolicy(attempts=9))
     services = SharedServices(
-        in_flight=InFlightCounts(),
+        in_flight=InFlight(),
         hops=HopCache(proxy_settings.is_trusted, None, forwarded=False),
         clock=lambda: 0.0,
         new_request_id=lambda: "id",

@@ -41,7 +41,7 @@ from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.route_actions import RouteActions
-from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.store.memory import MemoryStore
@@ -101,7 +101,7 @@ class Balancer:
         actions = rules.pop("actions", None)
         ruled = ProxySettings(**rules)
         house = SharedServices(
-            in_flight=InFlightCounts(),
+            in_flight=InFlight(),
             hops=HopCache(ruled.is_trusted, ruled.via, forwarded=forwarded),
             clock=lambda: float(next(ticks)),
             new_request_id=(f"id-{number}" for number in itertools.count()).__next__,
@@ -567,9 +567,9 @@ def test_attempts_that_end_without_a_response_give_the_budget_back() -> None:
     attempts = RequestAttempts(shared, inbound(), "id", 0.0, math.inf, True)
     with pytest.raises(Fault):
         attempts.first_response(Plan(FOUR[:1], "turn"), BackendRequest("GET", "/", []))
-    assert shared.services.in_flight.retrying == 1
+    assert shared.services.in_flight.retrying == {attempts}
     attempts.end()
-    assert shared.services.in_flight.retrying == 0
+    assert not shared.services.in_flight.retrying
 
 
 def test_a_budget_of_nothing_allows_no_retry() -> None:

@@ -20,7 +20,7 @@ from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.mirroring import MAX_BODY, Mirroring
-from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.upstream.requests_adapter import BackendRequest
@@ -45,7 +45,7 @@ FAULT = Fault(Blame.BACKEND, Stage.CONNECT, 502, "refused")
 class Rig:
     def __init__(self, percent: float = 100, chances: Sequence[float] = (), error: Exception = FAULT) -> None:
         self.shadow = Shadow(error)
-        self.occupancy = InFlightCounts()
+        self.occupancy = InFlight()
         ids = itertools.count()
         house = SharedServices(
             in_flight=self.occupancy,
@@ -78,7 +78,7 @@ class Rig:
 
     def settle(self) -> int:
         """How many copies were sent, once all are over."""
-        eventually(lambda: self.occupancy.mirrored == 0, "the copies are over")
+        eventually(lambda: not self.occupancy.mirrored, "the copies are over")
         return len(self.shadow.copies)
 
 
@@ -90,7 +90,7 @@ def test_a_copy_is_a_request_of_its_own_for_one_backend() -> None:
     assert copy is not request
     assert copy.fields is not request.fields
     assert (copy.target, copy.fields, copy.url) == ("/rewritten", [("X-A", "1")], "http://a:80")
-    assert rig.occupancy.retrying == 0
+    assert not rig.occupancy.retrying
 
 
 def test_chance_gives_as_many_as_are_asked_for() -> None:
@@ -120,9 +120,9 @@ def test_what_would_be_a_tunnel_has_no_copy() -> None:
 
 def test_without_room_a_copy_is_left_out_and_counted() -> None:
     rig = Rig()
-    rig.occupancy.mirrored = MAX_MIRRORED
+    rig.occupancy.mirrored.update(range(MAX_MIRRORED))
     rig.ask()
-    assert (rig.occupancy.mirrored, rig.occupancy.unmirrored, rig.shadow.copies) == (MAX_MIRRORED, 1, [])
+    assert (len(rig.occupancy.mirrored), rig.occupancy.unmirrored, rig.shadow.copies) == (MAX_MIRRORED, 1, [])
 
 
 def test_an_error_that_nobody_foresaw_is_logged_and_leaves_the_room(caplog: pytest.LogCaptureFixture) -> None:

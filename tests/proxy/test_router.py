@@ -22,7 +22,7 @@ from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.router import Router, TrafficSplitter
-from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.telemetry.events import RequestEvent
 
@@ -48,7 +48,7 @@ class Rig:
         self.events: list[RequestEvent] = []
         ticks, numbers = itertools.count(), itertools.count()
         self.house = SharedServices(
-            in_flight=InFlightCounts(),
+            in_flight=InFlight(),
             hops=HopCache(rules.is_trusted, rules.via, forwarded=False),
             clock=lambda: float(next(ticks)),
             new_request_id=lambda: f"id-{next(numbers)}",

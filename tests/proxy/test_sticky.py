@@ -22,7 +22,7 @@ from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.route_actions import RouteActions
-from lbflask.proxy.services import HopCache, InFlightCounts, SharedServices
+from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.upstream.requests_adapter import BackendAdapter
@@ -69,7 +69,7 @@ class Town:
         rules = ProxySettings(is_trusted=TrustedProxies())
         ticks = itertools.count()
         house = SharedServices(
-            in_flight=InFlightCounts(),
+            in_flight=InFlight(),
             hops=HopCache(rules.is_trusted, rules.via, forwarded=False),
             clock=lambda: float(next(ticks)),
             new_request_id=lambda: "id",
