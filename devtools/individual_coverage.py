@@ -3,33 +3,49 @@
     python -m devtools.individual_coverage [lbflask/core/MODULE.py …]
 
 Lines that only tests of other modules run are not covered. Lists each module with missing lines, and then exits with 1.
+All test files run once, in this process: each is a context of the measurement.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from coverage import Coverage
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = Path("lbflask", "core")
-CONFIG = """[run]
-branch = true
-source = lbflask/core
-dynamic_context = test_function
-data_file = {data}
+CONFIG = {
+    "run:branch": True,
+    "run:source": [str(ROOT / CORE)],
+    "report:exclude_also": [r"^\s*\.\.\.$", "if TYPE_CHECKING:"],
+}
 
-[report]
-exclude_also =
-    ^\\s*\\.\\.\\.$
-    if TYPE_CHECKING:
-"""
+
+class ContextPerFile:
+    """Plugin of pytest: what a test runs is recorded for its file, what importing runs is recorded for all files."""
+
+    def __init__(self, measurement: Coverage) -> None:
+        self._measurement = measurement
+        self._file = ""
+
+    def pytest_configure(self) -> None:
+        """The same few examples in each run: enough to reach each branch, and branches never depend on chance."""
+        from hypothesis import settings  # noqa: PLC0415 - pytest imports its plugin first
+
+        settings.register_profile("coverage", max_examples=20, deadline=None, derandomize=True, database=None)
+        settings.load_profile("coverage")
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        file = str(item.path.relative_to(ROOT))
+        if file != self._file:
+            self._file = file
+            self._measurement.switch_context(file)
 
 
 def tests_of(module: Path) -> Path:
@@ -39,15 +55,12 @@ def tests_of(module: Path) -> Path:
     return Path("tests") / path.with_name(f"test_{path.name}")
 
 
-def uncovered(modules: Iterable[Path], config: Path, data: Path) -> dict[Path, str]:
+def uncovered(modules: Iterable[Path], measurement: Coverage, report: Path) -> dict[Path, str]:
     """The modules that their own tests do not cover completely, each with the missing lines and branches."""
-    measured = Coverage(data_file=str(data), config_file=str(config))
-    measured.load()
-    report = data.with_suffix(".json")
     missing = {}
     for module in modules:
-        context = re.escape(".".join(tests_of(module).with_suffix("").parts))
-        measured.json_report(morfs=[str(module)], outfile=str(report), contexts=[rf"^{context}\.", "^$"])
+        contexts = ["^$", f"^{re.escape(str(tests_of(module)))}$"]
+        measurement.json_report(morfs=[str(ROOT / module)], outfile=str(report), contexts=contexts)
         (result,) = json.loads(report.read_text("utf-8"))["files"].values()
         lines = result["missing_lines"]
         branches = [f"{line}->{to}" for line, to in result["missing_branches"] if line not in lines]
@@ -60,14 +73,17 @@ def main(arguments: list[str]) -> int:
     modules = [Path(argument) for argument in arguments] or [
         path.relative_to(ROOT) for path in sorted((ROOT / CORE).rglob("*.py"))
     ]
-    tests = [str(tests_of(module)) for module in modules if (ROOT / tests_of(module)).exists()]
+    tests = [str(ROOT / tests_of(module)) for module in modules if (ROOT / tests_of(module)).exists()]
     with tempfile.TemporaryDirectory() as folder:
-        config, data = Path(folder, "coveragerc"), Path(folder, "data")
-        config.write_text(CONFIG.format(data=data), "utf-8")
-        command = [sys.executable, "-m", "coverage", "run", f"--rcfile={config}", "-m", "pytest", "-q", *tests]
-        if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
+        measurement = Coverage(data_file=None)
+        for option, value in CONFIG.items():
+            measurement.set_option(option, value)
+        measurement.start()
+        code = pytest.main(["-q", "--no-summary", "--durations=20", f"--rootdir={ROOT}", *tests], plugins=[ContextPerFile(measurement)])
+        measurement.stop()
+        if code:
             return code
-        missing = uncovered(modules, config, data)
+        missing = uncovered(modules, measurement, Path(folder, "report.json"))
     for module, lines in missing.items():
         print(f"{module}: {tests_of(module)} does not cover {lines}")
     print(f"{len(missing)} of {len(modules)} modules are not covered by their own tests")
