@@ -79,7 +79,9 @@ def main(arguments: list[str]) -> int:
         for option, value in CONFIG.items():
             measurement.set_option(option, value)
         measurement.start()
-        code = pytest.main(["-q", "--no-summary", "--durations=20", f"--rootdir={ROOT}", *tests], plugins=[ContextPerFile(measurement)])
+        code = pytest.main(
+            ["-q", "--no-summary", "--durations=20", f"--rootdir={ROOT}", *tests], plugins=[ContextPerFile(measurement)]
+        )
         measurement.stop()
         if code:
             return code

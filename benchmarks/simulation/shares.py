@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lbflask.core.model import Backend, Candidate
-from lbflask.core.strategies import round_robin
+from lbflask.core.strategies.round_robin import RoundRobin
 
 
 class Shares:
@@ -14,7 +14,7 @@ class Shares:
     def __init__(self, weights: Sequence[int]) -> None:
         backends = [Backend(f"b{number:03}", "h", number, f"http://h:{number}") for number in range(len(weights))]
         candidates = [Candidate(*each) for each in zip(backends, weights, strict=True)]
-        schedule = round_robin.compile(candidates)
+        schedule = RoundRobin(candidates)
         self.weights = tuple(weights)
         #: Which backend serves the ticket, for each ticket of a cycle. Its length divides the sum of the weights.
         self._cycle = [backends.index(next(schedule.order(ticket))) for ticket in range(sum(weights))]

@@ -6,6 +6,7 @@ changed since its last request, mostly a single backend.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 #: Changes that are kept. A reader that has missed some rebuilds its state, so it may be arbitrarily slow.
@@ -42,3 +43,39 @@ class Loads(dict[str, int]):
         """
         before, changed = self._page
         return before + len(changed), changed[mark - before :] if mark >= before else None
+
+
+class LoadListener(ABC):
+    """State that is derived from loads, and updated incrementally rather than computed for each request.
+
+    One user at a time.
+    """
+
+    __slots__ = ("_loads", "_mark")
+
+    def __init__(self) -> None:
+        self._loads: Mapping[str, int] | None = None
+        self._mark = -1
+
+    def follow(self, loads: Mapping[str, int]) -> None:
+        """Update the derived state: incrementally if `loads` is the same Loads as before, else from scratch."""
+        if not isinstance(loads, Loads):
+            self._loads = None
+            self._rebuild(loads)
+            return
+        if loads is not self._loads:
+            self._loads, self._mark = loads, -1
+        self._mark, changed = loads.since(self._mark)
+        if changed is None:
+            self._rebuild(loads)
+            return
+        for backend in changed:
+            self._update(backend, loads.get(backend, 0))
+
+    @abstractmethod
+    def _rebuild(self, loads: Mapping[str, int]) -> None:
+        """Start from these loads."""
+
+    @abstractmethod
+    def _update(self, backend: str, load: int) -> None:
+        """Set the requests in flight of the backend, which may be unchanged, and may be unknown."""

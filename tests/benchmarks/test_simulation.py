@@ -17,7 +17,7 @@ from benchmarks.simulation.fleet import BACKLOG, Command, Outcome, Plan, Simulat
 from benchmarks.simulation.shares import Shares
 from lbflask.core import tickets
 from lbflask.core.model import Backend, Candidate
-from lbflask.core.strategies import round_robin
+from lbflask.core.strategies.round_robin import RoundRobin
 from lbflask.core.tickets import LEASE_FROM
 
 COSTS = costing.given(4.5e-6)
@@ -32,7 +32,7 @@ def run(plan: Plan, costs: Costs = COSTS) -> Outcome:
 def one_by_one(weights: list[int], runs: list[tuple[int, int]]) -> list[int]:
     """What each backend serves when every ticket of the runs is used by itself."""
     backends = [Backend(f"{number:03}", "h", number, f"http://h:{number}") for number in range(len(weights))]
-    schedule = round_robin.compile([Candidate(*each) for each in zip(backends, weights, strict=True)])
+    schedule = RoundRobin([Candidate(*each) for each in zip(backends, weights, strict=True)])
     served = Counter(next(schedule.order(ticket)).id for first, count in runs for ticket in range(first, first + count))
     return [served[backend.id] for backend in backends]
 

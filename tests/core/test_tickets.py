@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbflask.core.model import Backend, Candidate
-from lbflask.core.strategies import round_robin
+from lbflask.core.strategies.round_robin import RoundRobin
 from lbflask.core.tickets import BLOCK_LIFE, BLOCK_SECONDS, LEASE_FROM, MAX_BLOCK, RateEstimator, TicketBlock
 
 
@@ -67,9 +67,7 @@ class Counting:
     """A pool's counter with workers that lease blocks of it; tallies who served."""
 
     def __init__(self, backends: int, workers: int) -> None:
-        self.schedule = round_robin.compile(
-            [Candidate(Backend(f"b{i}", "h", i, f"http://h:{i}"), 1) for i in range(backends)]
-        )
+        self.schedule = RoundRobin([Candidate(Backend(f"b{i}", "h", i, f"http://h:{i}"), 1) for i in range(backends)])
         self.blocks = [range(0)] * workers
         self.counter = self.thrown_away = 0
         self.served = Counter({f"b{i}": 0 for i in range(backends)})

@@ -1,52 +1,50 @@
-"""One file a strategy, each only arithmetic: `compile(candidates)` gives a schedule, which orders them for a ticket.
+"""One file a strategy, each only arithmetic: a class that compiles candidates to a schedule, which orders them.
 
-`strategy_of` joins what a pool asks for: its strategy, the bound on loads, and the backups behind the others.
+`strategy_of` combines the settings of a pool: its strategy, the bound on loads, and the backups behind the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from lbflask.core.model import Candidate, Pool
-from lbflask.core.strategies import (
-    backups,
-    bounded_load,
-    consistent_hash,
-    first,
-    least_connections,
-    power_of_two,
-    round_robin,
-)
-from lbflask.core.strategies.schedule import Schedule
+from lbflask.core.model import Pool
+from lbflask.core.strategies.backups import with_backups
+from lbflask.core.strategies.bounded_load import BoundedLoad
+from lbflask.core.strategies.consistent_hash import ConsistentHash
+from lbflask.core.strategies.first import First
+from lbflask.core.strategies.least_connections import LeastConnections
+from lbflask.core.strategies.power_of_two import RandomTwo
+from lbflask.core.strategies.round_robin import RoundRobin
+from lbflask.core.strategies.schedule import Compile, Schedule
 
 __all__ = ["STRATEGIES", "Schedule", "Strategy", "strategy_of"]
 
 
 class Strategy(NamedTuple):
-    """How schedules are made, and which facts these go by: others need not be gathered. Keys have no turns, but a
-    request without one goes by turn.
+    """How schedules are compiled, and which facts they depend on: no other facts are gathered.
+
+    A strategy by key has no turns, but orders a request without a key by turn.
     """
 
-    compile: Callable[[Sequence[Candidate]], Schedule]
+    compile: Compile
     by_turn: bool = True
     by_key: bool = False
     by_loads: bool = False
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "round_robin": Strategy(round_robin.compile),
-    "least_connections": Strategy(least_connections.compile, by_loads=True),
-    "random_two": Strategy(power_of_two.compile, by_loads=True),
-    "consistent_hash": Strategy(consistent_hash.compile, by_turn=False, by_key=True),
-    "first": Strategy(first.compile, by_turn=False),
+    "round_robin": Strategy(RoundRobin),
+    "least_connections": Strategy(LeastConnections, by_loads=True),
+    "random_two": Strategy(RandomTwo, by_loads=True),
+    "consistent_hash": Strategy(ConsistentHash, by_turn=False, by_key=True),
+    "first": Strategy(First, by_turn=False),
 }
 
 
 def strategy_of(pool: Pool) -> Strategy:
-    """The pool's strategy, with what the pool wants of any."""
+    """The strategy of the pool, within its bound on loads, and with its backups last."""
     compile_, by_turn, by_key, by_loads = STRATEGIES[pool.strategy]
     if pool.load_factor is not None:
-        compile_, by_loads = partial(bounded_load.compile, compile_, pool.load_factor), True
-    return Strategy(partial(backups.compile, compile_), by_turn, by_key, by_loads)
+        compile_, by_loads = partial(BoundedLoad, compile_, pool.load_factor), True
+    return Strategy(partial(with_backups, compile_), by_turn, by_key, by_loads)

@@ -1,18 +1,15 @@
-"""Backups behind all others: a schedule for those that are none, and one for the backups once these are used up.
+"""Backups behind all others: one schedule for the usual backends, one for the backups when these are used up.
 
-Backups are in the plan of a request whose backends all failed, so that it need not wait for a check to find out.
+Backups are in the plan of a request whose usual backends all failed, so that it does not wait for a health check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
-
-if TYPE_CHECKING:
-    from lbflask.core.strategies.schedule import Schedule
+from lbflask.core.strategies.schedule import Compile, Schedule
 
 
 class Backups:
@@ -29,12 +26,8 @@ class Backups:
         return chain(self._usual.order(ticket, key, loads), self._backups.order(ticket, key, loads))
 
 
-def compile(  # noqa: A001 - the strategy's verb
-    inner: Callable[[Sequence[Candidate]], Schedule], candidates: Sequence[Candidate]
-) -> Schedule:
+def with_backups(inner: Compile, candidates: Sequence[Candidate]) -> Schedule:
     """A schedule over the candidates, of which backups come last; `inner` orders each of the two groups."""
     usual = [candidate for candidate in candidates if not candidate.backend.backup]
     backups = [candidate for candidate in candidates if candidate.backend.backup]
-    if usual and backups:
-        return Backups(inner(usual), inner(backups))
-    return inner(candidates)
+    return Backups(inner(usual), inner(backups)) if usual and backups else inner(candidates)

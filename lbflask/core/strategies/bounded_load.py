@@ -1,25 +1,22 @@
-"""No backend far above its share: those that have all they may have in flight go behind the others, in their order.
+"""A bound on the load of each backend: those that have reached it go behind the others, in the same order.
 
-A backend of weight w may have ceil(factor * (m + 1) * w / W) requests in flight, of the m that all W have and the one
-to be placed (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018). With a factor of at
+A backend of weight w may have ceil(factor * (m + 1) * w / W) requests in flight, of the m that all W have and the new
+one (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018). With a factor of at
 least 1 the bounds add up to more than m, so one of the backends always has room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import ceil
-from typing import TYPE_CHECKING
 
+from lbflask.core.in_flight import LoadListener
 from lbflask.core.model import NO_LOADS, Backend, Candidate
-from lbflask.core.strategies.load_listener import LoadListener
-
-if TYPE_CHECKING:
-    from lbflask.core.strategies.schedule import Schedule
+from lbflask.core.strategies.schedule import Compile
 
 
 class _InFlight(LoadListener):
-    """What all candidates together have in flight; one that is thought to have less than none has none."""
+    """Requests in flight at all candidates together; a negative count, which a lost update leaves, is 0."""
 
     __slots__ = ("_each", "total")
 
@@ -41,19 +38,19 @@ class _InFlight(LoadListener):
 
 
 class BoundedLoad:
-    """Another schedule's order, within bounds."""
+    """The order of another schedule, within `factor` (at least 1) times the share of each candidate."""
 
     __slots__ = ("_factor", "_in_flight", "_inner", "_total", "_weights")
 
-    def __init__(self, inner: Schedule, factor: float, candidates: Sequence[Candidate]) -> None:
-        self._inner = inner
+    def __init__(self, inner: Compile, factor: float, candidates: Sequence[Candidate]) -> None:
+        self._inner = inner(candidates)
         self._factor = factor
         self._weights = {candidate.backend.id: candidate.weight for candidate in candidates}
         self._total = sum(self._weights.values())
-        self._in_flight: list[_InFlight] = []  # not in use now: one, unless threads order concurrently
+        self._in_flight: list[_InFlight] = []  # unused now: one, unless threads order concurrently
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
-        """The backends that have room, then the full ones. What strangers have in flight does not count."""
+        """The backends that have room, then the full ones. Requests at backends that are no candidates do not count."""
         placed = self._factor * (1 + self._placed(loads))
         full = []
         for backend in self._inner.order(ticket, key, loads):
@@ -73,10 +70,3 @@ class BoundedLoad:
         total = in_flight.total
         self._in_flight.append(in_flight)
         return total
-
-
-def compile(  # noqa: A001 - the strategy's verb
-    inner: Callable[[Sequence[Candidate]], Schedule], factor: float, candidates: Sequence[Candidate]
-) -> BoundedLoad:
-    """The schedule of `inner` over the candidates, within `factor` (at least 1) times each one's share."""
-    return BoundedLoad(inner(candidates), factor, candidates)

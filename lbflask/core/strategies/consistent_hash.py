@@ -1,13 +1,13 @@
-"""Rendezvous hashing: the same key goes to the same backend, in every process, and moves only when it has to.
+"""Rendezvous hashing: the same key goes to the same backend in every process, and moves only when that backend leaves.
 
-Each pair of key and backend has a number of its own between 0 and 1, u; the key goes where -ln(1 - u) / weight is least
+Each pair of key and backend has a number u between 0 and 1; the key goes where -ln(1 - u) / weight is least
 (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998; with weights, Schindelhauer and
-Schomaker, "Weighted Distributed Hash Tables", 2005). A backend that leaves gives its keys to all others, and takes the
-same ones back; no other key moves.
+Schomaker, "Weighted Distributed Hash Tables", 2005). When a backend leaves, its keys go to all others, and the same ones
+return with it; no other key moves.
 
-To look at all pairs takes time in the number of backends, so u is a distance. All backends stand on each of many
-circles, on each at another point; a key has a point on one of them, and a direction, and u is how far the backend is
-from there. Those that are near come first, and the search ends as soon as none that is farther can be better.
+To compute all pairs would take time in the number of backends, so u is a distance. Each of many circles has one point
+for each backend. A key has a point on one circle, and a direction; u is the distance from there to the backend. The
+nearest backends come first, and the search ends as soon as no farther one can be better.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from math import log1p
 from weakref import ref
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
-from lbflask.core.strategies import round_robin
 from lbflask.core.strategies.hashing import hash_of, mixed
+from lbflask.core.strategies.round_robin import RoundRobin
 
-#: Circles. The shares of backends differ by about 1 / sqrt(2 * CIRCLES) of a share, however many keys there are.
+#: Circles. The shares of backends differ by about 1 / sqrt(2 * CIRCLES) of a share, for any number of keys.
 CIRCLES = 1024
 
 _ALL = (1 << 64) - 1
-#: Points on a circle are the upper bits of 64. On circles, the lower ones say who stands there, in hashes of keys the
-#: circle and the direction.
+#: The upper bits of 64 are a point on a circle. The lower ones are the place of the backend at a point of a circle, and
+#: the circle and the direction in the hash of a key.
 _PLACE = (1 << 20) - 1
 _POINT = _ALL - _PLACE
 _CIRCLE = CIRCLES - 1
@@ -37,8 +37,8 @@ _BACKWARDS = CIRCLES
 
 
 class Circles:
-    """Where names stand on each circle: drawn when a key first needs it, and for no other reason than their names, so
-    that whoever orders some of these names may use them.
+    """The points of names on each circle, which is drawn when a key first needs it. They depend only on the names, so
+    that all schedules over some of these names share them.
     """
 
     __slots__ = ("__weakref__", "_drawn", "_seeds", "places")
@@ -49,9 +49,9 @@ class Circles:
         self._drawn: dict[int, array[int]] = {}
 
     def circle(self, number: int) -> array[int]:
-        """The points of all, in order, each with the place of its name in its lower bits.
+        """The points of all names, sorted, each with the place of its name in its lower bits.
 
-        A product with an odd number that looks like chance spreads seeds that look like chance (Dietzfelbinger et al.,
+        A product of pseudo-random seeds with an odd pseudo-random number is as well spread (Dietzfelbinger et al.,
         "A Reliable Randomized Algorithm for the Closest-Pair Problem", 1997), at a third of the price of a hash.
         """
         drawn = self._drawn.get(number)
@@ -62,12 +62,12 @@ class Circles:
         return drawn
 
 
-#: Those in use. A backend that goes down, comes back or changes its weight would else have all of them drawn anew.
+#: Those in use: without them all circles would be drawn anew when a backend goes down, returns or changes its weight.
 _in_use: list[ref[Circles]] = []
 
 
 def _circles_of(names: Sequence[str]) -> Circles:
-    """Circles on which all of these names stand, and not so many others that these would be hard to find."""
+    """Circles that have all of these names, and at most as many others, so that a walk finds these soon."""
     wanted = set(names)
     known = [circles for circles in [reference() for reference in _in_use] if circles is not None]
     for circles in known:
@@ -79,7 +79,7 @@ def _circles_of(names: Sequence[str]) -> Circles:
 
 
 class ConsistentHash:
-    """The candidates, by their places on circles."""
+    """The candidates by their distances on circles."""
 
     __slots__ = ("_backends", "_circles", "_equal", "_heaviest", "_turns", "_weights")
 
@@ -93,10 +93,10 @@ class ConsistentHash:
             self._backends[place], self._weights[place] = candidate.backend, candidate.weight
         weights = {candidate.weight for candidate in candidates}
         self._heaviest, self._equal = max(weights, default=1), len(weights) < 2
-        self._turns = round_robin.compile(candidates)
+        self._turns = RoundRobin(candidates)
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
-        """The backend of the key, then where the key would go without it, and so on; without a key, by turn."""
+        """The backend of the key, then the one where the key would go without it, and so on; without a key, by turn."""
         if key is None:
             yield from self._turns.order(ticket, key, loads)
             return
@@ -109,7 +109,7 @@ class ConsistentHash:
                 yield backend
 
     def _by_weight(self, circle: array[int], hashed: int) -> Iterator[int]:
-        """Places in the order of -ln(1 - u) / weight, of equals the nearer one first."""
+        """Places in the order of -ln(1 - u) / weight, the nearer of equal ones first."""
         point, backwards, heaviest = hashed & _POINT, hashed & _BACKWARDS, self._heaviest
         waiting: list[tuple[float, int, int]] = []
         for there in _walk(circle, hashed):
@@ -129,13 +129,8 @@ class ConsistentHash:
 
 
 def _walk(circle: array[int], hashed: int) -> Iterator[int]:
-    """Those who stand on the circle, from the point of the key all round in its direction."""
+    """The points of the circle, once around from the point of the key in its direction."""
     begin = bisect_left(circle, hashed & _POINT)
     if hashed & _BACKWARDS:
         return map(circle.__getitem__, chain(range(begin - 1, -1, -1), range(len(circle) - 1, begin - 1, -1)))
     return map(circle.__getitem__, chain(range(begin, len(circle)), range(begin)))
-
-
-def compile(candidates: Sequence[Candidate]) -> ConsistentHash:  # noqa: A001 - the strategy's verb
-    """A schedule over the candidates; an empty one orders nothing."""
-    return ConsistentHash(candidates)

@@ -1,4 +1,4 @@
-"""Fail-over: the first backend of the configuration that can serve takes all requests, the next takes over from it."""
+"""Fail-over: all requests go to the first backend of the configuration that can serve; the next one replaces it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lbflask.core.model import NO_LOADS, Backend, Candidate
 
 
 class First:
-    """The candidates as they stand in the configuration."""
+    """The candidates in the order of the configuration."""
 
     __slots__ = ("_backends",)
 
@@ -16,11 +16,6 @@ class First:
         ranked = sorted(candidates, key=lambda candidate: candidate.rank)
         self._backends = tuple(candidate.backend for candidate in ranked)
 
-    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - always the same
-        """The same for all requests; weights count for nothing."""
+    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - none has an effect
+        """The same for all requests; weights have no effect."""
         return iter(self._backends)
-
-
-def compile(candidates: Sequence[Candidate]) -> First:  # noqa: A001 - the strategy's verb
-    """A schedule over the candidates; an empty one orders nothing."""
-    return First(candidates)

@@ -13,8 +13,8 @@ def hash_of(text: str) -> int:
 
 
 def mixed(number: int) -> int:
-    """64 bits that look like chance, another for each of 2**64 numbers: the finalizer of SplitMix64 (Steele, Lea and
-    Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+    """64 pseudo-random bits, different for each of 2**64 numbers: the finalizer of SplitMix64 (Steele, Lea and Flood,
+    "Fast Splittable Pseudorandom Number Generators", 2014).
     """
     number = (number + 0x9E3779B97F4A7C15) & _ALL
     number = ((number ^ (number >> 30)) * 0xBF58476D1CE4E5B9) & _ALL

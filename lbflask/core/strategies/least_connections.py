@@ -1,7 +1,7 @@
 """Least connections: the backend with the fewest requests in flight for its weight, over the whole fleet.
 
-Backends that are equal in this go round as in weighted round robin, so that an idle pool is shared out exactly, and
-processes that see the same loads but hold different tickets do not all pick the same one.
+Backends that are equal in this take turns as in weighted round robin, so that an idle pool is shared exactly, and
+processes that see the same loads but hold different tickets do not all pick the same backend.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
+from lbflask.core.in_flight import LoadListener
 from lbflask.core.model import NO_LOADS, Backend, Candidate
-from lbflask.core.strategies import round_robin
-from lbflask.core.strategies.load_listener import LoadListener
+from lbflask.core.strategies.round_robin import RoundRobin
 
 
 class Levels(LoadListener):
     """Which backends have the same number of requests in flight for each unit of weight, lowest first.
 
-    A level holds its backends as a number with a bit for each, since to find the next of them in turn is then a matter
-    of a few words even among a thousand.
+    The backends of a level are the bits of an integer: the next one in turn is found in a few machine words even among
+    a thousand.
     """
 
     __slots__ = ("_at", "_heap", "_members", "_places", "_weights")
@@ -32,7 +32,7 @@ class Levels(LoadListener):
         self._heap: list[float] = []
 
     def lowest(self) -> int:
-        """The backends of the lowest level, as bits by their places. There must be backends."""
+        """The backends of the lowest level, as bits by their places. There must be candidates."""
         while True:
             members = self._members[self._heap[0]]
             if members:
@@ -72,11 +72,11 @@ class LeastConnections:
         self._candidates = tuple(candidates)
         self._backends = tuple(candidate.backend for candidate in candidates)
         self._weights = {candidate.backend.id: candidate.weight for candidate in candidates}
-        self._turns = round_robin.compile(candidates)
-        self._levels: list[Levels] = []  # not in use now: one, unless threads order concurrently
+        self._turns = RoundRobin(candidates)
+        self._levels: list[Levels] = []  # unused now: one, unless threads order concurrently
 
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
-        """By requests in flight for each unit of weight; those that are equal, by turn."""
+        """By requests in flight for each unit of weight, then by turn."""
         if not self._backends:
             return
         best = self._backends[self._best(ticket, loads)]
@@ -106,8 +106,3 @@ class LeastConnections:
         if behind:
             return following + (behind & -behind).bit_length() - 1
         return (lowest & -lowest).bit_length() - 1
-
-
-def compile(candidates: Sequence[Candidate]) -> LeastConnections:  # noqa: A001 - the strategy's verb
-    """A schedule over the candidates; an empty one orders nothing."""
-    return LeastConnections(candidates)

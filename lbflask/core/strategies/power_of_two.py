@@ -1,8 +1,8 @@
 """Power of two choices: of two backends that are drawn by weight, the one with fewer requests in flight for its weight.
 
-Drawing first keeps processes, which learn of each other's requests a moment late, from all rushing to the one that was
-the least loaded (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). What is drawn is a hash
-of the ticket, so the same ticket draws the same two everywhere.
+Loads of other processes arrive a moment late. The draw keeps all processes from sending their requests to the backend
+that was least loaded before (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). It is a hash
+of the ticket, so that the same ticket draws the same two backends in every process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lbflask.core.strategies.hashing import mixed
 
 
 class RandomTwo:
-    """The candidates, each as long as its weight, on a line from which two are drawn."""
+    """The candidates on a line from which two are drawn, each with its weight as length."""
 
     __slots__ = ("_backends", "_ends", "_weights")
 
@@ -25,10 +25,10 @@ class RandomTwo:
         self._weights = tuple(candidate.weight for candidate in candidates)
         self._ends = tuple(accumulate(self._weights))
 
-    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - drawn, whatever the key
+    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - the key has no effect
         """The less loaded of the two, the other one, and the rest from a place that is drawn too.
 
-        Of two that are equal the one drawn first: without loads, shares are those of the weights on the long run.
+        Of two that are equal, the one drawn first: without loads, the shares approach the weights.
         """
         backends, weights = self._backends, self._weights
         if len(backends) < 2:
@@ -47,15 +47,10 @@ class RandomTwo:
             yield from rest[:start]
 
     def _two(self, drawn: int) -> tuple[int, int]:
-        """Two different places of at least two. The second draw leaves out the part of the line that the first hit."""
+        """Two different places of at least two. The second draw excludes the part of the line that the first one hit."""
         ends, weights = self._ends, self._weights
         first = bisect_right(ends, (drawn & 0xFFFFFFFF) % ends[-1])
         point = (drawn >> 32) % (ends[-1] - weights[first])
         if point >= ends[first] - weights[first]:
             point += weights[first]
         return first, bisect_right(ends, point)
-
-
-def compile(candidates: Sequence[Candidate]) -> RandomTwo:  # noqa: A001 - the strategy's verb
-    """A schedule over the candidates; an empty one orders nothing."""
-    return RandomTwo(candidates)

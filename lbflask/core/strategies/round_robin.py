@@ -13,8 +13,8 @@ from math import gcd
 
 from lbflask.core.model import NO_LOADS, Backend, Candidate
 
-#: Turns of a cycle at most, but one for each backend: those of a thousand backends of whatever weights. As many take
-#: about a third of a second to put in order.
+#: The most turns of a cycle, although each backend has at least one: enough for a thousand backends of any weights. To
+#: sort so many takes about a third of a second.
 MOST_TURNS = 1 << 18
 
 
@@ -27,12 +27,11 @@ class RoundRobin:
         self._backends = tuple(candidate.backend for candidate in candidates)
         self._cycle = _turns([candidate.weight for candidate in candidates])
 
-    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - turns go by neither
-        """The backend whose turn it is, then the others, which are put in order only if they are asked for.
+    def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - neither has an effect
+        """The backend whose turn it is, then the others, which are computed only when they are needed.
 
-        The ticket is read as a number of two digits: the low one picks the first choice, the high one turns the
-        rest. A backend that is dead but not yet known to be thus spills evenly over all others, and not onto its
-        neighbour.
+        The ticket has two digits: the low one selects the first choice, the high one rotates the others. So the
+        requests of a dead backend that no check has found yet go evenly to all others, and not to its neighbour.
         """
         if not self._cycle:
             return
@@ -46,18 +45,13 @@ class RoundRobin:
                     yield backends[place]
 
     def places(self, ticket: int) -> tuple[int, int]:
-        """Where in the pool the backend stands whose turn it is, and from where on the others follow, all round.
+        """The place in the pool of the backend whose turn it is, and the place from which the others follow, cyclically.
 
         The pool must not be empty.
         """
         round_, turn = divmod(ticket, len(self._cycle))
         first, count = self._cycle[turn], len(self._backends)
         return first, (first + 1 + round_ % (count - 1)) % count if count > 1 else first
-
-
-def compile(candidates: Sequence[Candidate]) -> RoundRobin:  # noqa: A001 - the strategy's verb
-    """A schedule over the candidates; an empty one orders nothing."""
-    return RoundRobin(candidates)
 
 
 def _turns(weights: Sequence[int]) -> tuple[int, ...]:

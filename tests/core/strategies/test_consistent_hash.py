@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbflask.core.model import Candidate
-from lbflask.core.strategies import consistent_hash, round_robin
-from lbflask.core.strategies.consistent_hash import CIRCLES
+from lbflask.core.strategies.consistent_hash import CIRCLES, ConsistentHash
 from lbflask.core.strategies.hashing import hash_of, mixed
+from lbflask.core.strategies.round_robin import RoundRobin
 from tests.support.pools import backend, weighted
 
 KEYS = [f"10.0.{number // 256}.{number % 256}" for number in range(2_000)]
@@ -24,11 +24,11 @@ SMALL = [weights for size in range(5) for weights in product(range(1, 4), repeat
 
 
 def order(chosen: Sequence[Candidate], key: str) -> list[str]:
-    return [one.id for one in consistent_hash.compile(chosen).order(0, key)]
+    return [one.id for one in ConsistentHash(chosen).order(0, key)]
 
 
 def homes(chosen: Sequence[Candidate], keys: Sequence[str] = KEYS) -> dict[str, str]:
-    schedule = consistent_hash.compile(chosen)
+    schedule = ConsistentHash(chosen)
     return {key: next(schedule.order(0, key)).id for key in keys}
 
 
@@ -38,7 +38,7 @@ def test_a_backend_that_leaves_moves_its_own_keys_only_and_each_to_its_next(
 ) -> None:
     chosen = weighted(weights)
     gone = data.draw(st.integers(0, len(weights) - 1))
-    with_it, without = consistent_hash.compile(chosen), consistent_hash.compile(chosen[:gone] + chosen[gone + 1 :])
+    with_it, without = ConsistentHash(chosen), ConsistentHash(chosen[:gone] + chosen[gone + 1 :])
     for key in keys:
         before = [one.id for one in with_it.order(0, key) if one.id != f"b{gone}"]
         assert [one.id for one in without.order(0, key)] == before
@@ -56,17 +56,17 @@ def test_every_set_of_every_small_pool_orders_a_key_as_the_whole_pool_does_but_f
 
 
 def test_where_names_stand_is_worked_out_once_for_all_who_order_most_of_them() -> None:
-    whole = consistent_hash.compile(weighted([1, 2, 1, 1]))
+    whole = ConsistentHash(weighted([1, 2, 1, 1]))
     expected = [list(whole.order(0, key)) for key in KEYS[:50]]
-    one_left, lighter = consistent_hash.compile(weighted([1, 2, 1])), consistent_hash.compile(weighted([1, 1, 1, 1]))
+    one_left, lighter = ConsistentHash(weighted([1, 2, 1])), ConsistentHash(weighted([1, 1, 1, 1]))
     assert whole._circles is one_left._circles is lighter._circles
-    grown, few = consistent_hash.compile(weighted([1] * 5)), consistent_hash.compile(weighted([1]))
+    grown, few = ConsistentHash(weighted([1] * 5)), ConsistentHash(weighted([1]))
     assert len({id(schedule._circles) for schedule in (whole, grown, few)}) == 3
     assert [list(whole.order(0, key)) for key in KEYS[:50]] == expected
     assert [one.id for one in few.order(0, "k")] == ["b0"]
     del whole, one_left, lighter, grown, few
     gc.collect()
-    assert consistent_hash.compile(weighted([1, 1]))._circles.places.keys() == {"b0", "b1"}
+    assert ConsistentHash(weighted([1, 1]))._circles.places.keys() == {"b0", "b1"}
 
 
 @settings(max_examples=60, deadline=None)
@@ -104,7 +104,7 @@ def test_the_circles_together_give_each_backend_nearly_the_same(size: int) -> No
 
 def test_a_thousand_backends_share_keys_and_spill_over_all_others() -> None:
     chosen = weighted([1] * 1000)
-    schedule = consistent_hash.compile(chosen)
+    schedule = ConsistentHash(chosen)
     counts: Counter[str] = Counter()
     spilled: Counter[str] = Counter()
     for number in range(60_000):
@@ -138,7 +138,7 @@ def test_keys_are_shared_out_by_weight(weights: list[int]) -> None:
 
 
 def test_the_keys_of_a_dead_backend_are_shared_out_evenly_over_the_others() -> None:
-    schedule = consistent_hash.compile(weighted([1] * 5))
+    schedule = ConsistentHash(weighted([1] * 5))
     for dead in range(5):
         orders = [list(schedule.order(0, key)) for key in KEYS]
         spilled = Counter(order[1].id for order in orders if order[0].id == f"b{dead}")
@@ -148,7 +148,7 @@ def test_the_keys_of_a_dead_backend_are_shared_out_evenly_over_the_others() -> N
 
 
 def test_a_key_keeps_its_backend_whatever_the_ticket_the_load_and_the_version() -> None:
-    schedule = consistent_hash.compile([Candidate(backend(name), 1) for name in ("a:80", "b:80", "c:80")])
+    schedule = ConsistentHash([Candidate(backend(name), 1) for name in ("a:80", "b:80", "c:80")])
     for ticket in (0, 1, 1 << 40):
         found = [next(schedule.order(ticket, key, {"a:80": ticket})).id for key in ("x", "é", "10.0.0.1", "", "y")]
         assert found == WRITTEN_DOWN
@@ -160,6 +160,6 @@ WRITTEN_DOWN = ["a:80", "a:80", "b:80", "b:80", "c:80"]
 
 def test_requests_without_a_key_go_in_turn() -> None:
     chosen = weighted([2, 1, 1])
-    schedule, turns = consistent_hash.compile(chosen), round_robin.compile(chosen)
+    schedule, turns = ConsistentHash(chosen), RoundRobin(chosen)
     for ticket in range(12):
         assert list(schedule.order(ticket)) == list(turns.order(ticket))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lbflask.core.model import Backend, Candidate
-from lbflask.core.strategies import first
+from lbflask.core.strategies.first import First
 
 
 def candidate(name: str, rank: int) -> Candidate:
@@ -9,10 +9,10 @@ def candidate(name: str, rank: int) -> Candidate:
 
 
 def test_the_order_is_that_of_the_configuration_for_each_request() -> None:
-    schedule = first.compile([candidate("a", 1), candidate("b", 0), candidate("c", 2)])
+    schedule = First([candidate("a", 1), candidate("b", 0), candidate("c", 2)])
     for ticket in range(3):
         assert [backend.id for backend in schedule.order(ticket)] == ["b", "a", "c"]
 
 
 def test_no_candidates_have_no_order() -> None:
-    assert list(first.compile([]).order(0)) == []
+    assert list(First([]).order(0)) == []

@@ -7,14 +7,15 @@ from math import gcd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbflask.core.strategies import least_connections, round_robin
+from lbflask.core.strategies.least_connections import LeastConnections
+from lbflask.core.strategies.round_robin import RoundRobin
 from tests.support.pools import small_scope, weighted
 
 
 def test_every_small_pool_with_every_small_load_goes_by_load_for_weight_and_then_by_turn() -> None:
     for weights in product(range(1, 4), repeat=3):
         chosen = weighted(weights)
-        schedule, turns = least_connections.compile(chosen), round_robin.compile(chosen)
+        schedule, turns = LeastConnections(chosen), RoundRobin(chosen)
         for counts in product(range(3), repeat=3):
             loads = {f"b{index}": count for index, count in enumerate(counts)}
             relative = {f"b{index}": counts[index] * 36 // weights[index] for index in range(3)}  # exact: 36 = 4 * 9
@@ -26,7 +27,7 @@ def test_every_small_pool_with_every_small_load_goes_by_load_for_weight_and_then
 
 def test_an_idle_pool_is_shared_out_exactly_by_weight() -> None:
     for chosen in small_scope():
-        schedule = least_connections.compile(chosen)
+        schedule = LeastConnections(chosen)
         weights = [candidate.weight for candidate in chosen]
         cycle = sum(weights) // gcd(*weights) if weights else 0
         counts = Counter(next(schedule.order(ticket)).id for ticket in range(cycle))
@@ -34,7 +35,7 @@ def test_an_idle_pool_is_shared_out_exactly_by_weight() -> None:
 
 
 def test_backends_of_equal_load_go_round_whatever_the_others_have() -> None:
-    schedule = least_connections.compile(weighted([1, 1, 1, 1]))
+    schedule = LeastConnections(weighted([1, 1, 1, 1]))
     for idle in ({"b0", "b1"}, {"b1", "b3"}, {"b0", "b2", "b3"}):
         loads = {f"b{index}": 0 if f"b{index}" in idle else 5 for index in range(4)}
         counts = Counter(next(schedule.order(ticket, None, loads)).id for ticket in range(24))
@@ -42,7 +43,7 @@ def test_backends_of_equal_load_go_round_whatever_the_others_have() -> None:
 
 
 def test_a_dead_backend_of_an_idle_pool_spills_evenly() -> None:
-    schedule = least_connections.compile(weighted([1] * 4))
+    schedule = LeastConnections(weighted([1] * 4))
     for dead in range(4):
         orders = [list(schedule.order(ticket)) for ticket in range(12)]
         spilled = Counter(order[1].id for order in orders if order[0].id == f"b{dead}")
@@ -53,7 +54,7 @@ def test_a_dead_backend_of_an_idle_pool_spills_evenly() -> None:
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=6), st.integers(1, 80))
 def test_requests_that_never_end_pile_up_in_proportion_to_the_weights(weights: list[int], requests: int) -> None:
     """When a backend gets its k-th request, none has fewer than k - 1 for its weight."""
-    schedule = least_connections.compile(weighted(weights))
+    schedule = LeastConnections(weighted(weights))
     loads = {f"b{index}": 0 for index in range(len(weights))}
     for ticket in range(requests):
         loads[next(schedule.order(ticket, None, loads)).id] += 1

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.strategies import power_of_two
 from lbflask.core.strategies.hashing import mixed
+from lbflask.core.strategies.power_of_two import RandomTwo
 from tests.support.pools import weighted
 
 MANY = 20_000  #: tickets; what is counted over them is the same in every run
@@ -20,7 +20,7 @@ def near(count: int, expected: float) -> bool:
 
 
 def test_the_most_loaded_of_a_pool_is_never_chosen() -> None:
-    schedule = power_of_two.compile(weighted([1, 1, 1, 1]))
+    schedule = RandomTwo(weighted([1, 1, 1, 1]))
     for counts in product(range(3), repeat=4):
         loads = {f"b{index}": count for index, count in enumerate(counts)}
         heaviest = [index for index in range(4) if counts[index] == max(counts)]
@@ -37,19 +37,19 @@ def test_the_choice_has_no_more_for_its_weight_than_the_second(
     weights: list[int], loads: list[int], ticket: int
 ) -> None:
     known = {f"b{index}": load for index, load in enumerate(loads)}
-    best, other, *_ = power_of_two.compile(weighted(weights)).order(ticket, None, known)
+    best, other, *_ = RandomTwo(weighted(weights)).order(ticket, None, known)
     assert known[best.id] * other.weight <= known[other.id] * best.weight
 
 
 def test_the_less_loaded_of_two_is_chosen_always() -> None:
-    schedule = power_of_two.compile(weighted([1, 3]))
+    schedule = RandomTwo(weighted([1, 3]))
     assert {next(schedule.order(ticket, None, {"b0": 1, "b1": 2})).id for ticket in range(50)} == {"b1"}
     assert {next(schedule.order(ticket, None, {"b0": 1, "b1": 4})).id for ticket in range(50)} == {"b0"}
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1], [1, 2, 3, 4], [256, 1], [1, 1, 1, 1, 1, 1, 1]])
 def test_an_idle_pool_is_shared_out_by_weight_on_the_long_run(weights: list[int]) -> None:
-    schedule = power_of_two.compile(weighted(weights))
+    schedule = RandomTwo(weighted(weights))
     counts = Counter(next(schedule.order(ticket)).id for ticket in range(MANY))
     for index, weight in enumerate(weights):
         assert near(counts[f"b{index}"], MANY * weight / sum(weights))
@@ -57,7 +57,7 @@ def test_an_idle_pool_is_shared_out_by_weight_on_the_long_run(weights: list[int]
 
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_a_dead_backend_spills_evenly_over_the_others(size: int) -> None:
-    schedule = power_of_two.compile(weighted([1] * size))
+    schedule = RandomTwo(weighted([1] * size))
     spilled: Counter[str] = Counter()
     for ticket in range(MANY):
         first, second, *_ = schedule.order(ticket)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from lbflask.core.eligibility import candidates
 from lbflask.core.model import Candidate, Pool, Snapshot
-from lbflask.core.strategies import STRATEGIES, round_robin
+from lbflask.core.strategies import STRATEGIES
+from lbflask.core.strategies.round_robin import MOST_TURNS, RoundRobin
 from tests.support.pools import backend, small_scope, weighted
 
 
@@ -21,13 +22,13 @@ def cycle_of(weights: Sequence[int]) -> int:
 
 
 def picks(chosen: Sequence[Candidate], tickets: range) -> list[str]:
-    schedule = round_robin.compile(chosen)
+    schedule = RoundRobin(chosen)
     return [next(schedule.order(ticket)).id for ticket in tickets]
 
 
 def test_every_order_of_every_small_pool_holds_each_candidate_exactly_once() -> None:
     for chosen in small_scope():
-        schedule = round_robin.compile(chosen)
+        schedule = RoundRobin(chosen)
         everyone = sorted(candidate.backend.id for candidate in chosen)
         for ticket in range(2 * max(1, cycle_of([candidate.weight for candidate in chosen]))):
             assert sorted(one.id for one in schedule.order(ticket)) == everyone
@@ -83,7 +84,7 @@ def test_large_pools_are_smooth_too(weights: list[int]) -> None:
 
 @given(st.lists(st.integers(1, 256), min_size=1, max_size=12), st.integers(0, 1 << 63))
 def test_any_ticket_orders_each_candidate_exactly_once(weights: list[int], ticket: int) -> None:
-    order = round_robin.compile(weighted(weights)).order(ticket)
+    order = RoundRobin(weighted(weights)).order(ticket)
     assert sorted(one.id for one in order) == sorted(f"b{index}" for index in range(len(weights)))
 
 
@@ -101,7 +102,7 @@ def test_backends_of_equal_weight_differ_by_at_most_one_in_any_run_of_tickets(
 @pytest.mark.parametrize("size", [2, 3, 4, 5, 8])
 def test_a_dead_backend_spills_evenly_over_the_others(size: int) -> None:
     chosen = weighted([1] * size)
-    schedule = round_robin.compile(chosen)
+    schedule = RoundRobin(chosen)
     for dead in range(size):
         spilled: Counter[str] = Counter()
         for ticket in range(size * (size - 1)):
@@ -115,7 +116,7 @@ def test_a_dead_backend_spills_evenly_over_the_others(size: int) -> None:
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.data())
 def test_every_dead_backend_spills_evenly_whatever_the_weights(weights: list[int], data: st.DataObject) -> None:
     dead = data.draw(st.integers(0, len(weights) - 1))
-    schedule = round_robin.compile(weighted(weights))
+    schedule = RoundRobin(weighted(weights))
     spilled: Counter[str] = Counter()
     for ticket in range(cycle_of(weights) * (len(weights) - 1)):
         first, second, *_ = schedule.order(ticket)
@@ -129,7 +130,7 @@ def test_a_ticket_gives_the_same_order_however_the_pool_lists_its_backends() -> 
     backends = [backend("a", 3), backend("b"), backend("c", 2), backend("d")]
     orders = set()
     for listed in permutations(backends):
-        schedule = round_robin.compile(candidates(Pool("p", listed), Snapshot()))
+        schedule = RoundRobin(candidates(Pool("p", listed), Snapshot()))
         orders.add(tuple(tuple(one.id for one in schedule.order(ticket)) for ticket in range(30)))
     assert len(orders) == 1
 
@@ -149,7 +150,7 @@ def test_turns_are_spread_over_the_cycle(weights: list[int], turns: str) -> None
 
 
 def test_an_empty_pool_orders_nobody() -> None:
-    schedule = round_robin.compile(())
+    schedule = RoundRobin(())
     assert [tuple(schedule.order(ticket)) for ticket in (0, 1, 1 << 40)] == [(), (), ()]
 
 
@@ -164,7 +165,7 @@ def test_round_robin_is_a_strategy_by_its_name() -> None:
 )
 def test_a_cycle_is_bounded_whatever_the_weights(weights: tuple[int, ...]) -> None:
     turns = round_robin._turns(weights)
-    assert len(turns) <= round_robin.MOST_TURNS + len(weights)
+    assert len(turns) <= MOST_TURNS + len(weights)
     counts = Counter(turns)
     assert set(counts) == set(range(len(weights))), "nobody is left with nothing"
     heaviest = max(range(len(weights)), key=weights.__getitem__)
