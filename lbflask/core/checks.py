@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
+from lbflask.core.bounded_expression import BoundedExpression
 from lbflask.core.health import Observation, Thresholds, in_transition
 from lbflask.core.model import ActiveHealth, Backend
 
@@ -18,19 +18,6 @@ BODY_LIMIT = 262_144
 #: Methods whose requests state the length of an empty body (RFC 9110 §8.6).
 _WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 _RANGE = re.compile(r"([1-5][0-9][0-9])(?:-([1-5][0-9][0-9]))?", re.ASCII)
-
-
-class Expression(Protocol):
-    """A regular expression, such as BoundedExpression."""
-
-    @property
-    def pattern(self) -> str:
-        """The text of the expression."""
-        ...
-
-    def search(self, text: str, /) -> object:
-        """A true value if there is a match. Raises TimeoutError if the search takes too long."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +64,7 @@ class HealthCheck:
     host: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     expect_status: StatusSet = StatusSet(((200, 399),))
-    expect_body: Expression | None = None
+    expect_body: BoundedExpression | None = None
     port: int = 0
 
     def pause(self, state: ActiveHealth, chance: float) -> float:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbflask.core.bounded_expression import BoundedExpression
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.health import Observation
 from lbflask.core.model import ActiveHealth, Backend, Health
@@ -82,24 +82,36 @@ def test_only_methods_that_have_bodies_say_that_there_is_none(method: str) -> No
 
 
 def test_the_reason_of_an_outcome_is_always_the_same() -> None:
-    check = HealthCheck("http", expect_body=re.compile("ok"))
+    check = HealthCheck("http", expect_body=BoundedExpression("ok"))
     assert check.verdict_of_body(200, b"a ok 1") == check.verdict_of_body(200, b"b ok 2")
     assert check.verdict_of_body(200, b"a") == check.verdict_of_body(200, b"b")
 
 
 @pytest.mark.parametrize("pattern", [None, "", "(?i)READY", "é", r"\d{3}$", "ready\n"])
 def test_a_body_is_searched_as_text(pattern: str | None) -> None:
-    check = HealthCheck("http", expect_body=None if pattern is None else re.compile(pattern))
+    check = HealthCheck("http", expect_body=None if pattern is None else BoundedExpression(pattern))
     assert check.verdict_of_body(200, "é is ready\n123".encode()).ok
 
 
 def test_bytes_that_are_no_text_match_nothing() -> None:
-    check = HealthCheck("http", expect_body=re.compile("é"))
+    check = HealthCheck("http", expect_body=BoundedExpression("é"))
     assert not check.verdict_of_body(200, "é".encode("latin-1")).ok
 
 
 def test_no_more_is_searched_than_the_limit() -> None:
-    check = HealthCheck("http", expect_body=re.compile("ready"))
+    check = HealthCheck("http", expect_body=BoundedExpression("ready"))
     assert check.verdict_of_body(200, b" " * (BODY_LIMIT - 5) + b"ready more").ok
     seen = check.verdict_of_body(200, b" " * (BODY_LIMIT - 4) + b"ready more")
     assert seen == Observation(False, "status 200, but the first 256 KiB of its body has no match for 'ready'")
+
+
+def test_a_search_that_takes_too_long_is_a_failure_with_a_reason_of_its_own() -> None:
+    check = HealthCheck("http", expect_body=BoundedExpression("(a|aa)+$", seconds=0.01))
+    seen = check.verdict_of_body(200, b"a" * 200 + b"b")
+    assert seen == Observation(False, "status 200, but the search of its body for '(a|aa)+$' takes too long")
+
+
+def test_an_expected_status_is_healthy_and_any_other_names_what_was_expected() -> None:
+    check = HealthCheck("http", expect_status=StatusSet.parse("200,204"))
+    assert check.verdict_of_status(204) == Observation(True, "status 204")
+    assert check.verdict_of_status(301) == Observation(False, "status 301, expected 200,204")

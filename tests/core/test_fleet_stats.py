@@ -79,3 +79,16 @@ def test_rates_are_those_of_each_workers_own_window() -> None:
 
 def test_a_window_of_less_than_a_second_makes_no_huge_rate() -> None:
     assert recent_stats([worker({}, 0.001, a=BackendCounts(1, 5))])["a"] == RecentStats(0, 1.0, 1.0)
+
+
+def test_a_quantile_is_the_middle_of_the_bucket_that_reaches_the_share() -> None:
+    assert quantile({0: 1, 8: 1}, 0.5) == pytest.approx(0.0001 * 2 ** (0.5 / 4))
+    assert quantile({0: 1, 8: 1}, 0.99) == pytest.approx(0.0001 * 2 ** (8.5 / 4))
+
+
+def test_reports_of_the_same_backend_add_up() -> None:
+    one = {"a": BackendCounts(2, 1, {3: 1})}
+    assert added([one, {}, one | {"b": BackendCounts(1, 0, {})}]) == {
+        "a": BackendCounts(4, 2, {3: 2}),
+        "b": BackendCounts(1, 0, {}),
+    }

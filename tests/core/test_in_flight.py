@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 
-from lbflask.core.in_flight import MOST_CHANGES, Loads
+from lbflask.core.in_flight import MOST_CHANGES, LoadListener, Loads
 
 
 def test_backends_without_requests_are_not_in_it() -> None:
@@ -32,3 +34,44 @@ def test_a_reader_that_has_missed_changes_has_to_start_from_all(missed: int) -> 
         loads.add("a", 1)
     assert loads.since(missed) == (MOST_CHANGES + 1, None)
     assert loads.since(MOST_CHANGES) == (MOST_CHANGES + 1, ["a"])
+
+
+class Copy(LoadListener):
+    """The loads as a reader follows them, and how it got each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: dict[str, int] = {}
+        self.steps: list[str] = []
+
+    def _rebuild(self, loads: Mapping[str, int]) -> None:
+        self.loads = dict(loads)
+        self.steps.append("all")
+
+    def _update(self, backend: str, load: int) -> None:
+        self.loads[backend] = load
+        self.steps.append(backend)
+
+
+def test_a_listener_reads_only_what_has_changed() -> None:
+    copy, loads = Copy(), Loads({"a": 1})
+    copy.follow(loads)
+    loads.add("b", 2)
+    loads.add("a", -1)
+    copy.follow(loads)
+    copy.follow(loads)
+    assert copy.steps == ["all", "b", "a"]
+    assert copy.loads == {"a": 0, "b": 2}
+
+
+def test_a_listener_starts_anew_with_other_loads_and_when_it_has_missed_changes() -> None:
+    copy, loads = Copy(), Loads({"a": 1})
+    copy.follow(loads)
+    copy.follow(Loads({"b": 1}))
+    copy.follow({"c": 1})
+    copy.follow(loads)
+    assert (copy.steps, copy.loads) == (["all"] * 4, {"a": 1})
+    for _ in range(MOST_CHANGES + 1):
+        loads.add("b", 1)
+    copy.follow(loads)
+    assert (copy.steps, copy.loads) == (["all"] * 5, loads)

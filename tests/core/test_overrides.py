@@ -120,3 +120,8 @@ def test_what_stays_in_service_keeps_the_moment_from_before(case: str) -> None:
 def test_the_moment_alone_makes_a_backend_no_other(before: Override | None) -> None:
     assert overrides.deviates(before) == (before is not None and replace(before, since=0.0) != Override())
     assert not overrides.deviates(Override(since=5.0))
+
+
+def test_the_override_of_a_backend_that_is_not_known_ends_with_its_removal() -> None:
+    assert overrides.removed(Override(added=B, mode=Mode.DRAINING), known=False) is None
+    assert overrides.removed(None, known=True) == Override(removed=True)

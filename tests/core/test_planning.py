@@ -177,3 +177,9 @@ def test_planners_and_sessions_show_their_state_and_no_secret() -> None:
     planner.schedule()
     assert repr(planner) == "PoolPlanner(p: round_robin, 3 candidates)"
     assert repr(planner.sessions) == "SessionTable(p, S: 3 backends)"
+
+
+def test_static_facts_are_those_of_the_snapshot_and_nothing_is_in_flight() -> None:
+    facts = StaticFacts(Snapshot(1, now=7.0), ticket=3)
+    assert (facts.snapshot().version, facts.now(), facts.ticket(), facts.ticket()) == (1, 7.0, 3, 4)
+    assert (facts.loads(), facts.probe(True)) == ({}, None)

@@ -161,3 +161,9 @@ def test_clients_are_told_in_the_fields_of_the_draft() -> None:
     assert state_item(limits[0], Allowance(True, 19, 0.0, 0.6)) == '"api";r=19;t=1'
     assert state_item(limits[0], Allowance(True, 0, 0.6, 12.0)) == '"api";r=0;t=1'
     assert state_item(limits[0], Allowance(False, 0, 1.2, 13.0)) == '"api";r=0;t=2'
+
+
+def test_a_full_bucket_is_full_from_the_moment_on_that_its_units_need() -> None:
+    limit = RateLimit("api", count=3, period=1, burst=2)
+    assert full_at(limit, Bucket(NOW, 0)) == NOW
+    assert full_at(limit, Bucket(NOW, 7)) == NOW + 3  # seven thirds of a microsecond, rounded up

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.redaction import is_secret, is_secret_field, masked_target, masked_url
+from lbflask.core.redaction import is_secret, is_secret_field, masked_parameters, masked_target, masked_url
 
 SECRETS = [
     "token", "access_token", "id_token", "refresh-token", "csrf_token", "hub.verify_token", "xsrf", "X-CSRF-Token",
@@ -237,3 +237,21 @@ def test_the_time_for_a_target_is_linear_in_its_length(head: str, unit: str) -> 
     masked_url("http://" + target)
     assert time.process_time() - began < 2
     assert masked_target(head + quote(unit)) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a=1&token=x", "a=1&token=***"),
+        ("http://user:pass@host/", "http://***@host/"),
+        ("host:80", "host:80"),
+    ],
+)
+def test_a_part_of_a_message_without_its_secrets(text: str, shown: str) -> None:
+    assert masked_parameters(text) == shown
+
+
+def test_names_are_decoded_three_times() -> None:
+    assert is_secret("tok%4%3%35n")
+    assert not is_secret("tok%4%3%3%35n")

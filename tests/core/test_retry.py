@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.retry import RetryPolicy, replayable, went_stale, within_budget
+from lbflask.core.retry import RetryPolicy, costs_budget, replayable, went_stale, within_budget
 
 #: RFC 9110 §9.2.2, written out: the rest must never be replayed.
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
@@ -123,3 +123,8 @@ def test_a_budget_of_nothing_still_leaves_the_floor() -> None:
     policy = RetryPolicy(budget_percent=0.0, budget_floor=1)
     assert within_budget(policy, 1000, 0)
     assert not within_budget(policy, 1000, 1)
+
+
+def test_only_attempts_after_a_failed_connection_cost_no_budget() -> None:
+    free = {stage for stage in Stage if not costs_budget(Fault(Blame.BACKEND, stage, 502, "…"))}
+    assert free == {Stage.CONNECT}

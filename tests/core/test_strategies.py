@@ -13,20 +13,14 @@ from hypothesis import strategies as st
 
 from lbflask.config.schema import Config
 from lbflask.core.eligibility import candidates
-from lbflask.core.in_flight import MOST_CHANGES, Loads
-from lbflask.core.model import Candidate, Pool, Snapshot
-from lbflask.core.strategies import STRATEGIES, Schedule, strategy_of
-from lbflask.core.strategies.least_connections import Levels
+from lbflask.core.in_flight import Loads
+from lbflask.core.model import Pool, Snapshot
+from lbflask.core.strategies import STRATEGIES, strategy_of
+from tests.support.orders import names
 from tests.support.pools import backend, small_scope, weighted
 
 ALL = sorted(STRATEGIES)
 KEYS = st.none() | st.text(max_size=8)
-
-
-def names(
-    schedule: Schedule, ticket: int = 0, key: str | None = "key", loads: dict[str, int] | None = None
-) -> list[str]:
-    return [one.id for one in schedule.order(ticket, key, loads or {})]
 
 
 def loads_of(counts: Sequence[int]) -> dict[str, int]:
@@ -117,37 +111,6 @@ def test_loads_that_are_followed_give_the_order_of_loads_that_are_read_anew(
             assert names(following, ticket, f"k{ticket}", live) == names(fresh, ticket, f"k{ticket}", dict(live))
 
 
-def test_who_has_missed_too_many_changes_starts_anew() -> None:
-    live = Loads({})
-    schedule = STRATEGIES["least_connections"].compile(weighted([1, 1]))
-    assert names(schedule, 0, None, live) == ["b0", "b1"]
-    for _ in range(MOST_CHANGES):
-        live.add("b1", 1)
-    live.add("b0", 1)
-    assert names(schedule, 1, None, live) == ["b0", "b1"]
-    live.add("b0", MOST_CHANGES)
-    assert names(schedule, 0, None, live) == ["b1", "b0"]
-
-
-def test_other_loads_are_not_taken_for_those_followed_before() -> None:
-    schedule = STRATEGIES["least_connections"].compile(weighted([1, 1]))
-    one, other = Loads({"b0": 1}), Loads({"b1": 1})
-    for _ in range(3):
-        assert names(schedule, 0, None, one) == ["b1", "b0"]
-        assert names(schedule, 0, None, other) == ["b0", "b1"]
-        assert names(schedule, 0, None, {"b0": 2, "b1": 3}) == ["b0", "b1"]
-
-
-def test_levels_that_nobody_is_at_any_more_are_forgotten() -> None:
-    live, levels = Loads({}), Levels(weighted([1, 1, 1]))
-    for load in range(1, 2000):
-        for number in range(3):
-            live.add(f"b{number}", 1)
-        levels.follow(live)
-        assert levels.lowest() == 0b111
-        assert len(levels._heap) <= 2, load
-
-
 @pytest.mark.parametrize("name", ["least_connections", "consistent_hash"])
 def test_threads_may_order_at_once(name: str) -> None:
     """As on gunicorn's threaded worker, where one writes loads at a time and any number reads."""
@@ -167,82 +130,6 @@ def test_threads_may_order_at_once(name: str) -> None:
         list(threads.map(serve, range(4)))
     assert live == {}
     assert names(schedule, 3, "k", live) == names(schedule, 3, "k", {})
-
-
-# First
-
-
-def test_the_first_that_can_serve_as_they_are_configured_serves_all() -> None:
-    configured = (Candidate(backend("z"), 1, 0), Candidate(backend("a", 9), 9, 1), Candidate(backend("m"), 1, 2))
-    by_id = sorted(configured, key=lambda candidate: candidate.backend.id)
-    schedule = STRATEGIES["first"].compile(by_id)
-    assert [names(schedule, ticket) for ticket in range(5)] == [["z", "a", "m"]] * 5
-    assert names(STRATEGIES["first"].compile(by_id[:2])) == ["a", "m"]
-
-
-# Backups
-
-
-def with_backups(*backups: bool) -> tuple[Candidate, ...]:
-    return tuple(Candidate(backend(f"b{index}", backup=is_one), 1, index) for index, is_one in enumerate(backups))
-
-
-@pytest.mark.parametrize("factor", [None, 1.0])
-@pytest.mark.parametrize("name", ALL)
-def test_backups_stand_behind_all_others(name: str, factor: float | None) -> None:
-    schedule = strategy_of(Pool("p", (), name, load_factor=factor)).compile(with_backups(True, False, True, False))
-    for ticket in range(20):
-        for loads in ({}, {"b1": 50}, {"b1": 50, "b3": 50}):
-            order = names(schedule, ticket, f"k{ticket}", loads)
-            assert (set(order[:2]), set(order[2:])) == ({"b1", "b3"}, {"b0", "b2"})
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_backups_alone_serve_by_the_same_strategy(name: str) -> None:
-    schedule = strategy_of(Pool("p", (), name)).compile(with_backups(True, True, True))
-    usual = STRATEGIES[name].compile(with_backups(False, False, False))
-    for ticket in range(20):
-        assert names(schedule, ticket, f"k{ticket}") == names(usual, ticket, f"k{ticket}")
-
-
-# Bounded load
-
-
-def bounded(factor: float, weights: Sequence[int]) -> Schedule:
-    return strategy_of(Pool("p", (), "consistent_hash", load_factor=factor)).compile(weighted(weights))
-
-
-def test_a_full_backend_gives_the_request_to_the_next_of_its_key() -> None:
-    usual = names(STRATEGIES["consistent_hash"].compile(weighted([1, 1, 1])))
-    schedule = bounded(1.25, [1, 1, 1])
-    assert names(schedule, loads={}) == usual
-    assert names(schedule, loads={usual[0]: 1}) == [usual[1], usual[2], usual[0]]
-    assert names(schedule, loads=dict.fromkeys(usual, 3)) == usual  # 1.25 * 10 / 3 has room for a fourth
-    assert names(schedule, loads={usual[0]: 1, "stranger": 100}) == [usual[1], usual[2], usual[0]]
-
-
-def test_what_is_thought_to_have_less_than_none_in_flight_gives_no_room_and_takes_none() -> None:
-    usual = names(STRATEGIES["consistent_hash"].compile(weighted([1, 1, 1])))
-    schedule = bounded(1.25, [1, 1, 1])
-    assert names(schedule, loads=Loads({usual[1]: -9})) == usual
-    assert names(schedule, loads=Loads({usual[0]: 1, usual[1]: -9})) == [usual[1], usual[2], usual[0]]
-
-
-@given(
-    weights=st.lists(st.integers(1, 9), min_size=1, max_size=8),
-    factor=st.sampled_from([1.0, 1.1, 1.25, 2.0]),
-    requests=st.lists(st.integers(0, 3), max_size=60),
-)
-def test_no_backend_ever_has_more_than_its_bound_while_requests_of_a_few_keys_pile_up(
-    weights: list[int], factor: float, requests: list[int]
-) -> None:
-    schedule = bounded(factor, weights)
-    loads = loads_of([0] * len(weights))
-    for count, request in enumerate(requests, start=1):
-        first = names(schedule, key=f"k{request}", loads=loads)[0]
-        loads[first] += 1
-        share = weights[int(first[1:])] / sum(weights)
-        assert loads[first] < factor * count * share + 1
 
 
 def test_only_what_a_strategy_goes_by_is_asked_for() -> None:

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from lbflask.core.model import Backend, Candidate
 from lbflask.core.strategies.round_robin import RoundRobin
-from lbflask.core.tickets import BLOCK_LIFE, BLOCK_SECONDS, LEASE_FROM, MAX_BLOCK, RateEstimator, TicketBlock
+from lbflask.core.tickets import (
+    BLOCK_LIFE,
+    BLOCK_SECONDS,
+    LEASE_FROM,
+    MAX_BLOCK,
+    RateEstimator,
+    TicketBlock,
+    TicketCounts,
+)
 
 
 def pace_of(*seconds: int, start: float = 1000.0) -> RateEstimator:
@@ -61,6 +69,14 @@ def test_an_old_block_gives_none_and_keeps_what_it_has() -> None:
     block = TicketBlock(iter(range(7, 9)), taken_at=100.0)
     assert block.next(100.001 + BLOCK_LIFE) is None
     assert list(block.tickets) == [7, 8]
+
+
+def test_tickets_are_counted_with_their_round_trips_and_apart_from_local_ones() -> None:
+    counts = TicketCounts()
+    counts.lease(1)
+    counts.lease(24)
+    counts.count_local()
+    assert counts == TicketCounts(tickets=25, leases=2, local=1)
 
 
 class Counting:

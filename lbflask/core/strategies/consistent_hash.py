@@ -2,8 +2,8 @@
 
 Each pair of key and backend has a number u between 0 and 1; the key goes where -ln(1 - u) / weight is least
 (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998; with weights, Schindelhauer and
-Schomaker, "Weighted Distributed Hash Tables", 2005). When a backend leaves, its keys go to all others, and the same ones
-return with it; no other key moves.
+Schomaker, "Weighted Distributed Hash Tables", 2005). When a backend leaves, its keys go to all others, and the same
+ones return with it; no other key moves.
 
 To compute all pairs would take time in the number of backends, so u is a distance. Each of many circles has one point
 for each backend. A key has a point on one circle, and a direction; u is the distance from there to the backend. The

@@ -47,7 +47,7 @@ class RandomTwo:
             yield from rest[:start]
 
     def _two(self, drawn: int) -> tuple[int, int]:
-        """Two different places of at least two. The second draw excludes the part of the line that the first one hit."""
+        """Two different places of at least two. The second draw excludes the part of the line that the first hit."""
         ends, weights = self._ends, self._weights
         first = bisect_right(ends, (drawn & 0xFFFFFFFF) % ends[-1])
         point = (drawn >> 32) % (ends[-1] - weights[first])

@@ -45,7 +45,7 @@ class RoundRobin:
                     yield backends[place]
 
     def places(self, ticket: int) -> tuple[int, int]:
-        """The place in the pool of the backend whose turn it is, and the place from which the others follow, cyclically.
+        """The place in the pool of the backend whose turn it is, and the one from which the others follow, cyclically.
 
         The pool must not be empty.
         """

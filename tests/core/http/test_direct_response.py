@@ -50,3 +50,8 @@ def test_an_empty_answer_says_of_no_content_what_it_is() -> None:
 )
 def test_placeholders_that_mean_nothing_are_found(text: str, unknown: list[str]) -> None:
     assert unknown_placeholders(text) == unknown
+
+
+def test_a_summary_has_the_status_and_the_url_without_its_secrets() -> None:
+    assert DirectResponse(503, ErrorPage("text/plain", b"soon")).summary("a", "/x") == "503"
+    assert Redirect(301, "https://{host}{path}{query}").summary("a:80", "/x?token=t") == "301 to https://a/x?token=***"

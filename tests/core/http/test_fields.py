@@ -11,9 +11,13 @@ from lbflask.core.http.fields import (
     HOP_BY_HOP,
     ClientHop,
     RequestHead,
+    RequestRules,
     backend_request,
+    bodiless_response,
     client_response,
+    credible_fields,
     nominated,
+    request_origin,
     te_trailers,
 )
 from lbflask.core.http.trusted_proxies import TrustedProxies
@@ -410,3 +414,40 @@ def test_nothing_hop_by_hop_and_nothing_nominated_survives(received: Fields) -> 
 @given(FIELDS)
 def test_each_set_cookie_crosses(received: Fields) -> None:
     assert values(client_response(received, None), "Set-Cookie") == values(received, "Set-Cookie")
+
+
+def test_of_a_strangers_fields_all_but_its_claims_are_credible() -> None:
+    received = [("Accept", "x"), ("X-Forwarded-For", "192.0.2.7"), ("X-Real-IP", "192.0.2.7"), ("Connection", "close")]
+    assert credible_fields(received, STRANGER) == [received[0], received[3]]
+    assert credible_fields(received, STRANGER._replace(rules=RequestRules(frozenset({"x-real-ip"})))) == [
+        received[0],
+        *received[2:],
+    ]
+    assert credible_fields(received, PROXY) == received
+
+
+def test_only_a_trusted_proxy_states_where_a_request_comes_from() -> None:
+    received = [("X-Forwarded-For", "192.0.2.7"), ("Accept", "x")]
+    assert request_origin(received, PROXY, "a", OURS).client == "192.0.2.7"
+    stranger = request_origin(received, STRANGER, "a:8080", OURS)
+    assert (stranger.client, stranger.host, stranger.port, stranger.path) == ("203.0.113.9", "a:8080", "8080", ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("X-Real-IP", "::ffff:192.0.2.7", "192.0.2.7"),
+        ("X-Original-Host", "::ffff:192.0.2.7", "::ffff:192.0.2.7"),
+        ("Forwarded", 'for="[::ffff:192.0.2.7]"', "for=192.0.2.7"),
+    ],
+)
+def test_mapped_addresses_of_a_trusted_proxy_are_written_plainly(name: str, value: str, written: str) -> None:
+    assert values(forwarded([(name, value)], PROXY).fields, name) == [written]
+
+
+def test_a_response_without_content_has_no_length() -> None:
+    """RFC 9110 §8.6."""
+    assert bodiless_response([("content-length", "5"), ("A", "b"), ("TE", "x")], "us") == [
+        ("A", "b"),
+        ("Via", "1.1 us"),
+    ]

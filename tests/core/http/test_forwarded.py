@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.forwarded import forwarded_element, forwarded_elements
+from lbflask.core.http.forwarded import forwarded_element, forwarded_elements, plain_line
 
 #: RFC 7239 §4, for one element: pairs of a token and a token or quoted string.
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -59,3 +59,19 @@ def test_whatever_host_is_asked_for_the_element_is_one(peer: str, host: str) -> 
 )  # fmt: skip
 def test_elements_are_read_over_all_lines_or_not_at_all(lines: list[str], elements: list[dict[str, str]]) -> None:
     assert forwarded_elements(lines) == elements
+
+
+@pytest.mark.parametrize(
+    ("line", "plain"),
+    [
+        (
+            'for="[::ffff:192.0.2.1]:80";proto=http, by="[::ffff:10.0.0.1]"',
+            'for="192.0.2.1:80";proto=http, by=10.0.0.1',
+        ),
+        ('for=192.0.2.1;host="::ffff:192.0.2.1"', 'for=192.0.2.1;host="::ffff:192.0.2.1"'),
+        ('for="[2001:db8::1]"', 'for="[2001:db8::1]"'),
+        ('for="[::ffff:192.0.2.1]", junk', 'for="[::ffff:192.0.2.1]", junk'),
+    ],
+)
+def test_only_mapped_addresses_of_nodes_change(line: str, plain: str) -> None:
+    assert plain_line(line) == plain

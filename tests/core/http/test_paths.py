@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.http.paths import is_odd, plain_path, readings, with_prefix, without_dots
+from lbflask.core.http.paths import is_odd, plain_path, readings, segments_of, with_prefix, without_dots
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,8 @@ def test_a_prefix_is_exchanged_and_all_else_kept_byte_for_byte(
     target: str, segments: int, prefix: str, expected: str
 ) -> None:
     assert with_prefix(target, segments, prefix) == expected
+
+
+@pytest.mark.parametrize(("prefix", "segments"), [("", 0), ("/a", 1), ("/a/b", 2)])
+def test_a_prefix_has_a_segment_after_each_slash(prefix: str, segments: int) -> None:
+    assert segments_of(prefix) == segments

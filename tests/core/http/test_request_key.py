@@ -87,6 +87,9 @@ ONE_KEY = {
             "\xa0Bearer good",
         )
     ],
+    "header:Proxy-Authorization": [
+        [("Proxy-Authorization", value)] for value in ("basic dTpw", "BASIC  dTpw=", "Basic dTpw,")
+    ],
     "header:Host": [
         [("Host", value)]
         for value in ("SHOP.example", "shop.example.", "shop.example:80", "shop.Example:", "shop.example:080")
@@ -95,6 +98,7 @@ ONE_KEY = {
 PLAIN = {
     "header:X-Api-Key": [("X-Api-Key", "good")],
     "header:Authorization": [("Authorization", "Bearer good")],
+    "header:Proxy-Authorization": [("Proxy-Authorization", "Basic dTpw")],
     "header:Host": [("Host", "shop.example")],
 }
 
@@ -129,3 +133,18 @@ def test_a_list_in_one_line_counts_as_several_lines_do() -> None:
 def test_prose_is_no_list() -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/1"
     assert RequestKey.parse("header:User-Agent").values("", "/", [("User-Agent", agent)]) == [agent]
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [("Basic dTpw", "basic u:p"), ("Basic !", "basic"), ("Basic a", "basic a"), ("Basic", "basic"), ("", None)],
+)
+def test_basic_credentials_are_their_text_if_they_can_be_read(value: str, key: str | None) -> None:
+    assert RequestKey.parse("header:Authorization").of("", "/", [("Authorization", value)]) == key
+
+
+@pytest.mark.parametrize("value", ['"go\\od"', '"\\147ood"', '"go\\157d"'])
+def test_a_quoted_value_is_read_without_its_backslashes(value: str) -> None:
+    """RFC 9110 §5.6.4, and the octal numbers of Python's cookies."""
+    assert RequestKey.parse("cookie:key").values("", "/", [("Cookie", f"key={value}")]) == ["good"]
+    assert RequestKey.parse("header:X-Key").values("", "/", [("X-Key", value)]) == ["good"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.target import BadTarget, Target, check_host, request_target
+from lbflask.core.http.target import BadTarget, Target, check_host, host_of, request_target
 
 
 @pytest.mark.parametrize(
@@ -123,3 +123,17 @@ def test_anything_else_is_no_host(host: str) -> None:
     with pytest.raises(BadTarget) as refused:
         check_host(host)
     assert refused.value.status == 400
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        ("Shop.Example", "shop.example"),
+        ("shop.example.:8080", "shop.example"),
+        ("", ""),
+        ("[2001:DB8:0::1]:443", "[2001:db8::1]"),
+        ("[v1.x]:80", "[v1.x]"),
+    ],
+)
+def test_spellings_of_a_host_are_one_for_comparisons(authority: str, host: str) -> None:
+    assert host_of(authority) == host

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-from lbflask.core.model import Backend, Candidate
+from lbflask.core.model import Candidate
 from lbflask.core.strategies.first import First
-
-
-def candidate(name: str, rank: int) -> Candidate:
-    return Candidate(Backend(name, name, 80, f"http://{name}:80"), 1, rank)
-
-
-def test_the_order_is_that_of_the_configuration_for_each_request() -> None:
-    schedule = First([candidate("a", 1), candidate("b", 0), candidate("c", 2)])
-    for ticket in range(3):
-        assert [backend.id for backend in schedule.order(ticket)] == ["b", "a", "c"]
+from tests.support.orders import names
+from tests.support.pools import backend
 
 
 def test_no_candidates_have_no_order() -> None:
-    assert list(First([]).order(0)) == []
+    assert names(First([])) == []
+
+
+def test_the_first_that_can_serve_as_they_are_configured_serves_all() -> None:
+    configured = (Candidate(backend("z"), 1, 0), Candidate(backend("a", 9), 9, 1), Candidate(backend("m"), 1, 2))
+    by_id = sorted(configured, key=lambda candidate: candidate.backend.id)
+    schedule = First(by_id)
+    assert [names(schedule, ticket) for ticket in range(5)] == [["z", "a", "m"]] * 5
+    assert names(First(by_id[:2])) == ["a", "m"]

@@ -7,8 +7,10 @@ from math import gcd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbflask.core.strategies.least_connections import LeastConnections
+from lbflask.core.in_flight import MOST_CHANGES, Loads
+from lbflask.core.strategies.least_connections import LeastConnections, Levels
 from lbflask.core.strategies.round_robin import RoundRobin
+from tests.support.orders import names
 from tests.support.pools import small_scope, weighted
 
 
@@ -60,3 +62,59 @@ def test_requests_that_never_end_pile_up_in_proportion_to_the_weights(weights: l
         loads[next(schedule.order(ticket, None, loads)).id] += 1
     lowest = min(loads[f"b{index}"] / weight for index, weight in enumerate(weights))
     assert all((loads[f"b{index}"] - 1) / weight <= lowest for index, weight in enumerate(weights))
+
+
+def test_who_has_missed_too_many_changes_starts_anew() -> None:
+    live = Loads({})
+    schedule = LeastConnections(weighted([1, 1]))
+    assert names(schedule, 0, None, live) == ["b0", "b1"]
+    for _ in range(MOST_CHANGES):
+        live.add("b1", 1)
+    live.add("b0", 1)
+    assert names(schedule, 1, None, live) == ["b0", "b1"]
+    live.add("b0", MOST_CHANGES)
+    assert names(schedule, 0, None, live) == ["b1", "b0"]
+
+
+def test_other_loads_are_not_taken_for_those_followed_before() -> None:
+    schedule = LeastConnections(weighted([1, 1]))
+    one, other = Loads({"b0": 1}), Loads({"b1": 1})
+    for _ in range(3):
+        assert names(schedule, 0, None, one) == ["b1", "b0"]
+        assert names(schedule, 0, None, other) == ["b0", "b1"]
+        assert names(schedule, 0, None, {"b0": 2, "b1": 3}) == ["b0", "b1"]
+
+
+def test_levels_that_nobody_is_at_any_more_are_forgotten() -> None:
+    live, levels = Loads({}), Levels(weighted([1, 1, 1]))
+    for load in range(1, 2000):
+        for number in range(3):
+            live.add(f"b{number}", 1)
+        levels.follow(live)
+        assert levels.lowest() == 0b111
+        assert len(levels._heap) <= 2, load
+
+
+def test_loads_that_change_are_followed() -> None:
+    schedule, loads = LeastConnections(weighted([1, 1, 1])), Loads({})
+    for backend, count, order in (
+        ("b0", 2, ["b1", "b2", "b0"]),
+        ("stranger", 9, ["b1", "b2", "b0"]),
+        ("b1", 1, ["b2", "b1", "b0"]),
+        ("b2", 1, ["b1", "b2", "b0"]),
+        ("b0", -2, ["b0", "b1", "b2"]),
+    ):
+        loads.add(backend, count)
+        assert names(schedule, 0, None, loads) == order
+    loads.add("b0", 1)
+    loads.add("b0", -1)
+    assert names(schedule, 0, None, loads) == ["b0", "b1", "b2"]
+
+
+def test_the_next_in_turn_of_the_lowest_level_may_come_before_the_first_one() -> None:
+    schedule = LeastConnections(weighted([1, 1, 1]))
+    assert [next(schedule.order(ticket, None, {"b1": 1, "b2": 1})).id for ticket in range(6)] == ["b0"] * 6
+
+
+def test_no_candidates_have_no_order() -> None:
+    assert names(LeastConnections(())) == []

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lbflask.core.strategies.hashing import mixed
 from lbflask.core.strategies.power_of_two import RandomTwo
+from tests.support.orders import names
 from tests.support.pools import weighted
 
 MANY = 20_000  #: tickets; what is counted over them is the same in every run
@@ -72,3 +73,12 @@ def test_mixing_gives_each_number_another_and_turns_half_of_its_bits() -> None:
     flipped = sum((mixed(number) ^ mixed(number + 1)).bit_count() for number in range(MANY)) / MANY
     assert 31.5 < flipped < 32.5
     assert mixed(0) == 0xE220A8397B1DCDAF  # the first of SplitMix64 from 0, as published
+
+
+@pytest.mark.parametrize("weights", [[], [3]])
+def test_of_fewer_than_two_nothing_is_drawn(weights: list[int]) -> None:
+    assert names(RandomTwo(weighted(weights)), 7) == [f"b{index}" for index in range(len(weights))]
+
+
+def test_two_have_no_rest() -> None:
+    assert sorted(names(RandomTwo(weighted([1, 2])))) == ["b0", "b1"]

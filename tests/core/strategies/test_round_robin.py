@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lbflask.core.eligibility import candidates
 from lbflask.core.model import Candidate, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES
-from lbflask.core.strategies.round_robin import MOST_TURNS, RoundRobin
+from lbflask.core.strategies.round_robin import MOST_TURNS, RoundRobin, _turns
 from tests.support.pools import backend, small_scope, weighted
 
 
@@ -164,7 +164,7 @@ def test_round_robin_is_a_strategy_by_its_name() -> None:
     ids=["two", "huge", "many", "bits"],
 )
 def test_a_cycle_is_bounded_whatever_the_weights(weights: tuple[int, ...]) -> None:
-    turns = round_robin._turns(weights)
+    turns = _turns(weights)
     assert len(turns) <= MOST_TURNS + len(weights)
     counts = Counter(turns)
     assert set(counts) == set(range(len(weights))), "nobody is left with nothing"
@@ -175,4 +175,4 @@ def test_a_cycle_is_bounded_whatever_the_weights(weights: tuple[int, ...]) -> No
 
 def test_a_thousand_backends_of_any_weights_share_exactly() -> None:
     weights = [1 + (number * 7919) % 256 for number in range(1000)]
-    assert Counter(round_robin._turns(weights)) == Counter(dict(enumerate(weights)))
+    assert Counter(_turns(weights)) == Counter(dict(enumerate(weights)))
