@@ -17,11 +17,12 @@ test: $(DEVELOP)  ## the tests; ALL=1 runs every member of those that start proc
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
 		$(if $(ALL),--all) $(if $(BUSY),--busy $(BUSY)) $(OPTIONS)
 
-lint: $(DEVELOP)  ## style, types and layers
+lint: $(DEVELOP)  ## style, types, layers, and the coverage of core/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py
+	$(BIN)/python -m devtools.individual_coverage
 
 bench: $(BENCH)  ## throughput, latency, memory and losses, as ratios within one run; QUICK=1 only shows that it works
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)

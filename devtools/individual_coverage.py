@@ -3,7 +3,7 @@
     python -m devtools.individual_coverage [lbflask/core/MODULE.py …]
 
 Lines that only tests of other modules run are not covered. Lists each module with missing lines, and then exits with 1.
-All test files run once, in this process: each is a context of the measurement.
+All test files run once, in two processes: each is a context of the measurement.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from coverage import Coverage
 
 ROOT = Path(__file__).resolve().parents[1]
 CORE = Path("lbflask", "core")
+PROCESSES = 2
 CONFIG = {
     "run:branch": True,
     "run:source": [str(ROOT / CORE)],
@@ -69,23 +73,38 @@ def uncovered(modules: Iterable[Path], measurement: Coverage, report: Path) -> d
     return missing
 
 
+def coverage_to(data: Path) -> Coverage:
+    coverage = Coverage(data_file=str(data))
+    for option, value in CONFIG.items():
+        coverage.set_option(option, value)
+    return coverage
+
+
+def measured(folder: Path, number: int, tests: Sequence[str]) -> int:
+    """The exit code of pytest for these tests; what they run is recorded in a file of the folder."""
+    measurement = coverage_to(folder / f"data.{number}")
+    measurement.start()
+    options = ["-q", "--no-header", f"--rootdir={ROOT}", "-p", "no:cacheprovider"]
+    code = pytest.main([*options, *tests], plugins=[ContextPerFile(measurement)])
+    measurement.stop()
+    measurement.save()
+    return int(code)
+
+
 def main(arguments: list[str]) -> int:
     modules = [Path(argument) for argument in arguments] or [
         path.relative_to(ROOT) for path in sorted((ROOT / CORE).rglob("*.py"))
     ]
     tests = [str(ROOT / tests_of(module)) for module in modules if (ROOT / tests_of(module)).exists()]
-    with tempfile.TemporaryDirectory() as folder:
-        measurement = Coverage(data_file=None)
-        for option, value in CONFIG.items():
-            measurement.set_option(option, value)
-        measurement.start()
-        code = pytest.main(
-            ["-q", "--no-summary", "--durations=20", f"--rootdir={ROOT}", *tests], plugins=[ContextPerFile(measurement)]
-        )
-        measurement.stop()
-        if code:
-            return code
-        missing = uncovered(modules, measurement, Path(folder, "report.json"))
+    shares = [share for number in range(PROCESSES) if (share := tests[number::PROCESSES])]
+    with tempfile.TemporaryDirectory() as name, ProcessPoolExecutor(PROCESSES, get_context("spawn")) as processes:
+        folder = Path(name)
+        codes = list(processes.map(partial(measured, folder), range(PROCESSES), shares))
+        if any(codes):
+            return max(codes)
+        measurement = coverage_to(folder / "data")
+        measurement.combine()
+        missing = uncovered(modules, measurement, folder / "report.json")
     for module, lines in missing.items():
         print(f"{module}: {tests_of(module)} does not cover {lines}")
     print(f"{len(missing)} of {len(modules)} modules are not covered by their own tests")
