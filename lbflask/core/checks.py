@@ -79,8 +79,6 @@ class HealthCheck:
         """The backend with the scheme and the port of the check."""
         port = self.port or backend.port
         scheme = "https" if self.kind == "https" else backend.scheme
-        if (port, scheme) == (backend.port, backend.scheme):
-            return backend
         return replace(backend, port=port, scheme=scheme)
 
     def request(self, target: Backend) -> bytes:

@@ -98,8 +98,3 @@ def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selectio
 
 def _healthy(backends: list[Backend], snapshot: Snapshot) -> list[Backend]:
     return [backend for backend in backends if active_health(backend, snapshot).health in _SERVING]
-
-
-def candidates(pool: Pool, snapshot: Snapshot, now: float | None = None) -> tuple[Candidate, ...]:
-    """The candidates of the selection."""
-    return select(pool, snapshot, now).candidates

@@ -101,11 +101,7 @@ class Explanation:
 
 
 def explain(
-    query: RequestQuery,
-    routes: Sequence[Route],
-    pools: Mapping[str, Pool],
-    default: str | None,
-    pool_state: PoolState,
+    query: RequestQuery, routes: Sequence[Route], pools: Mapping[str, Pool], default: str | None, pool_state: PoolState
 ) -> Explanation:
     """The explanation of a request. Requests without a route go to the pool `default`, if there is one."""
     try:

@@ -42,14 +42,7 @@ class Fault(Exception):
     """
 
     def __init__(
-        self,
-        blame: Blame,
-        stage: Stage,
-        status: int,
-        reason: str,
-        *,
-        reused: bool = False,
-        answered: bool = False,
+        self, blame: Blame, stage: Stage, status: int, reason: str, *, reused: bool = False, answered: bool = False
     ) -> None:
         super().__init__(reason)
         self.blame = blame

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lbflask.core.http.field_names import is_token
+from lbflask.core.http.header_edits import UNTOUCHABLE
 from lbflask.core.http.reason_phrases import REASONS
 from lbflask.core.http.types import Fields
 
 #: The value of a field: text without controls (RFC 9110 §5.5).
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-#: Fields that only the balancer writes: framing, hop-by-hop fields, Host (RFC 9110 §7.6.1, RFC 9112 §6).
-RESERVED = frozenset(
-    {"connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-connection", "te"}
-    | {"trailer", "transfer-encoding", "upgrade"}
-)
+#: Fields that only the balancer writes: framing, hop-by-hop fields, Host (RFC 9110 §7.6.1, RFC 9112 §6). Hooks may set
+#: the credentials for another proxy (RFC 9110 §11.7).
+RESERVED = UNTOUCHABLE - {"proxy-authenticate", "proxy-authorization"}
 
 
 @dataclass(frozen=True, slots=True)

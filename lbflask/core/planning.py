@@ -54,18 +54,18 @@ class PoolFacts(Protocol):
 
     def loads(self) -> Mapping[str, int]:
         """Requests in flight at each backend."""
-        ...
+        return NO_LOADS
 
-    def probe(self, safe: bool, /) -> str | None:
+    def probe(self, safe: bool, /) -> str | None:  # noqa: ARG002
         """The ejected backend that this request probes; `safe` requests can be sent again."""
-        ...
+        return None
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
         """Called with each new selection."""
         ...
 
 
-class StaticFacts:
+class StaticFacts(PoolFacts):
     """A snapshot and its next ticket, without loads and probes: the facts of an explanation. No ticket is consumed."""
 
     def __init__(self, snapshot: Snapshot, ticket: int = 0) -> None:
@@ -84,14 +84,6 @@ class StaticFacts:
         """The next tickets in turn."""
         self._ticket += 1
         return self._ticket - 1
-
-    def loads(self) -> Mapping[str, int]:
-        """No request is in flight."""
-        return NO_LOADS
-
-    def probe(self, safe: bool) -> str | None:  # noqa: ARG002
-        """Nothing is probed."""
-        return None
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
         """As of PoolFacts."""

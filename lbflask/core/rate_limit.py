@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import NamedTuple
 
+from lbflask.core.http.addresses import parsed_address
+
 MICROS = 1_000_000
 #: Bounds of a limit. Lua counts in doubles: a full bucket with a period of a day stays below 2**53 units.
 MOST_TOKENS = 100_000
@@ -88,12 +90,9 @@ def of_client(address: str) -> str:
     """The key of a client address; for IPv6 the /64 network, which a single customer has (RFC 6177)."""
     if ":" not in address or address == "unix:":
         return address
-    try:
-        whole = IPv6Address(address)
-    except ValueError:
-        return address
-    if whole.ipv4_mapped is not None:
-        return str(whole.ipv4_mapped)
+    whole = parsed_address(address)
+    if whole is None or whole.version == 4:
+        return address if whole is None else str(whole)
     return str(IPv6Address(int(whole) >> 64 << 64)) + "/64"
 
 

@@ -248,9 +248,5 @@ def _reveals(text: str) -> bool:
         return True
     if "//" in text and _masked_user(text) != text:
         return True
-    return "=" in text and _assigns_secret(text)
-
-
-def _assigns_secret(text: str) -> bool:
     *names, _ = text.split("=")
     return any(is_secret(_last_name(_SEPARATORS.split(name)[-1])) for name in names)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from lbflask.core.http import paths
 from lbflask.core.http.direct_response import DirectResponse, Redirect
@@ -49,6 +48,15 @@ class RouteMatch:
         """The number of conditions besides host and path."""
         return bool(self.methods) + len(self.headers)
 
+    def takes(self, method: str, fields: Fields) -> bool:
+        """Whether the method and the headers of a request meet the conditions."""
+        if self.methods and method not in self.methods:
+            return False
+        return all(
+            any(name.lower() == wanted and value in (None, text.strip(" \t")) for name, text in fields)
+            for wanted, value in self.headers
+        )
+
     def covers(self, other: RouteMatch) -> bool:
         """Whether the methods and headers match all requests that those of the other match."""
         methods = not self.methods or (bool(other.methods) and other.methods <= self.methods)
@@ -84,30 +92,16 @@ class Route:
     rate_limit: str = ""
 
 
-class _Entry(NamedTuple):
-    route: int
-    methods: frozenset[str]
-    headers: tuple[tuple[str, str | None], ...]
-
-    def takes(self, method: str, fields: Fields) -> bool:
-        if self.methods and method not in self.methods:
-            return False
-        return all(
-            any(name == wanted and value in (None, text.strip(" \t")) for name, text in _lowered(fields))
-            for wanted, value in self.headers
-        )
-
-
 class _Tree:
     """The routes of one host, by prefix. `depths` are the numbers of segments that prefixes have, the longest first."""
 
     __slots__ = ("by_prefix", "deepest", "depths")
 
     def __init__(self, routes: Sequence[Route], numbers: Sequence[int]) -> None:
-        found: dict[str, list[_Entry]] = {}
+        found: dict[str, list[tuple[int, RouteMatch]]] = {}
         for number in sorted(numbers, key=lambda number: -routes[number].match.conditions):
             match = routes[number].match
-            found.setdefault(match.path, []).append(_Entry(number, match.methods, match.headers))
+            found.setdefault(match.path, []).append((number, match))
         self.by_prefix = {prefix: tuple(entries) for prefix, entries in found.items()}
         self.depths = tuple(sorted({paths.segments_of(prefix) for prefix in found}, reverse=True))
         self.deepest = self.depths[0]
@@ -116,10 +110,9 @@ class _Tree:
         segments = path.split("/", self.deepest + 1)
         for depth in self.depths:
             if depth < len(segments):
-                entries = self.by_prefix.get("/".join(segments[: depth + 1]) if depth else "", ())
-                for entry in entries:
-                    if entry.takes(method, fields):
-                        return entry.route
+                for route, match in self.by_prefix.get("/".join(segments[: depth + 1]) if depth else "", ()):
+                    if match.takes(method, fields):
+                        return route
         return None
 
 
@@ -173,10 +166,6 @@ def _first(trees: Sequence[_Tree], path: str, method: str, fields: Fields) -> in
         if found is not None:
             return found
     return None
-
-
-def _lowered(fields: Fields) -> Iterator[tuple[str, str]]:
-    return ((name.lower(), value) for name, value in fields)
 
 
 def unreachable(routes: Sequence[Route]) -> tuple[int, int] | None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from lbflask.checker.discovery_task import DiscoveryTask
 from lbflask.core.checks import HealthCheck
-from lbflask.core.eligibility import candidates
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend, Health, Pool
 from lbflask.store.memory import MemoryStore
@@ -25,6 +24,7 @@ from tests.checker.doubles import (
     run,
     stop,
 )
+from tests.support.pools import candidates
 
 
 class TestDiscovery:

@@ -6,8 +6,9 @@ from math import inf
 
 import pytest
 
-from lbflask.core.eligibility import SILENT_INTERVALS, Fallback, active_health, candidates, select
+from lbflask.core.eligibility import SILENT_INTERVALS, Fallback, active_health, select
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot
+from tests.support.pools import candidates
 
 A, B, C = (Backend(name, name, 80, f"http://{name}:80") for name in "abc")
 IDLE = Backend("idle", "idle", 80, "http://idle:80", weight=0)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lbflask.core.eligibility import candidates
 from lbflask.core.membership import members, mode_of, takers
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Mode, Override, Pool, Snapshot
-from tests.support.pools import backend
+from tests.support.pools import backend, candidates
 
 A, B, C, D = (backend(name) for name in "abcd")
 POOL = Pool("p", (A, B))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbflask.core.rate_limit import (
@@ -60,6 +60,7 @@ def test_it_lets_pass_what_a_bucket_of_the_books_does(limit: RateLimit, gaps: li
         assert allowance.left == int(naive.tokens)
 
 
+@settings(deadline=None)
 @given(limits, gaps)
 def test_no_stretch_of_time_lets_more_pass_than_a_burst_and_what_it_brings(limit: RateLimit, gaps: list[int]) -> None:
     bucket, now, passed = None, NOW, []

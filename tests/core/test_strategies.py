@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.config.schema import Config
-from lbflask.core.eligibility import candidates
 from lbflask.core.in_flight import Loads
 from lbflask.core.model import Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES, strategy_of
 from tests.support.orders import names
-from tests.support.pools import backend, small_scope, weighted
+from tests.support.pools import backend, candidates, small_scope, weighted
 
 ALL = sorted(STRATEGIES)
 KEYS = st.none() | st.text(max_size=8)

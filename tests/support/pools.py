@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 
-from lbflask.core.eligibility import candidates
+from lbflask.core.eligibility import select
 from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Pool, Snapshot
 
 
@@ -15,6 +15,11 @@ def backend(name: str, weight: int = 1, *, backup: bool = False) -> Backend:
 
 def weighted(weights: Sequence[int]) -> tuple[Candidate, ...]:
     return tuple(Candidate(backend(f"b{index}", weight), weight) for index, weight in enumerate(weights))
+
+
+def candidates(pool: Pool, snapshot: Snapshot) -> tuple[Candidate, ...]:
+    """The backends of the pool that may serve, with their weights."""
+    return select(pool, snapshot).candidates
 
 
 def small_scope() -> Iterator[tuple[Candidate, ...]]:

@@ -39,18 +39,15 @@ def _split(line: str, name: str) -> tuple[list[str], str]:
 
 def attributes(cookie: StickyCookie, *, secure: bool) -> str:
     """The attributes of a Set-Cookie line, after its value (RFC 6265 §4.1.1, SameSite by RFC 6265bis)."""
-    attributes = [f"Path={cookie.path}"]
-    if cookie.domain:
-        attributes.append(f"Domain={cookie.domain}")
-    if cookie.max_age is not None:
-        attributes.append(f"Max-Age={max(1, int(cookie.max_age))}")
-    if secure:
-        attributes.append("Secure")
-    if cookie.http_only:
-        attributes.append("HttpOnly")
-    if cookie.same_site:
-        attributes.append(f"SameSite={cookie.same_site.capitalize()}")
-    return "; " + "; ".join(attributes)
+    attributes = (
+        f"Path={cookie.path}",
+        cookie.domain and f"Domain={cookie.domain}",
+        cookie.max_age is not None and f"Max-Age={max(1, int(cookie.max_age))}",
+        secure and "Secure",
+        cookie.http_only and "HttpOnly",
+        cookie.same_site and f"SameSite={cookie.same_site.capitalize()}",
+    )
+    return "".join(f"; {attribute}" for attribute in attributes if attribute)
 
 
 def kept_from_shared_caches(fields: Fields) -> bool:

@@ -1,4 +1,6 @@
-"""Caches and tables keyed by field names, which are not case-sensitive (RFC 9110 §5.1); list values of fields."""
+"""Caches and tables keyed by field names, which are not case-sensitive (RFC 9110 §5.1); values of fields that are lists
+or numbers.
+"""
 
 from __future__ import annotations
 
@@ -46,3 +48,15 @@ def members(values: Iterable[str]) -> Iterator[str]:
             stripped = member.strip(" \t")
             if stripped:
                 yield stripped
+
+
+def decimal(value: str, most: int) -> int | None:
+    """The number that a field states, with blanks around it (RFC 9112 §5); None for any other text.
+
+    Above `most` it is a number greater than `most`: a long number takes no more time than a short one.
+    """
+    digits = value.strip(" \t")
+    if not (digits.isascii() and digits.isdigit()):
+        return None
+    digits = digits.lstrip("0") or "0"
+    return int(digits) if len(digits) <= len(str(most)) else most + 1

@@ -19,17 +19,8 @@ from lbflask.core.http.types import Field, Fields
 
 #: RFC 9110 §7.6.1 and §11.7, and Proxy-Connection, which was never standard but must go all the same.
 HOP_BY_HOP = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    }
+    {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
+    | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
 
 #: Fields a Connection line can't remove: without them the message would mean something else (RFC 9110 §7.6.1).

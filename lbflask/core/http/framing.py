@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lbflask.core.http.field_names import NameTable
+from lbflask.core.http.field_names import NameTable, decimal
 from lbflask.core.http.types import Fields
 
 
@@ -35,16 +35,9 @@ class BadFraming(Exception):
 
 
 def content_length(value: str) -> int | None:
-    """The bytes that a Content-Length names; None for what is no length, and for more than MAX_LENGTH.
-
-    Costs no more for many digits than for few.
-    """
-    digits = value.strip(" \t")  # blanks around it are not of it (RFC 9112 §5)
-    if not (digits.isascii() and digits.isdigit()):
-        return None
-    digits = digits.lstrip("0") or "0"
-    length = int(digits) if len(digits) <= len(str(MAX_LENGTH)) else MAX_LENGTH + 1
-    return length if length <= MAX_LENGTH else None
+    """The bytes that a Content-Length states; None for any other text, and for more than MAX_LENGTH."""
+    length = decimal(value, MAX_LENGTH)
+    return None if length is None or length > MAX_LENGTH else length
 
 
 def response_framing(method: str, status: int, received: Fields) -> Framing:

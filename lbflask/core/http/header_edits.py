@@ -9,7 +9,7 @@ from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.types import Field, Fields
 
 #: Fields that define framing and destination; only the code that frames the message may write them.
-UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings", "keep-alive"}
+UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings"}
 
 
 class Edits:

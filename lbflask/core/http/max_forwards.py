@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbflask.core.http.field_names import decimal
 from lbflask.core.http.types import Fields
 
 #: The largest count that is passed on; a larger one is cut to it, as the section allows.
@@ -25,21 +26,13 @@ def with_one_hop_less(method: str, fields: Fields) -> Fields | None:
     found = [index for index, (name, _) in enumerate(fields) if name.lower() == "max-forwards"]
     if not found:
         return fields
-    count = _count(fields[found[0]][1])
+    count = decimal(fields[found[0]][1], MOST)
     if count is None or len(found) > 1:
         raise BadMaxForwards("Max-Forwards is repeated or not a number")
     if count == 0:
         return None
     place = found[0]
     return [*fields[:place], (fields[place][0], str(count - 1)), *fields[place + 1 :]]
-
-
-def _count(value: str) -> int | None:
-    digits = value.strip(" \t")
-    if not (digits.isascii() and digits.isdigit()):
-        return None
-    digits = digits.lstrip("0")
-    return int(digits or "0") if len(digits) <= len(str(MOST)) else MOST + 1
 
 
 def final_answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from lbflask.core.http.addresses import IPNetwork, parsed_address, plain_network
 
@@ -13,26 +14,19 @@ MAX_CACHED = 4096
 class TrustedProxies:
     """Tests whether an address belongs to a trusted proxy; caches the results for a bounded number of addresses."""
 
-    __slots__ = ("_cache", "_networks")
+    __slots__ = ("_contains", "_networks")
 
     def __init__(self, networks: Iterable[IPNetwork] = ()) -> None:
         self._networks = tuple(map(plain_network, networks))
-        self._cache: dict[str, bool] = {}
+        self._contains = lru_cache(MAX_CACHED)(self._computed)
 
     def __repr__(self) -> str:
         return f"TrustedProxies({', '.join(map(str, self._networks))})"
 
     def __call__(self, address: str) -> bool:
         """False for anything that is not an IP address inside a trusted network."""
-        if not self._networks:
-            return False
-        trusted = self._cache.get(address)
-        if trusted is None:
-            if len(self._cache) >= MAX_CACHED:
-                self._cache.clear()
-            trusted = self._cache[address] = self._contains(address)
-        return trusted
+        return bool(self._networks) and self._contains(address)
 
-    def _contains(self, text: str) -> bool:
+    def _computed(self, text: str) -> bool:
         address = parsed_address(text)
         return address is not None and any(address in network for network in self._networks)

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lbflask.core.eligibility import candidates
 from lbflask.core.model import Candidate, Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES
 from lbflask.core.strategies.round_robin import MOST_TURNS, RoundRobin, _turns
-from tests.support.pools import backend, small_scope, weighted
+from tests.support.pools import backend, candidates, small_scope, weighted
 
 
 def cycle_of(weights: Sequence[int]) -> int:
