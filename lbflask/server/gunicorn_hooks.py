@@ -23,17 +23,8 @@ from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.server.reload import ReloadCoordinator
 from lbflask.server.startup_checks import check_listeners, check_parts, check_settings
-from lbflask.server.worker import (
-    ServerLog,
-    addresses,
-    allow_lookups,
-    end_gracefully_on_interrupt,
-    exit_children_that_boot,
-    exiting_at_once,
-    halt_once,
-    is_ending,
-    undo_startup,
-)
+from lbflask.server.worker import arbiter_signals, arbiter_startup
+from lbflask.server.worker.server_log import ServerLog
 from lbflask.server.worker_port import WorkerPort
 from lbflask.startup_failure import refuse
 from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
@@ -137,7 +128,7 @@ def on_starting(arbiter: Any) -> None:
         check_unix_sockets(config)
         check_parts(arbiter.cfg, config)
     except ConfigError as error:
-        undo_startup(arbiter)
+        arbiter_startup.undo_startup(arbiter)
         refuse(error)
     _state.checked = True
 
@@ -146,34 +137,33 @@ def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
     if not _state.checked:  # the user's configuration file has replaced the hook on_starting
         on_starting(arbiter)
-    end_gracefully_on_interrupt(arbiter)
-    exit_children_that_boot()
-    halt_once(arbiter)
+    arbiter_signals.end_gracefully_on_interrupt(arbiter)
+    arbiter_startup.exit_children_that_boot()
+    arbiter_startup.halt_once(arbiter)
+    _state.arbiter = arbiter
     config = load.current()
     derived = _settings_of(config)
     try:
         _state.metrics = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
     except OSError as error:
         log.warning("each worker has metrics of its own: %s", error)
-    provide = partial(_provide_store, is_over=partial(is_ending, arbiter))
     try:
-        missing = check_listeners(arbiter.cfg, config, derived["bind"], addresses(arbiter))
-        provide(config)
+        missing = check_listeners(arbiter.cfg, config, derived["bind"], arbiter_startup.addresses(arbiter))
+        _provide_store(config)
     except ConfigError as error:
         on_exit(arbiter)
-        undo_startup(arbiter)
-        if is_ending(arbiter):
+        arbiter_startup.undo_startup(arbiter)
+        if arbiter_startup.is_ending(arbiter):
             sys.exit(0)
         refuse(error)
     if missing:
         log.warning(missing)
-    _state.arbiter = arbiter
-    _state.reload = ReloadCoordinator(arbiter, derived, partial(_prepare, provide))
+    _state.reload = ReloadCoordinator(arbiter, derived, _prepare)
 
 
-def _prepare(provide: Callable[[Config], None], config: Config) -> None:
+def _prepare(config: Config) -> None:
     """Prepare the start of new workers with this configuration. Raises ConfigError, and changes nothing."""
-    provide(config)
+    _provide_store(config)
     installed = sys.modules.get("lbflask.gunicorn_conf")
     if installed is not None:
         vars(installed).update(_settings_of(config))
@@ -194,17 +184,17 @@ def loading() -> Iterator[ServerPort | None]:
         shared_config=_state.reload.shared_config,
         metrics_directory=None if _state.metrics is None else _state.metrics.path,
     )
-    with exiting_at_once():
+    with arbiter_startup.exiting_at_once():
         yield _state.port
 
 
-def _provide_store(config: Config, is_over: Callable[[], bool]) -> None:
-    """Start the private server, unless a store is configured or it runs. Raises ConfigError, also when it `is_over`."""
+def _provide_store(config: Config) -> None:
+    """Start the private server if no store is configured, once. Raises ConfigError, also when gunicorn is ending."""
     if config.redis_url is not None or _state.embedded is not None:
         return
     server = EmbeddedServer(runtime_directory())
     try:
-        started = server.start(is_over)
+        started = server.start(partial(arbiter_startup.is_ending, _state.arbiter))
     except NoServer as error:
         raise ConfigError(str(error)) from None
     _state.embedded = server
@@ -222,7 +212,7 @@ def post_worker_init(worker: Any) -> None:
             "the hook when_ready in gunicorn's configuration file must call "
             "lbflask.server.gunicorn_hooks.when_ready(server)"
         )
-    allow_lookups(worker, MAX_LOOKUPS)
+    arbiter_startup.allow_lookups(worker, MAX_LOOKUPS)
     try:
         _state.port.serve(worker, plane, config)
     except ConfigError as error:

@@ -31,14 +31,8 @@ from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
 from lbflask.server.startup_checks import check_parts
-from lbflask.server.worker import (
-    BadSettings,
-    changed_settings,
-    is_ending,
-    notify_workers,
-    on_hang_up,
-    on_notification,
-)
+from lbflask.server.worker import arbiter_signals
+from lbflask.server.worker.arbiter_startup import is_ending
 
 #: Seconds for the outcome of a reload; the master may be waiting for old workers to end.
 OUTCOME_TIMEOUT = 5.0
@@ -80,7 +74,7 @@ class ReloadCoordinator:
         self._derived = frozenset(derived)
         self._prepare = prepare
         self._certificates = self.config.tls.contents()
-        on_hang_up(arbiter, self.master_reload)
+        arbiter_signals.on_hang_up(arbiter, self.master_reload)
 
     def __repr__(self) -> str:
         return f"<ReloadCoordinator {version(self.config)}>"
@@ -94,13 +88,14 @@ class ReloadCoordinator:
             outcome = ReloadOutcome(began, version(self.config), "", *self._difference(before))
             if outcome.by_new_workers:
                 self._prepare(self.config)
-        except (ConfigError, BadSettings) as error:
-            self._refuse(str(error), began, before)
-            return True
-        except Exception as error:
-            # The master must survive any error.
-            log.exception("an error in the reload")
-            self._refuse(f"an error of lbflask's: {error!r}", began, before)
+        except Exception as error:  # the master must survive any error
+            reason = str(error)
+            if not isinstance(error, (ConfigError, arbiter_signals.BadSettings)):
+                log.exception("an error in the reload")
+                reason = f"an error of lbflask's: {error!r}"
+            self.config = before
+            log.error("the configuration was not reloaded: %s", reason)
+            self.shared_config.write(ReloadOutcome(began, version(before), refused=reason), before)
             return True
         load.adopt(self.config)
         self._certificates = self.config.tls.contents()
@@ -115,13 +110,8 @@ class ReloadCoordinator:
             return False
         log.info("configuration %s in place: %s", outcome.version, ", ".join(outcome.in_place) or "nothing has changed")
         self._arbiter.log.reopen_files()
-        notify_workers(self._arbiter)
+        arbiter_signals.notify_workers(self._arbiter)
         return True
-
-    def _refuse(self, reason: str, began: float, before: Config) -> None:
-        self.config = before
-        log.error("the configuration was not reloaded: %s", reason)
-        self.shared_config.write(ReloadOutcome(began, version(before), refused=reason), before)
 
     def _difference(self, before: Config) -> Difference:
         """Changed settings, of ours and of gunicorn. Raises BadSettings."""
@@ -130,7 +120,7 @@ class ReloadCoordinator:
         tls_changes = any(key.startswith("tls") for key in by_new_workers)
         if not tls_changes and self.config.tls.contents() != self._certificates:
             by_new_workers.append("tls (the files have changed)")
-        gunicorns = changed_settings(self._arbiter)
+        gunicorns = arbiter_signals.changed_settings(self._arbiter)
         if by_new_workers:
             gunicorns -= self._derived
         return Difference(changed.in_place, (*by_new_workers, *(f"gunicorn's {name}" for name in sorted(gunicorns))))
@@ -153,7 +143,7 @@ class ConfigFollower:
         self._apply_config = apply_config
         self._seen = -math.inf
         self._notified = threading.Event()
-        on_notification(self._notified.set)
+        arbiter_signals.on_notification(self._notified.set)
         # Notifications arrive from here on; a configuration that was published before is applied now.
         if not self.worker_apply() and self._seen > -math.inf:
             announce_config()
@@ -176,19 +166,15 @@ class ConfigFollower:
         """
         gc.disable()
         try:
-            return self._apply_if_new()
-        finally:
-            gc.enable()
-
-    def _apply_if_new(self) -> bool:
-        published = self._shared_config.read()
-        if published is None or published[0].began <= self._seen:
-            return False
-        is_first, self._seen = self._seen == -math.inf, published[0].began
-        try:
+            published = self._shared_config.read()
+            if published is None or published[0].began <= self._seen:
+                return False
+            is_first, self._seen = self._seen == -math.inf, published[0].began
             if is_first and published[1] == load.current():
                 return False  # the worker has started with this one
             self._apply_config(load.adopt(published[1]))
         except Exception:
             log.exception("this worker keeps its configuration")
+        finally:
+            gc.enable()
         return True

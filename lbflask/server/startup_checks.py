@@ -16,7 +16,7 @@ from typing import Any
 from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
-from lbflask.server.worker import is_supported, run_in_child, source_of
+from lbflask.server.worker.arbiter_startup import is_supported, run_in_child, source_of
 from lbflask.wiring import preflight
 
 #: Working directory in which the configuration was read.

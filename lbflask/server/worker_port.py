@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
 from lbflask.server.reload import ConfigFollower, request_reload
-from lbflask.server.worker import ClientTimeouts, ProxyWorker, WorkerOptions
+from lbflask.server.worker.client_connection import ClientTimeouts
+from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
 
 if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
@@ -65,17 +65,14 @@ class WorkerPort:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # as ProxyWorker does: the master ends its workers
         plane.lifecycle.start()
         _also_on_usr1(plane.lifecycle.reopen_logs)
-        self._follower = ConfigFollower(
-            self._shared_config,
-            apply_config=partial(_apply_config, worker, plane),
-            announce_config=plane.lifecycle.announce_config,
-        )
 
+        def apply_config(config: Config) -> None:
+            plane.lifecycle.apply_config(config)
+            if isinstance(worker, ProxyWorker):
+                worker.apply_config(replace(worker.options, timeouts=_client_timeouts(config)))
 
-def _apply_config(worker: Any, plane: DataPlane, config: Config) -> None:
-    plane.lifecycle.apply_config(config)
-    if isinstance(worker, ProxyWorker):
-        worker.apply_config(replace(worker.options, timeouts=_client_timeouts(config)))
+        announce_config = plane.lifecycle.announce_config
+        self._follower = ConfigFollower(self._shared_config, apply_config=apply_config, announce_config=announce_config)
 
 
 def _client_timeouts(config: Config) -> ClientTimeouts:

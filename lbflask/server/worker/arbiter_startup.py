@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 from queue import Empty
 from typing import Any
 
+from gevent import get_hub
 from gunicorn import sock, util
 from gunicorn.errors import HaltServer
+from gunicorn.workers.ggevent import GeventWorker
 
 from lbflask.server.worker.proxy_worker import ProxyWorker
 
@@ -110,6 +112,14 @@ def halt_once(arbiter: Any) -> None:
         halt(reason, exit_status)
 
     arbiter.halt = halting
+
+
+def allow_lookups(worker: Any, count: int) -> None:
+    """Allow a gevent worker `count` concurrent name lookups. The hub has ten threads by default, shared by all blocking
+    calls; they start when needed.
+    """
+    if isinstance(worker, GeventWorker):
+        get_hub().threadpool.maxsize += count
 
 
 def undo_startup(arbiter: Any) -> None:

@@ -1,7 +1,8 @@
-"""A client connection and its time limits."""
+"""A client connection, gunicorn's reader of its bytes, and their time limits."""
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import time
@@ -10,7 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lbflask.server.worker.deadline_reader import NEVER, DeadlineReader
+from gunicorn.http.unreader import SocketUnreader
+
 from lbflask.server.worker.http_date import http_date
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 #: Seconds and bytes that are read and discarded after the last response (RFC 9112 §9.6).
 LINGER = 2.0
 LINGER_BYTES = 1 << 20
+NEVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,49 @@ class ClientTimeouts:
 
     head: float = 10.0
     body: float = 30.0
+
+
+class DeadlineReader(SocketUnreader):  # type: ignore[misc]
+    """gunicorn's reader with time limits: one deadline for a whole head, one for each read of a body.
+
+    `expires` is the deadline of the present read, NEVER if the present request needs no more. `read_timeout` is the
+    limit of each read of a body, None while a head is read.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(stream, max_chunk=16_384)
+        self.expires = NEVER
+        self.expired = False
+        self.read_timeout: float | None = None
+        self._first = b""
+
+    def await_first(self, seconds: float, head: float) -> bool:
+        """Wait `seconds` for the first bytes of a request; the rest of its head has `head` more. False at the end."""
+        self._first = self.take_buffered()
+        if not self._first:
+            self.expires = time.monotonic() + seconds
+            self._first = self.sock.recv(self.mxchunk)
+            if not self._first:
+                return False
+        self.read_timeout = None
+        self.expires = time.monotonic() + head
+        return True
+
+    def take_first(self) -> bytes:
+        """The first bytes, which are not in the buffer."""
+        first, self._first = self._first, b""
+        return first
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        """The next bytes. Raises TimeoutError."""
+        if self.read_timeout is not None:
+            self.expires = time.monotonic() + self.read_timeout
+        data: bytes = super().chunk(size_hint)
+        if self.read_timeout is not None:
+            self.expires = NEVER
+        if self.expired:
+            raise TimeoutError  # bytes that arrive after the deadline are too late
+        return data
 
 
 class ClientConnection:
@@ -76,7 +122,7 @@ class ClientConnection:
         """
         self.served += 1
         self.deadline = NEVER
-        self.reader.begin_body(self.timeouts.body)
+        self.reader.read_timeout, self.reader.expires = self.timeouts.body, NEVER
         if proxy_info and proxy_info["client_addr"]:
             self.peer, self.peer_port = proxy_info["client_addr"], str(proxy_info["client_port"])
             self.identity = (self.peer, self.scheme)
@@ -97,7 +143,7 @@ class ClientConnection:
 
     def detach(self) -> tuple[Stream, bytes]:
         """Leave the stream to a tunnel. Returns it, with bytes that were read ahead."""
-        self.reader.suspend()
+        self.reader.expires = NEVER
         self.notify_when_gone(None)
         return self.stream, self.reader.take_buffered()
 
@@ -124,7 +170,7 @@ class ClientConnection:
         self.idle = True  # its request has its response
         with suppress(OSError):
             self.stream.interrupt()  # a greenlet that still reads the body of the request
-            reader.drain_until(time.monotonic() + LINGER)
+            reader.expires, reader.expired = time.monotonic() + LINGER, False
             self.stream.shutdown(socket.SHUT_WR)
             while left > 0 and not reader.expired and (data := self.stream.recv(1 << 16)):
                 left -= len(data)
@@ -132,11 +178,11 @@ class ClientConnection:
     def expire_at(self, now: float) -> None:
         """Interrupt a read or write whose deadline has passed. After a read an error response can still be sent."""
         if self.reader.expires <= now:
-            self.reader.expire()
+            self.reader.expired = True
         elif self.send_expires > now:
             return
         self.send_expires = NEVER
-        self.reader.suspend()
+        self.reader.expires = NEVER
         self.stream.interrupt()
 
     def send(self, data: bytes) -> None:

@@ -91,7 +91,7 @@ class ConnectionTable:
         except ProcessLookupError:
             return True
         except PermissionError:
-            return False
+            pass  # the process of another user runs
         return False
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from gevent.event import AsyncResult
 from gunicorn.http.body import LengthReader
@@ -27,29 +27,14 @@ class HttpExchange:
     A client that expects `100 Continue` gets it when the first piece of the body is read.
     """
 
-    __slots__ = (
-        "_client",
-        "_continue_sent",
-        "_reading",
-        "_request",
-        "_waiting_call",
-        "fields",
-        "local",
-        "method",
-        "on_gone",
-        "peer",
-        "protocol",
-        "special",
-        "target",
-        "upgraded",
-    )
+    upgraded = False
+    _continue_sent = False
+    _reading = False  # whether a call reads from the client
+    _waiting_call: AsyncResult[bytes] | None = None  # the later call that gets its piece
 
     def __init__(self, request: ParsedRequest, client: ClientConnection) -> None:
         self._request = request
         self._client = client
-        self._continue_sent = False
-        self._reading = False  # whether a call reads from the client
-        self._waiting_call: AsyncResult[bytes] | None = None  # the later call that gets its piece
         self.method = request.method
         self.target = request.uri
         #: `HTTP/1.1`, or another version of the client.
@@ -61,7 +46,6 @@ class HttpExchange:
         self.peer = client.identity
         #: The local address of the connection: host and port, or a path.
         self.local = client.local
-        self.upgraded = False
         #: Sets the callback for the end of the client's connection; None cancels it. It is called once, and must not
         #: block.
         self.on_gone = client.notify_when_gone
@@ -103,35 +87,30 @@ class HttpExchange:
         try:
             piece = self._next_piece()
         except BaseException as error:
-            self._reading, waiting_call, self._waiting_call = False, self._waiting_call, None
-            if waiting_call is not None:
+            if (waiting_call := self._end_reading()) is not None:
                 waiting_call.set_exception(error)
             raise
-        self._reading, waiting_call, self._waiting_call = False, self._waiting_call, None
-        if waiting_call is not None:
-            waiting_call.set(piece)
-            raise Superseded
-        return piece
+        if (waiting_call := self._end_reading()) is None:
+            return piece
+        waiting_call.set(piece)
+        raise Superseded
 
     def body_at_hand(self) -> bytes | None:
         """The whole body, if its length is known and all of it has arrived; None: use `read_body`."""
         reader = self._request.body.reader
-        if self.expects_continue or not isinstance(reader, LengthReader):
+        if self.expects_continue or not isinstance(reader, LengthReader) or reader.length > MAX_BUFFERED:
             return None
-        if reader.length > MAX_BUFFERED:
-            return None
+        length: int = reader.length
         unreader = self._client.reader
         data: bytes = unreader.take_buffered()
-        if len(data) < reader.length:
-            data += self._client.stream.recv_at_once(reader.length - len(data))
-        length: int = reader.length
-        body, rest = data[:length], data[length:]
-        if len(body) < length:
+        if len(data) < length:
+            data += self._client.stream.recv_at_once(length - len(data))
+        if len(data) < length:
             unreader.unread(data)
             return None
-        unreader.unread(rest)
+        unreader.unread(data[length:])
         reader.length = 0
-        return body
+        return data[:length]
 
     def interim(self, status: str, fields: list[tuple[str, str]]) -> None:
         """Send an informational response (RFC 9110 §15.2). Raises OSError."""
@@ -148,27 +127,27 @@ class HttpExchange:
         state = "upgraded" if self.upgraded else "complete" if self.complete else "body pending"
         return f"<HttpExchange {self.method} {self.target.partition('?')[0]} {self.peer[0] or 'unix'} {state}>"
 
+    def _end_reading(self) -> AsyncResult[bytes] | None:
+        """The later call that waits, if there is one; it is no longer registered."""
+        self._reading, waiting_call, self._waiting_call = False, self._waiting_call, None
+        return waiting_call
+
     def _next_piece(self) -> bytes:
         if not self._continue_sent:
             self._continue_sent = True
             if self.expects_continue:
                 self._client.send(_CONTINUE)
         reader = self._request.body.reader
-        return self._known_length(reader) if isinstance(reader, LengthReader) else self._next_chunk(reader)
-
-    def _known_length(self, reader: Any) -> bytes:
-        unreader = self._client.reader
-        piece: bytes = unreader.read(None, read_ahead=reader.length)
-        if len(piece) > reader.length:
-            unreader.unread(piece[reader.length :])
-            piece = piece[: reader.length]
-        reader.length -= len(piece)
-        return piece
-
-    @staticmethod
-    def _next_chunk(reader: Any) -> bytes:
-        for piece in reader.parser:
-            if piece:
-                return bytes(piece)
+        if isinstance(reader, LengthReader):
+            unreader = self._client.reader
+            piece: bytes = unreader.read(None, read_ahead=reader.length)
+            if len(piece) > reader.length:
+                unreader.unread(piece[reader.length :])
+                piece = piece[: reader.length]
+            reader.length -= len(piece)
+            return piece
+        for chunk in reader.parser:
+            if chunk:
+                return bytes(chunk)
         reader.parser = None
         return b""

@@ -26,7 +26,6 @@ from lbflask.server.worker.connection_balance import CONNECTION_TABLE
 from lbflask.server.worker.http_exchange import HttpExchange
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
-from lbflask.server.worker.server_log import without_quotes
 from lbflask.server.worker.settings import freeze
 from lbflask.server.worker.stream import Stream
 from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
@@ -183,7 +182,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _serve_requests(self, client: ClientConnection) -> None:
         """Serve requests, one after another, until either side closes. An idle client holds no data of a request."""
         try:
-            while client.await_request(self.cfg_keepalive if client.served else self.options.timeouts.head):
+            while client.await_request(self._frozen.keepalive if client.served else self.options.timeouts.head):
                 if not self._respond(client, self._read(client)):
                     return
         except (errors.NoMoreData, StopIteration):
@@ -195,22 +194,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """The head of the next request. Raises gunicorn's errors for an invalid one, and TimeoutError."""
         request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
         client.begin_request(request.proxy_protocol_info)
-        self._count()
-        return request
-
-    def __repr__(self) -> str:
-        return f"<ProxyWorker pid={self.pid} alive={self.alive} requests={self.nr}>"
-
-    @property
-    def cfg_keepalive(self) -> float:
-        """Seconds that a client may be idle between two requests."""
-        return float(self._frozen.keepalive)
-
-    def _count(self) -> None:
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
             self.alive = False
+        return request
+
+    def __repr__(self) -> str:
+        return f"<ProxyWorker pid={self.pid} alive={self.alive} requests={self.nr}>"
 
     def _respond(self, client: ClientConnection, request: ParsedRequest) -> bool:
         """Call the application and write its response. Returns whether the connection may carry another request."""
@@ -235,9 +226,8 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 client.graceful_close(drain=not exchange.complete)
             return False
         finally:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
+            if hasattr(result, "close"):
+                result.close()
         if response.closes:
             client.graceful_close(drain=not exchange.complete)
             return False
@@ -256,20 +246,15 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             response.start_response(reply.status, reply.fields)
             pieces: Iterable[bytes] = reply
             return pieces
-        environ = self._environ | request.environ(client)
-        environ["lbflask.exchange"] = exchange
+        environ = self._environ | request.environ(client) | {"lbflask.exchange": exchange}
         return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))
 
     def _reject(self, client: ClientConnection, error: Exception) -> None:
         """Send an error response for an invalid head, and close: the start of the next request is unknown."""
-        status, reason = next(
-            (answer for kind, answer in _REJECTIONS.items() if isinstance(error, kind)), (400, "Bad Request")
-        )
-        detail, logged = str(error), without_quotes(error)
-        if isinstance(error, TimeoutError):
-            detail = logged = "the request head did not arrive in time"
-        elif isinstance(error, PlainHttp):
-            detail = logged = "plain HTTP was sent to a port that takes HTTPS only"
+        status, reason, detail = next(answer for kind, answer in _REJECTIONS.items() if isinstance(error, kind))
+        # gunicorn quotes bytes of the request after a colon: they may be a secret, and go to the client only.
+        logged = detail or str(error).partition(":")[0]
+        detail = detail or str(error)
         self.log.info("rejected a request from %s: %d %r", client.peer, status, logged)
         sent = client.send_error(status, reason, detail)
         client.graceful_close(drain=True)
@@ -277,12 +262,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.options.on_rejected(client.peer, status, reason, sent)
 
 
-#: Status and reason phrase by error; 400 for all others.
-_REJECTIONS: dict[type[Exception], tuple[int, str]] = {
-    TimeoutError: (408, "Request Timeout"),
-    errors.LimitRequestLine: (414, "URI Too Long"),
-    errors.LimitRequestHeaders: (431, "Request Header Fields Too Large"),
-    errors.ExpectationFailed: (417, "Expectation Failed"),
-    errors.UnsupportedTransferCoding: (501, "Not Implemented"),
-    errors.ForbiddenProxyRequest: (403, "Forbidden"),
+#: Status, reason phrase and detail by error; an empty detail is the text of the error.
+_REJECTIONS: dict[type[Exception], tuple[int, str, str]] = {
+    TimeoutError: (408, "Request Timeout", "the request head did not arrive in time"),
+    PlainHttp: (400, "Bad Request", "plain HTTP was sent to a port that takes HTTPS only"),
+    errors.LimitRequestLine: (414, "URI Too Long", ""),
+    errors.LimitRequestHeaders: (431, "Request Header Fields Too Large", ""),
+    errors.ExpectationFailed: (417, "Expectation Failed", ""),
+    errors.UnsupportedTransferCoding: (501, "Not Implemented", ""),
+    errors.ForbiddenProxyRequest: (403, "Forbidden", ""),
+    Exception: (400, "Bad Request", ""),
 }

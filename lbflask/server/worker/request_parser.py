@@ -15,8 +15,7 @@ from gunicorn.util import unquote_to_wsgi_str
 from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
-    from lbflask.server.worker.client_connection import ClientConnection
-    from lbflask.server.worker.deadline_reader import DeadlineReader
+    from lbflask.server.worker.client_connection import ClientConnection, DeadlineReader
 
 _CR = 0x0D
 #: Largest length of a body or of a chunk: many parsers keep it in a signed integer of 64 bits.

@@ -31,18 +31,11 @@ _NO_BODY_STATUSES = frozenset({"204", "304", *(f"1{digits:02}" for digits in ran
 class ResponseWriter:
     """Writes one response. `closes` is whether the connection ends after it."""
 
-    __slots__ = (
-        "_bytes_left",
-        "_chunked",
-        "_exchange",
-        "_fields",
-        "_omit_body",
-        "_request",
-        "_send",
-        "closes",
-        "head_sent",
-        "status",
-    )
+    status = ""
+    head_sent = False
+    _chunked = False
+    _omit_body = False
+    _bytes_left: int | None = None
 
     def __init__(
         self, send: Callable[[bytes], None], request: ParsedRequest, exchange: HttpExchange, closes: bool = False
@@ -51,12 +44,7 @@ class ResponseWriter:
         self._request = request
         self._exchange = exchange
         self._fields: list[tuple[str, str]] = []
-        self._chunked = False
-        self._omit_body = False
-        self._bytes_left: int | None = None
-        self.status = ""
         self.closes = closes or request.should_close()
-        self.head_sent = False
 
     def start_response(
         self, status: str, fields: list[tuple[str, str]], exc_info: Any = None

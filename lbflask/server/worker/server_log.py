@@ -8,13 +8,6 @@ from typing import Any, ClassVar
 from gunicorn.glogging import Logger
 
 
-def without_quotes(error: Exception) -> str:
-    """The text of a parser error without the bytes of the request that gunicorn quotes after a colon: they may be a
-    secret.
-    """
-    return str(error).partition(":")[0]
-
-
 class ServerLog(Logger):  # type: ignore[misc]
     """gunicorn's log, with a change of its handlers after each `setup`."""
 

@@ -1,22 +1,11 @@
-"""gunicorn's settings as plain values for the request path, and SIGINT in its master."""
+"""gunicorn's settings as plain values for the request path."""
 
 from __future__ import annotations
 
-import signal
 from types import SimpleNamespace
 from typing import Any
 
 from gunicorn.http.message import _check_fast_parser
-
-
-def end_gracefully_on_interrupt(arbiter: Any) -> None:
-    """Make the master treat the first SIGINT (Ctrl-C) as SIGTERM; the second one is gunicorn's quick shutdown."""
-
-    def interrupted(_signal: int, _frame: Any) -> None:
-        signal.signal(signal.SIGINT, arbiter.signal)
-        arbiter.SIG_QUEUE.put_nowait(signal.SIGTERM)
-
-    signal.signal(signal.SIGINT, interrupted)
 
 
 def freeze(cfg: Any) -> SimpleNamespace:

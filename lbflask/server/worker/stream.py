@@ -27,24 +27,11 @@ class Stream:
     greenlet that starts to read while another one reads replaces it: the other one gets a TimeoutError.
     """
 
-    __slots__ = (
-        "_hub",
-        "_interrupted",
-        "_on_gone",
-        "_reader",
-        "_recv",
-        "_send",
-        "_switch",
-        "_watcher",
-        "_watching",
-        "_writers",
-        "gone",
-        "sock",
-    )
-
     def __init__(self, sock: _socket.socket) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.fileno = sock.fileno
+        self.setsockopt = sock.setsockopt
         self._recv = sock.recv
         self._send = sock.send
         self._hub = get_hub()
@@ -59,7 +46,7 @@ class Stream:
 
     def __repr__(self) -> str:
         state = "gone" if self.gone else "reading" if self._reader is not None else "idle"
-        return f"<{type(self).__name__} fd={self.sock.fileno()} {state} writers={len(self._writers)}>"
+        return f"<{type(self).__name__} fd={self.fileno()} {state} writers={len(self._writers)}>"
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted.
@@ -111,16 +98,8 @@ class Stream:
         """As of a socket."""
         self.sock.shutdown(how)
 
-    def setsockopt(self, level: int, option: int, value: bytes) -> None:
-        """As of a socket."""
-        self.sock.setsockopt(level, option, value)
-
     def setblocking(self, flag: bool) -> None:
         """As of a socket, without effect: a stream blocks its greenlet in any case."""
-
-    def fileno(self) -> int:
-        """As of a socket."""
-        return self.sock.fileno()
 
     def close(self) -> None:
         """Close at once; waiting greenlets get a TimeoutError."""
@@ -133,7 +112,7 @@ class Stream:
     def _await_readable(self) -> None:
         watcher = self._watcher
         if not self._watching:
-            if self.sock.fileno() < 0:
+            if self.fileno() < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             self._watching = True
             watcher.start(self._on_readable_idle)
@@ -190,7 +169,7 @@ class Stream:
 
     def _await_writable(self) -> None:
         writer = getcurrent()
-        self._writers[writer] = watcher = self._hub.loop.io(self.sock.fileno(), WRITE)
+        self._writers[writer] = watcher = self._hub.loop.io(self.fileno(), WRITE)
         watcher.start(writer.switch)
         try:
             self._switch()

@@ -28,8 +28,6 @@ class TlsStream(Stream):
     record to the next one.
     """
 
-    __slots__ = ("_ahead", "_handshake_done", "_incoming", "_outgoing", "_plain", "_tls", "_unsent")
-
     def __init__(self, sock: _socket.socket, context: ssl.SSLContext) -> None:
         super().__init__(sock)
         self._incoming = ssl.MemoryBIO()

@@ -12,8 +12,13 @@ import pytest
 from gunicorn.config import Config
 
 from devtools.wait import eventually
-from lbflask.server.worker import BadSettings, changed_settings, on_hang_up, on_notification
-from lbflask.server.worker.arbiter_signals import NOTIFICATION
+from lbflask.server.worker.arbiter_signals import (
+    NOTIFICATION,
+    BadSettings,
+    changed_settings,
+    on_hang_up,
+    on_notification,
+)
 
 
 def hook(source: str) -> Any:

@@ -18,8 +18,7 @@ from devtools.raw_client import ConnectionCut, RawClient, RawResponse
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn
 from devtools.wait import PATIENCE
-from lbflask.server.worker import ClientTimeouts
-from lbflask.server.worker.client_connection import ClientConnection
+from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse

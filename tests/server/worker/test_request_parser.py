@@ -9,7 +9,7 @@ from gunicorn.http import errors
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lbflask.server.worker.deadline_reader import DeadlineReader
+from lbflask.server.worker.client_connection import DeadlineReader
 from lbflask.server.worker.request_parser import ParsedRequest
 from lbflask.server.worker.settings import freeze
 from tests.server.worker.test_settings import config

@@ -11,7 +11,8 @@ import pytest
 from gunicorn.config import Config
 from gunicorn_h1c import parse_request_fast
 
-from lbflask.server.worker.settings import end_gracefully_on_interrupt, freeze
+from lbflask.server.worker.arbiter_signals import end_gracefully_on_interrupt
+from lbflask.server.worker.settings import freeze
 
 
 def config(**settings: Any) -> Config:
