@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,9 +40,7 @@ class DemoHandler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _serve(self) -> None:
-        url = urlsplit(self.path)
-        port = self._port
-        body = self._body()
+        url, port, body = urlsplit(self.path), self._port, self._body()
         if url.path == "/slow":
             self._stream(url.query)
         elif url.path.startswith("/status/"):
@@ -72,13 +71,15 @@ class DemoHandler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _respond(self, code: int, body: bytes) -> None:
-        self.send_response(code)
-        self.send_header("Content-Type", "text/plain; charset=iso-8859-1")
-        if code not in (204, 304):
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
+        self._begin(code, {} if code in (204, 304) else {"Content-Length": str(len(body))})
         if self.command != "HEAD" and code not in (204, 304):
             self.wfile.write(body)
+
+    def _begin(self, code: int, framing: Mapping[str, str]) -> None:
+        self.send_response(code)
+        for name, value in {"Content-Type": "text/plain; charset=iso-8859-1", **framing}.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _stream(self, query: str) -> None:
         """Send a chunk every tenth of a second, for the time that the query asks for."""
@@ -87,20 +88,18 @@ class DemoHandler(BaseHTTPRequestHandler):
         except ValueError:
             self._respond(400, b"a number of seconds is needed, as in /slow?s=5\n")
             return
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; charset=iso-8859-1")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        self._begin(200, {"Transfer-Encoding": "chunked"})
+        if self.command == "HEAD":
+            return
         deadline = time.monotonic() + seconds
         chunks = 0
-        while self.command != "HEAD" and (remaining := deadline - time.monotonic()) > 0:
+        while (remaining := deadline - time.monotonic()) > 0:
             time.sleep(min(0.1, remaining))
             chunks += 1
             chunk = f"piece {chunks} from backend {self._port}\n".encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             self.wfile.flush()
-        if self.command != "HEAD":
-            self.wfile.write(b"0\r\n\r\n")
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
         """Log nothing: the access log of the balancer has more."""
@@ -131,15 +130,10 @@ def main(arguments: list[str]) -> None:
             servers.append(DemoServer((options.host, port), DemoHandler))
         except (OSError, OverflowError) as error:
             sys.exit(f"cannot listen on port {port}: {error}")
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     for server in servers:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
-    stop.wait()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    signal.sigwait((signal.SIGTERM, signal.SIGINT))
 
 
 if __name__ == "__main__":

@@ -37,12 +37,10 @@ def demo(workers: int) -> int:
         environ.setdefault("LBFLASK_BACKENDS", ",".join(f"http://127.0.0.1:{port}" for port in PORTS))
     try:
         config = load(environ)
+        if problem := next(_unavailable_listeners(config), ""):
+            raise ConfigError(problem)
     except ConfigError as error:
         click.echo(f"lbflask: {error}", err=True)
-        return 1
-    problem = next(_unavailable_listeners(config), "")
-    if problem:
-        click.echo(f"lbflask: {problem}", err=True)
         return 1
     if config.redis_url is None and config.namespace == Config.model_fields["namespace"].default:
         environ["LBFLASK_NAMESPACE"] = "lbflask-demo"  # other services of this user may use the same private Valkey
@@ -92,16 +90,13 @@ def address(bind: str, scheme: str = "http") -> str:
 def _unavailable_listeners(config: Config) -> Iterator[str]:
     """A line for each listener that cannot be opened: the reason and a remedy."""
     wanted = [(f"127.0.0.1:{port}", "a demo backend needs it: end the process that listens there") for port in PORTS]
-    wanted += [
-        (bind, "the balancer needs it: end the process that listens there, or set LBFLASK_BIND") for bind in config.bind
-    ]
+    advice = "the {} needs it: end the process that listens there, or set {}"
+    wanted += [(bind, advice.format("balancer", "LBFLASK_BIND")) for bind in config.bind]
     if config.admin_bind:
-        advice = "the admin listener needs it: end the process that listens there, or set LBFLASK_ADMIN_BIND"
-        wanted.append((config.admin_bind, advice))
-    for bind, advice in wanted:
-        reason = _bind_error(bind)
-        if reason:
-            yield f"port {bind.rpartition(':')[2]} is not available ({bind}: {reason}); {advice}"
+        wanted.append((config.admin_bind, advice.format("admin listener", "LBFLASK_ADMIN_BIND")))
+    for bind, remedy in wanted:
+        if reason := _bind_error(bind):
+            yield f"port {bind.rpartition(':')[2]} is not available ({bind}: {reason}); {remedy}"
 
 
 def _bind_error(bind: str) -> str:
@@ -143,13 +138,13 @@ def _wait(running: dict[str, subprocess.Popen[bytes]], stop: threading.Event) ->
 
 
 def _stop(process: subprocess.Popen[bytes]) -> int:
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(SHUTDOWN_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return 1
-        return process.returncode
-    return 0
+    """Stop the process. Returns its exit code: 0 if it had ended before, 1 if it had to be killed."""
+    if process.poll() is not None:
+        return 0
+    process.terminate()
+    try:
+        return process.wait(SHUTDOWN_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return 1

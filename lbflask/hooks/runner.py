@@ -16,12 +16,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import entry_points
+from itertools import chain
 from typing import Any
 
 from lbflask.background import BackgroundTask
 from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
 from lbflask.telemetry.event_queue import TimedEvent
-from lbflask.telemetry.events import RequestEvent
 from lbflask.telemetry.metrics import definitions
 from lbflask.telemetry.metrics.recorder import Sample
 
@@ -163,44 +163,39 @@ class Hooks:
     """The configured hooks, by point; an event sink. Raises BadHook if a hook cannot be loaded."""
 
     def __init__(self, names: Sequence[str], budget: float) -> None:
-        loaded = [(name, target) for setting in names for name, target in _loaded(setting)]
-        functions: dict[str, list[tuple[str, Callable[..., Any]]]] = {point: [] for point in POINTS}
-        for name, target in loaded:
-            if not any(hasattr(target, point) for point in POINTS):
+        self._blocking: dict[str, list[BlockingHook]] = {"request": [], "choice": []}
+        self._queued: dict[str, list[QueuedHook]] = {"response": [], "health": []}
+        for name, target in [hook for setting in names for hook in _loaded(setting)]:
+            functions = {point: getattr(target, point) for point in POINTS if hasattr(target, point)}
+            if not functions:
                 raise BadHook(f"{name} has none of {', '.join(POINTS)}")
-            for point in POINTS:
-                if hasattr(target, point):
-                    functions[point].append((name, getattr(target, point)))
-        self._request_hooks = tuple(
-            BlockingHook(name, "request", function, budget) for name, function in functions["request"]
-        )
-        self._choice_hooks = tuple(
-            BlockingHook(name, "choice", function, budget) for name, function in functions["choice"]
-        )
-        self._response_hooks = tuple(QueuedHook(name, "response", function) for name, function in functions["response"])
-        self._health_hooks = tuple(QueuedHook(name, "health", function) for name, function in functions["health"])
+            for point, function in functions.items():
+                if point in self._blocking:
+                    self._blocking[point].append(BlockingHook(name, point, function, budget))
+                else:
+                    self._queued[point].append(QueuedHook(name, point, function))
 
     def __repr__(self) -> str:
-        return f"<Hooks {[*self._request_hooks, *self._choice_hooks, *self._response_hooks, *self._health_hooks]}>"
+        return f"<Hooks {list(self._all())}>"
 
     @property
     def has_blocking(self) -> bool:
         """Whether requests wait for any hook."""
-        return bool(self._request_hooks or self._choice_hooks)
+        return any(self._blocking.values())
 
     @property
     def has_choice(self) -> bool:
         """Whether there is a hook `choice`."""
-        return bool(self._choice_hooks)
+        return bool(self._blocking["choice"])
 
     @property
     def has_responses(self) -> bool:
         """Whether there is a hook `response`, so that events are to be consumed."""
-        return bool(self._response_hooks)
+        return bool(self._queued["response"])
 
     def request(self, request: HookRequest) -> Iterator[Change | Refusal]:
         """The results of the hooks `request`, one after another."""
-        for hook in self._request_hooks:
+        for hook in self._blocking["request"]:
             result = hook(request)
             if isinstance(result, (Change, Refusal)):
                 yield result
@@ -209,7 +204,7 @@ class Hooks:
 
     def choice(self, request: HookRequest, backends: Sequence[str]) -> Sequence[str]:
         """The backends in the order that the hooks `choice` return, restricted to the given ones."""
-        for hook in self._choice_hooks:
+        for hook in self._blocking["choice"]:
             result = hook(request, backends)
             if result is None:
                 continue
@@ -226,30 +221,30 @@ class Hooks:
     def consume(self, batch: Sequence[TimedEvent]) -> None:
         """See EventSink: each event is passed to the hooks `response`."""
         for event, _ in batch:
-            self._enqueue(self._response_hooks, event)
+            for hook in self._queued["response"]:
+                hook(event)
 
     def dropped(self, count: int) -> None:
         """See EventSink."""
 
     def health(self, change: HealthChange) -> None:
         """Pass a change of health to the hooks `health`."""
-        self._enqueue(self._health_hooks, change)
+        for hook in self._queued["health"]:
+            hook(change)
 
     def stop(self) -> None:
         """Make the queued calls, and stop."""
-        for hook in (*self._response_hooks, *self._health_hooks):
+        for hook in chain(*self._queued.values()):
             hook.stop()
 
     def samples(self) -> Iterator[Sample]:
         """The number of calls so far, by hook, point and outcome."""
-        for hook in (*self._request_hooks, *self._choice_hooks, *self._response_hooks, *self._health_hooks):
+        for hook in self._all():
             for outcome, count in list(hook.outcomes.items()):
                 yield definitions.HOOK_CALLS, (hook.name, hook.point, outcome), count
 
-    @staticmethod
-    def _enqueue(hooks: Sequence[QueuedHook], item: RequestEvent | HealthChange) -> None:
-        for hook in hooks:
-            hook(item)
+    def _all(self) -> Iterator[_Hook]:
+        return chain(*self._blocking.values(), *self._queued.values())
 
 
 def _loaded(setting: str) -> Iterator[tuple[str, Any]]:

@@ -116,20 +116,16 @@ class NonBlockingStreamHandler(logging.Handler):
             time.sleep(RETRY_INTERVAL)
             self.acquire()
             try:
-                self._retry()
+                self._writer.flush()
+                if not self._writer.pending:
+                    self._retrying = None
+                    if dropped := self._writer.reset_dropped():
+                        self._write(f"# {dropped} lines of the error log were dropped: they were not read in time\n")
             except BaseException:
                 self._retrying = None  # the next record starts another thread
                 raise
             finally:
                 self.release()
-
-    def _retry(self) -> None:
-        self._writer.flush()
-        if self._writer.pending:
-            return
-        self._retrying = None
-        if dropped := self._writer.reset_dropped():
-            self._write(f"# {dropped} lines of the error log were dropped: they were not read in time\n")
 
 
 def configure(form: str, *, threads: bool = True) -> None:

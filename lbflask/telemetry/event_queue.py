@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
+from operator import methodcaller
 from typing import Protocol
 
 from lbflask.background import BackgroundTask
@@ -80,13 +80,13 @@ class EventQueue:
             while True:
                 batch = [self._pending.popleft() for _ in range(min(left, BATCH))]
                 left -= len(batch)
-                self._for_each(partial(_consume, batch))
+                self._for_each(methodcaller("consume", batch))
                 if left <= 0:
                     break
                 time.sleep(0)  # lets requests run where threads are greenlets
             dropped, self._dropped_count = self._dropped_count, 0
             if dropped:
-                self._for_each(lambda sink: sink.dropped(dropped))
+                self._for_each(methodcaller("dropped", dropped))
 
     def stop(self) -> None:
         """Stop flushing in the background, and pass the remaining events to the sinks."""
@@ -103,7 +103,3 @@ class EventQueue:
                 if number not in self._failed_sinks:
                     self._failed_sinks.add(number)
                     log.exception("%s failed to process events", type(sink).__name__)
-
-
-def _consume(batch: Sequence[TimedEvent], sink: EventSink) -> None:
-    sink.consume(batch)

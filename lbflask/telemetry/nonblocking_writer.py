@@ -23,7 +23,8 @@ MAX_PENDING_BYTES = 8 << 20
 #: Bytes of one write where the kernel does not keep writes atomic.
 _MAX_WRITE = 1 << 16
 
-STANDARD = {"-": 1, "stderr": 2}
+_STANDARD = {"-": 1, "stderr": 2}
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class NonBlockingWriter:
@@ -56,24 +57,18 @@ class NonBlockingWriter:
         dropped, self.dropped = self.dropped, 0
         return dropped
 
-    @property
-    def max_write(self) -> int:
-        """The largest number of bytes for one write of whole lines."""
-        return select.PIPE_BUF if self._fd >= 0 and stat.S_ISFIFO(os.fstat(self._fd).st_mode) else _MAX_WRITE
-
     def open(self) -> None:
         """Open the file, or reopen it after a rotation. Raises OSError; the file that was open stays in use then.
 
         A pipe without a reader is opened by a later `flush`, once it has one.
         """
         self._opened = True
-        if self._path in STANDARD:
+        if self._path in _STANDARD:
             if self._fd < 0:
-                self._open_standard(STANDARD[self._path])
+                self._open_standard(_STANDARD[self._path])
             return
         try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            new = os.open(self._path, flags, 0o640)
+            new = os.open(self._path, _APPEND | os.O_CREAT, 0o640)
         except OSError as error:
             if error.errno == errno.ENXIO:
                 return
@@ -89,7 +84,8 @@ class NonBlockingWriter:
         """Append whole lines; never blocks. Lines beyond the limit are dropped and counted, and so are all later lines
         until `reset_dropped`: a gap is in one place.
         """
-        for batch in _batches(lines, self.max_write):
+        is_pipe = self._fd >= 0 and stat.S_ISFIFO(os.fstat(self._fd).st_mode)
+        for batch in _batches(lines, select.PIPE_BUF if is_pipe else _MAX_WRITE):
             if self.dropped or self._pending_bytes + len(batch) > MAX_PENDING_BYTES:
                 self.dropped += batch.count(b"\n")
             else:
@@ -171,11 +167,11 @@ class NonBlockingWriter:
 
 def check_writable(path: str) -> None:
     """Raises OSError or ValueError if a writer of this process could not open the file. Creates no file."""
-    if path in STANDARD:
+    if path in _STANDARD:
         return
     file = Path(path).resolve()
     try:
-        os.close(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK))
+        os.close(os.open(file, _APPEND))
     except OSError as error:
         if error.errno == errno.ENOENT:
             file.parent.stat()

@@ -16,16 +16,10 @@ def open_standard_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            os.dup2(opened, number)  # inherited by children
-            if opened != number:
-                os.close(opened)
-            else:
-                os.set_inheritable(number, True)
+            # The lowest free number is this one. Children inherit it.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process
-    if sys.stderr is None:
-        sys.stderr = sys.stdout
     if sys.stdout is None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     if sys.stderr is None:

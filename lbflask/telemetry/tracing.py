@@ -92,45 +92,40 @@ class TracingSink:
         return trace & ((1 << 64) - 1) < self._bound
 
     def _spans(self, event: RequestEvent, trace: Trace, at: float) -> Iterator[ReadableSpan]:
-        from opentelemetry.trace import SpanKind  # noqa: PLC0415
-
-        began = at - event.seconds
-        for number, (span, attempt) in enumerate(zip(trace.attempts, event.attempts, strict=False)):
-            start = began + attempt.at
-            end = start + attempt.seconds if attempt.fault is not None else at
-            context = trace.context._replace(span=span)
-            attributes = _attempt_attributes(event, attempt, number)
-            yield self._span(event.method, context, trace.context, SpanKind.CLIENT, attributes, (start, end))
-        yield self._span(
-            event.method, trace.context, trace.parent, SpanKind.SERVER, _request_attributes(event), (began, at)
-        )
-
-    def _span(
-        self,
-        name: str,
-        context: Context,
-        parent: Context | None,
-        kind: Any,
-        attributes: Mapping[str, Any],
-        times: tuple[float, float],
-    ) -> ReadableSpan:
         from opentelemetry.sdk.trace import ReadableSpan  # noqa: PLC0415
         from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415
-        from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415
+        from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415
 
-        start, end = times
-        return ReadableSpan(
-            name,
-            _context(context, remote=False),
-            _context(parent, remote=True) if parent is not None else None,
-            self._resource,
-            attributes,
-            kind=kind,
-            instrumentation_scope=InstrumentationScope("lbflask", lbflask.__version__),
-            status=Status(StatusCode.ERROR if "error.type" in attributes else StatusCode.UNSET),
-            start_time=int(start * _NANOSECONDS),
-            end_time=int(end * _NANOSECONDS),
-        )
+        scope = InstrumentationScope("lbflask", lbflask.__version__)
+
+        def span(
+            kind: SpanKind,
+            context: Context,
+            parent: Context | None,
+            attributes: Mapping[str, Any],
+            start: float,
+            end: float,
+        ) -> ReadableSpan:
+            return ReadableSpan(
+                event.method,
+                _context(context, remote=False),
+                _context(parent, remote=True) if parent is not None else None,
+                self._resource,
+                attributes,
+                kind=kind,
+                instrumentation_scope=scope,
+                status=Status(StatusCode.ERROR if "error.type" in attributes else StatusCode.UNSET),
+                start_time=int(start * _NANOSECONDS),
+                end_time=int(end * _NANOSECONDS),
+            )
+
+        began = at - event.seconds
+        for number, (identity, attempt) in enumerate(zip(trace.attempts, event.attempts, strict=False)):
+            start = began + attempt.at
+            end = start + attempt.seconds if attempt.fault is not None else at
+            context = trace.context._replace(span=identity)
+            yield span(SpanKind.CLIENT, context, trace.context, _attempt_attributes(event, attempt, number), start, end)
+        yield span(SpanKind.SERVER, trace.context, trace.parent, _request_attributes(event), began, at)
 
 
 def _context(context: Context, *, remote: bool) -> Any:

@@ -82,8 +82,8 @@ def test_entry_points_are_found_by_name_or_all_of_them(monkeypatch: pytest.Monke
         return [entry for entry in entries if name in (None, entry.name)]
 
     monkeypatch.setattr(under_test, "entry_points", find)
-    assert len(Hooks(["y"], ENOUGH)._request_hooks) == 1
-    assert [hook.name for hook in Hooks(["*"], ENOUGH)._request_hooks] == ["x", "y"]
+    assert len(Hooks(["y"], ENOUGH)._blocking["request"]) == 1
+    assert [hook.name for hook in Hooks(["*"], ENOUGH)._blocking["request"]] == ["x", "y"]
 
 
 # Those that are waited for
@@ -161,7 +161,7 @@ def test_a_hook_of_which_many_calls_hang_is_skipped_until_one_ends(monkeypatch: 
         assert list(found.request(ASKED)) == []
     assert outcomes(found) == {("request", "late"): 1, ("request", "skipped"): 1}
     over.set()
-    (hook,) = found._request_hooks
+    (hook,) = found._blocking["request"]
     eventually(lambda: hook._hanging == 0, "the call has ended")
 
 
@@ -193,7 +193,7 @@ def test_one_that_stalls_keeps_nothing_from_another_and_one_that_raises_goes_on(
         SimpleNamespace(response=told.append),
         monkeypatch=monkeypatch,
     )
-    stalls, raises, goes_on = found._response_hooks
+    stalls, raises, goes_on = found._queued["response"]
     for number in range(10):
         found.consume([(event(), 0.0)])
         eventually(lambda: len(told) == number + 1, "it is told")  # noqa: B023

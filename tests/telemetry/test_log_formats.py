@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lbflask.core.log_fields import FIELDS
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.telemetry.log_formats import JSON, Template, format_of
+from lbflask.telemetry.log_formats import JSON, format_of, template
 from lbflask.telemetry.log_formats import text_line as line
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
 
@@ -148,7 +148,7 @@ def test_whatever_a_client_says_json_is_one_line(target: str, cut: str) -> None:
 
 def test_missing_lines_are_told_in_the_log_s_own_form() -> None:
     assert json.loads(JSON.loss(3)) == {"dropped_lines": 3}
-    assert Template("{id}").loss(3).startswith("# 3 lines were dropped")
+    assert template("{id}").loss(3).startswith("# 3 lines were dropped")
 
 
 # In a form of one's own

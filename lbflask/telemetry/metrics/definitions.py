@@ -7,6 +7,7 @@ and PATCH, all others are `other`. Text from clients never becomes a label.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 #: Upper bounds of the buckets of durations, in seconds.
@@ -23,9 +24,9 @@ class Metric:
     """A metric: its name without `lbflask_`, its labels and its help text. `buckets` are for histograms."""
 
     name: str
-    kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
+    kind: Literal["counter", "gauge", "histogram"]
     buckets: tuple[float, ...] = ()
 
     @property
@@ -42,13 +43,9 @@ class Metric:
 _BACKEND = ("pool", "backend")
 
 
-def _counter(name: str, labels: tuple[str, ...], text: str) -> Metric:
-    return Metric(name, "counter", labels, text)
-
-
-def _gauge(name: str, labels: tuple[str, ...], text: str) -> Metric:
-    return Metric(name, "gauge", labels, text)
-
+_counter = partial(Metric, kind="counter")
+_gauge = partial(Metric, kind="gauge")
+_histogram = partial(Metric, kind="histogram")
 
 # Recorded from events of requests.
 
@@ -57,19 +54,11 @@ REQUESTS = _counter(
     (*_BACKEND, "method", "code"),
     "Requests that have ended, by the backend whose response was passed on (empty for none), and by class of status.",
 )
-DURATION = Metric(
-    "request_duration_seconds",
-    "histogram",
-    ("pool",),
-    "From a request's head to the last byte of its response.",
-    SECONDS,
+DURATION = _histogram(
+    "request_duration_seconds", ("pool",), "From a request's head to the last byte of its response.", buckets=SECONDS
 )
-UPSTREAM = Metric(
-    "upstream_duration_seconds",
-    "histogram",
-    _BACKEND,
-    "From the start of an attempt to the head of its response.",
-    SECONDS,
+UPSTREAM = _histogram(
+    "upstream_duration_seconds", _BACKEND, "From the start of an attempt to the head of its response.", buckets=SECONDS
 )
 ATTEMPTS = _counter(
     "attempts", (*_BACKEND, "outcome"), "Attempts at a backend: answered, or failed without a response."
@@ -104,7 +93,7 @@ LOCAL_TICKETS = _counter("local_tickets", ("pool",), "Tickets made without the s
 FAILING_OPEN = _counter(
     "failing_open", ("pool",), "Times a pool began to use unhealthy backends, since no other was left."
 )
-STORE_DURATION = Metric("store_duration_seconds", "histogram", ("command",), "Successful commands to the store.", SHORT)
+STORE_DURATION = _histogram("store_duration_seconds", ("command",), "Successful commands to the store.", buckets=SHORT)
 STORE_FAILURES = _counter("store_failures", ("command",), "Failed commands to the store.")
 DEGRADED = _gauge("workers_degraded", (), "Workers that cannot reach the store now.")
 DEGRADED_SECONDS = _counter("degraded_seconds", (), "Seconds without the store, summed over workers.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -93,10 +93,7 @@ def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
             if counters_only and (metric is None or metric.kind == "gauge"):
                 continue
             sums = total.get(name)
-            if sums is None:
-                total[name] = list(values)
-            else:
-                total[name] = [a + b for a, b in zip(sums, values, strict=False)]
+            total[name] = list(values) if sums is None else [a + b for a, b in zip(sums, values, strict=False)]
             if number % BATCH == BATCH - 1:
                 time.sleep(0)
 
@@ -118,21 +115,18 @@ def _replace(directory: Path, past: Numbers, dead: list[Path]) -> None:
         path.unlink()
 
 
-class _SingleFamily(Collector):
+class _SingleFamily(list[Family], Collector):
     """Some series of one metric, for prometheus_client."""
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
-
-    def collect(self) -> Iterator[Family]:
-        yield self._family
+    def collect(self) -> list[Family]:
+        return self
 
 
 def _text(metric: Metric, series: list[tuple[tuple[str, ...], list[float]]]) -> bytes:
     pieces = []
     count = max(1, BATCH // (metric.size + 1))
     for begin in range(0, len(series), count):
-        text = generate_latest(_SingleFamily(_family(metric, series[begin : begin + count])))
+        text = generate_latest(_SingleFamily([_family(metric, series[begin : begin + count])]))
         if begin:  # HELP and TYPE are already written
             text = text.split(b"\n", 2)[2]
             time.sleep(0)

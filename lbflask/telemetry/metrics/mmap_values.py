@@ -102,20 +102,14 @@ def read(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
 
 def is_dead(path: Path) -> bool:
     """Whether the process that wrote the file has ended. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(fd)
-    return True
+    with locked(path, os.O_RDONLY) as acquired:
+        return acquired
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[bool]:
-    """Try to hold a lock file for a block; yields whether it was acquired. Never waits."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def locked(path: Path, flags: int = os.O_RDWR | os.O_CREAT) -> Iterator[bool]:
+    """Try to hold the lock of a file for a block; yields whether it was acquired. Never waits. Raises OSError."""
+    fd = os.open(path, flags | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield True

@@ -141,16 +141,14 @@ class MetricsRecorder:
                     self.add(definitions.SHORTAGES, (fault.resource.value,), 1)
             elif fault is not None:
                 self.add(definitions.FAULTS, (pool, backend, Blame.SELF.value, Stage.SEND.value), 1)
-            if fault is None or _answered(fault):
+            if _answered(fault):
                 self._observe(definitions.UPSTREAM, (pool, backend), [attempt.seconds])
-                self.add(definitions.ATTEMPTS, (pool, backend, "answered"), 1)
-            else:
-                self.add(definitions.ATTEMPTS, (pool, backend, "failed"), 1)
+            self.add(definitions.ATTEMPTS, (pool, backend, "answered" if _answered(fault) else "failed"), 1)
+        served, backend = False, ""
         if attempts:
             self.add(definitions.RETRIES, (pool,), len(attempts) - 1)
-        last = attempts[-1] if attempts else None
-        served = last is not None and (last.fault is None or _answered(last.fault))
-        backend = last.backend if last is not None and served else ""
+            if served := _answered(attempts[-1].fault):
+                backend = attempts[-1].backend
         method = event.method if event.method in METHODS else OTHER
         requests = (pool, backend, method, f"{event.status // 100}xx")
         self.add(definitions.REQUESTS, requests, 1)
@@ -194,6 +192,6 @@ class MetricsRecorder:
         return None
 
 
-def _answered(fault: Exception) -> bool:
-    """Whether the backend had begun its response."""
-    return isinstance(fault, Fault) and fault.stage is Stage.BODY
+def _answered(fault: Exception | None) -> bool:
+    """Whether the backend has begun its response."""
+    return fault is None or (isinstance(fault, Fault) and fault.stage is Stage.BODY)
