@@ -9,7 +9,7 @@ import argparse
 import subprocess
 import sys
 
-from benchmarks.harness import ROOT
+from devtools.environment import ROOT
 
 #: Each with what `make bench` asks of it in a full run.
 BENCHMARKS = {

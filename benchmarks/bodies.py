@@ -22,7 +22,8 @@ from typing import Any
 
 from benchmarks import proxies
 from benchmarks.backends import bulk
-from benchmarks.harness import HOST, WORKERS, PeakMemory, bench, free_ports, running, serving
+from benchmarks.harness import WORKERS, PeakMemory, bench, free_ports, running, serving
+from devtools.environment import HOST
 from devtools.report import MIB, Check, conclude, options, ratio, say, table
 
 #: Against nginx, in the same round.

@@ -20,10 +20,10 @@ from itertools import cycle
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.client import Connection
 from benchmarks.harness import bench, free_ports, need, running
 from benchmarks.load import GET
 from benchmarks.proxies import Competitor, lbflask, nginx_backends
+from devtools.load_client import Connection
 from devtools.report import Check, conclude, options, table
 
 #: Seconds until a worker has counted what has ended, with room to spare.

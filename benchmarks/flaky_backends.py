@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 
 from benchmarks import proxies
 from benchmarks.backends.flaky import ENDS
-from benchmarks.client import Connection
 from benchmarks.harness import bench, free_ports, running
+from devtools.load_client import Connection
 from devtools.report import Check, conclude, options, say, table
 
 BACKENDS = 3

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmarks.harness import raise_file_limit
 from benchmarks.simulation import costs as costing
 from benchmarks.simulation.costs import Costs
 from benchmarks.simulation.fleet import Command, Outcome, Plan, Simulation
 from benchmarks.simulation.shares import Shares
+from devtools.environment import raise_file_limit
 from devtools.report import Check, conclude, number, options, percentile, say, table
 from lbflask.core import tickets
 from lbflask.fleet.follower import POLL_EVERY

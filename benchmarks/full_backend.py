@@ -23,7 +23,8 @@ from typing import Any
 
 import redis
 
-from benchmarks.harness import HOST, WORKERS, Bench, bench, free_ports, running, serving
+from benchmarks.harness import WORKERS, Bench, bench, free_ports, running, serving
+from devtools.environment import HOST
 from devtools.report import Check, conclude, options, percentile, ratio, say, table
 from lbflask.store.keys import PoolKeys
 from lbflask.store.ports import DEAD_AFTER

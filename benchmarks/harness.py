@@ -17,11 +17,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from devtools.environment import HOST, ROOT, raise_file_limit
 from lbflask.store.embedded import EmbeddedServer
 
-ROOT = Path(__file__).parents[1]
 WORKERS = 2
-HOST = "127.0.0.1"
 #: Seconds between two looks at a process's memory.
 LOOK_EVERY = 0.02
 
@@ -60,13 +59,6 @@ def need(*tools: str) -> None:
     for tool in tools:
         if not shutil.which(tool):
             sys.exit(f"{tool} is needed for the measurement: apt-get install {tool}")
-
-
-def raise_file_limit() -> int:
-    """As many open files as this user may have, for us and the processes we start."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,8 +13,8 @@ import json
 import sys
 from dataclasses import dataclass
 
-from benchmarks.client import Connection
-from benchmarks.harness import raise_file_limit
+from devtools.environment import raise_file_limit
+from devtools.load_client import Connection
 from devtools.report import percentile
 
 GET = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.harness import HOST, ROOT, WORKERS, Bench, Command, free_ports, need, running
+from benchmarks.harness import WORKERS, Bench, Command, free_ports, need, running
+from devtools.environment import HOST, ROOT
 
 HERE = Path(__file__).parent
 

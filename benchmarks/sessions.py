@@ -20,8 +20,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from benchmarks import proxies
-from benchmarks.client import Connection
 from benchmarks.harness import bench, free_ports, running
+from devtools.load_client import Connection
 from devtools.report import Check, conclude, options, say, table
 from lbflask.core.sticky_cookie import Affinity
 

@@ -20,10 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 
-from benchmarks.client import Connection
 from benchmarks.harness import WORKERS, Bench, bench, free_ports, running
 from benchmarks.load import GET
 from benchmarks.proxies import Competitor, lbflask
+from devtools.load_client import Connection
 from devtools.report import Check, conclude, options, ratio, say, table
 
 CONNECTIONS = 32

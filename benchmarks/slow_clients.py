@@ -18,7 +18,8 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 
 from benchmarks import load, proxies
-from benchmarks.harness import HOST, bench, free_ports, running
+from benchmarks.harness import bench, free_ports, running
+from devtools.environment import HOST
 from devtools.report import MIB, Check, conclude, options, percentile, ratio, say, table
 
 LATENCY = 2.0

@@ -17,10 +17,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
 from benchmarks import load, proxies
-from benchmarks.client import Connection
-from benchmarks.harness import HOST, bench, free_ports, proportional, running, serving
-from benchmarks.wire import HEAD_END, frame, websocket_request
+from benchmarks.harness import bench, free_ports, proportional, running, serving
+from devtools.environment import HOST
+from devtools.load_client import Connection
 from devtools.report import KIB, Check, conclude, options, ratio, say, table
+from devtools.wire import HEAD_END, frame, websocket_request
 
 LATENCY = 2.0
 MEMORY_KIB = 64

@@ -17,8 +17,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness import HOST, ROOT, bench, free_ports, need, running
+from benchmarks.harness import bench, free_ports, need, running
 from benchmarks.proxies import Competitor, competitors, nginx_backends
+from devtools.environment import HOST, ROOT
 from devtools.report import Check, between_markers, conclude, machine, machine_line, options, ratio, say, table
 
 HERE = Path(__file__).parent

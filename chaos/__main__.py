@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from benchmarks.harness import raise_file_limit
 from chaos import backends, checkers, cost, reload, store, workers
 from chaos.analysis import HEAD, Outcome
 from chaos.cluster import FULL, QUICK, Pace
+from devtools.environment import raise_file_limit
 from devtools.report import Check, machine, options, say, table, write
 from lbflask.store.embedded import NoServer, find_binary
 

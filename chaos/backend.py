@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness import HOST, raise_file_limit
-from benchmarks.wire import HEAD_END, Head
+from devtools.environment import HOST, raise_file_limit
+from devtools.wire import HEAD_END, Head
 
 #: Seconds.
 SLOW = 0.3

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.harness import HOST
 from chaos.analysis import Outcome, Phases, late
 from chaos.cluster import KEYS, Announcements, ChaosCluster, Pace, chaos_cluster, ejection, within
 from chaos.load import get
+from devtools.environment import HOST
 from devtools.report import Check
 from devtools.traffic import AccessLogLine
 

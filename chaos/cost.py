@@ -13,10 +13,10 @@ from typing import Any
 
 import redis
 
-from benchmarks.harness import HOST, ROOT
 from chaos.analysis import Outcome, Phases
 from chaos.cluster import BACKENDS, KEYS, WARM_UP, Backend, Pace
 from chaos.load import load
+from devtools.environment import HOST, ROOT
 from devtools.ports import free_port
 from devtools.report import Check, percentile
 from devtools.servers import Gunicorn, runtime_directory, start_valkey, urls

@@ -17,9 +17,9 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from benchmarks.client import Connection
-from benchmarks.harness import ROOT, raise_file_limit
 from chaos.analysis import LoadRequest
+from devtools.environment import ROOT, raise_file_limit
+from devtools.load_client import Connection
 
 #: Requests a second, over all instances.
 RATE = 500.0

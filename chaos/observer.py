@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import HOST
 from chaos.analysis import HealthSample
+from devtools.environment import HOST
 
 #: Seconds between two questions to a worker.
 EVERY = 0.05

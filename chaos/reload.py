@@ -12,10 +12,10 @@ from http.client import HTTPConnection
 from itertools import cycle
 from typing import Any
 
-from benchmarks.harness import HOST
 from chaos.analysis import Outcome, Phases
 from chaos.cluster import FULL, ChaosCluster, Pace, chaos_cluster, within
 from chaos.streams import streams
+from devtools.environment import HOST
 from devtools.report import Check
 from devtools.servers import Gunicorn, get
 

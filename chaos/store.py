@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import redis
 
-from benchmarks.harness import HOST
 from chaos.analysis import HealthSample, Outcome, Phases, first_word, settled
 from chaos.cluster import BACKENDS, INTERVAL, KEYS, ChaosCluster, Pace, chaos_cluster, within
+from devtools.environment import HOST
 from devtools.ports import free_port
 from devtools.report import Check
 from devtools.servers import Process, black_hole, runtime_directory, start_valkey

@@ -19,17 +19,16 @@ from typing import Any, Self
 
 import pytest
 
+from devtools.environment import HOST, ROOT
 from devtools.ports import free_port
 from devtools.wait import PATIENCE, eventually
 from lbflask.store.embedded import NoServer, find_binary
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def require(program: object, name: str) -> None:
@@ -272,7 +271,7 @@ def runtime_directory() -> Iterator[Path]:
 @contextmanager
 def black_hole(port: int) -> Iterator[None]:
     """Accept connections and send nothing."""
-    with socket.create_server(("127.0.0.1", port), backlog=128) as listener:
+    with socket.create_server((HOST, port), backlog=128) as listener:
         accepted: list[socket.socket] = []
 
         def accept() -> None:

@@ -14,8 +14,8 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from benchmarks.harness import HOST
-from benchmarks.wire import HEAD_END, ChunkCounter, Head
+from devtools.environment import HOST
+from devtools.wire import HEAD_END, ChunkCounter, Head
 
 CHUNK = 65_536
 READ = 1 << 20

@@ -23,8 +23,8 @@ import struct
 import sys
 from pathlib import Path
 
-from benchmarks.harness import HOST
-from benchmarks.wire import HEAD_END, Head
+from devtools.environment import HOST
+from devtools.wire import HEAD_END, Head
 
 ENDS = ("closed", "reset", "closed on arrival", "reset on arrival", "cut")
 #: Seconds after which a `reset` follows a response, at most.

@@ -10,8 +10,8 @@ import sys
 from contextlib import suppress
 from functools import partial
 
-from benchmarks.harness import HOST
-from benchmarks.wire import HEAD_END
+from devtools.environment import HOST
+from devtools.wire import HEAD_END
 
 
 def hello(port: int) -> bytes:

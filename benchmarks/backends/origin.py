@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from benchmarks.harness import HOST, raise_file_limit
-from benchmarks.wire import HEAD_END, HELLO, Head, event, frame, masked, websocket_accept
+from devtools.environment import HOST, raise_file_limit
+from devtools.wire import HEAD_END, HELLO, Head, event, frame, masked, websocket_accept
 
 EVENTS_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"

@@ -14,7 +14,8 @@ from typing import Any
 
 import redis
 
-from benchmarks.harness import HOST, free_ports, running
+from benchmarks.harness import free_ports, running
+from devtools.environment import HOST
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.store.embedded import find_binary
 from lbflask.store.ports import Beat, HealthWrite

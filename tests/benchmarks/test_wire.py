@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.wire import ChunkCounter, Head, event, frame, masked, websocket_accept, websocket_request
+from devtools.wire import ChunkCounter, Head, event, frame, masked, websocket_accept, websocket_request
 
 
 def test_a_head_is_its_first_line_and_its_fields() -> None:

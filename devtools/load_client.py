@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.harness import HOST
-from benchmarks.wire import HEAD_END, Head
+from devtools.environment import HOST
+from devtools.wire import HEAD_END, Head
 
 #: Seconds until a request counts as failed.
 PATIENCE = 20.0
