@@ -1,4 +1,4 @@
-"""Writes the pages of docs/ that are generated from the code. Tests compare them, so they can't go stale."""
+"""Writes the pages of docs/ that are generated from the code. Tests compare them, so they cannot go stale."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pages() -> dict[Path, str]:
     return {
         HERE / "configuration.md": configuration_page(),
         HERE / "redis-keys.md": keys.as_markdown(),
-        HERE / "metrics.md": definitions.as_markdown(),
+        HERE / "metrics.md": metrics_page((HERE / "metrics.md").read_text("utf-8")),
         HERE / "openapi.json": endpoints.openapi_text(),
     }
 
@@ -115,6 +115,17 @@ def _default(field: FieldInfo) -> str:
     if isinstance(default, BaseModel) or default is None:
         return "unset"
     return f"`{json.dumps(default)}`"  # for these values TOML is written as JSON is
+
+
+def metrics_page(page: str) -> str:
+    """The page with the table of all metrics at its end, in place of the one that it has."""
+    head = "| name | kind | labels | |\n| --- | --- | --- | --- |\n"
+    rows = [
+        f"| `{metric.name}{'_total' if metric.kind == 'counter' else ''}` | {metric.kind} "
+        f"| {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |\n"
+        for metric in definitions.ALL
+    ]
+    return page.partition(head)[0] + head + "".join(rows)
 
 
 if __name__ == "__main__":

@@ -207,6 +207,8 @@ def post_worker_init(worker: Any) -> None:
     error_log.configure(config.error_log_format)
     _limit_clients(worker)
     plane = _plane_of(worker)
+    if plane is None:
+        refuse("gunicorn runs another application with lbflask's settings; it has to be lbflask.wsgi itself")
     if _state.port is None:
         refuse(
             "the hook when_ready in gunicorn's configuration file must call "
@@ -232,17 +234,15 @@ def _limit_clients(worker: Any) -> None:
         log.info("at most %d clients at once, by worker_connections", room)
 
 
-def _plane_of(worker: Any) -> DataPlane:
-    try:
-        plane: DataPlane = worker.app.wsgi().extensions["lbflask"]
-    except (AttributeError, KeyError):
-        refuse("gunicorn runs another application with lbflask's settings; it has to be lbflask.wsgi itself")
+def _plane_of(worker: Any) -> DataPlane | None:
+    """The data plane of the application that the worker has loaded; None if it is not lbflask's."""
+    plane: DataPlane | None = getattr(worker.app.callable, "extensions", {}).get("lbflask")
     return plane
 
 
 def worker_exit(_arbiter: Any, worker: Any) -> None:
     """The worker has served its last request."""
-    plane = getattr(worker.app.callable, "extensions", {}).get("lbflask")
+    plane = _plane_of(worker)
     if plane is not None:
         plane.lifecycle.stop()
     error_log.shut_down()

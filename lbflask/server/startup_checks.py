@@ -87,11 +87,8 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
     if config.redis_url is None and cfg.uid and cfg.uid != os.geteuid():
         yield "user", cfg.settings["user"].get(), "the private Valkey is another user's; set redis_url, or start as it"
     if _loses_its_file(Path(cfg.chdir)):
-        yield (
-            "chdir",
-            cfg.chdir,
-            "lbflask's configuration would be sought there; set LBFLASK_CONFIG to its whole path",
-        )
+        reason = "lbflask's configuration would be sought there; set LBFLASK_CONFIG to its whole path"
+        yield "chdir", cfg.chdir, reason
 
 
 def _loses_its_file(directory: Path) -> bool:

@@ -25,17 +25,6 @@ RETRY_INTERVAL = 0.05
 CLOSE_TIMEOUT = 0.2
 
 
-class TextLines(logging.Formatter):
-    """The format of gunicorn, with secrets masked."""
-
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s [%(process)d] [%(levelname)s] %(message)s", "[%Y-%m-%d %H:%M:%S %z]")
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as text, without a newline at the end."""
-        return masked_message(super().format(record))
-
-
 class JSONLines(logging.Formatter):
     """One JSON object a line: `time`, `level`, `logger`, `pid`, `message`, and `traceback` where there is one."""
 
@@ -55,7 +44,7 @@ class JSONLines(logging.Formatter):
 
 
 class MaskedLines(logging.Formatter):
-    """Masks secrets in the output of another formatter, for handlers that the operator's gunicorn settings define."""
+    """Masks secrets in the output of another formatter: ours for text, or one of the operator's gunicorn settings."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -67,8 +56,11 @@ class MaskedLines(logging.Formatter):
 
 
 def formatter(form: str) -> logging.Formatter:
-    """The formatter for the setting `error_log_format`."""
-    return JSONLines() if form == "json" else TextLines()
+    """The formatter for the setting `error_log_format`: JSON, or the text of gunicorn."""
+    if form == "json":
+        return JSONLines()
+    text = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+    return MaskedLines(logging.Formatter(text, "[%Y-%m-%d %H:%M:%S %z]"))
 
 
 class NonBlockingStreamHandler(logging.Handler):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from lbflask.telemetry import error_log
-from lbflask.telemetry.error_log import JSONLines, NonBlockingStreamHandler, TextLines
+from lbflask.telemetry.error_log import JSONLines, MaskedLines, NonBlockingStreamHandler, formatter
 
 
 def record(message: str, *args: object) -> logging.LogRecord:
@@ -79,12 +79,12 @@ def test_a_worker_s_log_and_ours_become_patient_and_files_stay_as_they_are(monke
     assert gunicorns.handlers == [kept]
 
 
-@pytest.mark.parametrize(("form", "kind"), [("json", JSONLines), ("text", TextLines)])
+@pytest.mark.parametrize(("form", "kind"), [("json", JSONLines), ("text", MaskedLines)])
 def test_the_setting_chooses_the_form(form: str, kind: type) -> None:
-    assert type(error_log.formatter(form)) is kind
+    assert type(formatter(form)) is kind
 
 
-@pytest.mark.parametrize("form", [JSONLines(), TextLines()])
+@pytest.mark.parametrize("form", [formatter("json"), formatter("text")])
 def test_secrets_that_a_message_quotes_are_masked(form: logging.Formatter) -> None:
     try:
         raise ValueError("Cookie: a=5ecret")

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache, partial
 
-_date_second = 0
-_date_text = ""
+_imf_fixdate = lru_cache(maxsize=1)(partial(formatdate, usegmt=True))
 
 
 def http_date() -> str:
     """The current time as an IMF-fixdate (RFC 9110 §5.6.7)."""
-    global _date_second, _date_text
-    second = int(time.time())
-    if second != _date_second:
-        _date_second, _date_text = second, formatdate(second, usegmt=True)
-    return _date_text
+    return _imf_fixdate(int(time.time()))

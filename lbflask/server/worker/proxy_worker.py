@@ -183,22 +183,18 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """Serve requests, one after another, until either side closes. An idle client holds no data of a request."""
         try:
             while client.await_request(self._frozen.keepalive if client.served else self.options.timeouts.head):
-                if not self._respond(client, self._read(client)):
+                request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
+                client.begin_request(request.proxy_protocol_info)
+                self.nr += 1
+                if self.nr >= self.max_requests and self.alive:
+                    self.log.info("Autorestarting worker after current request.")
+                    self.alive = False
+                if not self._respond(client, request):
                     return
         except (errors.NoMoreData, StopIteration):
             return
         except (errors.ParseException, errors.ForbiddenProxyRequest, PlainHttp, TimeoutError) as error:
             self._reject(client, error)
-
-    def _read(self, client: ClientConnection) -> ParsedRequest:
-        """The head of the next request. Raises gunicorn's errors for an invalid one, and TimeoutError."""
-        request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
-        client.begin_request(request.proxy_protocol_info)
-        self.nr += 1
-        if self.nr >= self.max_requests and self.alive:
-            self.log.info("Autorestarting worker after current request.")
-            self.alive = False
-        return request
 
     def __repr__(self) -> str:
         return f"<ProxyWorker pid={self.pid} alive={self.alive} requests={self.nr}>"

@@ -47,8 +47,7 @@ class TlsStream(Stream):
                 return super().recv(size)
             self._handshake()
         if self._ahead:
-            ahead, self._ahead = self._ahead[:size], self._ahead[size:]
-            return ahead
+            return self.recv_at_once(size)
         try:
             return bytes(self._until_done(lambda: self._tls.read(size)))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):

@@ -1,4 +1,4 @@
-"""The declarations of all metrics; `docs/metrics.md` is generated from them.
+"""The declarations of all metrics; the table in `docs/metrics.md` is generated from them.
 
 Labels have few values: pools and backends come from the configuration, discovery and operators, methods from RFC 9110
 and PATCH, all others are `other`. Text from clients never becomes a label.
@@ -124,40 +124,3 @@ CONFIG = _gauge("config_info", ("version",), "Always 1: the version of the confi
 
 ALL: tuple[Metric, ...] = tuple(value for value in vars().copy().values() if isinstance(value, Metric))
 BY_NAME = {metric.name: metric for metric in ALL}
-
-_PREFACE = """\
-Written by `make docs` from `lbflask/telemetry/metrics/definitions.py`; a test compares the two.
-
-`GET /metrics` on the admin listener (`admin_bind`) returns the metrics of all workers of the instance in the Prometheus
-text format; sum over instances. The public listener never serves it. `metrics = false` turns it off, and so does an
-empty `admin_bind`.
-
-A request only adds an entry to a queue. Workers record in the background, twenty times a second, in memory
-(`/dev/shm` where there is one) that all workers share and that outlives each of them. So
-
-- a scrape lags at most 0.05 s for counters, and 0.5 s for gauges of other workers;
-- **counters of ended workers stay in the totals, which never decrease** until gunicorn itself is restarted; a killed
-  worker (SIGKILL) loses at most the requests that ended in its last 0.05 s. Its requests in flight never ended, and
-  are not counted;
-- gauges of ended workers disappear at once;
-- a new worker counts from zero, beside the sum of the ended ones: nothing is counted twice.
-
-Every request that a public listener answered is counted, including those with a rejected head (as method `other`),
-except `/health` and `/live`. Requests to the admin listener are not counted.
-
-Cardinality is bounded: for each backend of each pool, at most 9 methods times 5 classes in `lbflask_requests_total` and
-18 lines of a histogram, and 20,000 series in a worker; values beyond are counted in `lbflask_series_dropped_total`.
-Series of a removed backend stay until gunicorn is restarted.
-
-All names begin with `lbflask_`."""
-
-
-def as_markdown() -> str:
-    """The page `docs/metrics.md`."""
-    rows = [
-        f"| `{metric.name}{'_total' if metric.kind == 'counter' else ''}` | {metric.kind} "
-        f"| {', '.join(f'`{label}`' for label in metric.labels)} | {metric.help} |"
-        for metric in ALL
-    ]
-    heading = ["# Metrics", "", _PREFACE, "", "| name | kind | labels | |", "| --- | --- | --- | --- |"]
-    return "\n".join([*heading, *rows, ""])
