@@ -37,7 +37,7 @@ async def ask(port: int, numbers: Iterator[int], answered: list[int]) -> None:
     connection = Connection(port)
     for number in numbers:
         try:
-            if (await connection.ask(GET)).status == 200:
+            if (await connection.send(GET)).status == 200:
                 answered.append(number)
         except (OSError, EOFError):
             pass
@@ -57,7 +57,7 @@ async def counted(admin_ports: list[int]) -> int:
     total = 0.0
     for port in admin_ports:
         connection = Connection(port)
-        body = (await connection.ask(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).body.decode()
+        body = (await connection.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).body.decode()
         connection.close()
         for family in text_string_to_metric_families(body):
             if family.name == "lbflask_requests":

@@ -83,7 +83,7 @@ async def ask(port: int, numbers: Iterator[int], outcome: Outcome) -> None:
     for number in numbers:
         method = method_of(number)
         try:
-            answer = await connection.ask(request(number))
+            answer = await connection.send(request(number))
         except (OSError, EOFError) as error:
             kind = type(error).__name__
         else:

@@ -63,7 +63,7 @@ async def open_loop(port: int, rate: float, seconds: float) -> Load:
         nonlocal errors
         connection = idle.pop() if idle else Connection(port)
         try:
-            answer = await connection.ask(GET)
+            answer = await connection.send(GET)
         except (OSError, EOFError):
             errors += 1
             return

@@ -67,7 +67,7 @@ async def ask(ports: Sequence[int], session: Session, connections: dict[int, Con
     port = ports[len(session.served) % len(ports)]
     cookie = f"Cookie: {NAME}={session.cookie}\r\n" if session.cookie else ""
     try:
-        answer = await connections[port].ask(f"GET / HTTP/1.1\r\nHost: bench\r\n{cookie}\r\n".encode("latin-1"))
+        answer = await connections[port].send(f"GET / HTTP/1.1\r\nHost: bench\r\n{cookie}\r\n".encode("latin-1"))
     except (OSError, EOFError) as error:
         return repr(error)
     if answer.status != 200:

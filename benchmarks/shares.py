@@ -73,7 +73,7 @@ async def ask(ports: Sequence[int], requests: int, connections: int = CONNECTION
         connection = Connection(port)
         while next(turns) < requests:
             try:
-                answer = await connection.ask(GET)
+                answer = await connection.send(GET)
                 served[int(answer.body) if answer.status == 200 else 0] += 1
             except (OSError, EOFError):
                 served[0] += 1

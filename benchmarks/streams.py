@@ -127,9 +127,9 @@ async def deliver_last(backend: int, events: list[Stream], sockets: list[Stream]
     """A last word over each stream: who hears it is alive."""
     waiting = [asyncio.ensure_future(stream.hears(b"data: last")) for stream in events]
     await asyncio.sleep(0)  # so that all of them listen
-    teller = Connection(backend)
-    await teller.ask(POST_LAST)
-    teller.close()
+    publisher = Connection(backend)
+    await publisher.send(POST_LAST)
+    publisher.close()
     held.events_alive = await heard(waiting)
     held.sockets_alive = await heard(socket.hears(b"last", frame(b"last", os.urandom(4))) for socket in sockets)
 

@@ -1,1 +1,1 @@
-"""What may break is broken, under load and with real processes, and what clients notice of it is counted."""
+"""Breaks each part of a deployment under load, with real processes, and counts what clients notice."""

@@ -1,7 +1,7 @@
-"""What may break is broken under 500 requests a second, and what clients notice is held against targets.
+"""Breaks each part of a deployment under 500 requests a second, and compares what clients notice with targets.
 
-Two gunicorns of two workers each, three backends, two checkers and a store, all of them processes of this machine. The
-p99 before counts as at least 5 ms: three times less would be within the noise of a shared machine.
+Two gunicorns of two workers each, three backends, two checkers and a store run as processes of this machine. A p99
+below 5 ms before the failure counts as 5 ms: three times less would be within the noise of a shared machine.
 
     python -m chaos [--quick] [--only NAME …]
 """
@@ -36,30 +36,30 @@ SCENARIOS: dict[str, Scenario] = {
     "worker killed": workers.killed,
     "reloads": reload.run,
     "cost of the store": cost.round_trips,
-    "news to 100 workers": cost.news,
+    "updates to 100 workers": cost.updates,
 }
 
 
 def decides(check: Check, *, quick: bool) -> bool:
-    """Whether a miss fails the run: in a short one times of a few milliseconds say nothing."""
+    """Whether a miss fails the run: in a short run, times of a few milliseconds prove nothing."""
     return not quick or check.unit != "ms"
 
 
-def chosen(words: list[str]) -> dict[str, Scenario]:
-    """The scenarios whose name has one of the words in it; all without any. Raises ValueError when there is none."""
-    found = {name: run for name, run in SCENARIOS.items() if not words or any(word in name for word in words)}
+def chosen(parts: list[str]) -> dict[str, Scenario]:
+    """The scenarios whose name contains one of the parts; all without any. Raises ValueError when there is none."""
+    found = {name: run for name, run in SCENARIOS.items() if not parts or any(part in name for part in parts)}
     if not found:
         raise ValueError(f"there is no such scenario; there are: {', '.join(SCENARIOS)}")
     return found
 
 
 def attempt(name: str, run: Scenario, pace: Pace) -> Outcome | None:
-    """The outcome; None, and a line that says why, if the scenario could not be played."""
+    """The outcome; None, and a line with the reason, if the scenario could not run."""
     began = time.monotonic()
     try:
         outcome = run(pace)
     except (AssertionError, OSError, RuntimeError) as error:
-        say(f"{name}: could not be played: {error}")
+        say(f"{name}: could not run: {error}")
         return None
     missed = [check for check in outcome.checks if not check.met]
     say(f"{name}: {'missed' if missed else 'passed'}, {time.monotonic() - began:.0f} s")
@@ -70,7 +70,9 @@ def attempt(name: str, run: Scenario, pace: Pace) -> Outcome | None:
 
 def main() -> None:
     parser = options(__doc__, "chaos")
-    parser.add_argument("--only", action="append", default=[], help="scenarios with this in their name; repeatable")
+    parser.add_argument(
+        "--only", action="append", default=[], help="only scenarios whose name contains this; repeatable"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     raise_file_limit()
@@ -81,13 +83,13 @@ def main() -> None:
         sys.exit(str(error))
     pace = QUICK if given.quick else FULL
     outcomes = [attempt(name, run, pace) for name, run in scenarios.items()]
-    played = [outcome for outcome in outcomes if outcome is not None]
-    rows = [[outcome.name, *check.row()] for outcome in played for check in outcome.checks]
+    finished = [outcome for outcome in outcomes if outcome is not None]
+    rows = [[outcome.name, *check.row()] for outcome in finished for check in outcome.checks]
     print(table(["scenario", "", "measured", "target", ""], rows), end="\n\n")
-    print(table(HEAD, [outcome.row() for outcome in played]))
-    told = [asdict(o) | {"checks": [asdict(c) | {"met": c.met} for c in o.checks]} for o in played]
-    write(given.json, {"quick": given.quick, "machine": machine(), "scenarios": told})
-    misses = [c for o in played for c in o.checks if not c.met and decides(c, quick=given.quick)]
+    print(table(HEAD, [outcome.row() for outcome in finished]))
+    records = [asdict(o) | {"checks": [asdict(c) | {"met": c.met} for c in o.checks]} for o in finished]
+    write(given.json, {"quick": given.quick, "machine": machine(), "scenarios": records})
+    misses = [c for o in finished for c in o.checks if not c.met and decides(c, quick=given.quick)]
     if misses or None in outcomes:
         sys.exit(1)
 

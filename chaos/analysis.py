@@ -9,14 +9,14 @@ from typing import Any
 
 from devtools.report import Check, number, percentile
 
-#: Milliseconds that the p99 before counts as at least, when three times as much is allowed.
+#: Lower bound, in milliseconds, of the p99 before a failure; TIMES as much is allowed during it.
 FLOOR = 5.0
 TIMES = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """A request: when it was due and when it ended, the ports of the instance and of the client, and the failure. The
+    """A request: when it was due, when it ended, the ports of the instance and of the client, and the failure. The
     times of requests that are `slow` on purpose do not count.
     """
 
@@ -58,10 +58,10 @@ class Phases:
     after: list[LoadRequest]
 
     @classmethod
-    def of(cls, asked: Iterable[LoadRequest], began: float, trouble: float, over: float) -> Phases:
-        """By when requests were due; those from before `began` are left out, but count when they fail."""
+    def of(cls, requests: Iterable[LoadRequest], began: float, trouble: float, over: float) -> Phases:
+        """Sorted by the time when they were due. Those before `began` are omitted unless they failed."""
         phases = cls([], [], [])
-        for request in asked:
+        for request in requests:
             if request.due >= over:
                 phases.after.append(request)
             elif request.due >= trouble:
@@ -81,7 +81,7 @@ class Phases:
         return [*self.before, *self.during, *self.after]
 
     def calm(self) -> Check:
-        """That requests waited no longer during the trouble."""
+        """A check that requests took no longer during the failure."""
         before, during, _ = self.p99
         what = f"p99 during, with {number(max(before, FLOOR))} ms before"
         return Check(what, during, TIMES * max(before, FLOOR), "ms")
@@ -89,7 +89,7 @@ class Phases:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a scenario. `converged` is in seconds, NaN where nothing has to."""
+    """The result of a scenario. `converged` is in seconds, NaN where nothing has to converge."""
 
     name: str
     requests: int
@@ -101,11 +101,11 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether all targets are."""
+        """Whether all targets are met."""
         return all(check.met for check in self.checks)
 
     def row(self) -> list[str]:
-        """As a line of the table."""
+        """The row of the table."""
         shown = ["" if math.isnan(value) else number(value) for value in (*self.p99, self.converged)]
         return [self.name, f"{self.requests:,}", f"{self.failed:,}", *shown, "pass" if self.met else "FAIL"]
 
@@ -115,43 +115,47 @@ Good = Callable[[HealthSample], bool]
 HEAD = ["scenario", "requests", "failed", "p99 before, ms", "during", "after", "converged in s", ""]
 
 
-def p99(asked: Iterable[LoadRequest]) -> float:
-    """Milliseconds of those that were answered, and are not slow on purpose; NaN of none."""
-    return percentile([r.ended - r.due for r in asked if not r.failure and not r.slow], 99) * 1000
+def p99(requests: Iterable[LoadRequest]) -> float:
+    """Milliseconds of those that succeeded, without those that are slow on purpose; NaN without any."""
+    return percentile([r.ended - r.due for r in requests if not r.failure and not r.slow], 99) * 1000
 
 
-def failures(asked: Iterable[LoadRequest], but: str = "") -> list[LoadRequest]:
-    """Those that failed, but for one kind of failure."""
-    return [request for request in asked if request.failure and request.failure != but]
+def failures(requests: Iterable[LoadRequest], but: str = "") -> list[LoadRequest]:
+    """The requests that failed, without one kind of failure."""
+    return [request for request in requests if request.failure and request.failure != but]
 
 
-def settled(sights: Sequence[HealthSample], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
-    """Seconds from `since` until each of these workers says what is good, and says nothing else from then on.
+def settled(samples: Sequence[HealthSample], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
+    """Seconds from `since` until the samples of each of these workers are good, and stay good.
 
-    Infinite when one does not, or was never heard.
+    Infinite if those of one do not, or if it has none.
     """
     latest = 0.0
     for worker in workers:
         first = math.inf
-        for sight in sights:
-            if sight.worker == worker and sight.moment >= since:
-                first = min(first, sight.moment) if good(sight) else math.inf
+        for sample in samples:
+            if sample.worker == worker and sample.moment >= since:
+                first = min(first, sample.moment) if good(sample) else math.inf
         latest = max(latest, first - since)
     return latest
 
 
-def first_word(sights: Sequence[HealthSample], workers: Collection[tuple[int, int]], since: float, good: Good) -> float:
-    """Seconds from `since` until each of these workers has said what is good for the first time; else infinite."""
-    words = [sight for sight in sights if sight.moment >= since and good(sight)]
-    waits = ([sight.moment - since for sight in words if sight.worker == worker] for worker in workers)
+def first_match(
+    samples: Sequence[HealthSample], workers: Collection[tuple[int, int]], since: float, good: Good
+) -> float:
+    """Seconds from `since` until each of these workers has had its first good sample; infinite if one has none."""
+    matches = [sample for sample in samples if sample.moment >= since and good(sample)]
+    waits = ([sample.moment - since for sample in matches if sample.worker == worker] for worker in workers)
     return max(min(wait, default=math.inf) for wait in waits)
 
 
-def under_way(asked: Iterable[LoadRequest], locals_: Collection[int], since: float, until: float) -> list[LoadRequest]:
-    """The requests on connections from these ports that were under way at some moment of this stretch."""
-    return [r for r in asked if r.local in locals_ and r.due <= until and r.ended >= since]
+def under_way(
+    requests: Iterable[LoadRequest], locals_: Collection[int], since: float, until: float
+) -> list[LoadRequest]:
+    """The requests on connections from these ports that were under way at any time from `since` to `until`."""
+    return [r for r in requests if r.local in locals_ and r.due <= until and r.ended >= since]
 
 
 def late(moments: Iterable[float], since: float) -> int:
-    """How many of the moments lie after this one."""
+    """The number of moments after `since`."""
     return sum(1 for moment in moments if moment > since)

@@ -1,12 +1,12 @@
-"""A backend that can be told how to behave, and notes every request that it begins to serve.
+"""A backend with a mode that can be changed, and a log of each request that it begins to serve.
 
-`GET /slow` takes SLOW seconds, `GET /hold` waits until the client goes, `GET /drip/N` sends N pieces with pauses,
-`GET /tunnel` becomes a tunnel that gives all back, `GET /check` is for the checker, everything else is answered at
-once. `GET /-/MOOD` changes the mood: `well`, `broken` (500 to everything but checks), or `flapping` (503 to every third
-check). LOG gets a line for each request: the moment on the steady clock that all processes of a machine share, the
+`GET /slow` takes SLOW seconds, `GET /hold` waits until the client closes, `GET /drip/N` sends N pieces with pauses,
+`GET /tunnel` becomes a tunnel that echoes, `GET /check` is for the checker, all other requests are answered at once.
+`GET /-/MODE` changes the mode: `well`, `broken` (500 for everything but checks), or `flapping` (503 for every third
+check). LOG gets a line for each request: the time on the steady clock that all processes of a machine share, the
 target, and the status.
 
-    python -m chaos.backend PORT LOG [MOOD]
+    python -m chaos.backend PORT LOG [MODE]
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from devtools.wire import HEAD_END, Head
 #: Seconds.
 SLOW = 0.3
 DRIP = 0.1
-MOODS = ("well", "broken", "flapping")
-#: Of so many checks a flapping backend fails one.
+MODES = ("well", "broken", "flapping")
+#: A flapping backend fails one check of so many.
 ONE_IN = 3
 
 
@@ -39,21 +39,21 @@ class Served:
 
 
 def read_log(text: str) -> list[Served]:
-    """The whole lines of a log; one that is being written is left out."""
+    """The complete lines of a log, without one that is being written."""
     lines = (line.split(" ") for line in text.splitlines(keepends=True) if line.endswith("\n"))
     return [Served(float(moment), target, int(status)) for moment, target, status in lines]
 
 
 class Backend:
-    """Its mood and its log."""
+    """The mode and the log of the backend."""
 
-    def __init__(self, log: Path, mood: str) -> None:
+    def __init__(self, log: Path, mode: str) -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._mood = mood
+        self._mode = mode
         self._checks = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Requests in turn until the connection ends."""
+        """Serve requests, one after another, until the connection ends."""
         try:
             while True:
                 head = Head.parse(await reader.readuntil(HEAD_END))
@@ -77,15 +77,15 @@ class Backend:
             writer.close()
 
     def _note(self, target: str) -> int:
-        """Write the line; the status to answer with."""
+        """Write the line of the request. Returns the status of the response."""
         if target.startswith("/-/"):
-            self._mood = target.removeprefix("/-/")
-            return 200 if self._mood in MOODS else 404
+            self._mode = target.removeprefix("/-/")
+            return 200 if self._mode in MODES else 404
         status = 200
         if target == "/check":
             self._checks += 1
-            status = 503 if self._mood == "flapping" and self._checks % ONE_IN == 0 else 200
-        elif self._mood == "broken":
+            status = 503 if self._mode == "flapping" and self._checks % ONE_IN == 0 else 200
+        elif self._mode == "broken":
             status = 500
         os.write(self._log, f"{time.monotonic():.6f} {target} {status}\n".encode())
         return status
@@ -110,8 +110,8 @@ async def _drip(pieces: int, writer: asyncio.StreamWriter) -> None:
 
 async def main() -> None:
     raise_file_limit()
-    port, log, *mood = sys.argv[1:]
-    backend = Backend(Path(log), mood[0] if mood else "well")
+    port, log, *mode = sys.argv[1:]
+    backend = Backend(Path(log), mode[0] if mode else "well")
     server = await asyncio.start_server(backend.serve, HOST, int(port), backlog=2048)
     await server.serve_forever()
 

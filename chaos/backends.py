@@ -1,4 +1,6 @@
-"""Backends die, break and flap, and clients hang up: who is out is out for every worker at once, and nobody else is."""
+"""Backends die, break and flap, and clients hang up: an ejection applies to all workers at once, and to no other
+backend.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ from devtools.environment import HOST
 from devtools.report import Check
 from devtools.traffic import AccessLogLine
 
-#: Seconds after an ejection from which on no worker tries the backend any more.
+#: Seconds after an ejection after which no worker tries the backend.
 EVERYWHERE_WITHIN = 0.05
-#: Seconds from the first trouble to the ejection: attempts of other workers are known half a second late.
+#: Seconds from the first failure to the ejection: attempts of other workers are counted half a second late.
 EJECTED_WITHIN = 1.0
-#: Clients that hang up, and how many wait at once.
+#: Clients that hang up, and the number that waits at once.
 HANGERS, AT_ONCE = 120, 12
 #: Seconds between two checks of a backend that flaps.
 FLAP_INTERVAL = 0.25
@@ -31,26 +33,26 @@ FLAP_INTERVAL = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Ejected:
-    """Which backend is out, and since when (seconds since the epoch)."""
+    """An ejected backend, and the time of its ejection in seconds since the epoch."""
 
     backend: str
     since: float
 
 
 def attempts_after(log: Iterable[AccessLogLine], gone: Ejected) -> int:
-    """Attempts at the backend in requests that came when everybody had to know that it is out.
+    """Attempts at the backend in requests that began when its ejection had to apply in all workers.
 
-    The log has whole milliseconds, cut off.
+    The times of the log are cut to whole milliseconds.
     """
     return sum(line.tried.count(gone.backend) for line in log if line.began > gone.since + EVERYWHERE_WITHIN)
 
 
 def await_ejection(cluster: ChaosCluster, announcements: Announcements, backend: str, since: float) -> Ejected:
-    """When it went out of service: by the record of its ejection, or by the checker's word if that came first."""
+    """When it left service: by the record of its ejection, or by an announcement of the checker that was earlier."""
     client = cluster.client
     record = within(lambda: ejection(client, backend), 10)
-    told = min((moment for moment, _ in announcements.heard if moment >= since), default=math.inf)
-    return Ejected(backend, min(record.since if record else math.inf, told))
+    announced = min((moment for moment, _ in announcements.received if moment >= since), default=math.inf)
+    return Ejected(backend, min(record.since if record else math.inf, announced))
 
 
 def killed(pace: Pace) -> Outcome:
@@ -100,7 +102,7 @@ def broken(pace: Pace) -> Outcome:
 
 
 def clients_hang_up(pace: Pace) -> Outcome:
-    """Clients wait for an answer, and close their connection before it comes: nobody is to blame."""
+    """Clients close their connections before the response arrives: no backend is ejected for it."""
     with chaos_cluster() as cluster:
         client = cluster.client
         cluster.start_load(pace)
@@ -112,17 +114,17 @@ def clients_hang_up(pace: Pace) -> Outcome:
         phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
         waited = [sum(s.target == "/hold" for s in backend.served()) for backend in cluster.backends]
         out = sum(1 for record in client.hvals(KEYS.ejected) if '"out":true' in str(record))
-        said = sum(bool(sight.ejected) for sight in cluster.sights)
+        reported = sum(bool(sample.ejected) for sample in cluster.samples)
         checks = [
             phases.calm(),
-            Check("backends that are ejected", out + said, 0),
+            Check("backends that are ejected", out + reported, 0),
             Check("clients that hung up on each backend", min(waited), 10, at_least=True),
         ]
         return cluster.outcome("clients hang up", phases, math.nan, checks, waited=waited)
 
 
 def _hang_up(cluster: ChaosCluster, count: int, turn: int) -> None:
-    """So many clients ask, wait a tenth of a second, and go."""
+    """So many clients send a request, wait a tenth of a second, and close."""
     with ExitStack() as waiting:
         for number in range(count):
             balancer = cluster.balancers[(turn + number) % len(cluster.balancers)]
@@ -134,7 +136,7 @@ def _hang_up(cluster: ChaosCluster, count: int, turn: int) -> None:
 def flapping(pace: Pace) -> Outcome:
     """Every third check of a backend fails."""
     settings: dict[str, Any] = {"health__interval": FLAP_INTERVAL, "health__path": "/check", "health__jitter": 0}
-    with chaos_cluster(mood="flapping", **settings) as cluster:
+    with chaos_cluster(mode="flapping", **settings) as cluster:
         flapper = cluster.backends[0]
         client = cluster.client
         announcements = cluster.announcements()
@@ -147,7 +149,7 @@ def flapping(pace: Pace) -> Outcome:
         health = str(client.hget(KEYS.active, flapper.id))
         checks = [
             phases.calm(),
-            Check("changes of health", len(announcements.heard) + ('"up"' not in health), 0),
+            Check("changes of health", len(announcements.received) + ('"up"' not in health), 0),
             Check("checks that failed", failed, 3, at_least=True),
         ]
         return cluster.outcome("backend flapping", phases, math.nan, checks, checks_failed=failed)

@@ -1,5 +1,5 @@
-"""Checkers die and freeze: a successor speaks within the lease and a second, no word of the past lands, and the last
-one is not needed.
+"""Checkers die and freeze: a successor writes within the lease and a second, no write of an old epoch is applied, and
+requests succeed without any checker.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from devtools.monitor import WriteMonitor
 from devtools.report import Check
 from devtools.servers import Process
 
-#: Seconds: `health.lease` as it is by default, and what a successor has beyond it.
+#: Seconds: the default of `health.lease`, and the time that a successor has beyond it.
 LEASE = 3.0
 GRACE = 1.0
-#: Seconds until an ejected backend is probed, where probes are to be seen.
+#: Seconds until an ejected backend is probed, in the scenario that counts probes.
 DURATION = 2
 
 
 def leader(cluster: ChaosCluster, client: redis.Redis) -> Process:
-    """The checker that leads, by what it has written of itself: host, pid and chance. Raises RuntimeError."""
+    """The checker that leads, by the lease, which names host, pid and a random part. Raises RuntimeError."""
 
     def found() -> Process | None:
         holder = str(client.get(KEYS.leader) or "::")
@@ -39,12 +39,12 @@ def leader(cluster: ChaosCluster, client: redis.Redis) -> Process:
 
 
 def epoch(client: redis.Redis) -> int:
-    """The latest."""
+    """The latest epoch."""
     return int(str(client.get(KEYS.epoch) or 0))
 
 
-def latest_word(client: redis.Redis) -> float:
-    """When a checker wrote last, by the store's clock, which is the machine's."""
+def latest_write(client: redis.Redis) -> float:
+    """When a checker wrote last, by the clock of the store, which is that of the machine."""
     return int(str(client.get(KEYS.heartbeat) or "0").split(":")[0]) / 1000
 
 
@@ -53,28 +53,28 @@ def await_successor(client: redis.Redis, before: int, since: float) -> float:
     if not within(lambda: epoch(client) > before, LEASE + 10):
         return math.inf
     taken = epoch(client) / 1_000_000
-    word = within(lambda: (said := latest_word(client)) >= taken - 0.001 and said, 10)
-    return word - since if word else math.inf
+    written = within(lambda: (latest := latest_write(client)) >= taken - 0.001 and latest, 10)
+    return written - since if written else math.inf
 
 
 def leader_killed(pace: Pace) -> Outcome:
-    """SIGKILL to the one that leads."""
+    """SIGKILL to the leader."""
     with chaos_cluster() as cluster:
         client = cluster.client
         cluster.start_load(pace)
         before, victim = epoch(client), leader(cluster, client)
         began, at = time.monotonic(), time.time()
         victim.signal(signal.SIGKILL)
-        spoke = await_successor(client, before, at)
+        wrote = await_successor(client, before, at)
         over = time.monotonic()
         time.sleep(pace.calm)
         phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
-        checks = [phases.calm(), Check("the successor has written", spoke, LEASE + GRACE, "s")]
-        return cluster.outcome("leader killed", phases, spoke, checks)
+        checks = [phases.calm(), Check("the successor has written", wrote, LEASE + GRACE, "s")]
+        return cluster.outcome("leader killed", phases, wrote, checks)
 
 
 def leader_frozen(pace: Pace) -> Outcome:
-    """SIGSTOP to the one that leads, for longer than its lease, and SIGCONT."""
+    """SIGSTOP to the leader, for longer than its lease, and SIGCONT."""
     with chaos_cluster() as cluster, WriteMonitor(cluster.redis_url) as monitor:
         client = cluster.client
         cluster.start_load(pace)
@@ -82,26 +82,26 @@ def leader_frozen(pace: Pace) -> Outcome:
         began, at = time.monotonic(), time.time()
         victim.signal(signal.SIGSTOP)
         try:
-            spoke = await_successor(client, before, at)
+            wrote = await_successor(client, before, at)
         finally:
             victim.signal(signal.SIGCONT)
         thawed, seen = time.monotonic(), len(monitor.applied)
         time.sleep(LEASE + pace.calm)
         phases = Phases.of(cluster.stop_load(), cluster.began, began, thawed)
-        of_the_past = sum(landed <= before for landed in monitor.applied[seen:])
+        outdated = sum(applied <= before for applied in monitor.applied[seen:])
         backwards = sum(b < a for a, b in zip(monitor.applied, monitor.applied[1:], strict=False))
         checks = [
             phases.calm(),
-            Check("the successor has written", spoke, LEASE + GRACE, "s"),
-            Check("writes of the old epoch that landed", of_the_past + backwards, 0),
-            Check("writes that landed and were seen", len(monitor.applied), 2, at_least=True),
+            Check("the successor has written", wrote, LEASE + GRACE, "s"),
+            Check("writes of the old epoch that were applied", outdated + backwards, 0),
+            Check("writes that were applied and observed", len(monitor.applied), 2, at_least=True),
         ]
-        asked = sum(asked <= before for asked in monitor.requested[seen:])
-        return cluster.outcome("leader frozen", phases, spoke, checks, asked_by_the_thawed=asked)
+        attempted = sum(requested <= before for requested in monitor.requested[seen:])
+        return cluster.outcome("leader frozen", phases, wrote, checks, old_writes_attempted=attempted)
 
 
 def all_killed(pace: Pace) -> Outcome:
-    """No checker is left, and then a backend dies."""
+    """No checker is left, and a backend dies."""
     with chaos_cluster(ejection__duration=DURATION) as cluster:
         client = cluster.client
         cluster.start_load(pace)
@@ -121,7 +121,7 @@ def all_killed(pace: Pace) -> Outcome:
         checks = [
             phases.calm(),
             Check("the dead backend is ejected", gone.since - at, 1.0, "s"),
-            Check("attempts there that were no probes", max(0, tried - probes - 1), 0),
+            Check("attempts there that were not probes", max(0, tried - probes - 1), 0),
             Check("probes", min(probes, tried), 1, at_least=True),
         ]
         return cluster.outcome("no checker", phases, gone.since - at, checks, tried=tried, probes=probes)

@@ -1,5 +1,5 @@
-"""Everything that a scenario needs, as real processes on 127.0.0.1: a store, three backends, two checkers, and two
-gunicorns of two workers each, under load and looked at all the time. All of it ends with the block.
+"""The processes of a scenario on 127.0.0.1: a store, three backends, two checkers, and two gunicorns of two workers
+each, under load and observed all the time. All of them end with the block.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ INSTANCES = 2
 CHECKERS = 2
 WORKERS = 2
 KEYS = PoolKeys("lbflask", "default")
-#: Seconds between two checks of a backend, unless a scenario says otherwise.
+#: Seconds between two checks of a backend, unless a scenario sets others.
 INTERVAL = 2
-#: Seconds of load that come before the first one that counts.
+#: Seconds of load before measurement begins.
 WARM_UP = 2.0
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long things take, in seconds: peace before and after, and a trouble that lasts."""
+    """Seconds of calm before and after a failure, and of a failure that lasts."""
 
     calm: float
     trouble: float
@@ -64,33 +64,33 @@ QUICK = Pace(1.5, 3.0)
 
 
 class Backend:
-    """One backend: its process, its name in the pool, and its log."""
+    """A backend: its process, its name in the pool, and its log."""
 
-    def __init__(self, running: ExitStack, work: Path, port: int, mood: str = "well") -> None:
+    def __init__(self, running: ExitStack, work: Path, port: int, mode: str = "well") -> None:
         self.port = port
         self.id = f"127.0.0.1:{port}"
         self.url = f"http://{self.id}"
         self._log = work / f"backend-{port}.log"
         self.process = running.enter_context(
-            Process([sys.executable, "-m", "chaos.backend", str(port), str(self._log), mood])
+            Process([sys.executable, "-m", "chaos.backend", str(port), str(self._log), mode])
         )
         self.process.await_start(lambda: listens(port), f"a backend on {port}")
 
-    def become(self, mood: str) -> None:
-        """Change its mood."""
-        if get(self.port, f"/-/{mood}").status != 200:
-            raise ValueError(mood)
+    def become(self, mode: str) -> None:
+        """Change the mode. Raises ValueError for an unknown one."""
+        if get(self.port, f"/-/{mode}").status != 200:
+            raise ValueError(mode)
 
     def served(self) -> list[Served]:
-        """What it has begun to serve."""
+        """The requests that it has begun to serve."""
         return read_log(self._log.read_text() if self._log.exists() else "")
 
 
 class Announcements:
-    """What is published on a channel of the store: the moment (seconds since the epoch) and the message."""
+    """Messages of a channel of the store, each with the time of its arrival in seconds since the epoch."""
 
     def __init__(self, url: str, channel: str) -> None:
-        self.heard: list[tuple[float, str]] = []
+        self.received: list[tuple[float, str]] = []
         self._client = redis.Redis.from_url(url, decode_responses=True)
         self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
         self._pubsub.subscribe(channel)
@@ -103,10 +103,10 @@ class Announcements:
             while not self._stop.is_set():
                 message = self._pubsub.get_message(timeout=0.2)
                 if message is not None:
-                    self.heard.append((time.time(), str(message["data"])))
+                    self.received.append((time.time(), str(message["data"])))
 
     def stop(self) -> None:
-        """Listen no more."""
+        """End the subscription."""
         self._stop.set()
         self._thread.join()
         self._pubsub.close()
@@ -116,11 +116,11 @@ class Announcements:
 class ChaosCluster(Cluster):
     """Two instances, two checkers and three backends under load. Times are of the steady clock.
 
-    `mood` is that of the first backend. With `in_file` the backends stand in a file, which may be changed while the
+    `mode` is that of the first backend. With `in_file` the backends are in a file, which can be changed while the
     processes run.
     """
 
-    def __init__(self, work: Path, url: str, *, mood: str = "well", in_file: bool = False, **settings: Any) -> None:
+    def __init__(self, work: Path, url: str, *, mode: str = "well", in_file: bool = False, **settings: Any) -> None:
         self.work = work
         self.file = work / "lbflask.toml"
         if in_file:
@@ -128,8 +128,8 @@ class ChaosCluster(Cluster):
         else:
             settings.setdefault("health__interval", INTERVAL)
         with ExitStack() as starting:
-            moods = [mood, *["well"] * (BACKENDS - 1)]
-            self.backends = [Backend(starting, work, free_port(), one) for one in moods]
+            modes = [mode, *["well"] * (BACKENDS - 1)]
+            self.backends = [Backend(starting, work, free_port(), one) for one in modes]
             urls = [backend.url for backend in self.backends]
             environ = {"XDG_RUNTIME_DIR": str(work)}
             super().__init__(INSTANCES, WORKERS, urls, CHECKERS, environ=environ, redis_url=url, **settings)
@@ -147,65 +147,65 @@ class ChaosCluster(Cluster):
         return self
 
     def assert_no_traceback(self) -> None:
-        """Nothing: the outcome of a scenario has a check of its own for tracebacks."""
+        """Do nothing: the outcome of a scenario includes a check for tracebacks."""
 
     def write(self, text: str) -> None:
-        """The file that all processes share, in one go."""
+        """Replace the file that all processes share, atomically."""
         new = self.file.with_suffix(".new")
         new.write_text(f"{text}\n[health]\ninterval = {INTERVAL}\n")
         new.rename(self.file)
 
     def start_load(self, pace: Pace, slow: int = 0) -> None:
-        """Begin to look and to ask; returns after the peace that comes before the trouble."""
+        """Start the load and the observers; returns after the calm that precedes the failure."""
         for balancer in self.balancers:
             self._observers.append(self.running.enter_context(observing(balancer.admin_port, balancer.workers)))
         self._load = self.running.enter_context(load([balancer.port for balancer in self.balancers], slow))
         time.sleep(WARM_UP)
-        eventually(lambda: {s.worker for s in self.sights} >= self.workers, "each worker was heard", 20)
+        eventually(lambda: {s.worker for s in self.samples} >= self.workers, "a sample of each worker", 20)
         self.began = time.monotonic()
-        # Trouble comes at any moment of what others do every second.
+        # The failure may meet any phase of what happens once a second.
         time.sleep(pace.calm + random.random())
 
     @property
     def workers(self) -> set[tuple[int, int]]:
-        """All that run: the admin port of the instance, and the pid."""
+        """The running workers: the admin port of the instance, and the pid."""
         return {(balancer.admin_port, pid) for balancer in self.balancers for pid in balancer.workers()}
 
     @property
-    def sights(self) -> list[HealthSample]:
-        """What workers have said so far."""
-        return [sight for looking in self._observers for sight in list(looking.sights)]
+    def samples(self) -> list[HealthSample]:
+        """The health samples of all workers so far."""
+        return [sample for observer in self._observers for sample in list(observer.samples)]
 
     def stop_load(self) -> list[LoadRequest]:
-        """No more requests; all that were made, in the order in which they were due."""
+        """End the load. Returns all its requests, in the order in which they were due."""
         if self._load is not None:
             self.requests = sorted(self._load.stop(), key=lambda request: request.due)
             self._load = None
-            for looking in self._observers:
-                looking.stop()
+            for observer in self._observers:
+                observer.stop()
         return self.requests
 
     def attempts(self) -> list[AccessLogLine]:
-        """The access logs of all instances, which are stopped for it."""
+        """The access logs of all instances, which this stops."""
         for balancer in self.balancers:
             balancer.stop(40)
         return [line for balancer in self.balancers for line in access_log(balancer.output)]
 
     @cached_property
     def client(self) -> redis.Redis:
-        """A client of the store that gives text."""
+        """A client of the store that decodes text."""
         client: redis.Redis = redis.Redis.from_url(self.redis_url, decode_responses=True)
         self.running.callback(client.close)
         return client
 
     def announcements(self) -> Announcements:
-        """What workers are told from now on."""
-        heard = Announcements(self.redis_url, KEYS.changes)
-        self.running.callback(heard.stop)
-        return heard
+        """The announcements for workers from now on."""
+        announcements = Announcements(self.redis_url, KEYS.changes)
+        self.running.callback(announcements.stop)
+        return announcements
 
     def tracebacks(self) -> Check:
-        """That nobody has stumbled."""
+        """A check that no process has logged a traceback."""
         processes = [*self.balancers, *self.checkers]
         found = sum("Traceback" in process.output for process in processes)
         return Check("processes with a traceback in their log", found, 0)
@@ -213,7 +213,7 @@ class ChaosCluster(Cluster):
     def outcome(
         self, name: str, phases: Phases, converged: float, checks: list[Check], *, but: str = "", **notes: Any
     ) -> Outcome:
-        """The outcome, with what every scenario is held to: no request failed, but for one kind, and no traceback."""
+        """The outcome, with the checks of every scenario: no failed request but of one kind, and no traceback."""
         failed = failures(phases.all, but)
         held = [Check("failed requests", len(failed), 0), *checks, self.tracebacks()]
         shown = sorted({request.failure for request in failed})[:5]
@@ -233,17 +233,17 @@ def chaos_cluster(redis_url: str | None = None, **settings: Any) -> Iterator[Cha
 
 
 def ejection(client: redis.Redis, backend: str) -> Ejection | None:
-    """What the store knows of its latest ejection."""
+    """The record of its latest ejection in the store."""
     record = client.hget(KEYS.ejected, backend)
     return records.parse_ejection(str(record)) if record else None
 
 
-def within(look: Callable[[], T], seconds: float) -> T | None:
-    """The first true value, or None when there is none in so many seconds: the miss is told as a target's."""
+def within(condition: Callable[[], T], seconds: float) -> T | None:
+    """The first true value of the condition; None if there is none in so many seconds, which a check then reports."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(OSError, redis.RedisError):
-            value = look()
+            value = condition()
             if value:
                 return value
         time.sleep(0.005)

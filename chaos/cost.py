@@ -1,4 +1,4 @@
-"""What the store costs: round trips for a request of a busy worker, and the time until the whole fleet has heard."""
+"""The cost of the store: round trips for a request of a busy worker, and the time until an update reaches the fleet."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ BUSY = 1000.0
 TRIPS = 0.02
 #: Commands that workers send themselves; all others are parts of scripts.
 SENT = frozenset({"incrby", "evalsha", "eval", "script|load", "subscribe", "ping", "client|setinfo", "select", "hello"})
-#: Workers that listen, and in how many processes; seconds until they have heard, and changes that they hear.
+#: Subscribed workers, and their processes; milliseconds until an update has reached them; number of updates.
 FOLLOWERS, PROCESSES = 100, 4
-HEARD_WITHIN = 50.0
+UPDATED_WITHIN = 50.0
 CHANGES = 40
 #: Seconds between two changes.
 BETWEEN = 0.1
@@ -43,7 +43,7 @@ def sent(stats: Mapping[str, Any]) -> int:
 
 
 def round_trips(pace: Pace) -> Outcome:
-    """One worker under 1,000 requests a second; no checker runs, so all that the store is asked is the worker's."""
+    """One worker under 1,000 requests a second; without a checker, so that all commands are those of the worker."""
     with ExitStack() as running:
         work = running.enter_context(runtime_directory())
         port = free_port()
@@ -54,18 +54,18 @@ def round_trips(pace: Pace) -> Outcome:
             Gunicorn(workers=1, environ={"XDG_RUNTIME_DIR": str(work)}, access_log="", **settings)
         )
         client = running.enter_context(redis.Redis(port=port, decode_responses=True))
-        asking = running.enter_context(load([balancer.port], rate=BUSY))
-        # Who has read /health reads the loads of the others for five seconds.
+        generator = running.enter_context(load([balancer.port], rate=BUSY))
+        # After a request for /health a worker reads the loads of the others for five seconds.
         time.sleep(WARM_UP + 5)
         began, before = time.monotonic(), sent(client.info("commandstats"))
         time.sleep(pace.trouble)
         until, after = time.monotonic(), sent(client.info("commandstats"))
-        asked = asking.stop()
-        measured = [request for request in asked if began <= request.due < until]
+        requests = generator.stop()
+        measured = [request for request in requests if began <= request.due < until]
         trips = (after - before) / len(measured)
         rate = len(measured) / (until - began)
         phases = Phases([], measured, [])
-        failed = sum(bool(request.failure) for request in asked)
+        failed = sum(bool(request.failure) for request in requests)
         checks = [
             Check("failed requests", failed, 0),
             Check("round trips a request", trips, TRIPS),
@@ -74,35 +74,35 @@ def round_trips(pace: Pace) -> Outcome:
         return Outcome("cost of the store", len(measured), failed, phases.p99, math.nan, checks, {"trips": trips})
 
 
-def news(pace: Pace) -> Outcome:
-    """A backend's health changes, and 100 workers hear of it. Nothing else goes on."""
+def updates(pace: Pace) -> Outcome:
+    """A backend's health changes, and 100 workers get the update. There is no other traffic."""
     changes = CHANGES if pace.trouble > 5 else CHANGES // 4
     with ExitStack() as running:
         work = running.enter_context(runtime_directory())
         port = free_port()
         url = f"redis://{HOST}:{port}/0"
         running.enter_context(start_valkey("--dir", str(work), port=port))
-        listening = [running.enter_context(_listener(url)) for _ in range(PROCESSES)]
-        for process in listening:
+        subscribers = [running.enter_context(_subscriber(url)) for _ in range(PROCESSES)]
+        for process in subscribers:
             if process.stdout is None or process.stdout.readline() != "ready\n":
                 raise RuntimeError("the followers did not start")
         published = _publish(url, changes)
-        heard: list[list[Any]] = []
-        for process in listening:
-            heard += json.loads(process.communicate(timeout=30)[0])
-        waits = [(moment - published[version]) * 1000 for version, moment in heard if version in published]
+        received: list[list[Any]] = []
+        for process in subscribers:
+            received += json.loads(process.communicate(timeout=30)[0])
+        waits = [(moment - published[version]) * 1000 for version, moment in received if version in published]
         p99 = percentile(waits, 99)
         checks = [
-            Check("workers have heard, p99", p99, HEARD_WITHIN, "ms"),
-            Check("news that were heard", len(waits), changes * FOLLOWERS, at_least=True),
+            Check("updates received, p99", p99, UPDATED_WITHIN, "ms"),
+            Check("updates received", len(waits), changes * FOLLOWERS, at_least=True),
         ]
         notes = {"p50 ms": percentile(waits, 50), "max ms": percentile(waits, 100)}
-        return Outcome("news to 100 workers", 0, 0, (math.nan, p99, math.nan), p99 / 1000, checks, notes)
+        return Outcome("updates to 100 workers", 0, 0, (math.nan, p99, math.nan), p99 / 1000, checks, notes)
 
 
 @contextmanager
-def _listener(url: str) -> Iterator[subprocess.Popen[str]]:
-    """A process with its part of the followers; they end with its input."""
+def _subscriber(url: str) -> Iterator[subprocess.Popen[str]]:
+    """A process with its part of the followers, which end with its input."""
     command = [sys.executable, "-m", "chaos.subscribers", url, str(FOLLOWERS // PROCESSES)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
@@ -113,13 +113,13 @@ def _listener(url: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def _publish(url: str, changes: int) -> dict[int, float]:
-    """Let a backend flip so many times; the moment before each, by the version that it made."""
+    """Change the health of a backend so many times. Returns the time before each change, by its version."""
     client = connect(url, 1.0)
     store = RedisStore(client, "lbflask")
     published = {}
     lease = store.hold_lease("default", "chaos", 60)
     if lease is None:
-        raise RuntimeError("somebody else leads")
+        raise RuntimeError("another checker leads")
     for turn in range(changes + 1):
         health = Health.UP if turn % 2 else Health.DOWN
         moment = time.monotonic()

@@ -1,9 +1,9 @@
-"""A steady rate of GETs over several instances, from a process of their own: an open loop, until told to stop.
+"""A steady rate of GETs over several instances, from a separate process: an open loop, until its input ends.
 
-Connections are kept and take turns, so that every worker gets its part. One that the other side has closed is made
-anew; nothing is tried twice. A request's time counts from the moment it was due.
+Connections are kept and take turns, so that every worker gets its part. One that the other side has closed is replaced;
+no request is retried. The time of a request counts from the moment it was due.
 
-    python -m chaos.load RATE SLOW PORT…    every SLOWth request takes a while; stops when its input ends, prints JSON
+    python -m chaos.load RATE SLOW PORT…    every SLOWth request is for /slow; prints JSON at the end
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from devtools.load_client import Connection
 
 #: Requests a second, over all instances.
 RATE = 500.0
-#: Connections to each instance that are there from the start.
+#: Connections to each instance at the start.
 CONNECTIONS = 16
-#: Seconds after which it ends in any case.
+#: Seconds after which the load ends in any case.
 LONGEST = 600.0
 
 
 def get(path: str) -> bytes:
-    """The request."""
+    """A request for the path."""
     return f"GET {path} HTTP/1.1\r\nHost: chaos\r\n\r\n".encode()
 
 
-QUICKLY, SLOWLY = get("/"), get("/slow")
+FAST, SLOW = get("/"), get("/slow")
 
 
 class Load:
-    """The load while it runs."""
+    """The process of the load."""
 
     def __init__(self, ports: Sequence[int], slow: int = 0, rate: float = RATE) -> None:
         command = [sys.executable, "-m", "chaos.load", str(rate), str(slow), *map(str, ports)]
@@ -47,14 +47,14 @@ class Load:
         )
 
     def stop(self) -> list[LoadRequest]:
-        """No new requests; all that were made, when the last is over. Raises RuntimeError if it had ended before."""
+        """End the load, and return all its requests when the last is over. Raises RuntimeError if it failed before."""
         output, _ = self._process.communicate(timeout=40)
         if self._process.returncode != 0:
             raise RuntimeError("the load generator failed")
         return [LoadRequest(*request) for request in json.loads(output)]
 
     def kill(self) -> None:
-        """End it, whatever it does."""
+        """Kill the process, unless it has ended."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
@@ -66,50 +66,50 @@ class Load:
 @contextmanager
 def load(ports: Sequence[int], slow: int = 0, rate: float = RATE) -> Iterator[Load]:
     """Load for the length of a block."""
-    running = Load(ports, slow, rate)
+    process = Load(ports, slow, rate)
     try:
-        yield running
+        yield process
     finally:
-        running.kill()
+        process.kill()
 
 
 class Generator:
-    """The load from within."""
+    """Makes the requests of the load, in its process."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self._ports = ports
         self._idle = {port: deque(Connection(port) for _ in range(CONNECTIONS)) for port in ports}
-        self.asked: list[LoadRequest] = []
+        self.requests: list[LoadRequest] = []
 
     async def run(self, rate: float, slow: int, stop: asyncio.Event) -> None:
-        """Requests when they are due until stopped, and the end of the last."""
+        """Send requests when they are due until `stop`, and wait for the last."""
         began, turn = time.monotonic(), 0
         async with asyncio.TaskGroup() as group:
             while not stop.is_set() and turn < rate * LONGEST:
                 due = began + turn / rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                request = SLOWLY if slow and turn % slow == 0 else QUICKLY
-                # Slow ones are for every port, also when their distance is a multiple of the number of ports.
+                request = SLOW if slow and turn % slow == 0 else FAST
+                # Slow requests go to every port, even if their distance is a multiple of the number of ports.
                 port = self._ports[(turn + (turn // slow if slow else 0)) % len(self._ports)]
-                group.create_task(self._ask(port, request, due))
+                group.create_task(self._send(port, request, due))
                 turn += 1
 
-    async def _ask(self, port: int, request: bytes, due: float) -> None:
+    async def _send(self, port: int, request: bytes, due: float) -> None:
         idle, failure = self._idle[port], ""
         connection = idle.popleft() if idle else Connection(port)
         if connection.stale:
             connection.close()
         try:
-            answer = await connection.ask(request)
-            if answer.status != 200:
-                failure = str(answer.status)
+            response = await connection.send(request)
+            if response.status != 200:
+                failure = str(response.status)
         except (OSError, EOFError) as error:
             failure = repr(error)
-        self.asked.append(LoadRequest(due, time.monotonic(), port, connection.local_port, failure, request is SLOWLY))
+        self.requests.append(LoadRequest(due, time.monotonic(), port, connection.local_port, failure, request is SLOW))
         idle.append(connection)
 
     def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         for idle in self._idle.values():
             for connection in idle:
                 connection.close()
@@ -124,7 +124,7 @@ async def main() -> None:
     await generator.run(rate, slow, stop)
     loop.remove_reader(sys.stdin.fileno())
     generator.close()
-    print(json.dumps([[r.due, r.ended, r.port, r.local, r.failure, r.slow] for r in generator.asked]))
+    print(json.dumps([[r.due, r.ended, r.port, r.local, r.failure, r.slow] for r in generator.requests]))
 
 
 if __name__ == "__main__":

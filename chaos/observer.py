@@ -1,7 +1,7 @@
-"""What every worker of every instance says of itself, all the time: a connection to the admin listener of each.
+"""Samples the health of every worker of an instance, over a connection of the admin listener to each.
 
-Which worker takes a connection is not ours to choose, so connections are made until each worker has one; whose it is
-stands in /proc.
+A client cannot choose the worker of a connection, so connections are made until each worker has one; /proc shows
+which process has which connection.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 from chaos.analysis import HealthSample
 from devtools.environment import HOST
 
-#: Seconds between two questions to a worker.
-EVERY = 0.05
-#: Seconds that it has for its answer.
+#: Seconds between two samples of a worker.
+INTERVAL = 0.05
+#: Seconds for a response.
 PATIENCE = 2.0
-#: Connections that are made at most to find one of each worker.
+#: Limit of the connections that are made to find one to each worker.
 TRIES = 40
 
 
 def owners(port: int, pids: Sequence[int]) -> dict[int, int]:
-    """Which of these processes holds the connection from a local port to this one: pid by the client's port."""
+    """The processes, of these, that hold connections to the port: pid by the port of the client."""
     held = {inode: pid for pid in pids for inode in _sockets(pid)}
     found = {}
     for local, remote, inode in connections(Path("/proc/net/tcp").read_text()):
@@ -54,10 +54,10 @@ def _sockets(pid: int) -> Iterator[int]:
 
 
 class Observer:
-    """Asks the workers of one instance, in a thread. `pids` tells who they are by now."""
+    """Samples the workers of one instance, in a thread. `pids` returns the ids of the present ones."""
 
     def __init__(self, port: int, pids: Callable[[], list[int]]) -> None:
-        self.sights: list[HealthSample] = []
+        self.samples: list[HealthSample] = []
         self._port = port
         self._pids = pids
         self._pinned: dict[int, http.client.HTTPConnection] = {}
@@ -66,31 +66,31 @@ class Observer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more."""
+        """End the sampling."""
         self._stop.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._stop.wait(EVERY):
+        while not self._stop.wait(INTERVAL):
             with suppress(OSError):
                 if set(self._pids()) - self._pinned.keys():
                     self._pin()
             for pid, connection in list(self._pinned.items()):
                 try:
-                    self.sights.append(sight(time.monotonic, self._port, pid, _ask(connection)))
+                    self.samples.append(sample(time.monotonic, self._port, pid, _health(connection)))
                 except (OSError, http.client.HTTPException):
                     self._pinned.pop(pid).close()
         for connection in self._pinned.values():
             connection.close()
 
     def _pin(self) -> None:
-        """Make connections until each worker has one; the others are closed only then, so that they draw no more."""
+        """Make connections until each worker has one. Spare ones stay open until then: the next goes elsewhere."""
         spare = []
         pids = self._pids()
         for _ in range(TRIES):
             connection = http.client.HTTPConnection(HOST, self._port, timeout=PATIENCE)
             try:
-                _ask(connection)
+                _health(connection)
                 pid = owners(self._port, pids).get(connection.sock.getsockname()[1])
             except (OSError, AttributeError, http.client.HTTPException):
                 pid = None
@@ -104,14 +104,14 @@ class Observer:
             connection.close()
 
 
-def _ask(connection: http.client.HTTPConnection) -> Mapping[str, Any]:
+def _health(connection: http.client.HTTPConnection) -> Mapping[str, Any]:
     connection.request("GET", "/health")
     document: Mapping[str, Any] = json.loads(connection.getresponse().read())
     return document
 
 
-def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str, Any]) -> HealthSample:
-    """What the document says."""
+def sample(clock: Callable[[], float], port: int, pid: int, document: Mapping[str, Any]) -> HealthSample:
+    """A sample from a document of /health."""
     pool = document["pools"]["default"]
     states = pool["states"]
     return HealthSample(
@@ -128,9 +128,9 @@ def sight(clock: Callable[[], float], port: int, pid: int, document: Mapping[str
 
 @contextmanager
 def observing(port: int, pids: Callable[[], list[int]]) -> Iterator[Observer]:
-    """Look for the length of a block."""
-    looking = Observer(port, pids)
+    """Observe for the length of a block."""
+    observer = Observer(port, pids)
     try:
-        yield looking
+        yield observer
     finally:
-        looking.stop()
+        observer.stop()

@@ -1,5 +1,5 @@
-"""The configuration is changed again and again under load, with tunnels and downloads open: nobody notices but by what
-it asks for. Then comes a file with an error, and nothing changes.
+"""The configuration changes again and again under load, with tunnels and downloads open: clients notice nothing but
+the new settings. A file with an error follows, and changes nothing.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ RELOADS, SECONDS = 100, 60.0
 QUICK_RELOADS, QUICK_SECONDS = 5, 2.0
 #: Tunnels, and downloads at a time.
 STREAMS = 20
-#: Seconds until all workers of all instances serve by a configuration.
+#: Seconds until all workers of all instances use a configuration.
 AGREED_WITHIN = 1.0
-#: The line of the key is asked for as well.
+#: A configuration with an error, and parts of the message about it, which names the line of the key.
 BROKEN = 'backends = ["http://127.0.0.1:1"]\nstrategy = "frist"'
-TOLD = ("lbflask.toml:2: strategy = 'frist'",)
+EXPECTED = ("lbflask.toml:2: strategy = 'frist'",)
 
 
 def configurations(cluster: ChaosCluster) -> Iterator[str]:
-    """One after another: weights, a backend that goes and comes, strategies, time-outs."""
+    """One after another: weights, a backend that is removed and added, strategies, time-outs."""
     one, two, three = (backend.url for backend in cluster.backends)
     for weight, strategy, with_third in cycle(
         [
@@ -58,46 +58,46 @@ def _toml(backends: list[Any]) -> str:
 
 
 def reload(balancer: Gunicorn) -> tuple[int, dict[str, Any]]:
-    """Ask this instance to reload: status and document."""
-    got = get(balancer.admin_port, "/api/v1/reload", "POST")
-    return got.status, json.loads(got.body)
+    """Request a reload of this instance. Returns status and document."""
+    response = get(balancer.admin_port, "/api/v1/reload", "POST")
+    return response.status, json.loads(response.body)
 
 
 def versions(balancer: Gunicorn) -> set[str]:
-    """What the workers of the instance serve by. Connections are kept until each has been met."""
-    met: dict[int, str] = {}
-    held = []
+    """The configuration versions of the workers of the instance. Connections stay open until each worker has one."""
+    found: dict[int, str] = {}
+    opened = []
     try:
         for _ in range(40):
             connection = HTTPConnection(HOST, balancer.admin_port, timeout=5)
-            held.append(connection)
+            opened.append(connection)
             connection.request("GET", "/health")
             worker = json.loads(connection.getresponse().read())["worker"]
-            met[worker["pid"]] = worker["config_version"]
-            if met.keys() >= set(balancer.workers()):
+            found[worker["pid"]] = worker["config_version"]
+            if found.keys() >= set(balancer.workers()):
                 break
     finally:
-        for connection in held:
+        for connection in opened:
             connection.close()
-    return set(met.values())
+    return set(found.values())
 
 
 def run(pace: Pace) -> Outcome:
-    """A hundred reloads in a minute; five in two seconds in the short form."""
+    """A hundred reloads in a minute; five in two seconds in a quick run."""
     count, seconds = (RELOADS, SECONDS) if pace == FULL else (QUICK_RELOADS, QUICK_SECONDS)
     with chaos_cluster(in_file=True, health__jitter=0) as cluster:
         cluster.start_load(pace)
         before, ports = cluster.workers, [balancer.port for balancer in cluster.balancers]
-        with streams(ports, STREAMS, min(5.0, seconds)) as going:
+        with streams(ports, STREAMS, min(5.0, seconds)) as running:
             began, refused, version = time.monotonic(), [], ""
             for number, text in zip(range(count), configurations(cluster), strict=False):
                 time.sleep(max(0.0, began + number * seconds / count - time.monotonic()))
                 cluster.write(text)
                 for balancer in cluster.balancers:
-                    status, told = reload(balancer)
-                    version = told.get("config_version", "")
+                    status, document = reload(balancer)
+                    version = document.get("config_version", "")
                     if status != 200:
-                        refused.append(told)
+                        refused.append(document)
             agreed = _agreed(cluster, began=time.monotonic())
             over = time.monotonic()
             cluster.write(BROKEN)
@@ -106,29 +106,31 @@ def run(pace: Pace) -> Outcome:
             unmoved = sum(versions(balancer) == {version} for balancer in cluster.balancers)
         phases = Phases.of(cluster.stop_load(), cluster.began, began, over)
         served = [sum(s.moment > began and s.target == "/" for s in one.served()) for one in cluster.backends]
-        told_well = sum(code == 422 and all(part in told["detail"] for part in TOLD) for code, told in wrong)
+        explained = sum(
+            code == 422 and all(part in document["detail"] for part in EXPECTED) for code, document in wrong
+        )
         checks = [
             phases.calm(),
             Check("reloads that were refused", len(refused), 0),
             Check("reloads a second", count / (over - began), 0.9 * count / seconds, at_least=True),
-            Check("tunnels lost", len(going.lost_tunnels), 0),
-            Check("downloads broken off", len(going.broken_downloads), 0),
-            Check("words through tunnels", going.words, STREAMS * 10, at_least=True),
-            Check("downloads", going.downloads, STREAMS, at_least=True),
-            Check("workers that are others than before", len(cluster.workers ^ before), 0),
+            Check("tunnels lost", len(running.lost_tunnels), 0),
+            Check("downloads broken off", len(running.broken_downloads), 0),
+            Check("echoes of tunnels", running.echoes, STREAMS * 10, at_least=True),
+            Check("downloads", running.downloads, STREAMS, at_least=True),
+            Check("workers that were replaced", len(cluster.workers ^ before), 0),
             Check("all workers agree on the last", agreed, AGREED_WITHIN, "s"),
             Check("least requests of a backend", min(served), 1, at_least=True),
-            Check("instances that refuse a bad file by key and line", told_well, len(wrong), at_least=True),
-            Check("instances that it leaves as they are", unmoved, len(wrong), at_least=True),
+            Check("instances that refuse a bad file by key and line", explained, len(wrong), at_least=True),
+            Check("instances that it leaves unchanged", unmoved, len(wrong), at_least=True),
         ]
         return cluster.outcome(
-            "reloads", phases, agreed, checks, streams=(going.lost_tunnels + going.broken_downloads)[:5],
-            refused=refused[:5], wrong=wrong, reloads=count, words=going.words, downloads=going.downloads,
+            "reloads", phases, agreed, checks, streams=(running.lost_tunnels + running.broken_downloads)[:5],
+            refused=refused[:5], wrong=wrong, reloads=count, echoes=running.echoes, downloads=running.downloads,
         )  # fmt: skip
 
 
 def _agreed(cluster: ChaosCluster, began: float) -> float:
-    """Seconds until all workers of all instances serve by the same."""
+    """Seconds until all workers of all instances use the same version."""
 
     def one() -> bool:
         return len({version for balancer in cluster.balancers for version in versions(balancer)}) == 1

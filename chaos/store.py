@@ -1,4 +1,4 @@
-"""The store goes, in every way that it can, and comes back: no request notices, and every worker joins again."""
+"""The store fails in each way that it can, and returns: no request fails, and every worker joins again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import redis
 
-from chaos.analysis import HealthSample, Outcome, Phases, first_word, settled
+from chaos.analysis import HealthSample, Outcome, Phases, first_match, settled
 from chaos.cluster import BACKENDS, INTERVAL, KEYS, ChaosCluster, Pace, chaos_cluster, within
 from devtools.environment import HOST
 from devtools.ports import free_port
@@ -18,15 +18,15 @@ from devtools.servers import Process, black_hole, runtime_directory, start_valke
 from devtools.topologies import SentinelStore
 from lbflask.store.redis_client import connect
 
-#: Seconds within which workers have joined after the store's return, and have noticed that it is gone.
+#: Seconds until workers have joined after the return of the store, and until they have noticed its failure.
 JOIN_WITHIN = 2.0
 NOTICE_WITHIN = 1.0
-#: Seconds within which a fail-over must have happened, whoever is to blame.
+#: Seconds for a fail-over, which the sentinels decide.
 FAIL_OVER_WITHIN = 30.0
 
 
 class Killed:
-    """Killed, and started again with nothing in it."""
+    """Killed, and started again empty."""
 
     name = "store killed"
     away = True
@@ -39,19 +39,19 @@ class Killed:
         self.server = self.start()
 
     def start(self) -> Process:
-        """A server on the port."""
+        """Start a server on the port."""
         return self.running.enter_context(start_valkey("--dir", str(self.work), port=self.port))
 
     def begin(self) -> None:
-        """The trouble begins."""
+        """Make the store fail."""
         self.server.kill()
 
     def last(self, pace: Pace) -> None:
-        """Wait as long as it lasts."""
+        """Wait while the failure lasts."""
         time.sleep(pace.trouble)
 
     def end(self) -> None:
-        """It is over: when this returns, the store answers."""
+        """End the failure: when this returns, the store responds."""
         self.server = self.start()
 
 
@@ -68,7 +68,7 @@ class Frozen(Killed):
 
 
 class Flushed(Killed):
-    """FLUSHALL, and nothing else."""
+    """FLUSHALL."""
 
     name = "store flushed"
     away = False
@@ -78,24 +78,24 @@ class Flushed(Killed):
             client.flushall()
 
     def last(self, pace: Pace) -> None:
-        """No time."""
+        """Return at once."""
 
     def end(self) -> None:
         """Nothing to do."""
 
 
 class Restarted(Killed):
-    """Killed and started at once, with nothing in it."""
+    """Killed, and started at once, empty."""
 
     name = "store restarted empty"
     away = False
 
     def last(self, pace: Pace) -> None:
-        """No time."""
+        """Return at once."""
 
 
 class BlackHole(Killed):
-    """Killed, and in its place somebody who takes connections and never says a word."""
+    """Killed, and replaced by a listener that accepts connections and never sends a byte."""
 
     name = "store a black hole"
 
@@ -123,7 +123,7 @@ class FailOver(Killed):
         self.servers.primary.kill()
 
     def last(self, pace: Pace) -> None:  # noqa: ARG002
-        """Until the replica is the primary."""
+        """Wait until the replica is the primary. Raises RuntimeError."""
         with redis.Redis(port=self.servers.replica_port, decode_responses=True) as client:
             promoted = within(lambda: client.info("replication")["role"] == "master", FAIL_OVER_WITHIN)
         if not promoted:
@@ -133,35 +133,35 @@ class FailOver(Killed):
         """Nothing to do."""
 
 
-def joined(sight: HealthSample) -> bool:
-    """The worker is with the fleet, and the checker's word that it has is no older than one that is due."""
-    fresh = sight.silent_for is not None and sight.silent_for <= INTERVAL + 1 and not sight.unknown
-    return sight.status == "ok" and sight.store == "connected" and fresh
+def joined(sample: HealthSample) -> bool:
+    """Whether the worker is connected, and its report of the checker no older than the interval allows."""
+    fresh = sample.silent_for is not None and sample.silent_for <= INTERVAL + 1 and not sample.unknown
+    return sample.status == "ok" and sample.store == "connected" and fresh
 
 
-def alone(sight: HealthSample) -> bool:
-    """The worker says that it is on its own."""
-    return sight.status == "degraded" and sight.store == "unreachable"
+def alone(sample: HealthSample) -> bool:
+    """Whether the worker reports that the store is unreachable."""
+    return sample.status == "degraded" and sample.store == "unreachable"
 
 
 def run(kind: type[Killed], pace: Pace) -> Outcome:
-    """One way in which the store goes."""
+    """One kind of failure of the store."""
     with ExitStack() as running:
-        trouble = kind(running)
-        cluster = running.enter_context(chaos_cluster(trouble.url))
+        failure = kind(running)
+        cluster = running.enter_context(chaos_cluster(failure.url))
         cluster.start_load(pace)
         began = time.monotonic()
-        trouble.begin()
-        trouble.last(pace)
-        trouble.end()
+        failure.begin()
+        failure.last(pace)
+        failure.end()
         returned = time.monotonic()
-        spoke = within(lambda: _checker_spoke(trouble.url) and time.monotonic(), JOIN_WITHIN + 5) or math.inf
+        wrote = within(lambda: _checker_wrote(failure.url) and time.monotonic(), JOIN_WITHIN + 5) or math.inf
         time.sleep(JOIN_WITHIN + pace.calm)
-        return _judge(cluster, trouble, began, returned, spoke - returned)
+        return _judge(cluster, failure, began, returned, wrote - returned)
 
 
-def _checker_spoke(url: str) -> bool:
-    """Whether the store has the checker's word of all backends."""
+def _checker_wrote(url: str) -> bool:
+    """Whether the store has a report of the checker about all backends."""
     client = connect(url, 1.0)
     try:
         return bool(client.hlen(KEYS.active) == BACKENDS and client.exists(KEYS.heartbeat))
@@ -169,19 +169,19 @@ def _checker_spoke(url: str) -> bool:
         client.close()
 
 
-def _judge(cluster: ChaosCluster, trouble: Killed, began: float, returned: float, spoke: float) -> Outcome:
+def _judge(cluster: ChaosCluster, failure: Killed, began: float, returned: float, wrote: float) -> Outcome:
     workers = cluster.workers
     phases = Phases.of(cluster.stop_load(), cluster.began, began, returned + JOIN_WITHIN)
-    converged = max(spoke, settled(cluster.sights, workers, returned, joined))
+    converged = max(wrote, settled(cluster.samples, workers, returned, joined))
     checks = [phases.calm(), Check("all have joined, checker and workers", converged, JOIN_WITHIN, "s")]
-    if trouble.away:
-        noticed = first_word(cluster.sights, workers, began, alone)
-        away = [s for s in cluster.sights if began + NOTICE_WITHIN < s.moment < returned]
-        lies = sum(not alone(sight) for sight in away)
-        checks.append(Check("all workers say that it is gone", noticed, NOTICE_WITHIN, "s"))
-        if not isinstance(trouble, FailOver):  # whose end is a moment that workers may know before us
-            checks.append(Check("words of /health that were not true meanwhile", lies, 0))
-    return cluster.outcome(trouble.name, phases, converged, checks, away=returned - began)
+    if failure.away:
+        noticed = first_match(cluster.samples, workers, began, alone)
+        away = [s for s in cluster.samples if began + NOTICE_WITHIN < s.moment < returned]
+        wrong = sum(not alone(sample) for sample in away)
+        checks.append(Check("all workers report the failure", noticed, NOTICE_WITHIN, "s"))
+        if not isinstance(failure, FailOver):  # workers may notice its end before this process does
+            checks.append(Check("wrong samples of /health meanwhile", wrong, 0))
+    return cluster.outcome(failure.name, phases, converged, checks, away=returned - began)
 
 
 KINDS = (Killed, Frozen, Flushed, Restarted, FailOver, BlackHole)

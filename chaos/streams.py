@@ -1,4 +1,4 @@
-"""Long exchanges that go on while something else happens: tunnels that are spoken through, and downloads that last."""
+"""Long exchanges during a scenario: tunnels that echo, and slow downloads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from chaos.backend import DRIP
 from devtools.raw_client import ConnectionCut, RawClient
 
 TUNNEL = b"GET /tunnel HTTP/1.1\r\nHost: chaos\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
-#: Seconds between two words through each tunnel.
-SPEAK_EVERY = 0.1
+#: Seconds between two bytes through each tunnel.
+ECHO_INTERVAL = 0.1
 
 
 class Streams:
-    """So many tunnels and downloads, spread over these ports; what became of them. A download is followed by another
-    until `stop`, and takes `seconds`.
+    """So many tunnels and downloads, spread over these ports, and their results. A download takes `seconds`, and is
+    followed by another until `stop`.
     """
 
     def __init__(self, ports: Sequence[int], count: int, seconds: float) -> None:
-        self.words = 0  #: that came back through tunnels
-        self.downloads = 0  #: that came whole
+        self.echoes = 0  #: bytes that tunnels returned
+        self.downloads = 0  #: complete ones
         self.lost_tunnels: list[str] = []
         self.broken_downloads: list[str] = []
         self._stop = threading.Event()
@@ -30,30 +30,30 @@ class Streams:
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=work, args=(ports[number % len(ports)],), daemon=True)
-            for work in (self._speak, self._download)
+            for work in (self._echo, self._download)
             for number in range(count)
         ]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """Say the last word, and wait for the downloads under way."""
+        """Send a last byte through each tunnel, and wait for the downloads under way."""
         self._stop.set()
         for thread in self._threads:
             thread.join(self._pieces * DRIP + 20)
 
-    def _speak(self, port: int) -> None:
+    def _echo(self, port: int) -> None:
         try:
             with RawClient(port) as client:
                 if client.ask(TUNNEL).status != 101:
                     raise OSError("no tunnel")
                 ended = False
                 while not ended:
-                    ended = self._stop.wait(SPEAK_EVERY)
+                    ended = self._stop.wait(ECHO_INTERVAL)
                     client.send(b"!")
                     client.read(1)
                     with self._lock:
-                        self.words += 1
+                        self.echoes += 1
         except (OSError, ConnectionCut) as error:
             self.lost_tunnels.append(repr(error))
 
@@ -73,11 +73,11 @@ class Streams:
 
 @contextmanager
 def streams(ports: Sequence[int], count: int, seconds: float) -> Iterator[Streams]:
-    """Streams for the length of a block, which begins when all tunnels are there."""
+    """Streams for the length of a block, which begins when all tunnels are open."""
     running = Streams(ports, count, seconds)
     try:
         deadline = time.monotonic() + 20
-        while running.words < count and time.monotonic() < deadline:
+        while running.echoes < count and time.monotonic() < deadline:
             time.sleep(0.01)
         yield running
     finally:

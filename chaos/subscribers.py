@@ -1,4 +1,4 @@
-"""Workers' windows on the fleet, without workers: each notes when it has a new version of the snapshot.
+"""The views of workers on the fleet, without workers: each records when it has a new version of the snapshot.
 
 python -m chaos.subscribers URL COUNT    ends when its input does, and prints JSON of versions and moments
 """
@@ -14,31 +14,31 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.store.redis import RedisStore, connect
 
 
-class Noting(RedisStore):
-    """A store that notes when it brings a new version: the moment is of the steady clock."""
+class RecordingStore(RedisStore):
+    """A store that records when it reads a new version, in seconds of the steady clock."""
 
     def __init__(self, url: str) -> None:
         super().__init__(connect(url, 1.0), "lbflask")
-        self.noted: list[tuple[int, float]] = []
+        self.reads: list[tuple[int, float]] = []
 
     def read_snapshot(self, pool: str, known: Snapshot) -> Snapshot:
         """See WorkerStore."""
         snapshot = super().read_snapshot(pool, known)
         if snapshot.version != known.version:
-            self.noted.append((snapshot.version, time.monotonic()))
+            self.reads.append((snapshot.version, time.monotonic()))
         return snapshot
 
 
 def main() -> None:
     url, count = sys.argv[1], int(sys.argv[2])
-    stores = [Noting(url) for _ in range(count)]
+    stores = [RecordingStore(url) for _ in range(count)]
     fleets = [Fleet(store, ["default"]) for store in stores]
     for fleet in fleets:
         fleet.start()
     time.sleep(1.0)  # all have subscribed
     print("ready", flush=True)
     sys.stdin.read()
-    print(json.dumps([note for store in stores for note in store.noted]), flush=True)
+    print(json.dumps([read for store in stores for read in store.reads]), flush=True)
     for fleet in fleets:
         fleet.stop()
 

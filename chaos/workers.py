@@ -1,4 +1,4 @@
-"""A worker is killed: its own connections are lost and nothing else, its counts vanish, and another takes its place."""
+"""A worker is killed: only its connections are lost, its counts are removed, and another worker replaces it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import time
 
 import redis
 
-from chaos.analysis import HealthSample, Outcome, Phases, failures, first_word, under_way
+from chaos.analysis import HealthSample, Outcome, Phases, failures, first_match, under_way
 from chaos.cluster import KEYS, Pace, chaos_cluster, within
 from chaos.observer import owners
 from devtools.report import Check
 from lbflask.store.ports import DEAD_AFTER
 
-#: Every so many-th request takes a while, so that some are always under way.
+#: One request of so many is slow, so that some are always under way.
 SLOW = 10
-#: Seconds until the dead worker's counts are gone, and until its successor serves.
+#: Seconds until the counts of the dead worker are removed, and until its successor serves.
 GONE_WITHIN = 3.0
 REPLACED_WITHIN = 5.0
-#: Seconds that a killed process's connections take to close.
+#: Seconds until the connections of a killed process are closed.
 CLOSING = 0.1
 
 
 def counted(client: redis.Redis, pid: int) -> bool:
-    """Whether the store still has what this worker had in flight. A worker is known by host, pid and chance."""
+    """Whether the store has counts of this worker. The name of a worker is its host, its pid and a random part."""
     return any(str(name).split(":")[-2] == str(pid) for name in client.hkeys(KEYS.workers))
 
 
@@ -36,31 +36,31 @@ def killed(pace: Pace) -> Outcome:
         cluster.start_load(pace, SLOW)
         balancer = cluster.balancers[0]
         victim = balancer.workers()[0]
-        its_own = {local for local, pid in owners(balancer.port, balancer.workers()).items() if pid == victim}
+        connections = {local for local, pid in owners(balancer.port, balancer.workers()).items() if pid == victim}
         known = within(lambda: counted(client, victim), 5)
         began = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         gone = within(lambda: not counted(client, victim) and time.monotonic() - began, DEAD_AFTER + 5) or math.inf
         time.sleep(pace.calm)
         after = cluster.workers
-        asked = cluster.stop_load()
-        phases = Phases.of(asked, cluster.began, began, began + DEAD_AFTER)
+        requests = cluster.stop_load()
+        phases = Phases.of(requests, cluster.began, began, began + DEAD_AFTER)
 
-        def serves(sight: HealthSample) -> bool:
-            return sight.status == "ok"
+        def serves(sample: HealthSample) -> bool:
+            return sample.status == "ok"
 
-        replaced = first_word(cluster.sights, after, began, serves)
-        lost = under_way(asked, its_own, began, began + CLOSING)
-        failed = failures(asked)
-        innocent = [request for request in failed if request not in lost]
+        replaced = first_match(cluster.samples, after, began, serves)
+        lost = under_way(requests, connections, began, began + CLOSING)
+        failed = failures(requests)
+        others = [request for request in failed if request not in lost]
         checks = [
             Check("its counts are gone", gone if known else math.inf, GONE_WITHIN, "s"),
-            Check("requests that failed and were not in its hands", len(innocent), 0),
-            Check("requests that failed, of those in its hands", len(failed), len(lost)),
-            Check("requests in its hands", len(lost), 1, at_least=True),
+            Check("requests of other workers that failed", len(others), 0),
+            Check("failed requests, of those that it served", len(failed), len(lost)),
+            Check("requests that it served", len(lost), 1, at_least=True),
             Check("its successor serves", replaced if len(after) == len(cluster.balancers) * 2 else math.inf,
                   REPLACED_WITHIN, "s"),
             cluster.tracebacks(),
         ]  # fmt: skip
-        notes = {"lost": len(lost), "connections": len(its_own), "innocent": innocent[:5]}
-        return Outcome("worker killed", len(asked), len(failed), phases.p99, gone, checks, notes)
+        notes = {"lost": len(lost), "connections": len(connections), "others": others[:5]}
+        return Outcome("worker killed", len(requests), len(failed), phases.p99, gone, checks, notes)

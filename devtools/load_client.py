@@ -1,4 +1,4 @@
-"""A keep-alive HTTP/1.1 client on asyncio for load: one request at a time on a connection, nothing tried twice."""
+"""A keep-alive HTTP/1.1 client on asyncio for load: one request at a time on a connection, without retries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class LoadResponse:
     """Status, body and fields of a response, the latter by name in lower case."""
 
     status: int
@@ -23,21 +23,21 @@ class Answer:
 
 
 class Connection:
-    """A connection that is made when it is needed, and made anew after it was closed."""
+    """A connection that is opened when it is needed, again after it was closed."""
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self.local_port = 0  #: ours, of the latest connection
+        self.local_port = 0  #: of this end of the latest connection
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     @property
     def stale(self) -> bool:
-        """Whether the other side has closed it since the latest answer."""
+        """Whether the peer has closed it since the latest response."""
         return self._reader is not None and self._reader.at_eof()
 
-    async def ask(self, request: bytes) -> Answer:
-        """The answer, whose length must be known. Raises OSError, EOFError or TimeoutError, and is then closed."""
+    async def send(self, request: bytes) -> LoadResponse:
+        """The response, whose length must be known. Raises OSError, EOFError or TimeoutError, and closes."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._exchange(request)
@@ -45,7 +45,7 @@ class Connection:
             self.close()
             raise
 
-    async def _exchange(self, request: bytes) -> Answer:
+    async def _exchange(self, request: bytes) -> LoadResponse:
         if self._writer is None or self._reader is None:
             self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
             self.local_port = self._writer.get_extra_info("sockname")[1]
@@ -54,7 +54,7 @@ class Connection:
         body = await self._reader.readexactly(head.length)
         if head.fields.get("connection", "").lower() == "close":
             self.close()
-        return Answer(int(head.line[1]), body, head.fields)
+        return LoadResponse(int(head.line[1]), body, head.fields)
 
     def close(self) -> None:
         """Close."""

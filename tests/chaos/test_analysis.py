@@ -13,7 +13,7 @@ from chaos.analysis import (
     Outcome,
     Phases,
     failures,
-    first_word,
+    first_match,
     late,
     settled,
     under_way,
@@ -31,8 +31,8 @@ def said(moment: float, worker: tuple[int, int], store: str) -> HealthSample:
     return HealthSample(moment, *worker, "ok", store, 0.1)
 
 
-def connected(sight: HealthSample) -> bool:
-    return sight.store == "connected"
+def connected(sample: HealthSample) -> bool:
+    return sample.store == "connected"
 
 
 def test_requests_belong_to_the_phase_in_which_they_were_due() -> None:
@@ -69,19 +69,19 @@ def test_no_answer_at_all_during_the_trouble_is_a_miss() -> None:
 
 
 def test_the_last_worker_to_join_decides_and_who_falls_back_has_not_joined() -> None:
-    sights = [
+    samples = [
         said(0.5, ONE, "unreachable"), said(1.1, ONE, "connected"), said(1.2, ONE, "unreachable"),
         said(1.5, ONE, "connected"), said(1.0, TWO, "unreachable"), said(1.3, TWO, "connected"),
     ]  # fmt: skip
-    assert settled(sights, [ONE, TWO], 1.0, connected) == pytest.approx(0.5)
-    assert settled(sights, [TWO], 1.0, connected) == pytest.approx(0.3)
+    assert settled(samples, [ONE, TWO], 1.0, connected) == pytest.approx(0.5)
+    assert settled(samples, [TWO], 1.0, connected) == pytest.approx(0.3)
 
 
 def test_a_worker_that_was_never_heard_has_not_joined() -> None:
-    sights = [said(1.1, ONE, "connected")]
-    assert settled(sights, [ONE, TWO], 1.0, connected) == math.inf
-    assert first_word(sights, [ONE, TWO], 1.0, connected) == math.inf
-    assert first_word(sights, [ONE], 1.0, connected) == pytest.approx(0.1)
+    samples = [said(1.1, ONE, "connected")]
+    assert settled(samples, [ONE, TWO], 1.0, connected) == math.inf
+    assert first_match(samples, [ONE, TWO], 1.0, connected) == math.inf
+    assert first_match(samples, [ONE], 1.0, connected) == pytest.approx(0.1)
 
 
 def test_one_that_ends_badly_has_not_joined() -> None:

@@ -20,7 +20,7 @@ from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 
-#: A flapping backend must not be lost sight of for long, and no probe may be mistaken for an attempt.
+#: A flapping backend must not be lost sample of for long, and no probe may be mistaken for an attempt.
 SETTINGS: dict[str, Any] = {
     "health__interval": 0.2, "health__path": "/check", "health__jitter": 0, "ejection__duration": 60,
 }  # fmt: skip
@@ -29,11 +29,11 @@ SETTINGS: dict[str, Any] = {
 def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() -> None:
     """A backend flaps all the while; clients hang up, a worker is killed, and without a checker a backend dies."""
     with (
-        chaos_cluster(mood="flapping", **SETTINGS) as cluster,
+        chaos_cluster(mode="flapping", **SETTINGS) as cluster,
         load([b.port for b in cluster.balancers], 10, 200) as asking,
     ):
         flapper, dead, _ = cluster.backends
-        client, heard = cluster.client, cluster.announcements()
+        client, announcements = cluster.client, cluster.announcements()
 
         for turn in range(1, 7):
             with ExitStack() as waiting:
@@ -54,7 +54,7 @@ def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() ->
         os.kill(victim, signal.SIGKILL)
         eventually(lambda: len(set(balancer.workers()) - {victim}) == 2, "another has come")
         eventually(lambda: sum(s.status == 503 for s in flapper.served()) >= 3, "the flapping backend has flapped")
-        assert heard.heard == [], "nobody's health changed, and nobody was ejected"
+        assert announcements.received == [], "nobody's health changed, and nobody was ejected"
 
         for checker in cluster.checkers:
             checker.signal(signal.SIGKILL)

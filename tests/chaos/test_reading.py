@@ -8,7 +8,7 @@ from chaos.__main__ import SCENARIOS, chosen, decides
 from chaos.backend import Served, read_log
 from chaos.backends import Ejected, attempts_after
 from chaos.cost import sent
-from chaos.observer import connections, sight
+from chaos.observer import connections, sample
 from chaos.workers import counted
 from devtools.report import Check
 from devtools.traffic import AccessLogLine, access_log
@@ -38,7 +38,7 @@ def test_a_request_began_when_its_end_less_its_time_was() -> None:
     assert line.moment - line.began == pytest.approx(0.25)
 
 
-def test_attempts_count_from_when_everybody_has_to_know() -> None:
+def test_attempts_count_from_when_an_ejection_has_to_apply() -> None:
     def tried(began: float, *backends: str) -> AccessLogLine:
         return AccessLogLine(began, began, "/", 200, backends)
 
@@ -58,7 +58,7 @@ def test_what_a_worker_says_is_summed_up() -> None:
         "store": "connected",
         "pools": {"default": {"checker_silent_for": 0.5, "states": states}},
     }
-    seen = sight(lambda: 1.0, 80, 7, document)
+    seen = sample(lambda: 1.0, 80, 7, document)
     assert (seen.worker, seen.unknown, seen.ejected) == ((80, 7), 1, ("a",))
 
 
