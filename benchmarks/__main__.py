@@ -11,7 +11,7 @@ import sys
 
 from devtools.environment import ROOT
 
-#: Each with what `make bench` asks of it in a full run.
+#: Each benchmark, with its arguments in a full run of `make bench`.
 BENCHMARKS = {
     "hot_path": [],
     "many_backends": [],

@@ -1,10 +1,10 @@
 """Large bodies down and up, of known length and chunked: throughput against nginx, and what they cost in memory.
 
-nginx passes bodies on as they come, as lbflask does (proxy_buffering and proxy_request_buffering are off), in pieces of
-64 KiB, which is much faster than its default.
-The backend and the client stand on raw sockets that neither copy nor look at the body; "direct" is the two without a
-proxy between, the ceiling on this machine. All take turns, round by round; what is compared is the median of the
-ratios of the rounds. Memory is the highest RSS of a worker while bodies passed, less its RSS before the first.
+nginx streams bodies, as lbflask does (proxy_buffering and proxy_request_buffering are off), in pieces of 64 KiB, which
+is much faster than its default. The backend and the client use raw sockets, and neither copy nor parse the body;
+"direct" is the two without a proxy, the limit of this machine. All take turns, round by round; the medians of the
+ratios of the rounds are compared. Memory is the highest RSS of a worker during the transfers, less its RSS before the
+first.
 
     python -m benchmarks.bodies [--size MIB] [--rounds 3]
 """

@@ -2,10 +2,10 @@
 
     python -m benchmarks.checker_scale [--backends 10000] [--interval 10] [--kind http] [--hanging 0] [--seconds 40]
 
-One process plays all backends on a few ports of 127.0.0.1; the checker runs here, over a private Valkey. A probe is
-late by what lies between two of a backend beyond its interval (the jitter is off). In the middle of the run all
-backends of one port begin to fail; those of `--hanging` ports of the twenty take connections and never answer. With
-`--limit 1` the exit code tells whether 99 % of the probes were late by less than a second.
+One process serves all backends on a few ports of 127.0.0.1; the checker runs in this one, with a private Valkey. The
+lateness of a probe is the time since the one before, beyond the interval (without jitter). In the middle of the run all
+backends of one port begin to fail; those of `--hanging` ports of the twenty accept connections and never respond. With
+`--limit 1` the exit code is 0 only if 99 % of the probes were late by less than a second.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ BROKEN = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Leng
 
 
 class Answering(asyncio.Protocol):
-    """A backend: an answer for whatever comes, and the end of the connection."""
+    """A backend: a response to any request, and the end of the connection."""
 
     def __init__(self, broken: Any) -> None:
         self._broken = broken
@@ -179,7 +179,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     while not store.writes:
         await asyncio.sleep(0.01)
     first = now()
-    await asyncio.sleep(options.interval)  # the second look of each comes within; then they are spread evenly
+    await asyncio.sleep(options.interval)  # the second probe of each is due within; then they are spread evenly
     steady = now()
     await asyncio.sleep(options.seconds / 2)
     broke, failed = now(), probe.failed
@@ -194,7 +194,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
         for before, after in itertools.pairwise(moments)
         if steady.began <= after < broke.began
     ]
-    told = store.writes[steady.writes : broke.writes]
+    writes = store.writes[steady.writes : broke.writes]
     share = (broke.cpu - steady.cpu) / (broke.began - steady.began)
     print(f"{options.backends} backends, {options.kind}, every {options.interval:g} s: {len(late)} probes measured")
     print(
@@ -203,7 +203,7 @@ async def measure(options: argparse.Namespace, url: str, ports: list[int], faili
     print(f"late             {percentiles(late)}")
     print(f"CPU              {share * 100:.0f} % of a core, {len(late) / (broke.began - steady.began):.0f} probes/s")
     print(f"under way        at most {probe.most}; {failed} probes failed before the failure")
-    print(f"writes           {len(told)} with {sum(count for _, count, _ in told)} states while nothing changes")
+    print(f"writes           {len(writes)} with {sum(count for _, count, _ in writes)} states while nothing changes")
     report_failure(store, broke, sum(port == ports[0] for port in hosts))
     return statistics.quantiles(late, n=100, method="inclusive")[98]
 
@@ -214,7 +214,7 @@ def report_failure(store: Counting, broke: Phase, victims: int) -> None:
     if noticed:
         changes = [took for _, count, took in store.writes[broke.writes :] if count]
         print(
-            f"{victims} fail together  {len(noticed)} told as down after {min(noticed):.1f} to {max(noticed):.1f} s, ",
+            f"{victims} fail together  {len(noticed)} reported down after {min(noticed):.1f} to {max(noticed):.1f} s, ",
             end="",
         )
         print(f"in {len(changes)} writes of at most {max(changes) * 1000:.0f} ms")

@@ -1,8 +1,8 @@
-"""Do the metrics count what happened? Two instances of two workers, and a load generator that counts for itself.
+"""Compares the metrics with the counts of the load generator, over two instances of two workers.
 
-Half of the requests, a worker is killed, the other half: all counted, to the last one. Then a worker is killed in the
-midst of requests: what its clients did not get is not counted, and it takes with it at most what had ended in its last
-0.05 s (docs/metrics.md); how much that was is told.
+Half of the requests, a worker is killed, the other half: all of them must be counted. Then a worker is killed during
+requests: those without a response are not counted, and at most those that ended in its last 0.05 s are lost
+(docs/metrics.md); their number is reported.
 
     python -m benchmarks.counters [--requests 20000] [--connections 32] [--json FILE]
 """
@@ -26,14 +26,14 @@ from benchmarks.proxies import Competitor, lbflask, nginx_backends
 from devtools.load_client import Connection
 from devtools.report import Check, conclude, options, table
 
-#: Seconds until a worker has counted what has ended, with room to spare.
+#: Seconds until a worker has counted ended requests, with a margin.
 COUNTED_AFTER = 2.0
 #: Seconds for a new worker.
 REPLACED_AFTER = 3.0
 
 
-async def ask(port: int, numbers: Iterator[int], answered: list[int]) -> None:
-    """One connection's share of the requests; notes who got an answer."""
+async def send(port: int, numbers: Iterator[int], answered: list[int]) -> None:
+    """The requests of one connection; records those that got a response."""
     connection = Connection(port)
     for number in numbers:
         try:
@@ -45,15 +45,15 @@ async def ask(port: int, numbers: Iterator[int], answered: list[int]) -> None:
 
 
 async def drive(ports: list[int], count: int, connections: int) -> int:
-    """How many of the requests were answered."""
+    """Send the requests. Returns the number that got a response."""
     answered: list[int] = []
     numbers = iter(range(count))
-    await asyncio.gather(*(ask(port, numbers, answered) for port, _ in zip(cycle(ports), range(connections))))
+    await asyncio.gather(*(send(port, numbers, answered) for port, _ in zip(cycle(ports), range(connections))))
     return len(answered)
 
 
 async def counted(admin_ports: list[int]) -> int:
-    """Requests by the metrics, over all instances and labels."""
+    """The requests that the metrics count, over all instances and labels."""
     total = 0.0
     for port in admin_ports:
         connection = Connection(port)
@@ -66,7 +66,7 @@ async def counted(admin_ports: list[int]) -> int:
 
 
 async def counted_finally(admin_ports: list[int], expected: int) -> int:
-    """As soon as it is what is expected, else after a while."""
+    """The count, as soon as it is as expected, else after a while."""
     until = time.monotonic() + COUNTED_AFTER
     while (found := await counted(admin_ports)) != expected and time.monotonic() < until:
         await asyncio.sleep(0.05)
@@ -80,7 +80,7 @@ def kill_a_worker(master: int) -> None:
 
 
 async def run(ports: list[int], admins: list[int], master: int, count: int, connections: int) -> dict[str, int]:
-    """The three parts."""
+    """Run the three parts."""
     found = {"answered, half": await drive(ports, count // 2, connections)}
     found["counted, half"] = await counted_finally(admins, found["answered, half"])
     kill_a_worker(master)

@@ -1,8 +1,8 @@
 """Backends that close keep-alive connections at random: no GET may fail, and no POST may be delivered twice.
 
-GETs and POSTs, nine to one, each with an id of its own that the backend notes when it begins to serve the request and
-sends back in its response. A POST that may have been served can't be tried again (RFC 9110 section 9.2.2), so some of
-them fail; how many is told, and is no miss.
+GETs and POSTs, nine to one, each with a unique id that the backend records when it begins to serve the request, and
+returns in its response. A POST that may have been served cannot be retried (RFC 9110 section 9.2.2), so some fail;
+their number is reported, and is not a miss.
 
     python -m benchmarks.flaky_backends [--requests 100000] [--connections 64] [--chance 1] [--through lbflask]
 """
@@ -29,11 +29,11 @@ SEED = 20
 
 @dataclass
 class Outcome:
-    """What clients saw: answers by method, and failures by method and kind."""
+    """The results of clients: responses by method, and failures by method and kind."""
 
     answered: dict[str, int] = field(default_factory=lambda: {"GET": 0, "POST": 0})
     failed: dict[str, dict[str, int]] = field(default_factory=lambda: {"GET": {}, "POST": {}})
-    wrong: int = 0  #: answers to another request
+    wrong: int = 0  #: responses to another request
     seconds: float = 0.0
 
     def failures(self, method: str) -> int:
@@ -43,7 +43,7 @@ class Outcome:
 
 @dataclass
 class Journals:
-    """What the backends noted."""
+    """The records of the backends."""
 
     begun: dict[str, int]  #: by method
     twice: dict[str, int]  #: requests begun more than once, by method
@@ -51,7 +51,7 @@ class Journals:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> Journals:
-        """The lines of all of them."""
+        """The records of all backends."""
         counts = Counter(line.strip() for line in lines)
         begun, twice, ends = Counter[str](), Counter[str](), Counter[str]()
         for line, count in counts.items():
@@ -70,15 +70,15 @@ def method_of(number: int) -> str:
 
 
 def request(number: int) -> bytes:
-    """With an id that no other has."""
+    """A request with a unique id."""
     if method_of(number) == "GET":
         return b"GET /get/%d HTTP/1.1\r\nHost: bench\r\n\r\n" % number
     body = b"%d" % number * 16
     return b"POST /post/%d HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n%b" % (number, len(body), body)
 
 
-async def ask(port: int, numbers: Iterator[int], outcome: Outcome) -> None:
-    """One connection's share of the requests, one after another."""
+async def send(port: int, numbers: Iterator[int], outcome: Outcome) -> None:
+    """The requests of one connection, one after another."""
     connection = Connection(port)
     for number in numbers:
         method = method_of(number)
@@ -97,11 +97,11 @@ async def ask(port: int, numbers: Iterator[int], outcome: Outcome) -> None:
 
 
 async def drive(port: int, count: int, connections: int) -> Outcome:
-    """All requests, over so many connections."""
+    """Send all requests, over so many connections."""
     outcome = Outcome()
     numbers = iter(range(count))
     began = time.monotonic()
-    await asyncio.gather(*(ask(port, numbers, outcome) for _ in range(connections)))
+    await asyncio.gather(*(send(port, numbers, outcome) for _ in range(connections)))
     outcome.seconds = time.monotonic() - began
     return outcome
 

@@ -1,8 +1,8 @@
-"""How far one store carries: fleets of up to 1,000 machines simulated on the workers' own code, with a modelled store.
+"""The capacity of one store: fleets of up to 1,000 machines, simulated with the workers' code and a modelled store.
 
-What the store's commands cost is measured here on a Valkey, or derived from the cost of an INCRBY (`--service-us`). The
-fleets are then simulated, event by event, for some seconds of their time. Without a size, several fleets at several
-rates, and a search for the largest fleet that never has to do without the store.
+The costs of the store's commands are measured on a Valkey, or derived from that of an INCRBY (`--service-us`). The
+fleets are then simulated, event by event, for some seconds of simulated time. Without a size: several fleets at several
+rates, and a search for the largest fleet whose workers always reach the store.
 
     python -m benchmarks.fleet_sim [--machines 100] [--workers 16] [--rate 1000] [--skew 0] [--seconds 3] [--seed 1]
 """
@@ -37,7 +37,7 @@ MOST_MACHINES = 2000
 CLOSE = 1.07
 #: A fleet for which requests wait longer for their tickets (99 % of those that wait at all) is too large.
 TICKET_WITHIN = 0.05
-#: What is asked of the fleets that one store must carry.
+#: Targets for the fleets that one store must serve.
 CARRIED = 1600
 KNOWN_WITHIN = 0.1
 
@@ -86,7 +86,7 @@ def ms(seconds: Sequence[float], percent: float) -> str:
 
 
 def show_store(cases: Sequence[Case]) -> str:
-    """What the store has to do, and what that costs those who wait for it."""
+    """The work of the store, and its cost for waiting requests."""
     head = ["fleet", "requests/s", "commands/s", "tickets", "polls", "beats", "busy", "queue p50, p99 ms",
             "wait for a ticket p50, p99 ms"]  # fmt: skip
     rows = [
@@ -107,7 +107,7 @@ def show_store(cases: Sequence[Case]) -> str:
 
 
 def show_balance(cases: Sequence[Case]) -> str:
-    """How even the shares are, and how soon a change is known."""
+    """The evenness of the shares, and the delay of a change."""
     head = ["fleet", "requests", "local turns", *(f"spread, {pool}" for pool in POOLS), "change known p50, p99, all ms"]
     rows = []
     for case in cases:
@@ -181,17 +181,17 @@ def leasing(since: int, seconds: float) -> Iterator[None]:
 
 
 def search(plan: Plan, costs: Costs) -> dict[str, Case]:
-    """The largest fleets as things are, and as they would be if workers asked for less."""
+    """The largest fleets, with the present commands and with fewer."""
     slow, edge, fast = (replace(plan, rate=rate, seconds=min(plan.seconds, 2)) for rate in (100, 190, 1000))
     calm, few = replace(fast, spread=0.25), replace(costs, other=0.0)
     found = {
         "100/s": largest(slow, costs),
         "190/s": largest(edge, costs),
         "1,000/s": largest(fast, costs),
-        "1,000/s, by a strategy that goes by loads": largest(replace(fast, reading=True), costs),
+        "1,000/s, by a strategy that uses loads": largest(replace(fast, reading=True), costs),
         "1,000/s; a change is read within 0.25 s (a)": largest(calm, costs),
-        "1,000/s; (a), nobody reads all beats (b)": largest(calm, few),
-        "190/s; (a), (b), a trip for all who wait (c)": largest(replace(calm, rate=190, together=True), few),
+        "1,000/s; (a), no worker reads all heartbeats (b)": largest(calm, few),
+        "190/s; (a), (b), one trip for all that wait (c)": largest(replace(calm, rate=190, together=True), few),
     }
     with leasing(20, 0.25):
         found["190/s; (a), (b), blocks from 20/s on, of 0.25 s (d)"] = largest(replace(calm, rate=190), few)
@@ -231,8 +231,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--poll-every", type=float, default=POLL_EVERY, help="what if workers polled less often")
     parser.add_argument("--follower-timeout", type=float, default=OPERATION_TIMEOUT, help="what if it waited longer")
     parser.add_argument("--spread", type=float, default=0, help="what if not all read a change at once, but in seconds")
-    parser.add_argument("--reading", action="store_true", help="what if the strategy goes by the loads of the fleet")
-    parser.add_argument("--together", action="store_true", help="what if a trip brought tickets for all who wait")
+    parser.add_argument("--reading", action="store_true", help="simulate a strategy that uses the loads of the fleet")
+    parser.add_argument("--together", action="store_true", help="simulate one trip with tickets for all that wait")
     parser.add_argument("--lease-from", type=int, default=tickets.LEASE_FROM, help="what if blocks began at this rate")
     parser.add_argument("--block-seconds", type=float, default=tickets.BLOCK_SECONDS, help="what if blocks were larger")
     return parser.parse_args()
@@ -249,7 +249,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
 
 
 def plans(given: argparse.Namespace, base: Plan) -> list[Plan]:
-    """The fleet that was asked for, or all."""
+    """The fleet of the arguments, or all."""
     if given.machines:
         return [base]
     sizes = SIZES[:-1] if given.quick else SIZES

@@ -1,7 +1,7 @@
 """A backend with max_connections = 10 under 200 connections, over four workers (two gunicorns of two) and one store.
 
-The backend itself counts how many requests it has at once. The others wait, or get 503 in time. A worker is killed
-meanwhile: nothing leaks, and the throughput comes back.
+The backend counts its concurrent requests. All others wait, or get a 503 in time. A worker is killed meanwhile: no slot
+leaks, and the throughput recovers.
 
     python -m benchmarks.full_backend [--connections 200] [--seconds 5] [--json FILE]
 """
@@ -34,17 +34,17 @@ MOST = 10
 SERVICE = 0.02
 QUEUE = 150
 TIMEOUT = 1.0
-#: Seconds that whoever got a 503 waits before the next request.
+#: Seconds that a client waits after a 503.
 PAUSE = 0.05
-#: Requests on one connection: then a new one is made, which any of the workers may take.
+#: Requests on one connection. The next connection may reach any of the workers.
 ON_ONE_CONNECTION = 20
-#: Seconds by which a 503 may be late: the machine is busy with the load and with what is under it.
+#: Seconds by which a 503 may be late: the load and the servers share the machine.
 LATE = 0.5
 
 
 @dataclass
-class Told:
-    """What the clients saw: when (steady clock), how long it took, and the status; 0 for a connection that broke."""
+class Responses:
+    """The responses: time on the steady clock, duration, and status; 0 for a connection that broke."""
 
     answers: list[tuple[float, float, int]] = field(default_factory=list)
 
@@ -52,8 +52,8 @@ class Told:
         return [answer for answer in self.answers if begin <= answer[0] < end]
 
 
-async def client(port: int, told: Told, until: float) -> None:
-    """Ask again and again, over one connection after another."""
+async def client(port: int, responses: Responses, until: float) -> None:
+    """Send requests, over one connection after another."""
     while time.monotonic() < until:
         try:
             reader, writer = await asyncio.open_connection(HOST, port)
@@ -78,7 +78,7 @@ async def client(port: int, told: Told, until: float) -> None:
                     status = int(head[9:12])
                 finally:
                     now = time.monotonic()
-                    told.answers.append((now, now - began, status))
+                    responses.answers.append((now, now - began, status))
                 if status != 200:
                     await asyncio.sleep(PAUSE)
         except (OSError, EOFError):
@@ -87,8 +87,8 @@ async def client(port: int, told: Told, until: float) -> None:
             writer.close()
 
 
-async def load(ports: Sequence[int], connections: int, told: Told, until: float) -> None:
-    await asyncio.gather(*[client(ports[number % len(ports)], told, until) for number in range(connections)])
+async def load(ports: Sequence[int], connections: int, responses: Responses, until: float) -> None:
+    await asyncio.gather(*[client(ports[number % len(ports)], responses, until) for number in range(connections)])
 
 
 def seen(port: int, what: str = "seen") -> dict[str, int]:
@@ -98,7 +98,7 @@ def seen(port: int, what: str = "seen") -> dict[str, int]:
 
 
 def settings(place: Bench, backend: int, port: int) -> dict[str, str]:
-    """What a gunicorn on this port is started with."""
+    """The environment of a gunicorn on this port."""
     file = place.work / "lbflask.toml"
     file.write_text(
         f'backends = [{{ url = "http://{HOST}:{backend}", max_connections = {MOST} }}]\n'
@@ -114,20 +114,20 @@ def settings(place: Bench, backend: int, port: int) -> dict[str, str]:
     }
 
 
-async def play(ports: Sequence[int], victim: int, connections: int, seconds: float) -> tuple[Told, list[float]]:
-    """Load for four times so many seconds; at the end of the second a worker is killed. What was told, and the ends."""
-    told, began = Told(), time.monotonic()
+async def play(ports: Sequence[int], victim: int, connections: int, seconds: float) -> tuple[Responses, list[float]]:
+    """Load for four periods of so many seconds; a worker is killed after the second. Returns responses and ends."""
+    responses, began = Responses(), time.monotonic()
     ends = [began + seconds * number for number in range(5)]
-    loading = asyncio.ensure_future(load(ports, connections, told, ends[-1]))
+    loading = asyncio.ensure_future(load(ports, connections, responses, ends[-1]))
     await asyncio.sleep(ends[2] - time.monotonic())
     say(f"worker {victim} is killed")
     os.kill(victim, signal.SIGKILL)
     await loading
-    return told, ends
+    return responses, ends
 
 
 def leaked(client: Any) -> tuple[int, float]:
-    """Workers that hold slots, or wait for some, when all is over; and the seconds until there were none."""
+    """Workers that hold or await slots after the end, and the seconds until there were none."""
     began = time.monotonic()
     while time.monotonic() - began < 2 * DEAD_AFTER:
         if not client.hlen(PoolKeys("lbflask", "default").slots):
@@ -136,11 +136,11 @@ def leaked(client: Any) -> tuple[int, float]:
     return client.hlen(PoolKeys("lbflask", "default").slots), time.monotonic() - began
 
 
-def rows(told: Told, ends: Sequence[float]) -> list[list[str]]:
+def rows(responses: Responses, ends: Sequence[float]) -> list[list[str]]:
     names = ["warming up", "before", "a worker is killed", "after"]
     found = []
     for name, begin, end in zip(names, ends, ends[1:], strict=False):
-        answers = told.between(begin, end)
+        answers = responses.between(begin, end)
         count = Counter(status for _, _, status in answers)
         waits = [took for _, took, status in answers if status == 200]
         found.append(
@@ -172,19 +172,19 @@ def main() -> None:
             stack.enter_context(running([gunicorn], port, settings(place, backend, port)))[0] for port in ports
         ]
         victim = serving(instances[0].pid)[0]
-        told, ends = asyncio.run(play(ports, victim, given.connections, seconds))
+        responses, ends = asyncio.run(play(ports, victim, given.connections, seconds))
         with redis.Redis.from_url(place.redis_url) as store:
             holders, after = leaked(store)
         found = seen(backend)
     head = ["", "answers/s", "p50, p99 ms", "503", "slowest 503 ms", "broken", "other"]
-    print(table(head, rows(told, ends)), end="\n\n")
+    print(table(head, rows(responses, ends)), end="\n\n")
     before, afterwards = (
-        sum(status == 200 for _, _, status in told.between(begin, end)) / (end - begin)
+        sum(status == 200 for _, _, status in responses.between(begin, end)) / (end - begin)
         for begin, end in ((ends[1], ends[2]), (ends[3], ends[4]))
     )
-    late = max([took for _, took, status in told.between(ends[1], ends[4]) if status == 503], default=0.0)
-    broken = sum(status == 0 for _, _, status in told.answers)
-    other = sum(status not in (0, 200, 503) for _, _, status in told.answers)
+    late = max([took for _, took, status in responses.between(ends[1], ends[4]) if status == 503], default=0.0)
+    broken = sum(status == 0 for _, _, status in responses.answers)
+    other = sum(status not in (0, 200, 503) for _, _, status in responses.answers)
     checks = [
         Check("requests at the backend at once", found["most"], MOST),
         Check("of what ten slots can serve, before", ratio(before, MOST / SERVICE), 0.7, at_least=True),

@@ -1,4 +1,4 @@
-"""What every benchmark stands on: ports, processes that end with it, a private store, and the memory of processes."""
+"""Shared by the benchmarks: ports, processes that end with a benchmark, a private store, the memory of processes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from devtools.environment import HOST, ROOT, raise_file_limit
 from lbflask.store.embedded import EmbeddedServer
 
 WORKERS = 2
-#: Seconds between two looks at a process's memory.
-LOOK_EVERY = 0.02
+#: Seconds between two samples of a process's memory.
+SAMPLE_INTERVAL = 0.02
 
 Command = list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where a benchmark works: a private directory, and the URL of a private store."""
+    """A private directory, and the URL of a private store."""
 
     work: Path
     redis_url: str
@@ -37,7 +37,7 @@ class Bench:
 
 @contextmanager
 def bench() -> Iterator[Bench]:
-    """A directory and a store for one run; both are gone afterwards, also when the run is ended by SIGTERM."""
+    """A directory and a store for one run. Both are removed afterwards, also after SIGTERM."""
     raise_file_limit()
     signal.signal(signal.SIGTERM, _leave)
     with ExitStack() as stack:
@@ -50,19 +50,19 @@ def bench() -> Iterator[Bench]:
 
 
 def _leave(_signal: int, _frame: object) -> None:
-    """The default would end us at once, and leave all that we started running."""
+    """Exit in order: the default would leave all started processes running."""
     sys.exit("ended by SIGTERM")
 
 
 def need(*tools: str) -> None:
-    """End with a line that says what to install, unless the tools are here."""
+    """Exit with a line that names the package to install if a tool is missing."""
     for tool in tools:
         if not shutil.which(tool):
             sys.exit(f"{tool} is needed for the measurement: apt-get install {tool}")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on right now."""
+    """Ports that are not in use now."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -74,7 +74,7 @@ def free_ports(count: int) -> list[int]:
 def running(
     commands: Sequence[Command], port: int, environ: dict[str, str] | None = None
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The processes, once the port answers; ended afterwards. Raises RuntimeError when they do not start."""
+    """Start the processes, and wait for the port; they end with the block. Raises RuntimeError if they do not start."""
     children = [
         subprocess.Popen(
             command,
@@ -113,28 +113,28 @@ def _await_port(port: int, children: list[subprocess.Popen[bytes]], commands: Se
 
 
 def serving(process: int) -> list[int]:
-    """The processes that do the work of a server: its children, or itself when it has none."""
+    """The worker processes of a server: its children, or the server if it has none."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [int(child) for child in children] or [process]
 
 
 def resident(process: int) -> int:
-    """Bytes of RSS. Cheap, so that it can be asked often."""
+    """Bytes of RSS, read cheaply."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def proportional(processes: Sequence[int]) -> int:
-    """Bytes of PSS of all of them: what they share is counted once."""
+    """Bytes of PSS of the processes: shared memory counts once."""
     return sum(pss(Path(f"/proc/{process}/smaps_rollup").read_text()) for process in processes)
 
 
 def pss(rollup: str) -> int:
-    """Bytes of PSS that a smaps_rollup speaks of."""
+    """Bytes of PSS in the text of a smaps_rollup."""
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
 
 
 class PeakMemory:
-    """How far the RSS of each process has grown since the start, at its highest; bytes."""
+    """The peak growth of the RSS of each process since the start, in bytes."""
 
     def __init__(self, processes: Sequence[int]) -> None:
         self._before = {process: resident(process) for process in processes}
@@ -145,15 +145,15 @@ class PeakMemory:
 
     @property
     def growth(self) -> int:
-        """Of the process that grew most."""
+        """The growth of the process that grew most."""
         return max(self._peak[process] - before for process, before in self._before.items())
 
     def stop(self) -> None:
-        """Look no more."""
+        """End the sampling."""
         self._stop.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stop.wait(LOOK_EVERY):
+        while not self._stop.wait(SAMPLE_INTERVAL):
             for process, peak in self._peak.items():
                 self._peak[process] = max(peak, resident(process))

@@ -1,7 +1,7 @@
-"""What limits cost a request: all of the hot path as benchmarks.hot_path has it, without limits and with them, in µs.
+"""The cost of limits for a request: the hot path of benchmarks.hot_path without limits and with them, in µs.
 
-Slots and tokens come from a private Valkey. A slot that lies at hand costs no trip; a token costs one, unless the
-bucket is known to be empty.
+Slots and tokens are taken from a private Valkey. A slot that the worker already holds costs no trip; a token costs one,
+unless the worker has noted that the bucket is empty.
 
     python -m benchmarks.limits [--json FILE]
 """
@@ -27,7 +27,7 @@ from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.store.redis import RedisStore, connect
 
 POOL = "default"
-#: Nobody is refused by the first while it is measured, everybody but one by the second.
+#: The first rejects no request during the measurement, the second all but one.
 GENEROUS = RateLimit("generous", 100_000, 1, 100_000)
 EMPTY = RateLimit("empty", 1, 86_400, 1)
 

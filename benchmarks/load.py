@@ -1,7 +1,7 @@
-"""Ordinary requests at a steady rate, from a process of their own: an open loop, which does not wait for answers.
+"""Ordinary requests at a steady rate, from a separate process: an open loop, which does not wait for responses.
 
-The time of a request counts from the moment it was due, so that a balancer that stalls is charged for all that it
-kept waiting. Prints JSON: seconds of each answer in `latencies`, and how many failed.
+The time of a request counts from the moment it was due, so that the figures include all requests that a stalled
+balancer delayed. Prints JSON: the seconds of each response in `latencies`, and the number of failures.
 
     python -m benchmarks.load PORT RATE SECONDS
 """
@@ -22,13 +22,13 @@ GET = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What came of it."""
+    """The result of a load."""
 
     latencies: list[float]
     errors: int
 
     def ms(self, percent: float) -> float:
-        """A percentile in milliseconds; NaN when nothing was answered."""
+        """A percentile in milliseconds; NaN without any response."""
         return percentile(self.latencies, percent) * 1000
 
     def summary(self) -> dict[str, float]:
@@ -38,7 +38,7 @@ class Load:
 
 
 async def run(port: int, rate: float, seconds: float) -> Load:
-    """Load for so many seconds, made by another process, so that ours does not slow it down."""
+    """Load for so many seconds, from another process, so that this one does not slow it down."""
     command = [sys.executable, "-m", "benchmarks.load", str(port), str(rate), str(seconds)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
@@ -53,13 +53,13 @@ async def run(port: int, rate: float, seconds: float) -> Load:
 
 
 async def open_loop(port: int, rate: float, seconds: float) -> Load:
-    """Requests when they are due, each on an idle connection or, if there is none, a new one."""
+    """Send requests when they are due, each on an idle connection or a new one."""
     loop = asyncio.get_running_loop()
     idle: list[Connection] = []
     latencies: list[float] = []
     errors = 0
 
-    async def ask(due: float) -> None:
+    async def send(due: float) -> None:
         nonlocal errors
         connection = idle.pop() if idle else Connection(port)
         try:
@@ -78,7 +78,7 @@ async def open_loop(port: int, rate: float, seconds: float) -> Load:
         for turn in range(int(rate * seconds)):
             due = began + turn / rate
             await asyncio.sleep(max(0.0, due - loop.time()))
-            group.create_task(ask(due))
+            group.create_task(send(due))
     for connection in idle:
         connection.close()
     return Load(latencies, errors)

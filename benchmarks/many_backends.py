@@ -1,13 +1,13 @@
-"""A thousand backends should cost a request no more than three: the whole hot path, by strategy, for either number.
+"""The cost of a request with a thousand backends and with three: the whole hot path, by strategy.
 
-As in `benchmarks.hot_path`, the client and the backends are canned bytes. The two are timed in turn, a short run each,
-and their best runs compared, so that a machine whose speed drifts bends both alike. Requests have many different keys,
-and backends have requests in flight.
+As in `benchmarks.hot_path`, canned bytes stand for the client and the backends. The two are timed in turn, in short
+runs, and their best runs are compared, so that a drift of the machine's speed affects both. Requests have many
+different keys, and backends have requests in flight.
 
-What a strategy costs more may be a twentieth of a request. A thousand backends cost a little more besides: what is
-known of each has left the processor's caches when its turn comes, the more so where requests in a row go to backends in
-no order. How much that is depends on the machine and on who else uses it, so it is told and not judged here;
-`benchmarks.pool_size` compares it with what other proxies lose.
+A strategy may cost a twentieth of a request more. A thousand backends also cost more because the data of each have
+left the processor's caches, most of all when consecutive requests go to backends in no order. That depends on the
+machine and its other load, so it is reported without a target; `benchmarks.pool_size` compares it with the loss of
+other proxies.
 
     python -m benchmarks.many_backends [--backends 1000] [--json FILE]
 """
@@ -63,7 +63,7 @@ def rig_of(backends: int, weights_differ: bool, settings: dict[str, str]) -> Rig
 
 
 def choice(rig: Rig) -> Callable[[], Any]:
-    """The choice alone, with what it goes by: schedule, loads, and the first backend of the order."""
+    """The choice alone, with its input: schedule, loads, and the first backend of the order."""
     balancer = rig.plane.front.handler.balancer
     traffic, by_loads = rig.fleet.traffic("default"), strategy_of(balancer.pool).by_loads
     keys = cycle([f"/path?query={number}" for number in range(1, KEYS + 1)])

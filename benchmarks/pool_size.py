@@ -1,9 +1,9 @@
-"""What is left of the rate with a thousand backends instead of three, over the network, beside others in the same run.
+"""The rate with a thousand backends relative to that with three, over the network, compared with other proxies.
 
-With many backends each connection is used seldom: what the kernel, the backends and the proxy know of it has left the
-processor's caches when its turn comes. That costs every proxy; what one looks through for each request, and what it
-does for all of its backends now and then, comes on top. lbflask and HAProxy check the health of each every ten seconds;
-lbflask also counts by backend and tells the fleet, and is to keep about as much all the same.
+With many backends each connection is rarely used: the data of the kernel, the backends and the proxy about it have left
+the processor's caches. That costs every proxy, besides searches for each request and periodic work for all backends.
+lbflask and HAProxy check the health of each backend every ten seconds; lbflask also counts by backend and reports to
+the fleet, and must keep about as much of its rate.
 
 Needs wrk and nginx (which plays the backends); Go and HAProxy take part where they are installed.
 
@@ -28,7 +28,7 @@ from devtools.report import Check, conclude, options, ratio, table
 FEW = 3
 CONNECTIONS = 32
 HAPROXY, GO = "HAProxy", "Go ReverseProxy"
-#: What lbflask keeps of its rate, as a multiple of what HAProxy keeps of its own. Runs differ by a tenth.
+#: The part of its rate that lbflask keeps, as a multiple of that of HAProxy. Runs differ by a tenth.
 AS_MUCH = 0.9
 
 

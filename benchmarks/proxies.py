@@ -29,7 +29,7 @@ class Competitor:
 
     @contextmanager
     def started(self) -> Iterator[int]:
-        """The process that was started first, while it runs; `rig.serving` tells who works for it."""
+        """The process that was started first, while it runs; `rig.serving` returns its workers."""
         with running(self.commands, self.port, self.environ) as children:
             yield children[0].pid
 
@@ -65,7 +65,7 @@ def nginx_command(work: Path, name: str, body: str, workers: int = 1) -> Command
 
 
 def nginx_backends(backends: Sequence[int], work: Path) -> Command:
-    """Backends that say hello, much faster than any proxy."""
+    """Backends with a short response, much faster than any proxy."""
     servers = "\n".join(
         f"server {{ listen {HOST}:{port}; location / {{ return 200 'hello from {port}\\n'; }} }}" for port in backends
     )
@@ -90,7 +90,7 @@ def nginx(backends: Sequence[int], work: Path, piece: str = "") -> Competitor:
 
 
 def haproxy(backends: Sequence[int], work: Path, check: str = "") -> Competitor:
-    """HAProxy with two threads, and health checks by these words of its own, if any."""
+    """HAProxy with two threads, and health checks by these options, if any."""
     (port,) = free_ports(1)
     path = work / "haproxy.cfg"
     servers = "\n".join(f"  server b{n} {HOST}:{backend} {check}" for n, backend in enumerate(backends))
@@ -125,7 +125,7 @@ def aiohttp_proxy(backends: Sequence[int]) -> Competitor:
 
 
 def naive(backends: Sequence[int], bench: Bench) -> Competitor:
-    """The proxy everybody writes first."""
+    """The usual first attempt at a proxy."""
     (port,) = free_ports(1)
     plain = "python:benchmarks.competitors"  # without it gunicorn takes ./gunicorn.conf.py
     command = [sys.executable, "-m", "gunicorn", "--workers", str(WORKERS), "-c", plain, "-k", "gthread"]
@@ -139,7 +139,7 @@ def naive(backends: Sequence[int], bench: Bench) -> Competitor:
 
 
 def competitors(backends: Sequence[int], bench: Bench) -> list[Competitor]:
-    """All that can take part on this machine, lbflask first; says who is left out."""
+    """All proxies that are installed, lbflask first; prints those that are missing."""
     found = [
         lbflask(backends, bench),
         lbflask(backends, bench, "lbflask, no log, no metrics", ACCESS_LOG="", METRICS="false"),
@@ -157,7 +157,7 @@ def competitors(backends: Sequence[int], bench: Bench) -> list[Competitor]:
 
 
 def here(what: str, found: object) -> bool:
-    """Whether it was found; says so if not."""
+    """Whether the program is installed; prints a line if not."""
     if not found:
         print(f"{what} is not installed, and so left out", file=sys.stderr)
     return bool(found)
@@ -180,5 +180,5 @@ def one_of(name: str, backends: Sequence[int], bench: Bench, **settings: str) ->
             raise ValueError(name)
 
 
-#: What `one_of` knows.
+#: The names for `one_of`.
 NAMES = ("lbflask", "nginx", "haproxy", "go")

@@ -1,8 +1,8 @@
-"""Sticky sessions over two instances of two workers each: every session stays where it is, whichever instance it asks.
+"""Sticky sessions over two instances of two workers each: every session keeps its backend, through either instance.
 
-A thousand sessions ask both instances in turn. Half-way one of the backends is killed: its sessions move once and stay
-where they are, also when it has come back, and all others do not move. Then forged cookies are sent, all of which name
-the same backend as well as one without the secret can: none may be believed, nor send a request there.
+A thousand sessions send requests to both instances in turn. Half-way one of the backends is killed: its sessions move
+once and stay, even after its return, and no other session moves. Then forged cookies are sent, all of which name the
+same backend as well as is possible without the secret: none may be accepted, or send a request there.
 
     python -m benchmarks.sessions [--sessions 1000] [--requests 20] [--forged 500]
 """
@@ -28,42 +28,42 @@ from lbflask.core.sticky_cookie import Affinity
 BACKENDS = 4
 CONNECTIONS = 32
 NAME = "LB"
-#: Requests of each session after the killed backend has come back.
+#: Requests of each session after the return of the killed backend.
 AFTERWARDS = 2
 
 
 @dataclass
 class Session:
-    """One client's cookie, and the backends that answered it, in order."""
+    """The cookie of a client, and the backends that served it, in order."""
 
     cookie: str = ""
     served: list[int] = field(default_factory=list)
-    told: int = 0  #: cookies that were set
+    cookies: int = 0  #: cookies that were set
 
     @property
     def moves(self) -> int:
-        """How often another backend than before answered."""
+        """The number of changes of the backend."""
         return sum(before != after for before, after in zip(self.served, self.served[1:], strict=False))
 
 
 @dataclass
 class Fates:
-    """What became of the sessions, and of what was forged."""
+    """The results of the sessions, and of the forged cookies."""
 
     sessions: list[Session]
     killed: int  #: the backend, by its port
     failed: list[str] = field(default_factory=list)
-    moved_before: int = 0  #: moves while all was well
+    moved_before: int = 0  #: moves before the failure
     forged: list[Session] = field(default_factory=list)
 
     @property
-    def homeless(self) -> list[Session]:
+    def displaced(self) -> list[Session]:
         """The sessions whose backend was killed."""
         return [session for session in self.sessions if session.served[0] == self.killed]
 
 
-async def ask(ports: Sequence[int], session: Session, connections: dict[int, Connection]) -> str:
-    """One request of the session to the instance whose turn it is; what went wrong, or nothing."""
+async def send(ports: Sequence[int], session: Session, connections: dict[int, Connection]) -> str:
+    """Send one request of the session to the next instance. Returns the failure, empty if there is none."""
     port = ports[len(session.served) % len(ports)]
     cookie = f"Cookie: {NAME}={session.cookie}\r\n" if session.cookie else ""
     try:
@@ -73,21 +73,21 @@ async def ask(ports: Sequence[int], session: Session, connections: dict[int, Con
     if answer.status != 200:
         return str(answer.status)
     session.served.append(int(answer.body.split()[-1]))
-    told = re.match(rf"{NAME}=([^;]*)", answer.fields.get("set-cookie", ""))
-    if told:
-        session.cookie = told[1]
-        session.told += 1
+    found = re.match(rf"{NAME}=([^;]*)", answer.fields.get("set-cookie", ""))
+    if found:
+        session.cookie = found[1]
+        session.cookies += 1
     return ""
 
 
 async def drive(ports: Sequence[int], sessions: Sequence[Session], requests: int) -> list[str]:
-    """So many requests of each session, one after another, many sessions at once; what went wrong."""
+    """Send so many requests of each session, one after another, many sessions at once. Returns the failures."""
     waiting, failures = iter(sessions), []
 
     async def client() -> None:
         connections = {port: Connection(port) for port in ports}
         for session in waiting:
-            failures.extend([await ask(ports, session, connections) for _ in range(requests)])
+            failures.extend([await send(ports, session, connections) for _ in range(requests)])
         for connection in connections.values():
             connection.close()
 
@@ -96,13 +96,13 @@ async def drive(ports: Sequence[int], sessions: Sequence[Session], requests: int
 
 
 def forgeries(genuine: Sequence[str], dice: random.Random) -> Iterator[str]:
-    """Cookies made of genuine ones of one backend, by one who knows how they are made, but not the secret."""
+    """Cookies that are made of genuine ones of one backend without the secret."""
 
     def noise(length: int) -> str:
         return "".join(dice.choices(string.ascii_letters + string.digits + "-_", k=length))
 
     def elsewhere(pool: str) -> str:
-        """As we make them, for the same backend even, with a secret of the forger's own."""
+        """Cookies of the right format, for the same backend, signed with another secret."""
         other = Affinity(pool, [noise(32)])
         return other.cookie(f"127.0.0.1:{dice.randrange(1, 65536)}", 1.8e9).split(".", 1)[1]
 
@@ -128,8 +128,8 @@ def forgeries(genuine: Sequence[str], dice: random.Random) -> Iterator[str]:
 
 
 def judge(fates: Fates) -> list[Check]:
-    """What is asked of them."""
-    homeless = fates.homeless
+    """The targets."""
+    displaced = fates.displaced
     others = [session for session in fates.sessions if session.served[0] != fates.killed]
     target = Counter(session.served[0] for session in fates.forged)
     # Round robin is exact up to one turn of each worker of each instance.
@@ -138,21 +138,21 @@ def judge(fates: Fates) -> list[Check]:
         Check("failed requests", len(fates.failed), 0),
         Check("moves while all was well", fates.moved_before, 0),
         Check("moves of sessions whose backend lives", sum(session.moves for session in others), 0),
-        Check("sessions of the killed backend", len(homeless), len(fates.sessions) // BACKENDS // 2, at_least=True),
-        Check("of these moved other than once", sum(session.moves != 1 for session in homeless), 0),
+        Check("sessions of the killed backend", len(displaced), len(fates.sessions) // BACKENDS // 2, at_least=True),
+        Check("of these moved other than once", sum(session.moves != 1 for session in displaced), 0),
         Check("cookies set other than at the first request and a move", odd(fates.sessions), 0),
-        Check("forged cookies that were believed", sum(not session.told for session in fates.forged), 0),
+        Check("forged cookies that were accepted", sum(not session.cookies for session in fates.forged), 0),
         Check("requests of forged cookies to the backend they name", target[fates.sessions[-1].served[-1]], share),
     ]
 
 
 def odd(sessions: Sequence[Session]) -> int:
-    """Sessions that were told of a backend more or less often than they had a new one."""
-    return sum(session.told != 1 + session.moves for session in sessions)
+    """Sessions that got more or fewer cookies than new backends."""
+    return sum(session.cookies != 1 + session.moves for session in sessions)
 
 
 def play(stack: ExitStack, count: int, requests: int, forged: int) -> Fates:
-    """The whole story."""
+    """Run all phases."""
     rig = stack.enter_context(bench())
     backends = free_ports(BACKENDS)
     commands = {port: [[sys.executable, "-m", "lbflask.demo.backend", str(port)]] for port in backends}
@@ -174,7 +174,7 @@ def play(stack: ExitStack, count: int, requests: int, forged: int) -> Fates:
         fates.failed += asyncio.run(drive(ports, fates.sessions, requests - requests // 2))
     with running(commands[victim], victim):
         asyncio.run(settled(ports, backends))
-        say("it is back")
+        say("it has returned")
         fates.failed += asyncio.run(drive(ports, fates.sessions, AFTERWARDS))
         target = fates.sessions[-1].served[-1]
         genuine = [session.cookie for session in fates.sessions if session.served[-1] == target]
@@ -193,7 +193,7 @@ async def settled(ports: Sequence[int], backends: Sequence[int]) -> None:
             while found < {*backends}:
                 probes = [Session() for _ in range(2 * len(backends))]
                 for probe in probes:
-                    await ask([port], probe, connections)
+                    await send([port], probe, connections)
                 found = {session.served[0] for session in probes if session.served}
                 await asyncio.sleep(0.05)
         connections[port].close()

@@ -1,12 +1,12 @@
-"""Who gets how much when several processes balance as one: turns that are exact, and a slow backend that is spared.
+"""The shares of backends when several processes balance as one: exact turns, and less for a slow backend.
 
-Turns: weights of 5 to 3 to 2, two instances of two workers on one store, 32 connections. Each backend is to get its
-part of the requests, to within one for each worker.
+Turns: weights of 5 to 3 to 2, two instances of two workers on one store, 32 connections. Each backend must get its
+share of the requests, to within one for each worker.
 
 Loads: `least_connections` over four instances of one worker, and a backend that takes ten times as long as the others.
-It is to get at most a fifth of an equal share with 32 connections. Then the same instances have namespaces of their
-own, and so balance each by what it has in flight itself, as most balancers do: that is told beside, and it is to be
-worse with 16 connections, when a worker has fewer requests than there are backends.
+It must get at most a fifth of an equal share with 32 connections. Then each of the same instances has a separate
+namespace, and balances by its own requests in flight, as most balancers do. The result is reported for comparison, and
+must be worse with 16 connections, when a worker has fewer requests than there are backends.
 
     python -m benchmarks.shares [--requests 10000] [--json FILE]
 """
@@ -27,11 +27,11 @@ from devtools.load_client import Connection
 from devtools.report import Check, conclude, options, ratio, say, table
 
 CONNECTIONS = 32
-#: Requests in flight at once, shared by load; few are what tells those who know of each other from those who don't.
+#: Requests in flight at once, shared by load; with few, shared loads differ most from separate ones.
 MANY, FEW = 32, 16
 WEIGHTS = (5, 3, 2)
 INSTANCES = 2
-#: By how many requests a backend may miss its part: one for each worker.
+#: Requests by which a backend may miss its share: one for each worker.
 ASTRAY = INSTANCES * WORKERS
 
 #: Seconds that a request takes at the backends that share by load; at the last one ten times as many.
@@ -44,7 +44,7 @@ SPARED = 0.2
 
 @contextmanager
 def backends(seconds: Sequence[float]) -> Iterator[list[int]]:
-    """The ports of backends that take so long each."""
+    """The ports of backends that take so many seconds each."""
     ports = free_ports(len(seconds))
     named = [f"{port}:{time}" for port, time in zip(ports, seconds, strict=True)]
     with running([[sys.executable, "-m", "benchmarks.backends.named", *named]], ports[-1]):
@@ -52,7 +52,7 @@ def backends(seconds: Sequence[float]) -> Iterator[list[int]]:
 
 
 def instance(rig: Bench, ports: Sequence[int], weights: Sequence[int] = (), **settings: str) -> Competitor:
-    """An instance without a checker: nobody is to be found dead here, and all may serve from the first request on."""
+    """An instance without a checker, so that all backends serve from the first request on."""
     entered = lbflask(ports, rig, ACCESS_LOG="", **settings)
     if weights:
         path = rig.work / "weights.toml"
@@ -64,8 +64,8 @@ def instance(rig: Bench, ports: Sequence[int], weights: Sequence[int] = (), **se
     return entered
 
 
-async def ask(ports: Sequence[int], requests: int, connections: int = CONNECTIONS) -> Counter[int]:
-    """How many of the requests each backend has answered, 0 for failures, over connections to all ports at once."""
+async def send(ports: Sequence[int], requests: int, connections: int = CONNECTIONS) -> Counter[int]:
+    """The number of responses by backend, 0 for failures, over connections to all ports at once."""
     served: Counter[int] = Counter()
     turns = count()
 
@@ -84,18 +84,18 @@ async def ask(ports: Sequence[int], requests: int, connections: int = CONNECTION
 
 
 def turns(rig: Bench, requests: int) -> list[int]:
-    """What each backend got by weight, and last how many requests failed."""
+    """The requests of each backend by weight, and at the end the number that failed."""
     with ExitStack() as stack:
         ports = stack.enter_context(backends([0.0] * len(WEIGHTS)))
         instances = [instance(rig, ports, WEIGHTS, NAMESPACE="turns") for _ in range(INSTANCES)]
         for one in instances:
             stack.enter_context(one.started())
-        served = asyncio.run(ask([one.port for one in instances], requests))
+        served = asyncio.run(send([one.port for one in instances], requests))
     return [served[port] for port in (*ports, 0)]
 
 
 def loads(rig: Bench, requests: int, connections: int, *, together: bool) -> list[int]:
-    """What each backend got by load, the slow one last, and then how many requests failed."""
+    """The requests of each backend by load, with the slow one last, and then the number that failed."""
     with ExitStack() as stack:
         ports = stack.enter_context(backends([FAST] * (BACKENDS - 1) + [10 * FAST]))
         instances = [
@@ -106,26 +106,26 @@ def loads(rig: Bench, requests: int, connections: int, *, together: bool) -> lis
             one.environ["WEB_CONCURRENCY"] = "1"
             one.commands[0][one.commands[0].index("--workers") + 1] = "1"
             stack.enter_context(one.started())
-        served = asyncio.run(ask([one.port for one in instances], requests, connections))
+        served = asyncio.run(send([one.port for one in instances], requests, connections))
     return [served[port] for port in (*ports, 0)]
 
 
 def spared(served: Sequence[int]) -> float:
-    """What the slow one got, as a part of an equal share."""
+    """The requests of the slow backend, as a part of an equal share."""
     return ratio(served[-2], sum(served[:-1]) / (len(served) - 1))
 
 
 def judge(
     by_turn: Sequence[int], together: Mapping[int, Sequence[int]], alone: Mapping[int, Sequence[int]]
 ) -> list[Check]:
-    """Against the promises. By load for each number of connections; the lists end with how many requests failed."""
+    """The checks. By load for each number of connections; the lists end with the number of failed requests."""
     requests = sum(by_turn[:-1])
     astray = max(abs(got - requests * part / sum(WEIGHTS)) for got, part in zip(by_turn, WEIGHTS, strict=False))
     return [
         Check(f"requests by which the weights {':'.join(map(str, WEIGHTS))} are missed", astray, ASTRAY),
         Check(f"what a slow backend gets at {MANY} connections, of an equal share", spared(together[MANY]), SPARED),
         Check(
-            f"the same at {FEW}, against processes that know only their own requests",
+            f"the same at {FEW}, against processes that count only their own requests",
             ratio(spared(together[FEW]), spared(alone[FEW])),
             1.0,
             "x",
@@ -135,12 +135,12 @@ def judge(
 
 
 def compare(together: Mapping[int, Sequence[int]], alone: Mapping[int, Sequence[int]]) -> str:
-    """What those get who share by the loads of the fleet, and by their own."""
+    """The shares by the loads of the fleet, and by those of each process."""
     rows = []
-    for who, by_connections in (("of the fleet", together), ("of each process", alone)):
+    for scope, by_connections in (("of the fleet", together), ("of each process", alone)):
         for connections, served in by_connections.items():
             fast = sum(served[:-2]) / (len(served) - 2)
-            rows.append([who, f"{connections}", f"{fast:,.0f}", f"{served[-2]:,}", f"{spared(served):.3f}"])
+            rows.append([scope, f"{connections}", f"{fast:,.0f}", f"{served[-2]:,}", f"{spared(served):.3f}"])
     return table(["by the loads", "connections", "a fast backend gets", "the slow one", "of an equal share"], rows)
 
 

@@ -1,9 +1,9 @@
-"""Slow clients that hold on to the balancer while ordinary requests go on, and what becomes of them.
+"""Slow clients that occupy the balancer during ordinary requests, and the ends of their connections.
 
-Three kinds, as many of each: `head` sends a request head byte by byte, `body` a request body, `reader` takes a large
-response byte by byte through a small receive buffer. They begin spread over time, as no crowd comes at once; what is
-measured is the time in which all of them are there. lbflask's time-outs are short, and end them afterwards: the table
-says what closed each kind, and after how long.
+Three kinds, as many of each: `head` sends a request head byte by byte, `body` a request body, `reader` reads a large
+response byte by byte through a small receive buffer. Their starts are spread over time; the measurement lasts while all
+of them are connected. lbflask's time-outs are short, and end them afterwards: the table shows what closed each kind,
+and after how many seconds.
 
     python -m benchmarks.slow_clients [--clients 500] [--seconds 6] [--rounds 3] [--kinds head,body,reader]
 """
@@ -27,7 +27,7 @@ LATENCY = 2.0
 PACE = 1.0
 #: Seconds of lbflask's time-outs.
 HEAD, BODY, REQUEST = 10.0, 10.0, 12.0
-#: Seconds by which a time-out may be late: clients look at the state of their connection once a pace.
+#: Seconds by which a time-out may be late: clients check the state of their connection once a step.
 LATE = 2 * PACE + 1.0
 #: Seconds until all slow clients are there.
 GATHERING = 3.0
@@ -41,7 +41,7 @@ KINDS = {
     "reader": f"GET /large/{LARGE} HTTP/1.1\r\nHost: bench\r\n\r\n",
 }
 
-#: What the first byte of TCP_INFO says of a connection that the other side has ended (linux/tcp_states.h).
+#: The first byte of TCP_INFO for a connection that the peer has ended (linux/tcp_states.h).
 ENDED = {7: "reset", 8: "closed"}  # TCP_CLOSE, TCP_CLOSE_WAIT
 
 
@@ -59,8 +59,8 @@ class Fates:
 
     def row(self, kind: str) -> list[str]:
         """As a line of the table."""
-        told = ", ".join(f"{end}: {count}" for end, count in sorted(self.ends.items()))
-        return [kind, told, *(f"{percentile(self.lives, percent):.1f}" for percent in (50, 100))]
+        ends = ", ".join(f"{end}: {count}" for end, count in sorted(self.ends.items()))
+        return [kind, ends, *(f"{percentile(self.lives, percent):.1f}" for percent in (50, 100))]
 
 
 def state(sock: socket.socket) -> str:
@@ -71,7 +71,7 @@ def state(sock: socket.socket) -> str:
 
 
 class SlowClient:
-    """One slow client. It looks at the state of the connection itself: who reads slowly is told late of its end."""
+    """One slow client. It checks the state of the connection: a slow reader would notice its end late."""
 
     def __init__(self, port: int, kind: str) -> None:
         self._port = port
@@ -111,7 +111,7 @@ class SlowClient:
         return OPEN
 
     def _take(self, sock: socket.socket) -> bool:
-        """Read what there is: a byte, or an answer to who still sends. Whether it was an answer."""
+        """Read a byte, or a response that arrives while the request is sent. Returns whether it was a response."""
         try:
             data = sock.recv(1 if self._kind == "reader" else 4096)
         except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Idle event streams and WebSockets held open through two workers, while ordinary requests go on.
+"""Idle event streams and WebSockets held open through two workers, during ordinary requests.
 
-Each event stream brings an event now and then; WebSockets say nothing. At the end every event stream must deliver a
-last event and every WebSocket an echo. Ordinary requests come at a modest steady rate, before and while the streams are
-held; memory is the growth of both workers' PSS, divided by the streams.
+Each event stream delivers an event now and then; WebSockets are silent. At the end every event stream must deliver a
+last event and every WebSocket an echo. Ordinary requests are sent at a modest steady rate, before and while the streams
+are open; memory is the growth of both workers' PSS, divided by the streams.
 
     python -m benchmarks.streams [--streams 2000] [--sockets 2000] [--hold 60] [--through lbflask]
 """
@@ -27,7 +27,7 @@ LATENCY = 2.0
 MEMORY_KIB = 64
 #: Streams that are being opened at once.
 OPENING = 64
-#: Seconds that each has to open, and to deliver its last word.
+#: Seconds to open a stream, and to deliver its last message.
 WITHIN = 15.0
 
 EVENTS = b"GET /events HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
@@ -35,13 +35,13 @@ POST_LAST = b"POST /last HTTP/1.1\r\nHost: bench\r\nContent-Length: 0\r\n\r\n"
 
 
 class Stream(asyncio.Protocol):
-    """The client's end of a stream: it waits for a word, and notices when it was cut."""
+    """The client's end of a stream: it waits for a text, and notices when the stream is cut."""
 
     def __init__(self) -> None:
         self.gone = False
         self._transport: asyncio.Transport | None = None
-        self._heard = b""
-        self._word = b""
+        self._received = b""
+        self._wanted = b""
         self._found: asyncio.Future[bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -54,19 +54,19 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._found is not None:
-            self._heard += data
-            if self._word in self._heard:
-                self._settle(self._heard)
+            self._received += data
+            if self._wanted in self._received:
+                self._settle(self._received)
 
     def _settle(self, found: bytes) -> None:
         if self._found is not None and not self._found.done():
             self._found.set_result(found)
 
-    async def hears(self, word: bytes, after: bytes = b"") -> bytes:
-        """What comes up to the word, once these bytes have been sent; nothing if the word does not come."""
+    async def receive_until(self, wanted: bytes, after: bytes = b"") -> bytes:
+        """Send bytes, and return what arrives up to the text; empty if it does not arrive."""
         if self.gone or self._transport is None:
             return b""
-        self._heard, self._word = b"", word
+        self._received, self._wanted = b"", wanted
         self._found = asyncio.get_running_loop().create_future()
         self._transport.write(after)
         try:
@@ -75,7 +75,7 @@ class Stream(asyncio.Protocol):
         except TimeoutError:
             return b""
         finally:
-            self._found, self._heard = None, b""
+            self._found, self._received = None, b""
 
     def close(self) -> None:
         """Close."""
@@ -85,7 +85,7 @@ class Stream(asyncio.Protocol):
 
 @dataclass
 class Held:
-    """What was seen of the streams."""
+    """The results of the streams."""
 
     events_open: int = 0
     sockets_open: int = 0
@@ -100,7 +100,7 @@ class Held:
 
 
 async def opened(port: int, count: int, greeting: Callable[[], bytes], status: bytes) -> list[Stream]:
-    """As many streams as can be had, up to so many: those that were answered with this status."""
+    """Open up to so many streams. Returns those that got this status."""
     loop = asyncio.get_running_loop()
     slots = asyncio.Semaphore(OPENING)
 
@@ -110,7 +110,7 @@ async def opened(port: int, count: int, greeting: Callable[[], bytes], status: b
                 _, stream = await loop.create_connection(Stream, HOST, port)
             except OSError:
                 return None
-            if (await stream.hears(HEAD_END, greeting())).startswith(b"HTTP/1.1 " + status):
+            if (await stream.receive_until(HEAD_END, greeting())).startswith(b"HTTP/1.1 " + status):
                 return stream
             stream.close()
             return None
@@ -118,25 +118,27 @@ async def opened(port: int, count: int, greeting: Callable[[], bytes], status: b
     return [stream for stream in await asyncio.gather(*(one() for _ in range(count))) if stream is not None]
 
 
-async def heard(answers: Iterable[Awaitable[bytes]]) -> int:
-    """How many of them heard something."""
+async def delivered(answers: Iterable[Awaitable[bytes]]) -> int:
+    """The number of streams that got something."""
     return sum(map(bool, await asyncio.gather(*answers)))
 
 
 async def deliver_last(backend: int, events: list[Stream], sockets: list[Stream], held: Held) -> None:
-    """A last word over each stream: who hears it is alive."""
-    waiting = [asyncio.ensure_future(stream.hears(b"data: last")) for stream in events]
+    """Send a last message over each stream, and count those that deliver it."""
+    waiting = [asyncio.ensure_future(stream.receive_until(b"data: last")) for stream in events]
     await asyncio.sleep(0)  # so that all of them listen
     publisher = Connection(backend)
     await publisher.send(POST_LAST)
     publisher.close()
-    held.events_alive = await heard(waiting)
-    held.sockets_alive = await heard(socket.hears(b"last", frame(b"last", os.urandom(4))) for socket in sockets)
+    held.events_alive = await delivered(waiting)
+    held.sockets_alive = await delivered(
+        socket.receive_until(b"last", frame(b"last", os.urandom(4))) for socket in sockets
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to be held, and how long; the rate of the ordinary requests."""
+    """The streams to hold, the seconds, and the rate of the ordinary requests."""
 
     streams: int
     sockets: int
@@ -145,7 +147,7 @@ class Plan:
 
 
 async def hold(port: int, backend: int, process: int, plan: Plan) -> tuple[load.Load, load.Load, Held]:
-    """Ordinary requests alone, then while the streams are held; and what became of these."""
+    """Ordinary requests alone, then while the streams are held, and the results of the streams."""
     await load.run(port, plan.rate, min(5.0, plan.hold))  # warm
     alone = await load.run(port, plan.rate, plan.hold)
     workers = serving(process)

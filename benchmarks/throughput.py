@@ -50,7 +50,7 @@ def parse(output: str) -> Result:
     """What report.lua printed. Raises RuntimeError when it did not."""
     found = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+)", output)
     if found is None:
-        raise RuntimeError(f"wrk said nothing useful: {output}")
+        raise RuntimeError(f"wrk printed no result: {output}")
     count, micros, p50, p99, errors = map(int, found.groups())
     return Result(count / micros * 1e6, p50 / 1000, p99 / 1000, errors)
 

@@ -1,1 +1,1 @@
-"""Backends for benchmarks, each a process of its own."""
+"""Backends for benchmarks, each a separate process."""

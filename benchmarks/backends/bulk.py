@@ -115,8 +115,8 @@ def _answer(sock: socket.socket, head: Head, begun: bytes, buffer: memoryview) -
         sock.sendall(b"HTTP/1.1 200 OK\r\n" + framing(int(count), chunked=chunked) + b"\r\n")
         send_body(sock, int(count), chunked=chunked)
         return
-    told = b"%d" % discard_body(sock, head, begun, buffer)
-    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(told), told))
+    count = b"%d" % discard_body(sock, head, begun, buffer)
+    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(count), count))
 
 
 def main() -> None:

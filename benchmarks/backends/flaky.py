@@ -48,7 +48,7 @@ class Dice:
 
 
 class Journal:
-    """Lines of a file, each written at once: what has begun is known even if we are killed."""
+    """Lines of a file, each written at once, so that a kill loses none."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

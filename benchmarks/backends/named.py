@@ -1,4 +1,4 @@
-"""Backends that say which of them has answered, each after a time of its own: all of them one process.
+"""Backends that name themselves in their responses, each after a time of its own; all in one process.
 
 python -m benchmarks.backends.named PORT:SECONDS …
 """

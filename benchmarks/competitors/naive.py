@@ -1,4 +1,4 @@
-"""The proxy everybody writes first: a Flask route, `requests`, a counter in Redis."""
+"""The usual first attempt at a proxy: a Flask route, `requests`, a counter in Redis."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ def test_each_way_to_lose_a_session_is_a_miss() -> None:
 
 
 def test_a_forged_cookie_that_steers_is_a_miss() -> None:
-    believed = fates()
-    believed.forged[0].told = 0
-    assert missed(sessions.judge(believed)) == ["forged cookies that were believed"]
+    accepted = fates()
+    accepted.forged[0].cookies = 0
+    assert missed(sessions.judge(accepted)) == ["forged cookies that were accepted"]
     steered = fates(forged=[sessions.Session("x", [4], 1) for _ in range(12)])
     assert missed(sessions.judge(steered)) == ["requests of forged cookies to the backend they name"]
 
@@ -106,7 +106,7 @@ def test_shares_are_judged_by_the_farthest_and_a_slow_backend_by_what_it_would_g
     greedy = {32: [300, 300, 300, 100, 0], 16: [295, 295, 295, 115, 1]}
     assert missed(shares.judge([5, 3, 2, 0], greedy, alone)) == [
         "what a slow backend gets at 32 connections, of an equal share",
-        "the same at 16, against processes that know only their own requests",
+        "the same at 16, against processes that count only their own requests",
         "failed requests",
     ]
 
