@@ -21,6 +21,9 @@ class Backups:
         self._usual = usual
         self._backups = backups
 
+    def __repr__(self) -> str:
+        return f"Backups({self._usual!r}, {self._backups!r})"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """The order of the usual backends, then that of the backups."""
         return chain(self._usual.order(ticket, key, loads), self._backups.order(ticket, key, loads))

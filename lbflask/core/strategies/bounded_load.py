@@ -49,6 +49,9 @@ class BoundedLoad:
         self._total = sum(self._weights.values())
         self._in_flight: list[_InFlight] = []  # unused now: one, unless threads order concurrently
 
+    def __repr__(self) -> str:
+        return f"BoundedLoad({self._inner!r}, {self._factor})"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """The backends that have room, then the full ones. Requests at backends that are no candidates do not count."""
         placed = self._factor * (1 + self._placed(loads))

@@ -95,6 +95,9 @@ class ConsistentHash:
         self._heaviest, self._equal = max(weights, default=1), len(weights) < 2
         self._turns = RoundRobin(candidates)
 
+    def __repr__(self) -> str:
+        return f"ConsistentHash({len(self._backends) - self._backends.count(None)} backends)"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """The backend of the key, then the one where the key would go without it, and so on; without a key, by turn."""
         if key is None:

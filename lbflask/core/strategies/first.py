@@ -16,6 +16,9 @@ class First:
         ranked = sorted(candidates, key=lambda candidate: candidate.rank)
         self._backends = tuple(candidate.backend for candidate in ranked)
 
+    def __repr__(self) -> str:
+        return f"First({len(self._backends)} backends)"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - none has an effect
         """The same for all requests; weights have no effect."""
         return iter(self._backends)

@@ -75,6 +75,9 @@ class LeastConnections:
         self._turns = RoundRobin(candidates)
         self._levels: list[Levels] = []  # unused now: one, unless threads order concurrently
 
+    def __repr__(self) -> str:
+        return f"LeastConnections({len(self._backends)} backends)"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:
         """By requests in flight for each unit of weight, then by turn."""
         if not self._backends:

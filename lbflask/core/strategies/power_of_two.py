@@ -25,6 +25,9 @@ class RandomTwo:
         self._weights = tuple(candidate.weight for candidate in candidates)
         self._ends = tuple(accumulate(self._weights))
 
+    def __repr__(self) -> str:
+        return f"RandomTwo({len(self._backends)} backends)"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - the key has no effect
         """The less loaded of the two, the other one, and the rest from a place that is drawn too.
 

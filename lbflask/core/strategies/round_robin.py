@@ -27,6 +27,9 @@ class RoundRobin:
         self._backends = tuple(candidate.backend for candidate in candidates)
         self._cycle = _turns([candidate.weight for candidate in candidates])
 
+    def __repr__(self) -> str:
+        return f"RoundRobin({len(self._backends)} backends)"
+
     def order(self, ticket: int, key: str | None = None, loads: Mapping[str, int] = NO_LOADS) -> Iterator[Backend]:  # noqa: ARG002 - neither has an effect
         """The backend whose turn it is, then the others, which are computed only when they are needed.
 

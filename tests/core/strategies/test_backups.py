@@ -30,3 +30,9 @@ def test_backups_alone_serve_by_the_same_strategy(name: str) -> None:
     usual = STRATEGIES[name].compile(with_backups(False, False, False))
     for ticket in range(20):
         assert names(schedule, ticket, f"k{ticket}") == names(usual, ticket, f"k{ticket}")
+
+
+def test_a_repr_shows_both_schedules() -> None:
+    usual, spare = Candidate(backend("a"), 1), Candidate(backend("b", backup=True), 1)
+    schedule = strategy_of(Pool("p", ())).compile([usual, spare])
+    assert repr(schedule) == "Backups(RoundRobin(1 backends), RoundRobin(1 backends))"

@@ -58,3 +58,7 @@ def test_loads_that_change_are_followed() -> None:
     assert names(schedule, loads=loads) == [usual[1], usual[2], usual[0]]
     loads.add(usual[0], -1)
     assert names(schedule, loads=loads) == usual
+
+
+def test_a_repr_shows_the_bounded_schedule_and_the_factor() -> None:
+    assert repr(BoundedLoad(ConsistentHash, 1.25, weighted([1, 2]))) == "BoundedLoad(ConsistentHash(2 backends), 1.25)"

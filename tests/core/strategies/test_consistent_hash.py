@@ -163,3 +163,7 @@ def test_requests_without_a_key_go_in_turn() -> None:
     schedule, turns = ConsistentHash(chosen), RoundRobin(chosen)
     for ticket in range(12):
         assert list(schedule.order(ticket)) == list(turns.order(ticket))
+
+
+def test_a_repr_shows_the_number_of_backends() -> None:
+    assert repr(ConsistentHash(weighted([1, 2]))) == "ConsistentHash(2 backends)"

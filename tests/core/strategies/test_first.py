@@ -16,3 +16,7 @@ def test_the_first_that_can_serve_as_they_are_configured_serves_all() -> None:
     schedule = First(by_id)
     assert [names(schedule, ticket) for ticket in range(5)] == [["z", "a", "m"]] * 5
     assert names(First(by_id[:2])) == ["a", "m"]
+
+
+def test_a_repr_shows_the_number_of_backends() -> None:
+    assert repr(First([Candidate(backend("a"), 1), Candidate(backend("b"), 1)])) == "First(2 backends)"

@@ -118,3 +118,7 @@ def test_the_next_in_turn_of_the_lowest_level_may_come_before_the_first_one() ->
 
 def test_no_candidates_have_no_order() -> None:
     assert names(LeastConnections(())) == []
+
+
+def test_a_repr_shows_the_number_of_backends() -> None:
+    assert repr(LeastConnections(weighted([1, 2]))) == "LeastConnections(2 backends)"

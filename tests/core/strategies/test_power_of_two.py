@@ -82,3 +82,7 @@ def test_of_fewer_than_two_nothing_is_drawn(weights: list[int]) -> None:
 
 def test_two_have_no_rest() -> None:
     assert sorted(names(RandomTwo(weighted([1, 2])))) == ["b0", "b1"]
+
+
+def test_a_repr_shows_the_number_of_backends() -> None:
+    assert repr(RandomTwo(weighted([1, 2]))) == "RandomTwo(2 backends)"

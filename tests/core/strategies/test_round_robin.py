@@ -175,3 +175,7 @@ def test_a_cycle_is_bounded_whatever_the_weights(weights: tuple[int, ...]) -> No
 def test_a_thousand_backends_of_any_weights_share_exactly() -> None:
     weights = [1 + (number * 7919) % 256 for number in range(1000)]
     assert Counter(_turns(weights)) == Counter(dict(enumerate(weights)))
+
+
+def test_a_repr_shows_the_number_of_backends() -> None:
+    assert repr(RoundRobin(weighted([1, 2]))) == "RoundRobin(2 backends)"
