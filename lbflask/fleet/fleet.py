@@ -46,7 +46,7 @@ class Fleet:
     ) -> None:
         self._worker = worker or LocalWorker()
         self._report, wake = report, self._worker.wake
-        self._link = link = StoreLink(store=store, report=report, on_lost=self._keep_ejections, wake=wake.set)
+        self._link = link = StoreLink(store, report, on_lost=self._keep_ejections, wake=wake.set)
         policies = policies or {}
         #: The pools by name, also those that have left the configuration and still serve requests.
         self.pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}

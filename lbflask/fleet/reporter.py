@@ -63,7 +63,10 @@ class FleetReporter:
     def flush(self) -> None:
         """Report all that is due now."""
         try:
-            self._flush_unreachable()
+            while self._unreachable:
+                unreachable = self._unreachable.pop()
+                if not self._link.degraded:
+                    self._link.store.report_suspect(*unreachable)
             for pool in self._pools():
                 pool.report()
             if self._reload_pending and not self._link.degraded:
@@ -79,9 +82,3 @@ class FleetReporter:
             self._wake.clear()
             self.flush()
             stopping.wait(COALESCE_FOR)
-
-    def _flush_unreachable(self) -> None:
-        while self._unreachable:
-            unreachable = self._unreachable.pop()
-            if not self._link.degraded:
-                self._link.store.report_suspect(*unreachable)

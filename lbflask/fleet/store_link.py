@@ -27,12 +27,7 @@ class StoreLink:
     """
 
     def __init__(
-        self,
-        *,
-        store: WorkerStore,
-        report: Callable[[str], None],
-        on_lost: Callable[[], None],
-        wake: Callable[[], None],
+        self, store: WorkerStore, report: Callable[[str], None], on_lost: Callable[[], None], wake: Callable[[], None]
     ) -> None:
         self.store = store
         self.degraded = False  #: whether the store is out of reach, or refuses what workers do
