@@ -43,31 +43,26 @@ class HealthPublisher:
         self._settings = leadership.settings
         self._leadership = leadership
         self._events = state.events
-        self._health = state.health
+        self.health = state.health  #: of each backend of the pool
         self._next = HealthWrite(0, {}, self._settings.interval)  # the pending changes
         self._changed = asyncio.Event()
         self._writes = 0  # started and ended: odd while one is in progress
 
     def __repr__(self) -> str:
         epoch, pending = self._next.epoch, len(self._next.states)
-        return f"<HealthPublisher {self._pool}: epoch {epoch}, {len(self._health)} backends, {pending} pending>"
-
-    @property
-    def health(self) -> Mapping[str, ActiveHealth]:
-        """The health of each backend of the pool."""
-        return self._health
+        return f"<HealthPublisher {self._pool}: epoch {epoch}, {len(self.health)} backends, {pending} pending>"
 
     def begin(self, epoch: int, health: Mapping[str, ActiveHealth]) -> None:
         """Publish in this epoch, from this state on."""
-        self._health, self._next = dict(health), HealthWrite(epoch, {}, self._settings.interval)
+        self.health, self._next = dict(health), HealthWrite(epoch, {}, self._settings.interval)
 
     def clear(self) -> None:
         """Forget the health of all backends."""
-        self._health = {}
+        self.health = {}
 
     def add(self, backend: str) -> None:
         """The backend is new; nothing is published about it until it was checked."""
-        self._health[backend] = ActiveHealth(Health.CHECKING)
+        self.health[backend] = ActiveHealth(Health.CHECKING)
 
     def reset(self, backend: str) -> None:
         """The backend is another server than before: what is published about it is withdrawn."""
@@ -76,16 +71,16 @@ class HealthPublisher:
 
     def remove(self, backend: str) -> None:
         """The backend has left the pool: its record in the store is removed."""
-        del self._health[backend]
+        del self.health[backend]
         self._next.states.pop(backend, None)
         self._rewrite()
 
     def update(self, backend: str, state: ActiveHealth) -> None:
         """The backend has this state after a check. A change is published; one of its health is announced."""
-        before = self._health[backend]
+        before = self.health[backend]
         if state == before:
             return
-        self._health[backend] = self._next.states[backend] = state
+        self.health[backend] = self._next.states[backend] = state
         self._changed.set()
         if state.health is not before.health:
             self._next = replace(self._next, announce=True)
@@ -99,12 +94,12 @@ class HealthPublisher:
 
         There is a write in every interval, also without changes: it is the heartbeat of the checker.
         """
-        health = {id_: state for id_, state in self._health.items() if state.health is not Health.CHECKING}
+        health = {id_: state for id_, state in self.health.items() if state.health is not Health.CHECKING}
         if not health:
             await scheduler.first_round_ended.wait()
             if not scheduler.first_round_complete:
                 return
-            health = self._health
+            health = self.health
         self._next = replace(self._next, states={}, announce=False)
         before = {id_: state.health for id_, state in known.active.items()}
         announce = {id_: state.health for id_, state in health.items()} != before
@@ -114,7 +109,7 @@ class HealthPublisher:
             changes = self._next
             self._next = replace(changes, states={}, replace=False, announce=False)
             try:
-                await self._write(replace(changes, states=dict(self._health)) if changes.replace else changes)
+                await self._write(replace(changes, states=dict(self.health)) if changes.replace else changes)
             except StoreUnavailable as error:
                 self._leadership.set_role(f"waiting for the store: {error}")
                 if probing.done():
@@ -141,11 +136,11 @@ class HealthPublisher:
         stored = await self._call(self._store.read_snapshot, self._pool, NOTHING_KNOWN)
         if not writes or writes % 2 or writes != self._writes or self._next.states:
             return stored  # a difference may come from a write in progress
-        self._health = {
+        self.health = {
             id_: replace(state, since=stored.now) if set_back(state.since, stored.now) else state
-            for id_, state in self._health.items()
+            for id_, state in self.health.items()
         }
-        if differs(self._health, stored.active):
+        if differs(self.health, stored.active):
             log.warning("pool %s: the store holds other health than was written: writing it again", self._pool)
             self._rewrite(announce=True)
         return stored
@@ -169,7 +164,7 @@ class HealthPublisher:
         finally:
             changed.cancel()
         if not probing.done():
-            await asyncio.sleep(max(COALESCE_FOR, COALESCE_PER_BACKEND * len(self._health)))
+            await asyncio.sleep(max(COALESCE_FOR, COALESCE_PER_BACKEND * len(self.health)))
         self._changed.clear()
 
     async def _write(self, changes: HealthWrite) -> None:
