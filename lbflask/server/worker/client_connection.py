@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: Seconds and bytes that are read and discarded after the last response (RFC 9112 §9.6).
 LINGER = 2.0
 LINGER_BYTES = 1 << 20
-NEVER = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +34,13 @@ class ClientTimeouts:
 class DeadlineReader(SocketUnreader):  # type: ignore[misc]
     """gunicorn's reader with time limits: one deadline for a whole head, one for each read of a body.
 
-    `expires` is the deadline of the present read, NEVER if the present request needs no more. `read_timeout` is the
+    `expires` is the deadline of the present read, infinite if the present request needs no more. `read_timeout` is the
     limit of each read of a body, None while a head is read.
     """
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(stream, max_chunk=16_384)
-        self.expires = NEVER
+        self.expires = math.inf
         self.expired = False
         self.read_timeout: float | None = None
         self._first = b""
@@ -69,7 +68,7 @@ class DeadlineReader(SocketUnreader):  # type: ignore[misc]
             self.expires = time.monotonic() + self.read_timeout
         data: bytes = super().chunk(size_hint)
         if self.read_timeout is not None:
-            self.expires = NEVER
+            self.expires = math.inf
         if self.expired:
             raise TimeoutError  # bytes that arrive after the deadline are too late
         return data
@@ -86,8 +85,8 @@ class ClientConnection:
         self.reader = DeadlineReader(stream)
         self.served = 0
         self.idle = True
-        self.send_expires = NEVER
-        self.deadline = NEVER  #: of the whole response, in seconds of the steady clock
+        self.send_expires = math.inf
+        self.deadline = math.inf  #: of the whole response, in seconds of the steady clock
         sock = stream.sock
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
@@ -121,8 +120,8 @@ class ClientConnection:
         `proxy_info` is what the PROXY protocol states, before the first request and for the whole connection.
         """
         self.served += 1
-        self.deadline = NEVER
-        self.reader.read_timeout, self.reader.expires = self.timeouts.body, NEVER
+        self.deadline = math.inf
+        self.reader.read_timeout, self.reader.expires = self.timeouts.body, math.inf
         if proxy_info and proxy_info["client_addr"]:
             self.peer, self.peer_port = proxy_info["client_addr"], str(proxy_info["client_port"])
             self.identity = (self.peer, self.scheme)
@@ -143,7 +142,7 @@ class ClientConnection:
 
     def detach(self) -> tuple[Stream, bytes]:
         """Leave the stream to a tunnel. Returns it, with bytes that were read ahead."""
-        self.reader.expires = NEVER
+        self.reader.expires = math.inf
         self.notify_when_gone(None)
         return self.stream, self.reader.take_buffered()
 
@@ -181,8 +180,8 @@ class ClientConnection:
             self.reader.expired = True
         elif self.send_expires > now:
             return
-        self.send_expires = NEVER
-        self.reader.expires = NEVER
+        self.send_expires = math.inf
+        self.reader.expires = math.inf
         self.stream.interrupt()
 
     def send(self, data: bytes) -> None:
@@ -194,7 +193,7 @@ class ClientConnection:
             while rest:
                 self.send_expires = min(time.monotonic() + self.timeouts.body, self.deadline)
                 rest = rest[self.stream.send(rest) :]
-        self.send_expires = NEVER
+        self.send_expires = math.inf
 
     def shutdown_read(self) -> None:
         """Make a wait for a request end, from another greenlet."""
