@@ -32,7 +32,7 @@ class FleetReporter:
         self._reported: dict[tuple[str, str], float] = {}  # when each backend was last reported as unreachable
         self._unreachable: set[tuple[str, str]] = set()
         self._reload_pending = False
-        self._task = BackgroundTask("fleet-teller", self._run)
+        self._task = BackgroundTask("fleet-reporter", self._run)
 
     def __repr__(self) -> str:
         return f"<FleetReporter unreachable={len(self._unreachable)} reload={self._reload_pending}>"

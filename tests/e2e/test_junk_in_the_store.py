@@ -184,5 +184,5 @@ def test_each_place_is_logged_once_by_each_process(cluster: JunkCluster) -> None
 
 def test_no_task_has_failed(cluster: JunkCluster) -> None:
     tasks = cluster.balancer.health()[1]["worker"]["tasks"]
-    assert {"fleet-follower", "fleet-teller"} <= {task["name"] for task in tasks}
+    assert {"fleet-follower", "fleet-reporter"} <= {task["name"] for task in tasks}
     assert all(task["running"] and not task["restarts"] for task in tasks), tasks

@@ -159,7 +159,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
 
 
 TASKS: dict[str, Callable[[], object]] = {
-    "fleet-teller": teller,
+    "fleet-reporter": teller,
     "slot-follower": slot_follower,
     "journal": journal,
     "watchdog": watchdog,
