@@ -1,4 +1,4 @@
-"""The Forwarded field (RFC 7239): the element of one hop, and the elements of a field that came."""
+"""The Forwarded field (RFC 7239): the element of one hop, and the elements of a received field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from lbflask.core.http.addresses import is_obfuscated, parsed_address, plain_node
 from lbflask.core.http.field_names import TCHAR, is_token
 
-#: §4: a pair, with what ends it. Values that are no token and not quoted are common, such as `for=[::1]:80`.
+#: §4: a pair with its separator. Values that are neither a token nor quoted are common, such as `for=[::1]:80`.
 _PAIR = re.compile(rf'[ \t]*({TCHAR}+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",;]*))[ \t]*(,[ \t,]*|;[ \t;]*|$)')
 
 _BETWEEN = " \t,;"
@@ -18,17 +18,17 @@ Element = dict[str, str]
 
 
 def forwarded_element(node: str, host: str = "", scheme: str = "") -> str:
-    """The element for a request that came from `node`, asking for `host`, by `scheme`; empty ones are left out.
+    """The element for a request from `node` for `host` by `scheme`; empty ones are omitted.
 
-    A node that is no IP address, such as the other end of a unix socket, is `unknown` (§6.2), unless it is an
-    obfuscated identifier (§6.3). `by` is left out: it would tell backends nothing that they can't see.
+    A node that is no IP address, such as the peer of a unix socket, is `unknown` (§6.2), unless it is an obfuscated
+    identifier (§6.3). `by` is omitted: backends see the address of this proxy anyway.
     """
     pairs = [("for", _node(node)), ("host", host), ("proto", scheme)]
     return ";".join(f"{name}={_quoted(value)}" for name, value in pairs if value)
 
 
 def forwarded_elements(lines: Iterable[str]) -> list[Element]:
-    """The elements of all lines in order. None at all if a line is malformed: what is quoted in it can't be known."""
+    """The elements of all lines in order; empty if a line is malformed, since its quotes are ambiguous then."""
     elements: list[Element] = []
     for line in lines:
         pairs = _pairs(line)
@@ -44,7 +44,7 @@ def forwarded_elements(lines: Iterable[str]) -> list[Element]:
 
 
 def plain_line(line: str) -> str:
-    """The line with IPv4 addresses as such where its nodes have them mapped into IPv6; a malformed one as it is."""
+    """The line with IPv4 addresses in place of those that nodes have mapped into IPv6; a malformed line unchanged."""
     text = line
     for pair in reversed(_pairs(line) or ()):
         node = _value(pair)

@@ -1,6 +1,6 @@
-"""Interim responses without framing fields: they have no content (RFC 9110 §15.2), whatever these fields state.
+"""Removes framing fields from interim responses, which have no content (RFC 9110 §15.2).
 
-Parsers differ in what they do with Content-Length and Transfer-Encoding there, so that no parser gets them.
+Parsers differ in how they treat Content-Length and Transfer-Encoding there, so no parser receives these fields.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] 1[0-9][0-9](?![0-9])")
 _SAMPLE = b"HTTP/1.1 100 "
 _END = re.compile(rb"\n\r?\n")
-#: With the lines that continue the field (RFC 9112 §5.2).
+#: A framing field, with the lines that continue it (RFC 9112 §5.2).
 _FRAMING = re.compile(rb"\n(?:content-length|transfer-encoding):[^\n]*(?:\n[ \t][^\n]*)*(?=\n)", re.IGNORECASE)
 
 
 class InterimFilter:
-    """The bytes of one response, from its first on, as a parser is to get them. A head of an interim response passes
-    once it is here as a whole, or more than `limit` bytes of it are.
+    """Filters the bytes of one response, from the first one on, for a parser. The head of an interim response passes
+    when it is complete, or unchanged when more than `limit` bytes of it have arrived.
     """
 
     __slots__ = ("_held", "_limit", "_through")
@@ -24,10 +24,10 @@ class InterimFilter:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = b""
-        self._through = False  # the rest is not of an interim response
+        self._through = False  # the rest is no interim response, and passes
 
     def __call__(self, data: bytes) -> bytes:
-        """What of the bytes so far passes now."""
+        """The bytes that pass now, of those that have arrived so far."""
         if self._through:
             return data
         searched = max(0, len(self._held) - 2)
@@ -36,7 +36,7 @@ class InterimFilter:
         while data:
             if len(data) < len(_SAMPLE) or not _STATUS_LINE.match(data):
                 if _STATUS_LINE.match(data + _SAMPLE[len(data) :]):
-                    break  # with more bytes it may be one
+                    break  # more bytes may complete its status line
                 self._through = True
                 break
             end = _END.search(data, searched)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.http.field_names import MAX_SPELLINGS, NameCache, NameTable, is_token, members
+from lbflask.core.http.field_names import MAX_SPELLINGS, NameCache, NameTable, decimal, is_token, members
 
 
 def test_a_table_knows_names_in_any_case() -> None:
@@ -36,3 +36,24 @@ def test_tokens(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "a b", "a:", "é", "a\n", "(a)", '"'])
 def test_other_texts_are_no_tokens(text: str) -> None:
     assert not is_token(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("0", 0),
+        (" 42\t", 42),
+        ("007", 7),
+        ("100", 100),
+        ("101", 101),
+        ("9" * 5000, 101),
+        ("", None),
+        ("-1", None),
+        ("1 2", None),
+        ("1.0", None),
+        ("\u0661", None),
+        ("\xb2", None),
+    ],
+)
+def test_a_decimal_is_read_and_a_long_one_is_only_too_large(value: str, number: int | None) -> None:
+    assert decimal(value, 100) == number
