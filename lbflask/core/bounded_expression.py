@@ -6,8 +6,6 @@ used here stops after a time limit, and lets other threads run meanwhile.
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import regex
 
 #: Seconds of processor time that a search may take: a linear one of 256 KiB takes about a hundredth of that.
@@ -25,15 +23,11 @@ class BoundedExpression:
         self.pattern = pattern
         self._seconds = seconds
         try:
-            self._compiled  # noqa: B018 - compiled now, so that an error is raised now
+            self._compiled = regex.compile(pattern)
         except regex.error as error:
             raise BadExpression(str(error)) from None
         except (OverflowError, RecursionError, MemoryError):
             raise BadExpression("it is too large") from None
-
-    @cached_property
-    def _compiled(self) -> regex.Pattern[str]:
-        return regex.compile(self.pattern)
 
     def search(self, text: str) -> bool:
         """Whether there is a match anywhere in the text. Raises TimeoutError."""

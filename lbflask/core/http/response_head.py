@@ -19,25 +19,16 @@ MAX_FIELDS = 1000
 _STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r(?=\n)")
 _FIELD_LINE = re.compile(rf"\n({TCHAR}+): ([!-~][ -~]*)(?<! )\r(?=\n)")
 _PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
-
+#: What a field means for the reading of the head; any other field passes.
+_KINDS = (
+    dict.fromkeys(HOP_BY_HOP, _DROPPED)
+    | dict.fromkeys(("transfer-encoding", "upgrade", "trailer", "proxy-connection"), _NOT_PLAIN)
+    | {"content-length": _LENGTH, "connection": _CONNECTION}
+)
+_NAMES = NameCache(lambda name: _KINDS.get(name.lower(), _PASSED))
 
 #: Status, reason, fields without the hop-by-hop ones, framing, and where the body begins in what it was read from.
 ResponseHead = tuple[int, str, Fields, Framing, int]
-
-
-def _kind(name: str) -> int:
-    """What a field's name means for the reading of the head."""
-    lower = name.lower()
-    if lower == "content-length":
-        return _LENGTH
-    if lower == "connection":
-        return _CONNECTION
-    if lower in ("transfer-encoding", "upgrade", "trailer", "proxy-connection"):
-        return _NOT_PLAIN
-    return _DROPPED if lower in HOP_BY_HOP else _PASSED
-
-
-_NAMES = NameCache(_kind)
 
 
 def plain_head(method: str, data: bytes) -> ResponseHead | None:

@@ -7,6 +7,7 @@ behind our back, where none of our rules would hold (request smuggling): neither
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from lbflask.core.http.field_names import TCHAR, members
 from lbflask.core.http.types import Fields
@@ -22,15 +23,13 @@ def requested_upgrade(fields: Fields, protocol_version: str) -> str:
     The request must be HTTP/1.1 (§7.8: in HTTP/1.0 the field is ignored), Connection must nominate `upgrade`, and
     Upgrade must name a protocol that may be passed on.
     """
-    if protocol_version != "HTTP/1.1":
+    if protocol_version != "HTTP/1.1" or "upgrade" not in map(str.lower, _members_of(fields, "connection")):
         return ""
-    offers = [value for name, value in fields if name.lower() == "upgrade"]
-    if not offers:
-        return ""
-    options = members(value for name, value in fields if name.lower() == "connection")
-    if all(option.lower() != "upgrade" for option in options):
-        return ""
-    return ", ".join(offer for offer in members(offers) if _may_pass(offer))
+    return ", ".join(offer for offer in _members_of(fields, "upgrade") if _may_pass(offer))
+
+
+def _members_of(fields: Fields, wanted: str) -> Iterator[str]:
+    return members(value for name, value in fields if name.lower() == wanted)
 
 
 def _may_pass(offer: str) -> bool:
@@ -44,7 +43,7 @@ def accepted_upgrade(fields: Fields, requested: str) -> bool:
     `requested` is the Upgrade value that the backend got. Names are compared in any case.
     """
     asked = {offer.lower() for offer in members([requested])}
-    granted = {offer.lower() for offer in members(value for name, value in fields if name.lower() == "upgrade")}
+    granted = {offer.lower() for offer in _members_of(fields, "upgrade")}
     return bool(granted) and granted <= asked
 
 
@@ -53,6 +52,6 @@ def with_upgrade(fields: Fields, upgrade: str) -> Fields:
 
     The options that stand there already are kept in the same line: not all receivers look for a second one.
     """
-    options = [*members(value for name, value in fields if name.lower() == "connection"), "Upgrade"]
+    options = [*_members_of(fields, "connection"), "Upgrade"]
     kept = [field for field in fields if field[0].lower() != "connection"]
     return [*kept, ("Connection", ", ".join(options)), ("Upgrade", upgrade)]
