@@ -11,7 +11,7 @@ import pytest
 from tests.test_layers import ROOT
 
 #: Packages whose modules all have a test file.
-COMPLETE = ("core",)
+COMPLETE = ("core", "hooks")
 
 
 def has_behaviour(source: str) -> bool:

@@ -19,15 +19,6 @@ from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot, Sti
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.strategies import Schedule, strategy_of
 
-#: The reason for a choice, in one word, where only the strategy decides.
-STRATEGY_REASONS = {
-    "round_robin": "turn",
-    "least_connections": "least",
-    "random_two": "random",
-    "consistent_hash": "hash",
-    "first": "first",
-}
-
 
 @dataclass(slots=True)
 class Plan:
@@ -134,9 +125,8 @@ class PoolPlanner:
         self.selection = Selection((), Fallback.NONE)
         self.sessions = None if pool.sticky is None else SessionTable(pool.name, pool.sticky)
         self._facts = facts
-        #: The reason for a choice that only the strategy makes.
-        self.reason = STRATEGY_REASONS.get(pool.strategy, pool.strategy)
         strategy = strategy_of(pool)
+        self.reason = strategy.reason
         self._compile = strategy.compile
         self._by_turn, self._by_loads = strategy.by_turn, strategy.by_loads
         self._key = RequestKey.parse(pool.hash_key) if strategy.by_key else None

@@ -19,7 +19,7 @@ from lbflask.core.model import (
     Snapshot,
     StickyCookie,
 )
-from lbflask.core.planning import STRATEGY_REASONS, Plan, PoolPlanner, StaticFacts
+from lbflask.core.planning import Plan, PoolPlanner, StaticFacts
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.strategies import STRATEGIES
 from tests.support.pools import backend
@@ -73,7 +73,7 @@ def test_each_strategy_has_its_reason_and_asks_only_for_the_facts_that_it_needs(
     facts = Facts()
     planner = PoolPlanner(Pool("p", ABC, strategy), facts)
     plan = planner.plan(planner.key("192.0.2.1", "/", []), safe=True)
-    assert plan.reason == STRATEGY_REASONS[strategy] == planner.reason
+    assert plan.reason == STRATEGIES[strategy].reason == planner.reason
     assert sorted(ids(plan)) == ["a", "b", "c"]
     assert facts.tickets == STRATEGIES[strategy].by_turn
     assert facts.loads_read == STRATEGIES[strategy].by_loads

@@ -132,7 +132,7 @@ def test_threads_may_order_at_once(name: str) -> None:
 
 
 def test_only_what_a_strategy_goes_by_is_asked_for() -> None:
-    asked = {name: strategy_of(Pool("p", (), name))[1:] for name in ALL}  # turns, key, loads
+    asked = {name: strategy_of(Pool("p", (), name))[2:] for name in ALL}  # turns, key, loads
     assert asked == {
         "round_robin": (True, False, False),
         "least_connections": (True, False, True),
@@ -140,4 +140,4 @@ def test_only_what_a_strategy_goes_by_is_asked_for() -> None:
         "consistent_hash": (False, True, False),
         "first": (False, False, False),
     }
-    assert strategy_of(Pool("p", (), "consistent_hash", load_factor=1.5))[1:] == (False, True, True)
+    assert strategy_of(Pool("p", (), "consistent_hash", load_factor=1.5))[2:] == (False, True, True)

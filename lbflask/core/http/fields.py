@@ -142,13 +142,15 @@ def backend_request(
             said.append((rule, field))
             if rule is _COOKIE:
                 kept.append(field)
+    client, upgrade = hop.peer, False
     if said:
-        return _mindful_request(kept, said, hop, host, request_id, is_trusted)
-    kept += forwarded_by_us(hop, host)
+        kept, client, request_id, upgrade = _mindful_request(kept, said, hop, host, request_id, is_trusted)
+    else:
+        kept += forwarded_by_us(hop, host)
     kept.append(("X-Request-ID", request_id))
     if hop.via is not None:
         kept.append(("Via", hop.protocol[5:] + " " + hop.via))
-    return tuple.__new__(RequestHead, (kept, hop.peer, request_id, False))
+    return tuple.__new__(RequestHead, (kept, client, request_id, upgrade))
 
 
 def _mindful_request(
@@ -159,7 +161,9 @@ def _mindful_request(
     request_id: str,
     is_trusted: TrustedProxies,
 ) -> RequestHead:
-    """Slow path: a request with Connection, TE, Cookie, X-Request-ID or forwarding fields."""
+    """Slow path: a request with Connection, TE, Cookie, X-Request-ID or forwarding fields. Its fields lack the last two
+    that each request gets: X-Request-ID and Via.
+    """
     values: dict[int, list[str]] = {}
     for rule, (_, value) in said:
         values.setdefault(rule, []).append(value)
@@ -179,9 +183,6 @@ def _mindful_request(
         kept += forwarded_by_trusted(claims, hop, host, origin)
     else:
         kept += forwarded_by_us(hop, host)
-    kept.append(("X-Request-ID", request_id))
-    if hop.via is not None:
-        kept.append(("Via", hop.protocol[5:] + " " + hop.via))
     return RequestHead(kept, client, request_id, _Rule.UPGRADE in values)
 
 

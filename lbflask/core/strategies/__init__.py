@@ -24,27 +24,29 @@ __all__ = ["STRATEGIES", "Schedule", "Strategy", "strategy_of"]
 class Strategy(NamedTuple):
     """How schedules are compiled, and which facts they depend on: no other facts are gathered.
 
-    A strategy by key has no turns, but orders a request without a key by turn.
+    `reason` is the reason, in one word, for a choice that only the strategy makes (core/log_fields.py). A strategy by
+    key has no turns, but orders a request without a key by turn.
     """
 
     compile: Compile
+    reason: str
     by_turn: bool = True
     by_key: bool = False
     by_loads: bool = False
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "round_robin": Strategy(RoundRobin),
-    "least_connections": Strategy(LeastConnections, by_loads=True),
-    "random_two": Strategy(RandomTwo, by_loads=True),
-    "consistent_hash": Strategy(ConsistentHash, by_turn=False, by_key=True),
-    "first": Strategy(First, by_turn=False),
+    "round_robin": Strategy(RoundRobin, "turn"),
+    "least_connections": Strategy(LeastConnections, "least", by_loads=True),
+    "random_two": Strategy(RandomTwo, "random", by_loads=True),
+    "consistent_hash": Strategy(ConsistentHash, "hash", by_turn=False, by_key=True),
+    "first": Strategy(First, "first", by_turn=False),
 }
 
 
 def strategy_of(pool: Pool) -> Strategy:
     """The strategy of the pool, within its bound on loads, and with its backups last."""
-    compile_, by_turn, by_key, by_loads = STRATEGIES[pool.strategy]
+    compile_, reason, by_turn, by_key, by_loads = STRATEGIES[pool.strategy]
     if pool.load_factor is not None:
         compile_, by_loads = partial(BoundedLoad, compile_, pool.load_factor), True
-    return Strategy(partial(with_backups, compile_), by_turn, by_key, by_loads)
+    return Strategy(partial(with_backups, compile_), reason, by_turn, by_key, by_loads)
