@@ -26,7 +26,8 @@ def members(pool: Pool, snapshot: Snapshot) -> tuple[Backend, ...]:
         if added is not None:
             found.setdefault(id_, added)
             order[id_] = None
-    return tuple(_as_set(found[id_], overrides.get(id_)) for id_ in order if not _removed(overrides.get(id_)))
+    removed = {id_ for id_, override in overrides.items() if override.removed}
+    return tuple(_as_set(found[id_], overrides.get(id_)) for id_ in order if id_ not in removed)
 
 
 def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
@@ -38,10 +39,6 @@ def mode_of(backend: Backend, snapshot: Snapshot) -> Mode:
 def takers(known: Iterable[Backend], snapshot: Snapshot) -> tuple[str, ...]:
     """The sorted ids of the backends that get new requests while healthy: in service, with a weight above 0."""
     return tuple(sorted(one.id for one in known if one.weight > 0 and mode_of(one, snapshot) is Mode.SERVING))
-
-
-def _removed(override: Override | None) -> bool:
-    return override is not None and override.removed
 
 
 def _as_set(backend: Backend, override: Override | None) -> Backend:

@@ -42,7 +42,7 @@ class RateEstimator:
         rate = max(self.taken, self.before)
         if rate < LEASE_FROM:
             return 1
-        return min(MAX_BLOCK, max(1, int(rate * BLOCK_SECONDS)))
+        return min(MAX_BLOCK, int(rate * BLOCK_SECONDS))
 
 
 @dataclass(slots=True)
