@@ -140,7 +140,7 @@ def test_a_slow_client_that_nothing_closed_is_a_miss() -> None:
     ]
 
 
-def test_journals_tell_what_was_begun_and_what_was_begun_twice() -> None:
+def test_journals_show_requests_begun_and_begun_twice() -> None:
     lines = ["GET 1", "POST 10", "! closed", "GET 1", "POST 20", "! closed", "POST 10\n", "POST 10", "! cut"]
     journals = Journals.read(lines)
     assert journals == Journals({"GET": 2, "POST": 4}, {"GET": 1, "POST": 1}, {"closed": 2, "cut": 1})

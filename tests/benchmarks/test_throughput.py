@@ -9,7 +9,7 @@ def test_a_run_of_wrk_is_read_in_requests_a_second_and_milliseconds() -> None:
     assert parse("Running 1s test\nRESULT 5000 2000000 1500 9000 3\n") == Result(2500.0, 1.5, 9.0, 3)
 
 
-def test_a_run_that_said_nothing_is_no_measurement() -> None:
+def test_a_run_without_output_is_no_measurement() -> None:
     with pytest.raises(RuntimeError, match="unable to connect"):
         parse("unable to connect")
 

@@ -68,7 +68,7 @@ def test_no_answer_at_all_during_the_trouble_is_a_miss() -> None:
     assert not Phases([asked(0)], [asked(1, failure="502")], []).calm().met
 
 
-def test_the_last_worker_to_join_decides_and_who_falls_back_has_not_joined() -> None:
+def test_the_last_worker_to_join_decides_and_one_that_leaves_again_has_not_joined() -> None:
     samples = [
         said(0.5, ONE, "unreachable"), said(1.1, ONE, "connected"), said(1.2, ONE, "unreachable"),
         said(1.5, ONE, "connected"), said(1.0, TWO, "unreachable"), said(1.3, TWO, "connected"),
@@ -77,7 +77,7 @@ def test_the_last_worker_to_join_decides_and_who_falls_back_has_not_joined() -> 
     assert settled(samples, [TWO], 1.0, connected) == pytest.approx(0.3)
 
 
-def test_a_worker_that_was_never_heard_has_not_joined() -> None:
+def test_a_worker_without_a_sample_has_not_joined() -> None:
     samples = [said(1.1, ONE, "connected")]
     assert settled(samples, [ONE, TWO], 1.0, connected) == math.inf
     assert first_match(samples, [ONE, TWO], 1.0, connected) == math.inf
@@ -88,7 +88,7 @@ def test_one_that_ends_badly_has_not_joined() -> None:
     assert settled([said(1.1, ONE, "connected"), said(1.2, ONE, "unreachable")], [ONE], 1.0, connected) == math.inf
 
 
-def test_requests_under_way_are_those_that_overlap_on_the_connections_asked_for() -> None:
+def test_requests_under_way_are_those_that_overlap_on_the_given_connections() -> None:
     requests = [asked(1.0, 0.5, local=7), asked(1.0, 0.5, local=8), asked(0.1, 0.1, local=7), asked(3.0, local=7)]
     assert under_way(requests, {7}, 1.2, 1.3) == requests[:1]
 

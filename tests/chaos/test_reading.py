@@ -51,7 +51,7 @@ def test_a_script_is_one_trip_and_what_it_does_is_none() -> None:
     assert sent(stats) == 7
 
 
-def test_what_a_worker_says_is_summed_up() -> None:
+def test_a_health_document_becomes_a_sample() -> None:
     states = {"a": {"health": "up", "ejected": True}, "b": {"health": "unknown", "ejected": False}}
     document = {
         "status": "ok",

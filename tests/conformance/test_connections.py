@@ -19,7 +19,7 @@ def test_a_connection_carries_one_request_after_the_other(client: RawClient, bac
 
 
 @pytest.mark.parametrize("value", [b"close", b"Close", b"keep-alive, close", b"close, TE", b" , close"])
-def test_a_client_that_wants_an_end_gets_it(value: bytes, client: RawClient) -> None:
+def test_a_client_that_requests_the_end_of_the_connection_gets_it(value: bytes, client: RawClient) -> None:
     """G9, RFC 9112 §9.6."""
     answer = client.ask(ask(b"Connection: " + value))
     assert answer.values(b"connection") == [b"close"]
@@ -32,7 +32,7 @@ def test_http_1_0_ends_with_its_answer(client: RawClient) -> None:
     assert client.rest() == b""
 
 
-def test_http_1_0_goes_on_for_who_asks_for_it(rig: Rig, client: RawClient) -> None:
+def test_http_1_0_is_kept_alive_on_request(rig: Rig, client: RawClient) -> None:
     """RFC 9112 §9.3, §C.2.2."""
     answer = client.ask(ask(b"Connection: keep-alive", version=b"1.0"))
     assert answer.values(b"connection") == [b"keep-alive"]
@@ -72,7 +72,7 @@ def test_an_answer_may_come_byte_by_byte(rig: Rig, client: RawClient) -> None:
     assert_alive(rig, client)
 
 
-def test_a_client_that_has_said_all_is_answered_or_taken_to_have_gone(client: RawClient) -> None:
+def test_a_client_that_has_sent_all_is_answered_or_counts_as_gone(client: RawClient) -> None:
     """RFC 9112 §9.6: half a close can't be told from a whole one, and no backend is to work for nobody; but if it
     still listens it is told, and is not left waiting.
     """
@@ -82,7 +82,7 @@ def test_a_client_that_has_said_all_is_answered_or_taken_to_have_gone(client: Ra
     assert client.rest() == b""
 
 
-def test_a_client_that_says_nothing_is_no_error(rig: Rig, client: RawClient) -> None:
+def test_a_silent_client_is_no_error(rig: Rig, client: RawClient) -> None:
     """G3: nor is one that leaves without a word."""
     client.finish()
     assert client.rest() == b""

@@ -21,7 +21,7 @@ EXPECTING = ask(b"Content-Length: 5", b"Expect: 100-continue", method=b"POST")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def test_the_backend_is_asked_and_its_word_passed_on(rig: Rig, client: RawClient, backend: ProgrammedBackend) -> None:
+def test_the_backend_decides_and_its_100_is_passed_on(rig: Rig, client: RawClient, backend: ProgrammedBackend) -> None:
     """G18: the client is told to go on when the backend has said so, and once."""
     seen: Queue[bytes] = Queue()
     go_on = Event()
@@ -56,7 +56,7 @@ def test_a_silent_backend_is_not_waited_for_long(client: RawClient, backend: Pro
     assert next_of(bodies) == b"hello"
 
 
-def test_a_final_answer_comes_in_place_of_the_word(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_final_response_replaces_the_100(client: RawClient, backend: ProgrammedBackend) -> None:
     """G18, R24: the body is not asked for, and since it may come all the same the connection ends."""
     backend.answer = lambda peer, request: peer.send(sized(b"no", status=b"401 Who"))
     client.send(EXPECTING)
@@ -77,7 +77,7 @@ def test_a_client_that_does_not_wait_is_served(client: RawClient, backend: Progr
     assert next_of(bodies) == b"hello"
 
 
-def test_a_word_that_comes_late_is_not_the_answer(rig: Rig, client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_100_that_arrives_late_is_not_the_response(rig: Rig, client: RawClient, backend: ProgrammedBackend) -> None:
     """R2: nor is it passed on after the body was sent."""
 
     def answer(peer: Peer, request: Received) -> None:
@@ -96,7 +96,7 @@ def test_an_expectation_without_a_body_is_not_answered(rig: Rig, client: RawClie
     assert_alive(rig, client)
 
 
-def test_a_client_of_http_1_0_is_never_told_to_go_on(client: RawClient) -> None:
+def test_a_client_of_http_1_0_never_gets_a_100(client: RawClient) -> None:
     """RFC 9110 §10.1.1."""
     client.send(ask(b"Content-Length: 5", b"Expect: 100-continue", method=b"POST", version=b"1.0") + b"hello")
     assert client.answer().line == b"HTTP/1.1 200 OK"

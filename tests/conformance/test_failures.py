@@ -241,7 +241,7 @@ def begun(client: RawClient, request: bytes) -> Answered:
 
 
 @pytest.mark.parametrize("accept", [b"Accept: */*", JSON])
-def test_a_backend_that_says_nothing_is_given_up(accept: bytes, hasty: Rig) -> None:
+def test_a_silent_backend_is_given_up(accept: bytes, hasty: Rig) -> None:
     """R14, RFC 9110 §15.6.5: and is not asked again."""
     gone: Queue[bytes] = hasty.backend.takes_all()
     with hasty.connect() as client:
@@ -316,7 +316,7 @@ def test_a_body_that_never_ends_is_given_up(begun: bytes, hasty: Rig) -> None:
     assert b"0\r\n\r\n" not in next_of(taken)
 
 
-def test_a_tunnel_that_nobody_uses_is_closed(hasty: Rig) -> None:
+def test_an_idle_tunnel_is_closed(hasty: Rig) -> None:
     """G21: for both sides."""
     ended = Event()
 

@@ -38,7 +38,7 @@ def test_a_chain_in_several_lines_becomes_one(believing: Rig) -> None:
     assert got[b"x-forwarded-for"] == [b"1.2.3.4, 5.6.7.8, 127.0.0.1"]
 
 
-def test_the_word_of_a_trusted_proxy_is_kept(believing: Rig) -> None:
+def test_the_origin_from_a_trusted_proxy_is_kept(believing: Rig) -> None:
     """RFC 7239 §5.3, §5.4: scheme, host and port were the client's at the first proxy."""
     got = seen(believing, b"X-Forwarded-Proto: https", b"X-Forwarded-Host: shop.example", b"X-Forwarded-Port: 443")
     assert got[b"x-forwarded-proto"] == [b"https"]
@@ -54,7 +54,7 @@ def test_what_a_trusted_proxy_leaves_out_is_filled_in(believing: Rig) -> None:
     assert got[b"x-forwarded-host"] == [b"a"]
 
 
-def test_other_words_of_a_trusted_proxy_are_kept(believing: Rig) -> None:
+def test_other_fields_of_a_trusted_proxy_are_kept(believing: Rig) -> None:
     """RFC 7239 §4."""
     got = seen(believing, b"Forwarded: for=1.2.3.4;proto=https", b"X-Real-IP: 1.2.3.4", b"X-Forwarded-Prefix: /shop")
     assert got[b"forwarded"][0].startswith(b"for=1.2.3.4;proto=https")

@@ -524,7 +524,7 @@ def test_fields_of_one_hop_end_here(case: Forwarded, rig: Rig, client: RawClient
 
 
 @pytest.mark.parametrize("case", FORWARDING, ids=lambda case: case.name)
-def test_the_backend_hears_who_asked(case: Forwarded, rig: Rig, client: RawClient) -> None:
+def test_the_backend_gets_the_address_of_the_client(case: Forwarded, rig: Rig, client: RawClient) -> None:
     case.hold(rig, client)
 
 

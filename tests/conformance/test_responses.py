@@ -404,7 +404,7 @@ def test_what_is_no_response_is_a_bad_gateway(case: Junk, rig: Rig, client: RawC
     case.hold(rig, client)
 
 
-def test_a_client_that_asks_for_json_is_told_in_json(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_client_that_accepts_json_gets_json(client: RawClient, backend: ProgrammedBackend) -> None:
     """RFC 9110 §12.5.1."""
     backend.answer = says(b"junk\r\n\r\n")
     answer = client.ask(ask(b"Accept: application/json"))
@@ -421,7 +421,7 @@ def test_a_date_is_made_when_there_is_none(client: RawClient, backend: Programme
 @pytest.mark.parametrize(
     "reply_", [sized(b"hello") + b"HTTP/1.1 200 OK\r\nX-Stray: 1\r\n\r\n", sized(b"hello") + b"x" * 99]
 )
-def test_what_a_backend_says_unasked_is_never_the_next_answer(
+def test_unsolicited_bytes_of_a_backend_are_never_the_next_response(
     reply_: bytes, client: RawClient, backend: ProgrammedBackend
 ) -> None:
     """R2, RFC 9112 §9.2: request smuggling's other half."""
@@ -544,7 +544,9 @@ def test_a_hint_and_nothing_else_is_no_answer(client: RawClient, backend: Progra
     assert answer.status == 502
 
 
-def test_a_backend_that_closes_after_its_answer_is_asked_anew(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_backend_that_closes_after_its_response_gets_a_new_connection(
+    client: RawClient, backend: ProgrammedBackend
+) -> None:
     """RFC 9112 §9.6."""
     backend.answer = says_and_closes(sized(b"hello", b"Connection: close"))
     for _ in range(5):

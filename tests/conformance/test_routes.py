@@ -234,7 +234,7 @@ def test_the_head_of_a_fixed_answer_has_its_length_and_no_body(rig: Routed, clie
     assert client.ask(ask(target=b"/closed")).body == b"<h1>closed"
 
 
-def test_a_body_that_nobody_reads_ends_the_connection_of_a_fixed_answer_if_need_be(rig: Routed) -> None:
+def test_an_unread_body_ends_the_connection_of_a_direct_response_if_necessary(rig: Routed) -> None:
     """RFC 9112 §9.3: what is left of a body is not taken for the next request."""
     with rig.connect() as client:
         client.send(chunked(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n").replace(b" / ", b" /closed "))
@@ -336,7 +336,7 @@ def test_a_body_that_comes_in_pieces_has_no_copy(rig: Routed, client: RawClient)
     assert rig.other.request.line == b"GET /next HTTP/1.1"
 
 
-def test_a_pool_that_never_answers_copies_delays_nobody(rig: Routed, client: RawClient) -> None:
+def test_a_pool_that_never_answers_copies_delays_no_request(rig: Routed, client: RawClient) -> None:
     """Beyond those that fit, copies are left out, and counted."""
     over = threading.Event()
 
@@ -356,12 +356,12 @@ def test_a_pool_that_never_answers_copies_delays_nobody(rig: Routed, client: Raw
     eventually(lambda: rig.balancer.health()[1]["worker"]["mirrored"] == 0, "the copies are over")
 
 
-def test_a_pool_that_is_dead_harms_nobody(rig: Routed, client: RawClient) -> None:
+def test_a_dead_pool_does_not_affect_others(rig: Routed, client: RawClient) -> None:
     for _ in range(3):
         assert client.ask(ask(target=b"/mirrored/dead")).status == 200
 
 
-def test_nobody_sees_what_a_copy_is_answered(rig: Routed, client: RawClient) -> None:
+def test_the_response_to_a_copy_is_discarded(rig: Routed, client: RawClient) -> None:
     rig.other.answer = says(sized(b"x" * 300_000, b"Set-Cookie: mine", status=b"500 No"))
     assert client.ask(ask(target=b"/mirrored")).status == 200
     eventually(lambda: rig.other.requests, "the copy comes")

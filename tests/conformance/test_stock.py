@@ -114,7 +114,7 @@ def test_a_body_arrives_whole(rig: Rig, backend: ProgrammedBackend) -> None:
         assert unchunked(next_of(bodies)) == (body, [])
 
 
-def test_a_response_that_breaks_off_looks_broken_off(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_response_that_breaks_off_arrives_incomplete(client: RawClient, backend: ProgrammedBackend) -> None:
     """G12, G13, R13: here by an end that comes too early."""
 
     def answer(peer: Peer, _: Received) -> None:
@@ -161,7 +161,7 @@ def test_a_coding_under_the_chunks_is_refused(client: RawClient, backend: Progra
     assert backend.requests == []
 
 
-def test_a_client_that_waits_is_told_to_go_on(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_client_that_expects_100_gets_it(client: RawClient, backend: ProgrammedBackend) -> None:
     """G18: gunicorn does so by itself, at once."""
     client.send(ask(b"Content-Length: 5", b"Expect: 100-continue", method=b"POST"))
     assert client.answer().status == 100
@@ -195,7 +195,7 @@ def test_trailers_stay_behind_both_ways(client: RawClient, backend: ProgrammedBa
     assert unchunked(next_of(bodies)) == (b"hello", [])
 
 
-def test_an_error_of_ours_is_told_in_the_form_that_is_asked_for(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_local_error_has_the_form_that_the_client_accepts(client: RawClient, backend: ProgrammedBackend) -> None:
     """RFC 9110 §12.5.1."""
     backend.answer = says(b"junk\r\n\r\n")
     answer = client.ask(ask(b"Accept: application/json"))

@@ -208,7 +208,7 @@ def test_an_early_answer_over_a_connection_that_stays_open(client: RawClient, ba
     assert (answered.status, answered.body) == (413, b"no")
 
 
-def test_a_backend_may_answer_while_it_is_still_being_told(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_backend_may_respond_before_it_has_the_whole_request(client: RawClient, backend: ProgrammedBackend) -> None:
     """R24, RFC 9112 §9.5: full duplex, as for a call that streams both ways."""
 
     def answer(peer: Peer, request: Received) -> None:
@@ -323,7 +323,7 @@ def test_an_upload_that_breaks_off_breaks_off_for_the_backend(
     assert len(backend.requests) == 1
 
 
-def test_a_client_that_breaks_off_and_listens_is_told(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_client_that_breaks_off_and_reads_gets_an_error(client: RawClient, backend: ProgrammedBackend) -> None:
     """G20: the fault is its own."""
     backend.takes_all()
     client.send(ask(b"Content-Length: 100", method=b"POST") + b"hello")

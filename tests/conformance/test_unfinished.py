@@ -84,7 +84,7 @@ def test_a_connection_that_awaits_a_body_carries_no_other_request(
     assert backend.requests[-1].target == b"/next"
 
 
-def test_a_body_that_is_asked_for_and_answered_before_it_comes(
+def test_a_body_that_is_requested_and_answered_before_it_arrives(
     rig: Rig, client: RawClient, backend: ProgrammedBackend
 ) -> None:
     """100 first, and while the client's body is awaited the final answer."""

@@ -95,7 +95,7 @@ def test_the_handshake_of_websocket_is_the_two_sides_own(client: RawClient, back
     assert seen.values(b"x-forwarded-for") == [b"127.0.0.1"]
 
 
-def test_what_the_client_says_early_is_kept(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_early_data_of_the_client_is_kept(client: RawClient, backend: ProgrammedBackend) -> None:
     """G21: bytes that come with the head belong to the tunnel."""
     backend.answer = echoes(SWITCHED)
     client.send(OTHER + b"early\n")
@@ -103,7 +103,7 @@ def test_what_the_client_says_early_is_kept(client: RawClient, backend: Programm
     assert client.read_until(b"\n") == b"early\n"
 
 
-def test_what_the_backend_says_with_its_answer_is_kept(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_data_of_the_backend_after_its_response_head_is_kept(client: RawClient, backend: ProgrammedBackend) -> None:
     """G21, R3."""
     backend.answer = echoes(SWITCHED + b"welcome\n")
     client.send(OTHER)
@@ -123,7 +123,7 @@ def test_a_backend_that_closes_the_tunnel_closes_it_for_the_client(
     assert client.rest() == b"bye\n"
 
 
-def test_a_backend_that_has_said_all_may_go_on_listening(client: RawClient, backend: ProgrammedBackend) -> None:
+def test_a_backend_that_has_sent_all_may_still_receive(client: RawClient, backend: ProgrammedBackend) -> None:
     """G21: half a close is passed on as half a close."""
     heard: Queue[bytes] = Queue()
 

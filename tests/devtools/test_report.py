@@ -75,7 +75,7 @@ def test_a_table_has_columns_as_wide_as_their_widest_cell() -> None:
         ("", ""),
     ],
 )
-def test_the_version_is_found_in_what_a_program_says(said: str, version: str) -> None:
+def test_the_version_is_found_in_the_output_of_a_program(said: str, version: str) -> None:
     assert short_version(said) == version
 
 
@@ -108,7 +108,7 @@ def test_the_file_has_null_where_there_is_no_number(tmp_path: Path) -> None:
     assert json.loads(path.read_text()) == {"a": [1.5, None], "b": {"c": None}}
 
 
-def test_each_benchmark_writes_a_file_of_its_own_unless_told_otherwise() -> None:
+def test_each_benchmark_writes_a_separate_file_by_default() -> None:
     parser = options("doc", "bodies")
     assert parser.parse_args([]).json.parts[-3:] == ("benchmarks", "results", "bodies.json")
     assert parser.parse_args(["--json", "x.json", "--quick"]).json == Path("x.json")

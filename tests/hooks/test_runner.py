@@ -110,7 +110,7 @@ def test_the_choice_of_one_hook_is_what_the_next_is_given(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("answer", [[], ["unknown"], 7])
-def test_a_choice_of_nobody_changes_nothing_and_counts_as_failed(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_choice_changes_nothing_and_counts_as_failed(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = hooks(SimpleNamespace(choice=answering(answer)), monkeypatch=monkeypatch)
     assert found.choice(ASKED, BACKENDS) == BACKENDS
     assert outcomes(found)["choice", "failed"] == 1
@@ -168,7 +168,9 @@ def test_a_hook_of_which_many_calls_hang_is_skipped_until_one_ends(monkeypatch: 
 # Those that are told later
 
 
-def test_responses_and_changes_of_health_are_told_and_the_rest_at_the_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_responses_and_changes_of_health_are_passed_on_and_the_rest_at_the_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[Any] = []
     change = HealthChange("default", "a", "down", "up", "refused")
     found = hooks(SimpleNamespace(response=told.append, health=told.append), monkeypatch=monkeypatch)

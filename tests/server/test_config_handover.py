@@ -43,7 +43,7 @@ def test_the_values_arrive_as_they_were_checked(values: dict[str, object]) -> No
     assert version(after) == version(before)
 
 
-def test_the_latest_outcome_is_told_and_a_shorter_text_leaves_nothing_of_a_longer_one(handover: SharedConfig) -> None:
+def test_the_latest_outcome_is_read_and_a_shorter_text_leaves_nothing_of_a_longer_one(handover: SharedConfig) -> None:
     handover.write(ReloadOutcome(1.0, "v1", in_place=("backends",)), plain(500))
     handover.write(ReloadOutcome(2.0, "v1", "file: key = 1: is wrong", by_new_workers=("bind",)), plain())
     found = handover.read()

@@ -97,12 +97,12 @@ def test_a_log_that_was_never_opened_can_be_stopped(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_log_that_cannot_be_opened_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_opened_is_an_error_of_the_start(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Log(tmp_path / "missing" / "access.log").start()
 
 
-def test_an_older_log_is_added_to_and_a_new_one_is_not_for_everybody_to_read(tmp_path: Path) -> None:
+def test_an_older_log_is_appended_to_and_a_new_one_is_private(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     for target in ("/first", "/second"):
         with opened(path) as log:
@@ -265,7 +265,7 @@ def test_a_file_gets_a_long_line_whole(tmp_path: Path) -> None:
     assert path.read_text("ascii").count(r"\x22") == 8000
 
 
-def test_a_log_whose_reader_has_gone_harms_nobody(tmp_path: Path) -> None:
+def test_a_log_without_its_reader_delays_no_request(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     pipe = Pipe(path)
     with opened(path) as log:
@@ -279,7 +279,7 @@ def test_a_log_whose_reader_has_gone_harms_nobody(tmp_path: Path) -> None:
     assert "# 1 lines were dropped" in path.read_text()
 
 
-def test_a_reader_that_stalls_holds_up_nobody_and_gets_what_was_kept_for_it(
+def test_a_reader_that_stalls_delays_no_request_and_gets_the_buffered_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nonblocking_writer, "MAX_PENDING_BYTES", 100_000)
@@ -309,7 +309,7 @@ def test_a_stop_does_not_wait_for_a_reader_that_stalls(tmp_path: Path) -> None:
     pipe.close()
 
 
-def test_a_pipe_that_nobody_reads_yet_is_opened_when_somebody_does(tmp_path: Path) -> None:
+def test_a_pipe_without_a_reader_is_opened_when_it_has_one(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     with opened(path) as log:
@@ -322,7 +322,7 @@ def test_a_pipe_that_nobody_reads_yet_is_opened_when_somebody_does(tmp_path: Pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere standard output is shared, and only looked at before")
-def test_standard_output_stays_blocking_for_everybody_else() -> None:
+def test_standard_output_stays_blocking_for_all_other_code() -> None:
     reading, writing = os.pipe()
     kept = os.dup(1)
     os.dup2(writing, 1)

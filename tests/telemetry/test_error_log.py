@@ -47,7 +47,7 @@ def test_a_record_is_one_json_object_even_with_a_traceback() -> None:
     assert document == {"level": "warning", "logger": "lbflask", "pid": os.getpid(), "message": 'a "b"'}
 
 
-def test_an_unread_standard_error_holds_up_nobody_and_is_written_when_it_is_read() -> None:
+def test_an_unread_standard_error_delays_no_request_and_is_written_when_it_is_read() -> None:
     with stderr() as reading:
         handler = NonBlockingStreamHandler()
         for number in range(1000):

@@ -35,7 +35,7 @@ class Broken(Notes):
         raise ZeroDivisionError
 
 
-def test_every_reader_is_told_all_of_it_in_order_and_in_portions() -> None:
+def test_every_sink_gets_all_events_in_order_and_in_batches() -> None:
     one, other = Notes(), Notes()
     journal = EventQueue([one, other])
     said = [str(number) for number in range(BATCH * 2 + 5)]
@@ -46,7 +46,7 @@ def test_every_reader_is_told_all_of_it_in_order_and_in_portions() -> None:
     assert [len(batch) for batch in one.batches] == [BATCH, BATCH, 5]
 
 
-def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
+def test_events_are_passed_on_in_the_background_and_the_rest_at_the_stop() -> None:
     notes = Notes()
     journal = EventQueue([notes])
     journal.start()
@@ -57,13 +57,13 @@ def test_what_happens_is_told_by_and_by_and_the_rest_at_the_stop() -> None:
     assert notes.targets == ["/soon", "/last"]
 
 
-def test_readers_are_asked_even_when_nothing_happens() -> None:
+def test_sinks_are_called_without_events_too() -> None:
     notes = Notes()
     EventQueue([notes]).flush()
     assert notes.batches == [[]]
 
 
-def test_events_beyond_what_memory_may_hold_are_dropped_and_every_reader_hears_how_many() -> None:
+def test_events_beyond_the_limit_are_dropped_and_every_sink_gets_their_number() -> None:
     one, other = Notes(), Notes()
     journal = EventQueue([one, other])
     told = event()

@@ -19,14 +19,14 @@ from lbflask.telemetry.log_formats import text_line as line
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
 
 
-def test_a_line_says_first_what_everybody_looks_for() -> None:
+def test_a_line_begins_with_the_common_fields() -> None:
     assert line(event(), NOON) == (
         '2023-11-14T22:13:20.250Z 203.0.113.9 "GET /a?b HTTP/1.1" 200 1234 '
         "backend=web-1 upstream=12.3ms total=15.6ms attempts=1 id=abc-1\n"
     )
 
 
-def test_the_failed_attempts_before_the_one_that_served_are_told() -> None:
+def test_the_failed_attempts_before_the_one_that_served_are_in_the_line() -> None:
     told = line(event(attempts=[REFUSED, SERVED]), NOON)
     assert " backend=web-1 upstream=12.3ms " in told
     assert told.endswith(" attempts=2 id=abc-1 tried=web-2:connect,web-1:ok\n")
@@ -43,13 +43,13 @@ def test_a_request_that_was_refused_at_once_has_no_attempts() -> None:
     assert " backend=- upstream=- total=15.6ms attempts=0 " in line(event(status=400, attempts=[]), NOON)
 
 
-def test_a_failure_that_is_no_fault_is_told_as_one() -> None:
+def test_a_failure_that_is_no_fault_is_shown_as_one() -> None:
     assert line(event(attempts=[AttemptEvent(backend="web-1", seconds=0.1, fault=OSError("?"))]), NOON).endswith(
         " tried=web-1:fault\n"
     )
 
 
-def test_a_response_that_broke_off_says_why() -> None:
+def test_a_response_that_broke_off_has_its_reason() -> None:
     assert line(event(cut='the "client"\nhung up'), NOON).endswith(r' cut="the \x22client\x22\x0ahung up"' + "\n")
 
 
@@ -104,7 +104,7 @@ def test_secrets_by_their_usual_names_are_masked_in_targets(target: str, told: s
 # As JSON
 
 
-def test_json_has_all_there_is_to_know_of_a_request() -> None:
+def test_json_has_all_fields_of_a_request() -> None:
     failed = {"fault": "connect", "blame": "backend", "reason": "refused"}
     told = event(
         attempts=[REFUSED, replace(SERVED, at=0.0021)], received=7, route="shop", why="turn", target="/a?token=x"
@@ -139,14 +139,14 @@ def test_json_leaves_out_what_is_not_there_but_no_zero() -> None:
 
 
 @given(st.text(st.characters(max_codepoint=0xFF)), st.text())
-def test_whatever_a_client_says_json_is_one_line(target: str, cut: str) -> None:
+def test_json_is_one_line_for_any_request(target: str, cut: str) -> None:
     told = JSON.line(event(target=target, cut=cut), NOON)
     assert told.isascii()
     assert told.count("\n") == 1
     assert json.loads(told).get("cut", "") == cut
 
 
-def test_missing_lines_are_told_in_the_log_s_own_form() -> None:
+def test_missing_lines_are_reported_in_the_format_of_the_log() -> None:
     assert json.loads(JSON.loss(3)) == {"dropped_lines": 3}
     assert template("{id}").loss(3).startswith("# 3 lines were dropped")
 
@@ -154,14 +154,14 @@ def test_missing_lines_are_told_in_the_log_s_own_form() -> None:
 # In a form of one's own
 
 
-def test_a_format_of_ones_own_has_what_it_names() -> None:
+def test_a_template_has_the_fields_that_it_names() -> None:
     form = format_of("{client} {{{method}}} {target} {backend} {why} {attempts} {tried} {cut}|")
     told = form.line(event(attempts=[REFUSED, SERVED], target='/"'), NOON)
     assert told == r"203.0.113.9 {GET} /\x22 web-1 retry 2 web-2:connect,web-1:ok -|" + "\n"
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_name_can_be_asked_for(name: str) -> None:
+def test_every_name_can_be_used(name: str) -> None:
     assert re.fullmatch(r"<[ -~]+>\n", format_of(f"<{{{name}}}>").line(event(), NOON))
 
 

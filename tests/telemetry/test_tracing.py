@@ -58,7 +58,7 @@ def test_a_request_and_each_attempt_are_spans_of_the_callers_trace(
     assert len({span.context.span_id for span in (failed, answered, server)}) == 3
 
 
-def test_spans_tell_what_happened_and_when(tracing: TracingSink, exporter: InMemorySpanExporter) -> None:
+def test_spans_have_what_happened_and_when(tracing: TracingSink, exporter: InMemorySpanExporter) -> None:
     failed, answered, server = spans_of(tracing, exporter, target="/a?token=x", status=502, cut="broke off")
     assert dict(failed.attributes or {}) == {
         "http.request.method": "GET",
@@ -88,7 +88,7 @@ def test_traces_that_begin_here_are_sampled_by_their_share(exporter: InMemorySpa
         assert len({trace.context.trace for trace in begun if trace}) == 1000
 
 
-def test_what_is_not_sampled_is_not_told(exporter: InMemorySpanExporter) -> None:
+def test_what_is_not_sampled_is_not_exported(exporter: InMemorySpanExporter) -> None:
     tracing = TracingSink("http://127.0.0.1:1", "edge", 0.0, exporter)
     tracing.start()
     tracing.consume([(event(trace=tracing.begin([])), NOON), (event(), NOON)])

@@ -1,4 +1,4 @@
-"""Taking connections: at once, after a step back, or later when there is no room."""
+"""Connections are accepted at once, after a pause, or later when the worker is full."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lbflask.server.worker.acceptor import BACKOFF, FULL_BACKOFF, Acceptor
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
 
 
-class Hall:
-    """A listener, those who have come, and those who were taken."""
+class ListenerRun:
+    """A listener with its acceptor, the clients that have connected, and those that were accepted."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self.listening: Acceptor | None = None
-        self.taken: list[tuple[str, int]] = []
+        self.acceptor: Acceptor | None = None
+        self.accepted: list[tuple[str, int]] = []
         self.failures: list[OSError] = []
-        self.asked = 0
+        self.yield_calls = 0
         self.yields = False
         self.full: bool | Callable[[], bool] = False
 
@@ -35,103 +35,103 @@ class Hall:
         listener.listen(100)
         listener.setblocking(False)
         self.address = listener.getsockname()
-        self.listening = Acceptor(
+        self.acceptor = Acceptor(
             around(listener),
-            self._take,
+            self._accept,
             alone=alone,
             yields=self._yields,
             full=self._full,
             on_failure=self.failures.append,
         )
 
-    def comes(self, count: int = 1) -> list[tuple[str, int]]:
-        """So many clients, and their addresses."""
+    def connect(self, count: int = 1) -> list[tuple[str, int]]:
+        """Connect so many clients. Returns their addresses."""
         clients = [self._stack.enter_context(socket.create_connection(self.address, LONG)) for _ in range(count)]
         return [client.getsockname() for client in clients]
 
     def close(self) -> None:
-        if self.listening is not None:
-            self.listening.close()
-            self.listening = None
+        if self.acceptor is not None:
+            self.acceptor.close()
+            self.acceptor = None
         self._stack.close()
 
     def _full(self) -> bool:
         return self.full() if callable(self.full) else self.full
 
     def _yields(self) -> bool:
-        self.asked += 1
+        self.yield_calls += 1
         return self.yields
 
-    def _take(self, sock: _socket.socket, address: tuple[str, int]) -> None:
+    def _accept(self, sock: _socket.socket, address: tuple[str, int]) -> None:
         assert sock.getpeername() == address
-        self.taken.append(address)
+        self.accepted.append(address)
         self._stack.callback(sock.close)
 
 
-def in_a_hall(test: Callable[[Hall], None]) -> Callable[[], None]:
-    """The test in a hub of its own, with a hall that is closed in that hub too."""
+def with_acceptor(test: Callable[[ListenerRun], None]) -> Callable[[], None]:
+    """The test in a separate hub, with a listener that is closed in that hub too."""
 
     @in_a_hub
     def run() -> None:
-        hall = Hall()
+        listener_run = ListenerRun()
         try:
-            test(hall)
+            test(listener_run)
         finally:
-            hall.close()
+            listener_run.close()
 
     run.__name__ = test.__name__
     return run
 
 
-@in_a_hall
-def test_whoever_comes_is_taken_in_turn(hall: Hall) -> None:
-    hall.open(alone=True)
-    came = hall.comes(20)
-    reached(lambda: len(hall.taken) == 20, "all are taken")
-    assert hall.taken == came
+@with_acceptor
+def test_clients_are_accepted_in_turn(listener_run: ListenerRun) -> None:
+    listener_run.open(alone=True)
+    clients = listener_run.connect(20)
+    reached(lambda: len(listener_run.accepted) == 20, "all are accepted")
+    assert listener_run.accepted == clients
 
 
-@in_a_hall
-def test_a_worker_that_is_alone_yields_to_nobody(hall: Hall) -> None:
-    hall.yields = True
-    hall.open(alone=True)
-    hall.comes(3)
-    reached(lambda: len(hall.taken) == 3, "all are taken")
-    assert hall.asked == 0
+@with_acceptor
+def test_a_single_worker_never_yields(listener_run: ListenerRun) -> None:
+    listener_run.yields = True
+    listener_run.open(alone=True)
+    listener_run.connect(3)
+    reached(lambda: len(listener_run.accepted) == 3, "all are accepted")
+    assert listener_run.yield_calls == 0
 
 
-@in_a_hall
-def test_one_of_several_asks_for_each_whether_to_yield(hall: Hall) -> None:
-    hall.open(alone=False)
-    came = hall.comes(5)
-    reached(lambda: len(hall.taken) == 5, "all are taken")
-    assert hall.taken == came
-    assert hall.asked == 5
+@with_acceptor
+def test_one_of_several_may_yield_for_each_connection(listener_run: ListenerRun) -> None:
+    listener_run.open(alone=False)
+    clients = listener_run.connect(5)
+    reached(lambda: len(listener_run.accepted) == 5, "all are accepted")
+    assert listener_run.accepted == clients
+    assert listener_run.yield_calls == 5
 
 
-@in_a_hall
-def test_one_that_yields_takes_them_all_the_same_if_nobody_else_does(hall: Hall) -> None:
-    hall.yields = True
-    hall.open(alone=False)
-    came = hall.comes(3)
-    reached(lambda: len(hall.taken) == 3, "all are taken")
-    assert hall.taken == came
-    assert hall.asked >= 3
+@with_acceptor
+def test_a_worker_that_yields_accepts_if_no_other_does(listener_run: ListenerRun) -> None:
+    listener_run.yields = True
+    listener_run.open(alone=False)
+    clients = listener_run.connect(3)
+    reached(lambda: len(listener_run.accepted) == 3, "all are accepted")
+    assert listener_run.accepted == clients
+    assert listener_run.yield_calls >= 3
 
 
-@in_a_hall
-def test_one_that_yields_steps_back_before_each(hall: Hall) -> None:
+@with_acceptor
+def test_one_that_yields_steps_back_before_each(listener_run: ListenerRun) -> None:
     """Not only before the first: others would never catch up with one that holds more by far."""
-    hall.yields = True
-    hall.open(alone=False)
-    hall.comes(20)
+    listener_run.yields = True
+    listener_run.open(alone=False)
+    listener_run.connect(20)
     began = time.monotonic()
-    reached(lambda: len(hall.taken) == 20, "all are taken")
+    reached(lambda: len(listener_run.accepted) == 20, "all are accepted")
     assert time.monotonic() - began > 19 * BACKOFF
 
 
-@in_a_hall
-def test_without_room_there_is_a_pause_before_each_new_look(hall: Hall) -> None:
+@with_acceptor
+def test_without_room_there_is_a_pause_before_each_new_look(listener_run: ListenerRun) -> None:
     """Not only before the first: the worker would spend all its time on it."""
     looks: list[float] = []
 
@@ -139,67 +139,67 @@ def test_without_room_there_is_a_pause_before_each_new_look(hall: Hall) -> None:
         looks.append(time.monotonic())
         return True
 
-    hall.full = full
-    hall.open(alone=True)
-    hall.comes()
+    listener_run.full = full
+    listener_run.open(alone=True)
+    listener_run.connect()
     reached(lambda: len(looks) > 3, "it looks again")
     assert looks[3] - looks[0] > 2.5 * FULL_BACKOFF
 
 
-@in_a_hall
-def test_one_that_yields_finds_nothing_if_another_was_quicker(hall: Hall) -> None:
-    hall.yields = True
+@with_acceptor
+def test_one_that_yields_finds_nothing_if_another_was_quicker(listener_run: ListenerRun) -> None:
+    listener_run.yields = True
     listeners: list[Any] = []
-    hall.open(alone=False, around=lambda listener: listeners.append(listener) or listener)
-    first, second = hall.comes(2)
+    listener_run.open(alone=False, around=lambda listener: listeners.append(listener) or listener)
+    first, second = listener_run.connect(2)
     with socket.socket(fileno=listeners[0]._sock._accept()[0]) as taken_by_another:
         assert taken_by_another.getpeername() == first
-        reached(lambda: hall.taken, "the other one is taken")
+        reached(lambda: listener_run.accepted, "the other one is accepted")
         turns()
-        assert hall.taken == [second]
+        assert listener_run.accepted == [second]
 
 
-@in_a_hall
-def test_while_there_is_no_room_nobody_is_taken_and_later_all_are(hall: Hall) -> None:
-    hall.full = True
-    hall.open(alone=True)
-    came = hall.comes(3)
+@with_acceptor
+def test_while_there_is_no_room_nobody_is_taken_and_later_all_are(listener_run: ListenerRun) -> None:
+    listener_run.full = True
+    listener_run.open(alone=True)
+    clients = listener_run.connect(3)
     turns(30)
-    assert hall.taken == []
-    hall.full = False
-    reached(lambda: len(hall.taken) == 3, "all are taken")
-    assert hall.taken == came
+    assert listener_run.accepted == []
+    listener_run.full = False
+    reached(lambda: len(listener_run.accepted) == 3, "all are accepted")
+    assert listener_run.accepted == clients
 
 
-@in_a_hall
-def test_the_next_is_taken_as_soon_as_there_is_room(hall: Hall) -> None:
+@with_acceptor
+def test_the_next_is_taken_as_soon_as_there_is_room(listener_run: ListenerRun) -> None:
     """Without the rest of the pause; and nobody before there is."""
-    hall.full = True
-    hall.open(alone=True)
-    came = hall.comes(3)
+    listener_run.full = True
+    listener_run.open(alone=True)
+    clients = listener_run.connect(3)
     turns()
-    assert hall.listening is not None
-    hall.listening.resume()
-    assert hall.taken == []
-    hall.full = lambda: len(hall.taken) == 1
-    hall.listening.resume()
-    assert hall.taken == came[:1]
-    hall.full = False
-    hall.listening.resume()
-    hall.listening.resume()  # when nothing pauses
-    reached(lambda: len(hall.taken) == 3, "all are taken")
-    assert hall.taken == came
+    assert listener_run.acceptor is not None
+    listener_run.acceptor.resume()
+    assert listener_run.accepted == []
+    listener_run.full = lambda: len(listener_run.accepted) == 1
+    listener_run.acceptor.resume()
+    assert listener_run.accepted == clients[:1]
+    listener_run.full = False
+    listener_run.acceptor.resume()
+    listener_run.acceptor.resume()  # when nothing pauses
+    reached(lambda: len(listener_run.accepted) == 3, "all are accepted")
+    assert listener_run.accepted == clients
 
 
-@in_a_hall
-def test_room_for_one_is_for_one(hall: Hall) -> None:
+@with_acceptor
+def test_room_for_one_is_for_one(listener_run: ListenerRun) -> None:
     """Also when more have come at once."""
-    hall.full = lambda: bool(hall.taken)
-    hall.open(alone=True)
-    came = hall.comes(3)
-    reached(lambda: hall.taken, "one is taken")
+    listener_run.full = lambda: bool(listener_run.accepted)
+    listener_run.open(alone=True)
+    clients = listener_run.connect(3)
+    reached(lambda: listener_run.accepted, "one is accepted")
     turns(30)
-    assert hall.taken == came[:1]
+    assert listener_run.accepted == clients[:1]
 
 
 class Failing:
@@ -221,26 +221,26 @@ class Failing:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ECONNABORTED, errno.EAGAIN])
 def test_an_accept_that_fails_is_tried_again(number: int) -> None:
-    """Out of files, or a client that has gone: no reason to stop listening, nor to ask at full speed."""
+    """Out of files, or a client that has gone: no reason to stop acceptor, nor to ask at full speed."""
 
-    @in_a_hall
-    def play(hall: Hall) -> None:
-        hall.open(alone=True, around=lambda listener: Failing(listener, number))
-        came = hall.comes(3)
-        reached(lambda: len(hall.taken) == 3, "all are taken")
-        assert hall.taken == came
+    @with_acceptor
+    def play(listener_run: ListenerRun) -> None:
+        listener_run.open(alone=True, around=lambda listener: Failing(listener, number))
+        clients = listener_run.connect(3)
+        reached(lambda: len(listener_run.accepted) == 3, "all are accepted")
+        assert listener_run.accepted == clients
         of_the_system = number not in (errno.ECONNABORTED, errno.EAGAIN)
-        assert [error.errno for error in hall.failures] == [number] * of_the_system
+        assert [error.errno for error in listener_run.failures] == [number] * of_the_system
 
     play()
 
 
-@in_a_hall
-def test_a_closed_listening_takes_nobody_and_lets_go_of_the_listener(hall: Hall) -> None:
-    hall.open(alone=True)
-    hall.comes()
-    reached(lambda: hall.taken, "the first is taken")
-    hall.close()
+@with_acceptor
+def test_a_closed_acceptor_accepts_nothing_and_closes_the_listener(listener_run: ListenerRun) -> None:
+    listener_run.open(alone=True)
+    listener_run.connect()
+    reached(lambda: listener_run.accepted, "the first is accepted")
+    listener_run.close()
     with pytest.raises(ConnectionRefusedError):
-        hall.comes()
-    assert len(hall.taken) == 1
+        listener_run.connect()
+    assert len(listener_run.accepted) == 1

@@ -86,7 +86,7 @@ def test_a_configuration_that_cannot_be_read_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize("done", [True, False])
-def test_gunicorn_reloads_where_nobody_else_does(done: bool) -> None:
+def test_gunicorn_reloads_if_the_callback_does_not(done: bool) -> None:
     arbiter = Arbiter(App())
     on_hang_up(arbiter, lambda: done)
     arbiter.handle_hup()

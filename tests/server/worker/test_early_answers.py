@@ -133,12 +133,12 @@ ENDINGS = (leaves, half_closes, breaks_off, goes_on, stays)
 TRANSPORTS = ("http", "https")
 
 
-def settled(town: Town, transport: str) -> tuple[int, int]:
+def settled(listeners: Listeners, transport: str) -> tuple[int, int]:
     """Descriptors and greenlets of the worker when they change no more."""
     last: list[tuple[int, int]] = []
 
     def stay() -> bool:
-        last.append(town.held(transport))
+        last.append(listeners.held(transport))
         return len(last) > 20 and len(set(last[-20:])) == 1
 
     eventually(stay, "descriptors and greenlets change no more", every=0.1)
@@ -160,7 +160,7 @@ class TlsClient(RawClient):
 
 
 @dataclass
-class Town:
+class Listeners:
     """A balancer with a listener of each transport, and what its worker holds when it has nothing to do."""
 
     balancers: dict[str, Gunicorn]
@@ -190,7 +190,7 @@ def parser(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def town(parser: str, _shared_valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def listeners(parser: str, _shared_valkey: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listeners]:
     authority = Authority(Path(tmp_path_factory.mktemp("authority")))
     pair = authority.pair("127.0.0.1")
     balancers: dict[str, Gunicorn] = {}
@@ -202,7 +202,7 @@ def town(parser: str, _shared_valkey: str, tmp_path_factory: pytest.TempPathFact
                 tls = {"tls__certificate": pair.certificate, "tls__key": pair.key} if transport == "https" else {}
                 arguments = (*counted[transport].arguments, "--http-parser", parser)
                 balancers[transport] = start(_shared_valkey, backend.url, *arguments, **tls)
-            yield Town(balancers, counted, authority.trust(), _shared_valkey)
+            yield Listeners(balancers, counted, authority.trust(), _shared_valkey)
         finally:
             for balancer in balancers.values():
                 balancer.kill()
@@ -227,21 +227,21 @@ def ask(client: RawClient, answer: str, body: str) -> int:
 @pytest.mark.timeout(400)  # hundreds of connections, on a machine that may be busy
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_early_answers_leave_nothing_behind(
-    town: Town, parser: str, transport: str, pytestconfig: pytest.Config
+    listeners: Listeners, parser: str, transport: str, pytestconfig: pytest.Config
 ) -> None:
     """RFC 9112 §9.5, §9.6: whatever the backend does, the body is like, and the client does then."""
     cases = [(*early, ends) for early in EARLY for ends in ENDINGS]
     least = 1000 if pytestconfig.getoption("--all") else 200
     rounds = -(-least // len(cases)) if parser == "fast" else 1
-    balancer = town.balancers[transport]
+    balancer = listeners.balancers[transport]
     for answer, body in EARLY:  # what is opened once, and stays
-        with town.connect(transport) as client:
+        with listeners.connect(transport) as client:
             ask(client, answer, body)
-    before = settled(town, transport)
+    before = settled(listeners, transport)
     with ExitStack() as stack:
         staying: list[RawClient] = []
         for answer, body, ends in cases * rounds:
-            client = stack.enter_context(town.connect(transport))
+            client = stack.enter_context(listeners.connect(transport))
             expected = 413 if body == "too long" else ANSWERS[answer][1]
             assert ask(client, answer, body) == expected, (answer, body, ends)
             ends(client.sock)
@@ -249,7 +249,7 @@ def test_early_answers_leave_nothing_behind(
                 staying.append(client)
         for client in staying:
             await_end(client.sock)
-    now = settled(town, transport)
+    now = settled(listeners, transport)
     assert now[0] <= before[0], "descriptors"
     assert now[1] <= before[1], "greenlets"
     assert balancer.stop() == 0

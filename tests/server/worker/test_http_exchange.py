@@ -1,4 +1,4 @@
-"""What the worker offers of a request: the body as it comes, or at once if it is here, and what is said in between."""
+"""The exchange of a request: the body as it arrives, or at once if it has arrived, and informational responses."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Leng
 NEXT = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
-class Caller:
-    """The client's end of a connection, and ours."""
+class ClientEnds:
+    """The two ends of a client connection."""
 
     def __init__(self, stack: ExitStack, parser: str) -> None:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -41,17 +41,17 @@ class Caller:
 
     @property
     def client(self) -> ClientConnection:
-        if self._client is None:  # in the test's own hub
+        if self._client is None:  # in the hub of the test
             self._client = ClientConnection(Stream(self._ours), self._ours.getpeername(), ClientTimeouts())
         return self._client
 
-    def says(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
-    def exchange(self, *said: bytes) -> HttpExchange:
-        """The next request, of which `said` is sent now; each piece is here when the next is sent."""
-        for piece in said:
-            self.says(piece)
+    def exchange(self, *pieces: bytes) -> HttpExchange:
+        """The next request, whose pieces are sent now, each after the one before has arrived."""
+        for piece in pieces:
+            self.send(piece)
         client = self.client
         assert client.await_request(LONG)
         request = ParsedRequest(self._settings, client.reader, client.addr, client.served + 1)
@@ -59,20 +59,20 @@ class Caller:
         return HttpExchange(request, client)
 
     def has_arrived(self, count: int) -> None:
-        """Wait until so many bytes are there that were not read."""
+        """Wait until so many unread bytes have arrived."""
         reached(lambda: len(self._ours.recv(count, socket.MSG_PEEK | socket.MSG_DONTWAIT)) == count, "they are here")
 
-    def hears(self, count: int) -> bytes:
+    def receive(self, count: int) -> bytes:
         return self.sock.recv(count, socket.MSG_WAITALL)
 
-    def hears_nothing(self) -> bool:
+    def receives_nothing(self) -> bool:
         return not select.select([self.sock], [], [], 0)[0]
 
 
 @pytest.fixture(params=["fast", "python"])
-def caller(request: pytest.FixtureRequest) -> Iterator[Caller]:
+def ends(request: pytest.FixtureRequest) -> Iterator[ClientEnds]:
     with ExitStack() as stack:
-        yield Caller(stack, request.param)
+        yield ClientEnds(stack, request.param)
 
 
 def rest_of(exchange: HttpExchange) -> bytes:
@@ -86,8 +86,8 @@ def rest_of(exchange: HttpExchange) -> bytes:
 
 
 @in_a_hub
-def test_a_body_that_came_with_the_head_is_at_hand(caller: Caller) -> None:
-    exchange = caller.exchange(POST % 5 + b"hello")
+def test_a_body_that_came_with_the_head_is_at_hand(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 5 + b"hello")
     assert not exchange.complete
     assert exchange.body_at_hand() == b"hello"
     assert exchange.complete
@@ -95,94 +95,94 @@ def test_a_body_that_came_with_the_head_is_at_hand(caller: Caller) -> None:
 
 
 @in_a_hub
-def test_an_empty_body_is_at_hand(caller: Caller) -> None:
-    exchange = caller.exchange(POST % 0)
+def test_an_empty_body_is_at_hand(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 0)
     assert exchange.body_at_hand() == b""
     assert exchange.complete
 
 
 @in_a_hub
-def test_a_body_behind_its_head_is_at_hand_if_it_has_come(caller: Caller) -> None:
+def test_a_body_behind_its_head_is_at_hand_if_it_has_come(ends: ClientEnds) -> None:
     """Many clients send the two apart."""
-    exchange = caller.exchange(POST % 5)
-    caller.says(b"hello")
-    caller.has_arrived(5)
+    exchange = ends.exchange(POST % 5)
+    ends.send(b"hello")
+    ends.has_arrived(5)
     assert exchange.body_at_hand() == b"hello"
     assert exchange.complete
 
 
 @in_a_hub
-def test_a_body_in_two_parts_is_at_hand_if_both_have_come(caller: Caller) -> None:
-    exchange = caller.exchange(POST % 10 + b"hello")
-    caller.says(b"world")
-    caller.has_arrived(5)
+def test_a_body_in_two_parts_is_at_hand_if_both_have_come(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 10 + b"hello")
+    ends.send(b"world")
+    ends.has_arrived(5)
     assert exchange.body_at_hand() == b"helloworld"
     assert exchange.complete
 
 
 @pytest.mark.parametrize("first", [b"", b"h", b"hell"])
 @in_a_hub
-def test_a_body_that_is_not_all_here_is_read_as_it_comes(caller: Caller, first: bytes) -> None:
+def test_a_body_that_is_not_all_here_is_read_as_it_comes(ends: ClientEnds, first: bytes) -> None:
     """And nothing of it is lost by having looked."""
-    exchange = caller.exchange(POST % 5 + first)
+    exchange = ends.exchange(POST % 5 + first)
     assert exchange.body_at_hand() is None
     assert not exchange.complete
-    caller.says(b"hello"[len(first) :])
+    ends.send(b"hello"[len(first) :])
     assert rest_of(exchange) == b"hello"
     assert exchange.complete
 
 
 @in_a_hub
-def test_a_large_body_is_read_whole_however_much_of_it_was_at_hand(caller: Caller) -> None:
-    exchange = caller.exchange(POST % len(BODY) + BODY[:30_000])
+def test_a_large_body_is_read_whole_however_much_of_it_was_at_hand(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % len(BODY) + BODY[:30_000])
     body = exchange.body_at_hand()
     assert body is None
-    caller.says(BODY[30_000:] + NEXT)
+    ends.send(BODY[30_000:] + NEXT)
     assert rest_of(exchange) == BODY
-    assert caller.exchange().target == "/next"
+    assert ends.exchange().target == "/next"
 
 
 @in_a_hub
-def test_the_request_behind_a_body_at_hand_stays_for_its_turn(caller: Caller) -> None:
+def test_the_request_behind_a_body_at_hand_stays_for_its_turn(ends: ClientEnds) -> None:
     """RFC 9112 §9.3.2."""
-    exchange = caller.exchange(POST % 5 + b"hello" + POST % 5 + b"world" + NEXT)
+    exchange = ends.exchange(POST % 5 + b"hello" + POST % 5 + b"world" + NEXT)
     assert exchange.body_at_hand() == b"hello"
-    assert caller.exchange().body_at_hand() == b"world"
-    last = caller.exchange()
+    assert ends.exchange().body_at_hand() == b"world"
+    last = ends.exchange()
     assert (last.target, last.complete) == ("/next", True)
 
 
 @in_a_hub
-def test_no_more_is_taken_than_the_body(caller: Caller) -> None:
+def test_no_more_is_taken_than_the_body(ends: ClientEnds) -> None:
     """What comes behind it in the same segment is the next request."""
-    exchange = caller.exchange(POST % 10 + b"hello")
-    caller.says(b"world" + NEXT)
-    caller.has_arrived(5 + len(NEXT))
+    exchange = ends.exchange(POST % 10 + b"hello")
+    ends.send(b"world" + NEXT)
+    ends.has_arrived(5 + len(NEXT))
     assert exchange.body_at_hand() == b"helloworld"
-    assert caller.exchange().target == "/next"
+    assert ends.exchange().target == "/next"
 
 
 @in_a_hub
-def test_the_request_behind_a_body_that_was_read_stays_for_its_turn(caller: Caller) -> None:
-    exchange = caller.exchange(POST % 5)
-    caller.says(b"hello" + NEXT)
+def test_the_request_behind_a_body_that_was_read_stays_for_its_turn(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 5)
+    ends.send(b"hello" + NEXT)
     assert rest_of(exchange) == b"hello"
-    assert caller.exchange().target == "/next"
+    assert ends.exchange().target == "/next"
 
 
 @in_a_hub
-def test_chunks_are_never_at_hand(caller: Caller) -> None:
-    exchange = caller.exchange(CHUNKED + b"5\r\nhello\r\n5\r\nworld\r\n0\r\nX-A: b\r\n\r\n" + NEXT)
+def test_chunks_are_never_at_hand(ends: ClientEnds) -> None:
+    exchange = ends.exchange(CHUNKED + b"5\r\nhello\r\n5\r\nworld\r\n0\r\nX-A: b\r\n\r\n" + NEXT)
     assert exchange.body_at_hand() is None
     assert rest_of(exchange) == b"helloworld"
     assert exchange.complete
     assert exchange.trailers == [("X-A", "b")]
-    assert caller.exchange().target == "/next"
+    assert ends.exchange().target == "/next"
 
 
 @in_a_hub
-def test_a_bad_chunk_is_an_error_and_no_end(caller: Caller) -> None:
-    exchange = caller.exchange(CHUNKED + b"zz\r\nhello\r\n")
+def test_a_bad_chunk_is_an_error_and_no_end(ends: ClientEnds) -> None:
+    exchange = ends.exchange(CHUNKED + b"zz\r\nhello\r\n")
     with pytest.raises(InvalidChunkSize):
         exchange.read_body()
     assert not exchange.complete
@@ -190,28 +190,28 @@ def test_a_bad_chunk_is_an_error_and_no_end(caller: Caller) -> None:
 
 @pytest.mark.parametrize("head", [POST % 10, CHUNKED], ids=["length", "chunks"])
 @in_a_hub
-def test_a_piece_goes_to_the_last_call_that_asks_for_it(caller: Caller, head: bytes) -> None:
+def test_a_piece_goes_to_the_latest_call(ends: ClientEnds, head: bytes) -> None:
     """Each attempt that has failed leaves a call behind that waits for the client."""
-    exchange = caller.exchange(head)
+    exchange = ends.exchange(head)
     calls = [gevent.spawn(exchange.read_body) for _ in range(3)]
     turns()
     assert [call.ready() for call in calls] == [False, True, False]
-    caller.says(b"hello" if head != CHUNKED else b"5\r\nhello\r\n")
+    ends.send(b"hello" if head != CHUNKED else b"5\r\nhello\r\n")
     assert calls[-1].get(timeout=LONG) == b"hello"
     for call in calls[:-1]:
         with pytest.raises(Superseded):
             call.get(timeout=LONG)
-    caller.says(b"world" if head != CHUNKED else b"5\r\nworld\r\n0\r\n\r\n")
+    ends.send(b"world" if head != CHUNKED else b"5\r\nworld\r\n0\r\n\r\n")
     assert rest_of(exchange) == b"world"
     assert exchange.complete
 
 
 @in_a_hub
-def test_what_ends_the_wait_for_a_body_ends_it_for_all_calls(caller: Caller) -> None:
-    exchange = caller.exchange(POST % 10)
+def test_what_ends_the_wait_for_a_body_ends_it_for_all_calls(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 10)
     calls = [gevent.spawn(exchange.read_body) for _ in range(2)]
     turns()
-    caller.client.stream.interrupt()
+    ends.client.stream.interrupt()
     for call in calls:
         with pytest.raises(TimeoutError):
             call.get(timeout=LONG)
@@ -221,35 +221,35 @@ def test_what_ends_the_wait_for_a_body_ends_it_for_all_calls(caller: Caller) -> 
 
 
 @in_a_hub
-def test_looking_at_what_is_at_hand_gives_no_leave_to_go_on(caller: Caller) -> None:
+def test_looking_at_what_is_at_hand_gives_no_leave_to_go_on(ends: ClientEnds) -> None:
     """RFC 9110 §10.1.1: not even when the client did not wait for it."""
-    exchange = caller.exchange(EXPECTING + b"hello")
+    exchange = ends.exchange(EXPECTING + b"hello")
     assert exchange.expects_continue
     assert exchange.body_at_hand() is None
-    assert caller.hears_nothing()
+    assert ends.receives_nothing()
 
 
 @in_a_hub
-def test_reading_gives_it_once(caller: Caller) -> None:
-    exchange = caller.exchange(EXPECTING)
-    caller.says(b"he")
+def test_reading_gives_it_once(ends: ClientEnds) -> None:
+    exchange = ends.exchange(EXPECTING)
+    ends.send(b"he")
     assert exchange.read_body() == b"he"
-    caller.says(b"llo")
+    ends.send(b"llo")
     assert rest_of(exchange) == b"llo"
     exchange.interim("103 Early Hints", [("Link", "</a>"), ("X-A", "\xe9")])
     told = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-A: \xe9\r\n\r\n"
-    assert caller.hears(len(told)) == told
-    assert caller.hears_nothing()
+    assert ends.receive(len(told)) == told
+    assert ends.receives_nothing()
 
 
 # A client that goes
 
 
 @in_a_hub
-def test_a_client_that_goes_while_its_answer_is_waited_for_is_told_of_once(caller: Caller) -> None:
-    exchange, told = caller.exchange(NEXT), []
+def test_a_client_that_leaves_before_its_response_is_reported_once(ends: ClientEnds) -> None:
+    exchange, told = ends.exchange(NEXT), []
     exchange.on_gone(lambda: told.append("gone"))
-    caller.sock.close()
+    ends.sock.close()
     reached(lambda: told, "it is noticed")
     exchange.on_gone(None)
     exchange.on_gone(lambda: told.append("again"))
@@ -257,29 +257,29 @@ def test_a_client_that_goes_while_its_answer_is_waited_for_is_told_of_once(calle
 
 
 @in_a_hub
-def test_one_that_has_gone_before_is_told_of_at_once(caller: Caller) -> None:
-    exchange, told = caller.exchange(NEXT), []
-    caller.sock.close()
-    reached(lambda: caller.client.stream.gone, "it is noticed")
+def test_a_client_that_has_gone_is_reported_at_once(ends: ClientEnds) -> None:
+    exchange, told = ends.exchange(NEXT), []
+    ends.sock.close()
+    reached(lambda: ends.client.stream.gone, "it is noticed")
     exchange.on_gone(lambda: told.append("gone"))
     assert told == ["gone"]
 
 
 @in_a_hub
-def test_nobody_is_told_who_wants_no_more(caller: Caller) -> None:
-    exchange, told = caller.exchange(NEXT), []
+def test_a_cancelled_callback_is_not_called(ends: ClientEnds) -> None:
+    exchange, told = ends.exchange(NEXT), []
     exchange.on_gone(lambda: told.append("gone"))
     exchange.on_gone(None)
-    caller.sock.close()
-    reached(lambda: caller.client.stream.gone, "it is noticed")
+    ends.sock.close()
+    reached(lambda: ends.client.stream.gone, "it is noticed")
     assert told == []
 
 
 @in_a_hub
-def test_one_that_goes_within_its_body_ends_the_body_too_early(caller: Caller) -> None:
-    exchange = caller.exchange(POST % 5 + b"he")
+def test_one_that_goes_within_its_body_ends_the_body_too_early(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 5 + b"he")
     assert exchange.body_at_hand() is None
-    caller.sock.close()
+    ends.sock.close()
     assert rest_of(exchange) == b"he"
     assert not exchange.complete
 
@@ -288,15 +288,15 @@ def test_one_that_goes_within_its_body_ends_the_body_too_early(caller: Caller) -
 
 
 @in_a_hub
-def test_an_upgrade_leaves_the_connection_with_what_came_early(caller: Caller) -> None:
-    exchange = caller.exchange(NEXT + b"early")
+def test_an_upgrade_leaves_the_connection_with_what_came_early(ends: ClientEnds) -> None:
+    exchange = ends.exchange(NEXT + b"early")
     exchange.on_gone(lambda: pytest.fail("a tunnel sees the end by itself"))
     stream, early = exchange.upgrade("101 Switching Protocols", [("Upgrade", "x-echo")])
     assert exchange.upgraded
     assert early == b"early"
     told = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x-echo\r\n\r\n"
-    assert caller.hears(len(told)) == told
-    caller.says(b"later")
+    assert ends.receive(len(told)) == told
+    ends.send(b"later")
     assert stream.recv(100) == b"later"
-    caller.sock.close()
+    ends.sock.close()
     assert stream.recv(100) == b""

@@ -184,7 +184,7 @@ def test_an_http_1_0_connection_ends_with_its_response(client: RawClient) -> Non
     assert_closed(client, answer)
 
 
-def test_an_http_1_0_connection_is_kept_for_who_asks_for_it(client: RawClient) -> None:
+def test_an_http_1_0_connection_is_kept_on_request(client: RawClient) -> None:
     """RFC 9112 §9.3, appendix C.2.2: and is told so."""
     for _ in range(2):
         answer = client.ask(get(b"Connection: Keep-Alive", version=b"1.0"))
@@ -193,7 +193,7 @@ def test_an_http_1_0_connection_is_kept_for_who_asks_for_it(client: RawClient) -
 
 
 @pytest.mark.parametrize("value", [b"close", b"Close", b"x-other, close", b"close,x-other", b"keep-alive, close"])
-def test_a_connection_that_the_client_wants_closed_is_closed(client: RawClient, value: bytes) -> None:
+def test_a_connection_is_closed_at_the_request_of_the_client(client: RawClient, value: bytes) -> None:
     """G9, RFC 9110 §7.6.1: the option may be one of a list, in any case."""
     answer = client.ask(get(b"Connection: " + value))
     assert answer.body == b"ok"
@@ -306,7 +306,7 @@ def test_a_name_with_an_underscore_does_not_arrive(client: RawClient, backend: B
     assert b"X-After: 1" in backend.lines
 
 
-def test_what_a_stranger_says_of_others_does_not_arrive(client: RawClient, backend: Backend) -> None:
+def test_forwarding_fields_of_an_untrusted_peer_do_not_arrive(client: RawClient, backend: Backend) -> None:
     """G23: nobody is trusted here, so all of it is ours to say."""
     client.ask(
         get(
@@ -332,7 +332,7 @@ def test_no_hop_by_hop_field_of_the_client_arrives(client: RawClient, backend: B
     assert b"X-Stays: 1" in backend.lines
 
 
-def test_a_connection_line_cannot_remove_what_the_balancer_says(client: RawClient, backend: Backend) -> None:
+def test_a_connection_line_cannot_remove_fields_of_the_balancer(client: RawClient, backend: Backend) -> None:
     """RFC 9110 §7.6.1."""
     client.ask(get(b"Connection: close, X-Forwarded-For, Host, Content-Length, Via"))
     assert {b"host", b"x-forwarded-for", b"via"} <= set(backend.names)
@@ -475,9 +475,7 @@ def test_an_early_answer_to_an_upload_is_delivered_and_ends_the_connection(clien
 # Expect
 
 
-def test_a_client_that_waits_is_told_to_go_on_when_the_backend_takes_the_body(
-    client: RawClient, backend: Backend
-) -> None:
+def test_a_client_that_expects_100_gets_it_when_the_backend_takes_the_body(client: RawClient, backend: Backend) -> None:
     """G18, RFC 9110 §10.1.1: the backend is asked, and the client is told once."""
     asked = threading.Event()
 
@@ -498,9 +496,7 @@ def test_a_client_that_waits_is_told_to_go_on_when_the_backend_takes_the_body(
     assert_alive_after(backend, client)
 
 
-def test_a_backend_that_does_not_know_the_expectation_gets_the_body_all_the_same(
-    client: RawClient, backend: Backend
-) -> None:
+def test_a_backend_that_ignores_the_expectation_gets_the_body_as_well(client: RawClient, backend: Backend) -> None:
     """RFC 9110 §10.1.1: a client, and so a proxy, must not wait for the 100 for ever."""
     client.send(get(b"Expect: 100-continue", b"Content-Length: 5", method=b"POST"))
     assert client.read_until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -530,7 +526,7 @@ def test_a_final_answer_instead_of_leave_to_go_on_is_passed_on(client: RawClient
         (get(b"Expect: 100-continue", b"Content-Length: 5", method=b"POST", target=b"/a#b"), 400),
     ],
 )
-def test_a_client_that_waits_is_not_told_to_go_on_when_it_is_refused(
+def test_a_client_that_expects_100_gets_none_when_it_is_refused(
     client: RawClient, backend: Backend, request_: bytes, status: int
 ) -> None:
     """G18: the first thing it hears is the refusal, and its body is not waited for."""
@@ -547,7 +543,7 @@ def test_an_expectation_without_a_body_is_not_answered(client: RawClient) -> Non
     assert_alive(client)
 
 
-def test_an_http_1_0_client_is_never_told_to_go_on(client: RawClient) -> None:
+def test_an_http_1_0_client_never_gets_a_100(client: RawClient) -> None:
     """RFC 9110 §10.1.1."""
     client.send(get(b"Expect: 100-continue", b"Content-Length: 5", method=b"POST", version=b"1.0") + b"hello")
     assert client.answer().line == b"HTTP/1.1 200 OK"
@@ -644,7 +640,7 @@ def test_after_a_refused_head_the_connection_ends(client: RawClient, backend: Ba
 
 
 @pytest.mark.parametrize("coding", [b"gzip, chunked", b"identity, chunked"])
-def test_a_coding_that_nobody_would_undo_is_refused(client: RawClient, backend: Backend, coding: bytes) -> None:
+def test_a_coding_that_would_not_be_decoded_is_refused(client: RawClient, backend: Backend, coding: bytes) -> None:
     """RFC 9112 §6.1: forwarded as plain chunks, the body would mean something else."""
     client.send(get(b"Transfer-Encoding: " + coding, method=b"POST") + b"0\r\n\r\n")
     answer = client.answer()

@@ -80,7 +80,7 @@ def test_who_waits_for_bytes_lets_others_run(pair: Pair) -> None:
 
 
 @in_a_hub
-def test_no_more_is_read_than_was_asked_for(pair: Pair) -> None:
+def test_no_more_is_read_than_the_given_size(pair: Pair) -> None:
     stream = Stream(pair[0])
     pair[1].sendall(b"hello")
     half_close(pair[1])
@@ -152,7 +152,7 @@ def test_one_may_read_while_another_writes(pair: Pair) -> None:
 
 
 @in_a_hub
-def test_sending_to_who_is_gone_is_an_error(pair: Pair) -> None:
+def test_sending_to_a_closed_peer_is_an_error(pair: Pair) -> None:
     stream = Stream(pair[0])
     reset(pair[1])
     with pytest.raises(OSError, match=r"reset|[Bb]roken"):
@@ -218,7 +218,7 @@ def test_an_interrupt_may_come_from_the_hub(pair: Pair) -> None:
 
 
 @in_a_hub
-def test_closing_wakes_whoever_waits(pair: Pair) -> None:
+def test_closing_wakes_all_that_wait(pair: Pair) -> None:
     """And the peer sees the end."""
     stream = Stream(pair[0])
     reader = waiting(lambda: stream.recv(100))
@@ -233,7 +233,7 @@ def test_closing_wakes_whoever_waits(pair: Pair) -> None:
 
 
 @in_a_hub
-def test_shutting_down_wakes_who_reads(pair: Pair) -> None:
+def test_shutting_down_wakes_the_reader(pair: Pair) -> None:
     """So a wait for a backend is ended from outside."""
     stream = Stream(pair[0])
     reader = waiting(lambda: stream.recv(100))
@@ -297,7 +297,7 @@ def test_an_interrupt_of_a_wait_that_has_ended_meanwhile_ends_no_other(pair: Pai
 
 
 @in_a_hub
-def test_a_closed_stream_lets_nobody_wait(pair: Pair) -> None:
+def test_a_closed_stream_ends_all_waits(pair: Pair) -> None:
     stream, told = watched(pair)
     stream.close()
     for use in (lambda: stream.recv(1), lambda: send_all(stream, b"x")):
@@ -320,7 +320,7 @@ def watched(pair: Pair) -> tuple[Stream, list[str]]:
 
 @pytest.mark.parametrize("goes", [socket.socket.close, half_close, reset], ids=["closes", "half-closes", "resets"])
 @in_a_hub
-def test_a_peer_that_goes_while_nobody_reads_is_noticed_once(pair: Pair, goes: Callable[[socket.socket], None]) -> None:
+def test_a_peer_that_closes_without_a_reader_is_noticed_once(pair: Pair, goes: Callable[[socket.socket], None]) -> None:
     stream, told = watched(pair)
     goes(pair[1])
     reached(lambda: stream.gone, "it is noticed")
@@ -329,7 +329,7 @@ def test_a_peer_that_goes_while_nobody_reads_is_noticed_once(pair: Pair, goes: C
 
 
 @in_a_hub
-def test_it_is_known_even_if_nobody_wanted_to_be_told(pair: Pair) -> None:
+def test_it_is_known_without_a_callback(pair: Pair) -> None:
     stream, _ = watched(pair)
     stream.set_on_gone(None)
     pair[1].close()
@@ -337,7 +337,7 @@ def test_it_is_known_even_if_nobody_wanted_to_be_told(pair: Pair) -> None:
 
 
 @in_a_hub
-def test_a_peer_that_speaks_while_nobody_reads_has_not_gone(pair: Pair) -> None:
+def test_a_peer_that_sends_without_a_reader_has_not_gone(pair: Pair) -> None:
     """What it says is kept for the next reader, and so is its end."""
     stream, told = watched(pair)
     pair[1].sendall(b"next")
@@ -355,7 +355,7 @@ def test_a_peer_that_speaks_while_nobody_reads_has_not_gone(pair: Pair) -> None:
     ids=["speaks", "closes", "half-closes", "resets"],
 )
 @in_a_hub
-def test_a_peer_is_silent_until_it_speaks_or_goes_while_nobody_reads(
+def test_a_peer_is_silent_until_it_sends_or_closes_without_a_reader(
     pair: Pair, stir: Callable[[socket.socket], None]
 ) -> None:
     """RFC 9112 §9.2: what nobody asked for is not the answer to the next request."""
@@ -367,7 +367,7 @@ def test_a_peer_is_silent_until_it_speaks_or_goes_while_nobody_reads(
 
 
 @in_a_hub
-def test_a_peer_is_silent_again_when_what_it_said_has_been_read(pair: Pair) -> None:
+def test_a_peer_is_silent_again_when_its_data_has_been_read(pair: Pair) -> None:
     stream, _ = watched(pair)
     pair[1].sendall(b"next")
     reached(lambda: not stream.silent(), "it is noticed")
@@ -520,7 +520,7 @@ def test_large_bodies_cross_both_ways(pair: Pair, peer: TlsPeer, context: ssl.SS
 
 
 @in_a_hub
-def test_records_of_two_who_send_stay_whole(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+def test_records_of_two_senders_stay_whole(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
     """A reader has to say something too, when the client renews its keys (RFC 8446 §4.6.3), whoever else is sending."""
     stream = TlsStream(pair[0], context)
     done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
@@ -581,7 +581,7 @@ def test_an_end_from_outside_waits_for_nothing(pair: Pair, peer: TlsPeer, contex
 
 
 @in_a_hub
-def test_the_end_of_writing_is_told_by_tls_and_reading_goes_on(
+def test_the_end_of_writing_is_sent_by_tls_and_reading_goes_on(
     pair: Pair, peer: TlsPeer, context: ssl.SSLContext
 ) -> None:
     """RFC 8446 §6.1: a client can tell this end from one that somebody else has made."""
@@ -621,7 +621,7 @@ def ends(peer: TlsPeer) -> None:
 
 @pytest.mark.parametrize("goes", [says_goodbye, ends])
 @in_a_hub
-def test_the_end_of_a_client_is_the_end_however_it_is_told(
+def test_the_end_of_a_client_is_the_end_in_any_form(
     pair: Pair, peer: TlsPeer, context: ssl.SSLContext, goes: Callable[[TlsPeer], None]
 ) -> None:
     stream = TlsStream(pair[0], context)
@@ -632,7 +632,7 @@ def test_the_end_of_a_client_is_the_end_however_it_is_told(
 
 @pytest.mark.parametrize("goes", [says_goodbye, ends])
 @in_a_hub
-def test_a_client_under_tls_that_goes_while_nobody_reads_is_noticed_once(
+def test_a_client_under_tls_that_leaves_without_a_reader_is_noticed_once(
     pair: Pair, peer: TlsPeer, context: ssl.SSLContext, goes: Callable[[TlsPeer], None]
 ) -> None:
     stream, told = TlsStream(pair[0], context), []
@@ -647,7 +647,7 @@ def test_a_client_under_tls_that_goes_while_nobody_reads_is_noticed_once(
 
 
 @in_a_hub
-def test_what_comes_under_tls_while_nobody_reads_is_kept(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+def test_data_under_tls_without_a_reader_is_kept(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
     """As the next request of a client that does not wait for its answer; it can also be had at once."""
     stream, told = TlsStream(pair[0], context), []
     stream.set_on_gone(lambda: told.append("gone"))

@@ -77,7 +77,7 @@ def test_a_process_that_is_killed_leaves_its_numbers_and_is_known_to_be_dead(tmp
     assert dict(mmap_values.read(path)) == {("requests", "x"): (42,)}
 
 
-def test_one_at_a_time_holds_a_lock_and_nobody_waits(tmp_path: Path) -> None:
+def test_a_lock_has_one_holder_and_is_never_waited_for(tmp_path: Path) -> None:
     with mmap_values.locked(tmp_path / "lock") as mine, mmap_values.locked(tmp_path / "lock") as another:
         assert (mine, another) == (True, False)
     with mmap_values.locked(tmp_path / "lock") as again:
