@@ -93,10 +93,9 @@ SWITCH = DebugSwitch(enabled=os.environ.get(VARIABLE, "") not in ("", "0"))
 
 def trace(request_id: str, step: str, **facts: object) -> None:
     """Log one step of a request. Secrets of targets are masked; values cannot break the line or forge another."""
-    pieces = [f"id={_text(request_id)}", f"step={step}"]
-    pieces += [
-        f"{name}={_text(masked_target(str(fact)) if name == 'target' else fact)}" for name, fact in facts.items()
-    ]
+    if "target" in facts:
+        facts["target"] = masked_target(str(facts["target"]))
+    pieces = [f"{name}={_text(fact)}" for name, fact in {"id": request_id, "step": step, **facts}.items()]
     _steps.debug("%s", " ".join(pieces))
 
 

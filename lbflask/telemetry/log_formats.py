@@ -69,9 +69,7 @@ def _to_the_second(second: int) -> str:
 
 
 def _tried(attempt: AttemptEvent) -> str:
-    if attempt.fault is None:
-        return f"{attempt.backend}:ok"
-    return f"{attempt.backend}:{getattr(attempt.fault, 'stage', 'fault')}"
+    return f"{attempt.backend}:{'ok' if attempt.fault is None else getattr(attempt.fault, 'stage', 'fault')}"
 
 
 def _server(event: RequestEvent) -> AttemptEvent | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lbflask
@@ -57,7 +58,7 @@ class TracingSink:
 
     def begin(self, fields: Fields) -> Trace | None:
         """The trace of a request with these fields; None if it is not traced."""
-        return begun(fields, _new_trace, _new_span, self._sampled)
+        return begun(fields, partial(_new_id, 128), partial(_new_id, 64), self._sampled)
 
     def start(self) -> None:
         """Start the exporter. Raises NoOpenTelemetry."""
@@ -180,9 +181,5 @@ def _attempt_attributes(event: RequestEvent, attempt: AttemptEvent, number: int)
     return attributes
 
 
-def _new_trace() -> int:
-    return random.getrandbits(128) or 1
-
-
-def _new_span() -> int:
-    return random.getrandbits(64) or 1
+def _new_id(bits: int) -> int:
+    return random.getrandbits(bits) or 1
