@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 import lbflask
 from lbflask.cli import inspect, operate
+from lbflask.cli import live as live_check
 from lbflask.cli.context import CliContext, api_command
 from lbflask.cli.render import explanation_lines
 from lbflask.config.load import ConfigError, load, sources
@@ -37,6 +38,18 @@ def main() -> None:
 def demo(workers: int) -> None:
     """Run a demo on this machine: three backends on 8081-8083, the checker, the balancer on 8080. Ctrl-C ends it."""
     sys.exit(run.demo(workers))
+
+
+@main.command()
+@click.option("--timeout", default=2.0, show_default=True, type=click.FloatRange(0, min_open=True), help="in seconds")
+def live(timeout: float) -> None:
+    """Exit with 0 if the balancer of this configuration serves on this machine, whatever its backends; else with 1.
+
+    For health checks of containers. It requests `live_path` at the first address of `bind`, over TLS where configured.
+    """
+    failure = live_check.failure(_load(None), timeout)
+    if failure:
+        sys.exit(f"lbflask: {failure}")
 
 
 @main.group()

@@ -1,0 +1,48 @@
+"""`lbflask live`: whether the balancer of this configuration serves on this machine."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+
+from lbflask.config.field_types import socket_address
+from lbflask.config.schema import Config
+
+
+def failure(config: Config, timeout: float) -> str:
+    """Why the first of the public listeners does not answer `live_path` with 200; empty if it does.
+
+    Without `live_path` an accepted connection is enough. Certificates are not verified: the peer is this machine, and
+    the name in the certificate is another one.
+    """
+    try:
+        with _connect(config.bind[0], timeout) as plain, _secured(plain, config) as connection:
+            if not config.live_path:
+                return ""
+            client = http.client.HTTPConnection("localhost", timeout=timeout)
+            client.sock = connection
+            client.request("GET", config.live_path, headers={"Connection": "close"})
+            status = client.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"{config.bind[0]} does not answer: {error or type(error).__name__}"
+    return "" if status == 200 else f"{config.bind[0]} answers {config.live_path} with {status}"
+
+
+def _connect(bind: str, timeout: float) -> socket.socket:
+    """A connection to a listener. The system connects to itself where the address is that of all interfaces."""
+    address = socket_address(bind)
+    if isinstance(address, tuple):
+        return socket.create_connection(address, timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout)
+    connection.connect(str(address))
+    return connection
+
+
+def _secured(connection: socket.socket, config: Config) -> socket.socket:
+    if not config.tls.certificate:
+        return connection
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(connection)
