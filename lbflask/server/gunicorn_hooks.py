@@ -25,6 +25,7 @@ from lbflask.server.reload import ReloadCoordinator
 from lbflask.server.startup_checks import check_listeners, check_parts, check_settings
 from lbflask.server.worker import arbiter_signals, arbiter_startup
 from lbflask.server.worker.server_log import ServerLog
+from lbflask.server.worker.settings import request_parser
 from lbflask.server.worker_port import WorkerPort
 from lbflask.startup_failure import refuse
 from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     from lbflask.proxy.app import DataPlane
 
 log = logging.getLogger("gunicorn.error")
+
+#: The line at the start about the parser of request heads.
+_PARSERS = {
+    "fast": "request heads are parsed in C (gunicorn_h1c)",
+    "python": "request heads are parsed in Python; `pip install 'lbflask[fast]'` brings a faster parser",
+}
 
 
 @dataclass
@@ -94,7 +101,7 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "graceful_timeout": math.ceil(config.timeouts.graceful) + 1,
         "timeout": 60,
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,  # noqa: S108, PTH112 - a heartbeat on disk may block
-        "http_parser": "fast",
+        "http_parser": "auto",  # the one in C if it is installed
         "limit_request_line": limits.line,
         "limit_request_fields": limits.fields,
         "limit_request_field_size": limits.field_size,
@@ -158,6 +165,7 @@ def when_ready(arbiter: Any) -> None:
         refuse(error)
     if missing:
         log.warning(missing)
+    log.info(_PARSERS[request_parser(arbiter.cfg)])
     _state.reload = ReloadCoordinator(arbiter, derived, _prepare)
 
 
@@ -181,6 +189,7 @@ def loading() -> Iterator[ServerPort | None]:
     _state.port = WorkerPort(
         master=_state.arbiter.pid,
         worker_class=_state.arbiter.worker_class,
+        request_parser=request_parser(_state.arbiter.cfg),
         shared_config=_state.reload.shared_config,
         metrics_directory=None if _state.metrics is None else _state.metrics.path,
     )

@@ -17,6 +17,7 @@ from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
 from lbflask.server.worker.arbiter_startup import is_supported, run_in_child, source_of
+from lbflask.server.worker.settings import request_parser
 from lbflask.wiring import preflight
 
 #: Working directory in which the configuration was read.
@@ -79,6 +80,10 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
         yield "worker_class", worker, "lbflask runs on lbflask.worker.ProxyWorker, gevent, gthread and sync"
     if cfg.protocol != "http":
         yield "protocol", cfg.protocol, "lbflask understands http"
+    try:
+        request_parser(cfg)
+    except RuntimeError as error:
+        yield "http_parser", cfg.http_parser, str(error)
     if cfg.worker_tmp_dir is not None and not Path(cfg.worker_tmp_dir).is_dir():
         yield "worker_tmp_dir", cfg.worker_tmp_dir, "is no directory"
     ours = [pair for pair in cfg.settings["raw_env"].get() if pair.startswith(PREFIX)]

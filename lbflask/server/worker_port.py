@@ -28,9 +28,16 @@ class WorkerPort:
     """
 
     def __init__(
-        self, *, master: int, worker_class: type, shared_config: SharedConfig, metrics_directory: Path | None
+        self,
+        *,
+        master: int,
+        worker_class: type,
+        request_parser: str,
+        shared_config: SharedConfig,
+        metrics_directory: Path | None,
     ) -> None:
         self.network_stream = worker_class.network_stream if issubclass(worker_class, ProxyWorker) else None
+        self.request_parser = request_parser
         self.metrics_directory = metrics_directory
         self._master = master
         self._shared_config = shared_config

@@ -24,6 +24,11 @@ class ServerPort(Protocol):
     def metrics_directory(self) -> Path | None:
         """Where all workers of the server count; None if each counts for itself."""
 
+    @property
+    def request_parser(self) -> str:
+        """The parser of request heads: `fast`, in C, or `python`; `unknown` if the server has its own."""
+        ...
+
     def request_reload(self) -> ReloadOutcome:
         """Reload the configuration of the whole server, and wait for the outcome. Raises ReloadUnavailable."""
 
@@ -36,6 +41,7 @@ class UnknownServer:
 
     network_stream = None
     metrics_directory = None
+    request_parser = "unknown"
 
     def request_reload(self) -> ReloadOutcome:
         """Raises ReloadUnavailable."""

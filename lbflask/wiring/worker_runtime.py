@@ -192,7 +192,8 @@ class WorkerRuntime:
     def _worker_view(self) -> dict[str, Any]:
         """The process in the details of `/health`."""
         tasks = [task._asdict() for task in background.statuses()]
-        return {**self._in_flight.summary(), "config_version": self._version, "tasks": tasks}
+        facts = {"config_version": self._version, "request_parser": self._server.request_parser, "tasks": tasks}
+        return {**self._in_flight.summary(), **facts}
 
     def _sweep(self) -> None:
         self._connections.sweep()  # of the configuration in effect

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
+from devtools.parsers import PARSERS
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import ScriptedBackend
 from devtools.servers import Gunicorn
@@ -16,7 +17,7 @@ from tests.support.programmed import Programme, ProgrammedBackend
 BODY_LIMIT = 200_000
 
 #: gunicorn's arguments for each kind of server.
-OWN = {"fast": ("--http-parser", "fast"), "python": ("--http-parser", "python")}
+OWN = {parser: ("--http-parser", parser) for parser in PARSERS}
 STOCK = {"gevent": ("-k", "gevent"), "gthread": ("-k", "gthread", "--threads", "4"), "sync": ("-k", "sync")}
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from devtools.parsers import PARSERS
 from devtools.raw_client import RawClient
 from tests.conformance.cases import Forwarded, Refused, ask, chunked, post
 from tests.conformance.servers import Rig
+
+#: gunicorn's parser in Python accepts any length. lbflask refuses the request, but a stock worker then waits for the
+#: body, not for the next request.
+_REFUSED_BY_PARSER = "fast" in PARSERS
 
 METHODS = [
     Forwarded("PURGE is a method", "RFC 9110 §9.1", ask(method=b"PURGE")),
@@ -466,7 +471,12 @@ REFUSED = [
     Refused(
         "a greeting in TLS", "RFC 9112 §2.2", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 20 + b"\r\n\r\n"
     ),
-    Refused("a length beyond 63 bits", "RFC 9110 §8.6", ask(b"Content-Length: 9223372036854775808", method=b"POST")),
+    Refused(
+        "a length beyond 63 bits",
+        "RFC 9110 §8.6",
+        ask(b"Content-Length: 9223372036854775808", method=b"POST"),
+        stock=_REFUSED_BY_PARSER,
+    ),
     Refused(
         "a length beyond 64 bits",
         "RFC 9110 §8.6",
@@ -499,6 +509,7 @@ REFUSED = [
         "RFC 9112 §6.3",
         ask(b"Content-Length: " + b"9" * 40),
         (400, 413),
+        stock=_REFUSED_BY_PARSER,
     ),
 ]
 

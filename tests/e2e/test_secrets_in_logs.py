@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 SECRET = b"5ecret"
 KINDS = {
-    "own worker, fast parser, text": (("--http-parser", "fast"), "text"),
+    "own worker, parser in C if there is one, text": ((), "text"),
     "own worker, parser in Python, JSON": (("--http-parser", "python"), "json"),
     "gunicorn's gevent worker, a form of one's own": (("-k", "gevent"), "{client} {method} {target} {status} {cut}"),
 }

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import gunicorn_h1c
 from gunicorn.http import errors
 from gunicorn.http.body import Body, ChunkedReader, LengthReader
 from gunicorn.http.message import Request
 from gunicorn.util import unquote_to_wsgi_str
 
 from lbflask.server.worker.name_cache import HeaderNameCache
+
+with suppress(ImportError):  # the extra `fast`; gunicorn and `freeze` choose the parser in Python without it
+    import gunicorn_h1c
 
 if TYPE_CHECKING:
     from lbflask.server.worker.client_connection import ClientConnection, DeadlineReader

@@ -8,6 +8,11 @@ from typing import Any
 from gunicorn.http.message import _check_fast_parser
 
 
+def request_parser(cfg: Any) -> str:
+    """The parser of request heads by these settings: `fast`, in C, or `python`. Raises RuntimeError."""
+    return "fast" if _check_fast_parser(cfg) else "python"
+
+
 def freeze(cfg: Any) -> SimpleNamespace:
     """The settings as plain attributes: gunicorn's own object computes each one at every access."""
     frozen = SimpleNamespace(**{name: setting.get() for name, setting in cfg.settings.items()})
@@ -16,11 +21,10 @@ def freeze(cfg: Any) -> SimpleNamespace:
     # parses with other parsers or with the PROXY protocol.
     limits = (frozen.limit_request_line, frozen.limit_request_fields, frozen.limit_request_field_size)
     frozen.lean = (
-        frozen.http_parser == "fast"
+        request_parser(frozen) == "fast"  # which also loads it
         and frozen.proxy_protocol == "off"
         and all(0 < value <= maximum for value, maximum in zip(limits, (8190, 32_768, 1 << 20), strict=True))
     )
-    _check_fast_parser(frozen)  # loads it
     frozen.constants = {
         "scheme": "https" if cfg.is_ssl else "http",
         "limit_request_fields": frozen.limit_request_fields,

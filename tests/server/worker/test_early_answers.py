@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from devtools.certificates import Authority
+from devtools.parsers import PARSERS
 from devtools.raw_client import RawClient
 from devtools.scripted_backend import Peer, ScriptedBackend
 from devtools.servers import Gunicorn
@@ -184,7 +185,7 @@ def play(peer: Peer) -> None:
         ANSWERS[head.split(b" ")[1].decode()[1:]][0](peer)
 
 
-@pytest.fixture(scope="module", params=["fast", "python"])
+@pytest.fixture(scope="module", params=PARSERS)
 def parser(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

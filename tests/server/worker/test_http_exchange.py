@@ -12,6 +12,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize
 
+from devtools.parsers import PARSERS
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange, Superseded
 from lbflask.server.worker.request_parser import ParsedRequest
@@ -69,7 +70,7 @@ class ClientEnds:
         return not select.select([self.sock], [], [], 0)[0]
 
 
-@pytest.fixture(params=["fast", "python"])
+@pytest.fixture(params=PARSERS)
 def ends(request: pytest.FixtureRequest) -> Iterator[ClientEnds]:
     with ExitStack() as stack:
         yield ClientEnds(stack, request.param)

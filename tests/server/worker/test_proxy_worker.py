@@ -14,6 +14,7 @@ from typing import cast
 
 import pytest
 
+from devtools.parsers import PARSERS
 from devtools.raw_client import ConnectionCut, RawClient, RawResponse
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import Gunicorn
@@ -81,7 +82,7 @@ def ok(peer: Peer, head: bytes) -> None:
     peer.send(OK)
 
 
-@pytest.fixture(scope="module", params=["fast", "python"])
+@pytest.fixture(scope="module", params=PARSERS)
 def parser(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

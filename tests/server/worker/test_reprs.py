@@ -33,9 +33,7 @@ def client() -> Iterator[ClientConnection]:
 def test_objects_of_a_request_show_their_state_and_no_secrets(client: ClientConnection) -> None:
     assert repr(client) == "<ClientConnection 192.0.2.1:5555 http idle served=0>"
     assert client.await_request(5)
-    config = Config()
-    config.set("http_parser", "fast")
-    request = ParsedRequest(freeze(config), client.reader, client.addr, 1)
+    request = ParsedRequest(freeze(Config()), client.reader, client.addr, 1)
     client.begin_request(request.proxy_protocol_info)
     exchange = HttpExchange(request, client)
     writer = ResponseWriter(client.send, request, exchange)
