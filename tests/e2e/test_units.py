@@ -193,3 +193,13 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     told = [line for line in done.stderr.splitlines() if "lbflask" in line]
     assert told == []
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_is_exposed_to_little(name: str) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd is not installed")
+    command = [analyze, "security", "--offline=true", "--threshold=25", str(ROOT / "deploy" / f"{name}.service")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
