@@ -45,7 +45,7 @@ log = logging.getLogger("gunicorn.error")
 #: The line at the start about the parser of request heads.
 _PARSERS = {
     "fast": "request heads are parsed in C (gunicorn_h1c)",
-    "python": "request heads are parsed in Python; `pip install 'lbflask[fast]'` brings a faster parser",
+    "python": "request heads are parsed in Python; `pip install 'lbflask[fast]'` brings the parser in C",
 }
 
 

@@ -13,6 +13,7 @@ from gunicorn.http.message import Request
 from gunicorn.util import unquote_to_wsgi_str
 
 from lbflask.server.worker.name_cache import HeaderNameCache
+from lbflask.server.worker.plain_head import plain_head
 
 with suppress(ImportError):  # the extra `fast`; gunicorn and `freeze` choose the parser in Python without it
     import gunicorn_h1c
@@ -56,17 +57,22 @@ class ParsedRequest(Request):  # type: ignore[misc]
 
     def __init__(self, settings: Any, reader: DeadlineReader, addr: Any, number: int) -> None:
         self.fields = []
-        if not settings.lean:
-            reader.unread(reader.take_first())
-            super().__init__(settings, reader, addr, number)
-            return
+        data = reader.take_first()
+        head: Any = None
+        if settings.lean:
+            try:
+                head = gunicorn_h1c.parse_request_fast(data, 0, *settings.parser_limits)
+            except Exception:  # noqa: BLE001, S110 - incomplete or rejected; the module does not export its exceptions
+                pass
+        else:
+            if settings.plain:
+                head = plain_head(data, *settings.parser_limits[:3])
+            if head is None:
+                reader.unread(data)
+                super().__init__(settings, reader, addr, number)
+                return
         self.cfg, self.unreader = settings, reader
         self.headers: list[tuple[str, str]] = []
-        data = reader.take_first()
-        try:
-            head = gunicorn_h1c.parse_request_fast(data, 0, *settings.parser_limits)
-        except Exception:  # noqa: BLE001 - incomplete or rejected; the module does not export its exceptions
-            head = None
         if head is None or data[0] == _CR:
             self.__dict__.update(settings.constants)
             self.req_number, self.peer_addr, self.remote_addr = number, addr, addr

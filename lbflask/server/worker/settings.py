@@ -17,14 +17,16 @@ def freeze(cfg: Any) -> SimpleNamespace:
     """The settings as plain attributes: gunicorn's own object computes each one at every access."""
     frozen = SimpleNamespace(**{name: setting.get() for name, setting in cfg.settings.items()})
     frozen.is_ssl = cfg.is_ssl
-    # `lean`: the parser in C can be called directly. gunicorn reads some limits as "none", and does more before it
-    # parses with other parsers or with the PROXY protocol.
+    # `lean`: the parser in C can be called directly. `plain`: without it, plain heads need not go to gunicorn's.
+    # gunicorn reads some limits as "none", and does more before it parses with the PROXY protocol.
     limits = (frozen.limit_request_line, frozen.limit_request_fields, frozen.limit_request_field_size)
-    frozen.lean = (
-        request_parser(frozen) == "fast"  # which also loads it
-        and frozen.proxy_protocol == "off"
-        and all(0 < value <= maximum for value, maximum in zip(limits, (8190, 32_768, 1 << 20), strict=True))
+    direct = frozen.proxy_protocol == "off" and all(
+        0 < value <= maximum for value, maximum in zip(limits, (8190, 32_768, 1 << 20), strict=True)
     )
+    fast = request_parser(frozen) == "fast"  # which also loads it
+    frozen.lean = direct and fast
+    any_method = frozen.permit_unconventional_http_method and not frozen.casefold_http_method
+    frozen.plain = direct and not fast and any_method
     frozen.constants = {
         "scheme": "https" if cfg.is_ssl else "http",
         "limit_request_fields": frozen.limit_request_fields,

@@ -54,7 +54,26 @@ def test_heads_are_parsed_the_short_way_only_where_gunicorns_way_does_the_same(
     settings: dict[str, Any], lean: bool
 ) -> None:
     """gunicorn has more to do before it parses, or takes the limit to mean none."""
-    assert freeze(config(**settings)).lean is (lean and "fast" in PARSERS)
+    frozen = freeze(config(**settings))
+    assert frozen.lean is (lean and "fast" in PARSERS)
+    assert not (frozen.lean and frozen.plain)
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain"),
+    [
+        ({}, True),
+        ({"proxy_protocol": "auto"}, False),
+        ({"limit_request_line": 0}, False),
+        ({"casefold_http_method": True}, False),
+        ({"permit_unconventional_http_method": False}, False),
+    ],
+)
+def test_plain_heads_are_parsed_here_only_where_gunicorn_has_no_more_rules(
+    settings: dict[str, Any], plain: bool
+) -> None:
+    usual = {"http_parser": "python", "permit_unconventional_http_method": True}
+    assert freeze(config(**(usual | settings))).plain is plain
 
 
 def test_the_limits_reach_the_parser() -> None:
