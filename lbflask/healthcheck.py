@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
+import threading
 
 from lbflask.config import load
 from lbflask.config.diff import difference
@@ -22,6 +24,10 @@ from lbflask.wiring.adapters import hooks_for
 from lbflask.wiring.checker_runtime import CheckerRuntime
 
 log = logging.getLogger("lbflask.checker")
+
+#: Seconds after which a checker that stops ends in any case, below the patience of systemd and of containers: a thread
+#: that looks up the store's name can't be interrupted, and Python waits for it.
+STOP_TIMEOUT = 8.0
 
 
 class _Process:
@@ -43,7 +49,10 @@ class _Process:
             self._hooks.stop()
 
     def stop(self) -> None:
-        """End after the probes in progress."""
+        """End after the probes in progress, and after STOP_TIMEOUT at the latest."""
+        timer = threading.Timer(STOP_TIMEOUT, os._exit, (0,))
+        timer.daemon = True
+        timer.start()
         self._store_changes = False
         self._runtime.stop()
 
