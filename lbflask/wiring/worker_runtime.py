@@ -43,9 +43,10 @@ from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.adapters import store_for, tls_settings_for
 from lbflask.wiring.control import ControlPlane, identity
+from lbflask.wiring.gauges import slot_gauges, worker_gauges
 from lbflask.wiring.routes import PoolPipeline, entrance, limits_of
 from lbflask.wiring.server_port import ServerPort, UnknownServer
-from lbflask.wiring.telemetry import Telemetry, of_the_slots, of_the_worker
+from lbflask.wiring.telemetry import Telemetry
 
 log = logging.getLogger("lbflask")
 
@@ -71,8 +72,8 @@ class WorkerRuntime:
         self._certificates = config.backend_tls.contents()
         self._connections = ConnectionPool(time.monotonic, self._dialer)
         self._in_flight = InFlight()
-        self._telemetry.watch(of_the_worker(self._fleet, lambda: self._connections, self._in_flight))
-        self._telemetry.watch(of_the_slots(self._slots))
+        self._telemetry.watch(worker_gauges(self._fleet, lambda: self._connections, self._in_flight))
+        self._telemetry.watch(slot_gauges(self._slots))
         self._new_request_id = request_ids()
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
         self._pools, front = self._build(config)

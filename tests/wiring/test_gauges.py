@@ -1,4 +1,4 @@
-"""What a worker's parts tell when metrics are gathered."""
+"""The gauges of slot queues."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.metrics import definitions
-from lbflask.wiring.telemetry import of_the_slots
+from lbflask.wiring.gauges import slot_gauges
 from tests.support.pools import backend
 
 
-def test_who_waits_for_a_slot_and_who_has_one_is_told_until_nobody_does() -> None:
+def test_requests_that_wait_for_a_slot_and_those_that_hold_one_are_counted_until_there_are_none() -> None:
     one = replace(backend("one"), max_connections=1)
     slots = Slots(Fleet(MemoryStore(lambda: 1000.0), ["web"]))
-    samples = of_the_slots(slots)
+    samples = slot_gauges(slots)
     assert list(samples()) == []
     ours = slots.of("web")
     try:
