@@ -34,8 +34,9 @@ class _FleetFacts:
         self._pool = pool
         self._fleet = fleet
         self._traffic = traffic = fleet.traffic(pool)
-        self.snapshot: Callable[[], Snapshot] = partial(fleet.snapshot, pool)
-        self.ticket: Callable[[], int] = fleet.tickets(pool).next
+        local = fleet.pools[pool]
+        self.snapshot: Callable[[], Snapshot] = partial(getattr, local, "snapshot")
+        self.ticket: Callable[[], int] = local.tickets.next
         self.probe: Callable[[bool], str | None] = traffic.probe
 
     def now(self) -> float:
