@@ -124,20 +124,26 @@ def api_of(url: str | None, token_file: str | None = None) -> ApiClient:
 
 def complete_backend(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of backends for shell completion; none if the API is unreachable."""
-    names = {backend["id"]: backend["state"] for pool in _pools(context) for backend in pool["backends"]}
+    names = {
+        backend["id"]: backend["state"] for pool in complete(context, "/pools", "pools") for backend in pool["backends"]
+    }
     return [CompletionItem(name, help=state) for name, state in names.items() if name.startswith(incomplete)]
 
 
 def complete_pool(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of pools for shell completion."""
-    return [CompletionItem(pool["name"]) for pool in _pools(context) if pool["name"].startswith(incomplete)]
+    return [
+        CompletionItem(pool["name"])
+        for pool in complete(context, "/pools", "pools")
+        if pool["name"].startswith(incomplete)
+    ]
 
 
-def _pools(context: click.Context) -> list[dict[str, Any]]:
-    """The pools; none if the API does not answer within 2 s."""
+def complete(context: click.Context, path: str, key: str) -> list[dict[str, Any]]:
+    """The list at this path and key of the API for shell completion; empty if it does not answer within 2 s."""
     url = context.params.get("api_url") or os.environ.get("LBFLASK_ADMIN_URL")
     try:
-        pools: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get("/pools", timeout=2.0)["pools"]
+        found: list[dict[str, Any]] = api_of(url, context.params.get("token_file")).get(path, timeout=2.0)[key]
     except (ApiProblem, Unreachable, OSError, UnusableFile):
         return []
-    return pools
+    return found

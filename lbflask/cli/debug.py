@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from lbflask.cli.context import CliContext, api_command
+from lbflask.cli.duration import Duration
 from lbflask.telemetry.debug import DEFAULT_DURATION, MAX_DURATION
-
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """Seconds, as in `90`, `90s`, `5m` or `1h`."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """See click.ParamType."""
-        parts = re.fullmatch(r"([0-9]{1,9})([smh]?)", str(value))
-        seconds = int(parts[1]) * _SECONDS[parts[2]] if parts else 0
-        if not 1 <= seconds <= MAX_DURATION:
-            self.fail(f"{value!r} is no duration from 1s to {MAX_DURATION // 3600}h, such as 90s or 5m", param, ctx)
-        return seconds
 
 
 @click.command()
 @click.argument("state", type=click.Choice(["on", "off", "status"]))
-@click.option("--for", "seconds", type=Duration(), help=f"How long, such as 90s or 5m.  [default: {DEFAULT_DURATION}s]")
+@click.option(
+    "--for",
+    "seconds",
+    type=Duration(MAX_DURATION),
+    help=f"How long, such as 90s or 5m.  [default: {DEFAULT_DURATION}s]",
+)
 @api_command
 def debug(context: CliContext, state: str, seconds: int | None) -> None:
     """Log each step of each request, at the instance that answers, with all of its workers.

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from lbflask.cli.api_client import NoListener, Unreachable, segment
 from lbflask.cli.context import TIMED_OUT, UNREACHABLE, CliContext, api_command, complete_backend, complete_pool
 from lbflask.cli.debug import debug
+from lbflask.cli.instance import instance
 
 #: Seconds between polls of the requests in flight.
 POLL_INTERVAL = 0.5
@@ -154,4 +155,4 @@ def _left(context: CliContext, path: str) -> int | None:
         return None
 
 
-COMMANDS = (drain, weight, add, remove, reload, debug, *(_action_command(*action) for action in _ACTIONS))
+COMMANDS = (drain, weight, add, remove, reload, debug, instance, *(_action_command(*action) for action in _ACTIONS))

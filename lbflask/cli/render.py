@@ -105,13 +105,30 @@ def summary(state: dict[str, Any]) -> RenderableType:
         ("connected", "green") if store["connected"] else (f"unreachable: {store['why']}", "bold red"),
         (" (stale: last known state)", "bold yellow") if fleet["stale"] else "",
     )  # fmt: skip
-    sheet = Sheet(("instance", "version", "config"), ("workers", "in flight", "requests/s"))
-    for instance in fleet["instances"]:
-        workers, version, config = instance["workers"], ", ".join(instance["version"]), ", ".join(instance["config"])
+    return Group(head, "", instances(fleet["instances"]))
+
+
+def instances(found: Iterable[dict[str, Any]]) -> Sheet:
+    """Instances, one per line."""
+    sheet = Sheet(("instance", "state", "version", "config"), ("workers", "in flight", "requests/s"), note="drain")
+    for one in found:
+        workers, version, config = one["workers"], ", ".join(one["version"]), ", ".join(one["config"])
         in_flight = sum(worker["in_flight"] for worker in workers)
         rate = sum(worker["requests_per_second"] for worker in workers)
-        sheet.add(instance["name"], version, config, str(len(workers)), str(in_flight), f"{rate:.1f}")
-    return Group(head, "", sheet)
+        state = "serves" if one["drain"] is None else "draining" if workers else "off"
+        numbers = str(len(workers)), str(in_flight), f"{rate:.1f}"
+        sheet.add(
+            one["name"], styled(state), version, config, *numbers, note="" if one["drain"] is None else drain_text(one)
+        )
+    return sheet
+
+
+def drain_text(instance: dict[str, Any]) -> str:
+    """By whom the instance is drained, and until when."""
+    if instance["drain"] is None:  # the store was lost meanwhile
+        return "is drained"
+    until = datetime.fromtimestamp(instance["drain"]["until"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return f"is drained until {until}, by {instance['drain']['who']}"
 
 
 def pools(found: Iterable[dict[str, Any]]) -> RenderableType:

@@ -41,6 +41,8 @@ class TimeoutsConfig(Section):
     """Seconds without a byte in either direction until an upgraded connection (WebSocket) is closed."""
     graceful: Seconds = 30.0
     """Seconds for requests in flight to finish at a stop or reload."""
+    shutdown_delay: field_types.SecondsOrZero = 0.0
+    """Seconds after SIGTERM in which `/health` responds 503 and requests are accepted (docs/stopping.md)."""
 
 
 class RetriesConfig(Section):

@@ -70,7 +70,7 @@ def _store(state: StateView, ping: Callable[[], float]) -> Iterator[Finding]:
 
 
 def _workers(state: StateView) -> Iterator[Finding]:
-    instances = state.fleet.instances
+    instances = [instance for instance in state.fleet.instances if instance.workers]
     workers = [worker for instance in instances for worker in instance.workers]
     yield _good("workers", f"{len(workers)} in {len(instances)} instances")
     for subject, values in (
@@ -85,6 +85,12 @@ def _workers(state: StateView) -> Iterator[Finding]:
         else:
             yield _good(subject, f"all have {', '.join(values) or 'none yet'}")
     yield from _clocks(workers)
+    for instance in state.fleet.instances:
+        if instance.drain is not None:
+            yield _warning(
+                f"instance {instance.name}", f"drained by {instance.drain.actor}: its /health responds 503",
+                f"`lbflask instance undrain {instance.name}` after maintenance",
+            )  # fmt: skip
 
 
 def _clocks(workers: Sequence[WorkerView]) -> Iterator[Finding]:

@@ -14,8 +14,11 @@ from lbflask.core.model import Backend, Pool, Snapshot
 from lbflask.fleet.fleet import Fleet
 
 
-def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, dict[str, Any]]:
+def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool, ending: bool = False) -> tuple[int, dict[str, Any]]:
     """Status code and document. 200 while at least one backend can serve, else 503.
+
+    `draining` is 503, too: requests are served, but balancers in front should send them elsewhere, since the server is
+    `ending` or an operator drains the instance.
 
     `status` is `ok`, `degraded` (serving, but without the shared store), `failing_open` (serving, but with backends
     that should not), `partly_down` (a pool has no backend that can serve, others have) or `down`. `details` adds data
@@ -46,8 +49,16 @@ def view(pools: Sequence[Pool], fleet: Fleet, *, details: bool) -> tuple[int, di
             pool_document["checker_silent_for"] = snapshot.heartbeat
         document["pools"][pool.name] = pool_document
     counts = [(count, bool(resort)) for count, resort in serving.values()]
-    document["status"] = status_of(counts, degraded=fleet.degraded)
-    return (503 if document["status"] == "down" else 200), document
+    drain = fleet.drain
+    draining = ending or drain is not None
+    document["status"] = "draining" if draining else status_of(counts, degraded=fleet.degraded)
+    if details and draining:
+        document["draining"] = {
+            "shutdown": ending,
+            "who": "" if drain is None else drain.actor,
+            "until": None if drain is None else drain.until,
+        }
+    return (503 if document["status"] in ("down", "draining") else 200), document
 
 
 def status_of(serving: Collection[tuple[int, bool]], *, degraded: bool) -> str:
@@ -81,16 +92,18 @@ def blueprint(
     fleet: Fleet,
     worker: Callable[[], dict[str, Any]],
     may_see_details: Callable[[Request], bool],
+    ending: Callable[[], bool] = lambda: False,
 ) -> Blueprint:
     """The routes, for public and admin listeners. `pools` returns the current pools, `worker` the facts of the process
-    that answers; both are details. `/live` is 200 regardless of backends and store.
+    that answers; both are details. `ending` is whether the server is about to end. `/live` is 200 regardless of
+    backends, store and drain.
     """
     health = Blueprint("health", __name__)
 
     @health.get("/health")
     def get_health() -> Response:
         details = may_see_details(request)
-        code, document = view(pools(), fleet, details=details)
+        code, document = view(pools(), fleet, details=details, ending=ending())
         if details:
             document["worker"] = worker()
         response = make_response(jsonify(document), code)

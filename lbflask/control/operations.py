@@ -10,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,7 @@ from lbflask.core.eligibility import active_health
 from lbflask.core.explain import RequestQuery
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import Roster
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Health, Mode, Override, Pool, Snapshot
 from lbflask.fleet.fleet import Fleet
@@ -135,6 +137,13 @@ class Operations:
                 pass  # the follower of the fleet notices it, too
         return PoolState(pool, snapshot, Roster(snapshot.now), stale=True)
 
+    def drains(self) -> Mapping[str, InstanceDrain]:
+        """The drained instances."""
+        if not self.fleet.degraded:
+            with suppress(StoreUnavailable):
+                return self.store.read_drains()
+        return self.fleet.drains
+
     def explain(self, query: RequestQuery) -> dict[str, Any]:
         """Where the request would go, by this process's configuration and the store's facts. No ticket is used."""
         reason = ""
@@ -229,6 +238,13 @@ class Operations:
         if done:
             self._announce(action, "")
         return self.pool_state(action.pool), done
+
+    def drain_instance(self, instance: str, seconds: int, actor: str) -> None:
+        """Drain the instance for so many seconds; 0 ends its drain. Raises StoreUnavailable."""
+        self.store.write_drain(instance, actor, seconds)
+        action = "instance_drain" if seconds else "instance_undrain"
+        reason = f"{instance} for {seconds} s" if seconds else instance
+        self._record(FleetEvent(Kind.OPERATOR, action, reason=reason, actor=actor), f"{action} {reason}")
 
     def record_reload(self, changed: str, actor: str) -> None:
         """Log a reload by an operator and record it as an event."""

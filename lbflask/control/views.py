@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lbflask.control.api import models
 from lbflask.control.health import status_of
 from lbflask.control.operations import PoolState, etag_of
 from lbflask.core import eligibility, overrides
 from lbflask.core.fleet_stats import RecentStats, Worker, recent_stats
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode
 from lbflask.fleet.fleet import Fleet
@@ -24,7 +25,9 @@ _BY_MODE = {
 }
 
 
-def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -> models.StateView:
+def state(
+    pool_states: Sequence[PoolState], known: Fleet, drains: Mapping[str, InstanceDrain], *, answered_by: str
+) -> models.StateView:
     """The state of the fleet."""
     pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
@@ -36,7 +39,7 @@ def state(pool_states: Sequence[PoolState], known: Fleet, *, answered_by: str) -
         store=models.StoreView(connected=not known.degraded, why=known.why),
         in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
         requests_per_second=round(sum(b.requests_per_second for pool in pools for b in pool.backends), 2),
-        instances=instances(pool_states),
+        instances=instances(pool_states, drains),
     )
     return models.StateView(fleet=fleet, pools=pools)
 
@@ -81,28 +84,31 @@ def backend_view(pool_state: PoolState, backend: str) -> models.BackendView | No
     return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
 
 
-def instances(pool_states: Sequence[PoolState]) -> list[models.InstanceView]:
-    """The workers by instance. Those that have not reported yet are listed under their host."""
+def instances(pool_states: Sequence[PoolState], drains: Mapping[str, InstanceDrain]) -> list[models.InstanceView]:
+    """The workers by instance, with drained instances that have none. Workers that have not reported yet are listed
+    under their host.
+    """
     beats_by_worker: defaultdict[str, list[_Beat]] = defaultdict(list)
     for pool_state in pool_states:
         for worker in pool_state.roster.workers:
             beats_by_worker[worker.id].append((pool_state.roster.now, worker))
-    workers_by_instance: defaultdict[str, list[list[_Beat]]] = defaultdict(list)
+    workers_by_instance: defaultdict[str, list[list[_Beat]]] = defaultdict(list, {name: [] for name in drains})
     for id_, beats in sorted(beats_by_worker.items()):
         report = next((worker.report for _, worker in beats if worker.report is not None), None)
         name = id_.partition(":")[0] if report is None else report.identity.instance
         workers_by_instance[name].append(beats)
-    return [_instance_view(name, workers) for name, workers in sorted(workers_by_instance.items())]
+    return [_instance_view(name, workers, drains.get(name)) for name, workers in sorted(workers_by_instance.items())]
 
 
-def _instance_view(name: str, workers: Sequence[Sequence[_Beat]]) -> models.InstanceView:
+def _instance_view(name: str, workers: Sequence[Sequence[_Beat]], drain: InstanceDrain | None) -> models.InstanceView:
     reports = [worker.report for beats in workers for _, worker in beats]
     identities = [report.identity for report in reports if report is not None]
     return models.InstanceView(
         name=name,
-        host=identities[0].host if identities else name,
+        host=identities[0].host if identities else name.partition("/")[0],
         version=sorted({identity.version for identity in identities}),
         config=sorted({identity.config for identity in identities}),
+        drain=None if drain is None else models.DrainView.model_validate(drain),
         workers=[_worker_view(beats) for beats in workers],
     )
 

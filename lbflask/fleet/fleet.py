@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import Fallback
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import Snapshot
 from lbflask.fleet.follower import SnapshotFollower
 from lbflask.fleet.local_pool import LocalPool
@@ -75,6 +76,17 @@ class Fleet:
     def why(self) -> str:
         """Why the store is out of reach; empty while it is not."""
         return self._link.reason
+
+    @property
+    def drains(self) -> Mapping[str, InstanceDrain]:
+        """The drained instances, as last read."""
+        return self._follower.drains
+
+    @property
+    def drain(self) -> InstanceDrain | None:
+        """The drain of this worker's instance; None for none."""
+        drain = self.drains.get(self._worker.identity.instance)
+        return drain if drain is not None and drain.until > self.now() else None
 
     @property
     def worker_id(self) -> str:

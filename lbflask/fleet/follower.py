@@ -1,24 +1,31 @@
-"""Follows the snapshots of the pools: by messages, with polling as a safety net, and back to a store that was lost."""
+"""Follows the snapshots of the pools and the drained instances: by messages, with polling as a safety net, and back to
+a store that was lost.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 
 from lbflask.background import BackgroundTask
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.fleet.local_pool import LocalPool
 from lbflask.fleet.store_link import StoreLink
-from lbflask.store.ports import StoreUnavailable, StoreWatch
+from lbflask.store.ports import FLEET, StoreUnavailable, StoreWatch
 
 #: Seconds between two readings of the store without a message: the longest delay that a lost message causes.
 POLL_EVERY = 1.0
 
 
 class SnapshotFollower:
-    """`pools` gives the pools to follow, by name; it may give others at any time."""
+    """`pools` gives the pools to follow, by name; it may give others at any time. `drains` has the drained instances
+    by name.
+    """
 
     def __init__(self, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]]) -> None:
+        self.drains: Mapping[str, InstanceDrain] = {}
         self._link = link
         self._pools = pools
         self._task = BackgroundTask("fleet-follower", self._follow)
@@ -42,13 +49,16 @@ class SnapshotFollower:
 
     def refresh(self) -> None:
         """Read the store now, if it is in reach."""
-        self._link.query(lambda _: self.read(self._pools()))
+        self._link.query(lambda _: self.read({*self._pools(), FLEET}))
 
     def read(self, names: Collection[str]) -> None:
-        """Read the snapshots of the followed pools among these. Raises StoreUnavailable."""
+        """Read the snapshots of the followed pools among these, and with FLEET the drains. Raises StoreUnavailable."""
         pools = self._pools()
         for pool in [pools[name] for name in names if name in pools]:
             pool.refresh()
+        if FLEET in names:
+            with suppress(StoreUnavailable):  # the pools may be at another node, and are served all the same
+                self.drains = self._link.store.read_drains()
 
     def _prove(self, names: Collection[str]) -> None:
         for name in names:
@@ -67,12 +77,12 @@ class SnapshotFollower:
         """Follow these pools until there are others. Raises StoreUnavailable."""
         if self._link.degraded:
             self._prove(names)
-        watch = self._link.store.watch_changes(names)
+        watch = self._link.store.watch_changes({*names, FLEET})
         try:
             while not stopping.is_set() and names == self._pools().keys():
                 if self._link.degraded:
                     self._prove(names)
-                self.read(names)
+                self.read({*names, FLEET})
                 self._link.restored()
                 self._read_changes(watch, stopping)
         finally:

@@ -14,7 +14,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,8 @@ from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.server.reload import ReloadCoordinator
 from lbflask.server.startup_checks import check_listeners, check_parts, check_settings
-from lbflask.server.worker import arbiter_signals, arbiter_startup
+from lbflask.server.worker import arbiter_startup
+from lbflask.server.worker.arbiter_termination import ShutdownNotice, Termination
 from lbflask.server.worker.server_log import ServerLog
 from lbflask.server.worker.settings import request_parser
 from lbflask.server.worker_port import WorkerPort
@@ -59,6 +60,7 @@ class _State:
     metrics: SharedDirectory | None = None
     arbiter: Any = None
     reload: ReloadCoordinator | None = None
+    notice: ShutdownNotice = field(default_factory=ShutdownNotice)
     port: WorkerPort | None = None
 
 
@@ -144,7 +146,7 @@ def when_ready(arbiter: Any) -> None:
     """The listeners are open, no worker runs yet: start the private server if no store is configured."""
     if not _state.checked:  # the user's configuration file has replaced the hook on_starting
         on_starting(arbiter)
-    arbiter_signals.end_gracefully_on_interrupt(arbiter)
+    Termination(arbiter, _state.notice, _shutdown_delay)
     arbiter_startup.exit_children_that_boot()
     arbiter_startup.halt_once(arbiter)
     _state.arbiter = arbiter
@@ -169,6 +171,11 @@ def when_ready(arbiter: Any) -> None:
     _state.reload = ReloadCoordinator(arbiter, derived, _prepare)
 
 
+def _shutdown_delay() -> float:
+    """By the configuration in effect, in seconds."""
+    return 0.0 if _state.reload is None else _state.reload.config.timeouts.shutdown_delay
+
+
 def _prepare(config: Config) -> None:
     """Prepare the start of new workers with this configuration. Raises ConfigError, and changes nothing."""
     _provide_store(config)
@@ -191,6 +198,7 @@ def loading() -> Iterator[ServerPort | None]:
         worker_class=_state.arbiter.worker_class,
         request_parser=request_parser(_state.arbiter.cfg),
         shared_config=_state.reload.shared_config,
+        notice=_state.notice,
         metrics_directory=None if _state.metrics is None else _state.metrics.path,
     )
     with arbiter_startup.exiting_at_once():

@@ -13,6 +13,7 @@ from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
 from lbflask.server.reload import ConfigFollower, request_reload
+from lbflask.server.worker.arbiter_termination import ShutdownNotice
 from lbflask.server.worker.client_connection import ClientTimeouts
 from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
 
@@ -34,6 +35,7 @@ class WorkerPort:
         worker_class: type,
         request_parser: str,
         shared_config: SharedConfig,
+        notice: ShutdownNotice,
         metrics_directory: Path | None,
     ) -> None:
         self.network_stream = worker_class.network_stream if issubclass(worker_class, ProxyWorker) else None
@@ -41,6 +43,7 @@ class WorkerPort:
         self.metrics_directory = metrics_directory
         self._master = master
         self._shared_config = shared_config
+        self._notice = notice
         self._worker: Any = None
 
     def __repr__(self) -> str:
@@ -50,11 +53,17 @@ class WorkerPort:
         """As of ServerPort."""
         if self._worker is None:
             raise ReloadUnavailable("this worker is starting")
+        if self.draining():
+            raise ReloadUnavailable("this instance is about to end")
         return request_reload(self._shared_config, self._master, self.stopping)
 
     def stopping(self) -> bool:
         """As of ServerPort."""
         return self._worker is not None and not self._worker.alive
+
+    def draining(self) -> bool:
+        """As of ServerPort."""
+        return self._notice.is_given
 
     def serve(self, worker: Any, plane: DataPlane, config: Config) -> None:
         """Connect worker and application, and start its background work. Raises ConfigError."""

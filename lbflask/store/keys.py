@@ -75,6 +75,11 @@ class FleetKeys:
     pool = ""
 
     reloads = Key("Channel: a worker has applied a new configuration, so checkers have to reload theirs.")
+    changes = Key("Channel: the drained instances changed; the message is empty.")
+    drained = Key(
+        "Hash of drained instance to `until:operator`, in milliseconds of the server's clock. The admin API, through "
+        "write_drain.lua, which deletes entries that are over."
+    )
     events = Key(
         "Stream of the latest events of the fleet. The author of each change. Cut to some thousands; never expires."
     )

@@ -13,13 +13,14 @@ from lbflask.core import clock_skew, ejection, slots
 from lbflask.core.ejection import EjectionPolicy, FailureReport, FailureWindow
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, Worker, WorkerReport
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
 from lbflask.store import records
 from lbflask.store.memory_buckets import MemoryBuckets
 from lbflask.store.memory_watch import MemoryWatch
-from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers
+from lbflask.store.ports import DEAD_AFTER, FLEET, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class MemoryStore:
         self._events: deque[FleetEvent] = deque(maxlen=MAX_EVENTS)
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
+        self._drains: dict[str, InstanceDrain] = {}
         self._buckets = MemoryBuckets()
         self._numbers = count(1)  # epochs, versions, ids of events: unique, also after `empty`
 
@@ -274,6 +276,20 @@ class MemoryStore:
             self._change(pool)
             return True
 
+    def read_drains(self) -> dict[str, InstanceDrain]:
+        """See ports.py."""
+        with self._changed:
+            now = self._clock()
+            return {instance: drain for instance, drain in self._drains.items() if drain.until > now}
+
+    def write_drain(self, instance: str, actor: str, seconds: int) -> None:
+        """See ports.py."""
+        with self._changed:
+            self._drains = {name: drain for name, drain in self.read_drains().items() if name != instance}
+            if seconds:
+                self._drains[instance] = InstanceDrain(self._clock() + seconds, actor)
+            self._publish(f"changes:{FLEET}", FLEET)
+
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
         """See ports.py."""
         return self._watch(f"suspects:{pool}" for pool in pools)
@@ -290,6 +306,7 @@ class MemoryStore:
         with self._changed:
             self._pools.clear()
             self._events.clear()
+            self._drains.clear()
             self._buckets = MemoryBuckets()
 
     @contextmanager

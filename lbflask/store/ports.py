@@ -12,6 +12,7 @@ from typing import Protocol
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, WorkerReport
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import ActiveHealth, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Grant, SlotDemand
@@ -22,6 +23,10 @@ DEAD_AFTER = 2.5
 
 #: About how many of the latest events are kept.
 MAX_EVENTS = 5000
+
+
+#: Stands for the fleet among the names of pools whose changes are watched: its drained instances.
+FLEET = ""
 
 
 class StoreUnavailable(Exception):
@@ -95,7 +100,7 @@ class FactStore(Protocol):
         """Append to the events of the fleet; the store assigns the ids. One round trip."""
 
     def watch_changes(self, pools: Collection[str]) -> StoreWatch:
-        """Subscribe to changes of statuses; messages are the names of the pools."""
+        """Subscribe to changes of statuses, with FLEET of drained instances; messages are the names of the pools."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -120,6 +125,9 @@ class TrafficStore(FactStore, Protocol):
 
         Releases the right to probe, and is announced. One round trip.
         """
+
+    def read_drains(self) -> dict[str, InstanceDrain]:
+        """The drained instances by name, without drains that are over. Invalid records are ignored. One round trip."""
 
 
 class WorkerStore(TrafficStore, Protocol):
@@ -209,6 +217,12 @@ class OperatorStore(TrafficStore, Protocol):
         """Replace the override of the backend, with None for no override; False, without effect, if it is not `before`.
 
         An invalid record is overwritten. Announced as a change of status. Two round trips.
+        """
+
+    def write_drain(self, instance: str, actor: str, seconds: int) -> None:
+        """Drain the instance for so many seconds; 0 ends its drain. Drains that are over are deleted.
+
+        Announced as a change of FLEET. One round trip.
         """
 
     def read_roster(self, pool: str) -> Roster:

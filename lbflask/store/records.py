@@ -16,6 +16,7 @@ from lbflask.config.backends import BackendConfig
 from lbflask.config.redaction import ServiceURL
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BUCKETS, BackendCounts, Roster, Worker, WorkerIdentity, WorkerReport
+from lbflask.core.instance_drain import MAX_DURATION, InstanceDrain
 from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Ejection, Health, Mode, Override
 from lbflask.store.ports import DEAD_AFTER
 
@@ -32,7 +33,7 @@ MAX_IN_FLIGHT = 1_000_000
 _EJECTION = re.compile(
     rb'\{"out":(true|false),"times":(\d{1,6}),"since":(\d{1,12}\.\d{3}),"until":(\d{1,12}\.\d{3})\}', re.ASCII
 )
-#: A beat or a report: milliseconds of the server's clock, a colon, JSON.
+#: A beat, a report or a drain: milliseconds of the server's clock, a colon, the content.
 _STAMPED = re.compile(rb"(\d{1,15}):(.*)", re.ASCII | re.DOTALL)
 
 #: The fields of an event after its kind, in the order of `FleetEvent`, whose `actor` is stored as `who`.
@@ -264,6 +265,19 @@ def _stamped(value: bytes, now: float) -> tuple[float | None, bytes]:
         return None, b""
     at = int(match[1]) / 1000
     return (now if at - now > DEAD_AFTER else at), match[2]
+
+
+def parse_drains(now: float, entries: Iterable[tuple[str, bytes]]) -> dict[str, InstanceDrain]:
+    """The drains by instance that are not over. One that lasts longer than possible was written before the clock was
+    set back, and lasts as long as possible.
+    """
+    drains = {}
+    for instance, entry in entries:
+        match = _STAMPED.fullmatch(entry)
+        if match is not None and int(match[1]) / 1000 > now:
+            until = min(int(match[1]) / 1000, now + MAX_DURATION)
+            drains[instance] = InstanceDrain(until, match[2].decode(errors="replace")[:MAX_TEXT])
+    return drains
 
 
 def event_values(event: FleetEvent) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from lbflask.core import clock_skew
 from lbflask.core.ejection import MIN_PERCENT, EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster
+from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import LEAST_SECRET, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
@@ -211,6 +212,15 @@ class RedisStore:
         dumped = "" if after is None else records.dump_override(after)
         args = [backend, record or "", dumped, keys.changes]
         return bool(self._run("write_override", [keys.overrides, keys.version], args))
+
+    def read_drains(self) -> dict[str, InstanceDrain]:
+        """See ports.py."""
+        *moment, drains = self._run("read_drains", [self._fleet.drained])
+        return records.parse_drains(moment_of(*moment), pairs(drains))
+
+    def write_drain(self, instance: str, actor: str, seconds: int) -> None:
+        """See ports.py."""
+        self._run("write_drain", [self._fleet.drained], [instance, seconds * 1000, actor, self._fleet.changes])
 
     def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
         """See ports.py."""

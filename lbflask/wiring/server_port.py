@@ -35,6 +35,9 @@ class ServerPort(Protocol):
     def stopping(self) -> bool:
         """Whether the process is about to end."""
 
+    def draining(self) -> bool:
+        """Whether the server is about to end, and serves on so that balancers in front can notice it."""
+
 
 class UnknownServer:
     """A server without hooks of lbflask."""
@@ -48,5 +51,9 @@ class UnknownServer:
         raise ReloadUnavailable("the server that runs lbflask here can't reload it")
 
     def stopping(self) -> bool:
+        """As far as is known, never."""
+        return False
+
+    def draining(self) -> bool:
         """As far as is known, never."""
         return False

@@ -181,7 +181,10 @@ class WorkerRuntime:
 
     def _blueprints(self) -> list[Blueprint]:
         gate = self._control.gate
-        health = health_view.blueprint(lambda: self._pools, self._fleet, self._worker_view, gate.may_see_details)
+        ending = self._server.draining
+        health = health_view.blueprint(
+            lambda: self._pools, self._fleet, self._worker_view, gate.may_see_details, ending
+        )
         blueprints = [health, *self._control.blueprints()]
         if self._telemetry.counts:
             samples = partial(metrics_view.fleet_samples, lambda: self._pools, self._fleet)

@@ -17,7 +17,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import Beat
+from lbflask.store.ports import FLEET, Beat
 from lbflask.store.redis import RedisStore, connect
 from tests.fleet.stores import POOL, FlakyStore, active, write
 from tests.store.stores import PATIENCE
@@ -87,7 +87,7 @@ class TestAnotherConfiguration:
         fleet.set_pools({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
         fleet.refresh()
         assert active(fleet, "api") == {"c": UP}
-        eventually(lambda: store.watched() == {POOL, "api"}, "it is listened to")
+        eventually(lambda: store.watched() == {POOL, "api", FLEET}, "it is listened to")
         write(store.facts, {"c": DOWN}, "api")
         store.tell("api")
         eventually(lambda: active(fleet, "api") == {"c": DOWN}, "the change is known")

@@ -8,9 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from devtools.wait import eventually
+from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.fleet import follower
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.local_worker import LocalWorker
+from lbflask.store.ports import FLEET
 from tests.fleet.stores import POOL, FlakyStore, active, write
 
 UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
@@ -73,3 +76,37 @@ class TestFollowing:
         assert store.closed
         assert [watch.closed for watch in store.watches] == [True]
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
+
+
+class TestDrains:
+    @pytest.mark.usefixtures("never_polls")
+    def test_the_drain_of_its_instance_is_known_at_the_start_and_after_a_message(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        store.facts.write_drain("one", "alice", 600)
+        fleet = started(store, worker=LocalWorker(WorkerIdentity("one", "host")))
+        assert fleet.drain is not None
+        assert fleet.drain.actor == "alice"
+        eventually(lambda: store.watched() == {POOL, FLEET}, "the fleet listens")
+        store.facts.write_drain("one", "alice", 0)
+        store.facts.write_drain("two", "alice", 600)
+        store.tell(FLEET)
+        eventually(lambda: list(fleet.drains) == ["two"], "the change is known")
+        assert fleet.drain is None
+
+    def test_it_ends_by_itself_without_the_store_too(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
+        store.facts.write_drain("one", "alice", 1)
+        fleet = started(store, worker=LocalWorker(WorkerIdentity("one", "host")))
+        store.lose()
+        eventually(lambda: fleet.degraded, "the store is lost")
+        eventually(lambda: fleet.drain is None, "the drain is over")
+        assert list(fleet.drains) == ["one"]
+
+    def test_drains_that_cannot_be_read_do_not_stop_the_balancing(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        store.refuse = "read_drains"
+        write(store.facts, {"a": UP})
+        fleet = started(store)
+        assert active(fleet) == {"a": UP}
+        assert not fleet.degraded

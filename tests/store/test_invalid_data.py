@@ -28,6 +28,7 @@ HASHES = {
     name: getattr(KEYS, name)
     for name in ("active", "ejected", "failures", "attempts", "workers", "reports", "slots", "overrides")
 }
+HASHES |= {"drained": FleetKeys("test").drained}
 ALL = {**STRINGS, **HASHES, "events": FleetKeys("test").events}
 FIELDS = ("a", "worker", b"\xff\xfe")
 
@@ -95,6 +96,7 @@ def fill(store: RedisStore) -> None:
     store.beat(POOL, "other", Beat({"a": 1}, {"a": 1}), read=True)
     store.hold_slots(POOL, "other", SlotDemand([BackendSlots("a", 1, 2)]))
     store.write_override(POOL, "a", None, Override(Mode.DRAINING))
+    store.write_drain("a", "alice", 600)
     store.agree_on_secret(POOL, "secret-of-the-fleet")
     store.take_tickets(POOL, 1)
     store.hold_probe(POOL, "worker", 600)

@@ -6,15 +6,70 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devtools.wait import eventually
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
+from lbflask.core.instance_drain import MAX_DURATION
 from lbflask.store import records
-from lbflask.store.ports import DEAD_AFTER, Beat
+from lbflask.store.keys import FleetKeys
+from lbflask.store.ports import DEAD_AFTER, FLEET, Beat
 from tests.store.stores import Rig
 
 POOL = "web"
 WHO = WorkerIdentity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125)
 REPORT = WorkerReport(WHO, 1_700_000_001.5, 9.5, {"größer": BackendCounts(10, 2, {3: 4, 5: 6}), "b": BackendCounts()})
+
+
+class TestDrains:
+    def test_an_instance_is_drained_until_it_is_not(self, rig: Rig) -> None:
+        assert rig.store.read_drains() == {}
+        rig.store.write_drain("größer/[::]:80", "alice: (unix)", 600)
+        rig.store.write_drain("other/0.0.0.0:80", "bob", 60)
+        drains = rig.other.read_drains()
+        assert {name: drain.actor for name, drain in drains.items()} == {
+            "größer/[::]:80": "alice: (unix)",
+            "other/0.0.0.0:80": "bob",
+        }
+        assert drains["größer/[::]:80"].until == pytest.approx(rig.now() + 600, abs=5)
+        rig.other.write_drain("größer/[::]:80", "carol", 0)
+        rig.other.write_drain("none", "carol", 0)
+        assert list(rig.store.read_drains()) == ["other/0.0.0.0:80"]
+
+    def test_a_later_one_replaces_it(self, rig: Rig) -> None:
+        rig.store.write_drain("one", "alice", 600)
+        rig.store.write_drain("one", "bob", 60)
+        (drain,) = rig.other.read_drains().values()
+        assert (drain.actor, drain.until) == ("bob", pytest.approx(rig.now() + 60, abs=5))
+
+    def test_it_ends_by_itself(self, rig: Rig) -> None:
+        rig.store.write_drain("one", "alice", 1)
+        rig.store.write_drain("two", "alice", 600)
+        rig.let_pass(1.01)
+        assert list(rig.other.read_drains()) == ["two"]
+
+    def test_one_that_is_over_is_deleted_by_the_next(self, rig: Rig) -> None:
+        rig.store.write_drain("one", "alice", 1)
+        rig.let_pass(1.01)
+        rig.store.write_drain("two", "alice", 600)
+        if rig.client is not None:
+            assert rig.client.hkeys(FleetKeys("test").drained) == [b"two"]
+        assert list(rig.store.read_drains()) == ["two"]
+
+    def test_it_is_announced_as_a_change_of_the_fleet(self, rig: Rig) -> None:
+        watch = rig.other.watch_changes([POOL, FLEET])
+
+        def drain_and_wait() -> set[str]:
+            rig.store.write_drain("one", "alice", 600)
+            return set(watch.wait(0.1))
+
+        assert eventually(drain_and_wait, "the change is heard") == {FLEET}
+        watch.close()
+
+    def test_none_lasts_longer_than_possible_after_the_clock_was_set_back(self, rig: Rig) -> None:
+        rig.store.write_drain("one", "alice", 10 * MAX_DURATION)
+        until = rig.store.read_drains()["one"].until
+        if rig.client is not None:
+            assert until == pytest.approx(rig.now() + MAX_DURATION, abs=5)
 
 
 class TestRoster:

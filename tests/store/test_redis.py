@@ -55,6 +55,8 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "write_override": lambda store: store.write_override(POOL, "a", None, Override(weight=2)),
     "agree_on_secret": lambda store: store.agree_on_secret(POOL, "secret-of-the-fleet"),
     "write_discovered": lambda store: store.write_discovered(POOL, 1, []),
+    "read_drains": lambda store: store.read_drains(),
+    "write_drain": lambda store: store.write_drain("a", "alice", 600),
     "read_roster": lambda store: store.read_roster(POOL),
     "record": lambda store: store.record([FleetEvent(Kind.HEALTH, "up")]),
     "read_events": lambda store: store.read_events(1),

@@ -13,6 +13,7 @@ from lbflask.config.render import effective, version
 from lbflask.control import views
 from lbflask.control.api import models, openapi
 from lbflask.control.api.debug import debug_operations
+from lbflask.control.api.instances import instance_operations
 from lbflask.control.api.operation import ApiCall, Operation, json_response
 from lbflask.control.api.problems import Refused
 from lbflask.control.api.sse import EventStreams
@@ -67,12 +68,14 @@ class AdminApi:
             *self._session_operations(),
             *self._backend_operations(),
             *self._debug_operations,
+            *instance_operations(self._operations, self._instance),
         ]
 
     def state(self) -> models.StateView:
         """The current state of the fleet."""
         operations = self._operations
-        return views.state(operations.pool_states(), operations.fleet, answered_by=self._instance)
+        known = operations.fleet
+        return views.state(operations.pool_states(), known, operations.drains(), answered_by=self._instance)
 
     def _read_operations(self) -> list[Operation]:
         return [

@@ -10,6 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from lbflask.core.admin_tokens import Role
 from lbflask.core.explain import PlanView
 from lbflask.core.fleet_events import Kind
+from lbflask.core.instance_drain import DEFAULT_DURATION as DEFAULT_DRAIN
+from lbflask.core.instance_drain import MAX_DURATION as MAX_DRAIN
 from lbflask.core.model import MOST_WEIGHT, Health, Mode
 from lbflask.telemetry.debug import DEFAULT_DURATION, MAX_DURATION
 
@@ -177,8 +179,16 @@ class WorkerView(Model):
     """Approximate seconds by which its clock is ahead of the store's; null if unknown."""
 
 
+class DrainView(Model):
+    """An operator's drain of an instance, whose `GET /health` responds 503."""
+
+    until: float
+    """Time at which it ends by itself."""
+    actor: Annotated[str, Field(serialization_alias="who")]
+
+
 class InstanceView(Model):
-    """A gunicorn with its workers."""
+    """A gunicorn with its workers. One without workers is drained, and does not run."""
 
     name: str
     host: str
@@ -186,6 +196,8 @@ class InstanceView(Model):
     """Versions of lbflask; several during an upgrade."""
     config: list[str]
     """Hashes of its configuration; several during a reload."""
+    drain: DrainView | None
+    """null unless an operator drains it."""
     workers: list[WorkerView]
 
 
@@ -230,6 +242,12 @@ class BackendList(Model):
     """The backends of a pool."""
 
     backends: list[BackendView]
+
+
+class InstanceList(Model):
+    """The instances."""
+
+    instances: list[InstanceView]
 
 
 class EventView(Model):
@@ -349,6 +367,20 @@ class NewBackend(Body):
     backup: bool = False
 
 
+class InstanceName(Body):
+    """An instance."""
+
+    instance: Annotated[str, Field(min_length=1, max_length=400)]
+    """Its name, as in `GET /instances`."""
+
+
+class InstanceToDrain(InstanceName):
+    """An instance to drain."""
+
+    seconds: Annotated[int, BeforeValidator(_integral), Field(ge=1, le=MAX_DRAIN)] = DEFAULT_DRAIN
+    """For how long, unless it is ended earlier."""
+
+
 class RequestToExplain(Body):
     """The request to explain."""
 
@@ -368,6 +400,15 @@ class Done(Model):
     """False if there was nothing to change."""
     backend: BackendView | None
     """The backend now; null if it is not in the pool."""
+
+
+class InstanceDone(Model):
+    """The result of an action on an instance."""
+
+    changed: bool
+    """False if there was nothing to change."""
+    instance: InstanceView | None
+    """The instance now; null if it does not run and is not drained."""
 
 
 class ReloadView(Model):

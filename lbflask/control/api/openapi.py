@@ -24,7 +24,7 @@ _DESCRIPTIONS = {
     400: "The request is malformed.",
     401: "No token, or an invalid one.",
     403: "The token is read-only, or a page of another site sent the request.",
-    404: "No such pool or backend.",
+    404: "No such pool, backend or instance.",
     409: "The change conflicts with the current state.",
     412: "The override has changed meanwhile.",
     413: "The body is too long.",

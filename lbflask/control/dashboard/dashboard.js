@@ -88,7 +88,7 @@ function draw(state) {
   write($("total-errors"), share(errorsOf(backends)));
   write($("total-serving"), `${serving} of ${backends.length}`);
   write($("total-workers"), String(fleet.instances.reduce((sum, one) => sum + one.workers.length, 0)));
-  write($("total-instances"), `in ${count(fleet.instances.length, "instance", "instances")}`);
+  write($("total-instances"), `in ${count(fleet.instances.filter((one) => one.workers.length).length, "instance", "instances")}`);
   write($("answered"), `Answered by ${fleet.answered_by}.`);
   const [level, words] = statusOf(fleet.status);
   const trouble = backends.filter((backend) => levelOf(backend.state) === "bad").length;
@@ -186,18 +186,25 @@ function drawInstances(instances) {
   instances.forEach((one, place) => {
     const row = body.children[place] ?? body.insertRow();
     const rates = one.workers.reduce((sum, worker) => sum + worker.requests_per_second, 0);
-    const values = [one.name, one.version.join(", "), one.config.join(", "), String(one.workers.length), rate(rates)];
+    const values = [one.name, stateOf(one), one.version.join(", "), one.config.join(", "), String(one.workers.length), rate(rates)];
     values.forEach((value, column) => {
       const cell = row.cells[column] ?? row.insertCell();
-      if (column > 2) cell.className = "number";
+      if (column > 3) cell.className = "number";
       write(cell, value);
     });
   });
 }
 
+function stateOf(instance) {
+  if (!instance.drain) return "serves";
+  const until = new Date(instance.drain.until * 1000).toLocaleString();
+  return `${instance.workers.length ? "draining" : "drained, does not run"}, by ${instance.drain.who} until ${until}`;
+}
+
 const SENTENCES = {
   drain: "is draining", enable: "is enabled", off: "is off", weight: "has a new weight", add: "was added",
-  remove: "was removed", uneject: "is no longer ejected", found: "was discovered", gone: "left discovery", reload: "has reloaded its configuration", leads: "has a new leading checker", returned: "is back",
+  remove: "was removed", uneject: "is no longer ejected", found: "was discovered", gone: "left discovery", reload: "has reloaded its configuration", leads: "has a new leading checker",
+  instance_drain: "has an instance that drains", instance_undrain: "has an instance back", returned: "is back",
 };
 
 const NAMED = new Set(["operator", "leader"]); // events whose actor matters

@@ -1,4 +1,4 @@
-"""SIGHUP and SIGINT in gunicorn's master, and the notification of its workers.
+"""SIGHUP in gunicorn's master, and the notification of its workers.
 
 gunicorn starts new workers at SIGHUP; `on_hang_up` lets a callback reload without them. Workers are notified by SIGURG,
 which the system ignores by default: most other signals would end a worker that has just been forked.
@@ -27,16 +27,6 @@ def on_hang_up(arbiter: Any, reload: Callable[[], bool]) -> None:
             gunicorns()
 
     arbiter.handle_hup = handle_hup
-
-
-def end_gracefully_on_interrupt(arbiter: Any) -> None:
-    """Make the master treat the first SIGINT (Ctrl-C) as SIGTERM; the second one is gunicorn's quick shutdown."""
-
-    def interrupted(_signal: int, _frame: Any) -> None:
-        signal.signal(signal.SIGINT, arbiter.signal)
-        arbiter.SIG_QUEUE.put_nowait(signal.SIGTERM)
-
-    signal.signal(signal.SIGINT, interrupted)
 
 
 def changed_settings(arbiter: Any) -> set[str]:

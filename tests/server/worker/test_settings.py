@@ -1,17 +1,13 @@
-"""gunicorn's settings as the request path has them, and its master's way with Ctrl-C."""
+"""gunicorn's settings as the request path has them."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import pytest
 from gunicorn.config import Config
 
 from devtools.parsers import PARSERS
-from lbflask.server.worker.arbiter_signals import end_gracefully_on_interrupt
 from lbflask.server.worker.settings import freeze
 
 
@@ -87,32 +83,3 @@ def test_the_limits_reach_the_parser() -> None:
     for beyond in (line % (b"a" * 30), line % b"a" + b"A: b\r\n" * 3, line % b"a" + b"A: " + b"b" * 20 + b"\r\n"):
         with pytest.raises(Exception, match=r"(?i)limit|too|exceed"):
             parse_request_fast(beyond + b"\r\n", 0, *frozen.parser_limits)
-
-
-class Arbiter:
-    """What gunicorn's master has of it."""
-
-    def __init__(self) -> None:
-        self.SIG_QUEUE: SimpleQueue[int] = SimpleQueue()
-        self.interrupts: list[int] = []
-
-    def signal(self, number: int, _frame: Any) -> None:
-        self.interrupts.append(number)
-
-
-@pytest.fixture
-def arbiter() -> Iterator[Arbiter]:
-    before = signal.getsignal(signal.SIGINT)
-    yield Arbiter()
-    signal.signal(signal.SIGINT, before)
-
-
-def test_the_first_interrupt_is_a_graceful_stop_and_the_second_gunicorns_own(arbiter: Arbiter) -> None:
-    end_gracefully_on_interrupt(arbiter)
-    signal.raise_signal(signal.SIGINT)
-    assert arbiter.SIG_QUEUE.get_nowait() == signal.SIGTERM
-    assert arbiter.interrupts == []
-    signal.raise_signal(signal.SIGINT)
-    assert arbiter.interrupts == [signal.SIGINT]
-    with pytest.raises(Empty):
-        arbiter.SIG_QUEUE.get_nowait()

@@ -1,0 +1,16 @@
+"""An operator's drain of an instance: its `GET /health` responds 503, while it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Seconds after which a drain ends by itself: unless given, and at most. So none is left for a host that never returns.
+DEFAULT_DURATION, MAX_DURATION = 7 * 86_400, 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceDrain:
+    """`until` is in seconds of the store's clock, `actor` the operator."""
+
+    until: float
+    actor: str
