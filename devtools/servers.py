@@ -204,6 +204,7 @@ class Gunicorn(Process):
         }
         command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers)]
         super().__init__([*command, *arguments, "lbflask.wsgi"], environ, cwd, stdout, stderr)
+        self.master = self.pid  #: the process that `workers` and `signal` are about: after an upgrade another one
         if wait:
             self.await_start(lambda: self.health()[0], "gunicorn answers")
 
@@ -219,8 +220,35 @@ class Gunicorn(Process):
 
     def workers(self) -> list[int]:
         """The pids of the workers."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return self._children(self.master)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the master."""
+        os.kill(self.master, number)
+
+    def upgrade(self) -> int:
+        """Start another master at the same listeners (SIGUSR2), and wait until all of its workers answer.
+
+        Returns the pid of the old master, which is to be ended.
+        """
+        old, before = self.master, self.workers()
+        self.signal(signal.SIGUSR2)
+        eventually(lambda: set(self._children(old)) - {*before}, "another master")
+        self.master = (set(self._children(old)) - {*before}).pop()
+        answered: set[int] = set()
+
+        def answer() -> bool:
+            answered.add(self.health()[1]["worker"]["pid"])
+            workers = self.workers()
+            return len(workers) == len(before) and answered.issuperset(workers)
+
+        eventually(answer, "its workers answer")
+        return old
+
+    @staticmethod
+    def _children(pid: int) -> list[int]:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in children if b"gunicorn" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def urls(ports: Iterable[int]) -> str:

@@ -149,6 +149,7 @@ def when_ready(arbiter: Any) -> None:
     Termination(arbiter, _state.notice, _shutdown_delay)
     arbiter_startup.exit_children_that_boot()
     arbiter_startup.halt_once(arbiter)
+    arbiter_startup.upgrade_by_same_command(arbiter)
     _state.arbiter = arbiter
     config = load.current()
     derived = _settings_of(config)

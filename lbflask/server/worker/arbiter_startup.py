@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -120,6 +121,13 @@ def allow_lookups(worker: Any, count: int) -> None:
     """
     if isinstance(worker, GeventWorker):
         get_hub().threadpool.maxsize += count
+
+
+def upgrade_by_same_command(arbiter: Any) -> None:
+    """Make SIGUSR2 repeat the command of this process. gunicorn's own attempt at it loses `-m` and other options of
+    Python: under `python -m gunicorn` its package `http` would then hide that of Python.
+    """
+    arbiter.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
 
 
 def undo_startup(arbiter: Any) -> None:

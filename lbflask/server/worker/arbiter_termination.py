@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import os
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +60,8 @@ class Termination:
         if arbiter.reexec_pid:
             # systemd otherwise ends the service, and the new master, with the process that it started (sd_notify(3)).
             systemd.sd_notify(f"MAINPID={arbiter.reexec_pid}", arbiter.log)
-        if self._at_once or arbiter.reexec_pid or arbiter.master_pid or delay <= 0:
+        shares_listeners = arbiter.reexec_pid or (arbiter.master_pid and arbiter.master_pid == os.getppid())
+        if self._at_once or shares_listeners or delay <= 0:
             self._stop()
         if not self._notice.is_given:
             self._notice.give()

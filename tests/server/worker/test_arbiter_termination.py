@@ -120,15 +120,22 @@ def test_during_the_delay_a_reload_is_refused_and_another_sigterm_ignored(
     assert arbiter.reloads == 1
 
 
-@pytest.mark.parametrize("which", ["reexec_pid", "master_pid"])
+@pytest.mark.parametrize(("which", "pid"), [("reexec_pid", 7), ("master_pid", os.getppid())])
 def test_neither_master_of_an_upgrade_waits_since_the_other_serves(
-    which: str, arbiter: Arbiter, terminate: Terminate
+    which: str, pid: int, arbiter: Arbiter, terminate: Terminate
 ) -> None:
     notice = terminate(NEVER)
-    setattr(arbiter, which, 7)
+    setattr(arbiter, which, pid)
     with pytest.raises(StopIteration):
         arbiter.handle_term()
     assert not notice.is_given
+
+
+def test_a_master_whose_predecessor_has_ended_waits(arbiter: Arbiter, terminate: Terminate) -> None:
+    notice = terminate(NEVER)
+    arbiter.master_pid = os.getpid()
+    arbiter.handle_term()
+    assert notice.is_given
 
 
 def test_systemd_is_notified_of_the_new_master(
