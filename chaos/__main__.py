@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
-from chaos import backends, checkers, cost, reload, store, workers
+from chaos import backends, checkers, cost, reload, restarts, store, workers
 from chaos.analysis import HEAD, Outcome
 from chaos.cluster import FULL, QUICK, Pace
 from devtools.environment import raise_file_limit
@@ -35,6 +35,9 @@ SCENARIOS: dict[str, Scenario] = {
     "backend flapping": backends.flapping,
     "worker killed": workers.killed,
     "reloads": reload.run,
+    "new workers behind a balancer": restarts.new_workers,
+    "upgrade behind a balancer": restarts.upgrade,
+    "stop behind a balancer": restarts.stop,
     "cost of the store": cost.round_trips,
     "updates to 100 workers": cost.updates,
 }

@@ -235,15 +235,19 @@ class Gunicorn(Process):
         self.signal(signal.SIGUSR2)
         eventually(lambda: set(self._children(old)) - {*before}, "another master")
         self.master = (set(self._children(old)) - {*before}).pop()
+        self.await_workers(len(before))
+        return old
+
+    def await_workers(self, count: int, without: Iterable[int] = ()) -> None:
+        """Wait until there are so many workers, none of these among them, and each has answered."""
         answered: set[int] = set()
 
         def answer() -> bool:
             answered.add(self.health()[1]["worker"]["pid"])
             workers = self.workers()
-            return len(workers) == len(before) and answered.issuperset(workers)
+            return len(workers) == count and answered.issuperset(workers) and not {*without} & {*workers}
 
-        eventually(answer, "its workers answer")
-        return old
+        eventually(answer, "all workers answer")
 
     @staticmethod
     def _children(pid: int) -> list[int]:

@@ -80,9 +80,9 @@ def front(_front: Front) -> Front:
 def test_a_reload_by_new_workers_loses_nothing(front: Front) -> None:
     front.write(5000)
     for instance in front.instances:
-        old = set(instance.workers())
+        old = instance.workers()
         instance.signal(signal.SIGHUP)
-        eventually(lambda: len(instance.workers()) == 2 and not old & set(instance.workers()), "new workers")  # noqa: B023
+        instance.await_workers(len(old), without=old)
         front.goes_on()
 
 
