@@ -17,6 +17,8 @@ from lbflask.store.ports import FLEET, StoreUnavailable, StoreWatch
 
 #: Seconds between two readings of the store without a message: the longest delay that a lost message causes.
 POLL_EVERY = 1.0
+#: The same for the drained instances, which change rarely.
+POLL_DRAINS_EVERY = 5.0
 
 
 class SnapshotFollower:
@@ -77,12 +79,16 @@ class SnapshotFollower:
         """Follow these pools until there are others. Raises StoreUnavailable."""
         if self._link.degraded:
             self._prove(names)
+        drains_due = 0.0
         watch = self._link.store.watch_changes({*names, FLEET})
         try:
             while not stopping.is_set() and names == self._pools().keys():
                 if self._link.degraded:
                     self._prove(names)
-                self.read({*names, FLEET})
+                due = time.monotonic() >= drains_due
+                if due:
+                    drains_due = time.monotonic() + POLL_DRAINS_EVERY
+                self.read({*names, FLEET} if due else names)
                 self._link.restored()
                 self._read_changes(watch, stopping)
         finally:

@@ -66,6 +66,7 @@ class TestShutdownDelay:
         balancer.signal(signal.SIGINT)  # ends the delay
         assert balancer.wait() == 0
 
+    @pytest.mark.sampled(2)
     def test_sigint_is_not_delayed(self, balancer: Gunicorn) -> None:
         balancer.signal(signal.SIGINT)
         assert balancer.wait() == 0

@@ -13,6 +13,7 @@ import pytest
 from devtools.servers import Gunicorn, get, start_checker, urls
 from devtools.traffic import Traffic, traffic
 from devtools.wait import eventually
+from tests.e2e.test_stock_workers import WORKERS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
@@ -22,6 +23,22 @@ KEPT, NEW = 200, 100
 INTERVAL = 0.2
 #: Longer than it takes to notice on a busy machine.
 SHUTDOWN_DELAY = 5
+
+
+#: gunicorn's settings of lbflask, with workers that start when a file exists.
+_GATED = """
+import os
+import time
+
+from lbflask.server.gunicorn_hooks import gunicorn_settings
+
+globals().update(gunicorn_settings())
+
+
+def post_fork(server, worker):
+    while not os.path.exists({gate!r}):
+        time.sleep(0.01)
+"""
 
 
 class Front:
@@ -102,6 +119,30 @@ def test_a_stop_with_a_delay_loses_nothing(front: Front) -> None:
     master = stopped.master
     stopped.signal(signal.SIGTERM)
     eventually(lambda: "down" in front.balancer.healths().values(), "the balancer in front has noticed")
-    eventually(lambda: not Path(f"/proc/{master}").exists(), "the instance has ended")
+    eventually(lambda: not stopped.running and not Path(f"/proc/{master}").exists(), "the instance has ended")
     front.goes_on()
     assert get(left.port).status == 200
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("kind", WORKERS)
+def test_old_workers_serve_until_the_new_ones_do(kind: str, store: str, demos: list[int], tmp_path: Path) -> None:
+    """New workers wait for a file before they load the application."""
+    gate, settings, file = tmp_path / "gate", tmp_path / "gunicorn.conf.py", tmp_path / "lbflask.toml"
+    settings.write_text(_GATED.format(gate=str(gate)))
+    file.write_text("limits.line = 4000")
+    gate.touch()
+    arguments = ("-c", str(settings), *WORKERS[kind])
+    with Gunicorn(*arguments, redis_url=store, backends=urls(demos), config=file, workers=1) as balancer:
+        old = balancer.workers()
+        gate.unlink()
+        file.write_text("limits.line = 5000")
+        balancer.signal(signal.SIGHUP)
+        eventually(lambda: len(balancer.workers()) == 2, "a new worker")
+        assert {get(balancer.port).status for _ in range(10)} == {200}
+        assert set(old) <= set(balancer.workers())
+        gate.touch()
+        balancer.await_workers(1, without=old)
+        assert get(balancer.port).status == 200
+        assert balancer.stop() == 0
+        balancer.assert_no_traceback()

@@ -11,6 +11,8 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from lbflask.server.worker.arbiter_startup import ending_old_workers_late
+
 NOTIFICATION = signal.SIGURG
 
 
@@ -24,7 +26,8 @@ def on_hang_up(arbiter: Any, reload: Callable[[], bool]) -> None:
 
     def handle_hup() -> None:
         if not reload():
-            gunicorns()
+            with ending_old_workers_late(arbiter):
+                gunicorns()
 
     arbiter.handle_hup = handle_hup
 

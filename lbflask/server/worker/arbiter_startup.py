@@ -25,6 +25,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 CHILD_TIMEOUT = 10.0
 #: Seconds between two checks whether its result is still wanted.
 POLL_INTERVAL = 0.05
+#: Seconds that new workers may take until they serve; after them the old ones end all the same.
+BOOT_TIMEOUT = 30.0
 #: gunicorn's supported workers, by name: importing some of them loads modules that gevent must patch first.
 STOCK_WORKERS = {"ggevent.GeventWorker", "gthread.ThreadWorker", "sync.SyncWorker"}
 
@@ -113,6 +115,42 @@ def halt_once(arbiter: Any) -> None:
         halt(reason, exit_status)
 
     arbiter.halt = halting
+
+
+@contextmanager
+def ending_old_workers_late(arbiter: Any) -> Iterator[None]:
+    """A reload of gunicorn that is under way meanwhile ends the old workers when the new ones serve. By itself it ends
+    them at once, and connections wait in the backlog until the new ones have loaded the application.
+    """
+    manage_workers, before = arbiter.manage_workers, arbiter.worker_age
+
+    def manage_later() -> None:
+        arbiter.manage_workers = manage_workers
+        _await_workers(arbiter, before)
+        manage_workers()
+
+    arbiter.manage_workers = manage_later
+    try:
+        yield
+    finally:
+        arbiter.manage_workers = manage_workers
+
+
+def _await_workers(arbiter: Any, age: int) -> None:
+    """Wait until all workers younger than `age` serve, at most BOOT_TIMEOUT seconds or until gunicorn is to end. One
+    that dies is not waited for.
+    """
+    deadline = time.monotonic() + BOOT_TIMEOUT
+    while time.monotonic() < deadline and not is_ending(arbiter):
+        arbiter.reap_workers()
+        # The file of a worker has the time of day when it is created, and from the first turn of its loop on the time
+        # of the steady clock, which is far behind that.
+        started = [
+            worker.tmp.last_update() <= time.monotonic() for worker in arbiter.WORKERS.values() if worker.age > age
+        ]
+        if all(started):
+            return
+        time.sleep(POLL_INTERVAL)
 
 
 def allow_lookups(worker: Any, count: int) -> None:

@@ -46,7 +46,9 @@ class App:
 class Arbiter:
     def __init__(self, app: App) -> None:
         self.app = app
-        self.reloads = 0
+        self.reloads = self.worker_age = 0
+
+    def manage_workers(self) -> None: ...
 
     def handle_hup(self) -> None:
         self.reloads += 1
