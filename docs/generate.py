@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
+import inspect
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from lbflask import cli
 from lbflask.config import routes
 from lbflask.config.backends import BackendConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config, tables_by_name, tables_of
+from lbflask.config.template import about, default_of
 from lbflask.control.api import endpoints
 from lbflask.store import keys
 from lbflask.telemetry.metrics import definitions
@@ -25,6 +28,7 @@ def pages() -> dict[Path, str]:
     """Each page and what should be in it."""
     return {
         HERE / "configuration.md": configuration_page(),
+        HERE / "command-line.md": command_line_page(),
         HERE / "redis-keys.md": keys.as_markdown(),
         HERE / "metrics.md": metrics_page((HERE / "metrics.md").read_text("utf-8")),
         HERE / "openapi.json": endpoints.openapi_text(),
@@ -56,16 +60,12 @@ def configuration_page() -> str:
         title = f"## `[{section}]`" if section else "## Top level"
         hidden = {*tables_of(kind), *tables_by_name(kind), "routes"}
         variable = f"LBFLASK_{section}__" if section else "LBFLASK_"
-        lines += [title, "", *([_about(kind), ""] if section else ()), *_rows(kind, variable, hidden), ""]
+        lines += [title, "", *([about(kind), ""] if section else ()), *_rows(kind, variable, hidden), ""]
     lines += _pools()
-    lines += ["## `[rate_limits.NAME]`", "", _about(RateLimitConfig), ""]
+    lines += ["## `[rate_limits.NAME]`", "", about(RateLimitConfig), ""]
     lines += [*_rows(RateLimitConfig, "LBFLASK_RATE_LIMITS__NAME__"), ""]
     lines += ["## A backend", "", "A URL, or a table:", "", *_rows(BackendConfig), "", *_routes()]
     return "\n".join(lines) + "\n"
-
-
-def _about(kind: type[BaseModel]) -> str:
-    return (kind.__doc__ or "").strip()
 
 
 def _rows(kind: type[BaseModel], variable: str = "", hidden: Collection[str] = ()) -> list[str]:
@@ -80,7 +80,7 @@ def _rows(kind: type[BaseModel], variable: str = "", hidden: Collection[str] = (
 
 def _routes() -> list[str]:
     where = "They are set in the file only. The choice of a route is described in [routing.md](routing.md)."
-    lines = ["## `[[routes]]`", "", _about(routes.RouteConfig), where, "", *_rows(routes.RouteConfig)]
+    lines = ["## `[[routes]]`", "", about(routes.RouteConfig), where, "", *_rows(routes.RouteConfig)]
     tables: dict[str, type[BaseModel]] = {
         "`match` of a route": routes.MatchConfig,
         "`respond` of a route": routes.RespondConfig,
@@ -89,7 +89,7 @@ def _routes() -> list[str]:
         "`mirror` of a route": routes.MirrorConfig,
     }
     for title, kind in tables.items():
-        lines += ["", f"### {title}", "", _about(kind), "", *_rows(kind)]
+        lines += ["", f"### {title}", "", about(kind), "", *_rows(kind)]
     return lines
 
 
@@ -99,7 +99,7 @@ def _pools() -> list[str]:
     return [
         "## `[pools.NAME]`",
         "",
-        _about(PoolConfig),
+        about(PoolConfig),
         f"Its keys have the meaning that they have at the top level, which is the pool `default`: {scalars}, "
         f"and the tables {tables}.",
         "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
@@ -111,10 +111,46 @@ def _pools() -> list[str]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    default = field.get_default(call_default_factory=True)
-    if isinstance(default, BaseModel) or default is None:
-        return "unset"
-    return f"`{json.dumps(default)}`"  # for these values TOML is written as JSON is
+    default = default_of(field)
+    return "unset" if default is None else f"`{default}`"
+
+
+def command_line_page() -> str:
+    """`docs/command-line.md`: every command with its arguments, options and meaning, from its declaration."""
+    lines = [
+        "# Command line",
+        "",
+        "Written by `make docs` from `lbflask/cli/`; a test compares the two. `lbflask COMMAND --help` shows the same.",
+        "[operating.md](operating.md) describes the use of the commands, their exit codes, and completion for shells.",
+        "",
+    ]
+    for path, command in _commands(cli.main, "lbflask"):
+        lines += [f"## `{path}`", "", *_prose(command.help or ""), ""]
+        usage = command.collect_usage_pieces(click.Context(command))
+        lines += ["```text", " ".join([path, *usage]), "```", ""]
+        options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+        if options:
+            lines += ["| option | |", "| --- | --- |", *map(_option, options), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    """The commands that do something, with their whole names."""
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    for name in sorted(command.commands):
+        yield from _commands(command.commands[name], f"{path} {name}")
+
+
+def _prose(text: str) -> list[str]:
+    """The paragraphs of a help text as lines. A `*` in it is no emphasis."""
+    return inspect.cleandoc(text.replace("\b\n", "")).replace("*", r"\*").splitlines()
+
+
+def _option(option: click.Option) -> str:
+    names, text = option.get_help_record(click.Context(click.Command("lbflask"))) or ("", "")
+    return f"| `{names}` | {text} |".replace("  |", " |")
 
 
 def metrics_page(page: str) -> str:

@@ -223,3 +223,21 @@ def test_an_instance_without_admin_listener_is_reloaded_by_a_signal(run: Run) ->
     result = run("reload")
     assert result.exit_code == 3
     assert "SIGHUP" in result.output
+
+
+def test_a_configuration_is_written_once_and_is_valid(run: Run) -> None:
+    result = run("init")
+    assert result.exit_code == 0
+    assert "lbflask.toml is written" in result.output
+    assert run("config", "check").output == "the configuration is valid\n"
+    Path("lbflask.toml").write_text("mine")
+    assert (run("init").exit_code, run("init").output) == (1, "lbflask: lbflask.toml exists; --force overwrites it\n")
+    assert Path("lbflask.toml").read_text() == "mine"
+    assert run("init", "--force").exit_code == 0
+    assert Path("lbflask.toml").read_text() != "mine"
+
+
+def test_a_configuration_may_have_another_name(run: Run) -> None:
+    assert run("init", "other.toml").exit_code == 0
+    assert run("config", "check", "other.toml").exit_code == 0
+    assert run("init", "absent/other.toml").output == "lbflask: absent/other.toml: No such file or directory\n"

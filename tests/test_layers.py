@@ -25,7 +25,7 @@ STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"proxy", "checker", "control"}),
     frozenset({"wiring"}),
     frozenset({"server"}),
-    frozenset({"wsgi", "healthcheck", "gunicorn_conf", "hosting", "worker", "demo", "cli", "__main__"}),
+    frozenset({"wsgi", "healthcheck", "gunicorn_conf", "hosting", "worker", "processes", "demo", "cli", "__main__"}),
 )
 ENTRIES = STOREYS[-1]
 WORKER = "lbflask.server.worker"

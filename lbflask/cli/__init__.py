@@ -13,12 +13,15 @@ from click.core import ParameterSource
 import lbflask
 from lbflask.cli import inspect, operate
 from lbflask.cli import live as live_check
+from lbflask.cli import serve as serving
 from lbflask.cli.context import CliContext, api_command
 from lbflask.cli.render import explanation_lines
-from lbflask.config.load import ConfigError, load, sources
+from lbflask.config import template
+from lbflask.config.load import DEFAULT_FILE, ConfigError, load, sources
 from lbflask.config.render import effective, toml_of
 from lbflask.config.schema import Config
 from lbflask.demo import run
+from lbflask.startup_failure import refuse
 from lbflask.telemetry.standard_streams import open_standard_streams
 
 _running = click.option(
@@ -38,6 +41,44 @@ def main() -> None:
 def demo(workers: int) -> None:
     """Run a demo on this machine: three backends on 8081-8083, the checker, the balancer on 8080. Ctrl-C ends it."""
     sys.exit(run.demo(workers))
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.option("--config", "file", type=click.Path(), help="File with the settings, as LBFLASK_CONFIG.")
+@click.option("--with-checker", is_flag=True, help="Run the checker, too: it ends with the balancer.")
+@click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
+def serve(file: str | None, gunicorn_options: tuple[str, ...], *, with_checker: bool) -> None:
+    """Run the balancer: gunicorn with lbflask's settings, from any directory.
+
+    All other options are gunicorn's, such as `--workers 4`; those that have the name of one here follow after `--`.
+    Exit codes are gunicorn's: 4 for an error in the configuration.
+
+    Without --with-checker this process becomes gunicorn, and each of its signals works. With it, this process forwards
+    them (SIGUSR2 is rejected), and starts a checker that has ended again.
+    """
+    if file is not None:
+        os.environ["LBFLASK_CONFIG"] = str(Path(file).absolute())  # gunicorn may change the directory
+    if with_checker:
+        try:
+            load(os.environ)
+        except ConfigError as error:
+            refuse(error)  # one line, instead of one from each process
+    sys.exit(serving.serve(gunicorn_options, os.environ, with_checker=with_checker))
+
+
+@main.command()
+@click.argument("file", default=DEFAULT_FILE, type=click.Path())
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+def init(file: str, *, force: bool) -> None:
+    """Write a configuration with every setting to FILE (default: lbflask.toml), with its meaning and its default."""
+    try:
+        with Path(file).open("w" if force else "x", encoding="utf-8") as target:
+            target.write(template.text())
+    except FileExistsError:
+        sys.exit(f"lbflask: {file} exists; --force overwrites it")
+    except OSError as error:
+        sys.exit(f"lbflask: {file}: {error.strerror}")
+    click.echo(f"{file} is written: enter your backends there, then run `lbflask serve --with-checker`")
 
 
 @main.command()

@@ -1,7 +1,6 @@
 """`lbflask demo`: starts demo backends, the checker and the balancer, and stops them in the reverse order.
 
-Each child runs in its own session, so that Ctrl-C reaches only this process: the balancer can then finish its requests
-while the backends still run.
+Ctrl-C reaches only this process: the balancer can then finish its requests while the backends still run.
 """
 
 from __future__ import annotations
@@ -17,12 +16,11 @@ from pathlib import Path
 
 import click
 
+from lbflask import processes
 from lbflask.config.field_types import socket_address
 from lbflask.config.load import DEFAULT_FILE, ConfigError, load
 from lbflask.config.schema import Config
 
-#: Seconds that a process has to stop before it is killed.
-SHUTDOWN_GRACE = 45.0
 PORTS = ("8081", "8082", "8083")
 
 
@@ -44,13 +42,10 @@ def demo(workers: int) -> int:
         return 1
     if config.redis_url is None and config.namespace == Config.model_fields["namespace"].default:
         environ["LBFLASK_NAMESPACE"] = "lbflask-demo"  # other services of this user may use the same private Valkey
-    python = [sys.executable, "-m"]
-    settings = Path(__file__).parents[1] / "gunicorn_conf.py"
-    gunicorn = [*python, "gunicorn", "-c", str(settings), "--workers", str(workers)]
     commands = {
-        **{f"backend {port}": [*python, "lbflask.demo.backend", port] for port in PORTS},
-        "balancer": [*gunicorn, "lbflask.wsgi"],
-        "checker": [*python, "lbflask.healthcheck"],
+        **{f"backend {port}": [sys.executable, "-m", "lbflask.demo.backend", port] for port in PORTS},
+        "balancer": processes.balancer(["--workers", str(workers)]),
+        "checker": processes.CHECKER,
     }
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,15 +53,15 @@ def demo(workers: int) -> int:
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
-            running[name] = subprocess.Popen(command, env=environ, start_new_session=True)  # noqa: S603 - our own
+            running[name] = processes.start(command, environ)
         click.echo(f"lbflask: {_addresses(config)}. Ctrl-C stops all.")
         _forward_sighup(running)
         pid = running["backend 8081"].pid
         click.echo(f"lbflask: try `kill {pid}`, which stops one backend: no request fails.")
         failed = _wait(running, stop)
     finally:
-        codes = [_stop(process) for name in ("checker", "balancer") if (process := running.get(name))]
-        codes += [_stop(running[name]) for name in running if name.startswith("backend")]
+        codes = [processes.stop(process) for name in ("checker", "balancer") if (process := running.get(name))]
+        codes += [processes.stop(running[name]) for name in running if name.startswith("backend")]
     return 0 if not failed and not any(codes) else 1
 
 
@@ -135,16 +130,3 @@ def _wait(running: dict[str, subprocess.Popen[bytes]], stop: threading.Event) ->
                 click.echo(f"lbflask: the {name} ended with exit code {code}", err=True)
                 return True
     return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> int:
-    """Stop the process. Returns its exit code: 0 if it had ended before, 1 if it had to be killed."""
-    if process.poll() is not None:
-        return 0
-    process.terminate()
-    try:
-        return process.wait(SHUTDOWN_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return 1
