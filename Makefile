@@ -6,9 +6,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOP := $(VENV)/.develop
 BENCH := $(VENV)/.bench
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
+RELEASE := $(VENV)/.release
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+# Versions and hashes are those of locks/.
+locked = $(PIP) --require-hashes $(foreach name,$(1),--requirement locks/$(name).txt)
+RUN_LOCKS := base embedded
+TEST_LOCKS := $(RUN_LOCKS) otel dev
 
-.PHONY: run test lint bench chaos docs clean
+.PHONY: run test test-lowest lint bench chaos docs lock licences sbom audit clean
 
 run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http://localhost:8080; Ctrl-C ends all
 	@$(BIN)/lbflask demo
@@ -17,6 +22,11 @@ run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http:
 test: $(DEVELOP)  ## the tests; ALL=1 runs every member of those that start processes for each of many; BUSY=2 adds load
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
 		$(if $(ALL),--all) $(if $(BUSY),--busy $(BUSY)) $(OPTIONS)
+
+LOWEST_PYTHON ?= python3.11
+test-lowest:  ## the fast tests with the lowest versions that pyproject.toml allows, on Python 3.11
+	$(MAKE) test PYTHON=$(LOWEST_PYTHON) VENV=.venv-lowest RUN_LOCKS=lowest TEST_LOCKS=lowest \
+		OPTIONS="-m 'not e2e' $(OPTIONS)"
 
 lint: $(DEVELOP)  ## style, types, layers, and the coverage of core/
 	$(BIN)/ruff check .
@@ -34,6 +44,23 @@ chaos: $(DEVELOP)  ## kill and freeze backends, workers, checkers and the store 
 docs: $(DEVELOP)  ## write the generated pages of docs/ anew
 	$(BIN)/python docs/generate.py
 
+lock: $(RELEASE)  ## write locks/ anew, with the newest versions that pyproject.toml allows
+	$(BIN)/python -m devtools.locks
+
+licences: $(DEVELOP)  ## write the licences of the dependencies into docs/dependencies.md
+	$(BIN)/python -m devtools.licences
+
+sbom: $(RELEASE)  ## the parts of an installation, as CycloneDX: dist/sbom.cdx.json
+	$(PYTHON) -m venv --clear --without-pip .venv-sbom
+	$(BIN)/pip --python .venv-sbom/bin/python install --quiet --disable-pip-version-check --require-hashes \
+		--requirement locks/base.txt --requirement locks/embedded.txt --requirement locks/otel.txt
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --output-file dist/sbom.cdx.json \
+		.venv-sbom/bin/python
+
+audit: $(RELEASE)  ## known vulnerabilities of what locks/ pins, where a source of advisories is reachable
+	$(BIN)/python -m devtools.audit
+
 clean:
 	rm -rf $(VENV) .venv-* build *.egg-info
 
@@ -41,15 +68,21 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lbflask needs Python 3.11 or newer: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): $(BIN)/python pyproject.toml
-	$(INSTALL) '.[embedded]'
-	@$(INSTALL) '.[fast]' >$(VENV)/fast.log 2>&1 || echo "gunicorn's parser in Python is used: the one in C needs a C compiler ($(VENV)/fast.log)"
+$(INSTALLED): $(BIN)/python pyproject.toml setup.py $(wildcard locks/*.txt)
+	$(call locked,build $(RUN_LOCKS))
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@$(call locked,fast) --no-build-isolation >$(VENV)/fast.log 2>&1 || \
+		echo "gunicorn's parser in Python is used: the one in C needs a C compiler ($(VENV)/fast.log)"
 	@touch $@
 
-$(DEVELOP): $(INSTALLED) pyproject.toml
-	$(INSTALL) '.[embedded,dev]'
+$(DEVELOP): $(INSTALLED)
+	$(call locked,$(TEST_LOCKS))
 	@touch $@
 
-$(BENCH): $(INSTALLED) pyproject.toml
-	$(INSTALL) '.[embedded,bench]'
+$(BENCH): $(INSTALLED)
+	$(call locked,$(RUN_LOCKS) bench)
+	@touch $@
+
+$(RELEASE): $(INSTALLED)
+	$(call locked,base release)
 	@touch $@

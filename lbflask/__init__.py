@@ -1,3 +1,5 @@
 """lbflask: an HTTP load balancer whose many processes, on many machines, balance as one."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("lbflask")
