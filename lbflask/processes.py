@@ -21,19 +21,14 @@ def start(command: Iterable[str], environ: Mapping[str, str]) -> subprocess.Pope
     return subprocess.Popen([*command], env=environ, start_new_session=True)  # noqa: S603 - our own
 
 
-def wait(process: subprocess.Popen[bytes], timeout: float = SHUTDOWN_GRACE) -> int:
-    """The exit code of a process that ends; it is killed after the time-out, which gives 1."""
-    try:
-        return process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return 1
-
-
 def stop(process: subprocess.Popen[bytes]) -> int:
     """Stop the process. Returns its exit code: 0 if it had ended before, 1 if it had to be killed."""
     if process.poll() is not None:
         return 0
     process.terminate()
-    return wait(process)
+    try:
+        return process.wait(SHUTDOWN_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return 1
