@@ -70,6 +70,7 @@ $(BIN)/python:
 
 $(INSTALLED): $(BIN)/python pyproject.toml setup.py $(wildcard locks/*.txt)
 	$(call locked,build $(RUN_LOCKS))
+	@rm -rf lbflask.egg-info  # of an earlier version, which would hide the metadata that is installed now
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@$(call locked,fast) --no-build-isolation >$(VENV)/fast.log 2>&1 || \
 		echo "gunicorn's parser in Python is used: the one in C needs a C compiler ($(VENV)/fast.log)"

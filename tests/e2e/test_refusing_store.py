@@ -196,6 +196,7 @@ def test_a_store_that_refuses_writes(member: str, demos: list[int], tmp_path: Pa
         balancer = running.enter_context(Gunicorn(workers=1, **settings))
         down = f"127.0.0.1:{dead}"
         eventually(lambda: states(balancer)[down]["health"] == "down", "checks have found it down")
+        earlier = balancer.output.count("the store is out of reach")  # on a busy machine, a first read may be late
         store.begin()
         eventually(lambda: get(balancer.port) and health(balancer)[0] == "unreachable", "the worker notices")
         eventually(lambda: any(one in health(balancer)[1] for one in code.split("|")), "the reason is known")
@@ -205,8 +206,7 @@ def test_a_store_that_refuses_writes(member: str, demos: list[int], tmp_path: Pa
             assert get(balancer.port).status == 200
             assert health(balancer)[0] == "unreachable"
             assert (states(balancer)[down]["health"], states(balancer)[down]["serving"]) == ("down", False)
-        told = balancer.output.count("the store is out of reach")
-        assert told == 1, balancer.output
+        assert balancer.output.count("the store is out of reach") == earlier + 1, balancer.output
         if member not in CHECKER_MAY:
             eventually(lambda: "waiting for the store" in checker.output, "the checker waits")
         store.end()
