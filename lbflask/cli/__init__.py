@@ -11,9 +11,9 @@ import click
 from click.core import ParameterSource
 
 import lbflask
+from lbflask import processes
 from lbflask.cli import inspect, operate
 from lbflask.cli import live as live_check
-from lbflask.cli import serve as serving
 from lbflask.cli.context import CliContext, api_command
 from lbflask.cli.render import explanation_lines
 from lbflask.config import template
@@ -21,6 +21,7 @@ from lbflask.config.load import DEFAULT_FILE, ConfigError, load, sources
 from lbflask.config.render import effective, toml_of
 from lbflask.config.schema import Config
 from lbflask.demo import run
+from lbflask.server import companion
 from lbflask.startup_failure import refuse
 from lbflask.telemetry.standard_streams import open_standard_streams
 
@@ -53,8 +54,8 @@ def serve(file: str | None, gunicorn_options: tuple[str, ...], *, with_checker: 
     All other options are gunicorn's, such as `--workers 4`; those that have the name of one here follow after `--`.
     Exit codes are gunicorn's: 4 for an error in the configuration.
 
-    Without --with-checker this process becomes gunicorn, and each of its signals works. With it, this process forwards
-    them (SIGUSR2 is rejected), and starts a checker that has ended again.
+    This process becomes gunicorn, so that each of its signals works. With --with-checker a second process runs the
+    checker, and restarts it, until the balancer has ended.
     """
     if file is not None:
         os.environ["LBFLASK_CONFIG"] = str(Path(file).absolute())  # gunicorn may change the directory
@@ -63,7 +64,9 @@ def serve(file: str | None, gunicorn_options: tuple[str, ...], *, with_checker: 
             load(os.environ)
         except ConfigError as error:
             refuse(error)  # one line, instead of one from each process
-    sys.exit(serving.serve(gunicorn_options, os.environ, with_checker=with_checker))
+        companion.start(processes.CHECKER)
+    command = processes.balancer(gunicorn_options)
+    os.execv(command[0], command)  # noqa: S606 - our own
 
 
 @main.command()

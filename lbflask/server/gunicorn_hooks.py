@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from lbflask.config import load
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
+from lbflask.server import companion
 from lbflask.server.reload import ReloadCoordinator
 from lbflask.server.startup_checks import check_listeners, check_parts, check_settings
 from lbflask.server.worker import arbiter_startup
@@ -266,8 +267,11 @@ def worker_exit(_arbiter: Any, worker: Any) -> None:
     error_log.shut_down()
 
 
-def on_exit(_arbiter: Any) -> None:
-    """All workers have ended; the private server is stopped last."""
+def on_exit(arbiter: Any) -> None:
+    """All workers have ended: end the checker beside them, unless another master has taken over or remains, and the
+    private server last.
+    """
+    companion.end(wait=not (arbiter.reexec_pid or arbiter.master_pid))
     if _state.metrics is not None:
         _state.metrics.remove()
     if _state.embedded is not None:

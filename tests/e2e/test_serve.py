@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,17 @@ class Served(Process):
         self.file.write_text(self.settings)
         super().__init__([python, "-m", "lbflask", "serve", *options], cwd=directory)
 
-    def children(self, program: str) -> list[int]:
-        """The pids of its direct children that run this program."""
-        pids = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [int(pid) for pid in pids if program in Path(f"/proc/{pid}/cmdline").read_text()]
+    def checkers(self) -> list[int]:
+        """The pids of its checkers, of which there should be one."""
+        return [pid for pid in self.descendants() if is_checker(pid)]
+
+
+def is_checker(pid: int) -> bool:
+    """Whether the process itself is a checker; the one that runs it has the command among its arguments."""
+    with suppress(OSError):
+        command = Path(f"/proc/{pid}/cmdline").read_text()
+        return "lbflask.healthcheck" in command and "lbflask.server.companion" not in command
+    return False
 
 
 def status(port: int, path: str = "/") -> int:
@@ -115,32 +122,51 @@ def test_the_checker_ends_with_the_balancer(
 
 def test_signals_reach_gunicorn_and_the_checker(store: str, demos: list[int], tmp_path: Path) -> None:
     with serving(tmp_path, store, demos, "--workers", "1", "--with-checker") as served:
-        (gunicorn,), (checker,) = served.children("gunicorn"), served.children("healthcheck")
         eventually(lambda: all_are_up(served), "the checker checks")
+        checker, before = served.checkers(), len(served.descendants())
         served.signal(signal.SIGTTIN)
-        workers = Path(f"/proc/{gunicorn}/task/{gunicorn}/children")
-        eventually(lambda: len(workers.read_text().split()) == 2, "two workers")
-        served.signal(signal.SIGUSR2)
-        eventually(lambda: "SIGUSR2 needs" in served.output, "an upgrade is rejected")
+        eventually(lambda: len(served.descendants()) == before + 1, "two workers")
         served.file.write_text(served.settings + "[health]\ninterval = 3\n")
         served.signal(signal.SIGHUP)
         eventually(lambda: served.output.count("health.interval") >= 2, "both have reloaded")
-        assert (served.children("gunicorn"), served.children("healthcheck")) == ([gunicorn], [checker])
+        assert served.checkers() == checker
+        os.killpg(served.pid, signal.SIGINT)  # as Ctrl-C on a terminal
+        assert served.wait() == 0
+        assert not is_checker(checker[0]), "it ends before the balancer does"
+
+
+def test_an_upgraded_balancer_keeps_the_checker(store: str, demos: list[int], tmp_path: Path) -> None:
+    with serving(tmp_path, store, demos, "--workers", "1", "--with-checker", "--pid", "pid") as served:
+        eventually(lambda: all_are_up(served), "the checker checks")
+        (checker,) = served.checkers()
+        served.signal(signal.SIGUSR2)
+        eventually((tmp_path / "pid.2").exists, "the new gunicorn runs")
+        new = int((tmp_path / "pid.2").read_text())
+        try:
+            eventually(lambda: served.output.count("request heads are parsed") == 2, "it is ready")
+            assert served.stop() == 0
+            assert status(served.port) == 200
+            assert is_checker(checker)
+        finally:
+            os.kill(new, signal.SIGTERM)
+        eventually(lambda: not Path(f"/proc/{new}").exists() and not is_checker(checker), "both end")
 
 
 def test_a_checker_that_dies_is_started_again(store: str, demos: list[int], tmp_path: Path) -> None:
     with serving(tmp_path, store, demos, "--with-checker") as served:
-        (first,) = served.children("healthcheck")
-        os.kill(first, signal.SIGKILL)
-        eventually(lambda: served.children("healthcheck") not in ([], [first]), "a new checker runs")
-        assert "lbflask: the checker ended with exit code -9; it is started again in 1 s" in served.output
+        eventually(served.checkers, "the checker runs")
+        first = served.checkers()
+        os.kill(first[0], signal.SIGKILL)
+        eventually(lambda: served.checkers() not in ([], first), "a new checker runs")
+        assert "lbflask: the checker ended by signal 9; it starts again in 1 s" in served.output
         assert served.stop() == 0
 
 
 def test_the_checker_ends_with_a_balancer_that_dies(store: str, demos: list[int], tmp_path: Path) -> None:
     with serving(tmp_path, store, demos, "--with-checker") as served:
-        os.kill(served.children("gunicorn")[0], signal.SIGKILL)
-        assert served.wait() == 128 + signal.SIGKILL
+        eventually(served.checkers, "the checker runs")
+        served.signal(signal.SIGKILL)
+        assert served.wait() == -signal.SIGKILL  # `serving` waits for the end of all others
 
 
 @pytest.mark.parametrize("option", [(), ("--with-checker",)])
