@@ -200,7 +200,7 @@ def test_from_an_empty_directory_to_the_first_answer(
     venv, wheels = tmp_path / "venv", tmp_path / "wheels"
     source = tmp_path / "source"
     shutil.copytree(ROOT / "lbflask", source / "lbflask", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     run(*pip, "wheel", "--no-deps", "--wheel-dir", wheels, source)
     run(sys.executable, "-m", "venv", venv)
