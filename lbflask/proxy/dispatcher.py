@@ -137,7 +137,7 @@ class Dispatcher:
                 context.sticky_backend = balancer.sticky_backend(take(fields, balancer.cookies.name))
             upstream, hook_calls = self._upstream_request(context, fields, may_upgrade)
             if self._mirror is not None:
-                self._mirror.copy(request, client, upstream)
+                self._mirror.copy(request, client, upstream, request_id)
             if services.tracing is not None:
                 context.trace = services.tracing.begin(upstream.fields)
             safe = request.body is None and request.method in retry.IDEMPOTENT

@@ -46,10 +46,11 @@ class Mirroring:
     def __repr__(self) -> str:
         return f"Mirroring({self._percent:g} % to {self._balancer!r})"
 
-    def copy(self, request: ClientRequest, client: str, upstream: BackendRequest) -> None:
+    def copy(self, request: ClientRequest, client: str, upstream: BackendRequest, request_id: str) -> None:
         """Send a copy of the upstream request, if the random share selects it and few enough copies are in flight.
 
-        Tunnels and requests with a body that is large or not completely received are never copied.
+        Tunnels and requests with a body that is large or not completely received are never copied. In traces the
+        copy has the id of the request with `+mirror` behind it.
         """
         body = request.body
         if upstream.upgrade or (body is not None and (body.whole is None or len(body.whole) > MAX_BODY)):
@@ -64,13 +65,13 @@ class Mirroring:
         in_flight.mirrored.add(copy)
         try:
             # Not a Thread: its start() waits until the thread runs.
-            _thread.start_new_thread(self._send, (request, client, copy))
+            _thread.start_new_thread(self._send, (request, client, copy, f"{request_id}+mirror"))
         except RuntimeError:  # the process can't start more threads
             in_flight.mirrored.discard(copy)
             in_flight.skip_copy()
 
-    def _send(self, request: ClientRequest, client: str, copy: BackendRequest) -> None:
-        attempts = RequestAttempts(self._attempts, request, "", self._services.clock(), NEVER, False)
+    def _send(self, request: ClientRequest, client: str, copy: BackendRequest, request_id: str) -> None:
+        attempts = RequestAttempts(self._attempts, request, request_id, self._services.clock(), NEVER, False)
         cut: Fault | None = None
         try:
             safe = request.body is None and request.method in retry.IDEMPOTENT

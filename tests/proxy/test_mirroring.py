@@ -23,6 +23,7 @@ from lbflask.proxy.mirroring import MAX_BODY, Mirroring
 from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
+from lbflask.telemetry import debug
 from lbflask.upstream.requests_adapter import BackendRequest
 from tests.support.pools import backend
 
@@ -73,7 +74,7 @@ class Rig:
             body=body,
         )
         request = BackendRequest("GET", "/rewritten", [("X-A", "1")], framing, body, upgrade=upgrade)
-        self.mirroring.copy(inbound, "192.0.2.1", request)
+        self.mirroring.copy(inbound, "192.0.2.1", request, "id-1")
         return request
 
     def settle(self) -> int:
@@ -91,6 +92,17 @@ def test_a_copy_is_a_request_of_its_own_for_one_backend() -> None:
     assert copy.fields is not request.fields
     assert (copy.target, copy.fields, copy.url) == ("/rewritten", [("X-A", "1")], "http://a:80")
     assert not rig.occupancy.retrying
+
+
+def test_a_trace_tells_a_copy_from_its_request(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(debug.SWITCH, "enabled", True)
+    rig = Rig()
+    with caplog.at_level(logging.DEBUG, "lbflask.debug"):
+        rig.ask()
+        assert rig.settle() == 1
+    assert "id=id-1+mirror step=attempt number=1 backend=a" in caplog.text
 
 
 def test_chance_gives_as_many_as_are_asked_for() -> None:
