@@ -237,7 +237,7 @@ def test_a_reload_is_refused_for_what_no_worker_could_use(redis_url: str, module
     hook.write_text("class Hook:\n    def request(self, request): pass\n")
     file.write_text("hooks = 'our_hook:Hook'\n")
     environ = {"PYTHONPATH": str(modules)}
-    with Gunicorn(redis_url=redis_url, backends=urls([9]), config=file, environ=environ) as balancer:
+    with Gunicorn(workers=1, redis_url=redis_url, backends=urls([9]), config=file, environ=environ) as balancer:
         workers = balancer.workers()
         hook.write_text("raise ValueError('broken')\n")
         for more in ("[timeouts]\ngraceful = 7\n", "hook_budget = 1\n"):  # by new workers, and in place
@@ -246,7 +246,7 @@ def test_a_reload_is_refused_for_what_no_worker_could_use(redis_url: str, module
             assert (answer.status, b"broken" in answer.body) == (422, True), answer.body
             told = f"{file}:1: hooks: our_hook:Hook: ValueError: broken"
             eventually(lambda told=told: told in balancer.output, "the log has it")  # type: ignore[misc]
-        assert balancer.workers() == workers
+        assert balancer.workers() == workers, balancer.output
         assert balancer.stop() == 0
 
 
