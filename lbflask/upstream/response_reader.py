@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
+from typing import Any
 
 import httptools
 
@@ -29,6 +30,10 @@ MAX_HEAD = 65_536
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Bytes of one read of a long body.
 BULK_READ_SIZE = 1 << 18
+
+
+#: Shared by all readers, and never changed: only the parser adds to lists, which are its own.
+_NOTHING: list[Any] = []
 
 
 class ResponsePhase(Enum):
@@ -80,7 +85,7 @@ class ResponseReader:
         self._phase = _HEAD
         self._parser: httptools.HttpResponseParser | None = None
         self._pieces: deque[bytes] = deque()
-        self._interims: list[tuple[int, str, Fields]] = []
+        self._interims: list[tuple[int, str, Fields]] = _NOTHING
         self._head_size = 0
         self._body_left = 0  # bytes of a body of known length that have not arrived
         self._keep_alive = False
@@ -90,8 +95,8 @@ class ResponseReader:
         self.early = b""  #: bytes of the new protocol that arrived behind a 101
         self.status = 0
         self.reason = ""
-        self.fields: Fields = []
-        self.trailers: Fields = []
+        self.fields: Fields = _NOTHING
+        self.trailers: Fields = _NOTHING
         self.framing: Framing = NO_BODY
 
     def __repr__(self) -> str:
@@ -167,6 +172,7 @@ class ResponseReader:
                 return
             self._parser = httptools.HttpResponseParser(self)
             self._filter = InterimFilter(MAX_HEAD)
+            self._interims, self.fields, self.trailers = [], [], []
         if self._body_left:
             self._consume_body(data)
         else:
