@@ -1,6 +1,6 @@
 """Looks for known vulnerabilities of what locks/ pins: `make audit`. Options are passed to pip-audit.
 
-Exits with 1 when there is one. Where no source of advisories answers, a line says so, and it exits with 0.
+Exits with 1 when there is one. Without a reachable source of advisories it prints a line, and exits with 0.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ class Traffic:
         self.answered = ejections.answered
         self.probe = ejections.probe
         self.passed_over = ejections.passed_over
+        self.has_members = ejections.set_members
         #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
         self.sample = stats.sample
         self.heartbeat = Heartbeat(pool, worker, in_flight, ejections, stats)
@@ -48,10 +49,6 @@ class Traffic:
         """The attempt was given up before it had an outcome."""
         self.in_flight.ended(backend)
         self.ejections.passed_over(backend)
-
-    def has_members(self, members: tuple[str, ...]) -> None:
-        """The ids of the backends that are in the pool and take requests."""
-        self.ejections.set_members(members)
 
     def report(self, store: WorkerStore, snapshot: Snapshot, now: float) -> bool:
         """Report to the store all that is due; True if the snapshot has to be read again. `now` is the store's clock.

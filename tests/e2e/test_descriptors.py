@@ -62,7 +62,7 @@ def test_all_clients_that_are_taken_can_be_served_and_the_others_wait(store: str
             client.send(REQUEST)
         for _ in range(CLIENTS):  # all of these at once, each with a connection to the backend
             assert arrived.acquire(timeout=PATIENCE)
-        eventually(lambda: "others wait in the backlog" in balancer.output, "the log says so")
+        eventually(lambda: "others wait in the backlog" in balancer.output, "the warning is logged")
         assert not arrived.acquire(blocking=False)
         go_on.set()
         waiting = list(clients)

@@ -96,7 +96,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def named(cluster: Cluster) -> dict[str, str]:
-    """The states of the instances by name, as the first one tells."""
+    """The states of the instances by name, by the API of the first one."""
     found = json.loads(cluster.command("instance", "status", "--json"))["instances"]
     return {one["name"]: "serves" if one["drain"] is None else "drains" for one in found if one["version"]}
 

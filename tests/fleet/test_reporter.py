@@ -20,7 +20,7 @@ class TestSuspects:
         fleet = started(store)
         before = store.calls_of_this_thread()
         fleet.report_unreachable(POOL, "a:80")
-        eventually(lambda: store.asked("report_suspect") == [("web", "a:80")], "the checker is told")
+        eventually(lambda: store.asked("report_suspect") == [("web", "a:80")], "the report reached the checker")
         assert store.calls_of_this_thread() == before
 
     def test_each_backend_is_told_of_once_in_a_while(
@@ -31,12 +31,12 @@ class TestSuspects:
         for turn in range(100):
             fleet.report_unreachable(POOL, "a")
             fleet.report_unreachable("api" if turn % 2 else POOL, "b")
-        eventually(lambda: len(store.asked("report_suspect")) >= 3, "the checker is told")
+        eventually(lambda: len(store.asked("report_suspect")) >= 3, "the report reached the checker")
         fleet.report_unreachable(POOL, "a")
         fleet.report_unreachable(POOL, "b")
         fleet.report_unreachable("api", "b")
         fleet.report_unreachable(POOL, "last")
-        eventually(lambda: ("web", "last") in store.asked("report_suspect"), "the checker is told of the last")
+        eventually(lambda: ("web", "last") in store.asked("report_suspect"), "the last report reached the checker")
         assert sorted(store.asked("report_suspect")) == [("api", "b"), ("web", "a"), ("web", "b"), ("web", "last")]
 
     def test_a_backend_that_is_still_out_of_reach_is_told_of_again(
@@ -62,4 +62,4 @@ class TestSuspects:
         store.tell(POOL)  # ends the follower's wait; it sees the mark
         eventually(lambda: not fleet.degraded, "the follower finds it")
         fleet.report_unreachable(POOL, "b")
-        eventually(lambda: ("web", "b") in store.asked("report_suspect"), "the checker is told")
+        eventually(lambda: ("web", "b") in store.asked("report_suspect"), "the report reached the checker")
