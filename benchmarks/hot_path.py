@@ -211,7 +211,7 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
         "fields for the backend": lambda: backend_request(
             taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
         ),
-        "ticket": lambda: rig.fleet.tickets("default").next(),
+        "ticket": rig.fleet.pools["default"].tickets.next,
         "order of the backends": lambda: next(dispatcher.balancer.schedule().order(5)),
         "take a connection, give it back": take_and_give_back,
         "write the request": outgoing.head,

@@ -19,7 +19,6 @@ from lbflask.fleet.local_pool import LocalPool
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.reporter import FleetReporter
 from lbflask.fleet.store_link import StoreLink
-from lbflask.fleet.ticket_source import TicketSource
 from lbflask.fleet.traffic import Traffic
 from lbflask.store.ports import StoreUnavailable, WorkerStore
 
@@ -138,10 +137,6 @@ class Fleet:
     def snapshot(self, pool: str) -> Snapshot:
         """The latest snapshot of the pool; the same object until the store was read again."""
         return self.pools[pool].snapshot
-
-    def tickets(self, pool: str) -> TicketSource:
-        """The tickets of the pool."""
-        return self.pools[pool].tickets
 
     def traffic(self, pool: str) -> Traffic:
         """The object to which this worker's attempts at the backends of the pool report."""

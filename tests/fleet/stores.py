@@ -129,7 +129,7 @@ def grown_busy(fleet: Fleet, store: FlakyStore) -> list[int]:
     taken: list[int] = []
 
     def busy() -> bool:
-        taken.extend(fleet.tickets(POOL).next() for _ in range(3 * LEASE_FROM))
+        taken.extend(fleet.pools[POOL].tickets.next() for _ in range(3 * LEASE_FROM))
         return store.asked("take_tickets")[-1] != (POOL, 1)
 
     eventually(busy, "tickets are taken in blocks")

@@ -47,7 +47,7 @@ class TestOverRealStores:
         fleet = started(facts)
         write(facts, {"a": UP})
         eventually(lambda: active(fleet) == {"a": UP}, "the change is known")
-        assert fleet.tickets(POOL).next() + 1 == fleet.tickets(POOL).next()
+        assert fleet.pools[POOL].tickets.next() + 1 == fleet.pools[POOL].tickets.next()
 
     def test_over_a_valkey_that_dies_and_comes_back_empty(self, started: Callable[..., Fleet]) -> None:
         port = free_port()
@@ -57,7 +57,7 @@ class TestOverRealStores:
             fleet = started(RedisStore(connect(url), "test"), report=told.append)
             eventually(lambda: active(fleet) == {"a": UP}, "the snapshot is known")
             eventually(lambda: not fleet.degraded, "the store is in reach")
-        fleet.tickets(POOL).next()
+        fleet.pools[POOL].tickets.next()
         eventually(lambda: fleet.degraded, "the store is marked as gone")
         assert active(fleet) == {"a": UP}
         with valkey(port=port) as url, connect(url, PATIENCE) as client:
@@ -99,12 +99,12 @@ class TestAnotherConfiguration:
         fleet = started(store)
         fleet.traffic(POOL).began("a")
         before = fleet.traffic(POOL)
-        first = fleet.tickets(POOL).next()
+        first = fleet.pools[POOL].tickets.next()
         fleet.set_pools({POOL: EjectionPolicy(("a",)), "api": EjectionPolicy()}, strict=True)
         assert fleet.traffic(POOL) is before
         assert fleet.loads(POOL) == {"a": 1}
         assert active(fleet) == {"a": UP}
-        assert fleet.tickets(POOL).next() == first + 1
+        assert fleet.pools[POOL].tickets.next() == first + 1
 
     def test_a_pool_that_is_gone_serves_who_was_given_to_it_and_then_forgets_its_beat(
         self, store: FlakyStore, started: Callable[..., Fleet]
@@ -116,7 +116,7 @@ class TestAnotherConfiguration:
             lambda: store.facts.beat("api", "other", Beat(), read=True).loads == {"c": 1}, "the others know of it"
         )
         fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
-        assert fleet.tickets("api").next() >= 0
+        assert fleet.pools["api"].tickets.next() >= 0
         assert fleet.snapshot("api") == NOTHING_KNOWN
         assert store.facts.beat("api", "other", Beat(), read=True).loads == {"c": 1}
         traffic.ended("c")
@@ -140,9 +140,9 @@ class TestAnotherConfiguration:
         fleet.traffic("busy").began("b")
         fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
         fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
-        assert fleet.tickets("busy").next() >= 0, "somebody is in flight there"
+        assert fleet.pools["busy"].tickets.next() >= 0, "a request is in flight there"
         with pytest.raises(KeyError):
-            fleet.tickets("api").next()
+            fleet.pools["api"].tickets.next()
 
     def test_failures_count_by_the_rule_of_the_day(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store, policies={POOL: EjectionPolicy(("a", "b"), failures=0)})
@@ -160,7 +160,7 @@ class TestAnotherConfiguration:
         fleet.set_pools({POOL: EjectionPolicy(), "api": EjectionPolicy()}, strict=False)
         fleet.refresh()
         assert fleet.snapshot("api") == NOTHING_KNOWN
-        assert fleet.tickets("api").next() >= 0
+        assert fleet.pools["api"].tickets.next() >= 0
 
     def test_checkers_are_told_once_and_as_soon_as_the_store_is_there(
         self, store: FlakyStore, started: Callable[..., Fleet]

@@ -27,9 +27,9 @@ class TestDegraded:
     ) -> None:
         told: list[str] = []
         fleet = Fleet(store, [POOL], strict=strict, report=told.append)
-        fleet.tickets(POOL).next()
+        fleet.pools[POOL].tickets.next()
         store.lose("no route")
-        assert isinstance(fleet.tickets(POOL).next(), int)
+        assert isinstance(fleet.pools[POOL].tickets.next(), int)
         assert fleet.degraded
         assert fleet.why == "no route"
         assert len(told) == 1
@@ -40,16 +40,16 @@ class TestDegraded:
         told: list[str] = []
         fleet = Fleet(store, [POOL], strict=strict, report=told.append)
         store.lose()
-        first = fleet.tickets(POOL).next()
+        first = fleet.pools[POOL].tickets.next()
         assert len(store.calls) == 1
-        tickets = [fleet.tickets(POOL).next() for _ in range(100)]
+        tickets = [fleet.pools[POOL].tickets.next() for _ in range(100)]
         assert len(store.calls) == 1
         assert tickets == list(range(first + 1, first + 101))
         assert len(told) == 1
 
     def test_workers_without_a_store_do_not_march_in_step(self, store: FlakyStore) -> None:
         store.lose()
-        assert len({Fleet(store, [POOL]).tickets(POOL).next() for _ in range(8)}) > 1
+        assert len({Fleet(store, [POOL]).pools[POOL].tickets.next() for _ in range(8)}) > 1
 
     def test_those_who_wait_for_a_ticket_while_the_store_fails_do_not_each_wait_for_the_store(
         self, store: FlakyStore
@@ -60,7 +60,7 @@ class TestDegraded:
 
         def request() -> int:
             together.wait()
-            return fleet.tickets(POOL).next()
+            return fleet.pools[POOL].tickets.next()
 
         with ThreadPoolExecutor(10) as threads:
             requests = [threads.submit(request) for _ in range(10)]
@@ -87,7 +87,7 @@ class TestDegraded:
         store.lose("no route")
         fleet = started(store, report=told.append)
         eventually(lambda: len(store.asked("prove")) > 3, "the follower tries")
-        fleet.tickets(POOL).next()
+        fleet.pools[POOL].tickets.next()
         assert len(told) == 1
         assert fleet.why == "no route"
 
@@ -96,7 +96,7 @@ class TestDegraded:
         fleet = started(store)
         assert fleet.degraded
         assert fleet.snapshot(POOL) == NOTHING_KNOWN
-        assert fleet.tickets(POOL).next() + 1 == fleet.tickets(POOL).next()
+        assert fleet.pools[POOL].tickets.next() + 1 == fleet.pools[POOL].tickets.next()
 
 
 class TestRecovery:
@@ -118,11 +118,11 @@ class TestRecovery:
     def test_tickets_are_the_fleets_again(self, store: FlakyStore, started: Callable[..., Fleet], strict: bool) -> None:
         fleet = started(store, strict=strict)
         store.lose()
-        fleet.tickets(POOL).next()
+        fleet.pools[POOL].tickets.next()
         store.find()
         eventually(lambda: not fleet.degraded, "the follower finds it")
         expected = store.facts.take_tickets(POOL, 1) + 1
-        assert fleet.tickets(POOL).next() == expected
+        assert fleet.pools[POOL].tickets.next() == expected
 
     def test_a_block_from_before_is_not_used_after(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         # The store may have been emptied meanwhile, and then gives those tickets to others.
@@ -130,11 +130,11 @@ class TestRecovery:
         taken = grown_busy(fleet, store)
         store.lose()
         eventually(lambda: fleet.degraded, "the follower notices")
-        fleet.tickets(POOL).next()
+        fleet.pools[POOL].tickets.next()
         store.facts.empty()
         store.find()
         eventually(lambda: not fleet.degraded, "the follower finds it")
-        assert fleet.tickets(POOL).next() < max(taken)
+        assert fleet.pools[POOL].tickets.next() < max(taken)
 
     @pytest.mark.usefixtures("never_polls")
     def test_changes_are_heard_again_and_the_lost_subscription_is_closed(

@@ -19,15 +19,15 @@ UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
 class TestTickets:
     def test_a_strict_fleet_makes_one_trip_for_each_request(self, store: FlakyStore) -> None:
         fleet = Fleet(store, [POOL], strict=True)
-        first = fleet.tickets(POOL).next()
-        rest = [fleet.tickets(POOL).next() for _ in range(4 * LEASE_FROM)]
+        first = fleet.pools[POOL].tickets.next()
+        rest = [fleet.pools[POOL].tickets.next() for _ in range(4 * LEASE_FROM)]
         assert rest == list(range(first + 1, first + 1 + len(rest)))
         assert store.asked("take_tickets") == [(POOL, 1)] * (len(rest) + 1)
 
     def test_a_quiet_worker_takes_each_ticket_by_itself(self, store: FlakyStore) -> None:
         fleet = Fleet(store, [POOL])
         for _ in range(LEASE_FROM - 1):
-            fleet.tickets(POOL).next()
+            fleet.pools[POOL].tickets.next()
         assert store.asked("take_tickets") == [(POOL, 1)] * (LEASE_FROM - 1)
 
     def test_a_busy_worker_makes_few_trips(self, store: FlakyStore) -> None:
@@ -40,7 +40,7 @@ class TestTickets:
         fleet = Fleet(store, [POOL])
         grown_busy(fleet, store)
         eventually(
-            lambda: fleet.tickets(POOL).next() >= 0 and store.asked("take_tickets")[-1] == (POOL, 1),
+            lambda: fleet.pools[POOL].tickets.next() >= 0 and store.asked("take_tickets")[-1] == (POOL, 1),
             "one ticket is taken",
         )
 
@@ -51,7 +51,7 @@ class TestTickets:
 
         def work(number: int) -> list[int]:
             together.wait()
-            return [fleets[number % 3].tickets(POOL).next() for _ in range(2 * LEASE_FROM)]
+            return [fleets[number % 3].pools[POOL].tickets.next() for _ in range(2 * LEASE_FROM)]
 
         with ThreadPoolExecutor(6) as threads:
             taken = [ticket for tickets in threads.map(work, range(6)) for ticket in tickets]
@@ -59,6 +59,6 @@ class TestTickets:
 
     def test_every_pool_has_tickets_of_its_own(self, store: FlakyStore) -> None:
         fleet = Fleet(store, [POOL, "api"])
-        first = fleet.tickets(POOL).next()
-        assert fleet.tickets("api").next() == first
-        assert fleet.tickets(POOL).next() == first + 1
+        first = fleet.pools[POOL].tickets.next()
+        assert fleet.pools["api"].tickets.next() == first
+        assert fleet.pools[POOL].tickets.next() == first + 1

@@ -42,7 +42,7 @@ def test_a_busy_worker_makes_few_trips_for_a_request(
         if number == 1000:  # by now it is known to be busy
             store.calls.clear()
         clock.advance(0.001)
-        backend = "abcd"[fleet.tickets(POOL).next() % 4]
+        backend = "abcd"[fleet.pools[POOL].tickets.next() % 4]
         traffic.began(backend)
         traffic.answered(backend, 200)
         traffic.ended(backend)

@@ -184,7 +184,7 @@ def test_a_backend_that_came_up_gets_its_share_in_steps_of_the_stores_clock(monk
     shares = []
     for tenth in (0, 4, 8.999, 9):
         now = 5000.0 + tenth
-        rig.fleet.tickets("p").next()  # which begins another cycle, so that none is cut in two
+        rig.fleet.pools["p"].tickets.next()  # which begins another cycle, so that none is cut in two
         firsts = [rig.order()[0] for _ in range(110)]
         shares.append(firsts.count("b") / firsts.count("a"))
     assert shares == pytest.approx([0.1, 0.5, 0.9, 1.0], abs=0.04)

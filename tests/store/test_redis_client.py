@@ -150,23 +150,25 @@ class TestSentinel:
             fleet.start()
             try:
                 eventually(lambda: not fleet.degraded, "the fleet is joined")
-                fleet.tickets("web").next()
+                fleet.pools["web"].tickets.next()
                 servers.primary.signal(signal.SIGSTOP)
                 slowest, tickets = 0.0, 0
 
                 def recovered() -> bool:
                     nonlocal slowest, tickets
                     began = time.monotonic()
-                    tickets += isinstance(fleet.tickets("web").next(), int)
+                    tickets += isinstance(fleet.pools["web"].tickets.next(), int)
                     slowest = max(slowest, time.monotonic() - began)
                     return not fleet.degraded and tickets > 20
 
-                eventually(lambda: fleet.tickets("web").next() >= 0 and fleet.degraded, "the fail-over is noticed")
+                eventually(
+                    lambda: fleet.pools["web"].tickets.next() >= 0 and fleet.degraded, "the fail-over is noticed"
+                )
                 eventually(recovered, "the new primary is found")
                 assert slowest < SOON
                 new = opened(f"redis://127.0.0.1:{servers.replica_port}/0")
                 before = new.take_tickets("web", 1)
-                eventually(lambda: fleet.tickets("web").next() > before, "tickets are the new primary's")
+                eventually(lambda: fleet.pools["web"].tickets.next() > before, "tickets are the new primary's")
                 servers.primary.signal(signal.SIGCONT)
             finally:
                 fleet.stop()
@@ -200,7 +202,7 @@ class TestCluster:
         fleet = Fleet(opened(cluster_url), ["web", "api"], policies={"web": RULE})
         fleet.start()
         try:
-            assert fleet.tickets("web").next() + 1 == fleet.tickets("web").next()
+            assert fleet.pools["web"].tickets.next() + 1 == fleet.pools["web"].tickets.next()
             for _ in range(3):
                 fleet.traffic("web").began("b")
                 fleet.traffic("web").answered("b", 500)
@@ -243,7 +245,7 @@ class TestCluster:
                 def ticket() -> int:
                     nonlocal slowest
                     began = time.monotonic()
-                    given = fleet.tickets("web").next()
+                    given = fleet.pools["web"].tickets.next()
                     slowest = max(slowest, time.monotonic() - began)
                     return given
 
