@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from lbflask.core.bounded_expression import BoundedExpression
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.health import Observation, Thresholds, in_transition
 from lbflask.core.model import ActiveHealth, Backend
 
@@ -96,7 +97,7 @@ class HealthCheck:
         """The verdict on the status of the response."""
         if status in self.expect_status:
             return Observation(True, f"status {status}")
-        return Observation(False, f"status {status}, expected {self.expect_status}")
+        return Observation(False, f"status {status}, expected {self.expect_status}", FailureCause.STATUS)
 
     def verdict_of_body(self, status: int, body: bytes) -> Observation:
         """The verdict on a body whose status was expected. Only its first 256 KiB are searched."""
@@ -107,8 +108,11 @@ class HealthCheck:
             found = self.expect_body.search(text)
         except TimeoutError:
             wanted = self.expect_body.pattern
-            return Observation(False, f"status {status}, but the search of its body for {wanted!r} takes too long")
+            return Observation(
+                False, f"status {status}, but the search of its body for {wanted!r} takes too long", FailureCause.BODY
+            )
         if found:
             return Observation(True, f"status {status}, body as expected")
         where = "the first 256 KiB of its body" if len(body) >= BODY_LIMIT else "its body"
-        return Observation(False, f"status {status}, but {where} has no match for {self.expect_body.pattern!r}")
+        missing = f"status {status}, but {where} has no match for {self.expect_body.pattern!r}"
+        return Observation(False, missing, FailureCause.BODY)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from fractions import Fraction
 from ipaddress import ip_address
 from math import gcd, lcm
@@ -21,6 +22,35 @@ class DiscoveredBackend:
 
     backend: Backend
     check: HealthCheck | None = None
+
+
+class SourceCause(StrEnum):
+    """Why a source fails, as far as a remedy depends on it. The value is part of records and of the admin API."""
+
+    OTHER = ""  #: another reason, or of a later version
+    NO_NAME = "no_name"  #: the name does not exist
+    NO_RECORDS = "no_records"  #: the name has no such records
+    NAME_SERVER = "name_server"  #: no name server answers, or all refuse
+    MISSING = "missing"  #: the file does not exist
+    UNREADABLE = "unreadable"  #: the file cannot be read
+    INVALID = "invalid"  #: the file has an error, or is being written
+
+    @classmethod
+    def _missing_(cls, _: object) -> SourceCause:
+        return cls.OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailure:
+    """The discovery source of a pool, its URL, fails `since` then, in seconds since the epoch, by the store's clock.
+
+    The backends that it gave before stay in force.
+    """
+
+    source: str
+    reason: str
+    since: float
+    cause: SourceCause = SourceCause.OTHER
 
 
 @dataclass(frozen=True, slots=True)

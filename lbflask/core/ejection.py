@@ -1,9 +1,12 @@
 """Passive ejection: failed requests take a backend out of service for a time.
 
-A window opens with a failure and lasts `window` seconds. Within it failures are compared with all attempts since it
+A window opens with a failure and lasts `window` seconds. Within it failures are compared with successes since it
 opened, so that earlier successes cannot hide a dead backend, and a healthy fleet has nothing to count. A backend is
-ejected when its failures have enough weight and are at least half of the attempts: a busy backend with one error in a
-thousand never is, one that responds 500 to every request is at once.
+ejected when its failures exceed its successes by `failures`: one that responds 500 to every request is at once.
+
+A window in which successes prevail leaves a part of their lead to the one that opens with the next failure. A backend
+that fails now and then keeps that lead, so that a share of failures below a half hardly ever ejects, at any rate of
+requests. `python -m benchmarks.ejection_shares` simulates it.
 
 A probe ends an ejection: from `until` on, the fleet sends one request to the backend, and its outcome decides.
 """
@@ -14,13 +17,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from lbflask.core import retry
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, ClientLeft, Fault, Stage
 from lbflask.core.model import ActiveHealth, Ejection, Health
 
 #: The weight of a failed connection, where other failures have 1: with `failures` 5 three of these are enough.
 CONNECT_WEIGHT = 2
-#: Failures must be at least this percentage of the attempts in the window.
-MIN_PERCENT = 50
+#: A window ends with twice as many attempts, before its time: a busy backend that dies must not have to make up for all
+#: that went well in seconds. The next one begins with two thirds of the attempts of the last one, and at most so many.
+KEPT_ATTEMPTS = 500
+#: A failure so many windows after one has opened opens one that begins with nothing.
+FORGOTTEN_WINDOWS = 3
 #: 5xx statuses about the request rather than the backend (RFC 9110 §15.6.2, §15.6.6).
 _ABOUT_THE_REQUEST = frozenset({501, 505})
 
@@ -28,6 +34,8 @@ _ABOUT_THE_REQUEST = frozenset({501, 505})
 @dataclass(frozen=True, slots=True)
 class EjectionPolicy:
     """When backends of a pool are ejected, and for how long; times in seconds. `failures` 0 ejects none.
+
+    A client that leaves after a backend was silent for `silence` is a failure of the backend; 0 for never.
 
     `members` are the ids of the backends that take traffic: at most `max_percent` of them are ejected at once, and
     never all.
@@ -39,6 +47,7 @@ class EjectionPolicy:
     duration: float = 30.0
     max_duration: float = 300.0
     max_percent: float = 50.0
+    silence: float = 0.0
 
     @property
     def quota(self) -> int:
@@ -60,9 +69,9 @@ class FailureReport:
 
 @dataclass(frozen=True, slots=True)
 class FailureWindow:
-    """The failures of all workers at a backend in the window that opened at `opened`.
+    """The failures of all workers at a backend in the window that opened at `opened`, with what it began with.
 
-    `base` is the count of all attempts ever made when the window opened: the attempts since then belong to it.
+    `base` is such that the count of all attempts ever made exceeds it by the attempts in the window.
     """
 
     opened: float
@@ -71,8 +80,12 @@ class FailureWindow:
     weight: int
 
 
-def weight_of_fault(fault: Fault) -> int:
-    """The weight of a failed attempt: 0 unless the backend is to blame."""
+def weight_of_fault(fault: Fault, silence: float = 0.0) -> int:
+    """The weight of a failed attempt: 0 unless the backend is to blame. It is to blame for a client that left after the
+    backend had been silent for `silence` seconds, unless these are 0.
+    """
+    if silence and isinstance(fault, ClientLeft):
+        return int(fault.silence >= silence)
     if fault.blame is not Blame.BACKEND or fault.stage is Stage.CHOOSE or retry.went_stale(fault):
         return 0
     return CONNECT_WEIGHT if fault.stage is Stage.CONNECT else 1
@@ -89,16 +102,31 @@ def counted(
     """The window with a report of failures added; a new window if none is open.
 
     `total` is the count of all attempts of all workers, with those of the report. Attempts before the failure that
-    opens a window do not belong to it. A window that opened after `now`, before the clock was set back, is not open.
+    opens the first window do not belong to it. A window in which successes exceeded failures leaves a part of both to
+    the next one. A window that opened after `now`, before the clock was set back, is not open.
     """
-    if tally is None or not 0 <= now - tally.opened < rule.window:
+    age = now - tally.opened if tally is not None else -1.0
+    if tally is None or not 0 <= age < rule.window * FORGOTTEN_WINDOWS:
         return FailureWindow(now, total - report.failures, report.failures, report.weight)
-    return replace(tally, failures=tally.failures + report.failures, weight=tally.weight + report.weight)
+    attempts = total - report.attempts - tally.base
+    if age < rule.window and attempts <= 2 * KEPT_ATTEMPTS:
+        return replace(tally, failures=tally.failures + report.failures, weight=tally.weight + report.weight)
+    if attempts <= 2 * tally.failures:
+        return FailureWindow(now, total - report.failures, report.failures, report.weight)
+    kept = min(KEPT_ATTEMPTS, attempts * 2 // 3)
+    failures, weight = tally.failures * kept // attempts, tally.weight * kept // attempts
+    base = total - report.attempts - kept
+    return FailureWindow(now, base, failures + report.failures, weight + report.weight)
 
 
 def convicts(tally: FailureWindow, total: int, rule: EjectionPolicy) -> bool:
-    """Whether the failures suffice for an ejection. `total` is the count of all attempts of all workers."""
-    return tally.weight >= rule.failures and tally.failures * 100 >= (total - tally.base) * MIN_PERCENT
+    """Whether the failures suffice for an ejection: each success makes up for the mean weight of one failure.
+
+    `total` is the count of all attempts of all workers. It may lack those of some failures: a response breaks off after
+    its attempt was counted.
+    """
+    excess = 2 * tally.failures - max(tally.failures, total - tally.base)
+    return tally.failures > 0 and excess > 0 and tally.weight * excess >= rule.failures * tally.failures
 
 
 def has_room(ejections: Mapping[str, Ejection], rule: EjectionPolicy) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from lbflask.core import slow_start
 from lbflask.core.ejection import is_out
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import ActiveHealth, Backend, Candidate, Health, Mode, Pool, Snapshot
 
@@ -17,6 +18,7 @@ SILENT_INTERVALS = 3
 #: The active health of a backend without a result yet.
 UNCHECKED = ActiveHealth(Health.CHECKING, reason="no check has ended yet")
 _UNKNOWN = ActiveHealth(Health.UNKNOWN, reason="no checker is running")
+_UNRESPONSIVE = (FailureCause.TIMED_OUT, FailureCause.NO_ANSWER)
 _SERVING = (Health.UP, Health.UNKNOWN)
 
 
@@ -25,6 +27,7 @@ class Fallback(StrEnum):
 
     NONE = ""
     EJECTED = "ejected"  #: all backends that pass active checks are ejected, and serve nevertheless
+    UNCHECKED = "unchecked"  #: no backend passes active checks; those without a result yet serve
     ALL = "all"  #: no backend passes active checks; the pool fails open, and all serve
 
 
@@ -46,6 +49,18 @@ def checker_speaks(snapshot: Snapshot) -> bool:
     return snapshot.heartbeat is not None and snapshot.heartbeat <= SILENT_INTERVALS * snapshot.interval
 
 
+def selects_alike(before: Snapshot, after: Snapshot) -> bool:
+    """Whether the two certainly select the same backends, as of one time: nothing but the time was read anew."""
+    return (
+        after.active is before.active
+        and after.ejected is before.ejected
+        and after.overrides is before.overrides
+        and after.discovered is before.discovered
+        and after.secret == before.secret
+        and checker_speaks(after) == checker_speaks(before)
+    )
+
+
 def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
     """The active health of the backend: the checker's result, or UNKNOWN without a heartbeat for three intervals.
 
@@ -54,6 +69,24 @@ def active_health(backend: Backend, snapshot: Snapshot) -> ActiveHealth:
     if not checker_speaks(snapshot):
         return _UNKNOWN
     return snapshot.active.get(backend.id, UNCHECKED)
+
+
+def newly_unresponsive(before: Snapshot, after: Snapshot) -> frozenset[str]:
+    """The backends that checks have found down between two snapshots because these gave no answer at all.
+
+    A backend that rejects connections or answers with a wrong status is not among them: a process that ends, or drains,
+    completes its requests. There are none if checks leave no backend up: an overload, or a checker without a network,
+    has the same results.
+    """
+    if after.active is before.active or not any(state.health is Health.UP for state in after.active.values()):
+        return frozenset()
+    return frozenset(
+        id_
+        for id_, state in after.active.items()
+        if state.health is Health.DOWN
+        and state.cause in _UNRESPONSIVE
+        and before.active.get(id_, UNCHECKED).health is not Health.DOWN
+    )
 
 
 def ejected(backend: Backend, snapshot: Snapshot) -> bool:
@@ -69,7 +102,9 @@ def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selectio
     backend that meets the other criteria keeps its sessions.
 
     If that leaves none, the ejected backends serve: to try them is better than to refuse all requests. If active checks
-    leave none either, no backend serves or, in a pool that fails open, all except those that are draining or off.
+    leave none either, those without a result yet serve: a configuration that replaces all backends loses no request
+    until their first checks have ended. If there are none, no backend serves or, in a pool that fails open, all except
+    those that are draining or off.
 
     A backup is a candidate like any other; schedules place it behind all others. Weights are computed for `now`
     (core/slow_start.py), which is the time of the snapshot by default.
@@ -81,12 +116,14 @@ def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selectio
     if snapshot.overrides:
         draining = [backend for backend in able if mode_of(backend, snapshot) is Mode.DRAINING]
         able = [backend for backend in able if mode_of(backend, snapshot) is Mode.SERVING]
-        keeping = tuple(backend for backend in _healthy(draining, snapshot) if not ejected(backend, snapshot))
-    healthy = _healthy(able, snapshot)
+        keeping = tuple(one for one in _with_health(_SERVING, draining, snapshot) if not ejected(one, snapshot))
+    healthy = _with_health(_SERVING, able, snapshot)
     sound = [backend for backend in healthy if not ejected(backend, snapshot)] if snapshot.ejected else healthy
     resort = Fallback.NONE
     if not sound and healthy:
         sound, resort = healthy, Fallback.EJECTED
+    elif not sound and (unchecked := _with_health((Health.CHECKING,), able, snapshot)):
+        sound, resort = unchecked, Fallback.UNCHECKED
     elif not sound and able and pool.fails_open:
         sound, resort = able, Fallback.ALL
     weights, until = slow_start.weights(pool, sound, snapshot, snapshot.now if now is None else now)
@@ -96,5 +133,5 @@ def select(pool: Pool, snapshot: Snapshot, now: float | None = None) -> Selectio
     return Selection(chosen, resort, keeping, until)
 
 
-def _healthy(backends: list[Backend], snapshot: Snapshot) -> list[Backend]:
-    return [backend for backend in backends if active_health(backend, snapshot).health in _SERVING]
+def _with_health(states: tuple[Health, ...], backends: list[Backend], snapshot: Snapshot) -> list[Backend]:
+    return [backend for backend in backends if active_health(backend, snapshot).health in states]

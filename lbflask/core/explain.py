@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from lbflask.core import slow_start
 from lbflask.core.eligibility import active_health, ejected
 from lbflask.core.http.cookies import take
-from lbflask.core.http.paths import segments_of, with_prefix
 from lbflask.core.http.types import Fields
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode, Pool, Snapshot
 from lbflask.core.planning import PoolPlanner, StaticFacts
+from lbflask.core.route_match import RequestSource, RouteMatch
 from lbflask.core.routing import AmbiguousPath, Route, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 
@@ -30,13 +30,17 @@ PoolState = Callable[[str], tuple[Snapshot, int]]
 
 @dataclass(frozen=True, slots=True)
 class RequestQuery:
-    """A request to explain: `target` is in origin-form, `client` the address that the request came from first."""
+    """A request to explain: `target` is in origin-form, `client` the address that the request came from first, `scheme`
+    the one that the client uses, and `listener` the label of the listener.
+    """
 
     method: str
     host: str
     target: str
     fields: Fields
     client: str
+    scheme: str = "http"
+    listener: str = ""
 
 
 #: For the schemas of the admin API, which shows these views as they are: their docstrings are descriptions.
@@ -88,7 +92,8 @@ class PlanView:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a request would go: `route` is empty for none. `answer` is set when no backend would get the request.
+    """Where a request would go: `route` is empty for none, `match` is what it matches, in words. `answer` is set when
+    no backend would get the request.
 
     `target` is the one that backends would get. There are several `pools` when a random split decides between them.
     """
@@ -98,6 +103,7 @@ class Explanation:
     target: str
     split_key: str | None
     pools: tuple[PlanView, ...]
+    match: str = ""
 
 
 def explain(
@@ -105,7 +111,7 @@ def explain(
 ) -> Explanation:
     """The explanation of a request. Requests without a route go to the pool `default`, if there is one."""
     try:
-        number = RouteTable(routes).find(query.host, query.target, query.method, query.fields) if routes else None
+        number = found(query, RouteTable(routes)) if routes else None
     except AmbiguousPath:
         return _local("400: the path can be read as that of another route", query.target)
     if number is None:
@@ -114,21 +120,66 @@ def explain(
         return Explanation("", "", query.target, None, (_pool_explanation(query, pools[default], 100.0, pool_state),))
     route = routes[number]
     target = query.target
-    if route.prefix is not None:
-        target = with_prefix(target, segments_of(route.match.path), route.prefix)
+    if route.rewrite is not None:
+        target = route.rewrite.of(target)
     if route.direct is not None:
-        return _local(route.direct.summary(query.host, target), target, route.name)
+        return _local(route.direct.summary(query.host, target), target, route)
+    if route.files is not None:
+        return _local(route.files.summary(query.target, route.match.segments), target, route)
     key, shares = None, dict(route.shares)
     if len(shares) > 1:
         key = route.split_by.of(query.client, query.target, query.fields)
         if key is not None:
             shares = {WeightedSplit(route.name, shares).pool(key): 100.0}
     explanations = (_pool_explanation(query, pools[pool], share, pool_state) for pool, share in shares.items() if share)
-    return Explanation(route.name, "", target, key, tuple(explanations))
+    return Explanation(route.name, "", target, key, tuple(explanations), match_summary(route.match))
 
 
-def _local(answer: str, target: str, route: str = "") -> Explanation:
-    return Explanation(route=route, answer=answer, target=target, split_key=None, pools=())
+def match_summary(match: RouteMatch) -> str:
+    """What a route matches, in one line. Of header fields, parameters and cookies it has only the names, since their
+    values can be secret.
+    """
+    named = (("header", match.headers), ("parameter", match.query), ("cookie", match.cookies))
+    parts = [
+        *_listed("host", match.hosts),
+        *_listed("path", [path or "/" for path in match.paths]),
+        *_listed("exactly", match.exact),
+        *_listed("suffix", match.suffixes),
+        *([] if match.expression is None else [f"regex {match.expression.pattern}"]),
+        *_listed("method", sorted(match.methods)),
+        *(f"{kind} {name}" for kind, pairs in named for name, _ in pairs),
+        *_listed("client", [str(network) for network in match.networks]),
+        *([f"scheme {match.scheme}"] if match.scheme else []),
+        *_listed("listener", sorted(match.listeners)),
+        *(f"not ({match_summary(inner)})" for inner in match.excluded),
+    ]
+    return ", ".join(parts) or "all requests"
+
+
+def _listed(kind: str, values: Sequence[str]) -> list[str]:
+    return [f"{kind} {' or '.join(values)}"] if values else []
+
+
+def found(query: RequestQuery, table: RouteTable) -> int | None:
+    """The number of the request's route, as of RouteTable.find."""
+    source = RequestSource(query.client, query.scheme, query.listener)
+    return table.find(query.host, query.target, query.method, query.fields, source)
+
+
+def names(query: RequestQuery, routes: Sequence[Route]) -> bool:
+    """Whether the request takes a route that names exactly its path."""
+    table = RouteTable(routes)
+    try:
+        number = found(query, table)
+    except AmbiguousPath:
+        return False
+    return number is not None and table.names(number, query.target)
+
+
+def _local(answer: str, target: str, route: Route | None = None) -> Explanation:
+    if route is None:
+        return Explanation("", answer, target, None, ())
+    return Explanation(route.name, answer, target, None, (), match_summary(route.match))
 
 
 def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state: PoolState) -> PlanView:

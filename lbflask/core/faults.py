@@ -1,12 +1,15 @@
-"""The errors of an attempt: who is to blame, how far the request had got, and whether a replay is safe."""
+"""The errors of an attempt: which side is to blame, how far the request had got, and whether a replay is safe."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
+from lbflask.core.answers import AnswerCause
+from lbflask.core.failure_causes import FailureCause
+
 
 class Blame(StrEnum):
-    """Who is to blame."""
+    """The side that is to blame."""
 
     CLIENT = "client"
     BACKEND = "backend"
@@ -31,6 +34,7 @@ class Resource(StrEnum):
     MEMORY = "memory"
     THREADS = "threads"
     NETWORK = "network"  #: the machine's interface is down
+    DISK = "disk"  #: the file of a buffered body can't be read
 
 
 class Fault(Exception):
@@ -38,11 +42,22 @@ class Fault(Exception):
 
     `status` is the status for the client if no other attempt succeeds. `reused`: the connection had served a request
     before. `answered`: at least one byte of the response was received. Together they distinguish a keep-alive
-    connection that the backend closed at the same moment (RFC 9112 §9.3.1) from a failure.
+    connection that the backend closed at the same moment (RFC 9112 §9.3.1) from a failure. `answer_cause` is the cause
+    of the response to the client; without one it follows from blame, stage and status. `failure` is the cause of a
+    connection that could not be opened. `limit` is the name of an exceeded rate limit.
     """
 
     def __init__(
-        self, blame: Blame, stage: Stage, status: int, reason: str, *, reused: bool = False, answered: bool = False
+        self,
+        blame: Blame,
+        stage: Stage,
+        status: int,
+        reason: str,
+        *,
+        reused: bool = False,
+        answered: bool = False,
+        answer_cause: AnswerCause | None = None,
+        failure: FailureCause = FailureCause.UNKNOWN,
     ) -> None:
         super().__init__(reason)
         self.blame = blame
@@ -51,14 +66,72 @@ class Fault(Exception):
         self.reason = reason
         self.reused = reused
         self.answered = answered
+        self.answer_cause = answer_cause or _usual_cause(blame, stage, status)
+        self.failure = failure
+        self.limit = ""
 
     def __repr__(self) -> str:
         return f"Fault({self.blame}/{self.stage} {self.status}: {self.reason})"
+
+
+class ClientLeft(Fault):
+    """The client left while it waited for the first byte of a backend that had sent nothing for `silence` seconds."""
+
+    def __init__(self, stage: Stage, silence: float) -> None:
+        super().__init__(Blame.CLIENT, stage, 499, "the client hung up")
+        self.silence = silence
+
+    def name_backend(self, backend: str) -> None:
+        """Put the backend into the reason, if it was silent for a second or longer."""
+        if self.silence >= 1:
+            self.reason = f"the client hung up; {backend} had sent nothing for {self.silence:.0f} s"
+
+
+class FoundDown(Fault):
+    """A backend sent nothing for `silence` seconds, until checks without any answer found it down."""
+
+    def __init__(self, silence: float) -> None:
+        super().__init__(
+            Blame.BACKEND, Stage.WAIT, 502, f"silent for {silence:.1f} s, and then found down by its checks"
+        )
+        self.silence = silence
+
+
+class AttemptTimeout(Fault):
+    """A backend gave no response within the time of one attempt; the time of the request is not spent."""
+
+    def __init__(self, stage: Stage, seconds: float) -> None:
+        super().__init__(Blame.BACKEND, stage, 504, f"no response within {seconds:g} s, the time of one attempt")
+
+
+class RetriedResponse(Fault):
+    """A backend gave a response with a status after which another backend is tried."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(Blame.BACKEND, Stage.WAIT, 502, f"responded {status}, which is retried")
 
 
 class Shortage(Fault):
     """A resource that this process lacks. No backend is to blame: none is ejected, and there is no retry."""
 
     def __init__(self, stage: Stage, resource: Resource, reason: str) -> None:
-        super().__init__(Blame.SELF, stage, 503, reason)
+        super().__init__(
+            Blame.SELF,
+            stage,
+            503,
+            reason,
+            answer_cause=AnswerCause.SHORTAGE,
+            failure=FailureCause.SHORTAGE,
+        )
         self.resource = resource
+
+
+def _usual_cause(blame: Blame, stage: Stage, status: int) -> AnswerCause:
+    """The cause of the answer to a client whose request ended by such a fault."""
+    if blame is Blame.CLIENT:
+        return {499: AnswerCause.CLIENT_LEFT, 408: AnswerCause.CLIENT_SLOW}.get(status, AnswerCause.BAD_REQUEST)
+    if stage is Stage.CHOOSE:
+        return AnswerCause.NO_BACKEND if blame is Blame.BACKEND else AnswerCause.INTERNAL
+    if stage is Stage.CONNECT:
+        return AnswerCause.CONNECTION_FAILED
+    return AnswerCause.TIMEOUT if status == 504 else AnswerCause.BACKEND_FAILED

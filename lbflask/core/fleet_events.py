@@ -14,6 +14,8 @@ class Kind(StrEnum):
     OPERATOR = "operator"  #: an operator used the admin API
     LEADER = "leader"  #: a checker became the leader of a pool
     MEMBERS = "members"  #: discovery found other backends
+    ANSWERS = "answers"  #: the share of an error among the answers to clients left its usual range, or returned
+    CERTIFICATE = "certificate"  #: an authority issued a certificate, or an order for one failed
     CONFIGURATION = "configuration"  #: another configuration is in effect
 
 
@@ -35,3 +37,27 @@ class FleetEvent:
     def at(self) -> float:
         """When it was recorded, in seconds of the store's clock."""
         return int(self.id.partition("-")[0] or 0) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EventSelection:
+    """The events of a kind, of an actor whose name contains `actor`, of a backend, and not before `since`, in seconds
+    of the store's clock. What is empty selects all.
+    """
+
+    kind: Kind | None = None
+    actor: str = ""
+    backend: str = ""
+    since: float = 0.0
+
+    def matches(self, event: FleetEvent) -> bool:
+        """Whether the event is selected."""
+        return (
+            (self.kind is None or event.kind is self.kind)
+            and self.actor in event.actor
+            and (not self.backend or event.backend == self.backend)
+            and event.at >= self.since
+        )
+
+
+ALL_EVENTS = EventSelection()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from mypy_extensions import mypyc_attr
+
 #: Changes that are kept. A reader that has missed some rebuilds its state, so it may be arbitrarily slow.
 MOST_CHANGES = 4096
 
@@ -45,6 +47,7 @@ class Loads(dict[str, int]):
         return before + len(changed), changed[mark - before :] if mark >= before else None
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LoadListener(ABC):
     """State that is derived from loads, and updated incrementally rather than computed for each request.
 
@@ -52,10 +55,10 @@ class LoadListener(ABC):
     """
 
     __slots__ = ("_loads", "_mark")
+    _mark: int  # of `_loads`
 
     def __init__(self) -> None:
         self._loads: Mapping[str, int] | None = None
-        self._mark = -1
 
     def follow(self, loads: Mapping[str, int]) -> None:
         """Update the derived state: incrementally if `loads` is the same Loads as before, else from scratch."""

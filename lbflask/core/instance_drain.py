@@ -10,7 +10,12 @@ DEFAULT_DURATION, MAX_DURATION = 7 * 86_400, 30 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class InstanceDrain:
-    """`until` is in seconds of the store's clock, `actor` the operator."""
+    """`until` and `since` are in seconds of the store's clock, `actor` is the operator, `reason` may be empty.
+
+    `since` is 0 if the record is of a version that does not write it.
+    """
 
     until: float
     actor: str
+    since: float = 0.0
+    reason: str = ""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from string import Formatter
+
+from lbflask.core.http.field_names import is_token
+from lbflask.core.redaction import is_secret
 
 #: Each name and its meaning. A missing value is `-`, and is left out of JSON.
 FIELDS = {
@@ -12,7 +17,7 @@ FIELDS = {
     "method": "",
     "target": "path and query as they came; the values of secrets are masked",
     "protocol": "`HTTP/1.1` or `HTTP/1.0`",
-    "status": "what the client was told",
+    "status": "the status that was sent to the client",
     "sent": "bytes of the response's body passed on; of a tunnel, those to the client",
     "received": "bytes of the request's body taken from the client",
     "seconds": "from the request's head to the last byte of its response",
@@ -25,22 +30,51 @@ FIELDS = {
     "attempts": "each try: in JSON a list of `backend`, `at` and `seconds`, and `fault`, `blame`, `reason` where it "
     "failed; else how many",
     "tried": "each try in short, as `web-2:connect,web-1:ok`; not in JSON",
+    "cause": "why the client got this answer: `backend`, or what the balancer responded to by itself "
+    "([metrics.md](metrics.md))",
+    "limit": "the rate limit that the request exceeded",
+    "type": "the `Content-Type` of the response",
+    "instance": "the gunicorn that served it",
     "cut": "why the response broke off, or why the request was refused",
 }
 
 
-def parsed(form: str) -> list[tuple[str, str | None]]:
-    """The parts of a format: literal text, each followed by the name of a field or by None. `{{` and `}}` are braces.
+#: Before the name of a header field of the request.
+HEADER = "header."
+#: How other proxies name values.
+_OTHER_NAME = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,64}|%\{[^}]{0,64}\}|%\[[^\]]{0,64}\]")
 
-    Raises ValueError with the reason.
+
+def parsed(form: str) -> list[tuple[str, str | None]]:
+    """The parts of a format: literal text, each followed by a name or by None. `{{` and `}}` are braces.
+
+    A name is one of FIELDS, or HEADER with a header field of the request, in small letters. Raises ValueError with the
+    reason.
     """
     parts: list[tuple[str, str | None]] = []
     for text, name, spec, conversion in Formatter().parse(form):
-        if name is not None and name not in FIELDS:
-            raise ValueError(f"there is no {{{name}}}; there are {', '.join(FIELDS)}")
+        if other := _OTHER_NAME.search(text):
+            raise ValueError(f"{other[0]!r} is no name here: names are in braces, such as {{client}} or {{target}}")
+        if name is not None and name not in FIELDS and not name.startswith(HEADER):
+            nearest = "".join(f"; {{{one}}} is near" for one in get_close_matches(name[:64], FIELDS, 1))
+            raise ValueError(f"there is no {{{name}}}; there are {', '.join(FIELDS)}, {HEADER}NAME{nearest}")
         if spec or conversion:
             raise ValueError(f"{{{name}}} takes no conversion")
         if "\n" in text or "\r" in text:
             raise ValueError("a request is one line")
-        parts.append((text, name))
+        parts.append((text, _checked_header(name) if name is not None and name.startswith(HEADER) else name))
     return parts
+
+
+def names_headers(form: str) -> bool:
+    """Whether a format, which is valid, names a header field of the request."""
+    return any(name is not None and name.startswith(HEADER) for _, name in parsed(form))
+
+
+def _checked_header(name: str) -> str:
+    field = name.removeprefix(HEADER)
+    if not is_token(field):
+        raise ValueError(f"{{{name}}}: {field!r} is not the name of a header field")
+    if is_secret(field):
+        raise ValueError(f"{{{name}}}: its values are secrets, which are in no log")
+    return name.lower()

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from lbflask.core.failure_causes import FailureCause
+from lbflask.core.operator_note import OperatorNote
 
 
 class Health(StrEnum):
@@ -80,13 +83,16 @@ class ActiveHealth:
     """The `active` column of a backend's status; the leading checker is its only writer.
 
     `streak` counts the latest observations that contradict `health`; `since` is when `health` last changed, in
-    seconds of the store's clock.
+    seconds of the store's clock. `cause` belongs to the reason, that of the latest failure. `certificate_expires` is
+    that of the certificate which the backend presented last to checks, in seconds since the epoch; 0 if unknown.
     """
 
     health: Health = Health.CHECKING
     streak: int = 0
     reason: str = ""
     since: float = 0.0
+    cause: FailureCause = FailureCause.UNKNOWN
+    certificate_expires: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ class Override:
     """What operators have set for one backend at run time, over the configuration; it survives restarts.
 
     `weight` is None if the configured one holds. `added` is a backend that is not configured; `removed` takes out one
-    that is. `since` is when an operator last put it into service, in seconds of the store's clock; 0 for never.
+    that is. `since` is when an operator last put it into service, in seconds of the store's clock; 0 for never. Each
+    note is about what differs from the configuration: the mode, the weight, the membership.
     """
 
     mode: Mode = Mode.SERVING
@@ -116,6 +123,9 @@ class Override:
     added: Backend | None = None
     removed: bool = False
     since: float = 0.0
+    mode_note: OperatorNote | None = None
+    weight_note: OperatorNote | None = None
+    member_note: OperatorNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +148,10 @@ class Snapshot:
     secret: str = field(default="", repr=False)
 
 
-NOTHING_KNOWN = Snapshot()
+NOTHING_KNOWN: Final = Snapshot()
 
 #: Requests in flight by backend, where none are counted.
-NO_LOADS: Mapping[str, int] = MappingProxyType({})
+NO_LOADS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)

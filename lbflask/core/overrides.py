@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lbflask.core.model import Backend, Mode, Override
+from lbflask.core.operator_note import OperatorNote
+
+#: The type of the problem that an action would leave its pool without a backend: for clients of the admin API.
+LAST_SERVING = "urn:lbflask:last-serving-backend"
 
 _AS_CONFIGURED = Override()
 
@@ -50,11 +54,42 @@ def removed(before: Override | None, *, known: bool) -> Override | None:
     return replace(before or _AS_CONFIGURED, added=None, removed=True)
 
 
+def signed(before: Override | None, after: Override | None, note: OperatorNote) -> Override | None:
+    """The new override with the note on what it changes. What is as configured has no note.
+
+    If nothing changes, a reason other than the one before replaces the notes on what differs from the configuration.
+    """
+    if after is None:
+        return None
+    was = before or _AS_CONFIGURED
+    again = unsigned(was) == unsigned(after)
+
+    def chosen(old: OperatorNote | None, *, differs: bool, changes: bool) -> OperatorNote | None:
+        replaces = changes or (again and note.reason and (old is None or old.reason != note.reason))
+        return None if not differs else note if replaces else old
+
+    return replace(
+        after,
+        mode_note=chosen(was.mode_note, differs=after.mode is not Mode.SERVING, changes=after.mode != was.mode),
+        weight_note=chosen(was.weight_note, differs=after.weight is not None, changes=after.weight != was.weight),
+        member_note=chosen(
+            was.member_note,
+            differs=after.removed or after.added is not None,
+            changes=(after.removed, after.added) != (was.removed, was.added),
+        ),
+    )
+
+
+def unsigned(override: Override) -> Override:
+    """The override without its notes."""
+    return replace(override, mode_note=None, weight_note=None, member_note=None)
+
+
 def deviates(override: Override | None) -> bool:
-    """Whether the override changes the backend; `since` alone does not."""
-    return override is not None and replace(override, since=0.0) != _AS_CONFIGURED
+    """Whether the override changes the backend; `since` and notes alone do not."""
+    return override is not None and replace(unsigned(override), since=0.0) != _AS_CONFIGURED
 
 
 def _kept(override: Override) -> Override | None:
-    """An override equal to the default is removed."""
-    return None if override == _AS_CONFIGURED else override
+    """An override equal to the default, but for its notes, is removed."""
+    return None if unsigned(override) == _AS_CONFIGURED else override

@@ -6,26 +6,30 @@ that the caller provides, each asked for only when a plan needs it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from lbflask.core.eligibility import Fallback, Selection, select
+from lbflask.core.eligibility import Fallback, Selection, select, selects_alike
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.types import Fields
 from lbflask.core.membership import members
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot, StickyCookie
-from lbflask.core.sticky_cookie import Affinity
+from lbflask.core.sticky_cookie import Affinity, CookieRefusal
 from lbflask.core.strategies import Schedule, strategy_of
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Plan:
     """The backends to try, best first, and the reason for the first one in one word (core/log_fields.py)."""
 
     backends: Iterable[Backend]
     reason: str
+
+    def __init__(self, backends: Iterable[Backend], reason: str) -> None:
+        self.backends = backends
+        self.reason = reason
 
 
 class PoolFacts(Protocol):
@@ -52,7 +56,11 @@ class PoolFacts(Protocol):
         return None
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
-        """Called with each new selection."""
+        """Called with each new snapshot; the selection is the same object unless it was made anew."""
+        ...
+
+    def cookie_refused(self, refusal: CookieRefusal, /) -> None:
+        """Called for each sticky cookie that names no backend."""
         ...
 
 
@@ -78,6 +86,9 @@ class StaticFacts(PoolFacts):
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
         """As of PoolFacts."""
+
+    def cookie_refused(self, refusal: CookieRefusal) -> None:
+        """As of PoolFacts. An explanation counts nothing."""
 
 
 class SessionTable:
@@ -110,11 +121,11 @@ class SessionTable:
             affinity.know(by_id)
         self._backends, self.affinity = by_id, affinity
 
-    def backend(self, cookies: Sequence[str], now: float) -> Backend | None:
-        """The backend of the session that one of the cookies names."""
+    def backend(self, cookies: Sequence[str], now: float, refused: Callable[[CookieRefusal], object]) -> Backend | None:
+        """The backend of the session that one of the cookies names. `refused` is called for each that names none."""
         if not cookies or self.affinity is None:
             return None
-        return self._backends.get(self.affinity.home(cookies, now))
+        return self._backends.get(self.affinity.home(cookies, now, refused))
 
 
 class PoolPlanner:
@@ -149,9 +160,15 @@ class PoolPlanner:
         return self._schedule
 
     def _update(self, snapshot: Snapshot) -> None:
+        known, now = self._snapshot, self._facts.now()
+        if known is None or now >= self._until or not selects_alike(known, snapshot):
+            self._select(snapshot, now)
+        self._facts.selected(self._members, snapshot, self.selection)
+        self._snapshot = snapshot
+
+    def _select(self, snapshot: Snapshot, now: float) -> None:
         self._members = members(self.pool, snapshot)
-        selection = select(self.pool, snapshot, self._facts.now())
-        self._facts.selected(self._members, snapshot, selection)
+        selection = select(self.pool, snapshot, now)
         if selection.candidates != self._candidates:
             self._candidates = selection.candidates
             self._schedule = self._compile(selection.candidates)
@@ -159,7 +176,11 @@ class PoolPlanner:
             candidates = (candidate.backend for candidate in selection.candidates)
             self.sessions.update(snapshot.secret, (*candidates, *selection.keeping))
         self.selection, self._until = selection, selection.until
-        self._snapshot = snapshot
+
+    def serving(self) -> list[Backend]:
+        """The backends that may get requests now, those that keep sessions too."""
+        self.schedule()
+        return [*(candidate.backend for candidate in self.selection.candidates), *self.selection.keeping]
 
     def key(self, client: str, target: str, fields: Fields) -> str | None:
         """The value that the strategy hashes; None for a strategy without keys and for a request without the key.
@@ -175,7 +196,11 @@ class PoolPlanner:
     def sticky_backend(self, cookies: Sequence[str]) -> Backend | None:
         """The backend of the session that the cookies name, if it may still serve that session."""
         self.schedule()
-        return None if self.sessions is None else self.sessions.backend(cookies, self._facts.now())
+        return (
+            None
+            if self.sessions is None
+            else self.sessions.backend(cookies, self._facts.now(), self._facts.cookie_refused)
+        )
 
     def plan(self, key: str | None, safe: bool, sticky_backend: Backend | None = None, probes: bool = True) -> Plan:
         """The plan of one request: by the strategy, unless its session or a probe of an ejected backend goes first.

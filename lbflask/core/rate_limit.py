@@ -88,7 +88,7 @@ def full_at(limit: RateLimit, bucket: Bucket) -> int:
 
 def of_client(address: str) -> str:
     """The key of a client address; for IPv6 the /64 network, which a single customer has (RFC 6177)."""
-    if ":" not in address or address == "unix:":
+    if ":" not in address:
         return address
     whole = parsed_address(address)
     if whole is None or whole.version == 4:

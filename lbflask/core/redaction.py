@@ -93,7 +93,12 @@ def is_secret(name: str) -> bool:
 
 def is_secret_field(name: str, value: str) -> bool:
     """Whether the value of a header field may be a secret: any may, but for those of harmless names that hold none."""
-    return name.strip().lower() not in _PLAIN_FIELDS or _reveals(_decoded(value))
+    return name.strip().lower() not in _PLAIN_FIELDS or holds_secret(value)
+
+
+def holds_secret(value: str) -> bool:
+    """Whether the value of a header field is, or has, a secret by its form: credentials, or a parameter's."""
+    return _reveals(_decoded(value))
 
 
 def masked_target(target: str) -> str:

@@ -11,6 +11,7 @@ class ReloadOutcome:
 
     `version` is the version of the configuration in effect now. `refused` is the reason if that is the old one;
     otherwise the changed keys are listed. If a key needs new workers, these take over the whole configuration.
+    `warnings` are lines about what does not prevent the reload, such as an expired certificate.
     """
 
     began: float
@@ -18,6 +19,7 @@ class ReloadOutcome:
     refused: str = ""
     in_place: tuple[str, ...] = ()
     by_new_workers: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ReloadUnavailable(Exception):

@@ -7,29 +7,35 @@
 | while connecting: no byte was sent                      | any method, body untouched                  |
 | while sending or waiting                                | idempotent methods, body untouched          |
 | the same, on a reused connection, no byte of an answer  | as above, and first on the same backend     |
+| while waiting, at a backend found down by its checks    | idempotent methods, body untouched          |
 | a time-out waiting for the response                     | never: the deadline is spent                |
+| the time of one attempt, `per_attempt`                  | idempotent methods, body untouched          |
+| a response with one of `statuses`                       | idempotent methods, body untouched          |
 | after the response had begun                            | never                                       |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import AttemptTimeout, Blame, Fault, FoundDown, Stage
 
 #: RFC 9110 §9.2.2: a proxy must not retry a method that is not idempotent once it may have been acted on.
-IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """`attempts` extra ones for a request. Of those that cost budget, `budget_percent` of the active requests, and at
-    least `budget_floor`, may be on one at once, so that retries cannot multiply an outage.
+    least `budget_floor`, may be on one at once, so that retries cannot multiply an outage. `statuses` are those of
+    responses after which there is another attempt.
     """
 
     attempts: int = 2
     budget_percent: float = 20.0
     budget_floor: int = 3
+    statuses: frozenset[int] = frozenset()
 
 
 def replayable(fault: Fault, method: str, body_touched: bool) -> bool:
@@ -41,7 +47,7 @@ def replayable(fault: Fault, method: str, body_touched: bool) -> bool:
         return False
     if fault.stage is Stage.CONNECT:
         return True
-    if fault.stage not in (Stage.SEND, Stage.WAIT) or fault.status == 504:
+    if fault.stage not in (Stage.SEND, Stage.WAIT) or (fault.status == 504 and not isinstance(fault, AttemptTimeout)):
         return False
     return method in IDEMPOTENT
 
@@ -60,9 +66,9 @@ def costs_budget(fault: Fault) -> bool:
     """Whether another attempt after this fault adds load to backends that may be overloaded.
 
     After a failed connection it does not, since no backend has received the request: when a backend dies, all requests
-    that were about to be sent to it may go to the others.
+    that were about to be sent to it may go to the others. The same holds for those that hang at one found down.
     """
-    return fault.stage is not Stage.CONNECT
+    return fault.stage is not Stage.CONNECT and not isinstance(fault, FoundDown)
 
 
 def within_budget(policy: RetryPolicy, active: int, retrying: int) -> bool:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hmac
 from base64 import urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from hashlib import sha256
 
 from itsdangerous import BadSignature, Signer
@@ -23,6 +24,18 @@ MOST_TRIED = 4
 _MARK_BYTES = 12
 
 
+class CookieRefusal(StrEnum):
+    """Why a cookie names no backend: no secret signed it, it is too old, or its backend may not serve sessions."""
+
+    SIGNATURE = "signature"
+    EXPIRED = "expired"
+    BACKEND = "backend"
+
+
+def _uncounted(_refusal: CookieRefusal) -> None:
+    pass
+
+
 class Affinity:
     """The cookies of one pool. The first of the secrets signs, all are accepted.
 
@@ -30,7 +43,7 @@ class Affinity:
     second give the same cookie to all clients: it tells no client from another.
     """
 
-    __slots__ = ("_homes", "_mark_keys", "_marks", "_max_age", "_read", "_signed", "_signer")
+    __slots__ = ("_cookies", "_homes", "_mark_keys", "_marks", "_max_age", "_read", "_signer")
 
     def __init__(self, pool: str, secrets: Sequence[str], max_age: float | None = None) -> None:
         keys = [_derived(secret, pool, "signature") for secret in reversed(secrets)]  # the last one signs
@@ -40,7 +53,7 @@ class Affinity:
         self._marks: dict[str, list[str]] = {}
         self._homes: dict[str, str] = {}
         self._read: dict[str, tuple[str, int]] = {}
-        self._signed: dict[str, tuple[int, str]] = {}
+        self._cookies: dict[str, tuple[int, str]] = {}
 
     def __repr__(self) -> str:
         return f"Affinity({len(self._marks)} backends, {len(self._mark_keys)} secrets)"
@@ -49,26 +62,34 @@ class Affinity:
         """Set the backends, by id, that cookies may name."""
         self._marks = {id_: self._marks.get(id_) or self._marks_of(id_) for id_ in backends}
         self._homes = {mark: id_ for id_, marks in self._marks.items() for mark in marks}
-        self._signed = {}
+        self._cookies = {}
 
     def cookie(self, backend: str, now: float) -> str:
         """The cookie of a session that begins at the backend."""
         moment = int(now)
-        signed = self._signed.get(backend)
+        signed = self._cookies.get(backend)
         if signed is None or signed[0] != moment:
             marks = self._marks.get(backend) or self._marks_of(backend)
             signed = moment, self._signer.sign(f"{marks[0]}.{moment:x}").decode()
-            self._signed[backend] = signed
+            self._cookies[backend] = signed
         return signed[1]
 
-    def home(self, cookies: Sequence[str], now: float) -> str:
-        """The id of the backend that the first cookie of ours names; empty if there is none."""
+    def home(self, cookies: Sequence[str], now: float, refused: Callable[[CookieRefusal], object] = _uncounted) -> str:
+        """The id of the backend that the first cookie of ours names; empty if there is none.
+
+        `refused` is called for each cookie that is tried in vain before it.
+        """
         for cookie in cookies[:MOST_TRIED]:
             read = self._read.get(cookie) or self._verified(cookie)
-            if read is not None and (self._max_age is None or now - read[1] <= self._max_age):
+            if read is None:
+                refused(CookieRefusal.SIGNATURE)
+            elif self._max_age is not None and now - read[1] > self._max_age:
+                refused(CookieRefusal.EXPIRED)
+            else:
                 found = self._homes.get(read[0])
                 if found is not None:
                     return found
+                refused(CookieRefusal.BACKEND)
         return ""
 
     def _verified(self, cookie: str) -> tuple[str, int] | None:

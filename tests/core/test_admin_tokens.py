@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbflask.core.admin_tokens import AdminToken, Role, bearer, masked
+from tests.support.changes import property_test
 
 SECRET = "0123456789abcdef"
 ALICE, BOB = AdminToken.parse(f"operator:alice:{SECRET}"), AdminToken.parse(f"read:bob@home:{SECRET[::-1]}")
@@ -59,3 +60,6 @@ def test_a_token_does_not_show_its_secret() -> None:
 )
 def test_a_secret_is_masked_wherever_it_stands(text: str, shown: str) -> None:
     assert masked(text) == shown
+
+
+test_any_tokens_are_accepted_or_rejected_without_their_secrets = property_test("tokens")

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from lbflask.core.bounded_expression import BoundedExpression
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.health import Observation
 from lbflask.core.model import ActiveHealth, Backend, Health
+from tests.support.changes import property_test
+from tests.support.documentation import defaults
 
 WEB = Backend("web", "10.0.0.1", 8000, "http://10.0.0.1:8000")
 
@@ -75,10 +78,49 @@ def test_the_check_says_where_a_backend_is_reached(
     assert f"\r\nHost: {authority}\r\n".encode() in check.request(target)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
-def test_only_methods_that_have_bodies_say_that_there_is_none(method: str) -> None:
-    assert b"Content-Length" not in HealthCheck("http", method=method).request(WEB)
-    assert b"\r\nContent-Length: 0\r\n" in HealthCheck("http", method="POST").request(WEB)
+@pytest.mark.parametrize(
+    ("method", "length"), [("GET", 0), ("HEAD", 0), ("OPTIONS", 0), ("PATCH", 1), ("POST", 1), ("PUT", 1)]
+)
+def test_only_methods_that_have_bodies_say_that_there_is_none(method: str, length: int) -> None:
+    """RFC 9110 §8.6."""
+    assert HealthCheck("http", method=method).request(WEB).count(b"\r\nContent-Length: 0\r\n") == length
+
+
+def test_a_request_has_a_few_fields_and_closes_its_connection() -> None:
+    assert HealthCheck("http", path="/ready?full").request(WEB).split(b"\r\n") == [
+        b"GET /ready?full HTTP/1.1",
+        b"Host: 10.0.0.1:8000",
+        b"User-Agent: lbflask-check",
+        b"Accept: */*",
+        b"Connection: close",
+        b"",
+        b"",
+    ]
+
+
+def test_configured_fields_replace_those_of_the_same_name() -> None:
+    names = ("HOST", "user-agent", "Accept", "content-length", "X-Probe")
+    check = HealthCheck("http", method="PUT", headers=tuple((name, "mine") for name in names))
+    head = check.request(WEB).decode().removesuffix("\r\n\r\n").split("\r\n")
+    assert head == ["PUT / HTTP/1.1", *(f"{name}: mine" for name in names), "Connection: close"]
+
+
+def test_defaults_are_those_of_the_settings() -> None:
+    check, documented = HealthCheck(), defaults("`[health]`")
+    for name in ("interval", "jitter", "timeout", "path", "method", "host"):
+        assert getattr(check, name) == documented[name]
+    assert str(check.expect_status) == documented["expect_status"]
+    assert (check.kind, check.soon) == ("tcp", check.interval / 5)  # docs/health-checks.md
+    assert (check.headers, check.expect_body, check.port) == ((), None, 0)
+
+
+def test_each_verdict_on_a_body_has_its_reason() -> None:
+    check = HealthCheck("http", expect_body=BoundedExpression("ok"))
+    assert check.verdict_of_body(200, b"ok") == Observation(True, "status 200, body as expected")
+    assert check.verdict_of_body(200, b"no") == Observation(
+        False, "status 200, but its body has no match for 'ok'", FailureCause.BODY
+    )
+    assert HealthCheck("http").verdict_of_body(204, b"") == Observation(True, "status 204")
 
 
 def test_the_reason_of_an_outcome_is_always_the_same() -> None:
@@ -99,19 +141,29 @@ def test_bytes_that_are_no_text_match_nothing() -> None:
 
 
 def test_no_more_is_searched_than_the_limit() -> None:
+    """docs/health-checks.md."""
     check = HealthCheck("http", expect_body=BoundedExpression("ready"))
+    assert BODY_LIMIT == 256 * 1024
     assert check.verdict_of_body(200, b" " * (BODY_LIMIT - 5) + b"ready more").ok
-    seen = check.verdict_of_body(200, b" " * (BODY_LIMIT - 4) + b"ready more")
-    assert seen == Observation(False, "status 200, but the first 256 KiB of its body has no match for 'ready'")
+    for body in (b" " * BODY_LIMIT, b" " * (BODY_LIMIT - 4) + b"ready more"):
+        seen = check.verdict_of_body(200, body)
+        assert seen == Observation(
+            False, "status 200, but the first 256 KiB of its body has no match for 'ready'", FailureCause.BODY
+        )
 
 
 def test_a_search_that_takes_too_long_is_a_failure_with_a_reason_of_its_own() -> None:
     check = HealthCheck("http", expect_body=BoundedExpression("(a|aa)+$", seconds=0.01))
     seen = check.verdict_of_body(200, b"a" * 200 + b"b")
-    assert seen == Observation(False, "status 200, but the search of its body for '(a|aa)+$' takes too long")
+    assert seen == Observation(
+        False, "status 200, but the search of its body for '(a|aa)+$' takes too long", FailureCause.BODY
+    )
 
 
 def test_an_expected_status_is_healthy_and_any_other_names_what_was_expected() -> None:
     check = HealthCheck("http", expect_status=StatusSet.parse("200,204"))
     assert check.verdict_of_status(204) == Observation(True, "status 204")
-    assert check.verdict_of_status(301) == Observation(False, "status 301, expected 200,204")
+    assert check.verdict_of_status(301) == Observation(False, "status 301, expected 200,204", FailureCause.STATUS)
+
+
+test_any_statuses_are_read_as_they_are_written_or_rejected = property_test("statuses")

@@ -7,12 +7,25 @@ from itertools import permutations, product
 
 import pytest
 
-from lbflask.core.discovery import Service, at_addresses, at_services, whole_weights
+from lbflask.core.discovery import DiscoveredBackend, Service, SourceCause, at_addresses, at_services, whole_weights
+from lbflask.core.model import Backend
 
 
 def test_one_address_is_one_backend_however_it_is_written() -> None:
     (found,) = at_addresses(["fd00::1", "fd00:0:0:0:0:0:0:1", "FD00::0001"], 80, "http")
     assert (found.backend.id, found.backend.host, found.check) == ("[fd00::1]:80", "fd00::1", None)
+
+
+def test_a_backend_at_an_address_is_no_backup_and_has_the_weight_of_one_unless_given() -> None:
+    expected = Backend("10.0.0.1:80", "10.0.0.1", 80, "http://10.0.0.1:80", weight=1, backup=False)
+    assert at_addresses(["10.0.0.1"], 80, "http") == (DiscoveredBackend(expected),)
+    assert at_addresses(["10.0.0.1"], 80, "http", 7)[0].backend.weight == 7
+
+
+def test_addresses_are_ordered_by_version_and_number_whatever_the_response() -> None:
+    addresses = ["10.0.0.2", "10.0.0.10", "10.0.1.0", "fd00::1", "fd00::a"]
+    for response in permutations(addresses):
+        assert [one.backend.host for one in at_addresses(response, 80, "http")] == addresses
 
 
 @pytest.mark.parametrize(
@@ -22,7 +35,10 @@ def test_one_address_is_one_backend_however_it_is_written() -> None:
         ([0, 0, 0], [1, 1, 1]),
         ([5, 3, 2], [5, 3, 2]),
         ([100, 200], [100, 200]),
+        ([128, 256], [128, 256]),
         ([1000, 2000, 3000], [1, 2, 3]),
+        ([100, 1000], [1, 10]),
+        ([Fraction(500, 3), Fraction(250, 3)], [2, 1]),
         ([65_535, 1], [256, 1]),
         ([0, 10, 20], [1, 128, 256]),
         ([0, 1], [1, 256]),
@@ -68,5 +84,17 @@ def test_of_two_records_for_one_place_the_lower_priority_counts_and_then_the_gre
     assert [(one.backend.weight, one.backend.backup) for one in both] == [(4, False)]
 
 
+def test_records_of_a_higher_priority_are_backups() -> None:
+    """RFC 2782: a client must use the reachable targets of the lowest number first."""
+    services = [Service(priority, 1, 80, (f"10.0.0.{priority}",)) for priority in (30, 10, 20)]
+    found = [(one.backend.host, one.backend.backup) for one in at_services(services, "http")]
+    assert found == [("10.0.0.10", False), ("10.0.0.20", True), ("10.0.0.30", True)]
+
+
 def test_no_services_are_no_backends() -> None:
     assert at_services([], "http") == ()
+
+
+def test_a_cause_of_a_later_version_is_another_one() -> None:
+    assert SourceCause("quota") is SourceCause.OTHER
+    assert [SourceCause(cause.value) for cause in SourceCause] == list(SourceCause)

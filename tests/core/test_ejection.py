@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from lbflask.config.pools import PoolConfig
 from lbflask.core import ejection
 from lbflask.core.ejection import (
     CONNECT_WEIGHT,
@@ -14,7 +16,7 @@ from lbflask.core.ejection import (
     counted,
     weight_of_fault,
 )
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, ClientLeft, Fault, Stage
 from lbflask.core.model import ActiveHealth, Ejection, Health
 
 RULE = EjectionPolicy(("a", "b", "c", "d"), failures=5, window=10, duration=30, max_duration=100)
@@ -25,6 +27,20 @@ def fault(blame: Blame, stage: Stage, status: int = 502, reused: bool = False, a
     return Fault(blame, stage, status, "why", reused=reused, answered=answered)
 
 
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    assert PoolConfig().ejection_rule() == EjectionPolicy()
+
+
+def test_an_empty_report_counts_nothing() -> None:
+    assert counted(None, FailureReport(), 1000, RULE, 50.0) == FailureWindow(50.0, 1000, 0, 0)
+    assert FailureReport().attempts == 0
+
+
+def test_a_window_from_before_the_clock_was_set_back_is_not_open() -> None:
+    ahead = FailureWindow(51.0, 900, 4, 4)
+    assert counted(ahead, FailureReport(1, 1, 1), 1000, RULE, 50.0) == FailureWindow(50.0, 999, 1, 1)
+
+
 def test_only_a_backends_faults_weigh_and_a_failed_connection_weighs_most() -> None:
     for blame, stage in itertools.product(Blame, Stage):
         weight = weight_of_fault(fault(blame, stage))
@@ -32,6 +48,13 @@ def test_only_a_backends_faults_weigh_and_a_failed_connection_weighs_most() -> N
             assert weight == 0
         else:
             assert weight == (CONNECT_WEIGHT if stage is Stage.CONNECT else 1)
+
+
+@pytest.mark.parametrize(("silence", "waited", "weight"), [(0.0, 99.0, 0), (5.0, 4.9, 0), (5.0, 5.0, 1)])
+def test_a_client_that_leaves_a_silent_backend_weighs_if_set(silence: float, waited: float, weight: int) -> None:
+    assert weight_of_fault(ClientLeft(Stage.WAIT, waited), silence) == weight
+    assert weight_of_fault(fault(Blame.CLIENT, Stage.SEND), silence) == 0
+    assert weight_of_fault(fault(Blame.BACKEND, Stage.WAIT), silence) == 1
 
 
 def test_a_connection_that_went_stale_is_no_failure_but_a_late_answer_is() -> None:
@@ -49,9 +72,9 @@ def played(rule: EjectionPolicy, *reports: tuple[float, int, FailureReport]) -> 
     """Whether the last report convicts; each comes at a moment, after so many attempts of other workers."""
     tally: FailureWindow | None = None
     total = 1000  # a long life before
-    for now, others, report in reports:
+    for seconds, others, report in reports:
         total += others + report.attempts
-        tally = counted(tally, report, total, rule, now)
+        tally = counted(tally, report, total, rule, 1000.0 + seconds)
     assert tally is not None
     return convicts(tally, total, rule)
 
@@ -77,9 +100,41 @@ def test_a_busy_backend_with_few_errors_stays() -> None:
     assert not played(RULE, *[(0.1, 500, FailureReport(500, 1, 1))] * 9)
 
 
-@pytest.mark.parametrize(("good", "out"), [(0, True), (5, True), (6, False)])
-def test_at_least_half_of_the_attempts_in_the_window_must_fail(good: int, out: bool) -> None:
+@pytest.mark.parametrize(("good", "out"), [(0, True), (1, False)])
+def test_failures_must_exceed_what_went_well_in_the_window(good: int, out: bool) -> None:
     assert played(RULE, (0.0, 0, FailureReport(1, 1, 1)), (1.0, good, FailureReport(4, 4, 4))) is out
+
+
+@pytest.mark.parametrize(("attempts", "out"), [(195, True), (196, False)])
+def test_one_attempt_decides_even_among_hundreds(attempts: int, out: bool) -> None:
+    assert convicts(FailureWindow(0.0, 1000, 100, 100), 1000 + attempts, RULE) is out
+
+
+@pytest.mark.parametrize(("good", "out"), [(7, True), (8, False)])
+def test_a_success_makes_up_for_the_mean_weight_of_a_failure(good: int, out: bool) -> None:
+    """Ten failed connections, less so many successes, must have the weight of five failures."""
+    assert convicts(FailureWindow(0.0, 1000, 10, 20), 1010 + good, RULE) is out
+
+
+def test_responses_that_break_off_may_exceed_the_attempts() -> None:
+    assert not convicts(FailureWindow(0.0, 1000, 4, 4), 1000, RULE)
+    assert convicts(FailureWindow(0.0, 1000, 5, 5), 1000, RULE)
+
+
+def test_a_window_that_follows_begins_with_a_part_of_the_lead_of_the_last_one() -> None:
+    last = FailureWindow(50.0, 940, 20, 30)
+    report = FailureReport(3, 1, 1)
+    assert counted(last, report, 1003, RULE, 59.9) == FailureWindow(50.0, 940, 21, 31)
+    assert counted(last, report, 1003, RULE, 60.0) == FailureWindow(60.0, 960, 13 + 1, 20 + 1)
+    assert counted(last, report, 1003, RULE, 80.0) == FailureWindow(80.0, 1002, 1, 1)
+    assert counted(replace(last, failures=30), report, 1003, RULE, 60.0) == FailureWindow(60.0, 1002, 1, 1)
+
+
+def test_a_busy_window_ends_before_its_time() -> None:
+    busy = FailureWindow(50.0, 0, 100, 200)
+    report = FailureReport(1, 1, 2)
+    assert counted(busy, report, 1001, RULE, 51.0) == FailureWindow(50.0, 0, 101, 202)
+    assert counted(busy, report, 1002, RULE, 51.0) == FailureWindow(51.0, 501, 49 + 1, 99 + 2)
 
 
 def test_one_machine_that_cannot_reach_a_backend_does_not_take_it_from_the_others() -> None:
@@ -160,3 +215,9 @@ def test_those_that_have_waited_longest_are_probed_first() -> None:
     }
     assert ejection.due(known, RULE, 30.0) == ["b", "a"]
     assert ejection.due(known, RULE, 9.0) == []
+
+
+@pytest.mark.parametrize(("now", "due"), [(1099.5, False), (1100.0, True), (1000.0, False), (999.5, True)])
+def test_a_probe_is_due_at_the_end_of_the_ejection_or_if_that_is_too_far_ahead(now: float, due: bool) -> None:
+    """An ejection lasts at most `max_duration`, which is 100 seconds here: a later end is by another clock."""
+    assert ejection.due({"a": Ejection(True, 4, 1000.0, 1100.0)}, RULE, now) == (["a"] if due else [])

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
+from pydantic import TypeAdapter
 
-from lbflask.core.explain import Explanation, LeftOutView, RequestQuery, explain
+from lbflask.core.explain import (
+    Explanation,
+    LeftOutView,
+    PlanView,
+    RequestQuery,
+    StandingView,
+    explain,
+    match_summary,
+    names,
+)
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.rewrites import PrefixRewrite
+from lbflask.core.http.static_files import StaticFiles
 from lbflask.core.http.types import Fields
+from lbflask.core.linear_expression import LinearExpression
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
-from lbflask.core.routing import Route, RouteMatch
+from lbflask.core.route_match import RouteMatch
+from lbflask.core.routing import Route
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.core.traffic_split import WeightedSplit
 from tests.support.pools import backend
@@ -22,6 +37,7 @@ POOLS = {
     "other": Pool("other", tuple(backend(name) for name in "cde")),
 }
 NOBODY_CHECKS = Snapshot(1)
+ALL_DOWN = {name: ActiveHealth(Health.DOWN) for name in "ab"}
 
 
 def asked(target: str = "/", fields: Fields | None = None, method: str = "GET") -> RequestQuery:
@@ -50,20 +66,24 @@ def test_without_routes_the_default_pool_serves_by_turns() -> None:
 
 
 def test_a_route_leads_to_its_pool_with_the_target_that_backends_get() -> None:
-    routes = [Route("api", RouteMatch(path="/api"), {"other": 100.0}, prefix="/v2")]
+    routes = [Route("api", RouteMatch(paths=("/api",)), {"other": 100.0}, rewrite=PrefixRewrite(1, "/v2"))]
     found = explained(asked("/api/x?y"), routes)
     assert (found.route, found.target, [view.pool for view in found.pools]) == ("api", "/v2/x?y", ["other"])
+    assert (found.answer, found.split_key) == ("", None)
     assert [view.pool for view in explained(asked("/x"), routes).pools] == ["default"]
 
 
 def test_what_no_backend_sees_is_told() -> None:
     routes = [
-        Route("no", RouteMatch(path="/no"), direct=DirectResponse(403, ErrorPage("", b""))),
-        Route("api", RouteMatch(path="/api"), {"other": 100.0}),
+        Route("no", RouteMatch(paths=("/no",)), direct=DirectResponse(403, ErrorPage("", b""))),
+        Route("api", RouteMatch(paths=("/api",)), {"other": 100.0}),
     ]
     assert (explained(asked("/no"), routes).route, explained(asked("/no"), routes).answer) == ("no", "403")
-    assert explained(asked("//api"), routes).answer == "400: the path can be read as that of another route"
-    assert explained(asked("/x"), routes, default=None).answer == "404: no route leads there"
+    files = (Route("files", RouteMatch(paths=("/static",)), files=StaticFiles(root="/srv")),)
+    assert explained(asked("/static/a.css"), files).answer == "file /srv/a.css"
+    ambiguous, lost = explained(asked("//api"), routes), explained(asked("/x"), routes, default=None)
+    assert (ambiguous.route, ambiguous.answer) == ("", "400: the path can be read as that of another route")
+    assert (lost.route, lost.answer) == ("", "404: no route leads there")
     assert explained(asked("/no"), routes).pools == ()
 
 
@@ -72,7 +92,8 @@ def test_a_split_with_a_key_has_one_pool_and_without_one_all_by_chance() -> None
     routes = [Route("r", RouteMatch(), shares, RequestKey("header", "x-user"))]
     for user in "abcdefgh":
         found = explained(asked(fields=[("X-User", user)]), routes)
-        assert (found.split_key, [view.pool for view in found.pools]) == (user, [WeightedSplit("r", shares).pool(user)])
+        (view,) = found.pools
+        assert (found.split_key, view.pool, view.share) == (user, WeightedSplit("r", shares).pool(user), 100.0)
     by_chance = explained(routes=routes)
     assert (by_chance.split_key, [(view.pool, view.share) for view in by_chance.pools]) == (None, [*shares.items()])
 
@@ -105,6 +126,12 @@ def test_a_backup_stands_ready_behind_all_others() -> None:
             Snapshot(1, ejected={"x": Ejection(True, 1, 60.0, 90.0)}, now=100.0),
             "ejected, until a request has tried it",
         ),
+        (
+            backend("x"),
+            Snapshot(1, ejected={"x": Ejection(True, 1, 70.0, 100.0)}, now=100.0),
+            "ejected, until a request has tried it",
+        ),
+        (backend("x"), Snapshot(1, ejected={"x": Ejection(True, 1, 71.0, 101.0)}, now=100.0), "ejected, for 1 s more"),
         (backend("x"), Snapshot(1, overrides={"x": Override(Mode.OFF)}), "an operator has set it to off"),
         (backend("x"), Snapshot(1, overrides={"x": Override(removed=True)}), "an operator has removed it"),
         (
@@ -144,11 +171,75 @@ def test_a_backend_that_warms_up_says_how_far_it_is() -> None:
 
 
 def test_a_pool_in_which_nobody_can_serve_has_empty_plans() -> None:
-    (view,) = explained(snapshot=Snapshot(1, {}, 0.0, 1.0)).pools
+    (view,) = explained(snapshot=Snapshot(1, ALL_DOWN, 0.0, 1.0)).pools
     assert (view.candidates, set(view.plans), len(view.left_out)) == ((), {()}, 2)
 
 
-def test_what_is_overlooked_is_told() -> None:
+@pytest.mark.parametrize(("active", "overlooked"), [({}, "unchecked"), (ALL_DOWN, "all")])
+def test_what_is_overlooked_is_told(active: dict[str, ActiveHealth], overlooked: str) -> None:
     pool = replace(POOLS["default"], fails_open=True)
-    (view,) = explained(pools={"default": pool}, snapshot=Snapshot(1, {}, 0.0, 1.0)).pools
-    assert (view.overlooked, len(view.candidates)) == ("all", 2)
+    (view,) = explained(pools={"default": pool}, snapshot=Snapshot(1, active, 0.0, 1.0)).pools
+    assert (view.overlooked, len(view.candidates)) == (overlooked, 2)
+
+
+@pytest.mark.parametrize(
+    ("view", "name", "description"),
+    [
+        (PlanView, "key", "The value that is hashed; null for strategies without a key."),
+        (StandingView, "warm_percent", "Percent of the weight in effect during slow start."),
+    ],
+)
+def test_the_schema_of_a_view_describes_its_fields_and_allows_no_others(
+    view: type, name: str, description: str
+) -> None:
+    schema = TypeAdapter(view).json_schema()
+    assert schema["additionalProperties"] is False
+    assert schema["properties"][name]["description"] == description
+
+
+@pytest.mark.parametrize(
+    ("match", "summary"),
+    [
+        (RouteMatch(), "all requests"),
+        (RouteMatch(("a", "b"), ("", "/x")), "host a or b, path / or /x"),
+        (RouteMatch(exact=("/x",), methods=frozenset({"PUT", "GET"})), "exactly /x, method GET or PUT"),
+        (
+            RouteMatch(suffixes=(".a",), expression=LinearExpression("^/b"), headers=(("x-a", "5ecret"),)),
+            "suffix .a, regex ^/b, header x-a",
+        ),
+        (
+            RouteMatch(query=(("q", "5ecret"),), cookies=(("c", None),), networks=(ip_network("10.0.0.0/8"),)),
+            "parameter q, cookie c, client 10.0.0.0/8",
+        ),
+        (
+            RouteMatch(scheme="https", listeners=frozenset({"web"}), excluded=(RouteMatch(paths=("/a",)),)),
+            "scheme https, listener web, not (path /a)",
+        ),
+    ],
+)
+def test_a_match_is_told_in_words_without_values_that_may_be_secret(match: RouteMatch, summary: str) -> None:
+    assert match_summary(match) == summary
+    found = explained(asked(), [Route("r", RouteMatch(excluded=(match,)), {"other": 100.0})])
+    assert found.match in ("", f"not ({summary})")
+
+
+@pytest.mark.parametrize(
+    ("target", "named"),
+    [("/health?x", True), ("/live", False), ("/health/x", False), ("/x", False), ("//health", False)],
+)
+def test_a_route_may_name_the_path_of_a_request(target: str, named: bool) -> None:
+    routes = [
+        Route("h", RouteMatch(paths=("/health",)), {"default": 100.0}),
+        Route("x", RouteMatch(paths=("/live/x",))),
+    ]
+    assert names(RequestQuery("GET", "a", target, [], "192.0.2.1"), routes) is named
+
+
+def test_a_route_may_ask_where_a_request_came_from() -> None:
+    routes = [
+        Route("s", RouteMatch(scheme="https"), direct=DirectResponse(403, ErrorPage("", b""))),
+        Route("l", RouteMatch(listeners=frozenset({"web"})), direct=DirectResponse(410, ErrorPage("", b""))),
+    ]
+    for scheme, listener, answer in (("https", "tls", "403"), ("http", "web", "410"), ("http", "tls", "404")):
+        query = RequestQuery("GET", "a", "/", [], "192.0.2.1", scheme, listener)
+        assert explain(query, routes, {}, None, lambda _: (NOBODY_CHECKS, 0)).answer.startswith(answer)

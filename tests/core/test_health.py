@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from lbflask.config.health import HealthCheckConfig
 from lbflask.core.health import Observation, Thresholds, in_transition, observe
 from lbflask.core.model import ActiveHealth, Health
 
@@ -92,7 +93,22 @@ def test_an_agreeing_observation_forgets_the_contradictions_before_it() -> None:
     assert play("+--+---", Thresholds(fall=3)).health is Health.DOWN
 
 
+def test_the_expiry_of_a_certificate_stays_until_another_one_is_presented() -> None:
+    thresholds, state = Thresholds(2, 2), ActiveHealth()
+    seen = []
+    for ok, expires in ((True, 5.0), (True, 0.0), (False, 0.0), (False, 0.0), (True, 7.0), (True, 0.0)):
+        state = observe(state, Observation(ok, "", expires=expires), thresholds, 1.0)
+        seen.append((state.health, state.certificate_expires))
+    up, down = Health.UP, Health.DOWN
+    assert seen == [(up, 5.0), (up, 5.0), (up, 5.0), (down, 5.0), (down, 7.0), (up, 7.0)]
+
+
 def test_observing_leaves_the_old_state_as_it_was() -> None:
     before = ActiveHealth(Health.UP, 0, "ok", 1.0)
     observe(before, Observation(False, "refused"), Thresholds(1, 1), 2.0)
     assert before == ActiveHealth(Health.UP, 0, "ok", 1.0)
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    configured = HealthCheckConfig()
+    assert Thresholds() == Thresholds(configured.rise, configured.fall)

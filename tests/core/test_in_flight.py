@@ -64,6 +64,14 @@ def test_a_listener_reads_only_what_has_changed() -> None:
     assert copy.loads == {"a": 0, "b": 2}
 
 
+def test_a_listener_starts_anew_after_loads_without_a_log() -> None:
+    copy, loads = Copy(), Loads({"a": 1})
+    copy.follow(loads)
+    copy.follow({"c": 1})
+    copy.follow(loads)
+    assert copy.loads == {"a": 1}
+
+
 def test_a_listener_starts_anew_with_other_loads_and_when_it_has_missed_changes() -> None:
     copy, loads = Copy(), Loads({"a": 1})
     copy.follow(loads)

@@ -26,6 +26,7 @@ def test_without_a_word_of_others_the_pool_is_as_configured() -> None:
 
 def test_the_discovered_come_after_the_configured_and_the_added_last() -> None:
     assert ids(replace(known(d=Override(added=D)), discovered=(C,))) == ["a", "b", "c", "d"]
+    assert ids(known(d=Override(added=D), c=Override(added=C))) == ["a", "b", "c", "d"]
 
 
 def test_of_two_with_one_id_the_configured_one_counts_then_the_discovered() -> None:

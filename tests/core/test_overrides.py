@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lbflask.core import overrides
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
+from lbflask.core.operator_note import OperatorNote
 
 A, B = Backend("a", "a", 1, "http://a:1", 3), Backend("b", "b", 1, "http://b:1", 2)
 POOL = Pool("web", (A,))
@@ -120,6 +121,41 @@ def test_what_stays_in_service_keeps_the_moment_from_before(case: str) -> None:
 def test_the_moment_alone_makes_a_backend_no_other(before: Override | None) -> None:
     assert overrides.deviates(before) == (before is not None and replace(before, since=0.0) != Override())
     assert not overrides.deviates(Override(since=5.0))
+
+
+ALICE, BOB = OperatorNote("alice", 1.0, "ticket"), OperatorNote("bob", 2.0)
+#: Override before, override after, the new note, and the notes on mode, weight and membership that result.
+SIGNED = {
+    "a mode": (None, Override(Mode.OFF), BOB, (BOB, None, None)),
+    "a weight beside a mode": (Override(Mode.OFF, mode_note=ALICE), Override(Mode.OFF, 5), BOB, (ALICE, BOB, None)),
+    "a removal": (Override(weight=5, weight_note=ALICE), Override(weight=5, removed=True), BOB, (None, ALICE, BOB)),
+    "an addition": (None, Override(added=B), BOB, (None, None, BOB)),
+    "what is as configured": (Override(Mode.OFF, mode_note=ALICE), Override(since=9.0), BOB, (None, None, None)),
+    "the same again": (Override(Mode.OFF, mode_note=ALICE), Override(Mode.OFF), BOB, (ALICE, None, None)),
+    "the same with a reason": (Override(Mode.OFF, mode_note=BOB), Override(Mode.OFF), ALICE, (ALICE, None, None)),
+    "the same reason": (
+        Override(Mode.OFF, mode_note=ALICE), Override(Mode.OFF), replace(ALICE, at=9.0), (ALICE, None, None),
+    ),
+    "a reason for one without a note": (Override(Mode.OFF), Override(Mode.OFF), ALICE, (ALICE, None, None)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SIGNED)
+def test_each_difference_has_the_note_of_its_author(case: str) -> None:
+    before, after, note, expected = SIGNED[case]
+    signed = overrides.signed(before, after, note)
+    assert signed is not None
+    assert (signed.mode_note, signed.weight_note, signed.member_note) == expected
+    assert overrides.unsigned(signed) == overrides.unsigned(after)
+
+
+def test_no_override_has_no_note() -> None:
+    assert overrides.signed(Override(Mode.OFF, mode_note=ALICE), None, BOB) is None
+
+
+def test_notes_make_a_backend_no_other() -> None:
+    assert not overrides.deviates(Override(mode_note=ALICE))
+    assert overrides.weighed(Override(weight=5, weight_note=ALICE), None) is None
 
 
 def test_the_override_of_a_backend_that_is_not_known_ends_with_its_removal() -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbflask.core.eligibility import Selection
 from lbflask.core.model import (
@@ -20,7 +22,7 @@ from lbflask.core.model import (
     StickyCookie,
 )
 from lbflask.core.planning import Plan, PoolPlanner, StaticFacts
-from lbflask.core.sticky_cookie import Affinity
+from lbflask.core.sticky_cookie import Affinity, CookieRefusal
 from lbflask.core.strategies import STRATEGIES
 from tests.support.pools import backend
 
@@ -28,15 +30,16 @@ SECRET = "0123456789abcdef"
 ABC = tuple(backend(name) for name in "abc")
 
 
-class Facts(StaticFacts):
+class Facts:
     """Facts that a test changes, and what was asked of them."""
 
     def __init__(self, snapshot: Snapshot | None = None, ticket: int = 0) -> None:
-        super().__init__(snapshot or Snapshot(1), ticket)
         self.current = snapshot or Snapshot(1)
+        self.next_ticket = ticket
         self.clock = 0.0
         self.in_flight: dict[str, int] = {}
         self.due: str | None = None
+        self.unsafe_probes = False
         self.tickets = 0
         self.loads_read = 0
         self.selections: list[Selection] = []
@@ -49,19 +52,23 @@ class Facts(StaticFacts):
 
     def ticket(self) -> int:
         self.tickets += 1
-        return super().ticket()
+        self.next_ticket += 1
+        return self.next_ticket - 1
 
     def loads(self) -> dict[str, int]:
         self.loads_read += 1
         return self.in_flight
 
     def probe(self, safe: bool) -> str | None:
-        return self.due if safe else None
+        return self.due if safe or self.unsafe_probes else None
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
         assert snapshot is self.current
         assert {one.backend.id for one in selection.candidates} <= {one.id for one in pool_members}
         self.selections.append(selection)
+
+    def cookie_refused(self, refusal: CookieRefusal) -> None:
+        pass
 
 
 def ids(plan: Plan) -> list[str]:
@@ -119,13 +126,25 @@ def test_a_probe_goes_first_and_has_its_reason() -> None:
     assert ids(planner.plan(None, safe=True)) == ["a", "c"]
 
 
+def test_a_probe_may_go_to_a_backend_that_discovery_found() -> None:
+    facts = Facts(Snapshot(1, ejected={"d": Ejection(True, 1, 0.0, 10.0)}, discovered=(backend("d"),)))
+    facts.due = "d"
+    assert ids(PoolPlanner(Pool("p", ABC), facts).plan(None, safe=True)) == ["d", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_only_strategies_that_hash_have_keys(strategy: str) -> None:
+    planner = PoolPlanner(Pool("p", ABC, strategy), Facts())
+    assert planner.has_key == (planner.key("192.0.2.1", "/", []) is not None) == (strategy == "consistent_hash")
+
+
 def sticky(facts: Facts, *secrets: str) -> PoolPlanner:
     return PoolPlanner(Pool("p", ABC, sticky=StickyCookie("S", secrets=secrets)), facts)
 
 
 def test_a_session_goes_first_and_takes_a_ticket_only_when_it_leaves() -> None:
     facts = Facts()
-    facts.due = "a"
+    facts.due, facts.unsafe_probes = "c", True
     planner = sticky(facts, SECRET)
     cookie = Affinity("p", [SECRET]).cookie("b", 0.0)
     found = planner.sticky_backend([cookie])
@@ -133,7 +152,7 @@ def test_a_session_goes_first_and_takes_a_ticket_only_when_it_leaves() -> None:
     plan = planner.plan(None, safe=True, sticky_backend=found)
     order = iter(plan.backends)
     assert (plan.reason, next(order).id, facts.tickets) == ("sticky", "b", 0)
-    assert ([one.id for one in order], facts.tickets) == (["a", "c"], 1)  # and "a" is no probe
+    assert ([one.id for one in order], facts.tickets) == (["a", "c"], 1)  # and "c" is no probe
 
 
 def test_sessions_end_with_their_backend_and_keep_one_that_drains() -> None:
@@ -170,10 +189,53 @@ def test_static_facts_count_tickets_and_know_no_loads_and_no_probes() -> None:
     facts = StaticFacts(Snapshot(1, now=5.0), 7)
     assert (facts.snapshot().version, facts.now(), facts.ticket(), facts.ticket()) == (1, 5.0, 7, 8)
     assert (dict(facts.loads()), facts.probe(True)) == ({}, None)
+    assert StaticFacts(Snapshot(1)).ticket() == 0
 
 
 def test_planners_and_sessions_show_their_state_and_no_secret() -> None:
     planner = sticky(Facts(), SECRET)
+    assert repr(planner) == "PoolPlanner(p: round_robin, 0 candidates)"
     planner.schedule()
     assert repr(planner) == "PoolPlanner(p: round_robin, 3 candidates)"
     assert repr(planner.sessions) == "SessionTable(p, S: 3 backends)"
+
+
+def test_a_poll_that_finds_nothing_new_selects_nothing_anew() -> None:
+    up = {name: ActiveHealth(Health.UP) for name in "abc"}
+    facts = Facts(Snapshot(1, up, 0.0, 10.0, now=1000.0))
+    planner = PoolPlanner(Pool("p", ABC), facts)
+    planner.schedule()
+    facts.current = replace(facts.current, now=1001.0, heartbeat=1.0)
+    planner.schedule()
+    first, second = facts.selections
+    assert second is first
+    facts.current = replace(facts.current, active=up | {"a": ActiveHealth(Health.DOWN)})
+    planner.schedule()
+    assert facts.selections[2] is not first
+    assert [one.id for one in planner.serving()] == ["b", "c"]
+
+
+CHANGES = st.one_of(
+    st.fixed_dictionaries(
+        {"active": st.dictionaries(st.sampled_from("abc"), st.sampled_from(Health).map(ActiveHealth))}
+    ),
+    st.fixed_dictionaries({"heartbeat": st.sampled_from([None, 0.0, 29.9, 30.1])}),
+    st.fixed_dictionaries({"overrides": st.dictionaries(st.sampled_from("abc"), st.sampled_from(Mode).map(Override))}),
+    st.fixed_dictionaries(
+        {"ejected": st.dictionaries(st.sampled_from("abc"), st.just(Ejection(True, 1, 900.0, 1e6)), max_size=3)}
+    ),
+    st.fixed_dictionaries({"discovered": st.sampled_from([(), (backend("d"),)])}),
+    st.fixed_dictionaries({"now": st.floats(1000, 2000)}),
+)
+
+
+@given(st.lists(CHANGES, max_size=8))
+def test_after_any_changes_a_planner_plans_like_a_new_one(changes: list[dict[str, object]]) -> None:
+    facts = Facts(Snapshot(1, {name: ActiveHealth(Health.UP) for name in "abc"}, 0.0, 10.0, now=1000.0))
+    pool = Pool("p", ABC, slow_start=300.0)
+    planner = PoolPlanner(pool, facts)
+    for change in changes:
+        facts.current = replace(facts.current, **change)  # type: ignore[arg-type]
+        facts.clock = facts.current.now
+        new = PoolPlanner(pool, facts)
+        assert (planner.serving(), planner.selection) == (new.serving(), new.selection)

@@ -19,6 +19,7 @@ from lbflask.core.rate_limit import (
     state_item,
     take,
 )
+from tests.support.changes import property_test
 
 NOW = 1_700_000_000 * MICROS
 
@@ -103,6 +104,18 @@ def test_a_bucket_is_full_when_it_says_so(limit: RateLimit, requests: int) -> No
     assert full == take(limit, None, moment)[1]
 
 
+def test_a_token_has_as_many_units_as_a_period_has_microseconds() -> None:
+    assert RateLimit("api", 5, 2, 1).token == 2_000_000
+
+
+def test_nobody_waits_for_a_token_that_is_there() -> None:
+    limit, bucket, waits = RateLimit("api", 1, 1, 3), None, []
+    for _ in range(3):
+        bucket, allowance = take(limit, bucket, NOW)
+        waits.append(allowance.wait)
+    assert waits == [0, 0, 1]
+
+
 def test_a_refused_request_takes_nothing() -> None:
     limit = RateLimit("api", 1, 10, 1)
     bucket, _ = take(limit, None, NOW)
@@ -168,3 +181,6 @@ def test_a_full_bucket_is_full_from_the_moment_on_that_its_units_need() -> None:
     limit = RateLimit("api", count=3, period=1, burst=2)
     assert full_at(limit, Bucket(NOW, 0)) == NOW
     assert full_at(limit, Bucket(NOW, 7)) == NOW + 3  # seven thirds of a microsecond, rounded up
+
+
+test_any_text_is_the_address_that_the_system_reads = property_test("address")

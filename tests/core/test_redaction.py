@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.redaction import is_secret, is_secret_field, masked_parameters, masked_target, masked_url
+from tests.support.changes import property_test
 
 SECRETS = [
     "token", "access_token", "id_token", "refresh-token", "csrf_token", "hub.verify_token", "xsrf", "X-CSRF-Token",
@@ -26,6 +27,7 @@ SECRETS = [
     "psk", "pincode", "to.ken", "to-ken", "to ken", "tok%00en", "tok%0aen", "t.o.k.e.n", "s.i.d", "p%2Ew",
     "to,ken", "to|ken", "to:ken", "to%7Fken", "to%2500ken", "%2574oken", "%252574oken", "to$ken", "[token]", "{token}",
     "X-Forwarded-Access-Token", "t%6fken", "T%4FKEN", "t%256fken", "%74oken", "pass+word%5Btoken%5D",
+    "user_code", "my-app-code",
 ]  # fmt: skip
 PLAIN = [
     "keyboard", "hotkey", "bypass", "sort.by.monkey", "design.id", "spinner", "opinion",
@@ -33,6 +35,22 @@ PLAIN = [
     "monkey", "turkey", "keys", "inside", "sidebar", "passenger", "compass", "spin", "pinned", "footprint", "laptop",
     "zip_code", "country-code", "errorCode", "postal_code", "barcode", "encode", "unicode", "decoder", "codec", "lang",
     "sort", "X-Other", "X-Frame-Options", "Strict-Transport-Security", "Accept", "User-Agent", "possession_of",
+    "areaCode", "bar_code", "cityCode", "color-code", "currencyCode", "exit_code", "httpCode", "iso_code", "langCode",
+    "language-code", "postCode", "productCode", "qr_code", "region-code", "responseCode", "sort_code", "sourceCode",
+    "state_code", "status-code", "billing_zip_code",
+]  # fmt: skip
+#: Names whose last word is one of a secret only where a hump begins it.
+HUMPS = ["gatePin", "requestSig", "mySession", "clientAssertion", "parkingTicket"]
+#: Header fields by what they are for: formats (RFC 9110 §8, §12), caching (RFC 9111), routing, and display in browsers.
+PLAIN_FIELDS = [
+    "Accept", "Accept-Encoding", "Accept-Language", "Content-Encoding", "Content-Language", "Content-Length",
+    "Content-Type", "Vary", "Age", "Cache-Control", "Expires", "Last-Modified", "Pragma", "Connection", "Host", "TE",
+    "Upgrade", "Via", "Max-Forwards", "Forwarded", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host",
+    "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme",
+    "X-Forwarded-Server", "X-Forwarded-Ssl", "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods", "Access-Control-Allow-Origin", "Access-Control-Allow-Private-Network",
+    "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Access-Control-Request-Headers",
+    "Access-Control-Request-Method", "Content-Security-Policy", "Strict-Transport-Security", "X-Frame-Options",
 ]  # fmt: skip
 
 
@@ -50,6 +68,12 @@ def test_names_of_what_is_none(name: str) -> None:
     assert masked_target(target) == target
 
 
+@pytest.mark.parametrize("name", HUMPS)
+def test_a_hump_begins_a_word(name: str) -> None:
+    assert is_secret(name)
+    assert not is_secret(name.lower())
+
+
 CREDENTIALS = ["Basic dTpw", "bearer x", "Digest a=b", "AWS4-HMAC-SHA256 C", "SharedKey a:b", "NTLM x", "ApiKey x"]
 
 
@@ -58,6 +82,12 @@ CREDENTIALS = ["Basic dTpw", "bearer x", "Digest a=b", "AWS4-HMAC-SHA256 C", "Sh
 def test_secrets_in_harmless_fields(name: str, value: str) -> None:
     assert is_secret_field(name, value)
     assert not is_secret_field(name, "basically, q=1")
+
+
+@pytest.mark.parametrize("name", PLAIN_FIELDS)
+def test_fields_of_formats_caching_routing_and_display_are_shown(name: str) -> None:
+    assert not is_secret_field(name, "shown")
+    assert not is_secret_field(f" {name.upper()} ", "shown")
 
 
 @pytest.mark.parametrize(
@@ -90,6 +120,17 @@ def test_credentials_anywhere_in_a_target(blank: str, credentials: str, target: 
     [
         ("/a?token=5ecret;5ecret&x=1", "/a?token=***;***&x=1"),  # for who does not part at a semicolon
         ("/a?token=5ecret?5ecret", "/a?token=***?***"),
+        ("/a?token=5ecret;5ecret;5ecret&x=1", "/a?token=***;***;***&x=1"),
+        ("/a?a=1,token=5ecret;5ecret", "/a?a=1,token=***;***"),
+        ("/a?q=token:5ecret;5ecret", "/a?q=token:***;***"),
+        ("/a?q=Bearer%205ecret;5ecret", "/a?q=***;***"),
+        ("/a?Bearer%205ecret=1;5ecret", "/a?***;***"),
+        ("/Bearer%205ecret;5ecret/b", "/***;***/b"),
+        ("/a?at=12:30;shown", "/a?at=12:30;shown"),
+        ("/a?a=1,token=;5ecret", "/a?a=1,token=;***"),
+        ("/a?a=token=5", "/a?a=token=***"),
+        ("/a?=token=5ecret", "/a?=token=***"),
+        ("/a?token/=5ecret", "/a?token/=***"),
         ("/a?API_KEY=1;Password=2", "/a?API_KEY=***;Password=***"),
         ("/a?token==5ecret", "/a?token=***"),
         ("/a?x=1;sid=5ecret", "/a?x=1;sid=***"),
@@ -143,6 +184,7 @@ def test_credentials_anywhere_in_a_target(blank: str, credentials: str, target: 
         ("/a?q={'password':'5ecret'}", "/a?q={'password':***"),
         ("/a?next=%252Fcb%253Fsig%253D5ecret", "/a?next=***"),
         ("/a?u=https%3A%2F%2Fuser%3A5ecret%40host%2F", "/a?u=***"),
+        ("/a?u=https%3A%2F%2Fhost%2Fb", "/a?u=https%3A%2F%2Fhost%2Fb"),
         ("/a?q=%7B%22password%22%3A%225ecret%22%7D", "/a?q=***"),
         ('/a?q={"password":"5ecret"}', '/a?q={"password":***'),
         ("/a?next=%2Fcb%3Fpage%3D2&x=caf%C3%A9", "/a?next=%2Fcb%3Fpage%3D2&x=caf%C3%A9"),
@@ -161,7 +203,11 @@ def test_a_target_without_its_secrets(target: str, shown: str) -> None:
     [
         ("http://host:80/a?x=1", "http://host:80/a?x=1"),
         ("https://host/@user/a@b", "https://host/@user/a@b"),
+        ("http://host/@user", "http://host/@user"),
+        ("HTTPS://host/@user", "HTTPS://host/@user"),
         ("https://[::1]:80/@user", "https://[::1]:80/@user"),
+        ("redis://5ecret@host", "redis://***@host"),
+        ("https://5ecret@host/", "https://***@host/"),
         ("https://user:5ecret@host/", "https://user:***@host/"),
         ("https://user:5ec/ret@host/", "https://user:***@host/"),
         ("https://user:5ec/re@t@host/", "https://user:***@host/"),
@@ -230,6 +276,7 @@ def test_a_masked_target_stays_as_it_is(target: str) -> None:
     ],
 )
 @pytest.mark.parametrize("head", ["/?", "/", "/?a=", "", "/?a%"])
+@pytest.mark.sampled(3)
 def test_the_time_for_a_target_is_linear_in_its_length(head: str, unit: str) -> None:
     target = head + unit * (65_536 // len(unit))
     began = time.process_time()
@@ -255,3 +302,6 @@ def test_a_part_of_a_message_without_its_secrets(text: str, shown: str) -> None:
 def test_names_are_decoded_three_times() -> None:
     assert is_secret("tok%4%3%35n")
     assert not is_secret("tok%4%3%3%35n")
+
+
+test_a_secret_behind_any_text_is_masked = property_test("secrets")

@@ -6,7 +6,8 @@ from itertools import product
 
 import pytest
 
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.config.traffic import RetriesConfig
+from lbflask.core.faults import AttemptTimeout, Blame, Fault, FoundDown, RetriedResponse, Stage
 from lbflask.core.retry import RetryPolicy, costs_budget, replayable, went_stale, within_budget
 
 #: RFC 9110 §9.2.2, written out: the rest must never be replayed.
@@ -111,12 +112,20 @@ def test_a_keep_alive_connection_closed_before_any_byte_came_back_went_stale(sta
         (100, 19, True),
         (100, 20, False),
         (100, 21, False),
+        (101, 20, True),  # 20 % of 101 is 20.2
     ],
 )
 def test_extra_attempts_stay_within_their_share_of_the_active_requests(
     active: int, retrying: int, allowed: bool
 ) -> None:
     assert within_budget(RetryPolicy(budget_percent=20.0, budget_floor=3), active, retrying) is allowed
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    """Three retries are always possible, as the description of `budget_percent` states."""
+    assert RetriesConfig().policy() == RetryPolicy()
+    nothing = RetriesConfig(budget_percent=0).policy()
+    assert [within_budget(nothing, 1, retrying) for retrying in range(5)] == [True, True, True, False, False]
 
 
 def test_a_budget_of_nothing_still_leaves_the_floor() -> None:
@@ -128,3 +137,37 @@ def test_a_budget_of_nothing_still_leaves_the_floor() -> None:
 def test_only_attempts_after_a_failed_connection_cost_no_budget() -> None:
     free = {stage for stage in Stage if not costs_budget(Fault(Blame.BACKEND, stage, 502, "…"))}
     assert free == {Stage.CONNECT}
+
+
+def test_the_time_of_an_attempt_is_not_that_of_the_request() -> None:
+    for stage in (Stage.SEND, Stage.WAIT):
+        fault = AttemptTimeout(stage, 2.5)
+        assert (fault.status, str(fault)) == (504, "no response within 2.5 s, the time of one attempt")
+        assert [method for method in IDEMPOTENT + OTHERS if replayable(fault, method, body_touched=False)] == [
+            *IDEMPOTENT
+        ]
+        assert not replayable(fault, "GET", body_touched=True)
+        assert costs_budget(fault)
+        assert not went_stale(fault)
+
+
+def test_a_response_with_a_retried_status_is_followed_by_another_attempt() -> None:
+    for status in (429, 503, 504):
+        fault = RetriedResponse(status)
+        assert str(fault) == f"responded {status}, which is retried"
+        assert replayable(fault, "GET", body_touched=False)
+        assert not replayable(fault, "POST", body_touched=False)
+        assert costs_budget(fault)
+
+
+def test_the_settings_name_the_statuses() -> None:
+    assert RetriesConfig(statuses=(503, 429)).policy().statuses == {429, 503}
+    assert RetriesConfig().policy() == RetryPolicy()
+
+
+def test_a_request_that_hangs_at_a_backend_found_down_moves_like_one_whose_connection_failed() -> None:
+    fault = FoundDown(3.0)
+    assert replayable(fault, "GET", body_touched=False)
+    assert not replayable(fault, "POST", body_touched=False)
+    assert not costs_budget(fault)
+    assert not went_stale(fault)

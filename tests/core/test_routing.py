@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import posixpath
 import re
+import tracemalloc
+from ipaddress import ip_network
 from urllib.parse import unquote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lbflask.core.http.paths import readings
 from lbflask.core.http.types import Fields
-from lbflask.core.routing import AmbiguousPath, Route, RouteMatch, RouteTable, unreachable
+from lbflask.core.linear_expression import LinearExpression
+from lbflask.core.route_match import RouteMatch
+from lbflask.core.routing import MOST_READINGS, AmbiguousPath, Route, RouteTable
+from tests.support.changes import property_test
+from tests.support.naive_routes import MATCHES, QUERIES, Query, find, naive, routes_of
 
 
 def table(*matches: RouteMatch) -> RouteTable:
@@ -29,7 +36,7 @@ def found(
 
 
 def paths(*prefixes: str) -> list[RouteMatch]:
-    return [RouteMatch(path=prefix) for prefix in prefixes]
+    return [RouteMatch(paths=(prefix,)) for prefix in prefixes]
 
 
 # Hosts
@@ -62,12 +69,12 @@ def test_the_most_exact_host_wins(host: str, expected: int) -> None:
 
 
 def test_a_host_without_a_fitting_path_leaves_the_request_to_less_exact_ones() -> None:
-    matches = [RouteMatch(("a.example",), "/x"), RouteMatch(("*.example",), "/y"), RouteMatch((), "/z")]
+    matches = [RouteMatch(("a.example",), ("/x",)), RouteMatch(("*.example",), ("/y",)), RouteMatch((), ("/z",))]
     assert [found(matches, path, "a.example") for path in ("/x", "/y", "/z", "/")] == [0, 1, 2, None]
 
 
 def test_an_exact_host_comes_before_a_longer_path() -> None:
-    assert found([RouteMatch((), "/a/b/c"), RouteMatch(("a.example",))], "/a/b/c", "a.example") == 1
+    assert found([RouteMatch((), ("/a/b/c",)), RouteMatch(("a.example",))], "/a/b/c", "a.example") == 1
 
 
 def test_a_route_may_have_several_hosts() -> None:
@@ -81,6 +88,17 @@ def test_hosts_that_clients_make_up_take_no_memory_without_bound() -> None:
         assert routes.find(f"{number}.example", "/", "GET", []) == 0
     assert routes.find("x" * 300 + ".example", "/", "GET", []) == 0
     assert len(routes._trees) <= 4096
+
+
+def test_hosts_that_are_longer_than_any_name_take_no_memory() -> None:
+    routes = table(RouteMatch(("*.example",)))
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            assert routes.find("x" * 100_000 + f"{number}.example", "/", "GET", []) == 0
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # Paths
@@ -172,24 +190,37 @@ def test_a_path_that_another_route_may_claim_is_refused(target: str) -> None:
 )
 def test_a_path_is_not_refused_for_being_odd(target: str) -> None:
     """All that it can mean is the same route's, and it is forwarded as it came."""
-    matches = [RouteMatch(path="/admin"), RouteMatch()]
+    matches = [RouteMatch(paths=("/admin",)), RouteMatch()]
     assert found(matches, target) == 1
     assert found(matches, "/admin/x" + target[1:]) == 0
 
 
+#: Paths with as many readings as are compared, and with one more. All of them are of the same route.
+JUST_ENOUGH_READINGS, TOO_MANY_READINGS = "/..\\\\%5c%00", "//\\%2F%3F%3b"
+
+
+def test_a_path_with_more_readings_than_are_compared_is_rejected() -> None:
+    counts = [len(list(readings(path))) for path in (JUST_ENOUGH_READINGS, TOO_MANY_READINGS)]
+    assert counts == [MOST_READINGS, MOST_READINGS + 1]
+    assert found(paths("/admin", ""), JUST_ENOUGH_READINGS) == 1
+    with pytest.raises(AmbiguousPath):
+        found(paths("/admin", ""), TOO_MANY_READINGS)
+
+
 def test_hosts_alone_make_no_path_odd() -> None:
     assert found([RouteMatch(("shop.example",)), RouteMatch()], "/x/../..;/%2f") == 0
+    assert found([RouteMatch(("shop.example",)), RouteMatch()], TOO_MANY_READINGS) == 0
 
 
 def test_readings_count_only_on_the_hosts_that_have_paths() -> None:
-    matches = [RouteMatch(("a.example",), "/admin"), RouteMatch(("b.example",))]
+    matches = [RouteMatch(("a.example",), ("/admin",)), RouteMatch(("b.example",))]
     assert found(matches, "//admin", "b.example") == 1
     with pytest.raises(AmbiguousPath):
         found(matches, "//admin", "a.example")
 
 
 def test_a_condition_of_the_other_route_that_does_not_hold_makes_no_second_reading() -> None:
-    matches = [RouteMatch(path="/admin", methods=frozenset({"POST"})), RouteMatch()]
+    matches = [RouteMatch(paths=("/admin",), methods=frozenset({"POST"})), RouteMatch()]
     assert found(matches, "//admin") == 1
     with pytest.raises(AmbiguousPath):
         found(matches, "//admin", method="POST")
@@ -231,7 +262,12 @@ PIECES += ["%61dmin", "%3F", "%23", "%00", "%25", "%20", "%2", "..."]
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=12).map(lambda pieces: "/" + "".join(pieces)))
 def test_whatever_a_server_makes_of_a_path_the_route_is_that_of_what_it_serves(path: str) -> None:
-    matches = [RouteMatch(path="/admin"), RouteMatch(path="/public"), RouteMatch(path="/public/a"), RouteMatch()]
+    matches = [
+        RouteMatch(paths=("/admin",)),
+        RouteMatch(paths=("/public",)),
+        RouteMatch(paths=("/public/a",)),
+        RouteMatch(),
+    ]
     try:
         route = found(matches, path)
     except AmbiguousPath:
@@ -254,10 +290,10 @@ def place_of(path: str) -> int:
 
 def test_more_conditions_come_first_and_then_the_order_of_the_file() -> None:
     matches = [
-        RouteMatch(path="/a"),
-        RouteMatch(path="/a", methods=frozenset({"GET", "HEAD"})),
-        RouteMatch(path="/a", headers=(("x-beta", None),)),
-        RouteMatch(path="/a", methods=frozenset({"GET"}), headers=(("x-beta", "2"),)),
+        RouteMatch(paths=("/a",)),
+        RouteMatch(paths=("/a",), methods=frozenset({"GET", "HEAD"})),
+        RouteMatch(paths=("/a",), headers=(("x-beta", None),)),
+        RouteMatch(paths=("/a",), methods=frozenset({"GET"}), headers=(("x-beta", "2"),)),
     ]
     assert found(matches, "/a", method="POST") == 0
     assert found(matches, "/a") == 1
@@ -267,7 +303,7 @@ def test_more_conditions_come_first_and_then_the_order_of_the_file() -> None:
 
 
 def test_a_longer_path_whose_conditions_fail_leaves_the_request_to_a_shorter_one() -> None:
-    matches = [RouteMatch(path="/a/b", methods=frozenset({"PUT"})), RouteMatch(path="/a")]
+    matches = [RouteMatch(paths=("/a/b",), methods=frozenset({"PUT"})), RouteMatch(paths=("/a",))]
     assert [found(matches, "/a/b/c", method=method) for method in ("PUT", "GET", "put")] == [0, 1, 1]
 
 
@@ -276,90 +312,93 @@ def test_a_value_has_to_be_that_of_a_whole_line() -> None:
     assert [found(matches, fields=[("X-A", value)]) for value in ("1", "1, 2", "11", "")] == [0, None, None, None]
 
 
-# Against an oracle
-
-HOSTS = ["", "a.x", "b.a.x", "*.x", "*.a.x"]
-PATHS = ["", "/p", "/p/q", "/q"]
-MATCHES = st.lists(
-    st.builds(
-        lambda host, path, methods, header: RouteMatch((host,) if host else (), path, methods, header),
-        st.sampled_from(HOSTS),
-        st.sampled_from(PATHS),
-        st.sampled_from([frozenset(), frozenset({"GET"}), frozenset({"GET", "PUT"})]),
-        st.sampled_from([(), (("h", None),), (("h", "1"),)]),
-    ),
-    max_size=8,
-)
+# Exact paths
 
 
-def oracle(matches: list[RouteMatch], host: str, path: str, method: str, value: str | None) -> int | None:
-    """The best of all that match, by the words of the documentation."""
-
-    def rank(number: int) -> tuple[int, int, int, int] | None:
-        match = matches[number]
-        (wanted,) = match.hosts or ("",)
-        if wanted.startswith("*."):
-            exactness = len(wanted)
-            fits = host.endswith(wanted[1:])
-        else:
-            exactness = 1000 if wanted else 0
-            fits = wanted in ("", host)
-        fits = fits and (match.path + "/" in path + "/" and (path + "/").startswith(match.path + "/"))
-        fits = fits and (not match.methods or method in match.methods)
-        fits = fits and all(value is not None and expected in (None, value) for _, expected in match.headers)
-        return (-exactness, -len(match.path), -match.conditions, number) if fits else None
-
-    ranks = [found for number in range(len(matches)) if (found := rank(number)) is not None]
-    return min(ranks)[-1] if ranks else None
+def test_an_exact_path_comes_before_any_prefix_and_its_last_slash_counts() -> None:
+    matches = [*paths("/a/b", "/a"), RouteMatch(exact=("/a/b", "/a/"))]
+    assert [found(matches, path) for path in ("/a", "/a/", "/a/b", "/a/b/", "/a/b/c", "/%61/b?x")] == [1, 2, 2, 0, 0, 2]
 
 
-@given(
-    MATCHES,
-    st.sampled_from(["a.x", "b.a.x", "c.a.x", "c.x", "x", "y"]),
-    st.sampled_from(["/", "/p", "/p/q", "/p/q/r", "/pq", "/q/p"]),
-    st.sampled_from(["GET", "PUT", "POST"]),
-    st.sampled_from([None, "1", "2"]),
-)
-def test_the_table_finds_what_looking_at_every_route_finds(
-    matches: list[RouteMatch], host: str, path: str, method: str, value: str | None
-) -> None:
-    fields = [] if value is None else [("H", value)]
-    assert table(*matches).find(host, path, method, fields) == oracle(matches, host, path, method, value)
+def test_an_exact_path_whose_conditions_fail_leaves_the_request_to_prefixes() -> None:
+    get, put = frozenset({"GET"}), frozenset({"PUT"})
+    matches = [
+        RouteMatch(exact=("/a",), methods=get),
+        RouteMatch(exact=("/a",), methods=put),
+        RouteMatch(paths=("/a",)),
+    ]
+    assert [found(matches, "/a", method=method) for method in ("GET", "PUT", "POST")] == [0, 1, 2]
 
 
-# What no request can reach
+def test_a_route_may_have_several_prefixes() -> None:
+    matches = [RouteMatch(paths=("/a", "/b/c", "")), RouteMatch(paths=("/b",))]
+    assert [found(matches, path) for path in ("/a/x", "/b/c", "/b", "/c")] == [0, 0, 1, 0]
 
 
 @pytest.mark.parametrize(
-    ("matches", "expected"),
+    "match",
     [
-        ([RouteMatch(), RouteMatch()], (1, 0)),
-        ([RouteMatch(("a",), "/x"), RouteMatch(("b", "a"), "/x")], (1, 0)),
-        ([RouteMatch(), RouteMatch(("a",)), RouteMatch(path="/x")], None),
-        ([RouteMatch(methods=frozenset({"GET"})), RouteMatch(methods=frozenset({"GET", "PUT"}))], None),
-        ([RouteMatch(methods=frozenset({"GET", "PUT"})), RouteMatch(methods=frozenset({"GET"}))], (1, 0)),
-        ([RouteMatch(headers=(("a", None),)), RouteMatch(headers=(("a", "1"),))], (1, 0)),
-        ([RouteMatch(headers=(("a", "1"),)), RouteMatch(headers=(("a", None),))], None),
-        ([RouteMatch(headers=(("a", "1"),)), RouteMatch(headers=(("a", "2"),))], None),
-        ([RouteMatch(), RouteMatch(methods=frozenset({"GET"}))], None),
-        ([RouteMatch(methods=frozenset({"GET"})), RouteMatch(headers=(("a", None),))], None),
+        RouteMatch(exact=("/a",)),
+        RouteMatch(suffixes=("/a",)),
+        RouteMatch(expression=LinearExpression("^/a$")),
+        RouteMatch(paths=("/",)[:0], excluded=(RouteMatch(paths=("/b",)),), suffixes=("a",)),
     ],
 )
-def test_a_route_that_no_request_reaches_is_found(matches: list[RouteMatch], expected: tuple[int, int] | None) -> None:
-    assert unreachable([Route(f"r{number}", match) for number, match in enumerate(matches)]) == expected
+def test_a_path_that_can_be_read_in_two_ways_is_refused_by_each_kind(match: RouteMatch) -> None:
+    matches = [match, RouteMatch()]
+    assert [found(matches, path) for path in ("/a", "/b", "/b//c", "/%61")] == [0, 1, 1, 0]
+    for target in ("/a;b", "/a%00"):
+        with pytest.raises(AmbiguousPath):
+            found(matches, target)
 
 
-@given(MATCHES)
-def test_a_route_that_is_said_to_be_unreachable_is_never_found(matches: list[RouteMatch]) -> None:
-    hidden = unreachable([Route(f"r{number}", match) for number, match in enumerate(matches)])
-    if hidden is not None:
-        for host in ("a.x", "b.a.x", "c.a.x", "x"):
-            for path in ("/", "/p", "/p/q", "/q"):
-                for method in ("GET", "PUT", "POST"):
-                    for value in (None, "1", "2"):
-                        assert oracle(matches, host, path, method, value) != hidden[0]
+def test_what_is_left_out_by_its_path_is_so_in_each_reading() -> None:
+    matches = [RouteMatch(excluded=(RouteMatch(paths=("/admin",)),)), RouteMatch(("x",))]
+    assert [found(matches, path) for path in ("/admin", "/a//b")] == [None, 0]
+    with pytest.raises(AmbiguousPath):
+        found(matches, "//admin")
+
+
+def test_a_route_names_its_prefixes_and_its_exact_paths() -> None:
+    routes = table(RouteMatch(paths=("/health", "/a")), RouteMatch(exact=("/live",)), RouteMatch())
+    named = [[routes.names(number, path) for path in ("/health?x", "/live", "/a/b", "/")] for number in range(3)]
+    assert named == [[True, False, False, False], [False, True, False, False], [False] * 4]
+
+
+@given(MATCHES, QUERIES)
+def test_the_table_finds_what_looking_at_every_route_finds(matches: list[RouteMatch], query: Query) -> None:
+    assert find(RouteTable(routes_of(matches)), query) == naive(matches, query)
+
+
+@pytest.mark.parametrize(
+    ("match", "by_source"),
+    [
+        (RouteMatch(paths=("/a",)), False),
+        (RouteMatch(scheme="https"), True),
+        (RouteMatch(listeners=frozenset({"web"})), True),
+        (RouteMatch(excluded=(RouteMatch(networks=(ip_network("10.0.0.0/8"),)),)), True),
+    ],
+)
+def test_a_table_tells_whether_the_source_of_requests_decides(match: RouteMatch, by_source: bool) -> None:
+    assert table(RouteMatch(), match).by_source is by_source
+
+
+@pytest.mark.parametrize(
+    ("names", "by_claims"),
+    [([], False), (["x-beta"], False), (["x-forwarded-for"], True), (["x-beta", "forwarded"], True)],
+)
+def test_a_table_tells_whether_fields_that_proxies_write_decide(names: list[str], by_claims: bool) -> None:
+    assert table(RouteMatch(), *(RouteMatch(headers=((name, None),)) for name in names)).by_claims is by_claims
+
+
+def test_a_route_splits_by_client_and_has_no_limit_unless_given() -> None:
+    route = Route("r", RouteMatch())
+    assert (route.split_by.of("192.0.2.1", "/", []), route.rate_limit) == ("192.0.2.1", "")
 
 
 def test_a_repr_shows_the_numbers_of_routes_and_hosts() -> None:
     routes = [Route("a", RouteMatch(hosts=("a.x", "b.x"))), Route("b", RouteMatch())]
     assert repr(RouteTable(routes)) == "RouteTable(2 routes, 3 hosts)"
+
+
+test_any_target_is_split_as_by_another_library_or_rejected = property_test("target")

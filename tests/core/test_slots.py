@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand, WorkerHolding, grant
+from lbflask.config.pools import QueueConfig
+from lbflask.core.slots import TOLERANCE, BackendSlots, QueuePolicy, SlotDemand, WorkerHolding, grant
 
 NOW = 1000.0
 
@@ -53,6 +54,11 @@ def test_all_that_is_free_is_granted_as_far_as_it_is_wanted() -> None:
     assert granted.held == [2]
 
 
+def test_what_is_granted_at_one_backend_is_not_granted_again_at_the_next() -> None:
+    two = [BackendSlots("a", 0, 2), BackendSlots("b", 0, 2)]
+    assert [grant(SlotDemand(two, extra), [], NOW)[0].held for extra in (1, 2, 3)] == [[1, 0], [2, 0], [2, 1]]
+
+
 def test_what_others_hold_of_another_backend_takes_nothing_away() -> None:
     granted, _ = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=1), [holding({"b": 9})], NOW)
     assert granted.held == [1]
@@ -67,8 +73,9 @@ def test_a_slot_is_left_to_whoever_waits_longer_elsewhere() -> None:
 
 
 def test_a_little_overtaking_is_cheaper_than_to_hand_every_slot_over() -> None:
-    other = holding({}, waiting=1, since=NOW - TOLERANCE / 2)
-    assert grant(SlotDemand([BackendSlots("a", 0, 1)], extra=1), [other], NOW)[0].held == [1]
+    demand = SlotDemand([BackendSlots("a", 0, 1)], extra=1)
+    for longer in (TOLERANCE / 2, TOLERANCE):
+        assert grant(demand, [holding({}, waiting=1, since=NOW - longer)], NOW)[0].held == [1]
 
 
 def test_what_is_remembered_is_who_still_waits_and_since_when() -> None:
@@ -77,6 +84,8 @@ def test_what_is_remembered_is_who_still_waits_and_since_when() -> None:
     assert remembered == WorkerHolding(NOW, 2, NOW - 3.0, {})
     _, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=2, waiting=2, waited=3.0), [], NOW)
     assert remembered == WorkerHolding(NOW, 1, NOW, {"a": 1})
+    _, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], waiting=2), taken, NOW)
+    assert remembered == WorkerHolding(NOW, 2, NOW, {})
 
 
 def test_who_holds_nothing_and_waits_for_nothing_is_forgotten() -> None:
@@ -92,3 +101,12 @@ def test_a_request_too_many_is_not_counted_among_those_that_wait() -> None:
     _, remembered = grant(SlotDemand([BackendSlots("a", 0, 1)], extra=2, waiting=2, room=5), others, NOW)
     assert remembered is not None
     assert remembered.waiting == 2
+
+
+def test_a_demand_for_nothing_calls_no_worker() -> None:
+    demand = SlotDemand([])
+    assert (demand.before, demand.call) == (0, False)
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    assert QueueConfig().to_model() == QueuePolicy()

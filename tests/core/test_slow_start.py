@@ -70,6 +70,8 @@ def test_a_backend_may_have_a_time_of_its_own_or_none() -> None:
     slow, quick = replace(A, slow_start=100.0), replace(B, slow_start=0.0)
     known = up_since(a=1000.0, b=1000.0, c=1000.0)
     assert weights(POOL, (slow, quick, C), known, 1005.0) == ((1, 10, 6), 1006.0)
+    without = replace(POOL, slow_start=0.0)
+    assert weights(without, (slow, B), known, 1005.0) == ((1, 10), 1010.0)
 
 
 @given(
@@ -108,6 +110,7 @@ def test_it_counts_from_when_the_backend_came_up() -> None:
     assert in_service_since(B, WARM_B) == 1000.0
     assert in_service_since(B, Snapshot(1, {"b": ActiveHealth(Health.DOWN, since=1000.0)}, 0.0, 2.0)) == 0
     assert in_service_since(B, Snapshot()) == 0
+    assert weights(POOL, POOL.backends, Snapshot(), 5.0) == ((1, 1, 1), inf)
 
 
 def test_a_checker_that_dies_makes_nobody_warmer() -> None:

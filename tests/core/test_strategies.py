@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,10 @@ from hypothesis import strategies as st
 
 from lbflask.config.schema import Config
 from lbflask.core.in_flight import Loads
+from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import Pool, Snapshot
 from lbflask.core.strategies import STRATEGIES, strategy_of
-from tests.support.orders import names
+from tests.support.orders import MOVES, assert_follows, names
 from tests.support.pools import backend, candidates, small_scope, weighted
 
 ALL = sorted(STRATEGIES)
@@ -89,11 +91,6 @@ def test_two_cycles_of_every_small_pool_order_each_candidate_exactly_once(name: 
 
 # Loads as they change
 
-MOVES = st.lists(
-    st.tuples(st.integers(0, 6), st.integers(1, 3), st.booleans()),  # a backend or a stranger, more or less, look
-    max_size=80,
-)
-
 
 @pytest.mark.parametrize("factor", [None, 1.0, 1.5])
 @pytest.mark.parametrize("name", ["least_connections", "random_two", "consistent_hash"])
@@ -101,13 +98,7 @@ MOVES = st.lists(
 def test_loads_that_are_followed_give_the_order_of_loads_that_are_read_anew(
     name: str, factor: float | None, weights: list[int], moves: list[tuple[int, int, bool]]
 ) -> None:
-    compile_ = strategy_of(Pool("p", (), name, load_factor=factor)).compile
-    following, fresh, live = compile_(weighted(weights)), compile_(weighted(weights)), Loads({"b0": 1})
-    for ticket, (number, count, look) in enumerate(moves):
-        backend_ = f"b{number}"
-        live.add(backend_, count if live.get(backend_, 0) < 4 else -5)  # at times less than none
-        if look:
-            assert names(following, ticket, f"k{ticket}", live) == names(fresh, ticket, f"k{ticket}", dict(live))
+    assert_follows(strategy_of(Pool("p", (), name, load_factor=factor)).compile, weights, moves)
 
 
 @pytest.mark.parametrize("name", ["least_connections", "consistent_hash"])
@@ -141,3 +132,9 @@ def test_only_what_a_strategy_goes_by_is_asked_for() -> None:
         "first": (False, False, False),
     }
     assert strategy_of(Pool("p", (), "consistent_hash", load_factor=1.5))[2:] == (False, True, True)
+
+
+def test_the_reasons_of_the_strategies_are_those_of_the_access_log() -> None:
+    reasons = [strategy.reason for strategy in STRATEGIES.values()]
+    assert len(set(reasons)) == len(STRATEGIES)
+    assert set(reasons) <= set(re.findall(r"`(\w+)`", FIELDS["why"]))

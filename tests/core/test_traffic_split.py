@@ -22,6 +22,12 @@ def test_a_key_has_the_same_pool_every_time_and_everywhere() -> None:
     assert all(split.pool(key) == again.pool(key) for key in KEYS[:1000])
 
 
+def test_keys_keep_their_pools_in_other_versions() -> None:
+    """A change of these pools moves clients between the pools of every fleet that splits."""
+    split = WeightedSplit("route", {"a": 50, "b": 30, "c": 20})
+    assert "".join(map(split.pool, KEYS[:24])) == "bbacaaaccaaabbacabacaaba"
+
+
 def test_when_a_share_grows_no_key_moves_but_towards_it() -> None:
     before, after = (
         WeightedSplit("route", {"stable": 95, "canary": 5}),

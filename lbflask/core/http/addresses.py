@@ -78,14 +78,15 @@ def plain_node(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
+    return text[1:-1] if text[:1] == text[-1:] == '"' else text
 
 
 def _host_and_port(node: str) -> tuple[str, str]:
     """The host without brackets, and what follows it, which begins with a colon if it is well-formed."""
     if node.startswith("["):
         host, bracket, port = node[1:].partition("]")
-        return (host, port) if bracket and ":" in host and port[:1] in ("", ":") else ("", "")
+        if bracket and ":" in host and port[:1] in ("", ":"):
+            return host, port
     host, colon, port = node.rpartition(":")
     if node.count(":") == 1 or (port.isdecimal() and parsed_address(node) is None and parsed_address(host) is not None):
         return host, colon + port

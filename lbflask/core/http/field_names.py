@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 Rule = TypeVar("Rule")
 
 #: A character of a token (RFC 9110 §5.6.2), as a pattern.
-TCHAR = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
+TCHAR: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 #: A token, such as the name of a field, a method or the name of a cookie.
-is_token = re.compile(f"{TCHAR}+").fullmatch
+is_token: Final = re.compile(f"{TCHAR}+").fullmatch
 
 #: Spellings that are cached. Clients choose the names, so the cache needs a bound.
-MAX_SPELLINGS = 4096
+MAX_SPELLINGS: Final = 4096
 
 
 class NameCache(dict[str, Rule], Generic[Rule]):

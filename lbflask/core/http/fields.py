@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum, auto
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from lbflask.core.http.addresses import plain_nodes
+from lbflask.core.http.addresses import node_address, parsed_address, plain_nodes
 from lbflask.core.http.field_names import NameCache, NameTable, members
 from lbflask.core.http.forwarded import forwarded_element, plain_line
 from lbflask.core.http.proxy_fields import is_claim, is_disguised_claim, states_address
@@ -18,13 +18,13 @@ from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.http.types import Field, Fields
 
 #: RFC 9110 §7.6.1 and §11.7, and Proxy-Connection, which was never standard but must go all the same.
-HOP_BY_HOP = frozenset(
+HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"}
     | {"te", "trailer", "transfer-encoding", "upgrade"}
 )
 
 #: Fields a Connection line can't remove: without them the message would mean something else (RFC 9110 §7.6.1).
-_NOT_NOMINABLE = frozenset({"host", "content-length", "date"})
+_NOT_NOMINABLE: Final = frozenset({"host", "content-length", "date"})
 
 
 class _Rule(IntEnum):
@@ -38,8 +38,9 @@ class _Rule(IntEnum):
 
 
 # Members as globals: to look one up in its class takes ten times as long, in Python 3.11.
-_DROP, _COOKIE = _Rule.DROP, _Rule.COOKIE
-_RULES = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
+_DROP: Final = _Rule.DROP
+_COOKIE: Final = _Rule.COOKIE
+_RULES: Final = dict.fromkeys(HOP_BY_HOP, _Rule.DROP) | {
     "connection": _Rule.CONNECTION,
     "cookie": _Rule.COOKIE,
     "te": _Rule.TE,
@@ -69,12 +70,12 @@ class RequestRules(NameCache[_Rule | None]):
         return _Rule.DROP if is_disguised_claim(lower) else _RULES.get(lower)
 
 
-STANDARD_RULES = RequestRules()
+STANDARD_RULES: Final = RequestRules()
 
-_RESPONSE_DROPPED: NameTable[bool] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
+_RESPONSE_DROPPED: Final[NameTable[bool]] = NameTable(dict.fromkeys(HOP_BY_HOP, True))
 
 #: TE is hop-by-hop, so Connection has to name it (RFC 9110 §10.1.4).
-_TAKES_TRAILERS = [("TE", "trailers"), ("Connection", "TE")]
+_TAKES_TRAILERS: Final = [("TE", "trailers"), ("Connection", "TE")]
 
 
 class ClientHop(NamedTuple):
@@ -86,7 +87,7 @@ class ClientHop(NamedTuple):
     trusted: bool
     via: str | None  #: the received-by name of the Via entry (RFC 9110 §7.6.3); None writes no Via
     forwarded: bool = False  #: whether a Forwarded field (RFC 7239) is written too
-    protocol: str = "HTTP/1.1"  #: what the peer speaks
+    protocol: str = "HTTP/1.1"  #: the protocol of the request
     rules: RequestRules = STANDARD_RULES
 
 
@@ -96,7 +97,7 @@ class RequestHead(NamedTuple):
     fields: Fields
     client: str  #: the address the request came from first, as far as trusted proxies tell
     request_id: str
-    upgrade: bool = False  #: the client named protocols that it would rather speak
+    upgrade: bool  #: the client named protocols that it prefers
 
 
 def nominated(values: Iterable[str]) -> frozenset[str]:
@@ -105,10 +106,10 @@ def nominated(values: Iterable[str]) -> frozenset[str]:
 
 
 def without_nominated(fields: Fields, connection: list[str]) -> Fields:
-    """The fields but for those that the Connection lines nominate."""
+    """The fields, which have no hop-by-hop ones, but for those that the Connection lines nominate."""
     if all(value in ("keep-alive", "close") for value in connection):
         return fields  # by far the most common, and they name no field
-    gone = nominated(connection) - {"close", "keep-alive"}
+    gone = nominated(connection) - {"close"}
     return [field for field in fields if field[0].lower() not in gone]
 
 
@@ -201,18 +202,22 @@ def with_one_cookie(fields: Fields) -> Fields:
 
 
 def forwarded_by_us(hop: ClientHop, host: str) -> Fields:
-    """The forwarding fields of a request that comes without any, or from someone who may not speak for others."""
+    """The forwarding fields of a request that comes without any, or from a peer whose fields are not trusted."""
     stated = [("X-Forwarded-For", hop.peer), ("X-Forwarded-Proto", hop.scheme)]
     if host:
         stated.append(("X-Forwarded-Host", host))
     stated.append(("X-Forwarded-Port", (":" in host and port_of(host)) or hop.port))
+    stated.append(("X-Real-IP", hop.peer))
     if hop.forwarded:
         stated.append(("Forwarded", forwarded_element(hop.peer, host, hop.scheme)))
     return stated
 
 
 def forwarded_by_trusted(claims: Fields, hop: ClientHop, host: str, origin: RequestOrigin) -> Fields:
-    """The forwarding fields behind a trusted proxy: its statements kept, our peer added to the chain."""
+    """The forwarding fields behind a trusted proxy: its statements kept, our peer added to the chain.
+
+    X-Real-IP is the client's address. That of a proxy counts only where it states no chain, and is an address.
+    """
     lines = [value for name, value in claims if name.lower() == "x-forwarded-for" and value]
     chain = [plain_nodes(line) for line in lines] or origin.path
     stated = {
@@ -220,6 +225,7 @@ def forwarded_by_trusted(claims: Fields, hop: ClientHop, host: str, origin: Requ
         "X-Forwarded-Proto": origin.scheme,
         "X-Forwarded-Host": origin.host,
         "X-Forwarded-Port": origin.port,
+        "X-Real-IP": origin.client if origin.path else _real_ip(claims) or origin.client,
     }
     if hop.forwarded:
         elements = [plain_line(value) for name, value in claims if name.lower() == "forwarded" and value]
@@ -230,6 +236,13 @@ def forwarded_by_trusted(claims: Fields, hop: ClientHop, host: str, origin: Requ
         *((name, value) for name, value in stated.items() if value),
         *((name, plain_claim(name, value)) for name, value in claims if name.lower() not in written),
     ]
+
+
+def _real_ip(claims: Fields) -> str:
+    """The address in X-Real-IP, in its plain form; empty if there is none, or several differ."""
+    stated = {value.strip(" \t") for name, value in claims if name.lower() == "x-real-ip"}
+    address = parsed_address(node_address(stated.pop())) if len(stated) == 1 else None
+    return "" if address is None else str(address)
 
 
 def plain_claim(name: str, value: str) -> str:

@@ -68,8 +68,8 @@ def _pairs(line: str) -> list[re.Match[str]] | None:
 
 def _value(pair: re.Match[str]) -> str:
     """The value of the pair, without its quotes."""
-    plain: str = pair[3]
-    return plain if pair[2] is None else re.sub(r"\\(.)", r"\1", pair[2])
+    quoted: str | None = pair[2]
+    return str(pair[3]) if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
 
 
 def _node(node: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from lbflask.core.http.field_names import NameTable, decimal
 from lbflask.core.http.types import Fields
@@ -21,13 +21,13 @@ class Framing(NamedTuple):
 
 
 #: The largest length of a body: what a signed number of 64 bits holds, in which many readers keep it.
-MAX_LENGTH = (1 << 63) - 1
-NO_BODY = Framing()
-CHUNKED = Framing(None, chunked=True)
-UNTIL_CLOSE = Framing(None)
+MAX_LENGTH: Final = (1 << 63) - 1
+NO_BODY: Final = Framing()
+CHUNKED: Final = Framing(None, chunked=True)
+UNTIL_CLOSE: Final = Framing(None)
 
 
-_RULES: NameTable[str] = NameTable({"content-length": "length", "transfer-encoding": "coding"})
+_RULES: Final[NameTable[str]] = NameTable({"content-length": "length", "transfer-encoding": "coding"})
 
 
 class BadFraming(Exception):

@@ -1,27 +1,49 @@
-"""Header fields that a route sets, adds and removes. All others keep their order, their case and their repeats."""
+"""Header fields that are set, added and removed. All others keep their order, their case and their repeats."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lbflask.core.http.field_names import NameTable
 from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.types import Field, Fields
+from lbflask.core.http.value_templates import RequestFacts, ValueTemplate
 
 #: Fields that define framing and destination; only the code that frames the message may write them.
 UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings"}
+#: A field whose value may have variables.
+EditedField = tuple[str, str | ValueTemplate]
 
 
 class Edits:
-    """Removes, then sets, then adds. A field that is set stands where the first of its name stood, else at the end."""
+    """Removes, then sets, then adds. A field that is set stands where the first of its name stood, else at the end.
 
-    __slots__ = ("_added", "_operations", "_rules", "_set")
+    A value with variables that is empty for a request makes no field. `locations` maps prefixes of a received Location
+    to what replaces them; the longest one counts.
+    """
 
-    def __init__(self, *, set_: Sequence[Field] = (), add: Sequence[Field] = (), remove: Sequence[str] = ()) -> None:
-        self._operations = (tuple(set_), tuple(add), tuple(remove))
-        self._set = {name.lower(): (name, value) for name, value in set_}
-        self._added = list(add)
-        self._rules = NameTable({name.lower(): "" for name in remove} | {name: name for name in self._set})
+    __slots__ = ("_added", "_locations", "_operations", "_rules", "_set", "_templates", "needs_facts")
+
+    def __init__(
+        self,
+        *,
+        set_: Sequence[EditedField] = (),
+        add: Sequence[EditedField] = (),
+        remove: Sequence[str] = (),
+        locations: Mapping[str, str] | None = None,
+    ) -> None:
+        self._operations = (tuple(set_), tuple(add), tuple(remove), tuple(sorted((locations or {}).items())))
+        self._set = {name.lower(): (name, value) for name, value in set_ if isinstance(value, str)}
+        self._added = [(name, value) for name, value in add if isinstance(value, str)]
+        #: The name in small letters of a field that is set, '' of one that is added, with name and value.
+        self._templates = [(name.lower(), name, value) for name, value in set_ if isinstance(value, ValueTemplate)]
+        self._templates += [("", name, value) for name, value in add if isinstance(value, ValueTemplate)]
+        self._locations = sorted((locations or {}).items(), key=lambda pair: -len(pair[0]))
+        self._rules = NameTable(
+            {name.lower(): "" for name in remove} | {name.lower(): name.lower() for name, _ in set_}
+        )
+        #: Whether a value has variables.
+        self.needs_facts = bool(self._templates)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Edits) and self._operations == other._operations
@@ -29,14 +51,53 @@ class Edits:
     def __hash__(self) -> int:
         return hash(self._operations)
 
-    def of(self, fields: Fields) -> Fields:
-        """The edited fields, in a list of their own."""
-        rules, missing = self._rules, dict(self._set)
+    def then(self, later: Edits | None) -> Edits:
+        """One value that does what these edits do and then the later ones."""
+        if later is None:
+            return self
+        set_, added, removed, locations = self._operations
+        later_set, later_added, later_removed, later_locations = later._operations
+        gone = {name.lower() for name in later_removed} | {name.lower() for name, _ in later_set}
+        return Edits(
+            set_=[*(field for field in set_ if field[0].lower() not in gone), *later_set],
+            add=[*(field for field in added if field[0].lower() not in gone), *later_added],
+            remove=[*removed, *later_removed],
+            locations={**dict(locations), **dict(later_locations)},
+        )
+
+    def of(self, fields: Fields, facts: RequestFacts | None = None) -> Fields:
+        """The edited fields, in a list of their own. `facts` are those of the request, if `needs_facts`."""
+        rules, missing, added = self._rules, dict(self._set), self._added
+        if facts is not None and self._templates:
+            added = added.copy()
+            for key, name, template in self._templates:
+                if (value := template.filled(facts)) and key:
+                    missing[key] = (name, value)
+                elif value:
+                    added.append((name, value))
         kept: Fields = []
         for field in fields:
-            name = rules[field[0]]
-            if name is None:
+            rule = rules[field[0]]
+            if rule is None:
                 kept.append(field)
-            elif name in missing:
-                kept.append(missing.pop(name))
-        return [*kept, *missing.values(), *self._added]
+            elif rule in missing:
+                kept.append(missing.pop(rule))
+        if self._locations:
+            kept = [self._relocated(field) for field in kept]
+        return [*kept, *missing.values(), *added]
+
+    def _relocated(self, field: Field) -> Field:
+        if field[0].lower() != "location" or "location" in self._set:
+            return field
+        for prefix, replacement in self._locations:
+            if field[1].startswith(prefix):
+                return field[0], replacement + field[1][len(prefix) :]
+        return field
+
+
+def edits_of(*edits: Edits | None) -> Edits | None:
+    """These edits, one after the other, as one value; None for none."""
+    found: Edits | None = None
+    for one in edits:
+        found = one if found is None else found.then(one)
+    return found

@@ -80,10 +80,5 @@ def with_prefix(target: str, segments: int, prefix: str) -> str:
     if not target.startswith("/"):
         return target
     path, mark, query = target.partition("?")
-    end = 0
-    for _ in range(segments):
-        end = path.find("/", end + 1)
-        if end < 0:
-            end = len(path)
-            break
-    return (prefix + path[end:] or "/") + mark + query
+    kept = path.split("/")[segments + 1 :]
+    return ("/".join([prefix, *kept]) or "/") + mark + query

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 #: Fields that each request to a backend has from us, or Forwarded (RFC 7239), which it may have.
-WRITTEN = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "forwarded"})
+WRITTEN = frozenset(
+    {"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-real-ip", "forwarded"}
+)
 #: Beside X-Forwarded-*: other names for the client's address, and for the URL before a proxy rewrote it. Libraries and
 #: frameworks read them from any peer.
 _ADDRESSES = frozenset(

@@ -67,7 +67,7 @@ class RequestKey(NamedTuple):
         come first.
         """
         if self.kind == "client":
-            return [] if client in ("", "unix:") else [client]  # all who come through a unix socket would be one
+            return [] if client in ("", "unix:") else [client]  # all clients of a unix socket would be one
         if self.kind == "uri":
             return [target]
         if self.kind == "header":
@@ -152,8 +152,8 @@ def _folded(name: str) -> str:
 
 def _credentials(value: str) -> str:
     """RFC 9110 §11.4: the scheme in small letters and one blank; of Basic the text that was encoded (RFC 7617 §2)."""
-    scheme, *others = _stripped(value).split(None, 1)[:2] or [""]
-    scheme, rest = scheme.lower(), _stripped("".join(others)).strip(", ")
+    scheme, rest = [*_stripped(value).split(None, 1), "", ""][:2]
+    scheme, rest = scheme.lower(), _stripped(rest).strip(", ")
     if scheme == "basic":
         try:
             rest = a2b_base64(rest + "==").decode("latin-1")

@@ -25,7 +25,7 @@ class RequestOrigin(NamedTuple):
 
     @property
     def secure(self) -> bool:
-        """Whether the client speaks TLS, with us or with a trusted proxy before us."""
+        """Whether the client uses TLS, towards this balancer or a trusted proxy before it."""
         return default_port(self.scheme) == "443"
 
     def elements(self, peer: str) -> str:

@@ -8,57 +8,62 @@ the full parser reads alike.
 from __future__ import annotations
 
 import re
+from typing import Final
 
-from lbflask.core.http.field_names import TCHAR, NameCache
+from lbflask.core.http.field_lines import FieldLines
+from lbflask.core.http.field_names import TCHAR
 from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.framing import NO_BODY, Framing
-from lbflask.core.http.types import Fields
 
 #: Fields of a response; none that means well has more.
-MAX_FIELDS = 1000
-_STATUS_LINE = re.compile(r"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*)\r(?=\n)")
-_FIELD_LINE = re.compile(rf"\n({TCHAR}+): ([!-~][ -~]*)(?<! )\r(?=\n)")
-_PASSED, _LENGTH, _CONNECTION, _DROPPED, _NOT_PLAIN = range(5)
-#: What a field means for the reading of the head; any other field passes.
-_KINDS = (
+MAX_FIELDS: Final = 1000
+_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([ -~]*+)\r(\n(?:%b++: [!-~][ -~]*+(?<! )\r\n)*+)\r\n" % TCHAR.encode()
+)
+_LENGTH: Final = 1
+_DATE: Final = 2
+_CONNECTION: Final = 3
+_DROPPED: Final = 4
+_NOT_PLAIN: Final = 5
+#: What a field means for the reading of the head; any other passes.
+_KINDS: Final = (
     dict.fromkeys(HOP_BY_HOP, _DROPPED)
     | dict.fromkeys(("transfer-encoding", "upgrade", "trailer", "proxy-connection"), _NOT_PLAIN)
-    | {"content-length": _LENGTH, "connection": _CONNECTION}
+    | {"content-length": _LENGTH, "connection": _CONNECTION, "date": _DATE}
 )
-_NAMES = NameCache(lambda name: _KINDS.get(name.lower(), _PASSED))
+#: The lines of these fields, with name and value: from the end of the line before, which the search looks for first.
+_NOTABLE: Final = re.compile(rb"(\n((?i:%b)): ([^\r]*+)\r)" % "|".join(_KINDS).encode())
+_KINDS_OF_BYTES: Final = {name.encode(): kind for name, kind in _KINDS.items()}
+#: The shortest line, with its end: a head of fewer bytes for each field has not too many.
+_SHORTEST: Final = 6
 
 #: Status, reason, fields without the hop-by-hop ones, framing, and where the body begins in what it was read from.
-ResponseHead = tuple[int, str, Fields, Framing, int]
+ResponseHead = tuple[int, str, FieldLines, Framing, int]
 
 
 def plain_head(method: str, data: bytes) -> ResponseHead | None:
     """The head of a response that keeps its connection open; None for one that is incomplete or not plain."""
-    end = data.find(b"\r\n\r\n") + 2  # 1 when there is none, and nothing is plain
-    text = data[:end].decode("latin-1")
-    first = _STATUS_LINE.match(text)
-    if first is None:
+    found = _HEAD.match(data)
+    if found is None:
         return None
-    fields: Fields = _FIELD_LINE.findall(text, first.end())
-    if text.count("\n") != len(fields) + 1 or len(fields) > MAX_FIELDS:
-        return None  # there is a line that is not plain
-    names, length = _NAMES, ""
-    dropped: Fields = []
-    for field in fields:
-        kind = names[field[0]]
-        if not kind:
-            continue
-        if kind == _LENGTH and not length and field[1].isdigit() and len(field[1]) < 19:
-            length = field[1]
-        elif kind == _DROPPED or (kind == _CONNECTION and field[1].lower() == "keep-alive"):
-            dropped.append(field)
+    text: bytes = found[3]  # from the end of the status line
+    if len(text) > MAX_FIELDS * _SHORTEST and text.count(b"\n") > MAX_FIELDS + 1:
+        return None
+    length, dated = b"", False
+    for line, name, value in _NOTABLE.findall(text):
+        kind = _KINDS_OF_BYTES[name.lower()]
+        if kind == _DATE:
+            dated = True
+        elif kind == _LENGTH and not length and value.isdigit() and len(value) < 19:
+            length = value
+        elif kind == _DROPPED or (kind == _CONNECTION and value.lower() == b"keep-alive"):
+            text = text.replace(line, b"", 1)
         else:
             return None
-    for field in dropped:
-        fields.remove(field)
-    code, reason = first.groups()
-    status = int(code)
-    if method == "HEAD" or status in (204, 304):
-        return status, reason, fields, NO_BODY, end + 2
-    if not length:
-        return None
-    return status, reason, fields, tuple.__new__(Framing, (int(length), False)), end + 2
+    status, size = int(found[1]), int(length or b"0")
+    framing = NO_BODY
+    if method != "HEAD" and status not in (204, 304):
+        if not length:
+            return None
+        framing = tuple.__new__(Framing, (size, False))
+    return status, found[2].decode(), (text[1:], dated, size), framing, found.end()

@@ -7,22 +7,19 @@ from lbflask.core.http.fields import HOP_BY_HOP
 from lbflask.core.http.proxy_fields import is_claim, is_disguised_claim
 from lbflask.core.http.types import Fields
 
-#: RFC 9110 §6.5.1 names the kinds; which field is of which kind say the sections given.
-_NOT_IN_TRAILERS: dict[str, tuple[str, ...]] = {
-    "framing": ("content-length", "transfer-encoding", "trailer"),
-    "routing": ("host", "via", "alt-svc", "http2-settings"),
-    "controls (§10.1)": ("expect", "max-forwards", "te", "cache-control", "pragma", "prefer"),
-    "methods that are not the request line's": ("x-http-method", "x-http-method-override", "x-method-override"),
-    "conditions (§13.1)": ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"),
-    "ranges (§14)": ("range", "content-range"),
-    "credentials (§11)": ("authorization", "www-authenticate", "cookie", "set-cookie"),
-    "control of the response (§10.2)": ("age", "date", "expires", "location", "retry-after", "vary", "warning"),
-    "format of the content (§8)": ("content-encoding", "content-type", "content-location", "content-language"),
-    "names that proxies give to requests": ("x-request-id",),
-}
-_FORBIDDEN: NameTable[bool] = NameTable(
-    dict.fromkeys([*HOP_BY_HOP, *(name for names in _NOT_IN_TRAILERS.values() for name in names)], True)
+#: RFC 9110 §6.5.1, beside hop-by-hop fields.
+_NOT_IN_TRAILERS = (
+    *("content-length", "host", "via", "alt-svc", "http2-settings"),  # framing and routing
+    *("expect", "max-forwards", "cache-control", "pragma", "prefer"),  # controls (§10.1)
+    *("x-http-method", "x-http-method-override", "x-method-override"),  # methods that are not the request line's
+    *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"),  # conditions (§13.1)
+    *("range", "content-range"),  # ranges (§14)
+    *("authorization", "www-authenticate", "cookie", "set-cookie"),  # credentials (§11)
+    *("age", "date", "expires", "location", "retry-after", "vary", "warning"),  # control of the response (§10.2)
+    *("content-encoding", "content-type", "content-location", "content-language"),  # format of the content (§8)
+    "x-request-id",  # a name that proxies give to requests
 )
+_FORBIDDEN: NameTable[bool] = NameTable(dict.fromkeys([*HOP_BY_HOP, *_NOT_IN_TRAILERS], True))
 
 
 def passable_trailers(fields: Fields) -> Fields:

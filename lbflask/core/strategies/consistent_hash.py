@@ -20,6 +20,8 @@ from itertools import chain
 from math import log1p
 from weakref import ref
 
+from mypy_extensions import mypyc_attr
+
 from lbflask.core.model import NO_LOADS, Backend, Candidate
 from lbflask.core.strategies.hashing import hash_of, mixed
 from lbflask.core.strategies.round_robin import RoundRobin
@@ -36,6 +38,7 @@ _CIRCLE = CIRCLES - 1
 _BACKWARDS = CIRCLES
 
 
+@mypyc_attr(native_class=False)  # which weak references need
 class Circles:
     """The points of names on each circle, which is drawn when a key first needs it. They depend only on the names, so
     that all schedules over some of these names share them.
@@ -123,7 +126,7 @@ class ConsistentHash:
             time = -log1p(-(distance >> 12) / (1 << 52))
             while waiting and waiting[0][0] <= time / heaviest:
                 yield heappop(waiting)[2]
-            if weight == heaviest and not waiting:
+            if weight == heaviest:  # better than all that wait, and than all farther ones
                 yield there & _PLACE
             else:
                 heappush(waiting, (time / weight, distance, there & _PLACE))

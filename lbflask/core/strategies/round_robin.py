@@ -41,11 +41,10 @@ class RoundRobin:
         backends = self._backends
         first = self._cycle[ticket % len(self._cycle)]
         yield backends[first]
-        if len(backends) > 1:
-            _, following = self.places(ticket)
-            for place in (*range(following, len(backends)), *range(following)):
-                if place != first:
-                    yield backends[place]
+        _, following = self.places(ticket)
+        for place in (*range(following, len(backends)), *range(following)):
+            if place != first:
+                yield backends[place]
 
     def places(self, ticket: int) -> tuple[int, int]:
         """The place in the pool of the backend whose turn it is, and the one from which the others follow, cyclically.

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from lbflask.core.http.addresses import node_address, plain_address, plain_network, plain_nodes
+from tests.support.changes import property_test
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,7 @@ def test_a_network_of_mapped_addresses_is_one_of_ipv4(network: str, plain: str) 
         ("192.0.2.1:123456", ""),
         ("[192.0.2.1]", ""),
         ("[::1", ""),
+        ("1::1]", ""),
         ("[::1]80", ""),
         ("localhost", ""),
         ("", ""),
@@ -72,7 +74,11 @@ def test_a_node_is_an_address_an_identifier_or_nothing(node: str, address: str) 
         ("::ffff:192.0.2.1,[::ffff:10.0.0.1]:80", "192.0.2.1,10.0.0.1:80"),
         ('"[::ffff:10.0.0.1]:80" , _x', '"10.0.0.1:80" , _x'),
         ("2001:db8::1, junk:, ", "2001:db8::1, junk:, "),
+        ('"[2001:DB8::1]:443", 2001:DB8:0::2', '"[2001:DB8::1]:443", 2001:DB8:0::2'),
     ],
 )
 def test_only_mapped_addresses_of_a_line_change(line: str, plain: str) -> None:
     assert plain_nodes(line) == plain
+
+
+test_any_text_is_the_address_that_the_system_reads = property_test("address")

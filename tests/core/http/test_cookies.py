@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take
 from lbflask.core.http.types import Fields
 from lbflask.core.model import StickyCookie
+from tests.support.changes import property_test
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,6 @@ def test_the_attributes_are_those_that_are_set(cookie: StickyCookie, secure: boo
 )
 def test_whether_shared_caches_are_kept_away(fields: Fields, kept: bool) -> None:
     assert kept_from_shared_caches(fields) is kept
+
+
+test_any_cookies_are_read_as_by_another_library = property_test("cookie")

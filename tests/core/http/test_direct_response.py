@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect, unknown_placeholders
+from tests.support.changes import property_test
 
 
 @pytest.mark.parametrize(
@@ -23,9 +24,10 @@ from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirec
 )
 def test_a_redirection_takes_over_what_it_is_told_to(to: str, host: str, target: str, location: str) -> None:
     fields, body = Redirect(308, to).parts(host, target)
-    assert fields[0] == ("Location", location)
-    assert location.encode() in body
-    assert dict(fields)["Content-Length"] == str(len(body))
+    assert body == f"Permanent Redirect: {location}\n".encode()
+    assert fields == [
+        ("Location", location), ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))
+    ]  # fmt: skip
 
 
 def test_a_fixed_answer_is_the_same_to_all() -> None:
@@ -55,3 +57,6 @@ def test_placeholders_that_mean_nothing_are_found(text: str, unknown: list[str])
 def test_a_summary_has_the_status_and_the_url_without_its_secrets() -> None:
     assert DirectResponse(503, ErrorPage("text/plain", b"soon")).summary("a", "/x") == "503"
     assert Redirect(301, "https://{host}{path}{query}").summary("a:80", "/x?token=t") == "301 to https://a/x?token=***"
+
+
+test_any_template_is_filled_or_rejected = property_test("redirect")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lbflask.core.http.field_names import MAX_SPELLINGS, NameCache, NameTable, decimal, is_token, members
+from tests.support.changes import property_test
 
 
 def test_a_table_knows_names_in_any_case() -> None:
@@ -44,6 +45,7 @@ def test_other_texts_are_no_tokens(text: str) -> None:
         ("0", 0),
         (" 42\t", 42),
         ("007", 7),
+        ("0" * 5000 + "7", 7),
         ("100", 100),
         ("101", 101),
         ("9" * 5000, 101),
@@ -57,3 +59,7 @@ def test_other_texts_are_no_tokens(text: str) -> None:
 )
 def test_a_decimal_is_read_and_a_long_one_is_only_too_large(value: str, number: int | None) -> None:
     assert decimal(value, 100) == number
+
+
+test_any_lines_have_one_framing_or_none = property_test("framing")
+test_any_head_is_forwarded_without_fields_of_this_hop = property_test("fields")

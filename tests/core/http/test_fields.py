@@ -22,6 +22,7 @@ from lbflask.core.http.fields import (
 )
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.http.types import Fields
+from tests.support.changes import property_test
 
 STRANGER = ClientHop("203.0.113.9", "http", "80", trusted=False, via=None)
 PROXY = STRANGER._replace(peer="10.0.0.1", trusted=True)
@@ -31,6 +32,7 @@ WRITTEN = [
     ("X-Forwarded-For", "203.0.113.9"),
     ("X-Forwarded-Proto", "http"),
     ("X-Forwarded-Port", "80"),
+    ("X-Real-IP", "203.0.113.9"),
     ("X-Request-ID", "made"),
 ]
 
@@ -121,7 +123,7 @@ def test_a_response_keeps_each_set_cookie_and_its_content_length() -> None:
     ],
 )
 def test_of_te_only_trailers_go_on_and_connection_names_the_field(lines: list[str], takes: bool) -> None:
-    received = [("Connection", "TE, close"), *(("te", line) for line in lines), ("A", "1")]
+    received = [("Connection", "TE, close"), *(("Te", line) for line in lines), ("A", "1")]
     assert te_trailers(received) is takes
     assert passed(received) == [("A", "1")] + ([("TE", "trailers"), ("Connection", "TE")] if takes else [])
 
@@ -133,10 +135,16 @@ def test_a_client_of_http_1_0_gets_no_trailers() -> None:
     assert forwarded(received, old).fields == [("A", "1"), *WRITTEN]
 
 
-# What is hop-by-hop (RFC 9110 §7.6.1)
+# What is hop-by-hop (RFC 9110 §7.6.1; §6.6.2; §11.7)
 
 
-@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    ],
+)
 def test_hop_by_hop_fields_cross_in_no_direction_in_any_case(name: str) -> None:
     for spelled in (name, name.title(), name.upper()):
         received = [("A", "1"), (spelled, "x"), ("B", "2")]
@@ -161,7 +169,14 @@ def test_connection_lines_nominate_fields_by_name(lines: Sequence[str], names: s
 
 
 @pytest.mark.parametrize(
-    "connection", [["x-a, X-B"], ["X-A", "x-b"], ["close, X-a,, ,x-B,"], ["keep-alive,x-a", "", "x-b"]]
+    "connection",
+    [
+        ["x-a, X-B"],
+        ["X-A", "x-b"],
+        ["close, X-a,, ,x-B,"],
+        ["keep-alive,x-a", "", "x-b"],
+        ["keep-alive", "x-a, x-b"],
+    ],
 )
 def test_nominated_fields_are_removed_in_both_directions(connection: list[str]) -> None:
     received = [("X-A", "1"), *(("Connection", line) for line in connection), ("x-a", "2"), ("X-B", "3"), ("X-C", "4")]
@@ -187,7 +202,8 @@ def test_no_connection_line_can_remove_what_gives_a_response_its_meaning() -> No
 @pytest.mark.parametrize("hop", [STRANGER, PROXY])
 def test_no_connection_line_can_remove_what_we_write(hop: ClientHop) -> None:
     hop = hop._replace(via="lb")
-    ours = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Request-ID", "Via"]
+    ours = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Real-IP"]
+    ours += ["X-Request-ID", "Via"]
     received = [
         ("Connection", ", ".join(ours) + ", host"),
         ("X-Forwarded-For", "192.0.2.1"),
@@ -228,6 +244,7 @@ def test_a_stranger_is_forwarded_by_its_own_address() -> None:
         ("X-Forwarded-Proto", "http"),
         ("X-Forwarded-Host", "example.com:81"),
         ("X-Forwarded-Port", "81"),
+        ("X-Real-IP", "203.0.113.9"),
         ("X-Request-ID", "made"),
     ]
 
@@ -248,7 +265,9 @@ def test_a_trusted_proxy_is_believed_and_added_to_the_chain() -> None:
     assert values(head.fields, "X-Forwarded-Host") == ["shop.example"]
     assert values(head.fields, "X-Forwarded-Port") == ["443"]
     assert values(head.fields, "Forwarded") == ["for=192.0.2.7"]
-    assert values(head.fields, "X-Real-IP") == ["192.0.2.7"]
+    assert values(head.fields, "X-Real-IP") == [
+        "198.51.100.4"
+    ]  # not that of the proxy, which any client could have sent
     assert head.client == "198.51.100.4"
 
 
@@ -260,6 +279,25 @@ def test_what_a_trusted_proxy_leaves_unsaid_is_said_for_it() -> None:
         ("X-Forwarded-Host", "example.com"),
         ("X-Forwarded-Port", "80"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("received", "address"),
+    [
+        ([], "10.0.0.1"),
+        ([("X-Real-IP", "192.0.2.7")], "192.0.2.7"),
+        ([("X-Real-IP", " [::ffff:192.0.2.7]:80 ")], "192.0.2.7"),
+        ([("X-Real-IP", "192.0.2.7"), ("x-real-ip", "192.0.2.7")], "192.0.2.7"),
+        ([("X-Real-IP", "192.0.2.7"), ("x-real-ip", "192.0.2.8")], "10.0.0.1"),
+        ([("X-Real-IP", "192.0.2.7, 192.0.2.8")], "10.0.0.1"),
+        ([("X-Real-IP", "localhost")], "10.0.0.1"),
+        ([("X-Real-IP", "unknown")], "10.0.0.1"),
+        ([("X-Real-IP", "192.0.2.7"), ("X-Forwarded-For", "192.0.2.8")], "192.0.2.8"),
+        ([("X-Real-IP", "192.0.2.7"), ("Forwarded", "for=192.0.2.8, for=10.1.1.1")], "192.0.2.8"),
+    ],
+)
+def test_the_real_ip_is_the_client_unless_a_proxy_states_no_chain(received: Fields, address: str) -> None:
+    assert values(forwarded(received, PROXY).fields, "X-Real-IP") == [address]
 
 
 def test_of_a_repeated_claim_the_first_holds() -> None:
@@ -335,11 +373,19 @@ def test_what_a_stranger_says_in_forwarded_is_replaced() -> None:
     ],
 )  # fmt: skip
 def test_what_a_trusted_proxy_says_in_forwarded_stays_before_our_word(lines: list[str], before: str) -> None:
-    head = forwarded([("forwarded", line) for line in lines], PROXY._replace(forwarded=True), "a.example:81")
+    head = forwarded([("Forwarded", line) for line in lines], PROXY._replace(forwarded=True), "a.example:81")
     assert values(head.fields, "Forwarded") == [f'{before}for=10.0.0.1;host="a.example:81";proto=http']
 
 
-# What it is called
+# What is read from the fields
+
+
+@pytest.mark.parametrize(
+    ("received", "upgrade"), [([], False), ([("Connection", "close")], False), ([("UPGRADE", "websocket")], True)]
+)
+def test_an_offer_of_another_protocol_is_noted(received: Fields, upgrade: bool) -> None:
+    """RFC 9110 §7.8. The field itself is hop-by-hop."""
+    assert forwarded(received).upgrade is upgrade
 
 
 @pytest.mark.parametrize("kept", ["abc", "A-1_2:3", "x" * 128, "~!"])
@@ -447,7 +493,10 @@ def test_mapped_addresses_of_a_trusted_proxy_are_written_plainly(name: str, valu
 
 def test_a_response_without_content_has_no_length() -> None:
     """RFC 9110 §8.6."""
-    assert bodiless_response([("content-length", "5"), ("A", "b"), ("TE", "x")], "us") == [
+    assert bodiless_response([("Content-Length", "5"), ("A", "b"), ("TE", "x")], "us") == [
         ("A", "b"),
         ("Via", "1.1 us"),
     ]
+
+
+test_any_head_is_forwarded_without_fields_of_this_hop = property_test("fields")

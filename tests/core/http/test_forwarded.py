@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.forwarded import forwarded_element, forwarded_elements, plain_line
+from tests.support.changes import property_test
 
 #: RFC 7239 §4, for one element: pairs of a token and a token or quoted string.
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -35,6 +36,10 @@ def test_an_element_says_for_whom_and_what_was_asked(peer: str, host: str, schem
     assert forwarded_element(peer, host, scheme) == element
 
 
+def test_the_element_of_a_node_alone_has_no_host_and_no_scheme() -> None:
+    assert forwarded_element("192.0.2.1") == forwarded_element("192.0.2.1", "", "") == "for=192.0.2.1"
+
+
 @given(st.ip_addresses().map(str) | st.text(max_size=8), st.text(st.characters(codec="latin-1"), max_size=12))
 def test_whatever_host_is_asked_for_the_element_is_one(peer: str, host: str) -> None:
     assert ELEMENT.fullmatch(forwarded_element(peer, host, "http"))
@@ -51,6 +56,7 @@ def test_whatever_host_is_asked_for_the_element_is_one(peer: str, host: str) -> 
         (['for="[2001:db8::1]:443";host="a\\"b"'], [{"for": "[2001:db8::1]:443", "host": 'a"b'}]),
         (["for=[::1]:80,, for=b ,"], [{"for": "[::1]:80"}, {"for": "b"}]),
         (["for=a;;proto=b;"], [{"for": "a", "proto": "b"}]),
+        ([" , for=a"], [{"for": "a"}]),
         (["for=a;for=b"], [{"for": "a"}]),
         (['for="a, for=b'], []),
         (["for=a, junk"], []),
@@ -65,8 +71,8 @@ def test_elements_are_read_over_all_lines_or_not_at_all(lines: list[str], elemen
     ("line", "plain"),
     [
         (
-            'for="[::ffff:192.0.2.1]:80";proto=http, by="[::ffff:10.0.0.1]"',
-            'for="192.0.2.1:80";proto=http, by=10.0.0.1',
+            'For="[::ffff:192.0.2.1]:80";proto=http, BY="[::ffff:10.0.0.1]"',
+            'For="192.0.2.1:80";proto=http, BY=10.0.0.1',
         ),
         ('for=192.0.2.1;host="::ffff:192.0.2.1"', 'for=192.0.2.1;host="::ffff:192.0.2.1"'),
         ('for="[2001:db8::1]"', 'for="[2001:db8::1]"'),
@@ -75,3 +81,6 @@ def test_elements_are_read_over_all_lines_or_not_at_all(lines: list[str], elemen
 )
 def test_only_mapped_addresses_of_nodes_change(line: str, plain: str) -> None:
     assert plain_line(line) == plain
+
+
+test_any_line_has_elements_or_none = property_test("forwarded")

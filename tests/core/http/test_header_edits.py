@@ -1,7 +1,14 @@
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from lbflask.core.http.fields import HOP_BY_HOP
-from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
+from lbflask.core.http.header_edits import UNTOUCHABLE, Edits, edits_of
+from lbflask.core.http.types import Fields
+from lbflask.core.http.value_templates import RequestFacts, ValueTemplate, parsed_value
+from tests.support.changes import property_test
 
 FIELDS = [("X-A", "1"), ("set-cookie", "a"), ("x-b", "2"), ("Set-Cookie", "b"), ("X-B", "3"), ("Accept", "*/*")]
 
@@ -31,7 +38,7 @@ def test_what_was_given_stays_as_it_was() -> None:
 
 def test_what_frames_a_message_or_belongs_to_one_connection_is_untouchable() -> None:
     """RFC 9110 §7.6.1, RFC 9112 §6."""
-    assert HOP_BY_HOP | {"content-length", "host", "expect"} <= UNTOUCHABLE
+    assert HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings"} <= UNTOUCHABLE
 
 
 def test_rules_that_say_the_same_are_equal() -> None:
@@ -39,3 +46,66 @@ def test_rules_that_say_the_same_are_equal() -> None:
     assert hash(Edits(remove=["A"])) == hash(Edits(remove=["A"]))
     assert Edits(remove=["A"]) != Edits(remove=["B"])
     assert Edits() != "rules"
+
+
+test_any_edits_leave_the_framing_alone_or_are_rejected = property_test("header_edits")
+
+
+FACTS = RequestFacts("192.0.2.7", "https", "shop.example", "GET", "/", "id", [])
+
+
+def template(text: str) -> str | ValueTemplate:
+    return parsed_value(text, {})
+
+
+def test_values_with_variables_are_those_of_the_request() -> None:
+    edits = Edits(set_=[("X-Scheme", template("{scheme}"))], add=[("X-A", template("{client}"))])
+    assert edits.needs_facts
+    edited = edits.of([("x-scheme", "ftp"), ("X-A", "1")], FACTS)
+    assert edited == [("X-Scheme", "https"), ("X-A", "1"), ("X-A", "192.0.2.7")]
+
+
+def test_an_empty_value_with_variables_only_removes_the_field() -> None:
+    edits = Edits(set_=[("X-A", template("{header.X-None}"))], add=[("X-B", template("{header.X-None}"))])
+    assert edits.of([("X-A", "of the client"), ("X-C", "")], FACTS) == [("X-C", "")]
+
+
+@pytest.mark.parametrize(
+    ("location", "moved"),
+    [
+        ("http://app:8000/a?b", "/a?b"),
+        ("http://app:8000/app/a", "https://shop.example/a"),
+        ("http://app:80001/", "http://app:80001/"),
+        ("/app", "/app"),
+    ],
+)
+def test_the_longest_prefix_of_a_location_is_replaced(location: str, moved: str) -> None:
+    edits = Edits(locations={"http://app:8000/": "/", "http://app:8000/app/": "https://shop.example/"})
+    assert edits.of([("LOCATION", location), ("X", location)]) == [("LOCATION", moved), ("X", location)]
+
+
+def test_a_location_that_is_set_stays_as_it_is_set() -> None:
+    edits = Edits(set_=[("Location", "/a/b")], locations={"/a/": "/"})
+    assert edits.of([("location", "/a/c")]) == [("Location", "/a/b")]
+
+
+NAMES = st.sampled_from(["X-A", "x-a", "X-B", "X-C", "Location"])
+PAIRS = st.lists(st.tuples(NAMES, st.sampled_from(["1", "2", "3"])), max_size=3)
+SET = PAIRS.map(lambda pairs: list({pair[0].lower(): pair for pair in pairs}.values()))
+EDITS = st.builds(
+    lambda set_, add, remove: Edits(set_=set_, add=add, remove=remove), SET, PAIRS, st.lists(NAMES, max_size=2)
+)
+
+
+@given(EDITS, EDITS, PAIRS)
+def test_edits_as_one_do_what_they_do_one_after_the_other(first: Edits, second: Edits, fields: Fields) -> None:
+    def by_name(edited: Fields) -> list[tuple[str, str]]:
+        return sorted((name.lower(), value) for name, value in edited)
+
+    together = edits_of(first, None, second)
+    assert together is not None
+    assert by_name(together.of(fields)) == by_name(second.of(first.of(fields)))
+
+
+def test_no_edits_are_none() -> None:
+    assert edits_of(None, None) is None

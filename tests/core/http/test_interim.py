@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.interim import InterimFilter
+from tests.support.changes import property_test
 
 FINAL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\nTransfer-Encoding:\r\n chunked\r\nA: b\r\n\r\n"
@@ -51,4 +52,7 @@ def test_a_head_of_an_interim_response_is_held_back_until_it_is_whole() -> None:
 
 
 def test_a_head_longer_than_the_limit_passes_as_it_is() -> None:
-    assert passed(HINTS[:40], HINTS[40:-4], HINTS[-4:], limit=50) == [b"", HINTS[:-4], HINTS[-4:]]
+    assert passed(HINTS[:50], HINTS[50:51], HINTS[51:], limit=50) == [b"", HINTS[:51], HINTS[51:]]
+
+
+test_any_pieces_pass_alike = property_test("interim")

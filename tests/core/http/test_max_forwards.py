@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lbflask.core.http.max_forwards import MOST, BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.types import Fields
+from tests.support.changes import property_test
 
 COUNTED = pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
 
@@ -34,7 +35,7 @@ def test_at_zero_the_request_ends_here(method: str, zero: str) -> None:
 @COUNTED
 @pytest.mark.parametrize("value", ["", "-1", "+1", "1.0", "1, 2", "0x1", "\xb2", "one", "1 0"])
 def test_what_is_no_number_is_refused(method: str, value: str) -> None:
-    with pytest.raises(BadMaxForwards):
+    with pytest.raises(BadMaxForwards, match="Max-Forwards"):
         with_one_hop_less(method, [("Max-Forwards", value)])
 
 
@@ -86,3 +87,6 @@ def test_trace_shows_no_credentials(secret: str) -> None:
     """RFC 9110 §9.3.8."""
     _, _, body = final_answer("TRACE", "/", "HTTP/1.1", [(secret, "x"), ("A", "1"), (secret, "y")])
     assert body == b"TRACE / HTTP/1.1\r\nA: 1\r\n\r\n"
+
+
+test_any_head_is_forwarded_without_fields_of_this_hop = property_test("fields")

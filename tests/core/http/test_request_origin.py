@@ -6,6 +6,7 @@ import pytest
 
 from lbflask.core.http.request_origin import RequestOrigin, default_port, loggable, origin_of, port_of
 from lbflask.core.http.trusted_proxies import TrustedProxies
+from tests.support.changes import property_test
 
 OURS = TrustedProxies([ip_network("10.0.0.0/8")])
 PEER = "10.0.0.1"
@@ -37,6 +38,9 @@ def test_forwarded_counts_where_no_other_claim_is_made() -> None:
     assert origin(("forwarded", "proto=https")) == RequestOrigin(
         "unknown", "https", "inner.example:8080", "8080", ("unknown",)
     )
+    assert origin(("forwarded", "for=192.0.2.7")) == RequestOrigin(
+        "192.0.2.7", "http", "inner.example:8080", "8080", ("192.0.2.7",)
+    )
     assert origin(("forwarded", "junk")) == origin()
 
 
@@ -44,7 +48,7 @@ def test_forwarded_counts_where_no_other_claim_is_made() -> None:
     ("line", "path"),
     [
         ("1.1.1.1, 192.0.2.7, 10.0.0.9", ("192.0.2.7", "10.0.0.9")),  # left of a stranger is the stranger's own claim
-        ("10.0.0.7,, 10.0.0.8", ("10.0.0.7", "10.0.0.8")),  # all are trusted
+        ("10.0.0.7,, ,10.0.0.8", ("10.0.0.7", "10.0.0.8")),  # all are trusted
         ("192.0.2.7, a client, 10.0.0.9", ("10.0.0.9",)),  # no client has such a name
         ("localhost", ()),
     ],
@@ -68,6 +72,7 @@ def test_the_elements_of_a_path_name_host_and_scheme_once() -> None:
         ("[::1]", ""),
         ("a:81 , b:82", "81"),
         ("a:0080", "80"),
+        ("a:65535", "65535"),
         ("a:65536", ""),
         ("a:x", ""),
         ("a:\u0661", ""),
@@ -77,7 +82,7 @@ def test_a_port_is_one_of_tcp(authority: str, port: str) -> None:
     assert port_of(authority) == port
 
 
-@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("HTTPS", "443"), ("wss, http", "443"), ("", "80")])
+@pytest.mark.parametrize(("scheme", "port"), [("http", "80"), ("HTTPS", "443"), ("wss , http", "443"), ("", "80")])
 def test_a_scheme_implies_a_port(scheme: str, port: str) -> None:
     assert default_port(scheme) == port
 
@@ -87,3 +92,7 @@ def test_a_scheme_implies_a_port(scheme: str, port: str) -> None:
 )
 def test_only_short_printable_words_are_logged(text: str, fit: bool) -> None:
     assert loggable(text) is fit
+
+
+test_any_head_is_forwarded_without_fields_of_this_hop = property_test("fields")
+test_any_text_is_the_address_that_the_system_reads = property_test("address")

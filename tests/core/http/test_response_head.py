@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import client_response
+from fuzz.properties.responses import outcome
+from lbflask.core.http.field_lines import field_pairs
 from lbflask.core.http.framing import NO_BODY, Framing
-from lbflask.core.http.response_head import MAX_FIELDS, plain_head
+from lbflask.core.http.response_head import plain_head
 from lbflask.core.http.types import Fields
-from lbflask.upstream.exchange_state import ExchangeEvent
-from lbflask.upstream.response_reader import ResponseReader
-from lbflask.upstream.stream import ExchangeTimeouts
-from tests.support.outgoing import raw_request
+from tests.support.changes import property_test
 
-
-class Given:
-    """A source of these pieces, and then of the end. It keeps the latest event."""
-
-    request_sent = True
-    event: ExchangeEvent | None = None
-
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = [*pieces, b""]
-
-    def receive(self, timeout: float, stage: Stage, size: int = 0) -> bytes:
-        return self._pieces.pop(0) if self._pieces else b""
-
-    def receive_within(self, seconds: float) -> bytes | None:
-        return None
-
-    def fault(self, stage: Stage, reason: str) -> Fault:
-        return Fault(Blame.BACKEND, stage, 502, reason)
-
-    def advance(self, event: ExchangeEvent) -> None:
-        self.event = event
-
-
-def outcome(method: str, *pieces: bytes) -> dict[str, Any]:
-    """All that anybody could want to know of a response."""
-    source = Given(*pieces)
-    answer = ResponseReader(source, raw_request(method, b""), ExchangeTimeouts())
-    try:
-        answer.read_head()
-        body = b"".join(answer.pieces())
-    except Fault as fault:
-        return {"fault": (fault.blame, fault.stage, fault.status)}
-    return {
-        "line": (answer.status, answer.reason),
-        "fields": answer.fields if answer.cleared else client_response(answer.fields, None),
-        "framing": answer.framing,
-        "body": body,
-        "reusable": source.event is ExchangeEvent.RESPONSE_ENDED,
-    }
+#: docs/supported-http.md, "no response".
+MOST_FIELDS = 1000
 
 
 def assert_read_alike(method: str, data: bytes) -> None:
@@ -117,6 +75,16 @@ def head(*lines: str, status: str = "HTTP/1.1 200 OK") -> bytes:
     return "\r\n".join([status, *lines, "", ""]).encode("latin-1")
 
 
+def read_pairs(method: str, data: bytes) -> tuple[int, str, Fields, Framing, int]:
+    """The head in its plain form, with pairs of names and values."""
+    found = plain_head(method, data)
+    assert found is not None
+    status, reason, lines, framing, end = found
+    fields = {name.lower(): value for name, value in field_pairs(lines)}
+    assert lines[1:] == ("date" in fields, int(fields.get("content-length", "0")))
+    return status, reason, field_pairs(lines), framing, end
+
+
 LENGTH = "Content-Length: 5"
 
 
@@ -130,6 +98,8 @@ LENGTH = "Content-Length: 5"
          [("A", "1"), ("Content-Length", "5"), ("a", "2")], Framing(5)),
         ("GET", head("Connection: Keep-Alive", "Keep-Alive: timeout=5", LENGTH), 200, "OK",
          [("Content-Length", "5")], Framing(5)),
+        ("GET", head("date: x", "X-Keep-Alive: 5", LENGTH, "Keep-Alive: 5", "KEEP-ALIVE: 5"), 200, "OK",
+         [("date", "x"), ("X-Keep-Alive", "5"), ("Content-Length", "5")], Framing(5)),
         ("HEAD", head(LENGTH), 200, "OK", [("Content-Length", "5")], NO_BODY),
         ("HEAD", head(), 200, "OK", [], NO_BODY),
         ("GET", head(status="HTTP/1.1 204 No Content"), 204, "No Content", [], NO_BODY),
@@ -141,7 +111,7 @@ def test_a_plain_head_is_read(
     method: str, data: bytes, status: int, reason: str, fields: Fields, framing: Framing
 ) -> None:
     """Without the fields that end here (RFC 9110 §7.6.1), and with the place where the body begins."""
-    assert plain_head(method, data + b"hello") == (status, reason, fields, framing, len(data))
+    assert read_pairs(method, data + b"hello") == (status, reason, fields, framing, len(data))
 
 
 @pytest.mark.parametrize(
@@ -194,11 +164,17 @@ def test_a_plain_head_is_read(
         head(LENGTH, "X-A: b\x7fc"),
         head(LENGTH, "X-A: \xe9"),
         head(LENGTH, status="HTTP/1.1 200 d\xe9j\xe0"),
-        head(LENGTH, *(["X-A: b"] * MAX_FIELDS)),
+        head(LENGTH, *(["X-A: b"] * MOST_FIELDS)),
     ],
 )  # fmt: skip
 def test_a_head_that_is_not_plain_is_left_to_the_full_parser(data: bytes) -> None:
     assert plain_head("GET", data + b"hello") is None
+
+
+def test_a_head_with_as_many_fields_as_there_may_be_is_read() -> None:
+    read = plain_head("GET", head(LENGTH, *(["X-A: b"] * (MOST_FIELDS - 1))))
+    assert read is not None
+    assert len(field_pairs(read[2])) == MOST_FIELDS
 
 
 @pytest.mark.parametrize("at", range(len(head(LENGTH))))
@@ -209,9 +185,12 @@ def test_a_head_that_is_not_all_here_is_left_to_the_full_parser(at: int) -> None
 def test_the_end_of_the_head_is_the_first_one() -> None:
     """A body that looks like fields is a body."""
     data = head(LENGTH)
-    assert plain_head("GET", data + b"A: b\r\n\r\n") == (200, "OK", [("Content-Length", "5")], Framing(5), len(data))
+    assert read_pairs("GET", data + b"A: b\r\n\r\n") == (200, "OK", [("Content-Length", "5")], Framing(5), len(data))
 
 
 @pytest.mark.parametrize("body", [b"", b"hell", b"hello", b"hello!", b"hello" + head(LENGTH)])
 def test_however_much_of_a_body_comes_it_is_read_alike(body: bytes) -> None:
     assert_read_alike("GET", head(LENGTH) + body)
+
+
+test_any_response_is_read_as_by_another_library_or_rejected = property_test("response")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.target import BadTarget, Target, check_host, host_of, request_target
+from tests.support.changes import property_test
 
 
 @pytest.mark.parametrize(
@@ -137,3 +138,7 @@ def test_anything_else_is_no_host(host: str) -> None:
 )
 def test_spellings_of_a_host_are_one_for_comparisons(authority: str, host: str) -> None:
     assert host_of(authority) == host
+
+
+test_any_target_is_split_as_by_another_library_or_rejected = property_test("target")
+test_any_host_is_one_in_each_spelling_or_rejected = property_test("host")

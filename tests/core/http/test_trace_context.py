@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.trace_context import Context, Trace, begun, parsed
+from tests.support.changes import property_test
 
 TRACE, SPAN = 0x0AF7651916CD43DD8448EB211C80319C, 0xB7AD6B7169203331
 VALID = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -65,7 +66,7 @@ def test_each_attempt_is_a_child_of_our_span_in_the_trace_of_who_asked() -> None
 def test_without_a_valid_parent_a_trace_begins_here_and_no_foreign_state_goes_on(
     parents: list[str], sampled: bool
 ) -> None:
-    trace = begin(("tracestate", "x=1"), *(("traceparent", value) for value in parents), sampled=sampled)
+    trace = begin(("TraceState", "x=1"), *(("traceparent", value) for value in parents), sampled=sampled)
     assert trace is not None
     assert (trace.context, trace.parent) == (Context(7, 1, sampled), None)
     assert trace.attempt() == [("traceparent", Context(7, 2, sampled).as_traceparent())]
@@ -73,3 +74,6 @@ def test_without_a_valid_parent_a_trace_begins_here_and_no_foreign_state_goes_on
 
 def test_a_parent_that_is_not_sampled_is_left_to_itself() -> None:
     assert begin(("traceparent", VALID[:-2] + "00"), ("tracestate", "x=1")) is None
+
+
+test_any_context_is_read_as_it_is_written_or_ignored = property_test("trace")

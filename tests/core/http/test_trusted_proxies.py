@@ -5,6 +5,7 @@ from ipaddress import ip_network
 import pytest
 
 from lbflask.core.http.trusted_proxies import TrustedProxies
+from tests.support.changes import property_test
 
 OURS = TrustedProxies([ip_network("10.0.0.0/8"), ip_network("fd00::/8")])
 
@@ -41,3 +42,6 @@ def test_answers_stay_right_after_more_addresses_than_are_remembered() -> None:
         assert not test(f"11.0.{index // 256}.{index % 256}")
     assert test("10.0.0.0")
     assert not test("11.0.0.0")
+
+
+test_any_text_is_the_address_that_the_system_reads = property_test("address")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from lbflask.core.http.field_names import members
 from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import accepted_upgrade, requested_upgrade, with_upgrade
+from tests.support.changes import property_test
 
 
 def asking(*offers: str, connection: tuple[str, ...] = ("Upgrade",)) -> Fields:
@@ -109,3 +110,6 @@ def test_other_options_of_the_connection_share_its_line() -> None:
     assert with_upgrade(fields, "websocket") == [
         ("TE", "trailers"), ("A", "1"), ("Connection", "TE, Upgrade"), ("Upgrade", "websocket")
     ]  # fmt: skip
+
+
+test_any_head_is_forwarded_without_fields_of_this_hop = property_test("fields")

@@ -36,3 +36,5 @@ def test_a_repr_shows_both_schedules() -> None:
     usual, spare = Candidate(backend("a"), 1), Candidate(backend("b", backup=True), 1)
     schedule = strategy_of(Pool("p", ())).compile([usual, spare])
     assert repr(schedule) == "Backups(RoundRobin(1 backends), RoundRobin(1 backends))"
+    for alone in (usual, spare):
+        assert repr(strategy_of(Pool("p", ())).compile([alone])) == "RoundRobin(1 backends)"

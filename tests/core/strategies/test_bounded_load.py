@@ -58,6 +58,17 @@ def test_loads_that_change_are_followed() -> None:
     assert names(schedule, loads=loads) == [usual[1], usual[2], usual[0]]
     loads.add(usual[0], -1)
     assert names(schedule, loads=loads) == usual
+    loads.add(usual[0], 2)
+    loads.add(usual[2], 4)
+    assert names(schedule, loads=loads) == usual  # 1.25 * 7 / 3 has room for a third
+
+
+def test_requests_that_end_leave_less_room_for_others() -> None:
+    usual = names(ConsistentHash(weighted([1, 1, 1])))
+    schedule, loads = bounded(1.25, [1, 1, 1]), Loads({usual[0]: 1, usual[1]: 1})
+    for change, order in ((0, usual), (-1, [usual[1], usual[2], usual[0]]), (1, usual)):
+        loads.add(usual[1], change)
+        assert names(schedule, loads=loads) == order
 
 
 def test_a_repr_shows_the_bounded_schedule_and_the_factor() -> None:

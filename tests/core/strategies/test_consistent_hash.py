@@ -166,4 +166,6 @@ def test_requests_without_a_key_go_in_turn() -> None:
 
 
 def test_a_repr_shows_the_number_of_backends() -> None:
+    whole = ConsistentHash(weighted([1, 2, 3]))
+    assert repr(whole) == "ConsistentHash(3 backends)"
     assert repr(ConsistentHash(weighted([1, 2]))) == "ConsistentHash(2 backends)"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lbflask.core.in_flight import MOST_CHANGES, Loads
 from lbflask.core.strategies.least_connections import LeastConnections, Levels
 from lbflask.core.strategies.round_robin import RoundRobin
-from tests.support.orders import names
+from tests.support.orders import MOVES, assert_follows, names
 from tests.support.pools import small_scope, weighted
 
 
@@ -25,6 +25,15 @@ def test_every_small_pool_with_every_small_load_goes_by_load_for_weight_and_then
                 order = [one.id for one in schedule.order(ticket, None, loads)]
                 in_turn = [one.id for one in turns.order(ticket)]
                 assert order == sorted(in_turn, key=lambda name: relative[name])
+
+
+def test_of_several_that_are_equal_the_next_in_turn_is_first_wherever_the_others_are() -> None:
+    chosen = weighted([1] * 4)
+    schedule, turns = LeastConnections(chosen), RoundRobin(chosen)
+    for counts in product(range(2), repeat=4):
+        loads = {f"b{index}": count for index, count in enumerate(counts) if count}
+        for ticket in range(12):
+            assert names(schedule, ticket, None, loads) == sorted(names(turns, ticket), key=lambda name: name in loads)
 
 
 def test_an_idle_pool_is_shared_out_exactly_by_weight() -> None:
@@ -109,6 +118,11 @@ def test_loads_that_change_are_followed() -> None:
     loads.add("b0", 1)
     loads.add("b0", -1)
     assert names(schedule, 0, None, loads) == ["b0", "b1", "b2"]
+
+
+@given(weights=st.lists(st.integers(1, 3), min_size=1, max_size=6), moves=MOVES)
+def test_any_loads_that_change_are_followed(weights: list[int], moves: list[tuple[int, int, bool]]) -> None:
+    assert_follows(LeastConnections, weights, moves)
 
 
 def test_the_next_in_turn_of_the_lowest_level_may_come_before_the_first_one() -> None:

@@ -46,6 +46,8 @@ def test_the_less_loaded_of_two_is_chosen_always() -> None:
     schedule = RandomTwo(weighted([1, 3]))
     assert {next(schedule.order(ticket, None, {"b0": 1, "b1": 2})).id for ticket in range(50)} == {"b1"}
     assert {next(schedule.order(ticket, None, {"b0": 1, "b1": 4})).id for ticket in range(50)} == {"b0"}
+    for idle, busy in (("b0", "b1"), ("b1", "b0")):
+        assert {next(schedule.order(ticket, None, {busy: 1})).id for ticket in range(50)} == {idle}
 
 
 @pytest.mark.parametrize("weights", [[1, 1, 1], [1, 2, 3, 4], [256, 1], [1, 1, 1, 1, 1, 1, 1]])
@@ -66,6 +68,14 @@ def test_a_dead_backend_spills_evenly_over_the_others(size: int) -> None:
             spilled[second.id] += 1
     assert len(spilled) == size - 1
     assert all(near(count, MANY / size / (size - 1)) for count in spilled.values())
+
+
+def test_two_dead_backends_spill_evenly_over_the_others() -> None:
+    schedule = RandomTwo(weighted([1] * 5))
+    orders = [names(schedule, ticket) for ticket in range(MANY)]
+    spilled = Counter(third for first, second, third, *_ in orders if {first, second} == {"b0", "b1"})
+    assert set(spilled) == {"b2", "b3", "b4"}
+    assert all(near(count, sum(spilled.values()) / 3) for count in spilled.values())
 
 
 def test_mixing_gives_each_number_another_and_turns_half_of_its_bits() -> None:

@@ -104,11 +104,11 @@ def test_a_dead_backend_spills_evenly_over_the_others(size: int) -> None:
     schedule = RoundRobin(chosen)
     for dead in range(size):
         spilled: Counter[str] = Counter()
-        for ticket in range(size * (size - 1)):
+        for ticket in range(3 * size * (size - 1)):
             first, second, *_ = schedule.order(ticket)
             if first.id == f"b{dead}":
                 spilled[second.id] += 1
-        assert spilled == {f"b{other}": 1 for other in range(size) if other != dead}
+        assert spilled == {f"b{other}": 3 for other in range(size) if other != dead}
 
 
 @settings(max_examples=60, deadline=None)
@@ -148,6 +148,12 @@ def test_turns_are_spread_over_the_cycle(weights: list[int], turns: str) -> None
     assert picks(weighted(weights), range(len(turns.split()))) == turns.split()
 
 
+def test_the_others_follow_from_the_next_one_and_rotate_with_each_cycle() -> None:
+    schedule = RoundRobin(weighted([1, 1, 1, 1]))
+    orders = ["".join(one.id[1:] for one in schedule.order(ticket)) for ticket in range(2, 18, 4)]
+    assert orders == ["2301", "2013", "2130", "2301"]
+
+
 def test_an_empty_pool_orders_nobody() -> None:
     schedule = RoundRobin(())
     assert [tuple(schedule.order(ticket)) for ticket in (0, 1, 1 << 40)] == [(), (), ()]
@@ -167,9 +173,16 @@ def test_a_cycle_is_bounded_whatever_the_weights(weights: tuple[int, ...]) -> No
     assert len(turns) <= MOST_TURNS + len(weights)
     counts = Counter(turns)
     assert set(counts) == set(range(len(weights))), "nobody is left with nothing"
+    assert min(counts.values()) == 1, "the shares of the lightest are far less than a turn"
     heaviest = max(range(len(weights)), key=weights.__getitem__)
     expected = Fraction(weights[heaviest], sum(weights))
     assert abs(Fraction(counts[heaviest], len(turns)) - expected) < Fraction(1, 100)
+
+
+def test_a_common_factor_of_the_weights_makes_no_difference() -> None:
+    plain, scaled = RoundRobin(weighted([2, 1, 1])), RoundRobin(weighted([2 * MOST_TURNS, MOST_TURNS, MOST_TURNS]))
+    for ticket in range(24):
+        assert [one.id for one in plain.order(ticket)] == [one.id for one in scaled.order(ticket)]
 
 
 def test_a_thousand_backends_of_any_weights_share_exactly() -> None:
