@@ -22,6 +22,8 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from lbflask.config.schema import Config
+
 #: Seconds until the server must answer after its start, and until it must end after SHUTDOWN.
 START_WITHIN = 5.0
 STOP_WITHIN = 5.0
@@ -46,6 +48,11 @@ def runtime_directory(environ: Mapping[str, str] = os.environ) -> Path:
 def private_url(environ: Mapping[str, str] = os.environ) -> str:
     """The URL of the private server, which need not run."""
     return f"unix://{runtime_directory(environ) / SOCKET}"
+
+
+def store_url(config: Config) -> str:
+    """The URL of the store, with its secrets: the configured one, or that of the private server."""
+    return private_url() if config.redis_url is None else config.redis_url.reveal()
 
 
 class EmbeddedServer:

@@ -35,7 +35,7 @@ class PoolKeys:
     namespace: str
     pool: str
 
-    ticket = Key("Integer: the number of tickets issued. Workers, by INCRBY. Never expires.")
+    ticket = Key("Integer: the number of tickets issued. Workers, by INCRBY and return_tickets.lua. Never expires.")
     active = Key("Hash of backend id to the JSON of its active health. The leading checker, through write_active.lua.")
     ejected = Key("Hash of backend id to the JSON of its latest ejection. Workers, through two scripts.")
     failures = Key(
@@ -54,6 +54,10 @@ class PoolKeys:
     slots = Key("Hash of worker id to its slots and its waiting requests. Workers, through hold_slots.lua.")
     overrides = Key("Hash of backend id to the JSON of its override. The admin API, through write_override.lua.")
     discovered = Key("JSON list of the discovered backends. The leading checker, through write_discovered.lua.")
+    source = Key(
+        "JSON of why the discovery source of the pool fails, and since when. The leading checker, through "
+        "write_source.lua. Deleted when the source answers; expires without the checker."
+    )
     secret = Key("String: the key that signs the cookies of sticky sessions. The first worker that needs it.")
     trial = Key("Key and channel: for a test whether the store accepts writes. Workers. Deleted by the same script.")
     version = Key("Microseconds of the server's clock at the latest change of a status. All writers of statuses.")
@@ -61,6 +65,10 @@ class PoolKeys:
         "`at:interval`, both in milliseconds: the time of the checker's latest heartbeat, and when the next is due."
     )
     leader = Key("String: the leading checker. Expires with the lease.")
+    checkers = Key(
+        "Hash of checker, leading or not, to the end of its place in milliseconds of the server's clock. Checkers, "
+        "through hold_lease.lua. Expires without them."
+    )
     epoch = Key("Microseconds of the server's clock at the latest election; other epochs may not write. Never expires.")
     changes = Key("Channel: a status of the pool changed; the message is the new version.")
     suspects = Key("Channel: a worker could not reach a backend; the message is the backend's id.")
@@ -69,17 +77,31 @@ class PoolKeys:
 
 @dataclass(frozen=True)
 class FleetKeys:
-    """The keys of the whole fleet, which look like those of a pool without a name."""
+    """The keys of the whole fleet, which have the form of those of a pool without a name."""
 
     namespace: str
     pool = ""
 
     reloads = Key("Channel: a worker has applied a new configuration, so checkers have to reload theirs.")
-    changes = Key("Channel: the drained instances changed; the message is empty.")
+    changes = Key("Channel: the drained instances or the automatic certificates changed; the message is empty.")
     drained = Key(
         "Hash of drained instance to `until:operator`, in milliseconds of the server's clock. The admin API, through "
         "write_drain.lua, which deletes entries that are over."
     )
+    drain_notes = Key(
+        "Hash of drained instance to `since:reason`, in milliseconds of the server's clock. As `drained`."
+    )
+    certificates = Key(
+        "Hash of `account`, `certificate:NAME`, `order:NAME` and `attempts:NAME` to a record of automatic "
+        "certificates, encrypted with a key of the operator's. The leading checker, through write_certificates.lua. "
+        "Never expires."
+    )
+    certificate_version = Key(
+        "Microseconds of the server's clock at the latest change of `certificates`. Never expires."
+    )
+    leader = Key("String: the checker that leads the fleet's orders of certificates. Expires with the lease.")
+    epoch = Key("As that of a pool, for `certificates`. Never expires.")
+    checkers = Key("As those of a pool: the checkers that could order certificates. Expires without them.")
     events = Key(
         "Stream of the latest events of the fleet. The author of each change. Cut to some thousands; never expires."
     )
@@ -91,6 +113,13 @@ def bucket(namespace: str, limit: RateLimit, key: str) -> str:
     """
     identity = f"{limit.count}/{limit.period}/{limit.burst}/{key}".encode("utf-8", "surrogateescape")
     return f"{{{namespace}:rate:{limit.name}:{blake2b(identity, digest_size=16).hexdigest()}}}"
+
+
+def configuration(namespace: str, version: str) -> str:
+    """JSON of the settings of this version of the configuration, without secrets. Workers of instances that run by it.
+    Expires without them.
+    """
+    return f"{{{namespace}:}}:configuration:{version}"
 
 
 def contents(keys: type[PoolKeys | FleetKeys]) -> dict[str, str]:
@@ -105,6 +134,8 @@ def as_markdown() -> str:
         for keys in (PoolKeys("namespace", "pool"), FleetKeys("namespace"))
         for name, content in contents(type(keys)).items()
     ]
+    settings = " ".join((configuration.__doc__ or "").split())
+    rows.append(f"| `{configuration('namespace', 'version')}` | {settings} |")
     description = " ".join((bucket.__doc__ or "").split())
     rows.append(f"| `{{namespace:rate:limit:digest}}` | {description} |")
     return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | content |", "| --- | --- |", *rows, ""])

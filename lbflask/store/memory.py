@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
+from typing import Any
 
 from lbflask.core import clock_skew, ejection, slots
+from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import EjectionPolicy, FailureReport, FailureWindow
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, Worker, WorkerReport
@@ -17,10 +19,12 @@ from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
-from lbflask.store import records
+from lbflask.store import fleet_records, ports
 from lbflask.store.memory_buckets import MemoryBuckets
+from lbflask.store.memory_certificates import MemoryCertificates
+from lbflask.store.memory_events import MemoryEvents
 from lbflask.store.memory_watch import MemoryWatch
-from lbflask.store.ports import DEAD_AFTER, FLEET, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers
+from lbflask.store.ports import FLEET, Beat, CertificateRecords, HealthWrite, Lease, OtherWorkers, StoreMemory
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class _PoolState:
     interval: float = 0.0
     leader: str = ""
     lease_end: float = 0.0
+    checkers: dict[str, float] = field(default_factory=dict)
     epoch: int = 0
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     windows: dict[str, FailureWindow] = field(default_factory=dict)
@@ -43,6 +48,7 @@ class _PoolState:
     holdings: dict[str, WorkerHolding] = field(default_factory=dict)
     overrides: dict[str, Override] = field(default_factory=dict)
     discovered: tuple[Backend, ...] = ()
+    source_failure: tuple[float, SourceFailure] | None = None  # and when it was written
     secret: str = ""
 
 
@@ -52,21 +58,31 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._pools: defaultdict[str, _PoolState] = defaultdict(_PoolState)
-        self._events: deque[FleetEvent] = deque(maxlen=MAX_EVENTS)
+        self._events = MemoryEvents()
         self._changed = threading.Condition()
         self._watches: list[MemoryWatch] = []
         self._drains: dict[str, InstanceDrain] = {}
+        self._certificates = MemoryCertificates()
+        self._configurations: dict[str, tuple[float, str]] = {}  # by version: when they are forgotten, the settings
         self._buckets = MemoryBuckets()
         self._numbers = count(1)  # epochs, versions, ids of events: unique, also after `empty`
 
     def __repr__(self) -> str:
-        return f"<MemoryStore pools={list(self._pools)} events={len(self._events)} watches={len(self._watches)}>"
+        return f"<MemoryStore pools={list(self._pools)} events={self._events!r} watches={len(self._watches)}>"
 
     def take_tickets(self, pool: str, count: int) -> int:
         """See ports.py."""
         with self._at(pool) as (state, _):
             state.tickets += count
             return state.tickets - count
+
+    def return_tickets(self, pool: str, first: int, count: int) -> bool:
+        """See ports.py."""
+        with self._at(pool) as (state, _):
+            if state.tickets != first + count:
+                return False
+            state.tickets = first
+            return True
 
     def prove(self, pool: str) -> None:
         """See ports.py."""
@@ -102,6 +118,15 @@ class MemoryStore:
     def announce_reload(self) -> None:
         """See ports.py."""
         self._publish("reloads", "reload")
+
+    def write_configuration(self, version: str, settings: str) -> None:
+        """See ports.py."""
+        self._configurations[version] = self._clock() + ports.CONFIGURATION_FORGOTTEN_AFTER, settings
+
+    def read_configuration(self, version: str) -> Mapping[str, Any] | None:
+        """See ports.py."""
+        until, settings = self._configurations.get(version, (0.0, ""))
+        return fleet_records.parse_configuration(settings.encode()) if self._clock() < until else None
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See ports.py."""
@@ -143,6 +168,7 @@ class MemoryStore:
         """See ports.py."""
         with self._at(pool) as (state, now):
             state.beats[worker] = now, dict(beat.loads)
+            is_new = beat.report is not None and worker not in state.reports
             if beat.report is not None:
                 state.reports[worker] = now, beat.report
             for backend, made in beat.attempts.items():
@@ -150,13 +176,16 @@ class MemoryStore:
             total: defaultdict[str, int] = defaultdict(int)
             for other, (at, theirs) in list(state.beats.items()) if read else ():
                 state.beats[other] = _corrected(at, now), theirs
-                if now - at > DEAD_AFTER:
+                if now - at > ports.DEAD_AFTER:
                     del state.beats[other]
-                    state.reports.pop(other, None)
                 elif other != worker:
                     for backend, load in theirs.items():
                         total[backend] += load
-            return OtherWorkers(dict(total), len(state.beats))
+            if read:
+                late = {other for other, (at, _) in state.reports.items() if now - at > ports.FORGOTTEN_AFTER}
+                for other in late - state.beats.keys():
+                    del state.reports[other]
+            return OtherWorkers(dict(total), len(state.beats), is_new)
 
     def leave(self, pool: str, worker: str) -> None:
         """See ports.py."""
@@ -164,35 +193,53 @@ class MemoryStore:
             self._pools[pool].beats.pop(worker, None)
             self._pools[pool].reports.pop(worker, None)
 
+    def read_memory(self) -> StoreMemory | None:
+        """See ports.py."""
+        return None
+
     def read_roster(self, pool: str) -> Roster:
         """See ports.py."""
         with self._at(pool) as (state, now):
             leader = state.leader if state.lease_end > now else ""
             workers = []
             for worker, (at, loads) in sorted(state.beats.items()):
-                if now - at <= DEAD_AFTER:
+                if now - at <= ports.DEAD_AFTER:
                     reported, report = state.reports.get(worker, (0.0, None))
                     workers.append(Worker(worker, _corrected(at, now), dict(loads), report, _corrected(reported, now)))
-            return Roster(now, leader, tuple(workers))
+            silent = []
+            for worker, (reported, report) in sorted(state.reports.items()):
+                at = state.beats[worker][0] if worker in state.beats else reported
+                if ports.DEAD_AFTER < now - at <= ports.FORGOTTEN_AFTER:
+                    silent.append(Worker(worker, at, {}, report, reported))
+            checkers = tuple(sorted(name for name, until in state.checkers.items() if until > now))
+            written, failure = state.source_failure or (now, None)
+            failure = failure if now - written < ports.SOURCE_FORGOTTEN_AFTER else None
+            return Roster(now, leader, tuple(workers), tuple(silent), dict(state.attempts), checkers, failure)
+
+    def read_certificates(self, known: int) -> CertificateRecords | None:
+        """See ports.py."""
+        return self._certificates.read(known)
+
+    def write_certificates(self, epoch: int, records: Mapping[str, bytes]) -> bool:
+        """See ports.py."""
+        with self._at(FLEET) as (state, _):
+            if not state.epoch or epoch != state.epoch:
+                return False
+            self._certificates.write(records, next(self._numbers))
+            self._publish(f"changes:{FLEET}", FLEET)
+            return True
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See ports.py."""
-        with self._changed:
-            at = int(self._clock() * 1000)
-            self._events += [replace(event, id=f"{at}-{next(self._numbers)}") for event in events]
+        self._events.add(events, int(self._clock() * 1000), self._numbers)
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """See ports.py."""
-        limit = _order(before) if before else None
-        with self._changed:
-            earlier = [event for event in self._events if limit is None or _order(event.id) < limit]
-        return earlier[::-1][:count]
+        return self._events.latest(count, before)
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
         """See ports.py."""
-        limit = _order(after) if after else (-1, -1)
-        with self._changed:
-            return [event for event in self._events if _order(event.id) > limit][:count]
+        return self._events.following(after, count)
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See ports.py."""
@@ -200,7 +247,7 @@ class MemoryStore:
             holdings, now = self._pools[pool].holdings, self._clock()
             for other, holding in list(holdings.items()):
                 holdings[other] = holding._replace(at=_corrected(holding.at, now))
-                if now - holding.at > DEAD_AFTER:
+                if now - holding.at > ports.DEAD_AFTER:
                     del holdings[other]
             others = [holding for other, holding in holdings.items() if other != worker]
             granted, holding_after = slots.grant(demand, others, now)
@@ -227,6 +274,7 @@ class MemoryStore:
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See ports.py."""
         with self._at(pool) as (state, now):
+            state.checkers[holder] = now + seconds
             free = not state.leader or state.lease_end <= now
             if not free and state.leader != holder and state.lease_end <= now + seconds:
                 return None
@@ -238,6 +286,7 @@ class MemoryStore:
     def drop_lease(self, pool: str, holder: str) -> None:
         """See ports.py."""
         with self._changed:
+            self._pools[pool].checkers.pop(holder, None)
             if self._pools[pool].leader == holder:
                 self._pools[pool].leader = ""
 
@@ -263,11 +312,22 @@ class MemoryStore:
             self._change(pool)
             return True
 
-    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+    def write_source(self, pool: str, epoch: int, failure: SourceFailure | None) -> bool:
+        """See ports.py."""
+        with self._at(pool) as (state, now):
+            if not state.epoch or epoch != state.epoch:
+                return False
+            state.source_failure = None if failure is None else (now, failure)
+            return True
+
+    def write_override(
+        self, pool: str, backend: str, before: Override | None, after: Override | None, *, version: int = 0
+    ) -> bool:
         """See ports.py."""
         with self._at(pool) as (state, now):
             current = state.overrides.get(backend)
-            if (None if current is None else clock_skew.override(current, now)) != before:
+            is_other = (None if current is None else clock_skew.override(current, now)) != before
+            if is_other or (version and state.version and version != state.version):
                 return False
             if after is None:
                 state.overrides.pop(backend, None)
@@ -282,12 +342,12 @@ class MemoryStore:
             now = self._clock()
             return {instance: drain for instance, drain in self._drains.items() if drain.until > now}
 
-    def write_drain(self, instance: str, actor: str, seconds: int) -> None:
+    def write_drain(self, instance: str, actor: str, seconds: int, reason: str = "") -> None:
         """See ports.py."""
         with self._changed:
             self._drains = {name: drain for name, drain in self.read_drains().items() if name != instance}
             if seconds:
-                self._drains[instance] = InstanceDrain(self._clock() + seconds, actor)
+                self._drains[instance] = InstanceDrain(self._clock() + seconds, actor, self._clock(), reason)
             self._publish(f"changes:{FLEET}", FLEET)
 
     def watch_suspects(self, pools: Collection[str]) -> MemoryWatch:
@@ -305,8 +365,9 @@ class MemoryStore:
         """Delete everything, as FLUSHALL or a restart of a server does. Subscriptions stay."""
         with self._changed:
             self._pools.clear()
-            self._events.clear()
+            self._events = MemoryEvents()
             self._drains.clear()
+            self._certificates = MemoryCertificates()
             self._buckets = MemoryBuckets()
 
     @contextmanager
@@ -330,12 +391,6 @@ class MemoryStore:
             self._changed.notify_all()
 
 
-def _corrected(moment: float, now: float, period: float = DEAD_AFTER) -> float:
+def _corrected(moment: float, now: float, period: float = ports.DEAD_AFTER) -> float:
     """The moment; `now` for one that is ahead by more than its period, which the clock was set back from."""
     return now if moment - now > period else moment
-
-
-def _order(event: str) -> tuple[int, int]:
-    """The sort key of the event with this id. Raises ValueError."""
-    at, _, number = records.event_id(event).partition("-")
-    return int(at), int(number)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import EjectionPolicy, FailureReport
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster, WorkerReport
 from lbflask.core.instance_drain import InstanceDrain
@@ -20,17 +22,31 @@ from lbflask.core.slots import Grant, SlotDemand
 #: Seconds after its last beat when a worker counts as dead. Two beats in a row may be lost; with the beat by which the
 #: others read it, the requests in flight of a killed worker are gone within three seconds.
 DEAD_AFTER = 2.5
+#: Seconds after its last report when a silent worker is forgotten.
+FORGOTTEN_AFTER = 60.0
+
+#: Seconds after which the failure of a discovery source is forgotten, unless its checker reports it again.
+SOURCE_FORGOTTEN_AFTER = 120.0
+
+#: Seconds after which a configuration is forgotten that no instance publishes any more, and its greatest length.
+CONFIGURATION_FORGOTTEN_AFTER = 900.0
+MAX_CONFIGURATION = 1 << 20
 
 #: About how many of the latest events are kept.
 MAX_EVENTS = 5000
 
 
-#: Stands for the fleet among the names of pools whose changes are watched: its drained instances.
+#: Stands for the fleet among the names of pools: its drained instances and certificates among what is watched, and the
+#: lead of its certificates among the leases.
 FLEET = ""
 
 
 class StoreUnavailable(Exception):
     """The store did not answer in time or at all, or refused; the text is the reason."""
+
+    def __init__(self, reason: str, cause: FailureCause = FailureCause.UNKNOWN) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +64,13 @@ class Beat:
 @dataclass(frozen=True, slots=True)
 class OtherWorkers:
     """The requests in flight of all other living workers together, and the number of workers with this one, in which
-    a dead worker may count for one more minute.
+    a dead worker may count for one more minute. `is_new` is whether the store had no report of this worker, although
+    one went along.
     """
 
     loads: Mapping[str, int]
     workers: int
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +95,23 @@ class HealthWrite:
     announce: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class StoreMemory:
+    """Bytes that the store uses, its limit (0 for none), and what it evicts at the limit: `noeviction` for nothing."""
+
+    used: int
+    limit: int
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecords:
+    """The sealed records of automatic certificates by name (acme/records.py), at a version; 0 for none."""
+
+    version: int
+    records: Mapping[str, bytes]
+
+
 class StoreWatch(Protocol):
     """A subscription. Messages may be lost with the connection, so a reader must also poll."""
 
@@ -96,6 +131,9 @@ class FactStore(Protocol):
         An invalid record has its value in `known`. One round trip.
         """
 
+    def read_certificates(self, known: int) -> CertificateRecords | None:
+        """The records of automatic certificates; None if their version is `known`. One round trip."""
+
     def record(self, events: Sequence[FleetEvent]) -> None:
         """Append to the events of the fleet; the store assigns the ids. One round trip."""
 
@@ -112,6 +150,11 @@ class TrafficStore(FactStore, Protocol):
     def take_tickets(self, pool: str, count: int) -> int:
         """Take `count` tickets and return the first: with 0, the next. No ticket is issued twice while the store
         keeps its data. One round trip.
+        """
+
+    def return_tickets(self, pool: str, first: int, count: int) -> bool:
+        """Return the `count` tickets from `first` on, which are unused, so that they are issued again; False,
+        without effect, if later ones have been issued. One round trip.
         """
 
     def prove(self, pool: str) -> None:
@@ -145,6 +188,12 @@ class WorkerStore(TrafficStore, Protocol):
     def announce_reload(self) -> None:
         """Send all checkers of the fleet a message to reload their configuration. May be lost."""
 
+    def write_configuration(self, version: str, settings: str) -> None:
+        """Publish the settings of this version, without secrets, as a JSON object of at most MAX_CONFIGURATION bytes.
+
+        Forgotten after CONFIGURATION_FORGOTTEN_AFTER seconds. One round trip.
+        """
+
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """Count a worker's failures at a backend; True if they eject it, which is announced as a change of status.
 
@@ -164,7 +213,7 @@ class WorkerStore(TrafficStore, Protocol):
         """
 
     def leave(self, pool: str, worker: str) -> None:
-        """Delete the worker's beat and its report. One round trip."""
+        """Delete the worker's beat and its report: it is not silent, but gone. One round trip."""
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """Keep the slots of backends that the demand names, and lease free ones up to it (core/slots.py).
@@ -182,17 +231,27 @@ class WorkerStore(TrafficStore, Protocol):
         """
 
 
-class CheckerStore(FactStore, Protocol):
+class RosterStore(FactStore, Protocol):
+    """The operation of processes that read the state of all workers."""
+
+    def read_roster(self, pool: str) -> Roster:
+        """The workers of the pool, those that fell silent within the last FORGOTTEN_AFTER seconds, and the checkers.
+        One round trip.
+        """
+
+
+class CheckerStore(RosterStore, Protocol):
     """The operations of a checker."""
 
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """Take or renew the leadership of the pool for so many seconds; None while another checker has it.
 
-        A new leader gets an epoch that exceeds all before. One round trip.
+        A new leader gets an epoch that exceeds all before. The holder is listed among the checkers for as long, also
+        when another one leads. One round trip.
         """
 
     def drop_lease(self, pool: str, holder: str) -> None:
-        """Give up the leadership, if it is the holder's."""
+        """Give up the leadership, if it is the holder's, and its place among the checkers."""
 
     def write_active(self, pool: str, write: HealthWrite) -> bool:
         """Write health and the heartbeat atomically; False, without effect, if the epoch is over. One round trip."""
@@ -203,6 +262,16 @@ class CheckerStore(FactStore, Protocol):
         A change is announced. One round trip.
         """
 
+    def write_source(self, pool: str, epoch: int, failure: SourceFailure | None) -> bool:
+        """Write that the discovery source fails, for SOURCE_FORGOTTEN_AFTER seconds, or with None that it does not;
+        False, without effect, if the epoch is over. Part of the roster. One round trip.
+        """
+
+    def write_certificates(self, epoch: int, records: Mapping[str, bytes]) -> bool:
+        """Replace these records of automatic certificates, and delete those that are empty, atomically; False, without
+        effect, if the epoch of the lead of FLEET is over. Announced as a change of FLEET. One round trip.
+        """
+
     def watch_suspects(self, pools: Collection[str]) -> StoreWatch:
         """Subscribe to backends that workers could not reach; messages are `pool/backend`."""
 
@@ -210,23 +279,31 @@ class CheckerStore(FactStore, Protocol):
         """Subscribe to requests to reload the configuration; the text of a message has no meaning."""
 
 
-class OperatorStore(TrafficStore, Protocol):
+class OperatorStore(TrafficStore, RosterStore, Protocol):
     """The operations of the admin API."""
 
-    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+    def write_override(
+        self, pool: str, backend: str, before: Override | None, after: Override | None, *, version: int = 0
+    ) -> bool:
         """Replace the override of the backend, with None for no override; False, without effect, if it is not `before`.
 
-        An invalid record is overwritten. Announced as a change of status. Two round trips.
+        With a version, also False if a status of the pool has changed since the snapshot of that version, unless the
+        store has lost the version. An invalid record is overwritten. Announced as a change of status. Two round trips.
         """
 
-    def write_drain(self, instance: str, actor: str, seconds: int) -> None:
+    def write_drain(self, instance: str, actor: str, seconds: int, reason: str = "") -> None:
         """Drain the instance for so many seconds; 0 ends its drain. Drains that are over are deleted.
 
         Announced as a change of FLEET. One round trip.
         """
 
-    def read_roster(self, pool: str) -> Roster:
-        """The workers and the leading checker of the pool. One round trip."""
+    def read_memory(self) -> StoreMemory | None:
+        """The memory of the store; None if it is unknown, as where INFO is forbidden. One round trip."""
+
+    def read_configuration(self, version: str) -> Mapping[str, Any] | None:
+        """The settings of this version, as an instance has published them; None if there are none, or they are invalid.
+        One round trip.
+        """
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """The latest events, at most `count`, the latest first: of all, or of those before the event with this id.

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeVar
 
 from lbflask.config.backends import BackendConfig
 from lbflask.config.redaction import ServiceURL
-from lbflask.core.fleet_events import FleetEvent, Kind
-from lbflask.core.fleet_stats import BUCKETS, BackendCounts, Roster, Worker, WorkerIdentity, WorkerReport
-from lbflask.core.instance_drain import MAX_DURATION, InstanceDrain
+from lbflask.core import failure_causes
+from lbflask.core.answers import AnswerKey, Answers
+from lbflask.core.client_shares import ClientCounts
+from lbflask.core.discovery import SourceCause, SourceFailure
+from lbflask.core.fleet_stats import BUCKETS, BackendCounts, Waits, WorkerIdentity, WorkerReport
 from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Ejection, Health, Mode, Override
+from lbflask.core.operator_note import MAX_REASON, OperatorNote
+from lbflask.core.printable import printable
+from lbflask.core.reserves import FileSystem, LossCause, LostLines, Reserves, Use
+from lbflask.core.slow_uploads import Uploads
 from lbflask.store.ports import DEAD_AFTER
 
 #: The latest valid time, in seconds since the epoch: the end of the year 9999.
@@ -29,15 +36,30 @@ MAX_TEXT = 1000
 #: Limit of the requests that one worker may have in flight at one backend.
 MAX_IN_FLIGHT = 1_000_000
 
+#: Limit of the workers of one instance.
+MAX_WORKERS = 100_000
+
+#: Limit of the keys of answers that are read of one worker; a worker writes far fewer.
+MOST_ANSWER_KEYS = 500
+#: A status of answers, or a class of them: a backend may send any of three digits from 100 on.
+_STATUS = re.compile(r"[1-9](xx|[0-9]{2})", re.ASCII)
+#: Limit of the clients that are read of one worker; a worker writes at most CAPACITY (core/heavy_hitters.py).
+MOST_CLIENTS = 100
+#: Results of handshakes, and file systems, that are kept of a report.
+MAX_RESULTS = 32
+
 #: The scripts write ejections, and read them with the same pattern.
 _EJECTION = re.compile(
     rb'\{"out":(true|false),"times":(\d{1,6}),"since":(\d{1,12}\.\d{3}),"until":(\d{1,12}\.\d{3})\}', re.ASCII
 )
 #: A beat, a report or a drain: milliseconds of the server's clock, a colon, the content.
-_STAMPED = re.compile(rb"(\d{1,15}):(.*)", re.ASCII | re.DOTALL)
+STAMPED = re.compile(rb"(\d{1,15}):(.*)", re.ASCII | re.DOTALL)
 
-#: The fields of an event after its kind, in the order of `FleetEvent`, whose `actor` is stored as `who`.
-EVENT_FIELDS = ("what", "pool", "backend", "reason", "who")
+#: The buckets of latencies by their names in a report.
+_BUCKETS = {str(bucket): bucket for bucket in range(BUCKETS)}
+
+#: The notes of an override, in the order of `Override`.
+NOTES = ("mode_note", "weight_note", "member_note")
 
 Value = TypeVar("Value")
 
@@ -69,10 +91,15 @@ def _timestamp(value: object) -> float:
 
 
 def _text(value: object) -> str:
-    """A text, cut at MAX_TEXT characters. Raises ValueError."""
+    """A text that can be printed, cut at MAX_TEXT characters. Raises ValueError."""
     if not isinstance(value, str):
         raise ValueError("not a text")
-    return value[:MAX_TEXT]
+    return printable(value[:MAX_TEXT])
+
+
+def text_of(value: bytes, most: int = MAX_TEXT) -> str:
+    """The text of a value that is no JSON, as `_text`, cut at `most` characters."""
+    return printable(value.decode(errors="replace")[:most])
 
 
 def _flag(value: object) -> bool:
@@ -83,13 +110,18 @@ def _flag(value: object) -> bool:
 
 def _counts(value: Mapping[str, object]) -> dict[str, int]:
     """Counts by backend. Raises ValueError and AttributeError."""
-    return {_text(backend): _integer(count, MAX_IN_FLIGHT) for backend, count in value.items()}
+    for count in value.values():
+        if type(count) is not int or not 0 <= count <= MAX_IN_FLIGHT:  # inline, as in _backend_counts
+            raise ValueError("not a number of requests")
+    return {backend[:MAX_TEXT]: count for backend, count in value.items()}  # type: ignore[misc]
 
 
 def dump_active(state: ActiveHealth) -> str:
     """The record of an active health."""
-    since = round(state.since, 3)
-    return _dumped({"health": state.health, "streak": state.streak, "reason": state.reason, "since": since})
+    values = {"health": state.health, "streak": state.streak, "reason": state.reason, "since": round(state.since, 3)}
+    values |= {"cause": state.cause} if state.cause else {}
+    values |= {"certificate_expires": state.certificate_expires} if state.certificate_expires else {}
+    return _dumped(values)
 
 
 def parse_active(record: str | bytes) -> ActiveHealth | None:
@@ -97,7 +129,12 @@ def parse_active(record: str | bytes) -> ActiveHealth | None:
     return _parsed(
         record,
         lambda values: ActiveHealth(
-            Health(values["health"]), _integer(values["streak"]), _text(values["reason"]), _timestamp(values["since"])
+            Health(values["health"]),
+            _integer(values["streak"]),
+            _text(values["reason"]),
+            _timestamp(values["since"]),
+            failure_causes.recorded(values.get("cause", "")),
+            _timestamp(values.get("certificate_expires", 0.0)),
         ),
     )
 
@@ -115,6 +152,10 @@ def dump_override(override: Override) -> str:
     values = _values_of(override, ("mode",), {"weight": None, "added": None, "removed": False, "since": 0.0})
     if override.added is not None:
         values["added"] = _backend_values(override.added)
+    for name in NOTES:
+        note = getattr(override, name)
+        if note is not None:
+            values[name] = [note.actor, round(note.at, 3), note.reason]
     return _dumped(values)
 
 
@@ -123,6 +164,8 @@ def parse_override(record: str | bytes, backend: str) -> Override | None:
 
     def override(values: Mapping[str, Any]) -> Override:
         weight, added = values.get("weight"), values.get("added")
+        if backend != _text(backend):
+            raise ValueError("of no backend")
         if added is not None and added["id"] != backend:
             raise ValueError("of another backend")
         return Override(
@@ -131,9 +174,18 @@ def parse_override(record: str | bytes, backend: str) -> Override | None:
             None if added is None else _backend(added),
             _flag(values.get("removed", False)),
             _timestamp(values.get("since", 0.0)),
+            *(_note(values.get(name)) for name in NOTES),
         )
 
     return _parsed(record, override)
+
+
+def _note(value: Any) -> OperatorNote | None:
+    """A note; None for none. Raises ValueError and TypeError."""
+    if value is None:
+        return None
+    actor, at, reason, *_ = value
+    return OperatorNote(_text(actor), _timestamp(at), _text(reason)[:MAX_REASON])
 
 
 def dump_backends(backends: Iterable[Backend]) -> str:
@@ -162,6 +214,25 @@ def parse_backends(record: str | bytes) -> tuple[tuple[Backend, ...], int] | Non
     return tuple(backends.values()), len(listed) - len(backends)
 
 
+def dump_source(failure: SourceFailure) -> str:
+    """The record of the failure of a discovery source."""
+    texts = {"source": failure.source[:MAX_TEXT], "reason": failure.reason[:MAX_TEXT], "cause": failure.cause}
+    return _dumped(texts | {"since": round(failure.since, 3)})
+
+
+def parse_source(record: str | bytes, now: float) -> SourceFailure | None:
+    """The failure in a record; None if there is none, or it is invalid. One from ahead of `now` began now."""
+    return _parsed(
+        record,
+        lambda values: SourceFailure(
+            _text(values["source"]),
+            _text(values["reason"]),
+            min(now, _timestamp(values["since"])),
+            SourceCause(_text(values.get("cause", ""))),
+        ),
+    )
+
+
 def _backend_values(backend: Backend) -> dict[str, Any]:
     defaults = {"path": "", "backup": False, "slow_start": None, "max_connections": 0}
     return _values_of(backend, ("id", "scheme", "host", "port", "url", "weight"), defaults)
@@ -175,9 +246,11 @@ def _values_of(model: object, required: Iterable[str], defaults: Mapping[str, ob
 
 def _backend(values: Mapping[str, Any]) -> Backend:
     """The backend that the configuration makes of these values; each must equal that of the result, else ValueError."""
+    url, id_ = _text(values["url"]), _text(values["id"])
     backend, expected = _configured(
-        _text(values["url"]),
-        name=_text(values["id"]),
+        url,
+        # A host and its port, which is the id unless there is a name, may have more signs than a name.
+        name=None if id_ == url.partition("://")[2] else id_,
         weight=_integer(values["weight"], MOST_WEIGHT),
         backup=_flag(values.get("backup", False)),
         slow_start=None if values.get("slow_start") is None else _timestamp(values["slow_start"]),
@@ -195,9 +268,11 @@ def _configured(url: str, **settings: Any) -> tuple[Backend, dict[str, Any]]:
     return backend, _backend_values(backend)
 
 
-def dump_loads(loads: Mapping[str, int]) -> str:
-    """The record of a worker's requests in flight by backend."""
-    return _dumped(loads)
+def dump_counts(counts: Mapping[str, int]) -> str:
+    """The record of a worker's requests in flight by backend, or of its attempts, in one value: to send a thousand one
+    by one costs ten times as much.
+    """
+    return _dumped(counts)
 
 
 def parse_loads(record: str | bytes) -> dict[str, int] | None:
@@ -221,7 +296,20 @@ def dump_report(report: WorkerReport) -> str:
     times = {"started": identity.started, "clock": report.clock, "seconds": report.seconds}
     values |= {name: round(seconds, 3) for name, seconds in times.items()}
     served = {id_: [one.attempts, one.failures, one.buckets] for id_, one in report.served.items()}
-    return _dumped(values | {"served": served})
+    values |= {name: value for name in ("expected", "boot", "lineage", "master") if (value := getattr(identity, name))}
+    values |= {"stopping": True} if report.stopping else {}
+    values |= {} if report.answers is None else {"answers": _answers_value(report.answers)}
+    waits = {id_: [one.count, round(one.oldest, 1)] for id_, one in report.waits.items()}
+    values |= {"waits": waits} if waits else {}
+    values |= {"handshakes": dict(report.handshakes)} if report.handshakes else {}
+    values |= _reserves_values(report.reserves)
+    for name, clients in (("clients", report.clients), ("refused_clients", report.refused_clients)):
+        values |= {} if clients is None else {name: _clients_value(clients)}
+    uploads = {
+        id_: [one.receiving, one.slow, round(one.oldest, 1), one.by_client] for id_, one in report.uploads.items()
+    }
+    values |= {"uploads": uploads} if uploads else {}
+    return _dumped(values | {"served": served, "attempts": report.attempts})
 
 
 def parse_report(record: str | bytes) -> WorkerReport | None:
@@ -229,79 +317,119 @@ def parse_report(record: str | bytes) -> WorkerReport | None:
 
     def report(values: Mapping[str, Any]) -> WorkerReport:
         names = {name: _text(values[name]) for name in ("instance", "host", "version", "config")}
-        identity = WorkerIdentity(**names, pid=_integer(values["pid"]), started=_timestamp(values["started"]))
-        served = {_text(backend): _backend_counts(*counts) for backend, counts in values["served"].items()}
-        return WorkerReport(identity, _timestamp(values["clock"]), _timestamp(values["seconds"]), served)
+        identity = WorkerIdentity(
+            **names,
+            pid=_integer(values["pid"]),
+            started=_timestamp(values["started"]),
+            expected=_integer(values.get("expected", 0), MAX_WORKERS),
+            boot=_text(values.get("boot", "")),
+            lineage=_text(values.get("lineage", "")),
+            master=_integer(values.get("master", 0)),
+        )
+        served = {backend[:MAX_TEXT]: _backend_counts(counts) for backend, counts in values["served"].items()}
+        times = _timestamp(values["clock"]), _timestamp(values["seconds"])
+        stopping, attempts = _flag(values.get("stopping", False)), _integer(values.get("attempts", 0))
+        answers = None if values.get("answers") is None else _answers(*values["answers"])
+        waits = {_text(backend): _waits(*wait) for backend, wait in values.get("waits", {}).items()}
+        handshakes = {_text(result): _integer(count) for result, count in values.get("handshakes", {}).items()}
+        handshakes = dict(islice(handshakes.items(), MAX_RESULTS))
+        reserves = _reserves(values)
+        clients, refused = (
+            None if values.get(name) is None else _clients(*values[name]) for name in ("clients", "refused_clients")
+        )
+        uploads = {_text(backend): _uploads(*parts) for backend, parts in values.get("uploads", {}).items()}
+        return WorkerReport(
+            identity,
+            *times,
+            served,
+            stopping,
+            attempts,
+            answers,
+            waits,
+            handshakes,
+            reserves,
+            clients,
+            uploads,
+            refused,
+        )
 
     return _parsed(record, report)
 
 
-def _backend_counts(attempts: object, failures: object, buckets: Mapping[str, object], *_: object) -> BackendCounts:
-    by_bucket = {_integer(int(bucket), BUCKETS - 1): count for bucket, count in _counts(buckets).items()}
-    return BackendCounts(_integer(attempts), _integer(failures), by_bucket)
+def _reserves_values(reserves: Reserves) -> dict[str, Any]:
+    values: dict[str, Any] = {"descriptors": reserves.descriptors} if reserves.descriptors else {}
+    lost = reserves.lost_lines
+    values |= {} if lost is None else {"lost_lines": [lost.count, lost.path, lost.reason, lost.cause]}
+    scarce = [[one.use, one.path, one.free, one.size] for one in reserves.nearly_full]
+    return values | ({"nearly_full": scarce} if scarce else {})
 
 
-def roster(now: float, leader: str, beats: Iterable[tuple[str, bytes]], reports: Mapping[str, bytes]) -> Roster:
-    """The workers whose latest beat is at most DEAD_AFTER old, each with its report if that is valid."""
-    workers = []
-    for worker, beat in beats:
-        at, loads = _stamped(beat, now)
-        in_flight = None if at is None else parse_loads(loads)
-        if at is None or in_flight is None or now - at > DEAD_AFTER:
-            continue
-        reported, record = _stamped(reports.get(worker, b""), now)
-        report = None if reported is None else parse_report(record)
-        workers.append(Worker(worker, at, in_flight, report, (reported or 0.0) if report else 0.0))
-    return Roster(now, leader, tuple(sorted(workers, key=lambda worker: worker.id)))
+def _reserves(values: Mapping[str, Any]) -> Reserves:
+    """Raises ValueError, LookupError and TypeError."""
+    opened, lost = values.get("descriptors"), values.get("lost_lines")
+    return Reserves(
+        None if opened is None else (_integer(opened[0]), _integer(opened[1])),
+        None if lost is None else _lost_lines(*lost),
+        tuple(_file_system(*one) for one in values.get("nearly_full", ())[:MAX_RESULTS]),
+    )
 
 
-def _stamped(value: bytes, now: float) -> tuple[float | None, bytes]:
+def _file_system(use: Any, path: Any, free: Any, size: Any, *_: Any) -> FileSystem:
+    return FileSystem(Use(_text(use)), _text(path), _integer(free), _integer(size))
+
+
+def _lost_lines(count: Any, path: Any, reason: Any, cause: Any, *_: Any) -> LostLines:
+    return LostLines(_integer(count), _text(path), _text(reason), LossCause(_text(cause)))
+
+
+def _answers_value(answers: Answers) -> list[Any]:
+    return [round(answers.seconds, 3), [[*key, count] for key, count in answers.counts.items()]]
+
+
+def _answers(seconds: object, counts: Iterable[Sequence[Any]], *_: object) -> Answers:
+    by_key = {AnswerKey(*map(_text, parts[:3])): _integer(parts[3]) for parts in islice(counts, MOST_ANSWER_KEYS)}
+    if not all(_STATUS.fullmatch(key.status) for key in by_key):
+        raise ValueError("not a status")
+    return Answers(_timestamp(seconds), by_key)
+
+
+def _clients_value(clients: ClientCounts) -> list[Any]:
+    return [round(clients.seconds, 3), clients.total, [[client, count] for client, count in clients.counts.items()]]
+
+
+def _clients(seconds: object, total: object, counts: Iterable[Sequence[Any]], *_: object) -> ClientCounts:
+    by_client = {_text(parts[0]): _integer(parts[1]) for parts in islice(counts, MOST_CLIENTS)}
+    return ClientCounts(_timestamp(seconds), _integer(total), by_client)
+
+
+def _backend_counts(parts: Sequence[Any]) -> BackendCounts:
+    """The counts of one backend. All checks are inline: a view of a large pool reads tens of thousands of them."""
+    attempts, failures = parts[0], parts[1]
+    if not (type(attempts) is type(failures) is int and 0 <= attempts <= MAX_INTEGER and 0 <= failures <= MAX_INTEGER):
+        raise ValueError("not numbers of attempts")
+    by_bucket = {_BUCKETS[bucket]: count for bucket, count in parts[2].items()}
+    for count in by_bucket.values():
+        if type(count) is not int or not 0 <= count <= MAX_IN_FLIGHT:
+            raise ValueError("not a number of requests")
+    return BackendCounts(attempts, failures, by_bucket)
+
+
+def _waits(count: object, oldest: object, *_: object) -> Waits:
+    return Waits(_integer(count, MAX_IN_FLIGHT), _timestamp(oldest))
+
+
+def _uploads(receiving: object, slow: object, oldest: object, clients: Mapping[str, object], *_: object) -> Uploads:
+    by_client = {_text(client): count for client, count in islice(_counts(clients).items(), MOST_CLIENTS)}
+    return Uploads(_integer(receiving, MAX_IN_FLIGHT), _integer(slow, MAX_IN_FLIGHT), _timestamp(oldest), by_client)
+
+
+def stamped(value: bytes, now: float) -> tuple[float | None, bytes]:
     """The timestamp of a value and the rest of it; None if there is no timestamp.
 
     One ahead of `now` by more than DEAD_AFTER was written before the clock was set back, and counts as `now`.
     """
-    match = _STAMPED.fullmatch(value)
+    match = STAMPED.fullmatch(value)
     if match is None:
         return None, b""
     at = int(match[1]) / 1000
     return (now if at - now > DEAD_AFTER else at), match[2]
-
-
-def parse_drains(now: float, entries: Iterable[tuple[str, bytes]]) -> dict[str, InstanceDrain]:
-    """The drains by instance that are not over. One that lasts longer than possible was written before the clock was
-    set back, and lasts as long as possible.
-    """
-    drains = {}
-    for instance, entry in entries:
-        match = _STAMPED.fullmatch(entry)
-        if match is not None and int(match[1]) / 1000 > now:
-            until = min(int(match[1]) / 1000, now + MAX_DURATION)
-            drains[instance] = InstanceDrain(until, match[2].decode(errors="replace")[:MAX_TEXT])
-    return drains
-
-
-def event_values(event: FleetEvent) -> tuple[str, ...]:
-    """The kind and the EVENT_FIELDS of an event."""
-    return event.kind.value, event.what, event.pool, event.backend, event.reason, event.actor
-
-
-def event_id(text: str) -> str:
-    """The id of an event as the store accepts it. Raises ValueError for anything else."""
-    if not re.fullmatch(r"[0-9]{1,19}-[0-9]{1,19}", text, re.ASCII):
-        raise ValueError(f"{text[:40]!r} is not the id of an event")
-    return text
-
-
-def parse_events(entries: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> list[FleetEvent]:
-    """The events in entries of the stream, without those of unknown kinds and with invalid ids."""
-    events = []
-    for id_, entry in entries:
-        texts = {name.decode(errors="replace"): value.decode(errors="replace") for name, value in entry.items()}
-        what, pool, backend, reason, actor = (texts.get(name, "")[:MAX_TEXT] for name in EVENT_FIELDS)
-        try:
-            event = FleetEvent(Kind(texts.get("kind", "")), what, pool, backend, reason, actor, event_id(id_.decode()))
-            _timestamp(event.at)
-        except ValueError:
-            continue
-        events.append(event)
-    return events

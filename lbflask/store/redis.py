@@ -6,22 +6,38 @@ is replaced by the next write of that key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
 from lbflask.core import clock_skew
-from lbflask.core.ejection import MIN_PERCENT, EjectionPolicy, FailureReport
+from lbflask.core.discovery import SourceFailure
+from lbflask.core.ejection import FORGOTTEN_WINDOWS, KEPT_ATTEMPTS, EjectionPolicy, FailureReport
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.fleet_events import FleetEvent
 from lbflask.core.fleet_stats import Roster
 from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import LEAST_SECRET, Backend, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
-from lbflask.store import records
+from lbflask.store import fleet_records, records, roster_records
 from lbflask.store.invalid_data import INVALID_DATA, InvalidDataLog
-from lbflask.store.keys import FleetKeys, PoolKeys, bucket
-from lbflask.store.ports import DEAD_AFTER, MAX_EVENTS, Beat, HealthWrite, Lease, OtherWorkers, StoreUnavailable
+from lbflask.store.keys import FleetKeys, PoolKeys, bucket, configuration
+from lbflask.store.ports import (
+    CONFIGURATION_FORGOTTEN_AFTER,
+    DEAD_AFTER,
+    FORGOTTEN_AFTER,
+    MAX_EVENTS,
+    SOURCE_FORGOTTEN_AFTER,
+    Beat,
+    CertificateRecords,
+    HealthWrite,
+    Lease,
+    OtherWorkers,
+    StoreMemory,
+    StoreUnavailable,
+)
 from lbflask.store.redis_client import OPERATION_TIMEOUT, Client, connect
 from lbflask.store.redis_errors import is_wrong_type, translated
 from lbflask.store.redis_watch import RedisWatch
@@ -55,6 +71,10 @@ class RedisStore:
                 raise
             last = self._run("renew_tickets", [keys.ticket], [count])
         return last - count
+
+    def return_tickets(self, pool: str, first: int, count: int) -> bool:
+        """See ports.py."""
+        return bool(self._run("return_tickets", [self._of(pool).ticket], [first, first + count]))
 
     def prove(self, pool: str) -> None:
         """See ports.py."""
@@ -91,11 +111,17 @@ class RedisStore:
         """See ports.py."""
         translated(lambda: self._client.publish(self._fleet.reloads, "reload"))
 
+    def write_configuration(self, version: str, settings: str) -> None:
+        """See ports.py."""
+        key, milliseconds = configuration(self._namespace, version), int(CONFIGURATION_FORGOTTEN_AFTER * 1000)
+        translated(lambda: self._client.set(key, settings, px=milliseconds))
+
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See ports.py."""
         keys = self._of(pool)
         counts = [report.attempts, report.failures, report.weight]
-        limits = [rule.failures, MIN_PERCENT, int(rule.window * 1000), rule.duration, rule.max_duration, rule.quota]
+        window = [int(rule.window * 1000), int(rule.window * 1000 * FORGOTTEN_WINDOWS), KEPT_ATTEMPTS]
+        limits = [rule.failures, *window, rule.duration, rule.max_duration, rule.quota]
         of = [keys.failures, keys.attempts, keys.ejected, keys.version]
         args = [backend, *counts, *limits, keys.changes, *rule.members]
         return bool(self._run("count_failures", of, args))
@@ -114,38 +140,77 @@ class RedisStore:
     def beat(self, pool: str, worker: str, beat: Beat, *, read: bool) -> OtherWorkers:
         """See ports.py."""
         keys = self._of(pool)
-        made = [part for pair in beat.attempts.items() for part in pair]
+        attempts = records.dump_counts(beat.attempts) if beat.attempts else ""
         report = "" if beat.report is None else records.dump_report(beat.report)
-        args = [worker, records.dump_loads(beat.loads), int(DEAD_AFTER * 1000), "read" if read else "", report]
-        of = [keys.workers, keys.attempts, keys.reports]
-        workers, *others = self._run("beat", of, [*args, *made])
-        return OtherWorkers(records.sum_loads(others), workers)
+        loads, forgotten_after = records.dump_counts(beat.loads), int(FORGOTTEN_AFTER * 1000)
+        args = [worker, loads, int(DEAD_AFTER * 1000), "read" if read else "", report, forgotten_after, attempts]
+        workers, new, *others = self._run("beat", [keys.workers, keys.attempts, keys.reports], args)
+        return OtherWorkers(records.sum_loads(others), workers, bool(new))
 
     def leave(self, pool: str, worker: str) -> None:
         """See ports.py."""
         keys = self._of(pool)
         self._run("leave", [keys.workers, keys.reports], [worker])
 
+    def read_memory(self) -> StoreMemory | None:
+        """See ports.py. In a cluster, that of one node at most."""
+        try:
+            info = translated(lambda: self._client.info("memory"))
+        except StoreUnavailable as error:
+            if error.cause is FailureCause.PERMISSION:
+                return None
+            raise
+        used, limit, policy = (info.get(name) for name in ("used_memory", "maxmemory", "maxmemory_policy"))
+        known = isinstance(used, int) and isinstance(limit, int) and isinstance(policy, str)
+        return StoreMemory(used, limit, policy) if known else None
+
     def read_roster(self, pool: str) -> Roster:
         """See ports.py."""
         keys = self._of(pool)
-        seconds, micros, leader, beats, summaries = self._run("read_roster", [keys.leader, keys.workers, keys.reports])
-        now = moment_of(seconds, micros)
-        return records.roster(now, leader.decode(errors="replace"), pairs(beats), dict(pairs(summaries)))
+        of = [keys.leader, keys.workers, keys.reports, keys.attempts, keys.checkers, keys.source]
+        seconds, micros, leader, beats, summaries, attempts, checkers, source = self._run("read_roster", of)
+        now, found = moment_of(seconds, micros), dict(pairs(summaries))
+        roster = roster_records.roster(now, records.text_of(leader), pairs(beats), found, pairs(attempts))
+        listed, failure = roster_records.parse_checkers(pairs(checkers), now), records.parse_source(source, now)
+        return replace(roster, checkers=listed, source_failure=failure)
+
+    def read_configuration(self, version: str) -> Mapping[str, Any] | None:
+        """See ports.py."""
+        key = configuration(self._namespace, version)
+        try:
+            record: bytes | None = translated(lambda: self._client.get(key))
+        except StoreUnavailable as error:
+            if not is_wrong_type(error.__cause__):
+                raise
+            self._invalid_data.note([key])
+            return None
+        return None if record is None else fleet_records.parse_configuration(record)
+
+    def read_certificates(self, known: int) -> CertificateRecords | None:
+        """See ports.py."""
+        of = [self._fleet.certificate_version, self._fleet.certificates]
+        version, *found = self._run("read_certificates", of, [known])
+        return CertificateRecords(int(version), dict(pairs(found[0]))) if found else None
+
+    def write_certificates(self, epoch: int, records: Mapping[str, bytes]) -> bool:
+        """See ports.py."""
+        of = [self._fleet.epoch, self._fleet.certificates, self._fleet.certificate_version]
+        parts = [part for item in records.items() for part in item]
+        return bool(self._run("write_certificates", of, [epoch, self._fleet.changes, *parts]))
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See ports.py."""
-        values = [value for event in events for value in records.event_values(event)]
+        values = [value for event in events for value in fleet_records.event_values(event)]
         self._run("record", [self._fleet.events], [MAX_EVENTS, *values])
 
     def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """See ports.py."""
-        until = f"({records.event_id(before)}" if before else "+"
+        until = f"({fleet_records.event_id(before)}" if before else "+"
         return self._entries(lambda: self._client.xrevrange(self._fleet.events, until, "-", count))
 
     def follow_events(self, after: str, count: int) -> list[FleetEvent]:
         """See ports.py."""
-        since = f"({records.event_id(after)}" if after else "-"
+        since = f"({fleet_records.event_id(after)}" if after else "-"
         return self._entries(lambda: self._client.xrange(self._fleet.events, since, "+", count))
 
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
@@ -171,7 +236,7 @@ class RedisStore:
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See ports.py."""
         keys = self._of(pool)
-        held = self._run("hold_lease", [keys.leader, keys.epoch], [holder, int(seconds * 1000)])
+        held = self._run("hold_lease", [keys.leader, keys.epoch, keys.checkers], [holder, int(seconds * 1000)])
         if held is None:
             return None
         epoch, whole, micros = held
@@ -179,7 +244,8 @@ class RedisStore:
 
     def drop_lease(self, pool: str, holder: str) -> None:
         """See ports.py."""
-        self._run("drop_lease", [self._of(pool).leader], [holder])
+        keys = self._of(pool)
+        self._run("drop_lease", [keys.leader, keys.checkers], [holder])
 
     def write_active(self, pool: str, write: HealthWrite) -> bool:
         """See ports.py."""
@@ -199,7 +265,15 @@ class RedisStore:
         args = [epoch, records.dump_backends(backends), keys.changes]
         return bool(self._run("write_discovered", [keys.epoch, keys.discovered, keys.version], args))
 
-    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+    def write_source(self, pool: str, epoch: int, failure: SourceFailure | None) -> bool:
+        """See ports.py."""
+        keys, record = self._of(pool), "" if failure is None else records.dump_source(failure)
+        args = [epoch, record, int(SOURCE_FORGOTTEN_AFTER * 1000)]
+        return bool(self._run("write_source", [keys.epoch, keys.source], args))
+
+    def write_override(
+        self, pool: str, backend: str, before: Override | None, after: Override | None, *, version: int = 0
+    ) -> bool:
         """See ports.py."""
         keys = self._of(pool)
         record, *moment = self._run("read_override", [keys.overrides], [backend])
@@ -210,17 +284,18 @@ class RedisStore:
             return False
         # The script compares the record as read: another version may write the same override differently.
         dumped = "" if after is None else records.dump_override(after)
-        args = [backend, record or "", dumped, keys.changes]
+        args = [backend, record or "", dumped, keys.changes, version or ""]
         return bool(self._run("write_override", [keys.overrides, keys.version], args))
 
     def read_drains(self) -> dict[str, InstanceDrain]:
         """See ports.py."""
-        *moment, drains = self._run("read_drains", [self._fleet.drained])
-        return records.parse_drains(moment_of(*moment), pairs(drains))
+        *moment, drains, notes = self._run("read_drains", [self._fleet.drained, self._fleet.drain_notes])
+        return fleet_records.parse_drains(moment_of(*moment), pairs(drains), dict(pairs(notes)))
 
-    def write_drain(self, instance: str, actor: str, seconds: int) -> None:
+    def write_drain(self, instance: str, actor: str, seconds: int, reason: str = "") -> None:
         """See ports.py."""
-        self._run("write_drain", [self._fleet.drained], [instance, seconds * 1000, actor, self._fleet.changes])
+        of = [self._fleet.drained, self._fleet.drain_notes]
+        self._run("write_drain", of, [instance, seconds * 1000, actor, self._fleet.changes, reason])
 
     def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
         """See ports.py."""
@@ -237,7 +312,7 @@ class RedisStore:
     def _entries(self, ask: Callable[[], Any]) -> list[FleetEvent]:
         """The events of a range; none if the key holds another type."""
         try:
-            return records.parse_events(translated(ask))
+            return fleet_records.parse_events(translated(ask))
         except StoreUnavailable as error:
             if not is_wrong_type(error.__cause__):
                 raise

@@ -81,7 +81,7 @@ def _client(url: str, timeout: float, trip: Trip | None) -> Any:
 
     `redis://`, `rediss://` and `unix://` are those of redis-py, with its options in the query. So are the options of
     `redis+sentinel://host:port,host:port/service/db`, where `sentinel_username` and `sentinel_password` are for the
-    sentinels, and of `redis+cluster://host:port,host:port`; with `rediss+` both speak TLS.
+    sentinels, and of `redis+cluster://host:port,host:port`; with `rediss+` both use TLS.
     """
     base: dict[str, Any] = {
         "protocol": 2,

@@ -18,9 +18,10 @@ from devtools.wait import eventually
 from lbflask.core import slots
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
+from lbflask.core.printable import printable
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
-from lbflask.store import memory, redis
+from lbflask.store import ports, redis
 from lbflask.store.keys import PoolKeys
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import Beat, HealthWrite, StoreWatch
@@ -38,7 +39,7 @@ states = st.builds(
     ActiveHealth,
     health=st.sampled_from(Health),
     streak=st.integers(0, 100),
-    reason=words,
+    reason=words.map(printable),  # as records are read
     since=st.integers(0, 2**40).map(lambda ms: round(ms / 1000, 3)),
 )
 writes = st.dictionaries(backends, states, max_size=4)
@@ -95,6 +96,14 @@ class StoresAgree(RuleBasedStateMachine):
     def take_tickets(self, pool: str, count: int) -> None:
         assert self.memory.take_tickets(pool, count) == self.redis.take_tickets(pool, count)
 
+    @rule(pool=pools, count=st.integers(1, 300), returned=st.integers(1, 300), later=st.integers(-1, 1))
+    def return_tickets(self, pool: str, count: int, returned: int, later: int) -> None:
+        first = self.memory.take_tickets(pool, count)
+        assert first == self.redis.take_tickets(pool, count)
+        count = min(count, returned)
+        first += returned - count + later
+        assert self.memory.return_tickets(pool, first, count) == self.redis.return_tickets(pool, first, count)
+
     @rule(pool=pools, proposed=st.sampled_from(["one-secret-of-a-fleet", "two-secrets-of-a-fleet"]))
     def agree_on_secret(self, pool: str, proposed: str) -> None:
         assert self.memory.agree_on_secret(pool, proposed) == self.redis.agree_on_secret(pool, proposed)
@@ -116,7 +125,7 @@ class StoresAgree(RuleBasedStateMachine):
         self.clock.advance(LEASE)
         assert self.rig.client is not None
         for keys in (PoolKeys("test", pool) for pool in POOLS):
-            self.rig.client.delete(keys.leader, keys.probe, keys.failures, keys.workers, keys.slots)
+            self.rig.client.delete(keys.leader, keys.checkers, keys.probe, keys.failures, keys.workers, keys.slots)
 
     @rule(data=st.data(), pool=pools, written=writes, interval=intervals, replace=st.booleans(), announce=st.booleans())
     def write_active(
@@ -278,7 +287,7 @@ def play(open_rig: Callable[[], AbstractContextManager[Rig]], games: int) -> Non
 
 @pytest.fixture(autouse=True)
 def _nobody_dies_in_a_game(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (memory, redis):
+    for module in (ports, redis):
         monkeypatch.setattr(module, "DEAD_AFTER", LEASE / 2)
     for module in (slots, redis):  # and what the game itself takes counts as nothing
         monkeypatch.setattr(module, "TOLERANCE", 50.0)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import redis
 
+from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
@@ -22,11 +23,13 @@ from tests.store.stores import Rig, real_redis
 from tests.store.test_redis import LIMIT, POOL, TRIPS
 
 KEYS = PoolKeys("test", POOL)
-STRINGS = {name: getattr(KEYS, name) for name in ("ticket", "probe", "discovered", "secret", "version", "heartbeat")}
+STRINGS = {
+    name: getattr(KEYS, name) for name in ("ticket", "probe", "discovered", "source", "secret", "version", "heartbeat")
+}
 STRINGS |= {"leader": KEYS.leader, "epoch": KEYS.epoch, "bucket": bucket("test", LIMIT, "a")}
 HASHES = {
     name: getattr(KEYS, name)
-    for name in ("active", "ejected", "failures", "attempts", "workers", "reports", "slots", "overrides")
+    for name in ("active", "ejected", "failures", "attempts", "workers", "reports", "slots", "overrides", "checkers")
 }
 HASHES |= {"drained": FleetKeys("test").drained}
 ALL = {**STRINGS, **HASHES, "events": FleetKeys("test").events}
@@ -91,6 +94,7 @@ def fill(store: RedisStore) -> None:
         POOL, HealthWrite(lease.epoch, {"a": ActiveHealth(Health.DOWN, since=1.0)}, interval=1, announce=True)
     )
     store.write_discovered(POOL, lease.epoch, [Backend("d", "d", 80, "http://d:80")])
+    store.write_source(POOL, lease.epoch, SourceFailure("dns://d:80", "there is no name d", 1.0))
     report = WorkerReport(WorkerIdentity("one", "host", 7), 1.0, 1.0, {"a": BackendCounts(1, 1, {3: 1})})
     store.beat(POOL, "worker", Beat({"a": 1}, {"a": 1}, report=report), read=True)
     store.beat(POOL, "other", Beat({"a": 1}, {"a": 1}), read=True)
@@ -132,6 +136,7 @@ def all_trips(store: RedisStore) -> None:
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.sampled(3)
 def test_whatever_a_key_holds_every_trip_has_its_answer(rig: Rig, name: str, value: str) -> None:
     assert rig.client is not None
     assert isinstance(rig.store, RedisStore)

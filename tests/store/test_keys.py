@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from devtools.servers import ROOT
+from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Backend, Health, Override
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import BackendSlots, SlotDemand
-from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket, contents
-from lbflask.store.ports import Beat, HealthWrite
+from lbflask.store.keys import FleetKeys, PoolKeys, as_markdown, bucket, configuration, contents
+from lbflask.store.ports import FLEET, Beat, HealthWrite
 from tests.store.stores import real_redis
 
 LIMIT = RateLimit("login", 1, 60, 1)
@@ -76,21 +77,45 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         assert rig.store.write_discovered("web", lease.epoch, [Backend("d", "d", 80, "http://d:80")])
         who = WorkerIdentity("one", "host", 7)
         rig.store.beat("web", "worker", Beat(report=WorkerReport(who, 1.0, 1.0)), read=False)
+        assert rig.store.write_source("web", lease.epoch, SourceFailure("dns://d:80", "there is no name d", 1.0))
         rig.store.record([FleetEvent(Kind.HEALTH, "up", "web", "b")])
+        fleet = rig.store.hold_lease(FLEET, "a", 600)
+        assert fleet is not None
+        assert rig.store.write_certificates(fleet.epoch, {"account": b"sealed"})
         rig.store.agree_on_secret("web", "secret-of-the-fleet")
         rig.store.hold_slots("web", "worker", SlotDemand([BackendSlots("b", 0, 5)], extra=1))
         rig.store.take_token(LIMIT, "secret")
+        rig.store.write_configuration("abc", "{}")
         assert rig.client is not None
         in_use = {key.decode() for key in rig.client.scan_iter("{test*")}
         expiring = {key for key in in_use if rig.client.ttl(key) >= 0}
     keys = PoolKeys("test", "web")
-    of_limit = bucket("test", LIMIT, "secret")
+    of_fleet = FleetKeys("test")
+    of_limit, published = bucket("test", LIMIT, "secret"), configuration("test", "abc")
     assert in_use == {
         of_limit,
-        FleetKeys("test").events,
+        published,
+        of_fleet.events,
+        of_fleet.certificates,
+        of_fleet.certificate_version,
+        of_fleet.leader,
+        of_fleet.epoch,
+        of_fleet.checkers,
         *(getattr(keys, name) for name in NAMES if name not in CHANNELS | TRIALS),
     }
-    assert expiring == {keys.leader, keys.probe, keys.workers, keys.reports, keys.slots, of_limit}
+    assert expiring == {
+        of_fleet.leader,
+        of_fleet.checkers,
+        keys.leader,
+        keys.checkers,
+        keys.probe,
+        keys.workers,
+        keys.reports,
+        keys.slots,
+        keys.source,
+        of_limit,
+        published,
+    }
 
 
 def test_a_bucket_is_known_by_its_limit_and_by_a_digest_of_whom_it_is_for() -> None:

@@ -2,22 +2,72 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from devtools.wait import eventually
+from lbflask.core.answers import AnswerKey, Answers
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, Roster, WorkerIdentity, WorkerReport
 from lbflask.core.instance_drain import MAX_DURATION
-from lbflask.store import records
-from lbflask.store.keys import FleetKeys
-from lbflask.store.ports import DEAD_AFTER, FLEET, Beat
+from lbflask.core.reserves import FileSystem, LossCause, LostLines, Reserves, Use
+from lbflask.store import fleet_records, records, roster_records
+from lbflask.store.keys import FleetKeys, PoolKeys
+from lbflask.store.ports import (
+    CONFIGURATION_FORGOTTEN_AFTER,
+    DEAD_AFTER,
+    FLEET,
+    FORGOTTEN_AFTER,
+    MAX_CONFIGURATION,
+    Beat,
+)
+from tests.store import stores
 from tests.store.stores import Rig
 
 POOL = "web"
-WHO = WorkerIdentity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125)
-REPORT = WorkerReport(WHO, 1_700_000_001.5, 9.5, {"größer": BackendCounts(10, 2, {3: 4, 5: 6}), "b": BackendCounts()})
+WHO = WorkerIdentity("host/0.0.0.0:80", "host", 7, "1.0", "abc", 1_700_000_000.125, 4, "1a2b3c4d", "a-directory")
+REPORT = WorkerReport(
+    WHO,
+    1_700_000_001.5,
+    9.5,
+    {"größer": BackendCounts(10, 2, {3: 4, 5: 6}), "b": BackendCounts()},
+    answers=Answers(9.125, {AnswerKey("2xx", "backend"): 12, AnswerKey("429", "rate_limit", "größer"): 3}),
+    reserves=Reserves(
+        (80, 100),
+        LostLines(412, "/var/log/größer.log", "No space left on device", LossCause.NO_ROOM),
+        (FileSystem(Use.SHARED, "/dev/shm/größer", 1 << 20, 1 << 31),),
+    ),
+)
+
+
+class TestConfigurations:
+    def test_what_an_instance_publishes_any_other_reads_until_it_is_forgotten(self, rig: Rig) -> None:
+        assert rig.store.read_configuration("abc") is None
+        rig.store.write_configuration("abc", '{"via":"größer"}')
+        rig.store.write_configuration("def", '{"via":"x"}')
+        rig.other.write_configuration("abc", '{"via":"größer"}')
+        assert rig.other.read_configuration("abc") == {"via": "größer"}
+        assert rig.other.read_configuration("def") == {"via": "x"}
+
+    @pytest.mark.parametrize("record", ["", "junk", "[]", "7", "[" * 100_000, " " * MAX_CONFIGURATION + "{}"])
+    def test_what_is_no_configuration_counts_as_none(self, rig: Rig, record: str) -> None:
+        rig.store.write_configuration("abc", record)
+        assert rig.store.read_configuration("abc") is None
+        rig.store.write_configuration("abc", "{}")
+        assert rig.store.read_configuration("abc") == {}
+
+
+def test_a_configuration_is_forgotten_when_it_is_not_published_again() -> None:
+    with stores.memory() as rig:
+        rig.store.write_configuration("abc", "{}")
+        rig.let_pass(CONFIGURATION_FORGOTTEN_AFTER - 1.0)
+        assert rig.store.read_configuration("abc") == {}
+        rig.let_pass(1.0)
+        assert rig.store.read_configuration("abc") is None
 
 
 class TestDrains:
@@ -40,6 +90,18 @@ class TestDrains:
         rig.store.write_drain("one", "bob", 60)
         (drain,) = rig.other.read_drains().values()
         assert (drain.actor, drain.until) == ("bob", pytest.approx(rig.now() + 60, abs=5))
+
+    def test_it_has_its_beginning_and_its_reason(self, rig: Rig) -> None:
+        rig.store.write_drain("one", "alice", 600, "größer: ticket")
+        drain = rig.other.read_drains()["one"]
+        assert (drain.since, drain.reason) == (pytest.approx(rig.now(), abs=5), "größer: ticket")
+        rig.store.write_drain("one", "alice", 0)
+        rig.store.write_drain("two", "bob", 600)
+        assert rig.other.read_drains()["two"].reason == ""
+        if rig.client is not None:
+            assert rig.client.hkeys(FleetKeys("test").drain_notes) == [b"two"]
+            rig.client.delete(FleetKeys("test").drain_notes)  # as an earlier version leaves it
+            assert (rig.other.read_drains()["two"].since, rig.other.read_drains()["two"].reason) == (0.0, "")
 
     def test_it_ends_by_itself(self, rig: Rig) -> None:
         rig.store.write_drain("one", "alice", 1)
@@ -110,13 +172,46 @@ class TestRoster:
         rig.store.drop_lease(POOL, "host:1:a")
         assert rig.other.read_roster(POOL).leader == ""
 
+    def test_checkers_are_listed_whether_they_lead_or_not(self, rig: Rig) -> None:
+        assert rig.store.hold_lease(POOL, "host:1:a", 50) is not None
+        assert rig.store.hold_lease(POOL, "host:2:b", 50) is None
+        assert rig.other.read_roster(POOL).checkers == ("host:1:a", "host:2:b")
+        rig.store.drop_lease(POOL, "host:2:b")
+        assert rig.other.read_roster(POOL).checkers == ("host:1:a",)
+
     def test_the_killed_are_gone_when_their_beats_fail_to_come(self, rig: Rig) -> None:
         rig.store.beat(POOL, "one", Beat(report=REPORT), read=False)
         rig.let_pass(DEAD_AFTER + 0.01)
         assert rig.other.read_roster(POOL).workers == ()
         rig.store.beat(POOL, "two", Beat(), read=True)
+        (silent,) = rig.other.read_roster(POOL).silent
+        assert (silent.id, silent.in_flight, silent.report) == ("one", {}, REPORT), "operators see which one it was"
+        assert DEAD_AFTER < rig.other.read_roster(POOL).now - silent.at < DEAD_AFTER + 5
         rig.store.beat(POOL, "one", Beat(), read=False)
-        assert [worker.report for worker in rig.other.read_roster(POOL).workers] == [None, None], "buried"
+        assert [worker.id for worker in rig.other.read_roster(POOL).workers] == ["one", "two"], "it was frozen only"
+        assert rig.other.read_roster(POOL).silent == ()
+
+    def test_a_silent_worker_that_leaves_is_gone(self, rig: Rig) -> None:
+        rig.store.beat(POOL, "one", Beat(report=REPORT), read=False)
+        rig.let_pass(DEAD_AFTER + 0.01)
+        assert [worker.id for worker in rig.other.read_roster(POOL).silent] == ["one"]
+        rig.store.leave(POOL, "one")
+        assert rig.other.read_roster(POOL).silent == ()
+
+    def test_the_silent_are_forgotten(self, rig: Rig) -> None:
+        if rig.client is not None:
+            keys = PoolKeys("test", POOL)
+            long_ago = int((rig.now() - FORGOTTEN_AFTER - 1) * 1000)
+            rig.client.hset(keys.reports, "one", f"{long_ago}:{records.dump_report(REPORT)}")
+        else:
+            rig.store.beat(POOL, "one", Beat(report=REPORT), read=False)
+            rig.let_pass(FORGOTTEN_AFTER + 1)
+        assert rig.other.read_roster(POOL).silent == ()
+        rig.store.beat(POOL, "two", Beat(), read=True)
+        if rig.client is not None:
+            assert rig.client.hkeys(keys.reports) == []
+        rig.store.beat(POOL, "one", Beat(), read=False)
+        assert [worker.report for worker in rig.other.read_roster(POOL).workers] == [None, None]
 
 
 class TestEvents:
@@ -125,10 +220,10 @@ class TestEvents:
         return rig.other.read_events(count)
 
     def test_what_was_told_is_read_with_an_id_and_its_time(self, rig: Rig) -> None:
-        told = FleetEvent(Kind.OPERATOR, "drain", POOL, "größer", "„why“ | \n", "alice")
+        told = FleetEvent(Kind.OPERATOR, "drain", POOL, "größer", "„why“ | \\", "alice")
         rig.store.record([told])
         (read,) = rig.other.read_events(10)
-        assert read == FleetEvent(told.kind, told.what, told.pool, told.backend, told.reason, told.actor, read.id)
+        assert read == replace(told, id=read.id)
         assert read.at == pytest.approx(rig.now(), abs=5)
 
     def test_the_latest_come_first_and_page_by_page(self, rig: Rig) -> None:
@@ -158,16 +253,23 @@ class TestEvents:
 
 
 class TestRecords:
-    def test_a_report_is_read_as_it_was_written(self) -> None:
-        assert records.parse_report(records.dump_report(REPORT)) == REPORT
+    @pytest.mark.parametrize("stopping", [False, True])
+    def test_a_report_is_read_as_it_was_written(self, stopping: bool) -> None:
+        report = replace(REPORT, stopping=stopping, attempts=7)
+        assert records.parse_report(records.dump_report(report)) == report
 
     @given(st.text() | st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(str))
     def test_whatever_a_record_holds_reading_it_is_no_error(self, record: str | bytes) -> None:
         records.parse_report(record)
         told = record.encode(errors="replace") if isinstance(record, str) else record
-        assert records.roster(1.0, "", [("a", told)], {"a": told}).workers == ()
+        assert roster_records.roster(1.0, "", [("a", told)], {"a": told}).workers == ()
+
+    def test_a_report_of_an_earlier_version_has_no_attempts(self) -> None:
+        values = json.loads(records.dump_report(REPORT))
+        del values["attempts"]
+        assert records.parse_report(json.dumps(values)) == REPORT
 
     def test_an_event_of_a_later_version_of_us_is_passed_over(self) -> None:
-        assert records.parse_events([(b"1-0", {b"kind": b"new"}), (b"2-0", {b"kind": b"health", b"more": b"x"})]) == [
-            FleetEvent(Kind.HEALTH, "", id="2-0")
-        ]
+        assert fleet_records.parse_events(
+            [(b"1-0", {b"kind": b"new"}), (b"2-0", {b"kind": b"health", b"more": b"x"})]
+        ) == [FleetEvent(Kind.HEALTH, "", id="2-0")]

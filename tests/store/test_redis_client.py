@@ -24,6 +24,7 @@ from lbflask.store.redis import RedisStore
 from lbflask.store.redis_client import _addresses, connect
 from tests.store.stores import PATIENCE
 from tests.store.test_redis import SOON, TRIPS, eventually_answers
+from tests.support.changes import property_test
 
 UP = ActiveHealth(Health.UP)
 RULE = EjectionPolicy(("a", "b"), failures=2)
@@ -141,6 +142,7 @@ class TestTLS:
 
 
 class TestSentinel:
+    @pytest.mark.thorough
     def test_a_fail_over_costs_no_request_and_the_fleet_goes_on_with_the_new_primary(
         self, tmp_path: Path, opened: Callable[..., RedisStore]
     ) -> None:
@@ -256,3 +258,6 @@ class TestCluster:
                 assert slowest < SOON
             finally:
                 fleet.stop()
+
+
+test_any_value_is_accepted_twice_or_rejected = property_test("setting")

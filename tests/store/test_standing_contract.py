@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, Ejection
-from lbflask.store import memory, ports, redis
+from lbflask.store import ports, redis
 from lbflask.store.ports import Beat
 from tests.store.stores import Rig
 
@@ -72,6 +73,24 @@ class TestCounting:
         assert not rig.store.count_failures(POOL, "a:80", FailureReport(4, 4, 4), short)
         rig.let_pass(0.06)
         assert not rig.store.count_failures(POOL, "a:80", FailureReport(4, 4, 4), short)
+
+    def test_windows_are_those_of_the_rule(self, rig: Rig) -> None:
+        """Each store ejects at the same report: with successes between, and past the end of a window."""
+        for _ in range(4):
+            assert not rig.store.count_failures(POOL, "a:80", FailureReport(7, 2, 3), RULE)
+        rig.let_pass(0.6)
+        one = FailureReport(1, 1, 2)
+        assert not rig.store.count_failures(POOL, "a:80", one, replace(RULE, window=0.5))
+        reports = [rig.store.count_failures(POOL, "a:80", one, RULE) for _ in range(12)]
+        # 23 attempts, 8 failures and a weight of 12 leave 15, 5 and 7 to the next window; with 8 more it is enough.
+        assert reports.index(True) == 6
+
+    def test_a_busy_window_ends_before_its_time(self, rig: Rig) -> None:
+        """A backend that has failed once, and dies when thousands of requests went well since."""
+        assert not rig.store.count_failures(POOL, "a:80", ONE, RULE)
+        rig.other.beat(POOL, "another", Beat({}, {"a:80": 100_000}), read=False)
+        reports = [rig.store.count_failures(POOL, "a:80", FailureReport(50, 50, 50), RULE) for _ in range(12)]
+        assert reports.index(True) == 10
 
     def test_one_that_is_out_is_counted_no_more(self, rig: Rig) -> None:
         first = eject(rig)
@@ -225,7 +244,7 @@ class TestLoads:
         assert rig.store.beat(POOL, "one", Beat(), read=False).workers == 1
 
     def test_the_dead_count_no_more(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (ports, memory, redis):
+        for module in (ports, redis):
             monkeypatch.setattr(module, "DEAD_AFTER", 0.1)
         rig.store.beat(POOL, "killed", Beat({"a:80": 3}), read=False)
         rig.let_pass(0.11)

@@ -9,17 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from devtools.wait import eventually
+from lbflask.core.discovery import SourceCause, SourceFailure
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Snapshot
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
-from lbflask.store import memory, redis
-from lbflask.store.ports import HealthWrite, Lease
+from lbflask.store import ports, redis
+from lbflask.store.ports import FLEET, SOURCE_FORGOTTEN_AFTER, HealthWrite, Lease
+from tests.store import stores
 from tests.store.stores import Rig
 
 POOL = "web"
 FIRST, SECOND = "first-secret-of-a-fleet", "second-secret-of-a-fleet"
 LONG = 600.0
-UP = ActiveHealth(Health.UP, 0, "connected", 1_700_000_000.125)
+UP = ActiveHealth(Health.UP, 0, "connected", 1_700_000_000.125, certificate_expires=1_800_000_000.0)
 DOWN = ActiveHealth(Health.DOWN, 1, "connection refused", 1_700_000_001.5)
 
 
@@ -71,7 +73,7 @@ class TestSnapshots:
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN) == NOTHING_KNOWN
 
     def test_what_was_written_is_read_by_every_client(self, rig: Rig) -> None:
-        states = {"one:80": UP, "two:80": DOWN, "größer": ActiveHealth(Health.UNKNOWN, 3, "„ß“ | \n")}
+        states = {"one:80": UP, "two:80": DOWN, "größer": ActiveHealth(Health.UNKNOWN, 3, "„ß“ | <b>")}
         rig.store.write_active(POOL, HealthWrite(lead(rig).epoch, states, interval=7.5, announce=True))
         for store in (rig.store, rig.other):
             snapshot = store.read_snapshot(POOL, NOTHING_KNOWN)
@@ -522,6 +524,93 @@ class TestDiscovered:
         assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).discovered == ()
 
 
+class TestSourceFailure:
+    FAILS = SourceFailure("dns://größer:80", "there is no name größer", 1_600_000_000.125, SourceCause.NO_NAME)
+
+    def test_the_leader_writes_it_and_all_read_it_until_it_is_over(self, rig: Rig) -> None:
+        epoch = lead(rig).epoch
+        assert rig.other.read_roster(POOL).source_failure is None
+        assert rig.store.write_source(POOL, epoch, self.FAILS)
+        assert rig.other.read_roster(POOL).source_failure == self.FAILS
+        assert rig.store.write_source(POOL, epoch, None)
+        assert rig.other.read_roster(POOL).source_failure is None
+
+    def test_a_later_epoch_is_not_overwritten(self, rig: Rig) -> None:
+        old = lead(rig).epoch
+        rig.store.drop_lease(POOL, "a")
+        lead(rig, "b")
+        assert not rig.store.write_source(POOL, old, self.FAILS)
+        assert rig.store.read_roster(POOL).source_failure is None
+
+
+def test_the_failure_of_a_source_is_forgotten_without_its_checker() -> None:
+    with stores.memory() as rig:
+        rig.store.write_source(POOL, lead(rig).epoch, TestSourceFailure.FAILS)
+        rig.let_pass(SOURCE_FORGOTTEN_AFTER - 1.0)
+        assert rig.store.read_roster(POOL).source_failure == TestSourceFailure.FAILS
+        rig.let_pass(1.0)
+        assert rig.store.read_roster(POOL).source_failure is None
+
+
+class TestCertificates:
+    def test_the_leader_writes_records_and_all_read_them(self, rig: Rig) -> None:
+        assert rig.other.read_certificates(0) is None
+        nothing = rig.other.read_certificates(-1)
+        assert nothing is not None
+        assert (nothing.version, dict(nothing.records)) == (0, {})
+        epoch = lead(rig, pool=FLEET).epoch
+        assert rig.store.write_certificates(epoch, {"account": b"v1.a", "order:a.example": b"v1.\xff\x00"})
+        found = rig.other.read_certificates(nothing.version)
+        assert found is not None
+        assert found.records == {"account": b"v1.a", "order:a.example": b"v1.\xff\x00"}
+        assert rig.other.read_certificates(found.version) is None
+
+    def test_others_stay_and_an_empty_record_is_deleted(self, rig: Rig) -> None:
+        epoch = lead(rig, pool=FLEET).epoch
+        assert rig.store.write_certificates(epoch, {"a": b"1", "b": b"2", "c": b"3"})
+        before = rig.other.read_certificates(-1)
+        assert rig.store.write_certificates(epoch, {"a": b"", "b": b"4", "d": b""})
+        after = rig.other.read_certificates(-1)
+        assert before is not None
+        assert after is not None
+        assert after.records == {"b": b"4", "c": b"3"}
+        assert after.version > before.version
+
+    def test_a_later_epoch_is_not_overwritten(self, rig: Rig) -> None:
+        old = lead(rig, pool=FLEET).epoch
+        rig.store.drop_lease(FLEET, "a")
+        assert lead(rig, "b", pool=FLEET).epoch > old
+        assert not rig.store.write_certificates(old, {"a": b"1"})
+        found = rig.store.read_certificates(-1)
+        assert found is not None
+        assert not found.records
+
+    def test_nobody_writes_without_a_lead(self, rig: Rig) -> None:
+        lead(rig)  # of a pool
+        assert not rig.store.write_certificates(0, {"a": b"1"})
+
+    def test_a_change_is_announced_to_the_fleet(self, rig: Rig) -> None:
+        watch = rig.other.watch_changes([FLEET])
+        try:
+            rig.store.write_certificates(lead(rig, pool=FLEET).epoch, {"a": b"1"})
+            eventually(lambda: FLEET in watch.wait(1.0), "the message arrives")
+        finally:
+            watch.close()
+
+    def test_an_emptied_store_has_another_version(self, rig: Rig) -> None:
+        rig.store.write_certificates(lead(rig, pool=FLEET).epoch, {"a": b"1"})
+        before = rig.other.read_certificates(-1)
+        assert before is not None
+        rig.empty()
+        after = rig.other.read_certificates(before.version)
+        assert after is not None
+        assert not after.records
+        rig.store.write_certificates(lead(rig, "b", pool=FLEET).epoch, {"a": b"2"})
+        again = rig.other.read_certificates(before.version)
+        assert again is not None
+        assert again.records == {"a": b"2"}
+
+
 class TestSlots:
     @staticmethod
     def keeps(count: int, **wants: int) -> SlotDemand:
@@ -570,7 +659,7 @@ class TestSlots:
         assert rig.store.hold_slots(POOL, "b", self.keeps(0, extra=1, waiting=1)).held == [1]
 
     def test_what_a_silent_worker_held_and_waited_for_is_gone(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (memory, redis):
+        for module in (ports, redis):
             monkeypatch.setattr(module, "DEAD_AFTER", 0.2)
         rig.store.hold_slots(POOL, "dead", self.keeps(4, extra=2, waiting=2))
         assert rig.other.hold_slots(POOL, "b", self.keeps(0, extra=5)).held == [0]

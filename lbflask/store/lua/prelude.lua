@@ -29,12 +29,15 @@ local function counted(command, ...)
   local of_value = string.find(total.err, 'not an integer') or string.find(total.err, 'overflow')
   return not of_value and redis.call(command, ...) or nil
 end
--- Adds to a counter in a hash; an invalid one is replaced by the count.
-local function add(key, name, count)
-  clear(key)
+-- Adds to a counter in a hash; an invalid one is replaced by the count. `add` also accepts a key of another type.
+local function increase(key, name, count)
   local total = counted('HINCRBY', key, name, count)
   if total then return total end
   note(key .. ' ' .. name)
   redis.call('HSET', key, name, count)
   return tonumber(count)
+end
+local function add(key, name, count)
+  clear(key)
+  return increase(key, name, count)
 end
