@@ -7,7 +7,7 @@ trip of their own: attempts are reported along with a failure or with the heartb
 from __future__ import annotations
 
 import _thread
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +29,8 @@ PROBE_RENEWAL = 1.0
 #: Seconds for which a probe waits for a request that could be sent again if it failed.
 PREFER_SAFE_FOR = 1.0
 
+#: Successful attempts that wait to be counted; further ones are counted by their requests.
+MAX_ANSWERED = 10_000
 #: Limit of the events that are kept while the store does not accept them.
 MAX_EVENTS = 1000
 #: The event for an ejection that is settled, by whether the backend is back.
@@ -63,7 +65,10 @@ class EjectionReporter:
         self._stats = stats
         # Nothing blocks while it is held, so greenlets need no lock; this one costs them the least.
         self._lock = _thread.RLock()
-        self._attempts: defaultdict[str, int] = defaultdict(int)
+        #: The backends of successful attempts, of which a request only appends its own: a count for each backend would
+        #: be in no cache of the processor where there are many.
+        self._answered: list[str] = []
+        self._attempts: Counter[str] = Counter()  # the rest, and those of `_answered` that were counted
         self._failures: dict[str, FailureReport] = {}
         self._reasons: dict[str, str] = {}  # of the latest failure of each backend that has failed
         self._verdicts: dict[str, tuple[float, bool]] = {}  # beginning of the ejection, and whether the backend is back
@@ -84,6 +89,9 @@ class EjectionReporter:
 
     def answered(self, backend: str, status: int) -> None:
         """The head of a response was received."""
+        if status < 500 and self._probe.sent is None and len(self._answered) < MAX_ANSWERED:
+            self._answered.append(backend)
+            return
         weight = ejection.weight_of_status(status) if status >= 500 else 0
         with self._lock:
             self._attempts[backend] += 1
@@ -95,7 +103,7 @@ class EjectionReporter:
 
     def failed(self, backend: str, fault: Fault) -> None:
         """An attempt ended without a response. It is not counted unless the backend is to blame."""
-        weight = ejection.weight_of_fault(fault)
+        weight = ejection.weight_of_fault(fault, self._policy.silence)
         with self._lock:
             if weight:
                 self._attempts[backend] += 1
@@ -144,12 +152,13 @@ class EjectionReporter:
     @property
     def has_attempts(self) -> bool:
         """Whether there are attempts to report."""
-        return bool(self._attempts)
+        return bool(self._answered or self._attempts)
 
     def take_attempts(self) -> Mapping[str, int]:
         """The attempts by backend that were not reported yet, which count as reported from now on."""
         with self._lock:
-            attempts, self._attempts = self._attempts, defaultdict(int)
+            self._count_answered()
+            attempts, self._attempts = self._attempts, Counter()
         return attempts
 
     def return_attempts(self, attempts: Mapping[str, int]) -> None:
@@ -169,6 +178,12 @@ class EjectionReporter:
         self._prepare_probe(store, snapshot, now)
         self._report_events(store)
         return changed
+
+    def _count_answered(self) -> None:
+        """Count the attempts that were only noted. Called under the lock, while others may be noted."""
+        noted = len(self._answered)
+        self._attempts.update(self._answered[:noted])
+        del self._answered[:noted]
 
     def _count(self, backend: str, weight: int, reason: str) -> None:
         """Add a failure. Called under the lock."""
@@ -199,6 +214,7 @@ class EjectionReporter:
         changed = False
         while self._failures:
             with self._lock:
+                self._count_answered()
                 backend, failed = self._failures.popitem()
                 attempts = self._attempts.pop(backend, 0)
             try:

@@ -10,13 +10,18 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
+from lbflask.core.answers import Answers
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import Fallback
+from lbflask.core.failure_causes import FailureCause
+from lbflask.core.fleet_stats import Roster
+from lbflask.core.forgotten import ForgottenOverrides
 from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import Snapshot
 from lbflask.fleet.follower import SnapshotFollower
 from lbflask.fleet.local_pool import LocalPool
 from lbflask.fleet.local_worker import LocalWorker
+from lbflask.fleet.published_settings import PublishedSettings
 from lbflask.fleet.reporter import FleetReporter
 from lbflask.fleet.store_link import StoreLink
 from lbflask.fleet.traffic import Traffic
@@ -25,6 +30,7 @@ from lbflask.store.ports import StoreUnavailable, WorkerStore
 _FALLBACKS = {
     Fallback.NONE: "serving without a fallback again",
     Fallback.EJECTED: "all healthy backends are ejected, so all of them serve",
+    Fallback.UNCHECKED: "no backend has passed an active check, so those without a result yet serve",
     Fallback.ALL: "active checks leave no backend: failing open, all backends serve",
 }
 
@@ -46,14 +52,15 @@ class Fleet:
     ) -> None:
         self._worker = worker or LocalWorker()
         self._report, wake = report, self._worker.wake
-        self._link = link = StoreLink(store, report, on_lost=self._keep_ejections, wake=wake.set)
+        self._link = link = StoreLink(store, report, on_lost=self._part_from_store, wake=wake.set)
         policies = policies or {}
         #: The pools by name, also those that have left the configuration and still serve requests.
         self.pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}
         self._follower = SnapshotFollower(
             link, lambda: {name: pool for name, pool in self.pools.items() if not pool.is_retired}
         )
-        self._reporter = FleetReporter(link, lambda: list(self.pools.values()), wake)
+        published = PublishedSettings(self._worker, link)
+        self._reporter = FleetReporter(link, lambda: list(self.pools.values()), wake, published.publish)
         #: The store's clock, the store's answers, and going on with it; see StoreLink.
         self.now, self.query, self.recover = link.now, link.query, link.restored
         #: Read the store now, so that the next request is served by the latest facts.
@@ -77,6 +84,11 @@ class Fleet:
         return self._link.reason
 
     @property
+    def cause(self) -> FailureCause:
+        """The cause of `why`."""
+        return self._link.cause
+
+    @property
     def drains(self) -> Mapping[str, InstanceDrain]:
         """The drained instances, as last read."""
         return self._follower.drains
@@ -86,6 +98,11 @@ class Fleet:
         """The drain of this worker's instance; None for none."""
         drain = self.drains.get(self._worker.identity.instance)
         return drain if drain is not None and drain.until > self.now() else None
+
+    @property
+    def answers(self) -> Answers:
+        """What the clients of this worker got in the last seconds."""
+        return self._worker.answers.latest()
 
     @property
     def worker_id(self) -> str:
@@ -114,14 +131,19 @@ class Fleet:
         self._link.close()
         self._follower.stop()
 
-    def set_pools(self, policies: Mapping[str, EjectionPolicy], *, strict: bool, config: str = "") -> None:
+    def set_pools(
+        self, policies: Mapping[str, EjectionPolicy], *, strict: bool, config: str = "", settings: str = ""
+    ) -> None:
         """From now on these are the pools, with their policies of ejection. Those that stay keep their state.
 
-        `config` names the configuration, for operators. A pool that leaves still serves the requests that were given
-        to it; when none is in flight there any more, this worker's beat is removed from it.
+        `config` names the configuration, for operators, `settings` is its JSON without secrets. A pool that leaves
+        still serves the requests that were given to it; when none is in flight there any more, this worker's beat is
+        removed from it.
         """
-        self._worker.set_config(config)
+        self._worker.set_config(config, settings)
         kept = {name: pool for name, pool in self.pools.items() if name in policies or not pool.is_disposable}
+        for name in self.pools.keys() - kept.keys():
+            self.pools[name].dispose()
         for name, pool in kept.items():
             if name in policies:
                 pool.reinstate(policies[name], strict=strict)
@@ -129,14 +151,25 @@ class Fleet:
                 pool.retire()
         new = {name: self._local_pool(name, rule, strict) for name, rule in policies.items() if name not in kept}
         self.pools = kept | new
+        for pool in self.pools.values():
+            pool.traffic.heartbeat.hasten()
+        self._worker.wake.set()
 
-    def degrade(self, reason: str) -> None:
+    def degrade(self, reason: str, cause: FailureCause = FailureCause.UNKNOWN) -> None:
         """Go on without the store until the follower finds it again."""
-        self._link.lost(StoreUnavailable(reason))
+        self._link.lost(StoreUnavailable(reason, cause))
 
     def snapshot(self, pool: str) -> Snapshot:
         """The latest snapshot of the pool; the same object until the store was read again."""
         return self.pools[pool].snapshot
+
+    def forgotten(self, pool: str) -> ForgottenOverrides | None:
+        """What operators had set in the pool when its store was found empty last; None if it never was."""
+        return self.pools[pool].forgotten
+
+    def local_roster(self, pool: str) -> Roster:
+        """The local worker alone, with its figures in the pool since the store was lost."""
+        return self.pools[pool].local_roster()
 
     def traffic(self, pool: str) -> Traffic:
         """The object to which this worker's attempts at the backends of the pool report."""
@@ -162,6 +195,7 @@ class Fleet:
     def _local_pool(self, pool: str, policy: EjectionPolicy, strict: bool) -> LocalPool:
         return LocalPool(pool, policy, self._worker, self._link, strict=strict)
 
-    def _keep_ejections(self) -> None:
+    def _part_from_store(self) -> None:
         for pool in self.pools.values():
             pool.keep_ejections()
+            pool.tickets.expire()

@@ -33,13 +33,15 @@ class Heartbeat:
         stats: SlidingStats,
     ) -> None:
         self.workers = 1  #: living workers of the fleet, as last read
+        #: Whether the store had a report of this worker before the latest call of `beat`; None if that sent none.
+        self.was_known: bool | None = None
         self._pool = pool
         self._worker = worker
         self._clock = worker.clock
         self._in_flight = in_flight
         self._ejections = ejections
         self._stats = stats
-        self._purged = self._beaten = self._reported = float("-inf")
+        self._purged = self._beaten = self._counted = self._reported = float("-inf")
         self._beaten_with: dict[str, int] = {}
 
     def __repr__(self) -> str:
@@ -57,13 +59,16 @@ class Heartbeat:
 
     def beat(self, store: WorkerStore) -> None:
         """Beat if it is time to. Raises StoreUnavailable; attempts that were not reported go along with the next."""
+        self.was_known = None
         now, loads = self._clock(), self._in_flight.local()
         reading, purge = self._in_flight.is_read(now), now - self._purged >= PURGE_EVERY
         has_news = loads != self._beaten_with or self._ejections.has_attempts
         every = BEAT_EVERY if not has_news else BEAT_WHILE_READING_EVERY if reading else BEAT_WITH_NEWS_EVERY
         if now - self._beaten < every * 0.9:  # a little early is better than one round late
             return
-        attempts = self._ejections.take_attempts()
+        # Beats of a tenth of a second have to carry the few that are in flight, not all that were made.
+        counting = now - self._counted >= BEAT_WITH_NEWS_EVERY * 0.9
+        attempts = self._ejections.take_attempts() if counting else {}
         self._stats.count(attempts)
         try:
             beat = Beat(loads, attempts, self._report(now))
@@ -73,10 +78,17 @@ class Heartbeat:
             self._stats.count({backend: -count for backend, count in attempts.items()})
             raise
         self._beaten, self._beaten_with = now, loads
+        self._counted = now if counting else self._counted
         self.workers = others.workers
+        self.was_known = None if beat.report is None else not others.is_new
         if reading or purge:
             self._purged = now
             self._in_flight.set_others(others.loads, now)
+
+    def hasten(self) -> None:
+        """The next call of `beat` beats and reports at once, since the identity of the worker has changed."""
+        self._beaten = min(self._beaten, self._clock() - BEAT_EVERY)
+        self._reported = float("-inf")
 
     def leave(self, store: WorkerStore) -> None:
         """Remove this worker from the pool. Raises StoreUnavailable."""
@@ -89,4 +101,19 @@ class Heartbeat:
             return None
         self._reported = now
         seconds, served = self._stats.close(now)
-        return WorkerReport(self._worker.identity, time.time(), seconds, served)
+        worker, stats = self._worker, self._stats
+        return WorkerReport(
+            worker.identity,
+            time.time(),
+            seconds,
+            served,
+            worker.stopping(),
+            stats.attempts,
+            worker.answers.latest(),
+            worker.waits(self._pool),
+            worker.handshakes(now),
+            worker.reserves(now),
+            worker.answers.clients,
+            worker.uploads(self._pool),
+            worker.answers.refused_clients,
+        )

@@ -18,7 +18,8 @@ class PoolInFlightCounts:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # Nothing blocks while it is held, so greenlets need no lock; this one costs them the least.
+        # Nothing blocks while it is held, so greenlets need no lock; this one costs them the least. Requests call its
+        # methods, since a compiled `with` looks them up anew and makes arguments for them.
         self._lock = _thread.RLock()
         self._local: defaultdict[str, int] = defaultdict(int)
         self._others: Mapping[str, int] = {}
@@ -31,17 +32,20 @@ class PoolInFlightCounts:
 
     def began(self, backend: str) -> None:
         """An attempt at the backend begins."""
-        with self._lock:
-            self._local[backend] += 1
-            if self._live is not None:
-                self._live.add(backend, self._scale)
+        self._change(backend, 1)
 
     def ended(self, backend: str) -> None:
         """An attempt at the backend has ended."""
-        with self._lock:
-            self._local[backend] -= 1
+        self._change(backend, -1)
+
+    def _change(self, backend: str, by: int) -> None:
+        self._lock.acquire()
+        try:
+            self._local[backend] += by
             if self._live is not None:
-                self._live.add(backend, -self._scale)
+                self._live.add(backend, by * self._scale)
+        finally:
+            self._lock.release()
 
     def local(self) -> dict[str, int]:
         """Requests of this worker in flight at each backend that has any."""

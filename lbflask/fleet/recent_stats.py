@@ -55,12 +55,14 @@ class SlidingStats:
         self._current = _Window(now)
         self._ended: deque[_Window] = deque()
         self._sum = _Window(now)  # of the ended parts
+        self.attempts = 0  #: all attempts that were counted
 
     def __repr__(self) -> str:
         return f"<SlidingStats attempts={dict(self._sum.attempts)} failures={dict(self._sum.failures)}>"
 
     def count(self, attempts: Mapping[str, int]) -> None:
-        """Count these attempts."""
+        """Count these attempts; those with a negative count were not made."""
+        self.attempts += sum(attempts.values())
         self._current.attempts.update(attempts)
 
     def failed(self, backend: str) -> None:

@@ -22,13 +22,20 @@ STOP_WITHIN = 1.0
 class FleetReporter:
     """Threads and greenlets may share it. `wake` is set when there is something to report at once.
 
-    `pools` gives the pools, also retired ones.
+    `pools` gives the pools, also retired ones. `publish` publishes what else is due, and may raise StoreUnavailable.
     """
 
-    def __init__(self, link: StoreLink, pools: Callable[[], Collection[LocalPool]], wake: threading.Event) -> None:
+    def __init__(
+        self,
+        link: StoreLink,
+        pools: Callable[[], Collection[LocalPool]],
+        wake: threading.Event,
+        publish: Callable[[], None] = lambda: None,
+    ) -> None:
         self._link = link
         self._pools = pools
         self._wake = wake
+        self._publish = publish
         self._reported: dict[tuple[str, str], float] = {}  # when each backend was last reported as unreachable
         self._unreachable: set[tuple[str, str]] = set()
         self._reload_pending = False
@@ -67,6 +74,7 @@ class FleetReporter:
                 unreachable = self._unreachable.pop()
                 if not self._link.degraded:
                     self._link.store.report_suspect(*unreachable)
+            self._publish()  # before a heartbeat names the version of the settings
             for pool in self._pools():
                 pool.report()
             if self._reload_pending and not self._link.degraded:

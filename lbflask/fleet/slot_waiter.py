@@ -22,6 +22,11 @@ class ClientGone(Exception):
     """The client closed its connection while its request waited."""
 
 
+def _event() -> threading.Event:
+    """As a function, because gevent replaces the class in a worker, after this module was loaded."""
+    return threading.Event()
+
+
 @dataclass(slots=True, eq=False)
 class SlotWaiter:
     """A queued request, with the ids of the backends of which it accepts a slot. `notified` is set when it was granted
@@ -30,7 +35,7 @@ class SlotWaiter:
 
     backends: Sequence[str]
     since: float
-    notified: threading.Event = field(default_factory=threading.Event)
+    notified: threading.Event = field(default_factory=_event)
     granted: str = ""
     gone: bool = False
     left: bool = False

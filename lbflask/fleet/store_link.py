@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from lbflask.core.failure_causes import FailureCause
 from lbflask.store.ports import StoreUnavailable, WorkerStore
 
 #: Seconds between attempts to reach a lost store; doubled with each relapse up to the second number.
@@ -32,6 +33,7 @@ class StoreLink:
         self.store = store
         self.degraded = False  #: whether the store is out of reach, or refuses what workers do
         self.reason = ""  #: why; empty while it is in reach
+        self.cause = FailureCause.UNKNOWN  #: of the reason
         self.retry_every = RETRY_EVERY
         self._report = report
         self._on_lost = on_lost
@@ -62,7 +64,7 @@ class StoreLink:
 
     def lost(self, error: StoreUnavailable) -> None:
         """Mark the store as out of reach."""
-        self.reason = str(error)
+        self.reason, self.cause = str(error), error.cause
         if self.degraded or self._closed:
             return
         relapsed = time.monotonic() - self._restored_at < RELAPSES_WITHIN
@@ -78,6 +80,10 @@ class StoreLink:
             self.degraded, self.reason = False, ""
             self._restored_at = time.monotonic()
             self._report("the store is back; balancing with the fleet")
+
+    def emptied(self, pool: str) -> None:
+        """Report that the store has lost the data of a pool."""
+        self._report(f"pool {pool}: the store was emptied, and has lost what operators had set")
 
     def close(self) -> None:
         """Close the store. A loss that this causes is not reported."""

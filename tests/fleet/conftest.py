@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from devtools.wait import eventually
 from lbflask.fleet import follower
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import WorkerStore
 from tests.fleet.desk import Desk
-from tests.fleet.stores import NEVER, POOL, FlakyStore
+from tests.fleet.stores import NEVER, POOL, FlakyStore, await_no_thread
 
 
 @pytest.fixture
@@ -42,10 +40,7 @@ def started() -> Iterator[Callable[..., Fleet]]:
     yield start
     for fleet in fleets:
         fleet.stop()
-    eventually(
-        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")],
-        "no thread is left",
-    )
+    await_no_thread()
 
 
 @pytest.fixture

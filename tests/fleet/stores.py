@@ -134,3 +134,11 @@ def grown_busy(fleet: Fleet, store: FlakyStore) -> list[int]:
 
     eventually(busy, "tickets are taken in blocks")
     return taken
+
+
+def await_no_thread() -> None:
+    """Wait until no thread of a fleet is left. A stop waits for them only for a time, which a busy machine exceeds."""
+    eventually(
+        lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")],
+        "no thread is left",
+    )

@@ -241,3 +241,16 @@ class TestEvents:
         desk.store.refuse = ""
         desk.tell()
         assert [event.what for event in desk.facts.read_events(10)] == ["ejected"]
+
+
+def test_attempts_are_counted_also_where_nobody_reports_them_for_long(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ejection_reporter, "MAX_ANSWERED", 3)
+    for number in range(10):
+        desk.serve("ab"[number % 2])
+    ejections = desk.traffic.ejections
+    assert ejections.has_attempts
+    assert ejections.take_attempts() == {"a": 5, "b": 5}
+    assert not ejections.has_attempts
+    assert ejections.take_attempts() == {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -11,15 +10,18 @@ import pytest
 from devtools.servers import free_port, valkey
 from devtools.wait import eventually
 from lbflask.core.ejection import EjectionPolicy
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health
 from lbflask.fleet import local_pool
 from lbflask.fleet.fleet import Fleet
+from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.rate_limiter import Buckets
+from lbflask.fleet.shared_turns import SharedTurns
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.store.memory import MemoryStore
 from lbflask.store.ports import FLEET, Beat
 from lbflask.store.redis import RedisStore, connect
-from tests.fleet.stores import POOL, FlakyStore, active, write
+from tests.fleet.stores import POOL, FlakyStore, active, await_no_thread, write
 from tests.store.stores import PATIENCE
 
 UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
@@ -39,6 +41,20 @@ def test_all_parts_show_their_state_and_no_secret(store: FlakyStore) -> None:
     assert "degraded: no route" in shown[0]
     assert "'a': 1" in shown[0]
     assert fleet.snapshot(POOL).secret not in "".join(shown)
+
+
+def test_backends_that_give_checks_no_answer_are_reported_once_and_to_their_pool(
+    store: FlakyStore, started: Callable[..., Fleet]
+) -> None:
+    ended: list[tuple[str, set[str]]] = []
+    worker = LocalWorker(end_waits=lambda pool, backends: ended.append((pool, set(backends))))
+    fleet = started(store, POOL, worker=worker)
+    frozen = ActiveHealth(Health.DOWN, cause=FailureCause.NO_ANSWER)
+    write(store.facts, {"a": UP, "b": UP, "c": UP})
+    write(store.facts, {"a": frozen, "b": UP, "c": DOWN})
+    eventually(lambda: active(fleet).get("a") == frozen, "the change is known")
+    fleet.refresh()
+    assert ended == [(POOL, {"a"})]
 
 
 class TestOverRealStores:
@@ -77,7 +93,7 @@ class TestOverRealStores:
                 eventually(lambda client=client: client.pubsub_numsub("{test:web}:changes")[0][1], "it listens")  # type: ignore[misc]
             fleet.stop()
         assert capfd.readouterr().err == ""
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
+        await_no_thread()
 
 
 class TestAnotherConfiguration:
@@ -143,6 +159,21 @@ class TestAnotherConfiguration:
         assert fleet.pools["busy"].tickets.next() >= 0, "a request is in flight there"
         with pytest.raises(KeyError):
             fleet.pools["api"].tickets.next()
+
+    def test_the_turns_of_a_pool_that_is_gone_for_long_are_those_of_the_next_one_in_all_workers(
+        self, store: FlakyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(local_pool, "KEEP_RETIRED_FOR", 0.0)
+        monkeypatch.setattr(local_pool, "SHARE_TURNS_EVERY", 0.0)
+        turns = SharedTurns(2)
+        fleets = [Fleet(store, [POOL, "old"], worker=LocalWorker(turns=turns)) for _ in range(2)]
+        for fleet in fleets:
+            fleet.set_pools({POOL: EjectionPolicy()}, strict=False)
+        for fleet in fleets:  # the first one while the other one still uses the place
+            fleet.set_pools({POOL: EjectionPolicy(), "new": EjectionPolicy()}, strict=False)
+        assert [fleet.pools["new"].tickets.shares_turns for fleet in fleets] == [False, True]
+        fleets[0].flush()
+        assert fleets[0].pools["new"].tickets.shares_turns
 
     def test_failures_count_by_the_rule_of_the_day(self, store: FlakyStore, started: Callable[..., Fleet]) -> None:
         fleet = started(store, policies={POOL: EjectionPolicy(("a", "b"), failures=0)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +13,7 @@ from lbflask.fleet import follower
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.store.ports import FLEET
-from tests.fleet.stores import POOL, FlakyStore, active, write
+from tests.fleet.stores import POOL, FlakyStore, active, await_no_thread, write
 
 UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
 
@@ -75,7 +74,7 @@ class TestFollowing:
         fleet.stop()
         assert store.closed
         assert [watch.closed for watch in store.watches] == [True]
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("fleet-")]
+        await_no_thread()
 
 
 class TestDrains:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from devtools.wait import eventually
-from lbflask.core.model import ActiveHealth, Health, Override
+from lbflask.core.model import ActiveHealth, Health, Mode, Override
 from lbflask.fleet.fleet import Fleet
 from lbflask.store.ports import WorkerStore
-from tests.fleet.stores import POOL, FlakyStore
+from tests.fleet.stores import POOL, FlakyStore, write
 
 UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
 
@@ -53,3 +53,36 @@ class TestSecret:
             assert fleet.snapshot(POOL).secret == secret
         finally:
             fleet.stop()
+
+
+class TestEmptiedStore:
+    def test_what_operators_had_set_is_known_also_if_another_process_has_written_first(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        facts, lines = store.facts, list[str]()
+        assert facts.write_override(POOL, "a", None, Override(Mode.DRAINING))
+        fleet = started(store, report=lines.append)
+        fleet.refresh()
+        eventually(lambda: facts.read_roster(POOL).workers, "the worker has reported")
+        assert fleet.forgotten(POOL) is None
+        facts.empty()
+        write(facts, {"a": UP})
+        fleet.refresh()
+        eventually(lambda: fleet.forgotten(POOL), "the loss is noticed")
+        lost = fleet.forgotten(POOL)
+        assert lost is not None
+        assert lost.overrides == {"a": Override(Mode.DRAINING)}
+        assert any("the store was emptied" in line for line in lines)
+
+    def test_a_store_that_was_away_and_has_its_data_was_not_emptied(
+        self, store: FlakyStore, started: Callable[..., Fleet]
+    ) -> None:
+        fleet = started(store)
+        eventually(lambda: store.facts.read_roster(POOL).workers, "the worker has reported")
+        store.lose()
+        eventually(lambda: fleet.degraded, "the loss is noticed")
+        store.find()
+        eventually(lambda: not fleet.degraded, "the store is back")
+        beats = len(store.asked("beat"))
+        eventually(lambda: len(store.asked("beat")) > beats + 2, "some beats")
+        assert fleet.forgotten(POOL) is None

@@ -134,7 +134,7 @@ class TestRecovery:
         store.facts.empty()
         store.find()
         eventually(lambda: not fleet.degraded, "the follower finds it")
-        assert fleet.pools[POOL].tickets.next() < max(taken)
+        eventually(lambda: fleet.pools[POOL].tickets.next() < max(taken), "a ticket is of the emptied store")
 
     @pytest.mark.usefixtures("never_polls")
     def test_changes_are_heard_again_and_the_lost_subscription_is_closed(

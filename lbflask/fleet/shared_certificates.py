@@ -1,0 +1,127 @@
+"""The automatic certificates of the fleet as one process knows them: from the store, and from the copy of this machine
+while the store is out of reach.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from lbflask.background import BackgroundTask
+from lbflask.core.certificate_orders import CertificateState, ChallengeKind, merged
+from lbflask.store.ports import FLEET, FactStore, StoreUnavailable
+
+#: Seconds between two readings of the store without a message: the longest delay that a lost message causes.
+POLL_EVERY = 1.0
+#: Seconds between attempts to reach a store that is out of reach.
+RETRY_EVERY = 0.5
+#: The records of pending orders have no use without their store.
+_ORDER = "order:"
+
+log = logging.getLogger("lbflask")
+
+
+class RecordCopy(Protocol):
+    """The copy of the records on this machine."""
+
+    def read(self) -> dict[str, bytes]:
+        """The records by name."""
+        ...
+
+    def write(self, records: Mapping[str, bytes]) -> None:
+        """Replace the records. Raises OSError."""
+        ...
+
+
+class SharedCertificates:
+    """Follows the records in the background, once started. `parse` reads records; `on_change` gets each new state, in
+    the thread that has read it.
+    """
+
+    def __init__(
+        self,
+        store: FactStore,
+        copy: RecordCopy,
+        parse: Callable[[Mapping[str, bytes]], CertificateState],
+        on_change: Callable[[CertificateState], None],
+    ) -> None:
+        self._store = store
+        self._copy = copy
+        self._parse = parse
+        self._on_change = on_change
+        self._version = -1
+        self._copied = copy.read()
+        self._unwritable = False
+        self._reading = threading.Lock()
+        self._authorizations: dict[str, str] = {}
+        #: The latest state.
+        self.state = parse(self._copied)
+        self._task = BackgroundTask("certificates", self._follow)
+
+    def __repr__(self) -> str:
+        return f"<SharedCertificates {len(self.state.names)} names, version {self._version}>"
+
+    def start(self) -> None:
+        """Read the store now, if it is in reach, and follow it."""
+        self._on_change(self.state)
+        try:
+            self.refresh()
+        except StoreUnavailable:
+            pass  # the copy serves; the task tries again
+        self._task.start()
+
+    def stop(self) -> None:
+        """Stop following, and close the store."""
+        self._task.stop()
+        self._store.close()
+
+    def authorization(self, token: str) -> str | None:
+        """What to show at the path of this token (RFC 8555 §8.3); None if no order needs it."""
+        return self._authorizations.get(token)
+
+    def refresh(self) -> None:
+        """Read the store. Raises StoreUnavailable."""
+        with self._reading:
+            found = self._store.read_certificates(self._version)
+            if found is None:
+                return
+            self._version = found.version
+            if not found.records:
+                return  # the store was emptied; the leader writes the records again
+            self.state = merged(self.state, self._parse(found.records))
+            challenges = self.state.challenges(ChallengeKind.HTTP)
+            self._authorizations = {challenge.token: challenge.authorization for challenge in challenges}
+            self._on_change(self.state)
+            self._write_copy(found.records)
+
+    def _write_copy(self, records: Mapping[str, bytes]) -> None:
+        kept = {name: record for name, record in records.items() if not name.startswith(_ORDER)}
+        after = {**self._copied, **kept}
+        if after == self._copied:
+            return
+        try:
+            self._copy.write(after)
+            self._copied, self._unwritable = after, False
+        except OSError as error:
+            if not self._unwritable:
+                log.warning("certificates: the copy of this machine cannot be written: %s", error)
+            self._unwritable = True
+
+    def _follow(self) -> None:
+        stopping = self._task.stopping
+        while not stopping.is_set():
+            try:
+                self._follow_store(stopping)
+            except StoreUnavailable:
+                stopping.wait(RETRY_EVERY)
+
+    def _follow_store(self, stopping: threading.Event) -> None:
+        watch = self._store.watch_changes([FLEET])
+        try:
+            while not stopping.is_set():
+                self.refresh()
+                watch.wait(POLL_EVERY)
+        finally:
+            watch.close()
