@@ -12,11 +12,11 @@ import threading
 import time
 from contextlib import suppress
 from enum import Enum
-from functools import partial
+from typing import Final
 
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, ClientLeft, Fault, FoundDown, Stage
 from lbflask.upstream.deadlines import SWEEPER
-from lbflask.upstream.exchange_state import READY, SENT, TRANSITIONS, UPLOADING, ExchangeEvent, ExchangeState
+from lbflask.upstream.exchange_state import AWAITING, READY, SENT, TRANSITIONS, UPLOADING, ExchangeEvent, ExchangeState
 from lbflask.upstream.oserror_text import oserror_text
 from lbflask.upstream.request_body import DISCONNECTED, BodySender
 from lbflask.upstream.response_reader import ResponseReader
@@ -33,12 +33,16 @@ from lbflask.upstream.stream import (
 
 #: Seconds to wait for `100 Continue`. A backend that does not know the expectation sends nothing, and the body is sent
 #: all the same (RFC 9110 §10.1.1).
-CONTINUE_WITHIN = 1.0
+CONTINUE_WITHIN: Final = 1.0
 
 # Members as globals: to look one up in its class takes ten times as long, in Python 3.11.
-_NEW, _SENDING, _CLOSED = ExchangeState.NEW, ExchangeState.SENDING, ExchangeState.CLOSED
-_REQUEST_STARTED, _REQUEST_SENT = ExchangeEvent.REQUEST_STARTED, ExchangeEvent.REQUEST_SENT
-_REQUEST_BROKEN_OFF, _CLOSING = ExchangeEvent.REQUEST_BROKEN_OFF, ExchangeEvent.CLOSED
+_NEW: Final = ExchangeState.NEW
+_SENDING: Final = ExchangeState.SENDING
+_CLOSED: Final = ExchangeState.CLOSED
+_REQUEST_STARTED: Final = ExchangeEvent.REQUEST_STARTED
+_REQUEST_SENT: Final = ExchangeEvent.REQUEST_SENT
+_REQUEST_BROKEN_OFF: Final = ExchangeEvent.REQUEST_BROKEN_OFF
+_CLOSING: Final = ExchangeEvent.CLOSED
 
 
 class _Interruption(Enum):
@@ -47,6 +51,7 @@ class _Interruption(Enum):
     SEND_TIMEOUT = "took no byte of the request"
     RECEIVE_TIMEOUT = "silent"
     CLIENT_GONE = "the client hung up"
+    FOUND_DOWN = "found down by checks"
 
 
 class UpstreamConnection:
@@ -58,9 +63,11 @@ class UpstreamConnection:
         "_lock",
         "_sender",
         "_sender_fault",
+        "_silence",
         "_state",
         "_stream",
         "_timeouts",
+        "_wait_began",
         "exchanges",
         "opened_at",
         "origin",
@@ -77,6 +84,7 @@ class UpstreamConnection:
         self._timeouts = ExchangeTimeouts()
         self._bytes_received = False  # of the response to the latest request
         self._interruption: _Interruption | None = None
+        self._wait_began = self._silence = 0.0  # of the wait that an interruption has ended
         self.origin = origin
         self.opened_at = now
         self.exchanges = 0  #: requests that were started
@@ -112,6 +120,10 @@ class UpstreamConnection:
         """The socket, for a tunnel."""
         return self._stream
 
+    def set_deadline(self, deadline: float) -> None:
+        """Let the exchange last until this time of the monotonic clock, from the next wait on."""
+        self._timeouts = self._timeouts._replace(deadline=deadline)
+
     def advance(self, event: ExchangeEvent) -> None:
         """Change the state. Raises RuntimeError for an event that is not possible in the present one."""
         if self._sender is not None:
@@ -136,9 +148,9 @@ class UpstreamConnection:
         self.exchanges += 1
         self._timeouts = timeouts
         self._bytes_received = False
-        reader = ResponseReader(self, request, timeouts)
+        reader = ResponseReader(self, request, timeouts, self.exchanges)
         if request.on_gone is not None:
-            request.on_gone(partial(self.abandon, self.exchanges))
+            request.on_gone(reader.abandon)
         try:
             if request.body is None:
                 self.send_all(request.head(), timeouts.between_bytes)
@@ -181,7 +193,8 @@ class UpstreamConnection:
             rest = memoryview(data)[sent:]
             while rest:  # not sendall, which would not show the progress
                 self.send_deadline = min(time.monotonic() + timeout, deadline)
-                rest = rest[stream.send(rest) :]
+                sent = stream.send(rest)
+                rest = rest[sent:]
         self.send_deadline = NEVER
 
     def finish_sending(self) -> None:
@@ -201,7 +214,8 @@ class UpstreamConnection:
 
     def _restart_wait(self) -> None:
         if self._state is _SENDING:
-            self.receive_deadline = min(time.monotonic() + self._timeouts.first_byte, self._timeouts.deadline)
+            self._wait_began = began = time.monotonic()
+            self.receive_deadline = min(began + self._timeouts.first_byte, self._timeouts.deadline)
 
     def receive(self, timeout: float, stage: Stage, size: int = READ_SIZE) -> bytes:
         """The next bytes, within `timeout` seconds; empty at the end of the stream. Raises Fault.
@@ -210,11 +224,13 @@ class UpstreamConnection:
         """
         sender = self._sender
         if sender is None:
-            self.receive_deadline = min(time.monotonic() + timeout, self._timeouts.deadline)
+            self._wait_began = began = time.monotonic()
+            self.receive_deadline = min(began + timeout, self._timeouts.deadline)
         else:
             with self._lock:
                 sending = self._state is _SENDING
-                limit = NEVER if sending else time.monotonic() + timeout
+                self._wait_began = began = time.monotonic()
+                limit = NEVER if sending else began + timeout
                 self.receive_deadline = min(limit, self._timeouts.deadline)
         try:
             data = self._stream.recv(size)
@@ -272,11 +288,36 @@ class UpstreamConnection:
         self.receive_deadline = self.send_deadline = NEVER
         self.cut()
 
+    def silent_since(self) -> float | None:
+        """Since when the backend has owed the first byte of its response, in seconds of the monotonic clock; None while
+        it owes none. Any thread may call it.
+        """
+        waiting = self._state in AWAITING and self.receive_deadline != NEVER and not self._bytes_received
+        return self._wait_began if waiting else None
+
+    def awaits_client(self) -> bool:
+        """Whether the backend waits for more of the request because the client has not sent it, and has not responded.
+        Any thread may call it.
+        """
+        return self._state is _SENDING and self._sender is not None and self.send_deadline == NEVER
+
+    def give_up(self) -> bool:
+        """End the wait for the first byte of the response, because the backend was found down. Whether there is one."""
+        waiting = self.silent_since() is not None
+        if waiting:
+            self._interrupt(_Interruption.FOUND_DOWN)
+        return waiting
+
     def abandon(self, exchange: int) -> None:
         """End the exchange of this number, because its client has gone. Does nothing once it is complete."""
         if exchange == self.exchanges and self._state not in READY and self._state is not _CLOSED:
-            self._interruption = _Interruption.CLIENT_GONE
-            self.cut()
+            self._interrupt(_Interruption.CLIENT_GONE)
+
+    def _interrupt(self, interruption: _Interruption) -> None:
+        since = self.silent_since()
+        self._silence = 0.0 if since is None else time.monotonic() - since
+        self._interruption = interruption
+        self.cut()
 
     def cut(self) -> None:
         """End both directions, which wakes all that wait for the backend."""
@@ -288,7 +329,9 @@ class UpstreamConnection:
         if self._sender_fault is not None:
             raise self._sender_fault
         if self._interruption is _Interruption.CLIENT_GONE:
-            raise Fault(Blame.CLIENT, stage, 499, self._interruption.value)
+            raise ClientLeft(stage, self._silence)
+        if self._interruption is _Interruption.FOUND_DOWN:
+            raise FoundDown(self._silence)
         if self._interruption is _Interruption.RECEIVE_TIMEOUT and stage is not Stage.SEND:
             if self._sender is not None and self._state in UPLOADING:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")

@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 from lbflask.background import BackgroundTask
 from lbflask.upstream.shortage import NoThread
 
 #: Seconds between two sweeps.
-SWEEP_INTERVAL = 0.1
+SWEEP_INTERVAL: Final = 0.1
 
 
 class Deadlined(Protocol):
@@ -64,4 +64,4 @@ class DeadlineSweeper:
 
 
 #: The sweeper of this process.
-SWEEPER = DeadlineSweeper()
+SWEEPER: Final = DeadlineSweeper()

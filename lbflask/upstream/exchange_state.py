@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum, auto
+from typing import Final
 
 
 class ExchangeState(IntEnum):
@@ -43,7 +44,7 @@ class ExchangeEvent(IntEnum):
 _S, _E = ExchangeState, ExchangeEvent
 _CLOSED = {_E.CLOSED: _S.CLOSED}
 #: The state after each event that is possible in a state.
-TRANSITIONS: Mapping[ExchangeState, Mapping[ExchangeEvent, ExchangeState]] = {
+TRANSITIONS: Final[Mapping[ExchangeState, Mapping[ExchangeEvent, ExchangeState]]] = {
     _S.NEW: _CLOSED | {_E.REQUEST_STARTED: _S.SENDING},
     _S.SENDING: _CLOSED
     | {_E.REQUEST_SENT: _S.WAITING, _E.REQUEST_BROKEN_OFF: _S.CUT_OFF, _E.RESPONSE_STARTED: _S.DUPLEX}
@@ -66,8 +67,10 @@ TRANSITIONS: Mapping[ExchangeState, Mapping[ExchangeEvent, ExchangeState]] = {
     _S.CLOSED: _CLOSED | {_E.REQUEST_SENT: _S.CLOSED, _E.REQUEST_BROKEN_OFF: _S.CLOSED},
 }
 #: All of the request was sent.
-SENT = frozenset({_S.WAITING, _S.BODY, _S.IDLE, _S.TUNNEL})
+SENT: Final = frozenset({_S.WAITING, _S.BODY, _S.IDLE, _S.TUNNEL})
+#: The backend has got all that it will get of the request, and owes the response.
+AWAITING: Final = frozenset({_S.WAITING, _S.CUT_OFF})
 #: The client still has to deliver a part of the request.
-UPLOADING = frozenset({_S.SENDING, _S.DUPLEX, _S.RESPONDED})
+UPLOADING: Final = frozenset({_S.SENDING, _S.DUPLEX, _S.RESPONDED})
 #: No exchange is under way, and one may start.
-READY = frozenset({_S.NEW, _S.IDLE})
+READY: Final = frozenset({_S.NEW, _S.IDLE})

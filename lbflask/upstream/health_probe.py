@@ -11,12 +11,17 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import cast
 
 import httptools
 
+from lbflask.connection_causes import cause_of
+from lbflask.core import x509
 from lbflask.core.checks import BODY_LIMIT, HealthCheck
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.faults import Stage
 from lbflask.core.health import Observation
 from lbflask.core.http.interim import InterimFilter
@@ -33,6 +38,9 @@ MAX_RESPONSE = MAX_HEAD + 2 * BODY_LIMIT
 _SEARCH_THREADS = 2
 #: Seconds between two attempts to connect to a unix socket whose backlog is full.
 _CONNECT_INTERVAL = 0.05
+#: The steps until a backend is connected, in words for one that takes too long.
+_NO_NAME, _NO_CONNECTION, _NO_HANDSHAKE = "its name was not resolved", "no connection", "no TLS handshake"
+_LATE = {_NO_NAME: FailureCause.NAME_SERVER, _NO_CONNECTION: FailureCause.TIMED_OUT, _NO_HANDSHAKE: FailureCause.TLS}
 
 
 class Prober:
@@ -65,18 +73,20 @@ class Prober:
             if check.kind == "tcp":
                 return Observation(True, "connected")
             exchange.send(check.request(target))
-            return await exchange.verdict
+            seen = await exchange.verdict
+            is_same = backend.scheme == "https" and target.port == backend.port
+            return replace(seen, expires=exchange.certificate_expires) if is_same else seen
         except _Unusable as error:
-            return Observation(False, str(error))
+            return Observation(False, str(error), error.cause)
         except TimeoutError:
-            return Observation(False, f"{exchange.missing} within {check.timeout:g} s")
+            return Observation(False, f"{exchange.missing} within {check.timeout:g} s", _LATE[exchange.missing])
         except (OSError, MemoryError) as error:
             if (lack := shortage(error, Stage.CONNECT)) is not None:
                 raise lack from None
-            return Observation(False, _failure_text(error))
+            return Observation(False, _failure_text(error), _failure_cause(error))
         except (ValueError, OverflowError) as error:
             # A name that is invalid in DNS (RFC 1035 §2.3.4), a port above 65535.
-            return Observation(False, f"its address cannot be used: {error}")
+            return Observation(False, f"its address cannot be used: {error}", FailureCause.NAME)
         finally:
             timer.cancel()
             exchange.close()
@@ -88,9 +98,9 @@ class Prober:
             await loop.create_unix_connection(lambda: exchange, sock=sock)
             return
         context = self._context if target.scheme == "https" and exchange.check.kind != "tcp" else None
-        exchange.missing = "its name was not resolved"
+        exchange.missing = _NO_NAME
         addresses = await self._resolver.find_async(target.host, exchange.check.timeout)
-        exchange.missing = "no connection"
+        exchange.missing = _NO_CONNECTION
         sock = self._allowed(await _connect_host(addresses, target.port, exchange.until))
         try:
             plain, _ = await loop.create_connection(lambda: exchange, sock=sock)
@@ -98,14 +108,14 @@ class Prober:
             sock.close()
             raise
         if context is not None:
-            exchange.missing = "no TLS handshake"
+            exchange.missing = _NO_HANDSHAKE
             name = self._tls.server_name or target.host
             exchange.transport = await loop.start_tls(plain, exchange, context, server_hostname=name)
 
     def _allowed(self, sock: socket.socket) -> socket.socket:
         try:
             if self._forbidden(sock.getpeername()):
-                raise _Unusable("it is the admin listener")
+                raise _Unusable("it is the admin listener", FailureCause.ADMIN_LISTENER)
         except BaseException:
             sock.close()
             raise
@@ -118,11 +128,16 @@ class Prober:
         except OSError as error:
             if resource_of(error) is not None:
                 raise
-            raise _Unusable(f"the files of backend_tls cannot be loaded: {oserror_text(error)}") from None
+            reason = f"the files of backend_tls cannot be loaded: {oserror_text(error)}"
+            raise _Unusable(reason, FailureCause.TLS_FILES) from None
 
 
 class _Unusable(Exception):
     """The backend cannot be probed with these settings."""
+
+    def __init__(self, reason: str, cause: FailureCause) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 class _Exchange(asyncio.Protocol):
@@ -132,7 +147,7 @@ class _Exchange(asyncio.Protocol):
 
     def __init__(self, check: HealthCheck, searches: Executor) -> None:
         self.check = check
-        self.missing = "no connection"  #: the step that is not complete
+        self.missing = _NO_CONNECTION  #: the step that is not complete
         self._searches = searches
         self._search: asyncio.Future[Observation] | None = None
         self.transport: asyncio.Transport | None = None
@@ -154,6 +169,15 @@ class _Exchange(asyncio.Protocol):
         """See Protocol."""
         self.transport = cast("asyncio.Transport", transport)
 
+    @property
+    def certificate_expires(self) -> float:
+        """When the certificate of the peer expires, in seconds since the epoch; 0 without one."""
+        secured = None if self.transport is None else self.transport.get_extra_info("ssl_object")
+        if secured is not None:
+            with suppress(ValueError):
+                return x509.expiry(secured.getpeercert(binary_form=True) or b"")
+        return 0.0
+
     def send(self, request: bytes) -> None:
         """Send the request."""
         if self.transport is not None and not self._lost:
@@ -166,9 +190,11 @@ class _Exchange(asyncio.Protocol):
         if self._status and (self.check.expect_body is None or self._status not in self.check.expect_status):
             self._judge()
         elif self._status:
-            self._fail(f"status {self._status}, but its body was not whole within {self.check.timeout:g} s")
+            self._fail(
+                f"status {self._status}, but its body was not whole within {self.check.timeout:g} s", FailureCause.BODY
+            )
         else:
-            self._fail(f"no answer within {self.check.timeout:g} s")
+            self._fail(f"no answer within {self.check.timeout:g} s", FailureCause.NO_ANSWER)
 
     def data_received(self, data: bytes) -> None:
         """See Protocol."""
@@ -180,9 +206,9 @@ class _Exchange(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             self._decide(self.check.verdict_of_status(self._parser.get_status_code()))
         except httptools.HttpParserError as error:
-            self._fail(f"its answer is not HTTP: {error}")
+            self._fail(f"its answer is not HTTP: {error}", FailureCause.PROTOCOL)
         if not self._status and self._read > MAX_HEAD:
-            self._fail("the head of its answer is longer than 64 KiB")
+            self._fail("the head of its answer is longer than 64 KiB", FailureCause.PROTOCOL)
         elif self._read > MAX_RESPONSE:
             self._judge()
 
@@ -194,9 +220,10 @@ class _Exchange(asyncio.Protocol):
             if not self.verdict.done():
                 self.verdict.set_exception(lack)
         elif not self._status:
-            self._fail("it closed the connection without an answer" if error is None else _failure_text(error))
+            closed = "it closed the connection without an answer", FailureCause.CLOSED
+            self._fail(*(closed if error is None else (_failure_text(error), _failure_cause(error))))
         elif self.check.expect_body is not None and (self._framed or error is not None):
-            self._fail(f"status {self._status}, but its body broke off")
+            self._fail(f"status {self._status}, but its body broke off", FailureCause.BODY)
         else:
             self._judge()
 
@@ -250,9 +277,9 @@ class _Exchange(asyncio.Protocol):
         if not search.cancelled():
             self._decide(search.result())
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, cause: FailureCause) -> None:
         if self._search is None:
-            self._decide(Observation(False, reason))
+            self._decide(Observation(False, reason, cause))
 
     def _decide(self, observation: Observation) -> None:
         if not self.verdict.done():
@@ -297,6 +324,12 @@ async def _connect_path(path: str) -> socket.socket:
             raise
         else:
             return sock
+
+
+def _failure_cause(error: Exception) -> FailureCause:
+    if isinstance(error, ConnectionResetError) and not error.errno:
+        return FailureCause.TLS
+    return cause_of(error)
 
 
 def _failure_text(error: Exception) -> str:

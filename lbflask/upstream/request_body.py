@@ -8,13 +8,14 @@ is read.
 from __future__ import annotations
 
 import errno
+from typing import Final
 
 from lbflask.core.faults import Fault, Stage
 from lbflask.upstream.shortage import shortage, start_thread
 from lbflask.upstream.stream import ByteSink, RequestBody
 
 #: The backend has closed the connection. It may have responded before (RFC 9112 §9.5).
-DISCONNECTED = frozenset({errno.EPIPE, errno.ECONNRESET})
+DISCONNECTED: Final = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 
 class BodySender:

@@ -11,11 +11,12 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Final
 
 import httptools
 
 from lbflask.core.faults import Fault, Stage
+from lbflask.core.http.field_lines import FieldLines, field_pairs
 from lbflask.core.http.framing import NO_BODY, BadFraming, Framing, response_framing
 from lbflask.core.http.interim import InterimFilter
 from lbflask.core.http.response_head import MAX_FIELDS, ResponseHead, plain_head
@@ -25,15 +26,16 @@ from lbflask.upstream.exchange_state import ExchangeEvent
 from lbflask.upstream.stream import READ_SIZE, ByteSource, ExchangeTimeouts, UpstreamRequest
 
 #: Bytes of a response head, with the informational ones before it; nginx and HAProxy allow 4 to 32 KiB.
-MAX_HEAD = 65_536
+MAX_HEAD: Final = 65_536
 #: Characters that a reason phrase may not contain (RFC 9112 §4); the parser accepts them.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 #: Bytes of one read of a long body.
-BULK_READ_SIZE = 1 << 18
+BULK_READ_SIZE: Final = 1 << 18
 
 
 #: Shared by all readers, and never changed: only the parser adds to lists, which are its own.
-_NOTHING: list[Any] = []
+_NOTHING: Final[list[Any]] = []
+_NO_PIECES: Final[deque[bytes]] = deque()
 
 
 class ResponsePhase(Enum):
@@ -45,59 +47,46 @@ class ResponsePhase(Enum):
 
 
 # Members as globals: to look one up in its class takes ten times as long, in Python 3.11.
-_HEAD, _BODY, _COMPLETE = ResponsePhase.HEAD, ResponsePhase.BODY, ResponsePhase.COMPLETE
-_RESPONSE_STARTED, _RESPONSE_ENDED = ExchangeEvent.RESPONSE_STARTED, ExchangeEvent.RESPONSE_ENDED
-_LAST_RESPONSE_ENDED, _WAIT = ExchangeEvent.LAST_RESPONSE_ENDED, Stage.WAIT
+_HEAD: Final = ResponsePhase.HEAD
+_BODY: Final = ResponsePhase.BODY
+_COMPLETE: Final = ResponsePhase.COMPLETE
+_RESPONSE_STARTED: Final = ExchangeEvent.RESPONSE_STARTED
+_RESPONSE_ENDED: Final = ExchangeEvent.RESPONSE_ENDED
+_LAST_RESPONSE_ENDED: Final = ExchangeEvent.LAST_RESPONSE_ENDED
+_WAIT: Final = Stage.WAIT
 
 
 class ResponseReader:
-    """The response to one request."""
+    """The response to one request, which is the exchange of this number at its source."""
 
-    __slots__ = (
-        "_body_left",
-        "_excess_data",
-        "_filter",
-        "_head_size",
-        "_interims",
-        "_keep_alive",
-        "_method",
-        "_parser",
-        "_phase",
-        "_pieces",
-        "_request",
-        "_source",
-        "_timeouts",
-        "cleared",
-        "continue_received",
-        "early",
-        "fields",
-        "framing",
-        "reason",
-        "status",
-        "trailers",
-    )
+    # Not in the constructor: most responses are plain, and need few of these.
+    _phase: ResponsePhase = _HEAD
+    _parser: httptools.HttpResponseParser | None = None
+    _filter: InterimFilter | None = None
+    _pieces: deque[bytes] = _NO_PIECES
+    _whole: bytes | None = None  # the body, if it came with the head
+    _interims: list[tuple[int, str, Fields]] = _NOTHING
+    _pairs: Fields = _NOTHING
+    _head_size = 0
+    _body_left = 0  # bytes of a body of known length that have not arrived
+    _keep_alive = False
+    _excess_data = False  # more arrived than the response
+    continue_received = False  #: a `100 Continue` arrived
+    early = b""  #: bytes of the new protocol that arrived behind a 101
+    status = 0
+    reason = ""
+    trailers: Fields = _NOTHING
+    framing: Framing = NO_BODY
+    lines: FieldLines | None = None  #: of a plain head, without hop-by-hop fields
 
-    def __init__(self, source: ByteSource, request: UpstreamRequest, timeouts: ExchangeTimeouts) -> None:
+    def __init__(
+        self, source: ByteSource, request: UpstreamRequest, timeouts: ExchangeTimeouts, exchange: int = 0
+    ) -> None:
         self._source = source
         self._request = request
-        self._method = request.method or "GET"
+        self._method = request.method
         self._timeouts = timeouts
-        self._phase = _HEAD
-        self._parser: httptools.HttpResponseParser | None = None
-        self._pieces: deque[bytes] = deque()
-        self._interims: list[tuple[int, str, Fields]] = _NOTHING
-        self._head_size = 0
-        self._body_left = 0  # bytes of a body of known length that have not arrived
-        self._keep_alive = False
-        self.continue_received = False  #: a `100 Continue` arrived
-        self._excess_data = False  # more arrived than the response
-        self.cleared = False  #: the fields contain no hop-by-hop field
-        self.early = b""  #: bytes of the new protocol that arrived behind a 101
-        self.status = 0
-        self.reason = ""
-        self.fields: Fields = _NOTHING
-        self.trailers: Fields = _NOTHING
-        self.framing: Framing = NO_BODY
+        self._exchange = exchange
 
     def __repr__(self) -> str:
         return f"<ResponseReader {self.status or '-'} {self._phase.name} from {self._source!r}>"
@@ -106,6 +95,11 @@ class ResponseReader:
     def complete(self) -> bool:
         """Whether all of the response was read."""
         return self._phase is _COMPLETE
+
+    @property
+    def fields(self) -> Fields:
+        """The fields in order, with repeats; those of a plain head without hop-by-hop ones."""
+        return self._pairs if self.lines is None else field_pairs(self.lines)
 
     def read_head(self) -> None:
         """Read until the head of the final response is complete. Raises Fault."""
@@ -120,6 +114,10 @@ class ResponseReader:
             self._consume(data)
             if self._phase is _HEAD and read > MAX_HEAD:
                 raise self._fault(f"the response head is longer than {MAX_HEAD} bytes")
+
+    def abandon(self) -> None:
+        """End the exchange, because its client has gone. Does nothing once it is complete."""
+        self._source.abandon(self._exchange)
 
     def responds_within(self, seconds: float) -> bool:
         """Whether the final response arrives within so many seconds and before a `100 Continue`. Raises Fault."""
@@ -138,6 +136,10 @@ class ResponseReader:
 
         The first piece is empty when none arrived with the head, so that the head can be passed on at once.
         """
+        if self._whole is not None:
+            if self._whole:
+                yield self._whole
+            return
         if not self._pieces and not self.complete:
             yield b""
         while True:
@@ -145,20 +147,31 @@ class ResponseReader:
                 yield self._pieces.popleft()
             if self.complete:
                 return
-            size = BULK_READ_SIZE if self._body_left > BULK_READ_SIZE else READ_SIZE
-            data = self._source.receive(self._timeouts.between_bytes, Stage.BODY, size)
-            if data:
-                self._consume(data)
-            elif self.framing.length is None and not self.framing.chunked:
-                self._phase = _COMPLETE  # the end of the connection ends the body (RFC 9112 §6.3)
-                self._source.advance(_LAST_RESPONSE_ENDED)
-            else:
-                raise self._fault("closed the connection within its response")
+            self._receive_body()
+
+    def _receive_body(self) -> None:
+        size = BULK_READ_SIZE if self._body_left > BULK_READ_SIZE else READ_SIZE
+        data = self._source.receive(self._timeouts.between_bytes, Stage.BODY, size)
+        if data:
+            self._consume(data)
+        elif self.framing.length is None and not self.framing.chunked:
+            self._phase = _COMPLETE  # the end of the connection ends the body (RFC 9112 §6.3)
+            self._source.advance(_LAST_RESPONSE_ENDED)
+        else:
+            raise self._fault("closed the connection within its response")
+
+    def buffer(self, most: int) -> bool:
+        """Wait until all of the body has arrived, or more than `most` bytes of it; whether it is all. `pieces` still
+        yields each byte. Raises Fault at stage BODY.
+        """
+        while not self.complete and self._body_left <= most and sum(map(len, self._pieces)) <= most:
+            self._receive_body()
+        return self.complete
 
     def whole(self) -> bytes | None:
         """The body, if all of it has arrived; else None."""
-        if self._phase is not _COMPLETE:
-            return None
+        if self._phase is not _COMPLETE or self._whole is not None:
+            return self._whole
         pieces = self._pieces
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -172,11 +185,12 @@ class ResponseReader:
                 return
             self._parser = httptools.HttpResponseParser(self)
             self._filter = InterimFilter(MAX_HEAD)
-            self._interims, self.fields, self.trailers = [], [], []
+            self._pieces = deque()
+            self._interims, self._pairs, self.trailers = [], [], []
         if self._body_left:
             self._consume_body(data)
         else:
-            self._feed(data if before is _BODY else self._filter(data))
+            self._feed(data if before is _BODY or self._filter is None else self._filter(data))
         if self._interims:
             self._pass_interims()
         if self._phase is not before:
@@ -192,16 +206,15 @@ class ResponseReader:
         self._source.advance(event)
 
     def _consume_plain(self, head: ResponseHead, data: bytes) -> None:
-        self.status, self.reason, self.fields, self.framing, end = head
-        self.cleared = self._keep_alive = True
+        self.status, self.reason, self.lines, self.framing, end = head
+        self._keep_alive = True
         length = self.framing.length or 0
         if len(data) == end + length:  # as most responses arrive: all at once
             self._phase = _COMPLETE
-            if length:
-                self._pieces.append(data[end:])
+            self._whole = data[end:]
             self._source.advance(_RESPONSE_ENDED)
         else:
-            self._phase, self._body_left = _BODY, length
+            self._phase, self._body_left, self._pieces = _BODY, length, deque()
             self._consume_body(data[end:])
             self._report()
 
@@ -268,7 +281,7 @@ class ResponseReader:
         """A field line of a head or of the trailers."""
         if self.complete:
             return  # excess data
-        fields = self.fields if self._phase is _HEAD else self.trailers
+        fields = self._pairs if self._phase is _HEAD else self.trailers
         fields.append((name.decode("latin-1"), value.decode("latin-1")))
         self._head_size += len(name) + len(value)
         if len(fields) > MAX_FIELDS:
@@ -310,7 +323,7 @@ class ResponseReader:
         if status < 100:
             raise _Refused(f"not an HTTP response: the status {status:03d}")
         self._interims.append((status, self.reason, self.fields))
-        self.fields = []
+        self._pairs = []
         self.reason = ""
 
     def on_body(self, data: bytes) -> None:

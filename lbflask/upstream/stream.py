@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from lbflask.core.faults import Fault, Stage
+from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.framing import Framing
 from lbflask.core.http.types import Fields
 from lbflask.upstream.exchange_state import ExchangeEvent
 
-NEVER = math.inf
+NEVER: Final = math.inf
 #: Bytes of one read.
-READ_SIZE = 65_536
+READ_SIZE: Final = 65_536
 
 
 class ExchangeTimeouts(NamedTuple):
@@ -77,6 +78,11 @@ class RequestBody(Protocol):
         ...
 
     @property
+    def repeatable(self) -> bool:
+        """Whether all of it is here, so that it may be sent more than once."""
+        ...
+
+    @property
     def concurrent(self) -> bool:
         """Whether it may be read while another thread or greenlet waits for the response."""
         ...
@@ -89,10 +95,50 @@ class RequestBody(Protocol):
     def __iter__(self) -> Iterator[bytes]: ...
 
 
+class BackendAnswer(Protocol):
+    """A response as it arrives from a backend."""
+
+    status: int
+    reason: str
+    trailers: Fields
+    framing: Framing
+    #: The field lines as they stand in the head, without hop-by-hop ones; None for a head that is not plain.
+    lines: FieldLines | None
+    early: bytes
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the response was read."""
+        ...
+
+    @property
+    def fields(self) -> Fields:
+        """The fields in order, with repeats; those of a plain head without hop-by-hop ones."""
+        ...
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives. Raises Fault at stage BODY when it ends too early."""
+        ...
+
+    def whole(self) -> bytes | None:
+        """The body, if all of it has arrived; else None."""
+        ...
+
+    def abandon(self) -> None:
+        """End the exchange, because its client has gone. Does nothing once it is complete."""
+        ...
+
+    def buffer(self, most: int) -> bool:
+        """Wait until all of the body has arrived, or more than `most` bytes of it; whether it is all. `pieces` still
+        yields each byte. Raises Fault at stage BODY.
+        """
+        ...
+
+
 class UpstreamRequest(Protocol):
     """A request as it is sent to a backend."""
 
-    method: str | None
+    method: str
     body: RequestBody | None
     framing: Framing
     #: The body is sent after a `100 Continue` (RFC 9110 §10.1.1).
@@ -129,6 +175,10 @@ class ByteSource(Protocol):
 
     def fault(self, stage: Stage, reason: str, /) -> Fault:
         """A Fault of the backend."""
+        ...
+
+    def abandon(self, exchange: int, /) -> None:
+        """End the exchange of this number, because its client has gone."""
         ...
 
     def advance(self, event: ExchangeEvent, /) -> None:

@@ -15,6 +15,7 @@ from functools import partial
 from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.socket_stream import SocketStream
 from lbflask.upstream.stream import NEVER
+from lbflask.upstream.tls_sessions import TLSSessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +58,66 @@ class TLSSocketStream(SocketStream):
 
 
 class TLSConnection(UpstreamConnection):
-    """A connection over TLS, whose socket also carries bytes that are no part of HTTP."""
+    """A connection over TLS, whose socket also carries bytes that are no part of HTTP.
 
-    __slots__ = ("_tls",)
+    Its session goes to `sessions`, for the next connection to `origin`; `offered` is the one that it has been offered.
+    """
 
-    def __init__(self, sock: ssl.SSLSocket, now: float, origin: str = "") -> None:
+    __slots__ = ("_established", "_offered", "_sessions", "_tls")
+
+    def __init__(
+        self,
+        sock: ssl.SSLSocket,
+        now: float,
+        origin: str = "",
+        sessions: TLSSessions | None = None,
+        offered: ssl.SSLSession | None = None,
+    ) -> None:
         self._tls = sock
+        self._sessions = sessions  # None once the session was kept
+        self._offered = offered
+        self._established = False  # a session whose handshake has failed is not kept
         super().__init__(TLSSocketStream(sock), now, origin)
 
     def do_handshake(self, timeout: float) -> None:
         """Raises OSError; `timed_out` is then true if the handshake took longer than `timeout` seconds."""
         self.receive_deadline = time.monotonic() + timeout
         self._tls.do_handshake()
+        self._established = True
         self.receive_deadline = NEVER
+
+    def close(self) -> None:
+        """See UpstreamConnection."""
+        self._keep_session()
+        super().close()
+
+    def _keep_session(self) -> None:
+        """Keep the session, once, unless it is the one that was offered: with TLS 1.3 it can be resumed only by a new
+        ticket, which arrives after the handshake (RFC 8446 §4.6.1).
+        """
+        if self._sessions is None or not self._established:
+            return
+        session = self._tls.session
+        if session is None or not session.id:
+            return
+        is_new = session.has_ticket and (self._offered is None or session.id != self._offered.id)
+        if is_new or self._tls.version() == "TLSv1.2":
+            self._sessions.keep(self.origin, session)
+            self._sessions = self._offered = None
+
+    def _keep_session_early(self) -> None:
+        """Keep it before the second request, so that other connections need not wait for the end of this one."""
+        if self.exchanges == 1:
+            self._keep_session()
 
     def is_silent(self) -> bool:
         """See UpstreamConnection. The bytes of the socket may be a session ticket: only then is TLS asked."""
+        self._keep_session_early()
         return super().is_silent() or self.is_alive()
 
     def is_alive(self) -> bool:
         """See UpstreamConnection. TLS has no MSG_PEEK, but a byte that can be read makes the connection unusable."""
+        self._keep_session_early()
         try:
             return self._receive_now(1) is None
         except OSError:

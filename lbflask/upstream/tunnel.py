@@ -112,4 +112,5 @@ class Tunnel:
 def _send_all(stream: TunnelEnd, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
-        rest = rest[stream.send(rest) :]
+        sent = stream.send(rest)
+        rest = rest[sent:]

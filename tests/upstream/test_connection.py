@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import cast
@@ -11,7 +12,7 @@ import pytest
 
 from devtools.scripted_backend import OK, Peer, Script, ScriptedBackend, answering, answering_and_closing
 from devtools.wait import PATIENCE, eventually
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, ClientLeft, Fault, FoundDown, Stage
 from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.response_reader import MAX_HEAD, ResponseReader
@@ -476,6 +477,52 @@ def test_a_backend_that_does_not_read_is_a_timeout_while_sending() -> None:
             ask(connection, "POST", POST_100, (b"x" * 65_536 for _ in range(2000)), between_bytes=0.05)
         done.set()
     assert told(caught.value) == (Blame.BACKEND, Stage.SEND, 504)
+
+
+def waiting(connection: UpstreamConnection, faults: list[Fault]) -> threading.Thread:
+    """A thread whose request waits for its first byte."""
+
+    def wait() -> None:
+        with pytest.raises(Fault) as caught:
+            ask(connection)
+        faults.append(caught.value)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    eventually(lambda: connection.silent_since() is not None, "the request was sent")
+    return thread
+
+
+def test_a_wait_for_the_first_byte_ends_when_the_backend_is_found_down() -> None:
+    faults: list[Fault] = []
+    with connected(silent_after(b"")) as (connection, _):
+        assert connection.silent_since() is None
+        assert not connection.give_up()
+        began = time.monotonic()
+        thread = waiting(connection, faults)
+        assert (connection.silent_since() or 0) >= began
+        assert connection.give_up()
+        thread.join(LONG)
+    assert isinstance(faults[0], FoundDown)
+    assert 0 <= faults[0].silence < LONG
+
+
+def test_a_client_that_leaves_shows_for_how_long_the_backend_was_silent() -> None:
+    faults: list[Fault] = []
+    with connected(silent_after(b"")) as (connection, _):
+        thread = waiting(connection, faults)
+        connection.abandon(connection.exchanges)
+        thread.join(LONG)
+    assert isinstance(faults[0], ClientLeft)
+    assert 0 < faults[0].silence < LONG
+
+
+def test_a_response_that_has_begun_is_not_given_up() -> None:
+    with connected(silent_after(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhell")) as (connection, _):
+        ask(connection)
+        assert connection.silent_since() is None
+        assert not connection.give_up()
+        assert not connection.timed_out
 
 
 # Bodies that are sent

@@ -15,6 +15,7 @@ from devtools.scripted_backend import ScriptedBackend, answering_always
 from devtools.servers import runtime_directory
 from devtools.wait import PATIENCE
 from lbflask.core.checks import HealthCheck
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.health import Observation
 from lbflask.core.model import Address, Backend
@@ -52,7 +53,7 @@ def test_a_refused_connection_is_a_fault_while_connecting() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # bound, and not listening
         fault = fault_of(Address("http", *bound.getsockname()))
-    assert (fault.status, fault.reason) == (502, "connection refused")
+    assert (fault.status, fault.reason, fault.failure) == (502, "connection refused", FailureCause.REFUSED)
 
 
 @pytest.mark.parametrize("name", ["label-too-long-for-dns-" * 4, "..", "a..b"])
@@ -61,6 +62,7 @@ def test_a_name_that_dns_has_no_form_for_is_a_fault_while_connecting(name: str) 
     fault = fault_of(Address("http", name, 80))
     assert fault.status == 502
     assert "name" in fault.reason
+    assert fault.failure is FailureCause.NAME
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def test_a_connection_that_takes_too_long_is_a_timeout_while_connecting() -> Non
     listener = socket.socket()
     with deaf(listener, ("127.0.0.1", 0)):
         fault = fault_of(Address("http", *listener.getsockname()), 0.1)
-    assert (fault.status, fault.reason) == (504, "no connection within 0.1 s")
+    assert (fault.status, fault.reason, fault.failure) == (504, "no connection within 0.1 s", FailureCause.TIMED_OUT)
 
 
 # Unix sockets
@@ -117,8 +119,8 @@ def test_two_sockets_are_two_addresses(path: Path) -> None:
     with ScriptedBackend(answering_always(), path=path), ScriptedBackend(answering_always(), path=other):
         connection = pool.open(at(path), LONG)
         pool.give_back(f"unix:{path}", connection)
-        assert pool.take(f"unix:{other}", check_alive=True) is None
-        assert pool.take(f"unix:{path}", check_alive=True) is connection
+        assert pool.take(f"unix:{other}", once=True) is None
+        assert pool.take(f"unix:{path}", once=True) is connection
         connection.close()
 
 
@@ -134,7 +136,7 @@ def test_a_plain_get_of_a_unix_url_asks_for_the_root(path: Path) -> None:
 
 def test_a_socket_that_is_not_there_is_a_fault_while_connecting(path: Path) -> None:
     fault = fault_of(at(path))
-    assert (fault.status, fault.reason) == (502, "no such file or directory")
+    assert (fault.status, fault.reason, fault.failure) == (502, "no such file or directory", FailureCause.NO_SOCKET)
 
 
 def test_a_socket_where_nobody_listens_refuses(path: Path) -> None:
@@ -150,7 +152,7 @@ def test_a_path_that_the_system_has_no_room_for_is_a_fault_too() -> None:
 def test_a_socket_with_a_full_queue_is_a_timeout(path: Path) -> None:
     with deaf(socket.socket(socket.AF_UNIX), str(path)):
         fault = fault_of(at(path), 0.1)
-    assert (fault.status, fault.reason) == (504, "no connection within 0.1 s")
+    assert (fault.status, fault.reason, fault.failure) == (504, "no connection within 0.1 s", FailureCause.TIMED_OUT)
 
 
 def test_a_probe_connects_to_the_socket(path: Path) -> None:
@@ -161,17 +163,17 @@ def test_a_probe_connects_to_the_socket(path: Path) -> None:
 
 def test_a_probe_of_a_socket_tells_why_it_is_down(path: Path) -> None:
     assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=LONG))) == Observation(
-        False, "no such file or directory"
+        False, "no such file or directory", FailureCause.NO_SOCKET
     )
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
         assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=LONG))) == Observation(
-            False, "connection refused"
+            False, "connection refused", FailureCause.REFUSED
         )
 
 
 def test_a_probe_of_a_socket_with_a_full_queue_is_a_timeout(path: Path) -> None:
     with deaf(socket.socket(socket.AF_UNIX), str(path)):
         assert asyncio.run(Prober()(backend(path), HealthCheck(timeout=0.2))) == Observation(
-            False, "no connection within 0.2 s"
+            False, "no connection within 0.2 s", FailureCause.TIMED_OUT
         )

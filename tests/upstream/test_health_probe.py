@@ -13,10 +13,12 @@ import pytest
 from devtools.servers import free_port
 from devtools.wait import PATIENCE
 from lbflask.core.checks import HealthCheck
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import HostAddress, SystemResolver
+from tests.support.changes import property_test
 
 
 def backend(port: int, host: str = "127.0.0.1") -> Backend:
@@ -78,11 +80,13 @@ def test_a_backend_is_up_though_it_never_accepts(listener: socket.socket) -> Non
 
 
 def test_a_port_where_nobody_listens_is_down() -> None:
-    assert observe(backend(free_port())) == Observation(False, "connection refused")
+    assert observe(backend(free_port())) == Observation(False, "connection refused", FailureCause.REFUSED)
 
 
 def test_a_backend_that_does_not_answer_is_down_after_the_timeout(black_hole: int) -> None:
-    assert observe(backend(black_hole), 0.05) == Observation(False, "no connection within 0.05 s")
+    assert observe(backend(black_hole), 0.05) == Observation(
+        False, "no connection within 0.05 s", FailureCause.TIMED_OUT
+    )
 
 
 def test_a_name_that_cannot_be_resolved_is_down() -> None:
@@ -90,7 +94,7 @@ def test_a_name_that_cannot_be_resolved_is_down() -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     seen = observe(backend(80, "nowhere.invalid"), resolver=SystemResolver(unknown))
-    assert seen == Observation(False, "its name cannot be resolved: Name or service not known")
+    assert seen == Observation(False, "its name cannot be resolved: Name or service not known", FailureCause.NAME)
 
 
 def test_a_name_that_takes_too_long_to_resolve_is_down() -> None:
@@ -102,7 +106,7 @@ def test_a_name_that_takes_too_long_to_resolve_is_down() -> None:
 
     seen = observe(backend(80, "slow.invalid"), 0.05, resolver=SystemResolver(slow))
     over.set()
-    assert seen == Observation(False, "its name was not resolved within 0.05 s")
+    assert seen == Observation(False, "its name was not resolved within 0.05 s", FailureCause.NAME_SERVER)
 
 
 def test_one_good_address_of_several_is_enough(listener: socket.socket) -> None:
@@ -112,7 +116,7 @@ def test_one_good_address_of_several_is_enough(listener: socket.socket) -> None:
 
 def test_the_reason_is_told_when_all_of_several_addresses_refuse() -> None:
     seen = observe(backend(free_port(), "several.invalid"), resolver=addresses("127.0.0.2", "127.0.0.1"))
-    assert seen == Observation(False, "connection refused")
+    assert seen == Observation(False, "connection refused", FailureCause.REFUSED)
 
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".test", "nul\0.test"])
@@ -138,3 +142,6 @@ def test_many_probes_at_once_see_each_its_own(listener: socket.socket, black_hol
 
     seen = asyncio.run(all_at_once())
     assert [one.ok for one in seen] == [True, False, False] * 5
+
+
+test_any_answer_is_one_verdict = property_test("probe")

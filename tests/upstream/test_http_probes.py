@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devtools.certificates import Authority
+from devtools.certificates import Authority, in_days
 from devtools.scripted_backend import OK, Peer, ScriptedBackend, answering, answering_and_closing
 from devtools.servers import free_port
 from devtools.wait import PATIENCE, in_time
+from lbflask.core.bounded_expression import BoundedExpression
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend
 from lbflask.upstream.health_probe import MAX_HEAD, Prober
@@ -30,7 +32,7 @@ from lbflask.upstream.tls import TLSSettings
 SOON = 0.2
 
 HTTP = HealthCheck("http", timeout=PATIENCE)
-REASONED = replace(HTTP, expect_body=re.compile("ready|fine"))
+REASONED = replace(HTTP, expect_body=BoundedExpression("ready|fine"))
 
 
 def backend(port: int, scheme: str = "http", host: str = "127.0.0.1") -> Backend:
@@ -142,7 +144,7 @@ class TestRequest:
         path = tmp_path / "a.sock"
         with ScriptedBackend(answering(response(503)), path=path) as house:
             target = Backend("a", "localhost", 0, house.url, 1, "unix", str(path))
-            assert observe(target) == Observation(False, "status 503, expected 200-399")
+            assert observe(target) == Observation(False, "status 503, expected 200-399", FailureCause.STATUS)
             assert b"\r\nHost: localhost\r\n" in house.received
 
     def test_redirects_are_not_followed(self) -> None:
@@ -168,7 +170,11 @@ class TestStatus:
     def test_it_has_to_be_one_of_those_expected(self, status: int, expected: str, ok: bool) -> None:
         raw = f"HTTP/1.1 {status} X\r\n\r\n".encode() if status in (204, 304) else response(status)
         seen = answered(raw, replace(HTTP, expect_status=StatusSet.parse(expected)))
-        assert seen == Observation(ok, f"status {status}" + ("" if ok else f", expected {expected}"))
+        assert (
+            seen == Observation(ok, f"status {status}")
+            if ok
+            else Observation(False, f"status {status}, expected {expected}", FailureCause.STATUS)
+        )
 
     def test_interim_answers_are_passed_over(self) -> None:
         interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
@@ -183,7 +189,7 @@ class TestStatus:
 
     def test_switching_protocols_is_an_answer_though_a_strange_one(self) -> None:
         raw = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\nnoise"
-        assert answered(raw) == Observation(False, "status 101, expected 200-399")
+        assert answered(raw) == Observation(False, "status 101, expected 200-399", FailureCause.STATUS)
 
     def test_the_answer_to_head_ends_with_its_head(self) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
@@ -208,7 +214,7 @@ class TestBody:
 
     def test_no_match_is_down(self) -> None:
         seen = answered(response(200, b"starting"), REASONED)
-        assert seen == Observation(False, "status 200, but its body has no match for 'ready|fine'")
+        assert seen == Observation(False, "status 200, but its body has no match for 'ready|fine'", FailureCause.BODY)
 
     def test_a_wrong_status_is_told_rather_than_the_body(self) -> None:
         assert answered(response(500, b"ready"), REASONED).reason == "status 500, expected 200-399"
@@ -251,12 +257,12 @@ class TestBody:
     def test_one_that_breaks_off_is_not(self) -> None:
         with ScriptedBackend(answering_and_closing(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nready")) as house:
             seen = observe(backend(house.port), REASONED)
-        assert seen == Observation(False, "status 200, but its body broke off")
+        assert seen == Observation(False, "status 200, but its body broke off", FailureCause.BODY)
 
     def test_a_body_that_does_not_come_is_down_when_it_was_expected(self) -> None:
         raw = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nready"
         seen = in_time(lambda: answered(raw, replace(REASONED, timeout=SOON)), silent)
-        assert seen == Observation(False, "status 200, but its body was not whole within 0.2 s")
+        assert seen == Observation(False, "status 200, but its body was not whole within 0.2 s", FailureCause.BODY)
 
     @pytest.mark.parametrize(("status", "reason"), [(200, "status 200"), (503, "status 503, expected 200-399")])
     def test_without_an_expectation_the_head_decides(self, status: int, reason: str) -> None:
@@ -282,7 +288,7 @@ class TestBody:
 
 class TestFailure:
     def test_nobody_listens(self) -> None:
-        assert observe(backend(free_port())) == Observation(False, "connection refused")
+        assert observe(backend(free_port())) == Observation(False, "connection refused", FailureCause.REFUSED)
 
     @pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 200 OK\r\nX-A: "])
     def test_a_slow_head_is_no_answer(self, begun: bytes) -> None:
@@ -294,7 +300,7 @@ class TestFailure:
         with ScriptedBackend(slow) as house:
             seen = in_time(lambda: observe(backend(house.port), replace(HTTP, timeout=SOON)), unconnected)
             assert house.connection(0).ended.wait(PATIENCE), "the probe let go of the connection"
-        assert seen == Observation(False, "no answer within 0.2 s")
+        assert seen == Observation(False, "no answer within 0.2 s", FailureCause.NO_ANSWER)
 
     def test_a_head_that_comes_in_drops_gets_no_more_time(self) -> None:
         def drop_by_drop(peer: Peer) -> None:
@@ -305,7 +311,7 @@ class TestFailure:
 
         with ScriptedBackend(drop_by_drop) as house:
             seen = in_time(lambda: observe(backend(house.port), replace(HTTP, timeout=SOON)), unconnected)
-        assert seen == Observation(False, "no answer within 0.2 s")
+        assert seen == Observation(False, "no answer within 0.2 s", FailureCause.NO_ANSWER)
 
     def test_an_endless_head_is_cut(self) -> None:
         def endless(peer: Peer) -> None:
@@ -316,12 +322,12 @@ class TestFailure:
 
         with ScriptedBackend(endless) as house:
             seen = observe(backend(house.port))
-        assert seen == Observation(False, "the head of its answer is longer than 64 KiB")
+        assert seen == Observation(False, "the head of its answer is longer than 64 KiB", FailureCause.PROTOCOL)
 
     def test_a_close_without_an_answer(self) -> None:
         with ScriptedBackend(lambda peer: peer.read_head() and None) as house:
             seen = observe(backend(house.port))
-        assert seen == Observation(False, "it closed the connection without an answer")
+        assert seen == Observation(False, "it closed the connection without an answer", FailureCause.CLOSED)
 
     def test_a_reset(self) -> None:
         def reset(peer: Peer) -> None:
@@ -329,13 +335,14 @@ class TestFailure:
             peer.reset()
 
         with ScriptedBackend(reset) as house:
-            assert observe(backend(house.port)) == Observation(False, "connection reset by peer")
+            assert observe(backend(house.port)) == Observation(False, "connection reset by peer", FailureCause.CLOSED)
 
     @pytest.mark.parametrize("raw", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n", b"HTTP/9.9.9 200 OK\r\n\r\n"])
     def test_what_is_not_http(self, raw: bytes) -> None:
         seen = answered(raw)
         assert not seen.ok
         assert seen.reason.startswith("its answer is not HTTP: ")
+        assert seen.cause is FailureCause.PROTOCOL
 
     def test_one_that_speaks_first(self) -> None:
         def greet(peer: Peer) -> None:
@@ -372,6 +379,14 @@ class TestTLS:
         check = replace(HTTP, kind="https", port=house.port)
         assert observe(backend(free_port()), check, trusting) == Observation(True, "status 200")
 
+    def test_the_expiry_of_its_certificate_is_observed(self, authority: Authority, trusting: TLSSettings) -> None:
+        until = in_days(40).replace(microsecond=0)
+        with ScriptedBackend(answering(response(200)), tls=authority.server("127.0.0.1", not_after=until)) as other:
+            its_own, of_check = backend(other.port, "https"), replace(HTTP, kind="https", port=other.port)
+            assert observe(its_own, HTTP, trusting).expires == until.timestamp()
+            assert observe(backend(free_port(), "https"), of_check, trusting).expires == 0.0, "of another port"
+            assert observe(its_own, HealthCheck(timeout=PATIENCE), trusting).expires == 0.0, "without a handshake"
+
     def test_tcp_of_an_https_backend_only_connects(self, house: ScriptedBackend) -> None:
         assert observe(backend(house.port, "https"), HealthCheck(timeout=PATIENCE)) == Observation(True, "connected")
 
@@ -379,11 +394,21 @@ class TestTLS:
         seen = observe(backend(house.port, "https"))
         assert seen.reason.startswith("its certificate is not accepted: ")
         assert "self-signed certificate" in seen.reason or "issuer" in seen.reason
+        assert seen.cause is FailureCause.CERTIFICATE_AUTHORITY
+
+    def test_an_expired_one_is_down(self, authority: Authority, trusting: TLSSettings) -> None:
+        with ScriptedBackend(
+            answering(OK), tls=authority.server("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+        ) as other:
+            seen = observe(backend(other.port, "https"), HTTP, trusting)
+        assert (seen.ok, seen.cause) == (False, FailureCause.CERTIFICATE_EXPIRED)
+        assert "expired" in seen.reason
 
     def test_one_for_another_name_is_down(self, authority: Authority, trusting: TLSSettings) -> None:
         with ScriptedBackend(answering(OK), tls=authority.server("other.example")) as other:
-            reason = observe(backend(other.port, "https"), HTTP, trusting).reason
-            assert reason.startswith("its certificate is not accepted: ")
+            seen = observe(backend(other.port, "https"), HTTP, trusting)
+            assert seen.reason.startswith("its certificate is not accepted: ")
+            assert seen.cause is FailureCause.CERTIFICATE_NAME
             named = replace(trusting, server_name="other.example")
             assert observe(backend(other.port, "https"), HTTP, named).ok
 
@@ -406,14 +431,16 @@ class TestTLS:
             peer.read_to_end()
 
         with ScriptedBackend(plain) as other:
-            assert observe(backend(other.port, "https"), HTTP, trusting).reason.startswith("the TLS handshake failed: ")
+            seen = observe(backend(other.port, "https"), HTTP, trusting)
+        assert seen.reason.startswith("the TLS handshake failed: ")
+        assert seen.cause is FailureCause.TLS
 
     def test_a_handshake_that_never_ends_is_down_in_time(self, trusting: TLSSettings) -> None:
         with ScriptedBackend(lambda peer: peer.read_to_end() and None) as other:
             check = replace(HTTP, timeout=SOON)
             seen = in_time(lambda: observe(backend(other.port, "https"), check, trusting), unconnected)
             assert other.connection(0).ended.wait(PATIENCE), "the probe let go of the connection"
-        assert seen == Observation(False, "no TLS handshake within 0.2 s")
+        assert seen == Observation(False, "no TLS handshake within 0.2 s", FailureCause.TLS)
 
     def test_one_that_closes_in_the_handshake_is_down(self, trusting: TLSSettings) -> None:
         with ScriptedBackend(lambda peer: peer.read(10) and None) as other:
@@ -423,7 +450,9 @@ class TestTLS:
 
     def test_files_that_are_gone_are_told(self, house: ScriptedBackend) -> None:
         seen = observe(backend(house.port, "https"), HTTP, TLSSettings(ca_file="/nowhere.pem"))
-        assert seen == Observation(False, "the files of backend_tls cannot be loaded: no such file or directory")
+        assert seen == Observation(
+            False, "the files of backend_tls cannot be loaded: no such file or directory", FailureCause.TLS_FILES
+        )
         assert not house.connections
 
     def test_a_name_without_a_form_is_told(self, house: ScriptedBackend, trusting: TLSSettings) -> None:

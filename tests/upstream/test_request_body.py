@@ -43,6 +43,10 @@ class Body:
     whole: bytes | None = None
     steps: Queue[Step] = field(default_factory=Queue)
 
+    @property
+    def repeatable(self) -> bool:
+        return self.whole is not None
+
     def comes(self, *steps: Step) -> Body:
         for step in steps:
             self.steps.put(step)

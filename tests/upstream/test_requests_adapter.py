@@ -25,14 +25,10 @@ from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import CHUNKED, NO_BODY, Framing
 from lbflask.core.http.types import Fields
 from lbflask.core.model import Backend
+from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_transport import BackendResponse
 from lbflask.upstream.connection_pool import ConnectionPool
-from lbflask.upstream.requests_adapter import (
-    BackendAdapter,
-    BackendRequest,
-    BackendResponse,
-    PreparedBody,
-    forwarding_session,
-)
+from lbflask.upstream.requests_adapter import BackendAdapter, PreparedBody, forwarding_session
 
 TIMEOUT = (5.0, 10.0)
 MUCH = b"x" * 131_072
@@ -65,7 +61,7 @@ def send(
         "a",
         fresh=fresh,
     )
-    return adapter.send(request, timeout=TIMEOUT)
+    return adapter.transport.send(request, TIMEOUT)
 
 
 def given_body(body: object) -> PreparedBody | None:
@@ -183,7 +179,7 @@ def test_a_redirect_is_not_followed_and_its_body_is_whole(session: requests.Sess
     response = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nContent-Length: 5\r\n\r\nhello"
     with ScriptedBackend(answering_always(response)) as backend:
         answered = send(session, backend)
-        assert (answered.status_code, finish(answered)) == (302, b"hello")
+        assert (answered.answer.status, finish(answered)) == (302, b"hello")
         assert backend.received.count(b"GET ") == 1
 
 

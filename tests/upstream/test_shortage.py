@@ -149,7 +149,7 @@ def test_a_handshake_that_lacks_something_here(
 def test_files_that_cannot_be_opened_for_want_of_something(
     number: int, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TLSSettings, "context", raising(named(number)))
+    monkeypatch.setattr(ssl, "create_default_context", raising(named(number)))
     assert_ours(failure(backend.address._replace(scheme="https")), Stage.CONNECT, OURS[number])
 
 
@@ -326,7 +326,7 @@ def test_a_probe_whose_name_cannot_be_looked_up_for_want_of_something(number: in
 def test_a_probe_whose_files_cannot_be_opened_for_want_of_something(
     number: int, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TLSSettings, "context", raising(named(number)))
+    monkeypatch.setattr(ssl, "create_default_context", raising(named(number)))
     with pytest.raises(Shortage):
         probe(at(backend.port, "https"), HealthCheck(kind="https", timeout=LONG), TLSSettings())
 

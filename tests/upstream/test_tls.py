@@ -523,7 +523,7 @@ def test_tls_and_plain_connections_to_one_port_are_never_mixed_up(server: ssl.SS
     with ScriptedBackend(answering_always(), tls=server) as backend:
         connection = pool.open(backend.address, LONG)
         pool.give_back(f"https://localhost:{backend.port}", connection)
-        assert pool.take(f"http://localhost:{backend.port}", check_alive=False) is None
+        assert pool.take(f"http://localhost:{backend.port}", once=False) is None
         pool.close()
 
 
@@ -535,11 +535,13 @@ def test_a_probe_connects_to_a_backend_under_tls() -> None:
 
 
 @pytest.mark.timeout(6 * PATIENCE)
+@pytest.mark.thorough
 def test_all_of_this_holds_on_gevents_sockets_too() -> None:
     """Their SSLSocket is one of gevent's own making, with a `read` and a `shutdown` of its own."""
+    files = [str(Path(__file__)), str(Path(__file__).with_name("test_tls_sessions.py"))]
     code = (
         "from gevent import monkey; monkey.patch_all(); import sys, pytest; "
-        f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not gevents', {str(Path(__file__))!r}]))"
+        f"sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'not gevents', *{files!r}]))"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=5 * PATIENCE, check=False)

@@ -12,7 +12,7 @@ from itertools import repeat
 
 import pytest
 
-from devtools.wait import PATIENCE
+from devtools.wait import PATIENCE, eventually
 from lbflask.upstream.tunnel import Tunnel
 
 LONG = PATIENCE
@@ -232,7 +232,7 @@ def test_one_that_is_ended_from_outside_leaves_nothing_behind(stack: ExitStack) 
     threads = threading.active_count()
     with pytest.raises(Ended):
         Tunnel(Interrupted(client_side), backend_side, 3600.0).run(b"", b"hello")
-    assert [thread for thread in threading.enumerate() if thread.name == "tunnel"] == []
+    eventually(lambda: all(thread.name != "tunnel" for thread in threading.enumerate()), "its thread has ended")
     assert threading.active_count() <= threads + 1  # the watchdog may have begun
     assert backend_side.fileno() == -1
     assert_broken_off(client)

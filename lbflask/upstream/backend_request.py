@@ -1,0 +1,84 @@
+"""A request as it is sent to a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from lbflask.core.http.framing import NO_BODY, Framing
+from lbflask.core.http.types import Fields
+from lbflask.core.model import Address, Backend
+from lbflask.upstream.connection import UpstreamConnection
+from lbflask.upstream.stream import NEVER, RequestBody
+
+_NOWHERE: Final = Address("", "", 0)
+
+
+class BackendRequest:
+    """A request as it is sent: raw target, fields in order and with repeats, and one framing.
+
+    `fresh` asks for a new connection; `deadline` is the end of the whole request, in seconds of the monotonic clock.
+    For the rest see `UpstreamRequest`.
+    """
+
+    url = ""  #: of the backend, without a path
+    address: Address = _NOWHERE
+    host = ""
+    fresh = False
+    backend_id = ""
+    connection: UpstreamConnection | None = None  #: of the latest attempt, once it has one
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the parts of a message
+        self,
+        method: str,
+        target: str,
+        fields: Fields,
+        framing: Framing = NO_BODY,
+        body: RequestBody | None = None,
+        deadline: float = NEVER,
+        expects_continue: bool = False,
+        upgrade: str = "",
+        on_interim: Callable[[int, str, Fields], None] | None = None,
+        on_gone: Callable[[Callable[[], None]], None] | None = None,
+        on_step: Callable[..., None] | None = None,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.framing = framing
+        self.body = body
+        self.deadline = deadline
+        self.expects_continue = expects_continue
+        self.upgrade = upgrade
+        self.on_interim = on_interim
+        self.on_gone = on_gone
+        self.on_step = on_step
+
+    def to(self, backend: Backend, host: str, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
+        """The same request, addressed to a backend, with `host` in its Host field; `fields` replace those before."""
+        if fields is not None:
+            self.fields = fields
+        self.url = backend.url
+        self.address = backend.address
+        self.backend_id = backend.id
+        self.host = host
+        self.fresh = fresh
+        return self
+
+    def set_destination(self, url: str, address: Address, host: str) -> None:
+        """Address the request to the server of this URL, with `host` in its Host field."""
+        self.url, self.address, self.host = url, address, host
+
+    def set_connection(self, connection: UpstreamConnection) -> None:
+        """The latest attempt is over this connection."""
+        self.connection = connection
+
+    def head(self) -> bytes:
+        """The request line and the fields, Host first (RFC 9110 §7.2) and framing last."""
+        lines = [f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.host}", *map(": ".join, self.fields)]
+        if self.framing.chunked:
+            lines.append("Transfer-Encoding: chunked")
+        elif self.body is not None:
+            lines.append(f"Content-Length: {self.framing.length}")
+        lines.append("\r\n")
+        return "\r\n".join(lines).encode("latin-1")
