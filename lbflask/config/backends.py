@@ -66,6 +66,8 @@ class BackendConfig(Section):
         return self._model
 
     def _by_host(self) -> model.Backend:
+        if not self.url.reveal().isprintable():
+            raise ValueError("it has a line break or another control character")  # which urlsplit would remove
         split = urlsplit(self.url.reveal())
         scheme = split.scheme
         if scheme not in model.DEFAULT_PORTS:

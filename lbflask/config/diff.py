@@ -15,8 +15,18 @@ from lbflask.config.schema import Config
 
 #: Settings, and tables of settings, that only new workers apply.
 BY_NEW_WORKERS = frozenset(
-    {"admin_bind", "bind", "limits.field_size", "limits.fields", "limits.line", "namespace", "redis_url"}
-    | {"timeouts.graceful", "tls", "error_log_format", "metrics"}
+    {
+        "admin_bind",
+        "bind",
+        "instance",
+        "listeners",
+        "limits.field_size",
+        "limits.fields",
+        "limits.line",
+        "namespace",
+        "redis_url",
+    }
+    | {"timeouts.graceful", "tls.acme", "tls.minimum", "error_log_format", "metrics"}
 )
 
 
@@ -30,7 +40,10 @@ class Difference(NamedTuple):
 def difference(before: Config, after: Config) -> Difference:
     """The keys that differ. For a pool that was added or removed it is `pools.NAME` only."""
     keys = sorted(_keys("", before, after))
-    late = tuple(key for key in keys if not BY_NEW_WORKERS.isdisjoint({key, key.partition(".")[0]}))
+    waiting = BY_NEW_WORKERS
+    if [one.tls for one in before.every_listener()] != [one.tls for one in after.every_listener()]:
+        waiting |= {"tls"}  # the first certificate of `bind`, or no more
+    late = tuple(key for key in keys if any(f"{key}.".startswith(f"{one}.") for one in waiting))
     return Difference(tuple(key for key in keys if key not in late), late)
 
 

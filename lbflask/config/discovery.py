@@ -10,6 +10,7 @@ from pydantic import Field
 from lbflask.config.field_types import Listed, Seconds, Section, checked_by
 from lbflask.config.paths import SOURCE, absolute_path
 from lbflask.config.redaction import ServiceURL
+from lbflask.config.units import SECONDS
 from lbflask.core.http.addresses import parsed_address
 from lbflask.core.model import DEFAULT_PORTS, MOST_WEIGHT
 
@@ -85,9 +86,9 @@ class DiscoveryConfig(Section):
     """Addresses of name servers, with or without a port; those of the system unless set."""
     family: Literal["any", "ipv4", "ipv6"] = "any"
     """The addresses that are used; with `any` a name with addresses of both families gives two backends."""
-    min_ttl: float = Field(default=1.0, ge=1, le=86_400, allow_inf_nan=False)
+    min_ttl: Annotated[float, SECONDS] = Field(default=1.0, ge=1, le=86_400, allow_inf_nan=False)
     """Minimum seconds until a name is resolved again, even if its time to live is shorter."""
-    max_ttl: float = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
+    max_ttl: Annotated[float, SECONDS] = Field(default=300.0, ge=1, le=86_400, allow_inf_nan=False)
     """Maximum seconds until a name is resolved again."""
     timeout: Seconds = 5.0
     """Seconds for an answer of any of the name servers."""

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lbflask.config.files import UnusableFile, check_regular
 from lbflask.config.paths import LISTENER, SOCKET_PATH_BYTES, STORE, files_of_store, socket_path
 from lbflask.config.redaction import ServiceURL
+from lbflask.config.units import SECONDS
 from lbflask.core.http.field_names import TCHAR, is_token
 from lbflask.core.http.proxy_fields import WRITTEN, is_claim
 from lbflask.core.http.request_key import RequestKey
@@ -24,9 +25,9 @@ from lbflask.core.log_fields import parsed
 #: A host, or a host and its port.
 _HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Seconds = Annotated[float, SECONDS, Field(gt=0, le=86_400, allow_inf_nan=False)]
 #: Seconds, where 0 has a meaning of its own.
-SecondsOrZero = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+SecondsOrZero = Annotated[float, SECONDS, Field(ge=0, le=86_400, allow_inf_nan=False)]
 SomeText = TypeVar("SomeText", bound=str)
 Item = TypeVar("Item")
 
@@ -52,6 +53,13 @@ def checked_by(check: Callable[[Any], object]) -> AfterValidator:
     return AfterValidator(validate)
 
 
+#: A value of a header field, as this program writes it.
+PRINTABLE = required(
+    re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?").fullmatch, "must be of printable ASCII, without blanks at its ends"
+)
+FieldName = Annotated[str, required(is_token, "must be the name of a header field")]
+
+
 def is_host(text: str) -> bool:
     """Whether it can be the value of a Host field: a name or an address, with a port or without."""
     try:
@@ -67,18 +75,20 @@ def is_method(text: str) -> bool:
 
 
 def comma_separated(value: Any) -> Any:
-    """Split one string with commas into a list, as the environment needs it."""
+    """Split one string with commas into a list, as the environment needs it. A number is a list of itself."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+    return [value] if isinstance(value, (int, float)) else value
 
 
 #: A list, which may be written as one string with commas.
 Listed = Annotated[tuple[Item, ...], BeforeValidator(comma_separated)]
 
 
-def _listen_address(value: str) -> str:
+def _listen_address(value: Any) -> str:
     """`host:port`, `[v6]:port` or `unix:/path`."""
+    if not isinstance(value, str):
+        raise ValueError("must be host:port, such as '0.0.0.0:80', or unix:/path")
     path = socket_path(value)
     if path is not None:
         if not path:
@@ -88,7 +98,8 @@ def _listen_address(value: str) -> str:
         return f"unix:{path}"
     host, colon, port = value.rpartition(":")
     if not colon or not host or not is_host(value):
-        raise ValueError("must be host:port, such as 127.0.0.1:8080, or unix:/path")
+        example = f"0.0.0.0:{port}" if port.isdigit() else "127.0.0.1:8080"
+        raise ValueError(f"must be host:port, such as {example}, or unix:/path")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise ValueError(f"port {port!r} is not a number from 0 to 65535")
     return value
@@ -146,7 +157,14 @@ def _check_single(value: str) -> None:
 
 def _network(value: Any) -> Any:
     """Parsed here, since the error of a union of two types would call an IPv6 network no IPv4 network."""
-    return ip_network(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return ip_network(value)
+    except ValueError as error:
+        if "/" in value and "host bits" in str(error):
+            raise ValueError(f"the address is within a network: write {ip_network(value, strict=False)}") from None
+        raise
 
 
 def _log_format(value: str) -> None:
@@ -156,12 +174,21 @@ def _log_format(value: str) -> None:
         parsed(value)
 
 
-ListenAddress = Annotated[str, LISTENER, AfterValidator(_listen_address)]
-OptionalListenAddress = Annotated[str, LISTENER, AfterValidator(lambda value: value and _listen_address(value))]
+ListenAddress = Annotated[str, LISTENER, BeforeValidator(_listen_address)]
+OptionalListenAddress = Annotated[
+    str, LISTENER, BeforeValidator(lambda value: value if value == "" else _listen_address(value))
+]
 RedisURL = Annotated[ServiceURL, STORE, AfterValidator(_redis_url)]
 #: Keys of the store hold the namespace between braces and before a colon.
 Namespace = Annotated[
     str, required(re.compile(r"[^{}: \t\r\n]+").fullmatch, "must be a word without braces, colons or blanks")
+]
+InstanceName = Annotated[
+    str,
+    required(
+        re.compile(r"[A-Za-z0-9._:/\[\]@-]{1,64}").fullmatch,
+        "must be at most 64 letters, digits and characters of ._:/[]@-",
+    ),
 ]
 ViaName = Annotated[
     str,
@@ -187,7 +214,9 @@ RateLimitName = Annotated[
 PoolName = Annotated[
     RateLimitName, required(lambda name: name != "default", "the pool 'default' is the top level of the file")
 ]
-UrlPath = Annotated[str, required(re.compile(r"(/[!-~]*)?").fullmatch, "must be a path that begins with /, or empty")]
+UrlPath = Annotated[
+    str, required(re.compile(r"(/[!-~]*)?").fullmatch, "must be a path that begins with /, such as /health, or empty")
+]
 LogFormat = Annotated[str, checked_by(_log_format)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
@@ -195,7 +224,7 @@ Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 class Section(BaseModel):
     """A table of settings: unknown keys are errors, and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
     #: The setting that a text in place of the table sets.
     short_form: ClassVar[str] = ""
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lbflask.config.field_types import Seconds, Section, checked_by, comma_separated, is_host, is_method, required
 from lbflask.config.redaction import HeaderLine, ServiceURL
+from lbflask.config.units import SECONDS
 from lbflask.core import checks
 from lbflask.core.bounded_expression import BadExpression, BoundedExpression
 from lbflask.core.health import Thresholds
@@ -19,7 +20,7 @@ from lbflask.core.http.field_names import is_token
 _OF_HTTP = frozenset({"path", "method", "host", "headers", "expect_status", "expect_body"})
 #: Fields that each check sets itself, since they define framing and the end of the connection.
 _OURS = frozenset({"host", "connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"})
-_VALUE = re.compile(r"[\t -~\x80-\U0010ffff]*")
+_VALUE = re.compile(r"[\t -~\x80-\ud7ff\ue000-\U0010ffff]*")
 
 
 def _statuses(value: Any) -> Any:
@@ -143,8 +144,10 @@ class HealthCheckConfig(Section):
 class HealthConfig(HealthCheckConfig):
     """Active health checks by `python -m lbflask.healthcheck`. Backends can have all keys but `lease` too."""
 
-    lease: float = Field(default=3.0, ge=0.5, le=60)
+    lease: Annotated[float, SECONDS] = Field(default=3.0, ge=0.5, le=60)
     """Seconds after the last heartbeat of the leading checker until another one replaces it."""
+    end_waits: bool = True
+    """Whether waits for a first byte end, or go to another backend, when checks without an answer find theirs down."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""Reads the configuration: defaults, then the TOML file, then the environment, which takes precedence.
+"""Reads the configuration: defaults, then the TOML files, then the environment, which takes precedence.
 
 An error is one line with the source (file and line, or variable), the key and the value; a configuration with an error
 does not take effect at all.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from lbflask.config.backends import BackendConfig, BackendsFileConfig
+from lbflask.config.documents import Document, Documents, UnusableDocument, directory, nearest_place, parsed
 from lbflask.config.files import UnusableFile, read_bytes, read_text
 from lbflask.config.paths import anchored, type_of
-from lbflask.config.redaction import masked, without_secrets
 from lbflask.config.schema import Config, tables_by_name, tables_of
-from lbflask.config.toml_location import line_of
+from lbflask.config.validation_errors import first_error, instead, steps_of, with_route
+from lbflask.core.printable import printable
 
 PREFIX = "LBFLASK_"
 DEFAULT_FILE = "lbflask.toml"
-#: Read by the command line, by tracing (telemetry/debug.py) or by the tests, not settings.
+#: Read by the command line, by tracing (telemetry/debug.py), by the build (setup.py) or by the tests, not settings.
 _OTHER_VARIABLES = frozenset(
     {"LBFLASK_CONFIG", "LBFLASK_ADMIN_URL", "LBFLASK_ADMIN_TOKEN", "LBFLASK_ADMIN_TOKEN_FILE", "LBFLASK_DEBUG"}
+    | {"LBFLASK_COMPILE"}
 )
 
 
@@ -60,22 +60,27 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
 
     Raises ConfigError.
     """
-    path, text = _file(environ)
-    values: dict[str, Any] = anchored(_parsed(text, path), Config, _directory(path))
+    documents = _documents(environ)
+    values = documents.values
     sources: dict[tuple[str, ...], str] = {}
     for variable in sorted(environ):
         if variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
             key = tuple(variable.removeprefix(PREFIX).lower().split("__"))
-            _put(values, key, environ[variable], variable)
-            sources[key] = variable
+            shown = printable(variable)
+            if not _is_text(environ[variable]):
+                raise ConfigError(f"{shown}: is not UTF-8 text")
+            _put(values, key, environ[variable], shown)
+            sources[key] = shown
     if "backends" not in values and not values.get("pools") and not values.get("discovery"):
         raise ConfigError(
-            f"backends: none are configured; set them in {path} or as LBFLASK_BACKENDS=http://host:port,…"
+            f"backends: none are configured; set them in {documents.path} (`lbflask init` writes one) or as "
+            "LBFLASK_BACKENDS=http://host:port,…"
         )
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_located_errors(error, Config, str(path), sources, text)) from None
+        found = first_error(error, Config, documents.place, sources)
+        raise ConfigError(printable(with_route(found, values))) from None
 
 
 def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -83,9 +88,7 @@ def place_of(key: str, environ: Mapping[str, str] = os.environ) -> str:
     variable = PREFIX + key.upper().replace(".", "__")
     if variable in environ:
         return variable
-    path, text = _file(environ)
-    line = line_of(text, key.split("."))
-    return f"{path}:{line}" if line else str(path)
+    return _documents(environ).place(steps_of(key))
 
 
 def admin_bind(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
@@ -94,38 +97,54 @@ def admin_bind(environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
     kind = type_of(Config.model_fields["admin_bind"])
     if variable in environ:
         return str(anchored(environ[variable], kind, Path())), variable
-    path = _path(environ)
     try:
-        value = _parsed(_text(path), path).get("admin_bind")
+        documents = _documents(environ)
     except ConfigError:
-        value = None
+        documents = Documents(_path(environ))
+    value = documents.values.get("admin_bind")
     if isinstance(value, str):
-        return str(anchored(value, kind, _directory(path))), str(path)
+        return value, str(documents.path)
     return str(Config.model_fields["admin_bind"].default), ""
 
 
 def sources(environ: Mapping[str, str] = os.environ) -> str:
-    """The sources that `load` reads, in one line: the file, if there is one, and the names of the variables."""
+    """The sources that `load` reads, in one line: the file, if there is one, how many it includes, and the names of the
+    variables.
+    """
     path = _path(environ)
     variables = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in _OTHER_VARIABLES]
-    parts = [str(path.absolute())] if environ.get("LBFLASK_CONFIG") or path.exists() else []
+    try:
+        included = len(list(_documents(environ))) - 1
+    except ConfigError:
+        included = 0
+    more = f" (with {included} included)" if included > 0 else ""
+    parts = [f"{path.absolute()}{more}"] if environ.get("LBFLASK_CONFIG") or path.exists() else []
     found = " and ".join([*parts, ", ".join(variables)] if variables else parts) or "the defaults"
-    return "".join(sign if sign.isprintable() else "?" for sign in found)
+    return printable(found)
 
 
-def _file(environ: Mapping[str, str]) -> tuple[Path, str]:
-    path = _path(environ)
-    return path, _text(path) if environ.get("LBFLASK_CONFIG") or path.exists() else ""
+def _is_text(value: str) -> bool:
+    """Whether the value of a variable is UTF-8: Python has a surrogate for each byte that is not."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _documents(environ: Mapping[str, str]) -> Documents:
+    """The files. Raises ConfigError."""
+    documents = Documents(_path(environ))
+    if environ.get("LBFLASK_CONFIG") or documents.path.exists():
+        try:
+            documents.add(documents.path, _text(documents.path), Config, environ)
+        except UnusableDocument as error:
+            raise ConfigError(printable(str(error))) from None
+    return documents
 
 
 def _path(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("LBFLASK_CONFIG") or DEFAULT_FILE)
-
-
-def _directory(path: Path) -> Path:
-    """The absolute directory of a file, without `..`. Links are not resolved, since they may be changed."""
-    directory = path.parent.absolute()
-    return directory.resolve() if ".." in directory.parts else directory
 
 
 def _text(path: Path) -> str:
@@ -135,29 +154,27 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except ValueError as error:  # that of TOML, or a number of too many digits
-        raise ConfigError(f"{path}: is not TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
-
-
 def read_backends(path: Path) -> tuple[BackendConfig, ...]:
     """The backends in a separate file: JSON if its name ends in .json, else TOML. Raises ConfigError."""
     try:
         is_json = path.suffix == ".json"
         text = "" if is_json else read_text(path)
-        values = _parsed_json(read_bytes(path), path) if is_json else _parsed(text, path)
+        values = _parsed_json(read_bytes(path), path) if is_json else parsed(text, path)
     except UnusableFile as error:
         raise ConfigError(f"{path}: {error}") from None
+    except UnusableDocument as error:
+        raise ConfigError(str(error)) from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a list of backends, or a table with `backends`")
     try:
-        return BackendsFileConfig.model_validate(anchored(values, BackendsFileConfig, _directory(path))).backends
+        return BackendsFileConfig.model_validate(anchored(values, BackendsFileConfig, directory(path))).backends
     except ValidationError as error:
-        raise ConfigError(_located_errors(error, BackendsFileConfig, str(path), {}, text)) from None
+        documents = [Document(path, text, {})]
+
+        def place(steps: Sequence[Any]) -> str:
+            return nearest_place(documents, steps) or str(path)
+
+        raise ConfigError(printable(first_error(error, BackendsFileConfig, place, {}))) from None
 
 
 def _parsed_json(content: bytes, path: Path) -> Any:
@@ -185,56 +202,12 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
         else:
             by_name, inner = tables_by_name(where).get(section), tables_of(where).get(section)
             if by_name is None and inner is None:
-                raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
+                raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}{instead(where, [section])}")
             where = inner or where
         inside = inside.setdefault(section, {})
         if not isinstance(inside, dict):
             return  # the model rejects it, and names the source
     if by_name is not None or last not in where.model_fields or last in tables_by_name(where):
-        raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}")
+        raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}{instead(where, [last])}")
     found = anchored(value, type_of(where.model_fields[last]), Path())
     inside[last] = None if value == "" and last == "redis_url" else found
-
-
-def _located_errors(
-    error: ValidationError, kind: type[BaseModel], path: str, sources: Mapping[tuple[str, ...], str], text: str
-) -> str:
-    """The first error in settings of this type, as one line."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    unknown = first["type"] == "extra_forbidden"
-    # A step with a bracket is a type of pydantic, unless it is an unknown key.
-    steps = [step for step in first["loc"] if unknown or not (isinstance(step, str) and "[" in step)]
-    key = ""
-    for step in steps:
-        key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else str(step)
-    message = first["msg"].removeprefix("Value error, ")
-    message = masked(message[:1].lower() + message[1:])
-    if not key:  # it concerns several settings: the message begins with one of them
-        keys = re.findall(r"[^.[\]]+", message.partition(":")[0])
-        steps = [int(step) if step.isdigit() else step for step in keys]
-    named = tuple(str(step) for step in steps)
-    source = next((sources[named[:n]] for n in range(len(named), 0, -1) if named[:n] in sources), "")
-    if not source:
-        line = line_of(text, steps)
-        source = f"{path}:{line}" if line else path
-    if not key:
-        return f"{source}: {message}"
-    shown = _shown(first["input"], kind, steps[:-1] if first["type"] == "missing" else steps)
-    if unknown:
-        return f"{source}: there is no setting {key!r} (its value is {shown})"
-    if first["type"] == "model_type":
-        message = "must be a table"
-    if first["type"] == "value_error" and shown in message:
-        return f"{source}: {key}: {message}"
-    return f"{source}: {key} = {shown}: {message}"
-
-
-def _shown(value: Any, kind: type[BaseModel], steps: Sequence[Any]) -> str:
-    """The value of the setting at these steps, in part if it is long. Secrets are masked at any step."""
-    for step in reversed(steps):
-        value = [value] if isinstance(step, int) else {step: value}
-    value = without_secrets(value, kind)
-    for step in steps:
-        value = value[0 if isinstance(step, int) else step] if isinstance(value, (list, dict)) else value
-    text = masked(repr(value))  # before the cut, which may remove the marks of a password
-    return text if len(text) <= 80 else text[:77] + "…"

@@ -90,8 +90,11 @@ def absolute_path(text: str) -> str:
 
 
 def socket_path(address: str) -> str | None:
-    """The path of `unix:path` or `unix://path`; None for another address."""
-    return address.removeprefix("unix:").removeprefix("//") if address.startswith("unix:") else None
+    """The path of `unix:path` or `unix://path`, with one slash at its begin at most; None for another address."""
+    if not address.startswith("unix:"):
+        return None
+    path = address.removeprefix("unix:").removeprefix("//")
+    return f"/{path.lstrip('/')}" if path.startswith("//") else path
 
 
 #: A file. Relative ones become absolute as the module describes; empty names none.
@@ -135,7 +138,10 @@ def _table(value: Any, paths: Mapping[str, Any], short_form: str, directory: Pat
 def _marked(value: Any, kind: Any, marks: tuple[Any, ...], directory: Path) -> Any:
     for mark in reversed(marks):
         if isinstance(mark, BeforeValidator):  # a list or a table that is written as one string
-            value = mark.func(value)  # type: ignore[call-arg]
+            try:
+                value = mark.func(value)  # type: ignore[call-arg]
+            except ValueError:
+                return value
     value = anchored(value, kind, directory)
     for mark in marks:
         if isinstance(mark, Anchor) and isinstance(value, str):

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr
+from pydantic import Field
 
 from lbflask.config.backends import BackendConfig, check_distinct
 from lbflask.config.discovery import DiscoveryConfig
-from lbflask.config.error_pages import read_page
 from lbflask.config.field_types import HashKeyName, Listed, Seconds, SecondsOrZero, Section
 from lbflask.config.health import HealthConfig
-from lbflask.config.paths import FilePath
 from lbflask.config.sticky import StickyConfig
+from lbflask.config.traffic import PoolTrafficConfig
 from lbflask.core import model, slots
 from lbflask.core.checks import HealthCheck
 from lbflask.core.ejection import EjectionPolicy
-from lbflask.core.http.direct_response import ErrorPage
 
 
 class HashConfig(Section):
@@ -33,7 +30,7 @@ class EjectionConfig(Section):
     """Ejection of backends after failed requests, for the whole fleet, without waiting for a check."""
 
     failures: int = Field(default=5, ge=0, le=1000)
-    """Failures that eject a backend if half of all attempts fail; a failed connection counts twice. 0 for none."""
+    """Failures, less successes since the first, that eject a backend; a failed connection counts twice. 0: none."""
     window: Seconds = 10.0
     """Seconds from the first failure in which failures are counted."""
     duration: Seconds = 30.0
@@ -42,14 +39,8 @@ class EjectionConfig(Section):
     """Maximum seconds of an ejection. After as many seconds in service, earlier ejections no longer count."""
     max_percent: float = Field(default=50.0, ge=0, le=100)
     """Maximum percentage of ejected backends: one of two may be ejected, the last one never."""
-
-
-def _by_status(value: Any) -> Any:
-    """A table may be written as one string, `502=bad.html,503=down.html`, as in the environment."""
-    if isinstance(value, str):
-        parts = (part.partition("=") for part in value.split(",") if part.strip())
-        return {status.strip(): path.strip() for status, _, path in parts}
-    return value
+    silence: SecondsOrZero = 0.0
+    """Seconds without a first byte after which a client that leaves counts as a failure of the backend; 0 for never."""
 
 
 class QueueConfig(Section):
@@ -65,8 +56,8 @@ class QueueConfig(Section):
         return slots.QueuePolicy(self.length, self.timeout)
 
 
-class PoolConfig(Section):
-    """A pool of backends, with its own strategy and checks. It inherits nothing from the top level."""
+class PoolConfig(PoolTrafficConfig):
+    """A pool of backends, with its own strategy and checks."""
 
     backends: Listed[BackendConfig] = ()
     """The servers of the pool: URLs, or tables (see "A backend")."""
@@ -76,24 +67,12 @@ class PoolConfig(Section):
     """If checks find all backends down: 503, or all are tried. Unset: `reject` with `tcp` checks, else `fail_open`."""
     slow_start: SecondsOrZero = 0.0
     """Seconds in which a new backend reaches its full share, in ten steps; 0 for its full share at once."""
-    preserve_host: bool = True
-    """Whether backends get the client's Host instead of their own address."""
-    error_pages: Annotated[dict[Annotated[int, Field(ge=400, le=599)], FilePath], BeforeValidator(_by_status)] = Field(
-        default_factory=dict
-    )
-    """Files with the bodies of local replies, by status: `{ 503 = "down.html" }`."""
     health: HealthConfig = HealthConfig()
     discovery: DiscoveryConfig = DiscoveryConfig()
     hash: HashConfig = HashConfig()
     ejection: EjectionConfig = EjectionConfig()
     sticky: StickyConfig = StickyConfig()
     queue: QueueConfig = QueueConfig()
-    _pages: Mapping[int, ErrorPage] = PrivateAttr(default_factory=dict)
-
-    @property
-    def pages(self) -> Mapping[int, ErrorPage]:
-        """The error pages, as read during validation."""
-        return self._pages
 
     @property
     def has_backends(self) -> bool:
@@ -117,7 +96,8 @@ class PoolConfig(Section):
         """The rule of passive ejection, for the backends that are configured."""
         ours = self.ejection
         members = tuple(sorted(backend.id for backend in self.to_model("").backends if backend.weight > 0))
-        return EjectionPolicy(members, ours.failures, ours.window, ours.duration, ours.max_duration, ours.max_percent)
+        times = ours.window, ours.duration, ours.max_duration
+        return EjectionPolicy(members, ours.failures, *times, ours.max_percent, ours.silence)
 
     def checks(self, where: str = "") -> dict[str, HealthCheck]:
         """The checks of the configured backends, by id. Raises ValueError, which names the setting."""
@@ -149,12 +129,9 @@ class PoolConfig(Section):
         check_distinct(self.to_model("").backends, where)
         self.discovery.check(f"{where}discovery")
         if self.strategy != "consistent_hash":
-            reason = f"the strategy {self.strategy!r} does not use it"
+            reason = f"the strategy {self.strategy!r} does not use it, as 'consistent_hash' does"
             self.hash.check_unused(f"{where}hash", HashConfig.model_fields, reason)
         self.sticky.check(f"{where}sticky")
-        self._pages = {
-            status: read_page(f"{where}error_pages.{status}", path) for status, path in self.error_pages.items()
-        }
         self.health.check(f"{where}health")
         self.health.to_model(f"{where}health")
         self.checks(where)

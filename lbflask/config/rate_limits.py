@@ -13,6 +13,8 @@ from lbflask.core.http.request_key import RequestKey
 from lbflask.core.rate_limit import LONGEST, MOST_TOKENS, RateLimit
 
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86_400}
+#: An exponent of three digits or more: all such numbers are out of bounds, and to compute one could take hours.
+_EXPONENT = re.compile(r"[eE][+-]?[\d_]{3}")
 _RATE = re.compile(r"(\d+(?:\.\d+)?) */ *(\d*) *([a-z]+)")
 
 
@@ -28,6 +30,8 @@ def _counted(text: str) -> tuple[int, int]:
     match = _RATE.fullmatch(text)
     try:
         count, period = (match[1], int(match[2] or 1) * _SECONDS[match[3]]) if match else (text, 1)
+        if _EXPONENT.search(count):
+            raise ValueError("out of bounds")
         requests = Fraction(count)
         per_second = requests / period
     except (KeyError, ValueError, ZeroDivisionError):

@@ -147,6 +147,10 @@ class FieldTable:
 
 
 def _field(name: str, value: Any) -> Any:
+    if isinstance(value, BaseModel):  # an expression for the value
+        value = {key: getattr(value, key) for key in type(value).model_fields}
+    if isinstance(value, Mapping):
+        return {key: _field(name, item) for key, item in value.items()}
     text = value.reveal() if isinstance(value, Secret) else value
     hidden = is_secret_field(name, text) if isinstance(text, str) else not isinstance(text, bool)
     return MASK if hidden else text
@@ -207,7 +211,7 @@ def _table(value: Mapping[str, Any], kind: Any) -> dict[str, Any] | None:
         return {key: without_secrets(item, get_args(kind)[1]) for key, item in value.items()}
     if not _is_model(kind):
         return None
-    known = {name: setting_type(field) for name, field in kind.model_fields.items()}
+    known = {field.alias or name: setting_type(field) for name, field in kind.model_fields.items()}
     kinds = [one for kind in known.values() for one in _alternatives(kind)]
     secret, fields = any(map(_is_secret_type, kinds)), any(map(_is_of_fields, kinds))
     return {

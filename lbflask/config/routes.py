@@ -3,99 +3,63 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from lbflask.config.error_pages import read_page
-from lbflask.config.field_types import HashKeyName, Listed, Section, checked_by, is_host, is_method, required
+from lbflask.config.field_types import PRINTABLE, HashKeyName, Section, checked_by
 from lbflask.config.paths import FilePath
-from lbflask.config.redaction import URL, FieldTable, Secret
+from lbflask.config.redaction import URL
+from lbflask.config.route_match import ExpressionText, MatchConfig, PathPrefix
+from lbflask.config.static_files import StaticFilesConfig
+from lbflask.config.traffic import TrafficConfig
 from lbflask.core import routing
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect, unknown_placeholders
-from lbflask.core.http.field_names import is_token
-from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
-from lbflask.core.http.paths import is_odd, plain_path
+from lbflask.core.http.paths import segments_of
 from lbflask.core.http.request_key import RequestKey
-from lbflask.core.http.target import host_of
+from lbflask.core.http.rewrites import ExpressionRewrite, PrefixRewrite, unknown_groups
+from lbflask.core.http.value_templates import foreign_variable
+from lbflask.core.linear_expression import LinearExpression
+from lbflask.core.reachability import contradiction, redirects_to_itself, unreachable
+from lbflask.core.route_match import named_paths
 
-_PATH = re.compile(r"/[!-\"$->@-~]*")
-
-
-def _host(value: str) -> str:
-    name = value.removeprefix("*.")
-    host = host_of(name) if is_host(name) else ""
-    if not host or "*" in host or (":" in name and not name.endswith("]")):
-        raise ValueError("must be a name or an address without a port, or *. and a name")
-    return "*." + host if value.startswith("*.") else host
-
-
-def _path(value: str) -> str:
-    if not _PATH.fullmatch(value):
-        raise ValueError("must be a path that begins with /, without blanks, ? and #")
-    plain = plain_path(value)
-    if is_odd(plain.replace("%", "")) or any(sign >= "\ue000" for sign in plain):
-        raise ValueError(
-            "can be read in two ways: it has //, a segment . or .., ; or \\, or an encoded one of / ; \\ ? #"
-        )
-    return value.rstrip("/")
-
-
-def _check_edited(value: str) -> None:
-    if value.lower() in UNTOUCHABLE:
-        reason = (
-            "see preserve_host" if value.lower() == "host" else "it belongs to one connection or frames the message"
-        )
-        raise ValueError(f"may not be changed: {reason}")
-
-
-def _wanted(value: Any) -> Any:
-    if value is not True and not isinstance(value, str):
-        raise ValueError("must be the value as a string, or true for any value")
-    return value
+#: Statuses of redirects, which need a Location.
+_REDIRECTING = frozenset({301, 302, 303, 307, 308})
+#: Names of pools that a message lists.
+MOST_LISTED = 20
+#: What `redirect = "https"` stands for.
+_SAME_ON_HTTPS = "https://{host}{path}{query}"
 
 
 def _check_destination(value: URL) -> None:
+    if value == "https":
+        return
+    if foreign := foreign_variable(value.reveal()):
+        raise ValueError(f"{foreign!r} is no variable here: there are {{host}}, {{path}} and {{query}}")
     if unknown := unknown_placeholders(value.reveal()):
         raise ValueError(f"{unknown[0]!r} is not one of {{host}}, {{path}}, {{query}}")
     if not re.fullmatch(r"(https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/)", value):
         raise ValueError("must begin with https:// or http:// and a host, or with / and a path")
 
 
-_FieldName = Annotated[str, required(is_token, "must be the name of a header field")]
-_PRINTABLE = required(
-    re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?").fullmatch, "must be of printable ASCII, without blanks at its ends"
-)
-MatchedName = Annotated[_FieldName, required(lambda name: name.lower() != "host", "is what match.host is for")]
-Wanted = Annotated[Secret | Literal[True], BeforeValidator(_wanted)]
-EditedName = Annotated[_FieldName, checked_by(_check_edited)]
-Method = Annotated[str, required(is_method, "must be a method such as GET or POST")]
-Value = Annotated[str, _PRINTABLE]
-FieldValue = Annotated[Secret, _PRINTABLE]
-Prefix = Annotated[str, AfterValidator(_path)]
+def _check_rewritten(value: str) -> None:
+    if not re.fullmatch(r"/[!-\"$->@-~]*", value):
+        raise ValueError("must be a path that begins with /, without blanks, ? and #")
+    if re.search(r"\$[0-9]|\\[0-9]", value):
+        raise ValueError("has groups in braces: write {1}, not $1 or \\1")
+
+
+Value = Annotated[str, PRINTABLE]
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
-class MatchConfig(Section):
-    """The requests that a route matches: those that match each key that is set."""
-
-    host: Listed[Annotated[str, AfterValidator(_host)]] = ()
-    """Names or addresses, without port; `*.example.com` matches every name under example.com, at any depth."""
-    path: Prefix = ""
-    """A prefix in whole segments: `/api` matches /api and /api/x, not /apix."""
-    methods: Listed[Method] = ()
-    """Methods, in capitals."""
-    headers: Annotated[dict[MatchedName, Wanted], FieldTable()] = Field(default_factory=dict)
-    """Header fields by name: the value of one of their lines, or true for any value."""
-
-    def to_model(self) -> routing.RouteMatch:
-        """The match as a value of the core."""
-        headers = (
-            (name.lower(), value.reveal() if isinstance(value, Secret) else None)
-            for name, value in self.headers.items()
-        )
-        return routing.RouteMatch(self.host, plain_path(self.path), frozenset(self.methods), tuple(sorted(headers)))
+def _is_stripped(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("/"):
+        raise ValueError("must be true or false: what is removed is match.path")
+    return value
 
 
 class RespondConfig(Section):
@@ -109,7 +73,7 @@ class RespondConfig(Section):
     """A file with its body, instead of `body`."""
     content_type: Value = ""
     """The type of the body; unless set, by the name of the file, else plain text."""
-    _page: ErrorPage = PrivateAttr(ErrorPage("", b""))
+    _page: ErrorPage = PrivateAttr(default_factory=lambda: ErrorPage("", b""))
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting."""
@@ -119,6 +83,10 @@ class RespondConfig(Section):
             self._page = read_page(f"{where}.file", self.file, self.content_type)
         else:
             self._page = ErrorPage(self.content_type or "text/plain; charset=utf-8", self.body.encode())
+        if self.status in _REDIRECTING:
+            raise ValueError(
+                f"{where}.status: {self.status} needs a Location: redirect = {{ to = …, status = {self.status} }}"
+            )
         if self.status in (204, 304) and self._page.body:
             raise ValueError(f"{where}.status: {self.status} has no body (RFC 9110 section 6.4.1)")
 
@@ -128,46 +96,43 @@ class RespondConfig(Section):
 
 
 class RedirectConfig(Section):
-    """A redirection."""
+    """A redirection. A text in its place is its `to`."""
+
+    short_form: ClassVar[str] = "to"
 
     to: Annotated[URL, checked_by(_check_destination)]
-    """The target: a URL, or a path; `{host}`, `{path}` and `{query}` (with its `?`) are those of the request."""
+    """A URL or a path with `{host}`, `{path}`, `{query}` (with its `?`) of the request; `https` changes the scheme."""
     status: Literal[301, 302, 303, 307, 308] = 308
     """307 and 308 keep method and body; clients may cache 301 and 308."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_text(cls, value: Any) -> Any:
+        return {"to": value} if isinstance(value, str) else value
+
     def to_model(self) -> Redirect:
         """The response as a value of the core."""
-        return Redirect(self.status, self.to.reveal())
+        to = self.to.reveal()
+        return Redirect(self.status, _SAME_ON_HTTPS if to == "https" else to)
 
 
-class HeaderEditsConfig(Section):
-    """Changes of header fields. Hop-by-hop fields, fields of framing, and Host cannot be changed."""
+class RewriteConfig(Section):
+    """A rewrite of the path by an expression. A path without a match is unchanged."""
 
-    set: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
-    """Fields that are set to this value, instead of any other."""
-    add: Annotated[dict[EditedName, FieldValue], FieldTable()] = Field(default_factory=dict)
-    """Fields that are added to those of the message."""
-    remove: Listed[EditedName] = ()
-    """Fields that are removed."""
+    regex: ExpressionText
+    """A regular expression for the path as it was sent, in RE2's syntax. It needs `lbflask[re2]`."""
+    to: Annotated[str, checked_by(_check_rewritten)]
+    """The whole new path; `{1}` is the first group of the expression, `{name}` the one of this name."""
 
-    def check(self, where: str) -> None:
-        """Raises ValueError, which names the setting, for a field with two changes."""
-        seen: dict[str, str] = {}
-        for key, names in (("remove", self.remove), ("set", self.set), ("add", self.add)):
-            for name in names:
-                if name.lower() in seen:
-                    raise ValueError(f"{where}.{key}: {name!r} is in {seen[name.lower()]} already")
-                seen[name.lower()] = key
+    @model_validator(mode="after")
+    def _check_groups(self) -> RewriteConfig:
+        if unknown := unknown_groups(self.to, LinearExpression(self.regex)):
+            raise ValueError(f"to: {unknown[0]!r} is no group of the expression")
+        return self
 
-    def to_model(self) -> Edits | None:
-        """The changes as a value of the core; None for no changes."""
-        if not (self.set or self.add or self.remove):
-            return None
-        return Edits(set_=_fields(self.set), add=_fields(self.add), remove=self.remove)
-
-
-def _fields(table: Mapping[str, Secret]) -> tuple[tuple[str, str], ...]:
-    return tuple((name, value.reveal()) for name, value in table.items())
+    def to_model(self) -> ExpressionRewrite:
+        """The rewrite as a value of the core."""
+        return ExpressionRewrite(LinearExpression(self.regex), self.to)
 
 
 class MirrorConfig(Section):
@@ -179,11 +144,15 @@ class MirrorConfig(Section):
     """Percentage of the requests that are copied."""
 
 
-class RouteConfig(Section):
-    """A match of requests, and the action for them: one of `pool`, `split`, `respond` and `redirect`."""
+#: The inherited settings that routes without a pool use.
+_OF_DIRECT_RESPONSES = frozenset({"error_pages", "response_headers"})
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-    """Its name, for the log and for messages."""
+
+class RouteConfig(TrafficConfig):
+    """A match of requests, and the action for them: one of `pool`, `split`, `respond`, `redirect` and `files`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    """Its name, for the log and for messages; unset, it is what `match` has, such as `/api`."""
     match: MatchConfig = MatchConfig()
     """The requests that it matches; all unless set."""
     pool: str | None = None
@@ -195,15 +164,15 @@ class RouteConfig(Section):
     respond: RespondConfig | None = None
     """A direct response: a table of `status`, `body`, `file`, `content_type`."""
     redirect: RedirectConfig | None = None
-    """A redirection: a table of `to`, `status`."""
-    strip_prefix: bool = False
+    """A redirection: a URL or a path, or a table of `to`, `status`."""
+    files: StaticFilesConfig | None = None
+    """Files below a directory: its path, or a table of `root`, `fallback` and others."""
+    strip_prefix: Annotated[bool, BeforeValidator(_is_stripped)] = False
     """Whether backends (and `{path}`) get the path without `match.path`."""
-    replace_prefix: Prefix | None = None
+    replace_prefix: PathPrefix | None = None
     """The path that replaces `match.path`."""
-    request_headers: HeaderEditsConfig = HeaderEditsConfig()
-    """Changes to the fields that backends get: a table of `set`, `add`, `remove`."""
-    response_headers: HeaderEditsConfig = HeaderEditsConfig()
-    """Changes to the fields of all final responses of the route: the same."""
+    rewrite: RewriteConfig | None = None
+    """Another path for backends (and `{path}`) by an expression: a table of `regex`, `to`."""
     mirror: MirrorConfig | None = None
     """Copies of a share of the requests: a table of `pool`, `percent`."""
     rate_limit: str = ""
@@ -212,69 +181,157 @@ class RouteConfig(Section):
     def check(self, where: str, pools: Collection[str], limits: Collection[str]) -> None:
         """Raises ValueError, which names the setting after `where`, for settings that are impossible together."""
         self._check_action(where)
+        self.check_traffic(f"{where}.")
         if self.rate_limit and self.rate_limit not in limits:
             raise ValueError(f"{where}.rate_limit: there is no rate limit {self.rate_limit!r}")
         for key, pool in self._pools():
             if pool not in pools:
-                raise ValueError(f"{where}.{key}: there is no pool {pool!r}")
+                names = ", ".join(sorted(pools)[:MOST_LISTED])
+                raise ValueError(f"{where}.{key}: there is no pool {pool!r}; there are {names}")
         total = sum(self.split.values())
         if self.split and abs(total - 100) > 1e-9:
             raise ValueError(f"{where}.split: adds up to {total:g}, and should be 100 (percent)")
         if self.strip_prefix and self.replace_prefix is not None:
             raise ValueError(f"{where}.strip_prefix: there is replace_prefix too, and only one of them can be set")
-        if self.strip_prefix and not self.match.path:
+        if self.strip_prefix and not (self.match.exact or any(path != "/" for path in self.match.path)):
             raise ValueError(f"{where}.strip_prefix: there is no match.path to remove")
+        if self.rewrite is not None and (self.strip_prefix or self.replace_prefix is not None):
+            other = "strip_prefix" if self.strip_prefix else "replace_prefix"
+            raise ValueError(f"{where}.rewrite: there is {other} too, and only one of them can be set")
+        if reason := contradiction(self.match.to_model()):
+            raise ValueError(f"{where}.match: no request can match: {reason}")
         if self.respond is not None:
             self.respond.check(f"{where}.respond")
-        self.request_headers.check(f"{where}.request_headers")
-        self.response_headers.check(f"{where}.response_headers")
+        if self.files is not None:
+            self.files.check(f"{where}.files")
 
     def _check_action(self, where: str) -> None:
-        actions = [key for key in ("pool", "split", "respond", "redirect") if getattr(self, key)]
+        actions = [key for key in ("pool", "split", "respond", "redirect", "files") if getattr(self, key)]
         if len(actions) != 1:
             reason = f"has {' and '.join(actions)}, of which" if actions else "has no action for its requests:"
-            raise ValueError(f"{where}: {self.name!r} {reason} one of pool, split, respond, redirect must be set")
+            raise ValueError(
+                f"{where}: {self.label!r} {reason} one of pool, split, respond, redirect, files must be set"
+            )
         (action,) = actions
-        useless = {"request_headers", "mirror", "rate_limit"} if action in ("respond", "redirect") else set()
-        useless |= {"strip_prefix", "replace_prefix"} if action == "respond" else set()
+        forwards = action in ("pool", "split")
+        useless = set() if forwards else {"mirror", "rate_limit"}
+        useless |= {"strip_prefix", "replace_prefix", "rewrite"} if action in ("respond", "files") else set()
+        useless |= set() if forwards else set(TrafficConfig.model_fields) - _OF_DIRECT_RESPONSES
         useless |= {"split_by"} if action != "split" else set()
         unused = [key for key in type(self).model_fields if key in useless]
         self.check_unused(where, unused, f"a route with {action!r} does not use it")
+
+    def pools(self) -> list[str]:
+        """The pools that it names."""
+        return [pool for _, pool in self._pools()]
+
+    def served_by(self) -> tuple[str, ...]:
+        """The pools that serve its requests; none for a direct response."""
+        return (self.pool,) if self.pool else tuple(self.split)
 
     def _pools(self) -> list[tuple[str, str]]:
         found = [("pool", self.pool)] if self.pool else []
         found += [("split", pool) for pool in self.split]
         return found + ([("mirror.pool", self.mirror.pool)] if self.mirror else [])
 
+    @property
+    def label(self) -> str:
+        """Its name, or the one that follows from its match."""
+        return self.name or self.match.derived_name()
+
     def to_model(self) -> routing.Route:
-        """The route as a value of the core."""
+        """The route as a value of the core, without its rewrite where that depends on the matched prefix."""
         direct, mirror = self.respond or self.redirect, self.mirror
         return routing.Route(
-            self.name,
+            self.label,
             self.match.to_model(),
             {self.pool: 100.0} if self.pool else self.split,
             RequestKey.parse(self.split_by),
             direct=direct.to_model() if direct else None,
-            prefix="" if self.strip_prefix else self.replace_prefix,
-            request_edits=self.request_headers.to_model(),
-            response_edits=self.response_headers.to_model(),
+            files=self.files.to_model() if self.files else None,
+            rewrite=self.rewrite.to_model() if self.rewrite else None,
             mirror=routing.MirrorTarget(mirror.pool, mirror.percent) if mirror else None,
             rate_limit=self.rate_limit,
         )
 
+    def to_models(self) -> list[routing.Route]:
+        """The route as values of the core: several where the number of segments that a prefix replaces differs."""
+        whole = self.to_model()
+        rewrites = self.strip_prefix or self.replace_prefix is not None
+        if not rewrites and self.files is None:
+            return [whole]
+        prefix = "" if self.strip_prefix or self.replace_prefix == "/" else self.replace_prefix or ""
+        match = whole.match
+        depths: dict[int, list[str]] = {}
+        for _, place in match.anchors:
+            depths.setdefault(segments_of(place), []).append(place)
+        return [
+            replace(whole, match=match.at(tuple(alike)), rewrite=PrefixRewrite(depth, prefix) if rewrites else None)
+            for depth, alike in depths.items()
+        ]
 
-def check_routes(routes: Sequence[RouteConfig], pools: Mapping[str, object], limits: Collection[str]) -> None:
-    """Raises ValueError, which names the setting, for routes that exclude each other."""
+
+def check_list(value: Any) -> Any:
+    """The value of `routes`. Raises ValueError for a table of routes by name."""
+    if isinstance(value, Mapping):
+        name = next(iter(value), "")
+        raise ValueError(f"routes are a list: write [[routes]], and name = {str(name)!r} in it")
+    return value
+
+
+def models_of(routes: Iterable[RouteConfig]) -> list[routing.Route]:
+    """The routes as values of the core, in their order."""
+    return [model for route in routes for model in route.to_models()]
+
+
+def check_routes(
+    routes: Sequence[RouteConfig],
+    pools: Collection[str],
+    limits: Collection[str],
+    listeners: Mapping[str, str],
+    reserved: Collection[str],
+) -> None:
+    """Raises ValueError, which names the setting, for routes that exclude each other. `listeners` are labels by
+    address, `reserved` are paths to which the balancer responds itself.
+    """
     names: dict[str, int] = {}
     for number, route in enumerate(routes):
         route.check(f"routes[{number}]", pools, limits)
-        first = names.setdefault(route.name, number)
+        route.match.check_listeners(f"routes[{number}].match", listeners)
+        first = names.setdefault(route.label, number)
         if first != number:
-            raise ValueError(f"routes[{number}].name: {route.name!r} is the name of routes[{first}] already")
-    hidden = routing.unreachable([route.to_model() for route in routes])
+            reason = f"is the name of routes[{first}] already"
+            if route.name is None:
+                raise ValueError(f"routes[{number}]: needs a name, since {route.label!r}, by its match, {reason}")
+            raise ValueError(f"routes[{number}].name: {route.name!r} {reason}")
+    _check_reachable(routes, reserved)
+
+
+def _check_reachable(routes: Sequence[RouteConfig], reserved: Collection[str]) -> None:
+    models = [route.to_model() for route in routes]
+    hidden = unreachable(models)
     if hidden is not None:
-        later, earlier = hidden
+        later, earlier = models[hidden.later], models[hidden.earlier]
+        place = f"{hidden.host}{hidden.path or ('/' if hidden.host else '')}"
+        several = len(later.match.anchors) > 1 or len(later.match.hosts) > 1
         raise ValueError(
-            f"routes[{later}].match: no request reaches {routes[later].name!r}, since {routes[earlier].name!r}"
-            f" (routes[{earlier}]) takes all of them"
+            f"routes[{hidden.later}].match: no request reaches {later.name!r}{f' by {place}' if several else ''}, since"
+            f" {earlier.name!r} (routes[{hidden.earlier}]) takes all of them"
         )
+    whole = models_of(routes)
+    left = set(reserved) - {path for model in whole for path in named_paths(model.match)}
+    for number, model in enumerate(whole):
+        if again := redirects_to_itself(whole, number, left):
+            index = next(place for place, route in enumerate(routes) if route.label == model.name)
+            raise ValueError(
+                f"routes[{index}].redirect.to: {model.name!r} takes {again!r} too, and would redirect it again without"
+                " end; match.exact matches one path only"
+            )
+
+
+def check_used(routes: Sequence[RouteConfig], pools: Collection[str]) -> None:
+    """Raises ValueError, which names the pool, for one that none of the routes names, if there are any."""
+    named = {pool for route in routes for pool in route.pools()} | {"default"}
+    for pool in pools if routes else ():
+        if pool not in named:
+            raise ValueError(f"pools.{pool}: no route names it: add a route with pool = {pool!r}, or remove it")

@@ -4,84 +4,39 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from lbflask.config import field_types
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
-from lbflask.config.field_types import Listed, Seconds, Section
+from lbflask.config.field_types import Listed
+from lbflask.config.listeners import ListenerConfig, check_listeners
 from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
-from lbflask.config.routes import RouteConfig, check_routes
-from lbflask.config.tls import BackendTLSConfig, TLSConfig
+from lbflask.config.routes import RouteConfig, check_list, check_routes, check_used
+from lbflask.config.tls import TLSConfig
 from lbflask.config.tracing import TracingConfig
-from lbflask.core.retry import RetryPolicy
+from lbflask.config.traffic import GlobalTrafficConfig, TrafficLevel, effective_traffic
+from lbflask.config.units import SECONDS
 
 #: The pool that the top level of the file configures.
 DEFAULT_POOL = "default"
 
 
-class TimeoutsConfig(Section):
-    """Time limits of the steps of a request."""
-
-    connect: Seconds = 3.0
-    """Seconds to connect to a backend: resolution of its name, all of its addresses, and TLS together."""
-    first_byte: Seconds = 60.0
-    """Seconds from the last byte of the request to the first byte of the response."""
-    between_bytes: Seconds = 60.0
-    """Seconds without a byte of a backend's response, or without progress of a request to it."""
-    request: field_types.SecondsOrZero | None = None
-    """Seconds for a whole request, until the last byte of its response; 0 or unset sets no limit."""
-    client_head: Seconds = 10.0
-    """Seconds for the request line and the header fields of a client, from their first byte."""
-    client_body: Seconds = 30.0
-    """Seconds without a byte of a client's body, or without progress of a response to it."""
-    tunnel_idle: Seconds = 3600.0
-    """Seconds without a byte in either direction until an upgraded connection (WebSocket) is closed."""
-    graceful: Seconds = 30.0
-    """Seconds for requests in flight to finish at a stop or reload."""
-    shutdown_delay: field_types.SecondsOrZero = 0.0
-    """Seconds after SIGTERM in which `/health` responds 503 and requests are accepted (docs/stopping.md)."""
-
-
-class RetriesConfig(Section):
-    """Retries of requests, on other backends."""
-
-    attempts: int = Field(default=2, ge=0, le=10)
-    """Maximum retries of one request."""
-    budget_percent: float = Field(default=20.0, ge=0, le=100)
-    """Maximum percentage of a worker's active requests that are retries (at least 3 always may be)."""
-
-    def policy(self) -> RetryPolicy:
-        """The policy as a value of the core."""
-        return RetryPolicy(self.attempts, self.budget_percent)
-
-
-class LimitsConfig(Section):
-    """Limits for clients, which protect backends and workers."""
-
-    body: int = Field(default=0, ge=0)
-    """Maximum bytes of a request body (413). 0 for no limit."""
-    line: int = Field(default=8190, ge=256, le=8190)
-    """Maximum bytes of the request line (414)."""
-    fields: int = Field(default=100, ge=1, le=32_768)
-    """Maximum header fields of a request (431)."""
-    field_size: int = Field(default=8190, ge=256, le=65_536)
-    """Maximum bytes of one header field (431)."""
-    tunnels: int = Field(default=1000, ge=0, le=100_000)
-    """Maximum upgraded connections (WebSocket) of a worker; 0 for no upgrades."""
-
-
-class Config(PoolConfig):
+class Config(GlobalTrafficConfig, PoolConfig):
     """The whole configuration. Its settings of a pool are those of the pool `default`."""
 
     bind: Annotated[Listed[field_types.ListenAddress], Field(min_length=1)] = ("0.0.0.0:8080",)
-    """Public listeners: one address or several."""
+    """Public listeners: one address or several. `[[listeners]]` replaces it where they differ."""
+    listeners: tuple[ListenerConfig, ...] = ()
+    """Public listeners that differ, each a table `[[listeners]]`, instead of `bind`."""
     admin_bind: field_types.OptionalListenAddress = "127.0.0.1:8090"
     """The admin listener. An address that other machines can reach needs `admin.tokens`. Empty for no listener."""
+    instance: field_types.InstanceName | None = None
+    """Name of this instance, unique in the fleet (docs/stopping.md). Unset, its host and address: web1/0.0.0.0:8080."""
     health_path: field_types.UrlPath = "/health"
-    """Path of the health of the balancer itself on public listeners; empty for none."""
+    """Path of the balancer's own health on public listeners, unless a route names it; empty for none."""
     live_path: field_types.UrlPath = "/live"
     """Path whose response shows that the process runs, regardless of backends; empty for none."""
     redis_url: field_types.RedisURL | None = None
@@ -89,7 +44,7 @@ class Config(PoolConfig):
     namespace: field_types.Namespace = "lbflask"
     """Prefix of all keys, so that several fleets can share one store."""
     tickets: Literal["leased", "strict"] = "leased"
-    """`strict` takes each ticket from the store in one round trip; `leased` takes blocks for busy workers."""
+    """`strict` takes each ticket from the store in one round trip; `leased` takes blocks for busy instances."""
     trusted_proxies: Listed[field_types.Network] = ()
     """Networks whose X-Forwarded-*, Forwarded, X-Real-IP … are used (docs/forwarding.md), others are dropped."""
     keep_forwarded: Listed[field_types.ClaimName] = ()
@@ -104,7 +59,7 @@ class Config(PoolConfig):
     """`text`, `json`, or a custom line with `{status}` and other names in braces (docs/logging.md)."""
     hooks: Listed[str] = ()
     """Custom code (docs/hooks.md): `module:object`, the name of an entry point in `lbflask.hooks`, or `*` for all."""
-    hook_budget: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
+    hook_budget: Annotated[float, SECONDS, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
     """Maximum seconds of a hook per request."""
     metrics: bool = True
     """Whether the admin listener has `/metrics` (docs/metrics.md)."""
@@ -112,17 +67,15 @@ class Config(PoolConfig):
     """Format of the error log, whose file is `--error-logfile` of gunicorn: standard error by default."""
     admin: AdminConfig = AdminConfig()
     tls: TLSConfig = TLSConfig()
-    backend_tls: BackendTLSConfig = BackendTLSConfig()
     tracing: TracingConfig = TracingConfig()
-    timeouts: TimeoutsConfig = TimeoutsConfig()
-    retries: RetriesConfig = RetriesConfig()
-    limits: LimitsConfig = LimitsConfig()
     pools: dict[field_types.PoolName, PoolConfig] = Field(default_factory=dict)
     """Further pools, each a table `[pools.NAME]`."""
     routes: tuple[RouteConfig, ...] = ()
     """Routes, each a table `[[routes]]`. Without any, all requests go to the pool `default`."""
     rate_limits: dict[field_types.RateLimitName, RateLimitConfig] = Field(default_factory=dict)
     """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
+
+    _check_list = field_validator("routes", mode="before")(check_list)
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
@@ -132,32 +85,83 @@ class Config(PoolConfig):
             )
         exposed = bool(self.admin_bind) and not field_types.is_loopback(self.admin_bind)
         self.admin.check("admin", exposed=self.admin_bind if exposed else "")
-        if any(field_types.same_listener(self.admin_bind, bind) for bind in self.bind):
-            raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
+        self._check_listeners()
         if self.live_path and self.live_path == self.health_path:
             raise ValueError(f"live_path: {self.live_path!r} is health_path too")
         self.tls.check("tls")
+        self.buffering.check("buffering")
+        self.tls.acme.check("tls.acme", shared=self.redis_url is not None)
+        if self.tls.acme.needs_plain_listener and all(listener.tls for listener in self.every_listener()):
+            raise ValueError(
+                "tls.acme.challenge: 'http-01' needs a listener without TLS, which clients reach at port 80: add "
+                '[[listeners]] bind = "0.0.0.0:80" redirect = "https", and one with tls = true; or set "tls-alpn-01"'
+            )
         self.backend_tls.check("backend_tls")
+        self.check_traffic("")  # here, since the top level need not be a pool
         admin = AdminAddress(self.admin_bind)
         for name, table in self.every_pool().items():
             where = "" if table is self else f"pools.{name}."
+            if table is not self:
+                table.check_traffic(where)
             table.check(where)
+            self.traffic(name).check_pool(where)
             for number, backend in enumerate(table.backends):
                 if admin.is_backend(backend.to_model()):
                     raise ValueError(
                         f"{where}backends[{number}]: {backend.url!r} is the admin listener, {self.admin_bind!r}"
                     )
-        check_routes(self.routes, self.every_pool(), self.rate_limits)
+        labels = {listener.bind: listener.label for listener in self.every_listener()}
+        reserved = {self.health_path, self.live_path}
+        check_routes(self.routes, self.every_pool(), self.rate_limits, labels, reserved)
+        check_used(self.routes, self.every_pool())
+        for number, route in enumerate(self.routes):
+            for name in route.served_by():
+                self.traffic(name, route).check_effective(f"routes[{number}].")
         in_use = {route.rate_limit for route in self.routes}
         for name, limit in self.rate_limits.items():
             if not limit.everywhere and name not in in_use:
                 raise ValueError(f"rate_limits.{name}: no route refers to it; `everywhere = true` applies it to all")
         return self
 
+    def _check_listeners(self) -> None:
+        if self.listeners and "bind" in self.model_fields_set:
+            tables = "".join(f" [[listeners]] bind = {bind!r}" for bind in self.bind)
+            raise ValueError(f"bind: there are [[listeners]] too; leave bind out, and write instead:{tables}")
+        check_listeners(self.listeners, certificate=next(iter(self.tls.sources), ""))
+        if any(field_types.same_listener(self.admin_bind, one.bind) for one in self.every_listener()):
+            raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
+
+    def every_listener(self) -> tuple[ListenerConfig, ...]:
+        """The public listeners: those of `listeners`, else one for each address of `bind`."""
+        if self.listeners:
+            return self.listeners
+        has_tls = bool(self.tls.sources)
+        return tuple(ListenerConfig(bind=address, tls=has_tls) for address in self.bind)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The addresses of the public listeners."""
+        return tuple(listener.bind for listener in self.every_listener())
+
     def every_pool(self) -> dict[str, PoolConfig]:
         """The pools by name. The top level is one unless it has no backends and there are others."""
         default = {} if self.pools and not self.has_backends else {DEFAULT_POOL: self}
         return {**default, **self.pools}
+
+    def traffic_levels(self, pool: str = "", route: RouteConfig | None = None) -> list[TrafficLevel]:
+        """The tables that set what belongs to pools and routes, from the top level on. Without a pool: those of a
+        request that goes to none.
+        """
+        levels = [TrafficLevel("top level", self)]
+        if pool and pool != DEFAULT_POOL:
+            levels.append(TrafficLevel(f"pools.{pool}", self.pools[pool]))
+        if route is not None:
+            levels.append(TrafficLevel(f"routes.{route.name}", route))
+        return levels
+
+    def traffic(self, pool: str = "", route: RouteConfig | None = None) -> GlobalTrafficConfig:
+        """The effective settings for requests by this route to this pool."""
+        return effective_traffic(self.traffic_levels(pool, route))
 
 
 def tables_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:

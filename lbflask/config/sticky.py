@@ -93,6 +93,11 @@ class StickyConfig(Section):
         if self.cookie.lower().startswith("__host-") and (self.domain or self.path != "/"):
             raise ValueError(f"{where}.cookie: browsers accept {self.cookie!r} only with the path / and no domain")
 
+    @property
+    def secrets_of_file(self) -> tuple[str, ...]:
+        """The secrets of `secret_file`, as it was when the configuration was read."""
+        return self._from_file
+
     def to_model(self) -> model.StickyCookie | None:
         """The cookie as a value of the core; None without sticky sessions."""
         if not self.cookie:

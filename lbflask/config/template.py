@@ -10,13 +10,19 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lbflask.config import routes
+from lbflask.config.acme import AcmeConfig
+from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.backends import BackendConfig
+from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config, tables_by_name, tables_of
+from lbflask.config.tls import CertificateConfig, HSTSConfig
+from lbflask.config.traffic import PoolTrafficConfig, TrafficConfig
 
 _HEAD = """\
-# lbflask's configuration. A setting without # is in effect; all others show their defaults.
+# lbflask's configuration. A setting without # is in effect; all others show their defaults, or an example where they
+# have none.
 # `lbflask config check` checks this file, `lbflask config show` prints what is in effect.
 # Every setting may also be set in the environment, which has precedence: LBFLASK_BIND, LBFLASK_HEALTH__INTERVAL, …
 # Times are in seconds. The number of workers is gunicorn's: `lbflask serve --workers 4`."""
@@ -25,29 +31,66 @@ _LIVE = {
     "backends": '["http://127.0.0.1:8081", "http://127.0.0.1:8082"]',
     "bind": '"0.0.0.0:8080"',
 }
-#: Values of settings that have no default, in place of "unset".
+#: Values of settings that have no default.
 _EXAMPLES = {
+    "instance": '"edge-1"',
     "redis_url": '"redis://10.0.0.5:6379/0"',
-    "rate": '"100/min"',
-    "name": '"api"',
+    "when_all_down": '"fail_open"',
+    "bind": '"0.0.0.0:443"',
+    "cert": '"tls/fullchain.pem"',
+    "key": '"tls/privkey.pem"',
+    "AcmeConfig.key": '"32 characters or more, as of openssl rand -base64 32"',
+    "hsts": "true",
     "url": '"http://127.0.0.1:8081"',
+    "name": '"api"',
+    "slow_start": "30.0",
+    "health": '{ path = "/healthz" }',
+    "kind": '"http"',
+    "fast_interval": "2.0",
+    "port": "8081",
+    "source": '"dns://web.internal:8000"',
+    "load_factor": "1.25",
+    "max_age": "86400",
+    "secure": "true",
+    "endpoint": '"http://127.0.0.1:4318/v1/traces"',
+    "request": "60.0",
+    "per_attempt": "10.0",
+    "rate": '"100/min"',
+    "burst": "20",
     "pool": '"api"',
+    "root": '"public"',
+    "remove": '["Server"]',
+    "replace_prefix": '"/v2"',
     "to": '"https://{host}{path}{query}"',
+    "RewriteConfig.to": '"/new/{1}"',
+    "regex": '"^/old/(.*)"',
+    "scheme": '"https"',
 }
+_ABOUT_BACKENDS = (
+    "Each of `backends` is a URL or a table, { url = …, weight = 2 }, with these keys. In place of the line above that "
+    "begins with `backends`, each may also be a table of its own:"
+)
+#: What follows an example where the setting may be absent.
+_UNSET = "  # an example: unset by default"
 _WIDTH = 118
 
 
 def text() -> str:
     """The whole file."""
-    lines = [_HEAD, *_settings(Config, {*tables_of(Config), *tables_by_name(Config), "routes"})]
-    backend = (line.replace("# ", "#     ", 1) for line in _settings(BackendConfig))
-    lines += _block("Each of `backends` is a URL or a table, { url = …, weight = 2 }, with these keys:", backend)
+    inherited = TrafficConfig.model_fields
+    lines = [_HEAD, *_settings(Config, {*tables_of(Config), *tables_by_name(Config), "listeners", "routes"})]
+    lines += _block(_ABOUT_BACKENDS, ["# [[backends]]", *_settings(BackendConfig)])
     for name, kind in tables_of(Config).items():
-        lines += ["", *_comment(about(kind)), f"[{name}]", *_settings(kind)]
+        lines += ["", *_comment(about(kind)), f"[{name}]", *_settings(kind, tables_of(kind))]
     lines += _block(_about_pools(), ["# [pools.api]", '# backends = ["http://127.0.0.1:8083"]'])
+    lines += _block(about(ListenerConfig), ["# [[listeners]]", *_settings(ListenerConfig)])
+    lines += _block(about(CertificateConfig), ["# [[tls.certificates]]", *_settings(CertificateConfig)])
+    lines += _block(about(HSTSConfig), ["# [tls.hsts]", *_settings(HSTSConfig)])
+    lines += _block(about(AcmeConfig), ["# [tls.acme]", *_settings(AcmeConfig)])
     lines += _block(about(RateLimitConfig), ["# [rate_limits.api]", *_settings(RateLimitConfig)])
-    parts = tables_within(routes.RouteConfig)
-    lines += _block(about(routes.RouteConfig), ["# [[routes]]", *_settings(routes.RouteConfig, parts)])
+    parts = {name: kind for name, kind in tables_within(routes.RouteConfig).items() if name not in inherited}
+    keys = _settings(routes.RouteConfig, {*parts, *inherited})
+    lines += _block(f"{about(routes.RouteConfig)} {about_traffic('[routes.', TrafficConfig)}", ["# [[routes]]", *keys])
     for name, kind in parts.items():
         lines += ["", *_comment(about(kind)), f"# [routes.{name}]", *_settings(kind)]
     return "\n".join(lines) + "\n"
@@ -74,11 +117,28 @@ def default_of(field: FieldInfo) -> str | None:
     return None if default is None or isinstance(default, BaseModel) else json.dumps(default)
 
 
+def in_order(kind: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The settings of a table: those that pools and routes inherit last."""
+    uninherited = {
+        name: field for name, field in kind.model_fields.items() if name not in PoolTrafficConfig.model_fields
+    }
+    return uninherited | kind.model_fields
+
+
+def about_traffic(table: str, kind: type[TrafficConfig]) -> str:
+    """Which keys of tables of this kind are inherited; `table` begins the names of the tables within."""
+    tables = tables_of(kind)
+    keys = ", ".join(f"`{name}`" for name in kind.model_fields if name not in tables)
+    names = (f"`{table}{name}]` ({', '.join(f'`{key}`' for key in one.model_fields)})" for name, one in tables.items())
+    return f"Inherited where unset, key by key (docs/inheritance.md): {keys}, and of tables {', '.join(names)}."
+
+
 def _about_pools() -> str:
     tables = tables_of(PoolConfig)
-    keys = ", ".join(f"`{name}`" for name in PoolConfig.model_fields if name not in tables)
+    keys = ", ".join(f"`{name}`" for name in in_order(PoolConfig) if name not in tables)
     names = ", ".join(f"`[pools.NAME.{name}]`" for name in tables)
-    return f"{about(PoolConfig)} Its keys have the meaning that they have above: {keys}, and the tables {names}."
+    meaning = f"Its keys have the meaning that they have above: {keys}, and the tables {names}."
+    return f"{about(PoolConfig)} {meaning} {about_traffic('[pools.NAME.', PoolTrafficConfig)}"
 
 
 def _block(title: str, lines: Iterable[str]) -> list[str]:
@@ -88,9 +148,10 @@ def _block(title: str, lines: Iterable[str]) -> list[str]:
 def _settings(kind: type[BaseModel], hidden: Collection[str] = ()) -> list[str]:
     """The settings of a table, each below its meaning."""
     lines: list[str] = []
-    for name, field in kind.model_fields.items():
+    meanings = attribute_docstrings(kind)
+    for name, field in in_order(kind).items():
         if name not in hidden:
-            lines += ["", *_comment(field.description or ""), _setting(kind, name, field)]
+            lines += ["", *_comment(meanings.get(name, "")), _setting(kind, field.alias or name, field)]
     return lines
 
 
@@ -98,9 +159,10 @@ def _setting(kind: type[BaseModel], name: str, field: FieldInfo) -> str:
     if kind is Config and name in _LIVE:
         return f"{name} = {_LIVE[name]}"
     value = default_of(field)
-    if value is None:
-        return f"# {name} = {_EXAMPLES[name]}" if name in _EXAMPLES else f"# {name} =  (unset)"
-    return f"# {name} = {value}"
+    if value is not None:
+        return f"# {name} = {value}"
+    example = _EXAMPLES.get(f"{kind.__name__}.{name}") or _EXAMPLES[name]
+    return f"# {name} = {example}" + ("" if field.is_required() else _UNSET)
 
 
 def _comment(prose: str) -> list[str]:

@@ -23,6 +23,14 @@ def line_of(text: str, steps: Sequence[str | int]) -> int:
         return 0
 
 
+def key_of(steps: Sequence[str | int]) -> str:
+    """The key to which the steps lead, such as `routes[0].match.path`."""
+    key = ""
+    for step in steps:
+        key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else step
+    return key
+
+
 class _TooLong(Exception):
     """The search has parsed MOST_PARSED characters."""
 

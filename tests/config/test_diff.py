@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from lbflask.config.diff import BY_NEW_WORKERS, Difference, difference
+from lbflask.config.listeners import ListenerConfig
 from lbflask.config.schema import Config
 from lbflask.server import gunicorn_hooks
 
@@ -71,6 +72,8 @@ def variations(table: BaseModel, where: str = "") -> Iterator[tuple[str, BaseMod
         if isinstance(value, BaseModel):
             for key, inner in variations(value, f"{where}{name}."):
                 yield key, table.model_copy(update={name: inner})
+        elif name == "listeners":
+            yield name, table.model_copy(update={name: (ListenerConfig(bind="127.0.0.1:1"),)})
         else:
             yield f"{where}{name}", table.model_copy(update={name: other(value)})
 
@@ -85,7 +88,7 @@ def test_whatever_gunicorn_is_told_takes_new_workers() -> None:
             late.add(key)
             assert difference(usual, changed).by_new_workers == (key,)
     tables = {key if key in BY_NEW_WORKERS else key.partition(".")[0] for key in late}
-    begun_with = {"error_log_format", "metrics", "namespace", "redis_url"}
+    begun_with = {"error_log_format", "instance", "metrics", "namespace", "redis_url", "tls.acme", "tls.minimum"}
     assert BY_NEW_WORKERS - tables == begun_with, "the others are what a worker begins with"
 
 

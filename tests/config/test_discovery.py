@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from lbflask.config.discovery import DiscoveryConfig, Where
 from lbflask.config.load import ConfigError, read_backends
+from tests.support.changes import property_test
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_file_of_backends_is_toml_or_json(tmp_path: Path, name: str, content: 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("b.toml", "", "backends = {}: field required"),
+        ("b.toml", "", "backends: is missing"),
         ("b.toml", 'backends = ["http://a:1"]\nweight = 3', "there is no setting 'weight' (its value is 3)"),
         ("b.toml", 'backends = ["ftp://a"]', "backends[0]: url 'ftp://a': the scheme must be http, https or unix"),
         ("b.toml", 'backends = ["http://a:1", "http://a:1"]', "backends: duplicate backend 'a:1'"),
@@ -141,3 +142,6 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(
         read_backends(path)
     assert re.match(re.escape(str(path)) + r"(:\d+)?: " + re.escape(message), str(refused.value))
     assert str(refused.value).isprintable()
+
+
+test_any_source_is_what_its_parts_say_or_rejected = property_test("source")

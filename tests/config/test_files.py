@@ -20,6 +20,7 @@ from lbflask.cli import main
 from lbflask.config import files
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
+from tests.support.changes import property_test
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 #: A setting of each kind that is read → the key in the message, and a file with `{}` for the path; `{good}` is a
@@ -30,6 +31,19 @@ READ = {
     "admin.token_file": ("admin.token_file", '[admin]\ntoken_file = "{}"'),
     "tls.certificate": ("tls.certificate", '[tls]\ncertificate = "{}"\nkey = "{good}/t.key"'),
     "tls.key": ("tls.key", '[tls]\ncertificate = "{good}/t.crt"\nkey = "{}"'),
+    "tls.certificates.cert": (
+        "tls.certificates[0].cert",
+        '[tls]\ncertificates = [{{ cert = "{}", key = "{good}/t.key" }}]',
+    ),
+    "tls.certificates.key": (
+        "tls.certificates[0].key",
+        '[tls]\ncertificates = [{{ cert = "{good}/t.crt", key = "{}" }}]',
+    ),
+    "tls.acme.key_file": (
+        "tls.acme.key_file",
+        '[[listeners]]\nbind = "h:80"\n[[listeners]]\nbind = "h:443"\ntls = true\n'
+        '[tls.acme]\ndomains = ["a.example"]\nkey_file = "{}"',
+    ),
     "backend_tls.ca_file": ("backend_tls.ca_file", '[backend_tls]\nca_file = "{}"'),
     "backend_tls.certificate": (
         "backend_tls.certificate",
@@ -43,14 +57,46 @@ READ = {
         "pools.api.error_pages.502",
         '[pools.api]\nbackends = ["http://b:1"]\nerror_pages = {{ 502 = "{}" }}',
     ),
+    "routes.error_pages": (
+        "routes[0].error_pages.502",
+        '[[routes]]\nname = "r"\npool = "default"\nerror_pages = {{ 502 = "{}" }}',
+    ),
+    "pools.backend_tls.ca_file": (
+        "pools.api.backend_tls.ca_file",
+        '[pools.api]\nbackends = ["http://b:1"]\nbackend_tls = {{ ca_file = "{}" }}',
+    ),
+    "pools.backend_tls.certificate": (
+        "pools.api.backend_tls.certificate",
+        '[pools.api]\nbackends = ["http://b:1"]\nbackend_tls = {{ certificate = "{}", key = "{good}/t.key" }}',
+    ),
+    "pools.backend_tls.key": (
+        "pools.api.backend_tls.key",
+        '[pools.api]\nbackends = ["http://b:1"]\nbackend_tls = {{ certificate = "{good}/t.crt", key = "{}" }}',
+    ),
     "pools.sticky.secret_file": (
         "pools.api.sticky.secret_file",
         '[pools.api]\nbackends = ["http://b:1"]\n[pools.api.sticky]\ncookie = "c"\nsecret_file = "{}"',
     ),
     "pools.discovery.source": ("pools.api.discovery.source", '[pools.api.discovery]\nsource = "file:{}"'),
 }
-#: Settings that name what is written to, listened at or connected to.
-NOT_READ = {"access_log", "bind", "admin_bind", "backends.url", "pools.backends.url"}
+#: Settings that name directories, and what is written to, listened at or connected to.
+NOT_READ = {
+    "access_log",
+    "routes.files.root",
+    "buffering.directory",
+    "internal_files",
+    "pools.internal_files",
+    "routes.internal_files",
+    "bind",
+    "admin_bind",
+    "listeners.bind",
+    "tls.acme.ca",
+    "tls.acme.storage",
+    "backends.url",
+    "pools.backends.url",
+    "routes.match.listener",
+    "routes.match.not_.listener",
+}
 #: Those whose files may hold any bytes, or are read by others.
 NOT_TEXT = {name for name in READ if "error_pages" in name or name in ("routes.respond.file", "redis_url")}
 KINDS = {
@@ -223,3 +269,6 @@ def _paths(kind: Any, name: str = "") -> Iterator[str]:
 
 def test_every_setting_that_is_a_path_is_tried_here() -> None:
     assert set(_paths(Config)) == READ.keys() | NOT_READ
+
+
+test_any_file_is_a_configuration_or_rejected_in_one_line = property_test("configuration")

@@ -14,6 +14,7 @@ from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
 from lbflask.core.checks import HealthCheck, StatusSet
 from lbflask.core.health import Thresholds
+from tests.support.changes import property_test
 from tests.support.toml import as_toml
 
 
@@ -190,3 +191,6 @@ def test_what_is_shown_of_a_backend_is_what_it_sets(own: dict[str, Any]) -> None
 def test_the_lease_is_three_seconds_unless_told() -> None:
     assert config().health.lease == 3.0
     assert config({"lease": 10}).health.lease == 10.0
+
+
+test_any_value_is_accepted_twice_or_rejected = property_test("setting")

@@ -10,6 +10,7 @@ import pytest
 from lbflask.config import load as loading
 from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
+from tests.support.changes import property_test
 
 FILE = "FILE"  # stands for the path of the configuration file in what a message must begin with
 BACKENDS = 'backends = ["http://a:1"]\n'
@@ -138,10 +139,12 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         (BACKENDS, {"LBFLASK_HEALTH__A__B": "5"}, "LBFLASK_HEALTH__A__B", ["'health.a.b'"]),
         (BACKENDS, {"LBFLASK_BIND__X": "5"}, "LBFLASK_BIND__X", ["'bind.x'"]),
         (BACKENDS, {"LBFLASK_": "5"}, "LBFLASK_", ["''"]),
+        (BACKENDS, {"LBFLASK_A\nB": "5"}, "LBFLASK_A?B", [r"'a\nb'"]),
+        (BACKENDS, {"LBFLASK_VIA": "\udcff"}, "LBFLASK_VIA", ["is not UTF-8"]),
         # not TOML
-        (BACKENDS + "\nbind = = 1\n", {}, FILE, ["is not TOML", "line 3"]),
-        ("bind = 'a'\nbind = 'b'\n", {}, FILE, ["is not TOML", "line 2"]),
-        ("[health\n", {}, FILE, ["is not TOML", "line 1"]),
+        (BACKENDS + "\nbind = = 1\n", {}, FILE, [":3: is not TOML"]),
+        ("bind = 'a'\nbind = 'b'\n", {}, FILE, [":2: is not TOML"]),
+        ("[health\n", {}, FILE, [":1: is not TOML"]),
         # not UTF-8
         (b"# \xff\n", {}, FILE, ["is not UTF-8", "byte 2"]),
         # no backends
@@ -190,11 +193,14 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         ('backends = ["http://a:1?q"]', {}, FILE, ["backends[0]", "'http://a:1?***'"]),
         ('backends = [{ url = "nonsense" }]', {}, FILE, ["backends[0]", "'nonsense'"]),
         ("backends = [3]", {}, FILE, ["backends[0] = 3", "must be a table"]),
-        ("backends = 3", {}, FILE, ["backends = 3"]),
-        ('backends = [{ name = "a" }]', {}, FILE, ["backends[0].url", "required"]),
+        ("backends = 3", {}, FILE, ["backends[0] = 3", "must be a table"]),
+        ('backends = [{ name = "a" }]', {}, FILE, ["backends[0].url", "is missing"]),
         ('backends = [{ url = "http://a:1", name = "a b" }]', {}, FILE, ["backends[0].name = 'a b'"]),
         ('backends = [{ url = "http://a:1", weight = -1 }]', {}, FILE, ["backends[0].weight = -1"]),
         ('backends = [{ url = "http://a:1", weight = 257 }]', {}, FILE, ["backends[0].weight = 257"]),
+        (BACKENDS, {"LBFLASK_BACKENDS": "http://a:1\n2"}, "LBFLASK_BACKENDS", ["backends[0]", "line break"]),
+        (BACKENDS + '\naccess_log_format = "{a\\nb}"', {}, FILE, ["access_log_format", "there is no {a?b}"]),
+        (BACKENDS + '\n[pools."a\\nb"]\nweight = 1', {}, FILE, ["pools.a?b"]),
         (BACKENDS, {"LBFLASK_BACKENDS": "http://a:1,b"}, "LBFLASK_BACKENDS", ["backends[1]", "'b'"]),
         # the same backend twice
         ('backends = ["http://a:1", "http://a:1/"]', {}, FILE, ["backends", "duplicate", "'a:1'"]),
@@ -238,7 +244,7 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         (BACKENDS + "keep_forwarded = ['x-forwarded-for']", {}, FILE, ["keep_forwarded[0]", "trusted_proxies"]),
         (BACKENDS + "keep_forwarded = ['X-Forwarded-A b']", {}, FILE, ["keep_forwarded[0]", "name of a header"]),
         (BACKENDS + "keep_forwarded = ['X_Forwarded_A']", {}, FILE, ["keep_forwarded[0]", "name of a header"]),
-        (BACKENDS, {"LBFLASK_KEEP_FORWARDED": "X-Real-IP,Host"}, "LBFLASK_KEEP_FORWARDED", ["keep_forwarded[1]"]),
+        (BACKENDS, {"LBFLASK_KEEP_FORWARDED": "Client-IP,Host"}, "LBFLASK_KEEP_FORWARDED", ["keep_forwarded[1]"]),
         (BACKENDS + "[backend_tls]\nverify = 'maybe'", {}, FILE, ["backend_tls.verify = 'maybe'"]),
         (BACKENDS + "[limits]\nline = 100000", {}, FILE, ["limits.line = 100000"]),
         (BACKENDS, {"LBFLASK_HEALTH__RISE": "0"}, "LBFLASK_HEALTH__RISE", ["health.rise = '0'"]),
@@ -287,7 +293,12 @@ def test_without_a_file_the_missing_backends_are_told_with_both_remedies(
         (BACKENDS, {"LBFLASK_HASH__LOAD_FACTOR": "2"}, "LBFLASK_HASH__LOAD_FACTOR", ["hash.load_factor", "not use"]),
         ('backends = [{ url = "http://a:1", backup = "x" }]', {}, FILE, ["backends[0].backup = 'x'"]),
         (BACKENDS + 'trusted_proxies = ["10.0.0.0/8", "x"]', {}, FILE, ["trusted_proxies[1]", "'x'"]),
-        (BACKENDS + 'trusted_proxies = "10.0.0.1/8"', {}, FILE, ["trusted_proxies[0] = '10.0.0.1/8'", "host bits"]),
+        (
+            BACKENDS + 'trusted_proxies = "10.0.0.1/8"',
+            {},
+            FILE,
+            ["trusted_proxies[0] = '10.0.0.1/8'", "write 10.0.0.0/8"],
+        ),
         (BACKENDS + 'trusted_proxies = "::1/129"', {}, FILE, ["trusted_proxies[0]", "'::1/129'", "IPv6"]),
         (BACKENDS, {"LBFLASK_PRESERVE_HOST": "maybe"}, "LBFLASK_PRESERVE_HOST", ["preserve_host = 'maybe'"]),
     ],
@@ -431,7 +442,7 @@ def test_what_is_wrong_with_a_token_is_told_without_it(settings: dict[str, str],
 def test_an_unknown_key_beside_the_tokens_is_told_without_its_value(written: Written) -> None:
     path = written(BACKENDS + f"[admin]\ntoken = '{SECRET}'")
     message = refusal({"LBFLASK_CONFIG": str(path)})
-    assert message == f"{path}:3: there is no setting 'admin.token' (its value is ***)"
+    assert message == f"{path}:3: there is no setting 'admin.token' (its value is ***); is it 'tokens'?"
 
 
 def test_a_line_of_the_file_of_tokens_is_told_by_its_number(written: Written, tmp_path: Path) -> None:
@@ -445,4 +456,10 @@ def test_a_line_of_the_file_of_tokens_is_told_by_its_number(written: Written, tm
 
 def test_what_the_command_line_reads_is_no_setting() -> None:
     environ = {"LBFLASK_ADMIN_URL": "http://x", "LBFLASK_ADMIN_TOKEN": "x", "LBFLASK_ADMIN_TOKEN_FILE": "x"}
+    environ |= {"LBFLASK_COMPILE": "1"}
     load({"LBFLASK_CONFIG": os.devnull, "LBFLASK_BACKENDS": "http://a:1", **environ})
+
+
+test_any_file_is_a_configuration_or_rejected_in_one_line = property_test("configuration")
+test_any_variable_is_a_setting_or_rejected_in_one_line = property_test("variable")
+test_any_file_of_backends_is_read_or_rejected_in_one_line = property_test("backends_file")

@@ -17,6 +17,7 @@ from lbflask.cli import main
 from lbflask.config.load import load, read_backends
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
+from tests.support.changes import property_test
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 TLS_STORE = "rediss://h:1/0?ssl_ca_certs={0}/ca.pem&ssl_certfile={0}/c.pem&ssl_keyfile={0}/k.pem&db=2"
@@ -38,8 +39,13 @@ FILE_MEMBERS = [
     ),
     ('error_pages = {{ 502 = "{}/page.html" }}', "error_pages.502", "{}/page.html"),
     ('error_pages = "502={}/page.html,503={}/page.html"', "error_pages.503", "{}/page.html"),
+    ('internal_files = {{ "/x/" = "{}/public" }}', "internal_files./x/", "{}/public"),
+    ('internal_files = "/x/={}/public"', "internal_files./x/", "{}/public"),
     ('[tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "tls.certificate", "{}/t.crt"),
     ('[tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "tls.key", "{}/t.key"),
+    ('[[listeners]]\nbind = "unix:{}/p.sock"', "listeners.0.bind", "unix:{}/p.sock"),
+    ('[tls]\ncertificates = [{{ cert = "{}/t.crt", key = "{}/t.key" }}]', "tls.certificates.0.cert", "{}/t.crt"),
+    ('[[tls.certificates]]\ncert = "{}/t.crt"\nkey = "{}/t.key"', "tls.certificates.0.key", "{}/t.key"),
     ('[backend_tls]\nca_file = "{}/ca.pem"', "backend_tls.ca_file", "{}/ca.pem"),
     ('[backend_tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "backend_tls.certificate", "{}/t.crt"),
     ('[backend_tls]\ncertificate = "{}/t.crt"\nkey = "{}/t.key"', "backend_tls.key", "{}/t.key"),
@@ -64,6 +70,8 @@ FILE_MEMBERS = [
     ('discovery = {{ source = "file:{}/b.toml" }}', "discovery.source", "file:{}/b.toml"),
     ('[pools.api.discovery]\nsource = "file:{}/b.toml"', "pools.api.discovery.source", "file:{}/b.toml"),
     ('[[routes]]\nname = "r"\nrespond = {{ file = "{}/page.html" }}', "routes.0.respond.file", "{}/page.html"),
+    ('[[routes]]\nname = "r"\nfiles = {{ root = "{}/public" }}', "routes.0.files.root", "{}/public"),
+    ('[[routes]]\nname = "r"\nfiles = "{}/public"', "routes.0.files.root", "{}/public"),
 ]
 VARIABLES = [
     ({"ACCESS_LOG": "{}/access.log"}, "access_log", "{}/access.log"),
@@ -71,6 +79,7 @@ VARIABLES = [
     ({"ADMIN_BIND": "unix:{}/a.sock"}, "admin_bind", "unix:{}/a.sock"),
     ({"REDIS_URL": "unix://{}/r.sock"}, "redis_url", "unix://{}/r.sock"),
     ({"ERROR_PAGES": "502={}/page.html"}, "error_pages.502", "{}/page.html"),
+    ({"INTERNAL_FILES": "/x/={}/public"}, "internal_files./x/", "{}/public"),
     ({"POOLS__API__BACKENDS": "http://b:1", "POOLS__API__ERROR_PAGES": "502={}/page.html"}, "pools.api.error_pages.502",
      "{}/page.html"),
     ({"TLS__CERTIFICATE": "{}/t.crt", "TLS__KEY": "{}/t.key"}, "tls.key", "{}/t.key"),
@@ -95,6 +104,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
         pair = authority.pair("localhost")
         Path(pair.certificate).rename(files / "t.crt")
         Path(pair.key).rename(files / "t.key")
+        (files / "public").mkdir()
         (files / "page.html").write_text("<p>sorry")
         (files / "tokens").write_text("operator:alice:0123456789abcdef\n")
         (files / "secrets").write_text("0123456789abcdef\n")
@@ -211,10 +221,18 @@ def test_every_setting_that_names_a_file_is_a_path_by_its_type() -> None:
     found: dict[str, bool] = {}
     for key, is_path in _texts(Config):
         found[key] = found.get(key, False) or is_path
-    words = ("file", "certificate", "key", "access_log", "error_pages", "bind", "admin_bind", "redis_url")
-    no_paths = ("hash.key", "rate_limits.key")
+    words = {"file", "root", "certificate", "key", "access_log", "directory", "error_pages", "bind", "admin_bind"}
+    words |= {"internal_files", "redis_url", "listener", "cert", "ca", "storage"}
+    no_paths = ("hash.key", "rate_limits.key", "acme.directory")
     named = {key for key in found if key.rpartition(".")[2] in words or key.endswith("_file")}
     assert {key for key, is_path in found.items() if is_path} == {key for key in named if not key.endswith(no_paths)}
+
+
+@pytest.mark.parametrize("slashes", ["/", "///", "////", "/////"])
+def test_slashes_before_a_socket_make_no_relative_path(places: tuple[Path, Path], slashes: str) -> None:
+    etc, _ = places
+    (etc / "lb.toml").write_text(f'bind = "unix:{slashes}run/p.sock"\n{BACKENDS}')
+    assert load({"LBFLASK_CONFIG": str(etc / "lb.toml")}).bind == ("unix:/run/p.sock",)
 
 
 def test_a_backend_at_a_relative_socket_is_known_by_its_absolute_path(places: tuple[Path, Path]) -> None:
@@ -240,3 +258,6 @@ def test_the_sockets_in_a_file_of_backends_start_from_its_directory(places: tupl
         (etc / name).write_text(text)
         (found,) = read_backends(Path("../etc", name))
         assert found.to_model().url == f"unix:{etc}/run/a.sock"
+
+
+test_any_value_is_accepted_twice_or_rejected = property_test("setting")

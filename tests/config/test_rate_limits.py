@@ -17,6 +17,7 @@ from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.store.memory import MemoryStore
 from lbflask.wiring.routes import limits_of
+from tests.support.changes import property_test
 
 
 def config(**settings: Any) -> Config:
@@ -50,7 +51,26 @@ def test_a_rate_is_so_many_requests_in_so_many_seconds(rate: Any, count: int, pe
 
 @pytest.mark.parametrize(
     "rate",
-    [0, -1, True, "", "fast", "10/fortnight", "/s", "10/", "1/0s", "1e9", 100_001, 1e-9, None, [1], "nan", "inf"],
+    [
+        0,
+        -1,
+        True,
+        "",
+        "fast",
+        "10/fortnight",
+        "/s",
+        "10/",
+        "1/0s",
+        "1e9",
+        "1e999999999",
+        "1E-99999999",
+        100_001,
+        1e-9,
+        None,
+        [1],
+        "nan",
+        "inf",
+    ],
 )
 def test_a_rate_that_is_none_is_refused(rate: Any) -> None:
     with pytest.raises(ValidationError, match="rate"):
@@ -151,3 +171,6 @@ def test_a_backend_has_no_bound_unless_it_is_given_one() -> None:
 
 def test_what_the_tables_say_without_settings_is_what_the_core_takes_for_granted() -> None:
     assert config().queue.to_model() == slots.QueuePolicy()
+
+
+test_any_rate_is_within_its_bounds_or_rejected = property_test("rate")

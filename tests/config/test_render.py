@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.config.load import load
-from lbflask.config.render import version
+from lbflask.config.render import explained, explained_text, version
 from lbflask.config.schema import Config
 from tests.support.toml import as_toml
 
@@ -56,6 +56,13 @@ SETTINGS = st.fixed_dictionaries(
 @given(SETTINGS)
 def test_what_is_shown_loads_again_as_the_same_configuration(settings: dict[str, Any]) -> None:
     shown = config(**settings)
+    assert Config.model_validate(tomllib.loads(as_toml(shown))) == shown
+
+
+def test_the_path_of_all_requests_is_shown_as_it_was_given() -> None:
+    route = {"name": "a", "pool": "default", "match": {"path": "/"}, "replace_prefix": "/"}
+    shown = config(routes=[route])
+    assert tomllib.loads(as_toml(shown))["routes"] == [route]
     assert Config.model_validate(tomllib.loads(as_toml(shown))) == shown
 
 
@@ -106,7 +113,7 @@ def test_what_is_shown_is_a_configuration_file(tmp_path: Path) -> None:
 def test_defaults_are_shown_too_and_what_is_unset_is_left_out() -> None:
     shown = tomllib.loads(as_toml(config()))
     assert shown["health"]["interval"] == 10.0
-    assert shown["retries"] == {"attempts": 2, "budget_percent": 20.0}
+    assert shown["retries"] == {"attempts": 2, "budget_percent": 20.0, "statuses": []}
     assert "redis_url" not in shown
     assert "fast_interval" not in shown["health"]
 
@@ -134,11 +141,18 @@ def test_passwords_are_masked(url: str, shown: str) -> None:
     assert tomllib.loads(as_toml(config(redis_url=url)))["redis_url"] == shown
 
 
-def test_a_version_tells_settings_apart_but_neither_addresses_nor_passwords() -> None:
+def test_a_version_tells_settings_apart_but_no_addresses() -> None:
     first = version(config(redis_url="redis://:one@h"))
-    assert first == version(config(redis_url="redis://:two@h", bind="0.0.0.0:1", admin_bind="127.0.0.1:2"))
+    assert first == version(config(redis_url="redis://:one@h", bind="0.0.0.0:1", admin_bind="127.0.0.1:2"))
     assert first != version(config(redis_url="redis://:one@other"))
     assert first != version(config(redis_url="redis://:one@h", pools={"api": {"backends": ["http://c:1"]}}))
+
+
+def test_a_version_tells_secrets_apart() -> None:
+    assert version(config(redis_url="redis://:one@h")) != version(config(redis_url="redis://:two@h"))
+    sticky = {"cookie": "LB", "secrets": ["0123456789abcdef"]}
+    same, other = (version(config(sticky={**sticky, "secrets": [text]})) for text in ("0123456789abcdef", "f" * 16))
+    assert version(config(sticky=sticky)) == same != other
 
 
 def test_further_pools_and_secrets_within_them_are_shown_as_they_should_be() -> None:
@@ -157,3 +171,44 @@ def test_tokens_are_shown_without_their_secrets() -> None:
     shown = as_toml(config(admin={"tokens": "operator:alice:0123456789abcdef,read:grafana:0123456789abcdef"}))
     assert tomllib.loads(shown)["admin"]["tokens"] == ["operator:alice:***", "read:grafana:***"]
     assert "0123456789abcdef" not in shown
+
+
+ROUTES: list[dict[str, Any]] = [
+    {"pool": "default"},
+    {"pool": "default", "match": {"path": "/"}, "replace_prefix": "/"},
+    {"pool": "default", "match": {"path": "/a/", "methods": ["GET"], "headers": {"A": True}}, "strip_prefix": True},
+    {"split": {"default": 100}},
+    {"respond": {"status": 404}},
+    {"redirect": {"to": "https://{host}{path}{query}"}},
+]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_route_that_is_shown_loads_again_as_the_same(route: dict[str, Any]) -> None:
+    shown = config(routes=[{"name": "r", **route}])
+    assert Config.model_validate(tomllib.loads(as_toml(shown))) == shown
+
+
+def test_the_settings_of_pools_and_routes_are_shown_with_their_origins() -> None:
+    made = config(
+        timeouts={"connect": 1.0},
+        pools={"web": {"backends": ["http://b:1"], "retries": {"attempts": 0}}},
+        routes=[
+            {"name": "api", "match": {"path": "/a"}, "split": {"default": 50, "web": 50}, "limits": {"body": 7}},
+            {"name": "no", "match": {"path": "/no"}, "respond": {}},
+        ],
+    )
+    found = {(one["route"], one["pool"]): one["settings"] for one in explained(made)}
+    assert [*found] == [("", "default"), ("", "web"), ("api", "default"), ("api", "web"), ("no", "")]
+    of_route = {one["key"]: (one["value"], one["origin"]) for one in found["api", "web"]}
+    assert of_route["timeouts.connect"] == (1.0, "top level")
+    assert of_route["retries.attempts"] == (0, "pools.web")
+    assert of_route["limits.body"] == (7, "routes.api")
+    assert of_route["preserve_host"] == (True, "default")
+    lines = explained_text(explained(made)).splitlines()
+    assert lines[0] == "# pool default"
+    assert "# route api, pool web" in lines
+    assert "timeouts.connect = 1.0  # top level" in lines
+    assert "# timeouts.request is unset  # default" in lines
+    assert "retries.attempts = 0  # pools.web" in lines
+    assert "backend_keepalive" not in "".join(lines[lines.index("# route no") :])

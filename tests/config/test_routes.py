@@ -8,33 +8,47 @@ from typing import Any
 
 import pytest
 
+from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.error_pages import MOST_BYTES
+from lbflask.config.header_edits import HeaderEditsConfig, ResponseEditsConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.routes import (
-    HeaderEditsConfig,
     MatchConfig,
     MirrorConfig,
     RedirectConfig,
     RespondConfig,
     RouteConfig,
+    models_of,
 )
 from lbflask.config.schema import Config
+from lbflask.config.template import tables_within
+from lbflask.config.traffic import TrafficConfig
 from lbflask.core import routing
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect
-from lbflask.core.http.header_edits import UNTOUCHABLE, Edits
+from lbflask.core.http.header_edits import UNTOUCHABLE
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.rewrites import ExpressionRewrite, PrefixRewrite
+from lbflask.core.linear_expression import LinearExpression
+from tests.support.changes import property_test
 
 POOLS = 'backends = ["http://a:1"]\n[pools.canary]\nbackends = ["http://b:1"]\n'
 
 
 def config(*routes: dict[str, Any], **settings: Any) -> Config:
     settings = {"backends": ["http://a:1"], "pools": {"canary": {"backends": ["http://b:1"]}}, **settings}
-    return Config.model_validate({**settings, "routes": [{"name": f"r{n}", **r} for n, r in enumerate(routes)]})
+    named = [{"name": f"r{n}", **r} for n, r in enumerate(routes)]
+    other = (
+        [{"name": "canary", "match": {"host": "canary.example"}, "pool": "canary"}]
+        if "canary" in settings["pools"]
+        else []
+    )
+    return Config.model_validate({**settings, "routes": [*named, *other] if routes else []})
 
 
 def model(**route: Any) -> routing.Route:
-    (made,) = config(route).routes
-    return made.to_model()
+    made, _ = config(route).routes
+    (found,) = made.to_models()
+    return found
 
 
 def complaint(tmp_path: Path, text: str) -> str:
@@ -64,34 +78,30 @@ def test_a_route_with_all_that_it_can_have_reaches_the_core() -> None:
         split={"default": 95, "canary": 5},
         split_by="cookie:session",
         replace_prefix="/v2/",
-        request_headers={"set": {"X-C": "1"}, "add": {"X-D": "2"}, "remove": "X-E,X-F"},
-        response_headers={"remove": ["Server"]},
         mirror={"pool": "canary", "percent": 10},
     )
     assert made == routing.Route(
         "r0",
         routing.RouteMatch(
             ("shop.example", "*.example.com", "[::1]"),
-            "/a~pi",
+            ("/a~pi",),
             frozenset({"GET", "HEAD"}),
             (("x-a", None), ("x-b", "1")),
         ),
         {"default": 95.0, "canary": 5.0},
         RequestKey("cookie", "session"),
-        prefix="/v2",
-        request_edits=Edits(set_=[("X-C", "1")], add=[("X-D", "2")], remove=["X-E", "X-F"]),
-        response_edits=Edits(remove=["Server"]),
+        rewrite=PrefixRewrite(1, "/v2"),
         mirror=routing.MirrorTarget("canary", 10.0),
     )
 
 
 def test_a_route_with_nothing_but_a_pool_takes_all() -> None:
     assert model(pool="canary") == routing.Route("r0", routing.RouteMatch(), {"canary": 100.0})
-    assert model(pool="canary", match={"path": "/"}).match.path == ""
+    assert model(pool="canary", match={"path": "/"}).match.paths == ("",)
 
 
 def test_a_prefix_may_be_stripped() -> None:
-    assert model(pool="canary", match={"path": "/a"}, strip_prefix=True).prefix == ""
+    assert model(pool="canary", match={"path": "/a"}, strip_prefix=True).rewrite == PrefixRewrite(1, "")
 
 
 def test_an_answer_of_our_own(tmp_path: Path) -> None:
@@ -110,19 +120,19 @@ def test_an_answer_of_our_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to", ["http://a", "https://a:1/x?y", "https://{host}{path}{query}", "/", "/x", "/x{path}"])
 def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
-    assert model(redirect={"to": to}).direct == Redirect(308, to)
+    assert model(redirect={"to": to}, match={"exact": "/from"}).direct == Redirect(308, to)
+    assert model(redirect=to, match={"exact": "/from"}).direct == Redirect(308, to)
 
 
 @pytest.mark.parametrize(
     ("route", "told"),
     [
-        ('pool = "canary"', "routes[0].name = "),
         ('name = "a b"\npool = "canary"', "routes[0].name = 'a b': "),
         ('name = "a"\npol = "canary"', "there is no setting 'routes[0].pol' (its value is 'canary')"),
         ('name = "a"', "routes[0]: 'a' has no action for its requests: one of pool, split, respond, redirect"),
         (
             'name = "a"\npool = "canary"\nredirect = { to = "/" }',
-            "routes[0]: 'a' has pool and redirect, of which one of pool, split, respond, redirect must be set",
+            "routes[0]: 'a' has pool and redirect, of which one of pool, split, respond, redirect, files must be set",
         ),
         ('name = "a"\npool = "x"', "routes[0].pool: there is no pool 'x'"),
         ('name = "a"\nsplit = { canary = 99 }', "routes[0].split: adds up to 99, and should be 100"),
@@ -149,7 +159,7 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
             'name = "a"\npool = "canary"\nmirror = { pool = "canary", percent = 101 }',
             "routes[0].mirror.percent = 101: ",
         ),
-        ('name = "a"\npool = "canary"\nmirror = {}', "routes[0].mirror.pool = "),
+        ('name = "a"\npool = "canary"\nmirror = {}', "routes[0].mirror.pool: is missing"),
         ('name = "a"\npool = "canary"\nstrip_prefix = true', "routes[0].strip_prefix: there is no match.path"),
         (
             'name = "a"\npool = "canary"\nmatch = { path = "/a" }\nstrip_prefix = true\nreplace_prefix = "/b"',
@@ -163,13 +173,13 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
         ('name = "a"\nrespond = { file = "none.html" }', "routes[0].respond.file: 'none.html' cannot be read: No such"),
         ('name = "a"\nrespond = { file = "page" }', "routes[0].respond.file: 'page': its name implies no content type"),
         ('name = "a"\nrespond = { content_type = "a\\nb" }', "routes[0].respond.content_type = "),
-        ('name = "a"\nredirect = {}', "routes[0].redirect.to = "),
+        ('name = "a"\nredirect = {}', "routes[0].redirect.to: is missing"),
         ('name = "a"\nredirect = { to = "/", status = 300 }', "routes[0].redirect.status = 300: "),
         (
             'name = "a"\nredirect = { to = "/{port}" }',
             "routes[0].redirect.to = '/{port}': 'port' is not one of {host},",
         ),
-        ('name = "a"\npool = "canary"\nmatch = { host = "*" }', "routes[0].match.host[0] = '*': must be a name"),
+        ('name = "a"\npool = "canary"\nmatch = { host = "*" }', "routes[0].match.host[0] = '*': leave host out"),
         ('name = "a"\npool = "canary"\nmatch = { host = "a:80" }', "routes[0].match.host[0] = 'a:80': must be a name"),
         ('name = "a"\npool = "canary"\nmatch = { host = ["a", "b/c"] }', "routes[0].match.host[1] = 'b/c': must be"),
         ('name = "a"\npool = "canary"\nmatch = { host = "a.*.b" }', "routes[0].match.host[0] = 'a.*.b': must be"),
@@ -290,12 +300,21 @@ def test_routes_stand_in_the_file_only(tmp_path: Path) -> None:
 
 def test_a_route_may_lead_to_the_default_pool_only_if_there_is_one(tmp_path: Path) -> None:
     text = '[pools.a]\nbackends = ["http://a:1"]\n[[routes]]\nname = "r"\npool = "default"\n'
-    assert complaint(tmp_path, text) == "routes[0].pool: there is no pool 'default'"
+    assert complaint(tmp_path, text) == "routes[0].pool: there is no pool 'default'; there are a (in the route 'r')"
 
 
 def test_every_key_of_a_route_is_documented() -> None:
-    for kind in (RouteConfig, MatchConfig, RespondConfig, RedirectConfig, HeaderEditsConfig, MirrorConfig):
-        assert [name for name, field in kind.model_fields.items() if not field.description] == []
+    for kind in (
+        RouteConfig,
+        MatchConfig,
+        RespondConfig,
+        RedirectConfig,
+        HeaderEditsConfig,
+        ResponseEditsConfig,
+        MirrorConfig,
+    ):
+        inherited = tables_within(TrafficConfig) if kind is RouteConfig else {}  # described at the top level
+        assert kind.model_fields.keys() - inherited.keys() == attribute_docstrings(kind).keys()
 
 
 # Error pages
@@ -309,7 +328,7 @@ def test_error_pages_are_read_with_the_configuration(tmp_path: Path) -> None:
     assert made.pages == {503: ErrorPage("text/html; charset=utf-8", b"<h1>\xff")}
 
 
-def test_each_pool_has_error_pages_of_its_own(tmp_path: Path) -> None:
+def test_a_pool_has_error_pages_of_its_own(tmp_path: Path) -> None:
     page = tmp_path / "down.json"
     page.write_bytes(b"{}")
     made = config(pools={"canary": {"backends": ["http://b:1"], "error_pages": {"502": str(page)}}})
@@ -350,3 +369,141 @@ def test_a_page_that_is_too_large_to_keep_is_refused(tmp_path: Path) -> None:
     page.write_bytes(b"x" * (MOST_BYTES + 1))
     with pytest.raises(ValueError, match="has more than"):
         config(error_pages={503: str(page)})
+
+
+test_any_edits_leave_the_framing_alone_or_are_rejected = property_test("header_edits")
+test_any_route_is_complete_or_rejected = property_test("route")
+
+
+# Names, redirects, rewrites and what serves nothing
+
+
+def routed(text: str) -> str:
+    return f'backends = ["http://a:1"]\n[[routes]]\n{text}\n'
+
+
+def test_a_route_needs_no_name() -> None:
+    assert [route.label for route in config({"name": None, "pool": "canary", "match": {"path": "/a"}}).routes] == [
+        "/a",
+        "canary",
+    ]
+
+
+def test_a_redirect_to_https_keeps_host_path_and_query() -> None:
+    for redirect in ("https", {"to": "https"}):
+        made = model(redirect=redirect, match={"scheme": "http"})
+        assert made.direct == Redirect(308, "https://{host}{path}{query}")
+
+
+def test_a_slash_is_added_to_one_path_only() -> None:
+    made = model(redirect={"to": "/spaces/", "status": 301}, match={"exact": "/spaces"})
+    assert (made.direct, made.match.exact) == (Redirect(301, "/spaces/"), ("/spaces",))
+
+
+def test_prefixes_of_several_lengths_are_stripped_each_by_its_length() -> None:
+    made = config({"pool": "canary", "match": {"path": ["/a", "/b/c", "/d"]}, "strip_prefix": True}).routes[0]
+    assert [(one.name, one.match.paths, one.rewrite) for one in made.to_models()] == [
+        ("r0", ("/a", "/d"), PrefixRewrite(1, "")),
+        ("r0", ("/b/c",), PrefixRewrite(2, "")),
+    ]
+    assert [one.name for one in models_of(config({"pool": "canary", "match": {"path": ["/a", "/b/c"]}}).routes)] == [
+        "r0",
+        "canary",
+    ]
+    files = config({"files": "/srv", "match": {"path": ["/a", "/b/c"]}}).routes[0].to_models()
+    assert [(one.match.paths, one.rewrite) for one in files] == [(("/a",), None), (("/b/c",), None)]
+    exact = model(pool="canary", match={"exact": "/a/b"}, replace_prefix="/")
+    assert (exact.match.exact, exact.rewrite) == (("/a/b",), PrefixRewrite(2, ""))
+
+
+def test_a_path_is_rewritten_by_an_expression() -> None:
+    made = model(pool="canary", match={"path": "/old"}, rewrite={"regex": "^/old/(.*)", "to": "/new/{1}"})
+    assert made.rewrite == ExpressionRewrite(LinearExpression("^/old/(.*)"), "/new/{1}")
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        (
+            'redirect = "/a"\nmatch = { path = "/a" }',
+            "routes[0].redirect.to: '/a' takes '/a' too, and would redirect it",
+        ),
+        (
+            'redirect = "/spaces/"\nmatch = { path = "/spaces" }',
+            "routes[0].redirect.to: '/spaces' takes '/spaces/' too",
+        ),
+        ('redirect = "/a"', "routes[0].redirect.to: '/' takes '/a' too"),
+        ("redirect = 1", "routes[0].redirect = 1: must be a table"),
+        ('redirect = "ftp://a"', "routes[0].redirect.to = 'ftp://a': must begin with https://"),
+        (
+            "respond = { status = 301 }",
+            "routes[0].respond.status: 301 needs a Location: redirect = { to = …, status = 301 }",
+        ),
+        (
+            'pool = "default"\nstrip_prefix = "/a"',
+            "routes[0].strip_prefix = '/a': must be true or false: what is removed",
+        ),
+        (
+            'pool = "default"\nstrip_prefix = true\nmatch = { path = ["/"] }',
+            "routes[0].strip_prefix: there is no match.path",
+        ),
+        (
+            'pool = "default"\nreplace_prefix = "/a"\nrewrite = { regex = "a", to = "/b" }',
+            "routes[0].rewrite: there is replace_prefix too, and only one of them can be set",
+        ),
+        (
+            'pool = "default"\nmatch = { path = "/a" }\nstrip_prefix = true\nrewrite = { regex = "a", to = "/b" }',
+            "routes[0].rewrite: there is strip_prefix too",
+        ),
+        (
+            'respond = {}\nrewrite = { regex = "a", to = "/b" }',
+            "routes[0].rewrite: a route with 'respond' does not use it",
+        ),
+        (
+            'pool = "default"\nrewrite = { regex = "(", to = "/b" }',
+            "routes[0].rewrite.regex = '(': is no regular expression",
+        ),
+        ('pool = "default"\nrewrite = { regex = "a", to = "b" }', "routes[0].rewrite.to = 'b': must be a path"),
+        ('pool = "default"\nrewrite = { regex = "a", to = "/b?c" }', "routes[0].rewrite.to = '/b?c': must be a path"),
+        (
+            'pool = "default"\nrewrite = { regex = "(a)", to = "/$1" }',
+            "routes[0].rewrite.to = '/$1': has groups in braces",
+        ),
+        ('pool = "default"\nrewrite = { regex = "(a)", to = "/{2}" }', "routes[0].rewrite = {"),
+        (
+            'pool = "default"\nmatch = { path = ["/b", "/a"] }\n[[routes]]\nname = "a"\npool = "default"\n'
+            'match = { path = "/a/" }',
+            "routes[1].match: no request reaches 'a', since '/b,/a' (routes[0]) takes all of them",
+        ),
+        (
+            'pool = "default"\nmatch = { path = "/a" }\n[[routes]]\npool = "default"\nmatch = { path = ["/b", "/a"] }',
+            "routes[1].match: no request reaches '/b,/a' by /a, since '/a' (routes[0]) takes all of them",
+        ),
+        (
+            'pool = "default"\nmatch = { host = "x" }\n[[routes]]\npool = "default"\nmatch = { host = ["y", "x"] }',
+            "routes[1].match: no request reaches 'y,x/' by x/, since 'x/' (routes[0]) takes all of them",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_what_to_write_instead(tmp_path: Path, route: str, told: str) -> None:
+    message = complaint(tmp_path, routed(route))
+    assert message.startswith(told), message
+
+
+def test_a_redirect_may_lead_to_a_path_of_the_balancer_itself_unless_a_route_names_it(tmp_path: Path) -> None:
+    config({"redirect": "/health"})
+    text = routed('name = "r"\nredirect = "/health"\nmatch = { path = ["/", "/health"] }')
+    assert complaint(tmp_path, text).startswith("routes[0].redirect.to: 'r' takes '/health' too")
+
+
+def test_routes_by_name_are_told_to_be_a_list(tmp_path: Path) -> None:
+    message = complaint(tmp_path, 'backends = ["http://a:1"]\n[routes.api]\npool = "default"\n')
+    assert message == "routes = {'api': {'pool': ***}}: routes are a list: write [[routes]], and name = 'api' in it"
+
+
+def test_a_pool_that_no_route_names_is_an_error(tmp_path: Path) -> None:
+    text = POOLS + '[[routes]]\nname = "a"\npool = "default"\n'
+    assert complaint(tmp_path, text) == (
+        "pools.canary: no route names it: add a route with pool = 'canary', or remove it"
+    )
+    assert "canary" in config({"pool": "default", "mirror": {"pool": "canary"}}).pools

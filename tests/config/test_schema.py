@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.backends import BackendConfig
 from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.health import HealthConfig
-from lbflask.config.schema import Config, TimeoutsConfig
+from lbflask.config.schema import Config
+from lbflask.config.traffic import TimeoutsConfig
 from lbflask.core import model
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.health import Thresholds
@@ -327,7 +329,7 @@ def declared(kind: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from declared(inner)
         else:
-            yield f"{kind.__name__}.{name}", field.description
+            yield f"{kind.__name__}.{name}", attribute_docstrings(kind).get(name)
 
 
 def test_every_setting_is_documented_in_its_one_declaration() -> None:

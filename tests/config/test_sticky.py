@@ -12,6 +12,7 @@ import pytest
 from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
 from lbflask.core.model import StickyCookie
+from tests.support.changes import property_test
 from tests.support.toml import as_toml
 
 SECRET, OTHER = "correct horse battery", "staple staple staple"
@@ -146,3 +147,6 @@ def test_secrets_are_in_no_representation() -> None:
     made = config(cookie="LB", secrets=[SECRET])
     assert SECRET not in repr(made)
     assert SECRET not in repr(made.to_model("default"))
+
+
+test_any_value_is_accepted_twice_or_rejected = property_test("setting")

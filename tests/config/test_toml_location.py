@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from lbflask.config.toml_location import line_of
+from tests.support.changes import property_test
 
 FILE = """\
 # rise is told of below
@@ -72,3 +73,6 @@ def test_a_search_that_would_parse_too_much_finds_no_line() -> None:
     """An array of many lines is one statement, of which no part can be parsed by itself."""
     text = "backends = [\n" + "  1,\n" * 20_000 + "]\n"
     assert line_of(text, ["backends", 7]) == 0
+
+
+test_any_file_is_a_configuration_or_rejected_in_one_line = property_test("configuration")

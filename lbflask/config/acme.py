@@ -1,0 +1,114 @@
+"""Automatic certificates. The file of keys is read during validation."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
+
+from lbflask.config.field_types import Listed, Section, checked_by, required
+from lbflask.config.files import UnusableFile, read_text
+from lbflask.config.paths import FilePath
+from lbflask.config.redaction import Secret
+from lbflask.core.certificate_orders import is_name
+
+#: The authority that is asked without another directory.
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+#: Names at most: all of them are read by each worker when one changes.
+MAX_NAMES = 200
+#: Characters of a key: 32 random bytes have at least 43 in base64.
+LEAST_KEY = 32
+_HINT = "for example: openssl rand -base64 32 > acme.key"
+
+
+def _name(text: str) -> str:
+    name = text.strip().lower()
+    if name.startswith("*."):
+        raise ValueError("a wildcard needs a challenge in the DNS, which lbflask does not answer: list the names")
+    if not is_name(name):
+        raise ValueError("must be a name such as shop.example; non-ASCII ones in their xn-- form, and no addresses")
+    return name
+
+
+def _check_directory(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.username or len(url) > 1000:
+        raise ValueError("must be the https:// URL of an authority's ACME directory")
+
+
+def _keys_in(path: str) -> tuple[str, ...]:
+    """The lines of the file; none without a file. Raises ValueError."""
+    if not path:
+        return ()
+    try:
+        lines = read_text(path).split("\n")
+    except UnusableFile as error:
+        raise ValueError(f"{path!r} {error}; {_HINT}") from None
+    keys = tuple(line.strip() for line in lines if line.strip())
+    if not keys:
+        raise ValueError(f"there is no key in it; {_HINT}")
+    if min(map(len, keys)) < LEAST_KEY:
+        raise ValueError(f"a key in it has less than {LEAST_KEY} characters; {_HINT}")
+    return keys
+
+
+EncryptionKey = Annotated[
+    Secret, required(lambda text: len(text) >= LEAST_KEY, f"must have {LEAST_KEY} characters or more; {_HINT}")
+]
+MailAddress = Annotated[
+    str, required(re.compile(r"([^@\s,?&]{1,200}@[^@\s,?&]{1,200})?").fullmatch, "must be one mail address, or empty")
+]
+
+
+class AcmeConfig(Section):
+    """Certificates that an authority issues and renews by itself (docs/how-to/automatic-certificates.md)."""
+
+    domains: Listed[Annotated[str, AfterValidator(_name)]] = ()
+    """The names; each gets its own certificate. Naming an authority means to agree to its terms."""
+    directory: Annotated[str, checked_by(_check_directory)] = LETS_ENCRYPT
+    """URL of the authority's directory (RFC 8555 section 7.1.1)."""
+    email: MailAddress = ""
+    """Address for notices of the authority."""
+    challenge: Literal["http-01", "tls-alpn-01"] = "http-01"
+    """How the authority validates the names: by a request to port 80, or by a handshake at port 443."""
+    ca: FilePath = ""
+    """PEM file of the roots to trust for the directory, instead of those of the system."""
+    key: EncryptionKey | None = None
+    """Encrypts accounts, keys and certificates in the store and on disk; the same for the whole fleet."""
+    key_file: Annotated[FilePath, checked_by(_keys_in)] = ""
+    """A file with the key instead; with several, one per line, the first one encrypts and all decrypt. Without a
+    configured store, a key is generated."""
+    storage: FilePath = ""
+    """Directory for the copy of this machine. Unset, below the state directory of the system or of the user."""
+
+    def check(self, where: str, *, shared: bool) -> None:
+        """Raises ValueError, which names the setting, for settings that do not fit together. `shared` is whether the
+        store is one that others can read.
+        """
+        if not self.domains:
+            others = sorted(type(self).model_fields)
+            self.check_unused(where, others, f"there are no automatic certificates without {where}.domains")
+            return
+        if len(self.domains) > MAX_NAMES:
+            raise ValueError(f"{where}.domains: has {len(self.domains)} names; {MAX_NAMES} are possible")
+        twice = {name for name in self.domains if self.domains.count(name) > 1}
+        if twice:
+            raise ValueError(f"{where}.domains: {min(twice)!r} is there twice")
+        if self.key and self.key_file:
+            raise ValueError(f"{where}.key_file: there is {where}.key already")
+        if shared and not (self.key or self.key_file):
+            raise ValueError(
+                f"{where}.key_file: is missing: private keys of certificates are in the store that redis_url names, "
+                f"encrypted with the key in this file, which is the same on all machines; {_HINT}"
+            )
+
+    @property
+    def needs_plain_listener(self) -> bool:
+        """Whether the authority validates names by plain HTTP."""
+        return bool(self.domains) and self.challenge == "http-01"
+
+    def every_key(self) -> tuple[str, ...]:
+        """The keys of the operator; none if one is to be generated. Raises ValueError."""
+        return (self.key.reveal(),) if self.key else _keys_in(self.key_file)

@@ -1,0 +1,100 @@
+"""Edits of header fields for all, per pool and per route."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lbflask.config.load import ConfigError, load
+from lbflask.core.http.value_templates import RequestFacts
+from lbflask.wiring.pipelines import proxy_settings
+from tests.support.changes import property_test
+
+test_any_edits_leave_the_framing_alone_or_are_rejected = property_test("header_edits")
+
+FACTS = RequestFacts("192.0.2.7", "https", "shop.example", "GET", "/a?b", "id", [("X-Country", "de")], backend="web-1")
+FILE = """
+backends = ["http://a:1"]
+request_headers = { set = { X-Scheme = "{scheme}", X-All = "1" }, remove = ["X-Secret"] }
+response_headers.set.Strict-Transport-Security = "max-age=60"
+
+[pools.api]
+backends = ["http://b:2"]
+request_headers = { set = { X-Pool = "api", X-All = "2" } }
+
+[[routes]]
+name = "api"
+match = { path = "/api" }
+pool = "api"
+request_headers = { add = { X-Route = "{header.X-Country}" }, remove = ["X-Pool"] }
+response_headers = { set = { X-Backend = "{backend}" }, rewrite_location = { "http://b:2/" = "/api/" } }
+
+[[routes]]
+name = "rest"
+pool = "default"
+"""
+
+
+def test_those_of_all_levels_apply_one_after_the_other(tmp_path: Path) -> None:
+    file = tmp_path / "lbflask.toml"
+    file.write_text(FILE)
+    config = load({"LBFLASK_CONFIG": str(file)})
+    api, rest = config.routes
+    settings = proxy_settings(config, "api", api)
+    assert settings.request_edits is not None
+    assert settings.response_edits is not None
+    given = [("X-Secret", "s"), ("X-Pool", "of the client"), ("X-All", "0")]
+    assert settings.request_edits.of(given, FACTS) == [("X-All", "2"), ("X-Scheme", "https"), ("X-Route", "de")]
+    edited = settings.response_edits.of([("Location", "http://b:2/x")], FACTS)
+    hsts = ("Strict-Transport-Security", "max-age=60")
+    assert edited == [("Location", "/api/x"), hsts, ("X-Backend", "web-1")]
+    plain = proxy_settings(config, "default", rest)
+    assert plain.request_edits is not None
+    assert plain.request_edits.of(given, FACTS) == [given[1], ("X-All", "1"), ("X-Scheme", "https")]
+    local = proxy_settings(config)
+    assert local.response_edits is not None
+    assert local.response_edits.of([]) == [hsts]
+
+
+def test_without_any_there_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "lbflask.toml"
+    file.write_text('backends = ["http://a:1"]\n')
+    settings = proxy_settings(load({"LBFLASK_CONFIG": str(file)}), "default")
+    assert settings.request_edits is None
+    assert settings.response_edits is None
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            'request_headers.set.X-A = "$remote_addr"',
+            "'$remote_addr' is no variable here: there are {client}",
+        ),
+        ('request_headers.set.X-A = "{remote_addr}"', "there is no {remote_addr}: there are {client}, {scheme}"),
+        ('request_headers.set.X-A = "{backend}"', "{backend} is not known yet when this is sent"),
+        ('response_headers.add.X-A = "{env.LBFLASK_TEST_GONE}"', "LBFLASK_TEST_GONE of the environment is not set"),
+        ('request_headers.set.Host = "a"', "may not be changed: see `host` and preserve_host"),
+        ('response_headers.set.Content-Length = "1"', "may not be changed: it belongs to one connection"),
+        (
+            'request_headers = { set = { X-A = "1" }, remove = ["x-a"] }',
+            "request_headers.set: 'X-A' is in remove already",
+        ),
+        ('response_headers.rewrite_location = { "app:8000" = "/" }', "must begin with http://, https:// or /"),
+        ('request_headers.rewrite_location = { "/a" = "/" }', "request_headers.rewrite_location' (its value is"),
+        ('request_headers = { X-A = "b" }', "request_headers.X-A' (its value is ***); there are add, remove, set"),
+    ],
+)
+@pytest.mark.parametrize(
+    "level", ["", "[pools.api]\nbackends = ['http://b:2']\n", "[[routes]]\nname = 'r'\npool = 'default'\n"]
+)
+def test_a_mistake_is_named_at_each_level(tmp_path: Path, level: str, line: str, message: str) -> None:
+    route = "" if "routes" in level else "[[routes]]\nname = 'all'\nsplit = { default = 50, api = 50 }\n"
+    api = "" if "pools" in level or "routes" in level else "[pools.api]\nbackends = ['http://b:2']\n"
+    file = tmp_path / "lbflask.toml"
+    file.write_text(f'backends = ["http://a:1"]\n{level}{line}\n{api}{route}')
+    with pytest.raises(ConfigError) as caught:
+        load({"LBFLASK_CONFIG": str(file)})
+    assert str(caught.value).startswith(f"{file}:{2 + level.count(chr(10))}: ")
+    assert message in str(caught.value)
