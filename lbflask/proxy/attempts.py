@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from typing import Final
 
 from lbflask.core import retry
-from lbflask.core.faults import Blame, Fault, Shortage, Stage
+from lbflask.core.faults import Blame, ClientLeft, Fault, RetriedResponse, Shortage, Stage
 from lbflask.core.http.trace_context import Trace
+from lbflask.core.http.types import Fields
 from lbflask.core.model import Backend
 from lbflask.core.planning import Plan
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.informational_stage import pass_interim
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.telemetry import debug
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.upstream.requests_adapter import BackendAdapter, BackendRequest, BackendResponse
+from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_transport import BackendResponse, BackendTransport
 from lbflask.upstream.stream import NEVER
+
+#: Bytes of a response that is kept while another backend is tried.
+MAX_ASIDE: Final = 65_536
 
 
 class Attempts:
@@ -28,7 +34,7 @@ class Attempts:
         self,
         pool: str,
         fleet: Fleet,
-        adapter: BackendAdapter,
+        transport: BackendTransport,
         settings: ProxySettings,
         services: SharedServices,
         slot_queue: SlotQueue | None = None,
@@ -36,7 +42,7 @@ class Attempts:
         self.pool = pool
         self.fleet = fleet
         self.traffic = fleet.traffic(pool)
-        self.adapter = adapter
+        self.transport = transport
         self.settings = settings
         self.services = services
         self.slot_queue = slot_queue
@@ -46,22 +52,37 @@ class Attempts:
         return f"Attempts({self.pool})"
 
 
-@dataclass(slots=True, eq=False)
 class RequestAttempts:
     """The attempts of one request. `end` ends them; until then they hold the slot of the backend that responded.
 
     Each request constructs one by position, since keywords would double the cost.
     """
 
-    shared: Attempts
-    request: ClientRequest
-    request_id: str
-    began: float
-    deadline: float
-    may_queue: bool  #: the request may wait for a slot where all are in use
-    events: list[AttemptEvent] = field(init=False, default_factory=list)
-    serving_id: str = field(init=False, default="")  #: the backend whose response is passed on
-    turns: Generator[Backend, None, None] | None = field(init=False, default=None)
+    serving_id: str = ""  #: the backend whose response is passed on
+    turns: Generator[Backend, None, None] | None = None
+    aside: tuple[BackendResponse, int] | None = None  #: a response, and the number of its attempt
+    upstream: BackendRequest | None = None
+
+    def __init__(
+        self,
+        shared: Attempts,
+        request: ClientRequest,
+        request_id: str,
+        began: float,
+        deadline: float,
+        may_queue: bool,
+    ) -> None:
+        self.shared = shared
+        self.request = request
+        self.request_id = request_id
+        self.began = began
+        self.deadline = deadline
+        self.may_queue = may_queue  #: the request may wait for a slot where all are in use
+        self.statuses = shared.settings.retries.statuses
+        self.events: list[AttemptEvent] = []
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.request_id} of {self.request!r}>"
 
     def first_response(
         self,
@@ -72,6 +93,7 @@ class RequestAttempts:
     ) -> BackendResponse:
         """The first response that a backend of the plan gives. Raises the Fault that decides the client's response."""
         backends, queue = plan.backends, self.shared.slot_queue
+        self.upstream = upstream
         if queue is not None:
             exchange = self.request.server_exchange
             backends = self.turns = queue.turns(
@@ -85,25 +107,72 @@ class RequestAttempts:
         last: Fault | None = None
         for tried, backend in enumerate(backends, 1):
             try:
-                return self._attempt(backend, upstream, trace)
+                response = self._response(backend, upstream, trace)
+                if not self.statuses or response.answer.status not in self.statuses:
+                    return response
+                retried = RetriedResponse(response.answer.status)
+                if not self._may_retry(retried, tried) or not self._set_aside(response, retried):
+                    return response
             except Fault as fault:
                 last = fault
-            if retry.went_stale(last) and self._is_replayable(last):
-                try:
-                    return self._attempt(backend, upstream, trace, fresh=True)
-                except Fault as fault:
-                    last = fault
-            if not self._may_retry(last, tried):
-                break
+                if not self._may_retry(last, tried):
+                    break
+        if self.aside is not None:
+            return self._resume(*self.aside)
         if self.turns is not None:
             self.turns.close()
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
+
+    def _response(self, backend: Backend, upstream: BackendRequest, trace: Trace | None) -> BackendResponse:
+        """The response of this backend, by a new connection if a reused one had gone stale. Raises Fault."""
+        try:
+            return self._attempt(backend, upstream, trace)
+        except Fault as fault:
+            if not retry.went_stale(fault) or not self._is_replayable(fault):
+                raise
+        return self._attempt(backend, upstream, trace, fresh=True)
+
+    def _set_aside(self, response: BackendResponse, retried: Fault) -> bool:
+        """Keep the response in memory, and free its backend for others, while another one is tried. False for a
+        response that is too large. Raises Fault for one that breaks off.
+        """
+        traffic, event = self.shared.traffic, self.events[-1]
+        try:
+            if not response.answer.buffer(MAX_ASIDE):
+                return False
+        except Fault as fault:
+            response.close()
+            traffic.broke_off(self.serving_id, fault)
+            self.serving_id = ""
+            self.events[-1] = AttemptEvent(event.backend, event.seconds, fault, event.at)
+            raise
+        response.release()
+        traffic.ended(self.serving_id)
+        self.serving_id = ""
+        self.aside = (response, len(self.events) - 1)
+        self.events[-1] = AttemptEvent(event.backend, event.seconds, retried, event.at)
+        return True
+
+    def _resume(self, response: BackendResponse, number: int) -> BackendResponse:
+        """The response that was set aside: no other backend had a better one."""
+        event = self.events[number]
+        self.events[number] = AttemptEvent(event.backend, event.seconds, None, event.at)
+        self.serving_id = event.backend
+        self.shared.traffic.began(event.backend)
+        return response
+
+    def pass_interim(self, status: int, reason: str, fields: Fields) -> None:
+        """Pass on an informational response of the backend, if it is of a kind that is."""
+        exchange = self.request.server_exchange
+        if exchange is not None:
+            pass_interim(exchange, self.shared.settings.via, status, reason, fields)
 
     def end(self, fault: Fault | None = None) -> None:
         """The response that was passed on has ended: completely, or cut by the fault."""
         shared = self.shared
         if self.serving_id:
             backend, self.serving_id = self.serving_id, ""
+            self.upstream = None  # its connection may carry another request now
             if fault is None:
                 shared.traffic.ended(backend)
             else:
@@ -115,6 +184,7 @@ class RequestAttempts:
         if self.turns is not None:
             self.turns.close()
         shared.services.in_flight.retrying.discard(self)
+        self.upstream = None  # it refers to this object: a cycle, which only the garbage collector would free
 
     def _is_replayable(self, fault: Fault) -> bool:
         body = self.request.body
@@ -135,7 +205,7 @@ class RequestAttempts:
     ) -> BackendResponse:
         shared = self.shared
         settings, traffic, clock = shared.settings, shared.traffic, shared.services.clock
-        host = self.request.host if settings.preserve_host else ""
+        host = settings.host or (self.request.host if settings.preserve_host else "")
         fields = None if trace is None else trace.attempt()
         upstream.to(backend, host or backend.authority, fresh, fields)
         if debug.SWITCH.enabled:
@@ -146,8 +216,10 @@ class RequestAttempts:
             timeouts = (min(settings.connect, max(0.001, self.deadline - began)), settings.first_byte)
         traffic.began(backend.id)
         try:
-            response = shared.adapter.send(upstream, True, timeouts)
+            response = shared.transport.send(upstream, timeouts)
         except Fault as fault:
+            if isinstance(fault, ClientLeft):
+                fault.name_backend(backend.id)
             traffic.failed(backend.id, fault)
             if debug.SWITCH.enabled:
                 debug.trace(self.request_id, "failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)

@@ -9,6 +9,7 @@ from lbflask.core.eligibility import Selection
 from lbflask.core.membership import takers
 from lbflask.core.model import Backend, Pool, Snapshot
 from lbflask.core.planning import PoolPlanner
+from lbflask.core.sticky_cookie import CookieRefusal
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.sticky import StickyCookies
 
@@ -35,17 +36,25 @@ class _FleetFacts:
         self._fleet = fleet
         self._traffic = traffic = fleet.traffic(pool)
         local = fleet.pools[pool]
+        self._refused_cookies = local.refused_cookies
         self.snapshot: Callable[[], Snapshot] = partial(getattr, local, "snapshot")
         self.ticket: Callable[[], int] = local.tickets.next
         self.probe: Callable[[bool], str | None] = traffic.probe
+        self._selection: Selection | None = None
+        self._takers: tuple[str, ...] = ()
 
     def now(self) -> float:
         return self._fleet.now()
+
+    def cookie_refused(self, refusal: CookieRefusal) -> None:
+        self._refused_cookies[refusal] += 1
 
     def loads(self) -> Mapping[str, int]:
         return self._traffic.live_loads()
 
     def selected(self, pool_members: Sequence[Backend], snapshot: Snapshot, selection: Selection) -> None:
-        # With every selection, since the planner of another configuration may have set other members meanwhile.
-        self._traffic.has_members(takers(pool_members, snapshot))
+        if selection is not self._selection:
+            self._selection, self._takers = selection, takers(pool_members, snapshot)
+        # With every snapshot, since the planner of another configuration may have set other members meanwhile.
+        self._traffic.has_members(self._takers)
         self._fleet.record_fallback(self._pool, selection.resort)

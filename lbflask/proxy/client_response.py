@@ -10,31 +10,39 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.http.field_lines import FieldLines, field_pairs
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.core.http.types import Fields
-from lbflask.upstream.requests_adapter import BackendResponse
+from lbflask.upstream.backend_transport import BackendResponse
+from lbflask.upstream.response_buffer import ResponseBuffer
 from lbflask.upstream.stream import NEVER
 
-REQUEST_TIMEOUT = "the time for the whole request was over"
+REQUEST_TIMEOUT: Final = "the time for the whole request was over"
 
 
 #: Called once, when a response has ended: with the bytes of its body that were sent, why it was cut (empty for a
-#: complete one), and the fault that cut it.
-Finish = Callable[[int, str, Fault | None], None]
+#: complete one), the fault that cut it, and the cause of the cut (None for a complete one).
+Finish = Callable[[int, str, Fault | None, AnswerCause | None], None]
 
 
 class ClientResponse:
-    """A WSGI response: `status` and `fields` for start_response, then the body.
+    """A WSGI response: `status` and `fields` for start_response, then the body. `lines` are the fields as they stand in
+    the head of the backend's response, None if they differ from that.
 
     `deadline` is the time by which the client must have received all of it, by `clock`, in seconds. The connection to
-    the backend is released by the first read of a buffered body, at the end of any other body, or by `close`.
+    the backend is released by the first read of a body that is here whole, at the end of any other body, or by `close`;
+    a `buffer`, through which the body then passes, releases it earlier.
     """
 
     __slots__ = (
+        "_buffer",
         "_buffered",
         "_clock",
+        "_fields",
         "_finish",
         "_passes_trailers",
         "_pieces",
@@ -42,28 +50,31 @@ class ClientResponse:
         "_unreleased",
         "_upstream",
         "deadline",
-        "fields",
+        "lines",
         "status",
     )
 
     def __init__(
         self,
         status: str,
-        fields: Fields,
+        fields: Fields | FieldLines,
         body: BackendResponse | bytes,
         finish: Finish,
         deadline: float = NEVER,
         clock: Callable[[], float] = time.monotonic,
         passes_trailers: bool = False,
+        buffer: ResponseBuffer | None = None,
     ) -> None:
         self.status = status
-        self.fields = fields
+        self._fields = fields
+        self.lines: FieldLines | None = fields if isinstance(fields, tuple) else None
         self.deadline = deadline
         self._clock = clock
         self._finish: Finish | None = finish
         self._sent = 0
         self._passes_trailers = passes_trailers
         self._pieces: Iterator[bytes] | None = None
+        self._buffer = buffer
         self._upstream: BackendResponse | None
         self._unreleased: BackendResponse | None
         if isinstance(body, bytes):
@@ -73,7 +84,12 @@ class ClientResponse:
             self._upstream = self._unreleased = body
             self._buffered = body.answer.whole()
             if self._buffered is None:
-                self._pieces = body.answer.pieces()
+                self._pieces = body.answer.pieces() if buffer is None else buffer
+
+    @property
+    def fields(self) -> Fields:
+        """The fields for start_response."""
+        return field_pairs(self._fields)
 
     def __repr__(self) -> str:
         body = "streamed" if self._pieces is not None else "buffered"
@@ -112,18 +128,21 @@ class ClientResponse:
             if self._unreleased is not None:
                 self._unreleased.release()
                 self._unreleased = None
+            if self._buffer is not None:
+                self._buffer.close()
             self._end()
             raise
         except Fault as fault:
             self._abort()
             if fault.blame is Blame.CLIENT:
-                self._end(fault.reason)
+                self._end(fault.reason, None, fault.answer_cause)
             else:
-                self._end(fault.reason if fault.blame is Blame.SELF else f"the backend {fault.reason}", fault)
+                reason = fault.reason if fault.blame is Blame.SELF else f"the backend {fault.reason}"
+                self._end(reason, fault, fault.answer_cause)
             raise BrokenPipeError(errno.EPIPE, fault.reason) from None
         if self._clock() > self.deadline:
             self._abort()
-            self._end(REQUEST_TIMEOUT)
+            self._end(REQUEST_TIMEOUT, None, AnswerCause.TIMEOUT)
             raise BrokenPipeError(errno.EPIPE, REQUEST_TIMEOUT)
         return piece
 
@@ -136,22 +155,27 @@ class ClientResponse:
 
     def close(self) -> None:
         """End the response: the server needs no more of it."""
-        cut = ""
+        cut, cause = "", None
         if self._unreleased is not None:
-            if not self._unreleased.answer.complete:
-                cut = REQUEST_TIMEOUT if self._clock() > self.deadline else "the client hung up"
+            source = self._unreleased.answer if self._buffer is None else self._buffer
+            if not source.complete:
+                cut, cause = "the client hung up", AnswerCause.CLIENT_LEFT
+                if self._clock() > self.deadline:
+                    cut, cause = REQUEST_TIMEOUT, AnswerCause.TIMEOUT
             self._abort()
-        self._end(cut)
+        self._end(cut, None, cause)
 
     def _abort(self) -> None:
         upstream, self._unreleased = self._unreleased, None
-        if upstream is not None:
+        if self._buffer is not None:
+            self._buffer.close()
+        elif upstream is not None:
             upstream.close()
 
-    def _end(self, cut: str = "", fault: Fault | None = None) -> None:
+    def _end(self, cut: str = "", fault: Fault | None = None, cause: AnswerCause | None = None) -> None:
         finish, self._finish = self._finish, None
         if finish is not None:
-            finish(self._sent, cut, fault)
+            finish(self._sent, cut, fault, cause)
 
 
 def local_response(method: str, status: str, fields: Fields, body: bytes, finish: Finish) -> ClientResponse:

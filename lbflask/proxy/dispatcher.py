@@ -5,65 +5,90 @@ Rules are in `core/`; each stage returns a value. A RequestContext collects the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import partial
 
 from lbflask.core import retry
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.answers import AnswerCause
+from lbflask.core.faults import Blame, Fault
 from lbflask.core.http.cookies import take
+from lbflask.core.http.direct_response import ErrorPage
+from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.fields import (
     backend_request,
     bodiless_response,
-    client_response,
-    request_origin,
     te_trailers,
 )
-from lbflask.core.http.max_forwards import BadMaxForwards, final_answer, with_one_hop_less
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.http.types import Fields
-from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
+from lbflask.core.http.upgrade import with_upgrade
+from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.model import Backend
-from lbflask.proxy.attempts import Attempts, RequestAttempts
+from lbflask.proxy.attempts import MAX_ASIDE, Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.buffering import Buffering
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, local_response
-from lbflask.proxy.error_response import accept_of, error_response
+from lbflask.proxy.error_response import accept_of, error_response, with_page
+from lbflask.proxy.final_recipient import final_response
 from lbflask.proxy.hook_stage import HookCalls, call_request_hooks
-from lbflask.proxy.informational_stage import pass_interim, run_tunnel
+from lbflask.proxy.informational_stage import run_tunnel, upgrade_of
+from lbflask.proxy.internal_files import InternalFiles
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.rate_limits import RateLimitExceeded, RateLimits
+from lbflask.proxy.request_facts import facts_of
+from lbflask.proxy.response_rules import ResponseRules
 from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
-from lbflask.telemetry.debug import SWITCH, trace
+from lbflask.telemetry.debug import SWITCH, trace, trace_arrival
 from lbflask.telemetry.events import RequestEvent
-from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
+from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_transport import BackendResponse
 
 
-@dataclass(slots=True, eq=False)
 class RequestContext(RequestAttempts):
     """Everything that is decided about one request, and its attempts. `finish` settles it, once."""
 
-    dispatcher: Dispatcher
-    client: str
-    reason: str  #: for the choice of the first backend
-    rate_limit_fields: Fields | None = field(init=False, default=None)
-    sticky_backend: Backend | None = field(init=False, default=None)
-    trace: Trace | None = field(init=False, default=None)
-    status: int = field(init=False, default=0)
-    refusal: str = field(init=False, default="")  #: why the request was refused, unless an attempt shows it
+    rate_limit_fields: Fields | None = None
+    sticky_backend: Backend | None = None
+    trace: Trace | None = None
+    status: int = 0
+    refusal: str = ""  #: why the request was refused, unless an attempt shows it
+    cause: AnswerCause | None = None  #: of a response of the balancer's own
+    limit: str = ""  #: the exceeded rate limit
 
-    def finish(self, sent: int, cut: str, fault: Fault | None) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, request: ClientRequest, request_id: str, began: float, client: str
+    ) -> None:
+        super().__init__(dispatcher.attempts, request, request_id, began, began + dispatcher.settings.request, True)
+        self.dispatcher = dispatcher
+        self.client = client
+        self.reason = dispatcher.balancer.reason  #: for the choice of the first backend
+        # Here, since mypyc makes no default of a union of three types.
+        self.fields: Fields | FieldLines | None = None  #: of the response
+
+    def facts(self) -> RequestFacts:
+        """What the variables of header values stand for."""
+        of = self.dispatcher
+        found = self.request_id, self.serving_id or "", of.balancer.pool.name, of.route
+        return facts_of(self.request, of.services.hops, found)
+
+    def finish(self, sent: int, cut: str, fault: Fault | None, cause: AnswerCause | None = None) -> None:
         """Release what the request holds, and emit its event."""
         dispatcher, request = self.dispatcher, self.request
         services = dispatcher.services
         services.in_flight.active.discard(self)
         self.end(fault)
+        if request.body is not None:
+            request.body.release()
         if SWITCH.enabled:
             seconds, cut = services.clock() - self.began, cut or self.refusal
             trace(self.request_id, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
-        if not services.listeners:
+        cause = self.cause or cause
+        if services.note_answer is not None and cause is None:
+            services.note_answer((self.status, self.client))
             return
         event = RequestEvent(
             client=self.client,
@@ -81,7 +106,11 @@ class RequestContext(RequestAttempts):
             received=0 if request.body is None else request.body.received,
             why=self.reason,
             trace=self.trace,
+            fields=self.fields,
+            request_fields=request.fields if services.logs_request_fields else None,
         )
+        if cause is not None:
+            event.cause, event.limit = cause, self.limit
         for listener in services.listeners:
             listener(event)
 
@@ -99,39 +128,43 @@ class Dispatcher:
         rate_limits: RateLimits | None = None,
     ) -> None:
         self.balancer = balancer
-        self._attempts = attempts
-        self._settings = settings
+        self.attempts = attempts
+        self.settings = settings
         self.services = services
         self.route = "" if actions is None else actions.name
-        self._actions = actions
+        self._actions, self._request_edits = actions, settings.request_edits
         self._mirror = None if actions is None else actions.mirror
-        self._rate_limits = rate_limits
+        self._rate_limits, self._body_limit = rate_limits, settings.body_limit
+        self._via_line = b"" if settings.via is None else f"Via: 1.1 {settings.via}\r\n".encode("latin-1")
+        self._rules = ResponseRules(settings)
+        self._passes_lines = balancer.cookies is None and self._rules.changes_nothing
         self._replies = LocalReplies(services, settings, pool=balancer.pool.name)
+        self._buffering = None if settings.buffering is None else Buffering(settings.buffering, services)
 
     def __repr__(self) -> str:
         return f"Dispatcher({self.balancer!r}, route {self.route or '-'})"
 
     def dispatch(self, request: ClientRequest) -> ClientResponse | None:  # noqa: C901 - a stage each
         """The response to the request: that of a backend, or a local reply. None after a tunnel has ended."""
-        services, settings, balancer = self.services, self._settings, self.balancer
+        services, settings, balancer = self.services, self.settings, self.balancer
         hop = services.hops.hop(request)
         fields, client, request_id, may_upgrade = backend_request(
             request.fields, hop, request.host, services.new_request_id(), settings.is_trusted
         )
-        began = services.clock()
-        deadline, reason = began + settings.request, balancer.reason
-        context = RequestContext(self._attempts, request, request_id, began, deadline, True, self, client, reason)
+        context = RequestContext(self, request, request_id, services.clock(), client)
         services.in_flight.active.add(context)
         if SWITCH.enabled:
-            self._trace_arrival(context)
+            head = client, request.method, request.raw_target, request.protocol
+            trace_arrival(request_id, head, self.route, balancer.pool.name)
         try:
             if self._rate_limits is not None:
                 context.rate_limit_fields = self._rate_limits.admit(request, client, fields)
+            if self._body_limit and request.body is not None:
+                request.body.set_limit(self._body_limit)
             if request.method in ("OPTIONS", "TRACE"):
-                forwardable = _one_hop_less(request.method, fields)
-                if forwardable is None:
-                    return self._final_recipient(context)
-                fields = forwardable
+                answer, fields = final_response(request, fields, settings.cors, settings.via)
+                if answer is not None:
+                    return self._local_answer(context, *answer)
             if balancer.cookies is not None:
                 fields = fields.copy()
                 context.sticky_backend = balancer.sticky_backend(take(fields, balancer.cookies.name))
@@ -149,31 +182,18 @@ class Dispatcher:
             if SWITCH.enabled:
                 trace(request_id, "planned", why=plan.reason)
             response = context.first_response(plan, upstream, context.trace, context.sticky_backend)
-        except RateLimitExceeded as fault:
-            context.rate_limit_fields = fault.fields
-            return self._refuse(context, fault)
+        except RateLimitExceeded as exceeded:
+            context.rate_limit_fields = exceeded.fields
+            return self._refuse(context, exceeded)
         except Fault as fault:
             return self._refuse(context, fault)
-        except BaseException:
-            services.in_flight.active.discard(context)
-            context.end()
+        except BaseException as error:
+            self._abandon(context, error)
             raise
         if response.answer.status == 101:
             self._run_tunnel(context, response)
             return None
         return self._client_response(context, response)
-
-    def _trace_arrival(self, context: RequestContext) -> None:
-        request, request_id = context.request, context.request_id
-        trace(
-            request_id,
-            "parsed",
-            client=context.client,
-            method=request.method,
-            target=request.raw_target,
-            protocol=request.protocol,
-        )
-        trace(request_id, "routed", route=self.route, pool=self.balancer.pool.name)
 
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """As of RootHandler."""
@@ -189,36 +209,35 @@ class Dispatcher:
         """The request as each backend of the plan gets it, after the hooks. Raises Fault: refused by a hook, or one
         tunnel too many.
         """
-        request, exchange = context.request, context.request.server_exchange
-        target, upgrade = request.target.text, ""
+        request, exchange, body = context.request, context.request.server_exchange, context.request.body
+        target, upgrade, framing, edits = request.target.text, "", request.framing, self._request_edits
+        stored = None if self._buffering is None else self._buffering.begin(request)
         if self._actions is not None:
-            target, fields = self._actions.edit_request(target, fields)
+            target = self._actions.target(target)
+        if edits is not None:
+            fields = edits.of(fields, context.facts() if edits.needs_facts else None)
         on_interim, expects_continue = None, False
         if exchange is not None and request.protocol == "HTTP/1.1":
-            on_interim = partial(pass_interim, exchange, self._settings.via)
-            expects_continue = request.body is not None and exchange.expects_continue
+            on_interim = context.pass_interim
+            expects_continue = body is not None and stored is None and exchange.expects_continue
             if expects_continue:
                 fields = [*fields, ("Expect", "100-continue")]
-            if may_upgrade and self._settings.tunnels:
-                upgrade = self._upgrade(request)
+            if may_upgrade and (tunnels := self.settings.tunnels):
+                upgrade = upgrade_of(request, tunnels, self.services.in_flight)
                 fields = with_upgrade(fields, upgrade) if upgrade else fields
         hook_calls = None
         if self.services.hooks is not None:
-            hook_calls = call_request_hooks(
-                self.services.hooks,
-                request,
-                context.request_id,
-                context.client,
-                self.balancer.pool.name,
-                fields,
-            )
+            known = context.request_id, context.client, self.balancer.pool.name
+            hook_calls = call_request_hooks(self.services.hooks, request, *known, fields)
             fields = hook_calls.fields
+        if self._buffering is not None and stored is not None:
+            framing = self._buffering.store(request, stored, context.deadline)
         upstream = BackendRequest(  # by position, since keywords would double the cost
             request.method,
             target,
             fields,
-            request.framing,
-            request.body,
+            framing,
+            body,
             context.deadline,
             expects_continue,
             upgrade,
@@ -228,98 +247,101 @@ class Dispatcher:
         )
         return upstream, hook_calls
 
-    def _upgrade(self, request: ClientRequest) -> str:
-        """The protocols that the client would upgrade to; empty for none. Raises Fault for one tunnel too many."""
-        upgrade = requested_upgrade(request.fields, request.protocol)
-        tunnels = len(self.services.in_flight.tunnels)
-        if upgrade and tunnels >= self._settings.tunnels:
-            raise Fault(Blame.SELF, Stage.CHOOSE, 503, f"{tunnels} tunnels are open, as many as may be")
-        return upgrade
-
     def _client_response(self, context: RequestContext, response: BackendResponse) -> ClientResponse:
-        answer, via = response.answer, self._settings.via
-        if answer.status == 204:
-            fields = bodiless_response(answer.fields, via)
-        elif not answer.cleared:
-            fields = client_response(answer.fields, via)
-        elif via is None:
-            fields = answer.fields
+        answer, lines, passes_trailers = response.answer, response.answer.lines, False
+        if self._rules.has_pages and (page := self._rules.page_for(context.request, answer.status)) is not None:
+            return self._page_response(context, response, page)
+        fields: Fields | FieldLines
+        if lines is not None and self._passes_lines and context.rate_limit_fields is None and answer.status != 204:
+            fields = (lines[0] + self._via_line, lines[1], lines[2]) if self._via_line else lines
         else:
-            fields = [*answer.fields, ("Via", "1.1 " + via)]
-        if self._actions is not None:
-            fields = self._actions.edit_response(fields)
-        if self.balancer.cookies is not None:
-            fields = [*fields, *self._set_cookie_fields(context, fields)]
-        if context.rate_limit_fields is not None:
-            fields = [*fields, *context.rate_limit_fields]
-        passes_trailers = answer.framing.chunked and te_trailers(context.request.fields, context.request.protocol)
-        if passes_trailers:
-            fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
-        context.status = answer.status
+            files = self.settings.internal_files
+            if files is not None and (replaced := self._file(context, response, files)) is not None:
+                return replaced
+            fields = self._edited_fields(context, self._rules.passed_fields(context.request, answer, context.facts))
+            passes_trailers = answer.framing.chunked and te_trailers(context.request.fields, context.request.protocol)
+            if passes_trailers:
+                fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
+        context.status, context.fields = answer.status, fields
         if SWITCH.enabled:
             trace(context.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
-        return ClientResponse(
-            f"{answer.status} {answer.reason or reason_phrase(answer.status)}",
-            fields,
-            response,
-            context.finish,
-            context.deadline,
-            self.services.clock,
-            passes_trailers,
-        )
+        buffer = None
+        if self._buffering is not None:
+            buffer = self._buffering.response_buffer(response, context.request.server_exchange, context.end)
+        status = f"{answer.status} {answer.reason or reason_phrase(answer.status)}"
+        clock, deadline = self.services.clock, context.deadline
+        return ClientResponse(status, fields, response, context.finish, deadline, clock, passes_trailers, buffer)
+
+    def _file(self, context: RequestContext, response: BackendResponse, files: InternalFiles) -> ClientResponse | None:
+        """The response with the file that the backend's response names; None if that names none."""
+        try:
+            found = files.answer(context.request, response.answer, self.settings.via)
+        except Fault as fault:
+            response.discard()
+            context.refusal = fault.reason
+            return self._refuse(context, fault)
+        if found is None:
+            return None
+        fields = self._edited_fields(context, self._rules.edited(context.request, found.fields, context.facts))
+        context.status, context.fields = found.status, fields
+        response.discard()
+        context.end()  # the backend is free while the client reads
+        return found.response(fields, context.finish, context.deadline)
+
+    def _page_response(self, context: RequestContext, response: BackendResponse, page: ErrorPage) -> ClientResponse:
+        """The page in the place of the body of a backend's response."""
+        answer = response.answer
+        passed = self._rules.passed_fields(context.request, answer, context.facts)
+        fields = with_page(self._edited_fields(context, passed), page)
+        with suppress(Fault):  # what the backend fails to send is not needed
+            answer.buffer(MAX_ASIDE)
+        response.close()
+        context.status, context.fields = answer.status, fields
+        status = f"{answer.status} {answer.reason or reason_phrase(answer.status)}"
+        return local_response(context.request.method, status, fields, page.body, context.finish)
+
+    def _edited_fields(self, context: RequestContext, fields: Fields) -> Fields:
+        """The fields of the response as the client gets it, with those that this balancer adds."""
+        if self.balancer.cookies is not None:
+            fields = [*fields, *self._set_cookie_fields(context, fields)]
+        return fields if context.rate_limit_fields is None else [*fields, *context.rate_limit_fields]
 
     def _set_cookie_fields(self, context: RequestContext, fields: Fields) -> Fields:
         """Set-Cookie fields for a session that was created or moved, in a response with these fields."""
-        cookies, sticky_backend, serving_id = self.balancer.cookies, context.sticky_backend, context.serving_id
-        if cookies is None or (sticky_backend is not None and sticky_backend.id == serving_id):
+        cookies, request = self.balancer.cookies, context.request
+        if cookies is None or (context.sticky_backend is not None and context.sticky_backend.id == context.serving_id):
             return []
-        request = context.request
-        hop = self.services.hops.hop(request)
-        origin = request_origin(request.fields, hop, request.host, self._settings.is_trusted)
-        return cookies.set_cookie_fields(serving_id, request.method, fields, secure=origin.secure)
+        secure = self.services.hops.origin(request).secure
+        return cookies.set_cookie_fields(context.serving_id, request.method, fields, secure=secure)
 
     def _run_tunnel(self, context: RequestContext, response: BackendResponse) -> None:
         """Pass bytes both ways until the tunnel ends."""
-        answer, exchange, settings = response.answer, context.request.server_exchange, self._settings
+        answer, exchange, settings = response.answer, context.request.server_exchange, self.settings
         if exchange is None:
             raise RuntimeError("a backend has upgraded a request that asked for no upgrade")
-        context.status = 101
-        protocols = ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"])
-        fields = bodiless_response(answer.fields, settings.via)
+        context.status, fields = 101, bodiless_response(answer.fields, settings.via)
         fields = [*fields, *self._set_cookie_fields(context, fields), *(context.rate_limit_fields or ())]
-        run_tunnel(
-            exchange,
-            response,
-            with_upgrade(fields, protocols),
-            context.finish,
-            idle_timeout=settings.tunnel_idle,
-            in_flight=self.services.in_flight,
-        )
+        idle, in_flight = settings.tunnel_idle, self.services.in_flight
+        run_tunnel(exchange, response, fields, context.finish, idle_timeout=idle, in_flight=in_flight)
 
-    def _final_recipient(self, context: RequestContext) -> ClientResponse:
-        """The response to a request whose Max-Forwards is 0: the balancer is its final recipient (RFC 9110 §7.6.2)."""
-        request = context.request
-        status, fields, body = final_answer(
-            request.method, request.raw_target, request.protocol, request.fields, self._settings.via
-        )
-        context.status = int(status[:3])
+    def _local_answer(self, context: RequestContext, status: str, fields: Fields, body: bytes) -> ClientResponse:
+        """The response to a request that the balancer answers in the place of a backend."""
+        context.status, context.fields, context.cause = int(status[:3]), fields, AnswerCause.DIRECT_RESPONSE
         return ClientResponse(status, fields, body, context.finish)
+
+    def _abandon(self, context: RequestContext, error: BaseException) -> None:
+        """Count a request that ends without a response: by an error of the balancer, or with its worker."""
+        failed = isinstance(error, Exception)
+        context.status, context.cause = (500, AnswerCause.INTERNAL) if failed else (503, AnswerCause.STOPPED)
+        context.finish(0, "the balancer failed" if failed else "the worker has ended", None)
 
     def _refuse(self, context: RequestContext, fault: Fault) -> ClientResponse:
         request = context.request
-        retry_after = self._settings.retry_after if fault.status == 503 else None
-        status, fields, body = error_response(fault, accept_of(request.fields), self._settings, retry_after)
-        if self._actions is not None:
-            fields = self._actions.edit_response(fields)
-        fields = [*fields, *(context.rate_limit_fields or ())]
-        context.status = fault.status
+        retry_after = self.settings.retry_after if fault.status == 503 else None
+        status, fields, body = error_response(fault, accept_of(request.fields), self.settings, retry_after)
+        fields = [*self._rules.edited(request, fields, context.facts), *(context.rate_limit_fields or ())]
+        context.status, context.fields, context.cause = fault.status, fields, fault.answer_cause
+        context.limit = fault.limit
         if not context.events or fault.blame is Blame.CLIENT:
             context.refusal = fault.reason
         return local_response(request.method, status, fields, body, context.finish)
-
-
-def _one_hop_less(method: str, fields: Fields) -> Fields | None:
-    try:
-        return with_one_hop_less(method, fields)
-    except BadMaxForwards as bad:
-        raise Fault(Blame.CLIENT, Stage.CHOOSE, 400, str(bad)) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.types import Fields
 from lbflask.proxy.settings import ProxySettings
@@ -15,6 +16,25 @@ _DETAILS = {
     503: "no backend can take the request now",
     504: "the backend did not respond in time",
 }
+
+
+#: Fields that describe the body of a response, or the resource that it represents.
+_OF_BODY = frozenset(
+    {"content-type", "content-length", "content-encoding", "content-language", "content-location", "content-range"}
+    | {"content-disposition", "content-digest", "repr-digest", "digest", "etag", "last-modified", "accept-ranges"}
+    | {"transfer-encoding", "trailer"}
+)
+
+
+def accepts_json(accept: str) -> bool:
+    """Whether a client that sends this Accept field gets errors as JSON."""
+    return "application/json" in accept or "+json" in accept
+
+
+def with_page(fields: Fields, page: ErrorPage) -> Fields:
+    """The fields of a backend's response whose body the page replaces."""
+    kept = [field for field in fields if field[0].lower() not in _OF_BODY]
+    return [*kept, ("Content-Type", page.content_type), ("Content-Length", str(len(page.body)))]
 
 
 def accept_of(fields: Fields) -> str:
@@ -32,7 +52,7 @@ def error_response(
     phrase = reason_phrase(fault.status)
     detail = fault.reason if fault.blame is Blame.CLIENT else _DETAILS.get(fault.status, phrase)
     page = settings.pages.get(fault.status)
-    if "application/json" in accept or "+json" in accept:
+    if accepts_json(accept):
         content_type = "application/json"
         body = json.dumps({"status": fault.status, "error": phrase, "detail": detail}).encode() + b"\n"
     elif page is not None:

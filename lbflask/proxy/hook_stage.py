@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.hook_api import HookRequest, Refusal
 from lbflask.core.http.types import Fields
@@ -54,6 +55,6 @@ def call_request_hooks(
             trace(request.request_id, "hook", result=type(result).__name__)
         if isinstance(result, Refusal):
             # Blamed on the client, so that it gets the reason unchanged; no backend is involved.
-            raise Fault(Blame.CLIENT, Stage.CHOOSE, result.status, result.reason)
+            raise Fault(Blame.CLIENT, Stage.CHOOSE, result.status, result.reason, answer_cause=AnswerCause.HOOK)
         request = replace(request, fields=tuple(result.applied_to(list(request.fields))))
     return HookCalls(hooks, request)

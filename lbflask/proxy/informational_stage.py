@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import bodiless_response
 from lbflask.core.http.types import Fields
-from lbflask.proxy.client_request import ServerExchange
+from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
+from lbflask.proxy.client_request import ClientRequest, ServerExchange
 from lbflask.proxy.client_response import Finish
 from lbflask.proxy.services import InFlight
-from lbflask.upstream.requests_adapter import BackendResponse
+from lbflask.upstream.backend_transport import BackendResponse
 from lbflask.upstream.shortage import shortage
 from lbflask.upstream.tunnel import Tunnel
 
@@ -23,6 +25,16 @@ def pass_interim(exchange: ServerExchange, via: str | None, status: int, reason:
         raise Fault(Blame.CLIENT, Stage.WAIT, 499, "the client hung up") from None
 
 
+def upgrade_of(request: ClientRequest, most: int, in_flight: InFlight) -> str:
+    """The protocols that the client would upgrade to; empty for none. Raises Fault if `most` tunnels are open."""
+    upgrade = requested_upgrade(request.fields, request.protocol)
+    tunnels = len(in_flight.tunnels)
+    if upgrade and tunnels >= most:
+        reason = f"{tunnels} tunnels are open, as many as may be"
+        raise Fault(Blame.SELF, Stage.CHOOSE, 503, reason, answer_cause=AnswerCause.TUNNELS)
+    return upgrade
+
+
 def run_tunnel(
     exchange: ServerExchange,
     response: BackendResponse,
@@ -32,8 +44,9 @@ def run_tunnel(
     idle_timeout: float,
     in_flight: InFlight,
 ) -> None:
-    """Send the 101 with these fields, and pass bytes both ways until the tunnel ends."""
+    """Send the 101 with these fields and those of the upgrade, and pass bytes both ways until the tunnel ends."""
     answer, cut = response.answer, ""
+    fields = with_upgrade(fields, ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"]))
     tunnel: Tunnel | None = None
     in_flight.tunnels.add(response)
     try:
@@ -47,4 +60,4 @@ def run_tunnel(
     finally:
         in_flight.tunnels.discard(response)
         response.close()
-        finish(tunnel.down if tunnel else 0, cut, None)
+        finish(tunnel.down if tunnel else 0, cut, None, None)

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lbflask.core.answers import AnswerCause, AnswerKey
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.direct_response import DirectResponse, Redirect
 from lbflask.core.http.fields import backend_request, credible_fields
-from lbflask.core.http.header_edits import Edits
-from lbflask.core.http.paths import with_prefix
 from lbflask.core.http.reason_phrases import reason_phrase
-from lbflask.core.http.types import Fields
+from lbflask.core.http.rewrites import Rewrite
+from lbflask.core.http.types import Field, Fields
+from lbflask.core.http.value_templates import RequestFacts
+from lbflask.core.route_match import RequestSource
+from lbflask.files.file_region import FileRegion
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, local_response
 from lbflask.proxy.error_response import accept_of, error_response
+from lbflask.proxy.file_response import FileResponse
+from lbflask.proxy.request_facts import facts_of
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
-from lbflask.telemetry.debug import SWITCH, trace
+from lbflask.telemetry.debug import SWITCH, trace, trace_arrival
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
 NO_ATTEMPTS: Sequence[AttemptEvent] = ()
@@ -34,13 +39,12 @@ class LocalReplies:
         *,
         pool: str = "",
         route: str = "",
-        edits: Edits | None = None,
     ) -> None:
         self.services = services
         self.pool = pool
         self.route = route
         self._settings = settings
-        self._edits = edits
+        self._edits = settings.response_edits
 
     def __repr__(self) -> str:
         return f"LocalReplies(pool {self.pool or '-'}, route {self.route or '-'})"
@@ -48,27 +52,60 @@ class LocalReplies:
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """The response to a request that could not be read."""
         status, fields, body = error_response(fault, accept, self._settings)
-        record = _LocalReply(self, plain_address(peer), method, target, protocol, fault.status, reason=fault.reason)
+        if self._edits is not None:
+            fields = self._edits.of(fields)  # without those that have variables: there is no request
+        record = _LocalReply(
+            self, plain_address(peer), method, target, protocol, fault.status, fault.answer_cause, reason=fault.reason,
+            fields=fields,
+        )  # fmt: skip
         return local_response(method, status, fields, body, record.finish)
 
     def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
         """Record a request that the server could not read and has refused, with a response body of `sent` bytes."""
-        record = _LocalReply(self, plain_address(peer), "-", "-", "-", status, reason=reason)
+        cause = AnswerCause.CLIENT_SLOW if status == 408 else AnswerCause.BAD_REQUEST
+        record = _LocalReply(self, plain_address(peer), "-", "-", "-", status, cause, reason=reason)
         record.finish(sent)
 
     def credible(self, request: ClientRequest) -> Fields:
         """The fields of the request without the claims of untrusted peers about other hops."""
         return credible_fields(request.fields, self.services.hops.hop(request))
 
-    def reject(self, request: ClientRequest, fault: Fault) -> ClientResponse:
-        """The error response to a request that was read and has no destination."""
+    def source(self, request: ClientRequest) -> RequestSource:
+        """Where the request came from, as far as trusted proxies tell."""
+        origin = self.services.hops.origin(request)
+        return RequestSource(origin.client, "https" if origin.secure else "http", request.listener)
+
+    def reject(
+        self, request: ClientRequest, fault: Fault, more: Sequence[Field] = (), log_reason: str = ""
+    ) -> ClientResponse:
+        """The error response to a request that was read and has no destination, with these fields too. `log_reason`,
+        for the event, may have what is not for the client.
+        """
         status, fields, body = error_response(fault, accept_of(request.fields), self._settings)
-        return self.respond(request, status, fields, body, fault.reason)
+        return self.respond(request, status, [*fields, *more], body, fault.answer_cause, log_reason or fault.reason)
 
     def respond(
-        self, request: ClientRequest, status: str, fields: Fields, body: bytes, reason: str = ""
+        self,
+        request: ClientRequest,
+        status: str,
+        fields: Fields,
+        body: bytes,
+        cause: AnswerCause = AnswerCause.DIRECT_RESPONSE,
+        reason: str = "",
     ) -> ClientResponse:
         """The response with this status line, these fields and this body. `reason` is for the event."""
+        record = self._record(request, status, fields, cause, reason)
+        return local_response(request.method, status, record.fields or [], body, record.finish)
+
+    def respond_file(self, request: ClientRequest, status: str, fields: Fields, region: FileRegion) -> ClientResponse:
+        """The response with this status line and these fields, whose body is a part of a file."""
+        record = self._record(request, status, fields, AnswerCause.FILE, "")
+        return FileResponse(status, record.fields or [], region, record.finish)
+
+    def _record(
+        self, request: ClientRequest, status: str, fields: Fields, cause: AnswerCause, reason: str
+    ) -> _LocalReply:
+        """The record of a reply, with the fields as the route edits them."""
         services = self.services
         # Only for the event: the client's address and the id of the request.
         head = backend_request(
@@ -79,12 +116,15 @@ class LocalReplies:
             is_trusted=self._settings.is_trusted,
         )
         if self._edits is not None:
-            fields = self._edits.of(fields)
-        record = _LocalReply(
-            self, head.client, request.method, request.raw_target, request.protocol, int(status[:3]),
-            request_id=head.request_id, reason=reason,
+            fields = self._edits.of(fields, self._facts(request, head.request_id) if self._edits.needs_facts else None)
+        return _LocalReply(
+            self, head.client, request.method, request.raw_target, request.protocol, int(status[:3]), cause,
+            request_id=head.request_id, reason=reason, fields=fields,
+            request_fields=request.fields if services.logs_request_fields else None,
         )  # fmt: skip
-        return local_response(request.method, status, fields, body, record.finish)
+
+    def _facts(self, request: ClientRequest, request_id: str) -> RequestFacts:
+        return facts_of(request, self.services.hops, (request_id, "", self.pool, self.route))
 
 
 @dataclass(slots=True)
@@ -97,21 +137,32 @@ class _LocalReply:
     target: str
     protocol: str
     status: int
+    cause: AnswerCause
     request_id: str = "-"
     reason: str = ""
+    fields: Fields | None = None
+    request_fields: Fields | None = None
     began: float = 0.0
 
     def __post_init__(self) -> None:
         self.began = self.replies.services.clock()
 
-    def finish(self, sent: int, cut: str = "", fault: Fault | None = None) -> None:  # noqa: ARG002 - as of Finish
-        """Emit the event."""
-        replies, id_ = self.replies, self.request_id
+    def finish(
+        self,
+        sent: int,
+        cut: str = "",
+        fault: Fault | None = None,  # noqa: ARG002
+        cut_cause: AnswerCause | None = None,
+    ) -> None:
+        """Note the answer, or emit its event. `cut_cause` is the cause of a reply that was cut."""
+        replies, id_, cause = self.replies, self.request_id, cut_cause or self.cause
         seconds, cut = replies.services.clock() - self.began, cut or self.reason
         if SWITCH.enabled:
-            trace(id_, "parsed", client=self.client, method=self.method, target=self.target, protocol=self.protocol)
-            trace(id_, "routed", route=replies.route, pool=replies.pool)
+            trace_arrival(id_, (self.client, self.method, self.target, self.protocol), replies.route, replies.pool)
             trace(id_, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
+        if replies.services.note_answer is not None:
+            replies.services.note_answer((AnswerKey(str(self.status), cause.value, replies.pool), self.client))
+            return
         event = RequestEvent(
             client=self.client,
             method=self.method,
@@ -125,6 +176,9 @@ class _LocalReply:
             request_id=id_,
             cut=cut,
             route=replies.route,
+            cause=cause,
+            fields=self.fields,
+            request_fields=self.request_fields,
         )
         for listener in replies.services.listeners:
             listener(event)
@@ -138,14 +192,12 @@ class DirectResponseRoute:
         response: DirectResponse | Redirect,
         replies: LocalReplies,
         via: str | None,
-        segments: int,
-        prefix: str | None,
+        rewrite: Rewrite | None,
     ) -> None:
         self._response = response
         self._replies = replies
         self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
-        self._segments = segments
-        self._prefix = prefix
+        self._rewrite = rewrite
         self._needs_host = isinstance(response, Redirect) and "{host}" in response.to
 
     def __repr__(self) -> str:
@@ -156,8 +208,8 @@ class DirectResponseRoute:
         if self._needs_host and not request.host:
             return self._replies.reject(request, Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the Host is missing"))
         target = request.target.text
-        if self._prefix is not None:
-            target = with_prefix(target, self._segments, self._prefix)
+        if self._rewrite is not None:
+            target = self._rewrite.of(target)
         fields, body = self._response.parts(request.host, target)
         status = f"{self._response.status} {reason_phrase(self._response.status)}"
         return self._replies.respond(request, status, fields + self._via, body)

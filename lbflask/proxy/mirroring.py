@@ -15,7 +15,8 @@ from lbflask.proxy.attempts import Attempts, RequestAttempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.services import MAX_MIRRORED, SharedServices
-from lbflask.upstream.requests_adapter import BackendRequest, BackendResponse
+from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_transport import BackendResponse
 from lbflask.upstream.stream import NEVER
 
 log = logging.getLogger("lbflask")
@@ -61,7 +62,7 @@ class Mirroring:
         if len(in_flight.mirrored) >= MAX_MIRRORED:
             in_flight.skip_copy()
             return
-        copy = BackendRequest(request.method, upstream.target, [*upstream.fields], request.framing, body)
+        copy = BackendRequest(request.method, upstream.target, [*upstream.fields], upstream.framing, body)
         in_flight.mirrored.add(copy)
         try:
             # Not a Thread: its start() waits until the thread runs.

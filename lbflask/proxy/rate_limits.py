@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.types import Fields
@@ -25,7 +26,9 @@ class RateLimitExceeded(Fault):
     """A request beyond a rate limit. `fields` are the RateLimit fields and Retry-After of its response."""
 
     def __init__(self, limit: str, fields: Fields) -> None:
-        super().__init__(Blame.CLIENT, Stage.CHOOSE, 429, f"more requests than the limit {limit!r} lets pass")
+        reason = f"more requests than the limit {limit!r} lets pass"
+        super().__init__(Blame.CLIENT, Stage.CHOOSE, 429, reason, answer_cause=AnswerCause.RATE_LIMIT)
+        self.limit = limit
         self.fields = fields
 
 

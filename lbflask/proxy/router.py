@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.http.fields import request_origin
 from lbflask.core.http.request_key import RequestKey
-from lbflask.core.http.trusted_proxies import TrustedProxies
+from lbflask.core.route_match import NO_SOURCE
 from lbflask.core.routing import AmbiguousPath, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.client_request import ClientRequest
@@ -17,7 +17,7 @@ from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.services import HopCache
 
-NO_ROUTE = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "no route leads there")
+NO_ROUTE = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "no route leads there", answer_cause=AnswerCause.NO_ROUTE)
 AMBIGUOUS_PATH = Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the path can be read as that of another route")
 
 
@@ -61,15 +61,28 @@ class Router:
 
     def dispatch(self, request: ClientRequest) -> ClientResponse | None:
         """The response of the handler."""
-        fields = self._replies.credible(request) if self._table.by_claims else request.fields
         try:
-            number = self._table.find(request.host, request.target.text, request.method, fields)
+            number = self._find(request)
         except AmbiguousPath:
             return self._replies.reject(request, AMBIGUOUS_PATH)
         handler = self._default if number is None else self._handlers[number]
         if handler is None:
             return self._replies.reject(request, NO_ROUTE)
         return handler.dispatch(request)
+
+    def names(self, request: ClientRequest) -> bool:
+        """Whether the request takes a route that names exactly its path."""
+        try:
+            number = self._find(request)
+        except AmbiguousPath:
+            return False
+        return number is not None and self._table.names(number, request.target.text)
+
+    def _find(self, request: ClientRequest) -> int | None:
+        table, replies = self._table, self._replies
+        fields = replies.credible(request) if table.by_claims else request.fields
+        source = replies.source(request) if table.by_source else NO_SOURCE
+        return table.find(request.host, request.target.text, request.method, fields, source)
 
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """As of RootHandler."""
@@ -89,14 +102,12 @@ class TrafficSplitter:
         key: RequestKey,
         handlers: Mapping[str, Handler],
         hops: HopCache,
-        is_trusted: TrustedProxies,
         random_key: Callable[[], float] = random.random,
     ) -> None:
         self._split = split
         self._key = key
         self._handlers = handlers
         self._hops = hops
-        self._is_trusted = is_trusted
         self._random_key = random_key
 
     def __repr__(self) -> str:
@@ -104,10 +115,7 @@ class TrafficSplitter:
 
     def dispatch(self, request: ClientRequest) -> ClientResponse | None:
         """The response of the pool for the request's key."""
-        client = self._client(request) if self._key.kind == "client" else ""
+        client = self._hops.origin(request).client if self._key.kind == "client" else ""
         key = self._key.of(client, request.target.text, request.fields)
         pool = self._split.pool(repr(self._random_key()) if key is None else key)
         return self._handlers[pool].dispatch(request)
-
-    def _client(self, request: ClientRequest) -> str:
-        return request_origin(request.fields, self._hops.hop(request), request.host, self._is_trusted).client

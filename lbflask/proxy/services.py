@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
+from lbflask.core.answers import AnswerKey
+from lbflask.core.buffering import BufferBudget
 from lbflask.core.http.addresses import plain_address
-from lbflask.core.http.fields import STANDARD_RULES, ClientHop, RequestRules
-from lbflask.core.http.request_origin import default_port
+from lbflask.core.http.fields import STANDARD_RULES, ClientHop, RequestRules, request_origin
+from lbflask.core.http.request_origin import RequestOrigin, default_port
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.hooks.runner import Hooks
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.telemetry.events import Listener
 from lbflask.telemetry.shortage_log import ShortageLog
 from lbflask.telemetry.tracing import TracingSink
+from lbflask.upstream.spool import BufferStore
 
 #: Hops of clients that are cached.
-MAX_HOPS = 4096
+MAX_HOPS: Final = 4096
 #: Mirrored requests that a worker has in flight; further ones are skipped, which bounds the cost of a slow pool.
-MAX_MIRRORED = 64
+MAX_MIRRORED: Final = 64
 
 
 @dataclass(slots=True)
@@ -79,16 +83,32 @@ class HopCache:
             self._hops[key] = hop
         return hop
 
+    def origin(self, request: ClientRequest) -> RequestOrigin:
+        """Where the request comes from first, as far as trusted proxies state it."""
+        return request_origin(request.fields, self.hop(request), request.host, self._is_trusted)
+
+
+def _no_buffers() -> BufferStore:
+    return BufferStore(BufferBudget(0, 0))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedServices:
-    """The services of a worker. `clock` is monotonic, in seconds; `listeners` consume the event of each request."""
+    """The services of a worker. `clock` is monotonic, in seconds; `listeners` consume the event of each request.
+
+    With `note_answer` no event is made for the most frequent answers: it takes the status of a backend's response that
+    was passed on whole, or the key of a local reply, with the client. With `logs_request_fields` events have the fields
+    of their requests.
+    """
 
     in_flight: InFlight
     hops: HopCache
     clock: Callable[[], float]
     new_request_id: Callable[[], str]
     listeners: tuple[Listener, ...] = ()
+    note_answer: Callable[[tuple[int | AnswerKey, str]], None] | None = None
     hooks: Hooks | None = None
     tracing: TracingSink | None = None
     shortages: ShortageLog = field(default_factory=ShortageLog)
+    logs_request_fields: bool = False
+    buffers: BufferStore = field(default_factory=_no_buffers)

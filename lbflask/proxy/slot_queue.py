@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.model import Backend
 from lbflask.core.slots import QueuePolicy
@@ -76,9 +77,10 @@ class SlotQueue:
         try:
             return self._slots.wait(full, self._queue, seconds, on_gone)
         except QueueFull:
-            reason = "all backends are full, and as many requests wait as may"
+            cause, reason = AnswerCause.QUEUE_FULL, "all backends are full, and as many requests wait as may"
         except QueueTimeout:
-            reason = f"all backends are full, and none became free within {min(self._queue.timeout, seconds):g} s"
+            cause, waited = AnswerCause.QUEUE_TIMEOUT, min(self._queue.timeout, seconds)
+            reason = f"all backends are full, and none became free within {waited:g} s"
         except ClientGone:
             raise Fault(Blame.CLIENT, Stage.CHOOSE, 499, "the client hung up") from None
-        raise Fault(Blame.SELF, Stage.CHOOSE, 503, reason)
+        raise Fault(Blame.SELF, Stage.CHOOSE, 503, reason, answer_cause=cause)

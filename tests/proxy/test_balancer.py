@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -36,7 +36,7 @@ from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry.events import RequestEvent
-from lbflask.upstream.requests_adapter import BackendAdapter
+from lbflask.upstream.backend_transport import BackendResponse, BackendTransport
 
 BACKENDS = tuple(Backend(name, name, 80, f"http://{name}:80") for name in ("a", "b", "c"))
 
@@ -279,7 +279,7 @@ def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session
         new_request_id=lambda: "id",
         listeners=(events.append,),
     )
-    attempts = Attempts("p", fleet, cast("BackendAdapter", Refusing()), proxy_settings, services)
+    attempts = Attempts("p", fleet, Refusing(), proxy_settings, services)
     dispatcher = Dispatcher(balancer, attempts, proxy_settings, services)
     for _ in view.plans:
         response = dispatcher.dispatch(request(target, fields))
@@ -289,10 +289,13 @@ def test_explain_says_what_a_worker_does(pool: Pool, snapshot: Snapshot, session
     assert {event.why == "sticky" for event in events} == {bool(view.home)}
 
 
-class Refusing:
-    """An adapter whose backends all refuse connections."""
+class Refusing(BackendTransport):
+    """A transport whose backends all refuse connections."""
 
-    def send(self, request: object, stream: bool, timeout: object) -> None:
+    def __init__(self) -> None:
+        pass
+
+    def send(self, request: object, timeouts: object) -> BackendResponse:
         raise Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.proxy.client_response import ClientResponse
-from lbflask.upstream.requests_adapter import BackendResponse
+from lbflask.upstream.backend_transport import BackendResponse
 
 BREAK = Fault(Blame.BACKEND, Stage.BODY, 502, "closed the connection within its response", answered=True)
 
@@ -35,7 +36,7 @@ class FakeAnswer:
         self.complete = True
 
 
-class FakeResponse:
+class FakeResponse(BackendResponse):
     """Notes how it was ended."""
 
     def __init__(self, here: bytes | None = None, later: tuple[bytes | Fault, ...] = ()) -> None:
@@ -61,7 +62,7 @@ class Told:
 
 def reply_of(response: FakeResponse | bytes) -> tuple[ClientResponse, Told]:
     told = Told()
-    return ClientResponse("200 OK", [], cast("BackendResponse | bytes", response), told), told
+    return ClientResponse("200 OK", [], response, told), told
 
 
 def test_a_body_that_is_here_already_goes_out_in_one_piece() -> None:
@@ -73,7 +74,7 @@ def test_a_body_that_is_here_already_goes_out_in_one_piece() -> None:
     assert response.ends == ["released"]  # the connection can serve another request while this one is written
     assert list(reply) == []
     reply.close()
-    assert told.ends == [(5, "", None)]
+    assert told.ends == [(5, "", None, None)]
 
 
 def test_an_empty_body_is_one_piece_too() -> None:
@@ -81,14 +82,14 @@ def test_an_empty_body_is_one_piece_too() -> None:
     assert len(reply) == 1
     assert list(reply) == []
     reply.close()
-    assert told.ends == [(0, "", None)]
+    assert told.ends == [(0, "", None, None)]
 
 
 def test_our_own_answer_is_one_piece() -> None:
     reply, told = reply_of(b"503 sorry\n")
     assert (len(reply), list(reply)) == (1, [b"503 sorry\n"])
     reply.close()
-    assert told.ends == [(10, "", None)]
+    assert told.ends == [(10, "", None, None)]
 
 
 def test_a_body_that_is_on_its_way_has_no_known_number_of_pieces() -> None:
@@ -107,7 +108,7 @@ def test_a_body_is_passed_on_piece_by_piece_and_ends_once() -> None:
     reply.close()
     reply.close()
     assert response.ends == ["released"]
-    assert told.ends == [(5, "", None)]
+    assert told.ends == [(5, "", None, None)]
 
 
 def test_a_body_that_breaks_off_breaks_the_response_off() -> None:
@@ -120,7 +121,9 @@ def test_a_body_that_breaks_off_breaks_the_response_off() -> None:
     assert caught.value.errno == errno.EPIPE
     reply.close()
     assert response.ends == ["closed"]
-    assert told.ends == [(2, "the backend closed the connection within its response", BREAK)]
+    assert told.ends == [
+        (2, "the backend closed the connection within its response", BREAK, AnswerCause.BACKEND_FAILED)
+    ]
 
 
 def test_a_client_that_goes_away_ends_the_request_and_the_backends_connection() -> None:
@@ -130,19 +133,19 @@ def test_a_client_that_goes_away_ends_the_request_and_the_backends_connection() 
     next(reply)
     reply.close()
     assert response.ends == ["closed"]
-    assert told.ends == [(2, "the client hung up", None)]
+    assert told.ends == [(2, "the client hung up", None, AnswerCause.CLIENT_LEFT)]
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["between two pieces", "while the client takes none"])
 def test_a_body_whose_time_is_over_is_cut_and_nobody_is_blamed(asked: bool) -> None:
     response, told = FakeResponse(later=(b"he", b"llo")), Told()
-    reply = ClientResponse("200 OK", [], cast("BackendResponse", response), told, deadline=time.monotonic() - 1)
+    reply = ClientResponse("200 OK", [], response, told, deadline=time.monotonic() - 1)
     if asked:
         with pytest.raises(BrokenPipeError):
             next(reply)
     reply.close()
     assert response.ends == ["closed"]
-    assert told.ends == [(0, "the time for the whole request was over", None)]
+    assert told.ends == [(0, "the time for the whole request was over", None, AnswerCause.TIMEOUT)]
 
 
 def test_a_response_that_nobody_asked_for_a_second_time_has_still_ended() -> None:
@@ -152,7 +155,7 @@ def test_a_response_that_nobody_asked_for_a_second_time_has_still_ended() -> Non
     next(reply)
     response.answer.complete = True
     reply.close()
-    assert told.ends == [(2, "", None)]
+    assert told.ends == [(2, "", None, None)]
 
 
 def test_a_buffered_body_that_nobody_reads_is_released_at_the_end() -> None:
@@ -160,18 +163,18 @@ def test_a_buffered_body_that_nobody_reads_is_released_at_the_end() -> None:
     reply, told = reply_of(response)
     reply.close()
     assert response.ends == ["closed"]
-    assert told.ends == [(0, "", None)]
+    assert told.ends == [(0, "", None, None)]
 
 
 def test_a_deadline_is_judged_by_the_clock_that_set_it() -> None:
     now = 100.0
     response, told = FakeResponse(later=(b"he", b"llo")), Told()
-    reply = ClientResponse("200 OK", [], cast("BackendResponse", response), told, deadline=101.0, clock=lambda: now)
+    reply = ClientResponse("200 OK", [], response, told, deadline=101.0, clock=lambda: now)
     assert next(reply) == b"he"
     now = 101.5
     with pytest.raises(BrokenPipeError):
         next(reply)
-    assert told.ends == [(2, "the time for the whole request was over", None)]
+    assert told.ends == [(2, "the time for the whole request was over", None, AnswerCause.TIMEOUT)]
 
 
 def test_a_response_shows_its_state() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +24,7 @@ from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.rate_limits import RateLimits
 from lbflask.proxy.slot_queue import SlotQueue
+from lbflask.upstream.backend_transport import BackendTransport
 from lbflask.upstream.requests_adapter import BackendAdapter
 from tests.proxy.test_dispatcher import DROPPED, REFUSED, Balancer, Street, inbound
 
@@ -57,14 +58,7 @@ def bounded(street: Street, bounds: Sequence[int], queue: QueuePolicy | None = N
 
     Made.queue = queue or Bounded.queue
     plain = street.balancer(*[answering_always() for _ in bounds])
-    return Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
-
-
-@pytest.fixture
-def street() -> Iterator[Street]:
-    street = Street()
-    with street.stack:
-        yield street
+    return Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")).transport)
 
 
 def busy(balancer: Bounded, *ids: str) -> None:
@@ -179,8 +173,8 @@ class GoingAway:
         self.callback = callback
 
 
-class Failing:
-    """An adapter that fails, or worse."""
+class Failing(BackendTransport):
+    """A transport that fails, or worse."""
 
     def __init__(self, *errors: BaseException) -> None:
         self.errors = list(errors)
@@ -206,7 +200,7 @@ def test_every_fault_lets_the_slot_go(errors: list[Fault], status: int, tried: l
     class Made(Bounded):
         most = (1, 1)
 
-    balancer = Made(BACKENDS, cast("BackendAdapter", Failing(*errors)))
+    balancer = Made(BACKENDS, Failing(*errors))
     assert balancer.ask(inbound())[0] == status
     assert balancer.tried == tried
     assert balancer.slots.used == {}
@@ -216,7 +210,7 @@ def test_whatever_else_ends_a_request_lets_its_slot_go() -> None:
     class Made(Bounded):
         most = (1, 1)
 
-    balancer = Made(BACKENDS, cast("BackendAdapter", Failing(KeyboardInterrupt())))
+    balancer = Made(BACKENDS, Failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         balancer.ask(inbound())
     assert balancer.slots.used == {}
@@ -231,7 +225,7 @@ def test_a_response_that_breaks_off_lets_the_slot_go(street: Street) -> None:
         most = (1,)
 
     plain = street.balancer(breaking_off)
-    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
+    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")).transport)
     reply = balancer.start(inbound())
     assert balancer.slots.used == {"b0": 1}
     with pytest.raises(BrokenPipeError):
@@ -244,7 +238,7 @@ def test_another_attempt_needs_a_slot_too(street: Street) -> None:
         most = (0, 1)
 
     plain = street.balancer(None, answering_always())
-    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
+    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")).transport)
     busy(balancer, "b1")
     with ThreadPoolExecutor(1) as threads:
         asked = threads.submit(balancer.ask, inbound())
@@ -273,7 +267,7 @@ def test_a_backend_never_sees_more_than_its_bound(street: Street) -> None:
         most = (2,)
 
     plain = street.balancer(counting)
-    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
+    balancer = Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")).transport)
     with ThreadPoolExecutor(8) as threads:
         statuses = [asked.result(LONG)[0] for asked in [threads.submit(balancer.ask, inbound()) for _ in range(40)]]
     assert statuses == [200] * 40
@@ -294,7 +288,7 @@ def limited(street: Street, *limits: tuple[RateLimit, RequestKey | None]) -> Lim
         rules = limits
 
     plain = street.balancer(answering_always())
-    return Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")))
+    return Made(plain.pool.backends, cast("BackendAdapter", street.session.get_adapter("http://")).transport)
 
 
 API = RateLimit("api", 1, 60, 2)

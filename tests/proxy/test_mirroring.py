@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -24,18 +23,19 @@ from lbflask.proxy.services import MAX_MIRRORED, HopCache, InFlight, SharedServi
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
 from lbflask.telemetry import debug
-from lbflask.upstream.requests_adapter import BackendRequest
+from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_transport import BackendResponse, BackendTransport
 from tests.support.pools import backend
 
 
-class Shadow:
+class Shadow(BackendTransport):
     """The transport of a pool, which records the copies and fails with the given error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.copies: list[BackendRequest] = []
 
-    def send(self, request: BackendRequest, stream: bool, timeout: Any) -> Any:
+    def send(self, request: BackendRequest, timeouts: object) -> BackendResponse:
         self.copies.append(request)
         raise self.error
 
@@ -54,9 +54,8 @@ class Rig:
             clock=lambda: 0.0,
             new_request_id=lambda: f"id-{next(ids)}",
         )
-        shadow: Any = self.shadow
         fleet = Fleet(MemoryStore(lambda: 1000.0), ["shadow"])
-        attempts = Attempts("shadow", fleet, shadow, ProxySettings(), house)
+        attempts = Attempts("shadow", fleet, self.shadow, ProxySettings(), house)
         balancer = PoolBalancer(Pool("shadow", (backend("a"), backend("b")), "first"), fleet)
         self.mirroring = Mirroring(balancer, attempts, percent, house, iter(chances).__next__)
 
@@ -115,12 +114,12 @@ def test_chance_gives_as_many_as_are_asked_for() -> None:
 
 def test_a_body_has_to_be_whole_to_be_sent_twice() -> None:
     rig = Rig()
-    rig.ask(ClientBody(lambda: b"", 5, 0), Framing(5))
-    rig.ask(ClientBody(lambda: b"", None, 0), CHUNKED)
+    rig.ask(ClientBody(lambda: b"", 5), Framing(5))
+    rig.ask(ClientBody(lambda: b"", None), CHUNKED)
     large = b"x" * (MAX_BODY + 1)
-    rig.ask(ClientBody(lambda: b"", len(large), 0, whole=large), Framing(len(large)))
+    rig.ask(ClientBody(lambda: b"", len(large), whole=large), Framing(len(large)))
     assert rig.settle() == 0
-    rig.ask(ClientBody(lambda: b"", 5, 0, whole=b"hello"), Framing(5))
+    rig.ask(ClientBody(lambda: b"", 5, whole=b"hello"), Framing(5))
     assert rig.settle() == 1
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
 
+from lbflask.core.answers import AnswerKey
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect
 from lbflask.core.http.framing import NO_BODY
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.rewrites import PrefixRewrite
 from lbflask.core.http.target import Target
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.http.types import Fields
-from lbflask.core.routing import Route, RouteMatch, RouteTable
+from lbflask.core.route_match import RouteMatch
+from lbflask.core.routing import Route, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
@@ -43,7 +47,9 @@ class Place:
 class Rig:
     """What answers of our own need: a clock that ticks, ids, and somebody who listens."""
 
-    def __init__(self, rules: ProxySettings = RULES) -> None:
+    def __init__(
+        self, rules: ProxySettings = RULES, note: Callable[[tuple[int | AnswerKey, str]], None] | None = None
+    ) -> None:
         self.rules = rules
         self.events: list[RequestEvent] = []
         ticks, numbers = itertools.count(), itertools.count()
@@ -53,6 +59,7 @@ class Rig:
             clock=lambda: float(next(ticks)),
             new_request_id=lambda: f"id-{next(numbers)}",
             listeners=(self.events.append,),
+            note_answer=note,
         )
         self.answers = LocalReplies(self.house, rules)
 
@@ -86,7 +93,9 @@ def taken(reply: ClientResponse | None) -> tuple[str, Fields, bytes]:
 
 def test_each_request_goes_to_the_destination_of_its_route() -> None:
     a, b, otherwise = places = [Place() for _ in range(3)]
-    router = Rig().router([Route("a", RouteMatch(path="/a")), Route("b", RouteMatch(path="/b"))], [a, b], otherwise)
+    router = Rig().router(
+        [Route("a", RouteMatch(paths=("/a",))), Route("b", RouteMatch(paths=("/b",)))], [a, b], otherwise
+    )
     for target in ("/a/x", "/b", "/c"):
         router.dispatch(request(target))
     assert [[one.raw_target for one in place.got] for place in places] == [["/a/x"], ["/b"], ["/c"]]
@@ -94,16 +103,26 @@ def test_each_request_goes_to_the_destination_of_its_route() -> None:
 
 def test_what_takes_no_route_and_has_no_other_place_is_not_found() -> None:
     rig = Rig()
-    status, _, body = taken(rig.router([Route("a", RouteMatch(path="/a"))], [Place()]).dispatch(request("/c")))
+    status, _, body = taken(rig.router([Route("a", RouteMatch(paths=("/a",)))], [Place()]).dispatch(request("/c")))
     assert (status, body) == ("404 Not Found", b"404 Not Found: no route leads there\n")
     (event,) = rig.events
     assert (event.status, event.pool, event.route, event.cut) == (404, "", "", "no route leads there")
 
 
+def test_an_answer_is_noted_without_an_event_where_nothing_consumes_events() -> None:
+    noted: list[tuple[int | AnswerKey, str]] = []
+    rig = Rig(note=noted.append)
+    taken(rig.answers.respond(request(), "403 Forbidden", [], b"no"))
+    taken(rig.router([Route("a", RouteMatch(paths=("/a",)))], [Place()]).dispatch(request("/c")))
+    keys = AnswerKey("403", "direct_response"), AnswerKey("404", "no_route")
+    assert noted == [(key, "192.0.2.1") for key in keys]
+    assert not rig.events
+
+
 def test_a_path_with_two_readings_reaches_no_destination() -> None:
     rig, places = Rig(), [Place(), Place()]
     status, _, _ = taken(
-        rig.router([Route("a", RouteMatch(path="/a"))], places[:1], places[1]).dispatch(request("//a"))
+        rig.router([Route("a", RouteMatch(paths=("/a",)))], places[:1], places[1]).dispatch(request("//a"))
     )
     assert (status, [place.got for place in places]) == ("400 Bad Request", [[], []])
 
@@ -126,7 +145,7 @@ def splitting(rig: Rig, key: str, chances: Sequence[float] = ()) -> tuple[Traffi
     places = {"a": Place(), "b": Place()}
     split = WeightedSplit("r", {"a": 50, "b": 50})
     chance = iter(chances).__next__
-    return TrafficSplitter(split, RequestKey.parse(key), places, rig.house.hops, rig.rules.is_trusted, chance), places
+    return TrafficSplitter(split, RequestKey.parse(key), places, rig.house.hops, chance), places
 
 
 def test_a_client_stays_in_its_pool() -> None:
@@ -167,8 +186,10 @@ def test_a_request_with_the_key_takes_no_chance() -> None:
 
 def test_a_fixed_answer_is_edited_and_told_with_the_name_of_its_route() -> None:
     rig = Rig()
-    answers = LocalReplies(rig.house, rig.rules, route="closed", edits=Edits(set_=[("Retry-After", "9")]))
-    route = DirectResponseRoute(DirectResponse(503, ErrorPage("text/plain", b"later")), answers, "lb", 0, None)
+    answers = LocalReplies(
+        rig.house, replace(rig.rules, response_edits=Edits(set_=[("Retry-After", "9")])), route="closed"
+    )
+    route = DirectResponseRoute(DirectResponse(503, ErrorPage("text/plain", b"later")), answers, "lb", None)
     status, fields, body = taken(route.dispatch(request("/x", [("X-Request-ID", "mine")])))
     assert (status, body) == ("503 Service Unavailable", b"later")
     assert fields == [("Content-Type", "text/plain"), ("Content-Length", "5"), ("Via", "1.1 lb"), ("Retry-After", "9")]
@@ -185,7 +206,7 @@ def test_a_fixed_answer_is_edited_and_told_with_the_name_of_its_route() -> None:
 
 def test_a_fixed_answer_that_nobody_takes_is_told_once() -> None:
     rig = Rig()
-    reply = DirectResponseRoute(DirectResponse(200, ErrorPage("a/b", b"x")), rig.answers, None, 0, None).dispatch(
+    reply = DirectResponseRoute(DirectResponse(200, ErrorPage("a/b", b"x")), rig.answers, None, None).dispatch(
         request()
     )
     reply.close()
@@ -195,11 +216,13 @@ def test_a_fixed_answer_that_nobody_takes_is_told_once() -> None:
 
 def test_a_redirection_goes_by_the_rewritten_path() -> None:
     rig = Rig()
-    route = DirectResponseRoute(Redirect(307, "https://{host}{path}{query}"), rig.answers, None, 1, "/new")
+    route = DirectResponseRoute(
+        Redirect(307, "https://{host}{path}{query}"), rig.answers, None, PrefixRewrite(1, "/new")
+    )
     status, fields, _ = taken(route.dispatch(request("/old/x?y", host="Shop:80")))
     assert (status, fields[0]) == ("307 Temporary Redirect", ("Location", "https://shop/new/x?y"))
 
 
 def test_a_status_without_a_usual_phrase_has_none() -> None:
-    route = DirectResponseRoute(DirectResponse(299, ErrorPage("", b"")), Rig().answers, None, 0, None)
+    route = DirectResponseRoute(DirectResponse(299, ErrorPage("", b"")), Rig().answers, None, None)
     assert taken(route.dispatch(request()))[0] == "299 "

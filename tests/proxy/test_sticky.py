@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any, cast
 
 import pytest
 
+from lbflask.config.schema import Config
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.http.types import Fields
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Override, Pool, Snapshot, StickyCookie
+from lbflask.core.sticky_cookie import CookieRefusal
 from lbflask.core.strategies import STRATEGIES
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.dispatcher import Dispatcher
-from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.store.memory import MemoryStore
-from lbflask.upstream.requests_adapter import BackendAdapter
+from lbflask.telemetry.metrics import definitions
+from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_transport import BackendResponse
+from lbflask.upstream.dialer import Dialer
+from lbflask.wiring.backend_connections import BackendConnections
+from lbflask.wiring.gauges import worker_gauges
 from tests.proxy.test_balancer import BACKENDS
-from tests.proxy.test_dispatcher import FakeResponse, ScriptedAdapter, inbound
+from tests.proxy.test_dispatcher import FakeResponse, ScriptedTransport, inbound
 
 REFUSED = Fault(Blame.BACKEND, Stage.CONNECT, 502, "connection refused")
 SECRET = "s" * 16
@@ -35,7 +43,7 @@ UP, DOWN = ActiveHealth(Health.UP), ActiveHealth(Health.DOWN)
 ALL_UP = dict.fromkeys("abc", UP)
 
 
-class Answers(ScriptedAdapter):
+class Answers(ScriptedTransport):
     """Every attempt is answered, but at those backends that are dead; `fields` are in each answer."""
 
     def __init__(self) -> None:
@@ -43,10 +51,10 @@ class Answers(ScriptedAdapter):
         self.dead: set[str] = set()
         self.fields: Fields = []
 
-    def send(self, request: Any, stream: bool, timeout: object) -> Any:
+    def send(self, request: BackendRequest, timeouts: object) -> BackendResponse:
         name = request.url.removeprefix("http://")[0]
         self.outcomes.append(REFUSED if name in self.dead else name.encode())
-        response = super().send(request, stream, timeout)
+        response = super().send(request, timeouts)
         cast("FakeResponse", response).fields += self.fields
         return response
 
@@ -59,14 +67,19 @@ class Town:
         strategy: str = "round_robin",
         store: MemoryStore | None = None,
         backends: tuple[Backend, ...] = BACKENDS,
+        trusted: str = "198.51.100.0/24",
+        edits: tuple[Edits, Edits] | None = None,
         **cookie: Any,
     ) -> None:
         self.store = store or MemoryStore(lambda: 1000.0)
         self.fleet = Fleet(self.store, ["p"], policies={"p": EjectionPolicy(("a", "b", "c"))})
-        self.adapter = Answers()
+        self.transport = Answers()
         sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
         self.balancer = PoolBalancer(Pool("p", backends, strategy, sticky=sticky), self.fleet)
-        rules = ProxySettings(is_trusted=TrustedProxies())
+        of_requests, of_responses = edits or (None, None)
+        rules = ProxySettings(
+            is_trusted=TrustedProxies([ip_network(trusted)]), request_edits=of_requests, response_edits=of_responses
+        )
         ticks = itertools.count()
         house = SharedServices(
             in_flight=InFlight(),
@@ -74,7 +87,7 @@ class Town:
             clock=lambda: float(next(ticks)),
             new_request_id=lambda: "id",
         )
-        attempts = Attempts("p", self.fleet, cast("BackendAdapter", self.adapter), rules, house)
+        attempts = Attempts("p", self.fleet, self.transport, rules, house)
         self.dispatcher = Dispatcher(self.balancer, attempts, rules, house)
         self.know()
 
@@ -110,11 +123,26 @@ def test_a_session_stays_over_any_strategy_and_is_told_once(strategy: str) -> No
             assert town.ask(cookie)[:2] == (home, [])
 
 
+def test_refused_cookies_are_counted_by_reason_and_valid_ones_are_not() -> None:
+    town = Town(max_age=60.0)
+    home, cookie = town.session()
+    town.ask(cookie)
+    town.ask("LB=forged")
+    town.ask(Town(secrets=("other" * 4,)).session()[1])
+    town.know({home: DOWN})
+    town.ask(cookie)
+    refused = town.fleet.pools["p"].refused_cookies
+    assert refused == {CookieRefusal.SIGNATURE: 2, CookieRefusal.BACKEND: 1}
+    config = Config.model_validate({"backends": ["http://a:1"]})
+    connections = BackendConnections(config, lambda _: Dialer(), time.monotonic)
+    samples = worker_gauges(town.fleet, connections, InFlight())()
+    shown = {labels: value for metric, labels, value in samples if metric is definitions.STICKY_REFUSED}
+    assert shown == {("p", "signature"): 2, ("p", "backend"): 1}
+
+
 def test_a_route_that_takes_cookies_out_leaves_the_session_its_own() -> None:
-    town = Town()
-    town.adapter.fields = [("Set-Cookie", "theirs=1")]
-    edits = Edits(remove=["Cookie"]), Edits(remove=["Set-Cookie"])
-    town.dispatcher._actions = RouteActions(name="r", request_edits=edits[0], response_edits=edits[1])
+    town = Town(edits=(Edits(remove=["Cookie"]), Edits(remove=["Set-Cookie"])))
+    town.transport.fields = [("Set-Cookie", "theirs=1")]
     home, (told,), _ = town.ask()
     assert told.startswith("LB=")
     for _ in range(3):
@@ -158,13 +186,12 @@ def test_the_cookie_says_what_it_is_told_to() -> None:
     ],
 )
 def test_it_is_secure_where_the_client_speaks_tls(
-    scheme: str, forwarded: str | None, trusted: bool, secure: bool, monkeypatch: pytest.MonkeyPatch
+    scheme: str, forwarded: str | None, trusted: bool, secure: bool
 ) -> None:
-    town = Town()
+    town = Town(trusted="0.0.0.0/0" if trusted else "198.51.100.0/24")
     fields = [("X-Forwarded-Proto", forwarded)] if forwarded else []
     request = inbound(fields=fields)
     request.scheme = scheme
-    monkeypatch.setattr(TrustedProxies, "__call__", lambda *_: trusted)
     reply = town.dispatcher.dispatch(request)
     assert reply is not None
     (told,) = [value for name, value in reply.fields if name == "Set-Cookie"]
@@ -179,7 +206,7 @@ def test_or_as_it_is_configured(secure: bool) -> None:
 
 def test_what_the_backend_sets_is_left_alone() -> None:
     town = Town()
-    town.adapter.fields = [("Set-Cookie", "a=1"), ("Set-Cookie", "LB=x; Path=/y"), ("Cache-Control", "no-store")]
+    town.transport.fields = [("Set-Cookie", "a=1"), ("Set-Cookie", "LB=x; Path=/y"), ("Cache-Control", "no-store")]
     _, told, fields = town.ask()
     assert told[:2] == ["a=1", "LB=x; Path=/y"]
     assert len(told) == 3
@@ -195,9 +222,9 @@ def test_the_backend_sees_all_cookies_but_ours() -> None:
     town = Town()
     _, cookie = town.session()
     town.ask("a=1", cookie, "LB=forged", "b=2")
-    assert dict(town.adapter.requests[-1].fields)["Cookie"] == "a=1; b=2"
+    assert dict(town.transport.requests[-1][0])["Cookie"] == "a=1; b=2"
     town.ask(cookie)
-    assert "Cookie" not in dict(town.adapter.requests[-1].fields)
+    assert "Cookie" not in dict(town.transport.requests[-1][0])
 
 
 @pytest.mark.parametrize("value", ["LB=", "LB=forged", "LB=a.b.c", "LB=" + "x" * 500, "LB=\xff\xfe"])
@@ -233,7 +260,7 @@ def lost(town: Town, home: str, how: str) -> None:
     elif how == "ejected":
         town.know(ejected={home: Ejection(True, 1, 10.0, 1e9)})
     elif how == "refuses":
-        town.adapter.dead = {home}
+        town.transport.dead = {home}
     else:
         override = Override(removed=True) if how == "removed" else Override(Mode.OFF)
         town.know(overrides={home: override})
@@ -248,7 +275,7 @@ def test_a_session_whose_backend_is_lost_moves_once_and_stays(how: str) -> None:
     assert other != home
     moved = told.partition(";")[0]
     assert [town.ask(moved)[:2] for _ in range(5)] == [(other, [])] * 5
-    town.adapter.dead.clear()
+    town.transport.dead.clear()
     town.know()
     assert [town.ask(moved)[:2] for _ in range(5)] == [(other, [])] * 5
 
@@ -309,7 +336,7 @@ def test_a_request_of_a_session_probes_no_ejected_backend() -> None:
 
 def test_our_own_refusals_set_no_cookie() -> None:
     town = Town()
-    town.adapter.dead = set("abc")
+    town.transport.dead = set("abc")
     reply = town.dispatcher.dispatch(inbound())
     assert reply is not None
     assert reply.status.startswith("502")
@@ -336,7 +363,7 @@ def test_without_a_secret_no_cookie_is_believed_or_set() -> None:
     answers = [town.ask(cookie) for _ in range(3)]
     assert {answer[0] for answer in answers} == {"a", "b", "c"}
     assert [answer[1] for answer in answers] == [[], [], []]
-    assert "Cookie" not in dict(town.adapter.requests[-1].fields)
+    assert "Cookie" not in dict(town.transport.requests[-1][0])
     town.fleet.refresh()
     town.know()
     home, cookie = town.session()

@@ -1,0 +1,121 @@
+"""The route action `files`: responses from files below a directory, with the events of all local replies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from lbflask.core.answers import AnswerCause
+from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.file_answers import FileAnswer, asked_of
+from lbflask.core.http.reason_phrases import reason_phrase
+from lbflask.core.http.static_files import METHODS, StaticFiles
+from lbflask.core.http.types import Fields
+from lbflask.files.document_root import IsDirectory, NoFile, RefusedFile
+from lbflask.files.file_lookup import ServedFile
+from lbflask.files.file_region import FileRegion, TruncatedFile
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.local_replies import LocalReplies
+from lbflask.upstream.oserror_text import oserror_text
+from lbflask.upstream.shortage import shortage
+
+NOT_FOUND = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "there is no such file", answer_cause=AnswerCause.FILE)
+FORBIDDEN = Fault(Blame.CLIENT, Stage.CHOOSE, 403, "the file may not be read", answer_cause=AnswerCause.FILE)
+WRONG_METHOD = Fault(Blame.CLIENT, Stage.CHOOSE, 405, "a file takes GET and HEAD only", answer_cause=AnswerCause.FILE)
+
+
+class FileFinder(Protocol):
+    """Finds files by names; see FileLookup."""
+
+    def find(self, names: Sequence[str], accept_encoding: str | None) -> ServedFile:
+        """The file. Raises NoFile, IsDirectory, TruncatedFile, OSError."""
+        ...
+
+    def clock(self) -> float:
+        """The time, in seconds since 1970."""
+        ...
+
+
+class StaticFilesRoute:
+    """A route whose requests are answered by files. `segments` is the length of the prefix that it matches."""
+
+    def __init__(
+        self, files: StaticFiles, source: FileFinder, replies: LocalReplies, via: str | None, segments: int
+    ) -> None:
+        self._files = files
+        self._source = source
+        self._replies = replies
+        self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
+        self._segments = segments
+
+    def __repr__(self) -> str:
+        return f"StaticFilesRoute({self._replies.route}: {self._files.root})"
+
+    def dispatch(self, request: ClientRequest) -> ClientResponse:
+        """The response to the request."""
+        if request.method not in METHODS:
+            return self._replies.reject(request, WRONG_METHOD, [("Allow", "GET, HEAD")])
+        found = self._files.names(request.target.text, self._segments)
+        if found is None:
+            return self._replies.reject(request, NOT_FOUND, log_reason="the path names no file")
+        names, is_directory = found
+        asked = asked_of(request.fields)
+        try:
+            served = self._find(names, is_directory, asked)
+        except IsDirectory:
+            return self._redirect(request)
+        except NoFile as missing:
+            return self._replies.reject(request, NOT_FOUND, log_reason=str(missing))
+        except (TruncatedFile, OSError) as error:
+            return self._reject_failure(request, error)
+        answer = served.representation.answer(request.method, asked, self._source.clock())
+        return self._respond(request, served, answer)
+
+    def _find(self, names: list[str], is_directory: bool, asked: Mapping[str, str]) -> ServedFile:
+        """The file, an index of the directory, or the fallback. Raises NoFile, IsDirectory, TruncatedFile, OSError."""
+        codings = asked.get("accept-encoding")
+        tried: Sequence[list[str]] = [[*names, name] for name in self._files.index] if is_directory else [names]
+        missing = NoFile(f"the directory {'/'.join(names)} has no index")
+        for candidate in tried:
+            try:
+                return self._source.find(candidate, codings)
+            except NoFile as reason:
+                missing = reason
+            except IsDirectory:
+                if not is_directory:
+                    raise
+        if isinstance(missing, RefusedFile) or not self._files.falls_back(names):
+            raise missing
+        try:
+            return self._source.find(self._files.fallback, codings)
+        except IsDirectory:
+            raise NoFile("the fallback is a directory") from None
+
+    def _redirect(self, request: ClientRequest) -> ClientResponse:
+        """To the same path with a slash, from which relative references of the index start (RFC 3986 §5)."""
+        path, mark, query = request.target.text.partition("?")
+        fields: Fields = [("Location", f"{path}/{mark}{query}"), ("Content-Length", "0"), *self._via]
+        return self._replies.respond(request, "301 Moved Permanently", fields, b"", AnswerCause.FILE)
+
+    def _reject_failure(self, request: ClientRequest, error: Exception) -> ClientResponse:
+        if isinstance(error, PermissionError):
+            return self._replies.reject(request, FORBIDDEN, log_reason=f"{self._files.root}: {oserror_text(error)}")
+        lack = shortage(error, Stage.CHOOSE) if isinstance(error, OSError) else None
+        if lack is not None:
+            return self._replies.reject(request, lack)
+        text = oserror_text(error) if isinstance(error, OSError) else "it became shorter while it was read"
+        return self._replies.reject(request, Fault(Blame.SELF, Stage.CHOOSE, 500, f"the file cannot be read: {text}"))
+
+    def _respond(self, request: ClientRequest, served: ServedFile, answer: FileAnswer) -> ClientResponse:
+        status, fields = f"{answer.status} {reason_phrase(answer.status)}", [*answer.fields, *self._via]
+        file = served.file
+        if file is not None and answer.count and request.method != "HEAD":
+            region = FileRegion(file, answer.start, answer.count)
+            return self._replies.respond_file(request, status, fields, region)
+        if file is not None:
+            file.close()
+        body = served.content
+        if answer.count != len(body):
+            body = body[answer.start : answer.start + answer.count]
+        return self._replies.respond(request, status, fields, body, AnswerCause.FILE)
