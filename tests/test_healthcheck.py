@@ -26,11 +26,12 @@ socket.getaddrinfo = getaddrinfo
 """
 
 
+@pytest.mark.thorough
 def test_a_checker_ends_while_the_name_of_the_store_is_looked_up(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(HANGING)
     environ = {"PYTHONPATH": str(tmp_path)}
     with start_checker(environ, redis_url="redis://store.test:6379/0", backends=urls([9])) as checker:
         checker.await_start((tmp_path / "asked").exists, "it looks up the store's name")
-        eventually(lambda: checker.handles(signal.SIGTERM), "it can be stopped")
+        eventually(lambda: checker.handles(signal.SIGHUP), "it can be stopped")
         assert checker.stop(within=STOP_TIMEOUT + 30) == 0
         checker.assert_no_traceback()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from lbflask.core.answer_shares import ShareChange, concerns_pool
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.model import ActiveHealth, Backend
 
@@ -42,6 +43,11 @@ class EventOutbox:
         for id_ in sorted(old.keys() ^ new.keys()):
             self._add(Kind.MEMBERS, "found" if id_ in new else "gone", id_, (new.get(id_) or old[id_]).url)
 
+    def answers_changed(self, change: ShareChange) -> None:
+        """Add that a share of errors of clients has become unusual, or usual again."""
+        what, pool = "unusual" if change.unusual else "usual", concerns_pool(change.key)
+        self._append(FleetEvent(Kind.ANSWERS, what, pool, "", str(change), self._holder))
+
     async def flush(self, record: Callable[[Sequence[FleetEvent]], Awaitable[None]]) -> None:
         """Record all pending events. Exceptions of `record` are raised; the events then stay pending."""
         count, overflow = len(self._events), self._overflow
@@ -54,8 +60,11 @@ class EventOutbox:
             self._overflow -= overflow
 
     def _add(self, kind: Kind, change: str, backend: str, reason: str) -> None:
+        self._append(self._event(kind, change, backend, reason))
+
+    def _append(self, event: FleetEvent) -> None:
         if len(self._events) < MAX_EVENTS:
-            self._events.append(self._event(kind, change, backend, reason))
+            self._events.append(event)
         else:
             self._overflow += 1
 

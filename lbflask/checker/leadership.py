@@ -9,12 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from lbflask.checker.store_calls import RETRY_INTERVAL, StoreCalls
-from lbflask.store.ports import CheckerStore, Lease, StoreUnavailable
+from lbflask.store.ports import FLEET, CheckerStore, Lease, StoreUnavailable
 
 #: Renewals of the lease while it lasts.
 RENEWALS_PER_LEASE = 3
 #: Requests of a standby checker for the lease while it lasts.
 STANDBY_POLLS_PER_LEASE = 10
+
+#: How the role of a checker begins that cannot reach the store.
+WAITING = "waiting for the store"
 
 log = logging.getLogger("lbflask.checker")
 
@@ -39,12 +42,15 @@ class LeaderSettings:
 
 
 class Leadership:
-    """The lease of one pool. `role` is the latest role in words, which goes to the log when it changes.
+    """The lease of one pool, or with FLEET that of the fleet's certificates.
+
+    `role` is the latest role in words, which goes to the log when it changes.
 
     `pool`, `store`, `call` and `settings` also serve the publisher, which writes under the lease.
     """
 
     def __init__(self, pool: str, store: CheckerStore, call: StoreCalls, settings: LeaderSettings, role: str) -> None:
+        self._subject = "certificates" if pool == FLEET else f"pool {pool}"
         self.pool, self.store, self.call, self.settings = pool, store, call, settings
         self.role = role
         self._clock_offset = 0.0
@@ -81,7 +87,7 @@ class Leadership:
         return time.monotonic() + self._clock_offset
 
     def set_role(self, role: str) -> None:
-        """Note the role; a change is logged."""
+        """Note the role; a change is logged, as a warning while the store is out of reach."""
         if role != self.role:
             self.role = role
-            log.info("pool %s: %s", self.pool, role)
+            log.log(logging.WARNING if role.startswith(WAITING) else logging.INFO, "%s: %s", self._subject, role)

@@ -11,17 +11,18 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from functools import partial
 
-from lbflask.background import Restarts
+from lbflask.checker.answer_watch import AnswerWatch
+from lbflask.checker.candidacy import Candidacy
 from lbflask.checker.discovery_task import DiscoveryTask
 from lbflask.checker.event_outbox import EventOutbox
-from lbflask.checker.leadership import STANDBY_POLLS_PER_LEASE, LeaderSettings, Leadership, LeaseLost
+from lbflask.checker.leadership import LeaderSettings, Leadership
 from lbflask.checker.probe_scheduler import LagMonitor, ProbeScheduler
 from lbflask.checker.publisher import CheckerState, HealthPublisher
 from lbflask.checker.store_calls import StoreCalls, follow_messages
+from lbflask.core.answer_shares import ShareChange
 from lbflask.core.checks import HealthCheck
 from lbflask.core.eligibility import SILENT_INTERVALS
 from lbflask.core.faults import Shortage
@@ -29,7 +30,7 @@ from lbflask.core.health import Observation, in_transition, observe
 from lbflask.core.hook_api import HealthChange
 from lbflask.core.membership import members
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Pool, Snapshot
-from lbflask.store.ports import CheckerStore, StoreUnavailable
+from lbflask.store.ports import CheckerStore
 from lbflask.telemetry.shortage_log import ShortageLog
 
 #: Seconds between two polls of the members of the pool, when no message arrives.
@@ -38,8 +39,9 @@ MEMBERS_POLL_INTERVAL = 1.0
 SUSPECTS_POLL_INTERVAL = 0.2
 #: Seconds between two comparisons of the store with what was written.
 VERIFY_INTERVAL = 5.0
-#: Threads for the store: two subscriptions, the lease, the publisher, and discovery. Names are resolved elsewhere.
-STORE_THREADS = 5
+#: Threads for the store: two subscriptions, the lease, the publisher, discovery, and the watch of answers. Names are
+#: resolved elsewhere.
+STORE_THREADS = 6
 
 log = logging.getLogger("lbflask.checker")
 
@@ -52,7 +54,8 @@ class CheckedPool:
     """A pool and how it is checked.
 
     `check_for` gives the check of a backend, `probe` carries it out, `discovery` finds further backends.
-    `on_health_change` is called on the event loop and must not block.
+    `on_health_change` is called on the event loop and must not block. With `watches_answers` its leader judges the
+    answers to clients, for the whole fleet.
     """
 
     pool: Pool
@@ -60,6 +63,7 @@ class CheckedPool:
     probe: Callable[[Backend, HealthCheck], Awaitable[Observation]]
     discovery: DiscoveryTask | None = None
     on_health_change: Callable[[HealthChange], None] | None = None
+    watches_answers: bool = False
 
     def check_of(self, backend: Backend) -> HealthCheck:
         """The check that discovery gives for the backend, else the configured one."""
@@ -92,9 +96,12 @@ class PoolChecker:
         self._members: dict[str, Backend] = {}
         self._first_pauses: dict[str, float] = {}  # part of the interval by which the second check is spread
         self._lag = LagMonitor(name, settings.interval)
-        self._restarts = Restarts(f"pool {name}: the checks")
-        self._stopping = asyncio.Event()
-        self._keeps_lead = False
+        self._candidacy = Candidacy(
+            f"pool {name}: the checks",
+            self._leadership,
+            self._lead,
+            self._publisher.clear,  # the leader has later observations
+        )
 
     def __repr__(self) -> str:
         return f"<PoolChecker {self._checked.pool.name}: {self.role or 'new'}, {len(self._members)} backends>"
@@ -112,42 +119,18 @@ class PoolChecker:
 
     def stop(self, *, keep_lead: bool = False) -> None:
         """End `run` soon: probes in progress finish and are published. `keep_lead` keeps the lease for a successor."""
-        self._keeps_lead = keep_lead
-        self._stopping.set()
+        self._candidacy.stop(keep_lead=keep_lead)
 
     async def run(self) -> None:
         """Lead whenever no other checker does, until stopped."""
         try:
-            while not self._stopping.is_set():
-                try:
-                    await self._lead_if_free()
-                except Exception as error:  # noqa: BLE001 - it is logged, and the checks start again
-                    await self._pause(self._restarts.failed(error))
-            if not self._keeps_lead:
-                await self._leadership.release()
+            await self._candidacy.run()
         finally:
             self._call.close()
 
-    async def _lead_if_free(self) -> None:
-        leadership = self._leadership
-        try:
-            lease = await leadership.acquire()
-            if lease is None:
-                self._publisher.clear()  # the leader has later observations
-                leadership.set_role("standing by: another checker leads")
-                await self._pause(self._settings.lease / STANDBY_POLLS_PER_LEASE)
-                return
-            leadership.set_role(f"leading, epoch {lease.epoch}")
-            self._events.lead_began(lease.epoch)
-            await self._lead(lease.epoch)
-        except StoreUnavailable as error:
-            leadership.set_role(f"waiting for the store: {error}")
-            await self._pause(self._settings.retry_interval)
-        except LeaseLost as lost:
-            leadership.set_role(f"no longer leading: {lost}")
-
     async def _lead(self, epoch: int) -> None:
         """Check until stopped. Raises LeaseLost, or StoreUnavailable before the first write."""
+        self._events.lead_began(epoch)
         try:
             async with asyncio.TaskGroup() as tasks:
                 # The lease is renewed from the start: probes of the first round may take longer than it lasts.
@@ -162,10 +145,15 @@ class PoolChecker:
                 ]
                 if self._checked.discovery is not None:
                     publish = partial(self._publisher.write_discovered, epoch)
-                    followers.append(tasks.create_task(self._checked.discovery.run(publish)))
+                    publish_failure = partial(self._publisher.write_source, epoch)
+                    discovering = self._checked.discovery.run(publish, publish_failure, self._leadership.store_time)
+                    followers.append(tasks.create_task(discovering))
+                if self._checked.watches_answers:
+                    watch = AnswerWatch(self._checked.pool.name, self._store, self._call)
+                    followers.append(tasks.create_task(watch.run(self._answers_changed)))
                 probing = tasks.create_task(scheduler.run())
                 publishing = tasks.create_task(self._publisher.run(known, scheduler, probing))
-                await self._stopping.wait()
+                await self._candidacy.stopping.wait()
                 scheduler.stop()
                 for follower in followers:
                     follower.cancel()
@@ -200,6 +188,8 @@ class PoolChecker:
         has lost all. It is written before any health by which workers could choose.
         """
         discovery = self._checked.discovery
+        if discovery is None:
+            await self._publisher.write_source(epoch, None)
         if discovery is not None and (known.heartbeat is not None or not discovery.backends):
             return known
         backends = () if discovery is None else discovery.backends
@@ -277,14 +267,14 @@ class PoolChecker:
         share = self._first_pauses.pop(backend.id, 1.0)
         return pause if in_transition(after) else pause * share
 
+    def _answers_changed(self, change: ShareChange) -> None:
+        level, state = (logging.WARNING, "unusual") if change.unusual else (logging.INFO, "as usual again")
+        log.log(level, "what clients get is %s: %s", state, change)
+        self._events.answers_changed(change)
+        self._publisher.hurry()
+
     def _report(self, change: HealthChange) -> None:
         level = logging.WARNING if change.health == Health.DOWN.value else logging.INFO
         log.log(level, "pool %s: backend %s is %s, was %s: %s", *astuple(change))
         if self._checked.on_health_change is not None:
             self._checked.on_health_change(change)
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait for this time, or until stopped."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()

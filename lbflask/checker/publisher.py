@@ -1,4 +1,4 @@
-"""The health of a pool's backends as its checker knows it, and the writes that publish it."""
+"""The health of a pool's backends as its checker has found it, and the writes that publish it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from lbflask.checker.event_outbox import EventOutbox
-from lbflask.checker.leadership import Leadership, LeaseLost
+from lbflask.checker.leadership import WAITING, Leadership, LeaseLost
 from lbflask.checker.probe_scheduler import ProbeScheduler
 from lbflask.core.clock_skew import set_back
+from lbflask.core.discovery import SourceFailure
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Snapshot
 from lbflask.store.ports import HealthWrite, StoreUnavailable
 
@@ -25,8 +26,8 @@ log = logging.getLogger("lbflask.checker")
 
 @dataclass(slots=True)
 class CheckerState:
-    """What a checker knows, and what its successor in the same process goes on with. `urls` are those of its backends,
-    `role` is its latest role.
+    """What a checker has found, and what its successor in the same process goes on with. `urls` are those of its
+    backends, `role` is its latest role.
     """
 
     events: EventOutbox
@@ -76,15 +77,22 @@ class HealthPublisher:
         self._rewrite()
 
     def update(self, backend: str, state: ActiveHealth) -> None:
-        """The backend has this state after a check. A change is published; one of its health is announced."""
+        """The backend has this state after a check. A change is published; one of its health, or of its certificate, is
+        announced.
+        """
         before = self.health[backend]
         if state == before:
             return
         self.health[backend] = self._next.states[backend] = state
         self._changed.set()
-        if state.health is not before.health:
+        if state.health is not before.health or state.certificate_expires != before.certificate_expires:
             self._next = replace(self._next, announce=True)
+        if state.health is not before.health:
             self._events.health_changed(backend, before, state)
+
+    def hurry(self) -> None:
+        """Write soon, with the events that are pending."""
+        self._changed.set()
 
     async def run(self, known: Snapshot, scheduler: ProbeScheduler, probing: asyncio.Task[None]) -> None:
         """Write changes until the last check has ended; while the store is unavailable, they are kept.
@@ -111,7 +119,7 @@ class HealthPublisher:
             try:
                 await self._write(replace(changes, states=dict(self.health)) if changes.replace else changes)
             except StoreUnavailable as error:
-                self._leadership.set_role(f"waiting for the store: {error}")
+                self._leadership.set_role(f"{WAITING}: {error}")
                 if probing.done():
                     return
                 later = self._next
@@ -148,6 +156,11 @@ class HealthPublisher:
     async def write_discovered(self, epoch: int, backends: tuple[Backend, ...]) -> None:
         """Publish the result of discovery. Raises LeaseLost. The checker reads it back as all others do."""
         if not await self._call(self._store.write_discovered, self._pool, epoch, backends):
+            raise LeaseLost("a later epoch has begun")
+
+    async def write_source(self, epoch: int, failure: SourceFailure | None) -> None:
+        """Publish that the discovery source fails, or that it does not. Raises LeaseLost."""
+        if not await self._call(self._store.write_source, self._pool, epoch, failure):
             raise LeaseLost("a later epoch has begun")
 
     def _rewrite(self, *, announce: bool = False) -> None:

@@ -61,11 +61,12 @@ class StubProbe:
         self.ok = ok
         self.answers = answers  # by host
         self.probes: defaultdict[str, int] = defaultdict(int)
+        self.expires = 0.0
 
     async def __call__(self, backend: Backend, check: HealthCheck) -> Observation:
         self.probes[backend.host] += 1
         ok = self.answers.get(backend.host, self.ok)
-        return Observation(ok, "fine" if ok else "refused")
+        return Observation(ok, "fine" if ok else "refused", expires=self.expires)
 
 
 class ControlledProbe:
@@ -158,10 +159,12 @@ class Checkers:
         retry_interval: float = RETRY_INTERVAL,
         discovery: DiscoveryTask | None = None,
         predecessor: CheckerState | None = None,
+        watches_answers: bool = False,
     ) -> Running:
         check = HealthCheck(interval=interval, soon=min(soon, interval), thresholds=Thresholds(rise, fall))
         settings = LeaderSettings(holder, interval, self.lease, limit, retry_interval)
-        checker = PoolChecker(CheckedPool(pool, lambda _: check, probe, discovery), store, settings, predecessor)
+        checked = CheckedPool(pool, lambda _: check, probe, discovery, watches_answers=watches_answers)
+        checker = PoolChecker(checked, store, settings, predecessor)
         running = checker, asyncio.create_task(checker.run())
         self._running.append(running)
         return running

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from lbflask.checker.discovery_task import DiscoveryTask
 from lbflask.core.checks import HealthCheck
+from lbflask.core.discovery import SourceFailure
+from lbflask.core.eligibility import Fallback, select
 from lbflask.core.health import Observation
 from lbflask.core.model import Backend, Health, Pool
+from lbflask.discovery import source as source_module
 from lbflask.store.memory import MemoryStore
 from tests.checker.doubles import (
     NEVER,
@@ -24,7 +29,6 @@ from tests.checker.doubles import (
     run,
     stop,
 )
-from tests.support.pools import candidates
 
 
 class TestDiscovery:
@@ -54,7 +58,7 @@ class TestDiscovery:
 
         run(scenario)
 
-    def test_one_that_was_not_checked_yet_takes_no_request(self, store: RecordingStore) -> None:
+    def test_one_that_was_not_checked_yet_serves_only_as_a_fallback(self, store: RecordingStore) -> None:
         async def scenario() -> None:
             async with Checkers() as checkers:
                 source, probe = FakeSource(), ControlledProbe()
@@ -63,9 +67,10 @@ class TestDiscovery:
                 source.give(A)
                 await eventually(lambda: probe.started[A.host], "it is being checked")
                 assert store.snapshot().discovered == (A,)
-                assert candidates(self.NOBODY, store.snapshot()) == ()
+                assert select(self.NOBODY, store.snapshot()).resort is Fallback.UNCHECKED
                 probe.answer(ok=True)
-                await eventually(lambda: candidates(self.NOBODY, store.snapshot()), "it serves")
+                await eventually(lambda: select(self.NOBODY, store.snapshot()).resort is Fallback.NONE, "it serves")
+                assert [one.backend for one in select(self.NOBODY, store.snapshot()).candidates] == [A]
 
         run(scenario)
 
@@ -82,6 +87,52 @@ class TestDiscovery:
                 checkers.start(store, probe, pool=ONE, holder="second", discovery=DiscoveryTask(silent, "web"))
                 await eventually(lambda: store.health() == {A.id: Health.DOWN, B.id: Health.DOWN}, "both are checked")
                 assert store.snapshot().discovered == (B,)
+
+        run(scenario)
+
+    def test_a_failure_is_published_with_its_beginning_until_the_source_answers(
+        self, store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(source_module, "RETRY_FIRST", 0.0)
+
+        def failure() -> SourceFailure | None:
+            return store.backing.read_roster("web").source_failure
+
+        async def scenario() -> None:
+            async with Checkers() as checkers:
+                source = FakeSource()
+                checkers.start(
+                    store, StubProbe(), pool=self.NOBODY, discovery=DiscoveryTask(source, "web", retry_interval=0.01)
+                )
+                source.give(A)
+                await eventually(lambda: store.health() == {A.id: Health.UP}, "it is up")
+                assert failure() is None
+                source.fail()
+                await eventually(failure, "it is published")
+                first = failure()
+                assert first is not None
+                assert (first.source, first.reason) == ("fake:", "no")
+                store.cut = True
+                source.fail()
+                await eventually(lambda: "write_source" in store.refused, "it is reported again")
+                store.cut = False
+                source.fail()
+                assert failure() == first, "it began once"
+                source.give(A)
+                await eventually(lambda: failure() is None, "it is over")
+
+        run(scenario)
+
+    def test_a_leader_without_a_source_withdraws_the_failure_of_an_earlier_one(self, store: RecordingStore) -> None:
+        async def scenario() -> None:
+            lease = store.backing.hold_lease("web", "earlier", 600)
+            assert lease is not None
+            assert store.backing.write_source("web", lease.epoch, SourceFailure("dns://a:80", "no", 1.0))
+            store.backing.drop_lease("web", "earlier")
+            async with Checkers() as checkers:
+                checkers.start(store, StubProbe(), pool=ONE)
+                await eventually(lambda: store.health() == {A.id: Health.UP}, "it leads")
+                assert store.backing.read_roster("web").source_failure is None
 
         run(scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -309,6 +310,25 @@ class TestSuccession:
                 assert store.writes[-1].announce
 
         run(scenario)
+
+
+def test_the_loss_of_the_store_is_a_warning_and_its_return_is_not(
+    store: RecordingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> None:
+        async with Checkers() as checkers:
+            store.cut = True
+            checkers.start(store, StubProbe())
+            await eventually(lambda: store.refused, "the store is out of reach")
+            await eventually(lambda: "waiting for the store: cut" in caplog.text, "it is logged")
+            store.cut = False
+            await eventually(lambda: store.writes, "it leads")
+
+    with caplog.at_level(logging.INFO, "lbflask.checker"):
+        run(scenario)
+    levels = {record.levelno for record in caplog.records if "waiting for the store" in record.getMessage()}
+    assert levels == {logging.WARNING}
+    assert {record.levelno for record in caplog.records if "leading, epoch" in record.getMessage()} == {logging.INFO}
 
 
 class TestOverValkey:

@@ -179,6 +179,19 @@ class TestRiseAndFall:
         assert announced == ["1", "6", "8"]
         assert len(store.writes) >= 8
 
+    def test_a_renewed_certificate_is_announced_so_that_operators_see_it(self, store: RecordingStore) -> None:
+        async def scenario() -> None:
+            probe = StubProbe()
+            probe.expires = 5.0
+            async with Checkers() as checkers:
+                checkers.start(store, probe)
+                await eventually(lambda: health_of_a(store).certificate_expires == 5.0, "it is published")
+                version, probe.expires = store.snapshot().version, 7.0
+                await eventually(lambda: health_of_a(store).certificate_expires == 7.0, "it is published again")
+                assert store.snapshot().version > version
+
+        run(scenario)
+
     def test_the_time_of_a_flip_is_of_the_stores_clock(self, store: RecordingStore, clock: ManualClock) -> None:
         async def scenario() -> None:
             async with Checkers() as checkers:
