@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from lbflask.core.redaction import masked_target
 from lbflask.telemetry.event_queue import TimedEvent
@@ -88,7 +89,7 @@ class DebugSwitch:
         return max(0.0, self._expires - time.monotonic())
 
 
-SWITCH = DebugSwitch(enabled=os.environ.get(VARIABLE, "") not in ("", "0"))
+SWITCH: Final = DebugSwitch(enabled=os.environ.get(VARIABLE, "") not in ("", "0"))
 
 
 def trace(request_id: str, step: str, **facts: object) -> None:
@@ -97,6 +98,13 @@ def trace(request_id: str, step: str, **facts: object) -> None:
         facts["target"] = masked_target(str(facts["target"]))
     pieces = [f"{name}={_text(fact)}" for name, fact in {"id": request_id, "step": step, **facts}.items()]
     _steps.debug("%s", " ".join(pieces))
+
+
+def trace_arrival(request_id: str, head: tuple[str, str, str, str], route: str, pool: str) -> None:
+    """Log the first steps of a request: its client, method, target and protocol, and where it goes."""
+    client, method, target, protocol = head
+    trace(request_id, "parsed", client=client, method=method, target=target, protocol=protocol)
+    trace(request_id, "routed", route=route, pool=pool)
 
 
 def _text(fact: object) -> str:

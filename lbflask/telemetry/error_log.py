@@ -23,6 +23,7 @@ _LIBRARIES = ("opentelemetry", "urllib3", "requests")
 RETRY_INTERVAL = 0.05
 #: Seconds without progress after which buffered lines are given up at the end.
 CLOSE_TIMEOUT = 0.2
+_LOSS = "# {} lines of the error log were dropped: they were not read in time\n"
 
 
 class JSONLines(logging.Formatter):
@@ -111,8 +112,8 @@ class NonBlockingStreamHandler(logging.Handler):
                 self._writer.flush()
                 if not self._writer.pending:
                     self._retrying = None
-                    if dropped := self._writer.reset_dropped():
-                        self._write(f"# {dropped} lines of the error log were dropped: they were not read in time\n")
+                    if self._writer.dropped:
+                        self._writer.report_loss(_LOSS.format)
             except BaseException:
                 self._retrying = None  # the next record starts another thread
                 raise

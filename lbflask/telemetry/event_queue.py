@@ -12,17 +12,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from operator import methodcaller
-from typing import Protocol
+from typing import Final, Protocol
 
 from lbflask.background import BackgroundTask
 from lbflask.telemetry.events import RequestEvent
 
 #: Seconds between flushes. Requests stand still during a flush, so batches must be small.
-FLUSH_INTERVAL = 0.05
+FLUSH_INTERVAL: Final = 0.05
 #: Limit of the queue: events beyond it are dropped and counted, so that slow sinks do not fill the memory.
-MAX_PENDING = 50_000
+MAX_PENDING: Final = 50_000
 #: Events passed to the sinks at once, while requests stand still.
-BATCH = 128
+BATCH: Final = 128
 
 log = logging.getLogger("lbflask")
 

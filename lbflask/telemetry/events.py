@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from lbflask.core.answers import AnswerCause, AnswerKey
+from lbflask.core.faults import Fault, Stage
+from lbflask.core.http.field_lines import FieldLines
+from lbflask.core.http.types import Fields
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class AttemptEvent:
     """One attempt at one backend.
 
@@ -16,17 +22,31 @@ class AttemptEvent:
 
     backend: str
     seconds: float
-    fault: Exception | None = None
-    at: float = 0.0
+    fault: Exception | None
+    at: float
+
+    # Written out, as in all records that each request makes: that of a dataclass is not compiled.
+    def __init__(self, backend: str, seconds: float, fault: Exception | None = None, at: float = 0.0) -> None:
+        self.backend = backend
+        self.seconds = seconds
+        self.fault = fault
+        self.at = at
+
+    @property
+    def answered(self) -> bool:
+        """Whether the backend has begun its response."""
+        return self.fault is None or (isinstance(self.fault, Fault) and self.fault.stage is Stage.BODY)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, init=False)
 class RequestEvent:
     """One request, from its head to the last byte of its response.
 
     `status` is the status sent to the client. `cut` is why the response broke off, empty if it was complete.
     `sent` and `received` are bytes of bodies. `why` is the reason for the first choice (core/log_fields.py), `route` is
-    the name of the route, and `trace` the value that tracing made when the request began.
+    the name of the route, and `trace` the value that tracing made when the request began. `cause` is why the client got
+    this answer, `limit` the exceeded rate limit, and `fields` are those of the response. `request_fields`
+    are those that came, if the log has any of them.
     """
 
     client: str
@@ -39,11 +59,67 @@ class RequestEvent:
     seconds: float
     attempts: Sequence[AttemptEvent]
     request_id: str
-    cut: str = ""
-    route: str = ""
-    received: int = 0
-    why: str = ""
-    trace: object = None
+    cut: str
+    route: str
+    received: int
+    why: str
+    trace: Any
+    cause: AnswerCause
+    limit: str
+    fields: Fields | FieldLines | None
+    request_fields: Fields | None
+
+    def __init__(  # noqa: PLR0913 - all that is known of a request
+        self,
+        *,
+        client: str,
+        method: str,
+        target: str,
+        protocol: str,
+        pool: str,
+        status: int,
+        sent: int,
+        seconds: float,
+        attempts: Sequence[AttemptEvent],
+        request_id: str,
+        cut: str = "",
+        route: str = "",
+        received: int = 0,
+        why: str = "",
+        trace: Any = None,
+        cause: AnswerCause = AnswerCause.BACKEND,
+        limit: str = "",
+        fields: Fields | FieldLines | None = None,
+        request_fields: Fields | None = None,
+    ) -> None:
+        self.client = client
+        self.method = method
+        self.target = target
+        self.protocol = protocol
+        self.pool = pool
+        self.status = status
+        self.sent = sent
+        self.seconds = seconds
+        self.attempts = attempts
+        self.request_id = request_id
+        self.cut = cut
+        self.route = route
+        self.received = received
+        self.why = why
+        self.trace = trace
+        self.cause = cause
+        self.limit = limit
+        self.fields = fields
+        self.request_fields = request_fields
+
+    @property
+    def answer(self) -> AnswerKey:
+        """What the answer is counted by."""
+        if self.cause is AnswerCause.BACKEND:
+            return AnswerKey(f"{self.status // 100}xx", self.cause.value)
+        passed_on = bool(self.attempts) and self.attempts[-1].answered
+        status = f"{self.status // 100}xx" if passed_on else str(self.status)
+        return AnswerKey(status, self.cause.value, self.limit or self.pool)
 
 
 Listener = Callable[[RequestEvent], None]

@@ -1,7 +1,8 @@
 """Writes lines to a file, pipe, terminal or socket without blocking.
 
 Lines that a pipe, terminal or socket does not accept at once are buffered up to a limit; beyond it, whole lines are
-dropped and counted. A regular file accepts everything, since the kernel caches it; only a hanging disk could block.
+dropped and counted. A regular file accepts everything, since the kernel caches it, until its disk is full: then lines
+are dropped and counted too. Only a hanging disk could block.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import os
 import select
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from lbflask.core.reserves import LossCause, cause_of
 from lbflask.telemetry.standard_streams import was_closed
 
 #: Limit of the buffer in bytes: about half a minute of a busy worker's lines.
@@ -39,10 +41,16 @@ class NonBlockingWriter:
         self._fd = -1
         self._shared = False  # the descriptor belongs to other code too, which expects it to block
         self._socket: _socket.socket | None = None
-        self._pending: deque[bytes] = deque()
+        # Bytes, and the number of lost lines that they report; 0 for ordinary lines.
+        self._pending: deque[tuple[bytes, int]] = deque()
         self._pending_bytes = 0
         self._opened = False
-        self.dropped = 0  #: lines, since the last `reset_dropped`
+        self._inside = False  # whether what was written last ends inside a line
+        self._cut = False  # whether the rest of that line is lost
+        self.dropped = 0  #: lines that no written notice reports yet
+        self.lost = 0  #: lines dropped since the start
+        self.loss_reason = ""  #: of the last dropped lines
+        self.loss_cause = LossCause.OTHER  #: the cause of that reason
 
     def __repr__(self) -> str:
         return f"<NonBlockingWriter {self._path} fd={self._fd} pending={self._pending_bytes} dropped={self.dropped}>"
@@ -52,10 +60,16 @@ class NonBlockingWriter:
         """Whether lines are buffered."""
         return bool(self._pending)
 
-    def reset_dropped(self) -> int:
-        """The number of lines dropped since the last call; new lines are accepted again."""
-        dropped, self.dropped = self.dropped, 0
-        return dropped
+    def report_loss(self, notice: Callable[[int], str], more: int = 0) -> None:
+        """Write the notice, a line, in the place of all dropped lines and `more`; then new lines are accepted again.
+
+        If the notice cannot be written, its lines count as dropped again.
+        """
+        reported, self.dropped = self.dropped + more, 0
+        line = notice(reported).encode()
+        self._pending.append((line, reported))
+        self._pending_bytes += len(line)
+        self.flush()
 
     def open(self) -> None:
         """Open the file, or reopen it after a rotation. Raises OSError; the file that was open stays in use then.
@@ -73,6 +87,7 @@ class NonBlockingWriter:
             if error.errno == errno.ENXIO:
                 return
             raise
+        self._cut = self._cut and self._fd >= 0 and os.path.sameopenfile(new, self._fd)
         if self._fd < 0:
             self._fd = new
         else:
@@ -82,14 +97,17 @@ class NonBlockingWriter:
 
     def write(self, lines: bytes) -> None:
         """Append whole lines; never blocks. Lines beyond the limit are dropped and counted, and so are all later lines
-        until `reset_dropped`: a gap is in one place.
+        until `report_loss`: a gap is in one place.
         """
         is_pipe = self._fd >= 0 and stat.S_ISFIFO(os.fstat(self._fd).st_mode)
         for batch in _batches(lines, select.PIPE_BUF if is_pipe else _MAX_WRITE):
-            if self.dropped or self._pending_bytes + len(batch) > MAX_PENDING_BYTES:
-                self.dropped += batch.count(b"\n")
+            if self.dropped:
+                self._count_dropped(batch)
+            elif self._pending_bytes + len(batch) > MAX_PENDING_BYTES:
+                self._count_dropped(batch)
+                self.loss_reason, self.loss_cause = "they are not read in time", LossCause.SLOW_READER
             else:
-                self._pending.append(batch)
+                self._pending.append((batch, 0))
                 self._pending_bytes += len(batch)
         self.flush()
 
@@ -100,20 +118,31 @@ class NonBlockingWriter:
                 self.open()
         if self._fd < 0:
             return
+        is_file = stat.S_ISREG(os.fstat(self._fd).st_mode)
         while self._pending:
-            batch = self._pending.popleft()
+            batch, reports = self._pending.popleft()
+            start = b"\n" if self._begins_anew(is_file) else b""
             try:
-                written = self._write(batch)
+                written = self._write(start + batch)
             except BlockingIOError:
                 written = 0
-            except OSError:
+            except OSError as error:
                 # The reader is gone or the disk is full: the lines are lost.
-                self.dropped += batch.count(b"\n")
-                written = len(batch)
-            self._pending_bytes -= written
+                self._pending_bytes -= len(batch)
+                self._count_dropped(batch, reports)
+                self._cut, self._inside = self._cut or self._inside, False
+                self.loss_reason, self.loss_cause = error.strerror or str(error), cause_of(error.errno)
+                continue
+            if written:
+                self._cut = False
+                written -= len(start)
+                self._pending_bytes -= written
+                self._inside = written > 0 and batch[written - 1 : written] != b"\n"
             if written < len(batch):
-                self._pending.appendleft(batch[written:])
-                return
+                self._pending.appendleft((batch[written:], reports))
+                # A file that accepts a part has no room for the rest. The next write shows whether it has some again.
+                if not (written > 0 and is_file):
+                    return
 
     def close(self, timeout: float = 0.0) -> None:
         """Write the buffered lines, until the reader accepts none for `timeout` seconds, and close the file."""
@@ -123,6 +152,10 @@ class NonBlockingWriter:
             self.flush()
             if self._pending_bytes == left:
                 break
+        for batch, reports in self._pending:
+            self._count_dropped(batch, reports)
+        self._pending.clear()
+        self._pending_bytes = 0
         self._opened = False
         if self._socket is not None:
             self._socket.close()
@@ -130,6 +163,28 @@ class NonBlockingWriter:
         if self._fd > 2:
             os.close(self._fd)
         self._fd = -1
+
+    def _count_dropped(self, batch: bytes, reports: int = 0) -> None:
+        lines = batch.count(b"\n")
+        self.dropped += reports or lines
+        self.lost += 0 if reports else lines
+
+    def _begins_anew(self, is_file: bool) -> bool:
+        """Whether the next line needs a newline before it, since what is there ends inside a line.
+
+        The end of a file decides: another process may have cut a line of its own.
+        """
+        if self._inside or not is_file:
+            return self._cut
+        try:
+            reader = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # no /proc, or no right to read the file
+            return self._cut
+        try:
+            size = os.fstat(reader).st_size
+            return size > 0 and os.pread(reader, 1, size - 1) not in (b"\n", b"")
+        finally:
+            os.close(reader)
 
     def _open_standard(self, fd: int) -> None:
         """Standard output belongs to other code too and must stay blocking for it. Where possible, a separate open file

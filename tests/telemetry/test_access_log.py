@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import resource
 import select
 import socket
 import stat
@@ -18,29 +19,41 @@ from typing import overload
 import pytest
 
 from devtools.wait import PATIENCE, eventually
-from lbflask.telemetry import nonblocking_writer
+from lbflask.core.reserves import WINDOW, LossCause, LostLines
+from lbflask.telemetry import access_log, nonblocking_writer
 from lbflask.telemetry.access_log import AccessLog
 from lbflask.telemetry.event_queue import MAX_PENDING, EventQueue
-from lbflask.telemetry.events import AttemptEvent
+from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from tests.telemetry.events import SERVED, event
 
 
-class Log(EventQueue):
+class Log:
     """A journal whose only reader is an access log."""
 
     def __init__(self, path: Path | str) -> None:
         self._log = AccessLog(str(path))
-        super().__init__([self._log])
+        self._queue = EventQueue([self._log])
+        self.flush = self._queue.flush
+
+    def __call__(self, one: RequestEvent) -> None:
+        self._queue(one)
+
+    @property
+    def lost(self) -> int:
+        return self._log.lost
+
+    def recent_loss(self, now: float) -> LostLines | None:
+        return self._log.recent_loss(now)
 
     def reopen(self) -> None:
         self._log.open()
 
     def start(self) -> None:
         self.reopen()
-        super().start()
+        self._queue.start()
 
     def stop(self) -> None:
-        super().stop()
+        self._queue.stop()
         self._log.stop()
 
 
@@ -184,6 +197,105 @@ def test_lines_beyond_what_memory_may_hold_are_dropped_and_counted(tmp_path: Pat
     assert len(kept) == MAX_PENDING
     assert count.startswith("# 3 lines were dropped")
     assert '"GET /after HTTP/1.1"' in last
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_lines_that_a_full_disk_does_not_take_are_counted_once_and_logged_at_both_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access_log, "LOSS_OVER_AFTER", 0.0)
+    path = tmp_path / "access.log"
+    path.symlink_to("/dev/full")
+    with opened(path) as log:
+        for number in range(52):
+            log(event(target=f"/{number}"))
+            log.flush()
+        path.unlink()
+        log.reopen()
+        log(event(target="/after"))
+        for _ in range(3):
+            log.flush()
+        messages = [record.message for record in caplog.records]
+        assert log.lost == 52
+        assert log.recent_loss(0.0) == LostLines(52, str(path), "No space left on device", LossCause.NO_ROOM)
+        assert log.recent_loss(WINDOW + 1.0) is None
+    begin, end = messages
+    assert begin.endswith("lines are lost: No space left on device")
+    assert end.endswith("52 lines were lost")
+    count, after = path.read_text("ascii").splitlines()
+    assert count.startswith("# 52 lines were dropped")
+    assert "/after" in after
+
+
+def test_a_line_that_another_process_cut_breaks_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with opened(path) as log:
+        log(event(target="/0"))
+        log.flush()
+        with path.open("ab") as other:
+            other.write(b"half of a l")
+        log(event(target="/1"))
+        log.flush()
+    whole, cut, after = path.read_text("ascii").splitlines()
+    assert "/0" in whole
+    assert cut == "half of a l"
+    assert "/1" in after
+
+
+def test_the_rest_of_a_line_that_a_full_disk_cut_is_lost_at_once(tmp_path: Path) -> None:
+    """Else another process would write into the middle of that line once there is room again."""
+    path = tmp_path / "access.log"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with opened(path) as log:
+        log(event(target="/0"))
+        log.flush()
+        log(event(target="/1"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, limits[1]))
+        try:
+            log.flush()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert log.lost == 1
+        log(event(target="/2"))
+        log.flush()
+    _, cut, count, after = path.read_text("ascii").splitlines()
+    assert len(cut) == 5
+    assert count.startswith("# 1 lines were dropped")
+    assert "/2" in after
+
+
+def test_a_loss_that_lasts_until_the_end_is_logged_with_its_number(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "pipe"
+    pipe = Pipe(path)
+    with opened(path) as log:
+        pipe.close()
+        for _ in range(3):
+            log(event())
+            log.flush()
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == ["Broken pipe", "3 lines were lost"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_the_end_of_a_loss_that_a_stop_finds_is_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access_log, "LOSS_OVER_AFTER", float("inf"))
+    path = tmp_path / "access.log"
+    path.symlink_to("/dev/full")
+    log = AccessLog(str(path))
+    log.open()
+    log.consume([(event(), 0.0)])
+    path.unlink()
+    log.open()
+    log.consume([(event(), 0.0)])
+    monkeypatch.setattr(access_log, "LOSS_OVER_AFTER", 0.0)
+    log.stop()
+    assert [record.message.rpartition(": ")[2] for record in caplog.records] == [
+        "No space left on device",
+        "1 lines were lost",
+    ]
 
 
 # Into standard output and pipes

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbflask.core.answers import AnswerCause
+from lbflask.core.http.types import Fields
 from lbflask.core.log_fields import FIELDS
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.telemetry.log_formats import JSON, format_of, template
+from lbflask.telemetry.log_formats import JSON, MOST_OF_FIELD, format_of, json_lines, template
 from lbflask.telemetry.log_formats import text_line as line
+from tests.support.changes import property_test
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
 
 
@@ -101,13 +104,23 @@ def test_secrets_by_their_usual_names_are_masked_in_targets(target: str, told: s
     assert f'"GET {told} HTTP/1.1"' in line(event(target=target), NOON)
 
 
+def test_an_answer_of_the_balancers_own_has_its_cause() -> None:
+    told = line(event(status=429, attempts=[], cause=AnswerCause.RATE_LIMIT, limit="each", cut="too many"), NOON)
+    assert told.endswith(' attempts=0 id=abc-1 cause=rate_limit cut="too many"\n')
+
+
 # As JSON
 
 
 def test_json_has_all_fields_of_a_request() -> None:
     failed = {"fault": "connect", "blame": "backend", "reason": "refused"}
     told = event(
-        attempts=[REFUSED, replace(SERVED, at=0.0021)], received=7, route="shop", why="turn", target="/a?token=x"
+        attempts=[REFUSED, replace(SERVED, at=0.0021)],
+        received=7,
+        route="shop",
+        why="turn",
+        target="/a?token=x",
+        fields=[("Server", "x"), ("content-type", "text/css")],
     )
     assert json.loads(JSON.line(told, NOON)) == {
         "time": "2023-11-14T22:13:20.250Z",
@@ -129,6 +142,8 @@ def test_json_has_all_fields_of_a_request() -> None:
             {"backend": "web-2", "at": 0, "seconds": 0.001, **failed},
             {"backend": "web-1", "at": 0.0021, "seconds": 0.0123},
         ],
+        "cause": "backend",
+        "type": "text/css",
     }
 
 
@@ -146,9 +161,35 @@ def test_json_is_one_line_for_any_request(target: str, cut: str) -> None:
     assert json.loads(told).get("cut", "") == cut
 
 
+AGENT = "{header.User-Agent}|{header.Referer}|{header.X-Tag}"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ([("User-agent", 'curl/8 "x"\n'), ("X-TAG", "a"), ("x-tag", "b")], r"curl/8 \x22x\x22\x0a|-|a, b"),
+        ([("Referer", "https://u:p@a.example/x?token=hush&b=1")], "-|https://***@a.example/x?token=***&b=1|-"),
+        ([("Referer", "/x?token=hush")], "-|/x?token=***|-"),
+        ([("X-Tag", "Bearer hush")], "-|-|***"),
+        ([("X-Tag", "a" * 5000)], "-|-|" + "a" * MOST_OF_FIELD),
+        ([], "-|-|-"),
+        (None, "-|-|-"),
+    ],
+)
+def test_a_template_has_the_header_fields_that_it_names_without_secrets(fields: Fields | None, told: str) -> None:
+    assert format_of(AGENT).line(event(request_fields=fields), NOON) == told + "\n"
+
+
 def test_missing_lines_are_reported_in_the_format_of_the_log() -> None:
     assert json.loads(JSON.loss(3)) == {"dropped_lines": 3}
     assert template("{id}").loss(3).startswith("# 3 lines were dropped")
+
+
+def test_json_names_the_instance_the_limit_and_the_cause() -> None:
+    limited = event(status=429, attempts=[], cause=AnswerCause.RATE_LIMIT, limit="each")
+    told = json.loads(format_of("json", "lb-1").line(limited, NOON))
+    assert (told["instance"], told["limit"], told["cause"]) == ("lb-1", "each", "rate_limit")
+    assert json.loads(format_of("json", "lb-1").loss(3)) == {"dropped_lines": 3, "instance": "lb-1"}
 
 
 # In a form of one's own
@@ -166,8 +207,10 @@ def test_every_name_can_be_used(name: str) -> None:
 
 
 def test_json_has_every_name_but_the_attempts_in_short() -> None:
-    full = event(attempts=[SERVED], route="r", why="turn", cut="c")
-    assert json.loads(JSON.line(full, NOON)).keys() == FIELDS.keys() - {"tried"}
+    full = event(
+        attempts=[SERVED], route="r", why="turn", cut="c", limit="each", fields=[("Content-Type", "text/plain")]
+    )
+    assert json.loads(json_lines("lb-1").line(full, NOON)).keys() == FIELDS.keys() - {"tried"}
 
 
 @pytest.mark.parametrize(
@@ -184,3 +227,7 @@ def test_json_has_every_name_but_the_attempts_in_short() -> None:
 def test_a_format_with_an_error_is_refused(form: str, wrong: str) -> None:
     with pytest.raises(ValueError, match=re.escape(wrong)):
         format_of(form)
+
+
+test_any_request_is_one_line = property_test("log_line")
+test_any_format_is_one_of_lines_or_rejected = property_test("log_format")

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from lbflask.telemetry.redaction import conceal, masked_message
+from tests.support.changes import property_test
 
 
 @pytest.mark.parametrize(
@@ -83,3 +84,6 @@ def test_the_time_for_a_message_is_linear_in_its_length(unit: str) -> None:
     began = time.process_time()
     masked_message(unit * (65_536 // len(unit)))
     assert time.process_time() - began < 2
+
+
+test_a_secret_behind_any_text_is_masked = property_test("secrets")

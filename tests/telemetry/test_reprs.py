@@ -18,7 +18,7 @@ def test_writers_and_logs_show_their_path_and_what_waits() -> None:
     assert repr(NonBlockingWriter("/x")) == "<NonBlockingWriter /x fd=-1 pending=0 dropped=0>"
     log = AccessLog("/x")
     log.dropped(3)
-    assert repr(log) == "<AccessLog <NonBlockingWriter /x fd=-1 pending=0 dropped=0> dropped=3>"
+    assert repr(log) == "<AccessLog <NonBlockingWriter /x fd=-1 pending=0 dropped=0> lost=3>"
 
 
 def test_the_queue_shows_what_is_pending() -> None:

@@ -1,7 +1,8 @@
 """Merges the metrics of all workers of an instance and writes them in the Prometheus text format.
 
 The counters of ended workers are folded into one file, so that totals never decrease and files do not accumulate;
-their gauges are discarded.
+their gauges are discarded. During an upgrade workers of two versions share the files: one that has metrics of a later
+version is folded by a worker of that version.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
+from operator import add
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -70,20 +72,32 @@ def _collect(directory: Path) -> Numbers:
     folded = {name[1] for name in past if name[0] == _FOLDED}
     living: list[Path] = []
     dead: list[Path] = []
+    later: list[Path] = []
     for path in sorted(directory.glob("*.cells")):
         if path.name in folded:  # the worker that folded it ended before removing it
             path.unlink()
+        elif not mmap_values.is_dead(path):
+            living.append(path)
         else:
-            (dead if mmap_values.is_dead(path) else living).append(path)
+            (later if _is_of_later_version(path) else dead).append(path)
     if dead:
         past = {name: values for name, values in past.items() if name[0] != _FOLDED}
         for path in dead:
             _add(past, path, counters_only=True)
         _replace(directory, past, dead)
+    for path in later:
+        _add(past, path, counters_only=True)
     for path in living:
         _add(past, path, counters_only=False)
     past[(definitions.WORKERS.name,)] = [float(len(living))]
     return past
+
+
+def _is_of_later_version(path: Path) -> bool:
+    """Whether the file has metrics that this version does not have, and whose kind is therefore unknown."""
+    with suppress(FileNotFoundError):
+        return any(name[0] not in BY_NAME for name, _ in mmap_values.read(path))
+    return False
 
 
 def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
@@ -93,7 +107,8 @@ def _add(total: Numbers, path: Path, *, counters_only: bool) -> None:
             if counters_only and (metric is None or metric.kind == "gauge"):
                 continue
             sums = total.get(name)
-            total[name] = list(values) if sums is None else [a + b for a, b in zip(sums, values, strict=False)]
+            merged = max if metric is not None and metric.largest else add
+            total[name] = list(values) if sums is None else list(map(merged, sums, values))
             if number % BATCH == BATCH - 1:
                 time.sleep(0)
 

@@ -88,16 +88,20 @@ class MmapValues:
 
 
 def read(path: Path) -> Iterator[tuple[tuple[str, ...], tuple[float, ...]]]:
-    """The rows of a file at this moment. Raises OSError."""
+    """The rows of a file at this moment. Raises OSError, also for a file whose content is not of this form."""
     content = path.read_bytes()
-    at, end = _USED.size, _USED.unpack_from(content)[0] if content else 0
-    while at < end:
-        length, count = _SIZES.unpack_from(content, at)
-        at += _SIZES.size
-        name = content[at : at + length].rstrip(b"\0").decode("utf-8", "replace")
-        at += length
-        yield tuple(name.split("\x1f")), struct.unpack_from(f"@{count}d", content, at)
-        at += 8 * count
+    try:
+        at, end = _USED.size, _USED.unpack_from(content)[0] if content else 0
+        while at < end:
+            length, count = _SIZES.unpack_from(content, at)
+            begin = at + _SIZES.size
+            at = begin + length + _DOUBLE * count
+            if length < 0 or count < 0 or at > len(content):
+                raise struct.error("a row has no such size")
+            name = content[begin : begin + length].rstrip(b"\0").decode("utf-8", "replace")
+            yield tuple(name.split("\x1f")), struct.unpack_from(f"@{count}d", content, begin + length)
+    except struct.error as error:
+        raise OSError(f"{path} is no file of metrics: {error}") from None
 
 
 def is_dead(path: Path) -> bool:

@@ -6,12 +6,14 @@ Recording takes about a microsecond for each request, whatever the number of bac
 from __future__ import annotations
 
 import os
+import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Shortage, Stage
 from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.events import RequestEvent
@@ -34,11 +36,12 @@ class MetricsRecorder:
     def __init__(self, samples: Callable[[], Iterable[Sample]] = lambda: ()) -> None:
         self._samples = samples
         self._file: MmapValues | None = None
-        # For requests answered at the first attempt, by pool, backend, method and class of status: the offsets of the
-        # series of requests, of that of answered attempts, and of the first bucket of the latencies.
-        self._offsets: dict[tuple[str, str, str, int], tuple[int, int, int]] = {}
+        # For requests answered at the first attempt, by pool, backend, method, class of status and route: the offsets
+        # of the series of requests, of answers, of answered attempts, and of the first bucket of the latencies.
+        self._offsets: dict[tuple[str, str, str, int, str], tuple[int, int, int, int]] = {}
         self._path: Path | None = None
         self._sampled = float("-inf")
+        self._sampling = threading.Lock()  # sources remember what they returned last
         self._counted: dict[tuple[Metric, tuple[str, ...]], float] = {}
         self._trips: deque[tuple[str, float, bool]] = deque(maxlen=10_000)
 
@@ -81,7 +84,11 @@ class MetricsRecorder:
 
     def sample(self) -> None:
         """Record the values that events do not carry."""
-        for metric, labels, value in self._samples():
+        with self._sampling:
+            self._record(self._samples())
+
+    def _record(self, samples: Iterable[Sample]) -> None:
+        for metric, labels, value in samples:
             if metric.kind == "counter":
                 # The object that maintains the counter may have been replaced by one that starts from zero.
                 before = self._counted.get((metric, labels), 0.0)
@@ -113,14 +120,15 @@ class MetricsRecorder:
             if event.received:
                 received_bytes[pool] += event.received
             cached = None
-            if len(attempts) == 1 and (attempt := attempts[0]).fault is None:
-                cached = offsets.get((pool, attempt.backend, event.method, event.status // 100))
+            if event.cause is AnswerCause.BACKEND and len(attempts) == 1 and (attempt := attempts[0]).fault is None:
+                cached = offsets.get((pool, attempt.backend, event.method, event.status // 100, event.route))
             if cached is None:
                 self._count_by_name(file, event)
                 continue
-            values, (ended, answered, upstream) = file.values, cached
+            values, (ended, responses, answered, upstream) = file.values, cached
             took = attempts[0].seconds
             values[ended] += 1
+            values[responses] += 1
             values[answered] += 1
             values[upstream + bisect_left(bounds, took)] += 1
             values[upstream + total] += took
@@ -141,23 +149,34 @@ class MetricsRecorder:
                     self.add(definitions.SHORTAGES, (fault.resource.value,), 1)
             elif fault is not None:
                 self.add(definitions.FAULTS, (pool, backend, Blame.SELF.value, Stage.SEND.value), 1)
-            if _answered(fault):
+            if attempt.answered:
                 self._observe(definitions.UPSTREAM, (pool, backend), [attempt.seconds])
-            self.add(definitions.ATTEMPTS, (pool, backend, "answered" if _answered(fault) else "failed"), 1)
+            self.add(definitions.ATTEMPTS, (pool, backend, "answered" if attempt.answered else "failed"), 1)
+        self._count_answer(event)
         served, backend = False, ""
         if attempts:
             self.add(definitions.RETRIES, (pool,), len(attempts) - 1)
-            if served := _answered(attempts[-1].fault):
+            if served := attempts[-1].answered:
                 backend = attempts[-1].backend
         method = event.method if event.method in METHODS else OTHER
         requests = (pool, backend, method, f"{event.status // 100}xx")
         self.add(definitions.REQUESTS, requests, 1)
-        if served and method is not OTHER:  # clients may invent any number of methods
+        is_regular = served and event.cause is AnswerCause.BACKEND
+        if is_regular and method is not OTHER:  # clients may invent any number of methods
             ended = file.find((definitions.REQUESTS.name, *requests))
+            responses = file.find((definitions.RESPONSES.name, *event.answer[:2], event.route))
             answered = file.find((definitions.ATTEMPTS.name, pool, backend, "answered"))
             upstream = file.find((definitions.UPSTREAM.name, pool, backend))
-            if ended is not None and answered is not None and upstream is not None:
-                self._offsets[pool, backend, method, event.status // 100] = ended, answered, upstream
+            if ended is not None and responses is not None and answered is not None and upstream is not None:
+                key = pool, backend, method, event.status // 100, event.route
+                self._offsets[key] = ended, responses, answered, upstream
+
+    def _count_answer(self, event: RequestEvent) -> None:
+        self.add(definitions.RESPONSES, (*event.answer[:2], event.route), 1)
+        if event.cause is AnswerCause.RATE_LIMIT:
+            self.add(definitions.RATE_LIMITED, (event.limit,), 1)
+        elif event.cause in (AnswerCause.QUEUE_FULL, AnswerCause.QUEUE_TIMEOUT):
+            self.add(definitions.QUEUE_REFUSED, (event.pool,), 1)
 
     def _count_trips(self) -> None:
         durations: defaultdict[str, list[float]] = defaultdict(list)
@@ -190,8 +209,3 @@ class MetricsRecorder:
         dropped = file.row((definitions.SERIES_DROPPED.name,), 1)
         file.values[dropped] += 1
         return None
-
-
-def _answered(fault: Exception | None) -> bool:
-    """Whether the backend has begun its response."""
-    return fault is None or (isinstance(fault, Fault) and fault.stage is Stage.BODY)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from lbflask.telemetry.metrics import mmap_values
 from lbflask.telemetry.metrics.mmap_values import MmapValues
-from lbflask.telemetry.metrics.shared_directory import SharedDirectory
+from lbflask.telemetry.metrics.shared_directory import VARIABLE, SharedDirectory
+from tests.support.changes import property_test
 
 WRITER = """
 import sys, pathlib
@@ -94,3 +95,39 @@ def test_a_directory_that_a_killed_master_left_is_removed_by_the_next(tmp_path: 
     second.remove()
     third.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_master_of_an_upgrade_takes_part_in_the_directory_and_the_last_one_removes_it(tmp_path: Path) -> None:
+    first = SharedDirectory(0, 0, tmp_path)
+    code = (
+        "import sys; from pathlib import Path; "
+        "from lbflask.telemetry.metrics.shared_directory import SharedDirectory; "
+        "found = SharedDirectory(0, 0, Path(sys.argv[1])); print(found.path, flush=True); "
+        "sys.stdin.readline(); found.remove(); print(found.path.exists(), flush=True)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[first._lock]
+    ) as upgraded:
+        assert upgraded.stdin is not None
+        assert upgraded.stdout is not None
+        assert upgraded.stdout.readline().strip() == str(first.path)
+        first.remove()
+        assert first.path.exists(), "the new master uses it"
+        upgraded.stdin.write("end\n")
+        upgraded.stdin.flush()
+        assert upgraded.stdout.readline().strip() == "False"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_there_no_more_is_not_taken_for_an_inherited_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("1", "1,2", "1,999999,/nowhere", f"1,0,{tmp_path}", "1,x,y"):
+        monkeypatch.setenv(VARIABLE, value)
+        made = SharedDirectory(0, 0, tmp_path)
+        assert made.path.parent == tmp_path
+        made.remove()
+
+
+test_any_file_has_rows_or_is_rejected = property_test("metrics_file")

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from devtools.servers import require
+from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.metrics import definitions, exposition, mmap_values, recorder
@@ -54,6 +55,32 @@ def test_requests_are_counted_by_pool_backend_method_and_class_of_status(
         'requests_total{backend="web-1",code="2xx",method="other",pool="default"}': 1,
         'requests_total{backend="web-1",code="2xx",method="other",pool="api"}': 1,
     }
+
+
+def test_each_answer_is_counted_once_by_status_cause_and_route(worker: MetricsRecorder, tmp_path: Path) -> None:
+    limited = event(status=429, attempts=(), cause=AnswerCause.RATE_LIMIT, limit="each", route="shop")
+    full = event(status=503, attempts=(), cause=AnswerCause.QUEUE_FULL, pool="web")
+    late = event(status=503, attempts=(), cause=AnswerCause.QUEUE_TIMEOUT, pool="web")
+    left = event(cause=AnswerCause.CLIENT_LEFT)
+    broken = event(attempts=[BROKEN], cause=AnswerCause.BACKEND_FAILED)
+    failed = event(status=502, attempts=[REFUSED], cause=AnswerCause.CONNECTION_FAILED)
+    for _ in range(2):  # the second time by the short cut
+        told(worker, event(), event(route="shop"), event(status=500), left, limited, full, late, broken, failed)
+    found = scrape(tmp_path)
+    assert of(found, "responses_total") == {
+        'responses_total{cause="backend",route="",status="2xx"}': 2,
+        'responses_total{cause="backend",route="shop",status="2xx"}': 2,
+        'responses_total{cause="backend",route="",status="5xx"}': 2,
+        'responses_total{cause="client_left",route="",status="2xx"}': 2,
+        'responses_total{cause="rate_limit",route="shop",status="429"}': 2,
+        'responses_total{cause="queue_full",route="",status="503"}': 2,
+        'responses_total{cause="queue_timeout",route="",status="503"}': 2,
+        'responses_total{cause="backend_failed",route="",status="2xx"}': 2,
+        'responses_total{cause="connection_failed",route="",status="502"}': 2,
+    }
+    assert of(found, "rate_limited_total") == {'rate_limited_total{limit="each"}': 2}
+    assert of(found, "queue_refused_total") == {'queue_refused_total{pool="web"}': 4}
+    assert sum(of(found, "responses_total").values()) == sum(of(found, "requests_total").values()) == 18
 
 
 def test_attempts_retries_and_faults_are_counted_by_blame_and_stage(worker: MetricsRecorder, tmp_path: Path) -> None:
@@ -155,6 +182,18 @@ def test_numbers_of_all_workers_are_added_up(worker: MetricsRecorder, tmp_path: 
     assert found['lbflask_requests_total{backend="web-1",code="2xx",method="GET",pool="default"}'] == 3
     assert (found["lbflask_requests_in_flight"], found["lbflask_workers"]) == (2, 2)
     other.stop()
+
+
+def test_the_longest_wait_of_all_workers_is_the_largest_of_theirs(tmp_path: Path) -> None:
+    workers = [
+        MetricsRecorder(lambda age=age: [(definitions.OLDEST_WAIT, ("web", "one"), age)]) for age in (2.5, 31.0, 4.0)
+    ]
+    for one in workers:
+        one.start(tmp_path)
+        one.sample()
+    assert list(of(scrape(tmp_path), "backend_oldest_wait_seconds").values()) == [31.0]
+    for one in workers:
+        one.stop()
 
 
 def test_a_worker_that_has_ended_leaves_its_counts_and_no_ghost(worker: MetricsRecorder, tmp_path: Path) -> None:
