@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from ipaddress import ip_address
 from typing import Any
 
+from lbflask.config.routes import models_of
 from lbflask.config.schema import DEFAULT_POOL, Config
-from lbflask.core.explain import Explanation, RequestQuery, explain
+from lbflask.core.explain import Explanation, RequestQuery, explain, names
 from lbflask.core.http.target import BadTarget, request_target
 from lbflask.core.http.types import Fields
 from lbflask.core.model import Pool, Snapshot
 
 
-def parse_query(method: str, url: str, headers: Sequence[str], client: str) -> RequestQuery:
-    """The request to explain: an absolute or origin-form `url`, `headers` as `Name: value`. Raises ValueError."""
+def parse_query(method: str, url: str, headers: Sequence[str], client: str, listener: str = "") -> RequestQuery:
+    """The request to explain: an absolute or origin-form `url`, `headers` as `Name: value`. `listener` is the name or
+    the address of one; empty for the first. Raises ValueError.
+    """
     fields: Fields = []
     for line in headers:
         name, colon, value = line.partition(":")
@@ -31,22 +34,34 @@ def parse_query(method: str, url: str, headers: Sequence[str], client: str) -> R
     except BadTarget as bad:
         raise ValueError(f"{url!r}: {bad.reason}") from None
     host = next((value for name, value in fields if name.lower() == "host"), "")
-    return RequestQuery(method, target.authority or host, target.text, fields, client)
+    scheme = "https" if url[:8].lower() == "https://" else "http"
+    return RequestQuery(method, target.authority or host, target.text, fields, client, scheme, listener)
 
 
 def explained(
     config: Config, pools: Mapping[str, Pool], query: RequestQuery, facts: Callable[[str], tuple[Snapshot, int]]
 ) -> Explanation:
-    """The explanation under the configuration. `facts` gives the snapshot of a pool and its next ticket."""
+    """The explanation under the configuration. `facts` gives the snapshot of a pool and its next ticket. Raises
+    ValueError for a listener that does not exist.
+    """
+    query = replace(query, listener=_label(config, query.listener))
     path = query.target.partition("?")[0]
     local_replies = {config.health_path: "the health of the balancer itself (health_path)"}
     local_replies[config.live_path] = "whether the balancer itself serves (live_path)"
-    if path and path in local_replies:
+    routes = models_of(config.routes)
+    if path and path in local_replies and not names(query, routes):
         return Explanation("", local_replies[path], query.target, None, ())
-    routes = [route.to_model() for route in config.routes]
     # Without routes there is one pool, whatever its name.
     default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
     return explain(query, routes, pools, default, facts)
+
+
+def _label(config: Config, listener: str) -> str:
+    listeners = config.every_listener()
+    for one in listeners:
+        if listener in ("", one.name, one.bind):
+            return one.label
+    raise ValueError(f"there is no listener {listener!r}; there are {', '.join(one.label for one in listeners)}")
 
 
 def document(explanation: Explanation, why: str) -> dict[str, Any]:

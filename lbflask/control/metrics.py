@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from flask import Blueprint, Response, abort, request
 
+from lbflask.config.certificates import CertificateFile
+from lbflask.control.api.models import InstanceView
 from lbflask.core import eligibility
+from lbflask.core.certificate_orders import CertificateState, NameState
 from lbflask.core.membership import members
-from lbflask.core.model import Health, Pool
+from lbflask.core.model import Backend, Health, Pool
 from lbflask.fleet.fleet import Fleet
 from lbflask.telemetry.metrics import definitions
 from lbflask.telemetry.metrics.exposition import CONTENT_TYPE, Busy
@@ -32,6 +35,44 @@ def fleet_samples(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator
         yield definitions.CHECKER_LEADS, (pool.name,), eligibility.checker_speaks(snapshot)
         if snapshot.heartbeat is not None:
             yield definitions.CHECKER_SILENCE, (pool.name,), snapshot.heartbeat
+
+
+def instance_samples(instances: Iterable[InstanceView]) -> Iterator[Sample]:
+    """Current samples of the instances."""
+    for instance in instances:
+        counts = {"serving": len(instance.workers), "silent": len(instance.silent_workers)}
+        if instance.expected_workers is not None:
+            counts["expected"] = instance.expected_workers
+        for state, count in counts.items():
+            yield definitions.INSTANCE_WORKERS, (instance.name, state), count
+
+
+def certificate_samples(certificates: Iterable[CertificateFile]) -> Iterator[Sample]:
+    """When the certificates of the configuration expire, and whether their files can be used."""
+    for file in certificates:
+        yield definitions.CERTIFICATE_EXPIRY, (file.setting,), file.expires
+        if file.setting.startswith("tls."):
+            yield definitions.CERTIFICATE_UNUSABLE, (file.setting,), bool(file.unusable)
+
+
+def automatic_certificate_samples(names: Iterable[str], state: CertificateState) -> Iterator[Sample]:
+    """Whether names have the certificates that an authority issues, and whether their orders fail."""
+    for name in names:
+        known = state.names.get(name, NameState())
+        yield definitions.ACME_ISSUED, (name,), known.certificate is not None
+        yield definitions.ACME_FAILED_ORDERS, (name,), known.attempts.failures
+
+
+def backend_certificate_samples(
+    pools: Callable[[], Sequence[Pool]], fleet: Fleet, expiry: Callable[[Backend], float | None]
+) -> Iterator[Sample]:
+    """When the certificates expire that backends presented: to the checker, else to this worker."""
+    for pool in pools():
+        snapshot = fleet.snapshot(pool.name)
+        for backend in members(pool, snapshot):
+            by_checks = eligibility.active_health(backend, snapshot).certificate_expires
+            if expires := by_checks or expiry(backend):
+                yield definitions.BACKEND_CERTIFICATE_EXPIRY, (pool.name, backend.id), expires
 
 
 def blueprint(page: Callable[[Iterable[Sample]], bytes], samples: Callable[[], Iterable[Sample]]) -> Blueprint:

@@ -15,11 +15,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lbflask.config.admin_address import AdminAddress
+from lbflask.config.certificates import CertificateFile, certificate_files
 from lbflask.config.schema import Config
 from lbflask.control.api.problems import Refused
-from lbflask.control.doctor import FirstCheck
+from lbflask.control.doctor.backends import FirstCheck
 from lbflask.control.explain import document, explained
+from lbflask.control.pool_state import PoolState
 from lbflask.core import overrides
+from lbflask.core.certificate_orders import NO_CERTIFICATES, CertificateState
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import active_health
 from lbflask.core.explain import RequestQuery
@@ -28,9 +31,10 @@ from lbflask.core.fleet_stats import Roster
 from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Health, Mode, Override, Pool, Snapshot
+from lbflask.core.operator_note import OperatorNote
 from lbflask.fleet.fleet import Fleet
 from lbflask.store import records
-from lbflask.store.ports import OperatorStore, StoreUnavailable
+from lbflask.store.ports import OperatorStore, StoreMemory, StoreUnavailable
 
 log = logging.getLogger("lbflask.admin")
 
@@ -51,12 +55,15 @@ class Running:
     """The configuration in effect, with its pools by name.
 
     `known_since` has, by pool and backend, the moment on the monotonic clock since when this process has had the
-    backend in its configuration.
+    backend in its configuration. `certificates` are those that it has loaded, `automatic` what is known of those that
+    an authority issues.
     """
 
     config: Config
     pools: Mapping[str, Pool]
     known_since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    certificates: tuple[CertificateFile, ...] = ()
+    automatic: CertificateState = NO_CERTIFICATES
 
     def __repr__(self) -> str:
         return f"<Running pools {', '.join(self.pools)}>"
@@ -71,35 +78,23 @@ class Running:
             name: {backend.id: earlier.get(name, {}).get(backend.id, now) for backend in pool.backends}
             for name, pool in pools.items()
         }
-        return cls(config, pools, since)
-
-
-@dataclass(frozen=True, slots=True)
-class PoolState:
-    """A pool at one moment. `stale` if it is the last state before the store became unreachable."""
-
-    pool: Pool
-    snapshot: Snapshot
-    roster: Roster
-    stale: bool = False
-
-    def __repr__(self) -> str:
-        return f"<PoolState {self.pool.name}: {len(members(self.pool, self.snapshot))} backends, stale={self.stale}>"
-
-    def configured(self, backend: str) -> Backend | None:
-        """The backend without overrides: as configured or discovered."""
-        return next((one for one in (*self.pool.backends, *self.snapshot.discovered) if one.id == backend), None)
+        automatic = NO_CERTIFICATES if before is None else before.automatic
+        return cls(config, pools, since, certificate_files(config), automatic)
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A change of a backend by an operator. `etag` is the override that it expects; None for any."""
+    """A change of a backend by an operator. `etag` is the override that it expects; None for any. With `force` it may
+    leave its pool without a backend that serves.
+    """
 
     name: str
     pool: str
     backend: str
     actor: str
     etag: str | None = None
+    reason: str = ""
+    force: bool = False
 
 
 class Operations:
@@ -109,6 +104,7 @@ class Operations:
         self.store = store
         self.fleet = fleet
         self._running = running
+        self._rosters: dict[str, Roster] = {}  # as last read, by pool
 
     def __repr__(self) -> str:
         return f"<Operations on {self.running!r}, degraded={self.fleet.degraded}>"
@@ -132,10 +128,14 @@ class Operations:
         snapshot = self.fleet.snapshot(name)
         if retry_store or not self.fleet.degraded:
             try:
-                return PoolState(pool, self.store.read_snapshot(name, snapshot), self.store.read_roster(name))
+                read = self.store.read_snapshot(name, snapshot)
+                self._rosters[name] = roster = self.store.read_roster(name)
+                lost = self.fleet.forgotten(name)
+                missing = {} if lost is None else lost.missing(read.overrides, read.now)
+                return PoolState(pool, read, roster, None, missing, 0.0 if lost is None else lost.at)
             except StoreUnavailable:
                 pass  # the follower of the fleet notices it, too
-        return PoolState(pool, snapshot, Roster(snapshot.now), stale=True)
+        return PoolState(pool, snapshot, self._rosters.get(name, Roster(0.0)), self.fleet.local_roster(name))
 
     def drains(self) -> Mapping[str, InstanceDrain]:
         """The drained instances."""
@@ -172,7 +172,7 @@ class Operations:
             for backend in members(pool_state.pool, snapshot):
                 if active_health(backend, snapshot).health is Health.CHECKING:
                     since, at = known_since.get(backend.id), arrivals.get((pool, backend.id))
-                    waited = None if at is None else max(0.0, pool_state.roster.now - at)
+                    waited = None if at is None else max(0.0, pool_state.now - at)
                     check = checks.get(backend.id) or pool_configs[pool].usual_check(backend)
                     limit = check.timeout + CHECKER_DELAY
                     found[pool, backend.id] = FirstCheck(waited if since is None else now - since, limit)
@@ -193,6 +193,13 @@ class Operations:
             self.store.prove(name)
         return (time.perf_counter() - started) / len(self.running.pools)
 
+    def store_memory(self) -> StoreMemory | None:
+        """The memory of the store; None if it is unknown."""
+        try:
+            return self.store.read_memory()
+        except StoreUnavailable:
+            return None
+
     def set_mode(self, action: Action, mode: Mode) -> tuple[PoolState, bool]:
         """Set the mode. All actions raise Refused and StoreUnavailable."""
         change = overrides.enabled if mode is Mode.SERVING else lambda before, _: overrides.in_mode(before, mode)
@@ -200,7 +207,8 @@ class Operations:
 
     def set_weight(self, action: Action, weight: int | None) -> tuple[PoolState, bool]:
         """Set the weight; None restores the configured one."""
-        return self._act(action, lambda before, _: overrides.weighed(before, weight), f"weight {weight}")
+        detail = "the configured weight" if weight is None else f"weight {weight}"
+        return self._act(action, lambda before, _: overrides.weighed(before, weight), detail)
 
     def remove(self, action: Action) -> tuple[PoolState, bool]:
         """Remove the backend from the pool. Removing it again changes nothing."""
@@ -236,38 +244,46 @@ class Operations:
         rule = EjectionPolicy()  # no matter which: the ejection ends
         done = self.store.settle_ejection(action.pool, action.backend, ejection.since, back=True, rule=rule)
         if done:
-            self._announce(action, "")
+            self._announce(action, action.reason)
         return self.pool_state(action.pool), done
 
-    def drain_instance(self, instance: str, seconds: int, actor: str) -> None:
+    def drain_instance(self, instance: str, seconds: int, actor: str, reason: str = "") -> None:
         """Drain the instance for so many seconds; 0 ends its drain. Raises StoreUnavailable."""
-        self.store.write_drain(instance, actor, seconds)
+        self.store.write_drain(instance, actor, seconds, reason)
         action = "instance_drain" if seconds else "instance_undrain"
-        reason = f"{instance} for {seconds} s" if seconds else instance
-        self._record(FleetEvent(Kind.OPERATOR, action, reason=reason, actor=actor), f"{action} {reason}")
+        detail = _joined(f"{instance} for {seconds} s" if seconds else instance, reason)
+        self._record(FleetEvent(Kind.OPERATOR, action, reason=detail, actor=actor), f"{action} {detail}")
 
-    def record_reload(self, changed: str, actor: str) -> None:
+    def record_reload(self, changed: str, actor: str, reason: str = "") -> None:
         """Log a reload by an operator and record it as an event."""
-        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=changed, actor=actor), f"reload: {changed}")
+        detail = _joined(changed, reason)
+        self._record(FleetEvent(Kind.CONFIGURATION, "reload", reason=detail, actor=actor), f"reload: {detail}")
 
-    def record_debug(self, reason: str, actor: str) -> None:
+    def record_debug(self, change: str, actor: str, reason: str = "") -> None:
         """Log a switch of request tracing and record it as an event."""
-        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=reason, actor=actor), f"debug {reason}")
+        detail = _joined(change, reason)
+        self._record(FleetEvent(Kind.OPERATOR, "debug", reason=detail, actor=actor), f"debug {detail}")
 
     def _act(
-        self, action: Action, change: Change, reason: str = "", *, new: bool = False, allow_removed: bool = False
+        self, action: Action, change: Change, detail: str = "", *, new: bool = False, allow_removed: bool = False
     ) -> tuple[PoolState, bool]:
         for _ in range(MAX_TRIES):
             pool_state = self.pool_state(action.pool, retry_store=True)
             if pool_state.stale:
-                raise StoreUnavailable(self.fleet.why or "no answer")
+                raise StoreUnavailable(self.fleet.why or "no answer", self.fleet.cause)
             self._check(pool_state, action, new=new, allow_removed=allow_removed)
             before = pool_state.snapshot.overrides.get(action.backend)
-            after = change(before, pool_state.snapshot.now)
+            note = OperatorNote(action.actor, pool_state.snapshot.now, action.reason)
+            after = overrides.signed(before, change(before, pool_state.snapshot.now), note)
             if after == before:
                 return pool_state, False
-            if self.store.write_override(action.pool, action.backend, before, after):
-                self._announce(action, reason)
+            takes = pool_state.takes_last(action.backend, after)
+            if takes and not action.force:
+                raise Refused(409, f"no other backend of pool {action.pool!r} {takes}", kind=overrides.LAST_SERVING)
+            # The decision that another backend serves holds for this version of the pool only.
+            version = 0 if action.force else pool_state.snapshot.version
+            if self.store.write_override(action.pool, action.backend, before, after, version=version):
+                self._announce(action, _joined(detail, action.reason))
                 return self.pool_state(action.pool, retry_store=True), True
         raise Refused(409, "concurrent changes won repeatedly: nothing was changed")
 
@@ -286,7 +302,8 @@ class Operations:
     def _announce(self, action: Action, reason: str) -> None:
         """Log the action and record it as an event of the fleet."""
         event = FleetEvent(Kind.OPERATOR, action.name, action.pool, action.backend, reason, action.actor)
-        self._record(event, f"{action.name} {action.backend} of pool {action.pool} {reason}")
+        line = f"{action.name} {action.backend} of pool {action.pool}"
+        self._record(event, f"{line} {reason}" if reason else line)
 
     def _record(self, event: FleetEvent, line: str) -> None:
         log.warning("%s: %s", event.actor, line)
@@ -296,7 +313,18 @@ class Operations:
             log.warning("the change is stored, but its event is not: %s", error)
 
 
+def _joined(detail: str, reason: str) -> str:
+    """What was done, and why."""
+    return ": ".join(part for part in (detail, reason) if part)
+
+
 def etag_of(override: Override | None) -> str:
     """The entity tag of an override."""
-    text = "" if override is None else records.dump_override(override)
+    return _NO_OVERRIDE if override is None else _digest(records.dump_override(override))
+
+
+def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_NO_OVERRIDE = _digest("")

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
+from lbflask.control.answer_views import answers_view
 from lbflask.control.api import models
+from lbflask.control.client_views import clients_view, uploads_text, uploads_view
 from lbflask.control.health import status_of
-from lbflask.control.operations import PoolState, etag_of
+from lbflask.control.instance_views import instances
+from lbflask.control.operations import etag_of
+from lbflask.control.override_views import forgotten_view, note_view
+from lbflask.control.pool_state import PoolState
 from lbflask.core import eligibility, overrides
-from lbflask.core.fleet_stats import RecentStats, Worker, recent_stats
+from lbflask.core.answers import rates
+from lbflask.core.discovery import SourceFailure
+from lbflask.core.failure_causes import FailureCause
+from lbflask.core.fleet_stats import (
+    RecentStats,
+    recent_answers,
+    recent_clients,
+    recent_refused_clients,
+    recent_stats,
+)
 from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.membership import members, mode_of
-from lbflask.core.model import Backend, Health, Mode
+from lbflask.core.model import ActiveHealth, Backend, Ejection, Health, Mode, Snapshot
+from lbflask.core.operator_note import described
+from lbflask.core.slow_uploads import matter
 from lbflask.fleet.fleet import Fleet
 
-#: A heartbeat of a worker in one pool, and the time at which it was read.
-_Beat = tuple[float, Worker]
+#: Seconds without the first byte of a response from which a wait is shown: most requests are answered sooner.
+NOTABLE_WAIT = 5.0
 
 _NO_STATS = RecentStats()
-_BY_MODE = {
-    Mode.DRAINING: "set by an operator: no new requests",
-    Mode.OFF: "set by an operator: no requests",
-}
+_BY_MODE = {Mode.DRAINING: "drained", Mode.OFF: "switched off"}
 
 
 def state(
@@ -31,17 +44,40 @@ def state(
     """The state of the fleet."""
     pools = [pool_view(pool_state) for pool_state in pool_states]
     serving = [(pool.serving, bool(pool.overlooks)) for pool in pools]
+    found = instances(pool_states, drains)
+    stale = any(pool_state.stale for pool_state in pool_states)
+    in_flight = sum(backend.in_flight for pool in pools for backend in pool.backends)
+    workers = [worker for pool_state in pool_states for worker in pool_state.roster.workers]
     fleet = models.FleetView(
         status=models.Status(status_of(serving, degraded=known.degraded)),
-        at=max((pool_state.roster.now for pool_state in pool_states), default=0.0),
-        stale=any(pool_state.stale for pool_state in pool_states),
+        at=max((pool_state.now for pool_state in pool_states), default=0.0),
+        stale=stale,
         answered_by=answered_by,
-        store=models.StoreView(connected=not known.degraded, why=known.why),
-        in_flight=sum(backend.in_flight for pool in pools for backend in pool.backends),
-        requests_per_second=round(sum(b.requests_per_second for pool in pools for b in pool.backends), 2),
-        instances=instances(pool_states, drains),
+        store=models.StoreView(
+            connected=not known.degraded, why=known.why, cause=known.cause if known.degraded else FailureCause.UNKNOWN
+        ),
+        as_of=min((pool_state.roster.now for pool_state in pool_states), default=0.0) or None,
+        in_flight=None if stale else in_flight,
+        requests_per_second=None if stale else _per_second(found),
+        answers=None if stale else answers_view(recent_answers(workers)),
+        clients=None if stale else clients_view(recent_clients(workers)),
+        refused_clients=None if stale else clients_view(recent_refused_clients(workers)),
+        local=_local_view(known, in_flight) if stale else None,
+        instances=found,
     )
     return models.StateView(fleet=fleet, pools=pools)
+
+
+def _per_second(found: Sequence[models.InstanceView]) -> float:
+    """The answers per second of all workers."""
+    return round(sum(worker.requests_per_second or 0.0 for one in found for worker in one.workers), 2)
+
+
+def _local_view(known: Fleet, in_flight: int) -> models.LocalView:
+    answers = answers_view(rates([known.answers]))
+    return models.LocalView(
+        worker=known.worker_id, in_flight=in_flight, requests_per_second=answers.per_second, answers=answers
+    )
 
 
 def pool_view(pool_state: PoolState) -> models.PoolView:
@@ -50,7 +86,7 @@ def pool_view(pool_state: PoolState) -> models.PoolView:
     selection = eligibility.select(pool, snapshot)
     serving = {candidate.backend.id for candidate in selection.candidates}
     regular = any(not candidate.backend.backup for candidate in selection.candidates)
-    loads = recent_stats(pool_state.roster.workers)
+    loads = recent_stats(pool_state.figures.workers)
     origins = {backend.id: (models.Origin.DISCOVERED, backend) for backend in snapshot.discovered}
     origins |= {backend.id: (models.Origin.CONFIGURED, backend) for backend in pool.backends}
     backends = [
@@ -67,67 +103,41 @@ def pool_view(pool_state: PoolState) -> models.PoolView:
     return models.PoolView(
         name=pool.name,
         strategy=pool.strategy,
+        sticky=pool.sticky is not None,
         serving=len(serving),
         overlooks=selection.resort.value,
         removed=sorted(id_ for id_, override in snapshot.overrides.items() if override.removed),
+        removal_notes={
+            id_: models.NoteView.model_validate(override.member_note)
+            for id_, override in sorted(snapshot.overrides.items())
+            if override.removed and override.member_note is not None
+        },
+        forgotten=forgotten_view(pool_state),
         checker=models.CheckerView(
             leader=pool_state.roster.leader,
+            standby=[name for name in pool_state.roster.checkers if name != pool_state.roster.leader],
             heartbeat=None if snapshot.heartbeat is None else round(snapshot.heartbeat, 3),
             silent=not eligibility.checker_speaks(snapshot),
         ),
+        source_failure=_source_failure_view(pool_state.roster.source_failure),
         backends=backends,
     )
+
+
+def _source_failure_view(failure: SourceFailure | None) -> models.SourceFailureView | None:
+    return None if failure is None else models.SourceFailureView.model_validate(failure)
+
+
+def waiting_text(count: int, oldest: float) -> str:
+    """How many requests wait for the first byte of a backend, and for how many seconds."""
+    if count == 1:
+        return f"1 request waits for a first byte, for {oldest:.0f} s"
+    return f"{count} requests wait for a first byte, the oldest for {oldest:.0f} s"
 
 
 def backend_view(pool_state: PoolState, backend: str) -> models.BackendView | None:
     """The view of a backend; None if it is not in the pool."""
     return next((view for view in pool_view(pool_state).backends if view.id == backend), None)
-
-
-def instances(pool_states: Sequence[PoolState], drains: Mapping[str, InstanceDrain]) -> list[models.InstanceView]:
-    """The workers by instance, with drained instances that have none. Workers that have not reported yet are listed
-    under their host.
-    """
-    beats_by_worker: defaultdict[str, list[_Beat]] = defaultdict(list)
-    for pool_state in pool_states:
-        for worker in pool_state.roster.workers:
-            beats_by_worker[worker.id].append((pool_state.roster.now, worker))
-    workers_by_instance: defaultdict[str, list[list[_Beat]]] = defaultdict(list, {name: [] for name in drains})
-    for id_, beats in sorted(beats_by_worker.items()):
-        report = next((worker.report for _, worker in beats if worker.report is not None), None)
-        name = id_.partition(":")[0] if report is None else report.identity.instance
-        workers_by_instance[name].append(beats)
-    return [_instance_view(name, workers, drains.get(name)) for name, workers in sorted(workers_by_instance.items())]
-
-
-def _instance_view(name: str, workers: Sequence[Sequence[_Beat]], drain: InstanceDrain | None) -> models.InstanceView:
-    reports = [worker.report for beats in workers for _, worker in beats]
-    identities = [report.identity for report in reports if report is not None]
-    return models.InstanceView(
-        name=name,
-        host=identities[0].host if identities else name.partition("/")[0],
-        version=sorted({identity.version for identity in identities}),
-        config=sorted({identity.config for identity in identities}),
-        drain=None if drain is None else models.DrainView.model_validate(drain),
-        workers=[_worker_view(beats) for beats in workers],
-    )
-
-
-def _worker_view(beats: Sequence[_Beat]) -> models.WorkerView:
-    """The view of a worker, from its heartbeats in all pools."""
-    reports = [(worker.reported, worker.report) for _, worker in beats if worker.report is not None]
-    rates = (served.attempts / max(1.0, report.seconds) for _, report in reports for served in report.served.values())
-    identity = reports[0][1].identity if reports else None
-    _, pid, *_ = (*beats[0][1].id.split(":"), "", "")
-    return models.WorkerView(
-        id=beats[0][1].id,
-        pid=identity.pid if identity else int(pid) if pid.isdigit() else 0,
-        heartbeat=round(min(max(0.0, now - worker.at) for now, worker in beats), 3),
-        started=identity.started if identity else None,
-        in_flight=sum(sum(worker.in_flight.values()) for _, worker in beats),
-        requests_per_second=round(sum(rates), 2),
-        clock_ahead=round(reports[0][1].clock - reports[0][0], 3) if reports else None,
-    )
 
 
 def _backend_view(
@@ -145,7 +155,12 @@ def _backend_view(
     ejection = snapshot.ejected.get(backend.id) if eligibility.ejected(backend, snapshot) else None
     added = override.added if override is not None else None
     origin, configured = known or (models.Origin.ADDED, added or backend)
-    state, reason = _condition(pool_state, backend, serving=serving, regular=regular)
+    state, reason = _condition(snapshot, backend, active, ejection, serving=serving, regular=regular)
+    if load.oldest_wait >= NOTABLE_WAIT:
+        reason = f"{reason}; {waiting_text(load.waiting, load.oldest_wait)}"
+    uploads = uploads_view(load.uploads)
+    if uploads is not None and matter(uploads.slow, load.in_flight):
+        reason = f"{reason}; {uploads_text(uploads)}"
     return models.BackendView(
         pool=pool_state.pool.name,
         id=backend.id,
@@ -159,38 +174,63 @@ def _backend_view(
         usual_weight=configured.weight,
         backup=backend.backup,
         overridden=overrides.deviates(override),
+        mode_note=note_view(None if override is None else override.mode_note),
+        weight_note=note_view(None if override is None else override.weight_note),
         etag=etag_of(override),
-        health=models.Checked(
-            state=active.health, reason=active.reason, since=round(active.since, 3) or None, streak=active.streak
-        ),
+        health=_checked(active),
         ejection=None if ejection is None else models.Ejected.model_validate(ejection),
         in_flight=load.in_flight,
+        attempts=pool_state.roster.attempts.get(backend.id, 0),
         requests_per_second=round(load.requests_per_second, 2),
         error_share=_rounded(load.error_share),
         p50=_rounded(load.p50),
         p99=_rounded(load.p99),
+        waiting=load.waiting,
+        oldest_wait=round(load.oldest_wait, 1) if load.waiting else None,
+        uploads=uploads,
     )
 
 
-def _condition(pool_state: PoolState, backend: Backend, *, serving: bool, regular: bool) -> tuple[models.State, str]:
+@lru_cache(maxsize=10_000)  # views are read again and again, and few checks have another result
+def _checked(active: ActiveHealth) -> models.Checked:
+    return models.Checked(
+        state=active.health,
+        reason=active.reason,
+        since=round(active.since, 3) or None,
+        streak=active.streak,
+        cause=active.cause,
+        certificate_expires=active.certificate_expires or None,
+    )
+
+
+def _condition(
+    snapshot: Snapshot,
+    backend: Backend,
+    active: ActiveHealth,
+    ejection: Ejection | None,
+    *,
+    serving: bool,
+    regular: bool,
+) -> tuple[models.State, str]:
     """The state of a backend with its reason: first overrides, then health checks, then ejection."""
-    snapshot, mode = pool_state.snapshot, mode_of(backend, pool_state.snapshot)
-    active = eligibility.active_health(backend, snapshot)
-    if mode is not Mode.SERVING:
-        return models.State(mode.value), _BY_MODE[mode]
+    override, now = snapshot.overrides.get(backend.id), snapshot.now
+    if override is not None and override.mode is not Mode.SERVING:
+        return models.State(override.mode.value), described(_BY_MODE[override.mode], override.mode_note, now)
     if active.health in (Health.DOWN, Health.CHECKING):
         return models.State(active.health.value), active.reason + ("; serves all the same" if serving else "")
-    if eligibility.ejected(backend, snapshot):
-        times = snapshot.ejected[backend.id].times
-        failures = "requests failed" if times == 1 else f"requests failed, {times} times in a row"
+    if ejection is not None:
+        failures = "requests failed" if ejection.times == 1 else f"requests failed, {ejection.times} times in a row"
         return models.State.EJECTED, failures + ("; serves all the same" if serving else "")
+    weighed = ""
+    if override is not None and override.weight is not None:
+        weighed = described(f"weight {backend.weight} set", override.weight_note, now)
     if backend.weight == 0:
-        return models.State.IDLE, "its weight is 0"
+        return models.State.IDLE, weighed or "its weight is 0"
     if active.health is Health.UNKNOWN:
         return models.State.UNKNOWN, active.reason
     if backend.backup and regular:
         return models.State.STANDBY, "backup: serves when no other backend can"
-    return models.State.UP, active.reason
+    return models.State.UP, f"{active.reason}; {weighed}" if active.reason and weighed else active.reason or weighed
 
 
 def _rounded(value: float | None) -> float | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from flask import Flask
@@ -15,16 +17,18 @@ from lbflask.config.schema import Config
 from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import AdminApi
 from lbflask.control.auth import Authenticator, TokenSet
+from lbflask.control.doctor.backends import ConnectFailure
 from lbflask.control.operations import Operations, Running
 from lbflask.core.ejection import FailureReport
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.fleet_events import FleetEvent
-from lbflask.core.fleet_stats import Roster, WorkerIdentity
+from lbflask.core.fleet_stats import Roster, Waits, WorkerIdentity
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Override, Snapshot
 from lbflask.core.reload import ReloadOutcome
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.store.memory import MemoryStore
-from lbflask.store.ports import HealthWrite
+from lbflask.store.ports import HealthWrite, StoreMemory
 from lbflask.telemetry.debug import DebugSwitch
 from tests.fleet.stores import FlakyStore
 from tests.store.stores import ManualClock
@@ -32,15 +36,26 @@ from tests.store.stores import ManualClock
 ALICE, BOB, GRAFANA = "alice-has-a-secret-token", "bob-has-another-token", "grafana-may-only-read"
 TOKENS = [f"operator:alice:{ALICE}", f"operator:bob:{BOB}", f"read:grafana:{GRAFANA}"]
 TWO = {"backends": ["http://10.0.0.1:80", {"url": "http://10.0.0.2:80", "name": "two", "weight": 3}]}
-UP, DOWN = ActiveHealth(Health.UP, 0, "connected", 1.5), ActiveHealth(Health.DOWN, 0, "connection refused", 2.5)
+UP, DOWN = (
+    ActiveHealth(Health.UP, 0, "connected", 1.5),
+    ActiveHealth(Health.DOWN, 0, "connection refused", 2.5, FailureCause.REFUSED),
+)
 
 
 class OperatorsStore(FlakyStore):
     """The same with the operators' port."""
 
-    def write_override(self, pool: str, backend: str, before: Override | None, after: Override | None) -> bool:
+    memory: StoreMemory | None = None
+
+    def write_override(
+        self, pool: str, backend: str, before: Override | None, after: Override | None, *, version: int = 0
+    ) -> bool:
         self._trip("write_override", backend)
-        return self.facts.write_override(pool, backend, before, after)
+        return self.facts.write_override(pool, backend, before, after, version=version)
+
+    def read_memory(self) -> StoreMemory | None:
+        self._trip("read_memory", "")
+        return self.memory
 
     def read_roster(self, pool: str) -> Roster:
         self._trip("read_roster", pool)
@@ -55,32 +70,30 @@ class OperatorsStore(FlakyStore):
         return self.facts.follow_events(after, count)
 
 
-class LocalSwitch(DebugSwitch):
-    """The switch of an instance with one worker, without a file."""
-
-    def switch(self, seconds: float) -> None:
-        self._expires = time.monotonic() + seconds if seconds else 0.0
-        self.consume(())
-
-
 class Counter:
     """The counter at which operators are served."""
 
     def __init__(self, *, debug: DebugSwitch | None = None, **settings: Any) -> None:
-        self.debug = debug or LocalSwitch()
+        if debug is None:
+            debug, directory = DebugSwitch(), Path(mkdtemp())
+            debug.start(directory)
+            weakref.finalize(self, shutil.rmtree, directory)
+        self.debug = debug
         self.config = Config.model_validate({**TWO, **settings})
         self.running = Running.from_config(self.config)
         self.clock = ManualClock()
         self.facts = MemoryStore(self.clock)
         self.store = OperatorsStore(self.facts)
-        self.fleet = Fleet(self.store, list(self.running.pools), worker=LocalWorker(WorkerIdentity("one", "host")))
-        self.unreachable: dict[str, str] = {}
+        self.waits: dict[str, Waits] = {}  #: of this worker, by backend
+        worker = LocalWorker(WorkerIdentity("one", "host"), waits=lambda _: self.waits)
+        self.fleet = Fleet(self.store, list(self.running.pools), worker=worker)
+        self.unreachable: dict[str, ConnectFailure] = {}
         self.reload = lambda: ReloadOutcome(0, "v2", in_place=("backends",))
         self.api = AdminApi(
             Operations(self.store, self.fleet, lambda: self.running),
             Authenticator(TokenSet(self.config.admin), self.clock),
             "one",
-            lambda backend, _: self.unreachable.get(backend.id, ""),
+            lambda _, backend, __: self.unreachable.get(backend.id),
             lambda: self.reload(),  # noqa: PLW0108 - a test may exchange it
             debug=self.debug,
         )

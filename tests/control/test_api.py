@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from lbflask.control.operations import Running
+from lbflask.core.answers import AnswerKey, Answers
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport, bucket_of
 from lbflask.core.model import Backend, Mode, Override
@@ -40,7 +40,14 @@ class TestReading:
         first, second = counter.get("/pools/default/backends")["backends"]
         assert (first["id"], first["state"], first["serving"], first["weight"]) == ("10.0.0.1:80", "up", True, 1)
         assert (second["state"], second["reason"], second["serving"]) == ("down", "connection refused", False)
-        assert second["health"] == {"state": "down", "reason": "connection refused", "since": 2.5, "streak": 0}
+        assert second["health"] == {
+            "state": "down",
+            "reason": "connection refused",
+            "since": 2.5,
+            "streak": 0,
+            "cause": "refused",
+            "certificate_expires": None,
+        }
         assert counter.get(SECOND) == second
 
     def test_numbers_are_those_of_all_workers(self, counter: Counter) -> None:
@@ -52,11 +59,34 @@ class TestReading:
         assert (two["in_flight"], two["requests_per_second"], two["error_share"]) == (4, 40.0, 0.05)
         assert two["p50"] == pytest.approx(0.010, rel=0.1)
         fleet = counter.get("/fleet")
+        # These workers, as of an older version, do not report their answers: attempts are all that is known.
         assert (fleet["in_flight"], fleet["requests_per_second"], fleet["answered_by"]) == (4, 40.0, "one")
+        assert fleet["answers"] == {"per_second": 0.0, "error_share": None, "by_class": {}, "causes": []}
         (instance,) = fleet["instances"]
         assert (instance["name"], instance["version"], instance["config"]) == ("one", ["1.0"], ["abc"])
         assert [worker["in_flight"] for worker in instance["workers"]] == [2, 2]
         assert [worker["clock_ahead"] for worker in instance["workers"]] == [0.0, 0.0]
+
+    def test_what_clients_got_is_the_sum_over_workers_and_counted_once_for_all_pools(self, counter: Counter) -> None:
+        ok, missing = AnswerKey("2xx", "backend"), AnswerKey("4xx", "backend")
+        limited, down = AnswerKey("429", "rate_limit", "each"), AnswerKey("503", "no_backend", "default")
+        reported = {"host:1:a": {ok: 60, limited: 30}, "host:2:b": {ok: 80, missing: 20, limited: 5, down: 5}}
+        for name, counts in reported.items():
+            answers = Answers(10.0, counts)
+            for pool in counter.running.pools:
+                report = WorkerReport(WorkerIdentity("one", "host", 1), counter.clock(), 10.0, {}, answers=answers)
+                counter.facts.beat(pool, name, Beat({}, report=report), read=False)
+        fleet = counter.get("/fleet")
+        assert fleet["requests_per_second"] == 20.0
+        assert fleet["answers"] == {
+            "per_second": 20.0,
+            "error_share": 0.2,
+            "by_class": {"2xx": 14.0, "4xx": 5.5, "5xx": 0.5},
+            "causes": [
+                {"status": "429", "cause": "rate_limit", "name": "each", "per_second": 3.5},
+                {"status": "503", "cause": "no_backend", "name": "default", "per_second": 0.5},
+            ],
+        }
 
     @pytest.mark.parametrize(
         ("override", "state"),
@@ -77,7 +107,7 @@ class TestReading:
         assert states(counter) == {"10.0.0.1:80": "unknown", "two": "unknown"}
         pool = counter.get("/pools/default")
         assert pool["serving"] == 2
-        assert pool["checker"] == {"leader": "", "heartbeat": None, "silent": True}
+        assert pool["checker"] == {"leader": "", "heartbeat": None, "standby": [], "silent": True}
 
     def test_an_ejected_backend_says_until_when(self, counter: Counter) -> None:
         counter.check(**{"10.0.0.1_80": UP, "two": UP})
@@ -118,14 +148,44 @@ class TestReading:
 
     def test_without_the_store_what_is_known_is_told_as_stale(self, counter: Counter) -> None:
         counter.store.lose("gone")
-        counter.fleet.degrade("gone")
+        counter.fleet.degrade("gone", FailureCause.READ_ONLY)
         fleet = counter.get("/fleet")
         assert (fleet["stale"], fleet["status"], fleet["store"]) == (
-            True, "degraded", {"connected": False, "why": "gone"},
+            True, "degraded", {"connected": False, "why": "gone", "cause": "read_only"},
         )  # fmt: skip
         assert counter.ask("GET", "/events").status_code == 503
         refused = counter.ask("POST", f"{FIRST}/drain")
         assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+
+    def test_without_the_store_figures_are_unknown_with_their_age_and_the_own_ones_are_told(
+        self, counter: Counter
+    ) -> None:
+        served = {"two": BackendCounts(100, 0)}
+        report = WorkerReport(WorkerIdentity("one", "host", 7), counter.clock(), 10.0, served)
+        counter.facts.beat("default", "host:7:a", Beat({"two": 3}, report=report), read=False)
+        counter.fleet.refresh()
+        before = counter.get("/fleet")
+        assert (before["in_flight"], before["requests_per_second"], before["local"]) == (3, 10.0, None)
+        assert before["as_of"] == counter.clock()
+        counter.store.lose("gone")
+        counter.fleet.degrade("gone")
+        counter.fleet.traffic("default").began("two")
+        counter.fleet.flush()
+        fleet = counter.get("/fleet")
+        assert (fleet["in_flight"], fleet["requests_per_second"]) == (None, None)
+        assert fleet["as_of"] == before["as_of"] <= fleet["at"]
+        assert fleet["local"]["in_flight"] == 1
+        (instance,) = fleet["instances"]
+        (worker,) = instance["workers"]
+        assert (instance["name"], worker["pid"]) == ("one", 7), "as last read"
+        assert (worker["in_flight"], worker["requests_per_second"]) == (None, None)
+        assert counter.get(SECOND)["in_flight"] == 1, "of the worker that answers"
+
+    def test_without_the_store_from_the_start_nothing_is_said_about_the_fleet(self, counter: Counter) -> None:
+        counter.store.lose("gone")
+        counter.fleet.degrade("gone")
+        fleet = counter.get("/fleet")
+        assert (fleet["as_of"], fleet["instances"], fleet["requests_per_second"]) == (None, [], None)
 
 
 class TestExplaining:
@@ -143,6 +203,24 @@ class TestExplaining:
         asked = {"method": "GET", "url": "http://shop.example/x", "headers": ["X-Beta: 1"], "client": "192.0.2.1"}
         assert counter.act("POST", "/explain", json=asked)["route"] == "beta"
         assert counter.act("POST", "/explain", json={**asked, "headers": []})["route"] == ""
+
+    def test_the_scheme_and_the_listener_count(self) -> None:
+        listeners = [{"bind": "127.0.0.1:80"}, {"bind": "127.0.0.1:81", "name": "inner"}]
+        routes = [
+            {"name": "s", "match": {"scheme": "https"}, "pool": "default"},
+            {"name": "l", "match": {"listener": "inner"}, "pool": "default"},
+        ]
+        counter = Counter(routes=routes, listeners=listeners)
+        asked = {"method": "GET", "url": "/"}
+        secure = counter.act("POST", "/explain", json={**asked, "url": "https://shop.example/"})
+        assert (secure["route"], secure["match"]) == ("s", "scheme https")
+        for listener, route in (("", ""), ("127.0.0.1:80", ""), ("127.0.0.1:81", "l"), ("inner", "l")):
+            assert counter.act("POST", "/explain", json={**asked, "listener": listener})["route"] == route
+
+    def test_a_route_that_names_the_path_of_the_balancers_health_gets_it(self) -> None:
+        counter = Counter(routes=[{"name": "h", "match": {"exact": "/health"}, "pool": "default"}])
+        for path, route in (("/health", "h"), ("/live", "")):
+            assert counter.act("POST", "/explain", json={"method": "GET", "url": path})["route"] == route
 
     @pytest.mark.parametrize(("path", "answered"), [("/health", True), ("/live", True), ("/healthz", False)])
     def test_paths_of_the_balancer_itself_reach_no_backend(self, counter: Counter, path: str, answered: bool) -> None:
@@ -170,54 +248,6 @@ class TestExplaining:
         assert answer.status_code == 200
         assert counter.facts.take_tickets("default", 1) == 0
         assert counter.ask("POST", "/explain", json={"method": "GET", "url": "/"}).status_code == 401
-
-
-class TestDiagnosis:
-    def findings(self, counter: Counter, backend: str) -> list[dict[str, str]]:
-        found = counter.get("/doctor")["findings"]
-        return [one for one in found if one["check"] == f"backend {backend}"]
-
-    def known_for(self, counter: Counter, seconds: float) -> None:
-        since = {
-            pool: {id_: at - seconds for id_, at in known.items()}
-            for pool, known in counter.running.known_since.items()
-        }
-        counter.running = replace(counter.running, known_since=since)
-
-    def test_a_backend_that_was_configured_a_moment_ago_is_to_be_waited_for(self, counter: Counter) -> None:
-        counter.check(**{"10.0.0.1_80": UP})
-        (finding,) = self.findings(counter, "two")
-        assert finding["level"] == "warning"
-        assert finding["finding"].startswith("checking for 0 s: its first check has not completed")
-        assert finding["advice"] == "wait at most 5 s"
-
-    def test_one_that_stays_checking_is_told_with_how_long_and_why(self, counter: Counter) -> None:
-        counter.check(**{"10.0.0.1_80": UP})
-        self.known_for(counter, 42)
-        (finding,) = self.findings(counter, "two")
-        assert finding["finding"].startswith(
-            "checking for 42 s: the checker checker:1:a leads and has reported no check"
-        )
-        assert "another configuration" in finding["advice"]
-        assert self.findings(counter, "10.0.0.1:80") == []
-
-    def test_one_that_an_operator_added_is_told_by_the_event(self, counter: Counter) -> None:
-        counter.check(**{"10.0.0.1_80": UP, "two": UP})
-        counter.act("POST", "/pools/default/backends", json={"url": "http://10.0.0.3:80", "name": "three"})
-        counter.clock.advance(60)
-        counter.check(**{"10.0.0.1_80": UP, "two": UP})
-        (finding,) = self.findings(counter, "three")
-        assert finding["finding"].startswith("checking for 60 s: ")
-
-    def test_a_reload_does_not_make_it_younger(self, counter: Counter) -> None:
-        self.known_for(counter, 42)
-        known = Running.from_config(counter.config, counter.running).known_since
-        assert known == counter.running.known_since
-
-    def test_without_a_checker_it_is_unknown_and_the_advice_is_to_start_one(self, counter: Counter) -> None:
-        (finding,) = self.findings(counter, "two")
-        assert finding["finding"] == "unknown: no checker is running"
-        assert finding["advice"] == "start a checker"
 
 
 class TestEvents:
@@ -280,7 +310,7 @@ class TestActing:
         done = counter.act("POST", f"{FIRST}/{what}")
         assert (done["changed"], done["backend"]["mode"], done["backend"]["serving"]) == (True, mode.value, False)
         assert counter.act("POST", f"{FIRST}/{what}")["changed"] is False
-        assert counter.overrides() == {"10.0.0.1:80": Override(mode)}
+        assert {id_: override.mode for id_, override in counter.overrides().items()} == {"10.0.0.1:80": mode}
         (event,) = counter.facts.read_events(10)
         assert (event.kind, event.what, event.backend, event.actor) == (
             Kind.OPERATOR, what, "10.0.0.1:80", "local (127.0.0.1)",
@@ -402,33 +432,6 @@ class TestEntityTags:
         before = tag(counter)
         counter.check(**{"10.0.0.1_80": DOWN})
         assert tag(counter) == before, "only what operators set counts"
-
-
-class TestDoctor:
-    def test_a_healthy_fleet_has_only_good_findings(self, counter: Counter) -> None:
-        counter.check(**{"10.0.0.1_80": UP, "two": UP})
-        findings = counter.get("/doctor")["findings"]
-        assert {finding["level"] for finding in findings} == {"good"}
-
-    def test_each_trouble_has_its_advice(self, counter: Counter) -> None:
-        counter.check(**{"10.0.0.1_80": UP, "two": DOWN})
-        counter.clock.advance(60)
-        counter.unreachable["two"] = "refused"
-        counter.act("POST", f"{FIRST}/drain")
-        for version in ("1", "2"):
-            report = WorkerReport(WorkerIdentity("one", "host", 1, version, "abc"), counter.clock() + 30, 10.0)
-            counter.facts.beat("default", f"host:{version}:a", Beat(report=report), read=False)
-        findings = counter.get("/doctor")["findings"]
-        bad = {finding["check"]: finding for finding in findings if finding["level"] != "good"}
-        assert set(bad) == {"version", "clocks", "checker of default", "backend 10.0.0.1:80", "backend two"}
-        assert all(finding["advice"] for finding in bad.values())
-
-    def test_a_store_out_of_reach_is_the_first_finding(self, counter: Counter) -> None:
-        counter.store.lose("gone")
-        counter.fleet.degrade("gone")
-        first = counter.get("/doctor")["findings"][0]
-        assert (first["check"], first["level"]) == ("store", "bad")
-        assert "gone" in first["finding"]
 
 
 def test_a_debugger_sees_what_the_parts_are() -> None:

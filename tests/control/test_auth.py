@@ -10,6 +10,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from lbflask.config.admin import AdminConfig
 from lbflask.control.auth import Authenticator, TokenSet
 from tests.control.servers import ALICE, BOB, GRAFANA, TOKENS, Counter
+from tests.support.changes import property_test
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
 ACTIONS = [
@@ -308,3 +309,6 @@ def test_a_debugger_sees_no_secret() -> None:
     assert "alice" in shown
     assert ALICE not in shown
     assert str(principal.csrf) not in shown
+
+
+test_no_fields_admit_a_client_without_a_token = property_test("credentials")

@@ -109,3 +109,13 @@ def test_health_is_503_while_the_instance_drains_or_ends(drained: bool, ending: 
         assert (details["draining"]["shutdown"], details["draining"]["who"]) == (ending, "alice" if drained else "")
     else:
         assert "draining" not in details
+
+
+@pytest.mark.parametrize(
+    ("worker", "pid"), [("vm:12:a", 12), ("vm:²:a", 0), ("vm:" + "9" * 5000 + ":a", 0), ("vm", 0), ("", 0)]
+)
+def test_a_worker_that_has_not_reported_has_the_pid_of_its_id_if_that_has_one(worker: str, pid: int) -> None:
+    counter = Counter()
+    counter.facts.beat("default", worker, Beat(), read=False)
+    ((found,),) = (one["workers"] for one in counter.get("/instances")["instances"])
+    assert (found["id"], found["pid"]) == (worker, pid)

@@ -25,16 +25,21 @@ def nobody() -> ReloadOutcome:
 @pytest.mark.parametrize(
     ("outcome", "status", "told"),
     [
-        (ReloadOutcome(0, "v2"), 200, {"config_version": "v2", "in_place": [], "by_new_workers": []}),
+        (ReloadOutcome(0, "v2"), 200, {"config_version": "v2", "in_place": [], "by_new_workers": [], "warnings": []}),
         (
             ReloadOutcome(0, "v2", in_place=("backends",)),
             200,
-            {"config_version": "v2", "in_place": ["backends"], "by_new_workers": []},
+            {"config_version": "v2", "in_place": ["backends"], "by_new_workers": [], "warnings": []},
         ),
         (
-            ReloadOutcome(0, "v2", in_place=("backends",), by_new_workers=("bind",)),
+            ReloadOutcome(0, "v2", in_place=("backends",), by_new_workers=("bind",), warnings=("it has expired",)),
             202,
-            {"config_version": "v2", "in_place": ["backends"], "by_new_workers": ["bind"]},
+            {
+                "config_version": "v2",
+                "in_place": ["backends"],
+                "by_new_workers": ["bind"],
+                "warnings": ["it has expired"],
+            },
         ),
     ],
 )

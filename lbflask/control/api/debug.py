@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from lbflask.control.api.models import DebugRequest, DebugView
+from lbflask.control.api.bodies import DebugRequest, Reasoned
+from lbflask.control.api.models import DebugView
 from lbflask.control.api.operation import ApiCall, Operation
 from lbflask.control.api.problems import Refused
 from lbflask.control.operations import Operations
@@ -26,7 +27,7 @@ def debug_operations(switch: DebugSwitch, operations: Operations, instance: str)
         except (NoSharedDirectory, OSError) as error:
             raise Refused(503, str(error)) from None
         state = f"on for {seconds} s" if seconds else "off"
-        operations.record_debug(f"{state} at {instance}", call.principal.identity)
+        operations.record_debug(f"{state} at {instance}", call.principal.identity, call.body.reason)
         return status()
 
     return [
@@ -36,5 +37,6 @@ def debug_operations(switch: DebugSwitch, operations: Operations, instance: str)
                   lambda call: switched(call, call.body.seconds), DebugView, role=Role.OPERATOR, body=DebugRequest,
                   problems=(503,)),
         Operation("debugOff", "DELETE", "/debug", "Log the steps of requests no more",
-                  lambda call: switched(call, 0), DebugView, role=Role.OPERATOR, problems=(503,)),
+                  lambda call: switched(call, 0), DebugView, role=Role.OPERATOR, body=Reasoned,
+                  body_optional=True, problems=(503,)),
     ]  # fmt: skip

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Request, Response
 from pydantic import ValidationError
 
 from lbflask.config.backends import BackendConfig as ConfiguredBackend
+from lbflask.config.certificates import CertificateFile, certificate_files
 from lbflask.config.render import effective, version
-from lbflask.control import views
-from lbflask.control.api import models, openapi
+from lbflask.config.store_command import store_command
+from lbflask.control import instance_views, views
+from lbflask.control.api import bodies, models, openapi
 from lbflask.control.api.debug import debug_operations
+from lbflask.control.api.events import event_operations
 from lbflask.control.api.instances import instance_operations
 from lbflask.control.api.operation import ApiCall, Operation, json_response
 from lbflask.control.api.problems import Refused
 from lbflask.control.api.sse import EventStreams
 from lbflask.control.auth import COOKIE, SESSION_LIFETIME, Authenticator
-from lbflask.control.doctor import Reach, diagnose
+from lbflask.control.doctor.backends import Reach
+from lbflask.control.doctor.certificates import CertificateFacts
+from lbflask.control.doctor.diagnosis import diagnose, troubles
+from lbflask.control.doctor.findings import CommandFacts
 from lbflask.control.explain import parse_query
-from lbflask.control.operations import Action, Operations, PoolState, etag_of
+from lbflask.control.operations import Action, Operations, etag_of
+from lbflask.control.pool_state import PoolState
 from lbflask.core.admin_tokens import Role
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Mode
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
+from lbflask.store.embedded import store_url
+from lbflask.store.ports import StoreMemory
 from lbflask.telemetry.debug import SWITCH, DebugSwitch
 
 _BACKEND = "/pools/<pool>/backends/<backend>"
-_EVENT_STREAM = "text/event-stream"
 
 #: Makes the change of an action, from the body of the request. Returns the pool after it, and whether it differs.
 Change = Callable[[Action, Any], tuple[PoolState, bool]]
@@ -36,7 +45,7 @@ Change = Callable[[Action, Any], tuple[PoolState, bool]]
 
 class AdminApi:
     """The views. `instance` names the gunicorn that answers; `reload` reloads its configuration or raises
-    ReloadUnavailable.
+    ReloadUnavailable. `certificate_expiry` is when the certificate expires that a backend presented last.
     """
 
     def __init__(
@@ -48,12 +57,14 @@ class AdminApi:
         reload: Callable[[], ReloadOutcome],
         stopping: Callable[[], bool] = lambda: False,
         debug: DebugSwitch = SWITCH,
+        certificate_expiry: Callable[[Backend], float | None] = lambda _: None,
     ) -> None:
         self._operations = operations
         self._reload = reload
         self._authenticator = authenticator
         self._instance = instance
         self._reach = reach
+        self._certificate_expiry = certificate_expiry
         self._debug_operations = debug_operations(debug, operations, instance)
         self.streams = EventStreams(operations, self.state, stopping)
 
@@ -64,7 +75,7 @@ class AdminApi:
         """All operations."""
         return [
             *self._read_operations(),
-            *self._event_operations(),
+            *event_operations(self._operations, self.streams),
             *self._session_operations(),
             *self._backend_operations(),
             *self._debug_operations,
@@ -74,8 +85,18 @@ class AdminApi:
     def state(self) -> models.StateView:
         """The current state of the fleet."""
         operations = self._operations
-        known = operations.fleet
-        return views.state(operations.pool_states(), known, operations.drains(), answered_by=self._instance)
+        pool_states = operations.pool_states()
+        state = views.state(pool_states, operations.fleet, operations.drains(), answered_by=self._instance)
+        certificates = self._certificates(self._operations.running.certificates)
+        return state.model_copy(
+            update={"findings": troubles(state, _members(pool_states), self._command_facts(None), certificates)}
+        )
+
+    def instances(self) -> list[models.InstanceView]:
+        """The instances, as far as the store is in reach; else none."""
+        if self._operations.fleet.degraded:
+            return []
+        return instance_views.instances(self._operations.pool_states(), self._operations.drains())
 
     def _read_operations(self) -> list[Operation]:
         return [
@@ -92,24 +113,14 @@ class AdminApi:
                       models.BackendView),
             Operation("config", "GET", "/config", "The configuration in effect, secrets masked", self._config,
                       models.ConfigurationView),
+            Operation("publishedConfig", "GET", "/configurations/<version>", "A configuration that instances run by, "
+                      "secrets masked", self._published_config, models.PublishedConfiguration, problems=(404, 503)),
             Operation("explain", "POST", "/explain", "Where a request would go, and why", self._explain,
-                      models.ExplanationView, body=models.RequestToExplain),
+                      models.ExplanationView, body=bodies.RequestToExplain),
             Operation("doctor", "GET", "/doctor", "Diagnosis with advice", self._doctor, models.Diagnosis,
                       problems=(503,)),
             Operation("openapi", "GET", "/openapi.json", "This document",
                       lambda _: Response(openapi.text(self.table()), mimetype="application/json"), None, role=None),
-        ]  # fmt: skip
-
-    def _event_operations(self) -> list[Operation]:
-        return [
-            Operation("events", "GET", "/events", "Events, latest first", self._page, models.EventPage,
-                      query=models.EventQuery, problems=(503,)),
-            Operation("eventStream", "GET", "/events/stream", "New events, as server-sent events",
-                      lambda call: self.streams.response(call.request, with_state=False), None,
-                      media_type=_EVENT_STREAM, problems=(503,)),
-            Operation("stream", "GET", "/stream", "State and new events, as server-sent events",
-                      lambda call: self.streams.response(call.request, with_state=True), None,
-                      media_type=_EVENT_STREAM, problems=(503,)),
         ]  # fmt: skip
 
     def _session_operations(self) -> list[Operation]:
@@ -117,7 +128,7 @@ class AdminApi:
             Operation("whoAmI", "GET", "/session", "The authenticated client",
                       lambda call: models.SessionView.model_validate(call.principal), models.SessionView),
             Operation("login", "POST", "/session", "Open a session for a browser", self._login, models.SessionView,
-                      role=None, body=models.Login, problems=(401,)),
+                      role=None, body=bodies.Login, problems=(401,)),
             Operation("logout", "DELETE", "/session", "Close the session", self._logout, None, role=None, status=204),
         ]  # fmt: skip
 
@@ -125,35 +136,45 @@ class AdminApi:
         operations, act = self._operations, self._act
         return [
             act("drain", "POST", "/drain", "Send no new requests; requests in flight and sessions continue",
-                lambda action, _: operations.set_mode(action, Mode.DRAINING)),
+                lambda action, _: operations.set_mode(action, Mode.DRAINING), bodies.Withdrawal),
             act("enable", "POST", "/enable", "Return to service, also after a removal",
                 lambda action, _: operations.set_mode(action, Mode.SERVING)),
             act("off", "POST", "/off", "Send no requests at all; requests in flight finish",
-                lambda action, _: operations.set_mode(action, Mode.OFF)),
+                lambda action, _: operations.set_mode(action, Mode.OFF), bodies.Withdrawal),
             act("uneject", "POST", "/uneject", "End the ejection", lambda action, _: operations.uneject(action)),
             act("weight", "PUT", "/weight", "Set the weight",
-                lambda action, body: operations.set_weight(action, body.weight), models.NewWeight),
-            act("remove", "DELETE", "", "Remove from the pool", lambda action, _: operations.remove(action)),
+                lambda action, body: operations.set_weight(action, body.weight), bodies.NewWeight),
+            act("remove", "DELETE", "", "Remove from the pool", lambda action, _: operations.remove(action),
+                bodies.Withdrawal),
             Operation("add", "POST", "/pools/<pool>/backends", "Add to the pool", self._add, models.Done,
-                      role=Role.OPERATOR, changes=True, body=models.NewBackend),
+                      role=Role.OPERATOR, changes=True, body=bodies.NewBackend),
             Operation("reload", "POST", "/reload", "Reload the configuration, as SIGHUP does", self._reload_now,
-                      models.ReloadView, role=Role.OPERATOR, problems=(422, 503), later=True),
+                      models.ReloadView, role=Role.OPERATOR, body=bodies.Reasoned, body_optional=True,
+                      problems=(422, 503), later=True),
         ]  # fmt: skip
 
     def _act(
-        self, name: str, method: str, path: str, summary: str, change: Change, body: type[models.Model] | None = None
+        self,
+        name: str,
+        method: str,
+        path: str,
+        summary: str,
+        change: Change,
+        body: type[bodies.Reasoned] = bodies.Reasoned,
     ) -> Operation:
         """The operation that makes this change of a backend. `path` is below that of the backend."""
 
         def view(call: ApiCall, pool: str, backend: str) -> Response:
-            return self._changed(call, Action(name, pool, backend, call.principal.identity, call.etag), change)
+            reason, force = call.body.reason, getattr(call.body, "force", False)
+            action = Action(name, pool, backend, call.principal.identity, call.etag, reason, force)
+            return self._changed(call, action, change)
 
-        path = _BACKEND + path
-        return Operation(name, method, path, summary, view, models.Done, role=Role.OPERATOR, changes=True, body=body)
+        return Operation(name, method, _BACKEND + path, summary, view, models.Done, role=Role.OPERATOR, changes=True,
+                         body=body, body_optional=body is not bodies.NewWeight)  # fmt: skip
 
     def _add(self, call: ApiCall, pool: str) -> Response:
         backend = _backend_of(call.body)
-        action = Action("add", pool, backend.id, call.principal.identity, call.etag)
+        action = Action("add", pool, backend.id, call.principal.identity, call.etag, call.body.reason)
         return self._changed(call, action, lambda action, _: self._operations.add(action, backend))
 
     @staticmethod
@@ -171,10 +192,14 @@ class AdminApi:
         if outcome.refused:
             raise Refused(422, outcome.refused)
         view = models.ReloadView(
-            config_version=outcome.version, in_place=outcome.in_place, by_new_workers=outcome.by_new_workers
+            config_version=outcome.version,
+            in_place=outcome.in_place,
+            by_new_workers=outcome.by_new_workers,
+            warnings=outcome.warnings,
         )
         changed = (*outcome.in_place, *outcome.by_new_workers)
-        self._operations.record_reload(", ".join(changed) or "nothing has changed", call.principal.identity)
+        detail = ", ".join(changed) or "nothing has changed"
+        self._operations.record_reload(detail, call.principal.identity, call.body.reason)
         return json_response(view, 202 if outcome.by_new_workers else 200)
 
     def _pool(self, pool: str) -> models.PoolView:
@@ -192,24 +217,46 @@ class AdminApi:
         config = self._operations.running.config
         return models.ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
 
+    def _published_config(self, _: ApiCall, version: str) -> models.PublishedConfiguration:
+        settings = self._operations.store.read_configuration(version)
+        if settings is None:
+            raise Refused(404, f"no instance has published a configuration {version!r} in the last minutes")
+        return models.PublishedConfiguration(version=version, settings=dict(settings))
+
     def _explain(self, call: ApiCall) -> models.ExplanationView:
         query = call.body
         try:
-            request = parse_query(query.method, query.url, query.headers, query.client)
+            request = parse_query(query.method, query.url, query.headers, query.client, query.listener)
+            explanation = self._operations.explain(request)
         except ValueError as error:
             raise Refused(422, str(error)) from None
-        return models.ExplanationView.model_validate(self._operations.explain(request))
+        return models.ExplanationView.model_validate(explanation)
 
     def _doctor(self, _: ApiCall) -> models.Diagnosis:
         pool_states = self._operations.pool_states()
-        backends = {pool_state.pool.name: members(pool_state.pool, pool_state.snapshot) for pool_state in pool_states}
         first_checks = self._operations.first_checks(pool_states)
-        return diagnose(self.state(), self._operations.ping, backends, self._reach, first_checks)
+        return diagnose(
+            self.state(),
+            self._operations.ping,
+            _members(pool_states),
+            self._reach,
+            first_checks,
+            self._command_facts(self._operations.store_memory()),
+            self._certificates(certificate_files(self._operations.running.config)),
+        )
 
-    def _page(self, call: ApiCall) -> models.EventPage:
-        events = self._operations.store.read_events(call.query.limit, before=call.query.before or "")
-        more = events[-1].id if len(events) == call.query.limit else None
-        return models.EventPage(events=[models.EventView.model_validate(event) for event in events], before=more)
+    def _command_facts(self, memory: StoreMemory | None) -> CommandFacts:
+        config = self._operations.running.config
+        limits = [section.to_model(name) for name, section in config.rate_limits.items()]
+        rates = {limit.name: limit.count / limit.period for limit in limits}
+        return CommandFacts(store_command(store_url(config)), rates, memory)
+
+    def _certificates(self, on_disk: Sequence[CertificateFile]) -> CertificateFacts:
+        running = self._operations.running
+        names = running.config.tls.acme.domains
+        return CertificateFacts(
+            running.certificates, on_disk, self._certificate_expiry, time.time(), running.automatic, names
+        )
 
     def _login(self, call: ApiCall) -> Response:
         cookie, principal = self._authenticator.open_session(
@@ -225,15 +272,20 @@ class AdminApi:
         return response
 
 
+def _members(pool_states: Sequence[PoolState]) -> dict[str, Sequence[Backend]]:
+    """The backends of each pool."""
+    return {pool_state.pool.name: members(pool_state.pool, pool_state.snapshot) for pool_state in pool_states}
+
+
 def _cookie_scope(request: Request) -> dict[str, Any]:
     """The attributes of the session cookie."""
     return {"path": openapi.PREFIX, "secure": request.is_secure, "httponly": True, "samesite": "Strict"}
 
 
-def _backend_of(body: models.NewBackend) -> Backend:
+def _backend_of(body: bodies.NewBackend) -> Backend:
     """The backend as a value of the core. Raises Refused."""
     try:
-        return ConfiguredBackend.model_validate(body.model_dump()).to_model()
+        return ConfiguredBackend.model_validate(body.model_dump(exclude={"reason"})).to_model()
     except ValidationError as error:
         raise Refused(422, error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 

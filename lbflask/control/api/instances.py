@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from lbflask.control import views
-from lbflask.control.api.models import InstanceDone, InstanceList, InstanceName, InstanceToDrain, InstanceView
+from lbflask.control import instance_views
+from lbflask.control.api.bodies import InstanceName, InstanceToDrain
+from lbflask.control.api.models import InstanceDone, InstanceList, InstanceView
 from lbflask.control.api.operation import ApiCall, Operation
 from lbflask.control.api.problems import Refused
 from lbflask.control.operations import Operations
@@ -14,7 +15,7 @@ def instance_operations(operations: Operations, answered_by: str) -> list[Operat
     """The operations. The instance that answers can be drained also before its first heartbeat."""
 
     def found() -> list[InstanceView]:
-        return views.instances(operations.pool_states(), operations.drains())
+        return instance_views.instances(operations.pool_states(), operations.drains())
 
     def done(call: ApiCall, seconds: int) -> InstanceDone:
         name = call.body.instance
@@ -23,7 +24,7 @@ def instance_operations(operations: Operations, answered_by: str) -> list[Operat
             raise Refused(404, f"no instance {name!r}")
         changed = drained or seconds > 0
         if changed:
-            operations.drain_instance(name, seconds, call.principal.identity)
+            operations.drain_instance(name, seconds, call.principal.identity, call.body.reason)
         return InstanceDone(changed=changed, instance=next((one for one in found() if one.name == name), None))
 
     return [

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 import lbflask
+from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.control.api.models import Model, Problem
 from lbflask.control.api.operation import Operation
 from lbflask.core.http.reason_phrases import reason_phrase
@@ -19,12 +20,13 @@ PREFIX = "/api/v1"
 _PARAMETERS = {
     "pool": "The pool; `default` is the top level of the file.",
     "backend": "The backend, by its id: its name, or `host:port`.",
+    "version": "The version of a configuration, as instances have it as `config`.",
 }
 _DESCRIPTIONS = {
     400: "The request is malformed.",
     401: "No token, or an invalid one.",
     403: "The token is read-only, or a page of another site sent the request.",
-    404: "No such pool, backend or instance.",
+    404: "No such pool, backend, instance or configuration.",
     409: "The change conflicts with the current state.",
     412: "The override has changed meanwhile.",
     413: "The body is too long.",
@@ -61,7 +63,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "security": [{"token": []}, {"session": []}, {}],
         "paths": paths,
         "components": {
-            "schemas": schemas["$defs"],
+            "schemas": _described(schemas["$defs"]),
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "A token of `[admin]`."},
                 "session": {"type": "apiKey", "in": "cookie", "name": "lbflask_session"},
@@ -84,7 +86,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.role is not None:
         document["description"] = f"For tokens with the role `{operation.role.value}`."
     if operation.body is not None:
-        document["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(operation.body)}}}
+        document["requestBody"] = {
+            "required": not operation.body_optional,
+            "content": {"application/json": {"schema": _ref(operation.body)}},
+        }
     response: dict[str, Any] = {"description": reason_phrase(operation.status)}
     if operation.status != 204:
         kind = {"type": "string" if "event" in operation.media_type else "object"}
@@ -114,14 +119,32 @@ def _problem_statuses(operation: Operation) -> set[int]:
     return statuses
 
 
+def _described(schemas: dict[str, Any]) -> dict[str, Any]:
+    """The schemas with the meanings of their properties, which are in the models."""
+    models = {kind.__name__: kind for kind in _all_subclasses(Model)}
+    for name in schemas.keys() & models.keys():
+        properties = schemas[name].get("properties", {})
+        meanings = attribute_docstrings(models[name])
+        for key, field in models[name].model_fields.items():
+            if key in meanings:
+                properties[field.serialization_alias or key]["description"] = meanings[key]
+    return schemas
+
+
+def _all_subclasses(kind: type[Model]) -> set[type[Model]]:
+    return {kind}.union(*map(_all_subclasses, kind.__subclasses__()))
+
+
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = []
     for name in re.findall(r"<(\w+)>", operation.path):
         about = {"name": name, "in": "path", "required": True, "description": _PARAMETERS[name]}
         parameters.append({**about, "schema": {"type": "string", "minLength": 1}})
     if operation.query is not None:
+        aliases = {name: field.alias or name for name, field in operation.query.model_fields.items()}
+        meanings = {aliases[name]: text for name, text in attribute_docstrings(operation.query).items()}
         for name, values in operation.query.model_json_schema()["properties"].items():
-            about = {"name": name, "in": "query", "required": False, "description": values.pop("description", "")}
+            about = {"name": name, "in": "query", "required": False, "description": meanings.get(name, "")}
             parameters.append({**about, "schema": values})
     if operation.changes:
         description = "Expected `ETag` of the override; `*` or no field accepts any."

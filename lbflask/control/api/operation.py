@@ -49,6 +49,7 @@ class Operation:
     role: Role | None = Role.READ
     status: int = 200
     body: type[Model] | None = None
+    body_optional: bool = False  #: whether no body stands for one with the defaults
     query: type[Model] | None = None
     media_type: str = "application/json"
     changes: bool = False
@@ -62,12 +63,18 @@ class Operation:
     def _query(self, request: Request) -> Any:
         if self.query is None:
             return None
-        values = {name: value for name, value in request.args.items() if name in self.query.model_fields}
+        try:
+            known = {field.alias or name for name, field in self.query.model_fields.items()}
+            values = {name: value for name, value in request.args.items() if name in known}
+        except UnicodeDecodeError:  # of a server that lets such bytes through
+            raise Refused(400, "the query is not UTF-8") from None
         return _validated(self.query, values, 400)
 
     def _body(self, request: Request) -> Any:
         if self.body is None:
             return None
+        if self.body_optional and not request.get_data():
+            return self.body()
         if request.mimetype != "application/json":
             raise Refused(415, "the body must be JSON, with Content-Type: application/json")
         try:

@@ -18,19 +18,24 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class Refused(Exception):
-    """The request is rejected with problem details."""
+    """The request is rejected with problem details. `kind` is the type of the problem, for programs."""
 
-    def __init__(self, status: int, detail: str, fields: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, detail: str, fields: Mapping[str, str] | None = None, kind: str = "about:blank"
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.fields = dict(fields or {})
+        self.kind = kind
 
 
-def problem_response(status: int, detail: str, fields: Mapping[str, str] | None = None) -> Response:
+def problem_response(
+    status: int, detail: str, fields: Mapping[str, str] | None = None, kind: str = "about:blank"
+) -> Response:
     """A response with problem details."""
     title = reason_phrase(status) or "Error"
-    problem = Problem(type="about:blank", title=title, status=status, detail=detail)
+    problem = Problem(type=kind, title=title, status=status, detail=detail)
     response = Response(problem.model_dump_json(), f"{status} {title}", mimetype=MEDIA_TYPE)
     response.headers["Cache-Control"] = "no-store"
     response.headers.update(fields or {})
@@ -39,7 +44,9 @@ def problem_response(status: int, detail: str, fields: Mapping[str, str] | None 
 
 def handle_errors(blueprint: Blueprint) -> None:
     """Answer every error of the app with problem details, also for paths of no blueprint."""
-    blueprint.app_errorhandler(Refused)(lambda error: problem_response(error.status, error.detail, error.fields))
+    blueprint.app_errorhandler(Refused)(
+        lambda error: problem_response(error.status, error.detail, error.fields, error.kind)
+    )
     blueprint.app_errorhandler(StoreUnavailable)(_unavailable)
     blueprint.app_errorhandler(HTTPException)(_http)
     blueprint.app_errorhandler(Exception)(_unexpected)

@@ -14,6 +14,7 @@ from flask import Request, Response
 from lbflask.control.api.models import EventView, StateView
 from lbflask.control.api.problems import Refused
 from lbflask.control.operations import Operations
+from lbflask.core.fleet_events import ALL_EVENTS, EventSelection
 from lbflask.store.ports import StoreUnavailable
 
 #: Seconds between polls for events, and between polls for the state.
@@ -43,13 +44,15 @@ class EventStreams:
     def __repr__(self) -> str:
         return f"<EventStreams {self._open} of {MAX_STREAMS} open>"
 
-    def response(self, request: Request, *, with_state: bool) -> Response:
-        """The stream. Raises Refused for workers without concurrency and above MAX_STREAMS."""
+    def response(self, request: Request, *, with_state: bool, selection: EventSelection = ALL_EVENTS) -> Response:
+        """The stream of selected events. Raises Refused for workers without concurrency and above MAX_STREAMS."""
         if not request.environ.get("wsgi.multithread"):
             raise Refused(503, "on this kind of worker a stream would block other requests; poll instead")
         if self._open >= MAX_STREAMS:
             raise Refused(503, f"{MAX_STREAMS} streams are already open on this worker", {"Retry-After": "5"})
-        response = Response(self._run(self._first_event_id(request), with_state), mimetype="text/event-stream")
+        response = Response(
+            self._run(self._first_event_id(request), with_state, selection), mimetype="text/event-stream"
+        )
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer events otherwise
         return response
@@ -69,20 +72,20 @@ class EventStreams:
             return ""
         return latest[0].id if latest else "0-0"
 
-    def _run(self, last: str, with_state: bool) -> Iterator[str]:
+    def _run(self, last: str, with_state: bool, selection: EventSelection) -> Iterator[str]:
         self._open += 1
         try:
             yield "retry: 1000\n\n"
-            yield from self._pieces(last, with_state)
+            yield from self._pieces(last, with_state, selection)
         finally:
             self._open -= 1
 
-    def _pieces(self, last: str, with_state: bool) -> Iterator[str]:
+    def _pieces(self, last: str, with_state: bool, selection: EventSelection) -> Iterator[str]:
         sent_state, next_state, last_sent = "", 0.0, time.monotonic()
         while not self.ends():
             pieces: list[str] = []
             if not self._operations.fleet.degraded:
-                last, pieces = self._new_events(last)
+                last, pieces = self._new_events(last, selection)
             now = time.monotonic()
             if with_state and now >= next_state:
                 next_state = now + STATE_INTERVAL
@@ -106,11 +109,12 @@ class EventStreams:
             self._next_read = now + max(STATE_INTERVAL * 0.9, (time.monotonic() - now) * PAUSE_FACTOR)
         return self._state_json
 
-    def _new_events(self, last: str) -> tuple[str, list[str]]:
+    def _new_events(self, last: str, selection: EventSelection) -> tuple[str, list[str]]:
+        """The id of the latest event, and the selected events as pieces of the stream."""
         try:
             events = self._operations.store.follow_events(last or "0-0", EVENTS_PER_READ)
         except StoreUnavailable:
             return last, []
-        views = [(event.id, EventView.model_validate(event)) for event in events]
+        views = [(event.id, EventView.model_validate(event)) for event in events if selection.matches(event)]
         pieces = [f"id: {id_}\nevent: event\ndata: {view.model_dump_json()}\n\n" for id_, view in views]
         return (events[-1].id if events else last), pieces

@@ -32,6 +32,7 @@ _FILES = {
     "/dashboard.css": ("dashboard.css", "text/css"),
     "/dashboard.js": ("dashboard.js", "text/javascript"),
     "/drawing.js": ("drawing.js", "text/javascript"),
+    "/findings.js": ("findings.js", "text/javascript"),
     "/api.js": ("api.js", "text/javascript"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
 }

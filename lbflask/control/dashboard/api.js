@@ -3,11 +3,13 @@
 const BASE = "api/v1";
 const POLL_EVERY = 2000;
 const STREAM_AGAIN_AFTER = 5000;
+const ANSWERS_WITHIN = 8000; // also the silence after which a stream is opened anew, at a worker that is not frozen
 
 export class Refused extends Error {
-  constructor(status, detail) {
+  constructor(status, detail, type = "") {
     super(detail);
     this.status = status;
+    this.type = type;
   }
 }
 
@@ -21,9 +23,10 @@ export async function ask(method, path, body, etag) {
   const response = await fetch(BASE + path, {
     method, headers, credentials: "same-origin", cache: "no-store",
     body: body === undefined ? undefined : JSON.stringify(body),
+    signal: method === "GET" ? AbortSignal.timeout(ANSWERS_WITHIN) : undefined, // a change may have been made
   });
   const document = response.status === 204 ? null : await response.json().catch(() => null);
-  if (!response.ok) throw new Refused(response.status, document?.detail ?? `the API answers ${response.status}`);
+  if (!response.ok) throw new Refused(response.status, document?.detail ?? `the API answers ${response.status}`, document?.type);
   return document;
 }
 
@@ -51,22 +54,40 @@ export async function logout() {
 }
 
 /** Follow the fleet by a stream, or by polling where streams are rejected, as on a worker without concurrency. */
-export function follow({ onState, onEvent, onSilence, onRefused }) {
+export function follow({ onState, onEvent, onSilence, onGap, onRefused }) {
   let source = null;
   let timer = null;
   let ended = false;
 
   function listen() {
     source = new EventSource(`${BASE}/stream`);
-    source.addEventListener("state", (message) => onState(JSON.parse(message.data)));
+    source.addEventListener("state", (message) => {
+      expectMore();
+      onState(JSON.parse(message.data));
+    });
     source.addEventListener("event", (message) => onEvent(JSON.parse(message.data)));
     source.onerror = () => {
       onSilence();
       if (source.readyState === EventSource.CLOSED && !ended) poll(Date.now() + STREAM_AGAIN_AFTER);
     };
+    expectMore();
+  }
+
+  function expectMore() {
+    clearTimeout(timer);
+    timer = setTimeout(listenAnew, ANSWERS_WITHIN);
+  }
+
+  /** A frozen worker keeps its connections, so that no error ends the stream. */
+  function listenAnew() {
+    source.close();
+    onSilence();
+    listen();
+    onGap();
   }
 
   async function poll(until) {
+    clearTimeout(timer);
     try {
       onState(await ask("GET", "/state"));
     } catch (error) {

@@ -1,11 +1,14 @@
 // The page: shows the state of the API and confirms each change.
 
 import { ask, follow, login, logout, Refused, session } from "./api.js";
+import { clearFindings, drawFindings } from "./findings.js";
 import { ago, count, latency, levelOf, rate, share, spark, statusOf, write } from "./drawing.js";
 
 const HISTORY = 60;
 const MOST_EVENTS = 100;
 const STALE_AFTER = 5;
+const OVERLOOKED = { ejected: "ejections", unchecked: "missing checks", all: "all failures" };
+const LAST_SERVING = "urn:lbflask:last-serving-backend";
 
 const $ = (id) => document.getElementById(id);
 const history = new Map(); // the latest rates, by pool and backend
@@ -32,7 +35,7 @@ async function begin() {
   show("fleet", true);
   await firstEvents();
   unfollow?.();
-  unfollow = follow({ onState: draw, onEvent: showEvent, onSilence: refresh, onRefused: askForToken });
+  unfollow = follow({ onState: draw, onEvent: showEvent, onSilence: refresh, onGap: firstEvents, onRefused: askForToken });
 }
 
 function askForToken() {
@@ -42,6 +45,7 @@ function askForToken() {
   show("fleet", false);
   show("who", false);
   show("banner", false);
+  clearFindings();
   show("login", true);
   setStatus("unknown", "Not logged in");
   write($("fresh"), "");
@@ -82,29 +86,53 @@ function draw(state) {
   const { fleet, pools } = state;
   const backends = pools.flatMap((pool) => pool.backends);
   const serving = backends.filter((backend) => backend.serving).length;
-  write($("total-rate"), rate(fleet.requests_per_second));
-  spark($("total-spark"), remembered("", fleet.requests_per_second));
-  write($("total-flight"), fleet.in_flight.toLocaleString("en"));
-  write($("total-errors"), share(errorsOf(backends)));
+  const own = fleet.local; // null while the figures of the fleet are current
+  const answers = own ? own.answers : fleet.answers;
+  write($("total-rate"), own ? "unknown" : rate(fleet.requests_per_second));
+  spark($("total-spark"), own ? [] : remembered("", fleet.requests_per_second));
+  write($("total-rate-more"), own ? `${rate(own.requests_per_second)} at the worker that answers` : "");
+  write($("total-flight"), own ? "unknown" : fleet.in_flight.toLocaleString("en"));
+  write($("total-flight-more"), own ? `${own.in_flight.toLocaleString("en")} at the worker that answers` : "");
+  write($("total-errors"), own ? "unknown" : share(answers.error_share));
+  write($("answers-title"), own ? "What clients of the worker that answers got" : "What clients got");
+  drawAnswers(answers);
   write($("total-serving"), `${serving} of ${backends.length}`);
-  write($("total-workers"), String(fleet.instances.reduce((sum, one) => sum + one.workers.length, 0)));
-  write($("total-instances"), `in ${count(fleet.instances.filter((one) => one.workers.length).length, "instance", "instances")}`);
+  write($("total-workers"), own ? "unknown" : ofExpected(fleet.instances));
+  write($("total-instances"), own ? asOf(fleet) : `in ${count(fleet.instances.filter((one) => one.workers.length).length, "instance", "instances")}`);
   write($("answered"), `Answered by ${fleet.answered_by}.`);
-  const [level, words] = statusOf(fleet.status);
-  const trouble = backends.filter((backend) => levelOf(backend.state) === "bad").length;
-  if (level === "good" && trouble) setStatus("warn", `${count(trouble, "backend needs", "backends need")} attention`);
-  else setStatus(level, words);
-  document.title = `${serving}/${backends.length} ${level === "good" && !trouble ? "serve" : "⚠ " + fleet.status.replace("_", " ")} · lbflask`;
+  drawStatus(fleet.status, backends, state.findings);
+  document.title = `${serving}/${backends.length} ${state.findings.length ? `⚠ ${state.findings[0].check}` : "serve"} · lbflask`;
   pools.forEach(drawPool);
   for (const card of $("pools").children) if (!pools.some((pool) => pool.name === card.dataset.pool)) card.remove();
   drawInstances(fleet.instances);
+  drawFindings(state.findings, fleet.stale ? `This page shows the last known state (${asOf(fleet)}); figures of backends are those of the worker that answers. Changes are not possible meanwhile.` : "");
   refresh();
 }
 
-function errorsOf(backends) {
-  const all = backends.reduce((sum, one) => sum + one.requests_per_second, 0);
-  const failed = backends.reduce((sum, one) => sum + one.requests_per_second * (one.error_share ?? 0), 0);
-  return all > 0 ? failed / all : null;
+/** The state of the fleet in a few words; where all pools serve, the number of what needs attention. */
+function drawStatus(status, backends, findings) {
+  const [level, words] = statusOf(status);
+  const trouble = backends.filter((backend) => levelOf(backend.state) === "bad").length;
+  const grave = findings.length > 0 && findings[0].level === "bad";
+  if (level !== "good") setStatus(level, words);
+  else if (trouble && !grave) setStatus("warn", `${count(trouble, "backend needs", "backends need")} attention`);
+  else if (findings.length) setStatus(grave ? "bad" : "warn", `${count(findings.length, "finding needs", "findings need")} attention`);
+  else setStatus(level, words);
+}
+
+function asOf(fleet) {
+  return fleet.as_of === null ? "never read" : `last figures ${ago(Math.max(0, fleet.at - fleet.as_of))}`;
+}
+
+/** What clients got, by class, and the causes of errors and of answers that no backend gave. */
+function drawAnswers(answers) {
+  const classes = Object.entries(answers.by_class).map(([name, perSecond]) => `${name} ${rate(perSecond)}/s`);
+  write($("answers-classes"), classes.length ? classes.join(" · ") : "No answers in the last ten seconds.");
+  show("answers-table", answers.causes.length > 0);
+  const rows = answers.causes.map((one) => [
+    one.status, one.cause.replaceAll("_", " "), one.name || "-", rate(one.per_second), share(one.per_second / answers.per_second),
+  ]);
+  fill($("answers-causes"), rows, 3);
 }
 
 function setStatus(level, words) {
@@ -132,12 +160,12 @@ function drawPool(pool) {
   }
   write(card.querySelector("h2"), pool.name);
   const checker = pool.checker.silent ? "no checker" : `checked by ${pool.checker.leader || "no leader at the moment"}`;
-  const overlooks = pool.overlooks ? `, failing open: ignoring ${pool.overlooks === "all" ? "all failures" : "ejections"}` : "";
+  const overlooks = pool.overlooks ? `, failing open: ignoring ${OVERLOOKED[pool.overlooks]}` : "";
   const about = `${pool.strategy.replaceAll("_", " ")}, ${pool.serving} of ${pool.backends.length} serve${overlooks}, ${checker}`;
   write(card.querySelector(".pool-about"), about);
   const removed = card.querySelector(".removed");
   removed.hidden = pool.removed.length === 0;
-  write(removed, `Removed by operators: ${pool.removed.join(", ")}`);
+  write(removed, `Removed by operators: ${pool.removed.map((id) => id + noteOf(pool.removal_notes[id])).join(", ")}`);
   const body = card.querySelector("tbody");
   const rows = new Map([...body.children].map((row) => [row.dataset.backend, row]));
   pool.backends.forEach((backend, place) => {
@@ -147,6 +175,10 @@ function drawPool(pool) {
     drawBackend(row, backend);
   });
   for (const row of rows.values()) row.remove();
+}
+
+function noteOf(note) {
+  return note ? ` (by ${note.who} since ${new Date(note.at * 1000).toLocaleString()}${note.reason && `: ${note.reason}`})` : "";
 }
 
 function newRow(pool, id) {
@@ -168,7 +200,7 @@ function drawBackend(row, backend) {
   state.dataset.level = levelOf(backend.state);
   state.dataset.state = backend.state;
   put(".word", backend.state);
-  put(".reason", backend.state === "up" && !backend.ejection ? "" : backend.reason);
+  put(".reason", backend.state === "up" && !backend.ejection && !backend.overridden ? "" : backend.reason);
   put(".rate", rate(backend.requests_per_second));
   spark(row.querySelector(".spark"), remembered(`${backend.pool} ${backend.id}`, backend.requests_per_second));
   put(".flight", backend.in_flight.toLocaleString("en"));
@@ -181,29 +213,48 @@ function drawBackend(row, backend) {
 }
 
 function drawInstances(instances) {
-  const body = $("instances");
-  while (body.children.length > instances.length) body.lastChild.remove();
-  instances.forEach((one, place) => {
-    const row = body.children[place] ?? body.insertRow();
+  const rows = instances.map((one) => {
+    const unknown = one.workers.some((worker) => worker.requests_per_second === null);
     const rates = one.workers.reduce((sum, worker) => sum + worker.requests_per_second, 0);
-    const values = [one.name, stateOf(one), one.version.join(", "), one.config.join(", "), String(one.workers.length), rate(rates)];
+    return [one.name, unknown ? "unknown" : stateOf(one), one.version.join(", "), one.config.join(", "), ofExpected([one]), unknown ? "unknown" : rate(rates)];
+  });
+  fill($("instances"), rows, 4);
+}
+
+/** Make the rows of a table those of the texts; from the column `numbers` on they are numbers. */
+function fill(body, rows, numbers) {
+  while (body.children.length > rows.length) body.lastChild.remove();
+  rows.forEach((values, place) => {
+    const row = body.children[place] ?? body.insertRow();
     values.forEach((value, column) => {
       const cell = row.cells[column] ?? row.insertCell();
-      if (column > 3) cell.className = "number";
+      if (column >= numbers) cell.className = "number";
       write(cell, value);
     });
   });
 }
 
+/** How many workers serve, of how many that should. */
+function ofExpected(instances) {
+  const sum = (numberOf) => instances.reduce((total, one) => total + numberOf(one), 0);
+  const serving = sum((one) => one.workers.length);
+  const expected = sum((one) => one.expected_workers ?? one.workers.length);
+  return expected === serving ? String(serving) : `${serving} of ${expected}`;
+}
+
 function stateOf(instance) {
+  if (!instance.workers.length && instance.silent_workers.length) return "silent";
+  if (instance.stopping) return "stopping";
   if (!instance.drain) return "serves";
   const until = new Date(instance.drain.until * 1000).toLocaleString();
-  return `${instance.workers.length ? "draining" : "drained, does not run"}, by ${instance.drain.who} until ${until}`;
+  const reason = instance.drain.reason && `: ${instance.drain.reason}`;
+  return `${instance.workers.length ? "draining" : "drained, does not run"}, by ${instance.drain.who} until ${until}${reason}`;
 }
 
 const SENTENCES = {
   drain: "is draining", enable: "is enabled", off: "is off", weight: "has a new weight", add: "was added",
   remove: "was removed", uneject: "is no longer ejected", found: "was discovered", gone: "left discovery", reload: "has reloaded its configuration", leads: "has a new leading checker",
+  unusual: "gives clients unusual errors", usual: "gives clients what is usual again",
   instance_drain: "has an instance that drains", instance_undrain: "has an instance back", returned: "is back",
 };
 
@@ -239,32 +290,40 @@ const QUESTIONS = {
   weight: (one) => [`Weight of ${one.id}`, `Its share relative to the others, on all instances. Configured: ${one.usual_weight}; 0 means no requests.`, "Set weight"],
 };
 
-function confirmAct(act, backend, button) {
+/** Ask for confirmation; again, with `warning`, before the last serving backend of a pool is taken out. */
+function confirmAct(act, backend, button, warning = "", entered = { weight: backend.weight, reason: "" }) {
   const [title, text, yes] = QUESTIONS[act](backend);
   write($("ask-title"), title);
   write($("ask-text"), text);
-  write($("ask-yes"), yes);
-  write($("ask-error"), "");
+  write($("ask-yes"), warning ? `${yes} all the same` : yes);
+  write($("ask-error"), warning);
+  $("reason").value = entered.reason;
   show("ask-weight", act === "weight");
   $("weight").required = act === "weight";
-  $("weight").value = String(backend.weight);
+  $("weight").value = String(entered.weight);
   const dialog = $("ask");
   dialog.returnValue = "";
   dialog.onclose = async () => {
     button.focus();
-    if (dialog.returnValue === "yes") await carryOut(act, backend, Number($("weight").value));
+    if (dialog.returnValue !== "yes") return;
+    const values = { weight: Number($("weight").value), reason: $("reason").value.trim() };
+    const refused = await carryOut(act, backend, values, warning !== "");
+    if (refused) confirmAct(act, backend, button, `${refused[0].toUpperCase()}${refused.slice(1)}.`, values);
   };
   dialog.showModal();
   if (act === "weight") $("weight").select();
 }
 
-async function carryOut(act, backend, weight) {
+/** Returns why it was refused, if that can be forced. */
+async function carryOut(act, backend, { weight, reason }, force) {
   const path = `/pools/${encodeURIComponent(backend.pool)}/backends/${encodeURIComponent(backend.id)}/${act}`;
   try {
-    const done = act === "weight" ? await ask("PUT", path, { weight }, backend.etag) : await ask("POST", path, undefined, backend.etag);
+    const forced = act !== "enable" && { force };
+    const done = act === "weight" ? await ask("PUT", path, { weight, reason, ...forced }, backend.etag) : await ask("POST", path, { reason, ...forced }, backend.etag);
     announce(done.changed ? `Done: ${backend.id} ${act === "weight" ? `has weight ${weight}` : SENTENCES[act]}.` : `Nothing to change: ${backend.id} is in that state.`);
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return askForToken();
+    if (error.type === LAST_SERVING && !force) return error.message;
     announce(error.status === 412 ? `${backend.id} was changed by someone else meanwhile. Check its state.` : `Nothing was changed: ${error.message}`);
   }
 }
@@ -283,8 +342,7 @@ function refresh() {
   write($("fresh"), `updated ${ago(age)}`);
   const lost = age > STALE_AFTER;
   document.body.classList.toggle("stale", lost || latest.fleet.stale);
-  if (lost) alarm("bad", `No data from the balancer for ${Math.round(age)} s: this view may be outdated. Reconnecting.`);
-  else if (latest.fleet.stale) alarm("warn", `The store is unreachable (${latest.fleet.store.why}). Each worker balances by itself on the last known state, which is shown here; changes are not possible.`);
+  if (lost) alarm("bad", `No data from the balancer since ${new Date(heard).toLocaleTimeString([], { hour12: false })}: this view may be outdated. Reconnecting.`);
   else show("banner", false);
 }
 

@@ -63,6 +63,17 @@ export function spark(place, values) {
   area.setAttribute("points", values.length > 1 ? `0,20 ${points.join(" ")} 100,20` : "");
 }
 
+/** Set text with `commands` in backticks, which become code; only if it changes. */
+export function writeMarked(element, text) {
+  if (element.textContent === text.replaceAll("`", "")) return;
+  element.replaceChildren(...text.split("`").map((part, place) => {
+    if (place % 2 === 0) return part;
+    const code = document.createElement("code");
+    code.textContent = part;
+    return code;
+  }));
+}
+
 /** Set text only if it changes, so that screen readers do not repeat it. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;

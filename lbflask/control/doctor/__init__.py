@@ -1,0 +1,1 @@
+"""Diagnosis of the fleet, with advice: one module for each subject, and `diagnosis`, which composes them."""

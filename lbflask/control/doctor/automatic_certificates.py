@@ -1,0 +1,42 @@
+"""Findings about certificates that an authority issues by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lbflask.config.certificates import expiry_text
+from lbflask.control.api.models import Finding
+from lbflask.control.doctor.findings import bad, good, warning
+from lbflask.core.certificate_orders import CertificateState, NameState
+
+_ADVICE = (
+    "correct the reason: usually the name does not lead here, or ports 80 and 443 cannot be reached from the internet; "
+    "the leading checker tries again by itself"
+)
+_ORDERING = "`lbflask events --kind certificate` shows its progress; without a checker nothing is ordered"
+
+
+def automatic_certificate_findings(names: Sequence[str], state: CertificateState, now: float) -> Iterator[Finding]:
+    """Whether each of the names has a certificate, and whether its renewal works. `now` is since the epoch."""
+    missing = 0
+    for name in names:
+        known = state.names.get(name, NameState())
+        failures, reason = known.attempts.failures, known.attempts.reason
+        subject = f"tls.acme:{name}"
+        if known.certificate is None:
+            missing += 1
+            if failures:
+                yield bad(subject, f"there is no certificate: {_failed(failures)}: {reason}", _ADVICE)
+            else:
+                yield warning(subject, "there is no certificate yet; clients reject the one they get", _ORDERING)
+        elif failures:
+            missing += 1
+            soon = expiry_text(known.certificate.validity.ends, now)
+            text = f"its renewal fails: {_failed(failures)}: {reason}"
+            yield bad(subject, f"it {soon}, and {text}", _ADVICE) if soon else warning(subject, text, _ADVICE)
+    if names and not missing:
+        yield good("automatic certificates", f"{len(names)} issued")
+
+
+def _failed(failures: int) -> str:
+    return "an order failed" if failures == 1 else f"{failures} orders in a row failed"
