@@ -1,1 +1,1 @@
-"""Everything that knows gunicorn: settings and hooks, reload without new workers, the worker class."""
+"""Everything that depends on gunicorn: settings and hooks, reload without new workers, the worker class."""

@@ -7,14 +7,34 @@ memory that forked processes share, with the outcome of the latest reload.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pickle
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome
+
+
+class _Pickler(pickle.Pickler):
+    """Writes dataclasses by their fields: the standard way sets attributes, which frozen compiled ones refuse."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """As of the standard library."""
+        if not is_dataclass(value) or isinstance(value, type):
+            return NotImplemented
+        return _dataclass, (type(value), {field.name: getattr(value, field.name) for field in fields(value)})
+
+
+def _dataclass(kind: Any, values: dict[str, Any]) -> Any:
+    made = kind.__new__(kind)  # object's is not allowed for compiled classes
+    for name, value in values.items():
+        object.__setattr__(made, name, value)
+    return made
 
 
 class SharedConfig:
@@ -29,7 +49,9 @@ class SharedConfig:
 
     def write(self, outcome: ReloadOutcome, config: Config) -> None:
         """Publish a configuration and the outcome of its reload."""
-        record = pickle.dumps((outcome, config))
+        pickled = io.BytesIO()
+        _Pickler(pickled).dump((outcome, config))
+        record = pickled.getvalue()
         with _locked(self._fd, fcntl.LOCK_EX):
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, record, 0)

@@ -1,7 +1,7 @@
 """gunicorn's settings, derived from lbflask's configuration, and its server hooks. Used by gunicorn.conf.py.
 
-The master imports this module, so it must load neither `requests` nor `redis`: gevent patches a worker after the fork,
-and modules that have imported sockets before would stay unpatched.
+The master imports this module whenever it reads its settings, so it loads neither Flask, `requests` nor `redis`:
+`server/shared_modules.py` loads those once, with care for gevent's patches.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,19 +19,30 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lbflask.config import load
+from lbflask.config.certificate_pair import CertificatePair, UnusablePair
+from lbflask.config.certificates import expiry_warnings
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
+from lbflask.fleet.shared_turns import MAX_POOLS, SPARE_POOLS, SharedTurns
 from lbflask.server import companion
+from lbflask.server.admin_listener import admin_bind
+from lbflask.server.certificates import Certificates
+from lbflask.server.expected_workers import ExpectedWorkers
+from lbflask.server.listener_options import plain_addresses
 from lbflask.server.reload import ReloadCoordinator
-from lbflask.server.startup_checks import check_listeners, check_parts, check_settings
-from lbflask.server.worker import arbiter_startup
+from lbflask.server.shared_modules import SharedModules, collector_off, share_objects
+from lbflask.server.startup_checks import check_admin_tls, check_listeners, check_parts, check_settings
+from lbflask.server.worker import arbiter_startup, stock_error_page
 from lbflask.server.worker.arbiter_termination import ShutdownNotice, Termination
+from lbflask.server.worker.proxy_worker import ProxyWorker
 from lbflask.server.worker.server_log import ServerLog
 from lbflask.server.worker.settings import request_parser
+from lbflask.server.worker.tls_context import INHERITED_CONTEXT, stock_context
 from lbflask.server.worker_port import WorkerPort
 from lbflask.startup_failure import refuse
 from lbflask.store.embedded import EmbeddedServer, NoServer, runtime_directory
 from lbflask.telemetry import error_log
+from lbflask.telemetry.metrics import shared_directory
 from lbflask.telemetry.metrics.shared_directory import SharedDirectory
 from lbflask.telemetry.standard_streams import open_standard_streams
 from lbflask.upstream.resolver import MAX_LOOKUPS
@@ -40,7 +51,7 @@ from lbflask.wiring.preflight import check_unix_sockets
 from lbflask.wiring.server_port import ServerPort
 
 if TYPE_CHECKING:
-    from lbflask.proxy.app import DataPlane
+    from lbflask.proxy.data_plane import DataPlane
 
 log = logging.getLogger("gunicorn.error")
 
@@ -59,10 +70,15 @@ class _State:
     checked: bool = False
     embedded: EmbeddedServer | None = None
     metrics: SharedDirectory | None = None
+    turns: SharedTurns | None = None
     arbiter: Any = None
     reload: ReloadCoordinator | None = None
     notice: ShutdownNotice = field(default_factory=ShutdownNotice)
+    expected: ExpectedWorkers = field(default_factory=ExpectedWorkers)
+    modules: SharedModules = field(default_factory=SharedModules)
     port: WorkerPort | None = None
+    certificates: Certificates | None = None
+    certificates_key: object = None  # what a new front context follows from
 
 
 _state = _State()
@@ -89,11 +105,13 @@ def gunicorn_settings() -> dict[str, Any]:
 
 def _settings_of(config: Config) -> dict[str, Any]:
     limits = config.limits
+    ServerLog.set_listeners(config.admin_bind, plain_addresses(config))
     ServerLog.set_change(partial(error_log.configure, config.error_log_format, threads=False))
     return {
-        "bind": [*config.bind, *_admin_bind(config)],
-        "certfile": config.tls.certificate or None,
-        "keyfile": config.tls.key or None,
+        "bind": [*config.addresses, *admin_bind(config, _state.settings and _state.settings["bind"])],
+        # gunicorn has TLS if there is one; which certificates are used is up to `Certificates`.
+        "certfile": _certificate_file(config),
+        "keyfile": None,
         "ssl_context": ssl_context,
         "worker_class": "lbflask.worker.ProxyWorker",
         # Client connections of a worker; each costs a greenlet and two small buffers.
@@ -117,16 +135,66 @@ def _settings_of(config: Config) -> dict[str, Any]:
         "accesslog": None,  # lbflask's own names the backend and each attempt
         "on_starting": on_starting,
         "when_ready": when_ready,
+        "nworkers_changed": nworkers_changed,
         "post_worker_init": post_worker_init,
         "worker_exit": worker_exit,
         "on_exit": on_exit,
     }
 
 
-def ssl_context(_settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """Gunicorn's TLS settings for clients, with HTTP/1.1 in ALPN (RFC 7301)."""
+def _certificate_file(config: Config) -> str | None:
+    """A file that gunicorn finds where there is TLS: automatic certificates have none."""
+    return next((pair.certificate for pair in config.tls.pairs()), os.devnull if config.tls.sources else None)
+
+
+def ssl_context(settings: Any, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    """The TLS context of the configuration. Without one it is that of gunicorn's settings, with HTTP/1.1 in ALPN (RFC
+    7301).
+    """
+    certificates = _certificates(settings)
+    if certificates is not None:
+        return certificates.front
     context = default()
     context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _certificates(cfg: Any) -> Certificates | None:
+    """The certificates of the configuration; None without any. Raises UnusablePair."""
+    tls = load.current().tls
+    if not tls.sources:
+        _state.certificates = None
+        return None
+    hook = cfg.settings["ssl_context"].get()
+    key = None if hook is ssl_context else id(cfg), tls.minimum
+    if _state.certificates is None or _state.certificates_key != key:
+        adjust = _unadjusted if hook is ssl_context else partial(hook, cfg)
+        _state.certificates, _state.certificates_key = Certificates(tls, adjust, _issued()), key
+    return _state.certificates
+
+
+def _issued() -> list[CertificatePair]:
+    """The certificates that an authority has issued to this machine, or what serves until it does."""
+    config = load.current()
+    if not config.tls.acme.domains:
+        return []
+    from lbflask.wiring.certificate_storage import issued_pairs, storage_for  # noqa: PLC0415 - an optional extra
+
+    records, copy = storage_for(config)
+    return issued_pairs(records.state(copy.read()), config.tls.acme.domains, others=bool(config.tls.pairs()))
+
+
+def _unadjusted(make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    return make()
+
+
+def _front_context(cfg: Any) -> ssl.SSLContext:
+    """The TLS context of our own workers. A hook `ssl_context` of the user's file adjusts each context that is made.
+
+    Raises OSError or ValueError.
+    """
+    certificates = _certificates(cfg)
+    context: ssl.SSLContext = stock_context(cfg) if certificates is None else certificates.front
     return context
 
 
@@ -148,6 +216,8 @@ def when_ready(arbiter: Any) -> None:
     if not _state.checked:  # the user's configuration file has replaced the hook on_starting
         on_starting(arbiter)
     Termination(arbiter, _state.notice, _shutdown_delay)
+    stock_error_page.install()
+    INHERITED_CONTEXT.set_make(_front_context)
     arbiter_startup.exit_children_that_boot()
     arbiter_startup.halt_once(arbiter)
     arbiter_startup.upgrade_by_same_command(arbiter)
@@ -156,8 +226,13 @@ def when_ready(arbiter: Any) -> None:
     derived = _settings_of(config)
     try:
         _state.metrics = SharedDirectory(arbiter.cfg.uid, arbiter.cfg.gid)
+        arbiter_startup.pass_on_at_upgrade(arbiter, shared_directory.VARIABLE)
     except OSError as error:
         log.warning("each worker has metrics of its own: %s", error)
+    try:
+        _state.turns = SharedTurns(min(MAX_POOLS, len(config.every_pool()) + SPARE_POOLS))
+    except OSError as error:
+        log.warning("each worker has turns of its own: %s", error)
     try:
         missing = check_listeners(arbiter.cfg, config, derived["bind"], arbiter_startup.addresses(arbiter))
         _provide_store(config)
@@ -167,10 +242,18 @@ def when_ready(arbiter: Any) -> None:
         if arbiter_startup.is_ending(arbiter):
             sys.exit(0)
         refuse(error)
-    if missing:
-        log.warning(missing)
+    for line in filter(None, (missing, check_admin_tls(arbiter.cfg, config), *expiry_warnings(config, time.time()))):
+        log.warning(line)
     log.info(_PARSERS[request_parser(arbiter.cfg)])
-    _state.reload = ReloadCoordinator(arbiter, derived, _prepare)
+    _state.reload = ReloadCoordinator(arbiter, derived, _prepare, _adopt)
+    if not arbiter.cfg.reload:  # whose workers load changed code anew
+        _state.modules.load()
+    share_objects()
+
+
+def nworkers_changed(_: Any, number: int, __: int | None) -> None:
+    """The number of workers to run has changed: at the start, after SIGTTIN, SIGTTOU or a reload."""
+    _state.expected.set_number(number)
 
 
 def _shutdown_delay() -> float:
@@ -186,6 +269,16 @@ def _prepare(config: Config) -> None:
         vars(installed).update(_settings_of(config))
 
 
+def _adopt(config: Config) -> None:
+    """The configuration is in effect: workers that are forked from now on inherit it, with its certificates."""
+    load.adopt(config)
+    certificates = _state.certificates
+    if certificates is not None and config.tls.sources:
+        with suppress(UnusablePair):  # its workers try again, and log the reason
+            certificates.apply_config(config.tls)
+            certificates.refresh()
+
+
 @contextmanager
 def loading() -> Iterator[ServerPort | None]:
     """While the application is loaded: a worker ends at once at a signal that ends. Yields the port of its application.
@@ -195,6 +288,7 @@ def loading() -> Iterator[ServerPort | None]:
     if _state.reload is None:
         yield None
         return
+    _state.expected.set_number(_state.arbiter.num_workers)  # the user's file may have replaced the hook
     _state.port = WorkerPort(
         master=_state.arbiter.pid,
         worker_class=_state.arbiter.worker_class,
@@ -202,8 +296,11 @@ def loading() -> Iterator[ServerPort | None]:
         shared_config=_state.reload.shared_config,
         notice=_state.notice,
         metrics_directory=None if _state.metrics is None else _state.metrics.path,
+        expected=_state.expected,
+        turns=_state.turns,
     )
-    with arbiter_startup.exiting_at_once():
+    _state.modules.take_anew()
+    with collector_off(), arbiter_startup.exiting_at_once():
         yield _state.port
 
 
@@ -235,9 +332,22 @@ def post_worker_init(worker: Any) -> None:
         )
     arbiter_startup.allow_lookups(worker, MAX_LOOKUPS)
     try:
-        _state.port.serve(worker, plane, config)
+        _state.port.serve(worker, plane, config, _watchable_certificates(worker))
     except ConfigError as error:
         refuse(error)
+
+
+def _watchable_certificates(worker: Any) -> Certificates | None:
+    """The certificates that the worker presents. None without any, and for a worker of gunicorn whose context the hook
+    of the user's file makes for each connection.
+    """
+    is_stock = not issubclass(type(worker), ProxyWorker)
+    if is_stock and worker.cfg.settings["ssl_context"].get() is not ssl_context:
+        return None
+    try:
+        return _certificates(worker.cfg)
+    except UnusablePair as error:
+        refuse(f"tls: {error}")
 
 
 def _limit_clients(worker: Any) -> None:
@@ -276,24 +386,3 @@ def on_exit(arbiter: Any) -> None:
         _state.metrics.remove()
     if _state.embedded is not None:
         _state.embedded.stop()
-
-
-def _admin_bind(config: Config) -> list[str]:
-    """The admin listener, unless its default address is in use by another instance on this machine."""
-    bind = config.admin_bind
-    if not bind:
-        return []
-    if "admin_bind" in config.model_fields_set:
-        return [bind]
-    if _state.settings is not None:  # a reload keeps the decision of the start: by now this gunicorn has the address
-        return [bind] if bind in _state.settings["bind"] else []
-    return [] if _is_in_use(bind) else [bind]
-
-
-def _is_in_use(bind: str) -> bool:
-    host, _, port = bind.rpartition(":")
-    with socket.socket() as probe, suppress(OSError):
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, int(port)))
-        return False
-    return True

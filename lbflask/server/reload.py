@@ -24,14 +24,15 @@ from typing import Any
 
 from lbflask.background import BackgroundTask
 from lbflask.config import load
+from lbflask.config.certificates import expiry_warnings
 from lbflask.config.diff import Difference, difference
 from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
-from lbflask.server.startup_checks import check_parts
-from lbflask.server.worker import arbiter_signals
+from lbflask.server.startup_checks import check_mixed_tls, check_overlap, check_parts
+from lbflask.server.worker import arbiter_listeners, arbiter_signals
 from lbflask.server.worker.arbiter_startup import is_ending
 
 #: Seconds for the outcome of a reload; the master may be waiting for old workers to end.
@@ -63,16 +64,23 @@ class ReloadCoordinator:
     """The master's part. Constructed before the first worker starts.
 
     `derived` are the names of gunicorn's settings that follow from our configuration; `prepare` is called with a
-    configuration before new workers start with it.
+    configuration before new workers start with it, and `adopt` when it is in effect.
     """
 
-    def __init__(self, arbiter: Any, derived: Collection[str], prepare: Callable[[Config], None]) -> None:
+    def __init__(
+        self,
+        arbiter: Any,
+        derived: Collection[str],
+        prepare: Callable[[Config], None],
+        adopt: Callable[[Config], object] = load.adopt,
+    ) -> None:
         self.shared_config = SharedConfig()
         #: What gunicorn derives its settings from when it reads them again.
         self.config = load.current()
         self._arbiter = arbiter
         self._derived = frozenset(derived)
         self._prepare = prepare
+        self._adopt = adopt
         self._certificates = self.config.tls.contents()
         arbiter_signals.on_hang_up(arbiter, self.master_reload)
 
@@ -85,9 +93,10 @@ class ReloadCoordinator:
         try:
             self.config = load.load()
             check_parts(self._arbiter.cfg, self.config, partial(is_ending, self._arbiter))
-            outcome = ReloadOutcome(began, version(self.config), "", *self._difference(before))
+            warnings = expiry_warnings(self.config, time.time())
+            outcome = ReloadOutcome(began, version(self.config), "", *self._difference(before), warnings)
             if outcome.by_new_workers:
-                self._prepare(self.config)
+                self._prepare_new_workers(before)
         except Exception as error:  # the master must survive any error
             reason = str(error)
             if not isinstance(error, (ConfigError, arbiter_signals.BadSettings)):
@@ -97,13 +106,26 @@ class ReloadCoordinator:
             log.error("the configuration was not reloaded: %s", reason)
             self.shared_config.write(ReloadOutcome(began, version(before), refused=reason), before)
             return True
-        load.adopt(self.config)
+        self._adopt(self.config)
         self._certificates = self.config.tls.contents()
         return self.publish(outcome)
+
+    def _prepare_new_workers(self, before: Config) -> None:
+        """Raises ConfigError or BadSettings, and changes nothing."""
+        check_mixed_tls(self._arbiter.cfg, self.config)
+        check_overlap(self.config, arbiter_signals.read_settings(self._arbiter).address)
+        self._prepare(self.config)
+        try:
+            arbiter_listeners.replace_listeners(self._arbiter)
+        except arbiter_signals.BadSettings:
+            self._prepare(before)
+            raise
 
     def publish(self, outcome: ReloadOutcome) -> bool:
         """Hand the configuration to the workers. Returns False if gunicorn must start new workers."""
         self.shared_config.write(outcome, self.config)
+        for line in outcome.warnings:
+            log.warning(line)
         if outcome.by_new_workers:
             reason = ", ".join(outcome.by_new_workers)
             log.info("configuration %s: new workers take over, for the sake of %s", outcome.version, reason)
@@ -116,14 +138,16 @@ class ReloadCoordinator:
     def _difference(self, before: Config) -> Difference:
         """Changed settings, of ours and of gunicorn. Raises BadSettings."""
         changed = difference(before, self.config)
-        by_new_workers = list(changed.by_new_workers)
-        tls_changes = any(key.startswith("tls") for key in by_new_workers)
+        by_new_workers, in_place = list(changed.by_new_workers), list(changed.in_place)
+        tls_changes = any(key.startswith("tls") for key in (*by_new_workers, *in_place))
         if not tls_changes and self.config.tls.contents() != self._certificates:
-            by_new_workers.append("tls (the files have changed)")
+            in_place.append("tls (the files have changed)")
         gunicorns = arbiter_signals.changed_settings(self._arbiter)
+        if before.tls.sources and self.config.tls.sources:  # gunicorn only needs to know that there is one
+            gunicorns -= {"certfile", "keyfile"}
         if by_new_workers:
             gunicorns -= self._derived
-        return Difference(changed.in_place, (*by_new_workers, *(f"gunicorn's {name}" for name in sorted(gunicorns))))
+        return Difference(tuple(in_place), (*by_new_workers, *(f"gunicorn's {name}" for name in sorted(gunicorns))))
 
 
 class ConfigFollower:

@@ -16,10 +16,17 @@ from typing import Any
 from lbflask.config.field_types import connection_address, socket_address
 from lbflask.config.load import DEFAULT_FILE, PREFIX, ConfigError
 from lbflask.config.schema import Config
-from lbflask.server.worker.arbiter_startup import is_supported, run_in_child, source_of
+from lbflask.server.listener_options import listener_options
+from lbflask.server.worker.arbiter_startup import address_text, is_supported, run_in_child, source_of
+from lbflask.server.worker.proxy_worker import ProxyWorker
 from lbflask.server.worker.settings import request_parser
 from lbflask.wiring import preflight
 
+#: What is wrong with listeners of both kinds on gunicorn's own workers.
+_MIXED = (
+    "gunicorn's own workers have TLS on all listeners or on none, and [[listeners]] has both; leave the worker class "
+    "out, which means lbflask.worker.ProxyWorker, or set the same tls in all [[listeners]]"
+)
 #: Working directory in which the configuration was read.
 _STARTED_IN = Path.cwd()
 
@@ -46,12 +53,16 @@ def check_listeners(cfg: Any, config: Config, derived: list[str], bound: list[An
     `derived` is the setting `bind` that follows from the configuration. Raises ConfigError if connections to a public
     listener could not be distinguished from those to the admin listener.
     """
+    check_overlap(config, bound)
+    known = listener_options(config)
+    unknown = [address_text(address) for address in bound if address not in known]
+    if config.listeners and unknown:
+        raise ConfigError(
+            f"listeners: gunicorn listens at {unknown[0]}, which is the bind of none; it has the address from its "
+            "command line or from systemd: write [[listeners]] with this bind"
+        )
     if not config.admin_bind:
         return ""
-    admin = socket_address(config.admin_bind)
-    for address in bound:
-        if _overlap(admin, address):
-            raise ConfigError(f"the public listener at {_shown(address)} is admin_bind = {config.admin_bind!r} too")
     if cfg.settings["bind"].get() != derived:
         reason = f"bind is set {source_of(cfg, 'bind')}"
     elif config.admin_bind not in derived:
@@ -61,7 +72,33 @@ def check_listeners(cfg: Any, config: Config, derived: list[str], bound: list[An
     are_public = [connection_address(config.admin_bind) != address for address in bound]
     if all(are_public):
         return f"no admin listener at {config.admin_bind}: {reason}"
-    return "" if any(are_public) else f"no public listener at {', '.join(config.bind)}: {reason}"
+    return "" if any(are_public) else f"no public listener at {', '.join(config.addresses)}: {reason}"
+
+
+def check_admin_tls(cfg: Any, config: Config) -> str:
+    """A warning if the admin listener, which has no TLS, gets that of the public listeners; else empty.
+
+    gunicorn's own workers have TLS on all listeners or on none.
+    """
+    host, has_port, port = config.admin_bind.rpartition(":")
+    if not (cfg.is_ssl and has_port and host != "unix") or issubclass(cfg.worker_class, ProxyWorker):
+        return ""
+    return (
+        f"admin_bind = {config.admin_bind!r} has TLS, as all listeners of this worker class: give commands "
+        f"`--url https://NAME:{port}` with a name in the certificate"
+    )
+
+
+def check_overlap(config: Config, addresses: list[Any]) -> None:
+    """Raises ConfigError if connections to a listener at one of the addresses could not be distinguished from those to
+    the admin listener.
+    """
+    admin = socket_address(config.admin_bind) if config.admin_bind else None
+    for address in addresses:
+        if _overlap(admin, address):
+            raise ConfigError(
+                f"the public listener at {address_text(address)} is admin_bind = {config.admin_bind!r} too"
+            )
 
 
 def _reason_against(config: Config) -> str:
@@ -78,6 +115,8 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
     if not is_supported(cfg.worker_class):
         worker = cfg.settings["worker_class"].get()
         yield "worker_class", worker, "lbflask runs on lbflask.worker.ProxyWorker, gevent, gthread and sync"
+    if _is_mixed(cfg, config):
+        yield "worker_class", cfg.settings["worker_class"].get(), _MIXED
     if cfg.protocol != "http":
         yield "protocol", cfg.protocol, "lbflask understands http"
     try:
@@ -96,6 +135,17 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
         yield "chdir", cfg.chdir, reason
 
 
+def check_mixed_tls(cfg: Any, config: Config) -> None:
+    """Raises ConfigError for listeners with and without TLS on gunicorn's own workers."""
+    if _is_mixed(cfg, config):
+        raise ConfigError(f"listeners: {_MIXED}")
+
+
+def _is_mixed(cfg: Any, config: Config) -> bool:
+    kinds = {listener.tls for listener in config.every_listener()}
+    return len(kinds) > 1 and not issubclass(cfg.worker_class, ProxyWorker)
+
+
 def _loses_its_file(directory: Path) -> bool:
     file = Path(os.environ.get("LBFLASK_CONFIG") or DEFAULT_FILE)
     if file.is_absolute() or directory.resolve() == _STARTED_IN.resolve():
@@ -107,8 +157,11 @@ def _overlap(admin: Any, address: Any) -> bool:
     """Whether connections to two different listeners can have the same local address."""
     if admin == address or not isinstance(admin, tuple) or not isinstance(address, tuple) or admin[1] != address[1]:
         return False
-    return any(ip_address(host.partition("%")[0]).is_unspecified for host, _ in (admin, address))
+    return any(_is_unspecified(host.partition("%")[0]) for host, _ in (admin, address))
 
 
-def _shown(address: Any) -> str:
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else f"unix:{address}"
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:  # a name
+        return False

@@ -8,17 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lbflask.config.field_types import socket_address
 from lbflask.config.schema import Config
+from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
+from lbflask.fleet.shared_turns import SharedTurns
+from lbflask.server.certificates import Certificates, CertificateWatch
 from lbflask.server.config_handover import SharedConfig
+from lbflask.server.expected_workers import ExpectedWorkers
+from lbflask.server.listener_options import listener_options
 from lbflask.server.reload import ConfigFollower, request_reload
 from lbflask.server.worker.arbiter_termination import ShutdownNotice
 from lbflask.server.worker.client_connection import ClientTimeouts
 from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
 
 if TYPE_CHECKING:
-    from lbflask.proxy.app import DataPlane
+    from lbflask.proxy.data_plane import DataPlane
 
 
 class WorkerPort:
@@ -37,17 +41,38 @@ class WorkerPort:
         shared_config: SharedConfig,
         notice: ShutdownNotice,
         metrics_directory: Path | None,
+        expected: ExpectedWorkers,
+        turns: SharedTurns | None,
     ) -> None:
         self.network_stream = worker_class.network_stream if issubclass(worker_class, ProxyWorker) else None
         self.request_parser = request_parser
         self.metrics_directory = metrics_directory
+        self.turns = turns
+        self._expected = expected
         self._master = master
         self._shared_config = shared_config
         self._notice = notice
         self._worker: Any = None
+        self._certificates: Certificates | None = None
+        self._domains: tuple[str, ...] = ()  # those with automatic certificates
+        self._has_files = False  # whether there are other certificates
 
     def __repr__(self) -> str:
         return f"<WorkerPort master={self._master} worker={self._worker!r}>"
+
+    @property
+    def expected_workers(self) -> int:
+        """As of ServerPort."""
+        return self._expected.number
+
+    def set_certificates(self, state: CertificateState) -> None:
+        """As of ServerPort."""
+        if self._certificates is not None:
+            # Loaded where there are automatic certificates.
+            from lbflask.wiring.certificate_storage import challenge_pairs, issued_pairs  # noqa: PLC0415
+
+            self._certificates.set_pairs(issued_pairs(state, self._domains, others=self._has_files))
+            self._certificates.set_challenges(challenge_pairs(state))
 
     def request_reload(self) -> ReloadOutcome:
         """As of ServerPort."""
@@ -65,16 +90,21 @@ class WorkerPort:
         """As of ServerPort."""
         return self._notice.is_given
 
-    def serve(self, worker: Any, plane: DataPlane, config: Config) -> None:
-        """Connect worker and application, and start its background work. Raises ConfigError."""
-        self._worker = worker
+    def serve(self, worker: Any, plane: DataPlane, config: Config, certificates: Certificates | None) -> None:
+        """Connect worker and application, and start its background work. `certificates` are those that the worker
+        presents to clients. Raises ConfigError.
+        """
+        self._worker, self._certificates = worker, certificates
+        self._domains, self._has_files = config.tls.acme.domains, bool(config.tls.pairs())
         if isinstance(worker, ProxyWorker):
             worker.apply_config(
                 WorkerOptions(
-                    timeouts=_client_timeouts(config),
-                    plain_addresses=frozenset({socket_address(config.admin_bind)}),
+                    **_client_limits(config),
+                    listeners=listener_options(config),
                     forward=plane.forward,
                     on_rejected=plane.record_refusal,
+                    on_handshake=plane.lifecycle.record_handshake,
+                    context_for=None if certificates is None else certificates.context_for,
                 )
             )
         else:
@@ -82,17 +112,27 @@ class WorkerPort:
         plane.lifecycle.start()
         _also_on_usr1(plane.lifecycle.reopen_logs)
 
+        watch = None
+        if certificates is not None:
+            watch = CertificateWatch(certificates, config.tls, plane.lifecycle.record_certificates)
+
         def apply_config(config: Config) -> None:
             plane.lifecycle.apply_config(config)
+            if watch is not None:
+                watch.apply_config(config.tls)
             if isinstance(worker, ProxyWorker):
-                worker.apply_config(replace(worker.options, timeouts=_client_timeouts(config)))
+                worker.apply_config(replace(worker.options, **_client_limits(config)))
 
         announce_config = plane.lifecycle.announce_config
         self._follower = ConfigFollower(self._shared_config, apply_config=apply_config, announce_config=announce_config)
 
 
-def _client_timeouts(config: Config) -> ClientTimeouts:
-    return ClientTimeouts(config.timeouts.client_head, config.timeouts.client_body)
+def _client_limits(config: Config) -> dict[str, Any]:
+    """The options for new connections of clients."""
+    timeouts = ClientTimeouts(config.timeouts.client_head, config.timeouts.client_body)
+    hsts = config.tls.hsts
+    line = "" if hsts is None else f"Strict-Transport-Security: {hsts.line()}\r\n"
+    return {"timeouts": timeouts, "unsent": config.limits.unsent, "hsts": line}
 
 
 def _also_on_usr1(reopen: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,28 @@ def test_the_values_arrive_as_they_were_checked(values: dict[str, object]) -> No
     assert after == before
     assert after.model_fields_set == before.model_fields_set
     assert version(after) == version(before)
+
+
+def test_pages_arrive_as_the_master_has_read_them(handover: SharedConfig, tmp_path: Path) -> None:
+    page = tmp_path / "closed.html"
+    page.write_bytes(b"<p>closed")
+    respond = {"status": 200, "file": str(page)}
+    before = Config.model_validate(
+        {
+            "backends": ["http://h:1"],
+            "routes": [{"name": "closed", "respond": respond}],
+            "error_pages": {"503": str(page)},
+        }
+    )
+    handover.write(ReloadOutcome(1.0, "v1"), before)
+    page.write_bytes(b"changed")
+    found = handover.read()
+    assert found is not None
+    assert found[1].error_pages == before.error_pages
+    assert found[1].pages == before.pages
+    (route,) = found[1].routes
+    assert route.respond is not None
+    assert route.respond.to_model().parts("", "")[1] == b"<p>closed"
 
 
 def test_the_latest_outcome_is_read_and_a_shorter_text_leaves_nothing_of_a_longer_one(handover: SharedConfig) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lbflask.server.worker.arbiter_startup import ending_old_workers_late
@@ -26,25 +27,60 @@ def on_hang_up(arbiter: Any, reload: Callable[[], bool]) -> None:
 
     def handle_hup() -> None:
         if not reload():
-            with ending_old_workers_late(arbiter):
+            with ending_old_workers_late(arbiter), _keeping_pidfile(arbiter):
                 gunicorns()
 
     arbiter.handle_hup = handle_hup
 
 
-def changed_settings(arbiter: Any) -> set[str]:
-    """The names of gunicorn's settings, from whatever source, that have changed since its workers started.
+@contextmanager
+def _keeping_pidfile(arbiter: Any) -> Iterator[None]:
+    """While the old master of an upgrade lives, a reload of the new one leaves the file of its process id alone.
 
-    Nothing takes effect: a copy of gunicorn's application object reads them. Raises BadSettings.
+    gunicorn would take the name without `.2`, which the old master has, and exit.
     """
-    before, reader = arbiter.app.cfg, copy.copy(arbiter.app)
+    if not arbiter.master_pid or arbiter.pidfile is None:
+        yield
+        return
+    kept, name = arbiter.pidfile, None
+
+    def setup(app: Any) -> None:
+        nonlocal name
+        type(arbiter).setup(arbiter, app)
+        name = arbiter.cfg.pidfile
+        arbiter.cfg.set("pidfile", None)
+
+    arbiter.pidfile, arbiter.setup = None, setup
+    try:
+        yield
+    finally:
+        del arbiter.setup
+        arbiter.pidfile = kept
+        if arbiter.cfg.pidfile is None:
+            arbiter.cfg.set("pidfile", name)
+
+
+def read_settings(arbiter: Any) -> Any:
+    """The settings (gunicorn.config.Config) that a reload of gunicorn would have. Nothing takes effect: a copy of
+    gunicorn's application object reads them. Raises BadSettings.
+    """
+    reader = copy.copy(arbiter.app)
     try:
         reader.do_load_config()
     except SystemExit:
         raise BadSettings("gunicorn's configuration can't be read; the reason is on standard error") from None
+    return reader.cfg
+
+
+def changed_settings(arbiter: Any) -> set[str]:
+    """The names of gunicorn's settings, from whatever source, that have changed since its workers started.
+
+    Raises BadSettings.
+    """
+    before, after = arbiter.app.cfg, read_settings(arbiter)
     return {
         name
-        for name, setting in reader.cfg.settings.items()
+        for name, setting in after.settings.items()
         if name not in before.settings or not _same(before.settings[name].get(), setting.get())
     }
 

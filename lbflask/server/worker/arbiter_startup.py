@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from queue import Empty
 from typing import Any
 
@@ -29,6 +30,11 @@ POLL_INTERVAL = 0.05
 BOOT_TIMEOUT = 30.0
 #: gunicorn's supported workers, by name: importing some of them loads modules that gevent must patch first.
 STOCK_WORKERS = {"ggevent.GeventWorker", "gthread.ThreadWorker", "sync.SyncWorker"}
+#: The modules of `gevent.monkey.patch_all()`, and of the hub that each worker starts.
+_PATCHES = (
+    "os", "time", "thread", "threading", "socket", "select", "selectors", "ssl", "subprocess", "queue", "signal",
+    "events", "threadpool", "resolver.thread",
+)  # fmt: skip
 
 
 def is_supported(worker_class: type) -> bool:
@@ -49,10 +55,21 @@ def source_of(cfg: Any, name: str) -> str:
 
 def addresses(arbiter: Any) -> list[Any]:
     """The addresses of the listeners in the form of `getsockname`; with `reuse_port` each worker opens its own."""
-    if arbiter.LISTENERS:
-        names = [listener.getsockname() for listener in arbiter.LISTENERS]
-        return [name[:2] if isinstance(name, tuple) else name for name in names]
-    return list(arbiter.cfg.address)
+    return [bound_address(listener) for listener in arbiter.LISTENERS] or list(arbiter.cfg.address)
+
+
+def bound_address(listener: Any) -> Any:
+    """Host and port of a listener, or the path of its unix socket."""
+    name = listener.getsockname()
+    return name[:2] if isinstance(name, tuple) else name
+
+
+def address_text(address: Any) -> str:
+    """An address as in the setting `bind`."""
+    if not isinstance(address, tuple):
+        return f"unix:{address}"
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def exit_children_that_boot() -> None:
@@ -153,6 +170,16 @@ def _await_workers(arbiter: Any, age: int) -> None:
         time.sleep(POLL_INTERVAL)
 
 
+def load_patches() -> None:
+    """Load the modules of gevent's patches, and patch nothing: workers share them.
+
+    At the end of a process, modules go in the reverse order of their import, so those that use what is patched are to
+    be loaded later.
+    """
+    for module in _PATCHES:
+        import_module(f"gevent.{module}")
+
+
 def allow_lookups(worker: Any, count: int) -> None:
     """Allow a gevent worker `count` concurrent name lookups. The hub has ten threads by default, shared by all blocking
     calls; they start when needed.
@@ -166,6 +193,12 @@ def upgrade_by_same_command(arbiter: Any) -> None:
     Python: under `python -m gunicorn` its package `http` would then hide that of Python.
     """
     arbiter.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+
+
+def pass_on_at_upgrade(arbiter: Any, variable: str) -> None:
+    """Give the environment variable to the master that SIGUSR2 starts; gunicorn gives it those of its start only."""
+    if variable in os.environ:
+        arbiter.cfg.env_orig[variable] = os.environ[variable]
 
 
 def undo_startup(arbiter: Any) -> None:

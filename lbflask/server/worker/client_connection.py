@@ -1,4 +1,4 @@
-"""A client connection, gunicorn's reader of its bytes, and their time limits."""
+"""A client connection, and the time limits of its reads and writes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from os import SEEK_END
+from typing import Any, Final
 
-from gunicorn.http.unreader import SocketUnreader
-
+from lbflask.server.worker.client_stream import ClientStream
+from lbflask.server.worker.deadline_reader import MAX_CHUNK, DeadlineReader
 from lbflask.server.worker.http_date import http_date
-
-if TYPE_CHECKING:
-    from lbflask.server.worker.stream import Stream
+from lbflask.server.worker.least_rate import LeastRate
+from lbflask.server.worker.read_deadline import ReadDeadline
+from lbflask.server.worker.response_writer import SendfileRegion
 
 #: Seconds and bytes that are read and discarded after the last response (RFC 9112 §9.6).
-LINGER = 2.0
-LINGER_BYTES = 1 << 20
+LINGER: Final = 2.0
+LINGER_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,62 +32,43 @@ class ClientTimeouts:
     body: float = 30.0
 
 
-class DeadlineReader(SocketUnreader):  # type: ignore[misc]
-    """gunicorn's reader with time limits: one deadline for a whole head, one for each read of a body.
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """What connections have by their listener: its name for the application, and whether clients use TLS."""
 
-    `expires` is the deadline of the present read, infinite if the present request needs no more. `read_timeout` is the
-    limit of each read of a body, None while a head is read.
-    """
+    name: str = ""
+    tls: bool = False
 
-    def __init__(self, stream: Stream) -> None:
-        super().__init__(stream, max_chunk=16_384)
-        self.expires = math.inf
-        self.expired = False
-        self.read_timeout: float | None = None
-        self._first = b""
 
-    def await_first(self, seconds: float, head: float) -> bool:
-        """Wait `seconds` for the first bytes of a request; the rest of its head has `head` more. False at the end."""
-        self._first = self.take_buffered()
-        if not self._first:
-            self.expires = time.monotonic() + seconds
-            self._first = self.sock.recv(self.mxchunk)
-            if not self._first:
-                return False
-        self.read_timeout = None
-        self.expires = time.monotonic() + head
-        return True
-
-    def take_first(self) -> bytes:
-        """The first bytes, which are not in the buffer."""
-        first, self._first = self._first, b""
-        return first
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        """The next bytes. Raises TimeoutError."""
-        if self.read_timeout is not None:
-            self.expires = time.monotonic() + self.read_timeout
-        data: bytes = super().chunk(size_hint)
-        if self.read_timeout is not None:
-            self.expires = math.inf
-        if self.expired:
-            raise TimeoutError  # bytes that arrive after the deadline are too late
-        return data
+_PLAIN: Final = ListenerOptions()
 
 
 class ClientConnection:
     """A client connection: its stream, its reader, and the deadlines of its reads and writes."""
 
-    def __init__(self, stream: Stream, addr: Any, timeouts: ClientTimeouts, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        stream: ClientStream,
+        addr: Any,
+        timeouts: ClientTimeouts,
+        listener: ListenerOptions = _PLAIN,
+        hsts: str = "",
+    ) -> None:
         self.stream = stream
         self.addr = addr
         self.timeouts = timeouts
-        self.scheme = scheme
-        self.reader = DeadlineReader(stream)
+        self.scheme = "https" if listener.tls else "http"
+        self.listener = listener.name
+        self.hsts = hsts if listener.tls else ""
+        self.read_deadline = ReadDeadline()
+        self.reader = DeadlineReader(stream, self.read_deadline)
+        self._first = b""
         self.served = 0
         self.idle = True
         self.send_expires = math.inf
         self.deadline = math.inf  #: of the whole response, in seconds of the steady clock
+        self._least_rate: LeastRate | None = None  # of the response
+        self._is_watched = False  # for the present request
         sock = stream.sock
         inet = isinstance(addr, tuple)
         self.peer: str = addr[0] if inet else ""
@@ -95,7 +77,7 @@ class ClientConnection:
         self.local = local[:2] if isinstance(local, tuple) else local
         if isinstance(local, tuple):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.identity = (self.peer, scheme)
+        self.identity = (self.peer, self.scheme)
         self.environ = {
             "gunicorn.socket": sock,
             "lbflask.local": self.local,
@@ -107,12 +89,38 @@ class ClientConnection:
         """Wait `seconds` for a request; its head has a deadline from its first byte on. False if none arrives."""
         self.idle = True
         self.stream.set_on_gone(None)
+        if self._is_watched:
+            self._end_watch()
         try:
-            return self.reader.await_first(seconds, self.timeouts.head)
+            return self._await_first(seconds)
         except TimeoutError:
-            return False
+            # A request may have arrived since `end_idle_wait` found none: the interrupt comes after other work.
+            if self.read_deadline.expired or not self.stream.unread():
+                return False
         finally:
             self.idle = False
+        try:
+            return self._await_first(self.timeouts.head)
+        except TimeoutError:
+            return False
+
+    def _await_first(self, seconds: float) -> bool:
+        """Wait for the first bytes of a request, unless they are in the buffer. False at the end of the connection."""
+        deadline, reader = self.read_deadline, self.reader
+        first: bytes = reader.take_buffered() if reader.buf.seek(0, SEEK_END) else b""
+        if not first:
+            deadline.set_expires(time.monotonic() + seconds)
+            first = self.stream.recv(MAX_CHUNK)
+            if not first:
+                return False
+        self._first = first
+        deadline.set_head(time.monotonic() + self.timeouts.head)
+        return True
+
+    def take_first(self) -> bytes:
+        """The first bytes of the request, which are not in the buffer of the reader."""
+        first, self._first = self._first, b""
+        return first
 
     def begin_request(self, proxy_info: dict[str, Any] | None) -> None:
         """The head of a request is complete: count the request, and limit each read of its body.
@@ -121,7 +129,7 @@ class ClientConnection:
         """
         self.served += 1
         self.deadline = math.inf
-        self.reader.read_timeout, self.reader.expires = self.timeouts.body, math.inf
+        self.read_deadline.set_body(self.timeouts.body)
         if proxy_info and proxy_info["client_addr"]:
             self.peer, self.peer_port = proxy_info["client_addr"], str(proxy_info["client_port"])
             self.identity = (self.peer, self.scheme)
@@ -140,9 +148,27 @@ class ClientConnection:
         if callback is not None and self.stream.gone:
             callback()
 
-    def detach(self) -> tuple[Stream, bytes]:
+    def notify_when_blocked(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, once, when a write of the present response has to wait for the client."""
+        self._is_watched = True
+        self.stream.set_on_blocked(callback)
+
+    def set_least_rates(self, request: float, response: float, grace: float) -> None:
+        """Limit the present request: bytes per second of its body and of its response, 0 for no limit, after `grace`
+        seconds of waiting.
+        """
+        self._is_watched = True
+        self.read_deadline.set_least_rate(LeastRate(request, grace) if request else None)
+        self._least_rate = LeastRate(response, grace) if response else None
+
+    def _end_watch(self) -> None:
+        self._is_watched = False
+        self._least_rate = None
+        self.stream.set_on_blocked(None)
+
+    def detach(self) -> tuple[ClientStream, bytes]:
         """Leave the stream to a tunnel. Returns it, with bytes that were read ahead."""
-        self.reader.expires = math.inf
+        self.read_deadline.set_expires(math.inf)
         self.notify_when_gone(None)
         return self.stream, self.reader.take_buffered()
 
@@ -161,44 +187,72 @@ class ClientConnection:
 
     def graceful_close(self, *, drain: bool) -> None:
         """Half-close. With `drain`, read and discard until the client closes, so that it can read the response
-        (RFC 9112 §9.6); at most LINGER seconds, or until `shutdown_read`.
+        (RFC 9112 §9.6); at most LINGER seconds, or until `end_idle_wait`.
         """
         if not drain:
             return
-        reader, left = self.reader, LINGER_BYTES
+        deadline, left = self.read_deadline, LINGER_BYTES
         self.idle = True  # its request has its response
         with suppress(OSError):
             self.stream.interrupt()  # a greenlet that still reads the body of the request
-            reader.expires, reader.expired = time.monotonic() + LINGER, False
+            deadline.set_last(time.monotonic() + LINGER)
             self.stream.shutdown(socket.SHUT_WR)
-            while left > 0 and not reader.expired and (data := self.stream.recv(1 << 16)):
+            while left > 0 and not deadline.expired and (data := self.stream.recv(1 << 16)):
                 left -= len(data)
 
     def expire_at(self, now: float) -> None:
         """Interrupt a read or write whose deadline has passed. After a read an error response can still be sent."""
-        if self.reader.expires <= now:
-            self.reader.expired = True
+        if self.read_deadline.expires <= now:
+            self.read_deadline.set_expired()
         elif self.send_expires > now:
             return
         self.send_expires = math.inf
-        self.reader.expires = math.inf
+        self.read_deadline.set_expires(math.inf)
         self.stream.interrupt()
 
     def send(self, data: bytes) -> None:
         """Send all data. Raises OSError, also after a time-out of a write or of the whole response."""
+        if self._least_rate is not None:
+            self._send_in_time(data, self._least_rate)
+            return
         self.send_expires = min(time.monotonic() + self.timeouts.body, self.deadline)
         sent = self.stream.send(data)
         if sent != len(data):
             rest = memoryview(data)[sent:]
             while rest:
                 self.send_expires = min(time.monotonic() + self.timeouts.body, self.deadline)
-                rest = rest[self.stream.send(rest) :]
+                sent = self.stream.send(rest)
+                rest = rest[sent:]
         self.send_expires = math.inf
 
-    def shutdown_read(self) -> None:
-        """Make a wait for a request end, from another greenlet."""
-        with suppress(OSError):
-            self.stream.shutdown(socket.SHUT_RD)
+    def send_file(self, region: SendfileRegion) -> None:
+        """Send a part of a file, or as much of it as the file still has. Raises OSError, as `send`."""
+        while region.left:
+            self.send_expires = min(time.monotonic() + self.timeouts.body, self.deadline)
+            sent = self.stream.send_file(region.fd, region.offset, region.left)
+            if not sent:
+                break
+            region.advance(sent)
+        self.send_expires = math.inf
+
+    def _send_in_time(self, data: bytes, least_rate: LeastRate) -> None:
+        rest = memoryview(data)
+        while rest:
+            began = time.monotonic()
+            self.send_expires = min(began + self.timeouts.body, self.deadline, began + least_rate.left())
+            sent = self.stream.send(rest)
+            least_rate.add(sent, time.monotonic() - began)
+            rest = rest[sent:]
+        self.send_expires = math.inf
+
+    def end_idle_wait(self) -> None:
+        """End the wait for a request, from another greenlet, unless one has arrived: it is served.
+
+        A shutdown of the socket's receiving side would end the wait as well. But a request that has just arrived is
+        still read then, and the end behind it looks as if the client had hung up.
+        """
+        if not self.stream.unread():
+            self.stream.interrupt()
 
     def reset(self) -> None:
         """Close with a TCP reset, so that the client sees an incomplete response as such even without a length."""

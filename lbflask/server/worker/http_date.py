@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from email.utils import formatdate
 from functools import lru_cache, partial
+from typing import Final
 
-_imf_fixdate = lru_cache(maxsize=1)(partial(formatdate, usegmt=True))
+_imf_fixdate: Final = lru_cache(maxsize=1)(partial(formatdate, usegmt=True))
 
 
 def http_date() -> str:

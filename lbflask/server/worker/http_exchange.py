@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
 
 from gevent.event import AsyncResult
 from gunicorn.http.body import LengthReader
 
 if TYPE_CHECKING:
     from lbflask.server.worker.client_connection import ClientConnection
-    from lbflask.server.worker.request_parser import ParsedRequest
-    from lbflask.server.worker.stream import Stream
+    from lbflask.server.worker.client_stream import ClientStream
+    from lbflask.server.worker.received_head import ReceivedHead
 
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 #: Largest body that is buffered whole; a larger one is streamed.
-MAX_BUFFERED = 1 << 20
+MAX_BUFFERED: Final = 1 << 20
 
 
 class Superseded(Exception):
@@ -32,20 +33,22 @@ class HttpExchange:
     _reading = False  # whether a call reads from the client
     _waiting_call: AsyncResult[bytes] | None = None  # the later call that gets its piece
 
-    def __init__(self, request: ParsedRequest, client: ClientConnection) -> None:
+    def __init__(self, request: ReceivedHead, client: ClientConnection) -> None:
         self._request = request
         self._client = client
         self.method = request.method
-        self.target = request.uri
+        self.target = request.target
         #: `HTTP/1.1`, or another version of the client.
         self.protocol = request.protocol
         self.fields = request.fields
         #: The fields of routing and framing, with names in capitals.
-        self.special = request.headers
+        self.special = request.special
         #: The client address and the scheme.
         self.peer = client.identity
         #: The local address of the connection: host and port, or a path.
         self.local = client.local
+        #: The name of the listener of the connection.
+        self.listener = client.listener
         #: Sets the callback for the end of the client's connection; None cancels it. It is called once, and must not
         #: block.
         self.on_gone = client.notify_when_gone
@@ -53,14 +56,15 @@ class HttpExchange:
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` (RFC 9110 §10.1.1), which reading the body sends."""
-        return bool(self._request._expected_100_continue)
+        message = self._request.message
+        return message is not None and bool(message._expected_100_continue)
 
     @property
     def complete(self) -> bool:
         """Whether the whole body was read, so that the next bytes belong to the next request."""
         if not self._request.has_body:
             return True
-        reader = self._request.body.reader
+        reader = self._request.message.body.reader
         if isinstance(reader, LengthReader):
             return bool(reader.length == 0)
         return reader.parser is None
@@ -68,7 +72,8 @@ class HttpExchange:
     @property
     def trailers(self) -> list[tuple[str, str]]:
         """The trailer fields of a chunked body, after it was read."""
-        return list(self._request.trailers)
+        message = self._request.message
+        return [] if message is None else list(message.trailers)
 
     def read_body(self) -> bytes:
         """The next piece, as soon as it arrives; empty at the end, or when the client has gone.
@@ -97,7 +102,7 @@ class HttpExchange:
 
     def body_at_hand(self) -> bytes | None:
         """The whole body, if its length is known and all of it has arrived; None: use `read_body`."""
-        reader = self._request.body.reader
+        reader = self._request.message.body.reader
         if self.expects_continue or not isinstance(reader, LengthReader) or reader.length > MAX_BUFFERED:
             return None
         length: int = reader.length
@@ -112,12 +117,24 @@ class HttpExchange:
         reader.length = 0
         return data[:length]
 
+    def on_blocked(self, callback: Callable[[], None]) -> None:
+        """Call `callback`, once, when a write of the response has to wait for the client. It must not block."""
+        self._client.notify_when_blocked(callback)
+
+    def limit_upload(self, until: float) -> None:
+        """Reads of the body end by then, in seconds of the steady clock: they raise TimeoutError with the reason."""
+        self._client.read_deadline.set_until(until)
+
+    def limit_rates(self, request: float, response: float, grace: float) -> None:
+        """Least rates of the body of the request and of the response, in bytes per second, after seconds of grace."""
+        self._client.set_least_rates(request, response, grace)
+
     def interim(self, status: str, fields: list[tuple[str, str]]) -> None:
         """Send an informational response (RFC 9110 §15.2). Raises OSError."""
         lines = "".join([f"{name}: {value}\r\n" for name, value in fields])
         self._client.send(f"HTTP/1.1 {status}\r\n{lines}\r\n".encode("latin-1"))
 
-    def upgrade(self, status: str, fields: list[tuple[str, str]]) -> tuple[Stream, bytes]:
+    def upgrade(self, status: str, fields: list[tuple[str, str]]) -> tuple[ClientStream, bytes]:
         """Send the head of a 101. Returns the stream, with bytes that the client has sent early."""
         self.upgraded = True
         self.interim(status, fields)
@@ -137,7 +154,7 @@ class HttpExchange:
             self._continue_sent = True
             if self.expects_continue:
                 self._client.send(_CONTINUE)
-        reader = self._request.body.reader
+        reader = self._request.message.body.reader
         if isinstance(reader, LengthReader):
             unreader = self._client.reader
             piece: bytes = unreader.read(None, read_ahead=reader.length)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _VALUE = rb"[\t\x20-\x7e\x80-\xff]*+"
 #: No part can match in two ways (the quantifiers are possessive), so a head costs what its length does.
-_HEAD = re.compile(rb"(%b) (/[!-~]*+) HTTP/1\.([01])\r\n((?:%b:%b(?<![\t ])\r\n)*+)\r\n" % (_TOKEN, _TOKEN, _VALUE))
+_HEAD: Final = re.compile(
+    rb"(%b) (/[!-~]*+) HTTP/1\.([01])\r\n((?:%b:%b(?<![\t ])\r\n)*+)\r\n" % (_TOKEN, _TOKEN, _VALUE)
+)
 
 
 class PlainHead(NamedTuple):

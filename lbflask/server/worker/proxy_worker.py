@@ -8,49 +8,64 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from importlib import metadata
+from typing import Any
 
 import gevent
 from gevent.pool import Group
 from gunicorn.http import errors
 from gunicorn.http.wsgi import base_environ
-from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from lbflask.server.worker.acceptor import Acceptor
-from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
+from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts, ListenerOptions
 from lbflask.server.worker.connection_balance import CONNECTION_TABLE
-from lbflask.server.worker.http_exchange import HttpExchange
-from lbflask.server.worker.request_parser import ParsedRequest
-from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
+from lbflask.server.worker.request_reader import read_request
+from lbflask.server.worker.responder import Forward, Responder
 from lbflask.server.worker.settings import freeze
 from lbflask.server.worker.stream import Stream
+from lbflask.server.worker.tls_context import INHERITED_CONTEXT
 from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
 
 #: Seconds that an idle client connection stays open while the worker stops: a request that is in transit still gets its
 #: response, with `Connection: close` (RFC 9112 §9.5).
 IDLE_GRACE = 1.0
+#: New objects after which the garbage collector looks for cycles. Requests leave none; with Python's default, 700, it
+#: would mostly visit events that wait for the access log.
+YOUNG_OBJECTS = 10_000
 #: Seconds between two checks of the deadlines of all clients: time-outs are late by no more than this.
 TICK_INTERVAL = 0.05
+#: The weight of the latest sample in the mean of the requests in flight, which is that of the last quarter of a second.
+RECENT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
     """What a ProxyWorker does beyond a plain WSGI worker. Without options it serves any WSGI application.
 
-    `plain_addresses` are the listeners without TLS. `forward` is the short path for an application that needs no WSGI:
-    called with each HttpExchange, it returns an iterable with `status`, `fields` and `deadline`, None after an upgrade,
-    or NotImplemented to have the request go through WSGI. `on_rejected` is called when a request head is rejected, with
-    the client address, the status code, the reason phrase, and the bytes sent of the response's body.
+    `listeners` are those of the application by address, as `getsockname` has it; others have TLS if gunicorn's settings
+    have. `forward` is the short path for an application that needs no WSGI:
+    called with each HttpExchange, it returns an iterable with `status`, `fields`, `lines` and `deadline`, None
+    after an upgrade, or NotImplemented to have the request go through WSGI. `on_rejected` is called when a request head
+    is rejected, with the client address, the status code, the reason phrase, and the bytes sent of the response's body.
+    `on_handshake` is called when a TLS handshake ends, with its error, or None, and with whether a session was resumed.
+    `context_for` may choose another context than that of the listeners by the first bytes of a client.
+    `unsent` bounds the bytes that the kernel takes for a client before it can send them; 0 for no bound.
+    `hsts` is a line with Strict-Transport-Security for responses through TLS that have none; empty for none.
     """
 
     timeouts: ClientTimeouts = field(default_factory=ClientTimeouts)
-    plain_addresses: frozenset[Any] = frozenset()
-    forward: Callable[[HttpExchange], Any] | None = None
+    listeners: Mapping[Any, ListenerOptions] = field(default_factory=dict)
+    forward: Forward | None = None
     on_rejected: Callable[[str, int, str, int], None] | None = None
+    on_handshake: Callable[[Exception | None, bool], None] | None = None
+    context_for: Callable[[bytes], ssl.SSLContext] | None = None
+    unsent: int = 0
+    hsts: str = ""
 
 
 class ProxyWorker(GeventWorker):  # type: ignore[misc]
@@ -59,33 +74,44 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     options = WorkerOptions()
     alive: bool
 
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        INHERITED_CONTEXT.prepare(self.cfg)  # in the master, which makes the object before it forks
+
     @staticmethod
     def network_stream(sock: socket.socket) -> Stream:
         """Take over a connected socket for the greenlets of this worker."""
         return Stream(_socket.socket(fileno=sock.detach()))
 
     def apply_config(self, options: WorkerOptions) -> None:
-        """Serve by these options: `plain_addresses` of the call before `run`, the others for new connections."""
+        """Serve by these options: `listeners` of the call before `run`, the others for new connections."""
         self.options = options
+
+    def patch(self) -> None:
+        """As of gunicorn's gevent worker."""
+        with _one_search():
+            super().patch()
 
     def run(self) -> None:
         """Serve until the worker is stopped; then finish requests in flight, within `graceful_timeout`."""
         self._frozen = freeze(self.cfg)
-        self._environ = base_environ(self.cfg) | {"wsgi.multithread": True}
+        self._responder = Responder(self.wsgi, base_environ(self.cfg) | {"wsgi.multithread": True}, self.log)
         self._clients: set[ClientConnection] = set()
+        self._in_flight = 0.0  # mean of the last samples
         self._greenlets = Group()
         self._warnings: dict[str, bool] = {}  # by text: whether it was logged
         # Objects of the start live as long as the worker: collections that visit them would only delay requests.
         gc.collect()
         gc.freeze()
-        self._tls = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        gc.set_threshold(YOUNG_OBJECTS)
+        self._tls = INHERITED_CONTEXT.of(self.cfg)
         self._acceptors = [self._listen(listener) for listener in self.sockets]
         beat = time.monotonic()
         while self.alive:
             if time.monotonic() >= beat:
                 self.notify()
                 beat = time.monotonic() + 1.0
-            CONNECTION_TABLE.write(self.age, len(self._clients))
+            self._measure_load()
             self._end_long_waits()
             self._log_warnings()
             gevent.sleep(TICK_INTERVAL)
@@ -104,11 +130,11 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def _listen(self, listener: Any) -> Acceptor:
         name = listener.getsockname()
         address = name[:2] if isinstance(name, tuple) else name
+        options = self.options.listeners.get(address, ListenerOptions(tls=self._tls is not None))
         return Acceptor(
             listener,
-            partial(self._on_accept, tls=None if address in self.options.plain_addresses else self._tls),
-            alone=self.cfg.workers == 1,
-            yields=lambda: CONNECTION_TABLE.others_hold_less(self.age, len(self._clients)),
+            partial(self._on_accept, options=options, tls=self._tls if options.tls else None),
+            share=lambda pending: CONNECTION_TABLE.share(self.age, self._load, pending),
             full=self._full,
             on_failure=lambda error: self._warn_once(f"no connection can be accepted: {error.strerror}"),
         )
@@ -128,23 +154,42 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self._warnings[message] = True
             self.log.warning(message)
 
-    def _on_accept(self, sock: _socket.socket, addr: Any, tls: ssl.SSLContext | None) -> None:
+    def _on_accept(self, sock: _socket.socket, addr: Any, options: ListenerOptions, tls: ssl.SSLContext | None) -> None:
         """Hub callback: a new connection."""
         try:
-            stream = Stream(sock) if tls is None else TlsStream(sock, tls)
-            client = ClientConnection(stream, addr, self.options.timeouts, "http" if tls is None else "https")
+            if self.options.unsent and isinstance(addr, tuple):
+                # Data on their way do not count, so that a fast client gets as much as without a bound.
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, self.options.unsent)
+            stream = (
+                Stream(sock)
+                if tls is None
+                else TlsStream(sock, tls, self.options.on_handshake, self.options.context_for)
+            )
+            client = ClientConnection(stream, addr, self.options.timeouts, options, self.options.hsts)
         except OSError:
             sock.close()  # the client has closed already
             return
         self._clients.add(client)
-        CONNECTION_TABLE.write(self.age, len(self._clients))
+        CONNECTION_TABLE.write(self.age, self._load)
         self._greenlets.start(gevent.Greenlet(self._serve, client))
+
+    def _measure_load(self) -> None:
+        """Update the mean of the requests in flight, and publish the load."""
+        in_flight = sum(not client.idle for client in tuple(self._clients))
+        self._in_flight += (in_flight - self._in_flight) * RECENT
+        CONNECTION_TABLE.write(self.age, self._load)
+
+    @property
+    def _load(self) -> int:
+        """What new connections are shared by: connections, of which those with a request in flight count twice."""
+        connections = len(self._clients)
+        return connections + min(connections, round(self._in_flight))
 
     def _end_long_waits(self) -> None:
         """Enforce the deadlines of all clients, since a timer for each wait would cost more than most waits."""
         now = time.monotonic()
         for client in tuple(self._clients):
-            if client.reader.expires <= now or client.send_expires <= now:
+            if client.read_deadline.expires <= now or client.send_expires <= now:
                 client.expire_at(now)
 
     def _wind_down(self, began: float) -> None:
@@ -154,7 +199,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             if time.monotonic() - began > IDLE_GRACE:
                 for client in list(self._clients):
                     if client.idle:
-                        client.shutdown_read()
+                        client.end_idle_wait()
             self.notify()
             self._end_long_waits()
             gevent.sleep(0.02)
@@ -175,7 +220,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self._clients.discard(client)
             client.close()
             if self.alive:
-                CONNECTION_TABLE.write(self.age, len(self._clients))
+                CONNECTION_TABLE.write(self.age, self._load)
                 for acceptor in self._acceptors:
                     acceptor.resume()
 
@@ -183,13 +228,14 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """Serve requests, one after another, until either side closes. An idle client holds no data of a request."""
         try:
             while client.await_request(self._frozen.keepalive if client.served else self.options.timeouts.head):
-                request = ParsedRequest(self._frozen, client.reader, client.addr, client.served + 1)
-                client.begin_request(request.proxy_protocol_info)
+                request = read_request(self._frozen, client)
+                client.begin_request(request.proxy_info)
                 self.nr += 1
                 if self.nr >= self.max_requests and self.alive:
                     self.log.info("Autorestarting worker after current request.")
                     self.alive = False
-                if not self._respond(client, request):
+                closes = not self.alive or not self._frozen.keepalive
+                if not self._responder.respond(client, request, self.options.forward, closes=closes):
                     return
         except (errors.NoMoreData, StopIteration):
             return
@@ -199,52 +245,6 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
     def __repr__(self) -> str:
         return f"<ProxyWorker pid={self.pid} alive={self.alive} requests={self.nr}>"
 
-    def _respond(self, client: ClientConnection, request: ParsedRequest) -> bool:
-        """Call the application and write its response. Returns whether the connection may carry another request."""
-        exchange = HttpExchange(request, client)
-        closes = not self.alive or not self._frozen.keepalive
-        response = ResponseWriter(client.send, request, exchange, closes)
-        result: Iterable[bytes] = ()
-        try:
-            result = self._call_application(client, request, exchange, response)
-            if exchange.upgraded:
-                return False
-            response.write_all(result)
-        except (OSError, ShortResponse):
-            client.reset()
-            return False
-        except Exception:
-            self.log.exception("Error handling request %s %s", request.method, request.uri)
-            if response.head_sent or exchange.upgraded:
-                client.reset()
-            else:
-                client.send_error(500, "Internal Server Error", "the balancer failed; its error log has the details")
-                client.graceful_close(drain=not exchange.complete)
-            return False
-        finally:
-            if hasattr(result, "close"):
-                result.close()
-        if response.closes:
-            client.graceful_close(drain=not exchange.complete)
-            return False
-        return True
-
-    def _call_application(
-        self, client: ClientConnection, request: ParsedRequest, exchange: HttpExchange, response: ResponseWriter
-    ) -> Iterable[bytes]:
-        """The application's response, by `forward` if it takes the request, else by WSGI."""
-        forward = self.options.forward
-        reply: Any = NotImplemented if forward is None else forward(exchange)
-        if reply is None:
-            return ()
-        if reply is not NotImplemented:
-            client.set_response_deadline(reply.deadline)
-            response.start_response(reply.status, reply.fields)
-            pieces: Iterable[bytes] = reply
-            return pieces
-        environ = self._environ | request.environ(client) | {"lbflask.exchange": exchange}
-        return cast("Iterable[bytes]", self.wsgi(environ, response.start_response))
-
     def _reject(self, client: ClientConnection, error: Exception) -> None:
         """Send an error response for an invalid head, and close: the start of the next request is unknown."""
         status, reason, detail = next(answer for kind, answer in _REJECTIONS.items() if isinstance(error, kind))
@@ -252,10 +252,26 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         logged = detail or str(error).partition(":")[0]
         detail = detail or str(error)
         self.log.info("rejected a request from %s: %d %r", client.peer, status, logged)
-        sent = client.send_error(status, reason, detail)
+        sent = 0
+        try:
+            sent = client.send_error(status, reason, detail)
+        finally:  # also for a client that has gone: each request is counted once
+            if self.options.on_rejected is not None:
+                self.options.on_rejected(client.peer, status, reason, sent)
         client.graceful_close(drain=True)
-        if self.options.on_rejected is not None:
-            self.options.on_rejected(client.peer, status, reason, sent)
+
+
+@contextmanager
+def _one_search() -> Iterator[None]:
+    """Search the installed packages once for gevent's plug-ins. gevent does so for each module that it patches: with a
+    hundred packages, this would take a third of the start of a worker.
+    """
+    search, found = metadata.entry_points, metadata.entry_points()
+    metadata.entry_points = found.select
+    try:
+        yield
+    finally:
+        metadata.entry_points = search
 
 
 #: Status, reason phrase and detail by error; an empty detail is the text of the error.

@@ -8,18 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.http import errors
-from gunicorn.http.body import Body, ChunkedReader, LengthReader
+from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.message import Request
-from gunicorn.util import unquote_to_wsgi_str
 
-from lbflask.server.worker.name_cache import HeaderNameCache
-from lbflask.server.worker.plain_head import plain_head
+from lbflask.server.worker.received_head import FOLDED, NAMES
 
 with suppress(ImportError):  # the extra `fast`; gunicorn and `freeze` choose the parser in Python without it
     import gunicorn_h1c
 
 if TYPE_CHECKING:
-    from lbflask.server.worker.client_connection import ClientConnection, DeadlineReader
+    from lbflask.server.worker.deadline_reader import DeadlineReader
 
 _CR = 0x0D
 #: Largest length of a body or of a chunk: many parsers keep it in a signed integer of 64 bits.
@@ -55,22 +53,13 @@ class ParsedRequest(Request):  # type: ignore[misc]
     _expected_100_continue = False
     trailers: Sequence[tuple[str, str]] = ()
 
-    def __init__(self, settings: Any, reader: DeadlineReader, addr: Any, number: int) -> None:
+    def __init__(self, settings: Any, reader: DeadlineReader, addr: Any, number: int, data: bytes, head: Any) -> None:
+        """`data` are the first bytes, and `head` what a parser has read there, None if that has failed."""
         self.fields = []
-        data = reader.take_first()
-        head: Any = None
-        if settings.lean:
-            try:
-                head = gunicorn_h1c.parse_request_fast(data, 0, *settings.parser_limits)
-            except Exception:  # noqa: BLE001, S110 - incomplete or rejected; the module does not export its exceptions
-                pass
-        else:
-            if settings.plain:
-                head = plain_head(data, *settings.parser_limits[:3])
-            if head is None:
-                reader.unread(data)
-                super().__init__(settings, reader, addr, number)
-                return
+        if head is None and not settings.lean:
+            reader.unread(data)
+            super().__init__(settings, reader, addr, number)
+            return
         self.cfg, self.unreader = settings, reader
         self.headers: list[tuple[str, str]] = []
         if head is None or data[0] == _CR:
@@ -157,7 +146,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
         if not self.uri or _TARGET_INVALID.search(self.uri):
             raise errors.InvalidRequestLine(self.uri)
         self.version = (1, minor_version)
-        fields, names = self.fields, _NAMES
+        fields, names = self.fields, NAMES
         for raw_name, raw_value in lines:
             name, canonical = names[raw_name]
             if canonical is None:
@@ -167,7 +156,7 @@ class ParsedRequest(Request):  # type: ignore[misc]
 
     def _add_special_field(self, name: str, canonical: str, value: str) -> None:
         """Add a field after gunicorn's checks of it."""
-        if canonical == _FOLDED:
+        if canonical == FOLDED:
             raise errors.ObsoleteFolding(value)
         if canonical == "EXPECT" or (
             self.headers and canonical != "CONNECTION"
@@ -176,70 +165,6 @@ class ParsedRequest(Request):  # type: ignore[misc]
         self.fields.append((name, value))
         self.headers.append((canonical, value))
 
-    def should_close(self) -> bool:
-        """Whether the connection ends after the response, by a field or by the version (RFC 9112 §9.3)."""
-        options: list[str] = []
-        for name, value in self.headers:
-            if name == "CONNECTION":
-                options += [option.strip(" \t").lower() for option in value.split(",")]
-        if self.must_close or self.method == "CONNECT" or "close" in options:
-            return True
-        return self.version < (1, 1) and "keep-alive" not in options
-
-    @property
-    def protocol(self) -> str:
-        """The version in the form of SERVER_PROTOCOL."""
-        return "HTTP/1.1" if self.version == (1, 1) else f"HTTP/{self.version[0]}.{self.version[1]}"
-
     def __repr__(self) -> str:
         path = self.uri.partition("?")[0]
-        return f"<ParsedRequest {self.method} {path} {self.protocol} fields={len(self.fields)} body={self.has_body}>"
-
-    def environ(self, client: ClientConnection) -> dict[str, Any]:
-        """The WSGI environ of the request (PEP 3333)."""
-        path, _, query = self.uri.partition("?")
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": self.method,
-            "RAW_URI": self.uri,
-            "PATH_INFO": unquote_to_wsgi_str(path) if "%" in path else path,
-            "QUERY_STRING": query,
-            "SCRIPT_NAME": "",
-            "SERVER_PROTOCOL": self.protocol,
-            "REMOTE_ADDR": client.peer,
-            "REMOTE_PORT": client.peer_port,
-            "wsgi.url_scheme": client.scheme,
-            "wsgi.input": self.body if self.has_body else Body(LengthReader(self.unreader, 0)),
-            **client.environ,
-        }
-        for name, value in self.fields:
-            key = _ENVIRON_KEYS[name]
-            if key in environ:
-                value = environ[key] + ("; " if key == "HTTP_COOKIE" else ",") + value  # noqa: PLW2901
-            environ[key] = value
-        return environ
-
-
-#: The fields that gunicorn checks, by gunicorn's names.
-_SPECIAL = {
-    name.lower(): name
-    for name in ("CONTENT-LENGTH", "TRANSFER-ENCODING", "CONNECTION", "EXPECT", "HOST", "CONTENT-TYPE")
-}
-#: The parser in C gives a continuation line (obs-fold) an empty name; only gunicorn's own parser rejects it.
-_FOLDED = " "
-
-
-def _name_facts(raw: bytes) -> tuple[str, str | None]:
-    """A field's name as text, and its name in gunicorn's checks: None if gunicorn does not check it, empty if the field
-    is dropped.
-    """
-    name = raw.decode("latin-1")
-    return name, _FOLDED if not name else "" if "_" in name else _SPECIAL.get(name.lower())
-
-
-def _environ_key(name: str) -> str:
-    key = name.upper().replace("-", "_")
-    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
-
-
-_NAMES = HeaderNameCache(_name_facts, 4096)
-_ENVIRON_KEYS = HeaderNameCache(_environ_key, 1024)
+        return f"<ParsedRequest {self.method} {path} fields={len(self.fields)} body={self.has_body}>"

@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from lbflask.server.worker.http_date import http_date
 from lbflask.server.worker.name_cache import HeaderNameCache
 
 if TYPE_CHECKING:
-    from lbflask.server.worker.http_exchange import HttpExchange
-    from lbflask.server.worker.request_parser import ParsedRequest
+    from lbflask.server.worker.received_head import ReceivedHead
+
+
+class RequestBodyState(Protocol):
+    """The part of an exchange that decides whether its connection can be used again."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole body of the request was read."""
+        ...
+
+
+class SendfileRegion(Protocol):
+    """A part of an open file: `left` bytes from `offset` on."""
+
+    offset: int
+    left: int
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the file."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """So many bytes were sent."""
+        ...
+
+
+class FileSender(Protocol):
+    """What sends a part of a file."""
+
+    def send_file(self, region: SendfileRegion) -> None:
+        """Send the part, or as much of it as the file still has. Raises OSError."""
+        ...
 
 
 class ShortResponse(Exception):
@@ -18,33 +50,42 @@ class ShortResponse(Exception):
 
 
 def _kind(name: str) -> str:
-    """`content-length` or `date` for these names in any case; empty for all others."""
+    """`content-length`, `date` or `strict-transport-security` for these names in any case; empty for all others."""
     lower = name.lower()
-    return lower if lower in ("content-length", "date") else ""
+    return lower if lower in ("content-length", "date", "strict-transport-security") else ""
 
 
-_KINDS = HeaderNameCache(_kind, 4096)
+_KINDS: Final = HeaderNameCache(_kind, 4096)
 #: RFC 9112 §6.3, rule 1.
-_NO_BODY_STATUSES = frozenset({"204", "304", *(f"1{digits:02}" for digits in range(100))})
+_NO_BODY_STATUSES: Final = frozenset({"204", "304", *(f"1{digits:02}" for digits in range(100))})
 
 
 class ResponseWriter:
-    """Writes one response. `closes` is whether the connection ends after it."""
+    """Writes one response. `closes` is whether the connection ends after it. `hsts` is a whole line for responses that
+    have no Strict-Transport-Security of their own; empty for none.
+    """
 
     status = ""
     head_sent = False
     _chunked = False
     _omit_body = False
     _bytes_left: int | None = None
+    _lines: tuple[bytes, bool, int] | None = None
 
     def __init__(
-        self, send: Callable[[bytes], None], request: ParsedRequest, exchange: HttpExchange, closes: bool = False
+        self,
+        send: Callable[[bytes], None],
+        request: ReceivedHead,
+        exchange: RequestBodyState,
+        closes: bool = False,
+        hsts: str = "",
     ) -> None:
         self._send = send
         self._request = request
         self._exchange = exchange
         self._fields: list[tuple[str, str]] = []
-        self.closes = closes or request.should_close()
+        self.closes = closes or request.closes
+        self._hsts = hsts
 
     def start_response(
         self, status: str, fields: list[tuple[str, str]], exc_info: Any = None
@@ -57,10 +98,17 @@ class ResponseWriter:
         self.status, self._fields = status, fields
         return self.write
 
-    def write_all(self, pieces: Iterable[bytes]) -> None:
+    def start_plain(self, status: str, lines: tuple[bytes, bool, int]) -> None:
+        """Start a response whose field lines are sent as they are: lines, whether a Date is among them, and the length
+        of a body. They contain nothing for one connection only.
+        """
+        self.status, self._lines = status, lines
+
+    def write_all(self, pieces: Iterable[bytes], sender: FileSender | None = None) -> None:
         """Write the application's result; a single piece leaves in one send. Raises ShortResponse, OSError.
 
-        The attribute `trailers` of the exhausted result follows a chunked body (RFC 9112 §7.1.2).
+        The attribute `trailers` of the exhausted result follows a chunked body (RFC 9112 §7.1.2). A result with a
+        `region`, which is a part of a file and has the length that its fields state, is left to the sender.
         """
         try:
             single = len(pieces) == 1  # type: ignore[arg-type]
@@ -71,6 +119,10 @@ class ResponseWriter:
             head = self._head()
             end = self._end(pieces) if self._chunked else b""
             self._send(head + self._framed(data) + end)
+        elif sender is not None and (region := getattr(pieces, "region", None)) is not None:
+            self._send(self._head())
+            sender.send_file(region)
+            self._bytes_left = region.left
         else:
             for piece in pieces:
                 self.write(piece)
@@ -93,16 +145,20 @@ class ResponseWriter:
 
     def _head(self) -> bytes:
         code, kinds = self.status[:3], _KINDS
-        has_date, fields = False, self._fields
+        has_date, fields, lines = False, self._fields, self._lines
         self._omit_body = self._request.method == "HEAD" or code in _NO_BODY_STATUSES
+        if lines is not None:
+            return self._plain_head(lines)
         if code == "204":  # RFC 9110 §8.6
             fields = [field for field in fields if kinds[field[0]] != "content-length"]
         for name, value in fields:
             if kind := kinds[name]:
                 if kind == "date":
                     has_date = True
-                else:
+                elif kind == "content-length":
                     self._bytes_left = int(value)
+                else:
+                    self._hsts = ""
         text = "\r\n".join([f"HTTP/1.1 {self.status}", *map(": ".join, fields), ""])
         if text.count("\n") != len(fields) + 1:
             raise ValueError(f"a header field of the response has a line break in it: {fields!r}")
@@ -111,14 +167,24 @@ class ResponseWriter:
         self.head_sent = True
         return (text + self._framing() + "\r\n").encode("latin-1")
 
+    def _plain_head(self, lines: tuple[bytes, bool, int]) -> bytes:
+        text, has_date, self._bytes_left = lines
+        self.head_sent = True
+        if self._hsts and b"strict-transport-security:" in text.lower():
+            self._hsts = ""
+        end = "" if has_date else f"Date: {http_date()}\r\n"
+        end += self._framing()
+        start = f"HTTP/1.1 {self.status}\r\n".encode("latin-1")
+        return b"".join([start, text, end.encode("latin-1"), b"\r\n"] if end else [start, text, b"\r\n"])
+
     def __repr__(self) -> str:
         state = "head sent" if self.head_sent else "not started"
         return f"<ResponseWriter {self.status or '-'} {state} left={self._bytes_left} closes={self.closes}>"
 
     def _framing(self) -> str:
-        """The fields that frame the body, and Connection (RFC 9112 §6 and §9.3)."""
+        """The fields that frame the body, and Connection (RFC 9112 §6 and §9.3), after Strict-Transport-Security."""
         old = self._request.version < (1, 1)
-        text = ""
+        text = self._hsts
         if self._omit_body:
             self._bytes_left = None
         elif self._bytes_left is None:
@@ -126,7 +192,7 @@ class ResponseWriter:
             if old:
                 self.closes = True
             else:
-                text = "Transfer-Encoding: chunked\r\n"
+                text += "Transfer-Encoding: chunked\r\n"
         if self._request.has_body and not self._exchange.complete:
             self.closes = True  # the unread rest of the body precedes the next request
         if self.closes:

@@ -18,6 +18,11 @@ from gevent import get_hub, getcurrent
 
 READ = 1
 WRITE = 2
+#: Bytes of a file that one sendfile(2) sends, and that are read at once where it cannot.
+SENDFILE = 1 << 19
+PREAD = 1 << 16
+#: The file system does not support it.
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class Stream:
@@ -43,6 +48,7 @@ class Stream:
         self._interrupted: list[Any] = []  # waiting greenlets that are about to get a TimeoutError
         self.gone = False
         self._on_gone: Callable[[], None] | None = None
+        self._on_blocked: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         state = "gone" if self.gone else "reading" if self._reader is not None else "idle"
@@ -78,13 +84,48 @@ class Stream:
             except BlockingIOError:
                 self._await_writable()
 
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Send a part of the file, of `count` bytes from `offset` on. Returns its length, 0 at the end of the file.
+
+        Raises OSError, TimeoutError when interrupted. Waits first, as `recv` does: a large file must not delay all
+        other greenlets. A read from a slow disk does: SENDFILE bounds it.
+        """
+        while True:
+            self._await_writable()
+            try:
+                return os.sendfile(self.fileno(), fd, offset, min(count, SENDFILE))
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_SENDFILE:
+                    raise
+                return self._send_read(fd, offset, count)
+
+    def _send_read(self, fd: int, offset: int, count: int) -> int:
+        data = os.pread(fd, min(count, PREAD), offset)
+        return self.send(data) if data else 0
+
     def silent(self) -> bool:
         """Whether the hub has seen neither data nor the end since the last read. Makes no system call."""
         return self._watching
 
+    def unread(self) -> bool:
+        """Whether bytes, or the end, have arrived at the socket and were not read."""
+        try:
+            self._recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass  # the next read raises it
+        return True
+
     def set_on_gone(self, callback: Callable[[], None] | None) -> None:
         """Call it in the hub, once, when the peer closes while no greenlet reads; None cancels it."""
         self._on_gone = callback
+
+    def set_on_blocked(self, callback: Callable[[], None] | None) -> None:
+        """Call it once, in the greenlet that writes, when a write is about to wait for the peer; None cancels it."""
+        self._on_blocked = callback
 
     def interrupt(self) -> None:
         """End all waits in progress with a TimeoutError."""
@@ -110,28 +151,24 @@ class Stream:
         self.sock.close()
 
     def _await_readable(self) -> None:
-        watcher = self._watcher
         if not self._watching:
             if self.fileno() < 0:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             self._watching = True
-            watcher.start(self._on_readable_idle)
+            self._watcher.start(self._on_readable)
         if self._reader is not None:
             self._interrupt_reader()
         self._reader = reader = getcurrent()
-        watcher.callback = reader.switch
         try:
             self._switch()
         finally:
             if self._reader is reader:
                 self._reader = None
-                watcher.callback = self._on_readable_idle
             else:
                 self._end_interrupt(reader)
 
     def _interrupt_reader(self) -> None:
         reader, self._reader = self._reader, None
-        self._watcher.callback = self._on_readable_idle
         self._interrupt(reader)
 
     def _interrupt(self, waiting: Any) -> None:
@@ -149,8 +186,12 @@ class Stream:
         if waiting in self._interrupted:
             self._interrupted.remove(waiting)
 
-    def _on_readable_idle(self) -> None:
-        """Hub callback: readable (data or EOF) while no greenlet reads."""
+    def _on_readable(self) -> None:
+        """Hub callback: readable (data or EOF)."""
+        reader = self._reader
+        if reader is not None:
+            reader.switch()
+            return
         self._watching = False
         self._watcher.stop()  # a level-triggered watcher would fire until the next read
         if self._at_end():
@@ -168,6 +209,9 @@ class Stream:
             return True
 
     def _await_writable(self) -> None:
+        if self._on_blocked is not None:
+            on_blocked, self._on_blocked = self._on_blocked, None
+            on_blocked()
         writer = getcurrent()
         self._writers[writer] = watcher = self._hub.loop.io(self.fileno(), WRITE)
         watcher.start(writer.switch)

@@ -8,13 +8,19 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import cast
 
 from lbflask.server.worker.stream import Stream
 
 #: The first byte of plain HTTP: of a method, which is a token (RFC 9110 §5.6.2), or of an empty line before it. TLS
 #: starts with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
 _HTTP_START = re.compile(rb"[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]")
+#: Bytes of one read from the socket, and of one encryption: four of the largest records (RFC 8446 §5.1).
+FLIGHT = 1 << 16
+#: What all streams of the process read into, since no greenlet runs between a read and the use of its bytes: encrypted
+#: bytes of a socket, and the content of their records.
+_ENCRYPTED = memoryview(bytearray(FLIGHT))
+_CONTENT = memoryview(bytearray(FLIGHT))
 
 
 class PlainHttp(Exception):
@@ -25,18 +31,35 @@ class TlsStream(Stream):
     """The server side of TLS over a stream (RFC 8446). The first read does the handshake.
 
     Records are sent in the order of their encryption, by any greenlet: an interrupted greenlet leaves the rest of its
-    record to the next one.
+    record to the next one. `context_for` may choose another context by the first bytes of the client. `on_handshake` is
+    called when a handshake that has begun ends: with its error, or None, and with whether a session was resumed.
     """
 
-    def __init__(self, sock: _socket.socket, context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        sock: _socket.socket,
+        context: ssl.SSLContext,
+        on_handshake: Callable[[Exception | None, bool], None] | None = None,
+        context_for: Callable[[bytes], ssl.SSLContext] | None = None,
+    ) -> None:
         super().__init__(sock)
+        self._recv_into = sock.recv_into
+        self._on_handshake = on_handshake
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._context = context
+        self._context_for = context_for
+        self._begin(context)
         self._unsent = memoryview(b"")
         self._handshake_done = False
         self._plain: bool | None = None  # None until the first byte
         self._ahead = b""
+        self._ended = False  # by the client's close_notify, or by the end of the connection
+
+    def _begin(self, context: ssl.SSLContext) -> None:
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # Into a buffer it returns a number, which its annotation does not have.
+        self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
         """As of a stream. Raises PlainHttp for a client without TLS, after which the stream is plain, and ssl.SSLError,
@@ -48,10 +71,20 @@ class TlsStream(Stream):
             self._handshake()
         if self._ahead:
             return self.recv_at_once(size)
-        try:
-            return bytes(self._until_done(lambda: self._tls.read(size)))
-        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return b""
+        incoming = self._incoming
+        while not self._ended:
+            # OpenSSL would report by an exception that nothing has arrived.
+            if incoming.pending or incoming.eof or self._tls.pending():
+                try:
+                    content = self._decrypt(size)
+                except ssl.SSLWantReadError:
+                    pass
+                else:
+                    self._flush_if_idle()
+                    return content
+            self._flush_if_idle()
+            self._receive()
+        return b""
 
     def recv_at_once(self, size: int) -> bytes:
         """As of a stream: bytes that are decrypted already."""
@@ -62,32 +95,94 @@ class TlsStream(Stream):
         """As of a stream."""
         if self._plain:
             return super().send(data)
-        sent: int = self._tls.write(data[: 1 << 16])
+        taken: int = self._tls.write(data if len(data) <= FLIGHT else memoryview(data)[:FLIGHT])
+        if not self._unsent:
+            records, sent = self._outgoing.read(), 0
+            try:
+                sent = self._send(records)
+            except BlockingIOError:
+                pass
+            if sent == len(records):
+                return taken
+            self._unsent = memoryview(records)[sent:]
         self._flush()
-        return sent
+        return taken
+
+    def send_file(self, fd: int, offset: int, count: int) -> int:
+        """As of a stream; the file is read, since its bytes are encrypted here."""
+        return self._send_read(fd, offset, count)
 
     def _handshake(self) -> None:
         if self._plain is None:
-            first = super().recv(1 << 16)
+            first = super().recv(FLIGHT)
+            if not first:  # a probe of a port, or a browser that connects in advance
+                raise ConnectionAbortedError
             self._plain = _HTTP_START.match(first) is not None
             if self._plain:
-                raise PlainHttp
+                self._end_handshake(PlainHttp())
+            if self._context_for is not None and (context := self._context_for(first)) is not self._context:
+                self._begin(context)
             self._feed(first)
-        self._until_done(self._tls.do_handshake)
+        try:
+            self._shake()
+        except OSError as error:
+            self._end_handshake(error)
         self._handshake_done = True
+        self._end_handshake(None)
 
-    def _until_done(self, step: Callable[[], Any]) -> Any:
+    def _shake(self) -> None:
         while True:
             try:
-                done = step()
+                self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 self._flush_if_idle()
-                self._feed(super().recv(1 << 16))
+                self._receive()
             else:
                 self._flush_if_idle()
-                return done
+                return
 
-    def _feed(self, encrypted: bytes) -> None:
+    def _end_handshake(self, error: Exception | None) -> None:
+        """Raises the error."""
+        ended, self._on_handshake = self._on_handshake, None
+        if ended is not None:
+            ended(error, error is None and bool(self._tls.session_reused))
+        if error is not None:
+            raise error
+
+    def _decrypt(self, size: int) -> bytes:
+        """The content of the records that have arrived, at most `size` bytes; empty at the end.
+
+        Raises ssl.SSLWantReadError if they have none, and ssl.SSLError for what is no TLS.
+        """
+        size, count = min(size, FLIGHT), 0
+        try:
+            count = more = self._read(size, _CONTENT)
+            while more and count < size and self._incoming.pending:
+                more = self._read(size - count, _CONTENT[count:])
+                count += more
+            self._ended = not more  # by close_notify
+        except ssl.SSLWantReadError:
+            if not count:
+                raise
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            self._ended = True
+        return bytes(_CONTENT[:count])
+
+    def _receive(self) -> None:
+        """Wait for encrypted bytes, or for the end of the connection. Raises OSError, TimeoutError when interrupted."""
+        while True:
+            self._await_readable()
+            try:
+                self._receive_now()
+            except BlockingIOError:
+                continue
+            return
+
+    def _receive_now(self) -> None:
+        count = self._recv_into(_ENCRYPTED)
+        self._feed(_ENCRYPTED[:count])
+
+    def _feed(self, encrypted: bytes | memoryview) -> None:
         if encrypted:
             self._incoming.write(encrypted)
         else:
@@ -109,15 +204,16 @@ class TlsStream(Stream):
             if not self._unsent:
                 self._unsent = memoryview(self._outgoing.read())
             try:
-                self._unsent = self._unsent[self._send(self._unsent) :]
+                sent = self._send(self._unsent)
+                self._unsent = self._unsent[sent:]
             except BlockingIOError:
                 return True
         return False
 
     def _at_end(self) -> bool:
         try:
-            self._feed(self._recv(1 << 16))
-            self._ahead += self._tls.read(1 << 16)
+            self._receive_now()
+            self._ahead += self._decrypt(FLIGHT)
         except (BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError:
@@ -131,7 +227,7 @@ class TlsStream(Stream):
         """
         if self._handshake_done and how != socket.SHUT_RD:
             with suppress(OSError):
-                while more := self._tls.read(1 << 16):  # `unwrap` would fail while data is pending
+                while more := self._decrypt(FLIGHT):  # `unwrap` would fail while data is pending
                     self._ahead += more
             with suppress(OSError):
                 self._tls.unwrap()

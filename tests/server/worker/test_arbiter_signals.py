@@ -46,7 +46,7 @@ class App:
 class Arbiter:
     def __init__(self, app: App) -> None:
         self.app = app
-        self.reloads = self.worker_age = 0
+        self.reloads = self.worker_age = self.master_pid = 0
 
     def manage_workers(self) -> None: ...
 

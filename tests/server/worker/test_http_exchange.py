@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,7 +16,7 @@ from gunicorn.http.errors import InvalidChunkSize
 from devtools.parsers import PARSERS
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange, Superseded
-from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.request_reader import read_request
 from lbflask.server.worker.settings import freeze
 from lbflask.server.worker.stream import Stream
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
@@ -55,8 +56,8 @@ class ClientEnds:
             self.send(piece)
         client = self.client
         assert client.await_request(LONG)
-        request = ParsedRequest(self._settings, client.reader, client.addr, client.served + 1)
-        client.begin_request(request.proxy_protocol_info)
+        request = read_request(self._settings, client)
+        client.begin_request(request.proxy_info)
         return HttpExchange(request, client)
 
     def has_arrived(self, count: int) -> None:
@@ -241,6 +242,124 @@ def test_reading_gives_it_once(ends: ClientEnds) -> None:
     told = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nX-A: \xe9\r\n\r\n"
     assert ends.receive(len(told)) == told
     assert ends.receives_nothing()
+
+
+# Limits of a body, and clients that do not keep up
+
+#: More than all buffers of a connection hold.
+MUCH = b"x" * (1 << 24)
+
+
+def is_ended(ends: ClientEnds, call: gevent.Greenlet, after: float) -> bool:
+    """Whether the wait ends at a look at the deadlines so many seconds from now."""
+    ends.client.expire_at(time.monotonic() + after)
+    turns()
+    return bool(call.ready())
+
+
+@in_a_hub
+def test_a_body_that_comes_too_slowly_ends_with_the_reason(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 10 + b"hello")
+    exchange.limit_rates(1, 0, 10)
+    assert exchange.read_body() == b"hello"
+    call = gevent.spawn(exchange.read_body)
+    turns()
+    assert not is_ended(ends, call, after=9)
+    assert is_ended(ends, call, after=11)
+    with pytest.raises(TimeoutError, match="the client sent its body too slowly"):
+        call.get()
+
+
+@in_a_hub
+def test_bytes_that_came_fast_give_a_body_time(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 30)
+    exchange.limit_rates(1, 0, 1)
+    ends.send(b"x" * 20)
+    assert exchange.read_body() == b"x" * 20
+    call = gevent.spawn(exchange.read_body)
+    turns()
+    assert not is_ended(ends, call, after=18)
+    assert is_ended(ends, call, after=21)
+
+
+@in_a_hub
+def test_a_body_ends_with_the_time_of_its_request(ends: ClientEnds) -> None:
+    exchange = ends.exchange(POST % 10)
+    exchange.limit_upload(time.monotonic() + 10)
+    call = gevent.spawn(exchange.read_body)
+    turns()
+    assert not is_ended(ends, call, after=9)
+    assert is_ended(ends, call, after=11)
+    with pytest.raises(TimeoutError, match="the request took too long to arrive"):
+        call.get()
+
+
+@in_a_hub
+def test_a_body_without_a_byte_ends_without_a_reason(ends: ClientEnds) -> None:
+    call = gevent.spawn(ends.exchange(POST % 10).read_body)
+    turns()
+    assert is_ended(ends, call, after=ClientTimeouts().body + 1)
+    with pytest.raises(TimeoutError) as caught:
+        call.get()
+    assert str(caught.value) == ""
+
+
+@in_a_hub
+def test_limits_are_those_of_one_request(ends: ClientEnds) -> None:
+    first = ends.exchange(POST % 5 + b"hello")
+    first.limit_upload(time.monotonic() + 10)
+    first.limit_rates(1, 1, 10)
+    first.on_blocked(lambda: pytest.fail("of the request before"))
+    assert rest_of(first) == b"hello"
+    second = ends.exchange(POST % 5)
+    reading, sending = gevent.spawn(second.read_body), gevent.spawn(ends.client.send, MUCH)
+    turns()
+    assert not is_ended(ends, reading, after=20)
+    assert not sending.ready()
+    ends.client.stream.interrupt()
+    gevent.joinall([reading, sending])
+
+
+@in_a_hub
+def test_a_client_that_takes_a_response_too_slowly_is_cut(ends: ClientEnds) -> None:
+    ends.exchange(NEXT).limit_rates(0, 1 << 30, 10)
+    call = gevent.spawn(ends.client.send, MUCH)
+    turns()
+    assert not is_ended(ends, call, after=9)
+    assert is_ended(ends, call, after=11)
+    with pytest.raises(TimeoutError):
+        call.get()
+
+
+@in_a_hub
+def test_a_response_with_a_least_rate_is_sent_whole(ends: ClientEnds) -> None:
+    ends.exchange(NEXT).limit_rates(0, 1, 10)
+    call = gevent.spawn(ends.client.send, MUCH)
+    turns()
+    ends.sock.setblocking(False)
+    received = 0
+    while received < len(MUCH):
+        try:
+            received += len(ends.sock.recv(1 << 20))
+        except BlockingIOError:
+            turns(1)
+    call.get(timeout=LONG)
+
+
+@in_a_hub
+def test_the_first_write_that_waits_for_the_client_is_reported_once(ends: ClientEnds) -> None:
+    exchange, told = ends.exchange(NEXT), []
+    exchange.on_blocked(lambda: told.append("blocked"))
+    ends.client.send(b"short")
+    assert told == []
+    call = gevent.spawn(ends.client.send, MUCH)
+    turns()
+    assert told == ["blocked"]
+    again = gevent.spawn(ends.client.send, MUCH)
+    turns()
+    assert told == ["blocked"]
+    ends.client.stream.interrupt()
+    gevent.joinall([call, again])
 
 
 # A client that goes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lbflask.server.worker.plain_head import PlainHead, plain_head
+from tests.support.changes import property_test
 
 LIMITS = 60, 3, 80
 
@@ -78,3 +79,6 @@ def test_a_long_head_that_does_not_match_costs_no_more_than_its_length() -> None
     """One that could match in many ways would take longer than a test may."""
     for data in (b"A" * 60_000, LINE + b"A:" + b" \t" * 30_000, LINE + b"A: b\r\n" * 10_000):
         assert plain_head(data, 8190, 10_000, 1 << 20) is None
+
+
+test_any_request_is_read_as_by_another_library_or_rejected = property_test("request")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from queue import Queue
 from types import SimpleNamespace
 from typing import cast
@@ -21,7 +22,7 @@ from devtools.servers import Gunicorn
 from devtools.wait import PATIENCE
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange
-from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.received_head import ReceivedHead
 from lbflask.server.worker.response_writer import ResponseWriter, ShortResponse
 
 BODY_LIMIT = 1_000_000
@@ -236,8 +237,8 @@ def test_nothing_but_our_own_fields_is_added(client: RawClient, backend: Backend
     """R9."""
     client.ask(get())
     assert backend.names == [
-        b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-request-id",
-        b"via",
+        b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip",
+        b"x-request-id", b"via",
     ]  # fmt: skip
 
 
@@ -917,9 +918,9 @@ class SlowSocket:
 
 def response_over(sock: SlowSocket) -> ResponseWriter:
     """A response of 100 bytes that has begun."""
-    request = SimpleNamespace(method="GET", has_body=False, version=(1, 1), should_close=lambda: False)
+    request = ReceivedHead("GET", "/", (1, 1), [], [])
     send = ClientConnection(sock, "", ClientTimeouts()).send
-    response = ResponseWriter(send, cast("ParsedRequest", request), cast("HttpExchange", SimpleNamespace()))
+    response = ResponseWriter(send, request, cast("HttpExchange", SimpleNamespace()))
     response.start_response("200 OK", [("Content-Length", "100"), ("Date", "today")])
     return response
 
@@ -1035,3 +1036,35 @@ def test_a_method_that_is_not_idempotent_survives_a_backend_that_closed_an_idle_
     backend.answer = ok
     client.send(get(b"Content-Length: 5", method=b"POST") + b"hello")
     assert client.answer().status == 200
+
+
+def test_the_kernel_takes_little_for_a_client_that_does_not_read(
+    connect: Callable[[], RawClient], backend: Backend
+) -> None:
+    """What is written beyond that costs the worker as much as for clients that read, and is thrown away."""
+    size = 16 << 20
+
+    def answer(peer: Peer, head: bytes) -> None:
+        large = head.startswith(b"GET /large ")
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size) if large else OK)
+
+    backend.answer = answer
+    with connect() as slow, connect() as other:
+        slow.send(get(target=b"/large"))
+        slow.read_until(b"\r\n\r\n")
+        for _ in range(200):  # the worker could write a piece to the slow client in each turn of its loop
+            assert_alive(other)
+        assert 0 < bytes_in_kernel(slow) <= UNSENT + (1 << 17)
+
+
+#: The default of `limits.unsent`.
+UNSENT = 1 << 18
+
+
+def bytes_in_kernel(client: RawClient) -> int:
+    """What the kernel holds of the server's data for this client (proc_pid_net(5), tx_queue)."""
+    here, there = (f"0100007F:{port:04X}" for port in (client.sock.getpeername()[1], client.sock.getsockname()[1]))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    # Not one that is in TIME_WAIT (06): its ports may be in use again.
+    (row,) = [row for row in rows if row[1:3] == [here, there] and row[3] != "06"]
+    return int(row[4].partition(":")[0], 16)

@@ -12,7 +12,7 @@ from gunicorn.config import Config
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.connection_balance import ConnectionTable
 from lbflask.server.worker.http_exchange import HttpExchange
-from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.request_reader import read_request
 from lbflask.server.worker.response_writer import ResponseWriter
 from lbflask.server.worker.settings import freeze
 from lbflask.server.worker.stream import Stream
@@ -33,12 +33,13 @@ def client() -> Iterator[ClientConnection]:
 def test_objects_of_a_request_show_their_state_and_no_secrets(client: ClientConnection) -> None:
     assert repr(client) == "<ClientConnection 192.0.2.1:5555 http idle served=0>"
     assert client.await_request(5)
-    request = ParsedRequest(freeze(Config()), client.reader, client.addr, 1)
-    client.begin_request(request.proxy_protocol_info)
+    request = read_request(freeze(Config()), client)
+    client.begin_request(request.proxy_info)
     exchange = HttpExchange(request, client)
     writer = ResponseWriter(client.send, request, exchange)
     assert repr(client) == "<ClientConnection 192.0.2.1:5555 http busy served=1>"
-    assert repr(request) == "<ParsedRequest GET /a HTTP/1.1 fields=3 body=True>"
+    assert repr(request) == "<ReceivedHead GET /a HTTP/1.1 fields=3 body=True>"
+    assert repr(request.message) == "<ParsedRequest GET /a fields=3 body=True>"
     assert repr(exchange) == "<HttpExchange GET /a 192.0.2.1 body pending>"
     assert repr(writer) == "<ResponseWriter - not started left=None closes=False>"
     writer.start_response("200 OK", [("Content-Length", "3")])

@@ -5,53 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from gunicorn.http import errors
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from devtools.parsers import PARSERS
-from lbflask.server.worker.client_connection import DeadlineReader
-from lbflask.server.worker.request_parser import ParsedRequest
+from fuzz.properties.requests import outcome
 from lbflask.server.worker.settings import freeze
 from tests.server.worker.test_settings import config
-
-
-class Pieces:
-    """A stream on which these have come, and then the end."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self._pieces = list(pieces)
-
-    def recv(self, _size: int) -> bytes:
-        return self._pieces.pop(0) if self._pieces else b""
-
+from tests.support.changes import property_test
 
 USUAL = freeze(config())
 NARROW = freeze(config(limit_request_line=40, limit_request_fields=3, limit_request_field_size=20))
 IN_PYTHON = {"http_parser": "python", "permit_unconventional_http_method": True}
 PLAIN = freeze(config(**IN_PYTHON))
 PLAIN_NARROW = freeze(config(**IN_PYTHON, limit_request_line=40, limit_request_fields=4, limit_request_field_size=70))
-#: The fields that gunicorn checks. Its parser in Python keeps all others beside them.
-CHECKED = {"CONTENT-LENGTH", "TRANSFER-ENCODING", "CONNECTION", "EXPECT", "HOST", "CONTENT-TYPE"}
-
-
-def outcome(limits: Any, *pieces: bytes) -> object:
-    """All that is known of a request, and what has come behind it; None for one that is refused."""
-    reader: Any = DeadlineReader(Pieces(*pieces))  # type: ignore[arg-type]
-    reader.await_first(1, 1)
-    try:
-        request = ParsedRequest(limits, reader, ("127.0.0.1", 5555), 1)
-        body = request.body.read() if request.has_body else b""
-    except (errors.ParseException, errors.NoMoreData, StopIteration):
-        return None
-    checked = [field for field in request.headers if field[0] in CHECKED]
-    return (
-        (request.method, request.uri, request.version, request.fields, checked),
-        (request.should_close(), request.has_body, body, list(request.trailers)),
-        reader.take_buffered(),
-    )
-
-
 REQUEST = b"POST /a?b HTTP/1.1\r\nHost: a\r\nX-A: b, c\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
 TOKENS = st.sampled_from(
     [b"GET", b"get", b" ", b"/", b"*", b"http://a/", b"\t", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"\r\n", b"\n",
@@ -85,3 +52,6 @@ def test_a_request_is_all_that_was_sent(parser: str) -> None:
     special = [("HOST", "a"), ("CONTENT-LENGTH", "5"), ("CONNECTION", "close")]
     read = ((*line, fields, special), (True, True, b"hello", []), b"GET /next")
     assert outcome(freeze(config(**IN_PYTHON | {"http_parser": parser})), REQUEST + b"GET /next") == read
+
+
+test_any_request_is_read_as_by_another_library_or_rejected = property_test("request")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from fcntl import ioctl
 from pathlib import Path
+from termios import FIONREAD
 
 import gevent
 import gevent.event
 import pytest
 
 from devtools.certificates import Authority
+from devtools.wait import eventually
 from lbflask.server.worker.stream import Stream
 from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
 from tests.support.greenlets import LONG, in_a_hub, reached, turns
@@ -119,23 +123,29 @@ def test_one_long_body_does_not_keep_others_waiting(pair: Pair) -> None:
             stream.close()
 
 
-@in_a_hub
-def test_who_sends_more_than_is_taken_waits_and_lets_others_run(pair: Pair) -> None:
-    stream = Stream(pair[0])
-    sender = waiting(lambda: send_all(stream, MUCH))
-    pair[1].setblocking(False)
+def taken_by(receiver: socket.socket) -> bytes:
+    """As many bytes as MUCH has, as they arrive while others run."""
+    receiver.setblocking(False)
     taken = bytearray()
 
     def take() -> bool:
         try:
-            taken.extend(pair[1].recv(1 << 20))
+            taken.extend(receiver.recv(1 << 20))
         except BlockingIOError:
             pass
         return len(taken) == len(MUCH)
 
     reached(take, "all has arrived")
+    return bytes(taken)
+
+
+@in_a_hub
+def test_who_sends_more_than_is_taken_waits_and_lets_others_run(pair: Pair) -> None:
+    stream = Stream(pair[0])
+    sender = waiting(lambda: send_all(stream, MUCH))
+    taken = taken_by(pair[1])
     sender.get(timeout=LONG)
-    assert bytes(taken) == MUCH
+    assert taken == MUCH
 
 
 @in_a_hub
@@ -157,6 +167,54 @@ def test_sending_to_a_closed_peer_is_an_error(pair: Pair) -> None:
     reset(pair[1])
     with pytest.raises(OSError, match=r"reset|[Bb]roken"):
         send_all(stream, MUCH)
+
+
+# Files
+
+
+def send_file(stream: Stream, path: Path, count: int) -> int:
+    """Sends so many bytes of the file, or as many as it has; how many."""
+    sent = 0
+    with path.open("rb") as file:
+        while sent < count and (more := stream.send_file(file.fileno(), sent, count - sent)):
+            sent += more
+    return sent
+
+
+@in_a_hub
+def test_a_file_is_sent_while_others_run(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(MUCH)
+    stream = Stream(pair[0])
+    sender = waiting(lambda: send_file(stream, tmp_path / "file", len(MUCH)))
+    taken = taken_by(pair[1])
+    assert sender.get(timeout=LONG) == len(MUCH)
+    assert taken == MUCH
+
+
+@in_a_hub
+def test_a_file_that_is_shorter_is_sent_to_its_end(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"hello")
+    assert send_file(Stream(pair[0]), tmp_path / "file", 100) == 5
+    assert pair[1].recv(100) == b"hello"
+
+
+@in_a_hub
+def test_where_the_kernel_cannot_send_a_file_it_is_read(pair: Pair) -> None:
+    """sendfile(2) takes no file of /proc."""
+    path = Path("/proc/self/cmdline")
+    content = path.read_bytes()
+    assert send_file(Stream(pair[0]), path, len(content) + 1) == len(content)
+    assert pair[1].recv(len(content) + 1) == content
+
+
+@in_a_hub
+def test_sending_a_file_can_be_interrupted(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(MUCH)
+    stream = Stream(pair[0])
+    sender = waiting(lambda: send_file(stream, tmp_path / "file", len(MUCH)))
+    stream.interrupt()
+    with pytest.raises(TimeoutError):
+        sender.get(timeout=LONG)
 
 
 # Looking without waiting
@@ -452,6 +510,13 @@ class TlsPeer:
         return data
 
 
+def shake_hands(stream: TlsStream, peer: TlsPeer) -> None:
+    """Complete the handshake, and read a byte from the peer."""
+    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
+    assert stream.recv(1) == b"x"
+    done()
+
+
 @pytest.fixture
 def peer(pair: Pair, authority: Authority) -> Iterator[TlsPeer]:
     peer = TlsPeer(pair[1], authority)
@@ -523,9 +588,7 @@ def test_large_bodies_cross_both_ways(pair: Pair, peer: TlsPeer, context: ssl.SS
 def test_records_of_two_senders_stay_whole(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
     """A reader has to say something too, when the client renews its keys (RFC 8446 §4.6.3), whoever else is sending."""
     stream = TlsStream(pair[0], context)
-    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
-    assert stream.recv(1) == b"x"
-    done()
+    shake_hands(stream, peer)
     sender = waiting(lambda: send_all(stream, MUCH))
     other = gevent.spawn(send_all, stream, b"y")
     turns(2)
@@ -541,11 +604,12 @@ def test_an_interrupt_reaches_all_that_send_and_leaves_records_whole(
     pair: Pair, peer: TlsPeer, context: ssl.SSLContext
 ) -> None:
     """A greenlet that was interrupted within a record leaves the rest of it to the next one."""
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)  # one that the kernel enlarges has room again
     stream = TlsStream(pair[0], context)
-    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
-    assert stream.recv(1) == b"x"
-    done()
-    senders = [waiting(lambda: send_all(stream, MUCH)), waiting(lambda: send_all(stream, b"y" * 100))]
+    shake_hands(stream, peer)
+    senders = [waiting(lambda: send_all(stream, MUCH))]
+    turns(20)
+    senders.append(waiting(lambda: send_all(stream, b"y" * 100)))
     stream.interrupt()
     for sender in senders:
         with pytest.raises(TimeoutError):
@@ -569,9 +633,7 @@ def test_an_interrupt_reaches_all_that_send_and_leaves_records_whole(
 def test_an_end_from_outside_waits_for_nothing(pair: Pair, peer: TlsPeer, context: ssl.SSLContext, how: int) -> None:
     """What ends a wait that has lasted too long ends those of all other connections too."""
     stream = TlsStream(pair[0], context)
-    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
-    assert stream.recv(1) == b"x"
-    done()
+    shake_hands(stream, peer)
     sender = waiting(lambda: send_all(stream, MUCH))
     outside = gevent.spawn(stream.shutdown, how)
     outside.get(timeout=LONG)
@@ -637,9 +699,7 @@ def test_a_client_under_tls_that_leaves_without_a_reader_is_noticed_once(
 ) -> None:
     stream, told = TlsStream(pair[0], context), []
     stream.set_on_gone(lambda: told.append("gone"))
-    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
-    assert stream.recv(1) == b"x"
-    done()
+    shake_hands(stream, peer)
     goes(peer)
     reached(lambda: stream.gone, "it is noticed")
     turns()
@@ -652,9 +712,7 @@ def test_data_under_tls_without_a_reader_is_kept(pair: Pair, peer: TlsPeer, cont
     stream, told = TlsStream(pair[0], context), []
     stream.set_on_gone(lambda: told.append("gone"))
     assert stream.recv_at_once(100) == b""
-    done = peer.does(peer.shake, lambda: peer.tls.sendall(b"x"))
-    assert stream.recv(1) == b"x"
-    done()
+    shake_hands(stream, peer)
     assert stream.recv_at_once(100) == b""
     peer.tls.sendall(b"hello" + MUCH[: 1 << 16])
     ends(peer)
@@ -668,3 +726,63 @@ def test_data_under_tls_without_a_reader_is_kept(pair: Pair, peer: TlsPeer, cont
     assert bytes(taken) == b"he"
     assert read_all(stream, 1 << 20) == b"llo" + MUCH[: 1 << 16]
     assert (stream.gone, told) == (False, [])
+
+
+def arrived(sock: socket.socket) -> int:
+    """Bytes that can be read from the socket."""
+    return int.from_bytes(ioctl(sock, FIONREAD, bytes(4)), sys.byteorder)
+
+
+@in_a_hub
+def test_a_read_takes_all_records_that_have_arrived(pair: Pair, peer: TlsPeer, context: ssl.SSLContext) -> None:
+    """A record has 16 KiB at most: an upload would pass through the whole pipeline for each."""
+    stream = TlsStream(pair[0], context)
+    shake_hands(stream, peer)
+    for begin in range(0, 6_000, 2_000):
+        peer.tls.sendall(MUCH[begin : begin + 2_000])
+    eventually(lambda: arrived(pair[0]) > 6_000, "the kernel has delivered them")
+    assert stream.recv(100) == MUCH[:100], "at most what was wanted"
+    assert stream.recv(1 << 16) == MUCH[100:6_000]
+
+
+@pytest.mark.parametrize("goes", [says_goodbye, ends])
+@in_a_hub
+def test_the_end_of_a_client_remains_the_end(
+    pair: Pair, peer: TlsPeer, context: ssl.SSLContext, goes: Callable[[TlsPeer], None]
+) -> None:
+    stream = TlsStream(pair[0], context)
+    done = peer.does(peer.shake, lambda: goes(peer))
+    assert [stream.recv(10) for _ in range(3)] == [b""] * 3
+    assert done() == [None, None]
+
+
+@in_a_hub
+def test_a_session_that_was_resumed_is_reported(pair: Pair, authority: Authority, context: ssl.SSLContext) -> None:
+    client = authority.trust()
+    reported: list[tuple[Exception | None, bool]] = []
+    session = None
+    for sockets in (pair, socket.socketpair()):
+        stream = TlsStream(sockets[0], context, lambda error, resumed: reported.append((error, resumed)))
+        tls, shake = client_side(client, sockets[1], session)
+        done = TlsPeer.does(shake)
+        assert stream.recv(1) == b"x"
+        send_all(stream, b"y")
+        done()
+        session = tls[0].session
+        tls[0].close()
+        stream.close()
+    assert reported == [(None, False), (None, True)]
+
+
+def client_side(
+    context: ssl.SSLContext, sock: socket.socket, session: ssl.SSLSession | None
+) -> tuple[list[ssl.SSLSocket], Callable[[], None]]:
+    """What a client does for one connection; the list gets its socket."""
+    made: list[ssl.SSLSocket] = []
+
+    def shake() -> None:
+        made.append(context.wrap_socket(sock, server_hostname="127.0.0.1", session=session))
+        made[0].sendall(b"x")
+        made[0].recv(1)
+
+    return made, shake

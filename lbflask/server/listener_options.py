@@ -1,0 +1,30 @@
+"""The listeners of the configuration, as the worker and the log recognize them: by the addresses of their sockets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lbflask.config.field_types import socket_address
+from lbflask.config.schema import Config
+from lbflask.server.worker.arbiter_listeners import address_forms
+from lbflask.server.worker.arbiter_startup import address_text
+from lbflask.server.worker.client_connection import ListenerOptions
+
+
+def listener_options(config: Config) -> dict[Any, ListenerOptions]:
+    """What connections have by their listener, by all addresses that `getsockname` may name; names are resolved."""
+    found = {
+        form: ListenerOptions(listener.label, listener.tls)
+        for listener in config.every_listener()
+        for form in address_forms(socket_address(listener.bind))
+    }
+    return {**found, socket_address(config.admin_bind): ListenerOptions()}
+
+
+def plain_addresses(config: Config) -> frozenset[str]:
+    """The addresses of the listeners without TLS, as in the setting `bind`."""
+    return frozenset(
+        address_text(address)
+        for address, options in listener_options(config).items()
+        if address is not None and not options.tls
+    )
