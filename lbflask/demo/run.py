@@ -67,8 +67,8 @@ def demo(workers: int) -> int:
 
 def _addresses(config: Config) -> str:
     """The addresses of the balancer, of the dashboard and of the backends, in a sentence."""
-    scheme = "https" if config.tls.certificate else "http"
-    parts = [f"the balancer is at {' and '.join(address(bind, scheme) for bind in config.bind)}"]
+    urls = (address(one.bind, "https" if one.tls else "http") for one in config.every_listener())
+    parts = [f"the balancer is at {' and '.join(urls)}"]
     if config.admin_bind:
         parts.append(f"its dashboard at {address(config.admin_bind)}")
     return ", ".join([*parts, f"backends at {', '.join(PORTS)}"])
@@ -86,7 +86,7 @@ def _unavailable_listeners(config: Config) -> Iterator[str]:
     """A line for each listener that cannot be opened: the reason and a remedy."""
     wanted = [(f"127.0.0.1:{port}", "a demo backend needs it: end the process that listens there") for port in PORTS]
     advice = "the {} needs it: end the process that listens there, or set {}"
-    wanted += [(bind, advice.format("balancer", "LBFLASK_BIND")) for bind in config.bind]
+    wanted += [(bind, advice.format("balancer", "LBFLASK_BIND")) for bind in config.addresses]
     if config.admin_bind:
         wanted.append((config.admin_bind, advice.format("admin listener", "LBFLASK_ADMIN_BIND")))
     for bind, remedy in wanted:

@@ -24,6 +24,7 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 
+from lbflask.core.discovery import SourceCause
 from lbflask.discovery.source import DiscoveryFailure
 
 #: Queries to name servers within the time-out, so that a lost datagram is not a failure.
@@ -73,11 +74,14 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The addresses of a name. `doubt` gives the reason if some are from an earlier answer or missing."""
+    """The addresses of a name. `doubt` gives the reason if some are from an earlier answer or missing, `cause` its
+    cause.
+    """
 
     addresses: tuple[str, ...]
     ttl: float
     doubt: str = ""
+    cause: SourceCause = SourceCause.OTHER
 
 
 class DnsResolver:
@@ -96,7 +100,7 @@ class DnsResolver:
         listed = [Record(one.priority, one.weight, one.port, one.target.to_text()) for one in found.rrset or ()]
         records = sorted(record for record in listed if record.port or record.target == NOWHERE)
         if not records:
-            raise DiscoveryFailure(f"{name} has no SRV records")
+            raise DiscoveryFailure(f"{name} has no SRV records", SourceCause.NO_RECORDS)
         return Services(tuple(records), found.ttl, found.message)
 
     async def addresses(self, name: str, parent: dns.message.Message | None = None) -> Addresses:
@@ -107,10 +111,11 @@ class DnsResolver:
         answers = await asyncio.gather(*(self._of_kind(name, kind, parent) for kind in self._kinds))
         last = self._last.get(name, {})
         now: dict[str, tuple[str, ...]] = {}
-        ttls, doubts = [], []
+        ttls: list[float] = []
+        doubts: list[tuple[str, SourceCause]] = []
         for kind, answer in zip(self._kinds, answers, strict=True):
             if isinstance(answer, DiscoveryFailure):
-                doubts.append(str(answer))
+                doubts.append((str(answer), answer.cause))
                 now[kind] = last.get(kind, ())
             elif answer.rrset is not None:
                 ttls.append(answer.ttl)
@@ -118,12 +123,12 @@ class DnsResolver:
         known = [address for addresses in now.values() for address in addresses]
         if not known:
             # A name without addresses is rather a mistake in a zone than the end of a service: what was, holds.
-            doubts = doubts or [f"{name} has no addresses"]
+            doubts = doubts or [(f"{name} has no addresses", SourceCause.NO_RECORDS)]
             now, known = last, [address for addresses in last.values() for address in addresses]
         if not known:
-            raise DiscoveryFailure("; ".join(dict.fromkeys(doubts)))
+            raise DiscoveryFailure(*joined(doubts))
         self._last[name] = now
-        return Addresses(tuple(known), min(ttls, default=math.inf), "; ".join(dict.fromkeys(doubts)))
+        return Addresses(tuple(known), min(ttls, default=math.inf), *joined(doubts))
 
     def forget_all_but(self, names: Collection[str]) -> None:
         """Drop the addresses of all other names."""
@@ -156,11 +161,12 @@ class DnsResolver:
                     backend=dns.asyncbackend.get_backend("asyncio"),
                 )
         except dns.resolver.NXDOMAIN:
-            raise DiscoveryFailure(f"there is no name {name}") from None
+            raise DiscoveryFailure(f"there is no name {name}", SourceCause.NO_NAME) from None
         except dns.resolver.NoNameservers as error:
-            raise DiscoveryFailure(f"{name} {kind}: {_reason_of(error)}") from None
+            raise DiscoveryFailure(f"{name} {kind}: {_reason_of(error)}", SourceCause.NAME_SERVER) from None
         except dns.exception.Timeout:
-            raise DiscoveryFailure(f"{name} {kind}: no name server answered within {self._timeout:g} s") from None
+            reason = f"{name} {kind}: no name server answered within {self._timeout:g} s"
+            raise DiscoveryFailure(reason, SourceCause.NAME_SERVER) from None
         except (dns.exception.DNSException, OSError, ValueError) as error:
             raise DiscoveryFailure(f"{name} {kind}: {error}") from None
         return Records(answer.rrset, answer.chaining_result.minimum_ttl, answer.response)
@@ -172,6 +178,11 @@ class DnsResolver:
         resolver.lifetime = self._timeout
         resolver.timeout = self._timeout / _TRIES
         return resolver
+
+
+def joined(doubts: Sequence[tuple[str, SourceCause]]) -> tuple[str, SourceCause]:
+    """All reasons, each once, with the cause of the first."""
+    return "; ".join(dict.fromkeys(reason for reason, _ in doubts)), doubts[0][1] if doubts else SourceCause.OTHER
 
 
 def _is_of_a_host(address: str) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from lbflask.core.discovery import Service, at_addresses, at_services
-from lbflask.discovery.dns_resolver import NOWHERE, Addresses, DnsResolver
+from lbflask.core.discovery import Service, SourceCause, at_addresses, at_services
+from lbflask.discovery.dns_resolver import NOWHERE, Addresses, DnsResolver, joined
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
 #: Seconds after which failing name servers are queried again at the latest.
@@ -49,7 +49,7 @@ class AddressSource:
         """See DiscoverySource."""
         found = await self._names.addresses(self._name)
         backends = at_addresses(found.addresses, self._port, self._scheme, self._weight)
-        return DiscoveryResult(backends, self._pace.of(found.ttl), found.doubt)
+        return DiscoveryResult(backends, self._pace.of(found.ttl), found.doubt, found.cause)
 
 
 class ServiceSource:
@@ -76,21 +76,21 @@ class ServiceSource:
             *(self._names.addresses(target, response.message) for target in targets), return_exceptions=True
         )
         found: dict[str, Addresses] = {}
-        doubts = []
+        doubts: list[tuple[str, SourceCause]] = []
         for target, answer in zip(targets, asked, strict=True):
             if isinstance(answer, Addresses):
                 found[target] = answer
-                doubts += [answer.doubt] if answer.doubt else []
+                doubts += [(answer.doubt, answer.cause)] if answer.doubt else []
             elif isinstance(answer, DiscoveryFailure):
-                doubts.append(str(answer))
+                doubts.append((str(answer), answer.cause))
             else:
                 raise answer
         if not found:
-            raise DiscoveryFailure("; ".join(doubts))
+            raise DiscoveryFailure(*joined(doubts))
         services = [
             Service(record.priority, record.weight, record.port, found[record.target].addresses)
             for record in response.records
             if record.target in found
         ]
         ttl = min(response.ttl, *(answer.ttl for answer in found.values()))
-        return DiscoveryResult(at_services(services, self._scheme), self._pace.of(ttl), "; ".join(doubts))
+        return DiscoveryResult(at_services(services, self._scheme), self._pace.of(ttl), *joined(doubts))

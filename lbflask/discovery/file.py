@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lbflask.config.load import ConfigError
-from lbflask.core.discovery import DiscoveredBackend
+from lbflask.core.discovery import DiscoveredBackend, SourceCause
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult
 
 #: Seconds between two checks of the file.
@@ -62,14 +62,15 @@ class FileSource:
                 continue
             if failed is not None:
                 reason = str(failed).removeprefix(f"{self._path}:")  # the caller names the file
-                raise DiscoveryFailure(reason.strip() if reason.startswith(" ") else f"line {reason}")
+                text = reason.strip() if reason.startswith(" ") else f"line {reason}"
+                raise DiscoveryFailure(text, SourceCause.INVALID)
             return stamp, found
-        raise DiscoveryFailure("is being written all the while")
+        raise DiscoveryFailure("is being written all the while", SourceCause.INVALID)
 
     async def _stamp(self) -> Stamp:
         try:
             stat = await asyncio.to_thread(self._path.stat)
         except OSError as error:
-            is_missing = isinstance(error, FileNotFoundError)
-            raise DiscoveryFailure(f"cannot be read: {error.strerror}", is_missing=is_missing) from None
+            cause = SourceCause.MISSING if isinstance(error, FileNotFoundError) else SourceCause.UNREADABLE
+            raise DiscoveryFailure(f"cannot be read: {error.strerror}", cause) from None
         return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from lbflask.core.discovery import DiscoveredBackend
+from lbflask.core.discovery import DiscoveredBackend, SourceCause
 from lbflask.core.model import Backend
 
 #: Seconds until the next poll after a first failure; they double with each further one.
@@ -23,25 +23,28 @@ NAMED = 10
 log = logging.getLogger("lbflask.discovery")
 
 Pause = Callable[[float], Awaitable[None]]
+#: Takes the reason of a failure, empty after a success, and its cause.
+Report = Callable[[str, SourceCause], Awaitable[None]]
 
 
 class DiscoveryFailure(Exception):
-    """The source has no result; the message is the reason, in one line. `is_missing`: the file does not exist yet,
-    which is not an error in it.
-    """
+    """The source has no result; the message is the reason, in one line. A file that is MISSING has no error in it."""
 
-    def __init__(self, reason: str, *, is_missing: bool = False) -> None:
+    def __init__(self, reason: str, cause: SourceCause = SourceCause.OTHER) -> None:
         super().__init__(reason)
-        self.is_missing = is_missing
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryResult:
-    """The current backends, valid for so many seconds. `doubt` gives the reason if some are from an earlier result."""
+    """The current backends, valid for so many seconds. `doubt` gives the reason if some are from an earlier result, and
+    `cause` its cause.
+    """
 
     found: tuple[DiscoveredBackend, ...]
     good_for: float
     doubt: str = ""
+    cause: SourceCause = SourceCause.OTHER
 
 
 class DiscoverySource(Protocol):
@@ -94,13 +97,17 @@ class Screened:
         return tuple(one for one in found if one.backend.url not in refused)
 
 
+async def _ignore(_reason: str, _cause: SourceCause) -> None:
+    pass
+
+
 async def follow(
-    source: DiscoverySource, pool: str, *, pause: Pause = asyncio.sleep
+    source: DiscoverySource, pool: str, *, pause: Pause = asyncio.sleep, report: Report = _ignore
 ) -> AsyncIterator[tuple[DiscoveredBackend, ...]]:
     """Yield the backends once they are known, and after each change. Never ends.
 
     After a failure the source is polled again after a second, then at growing intervals. Changes, each new reason of a
-    failure, and the recovery are logged.
+    failure, and the recovery are logged. `report` is called after each poll.
     """
     known: tuple[DiscoveredBackend, ...] | None = None
     reported, failures = "", 0
@@ -108,18 +115,19 @@ async def follow(
         try:
             answer = await source.ask()
         except DiscoveryFailure as reason:
-            trouble, wait = str(reason), source.patience
+            trouble, cause, wait = str(reason), reason.cause, source.patience
         else:
             if answer.found != known:
                 log.info("pool %s: %s: %s", pool, source, difference(known or (), answer.found))
                 known = answer.found
                 yield known
-            trouble, wait = answer.doubt, answer.good_for
+            trouble, cause, wait = answer.doubt, answer.cause, answer.good_for
         if trouble and trouble != reported:
             log.warning("pool %s: %s: %s; its last result stays in force", pool, source, trouble)
         elif reported and not trouble:
             log.info("pool %s: %s: answers again", pool, source)
         reported = trouble
+        await report(trouble, cause)
         failures = failures + 1 if trouble else 0
         if failures:
             wait = min(wait, source.patience, RETRY_FIRST * 2.0 ** min(failures - 1, 16))

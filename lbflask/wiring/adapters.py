@@ -1,6 +1,6 @@
 """Builds the adapters that the configuration names: store, hooks, tracing, discovery source, TLS towards backends.
 
-gunicorn's master must not import this module: it loads `redis`, whose sockets gevent could not patch afterwards.
+gunicorn's master does not import this module with its settings: `server/shared_modules.py` has the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lbflask.core.discovery import DiscoveredBackend
 from lbflask.discovery.file import FileSource
 from lbflask.discovery.source import DiscoverySource
 from lbflask.hooks.runner import BadHook, Hooks
-from lbflask.store.embedded import private_url
+from lbflask.store.embedded import store_url
 from lbflask.store.redis import OPERATION_TIMEOUT, RedisStore, connect
 from lbflask.store.redis_client import Trip
 from lbflask.telemetry.redaction import conceal
@@ -30,9 +30,8 @@ def store_for(config: Config, timeout: float = OPERATION_TIMEOUT, trip: Trip | N
     Each command may take `timeout` seconds; `trip` is called after each. Raises ConfigError for unusable options in the
     URL.
     """
-    url = private_url() if config.redis_url is None else config.redis_url.reveal()
     try:
-        client = connect(url, timeout, trip)
+        client = connect(store_url(config), timeout, trip)
     except ValueError as error:
         # urllib quotes the text that it takes for the port, which may be a part of the password.
         raise ConfigError(f"redis_url: {str(error).partition(' as ')[0]}") from None

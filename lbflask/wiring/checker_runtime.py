@@ -8,7 +8,7 @@ import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lbflask.background import Restarts
 from lbflask.checker.discovery_task import DiscoveryTask
@@ -19,6 +19,7 @@ from lbflask.checker.store_calls import StoreCalls, follow_messages
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.pools import PoolConfig
 from lbflask.config.schema import Config
+from lbflask.config.traffic import PoolTrafficConfig
 from lbflask.core.checks import HealthCheck
 from lbflask.core.hook_api import HealthChange
 from lbflask.core.model import Backend
@@ -26,7 +27,11 @@ from lbflask.discovery.source import Screened
 from lbflask.upstream.health_probe import Prober
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring.adapters import source_for, store_for, tls_settings_for
+from lbflask.wiring.automatic_certificates import issuer_for
 from lbflask.wiring.descriptor_limit import room_for
+
+if TYPE_CHECKING:
+    from lbflask.checker.certificate_issuer import CertificateIssuer
 
 #: Concurrent probes, if the limit of open files allows as many.
 MAX_PROBES = 4096
@@ -44,6 +49,14 @@ class _Running(NamedTuple):
     task: asyncio.Task[None]
 
 
+class _Issuing(NamedTuple):
+    """The orders of certificates and their inputs; replaced when they change."""
+
+    inputs: tuple[object, ...]
+    issuer: CertificateIssuer
+    task: asyncio.Task[None]
+
+
 class CheckerRuntime:
     """The checkers of all pools, with one store client and one limit of concurrent probes."""
 
@@ -54,6 +67,7 @@ class CheckerRuntime:
         self._holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._resolver = SystemResolver()
         self._running: dict[str, _Running] = {}
+        self._issuing: _Issuing | None = None
         self._changed = asyncio.Event()
         self._stopping = False
 
@@ -79,18 +93,24 @@ class CheckerRuntime:
             follower = tasks.create_task(self._follow_reloads(reload))
             while not self._stopping:
                 await self._reconcile(tasks)
+                await self._reconcile_issuer(tasks)
                 await self._changed.wait()
                 self._changed.clear()
             follower.cancel()
             for running in self._running.values():
                 running.checker.stop()
+            if self._issuing is not None:
+                self._issuing.issuer.stop()
         self._store.close()
 
     async def _reconcile(self, tasks: asyncio.TaskGroup) -> None:
         """Run one checker for each configured pool: start, replace and stop checkers."""
         config, pools, running = self._config, self._config.every_pool(), self._running
         probe_limit = max(1, room_for(MAX_PROBES) // len(pools))
-        inputs = {name: _checker_inputs(table, config, probe_limit) for name, table in pools.items()}
+        inputs = {
+            name: (name == min(pools), *_checker_inputs(name, table, config, probe_limit))
+            for name, table in pools.items()
+        }
         leaving = {name: one for name, one in running.items() if inputs.get(name) != one.inputs}
         for name, one in leaving.items():
             one.checker.stop(keep_lead=name in pools)
@@ -103,15 +123,33 @@ class CheckerRuntime:
                 checker = self._checker(name, table, config, probe_limit, predecessor)
                 running[name] = _Running(inputs[name], checker, tasks.create_task(checker.run()))
 
+    async def _reconcile_issuer(self, tasks: asyncio.TaskGroup) -> None:
+        """Order certificates as configured. An error in what is configured keeps the orders as they are."""
+        config, before = self._config, self._issuing
+        lease = min(table.health.lease for table in config.every_pool().values())
+        inputs = (config.tls.acme, config.tls.acme.domains and config.tls.acme.every_key(), lease)
+        if before is not None and before.inputs == inputs:
+            return
+        settings = LeaderSettings(self._holder, lease, lease, 1)
+        issuer = issuer_for(config, self._store, settings)
+        if before is not None:
+            before.issuer.stop(keep_lead=issuer is not None)
+            await asyncio.wait([before.task])
+            self._issuing = None
+        if issuer is not None:
+            self._issuing = _Issuing(inputs, issuer, tasks.create_task(issuer.run()))
+
     def _checker(
         self, name: str, table: PoolConfig, config: Config, probe_limit: int, predecessor: CheckerState | None
     ) -> PoolChecker:
+        tls = tls_settings_for(config.traffic(name).backend_tls)
         checked = CheckedPool(
             table.to_model(name),
             partial(check_of, table, table.checks()),
-            Prober(tls_settings_for(config.backend_tls), self._resolver, AdminAddress(config.admin_bind).is_peer),
+            Prober(tls, self._resolver, AdminAddress(config.admin_bind).is_peer),
             discovery_task_for(name, table, config.admin_bind),
             self._on_health_change,
+            watches_answers=name == min(config.every_pool()),
         )
         settings = LeaderSettings(self._holder, table.health.interval, table.health.lease, probe_limit)
         return PoolChecker(checked, self._store, settings, predecessor)
@@ -134,9 +172,11 @@ class CheckerRuntime:
             call.close()
 
 
-def _checker_inputs(table: PoolConfig, config: Config, probe_limit: int) -> tuple[object, ...]:
+def _checker_inputs(name: str, table: PoolConfig, config: Config, probe_limit: int) -> tuple[object, ...]:
     """All settings from which the checker of the pool is built. The table may be the top level of the configuration."""
-    tls, settings = config.backend_tls, (getattr(table, name) for name in PoolConfig.model_fields)
+    tls = config.traffic(name).backend_tls
+    keys = PoolConfig.model_fields.keys() - PoolTrafficConfig.model_fields.keys()
+    settings = (getattr(table, key) for key in sorted(keys))
     return (*settings, tls, tls.contents(), config.admin_bind, probe_limit)
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from flask import Blueprint
 
 import lbflask
+from lbflask.config.certificates import CertificateFile
 from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.control import dashboard
 from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import AdminApi
 from lbflask.control.auth import Authenticator, TokenSet
+from lbflask.control.doctor.backends import ConnectFailure
 from lbflask.control.operations import Operations, Running
+from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.faults import Fault
 from lbflask.core.fleet_stats import WorkerIdentity
 from lbflask.core.model import Backend
 from lbflask.fleet.fleet import Fleet
-from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.adapters import store_for
+from lbflask.wiring.backend_connections import BackendConnections
 from lbflask.wiring.server_port import ServerPort
 
 #: Seconds that the store may take for a command of an operator.
@@ -31,18 +35,27 @@ STORE_TIMEOUT = 1.0
 class ControlPlane:
     """The admin API of a worker. `gate` also guards the other pages of the admin listener.
 
-    `dialer` returns what opens connections to backends now. Streams end as soon as the server is stopping.
+    Streams end as soon as the server is stopping.
     """
 
-    def __init__(self, config: Config, fleet: Fleet, dialer: Callable[[], Dialer], server: ServerPort) -> None:
+    def __init__(self, config: Config, fleet: Fleet, connections: BackendConnections, server: ServerPort) -> None:
         self._running = Running.from_config(config)
-        self._dialer = dialer
+        self._connections = connections
         self.gate = Authenticator(TokenSet(config.admin), time.time)
         # A store client of its own: an operator waits longer than a request may, rather than get an error.
         store = store_for(config, STORE_TIMEOUT)
         operations = Operations(store, fleet, lambda: self._running)
         instance = identity(config).instance
-        self._api = AdminApi(operations, self.gate, instance, self._reach, server.request_reload, server.stopping)
+        self._api = AdminApi(
+            operations,
+            self.gate,
+            instance,
+            self._reach,
+            server.request_reload,
+            server.stopping,
+            certificate_expiry=self.certificate_expiry,
+        )
+        self.instances = self._api.instances
 
     def blueprints(self) -> list[Blueprint]:
         """The blueprints of the admin API and of the dashboard."""
@@ -53,16 +66,38 @@ class ControlPlane:
         self._running = Running.from_config(config, self._running)
         self.gate.set_tokens(TokenSet(config.admin))
 
-    def _reach(self, backend: Backend, within: float) -> str:
-        """Connect to the backend. Returns the reason of a failure, empty after success."""
+    def set_certificates(self, files: tuple[CertificateFile, ...]) -> None:
+        """Clients get these certificates from now on."""
+        others = tuple(one for one in self._running.certificates if not one.setting.startswith("tls."))
+        self._running = replace(self._running, certificates=(*files, *others))
+
+    def set_automatic(self, state: CertificateState) -> None:
+        """Show what is known of the automatic certificates."""
+        self._running = replace(self._running, automatic=state)
+
+    @property
+    def certificates(self) -> tuple[CertificateFile, ...]:
+        """The certificates of the configuration that are loaded."""
+        return self._running.certificates
+
+    def certificate_expiry(self, backend: Backend) -> float | None:
+        """When the certificate expires that the backend presented last, in seconds since the epoch; None if unknown."""
+        return self._connections.certificate_expiry(backend.address)
+
+    def _reach(self, pool: str, backend: Backend, within: float) -> ConnectFailure | None:
+        """Connect to the backend as this pool does. Returns why it failed, None after success."""
         try:
-            self._dialer().open(backend.address, within, time.monotonic()).close()
+            self._connections.dialer(pool).open(backend.address, within, time.monotonic()).close()
         except Fault as fault:
-            return fault.reason
-        return ""
+            return ConnectFailure(fault.reason, fault.failure)
+        return None
 
 
-def identity(config: Config) -> WorkerIdentity:
-    """The identity of the instance, for operators; each worker adds its own number."""
+def identity(config: Config, shared: Path | None = None) -> WorkerIdentity:
+    """The identity of the instance, for operators; each worker adds its own number. `shared` is the directory that its
+    workers share, as do both masters of an upgrade.
+    """
     host = os.uname().nodename
-    return WorkerIdentity(f"{host}/{config.bind[0]}", host, 0, lbflask.__version__, version(config))
+    name = config.instance or f"{host}/{config.addresses[0]}"
+    lineage = "" if shared is None else shared.name
+    return WorkerIdentity(name, host, 0, lbflask.__version__, version(config), lineage=lineage)

@@ -1,7 +1,8 @@
 """Checks a configuration for what each worker would only detect at its start: code, libraries and files that it names.
 
 Checks load that code, so they run in a process that serves nothing: the command line, or a child of gunicorn's master.
-The master imports this module, so the adapters, which load sockets that gevent could not patch, are imported late.
+The master imports this module with its settings, so the adapters are imported late: they load `redis`, and
+`server/shared_modules.py` handles what gevent patches in it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ import asyncio
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from lbflask.config.admin_address import AdminAddress
+from lbflask.config.certificates import expiry_warnings
 from lbflask.config.load import ConfigError, place_of
 from lbflask.config.redaction import masked
 from lbflask.config.schema import Config
+from lbflask.core.discovery import SourceCause
 from lbflask.discovery.source import DiscoveryFailure
 from lbflask.telemetry.access_log import unwritable
 from lbflask.telemetry.nonblocking_writer import check_writable
@@ -33,6 +37,8 @@ def check(config: Config, environ: Mapping[str, str] = os.environ) -> None:
             raise ConfigError(unwritable(config.access_log, error)) from None
         config.tls.check("tls")
         config.backend_tls.check("backend_tls")
+        for name in config.pools:
+            config.traffic(name).backend_tls.check(f"pools.{name}.backend_tls")
         _load_code(config, tracing=bool(config.tracing.endpoint))
 
 
@@ -59,7 +65,7 @@ def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> 
         try:
             found = asyncio.run(source.ask()).found
         except DiscoveryFailure as reason:
-            if reason.is_missing:
+            if reason.cause is SourceCause.MISSING:
                 yield f"{place}: {reason}; no backends are found until it is there"
                 continue
             raise ConfigError(masked(f"{place}: {reason}")) from None
@@ -67,14 +73,22 @@ def check_discovery(config: Config, environ: Mapping[str, str] = os.environ) -> 
         yield from (f"{place}: {url} is the admin listener, {config.admin_bind!r}, and is ignored" for url in ignored)
 
 
+def check_expiries(config: Config, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yields a warning, with its place, for each certificate that has expired or will expire soon."""
+    for line in expiry_warnings(config, time.time()):
+        yield f"{place_of(line.partition(' = ')[0], environ)}: {line}"
+
+
 def check_unix_sockets(config: Config, environ: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError, with place and setting, for a unix socket that cannot be created."""
     with _placed(environ):
-        for key, addresses in (("bind", config.bind), ("admin_bind", (config.admin_bind,))):
-            for address in addresses:
-                reason = _obstacle(address)
-                if reason:
-                    raise ConfigError(f"{key} = {address!r}: {reason}")
+        public = [
+            (f"listeners[{n}].bind" if config.listeners else "bind", one) for n, one in enumerate(config.addresses)
+        ]
+        for key, address in (*public, ("admin_bind", config.admin_bind)):
+            reason = _obstacle(address)
+            if reason:
+                raise ConfigError(f"{key} = {address!r}: {reason}")
 
 
 @contextmanager
@@ -90,6 +104,10 @@ def _placed(environ: Mapping[str, str]) -> Iterator[None]:
 def _load_code(config: Config, *, tracing: bool) -> None:
     """Load what a worker or a checker loads at its start. Raises ConfigError."""
     has_options = config.redis_url and any(sign in config.redis_url for sign in "?@")  # else its form was checked
+    if config.tls.acme.domains:
+        from lbflask.wiring.certificate_storage import storage_for  # noqa: PLC0415 - an optional extra
+
+        storage_for(config)
     if not (config.hooks or has_options or tracing):
         return
     from lbflask.wiring import adapters  # noqa: PLC0415

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import NamedTuple
+import time
+from collections.abc import Callable
 
+from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import DEFAULT_POOL, Config
-from lbflask.core.http.paths import segments_of
+from lbflask.core.http.paths import plain_path
+from lbflask.core.route_match import named_paths
 from lbflask.core.routing import Route, RouteTable
 from lbflask.core.traffic_split import WeightedSplit
+from lbflask.files.file_cache import FileCache
 from lbflask.fleet.rate_limiter import Buckets
-from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.data_plane import ControlPaths
 from lbflask.proxy.dispatcher import Dispatcher
 from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.mirroring import Mirroring
@@ -21,15 +22,9 @@ from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.router import Handler, RootHandler, Router, TrafficSplitter
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
-
-
-class PoolPipeline(NamedTuple):
-    """The parts that all dispatchers to one pool share."""
-
-    balancer: PoolBalancer
-    attempts: Attempts
-    settings: ProxySettings
-
+from lbflask.wiring.listeners import redirecting
+from lbflask.wiring.pipelines import PoolPipelines, proxy_settings
+from lbflask.wiring.static_files import static_files_route
 
 #: The rate limits of a route that refers to a limit by this name, or to none ('').
 LimitsOf = Callable[[str], RateLimits | None]
@@ -48,49 +43,65 @@ def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
 
 
 def entrance(
-    config: Config, pipelines: Mapping[str, PoolPipeline], services: SharedServices, limits: LimitsOf
-) -> RootHandler:
-    """The handler of all requests. Without routes it is the dispatcher of the pool: routing then costs nothing."""
-    default = pipelines.get(DEFAULT_POOL) or next(iter(pipelines.values()))
+    config: Config, pipelines: PoolPipelines, services: SharedServices, limits: LimitsOf
+) -> tuple[RootHandler, ControlPaths]:
+    """The handler of all requests, and the paths that the control plane serves instead. Without routes the handler is
+    the dispatcher of the pool: routing then costs nothing.
+    """
+    handler = _entrance(config, pipelines, services, limits)
+    return redirecting(config, handler, services, proxy_settings(config)), _control_paths(config, handler)
+
+
+def _entrance(config: Config, pipelines: PoolPipelines, services: SharedServices, limits: LimitsOf) -> RootHandler:
+    by_pool = pipelines.by_pool
     if not config.routes:
-        return Dispatcher(*default, services, rate_limits=limits(""))
-    routes = [route.to_model() for route in config.routes]
-    has_default = DEFAULT_POOL in pipelines
-    settings = default.settings if has_default else replace(default.settings, pages={})
+        only = by_pool.get(DEFAULT_POOL) or next(iter(by_pool.values()))
+        return Dispatcher(*only, services, rate_limits=limits(""))
+    default = by_pool.get(DEFAULT_POOL)
+    settings = proxy_settings(config) if default is None else default.settings
+    cache = FileCache(time.time)
+    routes = [(table, model) for table in config.routes for model in table.to_models()]
     return Router(
-        RouteTable(routes),
-        [_handler(route, pipelines, services, settings, limits) for route in routes],
-        Dispatcher(*default, services, rate_limits=limits("")) if has_default else None,
-        LocalReplies(services, settings, pool=DEFAULT_POOL if has_default else ""),
+        RouteTable([route for _, route in routes]),
+        [
+            _forwarding(table, route, pipelines, services, limits(route.rate_limit))
+            if route.direct is None and route.files is None
+            else _local(route, services, proxy_settings(config, "", table), cache)
+            for table, route in routes
+        ],
+        None if default is None else Dispatcher(*default, services, rate_limits=limits("")),
+        LocalReplies(services, settings, pool="" if default is None else DEFAULT_POOL),
     )
 
 
-def _handler(
-    route: Route,
-    pipelines: Mapping[str, PoolPipeline],
-    services: SharedServices,
-    settings: ProxySettings,
-    limits: LimitsOf,
+def _control_paths(config: Config, handler: RootHandler) -> ControlPaths:
+    """The paths of public listeners to which the balancer responds itself, unless a route names them."""
+    paths = {config.health_path: "/health", config.live_path: "/live"}
+    named = {path for route in config.routes for path in named_paths(route.match.to_model())}
+    contested = [path for path in paths if path and plain_path(path) in named]
+    return ControlPaths(paths, contested, handler.names if isinstance(handler, Router) else None)
+
+
+def _local(route: Route, services: SharedServices, settings: ProxySettings, cache: FileCache) -> Handler:
+    """The handler of a route without a pool."""
+    if route.files is not None:
+        return static_files_route(route, route.files, services, settings, cache)
+    if route.direct is None:
+        raise RuntimeError(f"the route {route.name} has no action")
+    replies = LocalReplies(services, settings, route=route.name)
+    return DirectResponseRoute(route.direct, replies, settings.via, route.rewrite)
+
+
+def _forwarding(
+    table: RouteConfig, route: Route, pipelines: PoolPipelines, services: SharedServices, limits: RateLimits | None
 ) -> Handler:
-    segments = segments_of(route.match.path)
-    if route.direct is not None:
-        replies = LocalReplies(services, settings, route=route.name, edits=route.response_edits)
-        return DirectResponseRoute(route.direct, replies, settings.via, segments, route.prefix)
     mirror = None
     if route.mirror is not None:
-        target = pipelines[route.mirror.pool]
+        target = pipelines.by_pool[route.mirror.pool]
         mirror = Mirroring(target.balancer, target.attempts, route.mirror.percent, services)
-    actions = RouteActions(
-        name=route.name,
-        segments=segments,
-        prefix=route.prefix,
-        request_edits=route.request_edits,
-        response_edits=route.response_edits,
-        mirror=mirror,
-    )
-    limited = limits(route.rate_limit)
-    dispatchers = {pool: Dispatcher(*pipelines[pool], services, actions, limited) for pool in route.shares}
+    actions = RouteActions(name=route.name, rewrite=route.rewrite, mirror=mirror)
+    dispatchers = {pool: Dispatcher(*pipelines.of(pool, table), services, actions, limits) for pool in route.shares}
     if len(dispatchers) == 1:
         return next(iter(dispatchers.values()))
     split = WeightedSplit(route.name, route.shares)
-    return TrafficSplitter(split, route.split_by, dispatchers, services.hops, settings.is_trusted)
+    return TrafficSplitter(split, route.split_by, dispatchers, services.hops)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 
 if TYPE_CHECKING:
+    from lbflask.fleet.shared_turns import SharedTurns
     from lbflask.upstream.stream import NetworkStream
 
 
@@ -29,6 +31,18 @@ class ServerPort(Protocol):
         """The parser of request heads: `fast`, in C, or `python`; `unknown` if the server has its own."""
         ...
 
+    @property
+    def expected_workers(self) -> int:
+        """The number of workers that the server is to run now; 0 if unknown."""
+        ...
+
+    @property
+    def turns(self) -> SharedTurns | None:
+        """The turns that the workers of the server share; None if each has its own."""
+
+    def set_certificates(self, state: CertificateState) -> None:
+        """Serve new connections with these automatic certificates."""
+
     def request_reload(self) -> ReloadOutcome:
         """Reload the configuration of the whole server, and wait for the outcome. Raises ReloadUnavailable."""
 
@@ -45,6 +59,11 @@ class UnknownServer:
     network_stream = None
     metrics_directory = None
     request_parser = "unknown"
+    expected_workers = 0
+    turns = None
+
+    def set_certificates(self, state: CertificateState) -> None:
+        """They have no use here."""
 
     def request_reload(self) -> ReloadOutcome:
         """Raises ReloadUnavailable."""

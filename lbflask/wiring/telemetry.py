@@ -12,6 +12,10 @@ import lbflask
 from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
+from lbflask.core.answers import AnswerKey
+from lbflask.core.log_fields import names_headers
+from lbflask.core.reserves import LostLines, Use
+from lbflask.fleet.recent_answers import RecentAnswers
 from lbflask.hooks.runner import Hooks
 from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.debug import SWITCH
@@ -22,6 +26,7 @@ from lbflask.telemetry.metrics import definitions, exposition
 from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
 from lbflask.telemetry.tracing import TracingSink
 from lbflask.wiring.adapters import hooks_for, start_tracing, tracing_for
+from lbflask.wiring.control import identity
 
 log = logging.getLogger("lbflask")
 
@@ -30,11 +35,12 @@ class Telemetry:
     """The configured event sinks of a worker; those that are not configured are None.
 
     `watch` adds sources of gauges before `start`. Metrics are counted in `directory`, which all workers of a gunicorn
-    share; without it, in a private one.
+    share; without it, in a private one. `answers` counts for the fleet what clients get.
     """
 
-    def __init__(self, config: Config, directory: Path | None) -> None:
+    def __init__(self, config: Config, directory: Path | None, answers: RecentAnswers) -> None:
         self._config = config
+        self._answers = answers
         self._access_log = _access_log(config)
         self._sources: list[Callable[[], Iterable[Sample]]] = []
         self._recorder = MetricsRecorder(self._samples) if config.metrics and config.admin_bind else None
@@ -47,7 +53,16 @@ class Telemetry:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The recipient of request events."""
-        return (self._event_queue,) if set(self._event_queue.sinks) - {SWITCH} else ()
+        return (self._answers.note,) if self._only_counts else (self._event_queue,)
+
+    @property
+    def note_answer(self) -> Callable[[tuple[int | AnswerKey, str]], None] | None:
+        """As of SharedServices; None if each answer needs an event."""
+        return self._answers.note_answer if self._only_counts else None
+
+    @property
+    def _only_counts(self) -> bool:
+        return not set(self._event_queue.sinks) - {SWITCH, self._answers}
 
     @property
     def hooks(self) -> Hooks | None:
@@ -63,6 +78,22 @@ class Telemetry:
     def counts(self) -> bool:
         """Whether metrics are configured."""
         return self._recorder is not None
+
+    @property
+    def logs_request_fields(self) -> bool:
+        """Whether the access log has header fields of requests."""
+        return bool(self._config.access_log) and names_headers(self._config.access_log_format)
+
+    def lost_lines(self, now: float) -> LostLines | None:
+        """The lines of the access log that were lost in the last minute. `now` is of a steady clock, in seconds."""
+        return None if self._access_log is None else self._access_log.recent_loss(now)
+
+    def places(self) -> Iterator[tuple[Use, Path]]:
+        """The access log, and the directory of the metrics."""
+        if self._access_log is not None and self._access_log.path != "-":
+            yield Use.LOG, Path(self._access_log.path)
+        if self._directory is not None:
+            yield Use.SHARED, self._directory
 
     def watch(self, source: Callable[[], Iterable[Sample]]) -> None:
         """Add a source of gauges. It is read at intervals, and before each scrape."""
@@ -121,7 +152,10 @@ class Telemetry:
     def stop(self) -> None:
         """Deliver pending events, and stop all sinks."""
         self._event_queue.stop()
-        _stop(self._hooks, self.tracing, self._access_log, self._recorder)
+        _stop(self._hooks, self.tracing, self._access_log)
+        if self._recorder is not None:
+            self._recorder.sample()  # also what was lost at the end
+            self._recorder.stop()
         if self._private is not None:
             shutil.rmtree(self._private, ignore_errors=True)
 
@@ -135,12 +169,14 @@ class Telemetry:
 
     def _sinks(self) -> tuple[EventSink, ...]:
         response_hooks = self._hooks if self._hooks is not None and self._hooks.has_responses else None
-        sinks = (SWITCH, self._access_log, self._recorder, response_hooks, self.tracing)
+        sinks = (SWITCH, self._answers, self._access_log, self._recorder, response_hooks, self.tracing)
         return tuple(sink for sink in sinks if sink is not None)
 
     def _samples(self) -> Iterator[Sample]:
         for source in self._sources:
             yield from source()
+        if self._access_log is not None:
+            yield definitions.LOG_LINES_DROPPED, (), self._access_log.lost
         if self._hooks is not None:
             yield from self._hooks.samples()
 
@@ -152,4 +188,6 @@ def _stop(*sinks: Hooks | TracingSink | AccessLog | MetricsRecorder | None) -> N
 
 
 def _access_log(config: Config) -> AccessLog | None:
-    return AccessLog(config.access_log, format_of(config.access_log_format)) if config.access_log else None
+    if not config.access_log:
+        return None
+    return AccessLog(config.access_log, format_of(config.access_log_format, identity(config).instance))

@@ -3,81 +3,118 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
-from typing import Any, cast
+from itertools import chain, count
+from typing import Any
 
 from flask import Blueprint
 
 from lbflask import background
 from lbflask.background import BackgroundTask
+from lbflask.build import build
 from lbflask.config.admin_address import AdminAddress
+from lbflask.config.certificates import CertificateFile
 from lbflask.config.field_types import connection_address
-from lbflask.config.pools import PoolConfig
-from lbflask.config.render import version
+from lbflask.config.render import published, version
 from lbflask.config.schema import Config
+from lbflask.config.tls import BackendTLSConfig
+from lbflask.control import challenges
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
 from lbflask.core.admin_tokens import Role
+from lbflask.core.certificate_orders import CertificateState
+from lbflask.core.handshakes import Handshake, Handshakes, failure_of
 from lbflask.core.http.fields import RequestRules
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.model import Pool
+from lbflask.core.reserves import Reserves
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
-from lbflask.proxy.app import ControlPaths, DataPlane, DataPlaneConfig, control_app, install
-from lbflask.proxy.attempts import Attempts
-from lbflask.proxy.balancer import PoolBalancer
+from lbflask.proxy.app import control_app, install
+from lbflask.proxy.data_plane import DataPlane, DataPlaneConfig
+from lbflask.proxy.first_byte_waits import FirstByteWaits
 from lbflask.proxy.services import HopCache, InFlight, SharedServices
-from lbflask.proxy.settings import ProxySettings
-from lbflask.proxy.slot_queue import SlotQueue
-from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.proxy.upload_watch import UploadWatch
+from lbflask.telemetry.metrics.recorder import Sample
 from lbflask.upstream.dialer import Dialer
-from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
 from lbflask.upstream.resolver import SystemResolver
+from lbflask.wiring import buffers, descriptor_limit
 from lbflask.wiring.adapters import store_for, tls_settings_for
+from lbflask.wiring.automatic_certificates import shared_certificates_for
+from lbflask.wiring.backend_connections import BackendConnections
 from lbflask.wiring.control import ControlPlane, identity
-from lbflask.wiring.gauges import slot_gauges, worker_gauges
-from lbflask.wiring.routes import PoolPipeline, entrance, limits_of
+from lbflask.wiring.free_space import measured
+from lbflask.wiring.gauges import (
+    descriptor_gauges,
+    handshake_counters,
+    slot_gauges,
+    upload_gauges,
+    wait_gauges,
+    worker_gauges,
+)
+from lbflask.wiring.listeners import listener_of
+from lbflask.wiring.pipelines import PoolPipeline, PoolPipelines
+from lbflask.wiring.routes import entrance, limits_of
 from lbflask.wiring.server_port import ServerPort, UnknownServer
 from lbflask.wiring.telemetry import Telemetry
 
 log = logging.getLogger("lbflask")
 
-#: Seconds between two closings of upstream connections that were idle for too long.
+#: Seconds between two sweeps of idle connections to backends.
 SWEEP_INTERVAL = 2.0
 
 
 class WorkerRuntime:
-    """The parts of a worker and their life cycle (`proxy.app.Lifecycle`). `app` is the WSGI application."""
+    """The parts of a worker and their life cycle (`proxy.data_plane.Lifecycle`). `app` is the WSGI application."""
 
     def __init__(self, config: Config, server: ServerPort | None = None) -> None:
         self._server = server or UnknownServer()
         self._config, self._version = config, version(config)
         self._started_in = 0
-        self._telemetry = Telemetry(config, self._server.metrics_directory)
+        self._in_flight = InFlight()
+        self._waits = FirstByteWaits(self._in_flight, time.monotonic)
+        self._uploads = UploadWatch(self._in_flight, time.monotonic)
+        self._handshakes = Handshakes()
+        self._worker = LocalWorker(
+            identity(config, self._server.metrics_directory),
+            stopping=self._server.draining,
+            waits=self._waits.of_pool,
+            end_waits=self._waits.end,
+            handshakes=self._handshakes.recent,
+            expected=lambda: self._server.expected_workers,
+            reserves=self._reserves,
+            uploads=self._uploads.of_pool,
+            turns=self._server.turns,
+        )
+        self._worker.set_config(self._version, published(config))
+        self._telemetry = Telemetry(config, self._server.metrics_directory, self._worker.answers)
         self._fleet = self._new_fleet(config)
         #: As of Lifecycle.
         self.reopen_logs, self.announce_config = self._telemetry.reopen_logs, self._fleet.announce_reload
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
+        self._buffers = buffers.buffer_store(config)
         self._resolver = SystemResolver()
-        self._dialer = self._new_dialer(config)
-        self._certificates = config.backend_tls.contents()
-        self._connections = ConnectionPool(time.monotonic, self._dialer)
-        self._in_flight = InFlight()
-        self._telemetry.watch(worker_gauges(self._fleet, lambda: self._connections, self._in_flight))
+        dialer_for = partial(self._new_dialer, AdminAddress(config.admin_bind).is_peer)
+        self._connections = BackendConnections(config, dialer_for, time.monotonic)
+        self._telemetry.watch(worker_gauges(self._fleet, self._connections, self._in_flight))
+        self._telemetry.watch(wait_gauges(self._fleet, self._waits))
+        self._telemetry.watch(upload_gauges(self._fleet, self._uploads))
         self._telemetry.watch(slot_gauges(self._slots))
+        self._telemetry.watch(descriptor_gauges)
+        self._telemetry.watch(buffers.buffer_gauges(self._buffers))
+        self._telemetry.watch(partial(handshake_counters, self._handshakes))
         self._new_request_id = request_ids()
+        self._shared_certificates = shared_certificates_for(config, self._set_automatic)
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
-        self._pools, front = self._build(config)
-        self._control = ControlPlane(config, self._fleet, lambda: self._dialer, self._server)
+        self._pipelines, front = self._build(config)
+        self._control = ControlPlane(config, self._fleet, self._connections, self._server)
         self.app = control_app(self._blueprints())
         admin_address = connection_address(config.admin_bind)
         self._plane = DataPlane(self.app.wsgi_app, front, admin_address=admin_address, lifecycle=self)
@@ -85,7 +122,7 @@ class WorkerRuntime:
 
     def __repr__(self) -> str:
         state = f"started in {self._started_in}" if self._started_in else "not started"
-        return f"<WorkerRuntime {self._version} pools={[pool.name for pool in self._pools]} {state}>"
+        return f"<WorkerRuntime {self._version} pools={[*self._pipelines]} {state}>"
 
     @property
     def is_started(self) -> bool:
@@ -99,16 +136,33 @@ class WorkerRuntime:
             self._telemetry.start()
             self._fleet.start()
             self._sweeper.start()
+            if self._shared_certificates is not None:
+                self._shared_certificates.start()
 
     def stop(self) -> None:
         """As of Lifecycle."""
         if self._started_in == os.getpid():
             self._started_in = 0
             self._sweeper.stop()
+            if self._shared_certificates is not None:
+                self._shared_certificates.stop()
             self._slots.stop()
             self._fleet.stop()
             self._connections.close()
             self._telemetry.stop()
+
+    def record_handshake(self, error: Exception | None, resumed: bool) -> None:
+        """As of Lifecycle."""
+        self._handshakes.count(Handshake.COMPLETED if error is None else failure_of(error), resumed=resumed)
+
+    def record_certificates(self, files: tuple[CertificateFile, ...]) -> None:
+        """As of Lifecycle."""
+        self._control.set_certificates(files)
+
+    def _set_automatic(self, state: CertificateState) -> None:
+        """Present these automatic certificates, and show what is known of them."""
+        self._server.set_certificates(state)
+        self._control.set_automatic(state)
 
     def apply_config(self, config: Config) -> None:
         """As of Lifecycle. Requests and tunnels in flight keep the configuration that they began with.
@@ -116,14 +170,15 @@ class WorkerRuntime:
         Settings that only new workers apply (config/diff.py) keep their values.
         """
         self._telemetry.apply_config(config)
-        certificates = config.backend_tls.contents()
-        if config.backend_tls != self._config.backend_tls or certificates != self._certificates:
-            self._renew_connections(config, certificates)
+        self._connections.apply_config(config)
         policies = {name: pool.ejection_rule() for name, pool in config.every_pool().items()}
-        self._fleet.set_pools(policies, strict=config.tickets == "strict", config=version(config))
-        pools, front = self._build(config)
+        self._fleet.set_pools(
+            policies, strict=config.tickets == "strict", config=version(config), settings=published(config)
+        )
+        pipelines, front = self._build(config)
+        buffers.apply_config(self._buffers, config)
         self._fleet.refresh()
-        self._config, self._version, self._pools = config, version(config), pools
+        self._config, self._version, self._pipelines = config, version(config), pipelines
         self._plane.set_front(front)
         self._control.apply_config(config)
         self.announce_config()
@@ -136,18 +191,18 @@ class WorkerRuntime:
             strict=config.tickets == "strict",
             report=log.warning,
             policies={name: pool.ejection_rule() for name, pool in pools.items()},
-            worker=LocalWorker(identity(config)),
+            worker=self._worker,
         )
 
-    def _new_dialer(self, config: Config) -> Dialer:
+    def _new_dialer(self, forbidden: Callable[[Any], bool], tls: BackendTLSConfig) -> Dialer:
         return Dialer(
-            tls=tls_settings_for(config.backend_tls),
-            forbidden=AdminAddress(config.admin_bind).is_peer,
+            tls=tls_settings_for(tls),
+            forbidden=forbidden,
             resolver=self._resolver,
             network_stream=self._server.network_stream,
         )
 
-    def _build(self, config: Config) -> tuple[list[Pool], DataPlaneConfig]:
+    def _build(self, config: Config) -> tuple[dict[str, PoolPipeline], DataPlaneConfig]:
         """The parts that a reload replaces, around those that outlive it."""
         kept = RequestRules(frozenset(map(str.lower, config.keep_forwarded)))
         is_trusted = TrustedProxies(config.trusted_proxies)
@@ -159,72 +214,69 @@ class WorkerRuntime:
             clock=time.monotonic,
             new_request_id=self._new_request_id,
             listeners=sinks.listeners,
+            note_answer=sinks.note_answer,
             hooks=sinks.hooks,
             tracing=sinks.tracing,
+            logs_request_fields=sinks.logs_request_fields,
+            buffers=self._buffers,
         )
-        session = forwarding_session(self._connections, between_bytes=config.timeouts.between_bytes)
-        adapter = cast("BackendAdapter", session.get_adapter("http://"))  # the same for every scheme
-        pools = [table.to_model(name) for name, table in config.every_pool().items()]
-        pipelines = {pool.name: self._pipeline(pool, config, adapter, services) for pool in pools}
-        handler = entrance(config, pipelines, services, limits_of(config, self._buckets))
-        control_paths = ControlPaths({config.health_path: "/health", config.live_path: "/live"})
-        return pools, DataPlaneConfig(handler=handler, control_paths=control_paths, body_limit=config.limits.body)
-
-    def _pipeline(self, pool: Pool, config: Config, adapter: BackendAdapter, services: SharedServices) -> PoolPipeline:
-        table, queue = config.every_pool()[pool.name], None
-        settings = proxy_settings(table, config)
-        if table.has_bounds():
-            slots, traffic = self._slots.of(pool.name), self._fleet.traffic(pool.name)
-            queue = SlotQueue(slots, traffic, table.queue.to_model(), time.monotonic)
-        attempts = Attempts(pool.name, self._fleet, adapter, settings, services, queue)
-        return PoolPipeline(PoolBalancer(pool, self._fleet), attempts, settings)
+        pipelines = PoolPipelines(config, services, self._fleet, self._slots.of, self._connections.of_pool)
+        handler, control_paths = entrance(config, pipelines, services, limits_of(config, self._buckets))
+        if self._shared_certificates is not None:
+            authorization = self._shared_certificates.authorization
+            control_paths = control_paths.with_challenges(authorization, challenges.PATH)
+        return pipelines.by_pool, DataPlaneConfig(
+            handler=handler,
+            control_paths=control_paths,
+            listener_of=listener_of(config),
+            hsts="" if config.tls.hsts is None else config.tls.hsts.line(),
+        )
 
     def _blueprints(self) -> list[Blueprint]:
         gate = self._control.gate
-        ending = self._server.draining
-        health = health_view.blueprint(
-            lambda: self._pools, self._fleet, self._worker_view, gate.may_see_details, ending
-        )
+        views = self._pools, self._fleet, self._worker_view
+        health = health_view.blueprint(*views, gate.may_see_details, self._server.draining)
         blueprints = [health, *self._control.blueprints()]
+        if self._shared_certificates is not None:
+            blueprints.append(challenges.blueprint(self._shared_certificates.authorization))
         if self._telemetry.counts:
-            samples = partial(metrics_view.fleet_samples, lambda: self._pools, self._fleet)
-            page = metrics_view.blueprint(self._telemetry.page, samples)
+            page = metrics_view.blueprint(self._telemetry.page, self._samples)
             gate.guard(page, Role.READ)
             blueprints.append(page)
         return blueprints
 
+    def _samples(self) -> Iterator[Sample]:
+        """The state of the fleet for a scrape."""
+        yield from metrics_view.fleet_samples(self._pools, self._fleet)
+        yield from metrics_view.instance_samples(self._control.instances())
+        yield from metrics_view.certificate_samples(self._control.certificates)
+        if self._shared_certificates is not None:
+            names = self._config.tls.acme.domains
+            yield from metrics_view.automatic_certificate_samples(names, self._shared_certificates.state)
+        yield from metrics_view.backend_certificate_samples(self._pools, self._fleet, self._control.certificate_expiry)
+
     def _worker_view(self) -> dict[str, Any]:
         """The process in the details of `/health`."""
         tasks = [task._asdict() for task in background.statuses()]
-        facts = {"config_version": self._version, "request_parser": self._server.request_parser, "tasks": tasks}
-        return {**self._in_flight.summary(), **facts}
+        return {
+            **self._in_flight.summary(),
+            "build": build(),
+            "config_version": self._version,
+            "request_parser": self._server.request_parser,
+            "tasks": tasks,
+        }
+
+    def _reserves(self, now: float) -> Reserves:
+        lost = self._telemetry.lost_lines(now)
+        places = chain(self._telemetry.places(), buffers.spool_place(self._config))
+        nearly_full = tuple(one for one in measured(places) if one.is_scarce)
+        return Reserves(descriptor_limit.used_and_limit(), lost, nearly_full)
 
     def _sweep(self) -> None:
-        self._connections.sweep()  # of the configuration in effect
+        self._connections.sweep(self._pipelines)
 
-    def _renew_connections(self, config: Config, certificates: str) -> None:
-        """Open new upstream connections by the new TLS settings; those in use are closed after their request."""
-        old = self._connections
-        self._dialer, self._certificates = self._new_dialer(config), certificates
-        self._connections = ConnectionPool(time.monotonic, self._dialer)
-        old.close()
-
-
-def proxy_settings(pool: PoolConfig, config: Config) -> ProxySettings:
-    """The settings by which requests are forwarded to the pool."""
-    return ProxySettings(
-        retries=config.retries.policy(),
-        connect=config.timeouts.connect,
-        first_byte=config.timeouts.first_byte,
-        preserve_host=pool.preserve_host,
-        via=config.via or None,
-        retry_after=max(1, math.ceil(pool.health.soon)),
-        is_trusted=TrustedProxies(config.trusted_proxies),
-        request=config.timeouts.request or math.inf,
-        tunnel_idle=config.timeouts.tunnel_idle,
-        tunnels=config.limits.tunnels,
-        pages=pool.pages,
-    )
+    def _pools(self) -> list[Pool]:
+        return [pipeline.balancer.pool for pipeline in self._pipelines.values()]
 
 
 def request_ids() -> Callable[[], str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from lbflask.core.discovery import DiscoveredBackend, at_addresses
+from lbflask.core.discovery import DiscoveredBackend, SourceCause, at_addresses
 from lbflask.discovery.source import DiscoveryFailure, DiscoveryResult, difference, follow
 
 A, B, AB = (at_addresses(addresses, 80, "http") for addresses in (["10.0.0.1"], ["10.0.0.2"], ["10.0.0.1", "10.0.0.2"]))
@@ -94,6 +94,25 @@ def test_an_answer_in_doubt_counts_as_one_but_is_soon_asked_for_again() -> None:
         DiscoveryResult(B, 60),
     )
     assert (told, pauses) == ([A, B], [1, 2, 4, 3, 60])
+
+
+def test_each_poll_is_reported_with_its_reason_and_cause() -> None:
+    reports: list[tuple[str, SourceCause]] = []
+
+    async def report(reason: str, cause: SourceCause) -> None:
+        reports.append((reason, cause))
+
+    async def pause(_: float) -> None:
+        pass
+
+    async def scene() -> None:
+        script = Script(DiscoveryResult(A, 9), "no", DiscoveryResult(A, 9, "b", SourceCause.NO_NAME))
+        async for _ in follow(script, "web", pause=pause, report=report):
+            pass
+
+    with suppress(Ended):
+        asyncio.run(scene())
+    assert reports == [("", SourceCause.OTHER), ("no", SourceCause.OTHER), ("b", SourceCause.NO_NAME)]
 
 
 def test_each_reason_is_logged_once_and_that_it_is_over(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,7 @@ from devtools.wait import PATIENCE, eventually
 from lbflask import background
 from lbflask.background import TaskStatus
 from lbflask.config.schema import Config
+from lbflask.core import reserves
 from lbflask.core.model import Backend
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
@@ -78,20 +82,34 @@ def teller() -> Iterator[Failing]:
 def slot_follower() -> Iterator[Failing]:
     slots = Slots(Fleet(MemoryStore(time.time), [POOL]))
     of_pool = slots.of(POOL)
-    failing = Failing(of_pool.tick)
-    of_pool.tick = failing  # type: ignore[method-assign,assignment]
+    failing = Failing(of_pool._clock)
     try:
         of_pool.take(Backend("a", "a", 80, "http://a:80", max_connections=1))
+        of_pool._clock = failing
         yield failing
     finally:
         slots.stop()
 
 
+class FailingLock:
+    """A lock, by the functions that acquire and release it."""
+
+    def __init__(self, acquire: Callable[[], object], release: Callable[[], object]) -> None:
+        self._acquire = acquire
+        self._release = release
+
+    def __enter__(self) -> None:
+        self._acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+
 @contextmanager
 def journal() -> Iterator[Failing]:
     one = EventQueue([])
-    failing = Failing(one._for_each)
-    one._for_each = failing  # type: ignore[method-assign,assignment]
+    failing = Failing(one._lock.acquire)
+    one._lock = FailingLock(failing, one._lock.release)  # type: ignore[assignment]
     one.start()
     try:
         yield failing
@@ -149,8 +167,9 @@ def reload() -> Iterator[Failing]:
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[Failing]:
     monkeypatch.setattr("lbflask.wiring.worker_runtime.SWEEP_INTERVAL", 0.001)
     balancer = WorkerRuntime(Config.model_validate({"backends": ["http://127.0.0.1:9"], "admin_bind": ""}))
-    failing = Failing(balancer._connections.sweep)
-    balancer._connections.sweep = failing  # type: ignore[method-assign,assignment]
+    connections = balancer._connections
+    failing = Failing(connections.sweep)
+    balancer._connections = SimpleNamespace(sweep=failing, idle=0, close=connections.close)  # type: ignore[assignment]
     balancer._sweeper.start()
     try:
         yield failing
@@ -200,3 +219,29 @@ def test_the_follower_of_the_fleet_outlives_an_error() -> None:
         assert (status.running, status.restarts, status.error) == (True, 2, "RuntimeError: unforeseen")
     finally:
         fleet.stop()
+
+
+def test_what_a_worker_runs_out_of_and_its_settings_reach_the_fleet(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reserves, "SCARCE_SHARE", 2.0)
+    monkeypatch.setattr(reserves, "SCARCE_BYTES", 1 << 62)
+    log = tmp_path / "access.log"
+    settings = {"backends": ["http://127.0.0.1:9"], "redis_url": redis_url, "namespace": "reserves"}
+    admin = {"lbflask.admin": True}
+    runtime = WorkerRuntime(Config.model_validate({**settings, "access_log": str(log), "instance": "one"}))
+    client = runtime.app.test_client()
+
+    def instance() -> dict[str, Any]:
+        found = client.get("/api/v1/instances", environ_overrides=admin).json["instances"]
+        return next((one for one in found if one["workers"]), {})
+
+    runtime.start()
+    try:
+        eventually(lambda: instance().get("nearly_full"), "the worker reports")
+        assert [one["path"] for one in instance()["nearly_full"] if one["use"] == "log"] == [str(log)]
+        (version,) = instance()["config"]
+        published = client.get(f"/api/v1/configurations/{version}", environ_overrides=admin)
+        assert published.json["settings"]["access_log"] == str(log)
+    finally:
+        runtime.stop()

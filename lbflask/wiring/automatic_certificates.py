@@ -1,0 +1,48 @@
+"""Builds what orders automatic certificates, for a checker, and what follows them, for a worker.
+
+The libraries are an optional extra, loaded only where the configuration has `tls.acme.domains`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lbflask.config.schema import Config
+from lbflask.core.certificate_orders import CertificateState, ChallengeKind
+from lbflask.fleet.shared_certificates import SharedCertificates
+from lbflask.wiring.adapters import store_for
+from lbflask.wiring.certificate_storage import storage_for
+
+if TYPE_CHECKING:
+    from lbflask.checker.certificate_issuer import CertificateIssuer
+    from lbflask.checker.leadership import LeaderSettings
+    from lbflask.store.ports import CheckerStore
+
+#: Seconds for a command of the store: no request waits for it, and the records of all names are long.
+STORE_TIMEOUT = 1.0
+
+
+def shared_certificates_for(config: Config, on_change: Callable[[CertificateState], None]) -> SharedCertificates | None:
+    """The follower of a worker; None without automatic certificates. Raises ConfigError."""
+    if not config.tls.acme.domains:
+        return None
+    records, copy = storage_for(config)
+    return SharedCertificates(store_for(config, STORE_TIMEOUT), copy, records.state, on_change)
+
+
+def issuer_for(config: Config, store: CheckerStore, settings: LeaderSettings) -> CertificateIssuer | None:
+    """The issuer of a checker; None without automatic certificates. Raises ConfigError."""
+    acme = config.tls.acme
+    if not acme.domains:
+        return None
+    records, copy = storage_for(config)
+    from lbflask.acme.authority_client import AuthorityClient, AuthoritySettings  # noqa: PLC0415
+    from lbflask.checker.certificate_issuer import CertificateIssuer  # noqa: PLC0415
+    from lbflask.checker.certificate_term import CertificateStorage, WantedCertificates  # noqa: PLC0415
+
+    authority = AuthoritySettings(acme.directory, acme.email, acme.ca)
+    wanted = WantedCertificates(acme.domains, acme.directory, ChallengeKind(acme.challenge))
+    storage = CertificateStorage(records, copy)
+    return CertificateIssuer(wanted, store, settings, storage, partial(AuthorityClient, authority))
