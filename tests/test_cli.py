@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import lbflask
+from lbflask.build import build
 from lbflask.cli import main
 
 Run = Callable[..., Result]
@@ -28,7 +29,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 def test_the_version_is_told(run: Run) -> None:
     result = run("--version")
-    assert (result.exit_code, result.output) == (0, f"lbflask, version {lbflask.__version__}\n")
+    assert (result.exit_code, result.output) == (0, f"lbflask, version {lbflask.__version__} ({build()})\n")
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("config", "--help"), ("demo", "--help"), ("explain", "--help")])
@@ -122,6 +123,7 @@ def test_where_a_request_would_go_is_explained(explain: Run) -> None:
     assert result.stdout.splitlines() == [
         "POST /api/x?y, Host shop.example, from 192.0.2.1",
         "route       api",
+        "match       path /api, header x-beta",
         "target      /x?y",
         "pool        default",
         "strategy    round_robin",
@@ -139,6 +141,7 @@ def test_an_answer_without_a_backend_is_explained(explain: Run) -> None:
     result = explain("GET", "/old/x", "--header", "Host: Shop.example:80")
     assert result.stdout.splitlines()[1:] == [
         "route       old",
+        "match       host *.example, path /old",
         "answer      308 to https://shop.example/old/x; no backend is used",
     ]
 
@@ -166,6 +169,7 @@ def test_an_explanation_may_be_json(explain: Run) -> None:
         (("GET", "x"), "'x': the request target fits no form"),
         (("CONNECT", "a:1"), "CONNECT is not supported"),
         (("GET", "/", "--client", "me"), "'me' is not an address"),
+        (("GET", "/", "--listener", ":80"), "there is no listener ':80'; there are 0.0.0.0:8080"),
         (("GET", "/", "--header", "X-Beta"), "'X-Beta' is not `Name: value`"),
     ],
 )
@@ -241,3 +245,14 @@ def test_a_configuration_may_have_another_name(run: Run) -> None:
     assert run("init", "other.toml").exit_code == 0
     assert run("config", "check", "other.toml").exit_code == 0
     assert run("init", "absent/other.toml").output == "lbflask: absent/other.toml: No such file or directory\n"
+
+
+def test_the_origin_of_settings_is_printed(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "lbflask.toml").write_text('backends = ["http://a:1"]\n[timeouts]\nconnect = 1.5\n')
+    shown = run("config", "show", "--explain")
+    assert shown.exit_code == 0, shown.output
+    assert "timeouts.connect = 1.5  # top level\n" in shown.stdout
+    assert "timeouts.first_byte = 60.0  # default\n" in shown.stdout
+    (document,) = json.loads(run("config", "show", "--explain", "--json").stdout)
+    assert {"key": "timeouts.connect", "value": 1.5, "origin": "top level"} in document["settings"]
+    assert run("config", "show", "--explain", "--running").exit_code == 2

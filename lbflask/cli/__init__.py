@@ -12,13 +12,15 @@ from click.core import ParameterSource
 
 import lbflask
 from lbflask import processes
-from lbflask.cli import inspect, operate
+from lbflask.build import build
+from lbflask.cli import https_site, inspect, operate
 from lbflask.cli import live as live_check
+from lbflask.cli.config_diff import diff
 from lbflask.cli.context import CliContext, api_command
 from lbflask.cli.render import explanation_lines
 from lbflask.config import template
 from lbflask.config.load import DEFAULT_FILE, ConfigError, load, sources
-from lbflask.config.render import effective, toml_of
+from lbflask.config.render import effective, explained, explained_text, toml_of
 from lbflask.config.schema import Config
 from lbflask.demo import run
 from lbflask.server import companion
@@ -31,7 +33,7 @@ _running = click.option(
 
 
 @click.group()
-@click.version_option(lbflask.__version__, prog_name="lbflask")
+@click.version_option(lbflask.__version__, prog_name="lbflask", message=f"%(prog)s, version %(version)s ({build()})")
 def main() -> None:
     """An HTTP load balancer whose processes on many machines balance as one."""
     open_standard_streams()
@@ -47,16 +49,40 @@ def demo(workers: int) -> None:
 @main.command(context_settings={"ignore_unknown_options": True})
 @click.option("--config", "file", type=click.Path(), help="File with the settings, as LBFLASK_CONFIG.")
 @click.option("--with-checker", is_flag=True, help="Run the checker, too: it ends with the balancer.")
+@click.option("--domain", "domains", multiple=True, metavar="NAME", help="Serve this name by https; may be repeated.")
+@click.option("--backend", "backends", multiple=True, metavar="URL", help="With --domain, a backend; may be repeated.")
+@click.option("--http-port", default=80, show_default=True, type=click.IntRange(1, 65_535), help="With --domain.")
+@click.option("--https-port", default=443, show_default=True, type=click.IntRange(1, 65_535), help="With --domain.")
 @click.argument("gunicorn_options", nargs=-1, type=click.UNPROCESSED)
-def serve(file: str | None, gunicorn_options: tuple[str, ...], *, with_checker: bool) -> None:
+def serve(
+    file: str | None,
+    domains: tuple[str, ...],
+    backends: tuple[str, ...],
+    http_port: int,
+    https_port: int,
+    gunicorn_options: tuple[str, ...],
+    *,
+    with_checker: bool,
+) -> None:
     """Run the balancer: gunicorn with lbflask's settings, from any directory.
 
     All other options are gunicorn's, such as `--workers 4`; those that have the name of one here follow after `--`.
     Exit codes are gunicorn's: 4 for an error in the configuration.
 
+    With --domain no file is needed: the first port redirects to the second one, whose certificates come from Let's
+    Encrypt and are renewed, and the checker runs too. This agrees to the terms of Let's Encrypt.
+
     This process becomes gunicorn, so that each of its signals works. With --with-checker a second process runs the
     checker, and restarts it, until the balancer has ended.
     """
+    if domains or backends:
+        if file is not None or not (domains and backends):
+            raise click.UsageError("--domain and --backend belong together, and replace --config")
+        try:
+            file = str(https_site.write(https_site.text(domains, backends, http_port, https_port)))
+        except ConfigError as error:
+            refuse(error)
+        with_checker = True
     if file is not None:
         os.environ["LBFLASK_CONFIG"] = str(Path(file).absolute())  # gunicorn may change the directory
     if with_checker:
@@ -120,7 +146,7 @@ def check(file: str | None, *, checker: bool) -> None:
         else:
             preflight.check_unix_sockets(config, environ)
             preflight.check(config, environ)
-        for doubt in preflight.check_discovery(config, environ):
+        for doubt in (*preflight.check_discovery(config, environ), *preflight.check_expiries(config, environ)):
             click.echo(f"lbflask: warning: {doubt}", err=True)
     except ConfigError as error:
         sys.exit(f"lbflask: {error}")
@@ -130,8 +156,14 @@ def check(file: str | None, *, checker: bool) -> None:
 @config.command()
 @click.argument("file", required=False, type=click.Path())
 @_running
+@click.option(
+    "--explain",
+    "with_origins",
+    is_flag=True,
+    help="Print what is in effect for each pool and route, each setting with the table that sets it.",
+)
 @api_command
-def show(context: CliContext, file: str | None, running: bool) -> None:
+def show(context: CliContext, file: str | None, running: bool, with_origins: bool) -> None:
     """Print every setting as TOML; secrets are masked.
 
     They are those of a process started here: from FILE (default: LBFLASK_CONFIG, or lbflask.toml here) and the
@@ -141,6 +173,16 @@ def show(context: CliContext, file: str | None, running: bool) -> None:
         raise click.UsageError(
             "--running shows the settings of an instance, which has its own file: give FILE or --running"
         )
+    if running and with_origins:
+        raise click.UsageError(
+            "--explain reads a file, since an instance does not tell what set its settings: give FILE"
+        )
+    if with_origins:
+        _reject_api_options()
+        document = explained(_load(file))
+        click.echo(json.dumps(document, ensure_ascii=False) if context.as_json else explained_text(document).rstrip())
+        click.echo(_local_source(file), err=True)
+        return
     if running:
         result = context.api.get("/config")
         settings, source = result["settings"], f"in effect at {result['instance']}, by {context.api.url}"
@@ -159,9 +201,12 @@ def show(context: CliContext, file: str | None, running: bool) -> None:
 @click.argument("url")
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="a header field; may be repeated")
 @click.option("--client", default="127.0.0.1", show_default=True, metavar="IP", help="address of the client")
+@click.option("--listener", default="", metavar="NAME", help="name or address of the listener; the first unless given")
 @_running
 @api_command
-def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...], client: str, running: bool) -> None:
+def explain(
+    context: CliContext, method: str, url: str, headers: tuple[str, ...], client: str, listener: str, running: bool
+) -> None:
     """Print where a request would go, and why: route, pool, candidates, excluded backends, and the order of attempts.
 
     URL is absolute or begins with its path. Nothing is sent and no ticket is used. The configuration is the one of
@@ -171,16 +216,19 @@ def explain(context: CliContext, method: str, url: str, headers: tuple[str, ...]
     from lbflask.wiring.explain import explained  # noqa: PLC0415
 
     try:
-        query = parse_query(method, url, headers, client)
+        query = parse_query(method, url, headers, client, listener)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     if running:
-        body = {"method": method, "url": url, "headers": list(headers), "client": client}
+        body = {"method": method, "url": url, "headers": list(headers), "client": client, "listener": listener}
         result = context.api.request("POST", "/explain", body)
         source = f"by the configuration in effect at {context.api.url}"
     else:
         _reject_api_options()
-        result, source = document(*explained(_load(None), query)), _local_source(None)
+        try:
+            result, source = document(*explained(_load(None), query)), _local_source(None)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
     context.print_line(result, "\n".join(explanation_lines(query, result)))
     if result["store_error"]:
         known = "health is the last known one" if running else "the health of backends is unknown"
@@ -211,5 +259,6 @@ def _load(file: str | None) -> Config:
         sys.exit(f"lbflask: {error}")
 
 
+config.add_command(diff)
 for command in (*inspect.COMMANDS, *operate.COMMANDS):
     main.add_command(command)

@@ -37,11 +37,12 @@ class NoListener(Unreachable):
 
 
 class ApiProblem(Exception):
-    """The API has rejected the request."""
+    """The API has rejected the request. `kind` is the type of the problem."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, kind: str = "") -> None:
         super().__init__(detail)
         self.status = status
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class ApiClient:
                 return
         except httpx.HTTPError as error:
             failure += f": {_reason(error)}"
+            if isinstance(error, httpx.RemoteProtocolError) and self.url.startswith("http:"):
+                failure += "; a listener with TLS needs --url https://…"
         raise Unreachable(failure)  # out of the handler: the error would keep a socket that httpcore has not closed
 
     def _client(self, timeout: float) -> httpx.Client:
@@ -132,8 +135,9 @@ class ApiClient:
 
     def _reject(self, status: int, data: bytes) -> NoReturn:
         document = self._document(data)
-        detail = document.get("detail", "") if isinstance(document, dict) else ""
-        raise ApiProblem(status, str(detail) or f"the API answers {status}")
+        problem = document if isinstance(document, dict) else {}
+        detail = str(problem.get("detail", "")) or f"the API answers {status}"
+        raise ApiProblem(status, detail, str(problem.get("type", "")))
 
     def _document(self, data: bytes) -> Any:
         try:

@@ -17,6 +17,8 @@ from lbflask.cli.api_client import ApiClient, ApiProblem, NoListener, Unreachabl
 from lbflask.cli.render import UNBOUNDED
 from lbflask.config.files import UnusableFile
 from lbflask.config.load import admin_bind
+from lbflask.core.operator_note import reason_error
+from lbflask.core.overrides import LAST_SERVING
 
 #: Exit codes, documented in docs/operating.md.
 FAILED, USAGE, UNREACHABLE, NOT_ALLOWED, NOT_FOUND, TIMED_OUT = 1, 2, 3, 4, 5, 6
@@ -33,7 +35,7 @@ class CliContext:
         self.url = url
         self.as_json = as_json
         self.console = console()
-        self._token_file = token_file
+        self.token_file = token_file
 
     def __repr__(self) -> str:
         return f"<CliContext {self.url or 'of the configuration'}, json={self.as_json}>"
@@ -42,9 +44,9 @@ class CliContext:
     def api(self) -> ApiClient:
         """The client of the API. Raises NoListener; exits if the token is unreadable."""
         try:
-            return api_of(self.url, self._token_file)
+            return api_of(self.url, self.token_file)
         except UnusableFile as error:
-            self.fail(FAILED, f"the token could not be read: {self._token_file}: {error}")
+            self.fail(FAILED, f"the token could not be read: {self.token_file}: {error}")
 
     def print_result(self, document: Any, *shown: RenderableType, **options: Any) -> None:
         """Print the document as JSON, or what is `shown` for people, with options of `Console.print`."""
@@ -56,6 +58,20 @@ class CliContext:
     def print_line(self, document: Any, line: str) -> None:
         """Print the document as JSON, or the line."""
         self.print_result(document, line, markup=False, emoji=False, soft_wrap=True)
+
+    def withdraw(self, method: str, path: str, body: dict[str, Any], *, force: bool) -> Any:
+        """The result of an action that may leave a pool without a backend. Without `force`, a person at a terminal
+        confirms it; without a terminal, or with --json, the command exits.
+        """
+        try:
+            return self.api.request(method, path, {**body, "force": force})
+        except ApiProblem as problem:
+            if problem.kind != LAST_SERVING:
+                raise
+            if self.as_json or not sys.stdin.isatty():
+                self.fail(FAILED, f"{problem}; --force does it all the same")
+            click.confirm(f"lbflask: {problem}. Do it all the same?", abort=True, err=True)
+        return self.api.request(method, path, {**body, "force": True})
 
     def locate_backend(self, backend: str, pool: str | None) -> tuple[str, str]:
         """Pool and path of the backend with this name. Exits if no pool or several pools have one."""
@@ -105,11 +121,24 @@ def api_command(command: Command) -> Command:
     return with_context  # type: ignore[return-value]
 
 
+def _one_line(_: click.Context, __: click.Parameter, reason: str) -> str:
+    """The reason without spaces at its ends. Raises BadParameter."""
+    error = reason_error(reason.strip())
+    if error:
+        raise click.BadParameter(error)
+    return reason.strip()
+
+
+#: Why an action is done, and doing it although it leaves a pool without a backend.
+reason_option = click.option("--reason", default="", callback=_one_line, help="Why, for other operators: one line.")
+force_option = click.option("--force", is_flag=True, help="Also if no other backend of the pool serves.")
+
+
 def console() -> Console:
     """The console for output. Pipes and files get unlimited lines without colours, for programs."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, color_system=None, force_terminal=False, width=UNBOUNDED)
+        return Console(highlight=False, emoji=False)
+    return Console(highlight=False, emoji=False, color_system=None, force_terminal=False, width=UNBOUNDED)
 
 
 def api_of(url: str | None, token_file: str | None = None) -> ApiClient:

@@ -8,6 +8,7 @@ import time
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 from rich.console import Group
@@ -16,8 +17,10 @@ from rich.text import Text
 
 from lbflask.cli import render
 from lbflask.cli.api_client import NoListener, Unreachable, segment
-from lbflask.cli.context import FAILED, UNREACHABLE, CliContext, api_command, complete_pool
+from lbflask.cli.context import FAILED, UNREACHABLE, CliContext, api_command, complete_backend, complete_pool
+from lbflask.cli.duration import Since
 from lbflask.config.load import ConfigError, load
+from lbflask.core.fleet_events import Kind
 from lbflask.store.ports import StoreUnavailable
 from lbflask.wiring.adapters import store_for
 
@@ -30,7 +33,8 @@ RECONNECT_DELAY = 1.0
 def status(context: CliContext) -> None:
     """Show a summary of the fleet. Exit code 1 if a pool has no backend that serves."""
     state = context.api.get("/state")
-    context.print_result(state, render.summary(state), render.pools(state["pools"]))
+    troubles = [Text(""), render.findings(state["findings"])] if state["findings"] else []
+    context.print_result(state, render.summary(state), *troubles, render.pools(state["pools"]))
     if state["fleet"]["status"] in ("down", "partly_down"):
         raise SystemExit(FAILED)
 
@@ -76,22 +80,33 @@ def _frame(context: CliContext) -> Any:
     except Unreachable as error:
         return Text(f"{error}; retrying", style="bold red")
     lines = [render.event(one) for one in events]
-    return Group(render.summary(state), render.pools(state["pools"]), "", *lines)
+    troubles = ["", render.findings(state["findings"])] if state["findings"] else []
+    return Group(render.summary(state), *troubles, render.pools(state["pools"]), "", *lines)
 
 
 @click.command()
 @click.option("--follow", is_flag=True, help="Print new events until Ctrl-C.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 500), help="Number of latest events.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), help="Only events of this kind.")
+@click.option("--who", "actor", default="", help="Only events of operators, checkers or workers with this in the name.")
+@click.option("--backend", default="", shell_complete=complete_backend, help="Only events of this backend.")
+@click.option("--since", type=Since(), help="Only events since then: 90s, 10m, 2h, 1d, or a time as in ISO 8601.")
 @api_command
-def events(context: CliContext, follow: bool, limit: int) -> None:
+def events(
+    context: CliContext, follow: bool, limit: int, kind: str | None, actor: str, backend: str, since: str | None
+) -> None:
     """Show events: health, ejections, leaders and operators' actions. With --json, one per line."""
-    found = context.api.get(f"/events?limit={limit}")["events"][::-1]
+    moment = None if since is None else Since.moment(since, lambda: float(context.api.get("/fleet")["at"]))
+    given = {"kind": kind, "who": actor, "backend": backend, "since": moment}
+    query = urlencode({name: value for name, value in given.items() if value})
+    newest = context.api.get("/events?limit=1")["events"]  # read before the page, so that nothing is between them
+    found = context.api.get(f"/events?limit={limit}&{query}")["events"][::-1]
     for one in found:
         _print_event(context, one)
-    last = found[-1]["id"] if found else "0-0"
+    last = next((one["id"] for one in (*found[::-1], *newest)), "0-0")
     while follow:
         try:
-            for name, id_, one in context.api.stream("/events/stream", last):
+            for name, id_, one in context.api.stream(f"/events/stream?{query}", last):
                 if name == "event":
                     last = id_
                     _print_event(context, one)

@@ -16,8 +16,9 @@ def failure(config: Config, timeout: float) -> str:
     Without `live_path` an accepted connection is enough. Certificates are not verified: the peer is this machine, and
     the name in the certificate is another one.
     """
+    listener = config.every_listener()[0]
     try:
-        with _connect(config.bind[0], timeout) as plain, _secured(plain, config) as connection:
+        with _connect(listener.bind, timeout) as plain, _secured(plain, tls=listener.tls) as connection:
             if not config.live_path:
                 return ""
             client = http.client.HTTPConnection("localhost", timeout=timeout)
@@ -25,8 +26,8 @@ def failure(config: Config, timeout: float) -> str:
             client.request("GET", config.live_path, headers={"Connection": "close"})
             status = client.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return f"{config.bind[0]} does not answer: {error or type(error).__name__}"
-    return "" if status == 200 else f"{config.bind[0]} answers {config.live_path} with {status}"
+        return f"{listener.bind} does not answer: {error or type(error).__name__}"
+    return "" if status == 200 else f"{listener.bind} answers {config.live_path} with {status}"
 
 
 def _connect(bind: str, timeout: float) -> socket.socket:
@@ -40,8 +41,8 @@ def _connect(bind: str, timeout: float) -> socket.socket:
     return connection
 
 
-def _secured(connection: socket.socket, config: Config) -> socket.socket:
-    if not config.tls.certificate:
+def _secured(connection: socket.socket, *, tls: bool) -> socket.socket:
+    if not tls:
         return connection
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

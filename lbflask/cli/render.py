@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from lbflask.core.explain import RequestQuery
+from lbflask.core.operator_note import OperatorNote, described
 
 #: Width of pipes and files: more than any line has.
 UNBOUNDED = 1 << 20
@@ -22,13 +23,15 @@ _STYLES = {
         "green": ("up", "ok"),
         "cyan": ("standby",),
         "yellow": ("checking", "unknown", "degraded", "failing_open"),
-        "magenta": ("draining",),
+        "magenta": ("draining", "stopping"),
         "dim": ("idle", "off"),
-        "bold red": ("down", "ejected", "partly_down"),
+        "bold red": ("down", "ejected", "partly_down", "silent"),
     }.items()
     for state in states
 }
-_SIGNS = {"good": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "bad": "[bold red]✗[/bold red]"}
+#: What a pool ignores so that a backend can serve, in words.
+_OVERLOOKED = {"ejected": "ejections", "unchecked": "missing checks", "all": "all failures"}
+_SIGNS = {"good": ("✓", "green"), "warning": ("!", "yellow"), "bad": ("✗", "bold red")}
 
 
 def styled(text: str) -> Text:
@@ -100,23 +103,59 @@ def summary(state: dict[str, Any]) -> RenderableType:
     """The summary of the fleet."""
     fleet, store = state["fleet"], state["fleet"]["store"]
     head = Text.assemble(
-        "fleet ", styled(fleet["status"]), f", {fleet['requests_per_second']:.1f} requests/s, "
-        f"{fleet['in_flight']} in flight, store ",
+        "fleet ", styled(fleet["status"]), f", {_figures(fleet)}, store ",
         ("connected", "green") if store["connected"] else (f"unreachable: {store['why']}", "bold red"),
         (" (stale: last known state)", "bold yellow") if fleet["stale"] else "",
     )  # fmt: skip
-    return Group(head, "", instances(fleet["instances"]))
+    return Group(head, answers(fleet["answers"] or fleet["local"]["answers"]), "", instances(fleet["instances"]))
+
+
+def answers(found: dict[str, Any]) -> RenderableType:
+    """What clients got: answers per second by class, and below them those that need a cause, by cause."""
+    if not found["per_second"]:
+        return Text("clients got no answers in the last ten seconds", style="dim")
+    classes = ", ".join(f"{per_second:.1f} {name}" for name, per_second in found["by_class"].items())
+    head = Text(f"clients got {classes} per second, {found['error_share'] * 100:.1f} % errors")
+    causes = Sheet(("cause", "status", "limit or pool"), ("answers/s", "share"))
+    for one in found["causes"]:
+        share = one["per_second"] / found["per_second"] * 100
+        numbers = f"{one['per_second']:.1f}", f"{share:.1f} %"
+        causes.add(one["cause"].replace("_", " "), one["status"], one["name"] or "-", *numbers)
+    return Group(head, "", causes) if found["causes"] else head
+
+
+def _figures(fleet: dict[str, Any]) -> str:
+    """The figures of the whole fleet; while they are unknown, how old the last ones are, and this worker's own."""
+    if fleet["local"] is None:
+        return f"{fleet['requests_per_second']:.1f} answers/s, {fleet['in_flight']} in flight"
+    age = "never read" if fleet["as_of"] is None else f"as of {max(0.0, fleet['at'] - fleet['as_of']):.0f} s ago"
+    local = fleet["local"]
+    return (
+        f"answers/s unknown (instances {age}), at the worker that answers {local['requests_per_second']:.1f} "
+        f"answers/s, {local['in_flight']} in flight"
+    )
 
 
 def instances(found: Iterable[dict[str, Any]]) -> Sheet:
     """Instances, one per line."""
-    sheet = Sheet(("instance", "state", "version", "config"), ("workers", "in flight", "requests/s"), note="drain")
+    sheet = Sheet(("instance", "state", "version", "config"), ("workers", "in flight", "answers/s"), note="drain")
     for one in found:
         workers, version, config = one["workers"], ", ".join(one["version"]), ", ".join(one["config"])
-        in_flight = sum(worker["in_flight"] for worker in workers)
-        rate = sum(worker["requests_per_second"] for worker in workers)
-        state = "serves" if one["drain"] is None else "draining" if workers else "off"
-        numbers = str(len(workers)), str(in_flight), f"{rate:.1f}"
+        unknown = any(worker["in_flight"] is None for worker in workers)
+        in_flight = "?" if unknown else str(sum(worker["in_flight"] for worker in workers))
+        rate = "?" if unknown else f"{sum(worker['requests_per_second'] for worker in workers):.1f}"
+        state = "draining" if workers else "off"
+        if one["silent_workers"] and not workers:
+            state = "silent"
+        elif unknown:
+            state = "unknown"
+        elif one["stopping"]:
+            state = "stopping"
+        elif one["drain"] is None:
+            state = "serves"
+        expected = one["expected_workers"]
+        serving = str(len(workers)) if expected in (None, len(workers)) else f"{len(workers)} of {expected}"
+        numbers = serving, in_flight, rate
         sheet.add(
             one["name"], styled(state), version, config, *numbers, note="" if one["drain"] is None else drain_text(one)
         )
@@ -128,7 +167,8 @@ def drain_text(instance: dict[str, Any]) -> str:
     if instance["drain"] is None:  # the store was lost meanwhile
         return "is drained"
     until = datetime.fromtimestamp(instance["drain"]["until"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return f"is drained until {until}, by {instance['drain']['who']}"
+    reason = f": {instance['drain']['reason']}" if instance["drain"]["reason"] else ""
+    return f"is drained until {until}, by {instance['drain']['who']}{reason}"
 
 
 def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
@@ -136,19 +176,24 @@ def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
     parts: list[RenderableType] = []
     for pool in found:
         checker = pool["checker"]
-        checks = "[bold red]no checker[/bold red]" if checker["silent"] else f"checked by {escape(checker['leader'])}"
-        overlooks = f", [bold red]failing open: ignoring {pool['overlooks']}[/bold red]" if pool["overlooks"] else ""
-        serving = f"{pool['serving']} of {len(pool['backends'])} serve"
-        title = f"[bold]pool {pool['name']}[/bold] {pool['strategy']}, {serving}{overlooks}, {checks}"
+        checks = ("no checker", "bold red") if checker["silent"] else f"checked by {checker['leader']}"
+        ignored = _OVERLOOKED.get(pool["overlooks"], pool["overlooks"])
+        overlooks = (", ", (f"failing open: ignoring {ignored}", "bold red")) if ignored else ()
+        serving = f" {pool['strategy']}, {pool['serving']} of {len(pool['backends'])} serve"
+        title = Text.assemble((f"pool {pool['name']}", "bold"), serving, *overlooks, ", ", checks)
         parts += ["", title, backends(pool["backends"])]
-        if pool["removed"]:
-            parts.append(f"[dim]removed by operators: {escape(', '.join(pool['removed']))}[/dim]")
+        for name in pool["removed"]:
+            note = pool["removal_notes"].get(name)
+            author = None if note is None else OperatorNote(note["who"], note["at"], note["reason"])
+            parts.append(Text(f"{name}: {described('removed', author, time.time())}", "dim"))
     return Group(*parts)
 
 
 def backends(found: Iterable[dict[str, Any]]) -> Sheet:
     """Backends, one per line."""
-    sheet = Sheet(("backend", "state"), ("weight", "in flight", "req/s", "errors", "p50 ms", "p99 ms"), note="reason")
+    sheet = Sheet(
+        ("backend", "state"), ("weight", "in flight", "attempts/s", "failed", "p50 ms", "p99 ms"), note="reason"
+    )
     for backend in found:
         weight = str(backend["weight"])
         if backend["weight"] != backend["usual_weight"]:
@@ -167,22 +212,22 @@ def backends(found: Iterable[dict[str, Any]]) -> Sheet:
     return sheet
 
 
-def event(one: dict[str, Any]) -> str:
+def event(one: dict[str, Any]) -> Text:
     """An event on one line."""
     at = datetime.fromtimestamp(one["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
     about = "/".join(part for part in (one["pool"], one["backend"]) if part)
     reason = f": {one['reason']}" if one["reason"] else ""
     by = f" by {one['who']}" if one["who"] else ""
-    return escape(f"{at}  {one['kind']:<9} {about}  {one['what']}{reason}{by}")
+    return Text(f"{at}  {one['kind']:<9} {about}  {one['what']}{reason}{by}")
 
 
 def findings(found: Iterable[dict[str, Any]]) -> RenderableType:
     """Findings of `doctor`, each followed by its advice."""
     lines = []
     for finding in found:
-        lines.append(f"{_SIGNS[finding['level']]} {escape(finding['check'])}: {escape(finding['finding'])}")
+        lines.append(Text.assemble(_SIGNS[finding["level"]], f" {finding['check']}: {finding['finding']}"))
         if finding["advice"]:
-            lines.append(f"  [dim]→ {escape(finding['advice'])}[/dim]")
+            lines.append(Text.assemble("  ", (f"→ {finding['advice']}", "dim")))
     return Group(*lines)
 
 
@@ -194,6 +239,8 @@ def explanation_lines(query: RequestQuery, explanation: Mapping[str, Any]) -> It
     """The document of an explanation, one fact per line."""
     yield f"{query.method} {query.target}, Host {query.host or '(none)'}, from {query.client}"
     yield f"route       {explanation['route'] or '(none)'}"
+    if explanation.get("match"):
+        yield f"match       {explanation['match']}"
     if explanation["answer"]:
         yield f"answer      {explanation['answer']}; no backend is used"
         return

@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from lbflask.cli.api_client import ApiClient, ApiProblem, Unreachable, admin_url, segment, token_from
+from tests.support.changes import property_test
 
 
 @contextmanager
@@ -184,3 +185,6 @@ def test_the_listener_of_the_configuration_is_a_url(bind: str, url: str) -> None
 
 def test_a_name_is_one_segment_of_a_path() -> None:
     assert segment("[::1]:80/..") == "%5B%3A%3A1%5D%3A80%2F.."
+
+
+test_any_text_is_the_url_of_an_api_or_rejected = property_test("url")

@@ -23,5 +23,6 @@ def test_it_switches_and_shows() -> None:
 @pytest.mark.parametrize(
     "arguments", [("on", "--for", "2h"), ("on", "--for", "0"), ("on", "--for", "x"), ("off", "--for", "5m")]
 )
+@pytest.mark.sampled(4)
 def test_a_wrong_time_is_a_usage_error(arguments: tuple[str, ...]) -> None:
     assert piped("debug", *arguments, "--url", "http://127.0.0.1:1")[0] == 2

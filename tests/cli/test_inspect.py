@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from lbflask.cli import main
+from lbflask.core.answers import AnswerKey, Answers
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Health
@@ -28,7 +29,9 @@ def fleet(names: tuple[str, ...], reason: str) -> Counter:
     states = {names[0]: ActiveHealth(Health.UP, 0, "connected", 1.5), names[1]: ActiveHealth(Health.DOWN, 0, reason, 2)}
     assert counter.facts.write_active("default", HealthWrite(lease.epoch, states, interval=1.0, announce=True))
     who = WorkerIdentity(f"{HOST}/0.0.0.0:8080", HOST, 1, "1.0", "0123456789ab")
-    counter.facts.beat("default", f"{HOST}:1:a", Beat(report=WorkerReport(who, counter.clock(), 10.0, {})), read=False)
+    got = Answers(10.0, {AnswerKey("2xx", "backend"): 970, AnswerKey("429", "rate_limit", "r" * 64): 30})
+    report = WorkerReport(who, counter.clock(), 10.0, {}, answers=got)
+    counter.facts.beat("default", f"{HOST}:1:a", Beat(report=report), read=False)
     counter.facts.record([FleetEvent(Kind.HEALTH, "down", "default", names[1], reason, "checker")])
     return counter
 
@@ -63,6 +66,9 @@ def test_what_is_no_terminal_gets_whole_lines_without_colours(
         assert any(line.startswith(LONG[0]) and "connected" in line for line in lines)
     if command[0] in ("status", "top"):
         assert any(line.startswith(f"{HOST}/0.0.0.0:8080") and "0123456789ab" in line for line in lines)
+        assert any(line.startswith("fleet ") and " 100.0 answers/s, " in line for line in lines)
+        assert "clients got 97.0 2xx, 3.0 4xx per second, 3.0 % errors" in lines
+        assert any(line.split() == ["rate", "limit", "429", "r" * 64, "3.0", "3.0", "%"] for line in lines)
     if command[0] == "top":
         assert sum(line.startswith("fleet ") for line in lines) == 2, "each look is printed"
 
@@ -76,6 +82,7 @@ def test_a_real_pipe_is_no_terminal(long_names: str) -> None:
 
 @pytest.mark.parametrize("columns", [80])
 @pytest.mark.parametrize("command", LOOKING, ids=lambda command: command[0])
+@pytest.mark.sampled(2)
 def test_names_stay_whole_on_a_terminal(
     short_names: str, long_names: str, command: tuple[str, ...], columns: int
 ) -> None:
@@ -100,3 +107,16 @@ def test_a_terminal_gets_a_table_where_it_fits(short_names: str) -> None:
     row = next(line for line in told.splitlines() if line.startswith(SHORT[1]))
     assert "down" in row
     assert "connection refused" in row
+
+
+#: Markup of rich, names of emoji, HTML, and a backslash at the end.
+MARKED = "[red]it[/red] [/bold] :100: 10.0.0.1:1234:x <b>&amp; C:\\"
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=lambda command: command[0])
+def test_the_reason_of_a_failure_is_shown_to_the_letter(command: tuple[str, ...]) -> None:
+    with served(fleet(SHORT, MARKED)) as url:
+        told = CliRunner().invoke(main, command, env={"LBFLASK_ADMIN_URL": url})
+        assert MARKED in told.output
+        assert "\\\\" not in told.output
+        assert told.exception is None or isinstance(told.exception, SystemExit)

@@ -32,6 +32,7 @@ def live(**settings: object) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.thorough
 def test_a_balancer_is_live_without_any_backend_and_dead_when_it_has_ended(redis_url: str) -> None:
     settings = {"redis_url": redis_url, "backends": urls([9])}
     with Gunicorn(workers=1, **settings) as gunicorn:
