@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -18,6 +19,11 @@ class Pair:
     key: str
 
 
+def in_days(days: float) -> datetime:
+    """The moment so many days from now, or before if negative."""
+    return datetime.now(UTC) + timedelta(days=days)
+
+
 class Authority:
     """Signs certificates, and writes all files into one directory."""
 
@@ -29,19 +35,26 @@ class Authority:
         self._ca.cert_pem.write_to_path(self.ca_file)
         self._made = 0
 
-    def pair(self, *names: str) -> Pair:
-        """A certificate for these names and addresses, and its key."""
+    def pair(
+        self, *names: str, not_after: datetime | None = None, key_type: trustme.KeyType = trustme.KeyType.ECDSA
+    ) -> Pair:
+        """A certificate for these names and addresses, and its key; valid to the end of time if not said otherwise."""
         self._made += 1
-        made = self._ca.issue_cert(*names)
+        made = self._ca.issue_cert(*names, not_after=not_after, key_type=key_type)
         pair = Pair(*(str(self._directory / f"{self._name}-{self._made}.{kind}") for kind in ("crt", "key")))
         for blob in made.cert_chain_pems:
             blob.write_to_path(pair.certificate, append=True)
         made.private_key_pem.write_to_path(pair.key)
         return pair
 
-    def server(self, *names: str, adjust: Callable[[ssl.SSLContext], None] | None = None) -> ssl.SSLContext:
+    def server(
+        self,
+        *names: str,
+        adjust: Callable[[ssl.SSLContext], None] | None = None,
+        not_after: datetime | None = None,
+    ) -> ssl.SSLContext:
         """The context of a server with such a certificate."""
-        pair = self.pair(*names)
+        pair = self.pair(*names, not_after=not_after)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pair.certificate, pair.key)
         if adjust is not None:

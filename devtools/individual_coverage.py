@@ -81,7 +81,7 @@ def uncovered(modules: Iterable[Path], measurement: Coverage, report: Path) -> d
 
 
 def coverage_to(data: Path) -> Coverage:
-    coverage = Coverage(data_file=str(data))
+    coverage = Coverage(data_file=str(data), config_file=False)
     for option, value in CONFIG.items():
         coverage.set_option(option, value)
     return coverage

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,18 +25,37 @@ class LoadResponse:
 
 
 class Connection:
-    """A connection that is opened when it is needed, again after it was closed."""
+    """A connection that is opened when it is needed, again after it was closed; under TLS with a context."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._port = port
+        self._tls = tls
         self.local_port = 0  #: of this end of the latest connection
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
 
     @property
+    def connected(self) -> bool:
+        """Whether a connection is open, as far as this end has noticed."""
+        return self._writer is not None
+
+    @property
     def stale(self) -> bool:
-        """Whether the peer has closed it since the latest response."""
-        return self._reader is not None and self._reader.at_eof()
+        """Whether the peer has closed it since the latest response, even if the event loop has not read that yet."""
+        if self._reader is None or self._writer is None:
+            return False
+        if self._reader.at_eof() or self._writer.is_closing():
+            return True
+        unread = select.poll()
+        unread.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(unread.poll(0))
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect, unless it is connected. Returns both directions. Raises OSError."""
+        if self._reader is None or self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection(HOST, self._port, ssl=self._tls)
+            self.local_port = self._writer.get_extra_info("sockname")[1]
+        return self._reader, self._writer
 
     async def send(self, request: bytes) -> LoadResponse:
         """The response, whose length must be known. Raises OSError, EOFError or TimeoutError, and closes."""
@@ -46,12 +67,10 @@ class Connection:
             raise
 
     async def _exchange(self, request: bytes) -> LoadResponse:
-        if self._writer is None or self._reader is None:
-            self._reader, self._writer = await asyncio.open_connection(HOST, self._port)
-            self.local_port = self._writer.get_extra_info("sockname")[1]
-        self._writer.write(request)
-        head = Head.parse(await self._reader.readuntil(HEAD_END))
-        body = await self._reader.readexactly(head.length)
+        reader, writer = await self.open()
+        writer.write(request)
+        head = Head.parse(await reader.readuntil(HEAD_END))
+        body = await reader.readexactly(head.length)
         if head.fields.get("connection", "").lower() == "close":
             self.close()
         return LoadResponse(int(head.line[1]), body, head.fields)

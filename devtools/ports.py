@@ -9,7 +9,7 @@ import random
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -43,3 +43,15 @@ def free_port() -> int:
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def reserved(*ports: int) -> Iterator[None]:
+    """Reserve these ports for the length of a block, after the end of any other process that has reserved one."""
+    for port in ports:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX, 1, port)
+    try:
+        yield
+    finally:
+        for port in ports:
+            fcntl.lockf(_reservations(), fcntl.LOCK_UN, 1, port)

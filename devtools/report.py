@@ -79,7 +79,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def options(doc: str | None, name: str) -> argparse.ArgumentParser:
     """The command line that all benchmarks share."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    spec = sys.modules["__main__"].__spec__
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {spec.name.removesuffix('.__main__')}" if spec else None,  # as from Python 3.14 on
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--quick", action="store_true", help="a few seconds, to see that it works: decides nothing")
     parser.add_argument("--json", type=Path, default=RESULTS / f"{name}.json", help="where the numbers go")
     return parser
@@ -157,10 +162,10 @@ def machine_line(about: dict[str, str]) -> str:
     return f"Measured on {about['cores']} cores of {about['cpu']}, with {', '.join(programs)}."
 
 
-def between_markers(page: str, content: str) -> str:
+def between_markers(page: str, content: str, begin: str = BEGIN, end: str = END) -> str:
     """The page with this content between its markers. Raises ValueError for a page without them."""
-    before, begun, rest = page.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
     if not begun or not ended:
-        raise ValueError(f"the page lacks the markers {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n{content.strip()}\n{END}{after}"
+        raise ValueError(f"the page lacks the markers {begin} and {end}")
+    return f"{before}{begin}\n{content.strip()}\n{end}{after}"

@@ -24,6 +24,10 @@ from devtools.ports import free_port
 from devtools.wait import PATIENCE, eventually
 from lbflask.store.embedded import NoServer, find_binary
 
+#: Whether processes of this run are measured (devtools/coverage.py): one that is killed loses its figures. Seconds that
+#: it has then to end by a signal.
+MEASURED, MEASURED_END = "COVERAGE_PROCESS_CONFIG" in os.environ, 5.0
+
 
 def listens(port: int) -> bool:
     with socket.socket() as probe:
@@ -90,7 +94,16 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if MEASURED:
+            self._end_by_signal()
         self.kill()
+
+    def _end_by_signal(self) -> None:
+        """Let the process end within some seconds, so that it writes what was measured in it."""
+        if self.running:
+            self.popen.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.popen.wait(MEASURED_END)
 
     def await_start(self, condition: Callable[[], object], expected: str, within: float = PATIENCE) -> None:
         """Wait until the condition holds. If it does not, or the process ends, kill the process and fail."""
@@ -180,7 +193,8 @@ def start_demo(*ports: int, module: str = "lbflask.demo.backend") -> Process:
 class Gunicorn(Process):
     """gunicorn with lbflask, ready for requests.
 
-    `settings` are LBFLASK_ variables without their prefix, `environ` is what else to set in the environment.
+    `settings` are LBFLASK_ variables without their prefix, None for one that is not set; `environ` is what else to set
+    in the environment. `command` starts it in another way, and gets the number of workers by WEB_CONCURRENCY.
     """
 
     def __init__(
@@ -192,21 +206,29 @@ class Gunicorn(Process):
         environ: dict[str, str] | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        command: list[str] | None = None,
         **settings: object,
     ) -> None:
         self.port, self.admin_port = free_port(), free_port()
-        environ = {
-            **(environ or {}),
-            "LBFLASK_CONFIG": os.devnull,
-            "LBFLASK_BIND": f"127.0.0.1:{self.port}",
-            "LBFLASK_ADMIN_BIND": f"127.0.0.1:{self.admin_port}",
-            **{f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()},
+        settings = {
+            "config": os.devnull,
+            "bind": f"127.0.0.1:{self.port}",
+            "admin_bind": f"127.0.0.1:{self.admin_port}",
+            **settings,
         }
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers)]
-        super().__init__([*command, *arguments, "lbflask.wsgi"], environ, cwd, stdout, stderr)
+        variables = {f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items() if value is not None}
+        environ = {**(environ or {}), **variables}
+        usual = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--workers", str(workers)]
+        environ |= {"WEB_CONCURRENCY": str(workers)} if command else {}
+        super().__init__(command or [*usual, *arguments, "lbflask.wsgi"], environ, cwd, stdout, stderr)
         self.master = self.pid  #: the process that `workers` and `signal` are about: after an upgrade another one
+        self.count = workers  #: of its workers, once all have started
         if wait:
-            self.await_start(lambda: self.health()[0], "gunicorn answers")
+            self.await_ready()
+
+    def await_ready(self) -> None:
+        """Wait until all workers have started: one after another, and the first one answers at once."""
+        self.await_start(lambda: self.health()[0] and len(self.workers()) >= self.count, "gunicorn answers")
 
     def health(self, port: int | None = None) -> tuple[int, dict[str, Any]]:
         """Status and document of GET /health on the admin listener, or on another port."""
@@ -217,6 +239,26 @@ class Gunicorn(Process):
         """The health of each backend as one worker knows it; any worker may answer."""
         states = self.health()[1]["pools"]["default"]["states"]
         return {backend: state["health"] for backend, state in states.items()}
+
+    def documents(self) -> dict[int, dict[str, Any]]:
+        """The /health document of each worker, by pid. Connections stay open until each worker has one; after 40 of
+        them a worker may be missing.
+        """
+        found: dict[int, dict[str, Any]] = {}
+        opened = []
+        try:
+            for _ in range(40):
+                connection = http.client.HTTPConnection(HOST, self.admin_port, timeout=5)
+                opened.append(connection)
+                connection.request("GET", "/health")
+                document = json.loads(connection.getresponse().read())
+                found[document["worker"]["pid"]] = document
+                if found.keys() >= set(self.workers()):
+                    break
+        finally:
+            for connection in opened:
+                connection.close()
+        return found
 
     def workers(self) -> list[int]:
         """The pids of the workers."""
@@ -233,19 +275,23 @@ class Gunicorn(Process):
         """
         old, before = self.master, self.workers()
         self.signal(signal.SIGUSR2)
-        eventually(lambda: set(self._children(old)) - {*before}, "another master")
-        self.master = (set(self._children(old)) - {*before}).pop()
-        self.await_workers(len(before))
+
+        def masters() -> list[int]:
+            """A master has children; other children of the old one check something, and end."""
+            return [child for child in self._children(old) if child not in before and self._children(child)]
+
+        self.master = eventually(masters, "another master")[0]
+        self.await_workers()
         return old
 
-    def await_workers(self, count: int, without: Iterable[int] = ()) -> None:
-        """Wait until there are so many workers, none of these among them, and each has answered."""
+    def await_workers(self, without: Iterable[int] = ()) -> None:
+        """Wait until there are as many workers as at the start, none of these among them, and each has answered."""
         answered: set[int] = set()
 
         def answer() -> bool:
             answered.add(self.health()[1]["worker"]["pid"])
             workers = self.workers()
-            return len(workers) == count and answered.issuperset(workers) and not {*without} & {*workers}
+            return len(workers) == self.count and answered.issuperset(workers) and not {*without} & {*workers}
 
         eventually(answer, "all workers answer")
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 #: RFC 6455 §1.3
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
+#: Opcodes of frames (RFC 6455 §5.2).
+TEXT, CLOSE = 1, 8
+
 HELLO = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\nhello\n"
 HEAD_END = b"\r\n\r\n"
 
@@ -96,11 +99,11 @@ def websocket_accept(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
 
 
-def frame(payload: bytes, mask: bytes = b"") -> bytes:
-    """A text frame of up to 125 bytes; clients must mask theirs (RFC 6455 §5.2)."""
+def frame(payload: bytes, mask: bytes = b"", opcode: int = TEXT) -> bytes:
+    """A whole frame of up to 125 bytes; clients must mask theirs (RFC 6455 §5.2)."""
     if len(payload) > 125:
         raise ValueError("only short frames")
-    head = struct.pack("!BB", 0x81, len(payload) | (0x80 if mask else 0))
+    head = struct.pack("!BB", 0x80 | opcode, len(payload) | (0x80 if mask else 0))
     return head + mask + (masked(payload, mask) if mask else payload)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 import redis
 
@@ -15,13 +17,17 @@ from devtools.wait import eventually
 from tests.support.busy import Busy
 from tests.support.leftovers import Leftover, leftovers, mark_children
 
+#: On a busy machine an example may take longer than Hypothesis allows by default.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
+
 _DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL))
 BUSY = pytest.StashKey[Busy]()
 LEFT = pytest.StashKey[list[Leftover]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run every member of the tests that are sampled")
+    parser.addoption("--all", action="store_true", help="run the thorough tests too, and every member of sampled ones")
     parser.addoption("--busy", type=int, default=0, metavar="N", help="run beside N processes that compute without end")
     parser.addoption(
         "--grace", type=float, default=20.0, metavar="SECONDS", help="for processes of the tests to end after the last"
@@ -68,10 +74,21 @@ def end_leftovers(config: pytest.Config) -> list[Leftover]:
     return []
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected lives as long as the run: garbage collections that visit it find nothing."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The slow ones first: else one process would be left with them while the others have nothing to do.
 
-    Of a test that starts processes for each of many members, one member in so many runs, unless all are asked for.
+    Without --all, of a test with many costly members one in so many runs, and none of the tests that take longest.
     """
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("early", "e2e")])
     if config.getoption("--all"):
@@ -79,6 +96,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     seen: Counter[str] = Counter()
     left_out: set[pytest.Item] = set()
     for item in items:
+        if item.get_closest_marker("thorough") is not None:
+            left_out.add(item)
         sampled = item.get_closest_marker("sampled")
         if sampled is not None:
             test = item.nodeid.partition("[")[0]

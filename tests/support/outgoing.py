@@ -15,7 +15,7 @@ from lbflask.upstream.stream import RequestBody
 class RawRequest:
     """What a connection is to send; see `UpstreamRequest`."""
 
-    method: str | None
+    method: str
     raw: bytes
     body: RequestBody | None = None
     framing: Framing = NO_BODY
