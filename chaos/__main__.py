@@ -3,12 +3,12 @@
 Two gunicorns of two workers each, three backends, two checkers and a store run as processes of this machine. A p99
 below 5 ms before the failure counts as 5 ms: three times less would be within the noise of a shared machine.
 
-    python -m chaos [--quick] [--only NAME …]
+    python -m chaos [--quick] [--list] [--only NAME] …
+    python -m chaos gameday [--list] [--only NAME] …    incidents: which surface names them (chaos/gameday)
 """
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,9 +18,9 @@ from functools import partial
 from chaos import backends, checkers, cost, reload, restarts, store, workers
 from chaos.analysis import HEAD, Outcome
 from chaos.cluster import FULL, QUICK, Pace
-from devtools.environment import raise_file_limit
-from devtools.report import Check, machine, options, say, table, write
-from lbflask.store.embedded import NoServer, find_binary
+from chaos.command_line import choice, parser_for
+from chaos.gameday import __main__ as gameday
+from devtools.report import Check, machine, say, table, write
 
 Scenario = Callable[[Pace], Outcome]
 
@@ -48,14 +48,6 @@ def decides(check: Check, *, quick: bool) -> bool:
     return not quick or check.unit != "ms"
 
 
-def chosen(parts: list[str]) -> dict[str, Scenario]:
-    """The scenarios whose name contains one of the parts; all without any. Raises ValueError when there is none."""
-    found = {name: run for name, run in SCENARIOS.items() if not parts or any(part in name for part in parts)}
-    if not found:
-        raise ValueError(f"there is no such scenario; there are: {', '.join(SCENARIOS)}")
-    return found
-
-
 def attempt(name: str, run: Scenario, pace: Pace) -> Outcome | None:
     """The outcome; None, and a line with the reason, if the scenario could not run."""
     began = time.monotonic()
@@ -72,18 +64,8 @@ def attempt(name: str, run: Scenario, pace: Pace) -> Outcome | None:
 
 
 def main() -> None:
-    parser = options(__doc__, "chaos")
-    parser.add_argument(
-        "--only", action="append", default=[], help="only scenarios whose name contains this; repeatable"
-    )
-    given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    raise_file_limit()
-    try:
-        find_binary()
-        scenarios = chosen(given.only)
-    except (NoServer, ValueError) as error:
-        sys.exit(str(error))
+    given = parser_for(__doc__, "chaos", "scenario").parse_args()
+    scenarios = choice(given, SCENARIOS, "scenario")
     pace = QUICK if given.quick else FULL
     outcomes = [attempt(name, run, pace) for name, run in scenarios.items()]
     finished = [outcome for outcome in outcomes if outcome is not None]
@@ -98,4 +80,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["gameday"]:
+        gameday.main(sys.argv[2:])
+    else:
+        main()

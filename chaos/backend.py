@@ -2,9 +2,12 @@
 
 `GET /slow` takes SLOW seconds, `GET /hold` waits until the client closes, `GET /drip/N` sends N pieces with pauses,
 `GET /tunnel` becomes a tunnel that echoes, `GET /check` is for the checker, all other requests are answered at once.
-`GET /-/MODE` changes the mode: `well`, `broken` (500 for everything but checks), or `flapping` (503 for every third
-check). LOG gets a line for each request: the time on the steady clock that all processes of a machine share, the
-target, and the status.
+`GET /-/MODE` changes the mode: `well`, `broken` (500 for everything but checks), `flapping` (503 for every third
+check), `partly` (500 for /slow), `missing` (404 for everything but checks), `slow` (SLOWER seconds for everything but
+checks), or `hanging` (no answer to anything but checks).
+
+LOG gets a line for each request: the time on the steady clock that all processes of a machine share, the target, and
+the status.
 
     python -m chaos.backend PORT LOG [MODE]
 """
@@ -24,7 +27,8 @@ from devtools.wire import HEAD_END, Head
 #: Seconds.
 SLOW = 0.3
 DRIP = 0.1
-MODES = ("well", "broken", "flapping")
+SLOWER = 0.5
+MODES = ("well", "broken", "flapping", "partly", "missing", "slow", "hanging")
 #: A flapping backend fails one check of so many.
 ONE_IN = 3
 
@@ -58,7 +62,8 @@ class Backend:
             while True:
                 head = Head.parse(await reader.readuntil(HEAD_END))
                 status = self._note(head.line[1])
-                if head.line[1] == "/hold":
+                await reader.readexactly(head.length)
+                if head.line[1] == "/hold" or self._hangs(head.line[1]):
                     await reader.read()
                     return
                 if head.line[1] == "/tunnel":
@@ -69,12 +74,17 @@ class Backend:
                     continue
                 if head.line[1] == "/slow":
                     await asyncio.sleep(SLOW)
+                elif self._mode == "slow" and _is_ordinary(head.line[1]):
+                    await asyncio.sleep(SLOWER)
                 writer.write(b"HTTP/1.1 %d .\r\nContent-Length: 2\r\n\r\n.\n" % status)
                 await writer.drain()
         except (OSError, EOFError):
             pass
         finally:
             writer.close()
+
+    def _hangs(self, target: str) -> bool:
+        return self._mode == "hanging" and _is_ordinary(target)
 
     def _note(self, target: str) -> int:
         """Write the line of the request. Returns the status of the response."""
@@ -85,10 +95,16 @@ class Backend:
         if target == "/check":
             self._checks += 1
             status = 503 if self._mode == "flapping" and self._checks % ONE_IN == 0 else 200
-        elif self._mode == "broken":
+        elif self._mode == "broken" or (self._mode == "partly" and target == "/slow"):
             status = 500
+        elif self._mode == "missing":
+            status = 404
         os.write(self._log, f"{time.monotonic():.6f} {target} {status}\n".encode())
         return status
+
+
+def _is_ordinary(target: str) -> bool:
+    return target != "/check" and not target.startswith("/-/")
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,7 +13,8 @@ import redis
 
 from chaos.analysis import Outcome, Phases
 from chaos.backends import Ejected, attempts_after
-from chaos.cluster import KEYS, ChaosCluster, Pace, chaos_cluster, ejection, within
+from chaos.cluster import KEYS, Pace, chaos_cluster, ejection, within
+from devtools.cluster import Cluster
 from devtools.monitor import WriteMonitor
 from devtools.report import Check
 from devtools.servers import Process
@@ -25,7 +26,7 @@ GRACE = 1.0
 DURATION = 2
 
 
-def leader(cluster: ChaosCluster, client: redis.Redis) -> Process:
+def leader(cluster: Cluster, client: redis.Redis) -> Process:
     """The checker that leads, by the lease, which names host, pid and a random part. Raises RuntimeError."""
 
     def found() -> Process | None:

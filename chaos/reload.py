@@ -8,14 +8,12 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from itertools import cycle
 from typing import Any
 
 from chaos.analysis import Outcome, Phases
 from chaos.cluster import FULL, ChaosCluster, Pace, chaos_cluster, within
 from chaos.streams import streams
-from devtools.environment import HOST
 from devtools.report import Check
 from devtools.servers import Gunicorn, get
 
@@ -64,22 +62,8 @@ def reload(balancer: Gunicorn) -> tuple[int, dict[str, Any]]:
 
 
 def versions(balancer: Gunicorn) -> set[str]:
-    """The configuration versions of the workers of the instance. Connections stay open until each worker has one."""
-    found: dict[int, str] = {}
-    opened = []
-    try:
-        for _ in range(40):
-            connection = HTTPConnection(HOST, balancer.admin_port, timeout=5)
-            opened.append(connection)
-            connection.request("GET", "/health")
-            worker = json.loads(connection.getresponse().read())["worker"]
-            found[worker["pid"]] = worker["config_version"]
-            if found.keys() >= set(balancer.workers()):
-                break
-    finally:
-        for connection in opened:
-            connection.close()
-    return set(found.values())
+    """The configuration versions of the workers of the instance."""
+    return {document["worker"]["config_version"] for document in balancer.documents().values()}
 
 
 def run(pace: Pace) -> Outcome:

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from contextlib import ExitStack
+from typing import Self
 
 import redis
 
@@ -25,34 +26,50 @@ NOTICE_WITHIN = 1.0
 FAIL_OVER_WITHIN = 30.0
 
 
-class Killed:
-    """Killed, and started again empty."""
-
-    name = "store killed"
-    away = True
+class SingleStore:
+    """One server on a port, which can be started again."""
 
     def __init__(self, running: ExitStack) -> None:
         self.running = running
         self.work = running.enter_context(runtime_directory())
         self.port = free_port()
         self.url = f"redis://{HOST}:{self.port}/0"
-        self.server = self.start()
+        self.server = self._start()
 
-    def start(self) -> Process:
-        """Start a server on the port."""
+    def restart(self) -> None:
+        """Start an empty server on the port, after the end of the former one."""
+        self.server = self._start()
+
+    def _start(self) -> Process:
         return self.running.enter_context(start_valkey("--dir", str(self.work), port=self.port))
+
+
+class Killed:
+    """Killed, and started again empty."""
+
+    name = "store killed"
+    away = True
+
+    def __init__(self, store: SingleStore) -> None:
+        self.store = store
+        self.url = store.url
+
+    @classmethod
+    def of_new_store(cls, running: ExitStack) -> Self:
+        """The failure of a store that this starts."""
+        return cls(SingleStore(running))
 
     def begin(self) -> None:
         """Make the store fail."""
-        self.server.kill()
+        self.store.server.kill()
 
-    def last(self, pace: Pace) -> None:
+    def last(self, seconds: float) -> None:
         """Wait while the failure lasts."""
-        time.sleep(pace.trouble)
+        time.sleep(seconds)
 
     def end(self) -> None:
         """End the failure: when this returns, the store responds."""
-        self.server = self.start()
+        self.store.restart()
 
 
 class Frozen(Killed):
@@ -61,10 +78,10 @@ class Frozen(Killed):
     name = "store frozen"
 
     def begin(self) -> None:
-        self.server.signal(signal.SIGSTOP)
+        self.store.server.signal(signal.SIGSTOP)
 
     def end(self) -> None:
-        self.server.signal(signal.SIGCONT)
+        self.store.server.signal(signal.SIGCONT)
 
 
 class Flushed(Killed):
@@ -77,7 +94,7 @@ class Flushed(Killed):
         with redis.Redis.from_url(self.url) as client:
             client.flushall()
 
-    def last(self, pace: Pace) -> None:
+    def last(self, seconds: float) -> None:
         """Return at once."""
 
     def end(self) -> None:
@@ -90,7 +107,7 @@ class Restarted(Killed):
     name = "store restarted empty"
     away = False
 
-    def last(self, pace: Pace) -> None:
+    def last(self, seconds: float) -> None:
         """Return at once."""
 
 
@@ -102,8 +119,8 @@ class BlackHole(Killed):
     def begin(self) -> None:
         super().begin()
         self.hole = ExitStack()
-        self.running.push(self.hole)
-        self.hole.enter_context(black_hole(self.port))
+        self.store.running.push(self.hole)
+        self.hole.enter_context(black_hole(self.store.port))
 
     def end(self) -> None:
         self.hole.close()
@@ -115,14 +132,19 @@ class FailOver(Killed):
 
     name = "fail-over"
 
-    def __init__(self, running: ExitStack) -> None:
-        self.servers = SentinelStore(running.enter_context(runtime_directory()), running)
-        self.url = self.servers.url
+    def __init__(self, servers: SentinelStore) -> None:
+        self.servers = servers
+        self.url = servers.url
+
+    @classmethod
+    def of_new_store(cls, running: ExitStack) -> Self:
+        """See Killed."""
+        return cls(SentinelStore(running.enter_context(runtime_directory()), running))
 
     def begin(self) -> None:
         self.servers.primary.kill()
 
-    def last(self, pace: Pace) -> None:  # noqa: ARG002
+    def last(self, seconds: float) -> None:  # noqa: ARG002
         """Wait until the replica is the primary. Raises RuntimeError."""
         with redis.Redis(port=self.servers.replica_port, decode_responses=True) as client:
             promoted = within(lambda: client.info("replication")["role"] == "master", FAIL_OVER_WITHIN)
@@ -147,12 +169,12 @@ def alone(sample: HealthSample) -> bool:
 def run(kind: type[Killed], pace: Pace) -> Outcome:
     """One kind of failure of the store."""
     with ExitStack() as running:
-        failure = kind(running)
+        failure = kind.of_new_store(running)
         cluster = running.enter_context(chaos_cluster(failure.url))
         cluster.start_load(pace)
         began = time.monotonic()
         failure.begin()
-        failure.last(pace)
+        failure.last(pace.trouble)
         failure.end()
         returned = time.monotonic()
         wrote = within(lambda: _checker_wrote(failure.url) and time.monotonic(), JOIN_WITHIN + 5) or math.inf

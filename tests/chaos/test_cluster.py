@@ -26,6 +26,7 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_in_one_story_after_another_only_a_killed_workers_own_requests_fail() -> None:
     """A backend flaps all the while; clients hang up, a worker is killed, and without a checker a backend dies."""
     with (

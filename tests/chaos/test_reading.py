@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.__main__ import SCENARIOS, chosen, decides
+from chaos.__main__ import decides
 from chaos.backend import Served, read_log
 from chaos.backends import Ejected, attempts_after
 from chaos.cost import sent
@@ -69,13 +69,6 @@ def test_a_worker_is_known_by_its_pid_between_host_and_chance() -> None:
 
     assert counted(Hash(), 12)  # type: ignore[arg-type]
     assert not counted(Hash(), 1)  # type: ignore[arg-type]
-
-
-def test_scenarios_are_chosen_by_a_part_of_their_name() -> None:
-    assert list(chosen(["leader"])) == ["leader killed", "leader frozen"]
-    assert chosen([]) == SCENARIOS
-    with pytest.raises(ValueError, match="no such scenario; there are: store killed"):
-        chosen(["nothing"])
 
 
 def test_a_short_run_is_not_decided_by_milliseconds() -> None:
