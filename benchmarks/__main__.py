@@ -15,18 +15,25 @@ from devtools.environment import ROOT
 BENCHMARKS = {
     "hot_path": [],
     "many_backends": [],
+    "upkeep": [],
     "pool_size": [],
     "shares": [],
     "throughput": ["--readme"],
+    "fairness": [],
     "bodies": [],
+    "tls": [],
     "streams": [],
     "slow_clients": [],
+    "buffering": [],
     "flaky_backends": [],
+    "idle_reuse": [],
     "sessions": [],
     "counters": [],
     "fleet_sim": [],
+    "ejection_shares": [],
     "limits": [],
     "full_backend": [],
+    "footprint": [],
 }
 
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.sharedctypes import Synchronized
@@ -31,9 +31,11 @@ from typing import Any
 from lbflask.checker.leadership import LeaderSettings
 from lbflask.checker.pool_checker import CheckedPool, PoolChecker
 from lbflask.core.checks import HealthCheck
+from lbflask.core.discovery import SourceFailure
 from lbflask.core.fleet_events import FleetEvent
+from lbflask.core.fleet_stats import Roster
 from lbflask.core.health import Observation, Thresholds
-from lbflask.core.model import ActiveHealth, Backend, Health, Pool, Snapshot
+from lbflask.core.model import Backend, Health, Pool, Snapshot
 from lbflask.store.embedded import EmbeddedServer
 from lbflask.store.ports import HealthWrite, Lease, StoreWatch
 from lbflask.store.redis import RedisStore, connect
@@ -90,12 +92,12 @@ class Counting:
         self.writes: list[tuple[float, int, float]] = []  #: when it ended, how many states, how long it took
         self.down: dict[str, float] = {}
 
-    def write_active(self, pool: str, epoch: int, states: Mapping[str, ActiveHealth], **named: Any) -> bool:
+    def write_active(self, pool: str, write: HealthWrite) -> bool:
         began = time.monotonic()
-        written = self._store.write_active(pool, HealthWrite(epoch, states, **named))
+        written = self._store.write_active(pool, write)
         now = time.monotonic()
-        self.writes.append((now, len(states), now - began))
-        for backend, state in states.items():
+        self.writes.append((now, len(write.states), now - began))
+        for backend, state in write.states.items():
             if state.health is Health.DOWN:
                 self.down.setdefault(backend, now)
         return written
@@ -111,6 +113,12 @@ class Counting:
 
     def write_discovered(self, pool: str, epoch: int, backends: Collection[Backend]) -> bool:
         return self._store.write_discovered(pool, epoch, backends)
+
+    def write_source(self, pool: str, epoch: int, failure: SourceFailure | None) -> bool:
+        return self._store.write_source(pool, epoch, failure)
+
+    def read_roster(self, pool: str) -> Roster:
+        return self._store.read_roster(pool)
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         self._store.record(events)

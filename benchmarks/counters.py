@@ -4,6 +4,9 @@ Half of the requests, a worker is killed, the other half: all of them must be co
 requests: those without a response are not counted, and at most those that ended in its last 0.05 s are lost
 (docs/metrics.md); their number is reported.
 
+Before that, one instance gets 1,000 requests a second for each worker. Its round trips to the store, of whatever kind,
+are counted by its own metrics, and compared with its responses.
+
     python -m benchmarks.counters [--requests 20000] [--connections 32] [--json FILE]
 """
 
@@ -14,22 +17,30 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from itertools import cycle
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.harness import bench, free_ports, need, running
+from benchmarks.harness import WORKERS, bench, free_ports, need, running
 from benchmarks.load import GET
+from benchmarks.load import run as open_load
 from benchmarks.proxies import Competitor, lbflask, nginx_backends
 from devtools.load_client import Connection
-from devtools.report import Check, conclude, options, table
+from devtools.report import Check, conclude, options, ratio, table
 
+#: Requests of a whole run.
+FULL = 20_000
 #: Seconds until a worker has counted ended requests, with a margin.
 COUNTED_AFTER = 2.0
 #: Seconds for a new worker.
 REPLACED_AFTER = 3.0
+#: Requests a second of a worker, for so many seconds, and the round trips to the store that each may cost.
+STEADY, STEADY_FOR, TRIPS_EACH = 1000, 10.0, 0.005
+#: The part of these requests that has to be answered in time: on a machine that is too busy for it, the trips show
+#: nothing.
+KEPT_UP = 0.95
 
 
 async def send(port: int, numbers: Iterator[int], answered: list[int]) -> None:
@@ -52,17 +63,33 @@ async def drive(ports: list[int], count: int, connections: int) -> int:
     return len(answered)
 
 
-async def counted(admin_ports: list[int]) -> int:
-    """The requests that the metrics count, over all instances and labels."""
-    total = 0.0
+async def total(admin_ports: list[int], names: Collection[str]) -> int:
+    """The sum of the samples of these names, over all instances and labels."""
+    found = 0.0
     for port in admin_ports:
         connection = Connection(port)
         body = (await connection.send(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).body.decode()
         connection.close()
         for family in text_string_to_metric_families(body):
-            if family.name == "lbflask_requests":
-                total += sum(sample.value for sample in family.samples)
-    return int(total)
+            found += sum(sample.value for sample in family.samples if sample.name in names)
+    return int(found)
+
+
+async def counted(admin_ports: list[int]) -> int:
+    """The requests that the metrics count."""
+    return await total(admin_ports, {"lbflask_requests_total"})
+
+
+async def steady(port: int, admin: int, seconds: float) -> dict[str, int]:
+    """The responses of an instance at a steady rate, and its trips to the store meanwhile."""
+    trips = {"lbflask_store_duration_seconds_count", "lbflask_store_failures_total"}
+    load = asyncio.create_task(open_load(port, STEADY * WORKERS, seconds + 2 * COUNTED_AFTER))
+    await asyncio.sleep(COUNTED_AFTER)  # a machine that begins takes its first tickets one by one
+    answers, made = await counted([admin]), await total([admin], trips)
+    await asyncio.sleep(seconds)
+    answers, made = await counted([admin]) - answers, await total([admin], trips) - made
+    await load
+    return {f"answered at {STEADY:,}/s a worker": answers, "round trips to the store meanwhile": made}
 
 
 async def counted_finally(admin_ports: list[int], expected: int) -> int:
@@ -80,26 +107,37 @@ def kill_a_worker(master: int) -> None:
 
 
 async def run(ports: list[int], admins: list[int], master: int, count: int, connections: int) -> dict[str, int]:
-    """Run the three parts."""
-    found = {"answered, half": await drive(ports, count // 2, connections)}
-    found["counted, half"] = await counted_finally(admins, found["answered, half"])
+    """Run the four parts."""
+    seconds = STEADY_FOR * count / FULL
+    found = {"due at a steady rate": int(STEADY * WORKERS * seconds), **await steady(ports[0], admins[0], seconds)}
+    await asyncio.sleep(COUNTED_AFTER)
+    first = await counted(admins)
+    found["answered, half"] = await drive(ports, count // 2, connections)
+    found["counted, half"] = await counted_finally(admins, first + found["answered, half"]) - first
     kill_a_worker(master)
     await asyncio.sleep(REPLACED_AFTER)
     found["answered"] = found["answered, half"] + await drive(ports, count - count // 2, connections)
-    found["counted"] = await counted_finally(admins, found["answered"])
+    found["counted"] = await counted_finally(admins, first + found["answered"]) - first
     driven = asyncio.create_task(drive(ports, count // 2, connections))
     await asyncio.sleep(random.uniform(0.3, 0.6))
     kill_a_worker(master)
     found["answered, one killed in the midst"] = await driven
     found["counted, one killed in the midst"] = (
-        await counted_finally(admins, found["counted"] + found["answered, one killed in the midst"]) - found["counted"]
+        await counted_finally(admins, first + found["counted"] + found["answered, one killed in the midst"])
+        - first
+        - found["counted"]
     )
     return found
 
 
 def judge(found: dict[str, int], count: int) -> list[Check]:
+    answered = found[f"answered at {STEADY:,}/s a worker"]
+    in_time = ratio(answered, found["due at a steady rate"])
+    trips = ratio(found["round trips to the store meanwhile"], answered)
     midst = found["answered, one killed in the midst"] - found["counted, one killed in the midst"]
     return [
+        Check("answered in time at a steady rate, of those due", in_time, KEPT_UP, at_least=True),
+        Check(f"round trips to the store for a request at {STEADY:,}/s a worker", trips, TRIPS_EACH),
         Check("answered", found["answered"], count, at_least=True),
         Check("miscounted, with a worker killed at rest", abs(found["answered"] - found["counted"]), 0),
         Check("of those with a worker killed in the midst, not counted", abs(midst), count // 20),
@@ -118,7 +156,7 @@ def two_instances(backends: list[int], rig: object) -> tuple[list[Competitor], l
 
 def main() -> None:
     parser = options(__doc__, "counters")
-    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--requests", type=int, default=FULL)
     parser.add_argument("--connections", type=int, default=32)
     given = parser.parse_args()
     count = 2_000 if given.quick else given.requests

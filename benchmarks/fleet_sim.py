@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,11 +21,12 @@ from benchmarks.simulation.fleet import Command, Outcome, Plan, Simulation
 from benchmarks.simulation.shares import Shares
 from devtools.environment import raise_file_limit
 from devtools.report import Check, conclude, number, options, percentile, say, table
-from lbflask.core import tickets
 from lbflask.fleet.follower import POLL_EVERY
 from lbflask.store.redis_client import OPERATION_TIMEOUT
 
 SIZES = [(1, 2), (10, 4), (100, 16), (1000, 32)]
+#: Machines, workers, and requests per second of a worker: 190 for each machine.
+QUIET = (1000, 2, 95.0)
 #: Requests per second of a worker, and how unlike workers are.
 LOADS = [(100.0, 0.0), (1000.0, 0.0), (1000.0, 1.0)]
 #: Backends among whom the turns of one run go, by weight.
@@ -38,8 +38,13 @@ CLOSE = 1.07
 #: A fleet for which requests wait longer for their tickets (99 % of those that wait at all) is too large.
 TICKET_WITHIN = 0.05
 #: Targets for the fleets that one store must serve.
-CARRIED = 1600
+CARRIED = 2000
 KNOWN_WITHIN = 0.1
+#: Operations per second of the quiet machines, and round trips for a request at BUSY requests per second of a worker.
+QUIET_OPERATIONS = 10_000
+BUSY, TRIPS_EACH = 1000.0, 0.005
+#: What workers send; the rest is the checker's.
+BY_WORKERS = (Command.TAKE, Command.RETURN, Command.READ, Command.JOIN, Command.BEAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def show_store(cases: Sequence[Case]) -> str:
             case.name,
             f"{case.plan.fleet * case.plan.rate:,.0f}",
             f"{case.a_second(*Command):,.0f}",
-            f"{case.a_second(Command.TAKE):,.0f}",
+            f"{case.a_second(Command.TAKE, Command.RETURN):,.0f}",
             f"{case.a_second(Command.READ, Command.JOIN):,.0f}",
             f"{case.a_second(Command.BEAT):,.0f}",
             f"{case.busy:.1%}",
@@ -128,15 +133,19 @@ def show_balance(cases: Sequence[Case]) -> str:
 def judge(cases: Sequence[Case]) -> list[Check]:
     """What is promised of fleets that a store carries; of larger ones there is nothing to promise."""
     carried = [case for case in cases if case.plan.fleet <= CARRIED]
-    bounds = [case.plan.fleet + case.outcome.thrown_away for case in carried]
+    bounds = [case.plan.machines + case.outcome.thrown_away for case in carried]
     spreads = [
         max(shares.imbalance for shares in case.outcome.shares if len({*shares.weights}) == 1) for case in carried
     ]
     known = [percentile(case.outcome.knew, 99) for case in carried]
+    quiet = [case for case in carried if (case.plan.machines, case.plan.workers, case.plan.rate) == QUIET]
+    busy = [case.a_second(*BY_WORKERS) / (case.plan.fleet * BUSY) for case in carried if case.plan.rate == BUSY]
     return [
         Check(f"local turns, up to {CARRIED:,} workers", sum(case.outcome.alone for case in carried), 0),
         Check("spread of equal backends, of its bound", max(s / b for s, b in zip(spreads, bounds, strict=True)), 1),
         Check("a change is known to 99 % of the workers within", max(known), KNOWN_WITHIN, "s"),
+        *(Check("operations/s of 1,000 quiet machines", case.a_second(*Command), QUIET_OPERATIONS) for case in quiet),
+        *([Check("round trips for a request at 1,000/s a worker", max(busy), TRIPS_EACH)] if busy else []),
     ]
 
 
@@ -169,34 +178,18 @@ def show_limits(limits: dict[str, Case]) -> str:
     return table(head, rows)
 
 
-@contextmanager
-def leasing(since: int, seconds: float) -> Iterator[None]:
-    """Blocks from this rate on, worth so many seconds."""
-    before = tickets.LEASE_FROM, tickets.BLOCK_SECONDS
-    tickets.LEASE_FROM, tickets.BLOCK_SECONDS = since, seconds
-    try:
-        yield
-    finally:
-        tickets.LEASE_FROM, tickets.BLOCK_SECONDS = before
-
-
 def search(plan: Plan, costs: Costs) -> dict[str, Case]:
     """The largest fleets, with the present commands and with fewer."""
-    slow, edge, fast = (replace(plan, rate=rate, seconds=min(plan.seconds, 2)) for rate in (100, 190, 1000))
+    slow, edge, fast = (replace(plan, rate=rate, seconds=min(plan.seconds, 2)) for rate in (10, 190, 1000))
     calm, few = replace(fast, spread=0.25), replace(costs, other=0.0)
-    found = {
-        "100/s": largest(slow, costs),
+    return {
+        "10/s": largest(slow, costs),
         "190/s": largest(edge, costs),
         "1,000/s": largest(fast, costs),
         "1,000/s, by a strategy that uses loads": largest(replace(fast, reading=True), costs),
         "1,000/s; a change is read within 0.25 s (a)": largest(calm, costs),
         "1,000/s; (a), no worker reads all heartbeats (b)": largest(calm, few),
-        "190/s; (a), (b), one trip for all that wait (c)": largest(replace(calm, rate=190, together=True), few),
     }
-    with leasing(20, 0.25):
-        found["190/s; (a), (b), blocks from 20/s on, of 0.25 s (d)"] = largest(replace(calm, rate=190), few)
-        found["1,000/s; (a), (b), (d)"] = largest(calm, few)
-    return found
 
 
 def show_costs(costs: Costs, origin: str) -> str:
@@ -232,9 +225,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--follower-timeout", type=float, default=OPERATION_TIMEOUT, help="what if it waited longer")
     parser.add_argument("--spread", type=float, default=0, help="what if not all read a change at once, but in seconds")
     parser.add_argument("--reading", action="store_true", help="simulate a strategy that uses the loads of the fleet")
-    parser.add_argument("--together", action="store_true", help="simulate one trip with tickets for all that wait")
-    parser.add_argument("--lease-from", type=int, default=tickets.LEASE_FROM, help="what if blocks began at this rate")
-    parser.add_argument("--block-seconds", type=float, default=tickets.BLOCK_SECONDS, help="what if blocks were larger")
     return parser.parse_args()
 
 
@@ -243,7 +233,7 @@ def plan_of(given: argparse.Namespace) -> Plan:
     machines, seconds = given.machines or 1, min(given.seconds, 1.5) if given.quick else given.seconds
     return Plan(
         machines, given.workers, given.rate, given.skew, given.backends, seconds, given.seed, given.latency_us / 1e6,
-        reading=given.reading, together=given.together,
+        reading=given.reading,
         poll_every=given.poll_every, follower_timeout=given.follower_timeout, spread=given.spread,
     )  # fmt: skip
 
@@ -253,7 +243,9 @@ def plans(given: argparse.Namespace, base: Plan) -> list[Plan]:
     if given.machines:
         return [base]
     sizes = SIZES[:-1] if given.quick else SIZES
-    return [replace(base, machines=m, workers=w, rate=r, skew=s) for m, w in sizes for r, s in LOADS]
+    machines, workers, rate = QUIET
+    quiet = replace(base, machines=machines, workers=workers, rate=rate)
+    return [quiet, *(replace(base, machines=m, workers=w, rate=r, skew=s) for m, w in sizes for r, s in LOADS)]
 
 
 def main() -> None:
@@ -265,13 +257,12 @@ def main() -> None:
         costs, origin = costing.measured(quick=given.quick), "measured on a Valkey here"
     print(show_costs(costs, origin), end="\n\n")
     plan, limits = plan_of(given), {}
-    with leasing(given.lease_from, given.block_seconds):
-        cases = [simulated(each, costs) for each in plans(given, plan)]
-        print(show_store(cases), end="\n\n")
-        print(show_balance(cases), end="\n\n")
-        if not given.machines and not given.quick:
-            limits = search(plan, costs)
-            print(show_limits(limits), end="\n\n")
+    cases = [simulated(each, costs) for each in plans(given, plan)]
+    print(show_store(cases), end="\n\n")
+    print(show_balance(cases), end="\n\n")
+    if not given.machines and not given.quick:
+        limits = search(plan, costs)
+        print(show_limits(limits), end="\n\n")
     found = {"costs": asdict(costs), "origin": origin, "cases": [numbers(case) for case in cases]}
     found["limits"] = {what: numbers(case) for what, case in limits.items()}
     conclude(given, [] if given.machines else judge(cases), found)

@@ -1,4 +1,6 @@
-"""Shared by the benchmarks: ports, processes that end with a benchmark, a private store, the memory of processes."""
+"""Shared by the benchmarks: ports, processes that end with a benchmark, a private store, memory and processor time of
+processes.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from devtools.environment import HOST, ROOT, raise_file_limit
+from devtools.memory import read_memory
 from lbflask.store.embedded import EmbeddedServer
 
 WORKERS = 2
@@ -112,10 +115,35 @@ def _await_port(port: int, children: list[subprocess.Popen[bytes]], commands: Se
         time.sleep(0.05)
 
 
+def await_response(port: int) -> None:
+    """Wait until a GET has a response: a server may listen long before its workers serve. Raises OSError after 30 s."""
+    with socket.create_connection((HOST, port), timeout=30) as probe:
+        probe.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
+        if not probe.recv(1):
+            raise ConnectionError(f"nothing serves at port {port}")
+
+
 def serving(process: int) -> list[int]:
     """The worker processes of a server: its children, or the server if it has none."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [int(child) for child in children] or [process]
+
+
+def processor_seconds(processes: Sequence[int]) -> float:
+    """The processor time of the processes and all their descendants until now: of every thread, user and kernel."""
+    seconds, ahead = 0.0, list(processes)
+    while ahead:
+        process = ahead.pop()
+        try:
+            times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:15]
+            tasks = list(Path(f"/proc/{process}/task").iterdir())
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended, and its parent has its time
+        for task in tasks:
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended has no children
+                ahead += [int(child) for child in (task / "children").read_text().split()]
+        seconds += sum(map(int, times)) / os.sysconf("SC_CLK_TCK")  # the last two are of children that have ended
+    return seconds
 
 
 def resident(process: int) -> int:
@@ -125,12 +153,7 @@ def resident(process: int) -> int:
 
 def proportional(processes: Sequence[int]) -> int:
     """Bytes of PSS of the processes: shared memory counts once."""
-    return sum(pss(Path(f"/proc/{process}/smaps_rollup").read_text()) for process in processes)
-
-
-def pss(rollup: str) -> int:
-    """Bytes of PSS in the text of a smaps_rollup."""
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+    return sum(read_memory(process).proportional for process in processes)
 
 
 class PeakMemory:

@@ -1,48 +1,55 @@
-"""Where the time of a request goes: the steps of the hot path, each timed alone, in microseconds of one process.
+"""Where the time of a request goes: the steps of the hot path, each timed alone, in microseconds of processor time.
 
 The client and the backend are canned bytes, so neither the kernel nor the waiting counts; what is left is our own work
 for a small GET over a kept connection. The best of many short runs is told: what the step costs when nothing disturbs
 it and all of it is in the processor's caches. "all of it" is what the steps cost together, one after another. A second
-table has the same with settings that add to it, in turns with the default, so that they can be compared.
+table has the same with settings that add to it, in turns with the default, so that they can be compared. Where
+`make compiled` was run, both builds of the package are measured, in turns, each in processes of its own.
 
-    python -m benchmarks.hot_path [--fields 10] [--json FILE]
+    python -m benchmarks.hot_path [--fields 9] [--json FILE]
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import logging
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import cycle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from gunicorn.config import Config as GunicornConfig
 
-from devtools.report import conclude, options, table
+from devtools.builds import python_commands
+from devtools.report import Check, conclude, options, ratio, table
+from lbflask.build import Build
 from lbflask.config.load import load
 from lbflask.core.http.fields import backend_request
 from lbflask.core.http.response_head import plain_head
 from lbflask.core.http.trusted_proxies import TrustedProxies
-from lbflask.core.model import ActiveHealth, Health, Snapshot
+from lbflask.core.model import ActiveHealth, Address, Health, Snapshot
 from lbflask.core.sticky_cookie import Affinity
 from lbflask.proxy import client_request
 from lbflask.server import gunicorn_hooks
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange
-from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
-from lbflask.server.worker.request_parser import ParsedRequest
+from lbflask.server.worker.received_head import ReceivedHead
+from lbflask.server.worker.request_reader import read_request
+from lbflask.server.worker.responder import Responder
 from lbflask.server.worker.response_writer import ResponseWriter
 from lbflask.server.worker.settings import freeze
 from lbflask.telemetry.event_queue import BATCH, TimedEvent
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.log_formats import text_line
 from lbflask.telemetry.metrics.recorder import MetricsRecorder
+from lbflask.upstream.backend_request import BackendRequest
 from lbflask.upstream.connection import UpstreamConnection
-from lbflask.upstream.requests_adapter import BackendRequest
 from lbflask.upstream.stream import ExchangeTimeouts
 from lbflask.wiring.worker_runtime import WorkerRuntime
 
@@ -62,7 +69,13 @@ FIELDS = [
     b"Referer: http://shop.example/basket",
     b"Sec-Fetch-Mode: navigate",
 ]
-
+#: Microseconds by name, for the steps and for the variants of all of it.
+Cost = dict[str, dict[str, float]]
+PLAIN, NINE = "nothing more", "nine more fields"
+#: A piece of work of the standard library, to compare machines by.
+MACHINE = "for comparison: 64 small objects of JSON parsed"
+#: At most so many microseconds, compiled.
+TARGETS = {PLAIN: 12.0, NINE: 18.0}
 
 in_turn = lru_cache(cycle)
 
@@ -83,8 +96,13 @@ class Canned:
     def sock(self) -> Canned:
         return self
 
-    def recv(self, *_: int) -> bytes:
+    def recv(self, _: int, flags: int = 0) -> bytes:
+        if flags:  # for what has arrived, of a connection that was idle for long
+            raise BlockingIOError
         return next(self._said)
+
+    def setblocking(self, _: bool) -> None:
+        pass
 
     def send(self, data: bytes) -> int:
         return len(data)
@@ -105,14 +123,21 @@ class Canned:
         pass
 
 
+class CannedDialer:
+    """Opens connections to the canned backend."""
+
+    def open(self, _address: Address, _timeout: float, now: float) -> UpstreamConnection:
+        return UpstreamConnection(Canned(RESPONSE), now)
+
+
 def micros(step: Callable[[], Any], rounds: int, repeat: int = 1000) -> float:
     """The best of so many rounds of `repeat` calls each."""
     best = float("inf")
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = time.process_time()
         for _ in range(repeat):
             step()
-        best = min(best, (time.perf_counter() - began) / repeat)
+        best = min(best, (time.process_time() - began) / repeat)
     return best * 1e6
 
 
@@ -141,7 +166,8 @@ class Rig:
         up = {url.removeprefix("http://"): ActiveHealth(Health.UP) for url in backends}
         self.fleet.pools["default"].set_snapshot(Snapshot(1, up, 0.0, 10.0))
         self.fleet.degrade("benchmark")  # tickets without a store
-        self.balancer._dialer.open = lambda *args: UpstreamConnection(Canned(RESPONSE), args[-1])
+        self.connections = self.balancer._connections.of_pool("default")
+        self.connections._dialer = CannedDialer()
         gunicorn = GunicornConfig()
         for name, value in gunicorn_hooks._settings_of(config).items():
             gunicorn.set(name, value)
@@ -152,14 +178,12 @@ class Rig:
             ("127.0.0.1", 5555),
             ClientTimeouts(),
         )
-        self.worker: Any = SimpleNamespace(alive=True, _frozen=self.frozen)
-        self.worker.options = WorkerOptions(forward=self.plane.forward)
-        self.worker._call_application = lambda *args: ProxyWorker._call_application(self.worker, *args)
+        self.responder = Responder(lambda *_: (), {}, logging.getLogger("lbflask"))
 
-    def read(self) -> ParsedRequest:
+    def read(self) -> ReceivedHead:
         self.client.await_request(75)
-        request = ParsedRequest(self.frozen, self.client.reader, self.client.addr, 2)
-        self.client.begin_request(request.proxy_protocol_info)
+        request = read_request(self.frozen, self.client)
+        self.client.begin_request(request.proxy_info)
         return request
 
     def count(self, portion: list[TimedEvent]) -> Callable[[], None]:
@@ -168,21 +192,21 @@ class Rig:
         return lambda: counting.consume(portion)
 
     def serve(self) -> bool:
-        return ProxyWorker._respond(self.worker, self.client, self.read())
+        return self.responder.respond(self.client, self.read(), self.plane.forward, closes=False)
 
 
 def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
     """What there is to time, in the order in which a request meets it."""
     request = rig.read()
     exchange = HttpExchange(request, rig.client)
-    taken = client_request.from_exchange(exchange, 0)
+    taken = client_request.from_exchange(exchange)
     dispatcher = rig.plane.front.handler
     hop, trust = dispatcher.services.hops.hop(taken), TrustedProxies()
     head = backend_request(taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust)
     backend = dispatcher.balancer.pool.backends[0]
     outgoing = BackendRequest("GET", "/", head.fields).to(backend, "shop.example")
     connection = UpstreamConnection(Canned(RESPONSE), 0.0)
-    pool, timing = rig.balancer._connections, ExchangeTimeouts()
+    pool, timing = rig.connections, ExchangeTimeouts()
     event = RequestEvent(
         client="127.0.0.1",
         method="GET",
@@ -195,19 +219,19 @@ def steps(rig: Rig) -> dict[str, Callable[[], Any]]:
         attempts=[AttemptEvent(backend="127.0.0.1:8081", seconds=0.001)],
         request_id="id",
     )
-    reply = SimpleNamespace(fields=[("Server", "x"), ("Date", "y"), ("Content-Type", "z"), ("Content-Length", "16")])
+    lines = plain_head("GET", RESPONSE)[2]  # type: ignore[index] - it is plain
 
     def take_and_give_back() -> None:
         pool.give_back(outgoing.url, pool.take(outgoing.url, False) or pool.open(outgoing.address, 1.0))
 
     def respond() -> None:
         response = ResponseWriter(rig.client.send, request, exchange)
-        response.start_response("200 OK", reply.fields)
+        response.start_plain("200 OK", lines)
         response.write_all([b"hello from 8081\n"])
 
     return {
         "read and parse the request": rig.read,
-        "target, host, framing, body": lambda: client_request.from_exchange(exchange, 0),
+        "target, host, framing, body": lambda: client_request.from_exchange(exchange),
         "fields for the backend": lambda: backend_request(
             taken.fields, hop, host=taken.host, request_id="id", is_trusted=trust
         ),
@@ -278,28 +302,74 @@ def features(fields: int) -> dict[str, Rig]:
     return rigs
 
 
-def compared(rigs: dict[str, Rig], rounds: int) -> list[tuple[str, float]]:
+def compared(rigs: dict[str, Rig], rounds: int) -> dict[str, float]:
     """What all of a request costs with each of the rigs, in turns."""
     best = dict.fromkeys(rigs, float("inf"))
     for _ in range(5 * rounds):
         for name, rig in rigs.items():
             best[name] = min(best[name], micros(rig.serve, 1, 200))
-    return list(best.items())
+    return best
+
+
+def measured(fields: int, rounds: int) -> Cost:
+    """What each step, and all of it in each variant, costs with the build of this process."""
+    found = {name: micros(step, rounds) for name, step in steps(Rig(fields)).items()}
+    found["count it (of a portion)"] /= BATCH
+    document = json.dumps([{"number": number} for number in range(64)])
+    found[MACHINE] = micros(lambda: json.loads(document), rounds)
+    variants = {PLAIN: Rig(fields), **({} if fields else {NINE: Rig(len(FIELDS))}), **features(fields)}
+    return {"steps": found, "variants": compared(variants, rounds)}
+
+
+def measured_apart(python: list[str], given: argparse.Namespace) -> Cost:
+    """The same, by another process of this module."""
+    command = [*python, "-m", "benchmarks.hot_path", "--one", "--fields", str(given.fields)]
+    command += ["--quick"] if given.quick else []
+    found: Cost = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return found
+
+
+def best(costs: Sequence[Cost]) -> Cost:
+    """The lowest figure of all turns, for each line of each table."""
+    return {part: {name: min(cost[part][name] for cost in costs) for name in costs[0][part]} for part in costs[0]}
+
+
+def report(found: dict[Build, Cost], part: str, head: str) -> str:
+    """A part of the figures as a table: a column for each build, and how much of the first the last one needs."""
+    builds = list(found)
+    rows = []
+    for name, first in found[builds[0]][part].items():
+        costs = [found[build][part][name] for build in builds]
+        rows.append([name, *(f"{cost:.1f}" for cost in costs), f"{ratio(costs[-1], first):.2f}"])
+    return table([head, *(f"µs, {build.value}" for build in builds), "ratio"], rows)
+
+
+def checks(found: dict[Build, Cost]) -> list[Check]:
+    """The targets, which are for the compiled build."""
+    variants = found.get(Build.COMPILED, {}).get("variants", {})
+    return [
+        Check(f"compiled, {name}", variants[name], most, "µs") for name, most in TARGETS.items() if name in variants
+    ]
 
 
 def main() -> None:
     parser = options(__doc__, "hot_path")
     parser.add_argument("--fields", type=int, default=0, help="fields of the request beside Host, 9 at most")
+    parser.add_argument("--turns", type=int, default=3, help="processes for each build")
+    parser.add_argument("--one", action="store_true", help="measure in this process, and write only its figures")
     given = parser.parse_args()
-    rounds = 10 if given.quick else 50
-    found = {name: micros(step, rounds) for name, step in steps(Rig(given.fields)).items()}
-    found["count it (of a portion)"] /= BATCH
-    print(table(["step", "µs"], [[name, f"{cost:.1f}"] for name, cost in found.items()]), end="\n\n")
-    variants = compared({"nothing more": Rig(given.fields), **features(given.fields)}, rounds)
-    default = variants[0][1]
-    rows = [[name, f"{cost:.1f}", f"{cost - default:+.1f}"] for name, cost in variants]
-    print(table(["all of it, with", "µs", "more"], rows), end="\n\n")
-    conclude(given, [], found | {f"all of it, with {name}": cost for name, cost in variants})
+    if given.one:
+        print(json.dumps(measured(given.fields, 10 if given.quick else 50)))
+        return
+    commands = python_commands()
+    costs: dict[Build, list[Cost]] = {build: [] for build in commands}
+    for _ in range(given.turns):
+        for build, python in commands.items():
+            costs[build].append(measured_apart(python, given))
+    found = {build: best(each) for build, each in costs.items()}
+    print(report(found, "steps", "step"), end="\n\n")
+    print(report(found, "variants", "all of it, with"), end="\n\n")
+    conclude(given, [] if given.fields else checks(found), {build.value: cost for build, cost in found.items()})
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def rig_with_bounds(slots: Slots) -> Rig:
     pool = dispatcher.balancer.pool
     backends = tuple(replace(backend, max_connections=100) for backend in pool.backends)
     dispatcher.balancer = PoolBalancer(replace(pool, backends=backends), rig.fleet)
-    dispatcher._attempts.slot_queue = SlotQueue(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
+    dispatcher.attempts.slot_queue = SlotQueue(slots.of(POOL), rig.fleet.traffic(POOL), QueuePolicy(), lambda: 0.0)
     return rig
 
 

@@ -1,7 +1,7 @@
 """The shares of backends when several processes balance as one: exact turns, and less for a slow backend.
 
 Turns: weights of 5 to 3 to 2, two instances of two workers on one store, 32 connections. Each backend must get its
-share of the requests, to within one for each worker.
+share of the requests, to within one for each instance.
 
 Loads: `least_connections` over four instances of one worker, and a backend that takes ten times as long as the others.
 It must get at most a fifth of an equal share with 32 connections. Then each of the same instances has a separate
@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 
-from benchmarks.harness import WORKERS, Bench, bench, free_ports, running
+from benchmarks.harness import Bench, bench, free_ports, running
 from benchmarks.load import GET
 from benchmarks.proxies import Competitor, lbflask
 from devtools.load_client import Connection
@@ -31,8 +31,8 @@ CONNECTIONS = 32
 MANY, FEW = 32, 16
 WEIGHTS = (5, 3, 2)
 INSTANCES = 2
-#: Requests by which a backend may miss its share: one for each worker.
-ASTRAY = INSTANCES * WORKERS
+#: Requests by which a backend may miss its share: one for each instance.
+ASTRAY = INSTANCES
 
 #: Seconds that a request takes at the backends that share by load; at the last one ten times as many.
 FAST = 0.01

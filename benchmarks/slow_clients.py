@@ -3,9 +3,10 @@
 Three kinds, as many of each: `head` sends a request head byte by byte, `body` a request body, `reader` reads a large
 response byte by byte through a small receive buffer. Their starts are spread over time; the measurement lasts while all
 of them are connected. lbflask's time-outs are short, and end them afterwards: the table shows what closed each kind,
-and after how many seconds.
+and after how many seconds. A fourth kind, `churn`, is measured apart: readers that leave after a few seconds, each
+replaced by a new one, for which proxy and kernel fill their buffers again.
 
-    python -m benchmarks.slow_clients [--clients 500] [--seconds 6] [--rounds 3] [--kinds head,body,reader]
+    python -m benchmarks.slow_clients [--clients 500] [--seconds 6] [--rounds 3] [--kinds head,body,reader,churn]
 """
 
 from __future__ import annotations
@@ -34,12 +35,17 @@ GATHERING = 3.0
 #: More than the kernel's buffers take between a backend and a client that does not read.
 LARGE = 64 * MIB
 OPEN = "still open"
+CHURN, LEFT = "churn", "left"
+#: Seconds for which a reader of the churn stays: 167 of them, as many as of another kind, are 55 new ones a second.
+STAY = 3.0
 
 KINDS = {
     "head": "GET / HTTP/1.1\r\nHost: bench\r\nX-Slow: " + "x" * 4096,
     "body": "POST / HTTP/1.1\r\nHost: bench\r\nContent-Length: 1000000\r\n\r\n",
     "reader": f"GET /large/{LARGE} HTTP/1.1\r\nHost: bench\r\n\r\n",
+    CHURN: f"GET /large/{LARGE} HTTP/1.1\r\nHost: bench\r\n\r\n",
 }
+READERS = ("reader", CHURN)
 
 #: The first byte of TCP_INFO for a connection that the peer has ended (linux/tcp_states.h).
 ENDED = {7: "reset", 8: "closed"}  # TCP_CLOSE, TCP_CLOSE_WAIT
@@ -84,7 +90,7 @@ class SlowClient:
         with socket.socket() as sock:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._kind == "reader":
+            if self._kind in READERS:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             try:
                 await loop.sock_connect(sock, (HOST, self._port))
@@ -105,7 +111,7 @@ class SlowClient:
                 return ended
             if loop.time() > until:
                 break
-            if self._kind != "reader":
+            if self._kind not in READERS:
                 sock.send(trickle[at : at + 1])
             await asyncio.sleep(PACE)
         return OPEN
@@ -113,29 +119,39 @@ class SlowClient:
     def _take(self, sock: socket.socket) -> bool:
         """Read a byte, or a response that arrives while the request is sent. Returns whether it was a response."""
         try:
-            data = sock.recv(1 if self._kind == "reader" else 4096)
+            data = sock.recv(1 if self._kind in READERS else 4096)
         except BlockingIOError:
             return False
-        self._answer += data if self._kind != "reader" else b""
+        self._answer += data if self._kind not in READERS else b""
         return self._answer.startswith(b"HTTP/1.1 ")
 
 
 class Crowd:
     """So many slow clients of each kind."""
 
-    def __init__(self, port: int, each: int, fates: dict[str, Fates]) -> None:
+    def __init__(self, port: int, each: int, fates: dict[str, Fates], seconds: float) -> None:
+        """Those of the churn come and go for so many seconds after all have come."""
         self._fates = fates
         self._port = port
+        self._churn = GATHERING + seconds
         self._slots = [
             asyncio.create_task(self._slot(kind, GATHERING * number / each)) for kind in fates for number in range(each)
         ]
 
     async def _slot(self, kind: str, wait: float) -> None:
-        loop = asyncio.get_running_loop()
+        churn_ends = asyncio.get_running_loop().time() + self._churn
         await asyncio.sleep(wait)
+        if kind != CHURN:
+            await self._live(kind, allowed(kind))
+        while kind == CHURN and asyncio.get_running_loop().time() < churn_ends:
+            await self._live(kind, STAY)
+
+    async def _live(self, kind: str, seconds: float) -> None:
+        """One client, for at most so many seconds."""
+        loop = asyncio.get_running_loop()
         began = loop.time()
-        end = await SlowClient(self._port, kind).live(began + allowed(kind))
-        self._fates[kind].add(end, loop.time() - began)
+        end = await SlowClient(self._port, kind).live(began + seconds)
+        self._fates[kind].add(LEFT if end == OPEN and kind == CHURN else end, loop.time() - began)
 
     async def disperse(self) -> None:
         """Wait for them to be closed, or for their time to be over."""
@@ -144,7 +160,7 @@ class Crowd:
 
 def allowed(kind: str) -> float:
     """Seconds that the time-outs give a slow client, and some for being late."""
-    return {"head": HEAD, "body": REQUEST, "reader": max(BODY, REQUEST)}[kind] + LATE
+    return {"head": HEAD, "body": REQUEST, "reader": max(BODY, REQUEST), CHURN: STAY}[kind] + LATE
 
 
 @dataclass
@@ -163,9 +179,9 @@ class Rounds:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many slow clients of which kinds, and for how long; the rate of the ordinary requests."""
+    """How many slow clients of each kind, and for how long; the rate of the ordinary requests."""
 
-    clients: int
+    each: int
     kinds: tuple[str, ...]
     rounds: int
     seconds: float
@@ -179,20 +195,22 @@ async def measure(port: int, plan: Plan) -> Rounds:
     await load.run(port, rate, min(5.0, seconds))  # warm
     for turn in range(plan.rounds):
         found.without.append(await load.run(port, rate, seconds))
-        crowd = Crowd(port, plan.clients // len(plan.kinds), found.fates)
+        crowd = Crowd(port, plan.each, found.fates, seconds)
         await asyncio.sleep(GATHERING)
         found.among.append(await load.run(port, rate, seconds))
         await crowd.disperse()
-        say(f"round {turn + 1}: p99 {found.without[-1].ms(99):.2f} ms, among slow ones {found.among[-1].ms(99):.2f} ms")
+        alone, among = found.without[-1].ms(99), found.among[-1].ms(99)
+        say(f"round {turn + 1}: p99 {alone:.2f} ms, among {', '.join(plan.kinds)} {among:.2f} ms")
     return found
 
 
 def judge(found: Rounds) -> list[Check]:
+    those = ", ".join(found.fates)
     errors = sum(done.errors for done in found.without + found.among)
     return [
-        Check("p50 of ordinary requests, against no slow ones", found.times(50), LATENCY, "x"),
-        Check("p99 of ordinary requests, against no slow ones", found.times(99), LATENCY, "x"),
-        Check("failed ordinary requests", errors, 0),
+        Check(f"p50 of ordinary requests among {those}, against none", found.times(50), LATENCY, "x"),
+        Check(f"p99 of ordinary requests among {those}, against none", found.times(99), LATENCY, "x"),
+        Check(f"failed ordinary requests among {those}", errors, 0),
         *(
             Check(f"slow clients still open after {allowed(kind):g} s: {kind}", fates.ends.get(OPEN, 0), 0)
             for kind, fates in found.fates.items()
@@ -207,7 +225,7 @@ def settings() -> dict[str, str]:
 
 def main() -> None:
     parser = options(__doc__, "slow_clients")
-    parser.add_argument("--clients", type=int, default=500)
+    parser.add_argument("--clients", type=int, default=500, help="of three kinds; as many of the churn as of one")
     parser.add_argument("--seconds", type=float, default=HEAD - GATHERING - 1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=200, help="ordinary requests a second")
@@ -215,9 +233,11 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS), help="which slow clients there are, with commas")
     given = parser.parse_args()
     rounds, seconds = (1, 4.0) if given.quick else (given.rounds, given.seconds)
-    plan = Plan(given.clients, tuple(given.kinds.split(",")), rounds, seconds, given.rate)
-    if not KINDS.keys() >= set(plan.kinds):
+    kinds = given.kinds.split(",")
+    if not KINDS.keys() >= set(kinds):
         parser.error(f"the kinds are {', '.join(KINDS)}")
+    groups = [tuple(kind for kind in kinds if (kind == CHURN) is apart) for apart in (False, True)]
+    plans = [Plan(given.clients // 3, group, rounds, seconds, given.rate) for group in groups if group]
     with ExitStack() as stack:
         rig = stack.enter_context(bench())
         (backend,) = free_ports(1)
@@ -225,12 +245,19 @@ def main() -> None:
         stack.enter_context(running([command], backend))
         proxy = proxies.one_of(given.through, [backend], rig, **settings())
         stack.enter_context(proxy.started())
-        found = asyncio.run(measure(proxy.port, plan))
-    rows = [fates.row(kind) for kind, fates in found.fates.items()]
+        found = [asyncio.run(measure(proxy.port, plan)) for plan in plans]
+    rows = [fates.row(kind) for one in found for kind, fates in one.fates.items()]
     print(table([f"slow clients of {proxy.name}", "what ended them", "seconds, median", "at most"], rows), end="\n\n")
-    ends = {kind: fates.ends for kind, fates in found.fates.items()}
-    loads = {"without": [one.summary() for one in found.without], "among": [one.summary() for one in found.among]}
-    conclude(given, judge(found), {"through": proxy.name, "plan": asdict(plan), "ends": ends, **loads})
+    numbers = [
+        {
+            "plan": asdict(plan),
+            "ends": {kind: fates.ends for kind, fates in one.fates.items()},
+            "without": [done.summary() for done in one.without],
+            "among": [done.summary() for done in one.among],
+        }
+        for plan, one in zip(plans, found, strict=True)
+    ]
+    conclude(given, [check for one in found for check in judge(one)], {"through": proxy.name, "groups": numbers})
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """A fleet of workers and their one store, event by event, on a clock of its own; the same for the same seed.
 
-What a worker decides, the code of the workers decides: how many tickets to take (`RateEstimator`), how long they hold
-(`TicketBlock`), how long it waits, when it polls and tries again (the constants of `lbflask.store`). The rest is a
-model. Requests reach a worker at random (a Poisson process). The store serves one command after another, as they
-arrive, each for a given time; a command that was given up is served nevertheless, since it has been sent. Of new
-connections only so many wait to be accepted, and the others hear nothing. A message is one more write for each
-subscriber. A worker without the store counts its requests as a sum, since they follow each other in its own turn.
+What a worker decides, the code of the workers decides: how many tickets its machine takes (`RateEstimator`,
+`block_size`), when the next block is due (`TicketBlock`), how long it waits, when it polls and tries again (the
+constants of `lbflask.store`). The rest is a model. Requests reach a machine at random (a Poisson process). The store
+serves one command after another, as they arrive, each for a given time; a command that was given up is served
+nevertheless, since it has been sent. Of new connections only so many wait to be accepted, and the others hear nothing.
+A message is one more write for each subscriber. A machine without the store counts its requests as a sum, since they
+follow each other in its own turn.
 
-An event is a command that reaches the store. One thing is simpler than it is: a worker that loses the store uses up the
-block in its hand, which `Fleet` throws away.
+An event is a command that reaches the store. Two things are simpler than they are: a machine takes its tickets through
+its first worker, and has no store when that one has none; and the rest of a block is offered to the store, but never
+taken back.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from random import Random
 from benchmarks.simulation.costs import Costs
 from benchmarks.simulation.shares import Shares
 from lbflask.checker.publisher import COALESCE_FOR, COALESCE_PER_BACKEND
-from lbflask.core.tickets import RateEstimator, TicketBlock
+from lbflask.core.tickets import REFILL_AT, RETURN_AFTER, RateEstimator, TicketBlock, block_size
 from lbflask.fleet.follower import POLL_EVERY
 from lbflask.fleet.heartbeat import BEAT_WHILE_READING_EVERY, BEAT_WITH_NEWS_EVERY, PURGE_EVERY
 from lbflask.fleet.store_link import RETRY_EVERY
@@ -59,7 +61,6 @@ class Plan:
     timeout: float = OPERATION_TIMEOUT
     follower_timeout: float = OPERATION_TIMEOUT
     reading: bool = False  #: the strategy goes by the loads of the fleet
-    together: bool = False  #: a trip brings a ticket for each request that waits for it
     spread: float = 0.0  #: who has heard of a change reads at random within so many seconds
 
     @property
@@ -76,12 +77,13 @@ class Plan:
 class Command(IntEnum):
     """What reaches the store."""
 
-    TAKE = 0  #: a worker wants tickets
+    TAKE = 0  #: a machine wants tickets
     READ = 1  #: a worker polls, or has heard of a change
     BEAT = 2  #: a worker says that it lives, and what it has in flight
     JOIN = 3  #: a worker connects anew and subscribes
     WORD = 4  #: the checker's word, nothing new
     FLIP = 5  #: the checker's word, and a backend's health has changed
+    RETURN = 6  #: a machine offers the rest of a block
 
 
 #: Arrival at the store, whose, what, when it was sent, and for READ the turn in which it was meant.
@@ -92,9 +94,12 @@ Event = tuple[float, int, Command, float, int]
 class Worker:
     """What the model knows of a worker. Times are infinite for what does not happen."""
 
-    rate: float
+    rate: float  #: of its machine, if it is the first one there; else 0
     pace: RateEstimator
-    asked: float = 0.0  #: arrival of the request that needs the next tickets
+    asked: float = math.inf  #: arrival of the request that needs the next tickets
+    turns: int = 0  #: of its machine, until now
+    hand: tuple[int, int] = (0, 0)  #: the first ticket in hand, and how many
+    served_at: float = 0.0  #: when the latest turn was
     local: int = 0
     local_since: float = math.inf  #: its requests do without the store
     lost_from: float = math.inf  #: the store is out of reach
@@ -129,10 +134,9 @@ class Outcome:
     shares: list[Shares] = field(default_factory=list)
 
 
-def primed(rate: float, now: float) -> RateEstimator:
-    """The pace of a worker that has had this rate for some time."""
-    second = math.floor(now)
-    return RateEstimator(second, round(rate * (now - second)), round(rate))
+def primed(rate: float, now: float, turn: int = 0) -> RateEstimator:
+    """The pace of a machine that has had this rate for some time."""
+    return RateEstimator(now, turn, rate)
 
 
 class Simulation:
@@ -149,25 +153,30 @@ class Simulation:
         self._counter = 0
         self._flips: list[float] = []
         self._events: list[Event] = []
-        self._workers = [self._worker(rate) for rate in self._rates()]
+        self._workers = [worker for rate in self._rates() for worker in self._machine(rate)]
         self._subscribers = len(self._workers)
         self._begin()
 
     def _rates(self) -> list[float]:
+        """The requests per second of each machine: the sum of its workers' rates."""
         drawn = [self._random.lognormvariate(0, self.plan.skew) for _ in range(self.plan.fleet)]
-        return [self.plan.rate * each * len(drawn) / sum(drawn) for each in drawn]
+        rates, size = [self.plan.rate * each * len(drawn) / sum(drawn) for each in drawn], self.plan.workers
+        return [sum(rates[at : at + size]) for at in range(0, len(rates), size)]
 
-    def _worker(self, rate: float) -> Worker:
-        return Worker(rate, primed(rate, 0.0), local=self._random.randrange(1 << 30))
+    def _machine(self, rate: float) -> list[Worker]:
+        """The workers of a machine, of which the first takes the tickets."""
+        local = self._random.randrange(1 << 30)
+        return [Worker(0.0 if n else rate, primed(rate, 0.0), local=local) for n in range(self.plan.workers)]
 
     def _begin(self) -> None:
         """Everybody is somewhere in the middle of what he does."""
         plan, chance = self.plan, self._random.random
         for number, worker in enumerate(self._workers):
-            worker.asked = chance() * worker.pace.block() / worker.rate
             worker.read_at = worker.poll_at = chance() * plan.poll_every
             worker.bury_at = chance() * PURGE_EVERY
-            self._events.append((worker.asked, number, Command.TAKE, worker.asked, 0))
+            if worker.rate:
+                due = self._begin_turns(worker)
+                self._events.append((due, number, Command.TAKE, due, 0))
             self._events.append((worker.read_at, number, Command.READ, worker.read_at, 0))
             if plan.beats:
                 beat = chance() * plan.beat_every
@@ -179,11 +188,22 @@ class Simulation:
         self._events += [(at, -1, Command.FLIP, at, 0) for at in (FLIP_FIRST + FLIP_EVERY * n for n in range(flips))]
         heapify(self._events)
 
+    def _begin_turns(self, worker: Worker) -> float:
+        """Somewhere in the midst of a block, if the machine has any; when the next tickets are due."""
+        size = block_size(worker.rate, self.plan.fleet)
+        if size == 1:
+            worker.asked = self._random.expovariate(worker.rate)
+            return worker.asked
+        left = round(self._random.random() * size)
+        worker.hand, self._counter = (self._counter, left), self._counter + left
+        worker.served_at = self._use(worker, max(0, left - size // REFILL_AT), 0.0)
+        return worker.served_at
+
     def run(self) -> Outcome:
         """All events until the end."""
         events, workers, end = self._events, self._workers, self.plan.seconds
         act: list[Callable[[Worker, int, float, float, int], None]] = [
-            self._take, self._read, self._beat, self._join, self._word, self._flip,
+            self._take, self._read, self._beat, self._join, self._word, self._flip, self._return,
         ]  # fmt: skip
         while events and events[0][0] < end:
             arrival, number, command, sent, turn = heappop(events)
@@ -217,46 +237,76 @@ class Simulation:
         return self._free
 
     def _take(self, worker: Worker, number: int, arrival: float, sent: float, _: int) -> None:
-        if worker.lost(sent):
-            self.outcome.delays.append(sent - worker.asked)
-            self._go_alone(worker, number)
+        """Tickets for a request that has none, and all that wait with it; or the next block before this one ends."""
+        waiting = 0 if worker.asked == math.inf else 1 + round(worker.rate * max(0.0, sent - worker.asked))
+        size = block_size(worker.pace.sample(sent, worker.turns + waiting), self.plan.fleet)
+        if not waiting and size == 1 and not worker.lost(sent):
+            self._ask_later(worker, number, self._use(worker, worker.hand[1], worker.served_at), sent)
             return
-        count = worker.pace.block()
-        if self.plan.together:
-            count = max(count, 1 + round(worker.rate * (sent - worker.asked)))
+        count = max(1, waiting) + size - 1
+        first, self._counter = self._counter, self._counter + (0 if worker.lost(sent) else count)
+        if worker.lost(sent):
+            self._go_alone(worker, number, sent)
+            return
         back = self._serve(Command.TAKE, arrival, self._costs.take, worker) + self._way()
-        first, self._counter = self._counter, self._counter + count
         if back - sent > self.plan.timeout:
             self.outcome.thrown_away += 1
-            self.outcome.delays.append(sent + self.plan.timeout - worker.asked)
             self._lose(worker, sent + self.plan.timeout)
-            self._go_alone(worker, number)
+            self._go_alone(worker, number, sent + self.plan.timeout)
             return
-        self.outcome.delays.append(back - worker.asked)
-        # Requests that came meanwhile wait, and have their tickets out of the same block.
-        end, rate, pace, more = self.plan.seconds, worker.rate, worker.pace, self._random.expovariate
-        now, used = worker.asked, 1
-        block = TicketBlock(iter(range(first + 1, first + count)), now)
-        while True:
-            now += more(rate)
-            if now >= end:
-                break
-            pace.count(now)
-            if block.next(now) is None:
-                self.outcome.thrown_away += used < count
-                break
-            used += 1
+        if not waiting:
+            worker.asked = self._use(worker, worker.hand[1], worker.served_at)
+            worker.asked += self._random.expovariate(worker.rate)
+        if worker.asked < back:
+            self.outcome.delays.append(back - worker.asked)
+        self._spend(worker, number, TicketBlock(0, 0, 0).extended(count, first, refills=size > 1), back)
+
+    def _spend(self, worker: Worker, number: int, block: TicketBlock, back: float) -> None:
+        """The requests from `asked` on use the new block, until the next one is due."""
+        count = block.end - block.first
+        worker.hand = block.first + block.offset, count
+        due = block.refill - block.first if block.refill else count
+        done = self._use(worker, max(1, due), worker.asked, begun=True)
+        if not block.refill or due < 1:
+            self._ask_later(worker, number, done, back)
+            return
+        worker.asked, worker.served_at = math.inf, done
+        self._send(Command.TAKE, number, max(done, back))
+        if done - back > RETURN_AFTER:
+            self._send(Command.RETURN, number, back + RETURN_AFTER)
+
+    def _ask_later(self, worker: Worker, number: int, since: float, free: float) -> None:
+        """The next request needs a ticket; the trip begins when the one before has ended."""
+        worker.asked = since + self._random.expovariate(worker.rate)
+        self._send(Command.TAKE, number, max(worker.asked, free))
+
+    def _use(self, worker: Worker, count: int, since: float, *, begun: bool = False) -> float:
+        """When so many tickets in hand are used, by requests since then; if `begun`, the first is at that time."""
+        end, more = self.plan.seconds, count - begun
+        done = since + (self._random.gammavariate(more, 1 / worker.rate) if more else 0.0)
+        share = 1.0 if done < end else max(0.0, end - since) / (done - since) if done > since else 0.0
+        first, held = worker.hand
+        used = round(count * share)
         self._used(first, used)
+        worker.hand = first + used, held - used
+        worker.turns += used
         self.outcome.served += used
-        worker.asked = now
-        self._send(Command.TAKE, number, max(now, back))
+        return done
+
+    def _return(self, worker: Worker, _n: int, arrival: float, sent: float, _t: int) -> None:
+        if not worker.lost(sent):
+            self._serve(Command.RETURN, arrival, self._costs.read, worker)
 
     def _used(self, first: int, count: int) -> None:
         for shares in self.outcome.shares:
             shares.add(first, count)
 
-    def _go_alone(self, worker: Worker, number: int) -> None:
-        worker.local_since = worker.asked
+    def _go_alone(self, worker: Worker, number: int, at: float) -> None:
+        if worker.asked < math.inf:
+            self.outcome.delays.append(at - worker.asked)
+        self.outcome.thrown_away += worker.hand[1] > 0
+        worker.hand = 0, 0
+        worker.local_since = min(worker.asked, at)
         if worker.lost_until < math.inf:
             self._rejoin(worker, number)
 
@@ -264,16 +314,15 @@ class Simulation:
         """The store is back for a worker whose requests did without it."""
         back = worker.lost_until
         self._served_alone(worker, back)
-        worker.pace = primed(worker.rate, back)
-        worker.asked = back + self._random.expovariate(worker.rate)
-        worker.pace.count(worker.asked)
-        self._send(Command.TAKE, number, worker.asked)
+        worker.pace = primed(worker.rate, back, worker.turns)
+        self._ask_later(worker, number, back, back)
 
     def _served_alone(self, worker: Worker, until: float) -> None:
         mean = worker.rate * (until - worker.local_since)
         count = max(1, round(self._random.gauss(mean, math.sqrt(mean)))) if mean > 0 else 0
         self._used(worker.local, count)
         worker.local += count
+        worker.turns += count
         worker.local_since = math.inf
         self.outcome.alone += count
 
@@ -365,5 +414,7 @@ class Simulation:
             outcome.ignorant += worker.version != len(self._flips)
             if worker.local_since < end:
                 self._served_alone(worker, end)
+            elif worker.hand[1]:
+                self._use(worker, worker.hand[1], worker.served_at)
             if worker.lost(end):
                 outcome.lost += end - worker.lost_from

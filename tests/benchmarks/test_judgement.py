@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import islice
 
 import pytest
+import redis
 
-from benchmarks import bodies, flaky_backends, pool_size, sessions, shares, slow_clients, streams
+from benchmarks import (
+    bodies,
+    counters,
+    flaky_backends,
+    footprint,
+    pool_size,
+    sessions,
+    shares,
+    slow_clients,
+    streams,
+    tls,
+)
 from benchmarks.__main__ import BENCHMARKS, command
 from benchmarks.backends.flaky import ENDS, Dice
 from benchmarks.flaky_backends import Journals, Outcome, method_of, request
-from benchmarks.harness import pss
 from benchmarks.load import Load
 from benchmarks.slow_clients import Fates, Rounds
+from benchmarks.start import Start, typical
 from benchmarks.throughput import Result
 from devtools.report import Check
 from lbflask.core.sticky_cookie import Affinity
@@ -21,11 +34,6 @@ from lbflask.core.sticky_cookie import Affinity
 
 def missed(checks: list[Check]) -> list[str]:
     return [check.what for check in checks if not check.met]
-
-
-def test_the_proportional_memory_is_read_in_bytes() -> None:
-    rollup = "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss:  1234 kB\nPss_Anon: 1 kB\n"
-    assert pss(rollup) == 1234 * 1024
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -36,7 +44,21 @@ def test_a_short_run_leaves_the_readme_alone(name: str) -> None:
 def test_what_is_kept_of_a_rate_is_compared_round_by_round() -> None:
     """A machine that gets slower from round to round takes nothing from what is kept."""
     few, many = ([Result(rate, 0.0, 0.0, 0) for rate in rates] for rates in ((1000, 500, 100), (800, 350, 90)))
-    assert pool_size.kept(few, many) == 0.8
+    assert pool_size.Rounds(few, many).kept == 0.8
+
+
+def test_each_strategy_keeps_its_rate_and_no_request_fails() -> None:
+    good, bad = Result(900, 0.0, 0.0, 0, 50.0), Result(899, 0.0, 0.0, 1, 60.0)
+    base = [Result(1000, 0.0, 0.0, 0, 40.0)]
+    found = {
+        "lbflask, first": pool_size.Rounds(base, [good]),
+        "lbflask, compiled, random_two": pool_size.Rounds(base, [good]),
+        "nginx": pool_size.Rounds(base, [Result(1, 0.0, 0.0, 7, 1000.0)]),
+    }
+    assert missed(pool_size.judge(found)) == []
+    assert found["lbflask, first"].row() == ["1,000", "900", "0.90", "40.0", "50.0", "1.25"]
+    found["lbflask, first"] = pool_size.Rounds(base, [bad])
+    assert missed(pool_size.judge(found)) == ["lbflask, first: kept of the rate", "failed requests of lbflask"]
 
 
 def test_large_bodies_are_compared_with_nginx_in_the_same_round() -> None:
@@ -99,8 +121,8 @@ def test_shares_are_judged_by_the_farthest_and_a_slow_backend_by_what_it_would_g
     alone = {32: [320, 320, 320, 40, 0], 16: [300, 300, 300, 100, 0]}
     fair = {32: [320, 320, 320, 40, 0], 16: [310, 310, 310, 70, 0]}  # 250 of 1000 would be an equal share
     assert shares.spared(fair[32]) == 0.16
-    assert missed(shares.judge([5004, 2998, 1998, 0], fair, alone)) == []
-    assert missed(shares.judge([5005, 2998, 1997, 0], fair, alone)) == [
+    assert missed(shares.judge([5002, 2999, 1999, 0], fair, alone)) == []
+    assert missed(shares.judge([5003, 2999, 1998, 0], fair, alone)) == [
         "requests by which the weights 5:3:2 are missed"
     ]
     greedy = {32: [300, 300, 300, 100, 0], 16: [295, 295, 295, 115, 1]}
@@ -108,6 +130,19 @@ def test_shares_are_judged_by_the_farthest_and_a_slow_backend_by_what_it_would_g
         "what a slow backend gets at 32 connections, of an equal share",
         "the same at 16, against processes that count only their own requests",
         "failed requests",
+    ]
+
+
+def test_trips_to_the_store_are_judged_by_the_responses_to_which_they_belong() -> None:
+    found = {"due at a steady rate": 20_000, "answered at 1,000/s a worker": 20_000}
+    found |= {"round trips to the store meanwhile": 100, "answered": 10, "counted": 10}
+    found |= {"answered, one killed in the midst": 5, "counted, one killed in the midst": 5}
+    assert missed(counters.judge(found, 10)) == []
+    found |= {"due at a steady rate": 21_100, "round trips to the store meanwhile": 101, "counted": 9}
+    assert missed(counters.judge(found, 10)) == [
+        "answered in time at a steady rate, of those due",
+        "round trips to the store for a request at 1,000/s a worker",
+        "miscounted, with a worker killed at rest",
     ]
 
 
@@ -137,6 +172,15 @@ def test_a_slow_client_that_nothing_closed_is_a_miss() -> None:
     assert found.fates["head"].row("head") == ["head", "answered 408: 1, reset: 1", "3.0", "4.0"]
     assert missed(slow_clients.judge(found)) == [
         f"slow clients still open after {slow_clients.allowed('body'):g} s: body"
+    ]
+
+
+def test_ordinary_requests_are_judged_among_each_group_of_slow_clients() -> None:
+    found = Rounds({slow_clients.CHURN: Fates()}, [Load([0.001] * 100, 0)], [Load([0.001] * 90 + [0.003] * 10, 1)])
+    found.fates[slow_clients.CHURN].add(slow_clients.LEFT, slow_clients.STAY)
+    assert missed(slow_clients.judge(found)) == [
+        "p99 of ordinary requests among churn, against none",
+        "failed ordinary requests among churn",
     ]
 
 
@@ -173,3 +217,68 @@ def test_dice_fall_the_same_way_for_the_same_seed_and_show_every_end() -> None:
     seen = [dice.end() for _ in range(1000)]
     assert set(seen) == {"", *ENDS}
     assert {Dice(0, seed=1).end() for _ in range(10)} == {""}
+
+
+def test_a_footprint_is_judged_by_start_worker_connection_and_store() -> None:
+    unique = footprint.UNIQUE_MIB << 20
+    small = footprint.Footprint(
+        3, 30 << 20, footprint.WORKER_MIB << 20, unique, 90 << 20, 40 << 20, footprint.TRIPS, 200.0, 9000, 0
+    )
+    idle = footprint.IdleConnections(footprint.CONNECTION_KIB * 1024, 1.0, 0)
+    starts = footprint.Starts(Start(footprint.START + 3.0, 3.0, 9.0), Start(9.0, 0.0, 9.0))
+    assert missed(footprint.judge(small, small, idle, starts)) == []
+    large = replace(small, worker=small.worker + 1, unique=unique + 1, at_rest=footprint.TRIPS + 0.1, failed=1)
+    many, late = (
+        footprint.IdleConnections(idle.memory + 1, 2.0, 1),
+        replace(starts, response=Start(footprint.START + 3.01, 3.0, 0.5)),
+    )
+    assert missed(footprint.judge(large, small, many, late)) == [
+        "the first response after a start",
+        "what a worker shares with no other process",
+        "a worker with few backends",
+        "workers' memory for an idle connection",
+        "workers' descriptors for an idle connection",
+        "round trips to the store a second at rest",
+        "failed requests",
+    ]
+
+
+def test_a_typical_start_is_that_of_the_middle_without_its_waits() -> None:
+    middle = Start(9.0, 8.2, 0.5)
+    assert typical([Start(1.0, 0.1, 0.4), middle, Start(0.7, 0.1, 0.9)]) == middle
+
+
+def test_the_store_counts_a_script_as_one_round_trip_and_the_bytes_of_one_namespace(redis_url: str) -> None:
+    client = redis.Redis.from_url(redis_url)
+    meter = footprint.StoreMeter(redis_url, "metered")
+    script = client.script_load("redis.call('INCRBY', KEYS[1], 1) redis.call('PEXPIRE', KEYS[1], 60000)")
+    client.set("{other:default}:ticket", 1)
+    assert meter.stored == 0
+    before = meter.trips
+    client.evalsha(script, 1, "{metered:default}:ticket")
+    client.incrby("{metered:default}:ticket", 5)
+    assert meter.trips - before - 1 == 2
+    assert meter.stored > 0
+
+
+def shakes(*rates: float, resumed: float = 1.0, errors: int = 0) -> list[tls.Measured]:
+    return [tls.Measured(rate, 100.0, 100.0, resumed, errors) for rate in rates]
+
+
+def test_the_compiled_build_is_held_to_the_targets_of_tls_where_it_takes_part() -> None:
+    kind = "TLS 1.3, resumed"
+    python = {"lbflask": shakes(400, 40), "nginx": shakes(1000, 100)}
+    assert missed(tls.judge({kind: python})) == [f"{kind}, against nginx"]
+    both = {kind: python | {"lbflask, compiled": shakes(500, 50)}}
+    assert missed(tls.judge(both)) == []
+    both[kind]["lbflask, compiled"] = shakes(500, 50, resumed=0.5, errors=1)
+    assert missed(tls.judge(both)) == ["resumed, where the client offers a session", "failed handshakes of lbflask"]
+
+
+def test_a_handshake_with_a_request_is_shown_and_has_no_target() -> None:
+    results = {
+        kind: {"lbflask": shakes(rate), "nginx": shakes(1000)}
+        for kind, rate in {"TLS 1.3, resumed": 600, "TLS 1.3, full with a request": 100}.items()
+    }
+    assert missed(tls.judge(results)) == []
+    assert "| 100 " in tls.show(results, "handshake")
