@@ -8,46 +8,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import quote
-from urllib.request import Request, urlopen
+
+from check_parts import get, wait
 
 HERE = Path(__file__).parent
 PUBLIC = [int(os.environ["BALANCER1_PORT"]), int(os.environ["BALANCER2_PORT"])]
 ADMIN = [int(os.environ["ADMIN1_PORT"]), int(os.environ["ADMIN2_PORT"])]
 PROMETHEUS = int(os.environ["PROMETHEUS_PORT"])
 OPERATOR = (HERE / "secrets" / "operator").read_text().strip()
-#: Seconds for the stack to start, and seconds and requests of the load.
-PATIENCE, LOAD, REQUESTS = 90.0, 8.0, 2000
-
-
-def get(port: int, path: str = "/", token: str = "") -> str:
-    """The body of a response with status 200. Raises OSError, also for another status."""
-    fields = {"Authorization": f"Bearer {token}"} if token else {}
-    with urlopen(Request(f"http://127.0.0.1:{port}{path}", headers=fields), timeout=10) as response:
-        return str(response.read().decode())
+#: Seconds and requests of the load.
+LOAD, REQUESTS = 8.0, 2000
 
 
 def query(expression: str) -> list[float]:
     """The values of a query to Prometheus. Raises OSError if it rejects the query."""
     answer = json.loads(get(PROMETHEUS, f"/api/v1/query?query={quote(expression)}"))
     return [float(sample["value"][1]) for sample in answer["data"]["result"]]
-
-
-def wait(condition: Callable[[], bool], expected: str) -> None:
-    """Wait until the condition holds, and report it."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                print(f"ok: {expected}")
-                return
-        except (OSError, ValueError, LookupError):
-            pass
-        time.sleep(0.5)
-    sys.exit(f"after {PATIENCE:g} s still not so: {expected}")
 
 
 def is_ready(admin: int) -> bool:

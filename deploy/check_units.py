@@ -6,11 +6,9 @@ import http.client
 import shutil
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from urllib.request import urlopen
+
+from check_parts import get, wait
 
 HERE = Path(__file__).parent
 UNITS = ["lbflask", "lbflask-healthcheck"]
@@ -22,7 +20,6 @@ bind = ["0.0.0.0:80", "unix:{SOCKET}"]
 backends = ["http://127.0.0.1:8081", "http://127.0.0.1:8082"]
 access_log = "{LOG}"
 """
-PATIENCE = 60.0
 
 
 def run(*command: str) -> int:
@@ -30,33 +27,13 @@ def run(*command: str) -> int:
     return subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode
 
 
-def get(port: int, path: str = "/") -> str:
-    """The body of a response with status 200."""
-    with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
-        return str(response.read().decode())
-
-
 def get_by_socket() -> str:
-    """The same through the unix socket."""
+    """The body of a response through the unix socket."""
     client = http.client.HTTPConnection("localhost")
     client.sock = socket.socket(socket.AF_UNIX)
     client.sock.connect(SOCKET)
     client.request("GET", "/")
     return client.getresponse().read().decode()
-
-
-def wait(condition: Callable[[], object], expected: str) -> None:
-    """Wait until the condition holds, and report it."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                print(f"ok: {expected}")
-                return
-        except OSError:
-            pass
-        time.sleep(0.2)
-    sys.exit(f"after {PATIENCE:g} s still not so: {expected}")
 
 
 def start() -> None:

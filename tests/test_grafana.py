@@ -14,8 +14,8 @@ from lbflask.telemetry.metrics import definitions
 GRAFANA = Path(__file__).resolve().parents[1] / "deploy" / "grafana"
 DASHBOARD = json.loads((GRAFANA / "dashboards" / "lbflask.json").read_text("utf-8"))
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-#: Labels that Prometheus itself adds.
-SCRAPE_LABELS = {"instance", "job"}
+#: Labels that Prometheus itself adds; a label `instance` of ours becomes `exported_instance`.
+SCRAPE_LABELS = {"instance", "job", "exported_instance"}
 #: The names of a series by the kind of its metric.
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 SERIES = {

@@ -6,12 +6,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
 from lbflask.config.load import load
 from lbflask.config.schema import Config
+from tests.support.kubernetes_schemas import validate
 
 FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "kubernetes"
 BASE, DEMO, MONITORING = FOLDER / "base", FOLDER / "demo", FOLDER / "monitoring"
@@ -61,13 +61,13 @@ def labels_of(deployment: dict[str, Any]) -> dict[str, str]:
 @pytest.mark.parametrize("manifest", MANIFESTS, ids=name_of)
 def test_a_manifest_is_valid(manifest: dict[str, Any], release: str) -> None:
     """Strictly: a field that does not exist is an error, as a misspelt one would be ignored."""
-    kubernetes_validate.validate(manifest, release, strict=True)
+    validate(manifest, release)
 
 
 def test_a_misspelt_field_is_noticed() -> None:
     wrong = {**DEPLOYMENTS[0], "spec": {**DEPLOYMENTS[0]["spec"], "replica": 2}}
-    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
-        kubernetes_validate.validate(wrong, RELEASES[-1], strict=True)
+    with pytest.raises(ValueError, match="replica"):
+        validate(wrong, RELEASES[-1])
 
 
 @pytest.mark.parametrize("folder", [BASE, DEMO, MONITORING], ids=lambda folder: folder.name)
@@ -94,7 +94,12 @@ def test_the_configuration_is_valid(folder: Path, tmp_path: Path) -> None:
 
 def config_of(folder: Path) -> Config:
     """The configuration of a pod, but for its admin listener."""
-    document = tomllib.loads((folder / "lbflask.toml").read_text())
+    return config_of_text((folder / "lbflask.toml").read_text())
+
+
+def config_of_text(text: str) -> Config:
+    """The same of a text."""
+    document = tomllib.loads(text)
     del document["admin"]  # its file exists in a pod only
     return Config.model_validate({**document, "admin_bind": "127.0.0.1:8090"})
 
@@ -134,22 +139,28 @@ def test_pods_have_few_rights(deployment: dict[str, Any]) -> None:
         assert {"requests", "limits"} == container["resources"].keys()
 
 
+#: Where manifests that select pods have their selector.
+SELECTORS = {
+    "Service": ("selector",),
+    "PodDisruptionBudget": ("selector", "matchLabels"),
+    "NetworkPolicy": ("podSelector", "matchLabels"),
+    "Deployment": ("selector", "matchLabels"),
+}
+
+
+def selector_of(manifest: dict[str, Any]) -> dict[str, str]:
+    """The labels of pods that the manifest selects; empty if it selects none."""
+    if manifest["kind"] not in SELECTORS:
+        return {}
+    selector: dict[str, Any] = manifest["spec"]
+    for key in SELECTORS[manifest["kind"]]:
+        selector = selector[key]
+    return selector
+
+
 def selectors() -> list[tuple[str, dict[str, str]]]:
     """What selects pods."""
-    paths = {
-        "Service": ("selector",),
-        "PodDisruptionBudget": ("selector", "matchLabels"),
-        "NetworkPolicy": ("podSelector", "matchLabels"),
-        "Deployment": ("selector", "matchLabels"),
-    }
-    chosen = []
-    for manifest in MANIFESTS:
-        if manifest["kind"] in paths:
-            selector = manifest["spec"]
-            for key in paths[manifest["kind"]]:
-                selector = selector[key]
-            chosen.append((name_of(manifest), selector))
-    return chosen
+    return [(name_of(manifest), selector) for manifest in MANIFESTS if (selector := selector_of(manifest))]
 
 
 @pytest.mark.parametrize(("name", "selector"), selectors(), ids=lambda value: value if isinstance(value, str) else "")
@@ -180,7 +191,7 @@ def test_ports_are_named_by_the_pods(manifest: dict[str, Any]) -> None:
 def test_the_autoscaler_and_the_monitor_name_what_exists() -> None:
     target = named("HorizontalPodAutoscaler", "lbflask")["spec"]["scaleTargetRef"]
     assert named("Deployment", target["name"])["apiVersion"] == target["apiVersion"]
-    (monitor,) = MONITORS
+    (monitor,) = (manifest for manifest in MONITORS if manifest["kind"] == "ServiceMonitor")
     admin = named("Service", "lbflask-admin")
     assert monitor["spec"]["selector"]["matchLabels"].items() <= admin["metadata"]["labels"].items()
     (endpoint,) = monitor["spec"]["endpoints"]
