@@ -12,11 +12,18 @@ from pydantic.fields import FieldInfo
 
 from lbflask import cli
 from lbflask.config import routes
+from lbflask.config.acme import AcmeConfig
+from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.backends import BackendConfig
+from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
+from lbflask.config.route_match import ConditionsConfig, ExpressionConfig
 from lbflask.config.schema import Config, tables_by_name, tables_of
-from lbflask.config.template import about, default_of
+from lbflask.config.static_files import StaticFilesConfig
+from lbflask.config.template import about, about_traffic, default_of, in_order
+from lbflask.config.tls import CertificateConfig, HSTSConfig
+from lbflask.config.traffic import PoolTrafficConfig, TrafficConfig
 from lbflask.control.api import endpoints
 from lbflask.store import keys
 from lbflask.telemetry.metrics import definitions
@@ -32,6 +39,7 @@ def pages() -> dict[Path, str]:
         HERE / "redis-keys.md": keys.as_markdown(),
         HERE / "metrics.md": metrics_page((HERE / "metrics.md").read_text("utf-8")),
         HERE / "openapi.json": endpoints.openapi_text(),
+        HERE / "adr" / "README.md": decisions_page(),
     }
 
 
@@ -43,8 +51,16 @@ def configuration_page() -> str:
         "Written by `make docs` from `lbflask/config/`; a test compares the two.",
         "",
         "Settings come from `lbflask.toml` in the working directory (or the file that `LBFLASK_CONFIG` names), and",
-        "from the environment, which has precedence. Times are in seconds. Unknown keys and invalid values are errors,",
-        "shown in one line with their source. `lbflask config check FILE` checks a file without starting anything.",
+        "from the environment, which has precedence. Unknown keys and invalid values are errors, shown in one line",
+        "with their source. `lbflask config check FILE` checks a file without starting anything.",
+        "",
+        "Times are in seconds and sizes in bytes: numbers, or texts such as `'250ms'`, `'1m30s'`, `'2h'`, and",
+        "`'512KiB'`, `'25m'`, `'1GiB'` (`k`, `m`, `g` are powers of 1024 as in nginx; `KB`, `MB`, `GB` of 1000).",
+        "",
+        "In the texts of a file, `${VARIABLE}` is a variable of the environment, and `${VARIABLE:-default}` one with a",
+        "default for when it is not set or empty; `$${` stands for `${`. `include = ['conf.d/*.toml']` at the top of a",
+        "file reads further files, those of a pattern in the order of their names: tables are merged, `[[routes]]` and",
+        "`[[listeners]]` are joined in the order of the files, and any other key that two files set is an error.",
         "",
         "`lbflask config show` prints every setting of a process that would be started here, `lbflask config show",
         "--running` those of a running instance. The number of workers is a setting of gunicorn: `WEB_CONCURRENCY` or",
@@ -58,12 +74,17 @@ def configuration_page() -> str:
     tables: dict[str, type[BaseModel]] = {"": Config, **tables_of(Config)}
     for section, kind in tables.items():
         title = f"## `[{section}]`" if section else "## Top level"
-        hidden = {*tables_of(kind), *tables_by_name(kind), "routes"}
+        hidden = {*tables_of(kind), *tables_by_name(kind), "listeners", "routes"}
         variable = f"LBFLASK_{section}__" if section else "LBFLASK_"
         lines += [title, "", *([about(kind), ""] if section else ()), *_rows(kind, variable, hidden), ""]
     lines += _pools()
     lines += ["## `[rate_limits.NAME]`", "", about(RateLimitConfig), ""]
     lines += [*_rows(RateLimitConfig, "LBFLASK_RATE_LIMITS__NAME__"), ""]
+    lines += ["## `[[listeners]]`", "", about(ListenerConfig), "They are set in the file only.", ""]
+    lines += [*_rows(ListenerConfig), ""]
+    for title, part in (("`[[tls.certificates]]`", CertificateConfig), ("`[tls.hsts]`", HSTSConfig)):
+        lines += [f"## {title}", "", about(part), "", *_rows(part), ""]
+    lines += ["## `[tls.acme]`", "", about(AcmeConfig), "", *_rows(AcmeConfig, "LBFLASK_TLS__ACME__"), ""]
     lines += ["## A backend", "", "A URL, or a table:", "", *_rows(BackendConfig), "", *_routes()]
     return "\n".join(lines) + "\n"
 
@@ -71,21 +92,27 @@ def configuration_page() -> str:
 def _rows(kind: type[BaseModel], variable: str = "", hidden: Collection[str] = ()) -> list[str]:
     """A table of the settings, with their variables if these begin with `variable`."""
     rows = [("key", *(["environment"] if variable else ()), "default", ""), ["---"] * (4 if variable else 3)]
-    for name, field in kind.model_fields.items():
+    meanings = attribute_docstrings(kind)
+    for name, field in in_order(kind).items():
         if name not in hidden:
             named = [f"`{variable.upper()}{name.upper()}`"] if variable else []
-            rows.append([f"`{name}`", *named, _default(field), field.description or ""])
+            rows.append([f"`{field.alias or name}`", *named, _default(field), meanings[name]])
     return [f"| {' | '.join(row)} |".replace("  |", " |") for row in rows]
 
 
 def _routes() -> list[str]:
     where = "They are set in the file only. The choice of a route is described in [routing.md](routing.md)."
-    lines = ["## `[[routes]]`", "", about(routes.RouteConfig), where, "", *_rows(routes.RouteConfig)]
+    traffic = TrafficConfig.model_fields
+    lines = ["## `[[routes]]`", "", about(routes.RouteConfig), where, "", *_rows(routes.RouteConfig, hidden=traffic)]
+    lines += ["", about_traffic("[routes.", TrafficConfig)]
     tables: dict[str, type[BaseModel]] = {
         "`match` of a route": routes.MatchConfig,
+        "`not` of a match, with the same keys but `not`": ConditionsConfig,
+        "A value of `headers`, `query` and `cookies`, as an expression": ExpressionConfig,
         "`respond` of a route": routes.RespondConfig,
         "`redirect` of a route": routes.RedirectConfig,
-        "`request_headers` and `response_headers` of a route": routes.HeaderEditsConfig,
+        "`files` of a route": StaticFilesConfig,
+        "`rewrite` of a route": routes.RewriteConfig,
         "`mirror` of a route": routes.MirrorConfig,
     }
     for title, kind in tables.items():
@@ -94,8 +121,8 @@ def _routes() -> list[str]:
 
 
 def _pools() -> list[str]:
-    scalars = ", ".join(f"`{name}`" for name in PoolConfig.model_fields if name not in tables_of(PoolConfig))
-    tables = ", ".join(f"`[pools.NAME.{name}]`" for name in tables_of(PoolConfig))
+    scalars = ", ".join(f"`{name}`" for name in in_order(PoolConfig) if name not in tables_of(PoolConfig))
+    tables = ", ".join(f"`[pools.NAME.{name}]`" for name in in_order(PoolConfig) if name in tables_of(PoolConfig))
     return [
         "## `[pools.NAME]`",
         "",
@@ -104,6 +131,8 @@ def _pools() -> list[str]:
         f"and the tables {tables}.",
         "In the environment they are `LBFLASK_POOLS__NAME__KEY`. A top level without backends is no pool, when there",
         "are others.",
+        "",
+        about_traffic("[pools.NAME.", PoolTrafficConfig),
         "",
     ]
 
@@ -162,6 +191,15 @@ def metrics_page(page: str) -> str:
         for metric in definitions.ALL
     ]
     return page.partition(head)[0] + head + "".join(rows)
+
+
+def decisions_page() -> str:
+    """`docs/adr/README.md`: every decision by its number and title."""
+    lines = ["# Decisions", "", "Written by `make docs` from the pages of this directory; a test compares the two.", ""]
+    for page in sorted((HERE / "adr").glob("[0-9]*.md")):
+        number, _, title = page.read_text("utf-8").partition("\n")[0].removeprefix("# ").partition(" ")
+        lines.append(f"- [{number}]({page.name}) {title}")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

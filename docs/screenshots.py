@@ -1,87 +1,93 @@
-"""Takes the pictures of the dashboard in docs/images/: two instances, three backends and a busy minute, in Chromium.
+"""Takes the pictures of the dashboard in docs/images/, in Chromium: a fleet at work, and incidents of a real fleet.
 
-`python docs/screenshots.py`; nothing compares them, so they are taken anew when the page has changed.
+`python docs/screenshots.py [NAME …]` takes all, or those named; `python docs/screenshots.py --list` prints the names.
+Nothing compares them, so they are taken anew when the page has changed.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
-import threading
 import time
-from contextlib import ExitStack, suppress
-from http.client import HTTPException
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from devtools.servers import Gunicorn, free_port, get, start_checker, start_demo, valkey  # noqa: E402
-from tests.e2e.test_dashboard import FLAGS  # noqa: E402
+from chaos.gameday.fleet import GameFleet, game_fleet, light_load  # noqa: E402
+from tests.support.browser import chromium, visiting  # noqa: E402
+from tests.support.incidents import INCIDENTS, PicturedIncident  # noqa: E402
 
 IMAGES = ROOT / "docs" / "images"
-NAMES = ("web1", "web2", "web3", "web4")
+DESK, TELEPHONE = (1280, 800), (390, 844)
+#: Seconds: of figures before a picture, and until the page shows what a picture is about.
+HISTORY, SHOWN_WITHIN = 20.0, 60.0
+#: Incidents that are pictured in dark.
+DARK = {"hanging", "store"}
 
 
-def _configuration(ports: dict[str, int]) -> str:
-    """Four backends of two pools."""
-    table = '{{ url = "http://127.0.0.1:{port}", name = "{name}", weight = {weight} }}'
-    listed = [table.format(port=ports[name], name=name, weight=2 if name == "web1" else 1) for name in NAMES]
-    return f'backends = [{", ".join(listed[:3])}]\n[pools.api]\nbackends = [{listed[3]}]\nstrategy = "random_two"\n'
+@contextmanager
+def _page(browser: Browser, fleet: GameFleet) -> Iterator[Page]:
+    """The dashboard of a fleet under light load, which has no finding."""
+    with ExitStack() as fleet.incident, light_load(fleet), visiting(browser, fleet.balancer.admin_port, *DESK) as visit:
+        visit.expected = ("net::ERR_",)  # of streams, whose worker ends
+        expect(visit.page.get_by_text("All is well")).to_be_visible(timeout=SHOWN_WITHIN * 1000)
+        yield visit.page
 
 
-def _load(balancers: list[Gunicorn], stop: threading.Event) -> None:
-    """A few requests at once, some of which take a while."""
-
-    def ask(port: int, path: str, pause: float) -> None:
-        while not stop.wait(pause):
-            with suppress(OSError, HTTPException):  # downloads from the backend that is killed
-                get(port, path)
-
-    for balancer in balancers:
-        for path, pause in (("/", 0.005), ("/", 0.01), ("/slow?s=1", 0.1), ("/slow?s=2", 0.1)):
-            threading.Thread(target=ask, args=(balancer.port, path, pause), daemon=True).start()
+def _take(page: Page, name: str, *, whole: bool = False) -> None:
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=whole, animations="disabled")
 
 
-def _take(page: Page, name: str) -> None:
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+def _at_work(page: Page, fleet: GameFleet) -> None:
+    """Without incident in light; with one backend down and one drained in dark, and on a telephone."""
+    time.sleep(HISTORY)
+    _take(page, "dashboard-light", whole=True)
+    fleet.members["w3"].process.kill()
+    fleet.act("w2", "drain", body={"reason": "ticket 123"})
+    expect(page.locator("#findings")).to_contain_text("backend w3: down", timeout=SHOWN_WITHIN * 1000)
+    page.emulate_media(color_scheme="dark")
+    _take(page, "dashboard-dark")
+    page.set_viewport_size({"width": TELEPHONE[0], "height": TELEPHONE[1]})
+    _take(page, "dashboard-telephone")
 
 
-def main() -> None:
-    """Take them all."""
+def _incident(incident: PicturedIncident) -> Callable[[Page, GameFleet], None]:
+    def take(page: Page, fleet: GameFleet) -> None:
+        page.emulate_media(color_scheme="dark" if incident.name in DARK else "light")
+        time.sleep(HISTORY)
+        incident.inject(fleet)
+        expect(page.locator("#findings-title")).to_have_text(incident.headline, timeout=SHOWN_WITHIN * 1000)
+        time.sleep(incident.settles)
+        expect(page.locator("#findings-title")).to_have_text(incident.headline, timeout=SHOWN_WITHIN * 1000)
+        _take(page, f"incident-{incident.name}")
+
+    return take
+
+
+#: What takes them, by name.
+PICTURES: dict[str, Callable[[Page, GameFleet], None]] = {
+    "dashboard": _at_work,
+    **{f"incident-{one.name}": _incident(one) for one in INCIDENTS if one.pictured},
+}
+
+
+def main(names: list[str]) -> None:
+    """Take them, each with a fleet of its own. Raises KeyError for an unknown name."""
+    if names == ["--list"]:
+        sys.stdout.write("".join(f"{name}\n" for name in PICTURES))
+        return
+    chosen = {name: PICTURES[name] for name in names or PICTURES}
     IMAGES.mkdir(exist_ok=True)
-    ports = {name: free_port() for name in NAMES}
-    with ExitStack() as running:
-        url = running.enter_context(valkey())
-        backends = {name: running.enter_context(start_demo(port)) for name, port in ports.items()}
-        file = Path(running.enter_context(tempfile.TemporaryDirectory())) / "lbflask.toml"
-        file.write_text(_configuration(ports))
-        settings = {"redis_url": url, "health__interval": 0.5, "config": file}
-        running.enter_context(start_checker(**settings))
-        balancers = [running.enter_context(Gunicorn(workers=2, **settings)) for _ in range(2)]
-        stop = threading.Event()
-        running.callback(stop.set)
-        _load(balancers, stop)
-        playwright = running.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
-        page.goto(f"http://127.0.0.1:{balancers[0].admin_port}/")
-        time.sleep(25)
-        _take(page, "dashboard-light")
-        backends["web3"].kill()
-        drain = "/api/v1/pools/default/backends/web2/drain"
-        print(json.loads(get(balancers[1].admin_port, drain, "POST").body)["changed"])  # noqa: T201 - a script
-        expect(page.get_by_role("log")).to_contain_text("web3 is down")
-        time.sleep(2)
-        page.emulate_media(color_scheme="dark")
-        _take(page, "dashboard-dark")
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.screenshot(path=IMAGES / "dashboard-telephone.png")
-        browser.close()
+    with chromium() as browser:
+        for name, take in chosen.items():
+            with game_fleet() as fleet, _page(browser, fleet) as page:
+                take(page, fleet)
+            sys.stdout.write(f"{name}\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -7,10 +7,11 @@ import os
 from pydantic import BaseModel
 
 from docs.generate import configuration_page
+from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.backends import BackendConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.rate_limits import RateLimitConfig
-from lbflask.config.schema import Config
+from lbflask.config.schema import Config, tables_of
 
 
 def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -> None:
@@ -20,19 +21,23 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             assert f"## `[{name}]`" in page
-            inner = {f"{name}__{key}": setting for key, setting in kind.model_fields.items()}
-        elif name in ("pools", "routes"):
-            assert {"pools": "## `[pools.NAME]`", "routes": "## `[[routes]]`"}[name] in page
+            meanings = attribute_docstrings(kind)
+            inner = {f"{name}__{key}": meanings[key] for key in kind.model_fields if key not in tables_of(kind)}
+            for key, table in tables_of(kind).items():
+                assert f"## `[{name}.{key}]`" in page
+                inner |= {f"{name}__{key}__{one}": text for one, text in attribute_docstrings(table).items()}
+        elif name in (titles := {"pools": "[pools.NAME]", "listeners": "[[listeners]]", "routes": "[[routes]]"}):
+            assert f"## `{titles[name]}`" in page
             inner = {}
         elif name == "rate_limits":
-            inner = {f"rate_limits__NAME__{key}": setting for key, setting in RateLimitConfig.model_fields.items()}
+            meanings = attribute_docstrings(RateLimitConfig)
+            inner = {f"rate_limits__NAME__{key}": meanings[key] for key in RateLimitConfig.model_fields}
         else:
-            inner = {name: field}
-        for key, setting in inner.items():
+            inner = {name: attribute_docstrings(Config)[name]}
+        for key, meaning in inner.items():
             (row,) = [row for row in rows if f"| `LBFLASK_{key.upper()}` |" in row]
             assert row.startswith(f"| `{key.rpartition('__')[2]}` |")
-            assert setting.description is not None
-            assert row.endswith(f"| {setting.description} |")
+            assert row.endswith(f"| {meaning} |")
     for name in BackendConfig.model_fields:
         assert f"| `{name}` |" in page.partition("## A backend")[2]
 
