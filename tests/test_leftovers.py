@@ -79,6 +79,7 @@ def assert_names_what_is_left(run: subprocess.Popen[str], output: str) -> None:
 
 
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.sampled(3)
 def test_nothing_outlives_a_run_that(end: str, tmp_path: Path) -> None:
     then, options = ENDS[end]
     with run_of(then, tmp_path, *options) as (run, runner):
@@ -90,6 +91,7 @@ def test_nothing_outlives_a_run_that(end: str, tmp_path: Path) -> None:
         assert_names_what_is_left(run, output)
 
 
+@pytest.mark.thorough
 def test_what_the_process_that_distributes_tests_leaves_is_named_too(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(
         "import subprocess\ndef pytest_sessionstart(session):\n    if not hasattr(session.config, 'workerinput'):\n"
@@ -105,6 +107,7 @@ def test_what_the_process_that_distributes_tests_leaves_is_named_too(tmp_path: P
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["in one process", "distributed"])
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("interrupted", [False, True], ids=["passes", "is interrupted"])
+@pytest.mark.thorough
 def test_load_lasts_for_as_long_as_the_run(interrupted: bool, workers: tuple[str, ...], tmp_path: Path) -> None:
     """It is there once, however many processes run the tests."""
     go_on = tmp_path / "go on"

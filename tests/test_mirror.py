@@ -61,7 +61,9 @@ def test_each_module_has_its_test_file(package: str) -> None:
 
 
 def test_each_test_file_mirrors_a_module_or_names_its_area() -> None:
-    others = [Path(folder, path) for folder in ("benchmarks", "chaos", "devtools") for path in files(folder, "*.py")]
+    others = [
+        Path(folder, path) for folder in ("benchmarks", "chaos", "devtools", "fuzz") for path in files(folder, "*.py")
+    ]
     assert without_subject(files("tests", "test_*.py"), [*files("lbflask", "*.py"), *others]) == []
 
 

@@ -17,13 +17,19 @@ from pydantic import BaseModel
 from lbflask.cli import main
 from lbflask.config.schema import Config
 from lbflask.control.api import endpoints
+from lbflask.core.answers import AnswerCause
+from lbflask.core.client_shares import ClientCounts
+from lbflask.core.discovery import SourceFailure
+from lbflask.core.failure_causes import FailureCause
 from lbflask.core.faults import Blame, Stage
 from lbflask.core.fleet_events import Kind
-from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
+from lbflask.core.fleet_stats import BackendCounts, Waits, WorkerIdentity, WorkerReport
 from lbflask.core.log_fields import FIELDS
 from lbflask.core.model import ActiveHealth, Backend, Health, Mode, Override
 from lbflask.core.rate_limit import RateLimit
-from lbflask.store import keys, records
+from lbflask.core.reserves import FileSystem, LostLines, Reserves, Use
+from lbflask.core.slow_uploads import Uploads
+from lbflask.store import fleet_records, keys, records
 from lbflask.telemetry.metrics import definitions
 
 LIST = Path(__file__).with_name("public_names.txt")
@@ -70,18 +76,30 @@ def redis() -> Iterator[str]:
     """Every key, channel and field of a record in Redis."""
     for legend in (keys.PoolKeys("namespace", "pool"), keys.FleetKeys("namespace")):
         yield from (getattr(legend, name) for name in keys.contents(type(legend)))
-    yield keys.bucket("namespace", RateLimit("limit", 1, 1.0, 1), "key").rpartition(":")[0] + ":digest}"
+    yield keys.bucket("namespace", RateLimit("limit", 1, 1, 1), "key").rpartition(":")[0] + ":digest}"
+    yield keys.configuration("namespace", "version")
     override = Override(Mode.DRAINING, 2, BACKEND, True, 5.0)
-    report = WorkerReport(WorkerIdentity("i", "h", 1, "v", "c", 1.0), 1.0, 1.0, {"a:1": BackendCounts(1, 1, {1: 1})})
+    report = WorkerReport(
+        WorkerIdentity("i", "h", 1, "v", "c", 1.0, 2, "b", "l"),
+        1.0,
+        1.0,
+        {"a:1": BackendCounts(1, 1, {1: 1})},
+        waits={"a:1": Waits(1, 1.0)},
+        reserves=Reserves((1, 2), LostLines(1, "p", "r"), (FileSystem(Use.LOG, "p", 1, 2),)),
+        clients=ClientCounts(1.0, 1, {"10.0.0.1": 1}),
+        refused_clients=ClientCounts(1.0, 1, {"10.0.0.1": 1}),
+        uploads={"a:1": Uploads(1, 1, 1.0)},
+    )
     documents = {
-        "active": records.dump_active(ActiveHealth(Health.UP, 1, "r", 1.0)),
+        "active": records.dump_active(ActiveHealth(Health.UP, 1, "r", 1.0, FailureCause.STATUS, 2.0)),
         "override": records.dump_override(override),
         "discovered": records.dump_backends([BACKEND]),
         "report": records.dump_report(report),
+        "source": records.dump_source(SourceFailure("s", "r", 1.0)),
     }
     for name, document in documents.items():
         yield from (f"{name}.{path}" for path in fields(json.loads(document)))
-    yield from (f"event.{name}" for name in ("kind", *records.EVENT_FIELDS))
+    yield from (f"event.{name}" for name in ("kind", *fleet_records.EVENT_FIELDS))
     for kind in (Kind, Health, Mode):
         yield from (f"{kind.__name__} {value.value}" for value in kind)
 
@@ -100,7 +118,7 @@ def fields(document: Any) -> Iterator[str]:
 def log() -> Iterator[str]:
     """Every field that a log line may hold, and its fixed values."""
     yield from FIELDS
-    for kind in (Blame, Stage):
+    for kind in (Blame, Stage, AnswerCause):
         yield from (f"{kind.__name__} {value.value}" for value in kind)
 
 

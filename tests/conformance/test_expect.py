@@ -136,6 +136,7 @@ def takes_the_body(peer: TicketingPeer) -> None:
 
 @pytest.mark.parametrize("answer", [asks_for_the_body, takes_the_body])
 @pytest.mark.parametrize("in_pieces", [False, True], ids=["tickets", "tickets in pieces"])
+@pytest.mark.sampled(2)
 def test_session_tickets_are_not_taken_for_an_answer(
     in_pieces: bool,
     answer: Callable[[TicketingPeer], None],

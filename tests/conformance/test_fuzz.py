@@ -18,6 +18,7 @@ from devtools.raw_client import ConnectionCut, RawClient
 from tests.conformance.cases import ask, chunked, post
 from tests.conformance.servers import Rig
 from tests.control.servers import ALICE, TOKENS, Counter
+from tests.support.changes import CHANGES, changed, changes_of
 
 #: Seeds of the generator: another one makes other requests, and one that has found something stays.
 SEED = 20_261
@@ -41,54 +42,7 @@ GOOD = [
     chunked(b"one", trailers=(b"X-T: u",)),
     ask() + ask(target=b"/next"),
 ]
-#: What is put into them.
-TOKENS_OF_HTTP = [
-    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\0", b"\t", b" ", b"  ", b":", b"::", b",", b";", b"\"", b"\\", b"\x7f",
-    b"\x80", b"\xff", b"[", b"http://[", b"http://[::1", b"@", b"u:p@", b"%", b"%0d%0a", b"%00", b"%zz", b"..", b"//",
-    b"#", b"?", b"*", b"{}", b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0", b"HTTP/1.1\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"CONNECT", b"TRACE", b"HEAD", b"Host:", b"\r\nHost: b", b"\r\nHost: a_b",
-    b"\r\nContent-Length: 5", b"\r\nContent-Length: -1", b"\r\nContent-Length: 1e3",
-    b"\r\nContent-Length: 9223372036854775807", b"\r\nContent-Length: 99999999999999999999999",
-    b"\r\nTransfer-Encoding: chunked", b"\r\nTransfer-Encoding: gzip, chunked", b"\r\nTransfer-Encoding: identity",
-    b"\r\nExpect: 100-continue", b"\r\nExpect: x", b"\r\nConnection: keep-alive", b"\r\nConnection: \x80",
-    b"\r\nUpgrade: h2c", b"\r\n folded", b"\r\nX_Y: z", b"\r\n: x", b"\r\nX",
-    b"\r\nMax-Forwards: 99999999999999999999", b"\r\nMax-Forwards: \xb2", b"\r\nTE: trailers", b"\r\nCookie: =;=;",
-    b"ffffffffffffffff", b"0\r\n\r\n", b"-1\r\n", b"\r\nX-Forwarded-For: " + b"1," * 500, b"x" * 9000,
-    b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\n\r\n",
-]  # fmt: skip
-
-Change = tuple[str, float, bytes]
-CHANGES = st.lists(
-    st.tuples(
-        st.sampled_from(["insert", "replace", "delete", "repeat", "cut", "flip"]),
-        st.floats(0, 1),
-        st.sampled_from(TOKENS_OF_HTTP) | st.binary(max_size=4),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-def changed(request: bytes, changes: list[Change]) -> bytes:
-    for what, where, piece in changes:
-        place = int(where * len(request))
-        if what == "insert":
-            request = request[:place] + piece + request[place:]
-        elif what == "replace":
-            request = request[:place] + piece + request[place + len(piece) :]
-        elif what == "delete":
-            request = request[:place] + request[place + max(1, len(piece)) :]
-        elif what == "repeat":
-            request = request[: place + 20] + request[place:]
-        elif what == "cut":
-            request = request[:place]
-        elif request:
-            at = min(place, len(request) - 1)
-            request = request[:at] + bytes([request[at] ^ (piece or b"\x20")[0]]) + request[at + 1 :]
-    return request[:60_000]
-
-
-REQUESTS = st.builds(changed, st.sampled_from(GOOD), CHANGES) | st.binary(max_size=300)
+REQUESTS = changes_of(GOOD) | st.binary(max_size=300)
 
 
 class Budget:
@@ -141,6 +95,7 @@ def try_all(check: Callable[[bytes], None], requests: st.SearchStrategy[bytes], 
     seed(SEED)(FUZZ(given(requests)(within)))()
 
 
+@pytest.mark.sampled(2)
 def test_no_request_is_an_error_of_the_data_plane(steady: Rig) -> None:
     def check(request: bytes) -> None:
         assert 500 not in statuses(steady.port, request, steady.patience)

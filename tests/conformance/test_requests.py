@@ -273,8 +273,13 @@ FORWARDING = [
             b"X-Forwarded-Prefix: /evil",
             b"X-Real-IP: 1.2.3.4",
         ),
-        has=(b"X-Forwarded-For: 127.0.0.1", b"X-Forwarded-Proto: http", b"X-Forwarded-Host: a"),
-        lacks=(b"x-forwarded-ssl", b"x-forwarded-prefix", b"x-real-ip"),
+        has=(
+            b"X-Forwarded-For: 127.0.0.1",
+            b"X-Forwarded-Proto: http",
+            b"X-Forwarded-Host: a",
+            b"X-Real-IP: 127.0.0.1",
+        ),
+        lacks=(b"x-forwarded-ssl", b"x-forwarded-prefix"),
     ),
     Forwarded(
         "a stranger's Forwarded is dropped",

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from devtools.servers import free_port, start_demo, valkey
+from devtools.ports import free_port, reserved
+from devtools.servers import listens, start_demo, valkey
+
+#: The fixed ports of `lbflask demo`.
+DEMO_PORTS = (8080, 8081, 8082, 8083, 8090)
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +18,16 @@ def store() -> Iterator[str]:
     """The URL of a real Valkey that only this module uses."""
     with valkey() as url:
         yield url
+
+
+@pytest.fixture
+def demo_ports() -> Iterator[None]:
+    """Reserves the ports of `lbflask demo` for a test. Skips it if the machine uses one of them."""
+    with reserved(*DEMO_PORTS):
+        taken = [port for port in DEMO_PORTS if listens(port)]
+        if taken:
+            pytest.skip(f"ports of the demo are in use: {taken}")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,8 @@ class TestStreams:
             eventually(lambda: all_have(b"event: state"), "all have the state")
             assert balancer.health()[0] == 200
             path = "/api/v1/pools/default/backends/127.0.0.1:1/drain"
-            assert get(balancer.admin_port, path, "POST").status == 200
+            fields = {"Content-Type": "application/json"}
+            assert get(balancer.admin_port, path, "POST", fields, '{"force": true}').status == 200
             eventually(lambda: all_have(b'"what":"drain"'), "all have heard of it")
             began = time.monotonic()
             assert balancer.stop() == 0
@@ -174,7 +175,7 @@ class TestPublicListener:
         port = free_port()
         with Gunicorn(workers=1, wait=False, admin_bind=f"0.0.0.0:{port}", **settings) as balancer:
             balancer.admin_port = port
-            balancer.await_start(lambda: balancer.health()[0], "gunicorn answers")
+            balancer.await_ready()
             headers = {"Authorization": f"Bearer {GRAFANA}"}
             assert get(port, "/api/v1/fleet", headers=headers).status == 200
             assert get(port, "/api/v1/fleet").status == 401
@@ -305,6 +306,6 @@ def test_a_wait_that_takes_too_long_ends_with_a_code_of_its_own(cluster: AdminCl
         thread.start()
     path = f"/pools/default/backends/{cluster.ids[0]}"
     eventually(lambda: json.loads(cluster.api(path).body)["in_flight"], "it is busy")
-    assert "draining continues" in cluster.command("drain", cluster.ids[0], "--wait", "--timeout", "0.3", code=6)
+    assert "and goes on" in cluster.command("drain", cluster.ids[0], "--wait", "--timeout", "0.3", code=6)
     for thread in slow:
         thread.join(PATIENCE)

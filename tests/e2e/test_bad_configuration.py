@@ -23,7 +23,7 @@ GOOD = 'backends = ["http://127.0.0.1:9"]\n'
 BAD = {
     "unknown key": (GOOD + "colour = 'red'\n", ["'colour'", "'red'"]),
     "unknown key in a section": (GOOD + "[health]\nintervall = 5\n", ["'health.intervall'", "5"]),
-    "malformed TOML": (GOOD + "bind = \n", ["not TOML", "line 2"]),
+    "malformed TOML": (GOOD + "bind = \n", [":2: is not TOML"]),
     "no backends": ("bind = '127.0.0.1:0'\n", ["backends"]),
     "empty backend list": ("backends = []\n", ["backends", "there are none"]),
     "bad URL": ("backends = ['http://']\n", ["backends[0]", "'http://'"]),
@@ -121,6 +121,7 @@ def test_nothing_starts_with_an_error(start: list[str], what: str, tmp_path: Pat
 
 @_starts
 @pytest.mark.parametrize("named", ["configuration", "tokens"])
+@pytest.mark.sampled(2)
 def test_nothing_waits_for_a_fifo_in_place_of_a_file(start: list[str], named: str, tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)

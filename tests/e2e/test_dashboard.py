@@ -5,19 +5,17 @@ the page for all instances, asks nobody outside, and is usable without eyes and 
 from __future__ import annotations
 
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from devtools.cluster import Cluster
-from devtools.servers import free_port, get, require
+from devtools.servers import free_port, get
 from devtools.wait import PATIENCE, eventually, in_time
+from tests.support.browser import Visit, assert_accessible, chromium, visiting
 
 pytestmark = pytest.mark.e2e
 
@@ -25,27 +23,6 @@ expect.set_options(timeout=PATIENCE * 1000)
 
 ALICE, GRAFANA = "alice-has-a-secret-token", "grafana-may-only-read"
 NAMES = ["web1", "web2", "web3"]
-#: Chromium as it runs in a container, and without its calls home.
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-
-
-@dataclass
-class Visit:
-    """A page, and what it said and asked for on the side."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    asked: set[str] = field(default_factory=set)
-    expected: tuple[str, ...] = ("401",)  #: what Chromium says of a request without a session
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     file.write_text(f"backends = [{listed}]")
     tokens = f"operator:alice:{ALICE},read:grafana:{GRAFANA}"
     settings = {"health__interval": 0.3, "health__fall": 2, "admin__tokens": tokens}
-    with Cluster(2, 1, list(ports.values()), 1, config=file, **settings) as cluster:
+    with Cluster(2, 1, list(ports.values()), 2, config=file, **settings) as cluster:
         first = cluster.balancers[0]
         eventually(lambda: first.health(first.port)[1]["pools"]["default"]["serving"] == 3, "all serve")
         yield cluster
@@ -64,26 +41,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    require(chromium, "Chromium")
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=chromium, args=FLAGS) as browser:
+    with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def visit(browser: Browser, cluster: Cluster) -> Iterator[Visit]:
     """The page before login. Whatever it complains of, or asks another host for, fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    visit = Visit(page)
-    page.on("console", lambda said: visit.complaints.append(said.text) if said.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-    page.on("request", lambda request: visit.asked.add(re.sub(r"^(\w+://[^/]*).*", r"\1", request.url)))
-    page.goto(f"http://127.0.0.1:{cluster.balancers[0].admin_port}/")
-    yield visit
-    assert visit.asked == {f"http://127.0.0.1:{cluster.balancers[0].admin_port}"}
-    assert [said for said in visit.complaints if not any(word in said for word in visit.expected)] == []
-    context.close()
+    with visiting(browser, cluster.balancers[0].admin_port, 1280, 900) as visit:
+        yield visit
 
 
 def log_in(visit: Visit, token: str = ALICE) -> Page:
@@ -96,12 +62,6 @@ def log_in(visit: Visit, token: str = ALICE) -> Page:
 
 def row(page: Page, name: str) -> object:
     return page.get_by_role("row", name=re.compile(name))
-
-
-def assert_accessible(page: Page) -> None:
-    found = Axe().run(page).response["violations"]
-    grave = [one for one in found if one["impact"] in ("serious", "critical")]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in grave] == []
 
 
 def test_nothing_is_shown_without_a_token(visit: Visit) -> None:
@@ -151,6 +111,7 @@ def test_a_backend_that_dies_is_seen_within_two_seconds_with_the_reason(visit: V
         expect(page.get_by_text(re.compile("^(connection refused|requests failed)"))).to_be_visible()
         took = time.monotonic() - killed
         expect(row(page, "web3")).to_contain_text(re.compile("down|ejected"))
+        expect(page.locator("#findings")).to_contain_text(re.compile("backend web3: (down|ejected)"))
         expect(page.get_by_role("log")).to_contain_text("web3 is")
         expect(page.get_by_text("1 backend needs attention")).to_be_visible()
         cluster.start_demo(web3)
@@ -193,11 +154,13 @@ def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit
     log_in(visit)
     cluster.store.signal(signal.SIGSTOP)
     try:
-        expect(page.get_by_role("alert").filter(has_text="The store is unreachable")).to_be_visible()
+        expect(page.get_by_role("alert").filter(has_text="store: unreachable")).to_be_visible()
         expect(page.get_by_text("Degraded")).to_be_visible()
+        expect(page.locator("#total-rate")).to_have_text("unknown")
+        expect(page.locator("#total-workers")).to_have_text("unknown")
     finally:
         cluster.store.signal(signal.SIGCONT)
-    expect(page.get_by_role("alert").filter(has_text="The store is unreachable")).to_be_hidden()
+    expect(page.get_by_role("alert").filter(has_text="store: unreachable")).to_be_hidden()
     visit.expected = ("401", "net::ERR_")
     cluster.balancers[0].kill()
     page.clock.fast_forward(6000)

@@ -319,15 +319,50 @@ def test_a_backend_that_says_nothing_runs_out_of_time(hasty: DataPlaneCluster) -
 
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "all at once"])
 def test_connections_are_shared_evenly_by_the_workers(together: bool, two: DataPlaneCluster) -> None:
-    """Who keeps a connection stays with its worker: a worker with too many would stay behind for good."""
+    """Who keeps a connection stays with its worker: a worker with too many would stay behind for good. On a busy
+    machine a worker may stand still for so long that others take its share, but not each time.
+    """
     count = 32
+
+    def least() -> int:
+        eventually(lambda: sum(held(two.balancer)) == 0, "those of others are closed")
+        with ExitStack() as stack:
+            clients = [stack.enter_context(two.connect()) for _ in range(count)] if together else []
+            for number in range(count):
+                client = clients[number] if together else stack.enter_context(two.connect())
+                assert client.ask(GET).body == b"ok"
+            counts = eventually(lambda: sum(now := held(two.balancer)) == count and now, "all are held")
+        return min(counts)
+
+    assert any(least() >= count / 3 for _ in range(5))
+
+
+def test_a_worker_with_requests_in_flight_gets_fewer_connections(two: DataPlaneCluster) -> None:
+    """By the number of connections alone, half of them would go to the one with all the work."""
+    released = threading.Event()
+
+    def waits(peer: Peer, request: Received) -> None:
+        if request.target == b"/waits":
+            released.wait(PATIENCE)
+        peer.send(OK)
+
+    two.backend.answer = waits
     with ExitStack() as stack:
-        clients = [stack.enter_context(two.connect()) for _ in range(count)] if together else []
-        for number in range(count):
-            client = clients[number] if together else stack.enter_context(two.connect())
+        stack.callback(released.set)
+        held_before = [0, 0]
+
+        def the_second_has_more() -> bool:
+            """After one more client, whose next request waits for long if the first worker has got it."""
+            client = stack.enter_context(two.connect())
             assert client.ask(GET).body == b"ok"
-        counts = eventually(lambda: (counts := held(two.balancer)) and sum(counts) == count and counts, "all are held")
-    assert min(counts) >= count / 3, counts
+            first, second = held(two.balancer)
+            if first > held_before[0]:
+                client.send(to("/waits"))
+            held_before[:] = first, second
+            return second >= first + 8
+
+        eventually(lambda: sum(held(two.balancer)) == 0, "those of other tests are closed")
+        eventually(the_second_has_more, "the worker without requests has got most of the connections")
 
 
 def test_a_long_body_does_not_keep_others_waiting(one: DataPlaneCluster) -> None:

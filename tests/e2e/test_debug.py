@@ -80,6 +80,7 @@ def test_one_instance_logs_the_steps_of_each_request_until_it_is_switched_off(
         assert re.search(r"debug on for 60 s at \S+", instance.output)
 
 
+@pytest.mark.thorough
 def test_it_ends_by_itself(redis_url: str) -> None:
     port = free_port()
     with start_demo(port), Gunicorn(workers=1, backends=urls([port]), redis_url=redis_url) as instance:
@@ -89,6 +90,7 @@ def test_it_ends_by_itself(redis_url: str) -> None:
         assert debug(instance, "status").endswith(": off\n")
 
 
+@pytest.mark.thorough
 def test_the_variable_traces_from_the_start(redis_url: str) -> None:
     port = free_port()
     with start_demo(port), Gunicorn(workers=1, backends=urls([port]), redis_url=redis_url, debug=1) as instance:

@@ -48,6 +48,7 @@ def _closed_port(port: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("trouble", [_closed_port, black_hole], ids=["closed port", "black hole"])
+@pytest.mark.sampled(2)
 def test_a_store_that_does_not_answer_costs_no_request_and_is_joined_when_it_does(
     trouble: Callable[[int], AbstractContextManager[None]], demos: list[int]
 ) -> None:
@@ -75,6 +76,7 @@ def test_a_store_that_does_not_answer_costs_no_request_and_is_joined_when_it_doe
         balancer.assert_no_traceback()
 
 
+@pytest.mark.thorough
 def test_a_store_that_freezes_under_load_fails_no_request(demos: list[int]) -> None:
     port = free_port()
     settings = {"redis_url": f"redis://127.0.0.1:{port}/0", "backends": urls(demos)}
@@ -168,6 +170,7 @@ def test_a_store_that_goes_and_comes_back_costs_no_request(kind: type[Trouble], 
         balancer.assert_no_traceback()
 
 
+@pytest.mark.thorough
 def test_a_store_that_is_emptied_again_and_again_costs_no_request(store: str, demos: list[int]) -> None:
     settings = {"redis_url": store, "backends": urls(demos), "namespace": "emptied"}
     with (

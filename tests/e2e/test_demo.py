@@ -15,7 +15,7 @@ from devtools.servers import Process, free_port, get
 from devtools.wait import eventually
 from lbflask.demo.run import PORTS, address
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("the ports of the demo")]
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("demo_ports")]
 
 
 @contextmanager
@@ -35,30 +35,14 @@ def demo(directory: Path, **settings: object) -> Iterator[Process]:
 def taken(port: int) -> Iterator[None]:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError:
-            pass  # somebody else has it: just as well
-        else:
-            listener.listen()
+        listener.bind(("127.0.0.1", port))
+        listener.listen()
         yield
 
 
-def no_ports_are_taken() -> bool:
-    for port in map(int, PORTS):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                return False
-    return True
-
-
 @pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.sampled(2)
 def test_the_address_is_the_one_that_is_configured(tmp_path: Path, where: str) -> None:
-    if not no_ports_are_taken():
-        pytest.skip("the ports of the demo are taken on this machine")
     port, admin = free_port(), free_port()
     settings: dict[str, object] = {"bind": f"0.0.0.0:{port}", "admin_bind": f"127.0.0.1:{admin}"}
     if where == "file":
@@ -83,17 +67,19 @@ def answers(port: int) -> bool:
 
 
 @pytest.mark.parametrize("which", [*PORTS, "bind", "admin_bind"])
+@pytest.mark.sampled(3)
 def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, which: str) -> None:
     settings = {"bind": f"127.0.0.1:{free_port()}", "admin_bind": f"127.0.0.1:{free_port()}"}
     port = int(which) if which in PORTS else int(settings[which].rpartition(":")[2])
-    if which not in PORTS and not no_ports_are_taken():
-        pytest.skip("the ports of the demo are taken on this machine")
     with taken(port), demo(tmp_path, **settings) as process:
         assert process.wait() == 1
         (line,) = process.output.splitlines()
         assert re.match(r"lbflask: port \d+ is not available \(.*: address already in use\); ", line)
-        assert which not in PORTS or line.startswith(f"lbflask: port {port} ") or not no_ports_are_taken()
-        assert which in PORTS or (str(port) in line and f"LBFLASK_{which.upper()}" in line)
+        if which in PORTS:
+            assert line.startswith(f"lbflask: port {port} ")
+        else:
+            assert str(port) in line
+            assert f"LBFLASK_{which.upper()}" in line
 
 
 @pytest.mark.parametrize(
@@ -105,9 +91,8 @@ def test_a_port_that_is_taken_is_named_and_nothing_is_started(tmp_path: Path, wh
         ({"config": "missing.toml"}, "missing.toml: cannot be read: "),
     ],
 )
+@pytest.mark.sampled(2)
 def test_what_else_is_wrong_is_one_line(tmp_path: Path, settings: dict[str, str], told: str) -> None:
-    if "bind" in settings and not no_ports_are_taken():
-        pytest.skip("the ports of the demo are taken on this machine")
     with demo(tmp_path, **{"admin_bind": "", **settings}) as process:
         assert process.wait() == 1
         assert process.output.startswith(f"lbflask: {told}")

@@ -49,6 +49,11 @@ def fleet(**settings: object) -> Iterator[tuple[Process, Gunicorn]]:
         balancer.assert_no_traceback()
 
 
+def doctor(balancer: Gunicorn) -> str:
+    """What the doctor finds, as JSON."""
+    return get(balancer.admin_port, "/api/v1/doctor").body.decode()
+
+
 def point_to(server: NameServer, *ports: int) -> None:
     server.set(SERVICE, "SRV", *(f"0 1 {port} one.test." for port in ports), ttl=TTL)
     server.set("one.test", "A", "127.0.0.1", ttl=TTL)
@@ -74,6 +79,7 @@ def download_from(balancer: Gunicorn, port: int) -> RawClient:
         client.sock.close()
 
 
+@pytest.mark.thorough
 def test_a_changed_answer_is_followed_within_its_time_to_live_and_a_second(
     store: str, names: NameServer, demos: list[int]
 ) -> None:
@@ -118,6 +124,8 @@ def test_what_was_found_last_serves_on_whatever_fails_and_whoever_is_restarted(s
             names.remove(NAME)
             asked = names.asked(NAME, "A")
             eventually(lambda: names.asked(NAME, "A") > asked + 1, "the name is looked for")
+            failure = f"there is no name {NAME}; the 2 backends that it gave last stay"
+            eventually(lambda: failure in doctor(balancer), "it is a finding")
             checker.signal(signal.SIGKILL)
             checker.wait()
             with start_checker(**settings, health__interval=1) as successor:
@@ -131,7 +139,8 @@ def test_what_was_found_last_serves_on_whatever_fails_and_whoever_is_restarted(s
                     assert {get(another.port).status for _ in range(4)} == {200}
                 names.set(NAME, "A", addresses[1], ttl=TTL)
                 eventually(lambda: set(balancer.healths()) == {f"{addresses[1]}:{port}"}, "one is gone")
-                assert "answers again" in successor.output
+                eventually(lambda: "answers again" in successor.output, "the recovery is logged")
+                eventually(lambda: "has failed for" not in doctor(balancer), "it is no finding any more")
                 assert successor.output.count(told) == 1
                 successor.assert_no_traceback()
 

@@ -35,6 +35,12 @@ def assert_serves(balancer: Gunicorn) -> None:
     assert {get(balancer.port).status for _ in range(ROUNDS)} == {200}
 
 
+def stopping(balancer: Gunicorn) -> list[bool]:
+    """Of each instance in the store, whether it is in the delay before its stop."""
+    found = json.loads(get(balancer.admin_port, "/api/v1/instances").body)["instances"]
+    return [one["stopping"] for one in found]
+
+
 class TestShutdownDelay:
     @pytest.fixture(params=WORKERS)
     def balancer(self, request: pytest.FixtureRequest, store: str, demos: list[int]) -> Iterator[Gunicorn]:
@@ -43,10 +49,13 @@ class TestShutdownDelay:
             yield balancer
             balancer.assert_no_traceback()
 
+    @pytest.mark.sampled(2)
     def test_sigterm_turns_health_at_all_workers_while_requests_are_served(self, balancer: Gunicorn) -> None:
         assert health(balancer) == {(200, "ok")}
+        eventually(lambda: stopping(balancer) == [False], "the instance serves")
         balancer.signal(signal.SIGTERM)
         eventually(lambda: health(balancer) == {(503, "draining")}, "all workers drain")
+        eventually(lambda: stopping(balancer) == [True], "the fleet shows it")
         balancer.signal(signal.SIGTERM)  # another one changes nothing
         assert_serves(balancer)
         assert balancer.health()[1]["draining"] == {"shutdown": True, "who": "", "until": None}
@@ -66,13 +75,14 @@ class TestShutdownDelay:
         balancer.signal(signal.SIGINT)  # ends the delay
         assert balancer.wait() == 0
 
-    @pytest.mark.sampled(2)
+    @pytest.mark.sampled(4)
     def test_sigint_is_not_delayed(self, balancer: Gunicorn) -> None:
         balancer.signal(signal.SIGINT)
         assert balancer.wait() == 0
         assert "/health responds 503" not in balancer.output
 
 
+@pytest.mark.thorough
 def test_the_stop_begins_when_the_delay_is_over(store: str, demos: list[int]) -> None:
     settings = {"redis_url": store, "backends": urls(demos), "timeouts__shutdown_delay": 0.5}
     with Gunicorn(**settings) as balancer:
@@ -82,6 +92,7 @@ def test_the_stop_begins_when_the_delay_is_over(store: str, demos: list[int]) ->
         balancer.assert_no_traceback()
 
 
+@pytest.mark.thorough
 def test_a_quick_shutdown_is_not_delayed(store: str, demos: list[int]) -> None:
     with Gunicorn(redis_url=store, backends=urls(demos), timeouts__shutdown_delay=NEVER) as balancer:
         balancer.signal(signal.SIGQUIT)

@@ -89,6 +89,7 @@ def test_a_backend_that_answers_500_to_everything_is_out_for_all_and_returns_by_
     assert set(cluster.ask(20)) == {200}
 
 
+@pytest.mark.thorough
 def test_a_backend_with_few_errors_stays(cluster: EjectionCluster) -> None:
     class Seldom(Moody):
         def play(self, peer: Peer) -> None:
@@ -110,6 +111,7 @@ def test_a_backend_with_few_errors_stays(cluster: EjectionCluster) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["killed", "frozen"])
+@pytest.mark.sampled(2)
 def test_without_a_store_each_worker_ejects_by_itself(cluster: EjectionCluster, trouble: str) -> None:
     broken, bad = cluster.moods[1], cluster.ids[1]
     if trouble == "killed":
@@ -133,6 +135,7 @@ def test_without_a_store_each_worker_ejects_by_itself(cluster: EjectionCluster, 
         )
 
 
+@pytest.mark.thorough
 def test_an_emptied_store_costs_no_request_and_what_still_fails_is_ejected_again(cluster: EjectionCluster) -> None:
     broken, bad = cluster.moods[0], cluster.ids[0]
     broken.answer = BROKEN

@@ -94,6 +94,7 @@ class TestLiveness:
             assert get(port, "/live", "HEAD").status == 200
 
     @pytest.mark.parametrize(("live_path", "own"), [("/live", "/live"), ("/-/alive", "/-/alive"), ("", None)])
+    @pytest.mark.sampled(2)
     def test_its_path_is_reserved_as_that_of_health_is(
         self, store: str, demos: list[int], live_path: str, own: str | None
     ) -> None:

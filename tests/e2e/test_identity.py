@@ -111,7 +111,7 @@ def _house(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.
                 namespace=f"identity-{request.param}",
                 bind=f"[::]:{port},unix:{path}",
                 trusted_proxies=f"{PROXY}/32,2001:db8:ffff::/48,::ffff:10.0.0.0/104",
-                keep_forwarded="X-Forwarded-Tenant,x-real-ip",
+                keep_forwarded="X-Forwarded-Tenant,cf-connecting-ipv6",
                 forwarded="true",
                 access_log=log,
                 access_log_format="json",
@@ -217,9 +217,11 @@ def test_a_claim_of_a_stranger_does_not_arrive(house: House, name: str) -> None:
 
 
 def test_names_that_are_configured_pass_from_strangers(house: House) -> None:
-    seen = house.seen("x-forwarded-tenant: acme", "X-Real-IP: 192.0.2.1", "X_Forwarded_Tenant: b", "X-Forwarded-B: c")
+    seen = house.seen(
+        "x-forwarded-tenant: acme", "CF-Connecting-IPv6: ::2", "X_Forwarded_Tenant: b", "X-Forwarded-B: c"
+    )
     assert seen.values(b"x-forwarded-tenant") == [b"acme"]
-    assert seen.values(b"x-real-ip") == [b"192.0.2.1"]
+    assert seen.values(b"cf-connecting-ipv6") == [b"::2"]
     assert seen.values(b"x-forwarded-b") == []
 
 

@@ -23,7 +23,7 @@ KEYS = PoolKeys("junk", POOL)
 FLEET = FleetKeys("junk")
 HASHES = {
     name: getattr(KEYS, name)
-    for name in ("active", "ejected", "failures", "attempts", "workers", "reports", "slots", "overrides")
+    for name in ("active", "ejected", "failures", "attempts", "workers", "reports", "slots", "overrides", "checkers")
 }
 STRINGS = {
     name: getattr(KEYS, name)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
+import resource
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +20,11 @@ from devtools.wait import eventually
 
 pytestmark = pytest.mark.e2e
 
+DROPPED = "lbflask_log_lines_dropped_total "
+
 
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gthread"])
+@pytest.mark.sampled(2)
 def test_a_rotated_log_is_followed_on_usr1(redis_url: str, tmp_path: Path, worker: str) -> None:
     log, rotated = tmp_path / "access.log", tmp_path / "access.log.1"
     backend = start_demo(port := free_port())
@@ -41,6 +47,7 @@ def test_a_rotated_log_is_followed_on_usr1(redis_url: str, tmp_path: Path, worke
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.sampled(2)
 def test_requests_go_on_while_nobody_reads_the_log(redis_url: str, tmp_path: Path, stream: str) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -100,6 +107,28 @@ def test_a_refusal_is_logged_with_the_bytes_that_were_sent(redis_url: str, tmp_p
         assert balancer.stop() == 0
 
 
+@pytest.mark.parametrize("worker", [(), ("-k", "gthread")])
+def test_a_custom_format_has_header_fields_of_requests(
+    redis_url: str, demos: list[int], tmp_path: Path, worker: tuple[str, ...]
+) -> None:
+    log = tmp_path / "access.log"
+    form = "{status} {header.User-Agent} {header.host}"
+    with Gunicorn(
+        *worker,
+        workers=1,
+        backends=f"http://127.0.0.1:{demos[0]}",
+        redis_url=redis_url,
+        access_log=log,
+        access_log_format=form,
+        limits__body=1,
+    ) as balancer:
+        with RawClient(balancer.port) as client:
+            client.ask(b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: probe/1\r\n\r\n")
+            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nUser-Agent: probe/2\r\nContent-Length: 9\r\n\r\n")
+            assert client.answer().status == 413
+        eventually(lambda: log.read_text() == "200 probe/1 a\n413 probe/2 a\n", "both are logged")
+
+
 def test_json_logs_are_json_from_the_first_line_to_the_last(redis_url: str, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     backend = start_demo(port := free_port())
@@ -121,3 +150,66 @@ def test_json_logs_are_json_from_the_first_line_to_the_last(redis_url: str, tmp_
         balancer.kill()
         backend.kill()
     assert all(line.keys() >= {"time", "level", "message", "pid"} for line in lines)
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits of other processes are Linux's")
+def test_lines_for_which_the_disk_has_no_room_are_counted_and_break_no_other_line(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """A limit of the file's size is a disk that is full: the last write is cut, and later ones fail."""
+    log, asked = tmp_path / "access.log", 0
+    backend = start_demo(port := free_port())
+    balancer = Gunicorn(
+        backends=f"http://127.0.0.1:{port}", redis_url=redis_url, access_log=log, access_log_format="json"
+    )
+
+    def ask(times: int) -> None:
+        nonlocal asked
+        for _ in range(times):
+            asked += 1
+            assert get(balancer.port, f"/{asked}/" + "x" * 2000).status == 200
+
+    def limit(size: int) -> None:
+        for worker in balancer.workers():
+            resource.prlimit(worker, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def dropped() -> int:
+        page = get(balancer.admin_port, "/metrics").body.decode()
+        return sum(int(float(line.split()[1])) for line in page.splitlines() if line.startswith(DROPPED))
+
+    def targets() -> list[str]:
+        documents = [document for line in log.read_text().splitlines() if (document := _json(line)) is not None]
+        return [document["target"] for document in documents if "target" in document]
+
+    try:
+        for size in (80_003, 120_007):  # within a line
+            before = dropped()
+            limit(size)
+            # Lines are written behind the requests: the limit stays until one is lost.
+            eventually(lambda: ask(10) or dropped() > before, "lines are lost")  # noqa: B023
+            assert log.stat().st_size >= size
+            limit(resource.RLIM_INFINITY)
+            ask(10)
+            eventually(lambda: len(targets()) + dropped() == asked, "each line is written or counted")
+        lost_by_metric = dropped()
+        assert balancer.stop() == 0
+        said = balancer.output
+    finally:
+        balancer.kill()
+        backend.kill()
+    documents = [document for line in log.read_text().splitlines() if (document := _json(line)) is not None]
+    lost = sum(document["dropped_lines"] for document in documents if "dropped_lines" in document)
+    assert lost == lost_by_metric
+    kept = targets()
+    assert len(set(kept)) == len(kept)
+    assert len(kept) + lost == asked
+    assert said.count("lines are lost: File too large") == said.count(" lines were lost")
+    assert sum(int(found) for found in re.findall(r"(\d+) lines were lost", said)) == lost
+
+
+def _json(line: str) -> Any:
+    """The document of a line; None for one that was cut."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

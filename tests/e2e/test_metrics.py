@@ -99,6 +99,7 @@ def test_metrics_that_are_off_are_not_there(store: str, demos: list[int]) -> Non
 
 
 @pytest.mark.parametrize("worker", ["gthread", "gevent"])
+@pytest.mark.sampled(2)
 def test_stock_workers_count_too(store: str, worker: str) -> None:
     port = free_port()
     with (

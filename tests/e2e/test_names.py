@@ -96,6 +96,7 @@ def cluster(request: pytest.FixtureRequest, redis_url: str, tmp_path: Path) -> I
         (tmp_path / "held").unlink(missing_ok=True)
 
 
+@pytest.mark.sampled(2)
 def test_slow_names_delay_no_other_pool(cluster: NamesCluster) -> None:
     with ExitStack() as running:
         asking = [running.enter_context(cluster.send_request("slow.example")) for _ in range(SLOW_NAMES)]
@@ -108,12 +109,14 @@ def test_slow_names_delay_no_other_pool(cluster: NamesCluster) -> None:
     assert len(slow) == len(set(slow)), "each is looked up once, however many wait for it"
 
 
+@pytest.mark.sampled(3)
 def test_a_name_is_not_looked_up_for_each_connection(cluster: NamesCluster) -> None:
     before = cluster.lookups().count("localhost")
     assert {cluster.status("named.example") for _ in range(100)} == {200}
     assert cluster.lookups().count("localhost") - before <= 20
 
 
+@pytest.mark.sampled(3)
 def test_an_address_is_never_looked_up(cluster: NamesCluster) -> None:
     """Here in a spelling that nothing else on this machine uses."""
     assert {cluster.status("shop.example") for _ in range(10)} == {200}

@@ -173,10 +173,25 @@ def test_nothing_is_lost_while_one_configuration_follows_another(cluster: Reload
     assert cluster.balancer.workers() == workers
 
 
+def test_a_configuration_that_replaces_all_backends_loses_nothing_before_their_first_check(
+    cluster: ReloadCluster,
+) -> None:
+    with traffic(cluster.balancer.port) as asking:
+        cluster.checker.signal(signal.SIGSTOP)
+        try:
+            cluster.write((0, 0, 1))
+            version = cluster.reload()[1]["config_version"]
+            eventually(lambda: cluster.all_have(version), "all workers have it")
+            assert cluster.serving(asking) == {2}
+        finally:
+            cluster.checker.signal(signal.SIGCONT)
+    assert asking.failures == []
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("strategy = \n", ": is not TOML: Invalid value (at line 4, column 12)"),
+        ("strategy = \n", ":4: is not TOML: Invalid value (column 12)"),
         ('strategy = "frist"\n', "strategy = 'frist': input should be"),
         ("[health]\nrise = 0\n", "health.rise = 0: input should be greater than or equal to 1"),
         ('access_log = "/nowhere/at/all.log"\n', "access_log = '/nowhere/at/all.log': it can't be opened for writing"),
@@ -197,6 +212,7 @@ def test_what_is_wrong_is_told_and_changes_nothing(cluster: ReloadCluster, more:
     assert cluster.versions() == before
 
 
+@pytest.mark.thorough
 def test_what_only_gunicorn_can_apply_is_left_to_new_workers(cluster: ReloadCluster) -> None:
     before, output = set(cluster.balancer.workers()), cluster.balancer.output
     with traffic(cluster.balancer.port) as asking:
@@ -212,6 +228,7 @@ def test_what_only_gunicorn_can_apply_is_left_to_new_workers(cluster: ReloadClus
     assert asking.failures == []
 
 
+@pytest.mark.thorough
 def test_settings_of_gunicorns_own_are_noticed_too(cluster: ReloadCluster) -> None:
     before, output = set(cluster.balancer.workers()), cluster.balancer.output
     cluster.write_gunicorn_file("keepalive = 60")

@@ -92,6 +92,7 @@ def asked(port: int, request: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(3)
 def test_no_secret_of_a_request_is_logged(kind: str, backend: int, redis_url: str, tmp_path: Path) -> None:
     arguments, form = KINDS[kind]
     log = tmp_path / "access.log"
@@ -147,20 +148,19 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("unit", [b"pwd", b"token", b"?", b";", b"%6f", b"&a", b"://", b"@", b'"'])
-@pytest.mark.sampled(3)
-def test_no_target_stalls_the_worker_that_logs_it(unit: bytes, backend: int, redis_url: str, tmp_path: Path) -> None:
+def test_no_target_stalls_the_worker_that_logs_it(backend: int, redis_url: str, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     balancer = Gunicorn(workers=1, backends=f"http://127.0.0.1:{backend}", redis_url=redis_url, access_log=log)
     with balancer:
         (worker,) = balancer.workers()
-        before = processor_seconds(worker)
-        with RawClient(balancer.port) as client:
-            for _ in range(10):
-                client.ask(head(target=b"/?" + unit * (8000 // len(unit))))
-            client.ask(head(target=b"/last"))
-        eventually(lambda: "/last" in log.read_text(), "the last line")
-        assert processor_seconds(worker) - before < 2
+        for unit in (b"pwd", b"token", b"?", b";", b"%6f", b"&a", b"://", b"@", b'"'):
+            before, lines = processor_seconds(worker), log.read_text().count("/last")
+            with RawClient(balancer.port) as client:
+                for _ in range(10):
+                    client.ask(head(target=b"/?" + unit * (8000 // len(unit))))
+                client.ask(head(target=b"/last"))
+            eventually(lambda lines=lines: log.read_text().count("/last") > lines, "the last line")
+            assert processor_seconds(worker) - before < 2, unit
 
 
 def test_an_expression_that_would_take_for_ever_takes_no_other_backend_with_it(redis_url: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from devtools.certificates import Authority
 from devtools.raw_client import ConnectionCut, RawClient
 from devtools.scripted_backend import OK, Peer, ScriptedBackend
 from devtools.servers import (
@@ -27,14 +29,14 @@ from devtools.servers import (
     urls,
 )
 from devtools.traffic import access_log, traffic
-from devtools.wait import PATIENCE, eventually
+from devtools.wait import PATIENCE, eventually, in_time
+from lbflask.server.worker.proxy_worker import IDLE_GRACE
 from lbflask.store.keys import PoolKeys
+from tests.e2e.conftest import DEMO_PORTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 KEYS = PoolKeys("lbflask", "default")
-#: The fixed ports of `lbflask demo`.
-DEMO_PORTS = (8080, 8081, 8082, 8083, 8090)
 
 
 class Download:
@@ -69,6 +71,7 @@ class Download:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.sampled(2)
 def test_a_streaming_client_gets_all_of_it_while_the_listener_is_closed(
     number: signal.Signals, store: str, demos: list[int]
 ) -> None:
@@ -85,6 +88,7 @@ def test_a_streaming_client_gets_all_of_it_while_the_listener_is_closed(
         balancer.assert_no_traceback()
 
 
+@pytest.mark.thorough
 def test_a_second_interrupt_does_not_wait_for_clients(store: str, demos: list[int]) -> None:
     with Gunicorn(redis_url=store, backends=urls(demos)) as balancer:
         download = Download(balancer.port, 60)
@@ -106,6 +110,7 @@ def test_the_graceful_time_out_bounds_a_stop(store: str, demos: list[int]) -> No
         assert download.failure, "a response that was cut has to look cut"
 
 
+@pytest.mark.thorough
 def test_tunnels_and_event_streams_go_on_until_the_graceful_time_out(store: str) -> None:
     """They are requests in flight like any other, though they never end by themselves."""
     with (
@@ -137,6 +142,54 @@ def test_tunnels_and_event_streams_go_on_until_the_graceful_time_out(store: str)
         assert logged == {"/": 200, "/tunnel": 101, "/stream": 200}
 
 
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+@pytest.mark.sampled(2)
+def test_a_request_that_arrives_when_idle_connections_are_closed_is_served(
+    secure: bool, store: str, tmp_path: Path
+) -> None:
+    """The worker is stopped meanwhile, so that it finds both at once: the request, and the end of the idle time."""
+    authority = Authority(tmp_path)
+    pair = authority.pair("127.0.0.1")
+    settings = {"tls__certificate": pair.certificate, "tls__key": pair.key} if secure else {}
+
+    def attempt() -> tuple[float, int]:
+        """Seconds until the worker was stopped, and the status; 0 for a connection that was closed."""
+        with (
+            ScriptedBackend(_responds_slowly) as backend,
+            Gunicorn(redis_url=store, backends=backend.url, workers=1, **settings) as balancer,
+            RawClient(balancer.port) as idle,
+        ):
+            if secure:
+                idle.sock = authority.trust().wrap_socket(idle.sock, server_hostname="127.0.0.1")
+            assert idle.ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status == 200
+            (worker,) = balancer.workers()
+            began = time.monotonic()
+            balancer.signal(signal.SIGTERM)
+            eventually(lambda: not listens(balancer.port), "the listener is closed")
+            os.kill(worker, signal.SIGSTOP)
+            seconds = time.monotonic() - began
+            try:
+                idle.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                eventually(lambda: time.monotonic() > began + 2 * IDLE_GRACE, "the idle time is over")
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            try:
+                answer = idle.answer()
+            except (ConnectionCut, OSError):
+                return seconds, 0
+            assert answer.status != 200 or answer.values(b"connection") == [b"close"]
+            return seconds, answer.status
+
+    assert in_time(attempt, lambda result: result[0] > 0.9 * IDLE_GRACE)[1] == 200
+
+
+def _responds_slowly(peer: Peer) -> None:
+    """A script: a response to each request, after a time in which the balancer would notice that the client is gone."""
+    while peer.read_request():
+        peer.ended.wait(0.3)
+        peer.send(OK)
+
+
 def _switches_or_streams(peer: Peer) -> None:
     """A script: `/tunnel` becomes an echo, `/stream` never ends, all else is answered at once."""
     while head := peer.read_head():
@@ -152,6 +205,7 @@ def _switches_or_streams(peer: Peer) -> None:
             peer.send(OK)
 
 
+@pytest.mark.thorough
 def test_a_reload_that_needs_new_workers_fails_no_request_under_load(
     store: str, demos: list[int], tmp_path: Path
 ) -> None:
@@ -234,6 +288,7 @@ def _session(leader: int) -> list[int]:
 
 
 @pytest.mark.parametrize("checker_first", [False, True], ids=["gunicorn first", "checker first"])
+@pytest.mark.sampled(2)
 def test_without_a_url_gunicorn_has_a_private_valkey_that_the_checker_finds(
     checker_first: bool, runtime: Path, demos: list[int]
 ) -> None:
@@ -279,10 +334,8 @@ def test_two_instances_share_the_private_valkey_and_the_last_one_out_stops_it(ru
         assert not _socket(runtime).exists()
 
 
+@pytest.mark.usefixtures("demo_ports")
 def test_the_demo_serves_from_three_backends_and_leaves_nothing_behind(runtime: Path, tmp_path: Path) -> None:
-    taken = [port for port in DEMO_PORTS if listens(port)]
-    if taken:
-        pytest.skip(f"ports of the demo are taken: {taken}")
     environ = {"XDG_RUNTIME_DIR": str(runtime), "LBFLASK_BIND": "127.0.0.1:8080"}
     with Process([sys.executable, "-m", "lbflask", "demo"], environ, tmp_path) as demo:
         family: list[int] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from devtools.certificates import Authority
+from devtools.ports import reserved
 from devtools.servers import ROOT, Gunicorn, Process, free_port, get, runtime_directory, urls
 from devtools.wait import PATIENCE, eventually
 
@@ -28,6 +30,19 @@ if "lbflask.wsgi" in sys.modules or "ALWAYS" in os.environ:
     time.sleep(60)
 class Hook:
     def request(self, request): pass
+"""
+#: A hook of gunicorn's, and one of lbflask's: the modules of a worker after its fork, and at its first request.
+POST_FORK = """
+def post_fork(_server, _worker):
+    import json, os, pathlib, sys
+    pathlib.Path(os.environ["MARK"], "forked.json").write_text(json.dumps(list(sys.modules)))
+"""
+SEEN = """
+import gc, json, os, pathlib, sys
+class Hook:
+    def request(self, request):
+        pathlib.Path(os.environ["MARK"], "seen.json").write_text(json.dumps(list(sys.modules)))
+        pathlib.Path(os.environ["MARK"], "frozen").write_text(str(gc.get_freeze_count() > 10 * len(gc.get_objects())))
 """
 
 
@@ -73,7 +88,7 @@ def line_of(process: Process) -> str:
     ],
     ids=lambda value: value[-1] if isinstance(value, tuple) else None,
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 def test_a_setting_of_gunicorns_that_breaks_it_is_refused_by_name_and_place(
     option: tuple[str, ...], setting: str, value: object, where: str, tmp_path: Path
 ) -> None:
@@ -88,14 +103,14 @@ def test_a_setting_of_gunicorns_that_breaks_it_is_refused_by_name_and_place(
 
 
 @pytest.mark.parametrize("worker", ["gevent", "gthread", "sync"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_preloading_is_refused_with_every_kind_of_worker(worker: str) -> None:
     with start("--preload", "-k", worker) as balancer:
         assert "preload_app" in line_of(balancer)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_gunicorn_without_our_settings_is_told_the_command(workers: int, tmp_path: Path) -> None:
     arguments = ["--workers", str(workers), "--bind", f"127.0.0.1:{free_port()}", "--no-control-socket"]
     environ = {"LBFLASK_BACKENDS": urls([9])}
@@ -108,6 +123,7 @@ def test_gunicorn_without_our_settings_is_told_the_command(workers: int, tmp_pat
         assert Path(settings).is_file()
 
 
+@pytest.mark.thorough
 def test_another_application_with_our_settings_is_refused(modules: Path) -> None:
     (modules / "other.py").write_text("from lbflask.wsgi import application as ours\ndef application(*all): pass\n")
     environ = {"PYTHONPATH": str(modules), "LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": "redis://127.0.0.1:9"}
@@ -179,7 +195,7 @@ def unusable(request: pytest.FixtureRequest, modules: Path) -> tuple[dict[str, s
 
 
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gthread"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 def test_what_no_worker_could_use_ends_the_start_with_one_line(
     unusable: tuple[dict[str, str], dict[str, str], list[str]], worker: str
 ) -> None:
@@ -189,7 +205,7 @@ def test_what_no_worker_could_use_ends_the_start_with_one_line(
         assert [word for word in words if word not in line] == [], line
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(7)
 def test_the_check_says_the_same(unusable: tuple[dict[str, str], dict[str, str], list[str]]) -> None:
     settings, environ, words = unusable
     environ |= {f"LBFLASK_{key.upper()}": str(value) for key, value in settings.items()}
@@ -210,7 +226,7 @@ def test_the_line_names_the_file_and_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start workers of another user")
 @pytest.mark.parametrize("what", ["key", "log"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_files_are_tried_with_the_rights_of_a_worker(what: str, tmp_path: Path) -> None:
     pair = Authority(tmp_path).pair("localhost")
     Path(pair.key).chmod(0o600)
@@ -257,7 +273,7 @@ def closing(*numbers: int) -> list[str]:
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (1, 2), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "sync"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(10)
 def test_it_serves_with_standard_streams_closed(closed: tuple[int, ...], worker: str, redis_url: str) -> None:
     public, admin = free_port(), free_port()
     environ = {"LBFLASK_BIND": f"127.0.0.1:{public}", "LBFLASK_ADMIN_BIND": f"127.0.0.1:{admin}"}
@@ -276,7 +292,7 @@ def test_it_serves_with_standard_streams_closed(closed: tuple[int, ...], worker:
 
 @pytest.mark.parametrize("command", ["gunicorn", "lbflask.healthcheck", "lbflask"])
 @pytest.mark.parametrize("closed", [(2,), (0, 2)], ids=str)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_an_error_is_said_on_what_is_open(command: str, closed: tuple[int, ...]) -> None:
     arguments = {
         "gunicorn": ["-c", str(ROOT / "gunicorn.conf.py"), "lbflask.wsgi"],
@@ -291,20 +307,20 @@ def test_an_error_is_said_on_what_is_open(command: str, closed: tuple[int, ...])
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_the_checker_runs_with_standard_streams_closed(closed: tuple[int, ...], redis_url: str) -> None:
     environ = {"LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": redis_url, "LBFLASK_CONFIG": os.devnull}
     with Process([*closing(*closed), sys.executable, "-m", "lbflask.healthcheck"], environ) as checker:
         descriptors = Path(f"/proc/{checker.pid}/fd")
 
-        checker.await_start(lambda: checker.handles(signal.SIGTERM), "it runs")
+        checker.await_start(lambda: checker.handles(signal.SIGHUP), "it runs")
         assert {(descriptors / str(number)).readlink() for number in closed} == {Path(os.devnull)}
         assert checker.stop() == 0
 
 
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)], ids=str)
 @pytest.mark.parametrize("arguments", [["config", "check"], ["config", "show"], ["doctor"]], ids=str)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(10)
 def test_the_command_line_works_with_standard_streams_closed(closed: tuple[int, ...], arguments: list[str]) -> None:
     environ = {"LBFLASK_BACKENDS": urls([9]), "LBFLASK_REDIS_URL": "redis://127.0.0.1:9/0"}
     environ |= {"LBFLASK_CONFIG": os.devnull, "LBFLASK_ADMIN_BIND": "127.0.0.1:7"}
@@ -315,7 +331,7 @@ def test_the_command_line_works_with_standard_streams_closed(closed: tuple[int, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
 @pytest.mark.parametrize("worker", ["lbflask.worker.ProxyWorker", "gevent", "gthread", "sync"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(7)
 def test_workers_that_load_are_stopped_soon(worker: str, number: signal.Signals, modules: Path, tmp_path: Path) -> None:
     (modules / "our_hook.py").write_text(STUCK)
     environ = {"PYTHONPATH": str(modules), "MARK": str(tmp_path)}
@@ -327,7 +343,7 @@ def test_workers_that_load_are_stopped_soon(worker: str, number: signal.Signals,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_workers_that_have_just_been_forked_are_stopped_soon(number: signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "gunicorn.conf.py"
     file.write_text(
@@ -342,7 +358,7 @@ def test_workers_that_have_just_been_forked_are_stopped_soon(number: signal.Sign
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_the_trial_of_hooks_is_stopped_soon_and_leaves_no_process(
     number: signal.Signals, modules: Path, tmp_path: Path
 ) -> None:
@@ -370,7 +386,7 @@ def dead_valkey(modules: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], ids=lambda number: number.name)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(5)
 def test_a_private_server_that_does_not_answer_is_stopped_with_its_start(
     number: signal.Signals, dead_valkey: dict[str, str], modules: Path
 ) -> None:
@@ -432,7 +448,7 @@ def test_a_public_listener_that_covers_the_admin_address_is_refused() -> None:
 
 
 def test_a_taken_default_admin_address_is_said_in_one_line(redis_url: str, tmp_path: Path) -> None:
-    with socket.socket() as taken:
+    with reserved(8090), socket.socket() as taken:  # the demo's tests in other processes expect it free
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             taken.bind(("127.0.0.1", 8090))
@@ -447,3 +463,33 @@ def test_a_taken_default_admin_address_is_said_in_one_line(redis_url: str, tmp_p
             balancer.await_start(lambda: get(port, "/health"), "it answers")
             (line,) = [line for line in balancer.output.splitlines() if "admin listener" in line]
             assert line.endswith("another process has the address; set LBFLASK_ADMIN_BIND")
+
+
+def test_a_worker_loads_nothing_for_its_first_response_that_the_master_has_not_loaded(
+    modules: Path, demos: list[int], store: str
+) -> None:
+    """The master shares what it has loaded; what a worker loads is its own, and keeps its first client waiting."""
+    (modules / "seen.py").write_text(SEEN)
+    file = modules / "gunicorn.conf.py"
+    file.write_text((ROOT / "gunicorn.conf.py").read_text() + POST_FORK)
+    environ = {"PYTHONPATH": str(modules), "MARK": str(modules)}
+    settings = {"backends": urls(demos), "redis_url": store, "hooks": "seen:Hook", "environ": environ}
+    with Gunicorn("-c", str(file), workers=1, **settings) as balancer:
+        assert get(balancer.port).status == 200
+    forked, seen = (set(json.loads((modules / f"{name}.json").read_text())) for name in ("forked", "seen"))
+    assert (modules / "frozen").read_text() == "True"
+    parts_of_patches = ("gevent.monkey.", "_threading_local", "encodings.")
+    loaded = seen - forked - {*sys.builtin_module_names}  # which cost nothing
+    assert sorted(name for name in loaded if not name.startswith(parts_of_patches)) == ["lbflask.wsgi", "seen"]
+    tops = {name.partition(".")[0] for name in seen} | {".".join(name.split(".")[:2]) for name in seen}
+    assert tops & {"lbflask.checker", "lbflask.cli", "lbflask.demo", "dns", "httpx", "rich", "multiprocessing"} == set()
+
+
+@pytest.mark.thorough
+def test_with_reload_each_worker_loads_the_code_as_it_is_then(modules: Path, demos: list[int], store: str) -> None:
+    file = modules / "gunicorn.conf.py"
+    file.write_text((ROOT / "gunicorn.conf.py").read_text() + POST_FORK)
+    settings = {"backends": urls(demos), "redis_url": store, "environ": {"MARK": str(modules)}}
+    with Gunicorn("-c", str(file), "--reload", workers=1, **settings) as balancer:
+        assert get(balancer.port).status == 200
+    assert {"flask", "redis", "requests"} & set(json.loads((modules / "forked.json").read_text())) == set()

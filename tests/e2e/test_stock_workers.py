@@ -61,6 +61,7 @@ def setting(request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest
         balancer.assert_no_traceback()
 
 
+@pytest.mark.sampled(3)
 def test_a_new_configuration_is_taken_over_in_place(setting: Setting) -> None:
     workers = setting.balancer.workers()
     setting.file.write_text('via = "after"\n')

@@ -33,6 +33,7 @@ def served_by(balancer: Gunicorn, path: str = "/", **headers: str) -> int:
 
 
 @pytest.mark.parametrize("strategy", ["least_connections", "random_two"])
+@pytest.mark.sampled(2)
 def test_what_one_instance_has_in_flight_keeps_the_other_away(store: str, demos: list[int], strategy: str) -> None:
     settings = {"strategy": strategy, "namespace": strategy}
     with two_instances(store, demos[:2], **settings) as (one, two), RawClient(one.port) as slow:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from devtools.servers import ROOT, Process, free_port, get, runtime_directory, urls
+from devtools.servers import ROOT, Process, free_port, get, require, runtime_directory, urls
 from devtools.wait import PATIENCE, eventually
 
 pytestmark = pytest.mark.e2e
@@ -47,6 +47,7 @@ class Unit:
         done = subprocess.CompletedProcess[str]([], 0, "", "")
         for command in self.values["ExecReload"]:
             words = [word.replace("$MAINPID", str(main.pid)) for word in shlex.split(command)]
+            require(shutil.which(words[0]), words[0])
             done = subprocess.run(
                 words, env=environ, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
@@ -138,6 +139,7 @@ def checker() -> Iterator[Started]:
         yield unit
 
 
+@pytest.mark.thorough
 def test_a_reload_takes_over_a_good_file(balancer: Started) -> None:
     with changed(balancer.file, "via = 'other'\n"):
         done = balancer.reload()
@@ -145,7 +147,7 @@ def test_a_reload_takes_over_a_good_file(balancer: Started) -> None:
         eventually(lambda: "in place: via" in balancer.main.output, "it is taken over")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("name", "more", "words"), WRONG.values(), ids=WRONG)
 def test_a_reload_reports_a_bad_file(balancer: Started, name: str, more: str, words: str) -> None:
     signals = balancer.main.output.count("Handling signal: hup")
@@ -163,7 +165,7 @@ def test_a_reload_of_the_checker_takes_over_a_good_file(checker: Started) -> Non
         eventually(lambda: "via" in checker.main.output, "it is taken over")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("wrong", ["unknown key", "no TOML", "hook"])
 def test_a_reload_of_the_checker_reports_a_bad_file(checker: Started, wrong: str) -> None:
     _, more, words = WRONG[wrong]
