@@ -10,18 +10,46 @@ RELEASE := $(VENV)/.release
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Versions and hashes are those of locks/.
 locked = $(PIP) --require-hashes $(foreach name,$(1),--requirement locks/$(name).txt)
-RUN_LOCKS := base embedded
-TEST_LOCKS := $(RUN_LOCKS) otel dev
+RUN_LOCKS := base embedded re2
+TEST_LOCKS := $(RUN_LOCKS) acme otel dev docs
 
-.PHONY: run test test-lowest lint bench chaos docs lock licences sbom audit clean
+.PHONY: run build wheels compiled test test-compiled test-lowest lint coverage mutation fuzz bench chaos gameday soak docs lock licences sbom audit clean
 
 run: $(INSTALLED)  ## three demo backends, the checker and the balancer on http://localhost:8080; Ctrl-C ends all
 	@$(BIN)/lbflask demo
 
 # Hundreds of processes import the package: without bytecode, which some environments turn off, each would compile it.
-test: $(DEVELOP)  ## the tests; ALL=1 runs every member of those that start processes for each of many; BUSY=2 adds load
+test: $(DEVELOP)  ## the tests; ALL=1 adds those that take longest, and all members of sampled ones; BUSY=2 adds load
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 6 --dist loadfile --no-loadscope-reorder \
 		$(if $(ALL),--all) $(if $(BUSY),--busy $(BUSY)) $(OPTIONS)
+
+build: $(DEVELOP)  ## the source distribution and, made of it, the wheel; compiled where a C compiler exists, unless LBFLASK_COMPILE=0
+	@rm -rf dist/lbflask-*
+	$(BIN)/python -m build --quiet --no-isolation --outdir dist .
+
+wheels: $(RELEASE)  ## the compiled wheels of a release, by containers of manylinux; LIST=1 only names them
+	$(BIN)/cibuildwheel --platform linux $(if $(LIST),--print-build-identifiers,--output-dir dist)
+
+# The package is that of the wheel, in an environment of its own. What changes meanwhile is newer than the wheel.
+WHEEL := .venv-compiled
+$(WHEEL)/.wheel: setup.py pyproject.toml $(wildcard locks/*.txt) $(shell find lbflask -type f -not -name '*.pyc')
+	@mkdir -p $(WHEEL) && touch $(WHEEL)/.began
+	$(MAKE) build LBFLASK_COMPILE=1
+	$(MAKE) VENV=$(WHEEL) $(WHEEL)/.develop
+	$(WHEEL)/bin/pip install --quiet --no-deps --force-reinstall dist/lbflask-*.whl
+	@mv $(WHEEL)/.began $@
+
+# All but the package is copied to it, so that the package in the checkout does not hide that of the wheel.
+compiled: $(WHEEL)/.wheel  ## the compiled wheel in .venv-compiled, for measurements and tests of both builds
+	$(WHEEL)/bin/python -m devtools.compiled_checkout $(WHEEL)/checkout
+
+test-compiled: compiled  ## the tests against the compiled wheel; ALL=1 and OPTIONS as of `make test`
+	cd $(WHEEL)/checkout && PYTHONDONTWRITEBYTECODE= ../bin/python -m pytest --numprocesses 6 \
+		--dist loadfile --no-loadscope-reorder $(if $(ALL),--all) $(OPTIONS)
+
+# With COMPILED=1, `fuzz` and `chaos` run against the compiled wheel.
+CHOSEN = $(if $(COMPILED),compiled,$(DEVELOP))
+python = $(if $(COMPILED),cd $(WHEEL)/checkout && ../bin/python,$(BIN)/python)
 
 LOWEST_PYTHON ?= python3.11
 test-lowest:  ## the fast tests with the lowest versions that pyproject.toml allows, on Python 3.11
@@ -35,14 +63,36 @@ lint: $(DEVELOP)  ## style, types, layers, and the coverage of core/
 	$(BIN)/python -m pytest -q tests/test_layers.py
 	$(BIN)/python -m devtools.individual_coverage
 
+coverage: $(DEVELOP)  ## lines and branches outside core/ that the whole suite runs, with all its processes: 90 % at least
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m devtools.coverage $(OPTIONS)
+
+SECONDS ?= 10
+fuzz: $(CHOSEN)  ## every parser with inputs that a fuzzer makes, SECONDS=10 for each; INPUTS=2000 for the same ones each time
+	@if $(subst $(BIN)/,$(if $(COMPILED),$(WHEEL)/bin,$(BIN))/,$(call locked,fuzz)) --only-binary :all: >$(VENV)/fuzz.log 2>&1; then \
+		$(python) -m fuzz $(if $(INPUTS),--inputs $(INPUTS),--seconds $(SECONDS)); \
+	else \
+		echo "nothing is fuzzed: atheris cannot be installed for this version of Python ($(VENV)/fuzz.log)"; \
+	fi
+
+mutation: $(DEVELOP)  ## faults in core/ that the tests of their module do not find; MODULE=lbflask/core/slots.py for one
+	$(BIN)/python -m devtools.mutation $(MODULE)
+
 bench: $(BENCH)  ## throughput, latency, memory and losses, as ratios within one run; QUICK=1 only shows that it works
+	@$(MAKE) compiled || echo "the compiled build cannot be made here, and is not measured"
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
-chaos: $(DEVELOP)  ## kill and freeze backends, workers, checkers and the store under load, against targets; QUICK=1 in short
-	$(BIN)/python -m chaos $(if $(QUICK),--quick)
+chaos: $(CHOSEN)  ## kill and freeze backends, workers, checkers and the store under load, against targets; QUICK=1 in short
+	$(python) -m chaos $(if $(QUICK),--quick)
 
-docs: $(DEVELOP)  ## write the generated pages of docs/ anew
+gameday: $(DEVELOP)  ## incidents in a real fleet: which surface names each, how soon, and whether its remedy ends it
+	$(BIN)/python -m chaos gameday
+
+soak: $(DEVELOP)  ## ten minutes of mixed traffic with all failures in turn: nothing fails, nothing grows; QUICK=1 in short
+	$(BIN)/python -m chaos.soak $(if $(QUICK),--quick)
+
+docs: $(DEVELOP)  ## write the generated pages of docs/ anew, and build the site from all pages in build/site
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -c docs -d build/doctrees . build/site
 
 lock: $(RELEASE)  ## write locks/ anew, with the newest versions that pyproject.toml allows
 	$(BIN)/python -m devtools.locks
