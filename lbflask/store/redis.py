@@ -113,14 +113,14 @@ class RedisStore:
 
     def write_configuration(self, version: str, settings: str) -> None:
         """See ports.py."""
-        key, milliseconds = configuration(self._namespace, version), int(CONFIGURATION_FORGOTTEN_AFTER * 1000)
+        key, milliseconds = configuration(self._namespace, version), _milliseconds(CONFIGURATION_FORGOTTEN_AFTER)
         translated(lambda: self._client.set(key, settings, px=milliseconds))
 
     def count_failures(self, pool: str, backend: str, report: FailureReport, rule: EjectionPolicy) -> bool:
         """See ports.py."""
         keys = self._of(pool)
         counts = [report.attempts, report.failures, report.weight]
-        window = [int(rule.window * 1000), int(rule.window * 1000 * FORGOTTEN_WINDOWS), KEPT_ATTEMPTS]
+        window = [_milliseconds(rule.window), _milliseconds(rule.window * FORGOTTEN_WINDOWS), KEPT_ATTEMPTS]
         limits = [rule.failures, *window, rule.duration, rule.max_duration, rule.quota]
         of = [keys.failures, keys.attempts, keys.ejected, keys.version]
         args = [backend, *counts, *limits, keys.changes, *rule.members]
@@ -128,7 +128,7 @@ class RedisStore:
 
     def hold_probe(self, pool: str, holder: str, seconds: float) -> bool:
         """See ports.py."""
-        return bool(self._run("hold_probe", [self._of(pool).probe], [holder, int(seconds * 1000)]))
+        return bool(self._run("hold_probe", [self._of(pool).probe], [holder, _milliseconds(seconds)]))
 
     def settle_ejection(self, pool: str, backend: str, since: float, *, back: bool, rule: EjectionPolicy) -> bool:
         """See ports.py."""
@@ -142,8 +142,8 @@ class RedisStore:
         keys = self._of(pool)
         attempts = records.dump_counts(beat.attempts) if beat.attempts else ""
         report = "" if beat.report is None else records.dump_report(beat.report)
-        loads, forgotten_after = records.dump_counts(beat.loads), int(FORGOTTEN_AFTER * 1000)
-        args = [worker, loads, int(DEAD_AFTER * 1000), "read" if read else "", report, forgotten_after, attempts]
+        loads, forgotten_after = records.dump_counts(beat.loads), _milliseconds(FORGOTTEN_AFTER)
+        args = [worker, loads, _milliseconds(DEAD_AFTER), "read" if read else "", report, forgotten_after, attempts]
         workers, new, *others = self._run("beat", [keys.workers, keys.attempts, keys.reports], args)
         return OtherWorkers(records.sum_loads(others), workers, bool(new))
 
@@ -216,9 +216,10 @@ class RedisStore:
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See ports.py."""
         keys = self._of(pool)
-        numbers = [demand.extra, demand.waiting, int(demand.waited * 1000), demand.room, int(TOLERANCE * 1000)]
+        numbers = [demand.extra, demand.waiting, _milliseconds(demand.waited), demand.room, _milliseconds(TOLERANCE)]
         backends = [part for slots in demand.places for part in slots]
-        args = [worker, int(DEAD_AFTER * 1000), *numbers, demand.before, keys.free_slots, "call" if demand.call else ""]
+        queue = [demand.before, keys.free_slots, "call" if demand.call else ""]
+        args = [worker, _milliseconds(DEAD_AFTER), *numbers, *queue]
         elsewhere, *held = self._run("hold_slots", [keys.slots], [*args, *backends])
         return Grant(held, elsewhere)
 
@@ -236,7 +237,7 @@ class RedisStore:
     def hold_lease(self, pool: str, holder: str, seconds: float) -> Lease | None:
         """See ports.py."""
         keys = self._of(pool)
-        held = self._run("hold_lease", [keys.leader, keys.epoch, keys.checkers], [holder, int(seconds * 1000)])
+        held = self._run("hold_lease", [keys.leader, keys.epoch, keys.checkers], [holder, _milliseconds(seconds)])
         if held is None:
             return None
         epoch, whole, micros = held
@@ -252,7 +253,7 @@ class RedisStore:
         keys = self._of(pool)
         states = [part for id_, state in write.states.items() for part in (id_, records.dump_active(state))]
         how = [
-            int(write.interval * 1000),
+            _milliseconds(write.interval),
             "replace" if write.replace else "keep",
             keys.changes if write.announce else "",
         ]
@@ -268,7 +269,7 @@ class RedisStore:
     def write_source(self, pool: str, epoch: int, failure: SourceFailure | None) -> bool:
         """See ports.py."""
         keys, record = self._of(pool), "" if failure is None else records.dump_source(failure)
-        args = [epoch, record, int(SOURCE_FORGOTTEN_AFTER * 1000)]
+        args = [epoch, record, _milliseconds(SOURCE_FORGOTTEN_AFTER)]
         return bool(self._run("write_source", [keys.epoch, keys.source], args))
 
     def write_override(
@@ -318,3 +319,8 @@ class RedisStore:
                 raise
             self._invalid_data.note([self._fleet.events])
             return []
+
+
+def _milliseconds(seconds: float) -> int:
+    """The nearest number: 1.001 times 1,000 is below 1,001, since binary has no 1.001."""
+    return round(seconds * 1000)

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from devtools.wait import eventually
 from lbflask.core import slots
-from lbflask.core.ejection import EjectionPolicy, FailureReport
+from lbflask.core.ejection import FORGOTTEN_WINDOWS, EjectionPolicy, FailureReport
 from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Health, Snapshot
 from lbflask.core.printable import printable
 from lbflask.core.rate_limit import RateLimit
@@ -122,7 +122,7 @@ class StoresAgree(RuleBasedStateMachine):
 
     @rule()
     def leases_run_out(self) -> None:
-        self.clock.advance(LEASE)
+        self.clock.advance(LEASE * FORGOTTEN_WINDOWS)
         assert self.rig.client is not None
         for keys in (PoolKeys("test", pool) for pool in POOLS):
             self.rig.client.delete(keys.leader, keys.checkers, keys.probe, keys.failures, keys.workers, keys.slots)

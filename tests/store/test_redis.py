@@ -361,6 +361,19 @@ class TestRecords:
         assert len(active) == 3
 
 
+#: Whole milliseconds that are a little less than whole once they are multiplied in binary.
+TRUNCATED = [ms for ms in range(1, 5000) if int(ms / 1000 * 1000) != ms]
+
+
+def test_times_keep_their_milliseconds(redis_url: str) -> None:
+    with real_redis(redis_url) as rig:
+        lease = rig.store.hold_lease(POOL, "a", 600)
+        assert lease is not None
+        for ms in TRUNCATED[:20]:
+            rig.store.write_active(POOL, HealthWrite(lease.epoch, {}, interval=ms / 1000))
+            assert rig.store.read_snapshot(POOL, NOTHING_KNOWN).interval == ms / 1000
+
+
 LUA = sorted((file for file in resources.files("lbflask.store").joinpath("lua").iterdir()), key=lambda file: file.name)
 
 
