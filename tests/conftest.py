@@ -17,8 +17,9 @@ from devtools.wait import eventually
 from tests.support.busy import Busy
 from tests.support.leftovers import Leftover, leftovers, mark_children
 
-#: On a busy machine an example may take longer than Hypothesis allows by default.
-hypothesis.settings.register_profile("untimed", deadline=None)
+#: On a busy machine an example may take longer than Hypothesis allows by default. With EXAMPLES=fixed, as in CI,
+#: the examples are the same each time, so that a fault found by chance fails no other change.
+hypothesis.settings.register_profile("untimed", deadline=None, derandomize=os.environ.get("EXAMPLES") == "fixed")
 hypothesis.settings.load_profile("untimed")
 
 _DEFAULTS = ((signal.SIGQUIT, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL))
