@@ -32,6 +32,7 @@ class AnswerCause(StrEnum):
     CLIENT_SLOW = "client_slow"  #: head or body of the request arrived too slowly
     BAD_REQUEST = "bad_request"  #: the request is invalid, or larger than allowed
     NO_ROUTE = "no_route"  #: no route leads there
+    ACCESS = "access"  #: the client's address may not make the request
     HOOK = "hook"  #: a hook refused it
     DIRECT_RESPONSE = "direct_response"  #: the configuration, or the request, makes the balancer respond by itself
     FILE = "file"  #: a file, or that there is none

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.failure_causes import FailureCause
+from lbflask.core.http.types import Field
 
 
 class Blame(StrEnum):
@@ -72,6 +74,19 @@ class Fault(Exception):
 
     def __repr__(self) -> str:
         return f"Fault({self.blame}/{self.stage} {self.status}: {self.reason})"
+
+
+class NotAdmitted(Fault):
+    """A request that a check refuses before anything is done for it. `fields` are in the response besides those of all
+    local replies, such as WWW-Authenticate; `log_reason` is for the event, and may have what is not for the client.
+    """
+
+    def __init__(
+        self, status: int, reason: str, cause: AnswerCause, fields: Sequence[Field] = (), log_reason: str = ""
+    ) -> None:
+        super().__init__(Blame.CLIENT, Stage.CHOOSE, status, reason, answer_cause=cause)
+        self.fields = fields
+        self.log_reason = log_reason
 
 
 class ClientLeft(Fault):

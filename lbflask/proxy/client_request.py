@@ -155,6 +155,13 @@ class ClientRequest:
         self.server_exchange = server_exchange
         self.listener = listener
 
+    def with_fields(self, fields: Fields) -> ClientRequest:
+        """The same request, with its body, and with these fields. Host and framing stay as they arrived."""
+        return ClientRequest(
+            self.method, self.raw_target, self.target, self.protocol, fields, self.host, self.peer, self.scheme,
+            self.framing, self.body, self.server_exchange, self.listener,
+        )  # fmt: skip
+
     def __repr__(self) -> str:
         return f"ClientRequest({self.method} {self.target.text.partition('?')[0]} from {self.peer}, {self.body!r})"
 

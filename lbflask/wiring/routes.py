@@ -22,6 +22,7 @@ from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.router import Handler, RootHandler, Router, TrafficSplitter
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
+from lbflask.wiring.admission import Admission
 from lbflask.wiring.listeners import redirecting
 from lbflask.wiring.pipelines import PoolPipelines, proxy_settings
 from lbflask.wiring.static_files import static_files_route
@@ -53,10 +54,10 @@ def entrance(
 
 
 def _entrance(config: Config, pipelines: PoolPipelines, services: SharedServices, limits: LimitsOf) -> RootHandler:
-    by_pool = pipelines.by_pool
+    by_pool, admission = pipelines.by_pool, Admission(config, services)
     if not config.routes:
-        only = by_pool.get(DEFAULT_POOL) or next(iter(by_pool.values()))
-        return Dispatcher(*only, services, rate_limits=limits(""))
+        name = DEFAULT_POOL if DEFAULT_POOL in by_pool else next(iter(by_pool))
+        return admission.before(Dispatcher(*by_pool[name], services, rate_limits=limits("")), name)
     default = by_pool.get(DEFAULT_POOL)
     settings = proxy_settings(config) if default is None else default.settings
     cache = FileCache(time.time)
@@ -64,12 +65,14 @@ def _entrance(config: Config, pipelines: PoolPipelines, services: SharedServices
     return Router(
         RouteTable([route for _, route in routes]),
         [
-            _forwarding(table, route, pipelines, services, limits(route.rate_limit))
+            _forwarding(table, route, pipelines, services, limits(route.rate_limit), admission)
             if route.direct is None and route.files is None
-            else _local(route, services, proxy_settings(config, "", table), cache)
+            else admission.before(_local(route, services, proxy_settings(config, "", table), cache), route=table)
             for table, route in routes
         ],
-        None if default is None else Dispatcher(*default, services, rate_limits=limits("")),
+        None
+        if default is None
+        else admission.before(Dispatcher(*default, services, rate_limits=limits("")), DEFAULT_POOL),
         LocalReplies(services, settings, pool="" if default is None else DEFAULT_POOL),
     )
 
@@ -93,14 +96,22 @@ def _local(route: Route, services: SharedServices, settings: ProxySettings, cach
 
 
 def _forwarding(
-    table: RouteConfig, route: Route, pipelines: PoolPipelines, services: SharedServices, limits: RateLimits | None
+    table: RouteConfig,
+    route: Route,
+    pipelines: PoolPipelines,
+    services: SharedServices,
+    limits: RateLimits | None,
+    admission: Admission,
 ) -> Handler:
     mirror = None
     if route.mirror is not None:
         target = pipelines.by_pool[route.mirror.pool]
         mirror = Mirroring(target.balancer, target.attempts, route.mirror.percent, services)
     actions = RouteActions(name=route.name, rewrite=route.rewrite, mirror=mirror)
-    dispatchers = {pool: Dispatcher(*pipelines.of(pool, table), services, actions, limits) for pool in route.shares}
+    dispatchers = {
+        pool: admission.before(Dispatcher(*pipelines.of(pool, table), services, actions, limits), pool, table)
+        for pool in route.shares
+    }
     if len(dispatchers) == 1:
         return next(iter(dispatchers.values()))
     split = WeightedSplit(route.name, route.shares)

@@ -12,6 +12,7 @@ from lbflask.core.faults import (
     ClientLeft,
     Fault,
     FoundDown,
+    NotAdmitted,
     Resource,
     RetriedResponse,
     Shortage,
@@ -92,3 +93,10 @@ def test_an_attempt_without_a_response_in_its_time_is_a_fault_of_the_backend() -
 def test_a_response_that_is_retried_states_its_status() -> None:
     fault = RetriedResponse(503)
     assert (fault.blame, fault.status, fault.reason) == (Blame.BACKEND, 502, "responded 503, which is retried")
+
+
+def test_a_refusal_has_fields_for_the_client_and_a_reason_for_the_log() -> None:
+    refusal = NotAdmitted(401, "no credentials", AnswerCause.ACCESS, [("WWW-Authenticate", "Basic")], "no such user")
+    assert (refusal.blame, refusal.stage, refusal.status) == (Blame.CLIENT, Stage.CHOOSE, 401)
+    assert (refusal.reason, refusal.log_reason) == ("no credentials", "no such user")
+    assert (refusal.answer_cause, refusal.fields) == (AnswerCause.ACCESS, [("WWW-Authenticate", "Basic")])

@@ -58,6 +58,10 @@ _REMEDIES = MappingProxyType(
         AnswerCause.NO_ROUTE: (
             "lines with `cause=no_route` of the access log have the targets; `lbflask explain URL` shows the routes"
         ),
+        AnswerCause.ACCESS: (
+            "lines with `cause=access` of the access log have the clients; behind another proxy, `trusted_proxies` "
+            "must name it"
+        ),
         AnswerCause.TUNNELS: "as many tunnels as `limits.tunnels` allows are open: raise it, or add workers",
         AnswerCause.INTERNAL: "an error of the balancer; the error log has the reason",
     }

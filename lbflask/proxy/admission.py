@@ -1,0 +1,56 @@
+"""Checks that a request must pass before anything is done for it: addresses, credentials. Unused without checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lbflask.core.faults import Fault, NotAdmitted
+from lbflask.core.http.request_origin import RequestOrigin
+from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.client_response import ClientResponse
+from lbflask.proxy.local_replies import LocalReplies
+from lbflask.proxy.router import Handler
+
+
+class AdmissionCheck(Protocol):
+    """A condition that requests must meet. Threads and greenlets may share it."""
+
+    def admit(self, request: ClientRequest, origin: RequestOrigin) -> ClientRequest:
+        """The request as it goes on: the same one, or one with other fields (`ClientRequest.with_fields`).
+
+        `origin` has the address of the client, behind trusted proxies. Raises NotAdmitted, or another Fault.
+        """
+        ...
+
+
+class AdmissionHandler:
+    """Passes requests to `inner` that all checks admit, in their order. A refusal is a local reply by `replies`."""
+
+    def __init__(self, inner: Handler, checks: Sequence[AdmissionCheck], replies: LocalReplies) -> None:
+        self._inner = inner
+        self._checks = tuple(checks)
+        self._replies = replies
+
+    def __repr__(self) -> str:
+        return f"AdmissionHandler({len(self._checks)} checks, {self._inner!r})"
+
+    def dispatch(self, request: ClientRequest) -> ClientResponse | None:
+        """As of Handler."""
+        try:
+            origin = self._replies.services.hops.origin(request)
+            for check in self._checks:
+                request = check.admit(request, origin)
+        except NotAdmitted as refusal:
+            return self._replies.reject(request, refusal, refusal.fields, refusal.log_reason)
+        except Fault as fault:
+            return self._replies.reject(request, fault)
+        return self._inner.dispatch(request)
+
+    def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
+        """As of RootHandler."""
+        return self._replies.refuse(fault, method, target, protocol, peer, accept)
+
+    def record_refusal(self, peer: str, status: int, reason: str, sent: int) -> None:
+        """As of RootHandler."""
+        self._replies.record_refusal(peer, status, reason, sent)
