@@ -223,6 +223,7 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "core.operator_note",
             "proxy.listener_redirects",
         ),
+        "it decodes the path of a request that was read": _named("", "core.http.uwsgi_packet"),
         "it looks at one byte": _named("", "server.worker.tls_stream"),
         "it matches a message of a library or the beginning of a URL": _named(
             "", "config.acme", "config.tracing", "server.worker.server_log", "wiring.preflight"

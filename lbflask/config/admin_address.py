@@ -30,7 +30,7 @@ class AdminAddress:
 
     def is_backend(self, backend: Backend) -> bool:
         """Whether requests to the backend would reach the listener. Names with its port are resolved."""
-        if backend.scheme == "unix":
+        if backend.path:
             return bool(self.path) and _same_file(self.path, backend.path)
         if self._host is None or not self.port or backend.port != self.port:
             return False

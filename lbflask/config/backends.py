@@ -25,7 +25,8 @@ class BackendConfig(Section):
 
     short_form: ClassVar[str] = "url"
     url: Annotated[ServiceURL, BACKEND]
-    """Its address: `http://host:port`, `https://host:port` or `unix:/path/to.sock`."""
+    """Its address: `http://host:port`, `https://host:port` or `unix:/path/to.sock`; for the uwsgi protocol
+    `uwsgi://host:port` or `uwsgi:/path/to.sock` (docs/how-to/uwsgi.md)."""
     name: str | None = Field(default=None, pattern=_NAME)
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
     weight: int = Field(default=1, ge=0, le=model.MOST_WEIGHT)
@@ -48,9 +49,10 @@ class BackendConfig(Section):
 
     @model_validator(mode="after")
     def _check_url(self) -> BackendConfig:
-        by_path = self.url[:5].lower() == "unix:"
+        scheme, _, rest = self.url.partition(":")
+        by_path = scheme.lower() == "unix" or (scheme.lower() == "uwsgi" and not re.match("//[^/]", rest))
         try:
-            known = self._by_path() if by_path else self._by_host()
+            known = self._by_path(scheme.lower(), rest) if by_path else self._by_host()
             self._model = replace(known, max_connections=self.max_connections) if self.max_connections else known
         except ValueError as error:
             raise ValueError(f"url {self.url!r}: {error}") from None
@@ -70,8 +72,8 @@ class BackendConfig(Section):
             raise ValueError("it has a line break or another control character")  # which urlsplit would remove
         split = urlsplit(self.url.reveal())
         scheme = split.scheme
-        if scheme not in model.DEFAULT_PORTS:
-            raise ValueError("the scheme must be http, https or unix, as in http://10.0.0.1:8000")
+        if scheme not in (*model.DEFAULT_PORTS, "uwsgi"):
+            raise ValueError("the scheme must be http, https, unix or uwsgi, as in http://10.0.0.1:8000")
         if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
             raise ValueError("only scheme, host and port may be given")
         try:
@@ -84,22 +86,24 @@ class BackendConfig(Section):
             raise ValueError("the host is missing")
         if port == 0:
             raise ValueError("the port is not a number from 1 to 65535")
+        if port is None and scheme == "uwsgi":
+            raise ValueError("the port is missing, as in uwsgi://10.0.0.1:3031")
         port = port or model.DEFAULT_PORTS[scheme]
         identity = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         place = (host, port, f"{scheme}://{identity}")
         return model.Backend(self.name or identity, *place, self.weight, scheme, "", self.backup, self.slow_start)
 
-    def _by_path(self) -> model.Backend:
-        path = absolute_path(self.url[5:])
+    def _by_path(self, scheme: str, text: str) -> model.Backend:
+        path = absolute_path(text)
         if not path:
-            raise ValueError("a unix socket needs an absolute path, as in unix:/run/app.sock")
+            raise ValueError(f"a unix socket needs an absolute path, as in {scheme}:/run/app.sock")
         if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
             raise ValueError(f"the path is longer than {SOCKET_PATH_BYTES} bytes")
         identity = self.name or path.rpartition("/")[2]
         if not re.fullmatch(_NAME, identity):
             raise ValueError(f"{identity!r} is not a valid name of a backend, so it needs a `name`")
-        place = ("localhost", 0, f"unix:{path}")
-        return model.Backend(identity, *place, self.weight, "unix", path, self.backup, self.slow_start)
+        place = ("localhost", 0, f"{scheme}:{path}")
+        return model.Backend(identity, *place, self.weight, scheme, path, self.backup, self.slow_start)
 
 
 class BackendsFileConfig(Section):

@@ -7,7 +7,7 @@ tables of free names. A configuration holds absolute paths only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -47,10 +47,12 @@ def _listener(value: str, directory: Path) -> str:
     return value if path is None else f"unix:{_file(path, directory)}"
 
 
-def _local(scheme: str, value: str, directory: Path) -> str:
-    """`scheme:path`. A value without a path, or with one that no file can have, is returned unchanged."""
+def _local(schemes: Collection[str], value: str, directory: Path) -> str:
+    """`scheme:path`, of one of the schemes. A value without a path, or with one that no file can have, is returned
+    unchanged.
+    """
     given, colon, path = value.partition(":")
-    if not colon or given.lower() != scheme or path.startswith("/") or path.endswith("/"):
+    if not colon or given.lower() not in schemes or path.startswith("/") or path.endswith("/"):
         return value
     return f"{given}:{_file(path, directory)}"
 
@@ -81,8 +83,8 @@ def files_of_store(url: str) -> dict[str, str]:
 
 
 def absolute_path(text: str) -> str:
-    """The path of a file after `unix:` or `file:`, where `///path` is `/path` (RFC 8089 §2 has both forms for files).
-    Empty for any other text.
+    """The path of a file after `unix:`, `uwsgi:` or `file:`, where `///path` is `/path` (RFC 8089 §2 has both forms for
+    files). Empty for any other text.
     """
     path = text[2:] if text.startswith("///") else text
     usable = path.startswith("/") and not path.startswith("//") and not path.endswith("/") and path.isprintable()
@@ -102,8 +104,8 @@ FilePath = Annotated[str, Anchor(_file)]
 #: The same, or `-` for standard output.
 OutputPath = Annotated[str, Anchor(_output)]
 LISTENER, STORE = Anchor(_listener), Anchor(_store)
-#: A backend's `unix:path`, and a source of backends, `file:path`.
-BACKEND, SOURCE = Anchor(partial(_local, "unix")), Anchor(partial(_local, "file"))
+#: A backend's `unix:path` or `uwsgi:path`, and a source of backends, `file:path`.
+BACKEND, SOURCE = Anchor(partial(_local, ("unix", "uwsgi"))), Anchor(partial(_local, ("file",)))
 
 
 def anchored(value: Any, kind: Any, directory: Path) -> Any:

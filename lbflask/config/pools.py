@@ -111,12 +111,12 @@ class PoolConfig(PoolTrafficConfig):
         """The check of this backend, with its own settings. Raises ValueError, which begins with the place."""
         if backend.health is not None:
             backend.health.check(place)
-        unix = backend.to_model().scheme == "unix"
+        unix = bool(backend.to_model().path)
         return self.health.under(backend.health).to_model(place, unix=unix)
 
     def usual_check(self, backend: model.Backend) -> HealthCheck:
         """The check of a backend that is not in the file: a discovered one, or one that an operator has added."""
-        unix = backend.scheme == "unix"
+        unix = bool(backend.path)
         usual = self.health.model_copy(update={"port": None}) if unix else self.health
         return usual.to_model("health", unix=unix)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from lbflask.core.bounded_expression import BoundedExpression
 from lbflask.core.failure_causes import FailureCause
 from lbflask.core.health import Observation, Thresholds, in_transition
+from lbflask.core.http.uwsgi_packet import uwsgi_packet
 from lbflask.core.model import ActiveHealth, Backend
 
 #: Bytes of a body that are read and searched for `expect_body`.
@@ -89,8 +90,12 @@ class HealthCheck:
         if self.method in _WITH_LENGTH:
             fields["content-length"] = ("Content-Length", "0")
         configured = {name.lower() for name, _ in self.headers}
-        lines = [f"{name}: {value}" for key, (name, value) in fields.items() if key not in configured]
-        lines += [f"{name}: {value}" for name, value in self.headers]
+        sent = [field for key, field in fields.items() if key not in configured] + [*self.headers]
+        if target.scheme == "uwsgi":
+            host = next((value for name, value in sent if name.lower() == "host"), "")
+            length = 0 if self.method in _WITH_LENGTH else None
+            return uwsgi_packet(self.method, self.path, host, [field for field in sent if field[0] != "Host"], length)
+        lines = [f"{name}: {value}" for name, value in sent]
         return "\r\n".join([f"{self.method} {self.path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode()
 
     def verdict_of_status(self, status: int) -> Observation:

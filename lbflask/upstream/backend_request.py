@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.framing import NO_BODY, Framing
 from lbflask.core.http.types import Fields
+from lbflask.core.http.uwsgi_packet import TooManyVariables, uwsgi_packet
 from lbflask.core.model import Address, Backend
 from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.stream import NEVER, RequestBody
 
 _NOWHERE: Final = Address("", "", 0)
+#: The scheme of backends that get a packet in the place of a request line and fields.
+UWSGI: Final = "uwsgi"
 
 
 class BackendRequest:
@@ -48,7 +52,7 @@ class BackendRequest:
         self.framing = framing
         self.body = body
         self.deadline = deadline
-        self.expects_continue = expects_continue
+        self.expects_continue = self._awaits_continue = expects_continue
         self.upgrade = upgrade
         self.on_interim = on_interim
         self.on_gone = on_gone
@@ -63,6 +67,8 @@ class BackendRequest:
         self.backend_id = backend.id
         self.host = host
         self.fresh = fresh
+        if self._awaits_continue:  # a server of the uwsgi protocol sends no 100
+            self.expects_continue = backend.scheme != UWSGI
         return self
 
     def set_destination(self, url: str, address: Address, host: str) -> None:
@@ -74,7 +80,11 @@ class BackendRequest:
         self.connection = connection
 
     def head(self) -> bytes:
-        """The request line and the fields, Host first (RFC 9110 §7.2) and framing last."""
+        """The request line and the fields, Host first (RFC 9110 §7.2) and framing last; for a server of the uwsgi
+        protocol its packet. Raises Fault for a request that the packet cannot hold.
+        """
+        if self.address.scheme == UWSGI:
+            return self._packet()
         lines = [f"{self.method} {self.target} HTTP/1.1\r\nHost: {self.host}", *map(": ".join, self.fields)]
         if self.framing.chunked:
             lines.append("Transfer-Encoding: chunked")
@@ -82,3 +92,13 @@ class BackendRequest:
             lines.append(f"Content-Length: {self.framing.length}")
         lines.append("\r\n")
         return "\r\n".join(lines).encode("latin-1")
+
+    def _packet(self) -> bytes:
+        if self.framing.chunked:
+            reason = "the uwsgi protocol needs the length of the body, unless `buffering.requests` stores it first"
+            raise Fault(Blame.CLIENT, Stage.SEND, 411, reason)
+        length = None if self.body is None else self.framing.length
+        try:
+            return uwsgi_packet(self.method, self.target, self.host, self.fields, length)
+        except TooManyVariables as error:
+            raise Fault(Blame.CLIENT, Stage.SEND, 431, f"too large for the uwsgi protocol: {error}") from None

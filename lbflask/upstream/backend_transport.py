@@ -8,7 +8,7 @@ from mypy_extensions import mypyc_attr
 
 from lbflask.core.faults import AttemptTimeout, Fault
 from lbflask.core.retry import IDEMPOTENT
-from lbflask.upstream.backend_request import BackendRequest
+from lbflask.upstream.backend_request import UWSGI, BackendRequest
 from lbflask.upstream.connection import UpstreamConnection
 from lbflask.upstream.connection_pool import MAX_IDLE, MAX_KEPT, ConnectionPool
 from lbflask.upstream.stream import NEVER, BackendAnswer, ExchangeTimeouts, NetworkStream
@@ -113,7 +113,8 @@ class BackendTransport:
             raise
         if ends != NEVER:
             connection.set_deadline(request.deadline)
-        return BackendResponse(answer, connection, pool, request.url, self._max_kept)
+        kept = 0 if request.address.scheme == UWSGI else self._max_kept  # uwsgi: the response ends the connection
+        return BackendResponse(answer, connection, pool, request.url, kept)
 
     def close(self) -> None:
         """Close the idle connections."""

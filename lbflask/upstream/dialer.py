@@ -68,7 +68,7 @@ class Dialer:
         """
         until = time.monotonic() + timeout
         try:
-            if address.scheme == "unix":
+            if address.path:
                 sock = self._allowed(_connect_path(address.path, until))
             else:
                 sock = self._allowed(_connect_host(self._addresses(address.host, timeout), address.port, until))
@@ -169,7 +169,7 @@ class Dialer:
 
 
 def _origin(address: Address) -> str:
-    return f"unix:{address.path}" if address.scheme == "unix" else f"{address.scheme}://{address.host}:{address.port}"
+    return f"{address.scheme}:{address.path}" if address.path else f"{address.scheme}://{address.host}:{address.port}"
 
 
 def _connect_host(addresses: Sequence[HostAddress], port: int, until: float) -> socket.socket:

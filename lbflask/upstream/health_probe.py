@@ -93,7 +93,7 @@ class Prober:
 
     async def _open(self, target: Backend, exchange: _Exchange) -> None:
         loop = asyncio.get_running_loop()
-        if target.scheme == "unix":
+        if target.path:
             sock = self._allowed(await _connect_path(target.path))
             await loop.create_unix_connection(lambda: exchange, sock=sock)
             return

@@ -62,6 +62,7 @@ FILE_MEMBERS = [
         "{}/secrets",
     ),
     ('backends = ["unix:{}/a.sock"]', "backends.0.url", "unix:{}/a.sock"),
+    ('backends = ["uwsgi:{}/a.sock"]', "backends.0.url", "uwsgi:{}/a.sock"),
     ('backends = ["http://a:1", {{ url = "unix:{}/a.sock", weight = 2 }}]', "backends.1.url", "unix:{}/a.sock"),
     ('backends = "http://a:1,unix:{}/a.sock"', "backends.1.url", "unix:{}/a.sock"),
     ('[[backends]]\nurl = "unix:{}/a.sock"', "backends.0.url", "unix:{}/a.sock"),

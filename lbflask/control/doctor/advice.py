@@ -98,7 +98,7 @@ ANY_STORE: Final = (
 
 def for_backend(cause: Cause, backend: Backend, expires: float | None = None) -> str:
     """What helps if the backend fails with this cause. `expires` is when its certificate expires, if that is known."""
-    place = backend.path if backend.scheme == "unix" else f"{_bracketed(backend.host)}:{backend.port}"
+    place = backend.path or f"{_bracketed(backend.host)}:{backend.port}"
     until = f", which was valid until {day(expires)}" if expires else ""
     names = {"host": backend.host, "port": backend.port, "place": place, "url": backend.url, "until": until}
     return BACKEND_ADVICE.get(cause, ANY_BACKEND).format(**names)
