@@ -96,6 +96,7 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             + _named("core.", "rate_limit:of_client"),
             "latin-1",
         ),
+        "proxy_header": Target("connections:proxy_header", _named("core.", "proxy_protocol:read_header")),
         "cookie": Target(
             "fields:cookie",
             _named("core.", "http.cookies:take", "sticky_cookie:Affinity"),

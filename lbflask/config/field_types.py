@@ -157,8 +157,10 @@ def _check_single(value: str) -> None:
 
 def _network(value: Any) -> Any:
     """Parsed here, since the error of a union of two types would call an IPv6 network no IPv4 network."""
-    if not isinstance(value, str):
+    if isinstance(value, (IPv4Network, IPv6Network)):
         return value
+    if not isinstance(value, str):  # a number would be an address
+        raise ValueError("must be a network, such as '10.0.0.0/8'")
     try:
         return ip_network(value)
     except ValueError as error:

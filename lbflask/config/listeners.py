@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
-from lbflask.config.field_types import ListenAddress, Section, required, socket_address
+from lbflask.config.field_types import Listed, ListenAddress, Network, Section, required, socket_address
 
 #: The port that a URL with https leaves out.
 _HTTPS = 443
@@ -31,6 +31,10 @@ class ListenerConfig(Section):
     """Its name for `match.listener`, which can also name it by its address."""
     tls: bool = False
     """Whether clients use TLS, with the certificates of `[tls]`."""
+    proxy_protocol: Listed[Network] = ()
+    """Networks of proxies that begin each connection with a header of the PROXY protocol, version 1 or 2, which states
+    the client's address. Connections from there without it are refused; other peers are clients.
+    """
     redirect: Literal["", "https"] = ""
     """`https` redirects requests (308) to https:// with the same host and target, except those for `health_path`,
     `live_path` and challenges of ACME.
@@ -53,6 +57,10 @@ def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) ->
             first = seen.setdefault((key, value), number)
             if value and first != number:
                 raise ValueError(f"{where}.{key}: {value!r} is that of listeners[{first}] already")
+        if listener.proxy_protocol and not isinstance(socket_address(listener.bind), tuple):
+            raise ValueError(
+                f"{where}.proxy_protocol: peers of a unix socket have no address in a network; leave it out"
+            )
         if listener.tls and listener.redirect:
             raise ValueError(f"{where}.redirect: clients of this listener use https already; leave out redirect or tls")
         if listener.tls and not certificate:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lbflask.config.field_types import socket_address
 from lbflask.config.schema import Config
+from lbflask.core.http.addresses import IPNetwork
+from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.server.worker.arbiter_listeners import address_forms
 from lbflask.server.worker.arbiter_startup import address_text
 from lbflask.server.worker.client_connection import ListenerOptions
@@ -14,11 +17,16 @@ from lbflask.server.worker.client_connection import ListenerOptions
 def listener_options(config: Config) -> dict[Any, ListenerOptions]:
     """What connections have by their listener, by all addresses that `getsockname` may name; names are resolved."""
     found = {
-        form: ListenerOptions(listener.label, listener.tls)
+        form: ListenerOptions(listener.label, listener.tls, _senders(listener.proxy_protocol))
         for listener in config.every_listener()
         for form in address_forms(socket_address(listener.bind))
     }
     return {**found, socket_address(config.admin_bind): ListenerOptions()}
+
+
+def _senders(networks: Sequence[IPNetwork]) -> TrustedProxies | None:
+    """Tests whether a peer sends a header of the PROXY protocol; None if none does."""
+    return TrustedProxies(networks) if networks else None
 
 
 def plain_addresses(config: Config) -> frozenset[str]:

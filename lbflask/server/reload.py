@@ -31,7 +31,7 @@ from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.server.config_handover import SharedConfig
-from lbflask.server.startup_checks import check_mixed_tls, check_overlap, check_parts
+from lbflask.server.startup_checks import check_overlap, check_parts, check_worker_class
 from lbflask.server.worker import arbiter_listeners, arbiter_signals
 from lbflask.server.worker.arbiter_startup import is_ending
 
@@ -112,7 +112,7 @@ class ReloadCoordinator:
 
     def _prepare_new_workers(self, before: Config) -> None:
         """Raises ConfigError or BadSettings, and changes nothing."""
-        check_mixed_tls(self._arbiter.cfg, self.config)
+        check_worker_class(self._arbiter.cfg, self.config)
         check_overlap(self.config, arbiter_signals.read_settings(self._arbiter).address)
         self._prepare(self.config)
         try:

@@ -27,6 +27,11 @@ _MIXED = (
     "gunicorn's own workers have TLS on all listeners or on none, and [[listeners]] has both; leave the worker class "
     "out, which means lbflask.worker.ProxyWorker, or set the same tls in all [[listeners]]"
 )
+#: What is wrong with settings of listeners that only lbflask's worker has.
+_ONLY_OURS = (
+    "gunicorn's own workers do not have {key} of [[listeners]]; leave the worker class out, which means "
+    "lbflask.worker.ProxyWorker, or leave out {key}"
+)
 #: Working directory in which the configuration was read.
 _STARTED_IN = Path.cwd()
 
@@ -115,8 +120,8 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
     if not is_supported(cfg.worker_class):
         worker = cfg.settings["worker_class"].get()
         yield "worker_class", worker, "lbflask runs on lbflask.worker.ProxyWorker, gevent, gthread and sync"
-    if _is_mixed(cfg, config):
-        yield "worker_class", cfg.settings["worker_class"].get(), _MIXED
+    if objection := _objection(cfg, config):
+        yield "worker_class", cfg.settings["worker_class"].get(), objection
     if cfg.protocol != "http":
         yield "protocol", cfg.protocol, "lbflask understands http"
     try:
@@ -135,15 +140,20 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
         yield "chdir", cfg.chdir, reason
 
 
-def check_mixed_tls(cfg: Any, config: Config) -> None:
-    """Raises ConfigError for listeners with and without TLS on gunicorn's own workers."""
-    if _is_mixed(cfg, config):
-        raise ConfigError(f"listeners: {_MIXED}")
+def check_worker_class(cfg: Any, config: Config) -> None:
+    """Raises ConfigError for listeners that gunicorn's own workers do not have, where they serve."""
+    if objection := _objection(cfg, config):
+        raise ConfigError(f"listeners: {objection}")
 
 
-def _is_mixed(cfg: Any, config: Config) -> bool:
-    kinds = {listener.tls for listener in config.every_listener()}
-    return len(kinds) > 1 and not issubclass(cfg.worker_class, ProxyWorker)
+def _objection(cfg: Any, config: Config) -> str:
+    """Why the workers cannot serve the listeners; empty if they can."""
+    listeners = config.every_listener()
+    if issubclass(cfg.worker_class, ProxyWorker):
+        return ""
+    if len({listener.tls for listener in listeners}) > 1:
+        return _MIXED
+    return _ONLY_OURS.format(key="proxy_protocol") if any(one.proxy_protocol for one in listeners) else ""
 
 
 def _loses_its_file(directory: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lbflask.config.schema import Config
 from lbflask.core.certificate_orders import CertificateState
+from lbflask.core.proxy_protocol import read_header
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.fleet.shared_turns import SharedTurns
 from lbflask.server.certificates import Certificates, CertificateWatch
@@ -105,6 +106,7 @@ class WorkerPort:
                     on_rejected=plane.record_refusal,
                     on_handshake=plane.lifecycle.record_handshake,
                     context_for=None if certificates is None else certificates.context_for,
+                    read_header=read_header,
                 )
             )
         else:

@@ -120,3 +120,10 @@ def test_the_place_of_a_listener_is_found(tmp_path: Path) -> None:
 def test_a_redirection_leads_to_the_port_of_the_tls_listener(tls: list[str], port: str) -> None:
     listeners = [ListenerConfig(bind="0.0.0.0:80"), *(ListenerConfig(bind=bind, tls=True) for bind in tls)]
     assert https_url(listeners) == f"https://{{host}}{port}{{path}}{{query}}"
+
+
+def test_proxies_that_state_their_clients_are_networks(tmp_path: Path) -> None:
+    config = loaded(tmp_path, '[[listeners]]\nbind = "[::]:80"\nproxy_protocol = "10.0.0.0/8, fd00::/8"\n')
+    assert list(map(str, config.listeners[0].proxy_protocol)) == ["10.0.0.0/8", "fd00::/8"]
+    wrong = '[[listeners]]\nbind = "unix:/run/lbflask.sock"\nproxy_protocol = ["10.0.0.0/8"]\n'
+    assert "peers of a unix socket have no address in a network" in refusal(tmp_path, wrong)

@@ -34,10 +34,15 @@ class ClientTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class ListenerOptions:
-    """What connections have by their listener: its name for the application, and whether clients use TLS."""
+    """What connections have by their listener: its name for the application, and whether clients use TLS.
+
+    `sends_header` is whether the peer at an address is a proxy that begins each connection with a header of the PROXY
+    protocol; None where no peer is.
+    """
 
     name: str = ""
     tls: bool = False
+    sends_header: Callable[[str], bool] | None = None
 
 
 _PLAIN: Final = ListenerOptions()
@@ -131,8 +136,12 @@ class ClientConnection:
         self.deadline = math.inf
         self.read_deadline.set_body(self.timeouts.body)
         if proxy_info and proxy_info["client_addr"]:
-            self.peer, self.peer_port = proxy_info["client_addr"], str(proxy_info["client_port"])
-            self.identity = (self.peer, self.scheme)
+            self.set_client(proxy_info["client_addr"], str(proxy_info["client_port"]))
+
+    def set_client(self, address: str, port: str) -> None:
+        """The client is not the peer, but the one that the peer forwards: it is so for all of the connection."""
+        self.peer, self.peer_port = address, port
+        self.identity = (address, self.scheme)
 
     def set_response_deadline(self, deadline: float) -> None:
         """The client must have taken the whole response by then, in seconds of the steady clock."""

@@ -20,6 +20,14 @@ class ClientStream(Protocol):
         """Bytes that have arrived."""
         ...
 
+    def peek(self, size: int, /) -> bytes:
+        """The next bytes below any TLS, which stay unread; empty at the end."""
+        ...
+
+    def take_raw(self, size: int, /) -> None:
+        """Discard bytes that were peeked at."""
+        ...
+
     def send(self, data: bytes | memoryview, /) -> int:
         """Send a part of the data; its length."""
         ...

@@ -24,6 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from lbflask.server.worker.acceptor import Acceptor
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts, ListenerOptions
 from lbflask.server.worker.connection_balance import CONNECTION_TABLE
+from lbflask.server.worker.proxied_client import NoProxyHeader, ReadHeader, receive_client
 from lbflask.server.worker.request_reader import read_request
 from lbflask.server.worker.responder import Forward, Responder
 from lbflask.server.worker.settings import freeze
@@ -54,6 +55,7 @@ class WorkerOptions:
     is rejected, with the client address, the status code, the reason phrase, and the bytes sent of the response's body.
     `on_handshake` is called when a TLS handshake ends, with its error, or None, and with whether a session was resumed.
     `context_for` may choose another context than that of the listeners by the first bytes of a client.
+    `read_header` reads a header of the PROXY protocol, where a listener has peers that send it.
     `unsent` bounds the bytes that the kernel takes for a client before it can send them; 0 for no bound.
     `hsts` is a line with Strict-Transport-Security for responses through TLS that have none; empty for none.
     """
@@ -64,6 +66,7 @@ class WorkerOptions:
     on_rejected: Callable[[str, int, str, int], None] | None = None
     on_handshake: Callable[[Exception | None, bool], None] | None = None
     context_for: Callable[[bytes], ssl.SSLContext] | None = None
+    read_header: ReadHeader | None = None
     unsent: int = 0
     hsts: str = ""
 
@@ -171,7 +174,10 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             return
         self._clients.add(client)
         CONNECTION_TABLE.write(self.age, self._load)
-        self._greenlets.start(gevent.Greenlet(self._serve, client))
+        serve = self._serve_requests
+        if options.sends_header is not None and options.sends_header(client.peer):
+            serve = self._serve_proxied
+        self._greenlets.start(gevent.Greenlet(self._serve, client, serve))
 
     def _measure_load(self) -> None:
         """Update the mean of the requests in flight, and publish the load."""
@@ -207,10 +213,10 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             self.log.warning("%d connections were cut: graceful_timeout is over", len(self._clients))
             self._greenlets.kill(block=True, timeout=1)
 
-    def _serve(self, client: ClientConnection) -> None:
+    def _serve(self, client: ClientConnection, serve: Callable[[ClientConnection], None]) -> None:
         """One client connection, from accept to close."""
         try:
-            self._serve_requests(client)
+            serve(client)
         except (OSError, gevent.GreenletExit):
             client.reset()
         except Exception:
@@ -223,6 +229,16 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 CONNECTION_TABLE.write(self.age, self._load)
                 for acceptor in self._acceptors:
                     acceptor.resume()
+
+    def _serve_proxied(self, client: ClientConnection) -> None:
+        """Serve the requests of the client that the peer, a proxy, states. Without a client there is no response."""
+        if self.options.read_header is None:
+            return
+        try:
+            if receive_client(client, self.options.read_header):
+                self._serve_requests(client)
+        except NoProxyHeader as error:
+            self.log.info("refused a connection of %s, in proxy_protocol of its listener: %s", client.peer, error)
 
     def _serve_requests(self, client: ClientConnection) -> None:
         """Serve requests, one after another, until either side closes. An idle client holds no data of a request."""

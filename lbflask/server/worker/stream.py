@@ -76,6 +76,21 @@ class Stream:
         except OSError:
             return b""
 
+    def peek(self, size: int) -> bytes:
+        """The next bytes as they arrive at the socket, below any TLS, at most `size`; empty at the end. They stay there
+        until `take_raw` has them. Raises OSError, TimeoutError when interrupted.
+        """
+        while True:
+            self._await_readable()
+            try:
+                return self._recv(size, socket.MSG_PEEK)
+            except BlockingIOError:
+                continue
+
+    def take_raw(self, size: int) -> None:
+        """Discard bytes that `peek` has returned. Raises OSError."""
+        self._recv(size)
+
     def send(self, data: bytes | memoryview) -> int:
         """Send a part of the data. Returns its length. Raises OSError, TimeoutError when interrupted."""
         while True:

@@ -1,0 +1,23 @@
+"""What a connection begins with, before the first byte of HTTP."""
+
+from __future__ import annotations
+
+from lbflask.core.http.addresses import parsed_address
+from lbflask.core.proxy_protocol import MAX_HEADER, BadProxyHeader, read_header
+
+
+def proxy_header(data: bytes) -> None:
+    """Any beginning is a header, a part of one, or refused; the pieces in which it arrives do not matter."""
+    try:
+        found = read_header(data)
+    except BadProxyHeader as error:
+        assert str(error).isprintable()
+        return
+    size = len(data) if found is None else found[0]
+    assert size <= MAX_HEADER
+    assert all(read_header(data[:part]) is None for part in range(0, size, max(1, size // 50)))
+    if found is not None:
+        assert read_header(data[:size]) == found
+        address, port = found[1] or ("", "")
+        assert address == "" or str(parsed_address(address)) == address
+        assert port == "" or 0 <= int(port) <= 65_535
