@@ -94,7 +94,7 @@ class HealthCheck:
         if target.scheme == "uwsgi":
             host = next((value for name, value in sent if name.lower() == "host"), "")
             length = 0 if self.method in _WITH_LENGTH else None
-            return uwsgi_packet(self.method, self.path, host, [field for field in sent if field[0] != "Host"], length)
+            return uwsgi_packet(self.method, self.path, host, sent, length)
         lines = [f"{name}: {value}" for name, value in sent]
         return "\r\n".join([f"{self.method} {self.path} HTTP/1.1", *lines, "Connection: close", "", ""]).encode()
 

@@ -10,6 +10,7 @@ from lbflask.core.bounded_expression import BoundedExpression
 from lbflask.core.checks import BODY_LIMIT, HealthCheck, StatusSet
 from lbflask.core.failure_causes import FailureCause
 from lbflask.core.health import Observation
+from lbflask.core.http.uwsgi_packet import uwsgi_packet
 from lbflask.core.model import ActiveHealth, Backend, Health
 from tests.support.changes import property_test
 from tests.support.documentation import defaults
@@ -103,6 +104,14 @@ def test_configured_fields_replace_those_of_the_same_name() -> None:
     check = HealthCheck("http", method="PUT", headers=tuple((name, "mine") for name in names))
     head = check.request(WEB).decode().removesuffix("\r\n\r\n").split("\r\n")
     assert head == ["PUT / HTTP/1.1", *(f"{name}: mine" for name in names), "Connection: close"]
+
+
+@pytest.mark.parametrize(("method", "length"), [("GET", None), ("POST", 0)])
+def test_a_server_of_the_uwsgi_protocol_gets_a_packet(method: str, length: int | None) -> None:
+    check = HealthCheck("http", method=method, path="/ready?x", headers=(("HOST", "app.example"), ("X-Probe", "1")))
+    fields = [("User-Agent", "lbflask-check"), ("Accept", "*/*"), ("X-Probe", "1")]
+    expected = uwsgi_packet(method, "/ready?x", "app.example", fields, length)
+    assert check.request(replace(WEB, scheme="uwsgi")) == expected
 
 
 def test_defaults_are_those_of_the_settings() -> None:

@@ -15,7 +15,7 @@ from lbflask.core.http.types import Fields
 MAX_VARIABLES: Final = 0xFFFF
 #: Not passed as HTTP_…: a variable of its own, stated by the framing, no matter of one request, or a variable that
 #: programs take for their proxy (CVE-2016-5385).
-_APART: Final = frozenset({"content-type", "content-length", "expect", "proxy"})
+_APART: Final = frozenset({"host", "content-type", "content-length", "expect", "proxy"})
 _UPPER: Final = str.maketrans(ascii_lowercase + "-", ascii_uppercase + "_")
 
 

@@ -70,7 +70,7 @@ def test_repeated_fields_are_joined() -> None:
     assert (found["HTTP_ACCEPT"], found["HTTP_COOKIE"]) == ("a, b", "x=1; y=2")
 
 
-@pytest.mark.parametrize("name", ["X_Real_IP", "Proxy", "Expect", "Content-Length", "content-type", "X_"])
+@pytest.mark.parametrize("name", ["X_Real_IP", "Host", "Proxy", "Expect", "Content-Length", "content-type", "X_"])
 def test_no_field_takes_the_variable_of_another(name: str) -> None:
     found = variables(uwsgi_packet("GET", "/", "a", [("X-Real-IP", "192.0.2.7"), (name, "1")], None))
     others = {key for key in found if key.startswith("HTTP_")}
