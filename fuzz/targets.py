@@ -107,7 +107,8 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "header_edits": Target(
             "fields:header_edits",
             _named("", "core.http.header_edits:Edits", "core.hook_api:Change", "config.header_edits:HeaderEditsConfig")
-            + _named(_HTTP, "value_templates:parsed_value"),
+            + _named(_HTTP, "value_templates:parsed_value")
+            + _named("core.", "braced_names:parts"),
             "utf-8",
         ),
         "secrets": Target(
@@ -119,7 +120,9 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         ),
         "log_line": Target("texts:log_line", _named("telemetry.", "log_formats:TEXT", "log_formats:JSON"), "latin-1"),
         "log_format": Target(
-            "texts:log_format", _named("", "core.log_fields:parsed", "telemetry.log_formats:format_of"), "utf-8"
+            "texts:log_format",
+            _named("", "core.log_fields:parsed", "core.braced_names:parts", "telemetry.log_formats:format_of"),
+            "utf-8",
         ),
         "expression": Target("texts:expression", _named("core.", "bounded_expression:BoundedExpression"), "latin-1"),
         "linear_expression": Target(
@@ -132,8 +135,11 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "duration": Target("texts:duration", _named("cli.", "duration:Duration"), "utf-8", "surrogateescape"),
         "redirect": Target(
             "texts:redirect",
-            _named(_HTTP, "direct_response:Redirect", "direct_response:unknown_placeholders"),
+            _named(_HTTP, "direct_response:Redirect"),
             "latin-1",
+        ),
+        "distinguished_name": Target(
+            "texts:distinguished_name", _named("core.", "distinguished_names:line_of"), "utf-8"
         ),
         "record": Target(
             "records:record",

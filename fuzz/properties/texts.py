@@ -10,8 +10,10 @@ import click
 from lbflask.cli.duration import Duration
 from lbflask.core import redaction
 from lbflask.core.bounded_expression import BadExpression, BoundedExpression
-from lbflask.core.http.direct_response import PLACEHOLDERS, Redirect, unknown_placeholders
+from lbflask.core.distinguished_names import line_of
+from lbflask.core.http.direct_response import Redirect
 from lbflask.core.http.rewrites import ExpressionRewrite, unknown_groups
+from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.linear_expression import BadLinearExpression, LinearExpression
 from lbflask.core.log_fields import parsed
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
@@ -78,7 +80,7 @@ def log_format(text: str) -> None:
     assert line.endswith("\n")
     assert line.count("\n") == 1
     if "{" not in text + "}":
-        assert [name for _, name in parsed(text)] == [None] * len(parsed(text))
+        assert [name for _, name in parsed(text)] == [""]
 
 
 def expression(text: str) -> None:
@@ -137,13 +139,27 @@ def duration(text: str) -> None:
 
 
 def redirect(text: str) -> None:
-    """A template, a host and a target, in three lines: no placeholder is left, and no line begins."""
+    """A template, a host and a target, in three lines: rejected, or a URL of one line that begins as the template."""
     to, _, rest = text.partition("\n")
     host, _, target = rest.partition("\n")
-    if unknown_placeholders(to):
+    try:
+        made = Redirect(308, to)
+    except ValueError as error:
+        assert str(error)
         return
-    location = Redirect(308, to).location(host, target)
-    given = {placeholder: f"{{{placeholder}}}" in to for placeholder in PLACEHOLDERS}
-    if not any(given.values()):
-        assert location == to
-    assert location.count("\n") <= target.count("\n") * to.count("{")
+    fields = [("X-A", text)]
+    location = made.location(RequestFacts(text, text, host, text, target, text, fields))
+    begin, *others = (literal for literal, _ in made.template.parts)
+    assert location.startswith(begin)
+    assert made.template.names or location == begin
+    rest = location[len(begin) :]
+    assert all(sign.isprintable() or any(sign in literal for literal in others) for sign in rest)
+
+
+def distinguished_name(text: str) -> None:
+    """Attributes as lines `type=value`: a name of one line of printable ASCII."""
+    pairs = [line.partition("=") for line in text.split("\n")]
+    line = line_of([[("commonName" if kind == "CN" else "emailAddress", value)] for kind, _, value in pairs])
+    assert line.isascii()
+    assert line.isprintable()
+    assert line.startswith(("CN=", "emailAddress="))

@@ -65,6 +65,10 @@ class HeaderEditsConfig(Section):
                     raise ValueError(f"{where}.{key}: {name!r} is in {seen[name.lower()]} already")
                 seen[name.lower()] = key
 
+    def edits(self, name: str) -> bool:
+        """Whether the field of this name, in small letters, is changed."""
+        return any(one.lower() == name for one in (*self.set, *self.add, *(self.remove or ())))
+
     def to_model(self) -> Edits | None:
         """The changes as a value of the core; None for no changes."""
         if not (self.set or self.add or self.remove):

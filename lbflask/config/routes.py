@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -11,17 +12,18 @@ from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
 from lbflask.config.error_pages import read_page
 from lbflask.config.field_types import PRINTABLE, HashKeyName, Section, checked_by
+from lbflask.config.header_edits import ResponseEditsConfig
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import URL
 from lbflask.config.route_match import ExpressionText, MatchConfig, PathPrefix
 from lbflask.config.static_files import StaticFilesConfig
 from lbflask.config.traffic import TrafficConfig
 from lbflask.core import routing
-from lbflask.core.http.direct_response import DirectResponse, ErrorPage, Redirect, unknown_placeholders
+from lbflask.core.http.direct_response import OF_BACKENDS, DirectResponse, ErrorPage, Redirect, escape_of
 from lbflask.core.http.paths import segments_of
 from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.rewrites import ExpressionRewrite, PrefixRewrite, unknown_groups
-from lbflask.core.http.value_templates import foreign_variable
+from lbflask.core.http.value_templates import ValueTemplate, parsed_value
 from lbflask.core.linear_expression import LinearExpression
 from lbflask.core.reachability import contradiction, redirects_to_itself, unreachable
 from lbflask.core.route_match import named_paths
@@ -37,11 +39,11 @@ _SAME_ON_HTTPS = "https://{host}{path}{query}"
 def _check_destination(value: URL) -> None:
     if value == "https":
         return
-    if foreign := foreign_variable(value.reveal()):
-        raise ValueError(f"{foreign!r} is no variable here: there are {{host}}, {{path}} and {{query}}")
-    if unknown := unknown_placeholders(value.reveal()):
-        raise ValueError(f"{unknown[0]!r} is not one of {{host}}, {{path}}, {{query}}")
-    if not re.fullmatch(r"(https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/)", value):
+    template = Redirect(308, value.reveal(), os.environ).template
+    if brace := re.search(r"[{}]", "".join([text for text, _ in template.parts])):
+        raise ValueError(f"{brace[0]!r} belongs to no variable, and is no character of a URL")
+    url = "".join([f"{text}{{{name}}}" if name else text for text, name in template.parts])
+    if not re.fullmatch(r"(https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/)", url):
         raise ValueError("must begin with https:// or http:// and a host, or with / and a path")
 
 
@@ -68,12 +70,13 @@ class RespondConfig(Section):
     status: int = Field(default=503, ge=200, le=599)
     """The status of the response."""
     body: str = ""
-    """Its body."""
+    """Its body, in which variables such as `{client}` are filled in, escaped by its type (docs/variables.md)."""
     file: FilePath = ""
     """A file with its body, instead of `body`."""
     content_type: Value = ""
     """The type of the body; unless set, by the name of the file, else plain text."""
     _page: ErrorPage = PrivateAttr(default_factory=lambda: ErrorPage("", b""))
+    _text: ValueTemplate | None = PrivateAttr(default=None)
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting."""
@@ -82,7 +85,7 @@ class RespondConfig(Section):
         if self.file:
             self._page = read_page(f"{where}.file", self.file, self.content_type)
         else:
-            self._page = ErrorPage(self.content_type or "text/plain; charset=utf-8", self.body.encode())
+            self._read_body(where)
         if self.status in _REDIRECTING:
             raise ValueError(
                 f"{where}.status: {self.status} needs a Location: redirect = {{ to = …, status = {self.status} }}"
@@ -90,9 +93,29 @@ class RespondConfig(Section):
         if self.status in (204, 304) and self._page.body:
             raise ValueError(f"{where}.status: {self.status} has no body (RFC 9110 section 6.4.1)")
 
+    def _read_body(self, where: str) -> None:
+        kind = self.content_type or "text/plain; charset=utf-8"
+        try:
+            body = parsed_value(self.body, os.environ, without=OF_BACKENDS)
+        except ValueError as error:
+            raise ValueError(f"{where}.body: {error}") from None
+        self._page = ErrorPage(kind, self.body.encode() if isinstance(body, ValueTemplate) else body.encode())
+        if isinstance(body, ValueTemplate):
+            self._text = body
+            if escape_of(kind) is None:
+                raise ValueError(
+                    f"{where}.content_type: {kind!r} is no type whose body can have variables: "
+                    "text/plain, HTML, XML and JSON are"
+                )
+
+    @property
+    def varies(self) -> bool:
+        """Whether the body has variables."""
+        return self._text is not None
+
     def to_model(self) -> DirectResponse:
         """The response as a value of the core."""
-        return DirectResponse(self.status, self._page)
+        return DirectResponse(self.status, self._page, self._text)
 
 
 class RedirectConfig(Section):
@@ -101,7 +124,7 @@ class RedirectConfig(Section):
     short_form: ClassVar[str] = "to"
 
     to: Annotated[URL, checked_by(_check_destination)]
-    """A URL or a path with `{host}`, `{path}`, `{query}` (with its `?`) of the request; `https` changes the scheme."""
+    """A URL or a path with `{host}`, `{path}`, `{query}` and other variables; `https` changes the scheme."""
     status: Literal[301, 302, 303, 307, 308] = 308
     """307 and 308 keep method and body; clients may cache 301 and 308."""
 
@@ -113,7 +136,7 @@ class RedirectConfig(Section):
     def to_model(self) -> Redirect:
         """The response as a value of the core."""
         to = self.to.reveal()
-        return Redirect(self.status, _SAME_ON_HTTPS if to == "https" else to)
+        return Redirect(self.status, _SAME_ON_HTTPS if to == "https" else to, os.environ)
 
 
 class RewriteConfig(Section):
@@ -220,6 +243,14 @@ class RouteConfig(TrafficConfig):
         useless |= {"split_by"} if action != "split" else set()
         unused = [key for key in type(self).model_fields if key in useless]
         self.check_unused(where, unused, f"a route with {action!r} does not use it")
+
+    def check_body(self, where: str, edits: Iterable[ResponseEditsConfig]) -> None:
+        """Raises ValueError, which names the setting, if these edits change the type by which variables are escaped."""
+        if self.respond is not None and self.respond.varies and any(table.edits("content-type") for table in edits):
+            raise ValueError(
+                f"{where}.respond.body: has variables, and response_headers changes Content-Type: "
+                "set respond.content_type instead"
+            )
 
     def pools(self) -> list[str]:
         """The pools that it names."""

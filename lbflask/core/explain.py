@@ -12,6 +12,7 @@ from lbflask.core import slow_start
 from lbflask.core.eligibility import active_health, ejected
 from lbflask.core.http.cookies import take
 from lbflask.core.http.types import Fields
+from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.membership import members, mode_of
 from lbflask.core.model import Backend, Health, Mode, Pool, Snapshot
 from lbflask.core.planning import PoolPlanner, StaticFacts
@@ -123,7 +124,7 @@ def explain(
     if route.rewrite is not None:
         target = route.rewrite.of(target)
     if route.direct is not None:
-        return _local(route.direct.summary(query.host, target), target, route)
+        return _local(route.direct.summary(_facts(query, target, route)), target, route)
     if route.files is not None:
         return _local(route.files.summary(query.target, route.match.segments), target, route)
     key, shares = None, dict(route.shares)
@@ -133,6 +134,12 @@ def explain(
             shares = {WeightedSplit(route.name, shares).pool(key): 100.0}
     explanations = (_pool_explanation(query, pools[pool], share, pool_state) for pool, share in shares.items() if share)
     return Explanation(route.name, "", target, key, tuple(explanations), match_summary(route.match))
+
+
+def _facts(query: RequestQuery, target: str, route: Route) -> RequestFacts:
+    return RequestFacts(
+        query.client, query.scheme, query.host, query.method, target, "", query.fields, route=route.name
+    )
 
 
 def match_summary(match: RouteMatch) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from string import Formatter
 
+from lbflask.core.braced_names import foreign_variable, parts
 from lbflask.core.http.field_names import is_token
 from lbflask.core.redaction import is_secret
 
@@ -41,34 +41,38 @@ FIELDS = {
 
 #: Before the name of a header field of the request.
 HEADER = "header."
-#: How other proxies name values.
-_OTHER_NAME = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,64}|%\{[^}]{0,64}\}|%\[[^\]]{0,64}\]")
+#: What other templates have behind a name: a form of the value.
+_CONVERSION = re.compile(r"[!:]")
 
 
-def parsed(form: str) -> list[tuple[str, str | None]]:
-    """The parts of a format: literal text, each followed by a name or by None. `{{` and `}}` are braces.
+def parsed(form: str) -> tuple[tuple[str, str], ...]:
+    """The parts of a format: literal text, each followed by a name, the last one by ''. `{{` and `}}` are braces.
 
     A name is one of FIELDS, or HEADER with a header field of the request, in small letters. Raises ValueError with the
     reason.
     """
-    parts: list[tuple[str, str | None]] = []
-    for text, name, spec, conversion in Formatter().parse(form):
-        if other := _OTHER_NAME.search(text):
-            raise ValueError(f"{other[0]!r} is no name here: names are in braces, such as {{client}} or {{target}}")
-        if name is not None and name not in FIELDS and not name.startswith(HEADER):
-            nearest = "".join(f"; {{{one}}} is near" for one in get_close_matches(name[:64], FIELDS, 1))
-            raise ValueError(f"there is no {{{name}}}; there are {', '.join(FIELDS)}, {HEADER}NAME{nearest}")
-        if spec or conversion:
-            raise ValueError(f"{{{name}}} takes no conversion")
+    found = parts(form, every_brace=True)
+    for text, name in found:
+        if other := foreign_variable(text, any_name=True):
+            raise ValueError(f"{other!r} is no name here: names are in braces, such as {{client}} or {{target}}")
         if "\n" in text or "\r" in text:
             raise ValueError("a request is one line")
-        parts.append((text, _checked_header(name) if name is not None and name.startswith(HEADER) else name))
-    return parts
+        _check_name(name)
+    return tuple((text, _checked_header(name) if name.startswith(HEADER) else name) for text, name in found)
 
 
 def names_headers(form: str) -> bool:
     """Whether a format, which is valid, names a header field of the request."""
-    return any(name is not None and name.startswith(HEADER) for _, name in parsed(form))
+    return form not in ("text", "json") and any(name.startswith(HEADER) for _, name in parsed(form))
+
+
+def _check_name(name: str) -> None:
+    plain = _CONVERSION.split(name, maxsplit=1)[0]
+    if plain and plain not in FIELDS and not plain.startswith(HEADER):
+        nearest = "".join(f"; {{{one}}} is near" for one in get_close_matches(plain[:64], FIELDS, 1))
+        raise ValueError(f"there is no {{{plain}}}; there are {', '.join(FIELDS)}, {HEADER}NAME{nearest}")
+    if plain != name:
+        raise ValueError(f"{{{plain}}} takes no conversion")
 
 
 def _checked_header(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from lbflask.core.http.addresses import IPNetwork
 from lbflask.core.http.direct_response import Redirect
 from lbflask.core.http.paths import is_odd, plain_path
+from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.route_match import (
     NO_SOURCE,
     RoutedRequest,
@@ -24,6 +25,8 @@ from lbflask.core.routing import Route
 
 #: Redirects that are followed until they count as a loop.
 MOST_REDIRECTS = 5
+#: The variables of a redirect that the target alone determines.
+_OF_TARGETS = frozenset({"path", "query"})
 _GETTING = frozenset({301, 302, 303})
 #: What an expression for paths begins with that is anchored, up to its first special character.
 _BEGIN = re.compile(r"(?:\\A|\^)((?:[A-Za-z0-9_/~%@!&=:,-]|\\[./-])*)(.?)", re.DOTALL)
@@ -159,11 +162,11 @@ def _contain(wide: Sequence[IPNetwork], other: Sequence[IPNetwork]) -> bool:
 def redirects_to_itself(routes: Sequence[Route], number: int, reserved: Collection[str]) -> str:
     """The path to which a route redirects requests that it takes again, without end; empty for none.
 
-    Found are redirects to a path of the same host, if no other route could take it. `reserved` are paths that no route
-    takes.
+    Found are redirects to a path of the same host, if no other route could take it and only the target decides.
+    `reserved` are paths that no route takes.
     """
     direct = routes[number].direct
-    if not isinstance(direct, Redirect) or not direct.to.startswith("/"):
+    if not isinstance(direct, Redirect) or not direct.to.startswith("/") or direct.template.names - _OF_TARGETS:
         return ""
     methods = routes[number].match.methods
     if direct.status in _GETTING and methods and "GET" not in methods:
@@ -180,7 +183,8 @@ def redirects_to_itself(routes: Sequence[Route], number: int, reserved: Collecti
 
 
 def _location(route: Route, direct: Redirect, target: str) -> str:
-    return direct.location("", target if route.rewrite is None else route.rewrite.of(target))
+    target = target if route.rewrite is None else route.rewrite.of(target)
+    return direct.location(RequestFacts("", "", "", "", target, "", []))
 
 
 def _takes_again(routes: Sequence[Route], number: int, target: str) -> bool:

@@ -53,6 +53,13 @@ class ServerExchange(Protocol):
         ...
 
     @property
+    def tls_facts(self) -> tuple[str, tuple[tuple[tuple[str, str], ...], ...]]:
+        """The version of TLS of the connection, and the subject of the client's certificate, as `ssl` has it; both are
+        empty without one.
+        """
+        ...
+
+    @property
     def expects_continue(self) -> bool:
         """Whether the client waits for a 100 before it sends its body (RFC 9110 §10.1.1); reading the body sends it."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lbflask.core.answers import AnswerCause, AnswerKey
 from lbflask.core.faults import Blame, Fault, Stage
@@ -94,20 +94,28 @@ class LocalReplies:
         reason: str = "",
     ) -> ClientResponse:
         """The response with this status line, these fields and this body. `reason` is for the event."""
-        record = self._record(request, status, fields, cause, reason)
+        record = self._record(request, self._identity(request), status, fields, (cause, reason))
+        return local_response(request.method, status, record.fields or [], body, record.finish)
+
+    def respond_directly(
+        self, request: ClientRequest, response: DirectResponse | Redirect, target: str, via: Fields
+    ) -> ClientResponse:
+        """The direct response, whose variables have the path of `target`."""
+        identity = self._identity(request)
+        facts = replace(self._facts(request, identity[1]), target=target)
+        fields, body = response.parts(facts)
+        status = f"{response.status} {reason_phrase(response.status)}"
+        record = self._record(request, identity, status, fields + via, (AnswerCause.DIRECT_RESPONSE, ""))
         return local_response(request.method, status, record.fields or [], body, record.finish)
 
     def respond_file(self, request: ClientRequest, status: str, fields: Fields, region: FileRegion) -> ClientResponse:
         """The response with this status line and these fields, whose body is a part of a file."""
-        record = self._record(request, status, fields, AnswerCause.FILE, "")
+        record = self._record(request, self._identity(request), status, fields, (AnswerCause.FILE, ""))
         return FileResponse(status, record.fields or [], region, record.finish)
 
-    def _record(
-        self, request: ClientRequest, status: str, fields: Fields, cause: AnswerCause, reason: str
-    ) -> _LocalReply:
-        """The record of a reply, with the fields as the route edits them."""
+    def _identity(self, request: ClientRequest) -> tuple[str, str]:
+        """The client's address and the id of the request."""
         services = self.services
-        # Only for the event: the client's address and the id of the request.
         head = backend_request(
             request.fields,
             services.hops.hop(request),
@@ -115,12 +123,25 @@ class LocalReplies:
             request_id=services.new_request_id(),
             is_trusted=self._settings.is_trusted,
         )
+        return head.client, head.request_id
+
+    def _record(
+        self,
+        request: ClientRequest,
+        identity: tuple[str, str],
+        status: str,
+        fields: Fields,
+        why: tuple[AnswerCause, str],
+    ) -> _LocalReply:
+        """The record of a reply, with the fields as the route edits them."""
+        client, request_id = identity
         if self._edits is not None:
-            fields = self._edits.of(fields, self._facts(request, head.request_id) if self._edits.needs_facts else None)
+            fields = self._edits.of(fields, self._facts(request, request_id) if self._edits.needs_facts else None)
+        cause, reason = why
         return _LocalReply(
-            self, head.client, request.method, request.raw_target, request.protocol, int(status[:3]), cause,
-            request_id=head.request_id, reason=reason, fields=fields,
-            request_fields=request.fields if services.logs_request_fields else None,
+            self, client, request.method, request.raw_target, request.protocol, int(status[:3]), cause,
+            request_id=request_id, reason=reason, fields=fields,
+            request_fields=request.fields if self.services.logs_request_fields else None,
         )  # fmt: skip
 
     def _facts(self, request: ClientRequest, request_id: str) -> RequestFacts:
@@ -198,7 +219,8 @@ class DirectResponseRoute:
         self._replies = replies
         self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
         self._rewrite = rewrite
-        self._needs_host = isinstance(response, Redirect) and "{host}" in response.to
+        self._fixed = None if response.varies else response.parts(RequestFacts("", "", "", "", "", "", []))
+        self._needs_host = isinstance(response, Redirect) and bool(response.template.names & {"host", "authority"})
 
     def __repr__(self) -> str:
         return f"DirectResponseRoute({self._replies.route}: {self._response.status})"
@@ -207,9 +229,11 @@ class DirectResponseRoute:
         """The direct response to the request."""
         if self._needs_host and not request.host:
             return self._replies.reject(request, Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the Host is missing"))
+        if self._fixed is not None:
+            fields, body = self._fixed
+            status = f"{self._response.status} {reason_phrase(self._response.status)}"
+            return self._replies.respond(request, status, fields + self._via, body)
         target = request.target.text
         if self._rewrite is not None:
             target = self._rewrite.of(target)
-        fields, body = self._response.parts(request.host, target)
-        status = f"{self._response.status} {reason_phrase(self._response.status)}"
-        return self._replies.respond(request, status, fields + self._via, body)
+        return self._replies.respond_directly(request, self._response, target, self._via)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbflask.core.distinguished_names import line_of
 from lbflask.core.http.value_templates import RequestFacts
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.services import HopCache
@@ -13,6 +14,8 @@ def facts_of(request: ClientRequest, hops: HopCache, found: tuple[str, str, str,
     """
     origin = hops.origin(request)
     request_id, backend, pool, route = found
+    exchange = request.server_exchange
+    tls_version, subject = ("", ()) if exchange is None else exchange.tls_facts
     return RequestFacts(
         client=origin.client,
         scheme=origin.scheme,
@@ -24,4 +27,6 @@ def facts_of(request: ClientRequest, hops: HopCache, found: tuple[str, str, str,
         backend=backend,
         pool=pool,
         route=route,
+        tls_version=tls_version,
+        tls_client_subject=line_of(subject) if subject else "",
     )

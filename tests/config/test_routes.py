@@ -177,7 +177,7 @@ def test_a_redirection_leads_to_a_url_or_a_path(to: str) -> None:
         ('name = "a"\nredirect = { to = "/", status = 300 }', "routes[0].redirect.status = 300: "),
         (
             'name = "a"\nredirect = { to = "/{port}" }',
-            "routes[0].redirect.to = '/{port}': 'port' is not one of {host},",
+            "routes[0].redirect.to = '/{port}': there is no {port}: there are {client}, {scheme}, {host},",
         ),
         ('name = "a"\npool = "canary"\nmatch = { host = "*" }', "routes[0].match.host[0] = '*': leave host out"),
         ('name = "a"\npool = "canary"\nmatch = { host = "a:80" }', "routes[0].match.host[0] = 'a:80': must be a name"),

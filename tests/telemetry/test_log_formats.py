@@ -220,8 +220,8 @@ def test_json_has_every_name_but_the_attempts_in_short() -> None:
         ("{status:d}", "takes no conversion"),
         ("{status!r}", "takes no conversion"),
         ("{status}\n{id}", "a request is one line"),
-        ("{status", "expected '}'"),
-        ("{}", "there is no {}"),
+        ("{status", "'{' is not paired"),
+        ("{}", "{} has no name"),
     ],
 )
 def test_a_format_with_an_error_is_refused(form: str, wrong: str) -> None:

@@ -1,7 +1,8 @@
-"""Values of header fields with variables, such as `{scheme}://{host}`: parsed once, filled for each request.
+"""Texts with variables, such as `{scheme}://{host}`, for header fields, redirections and bodies: parsed once, and
+filled for each request.
 
-A value that a peer states cannot leave its place: it is a part of one field value, without control characters and
-within MAX_VALUE characters (RFC 9110 §5.5).
+A value that a peer states cannot leave its place: it has no control characters and at most MAX_VALUE characters
+(RFC 9110 §5.5), and is encoded for a place with a syntax.
 """
 
 from __future__ import annotations
@@ -11,24 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from lbflask.core.braced_names import foreign_variable, parts
+from lbflask.core.http.field_names import is_token
 from lbflask.core.http.target import host_of
 from lbflask.core.http.types import Fields
 
 #: Characters of one variable in a value; longer ones are cut.
 MAX_VALUE: Final = 8190
-#: `{{name}}`, `{name}`, and the variables of nginx, which are likely mistakes. Other braces are text, as those of JSON.
-_NAME = r"[A-Za-z][A-Za-z0-9_.-]{0,255}"
-_FOREIGN = (
-    r"\$(?:\{)?(?:host|hostname|remote_addr|remote_user|scheme|request_uri|request_id|request_method|uri|args|is_args|status"
-    r"|server_name|server_port|proxy_\w+|upstream_\w+|http_\w+|sent_http_\w+|cookie_\w+|arg_\w+|ssl_\w+)\b"
-)
-_VARIABLE = re.compile(rf"\{{\{{(?P<text>{_NAME})\}}\}}|(?<!\$)\{{(?P<name>{_NAME})\}}|(?P<foreign>{_FOREIGN})")
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(slots=True)
 class RequestFacts:
-    """What the variables of a request stand for. `backend` is empty until one has responded."""
+    """What the variables of a request stand for. `backend` is empty until one has responded, `tls_version` without TLS,
+    and `tls_client_subject` without a certificate of the client.
+    """
 
     client: str
     scheme: str
@@ -40,6 +38,8 @@ class RequestFacts:
     backend: str = ""
     pool: str = ""
     route: str = ""
+    tls_version: str = ""
+    tls_client_subject: str = ""
 
 
 def _path(facts: RequestFacts) -> str:
@@ -65,6 +65,8 @@ VARIABLES: Final[Mapping[str, Callable[[RequestFacts], str]]] = {
     "pool": lambda facts: facts.pool,
     "route": lambda facts: facts.route,
     "backend": lambda facts: facts.backend,
+    "tls.version": lambda facts: facts.tls_version,
+    "tls.client_subject": lambda facts: facts.tls_client_subject,
 }
 #: The prefix of a field of the request, and of a variable of the environment.
 _FIELD, _ENVIRONMENT = "header.", "env."
@@ -75,80 +77,89 @@ class UnknownVariable(ValueError):
 
 
 class ValueTemplate:
-    """A value with variables. Its parts are texts, each followed by the name of a variable or by ''."""
+    """A text with variables. Its parts are texts, each followed by the name of a variable or by ''."""
 
-    __slots__ = ("_parts", "_text")
+    __slots__ = ("parts",)
 
-    def __init__(self, text: str, parts: tuple[tuple[str, str], ...]) -> None:
-        self._text = text
-        self._parts = parts
+    def __init__(self, parts: tuple[tuple[str, str], ...]) -> None:
+        self.parts = parts
 
     def __repr__(self) -> str:
-        return f"ValueTemplate({[name for _, name in self._parts if name]})"  # the text may have a secret
+        return f"ValueTemplate({sorted(self.names)})"  # the text may have a secret
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ValueTemplate) and self._parts == other._parts
+        return isinstance(other, ValueTemplate) and self.parts == other.parts
 
     def __hash__(self) -> int:
-        return hash(self._parts)
+        return hash(self.parts)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of its variables, those of fields in small letters."""
+        return frozenset(name for _, name in self.parts if name)
 
     def filled(self, facts: RequestFacts) -> str:
-        """The value for a request, without blanks at its ends."""
+        """The value of a header field for a request, without blanks at its ends."""
         pieces = []
-        for text, name in self._parts:
+        for text, name in self.parts:
             pieces.append(text)
             if name:
-                pieces.append(_value(name, facts))
+                pieces.append(value_of(name, facts))
         return "".join(pieces).strip(" \t")
 
+    def encoded(self, facts: RequestFacts, encode: Callable[[str, str], str]) -> str:
+        """The text for a request. `encode` is called with the name of a variable and with its value."""
+        pieces = []
+        for text, name in self.parts:
+            pieces.append(text)
+            if name:
+                pieces.append(encode(name, value_of(name, facts)))
+        return "".join(pieces)
 
-def _value(name: str, facts: RequestFacts) -> str:
+
+def value_of(name: str, facts: RequestFacts) -> str:
+    """What a variable stands for: one of VARIABLES, or `header.` and the name of a field in small letters."""
     if name.startswith(_FIELD):
         wanted = name[len(_FIELD) :]
-        value = ", ".join(text for field, text in facts.fields if field.lower() == wanted)
+        value = ", ".join([text for field, text in facts.fields if field.lower() == wanted])
     else:
         value = VARIABLES[name](facts)
     return _UNSAFE.sub("", value[:MAX_VALUE])
 
 
 def parsed_value(
-    text: str, environ: Mapping[str, str], *, without: frozenset[str] = frozenset()
+    text: str, environ: Mapping[str, str], *, without: frozenset[str] = frozenset(), every_brace: bool = False
 ) -> str | ValueTemplate:
-    """The value: a template if it has variables, else a text. `{{name}}` stands for `{name}`.
+    """The text: a template if it has variables. `{{name}}` stands for `{name}`; for `every_brace` see `braced_names`.
 
     Variables of the environment are filled here. Raises UnknownVariable, with the reason: for a name that does not
     exist or is in `without`, and for a variable of another proxy.
     """
-    parts: list[tuple[str, str]] = []
-    literal, end = "", 0
-    for found in _VARIABLE.finditer(text):
-        literal += text[end : found.start()]
-        end = found.end()
-        if found["text"]:
-            literal += f"{{{found['text']}}}"
-        elif found["foreign"]:
-            raise UnknownVariable(f"{found['foreign']!r} is no variable here: {_listed(without)}")
-        elif found["name"].startswith(_ENVIRONMENT) and len(found["name"]) > len(_ENVIRONMENT):
-            variable = found["name"][len(_ENVIRONMENT) :]
-            if variable not in environ:
-                raise UnknownVariable(f"the variable {variable} of the environment is not set")
-            literal += environ[variable]
-        else:
-            parts.append((literal, _known(found["name"], without)))
+    if foreign := foreign_variable(text):
+        raise UnknownVariable(f"{foreign!r} is no variable here: {_listed(without)}")
+    found: list[tuple[str, str]] = []
+    literal = ""
+    for piece, name in parts(text, every_brace=every_brace):
+        literal += piece
+        if name.startswith(_ENVIRONMENT) and len(name) > len(_ENVIRONMENT):
+            literal += environment_value(name, environ)
+        elif name:
+            found.append((literal, _known(name, without)))
             literal = ""
-    literal += text[end:]
-    return ValueTemplate(text, (*parts, (literal, ""))) if parts else literal
+    return ValueTemplate((*found, (literal, ""))) if found else literal
 
 
-def foreign_variable(text: str) -> str:
-    """The first variable of nginx in a text, which has none; empty without one."""
-    found = re.search(_FOREIGN, text)
-    return found[0] if found else ""
+def environment_value(name: str, environ: Mapping[str, str]) -> str:
+    """The value of a variable of the environment, `env.NAME`. Raises UnknownVariable."""
+    variable = name[len(_ENVIRONMENT) :]
+    if variable not in environ:
+        raise UnknownVariable(f"the variable {variable} of the environment is not set")
+    return environ[variable]
 
 
 def _known(name: str, without: frozenset[str]) -> str:
     """The name of a variable; that of a field in small letters. Raises UnknownVariable."""
-    if name.startswith(_FIELD) and len(name) > len(_FIELD):
+    if name.startswith(_FIELD) and is_token(name[len(_FIELD) :]):
         return name.lower()
     if name not in VARIABLES:
         raise UnknownVariable(f"there is no {{{name}}}: {_listed(without)}")

@@ -12,6 +12,11 @@ class ClientStream(Protocol):
     sock: Any
     gone: bool
 
+    @property
+    def tls_facts(self) -> tuple[str, tuple[tuple[tuple[str, str], ...], ...]]:
+        """The version of TLS, and the subject of the client's certificate."""
+        ...
+
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """The next bytes; empty at the end."""
         ...

@@ -54,6 +54,11 @@ class HttpExchange:
         self.on_gone = client.notify_when_gone
 
     @property
+    def tls_facts(self) -> tuple[str, tuple[tuple[tuple[str, str], ...], ...]]:
+        """The version of TLS of the connection, and the subject of the client's certificate; empty without one."""
+        return self._client.stream.tls_facts
+
+    @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` (RFC 9110 §10.1.1), which reading the body sends."""
         message = self._request.message

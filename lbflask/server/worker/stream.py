@@ -24,6 +24,12 @@ PREAD = 1 << 16
 #: The file system does not support it.
 _NO_SENDFILE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
+#: The subject of a certificate, as Python's `ssl` has it: sets of attributes, each a type and a value.
+Subject = tuple[tuple[tuple[str, str], ...], ...]
+#: The version of TLS, such as `TLSv1.3`, and the subject of the client's certificate; both are empty without one.
+TlsFacts = tuple[str, Subject]
+NO_TLS: TlsFacts = ("", ())
+
 
 class Stream:
     """One greenlet at a time may wait to read, and any number to write.
@@ -53,6 +59,11 @@ class Stream:
     def __repr__(self) -> str:
         state = "gone" if self.gone else "reading" if self._reader is not None else "idle"
         return f"<{type(self).__name__} fd={self.fileno()} {state} writers={len(self._writers)}>"
+
+    @property
+    def tls_facts(self) -> TlsFacts:
+        """What is known of TLS on it."""
+        return NO_TLS
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted.

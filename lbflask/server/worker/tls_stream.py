@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
-from lbflask.server.worker.stream import Stream
+from lbflask.server.worker.stream import NO_TLS, Stream, Subject, TlsFacts
 
 #: The first byte of plain HTTP: of a method, which is a token (RFC 9110 §5.6.2), or of an empty line before it. TLS
 #: starts with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
@@ -55,11 +55,20 @@ class TlsStream(Stream):
         self._plain: bool | None = None  # None until the first byte
         self._ahead = b""
         self._ended = False  # by the client's close_notify, or by the end of the connection
+        self._facts: TlsFacts = NO_TLS
 
     def _begin(self, context: ssl.SSLContext) -> None:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         # Into a buffer it returns a number, which its annotation does not have.
         self._read = cast("Callable[[int, memoryview], int]", self._tls.read)
+
+    @property
+    def tls_facts(self) -> TlsFacts:
+        """As of a stream, once the handshake is done."""
+        if self._facts is NO_TLS:
+            certificate = self._tls.getpeercert() or {}
+            self._facts = self._tls.version() or "", cast("Subject", certificate.get("subject", ()))
+        return self._facts
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
         """As of a stream. Raises PlainHttp for a client without TLS, after which the stream is plain, and ssl.SSLError,

@@ -12,7 +12,6 @@ from lbflask.core.http.value_templates import (
     RequestFacts,
     UnknownVariable,
     ValueTemplate,
-    foreign_variable,
     parsed_value,
 )
 from tests.support.changes import property_test
@@ -30,6 +29,8 @@ FACTS = RequestFacts(
     backend="web-1",
     pool="default",
     route="all",
+    tls_version="TLSv1.3",
+    tls_client_subject="CN=app",
 )
 
 
@@ -46,6 +47,7 @@ def filled(text: str, facts: RequestFacts = FACTS) -> str:
         ("{scheme}://{host}{path}{query}", "https://shop.example/a%20b?c=d&e"),
         ("{authority}", "shop.example:8443"),
         ("{method} {request_id} {backend} {pool} {route}", "GET id-1 web-1 default all"),
+        ("{tls.version} {tls.client_subject}", "TLSv1.3 CN=app"),
         ("{header.X-Country}", "de"),
         ("{header.x-country}{header.ACCEPT}", "dea/b, c/d"),
         ("{header.X-None}", ""),
@@ -116,6 +118,16 @@ def test_equal_texts_are_equal_and_secrets_are_not_shown() -> None:
     assert "token" not in repr(one)
 
 
-def test_a_variable_of_another_proxy_is_found() -> None:
-    assert foreign_variable("https://$host$request_uri") == "$host"
-    assert foreign_variable("https://{host}/$x?pa$word") == ""
+def test_where_every_brace_counts_each_belongs_to_a_name() -> None:
+    value = parsed_value("{{{client}}}", {}, every_brace=True)
+    assert isinstance(value, ValueTemplate)
+    assert value.filled(FACTS) == "{192.0.2.7}"
+    with pytest.raises(UnknownVariable, match=r"there is no \{header\.a b\}"):
+        parsed_value("{header.a b}", {}, every_brace=True)
+
+
+def test_each_value_may_be_encoded_for_its_place() -> None:
+    value = parsed_value(" {client}|{header.x-none} ", {})
+    assert isinstance(value, ValueTemplate)
+    assert value.encoded(FACTS, lambda name, text: f"<{name} {text}>") == " <client 192.0.2.7>|<header.x-none > "
+    assert value.names == {"client", "header.x-none"}
