@@ -14,9 +14,11 @@ from dataclasses import replace
 
 from lbflask.acme import key_material
 from lbflask.acme.authority_client import AuthorityClient, AuthorityError, AuthorizationView, OrderView
+from lbflask.acme.dns_hook import HookError
 from lbflask.acme.key_material import BadChain
 from lbflask.checker.candidacy import Candidacy
 from lbflask.checker.certificate_term import CertificateStorage, CertificateTerm, WantedCertificates
+from lbflask.checker.challenge_display import ChallengeDisplay, DnsDisplay
 from lbflask.checker.leadership import LeaderSettings, Leadership
 from lbflask.checker.store_calls import StoreCalls
 from lbflask.core import certificate_renewal as renewal
@@ -34,9 +36,6 @@ from lbflask.core.certificate_orders import (
 )
 from lbflask.store.ports import FLEET, CheckerStore
 
-#: Seconds from the write of a challenge until the authority is asked to validate it: all workers have it by then, also
-#: those that a message did not reach (fleet/follower.py).
-SETTLE = 1.5
 #: Seconds between two questions for the state of an order: the first pause, and the longest.
 FIRST_POLL, LONGEST_POLL = 0.5, 5.0
 #: Seconds after which a name looks at its state again, at the latest.
@@ -62,12 +61,14 @@ class CertificateIssuer:
         settings: LeaderSettings,
         storage: CertificateStorage,
         connect: Callable[[CertificateAccount], AuthorityClient],
+        dns: DnsDisplay | None = None,
     ) -> None:
         self._wanted = wanted
         self._store = store
         self._settings = settings
         self._storage = storage
         self._connect = connect
+        self._dns = dns
         self._call, self._ask = StoreCalls(STORE_THREADS), StoreCalls(1)
         self._leadership = Leadership(FLEET, store, self._call, settings, "")
         self._candidacy = Candidacy("the orders of certificates", self._leadership, self._lead)
@@ -94,7 +95,8 @@ class CertificateIssuer:
             async with asyncio.TaskGroup() as tasks:
                 working = [tasks.create_task(self._leadership.keep(epoch))]
                 await term.take_over()
-                orders = Orders(self._wanted, term, self._ask, self._connect)
+                display = ChallengeDisplay(self._wanted.kind, term, self._dns)
+                orders = Orders(self._wanted, term, display, self._ask, self._connect)
                 working += [tasks.create_task(orders.keep(name)) for name in self._wanted.names]
                 await self._candidacy.stopping.wait()
                 for task in working:
@@ -110,11 +112,13 @@ class Orders:
         self,
         wanted: WantedCertificates,
         term: CertificateTerm,
+        display: ChallengeDisplay,
         ask: StoreCalls,
         connect: Callable[[CertificateAccount], AuthorityClient],
     ) -> None:
         self._wanted = wanted
         self._term = term
+        self._display = display
         self._ask = ask
         self._connect = connect
         self._connecting = asyncio.Lock()
@@ -142,6 +146,8 @@ class Orders:
                     await self._complete(name)
                 except AuthorityError as error:
                     await self._fail(name, error)
+                except HookError as error:  # the order may go on, as it may with a store or a network that is back
+                    await self._fail(name, AuthorityError(str(error)))
 
     def _state(self, name: str) -> NameState:
         return self._term.names.get(name, NameState())
@@ -170,11 +176,13 @@ class Orders:
             return client
 
     async def _complete(self, name: str) -> None:
-        """Begin an order or continue one, up to the certificate. Raises AuthorityError."""
+        """Begin an order or continue one, up to the certificate. Raises AuthorityError, HookError."""
+        self._display.check()
         client, term = await self._account_client(), self._term
         state = self._state(name)
         order = state.order
         if order is None or order.directory != self._wanted.directory or is_stale(order, term.now()):
+            await self._display.withdraw(order)
             attempts = renewal.with_try(state.attempts, term.now())
             await term.set_name(name, replace(state, order=None, attempts=attempts))
             view = await self._ask(client.new_order, name)
@@ -187,7 +195,7 @@ class Orders:
         await self._follow(name, client, view)
 
     async def _follow(self, name: str, client: AuthorityClient, view: OrderView) -> None:
-        """Take the steps of a pending order. Raises AuthorityError."""
+        """Take the steps of a pending order. Raises AuthorityError, HookError."""
         pause, asked = FIRST_POLL, False
         while (order := self._state(name).order) is not None:
             if is_stale(order, self._term.now()):
@@ -225,14 +233,10 @@ class Orders:
         return (challenge.reason if challenge else "") or view.reason or f"the order is {view.status.value}"
 
     async def _show(self, name: str, client: AuthorityClient, authorization: AuthorizationView) -> None:
-        """Show the challenge, and ask the authority to validate it. Raises AuthorityError."""
+        """Show the challenge, and ask the authority to validate it. Raises AuthorityError, HookError."""
         offered = authorization.challenges[self._wanted.kind]
-        shown = Challenge(self._wanted.kind, name, offered.token, client.key_authorization(offered.token))
-        state = self._state(name)
-        if state.order is not None:
-            await self._term.set_name(name, replace(state, order=replace(state.order, challenge=shown)))
-            log.info("certificates: the challenge of %s is shown", name)
-        await asyncio.sleep(SETTLE)
+        authorized = client.key_authorization(offered.token)
+        await self._display.show(Challenge(self._wanted.kind, name, offered.token, authorized))
         await self._ask(client.validate, offered)
 
     async def _download(self, name: str, client: AuthorityClient, order: PendingOrder, view: OrderView) -> None:
@@ -241,6 +245,7 @@ class Orders:
             validity = key_material.checked_chain(name, chain, order.key)
         except BadChain as error:
             raise AuthorityError(f"the certificate cannot be used: {error}", code="rejected") from None
+        await self._display.withdraw(order)
         before = self._state(name)
         certificate = IssuedCertificate(chain, order.key, validity, order.directory)
         await self._term.set_name(name, NameState(certificate, None, renewal.with_success(before.attempts)))
@@ -257,6 +262,8 @@ class Orders:
             await self._forget_account()
         attempts = renewal.with_failure(name, state.attempts, now, str(error), error.retry_after)
         order = state.order if error.code in _PASSING else None
+        if order is None:
+            await self._display.withdraw(state.order)
         await self._term.set_name(name, NameState(state.certificate, order, attempts))
         pause = attempts.resumes - now
         log.warning("certificates: no certificate for %s, next try in %.0f s: %s", name, pause, error)

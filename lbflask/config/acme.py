@@ -6,9 +6,9 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
-from lbflask.config.field_types import Listed, Section, checked_by, required
+from lbflask.config.field_types import Listed, Seconds, SecondsOrZero, Section, checked_by, required
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import Secret
@@ -25,11 +25,14 @@ _HINT = "for example: openssl rand -base64 32 > acme.key"
 
 def _name(text: str) -> str:
     name = text.strip().lower()
-    if name.startswith("*."):
-        raise ValueError("a wildcard needs a challenge in the DNS, which lbflask does not answer: list the names")
     if not is_name(name):
         raise ValueError("must be a name such as shop.example; non-ASCII ones in their xn-- form, and no addresses")
     return name
+
+
+def _check_hook(command: str) -> None:
+    if "\0" in command or len(command) > 4000:
+        raise ValueError("must be the path and the arguments of a command, without NUL")
 
 
 def _check_directory(url: str) -> None:
@@ -71,8 +74,16 @@ class AcmeConfig(Section):
     """URL of the authority's directory (RFC 8555 section 7.1.1)."""
     email: MailAddress = ""
     """Address for notices of the authority."""
-    challenge: Literal["http-01", "tls-alpn-01"] = "http-01"
-    """How the authority validates the names: by a request to port 80, or by a handshake at port 443."""
+    challenge: Literal["http-01", "tls-alpn-01", "dns-01"] = "http-01"
+    """How the authority validates the names: by a request to port 80, by a handshake at port 443, or by a record in the
+    DNS, which `dns_hook` writes and wildcards such as `*.shop.example` need."""
+    dns_hook: Listed[Annotated[str, checked_by(_check_hook)]] = ()
+    """For `dns-01`: the absolute path of a command, and its arguments. It is called with `add` or `remove`, the name of
+    a TXT record and its value, by the leading checker."""
+    dns_hook_timeout: Annotated[Seconds, Field(le=600)] = 60.0
+    """Seconds for one call of the command, which is killed then."""
+    dns_delay: Annotated[SecondsOrZero, Field(le=600)] = 10.0
+    """Seconds from the end of `add` until the authority is asked: all name servers have the record by then."""
     ca: FilePath = ""
     """PEM file of the roots to trust for the directory, instead of those of the system."""
     key: EncryptionKey | None = None
@@ -96,6 +107,7 @@ class AcmeConfig(Section):
         twice = {name for name in self.domains if self.domains.count(name) > 1}
         if twice:
             raise ValueError(f"{where}.domains: {min(twice)!r} is there twice")
+        self._check_challenge(where)
         if self.key and self.key_file:
             raise ValueError(f"{where}.key_file: there is {where}.key already")
         if shared and not (self.key or self.key_file):
@@ -103,6 +115,24 @@ class AcmeConfig(Section):
                 f"{where}.key_file: is missing: private keys of certificates are in the store that redis_url names, "
                 f"encrypted with the key in this file, which is the same on all machines; {_HINT}"
             )
+
+    def _check_challenge(self, where: str) -> None:
+        if self.challenge != "dns-01":
+            unused = (key for key in type(self).model_fields if key.startswith("dns_"))
+            self.check_unused(where, unused, f"is only for {where}.challenge = 'dns-01'")
+            wildcard = next((name for name in self.domains if name.startswith("*.")), None)
+            if wildcard:
+                raise ValueError(
+                    f"{where}.domains: {wildcard!r} needs {where}.challenge = 'dns-01' with a dns_hook: authorities "
+                    "validate wildcards in the DNS only; else list the names"
+                )
+        elif not self.dns_hook:
+            raise ValueError(
+                f"{where}.dns_hook: is missing: {where}.challenge = 'dns-01' needs a command that adds and removes TXT "
+                "records, such as ['/etc/lbflask/dns-hook']"
+            )
+        elif not self.dns_hook[0].startswith("/"):
+            raise ValueError(f"{where}.dns_hook: {self.dns_hook[0]!r} must be the absolute path of a command")
 
     @property
     def needs_plain_listener(self) -> bool:

@@ -6,9 +6,11 @@ leads next goes on where it stands.
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from lbflask.core.certificate_renewal import NO_ATTEMPTS, OrderAttempts, Period, next_try, renewal_moment, resumption
@@ -46,6 +48,22 @@ class Challenge:
     name: str
     token: str
     authorization: str
+
+
+@dataclass(frozen=True, slots=True)
+class DnsRecord:
+    """A TXT record, by its name without the dot at the end, and its text."""
+
+    name: str
+    value: str
+
+
+def dns_record(challenge: Challenge) -> DnsRecord:
+    """What shows a challenge of the kind dns-01 (RFC 8555 §8.4). A name and its wildcard have records of one name."""
+    digest = sha256(challenge.authorization.encode()).digest()
+    return DnsRecord(
+        f"_acme-challenge.{challenge.name.removeprefix('*.')}", urlsafe_b64encode(digest).decode().rstrip("=")
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,10 +39,13 @@ def issuer_for(config: Config, store: CheckerStore, settings: LeaderSettings) ->
         return None
     records, copy = storage_for(config)
     from lbflask.acme.authority_client import AuthorityClient, AuthoritySettings  # noqa: PLC0415
+    from lbflask.acme.dns_hook import DnsHook  # noqa: PLC0415
     from lbflask.checker.certificate_issuer import CertificateIssuer  # noqa: PLC0415
     from lbflask.checker.certificate_term import CertificateStorage, WantedCertificates  # noqa: PLC0415
+    from lbflask.checker.challenge_display import DnsDisplay  # noqa: PLC0415
 
     authority = AuthoritySettings(acme.directory, acme.email, acme.ca)
     wanted = WantedCertificates(acme.domains, acme.directory, ChallengeKind(acme.challenge))
     storage = CertificateStorage(records, copy)
-    return CertificateIssuer(wanted, store, settings, storage, partial(AuthorityClient, authority))
+    dns = DnsDisplay(DnsHook(acme.dns_hook, acme.dns_hook_timeout), acme.dns_delay) if acme.dns_hook else None
+    return CertificateIssuer(wanted, store, settings, storage, partial(AuthorityClient, authority), dns)

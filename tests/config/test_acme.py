@@ -93,6 +93,38 @@ class TestKeys:
         assert KEY not in repr(loaded(domains="a.example", key=KEY))
 
 
+class TestValidationInTheDns:
+    HOOK = "/etc/lbflask/dns-hook,--zone,shop.example"
+
+    def test_it_allows_wildcards(self) -> None:
+        acme = loaded(domains="shop.example,*.Shop.example", challenge="dns-01", dns_hook=self.HOOK).tls.acme
+        assert acme.domains == ("shop.example", "*.shop.example")
+        assert acme.dns_hook == ("/etc/lbflask/dns-hook", "--zone", "shop.example")
+        assert not acme.needs_plain_listener
+
+    @pytest.mark.parametrize("domains", ["*.example", "a.*.example", "*", "*shop.example"])
+    def test_other_patterns_are_refused(self, domains: str) -> None:
+        assert "must be a name" in refusal(domains=domains, challenge="dns-01", dns_hook=self.HOOK)
+
+    def test_it_needs_a_command(self) -> None:
+        assert "tls.acme.dns_hook: is missing" in refusal(domains="a.example", challenge="dns-01")
+        relative = refusal(domains="a.example", challenge="dns-01", dns_hook="dns-hook")
+        assert "'dns-hook' must be the absolute path" in relative
+
+    @pytest.mark.parametrize(("key", "value"), [("dns_hook", HOOK), ("dns_hook_timeout", "5s"), ("dns_delay", "1s")])
+    def test_other_challenges_have_no_command(self, key: str, value: str) -> None:
+        assert f"tls.acme.{key}: is only for tls.acme.challenge = 'dns-01'" in refusal(
+            domains="a.example", **{key: value}
+        )
+
+    @pytest.mark.parametrize(
+        ("key", "value"), [("dns_hook_timeout", "0"), ("dns_hook_timeout", "601"), ("dns_delay", "-1")]
+    )
+    def test_times_are_bounded(self, key: str, value: str) -> None:
+        settings = {"domains": "a.example", "challenge": "dns-01", "dns_hook": self.HOOK, key: value}
+        assert f"tls.acme.{key}" in refusal(**settings)
+
+
 def test_without_names_nothing_else_has_a_meaning() -> None:
     assert "no automatic certificates without tls.acme.domains" in refusal(email="ops@a.example")
 

@@ -283,7 +283,7 @@ SHOWN = {
     "TrafficBackendTLSConfig": {"ca_file", "certificate", "key", "server_name"},
     "BackendTLSConfig": {"ca_file", "certificate", "key", "server_name"},
     "StaticFilesConfig": {"cache_control", "dot_files", "fallback", "index", "root", "types"},
-    "AcmeConfig": {"domains", "directory", "email", "challenge", "ca", "key_file", "storage"},
+    "AcmeConfig": {"domains", "directory", "dns_hook", "email", "challenge", "ca", "key_file", "storage"},
     "TLSConfig": {"certificate", "ciphers", "key", "minimum"},
     "CertificateConfig": {"cert", "key"},
     "ListenerConfig": {"bind", "name", "redirect"},

@@ -16,10 +16,12 @@ from lbflask.core.certificate_orders import (
     CertificateState,
     Challenge,
     ChallengeKind,
+    DnsRecord,
     IssuedCertificate,
     NameState,
     PendingOrder,
     Step,
+    dns_record,
     due,
     is_name,
     is_stale,
@@ -131,6 +133,13 @@ def test_challenges_are_those_of_pending_orders_of_the_kind() -> None:
     state = CertificateState(None, names)
     assert [challenge.token for challenge in state.challenges(ChallengeKind.HTTP)] == ["a"]
     assert [challenge.token for challenge in state.challenges(ChallengeKind.TLS_ALPN)] == ["b"]
+
+
+def test_a_name_and_its_wildcard_are_shown_by_records_of_one_name() -> None:
+    # The value is that of `printf token.thumbprint | openssl dgst -sha256 -binary | basenc --base64url`.
+    for name in (NAME, f"*.{NAME}"):
+        record = dns_record(Challenge(ChallengeKind.DNS, name, "token", "token.thumbprint"))
+        assert record == DnsRecord(f"_acme-challenge.{NAME}", "61rBZ_4knHblO0MNoxFsXZ_eTFUHum0B6IVRbhvUn5I")
 
 
 class TestMerge:

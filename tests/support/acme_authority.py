@@ -39,7 +39,8 @@ class AcmeAuthority:
         self.ca_file, self._trust = site.ca_file, site.trust()
         self.port, self._management = free_port(), free_port()
         self.directory = f"https://localhost:{self.port}/dir"
-        self._names = NameServer()
+        #: Its name server.
+        self.names = NameServer()
         config: dict[str, object] = {
             "listenAddress": f"{HOST}:{self.port}",
             "managementListenAddress": f"{HOST}:{self._management}",
@@ -60,16 +61,16 @@ class AcmeAuthority:
     def resolve(self, *names: str) -> None:
         """The names have the address of this machine."""
         for name in names:
-            self._names.set(name, "A", HOST)
+            self.names.set(name, "A", HOST)
 
     def forget(self, *names: str) -> None:
         """The names have no address."""
         for name in names:
-            self._names.set(name, "A")
+            self.names.set(name, "A")
 
     def start(self) -> None:
         """Start, with nothing that was issued before."""
-        command = ["pebble", "-config", str(self._config), "-strict", "-dnsserver", self._names.address]
+        command = ["pebble", "-config", str(self._config), "-strict", "-dnsserver", self.names.address]
         self._process = Process(command, self._environ)
         self._process.await_start(lambda: listens(self.port) and listens(self._management), "Pebble answers")
 
@@ -91,10 +92,10 @@ class AcmeAuthority:
             return ssl.create_default_context(cadata=response.read().decode())
 
     def __enter__(self) -> Self:
-        self._names.__enter__()
+        self.names.__enter__()
         self.start()
         return self
 
     def __exit__(self, *reason: object) -> None:
         self.stop()
-        self._names.__exit__(None, None, None)
+        self.names.__exit__(None, None, None)

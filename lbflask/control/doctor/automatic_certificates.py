@@ -13,6 +13,7 @@ _ADVICE = (
     "correct the reason: usually the name does not lead here, or ports 80 and 443 cannot be reached from the internet; "
     "the leading checker tries again by itself"
 )
+_HOOK_ADVICE = "run the command by hand as the checker would; the leading checker tries again by itself"
 _ORDERING = "`lbflask events --kind certificate` shows its progress; without a checker nothing is ordered"
 
 
@@ -23,17 +24,18 @@ def automatic_certificate_findings(names: Sequence[str], state: CertificateState
         known = state.names.get(name, NameState())
         failures, reason = known.attempts.failures, known.attempts.reason
         subject = f"tls.acme:{name}"
+        advice = _HOOK_ADVICE if reason.startswith("tls.acme.dns_hook") else _ADVICE
         if known.certificate is None:
             missing += 1
             if failures:
-                yield bad(subject, f"there is no certificate: {_failed(failures)}: {reason}", _ADVICE)
+                yield bad(subject, f"there is no certificate: {_failed(failures)}: {reason}", advice)
             else:
                 yield warning(subject, "there is no certificate yet; clients reject the one they get", _ORDERING)
         elif failures:
             missing += 1
             soon = expiry_text(known.certificate.validity.ends, now)
             text = f"its renewal fails: {_failed(failures)}: {reason}"
-            yield bad(subject, f"it {soon}, and {text}", _ADVICE) if soon else warning(subject, text, _ADVICE)
+            yield bad(subject, f"it {soon}, and {text}", advice) if soon else warning(subject, text, advice)
     if names and not missing:
         yield good("automatic certificates", f"{len(names)} issued")
 
