@@ -31,6 +31,7 @@ BENCHMARKS = {
     "counters": [],
     "fleet_sim": [],
     "ejection_shares": [],
+    "retry_budget": [],
     "limits": [],
     "full_backend": [],
     "footprint": [],

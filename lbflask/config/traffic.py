@@ -98,9 +98,10 @@ class TrafficRetriesConfig(Section):
     attempts: Annotated[int, Field(ge=0, le=10)] | None = None
     """Maximum retries of one request."""
     budget_percent: Annotated[float, Field(ge=0, le=100)] | None = None
-    """Maximum percentage of a worker's active requests that are retries (at least 3 always may be)."""
+    """Maximum extra attempts of all workers, in percent of the requests to the pool; ten per second always may be."""
     statuses: Listed[RetriedStatus] | None = None
-    """Statuses of responses, such as 503, after which another backend is tried if the request can be repeated."""
+    """Statuses of responses, such as 503, after which another backend is tried if the request can be repeated. The
+    response stays the client's unless another backend has a better one."""
 
 
 class RetriesConfig(TrafficRetriesConfig):

@@ -27,14 +27,14 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`attempts` extra ones for a request. Of those that cost budget, `budget_percent` of the active requests, and at
-    least `budget_floor`, may be on one at once, so that retries cannot multiply an outage. `statuses` are those of
-    responses after which there is another attempt.
+    """`attempts` extra ones for a request. Those that cost budget are at most `budget_percent` of the fleet's requests,
+    or `budget_floor` per second (core/retry_budget.py). `statuses` are those of responses after which there is another
+    attempt.
     """
 
     attempts: int = 2
     budget_percent: float = 20.0
-    budget_floor: int = 3
+    budget_floor: float = 10.0
     statuses: frozenset[int] = frozenset()
 
 
@@ -71,6 +71,6 @@ def costs_budget(fault: Fault) -> bool:
     return fault.stage is not Stage.CONNECT and not isinstance(fault, FoundDown)
 
 
-def within_budget(policy: RetryPolicy, active: int, retrying: int) -> bool:
-    """Whether one more request may go on an extra attempt, with `retrying` of `active` requests on one now."""
-    return retrying < max(policy.budget_floor, active * policy.budget_percent / 100)
+def is_better(status: int, policy: RetryPolicy) -> bool:
+    """Whether a response serves a client better than one with one of the policy's statuses that came before it."""
+    return status < 500 and status not in policy.statuses

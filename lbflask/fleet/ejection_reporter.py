@@ -154,6 +154,12 @@ class EjectionReporter:
         """Whether there are attempts to report."""
         return bool(self._answered or self._attempts)
 
+    @property
+    def unreported(self) -> int:
+        """The number of attempts that were not reported yet."""
+        with self._lock:
+            return len(self._answered) + sum(self._attempts.values())
+
     def take_attempts(self) -> Mapping[str, int]:
         """The attempts by backend that were not reported yet, which count as reported from now on."""
         with self._lock:

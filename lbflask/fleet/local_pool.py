@@ -63,6 +63,7 @@ class LocalPool:
         self._reading = threading.Lock()  # else an older answer might replace a newer one
         self._fallback = Fallback.NONE
         self._needs_secret = False
+        self._workers = 1  # of the fleet, as last read
         self._retired_at: float | None = None
         #: What operators had set when the store was found empty last; None if it never was.
         self.forgotten: ForgottenOverrides | None = None
@@ -107,7 +108,10 @@ class LocalPool:
             elif not self.is_retired:
                 self.refresh()
         if not degraded:
+            # Without the store the others are unknown, and their number stays what it was.
+            self._workers = traffic.heartbeat.workers
             self._notice_emptying()
+        traffic.retry_budgets.advance(self._workers)
 
     def _share_turns(self) -> None:
         """Share the turns of the machine if they were not to be had before."""

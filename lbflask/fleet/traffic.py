@@ -10,6 +10,7 @@ from lbflask.fleet.heartbeat import Heartbeat
 from lbflask.fleet.in_flight_counts import PoolInFlightCounts
 from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.recent_stats import SlidingStats
+from lbflask.fleet.retry_budgets import RetryBudgets
 from lbflask.store.ports import WorkerStore
 
 
@@ -30,6 +31,7 @@ class Traffic:
         self.has_members = ejections.set_members
         #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
         self.sample = stats.sample
+        self.retry_budgets = RetryBudgets(lambda: stats.attempts + ejections.unreported, worker.clock)
         self.heartbeat = Heartbeat(pool, worker, in_flight, ejections, stats)
 
     def __repr__(self) -> str:

@@ -108,16 +108,13 @@ class RequestAttempts:
         for tried, backend in enumerate(backends, 1):
             try:
                 response = self._response(backend, upstream, trace)
-                if not self.statuses or response.answer.status not in self.statuses:
-                    return response
-                retried = RetriedResponse(response.answer.status)
-                if not self._may_retry(retried, tried) or not self._set_aside(response, retried):
+                if not self.statuses or self._is_final(response, tried):
                     return response
             except Fault as fault:
                 last = fault
                 if not self._may_retry(last, tried):
                     break
-        if self.aside is not None:
+        if self.aside is not None and (last is None or last.blame is not Blame.CLIENT):
             return self._resume(*self.aside)
         if self.turns is not None:
             self.turns.close()
@@ -131,6 +128,22 @@ class RequestAttempts:
             if not retry.went_stale(fault) or not self._is_replayable(fault):
                 raise
         return self._attempt(backend, upstream, trace, fresh=True)
+
+    def _is_final(self, response: BackendResponse, tried: int) -> bool:
+        """Whether the client gets this response at once. Raises Fault for one that is no better than the one that was
+        set aside: it has ended.
+        """
+        status, event = response.answer.status, self.events[-1]
+        retried = RetriedResponse(status)
+        if self.aside is not None and not retry.is_better(status, self.shared.settings.retries):
+            response.discard()
+            self.shared.traffic.ended(self.serving_id)
+            self.serving_id = ""
+            self.events[-1] = AttemptEvent(event.backend, event.seconds, retried, event.at)
+            raise retried
+        if status not in self.statuses or not self._may_retry(retried, tried):
+            return True
+        return not self._set_aside(response, retried)
 
     def _set_aside(self, response: BackendResponse, retried: Fault) -> bool:
         """Keep the response in memory, and free its backend for others, while another one is tried. False for a
@@ -183,7 +196,6 @@ class RequestAttempts:
                     shared.services.shortages.note(fault)
         if self.turns is not None:
             self.turns.close()
-        shared.services.in_flight.retrying.discard(self)
         self.upstream = None  # it refers to this object: a cycle, which only the garbage collector would free
 
     def _is_replayable(self, fault: Fault) -> bool:
@@ -191,13 +203,12 @@ class RequestAttempts:
         return retry.replayable(fault, self.request.method, body is not None and body.touched)
 
     def _may_retry(self, fault: Fault, tried: int) -> bool:
-        policy, in_flight = self.shared.settings.retries, self.shared.services.in_flight
+        policy, budgets = self.shared.settings.retries, self.shared.traffic.retry_budgets
         if tried > policy.attempts or not self._is_replayable(fault):
             return False
-        if self not in in_flight.retrying and retry.costs_budget(fault):
-            if not retry.within_budget(policy, len(in_flight.active), len(in_flight.retrying)):
-                return False
-            in_flight.retrying.add(self)
+        if retry.costs_budget(fault):
+            return budgets.allow(policy)
+        budgets.note_free()
         return True
 
     def _attempt(

@@ -30,12 +30,11 @@ MAX_MIRRORED: Final = 64
 class InFlight:
     """What a worker has in flight, over all pools: an object for each, so that threads need no lock to count them.
 
-    `active` has the requests, `retrying` those of them on an extra attempt, `tunnels` those that became tunnels, and
-    `mirrored` the copies of requests. `unmirrored` counts all copies that were ever skipped.
+    `active` has the requests, `tunnels` those of them that became tunnels, and `mirrored` the copies of requests.
+    `unmirrored` counts all copies that were ever skipped.
     """
 
     active: set[object] = field(default_factory=set)
-    retrying: set[object] = field(default_factory=set)
     tunnels: set[object] = field(default_factory=set)
     mirrored: set[object] = field(default_factory=set)
     unmirrored: int = 0

@@ -113,12 +113,24 @@ class RequestEvent:
         self.request_fields = request_fields
 
     @property
+    def served(self) -> AttemptEvent | None:
+        """The attempt whose response was passed on, if only a part of it; None if there is none. It is not always the
+        last one: a response is passed on late if no further attempt had a better one.
+        """
+        if not self.attempts:
+            return None
+        for attempt in reversed(self.attempts):
+            if attempt.fault is None:
+                return attempt
+        last = self.attempts[-1]
+        return last if last.answered else None
+
+    @property
     def answer(self) -> AnswerKey:
         """What the answer is counted by."""
         if self.cause is AnswerCause.BACKEND:
             return AnswerKey(f"{self.status // 100}xx", self.cause.value)
-        passed_on = bool(self.attempts) and self.attempts[-1].answered
-        status = f"{self.status // 100}xx" if passed_on else str(self.status)
+        status = str(self.status) if self.served is None else f"{self.status // 100}xx"
         return AnswerKey(status, self.cause.value, self.limit or self.pool)
 
 

@@ -81,9 +81,9 @@ def _tried(attempt: AttemptEvent) -> str:
 
 
 def _server(event: RequestEvent) -> AttemptEvent | None:
-    """The attempt whose response was passed on; None if there is none."""
-    last = event.attempts[-1] if event.attempts else None
-    return last if last is not None and last.fault is None else None
+    """The attempt whose response was passed on whole; None if there is none."""
+    served = event.served
+    return served if served is not None and served.fault is None else None
 
 
 _encoded = json.JSONEncoder().encode

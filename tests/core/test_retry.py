@@ -8,7 +8,7 @@ import pytest
 
 from lbflask.config.traffic import RetriesConfig
 from lbflask.core.faults import AttemptTimeout, Blame, Fault, FoundDown, RetriedResponse, Stage
-from lbflask.core.retry import RetryPolicy, costs_budget, replayable, went_stale, within_budget
+from lbflask.core.retry import RetryPolicy, costs_budget, is_better, replayable, went_stale
 
 #: RFC 9110 §9.2.2, written out: the rest must never be replayed.
 IDEMPOTENT = ("GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE")
@@ -101,37 +101,17 @@ def test_a_keep_alive_connection_closed_before_any_byte_came_back_went_stale(sta
     assert went_stale(Fault(Blame.BACKEND, stage, 502, "closed", reused=True))
 
 
-@pytest.mark.parametrize(
-    ("active", "retrying", "allowed"),
-    [
-        (0, 0, True),
-        (1, 2, True),  # three may always
-        (1, 3, False),
-        (15, 3, False),
-        (16, 3, True),  # 20 % of 16 is 3.2
-        (100, 19, True),
-        (100, 20, False),
-        (100, 21, False),
-        (101, 20, True),  # 20 % of 101 is 20.2
-    ],
-)
-def test_extra_attempts_stay_within_their_share_of_the_active_requests(
-    active: int, retrying: int, allowed: bool
-) -> None:
-    assert within_budget(RetryPolicy(budget_percent=20.0, budget_floor=3), active, retrying) is allowed
-
-
 def test_the_defaults_are_those_of_the_configuration() -> None:
-    """Three retries are always possible, as the description of `budget_percent` states."""
     assert RetriesConfig().policy() == RetryPolicy()
-    nothing = RetriesConfig(budget_percent=0).policy()
-    assert [within_budget(nothing, 1, retrying) for retrying in range(5)] == [True, True, True, False, False]
 
 
-def test_a_budget_of_nothing_still_leaves_the_floor() -> None:
-    policy = RetryPolicy(budget_percent=0.0, budget_floor=1)
-    assert within_budget(policy, 1000, 0)
-    assert not within_budget(policy, 1000, 1)
+def test_only_a_response_that_is_no_failure_and_not_retried_is_better_than_the_first_one() -> None:
+    policy = RetryPolicy(statuses=frozenset({429, 503}))
+    assert [status for status in (200, 304, 404, 429, 500, 502, 503, 504) if is_better(status, policy)] == [
+        200,
+        304,
+        404,
+    ]
 
 
 def test_only_attempts_after_a_failed_connection_cost_no_budget() -> None:

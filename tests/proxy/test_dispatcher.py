@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import socket
 import threading
 import time
@@ -34,10 +33,10 @@ from lbflask.core.http.rewrites import PrefixRewrite
 from lbflask.core.http.target import Target
 from lbflask.core.http.types import Fields
 from lbflask.core.model import ActiveHealth, Backend, Health, Pool
-from lbflask.core.planning import Plan
 from lbflask.core.retry import RetryPolicy
 from lbflask.fleet.fleet import Fleet
-from lbflask.proxy.attempts import Attempts, RequestAttempts
+from lbflask.fleet.retry_budgets import RetryBudgets
+from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientBody, ClientRequest
 from lbflask.proxy.client_response import ClientResponse
@@ -541,39 +540,24 @@ def test_a_time_out_while_waiting_is_not_tried_again() -> None:
 
 
 def test_the_retries_of_all_requests_together_stay_within_the_budget() -> None:
-    """While one request is on an extra attempt and the budget is one, a second one gets none; afterwards it does."""
+    """While the budget is one extra attempt, a second request gets none."""
     policy = RetryPolicy(attempts=2, budget_percent=0, budget_floor=1)
-    balancer, transport = scripted(DROPPED, DROPPED, DROPPED, b"first", retries=policy)
-    second: list[int] = []
-
-    def meanwhile() -> None:
-        # The first request's extra attempt is under way.
-        if len(transport.requests) == 2:
-            second.append(balancer.ask(inbound())[0])
-
-    transport.before = meanwhile
-    first = balancer.start(inbound())
-    assert second == [502]
-    assert len(balancer.events[0].attempts) == 1
-    assert list(first) == [b"first"]
-
-    transport.outcomes = [DROPPED, DROPPED, b"third"]
-    assert balancer.ask(inbound())[0] == 502  # the first has not ended yet
-    first.close()
-    transport.outcomes = [DROPPED, b"fourth"]
-    assert balancer.ask(inbound())[2] == b"fourth"
+    balancer, transport = scripted(DROPPED, b"first", retries=policy)
+    assert balancer.ask(inbound())[2] == b"first"
+    transport.outcomes = [DROPPED, b"second"]
+    assert balancer.ask(inbound())[0] == 502
+    assert len(balancer.events[1].attempts) == 1
 
 
-def test_attempts_that_end_without_a_response_give_the_budget_back() -> None:
-    """As those of a mirrored request do, whose plan has one backend."""
-    balancer, _ = scripted(DROPPED)
-    shared = balancer.dispatcher.attempts
-    attempts = RequestAttempts(shared, inbound(), "id", 0.0, math.inf, True)
-    with pytest.raises(Fault):
-        attempts.first_response(Plan(FOUR[:1], "turn"), BackendRequest("GET", "/", []))
-    assert shared.services.in_flight.retrying == {attempts}
-    attempts.end()
-    assert not shared.services.in_flight.retrying
+def test_requests_earn_a_budget_for_retries() -> None:
+    policy = RetryPolicy(attempts=2, budget_percent=40, budget_floor=0)
+    balancer, transport = scripted(DROPPED, retries=policy)
+    assert balancer.ask(inbound())[0] == 502, "one request earns less than an attempt"
+    transport.outcomes = [b"ok", DROPPED, b"retried"]
+    balancer.ask(inbound())
+    assert balancer.ask(inbound())[2] == b"retried"
+    transport.outcomes = [DROPPED, b"retried"]
+    assert balancer.ask(inbound())[0] == 502, "it is spent"
 
 
 def test_a_budget_of_nothing_allows_no_retry() -> None:
@@ -634,12 +618,12 @@ def test_a_request_that_ends_with_its_worker_is_counted() -> None:
 
 
 def test_an_error_of_our_own_is_not_swallowed_and_leaves_no_request_behind() -> None:
-    """A bug must not use up the retry budget for ever."""
-    balancer, transport = scripted(DROPPED, retries=RetryPolicy(attempts=2, budget_percent=0, budget_floor=1))
+    balancer, transport = scripted(DROPPED)
     with pytest.raises(IndexError):  # the script is over
         balancer.ask(inbound())
     transport.outcomes = [DROPPED, b"ok"]
     assert balancer.ask(inbound())[0] == 200
+    assert not balancer.fleet.traffic("default").in_flight.local()
 
 
 def test_a_backend_whose_client_has_gone_is_no_suspect() -> None:
@@ -722,6 +706,7 @@ class Ears:
     def __init__(self, probed: str | None = None) -> None:
         self.heard: list[tuple[str, ...]] = []
         self.probed = probed
+        self.retry_budgets = RetryBudgets(lambda: 0, time.monotonic)
         self.safe: list[bool] = []
 
     def has_members(self, members: tuple[str, ...]) -> None:

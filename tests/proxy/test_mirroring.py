@@ -90,7 +90,6 @@ def test_a_copy_is_a_request_of_its_own_for_one_backend() -> None:
     assert copy is not request
     assert copy.fields is not request.fields
     assert (copy.target, copy.fields, copy.url) == ("/rewritten", [("X-A", "1")], "http://a:80")
-    assert not rig.occupancy.retrying
 
 
 def test_a_trace_tells_a_copy_from_its_request(

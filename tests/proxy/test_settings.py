@@ -176,7 +176,10 @@ def test_a_response_is_passed_on_if_no_backend_does_better(street: Street, last:
     status, fields, body = balancer.ask(inbound())
     assert (status, body) == (503, b"busy")
     assert ("X-From", "first") in fields
-    assert [failed for _, failed in attempts(balancer)] == [last is not None, last is None]
+    assert attempts(balancer) == [("b0", False), ("b1", True)], "the first one stays the client's"
+    served = balancer.events[0].served
+    assert served is not None
+    assert served.backend == "b0"
     assert balancer.fleet.traffic("default").in_flight.local() == {}
 
 
@@ -184,6 +187,24 @@ def test_a_response_whose_body_comes_later_is_kept_too(street: Street) -> None:
     script = slowly(b"HTTP/1.1 503 Busy\r\nTransfer-Encoding: chunked\r\n\r\n", b"2\r\nbu\r\n", b"2\r\nsy\r\n0\r\n\r\n")
     balancer = street.balancer(script, None, retries=RETRIED)
     assert balancer.ask(inbound())[::2] == (503, b"busy")
+
+
+@pytest.mark.parametrize("later", [b"500 Oops", b"502 Bad", b"429 Slow down"])
+def test_another_failure_replaces_no_response(street: Street, later: bytes) -> None:
+    policy = RetryPolicy(2, statuses=frozenset({429, 503}))
+    worse = BUSY.replace(b"503 Busy", later).replace(b"first", b"later")
+    balancer = street.balancer(answering(BUSY), answering(worse), answering(worse), retries=policy)
+    status, fields, body = balancer.ask(inbound())
+    assert (status, body) == (503, b"busy")
+    assert ("X-From", "first") in fields
+    assert balancer.tried == ["b0", "b1", "b2"]
+    assert balancer.fleet.traffic("default").in_flight.local() == {}
+
+
+def test_the_last_backend_may_do_better(street: Street) -> None:
+    balancer = street.balancer(answering(BUSY), answering(BUSY), answering(OK), retries=RETRIED)
+    assert balancer.ask(inbound())[::2] == (200, b"ok")
+    assert attempts(balancer) == [("b0", True), ("b1", True), ("b2", False)]
 
 
 def test_a_large_response_is_passed_on_at_once(street: Street) -> None:

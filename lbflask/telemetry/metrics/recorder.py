@@ -153,15 +153,14 @@ class MetricsRecorder:
                 self._observe(definitions.UPSTREAM, (pool, backend), [attempt.seconds])
             self.add(definitions.ATTEMPTS, (pool, backend, "answered" if attempt.answered else "failed"), 1)
         self._count_answer(event)
-        served, backend = False, ""
         if attempts:
             self.add(definitions.RETRIES, (pool,), len(attempts) - 1)
-            if served := attempts[-1].answered:
-                backend = attempts[-1].backend
+        served = event.served
+        backend = "" if served is None else served.backend
         method = event.method if event.method in METHODS else OTHER
         requests = (pool, backend, method, f"{event.status // 100}xx")
         self.add(definitions.REQUESTS, requests, 1)
-        is_regular = served and event.cause is AnswerCause.BACKEND
+        is_regular = served is not None and event.cause is AnswerCause.BACKEND
         if is_regular and method is not OTHER:  # clients may invent any number of methods
             ended = file.find((definitions.REQUESTS.name, *requests))
             responses = file.find((definitions.RESPONSES.name, *event.answer[:2], event.route))
