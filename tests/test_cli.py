@@ -256,3 +256,11 @@ def test_the_origin_of_settings_is_printed(run: Run, tmp_path: Path) -> None:
     (document,) = json.loads(run("config", "show", "--explain", "--json").stdout)
     assert {"key": "timeouts.connect", "value": 1.5, "origin": "top level"} in document["settings"]
     assert run("config", "show", "--explain", "--running").exit_code == 2
+
+
+@pytest.mark.parametrize("options", [("-c", "site.toml"), ("--workers", "2", "--", "--config", "site.toml")])
+def test_settings_given_as_a_file_of_gunicorn_are_refused(run: Run, options: tuple[str, ...]) -> None:
+    """gunicorn runs that file as Python, and shows a traceback."""
+    result = run("serve", *options)
+    assert result.exit_code == 2
+    assert "write --config site.toml" in result.stderr
