@@ -184,6 +184,11 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "variable": Target("settings:variable", _named("config.", "load:load"), "utf-8", "surrogateescape"),
         "backends_file": Target("settings:backends_file", _named("config.", "load:read_backends")),
         "route": Target("settings:route", _named("config.", "routes:RouteConfig", "route_match:MatchConfig"), "utf-8"),
+        "imported_nginx": Target(
+            "imports:imported_nginx",
+            _named("importers.", "nginx.reader:read"),
+            "utf-8",
+        ),
         "credentials": Target("admin:credentials", _named("control.", "auth:Authenticator"), "latin-1"),
         "body": Target("admin:body", _named("control.api.", "operation:Operation")),
         "explanation": Target("admin:explanation", _named("control.", "explain:parse_query"), "utf-8"),
@@ -203,6 +208,7 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "config.render",
             "config.secrets_digest",
             "config.template",
+            "importers.document",
             "control.api.openapi",
         )
         + _named("", "proxy.error_response", "telemetry.error_log"),
@@ -234,6 +240,14 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "it looks at one byte": _named("", "server.worker.tls_stream"),
         "it matches a message of a library or the beginning of a URL": _named(
             "", "config.acme", "config.tracing", "server.worker.server_log", "wiring.preflight"
+        ),
+        "it makes names": _named("", "importers.site"),
+        "the reader of an import reads with it": _named(
+            "importers.",
+            "literals",
+            "nginx.actions",
+            "nginx.routes",
+            "nginx.variables",
         ),
         "it is for demonstrations": _named("", "demo.backend"),
     }

