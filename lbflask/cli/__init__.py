@@ -7,6 +7,7 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -178,22 +179,19 @@ def show(context: CliContext, file: str | None, running: bool, with_origins: boo
         raise click.UsageError(
             "--running shows the settings of an instance, which has its own file: give FILE or --running"
         )
-    if running and with_origins:
-        raise click.UsageError(
-            "--explain reads a file, since an instance does not tell what set its settings: give FILE"
-        )
-    if with_origins:
-        _reject_api_options()
-        document = explained(_load(file))
-        click.echo(json.dumps(document, ensure_ascii=False) if context.as_json else explained_text(document).rstrip())
-        click.echo(_local_source(file), err=True)
-        return
+    result: dict[str, Any] = {}
     if running:
-        result = context.api.get("/config")
-        settings, source = result["settings"], f"in effect at {result['instance']}, by {context.api.url}"
+        result = context.api.get("/config/origins" if with_origins else "/config")
+        source = f"in effect at {result['instance']}, by {context.api.url}"
     else:
         _reject_api_options()
-        settings, source = effective(_load(file)), _local_source(file)
+        source = _local_source(file)
+    if with_origins:
+        document = result["explanations"] if running else explained(_load(file))
+        click.echo(json.dumps(document, ensure_ascii=False) if context.as_json else explained_text(document).rstrip())
+        click.echo(source, err=True)
+        return
+    settings = result["settings"] if running else effective(_load(file))
     if context.as_json:
         click.echo(json.dumps(settings, ensure_ascii=False))
         click.echo(source, err=True)

@@ -98,7 +98,7 @@ class TestNoListener:
 
 @pytest.fixture
 def instance() -> Iterator[tuple[Counter, str]]:
-    counter = Counter(via="theirs", live_path="", admin={"tokens": TOKENS})
+    counter = Counter(via="theirs", live_path="", timeouts={"connect": 7}, admin={"tokens": TOKENS})
     counter.check(**{"10.0.0.1_80": UP, "two": UP})
     with served(counter) as url:
         yield counter, url
@@ -152,6 +152,17 @@ class TestWhoseConfiguration:
         told = run("explain", "GET", "/", "--json", *more, **environ)
         assert json.loads(told.stdout)["pools"][0]["pool"] == "default"
         assert (url in told.stderr) is running
+
+    def test_the_origins_of_the_settings_of_an_instance_are_printed(self, instance: tuple[Counter, str]) -> None:
+        _, url = instance
+        Path("lbflask.toml").write_text(HERE)
+        environ = {**TOKEN, "LBFLASK_ADMIN_URL": url}
+        lines = run("config", "show", "--explain", "--running", **environ)
+        assert "timeouts.connect = 7.0  # top level\n" in lines.stdout
+        assert f"in effect at one, by {url}" in lines.stderr
+        (document,) = json.loads(run("config", "show", "--explain", "--running", "--json", **environ).stdout)
+        assert (document["pool"], document["route"]) == ("default", "")
+        assert {"key": "timeouts.connect", "value": 7.0, "origin": "top level"} in document["settings"]
 
     def test_an_explanation_is_by_what_the_instance_runs_and_knows(self, instance: tuple[Counter, str]) -> None:
         counter, url = instance

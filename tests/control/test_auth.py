@@ -22,7 +22,19 @@ ACTIONS = [
     ("DELETE", FIRST, None),
     ("POST", "/pools/default/backends", {"url": "http://10.0.0.3:80"}),
 ]
-READS = ["/state", "/fleet", "/pools", "/pools/default", FIRST, "/events", "/config", "/doctor", "/session", "/stream"]
+READS = [
+    "/state",
+    "/fleet",
+    "/pools",
+    "/pools/default",
+    FIRST,
+    "/events",
+    "/config",
+    "/config/origins",
+    "/doctor",
+    "/session",
+    "/stream",
+]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from lbflask.config.backends import BackendConfig as ConfiguredBackend
 from lbflask.config.certificates import CertificateFile, certificate_files
-from lbflask.config.render import effective, version
+from lbflask.config.render import effective, explained, version
 from lbflask.config.store_command import store_command
 from lbflask.control import instance_views, views
 from lbflask.control.api import bodies, models, openapi
@@ -113,6 +113,8 @@ class AdminApi:
                       models.BackendView),
             Operation("config", "GET", "/config", "The configuration in effect, secrets masked", self._config,
                       models.ConfigurationView),
+            Operation("configOrigins", "GET", "/config/origins", "What is in effect for each pool and route, and which "
+                      "table sets it", self._config_origins, models.ConfigurationOrigins),
             Operation("publishedConfig", "GET", "/configurations/<version>", "A configuration that instances run by, "
                       "secrets masked", self._published_config, models.PublishedConfiguration, problems=(404, 503)),
             Operation("explain", "POST", "/explain", "Where a request would go, and why", self._explain,
@@ -216,6 +218,11 @@ class AdminApi:
     def _config(self, _: ApiCall) -> models.ConfigurationView:
         config = self._operations.running.config
         return models.ConfigurationView(version=version(config), instance=self._instance, settings=effective(config))
+
+    def _config_origins(self, _: ApiCall) -> models.ConfigurationOrigins:
+        config = self._operations.running.config
+        shown = [models.EffectiveSettings.model_validate(one) for one in explained(config)]
+        return models.ConfigurationOrigins(version=version(config), instance=self._instance, explanations=shown)
 
     def _published_config(self, _: ApiCall, version: str) -> models.PublishedConfiguration:
         settings = self._operations.store.read_configuration(version)

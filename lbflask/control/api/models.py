@@ -529,6 +529,36 @@ class ConfigurationView(Model):
     settings: dict[str, Any]
 
 
+class SettingOrigin(Model):
+    """A setting in effect, and the table that sets it."""
+
+    key: str
+    value: Any
+    """Null if it is unset; secrets are `***`."""
+    origin: str
+    """`top level`, `pools.NAME`, `routes.NAME` or `default`."""
+
+
+class EffectiveSettings(Model):
+    """What is in effect for the requests of a route to a pool."""
+
+    route: str
+    """Empty for requests without a route."""
+    pool: str
+    """Empty for a route without a pool."""
+    settings: list[SettingOrigin]
+
+
+class ConfigurationOrigins(Model):
+    """The settings in effect for each pool and each route, with their origins."""
+
+    version: str
+    """Hash of the configuration."""
+    instance: str
+    """The instance that runs it."""
+    explanations: list[EffectiveSettings]
+
+
 class ExplanationView(Model):
     """Where a request would go, and why. Nothing is sent and no ticket is used."""
 
