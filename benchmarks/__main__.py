@@ -32,6 +32,7 @@ BENCHMARKS = {
     "fleet_sim": [],
     "ejection_shares": [],
     "retry_budget": [],
+    "hedging": [],
     "limits": [],
     "full_backend": [],
     "footprint": [],

@@ -63,6 +63,7 @@ _NAVIGATION = {
         "docs/strategies.md",
         "docs/routing.md",
         "docs/inheritance.md",
+        "docs/hedging.md",
         "docs/variables.md",
         "docs/sessions.md",
         "docs/limits.md",

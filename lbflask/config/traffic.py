@@ -102,6 +102,9 @@ class TrafficRetriesConfig(Section):
     statuses: Listed[RetriedStatus] | None = None
     """Statuses of responses, such as 503, after which another backend is tried if the request can be repeated. The
     response stays the client's unless another backend has a better one."""
+    hedge: Literal["off", "p90", "p95", "p99"] | None = None
+    """`p95`: a request without a body that waits longer for a first byte than 95 % of the latest ones goes to another
+    backend too, and the first good response is passed on. These are at most 2 % of the requests (docs/hedging.md)."""
 
 
 class RetriesConfig(TrafficRetriesConfig):
@@ -110,10 +113,12 @@ class RetriesConfig(TrafficRetriesConfig):
     attempts: int = Field(default=2, ge=0, le=10)
     budget_percent: float = Field(default=20.0, ge=0, le=100)
     statuses: Listed[RetriedStatus] = ()
+    hedge: Literal["off", "p90", "p95", "p99"] = "off"
 
     def policy(self) -> RetryPolicy:
         """The policy as a value of the core."""
-        return RetryPolicy(self.attempts, self.budget_percent, statuses=frozenset(self.statuses))
+        hedge = 0.0 if self.hedge == "off" else int(self.hedge[1:]) / 100
+        return RetryPolicy(self.attempts, self.budget_percent, statuses=frozenset(self.statuses), hedge=hedge)
 
 
 class TrafficLimitsConfig(Section):

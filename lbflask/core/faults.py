@@ -119,6 +119,13 @@ class AttemptTimeout(Fault):
         super().__init__(Blame.BACKEND, stage, 504, f"no response within {seconds:g} s, the time of one attempt")
 
 
+class Outpaced(Fault):
+    """The attempt was ended because another one at the same time had a good response before."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(Blame.SELF, Stage.WAIT, 502, f"ended, since {backend} responded first")
+
+
 class RetriedResponse(Fault):
     """A backend gave a response with a status after which another backend is tried."""
 

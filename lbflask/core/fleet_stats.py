@@ -188,6 +188,12 @@ def quantiles(buckets: Mapping[int, int], shares: Sequence[float]) -> list[float
     return [_MIDDLES[ordered[bisect_left(reached, share * reached[-1])]] for share in shares]
 
 
+def upper_quantile(buckets: Mapping[int, int], share: float) -> float | None:
+    """As `quantiles`, but the upper end of the bucket: no more than the rest of the requests exceeds it."""
+    (middle,) = quantiles(buckets, (share,))
+    return None if middle is None else middle * math.exp2(0.5 / _STEPS)
+
+
 def _added(reports: Iterable[WorkerReport]) -> dict[str, _Sum]:
     """The sum of several reports, by backend."""
     sums: dict[str, _Sum] = {}

@@ -29,13 +29,15 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 class RetryPolicy:
     """`attempts` extra ones for a request. Those that cost budget are at most `budget_percent` of the fleet's requests,
     or `budget_floor` per second (core/retry_budget.py). `statuses` are those of responses after which there is another
-    attempt.
+    attempt. A request that waits longer for a first byte than `hedge` of the latest ones gets a second attempt beside
+    the first one; 0 for never.
     """
 
     attempts: int = 2
     budget_percent: float = 20.0
     budget_floor: float = 10.0
     statuses: frozenset[int] = frozenset()
+    hedge: float = 0.0
 
 
 def replayable(fault: Fault, method: str, body_touched: bool) -> bool:

@@ -32,7 +32,8 @@ class RetryBudget:
         """Earn for these `requests` of these `seconds`, as one of so many `workers`. `recent` are the requests of the
         last LASTS seconds.
         """
-        self._by_requests = min(self._by_requests + self._share * max(0, requests), self._share * max(0, recent))
+        most = max(self._share * recent, min(1.0, self._share * 100))
+        self._by_requests = min(self._by_requests + self._share * max(0, requests), most)
         part = self._reserve / max(1, workers)
         # A whole attempt fits in, however small the part: it takes more time then.
         self._by_time = min(self._by_time + part * seconds, max(part, min(1.0, self._reserve)))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of
+from lbflask.core.fleet_stats import WINDOW, BackendCounts, bucket_of, upper_quantile
+from lbflask.core.hedging import hedge_delay
 from lbflask.telemetry.events import AttemptEvent
 
 #: Limit of the responses of one second whose latency is counted.
@@ -56,6 +57,7 @@ class SlidingStats:
         self._ended: deque[_Window] = deque()
         self._sum = _Window(now)  # of the ended parts
         self.attempts = 0  #: all attempts that were counted
+        self._hedge_delays: dict[float, float] = {}  # since the last `close`
 
     def __repr__(self) -> str:
         return f"<SlidingStats attempts={dict(self._sum.attempts)} failures={dict(self._sum.failures)}>"
@@ -69,6 +71,16 @@ class SlidingStats:
         """Count one failed attempt at the backend."""
         self._current.failures[backend] += 1
 
+    def hedge_delay(self, share: float) -> float:
+        """Seconds after which a request is slower than this share of those of the latest seconds (core/hedging.py)."""
+        delay = self._hedge_delays.get(share)
+        if delay is None:
+            buckets: Counter[int] = Counter()
+            for (_, bucket), count in tuple(self._sum.latencies.items()):
+                buckets[bucket] += count
+            delay = self._hedge_delays[share] = hedge_delay(upper_quantile(buckets, share), buckets.total())
+        return delay
+
     def close(self, now: float) -> tuple[float, dict[str, BackendCounts]]:
         """The counts of the latest seconds, and their number."""
         part, self._current = self._current, _Window(now)
@@ -79,6 +91,7 @@ class SlidingStats:
         self._sum.add(part, 1)
         while len(self._ended) > 1 and self._ended[0].since < now - WINDOW * 1.05:
             self._sum.add(self._ended.popleft(), -1)
+        self._hedge_delays.clear()
         return now - self._ended[0].since, self._counts()
 
     def _counts(self) -> dict[str, BackendCounts]:

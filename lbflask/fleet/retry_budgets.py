@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from lbflask.core.hedging import HEDGE_SHARE
 from lbflask.core.recent_totals import RecentTotals
 from lbflask.core.retry import RetryPolicy
 from lbflask.core.retry_budget import LASTS, RetryBudget
@@ -24,6 +25,7 @@ class RetryBudgets:
         self._clock = clock
         self._lock = threading.Lock()
         self._budgets: dict[tuple[float, float], RetryBudget] = {}
+        self._hedges = RetryBudget(HEDGE_SHARE, 0.0)
         self._recent = RecentTotals(LASTS, 0)
         self._extra = self._requests = 0
         self._advanced = clock()
@@ -41,31 +43,46 @@ class RetryBudgets:
     def allow(self, policy: RetryPolicy) -> bool:
         """Whether one more extra attempt may be made under this policy; it is then counted, for all policies."""
         with self._lock:
-            recent = self._earn()
-            if not self._budget(policy.budget_percent / 100, policy.budget_floor, recent).suffices:
+            if not self._budget(policy).suffices:
                 return False
-            for one in self._budgets.values():
-                one.spend()
-            self._extra += 1
+            self._spend()
             return True
+
+    def may_hedge(self, policy: RetryPolicy) -> bool:
+        """Whether one more request may get a second attempt beside its first one."""
+        with self._lock:
+            return self._budget(policy).suffices and self._hedges.suffices
+
+    def note_hedge(self) -> None:
+        """A request gets a second attempt beside its first one."""
+        with self._lock:
+            self._hedges.spend()
+            self._spend()
 
     def note_free(self) -> None:
         """An extra attempt is made that costs no budget. It is no request for which one is earned."""
         with self._lock:
             self._extra += 1
 
-    def _budget(self, share: float, reserve: float, recent: int) -> RetryBudget:
+    def _budget(self, policy: RetryPolicy) -> RetryBudget:
+        """The budget of the policy, with what was earned until now. Called under the lock."""
+        share, reserve, recent = policy.budget_percent / 100, policy.budget_floor, self._earn()
         budget = self._budgets.get((share, reserve))
         if budget is None:
             budget = self._budgets[share, reserve] = RetryBudget(share, reserve)
             budget.earn(recent, recent, 0.0, self._workers)
         return budget
 
+    def _spend(self) -> None:
+        for one in self._budgets.values():
+            one.spend()
+        self._extra += 1
+
     def _earn(self) -> int:
         """Earn for the requests until now. The number of the recent ones. Called under the lock."""
         now, requests = self._clock(), self._attempts() - self._extra
         recent = requests - self._recent.before(now, requests)
-        for budget in self._budgets.values():
+        for budget in (self._hedges, *self._budgets.values()):
             budget.earn(requests - self._requests, recent, now - self._advanced, self._workers)
         # Attempts that were taken back are not earned for twice.
         self._requests, self._advanced = max(requests, self._requests), now

@@ -31,6 +31,7 @@ class Traffic:
         self.has_members = ejections.set_members
         #: Takes an attempt that brought a response: its backend, and the seconds until the head was received.
         self.sample = stats.sample
+        self.hedge_delay = stats.hedge_delay
         self.retry_budgets = RetryBudgets(lambda: stats.attempts + ejections.unreported, worker.clock)
         self.heartbeat = Heartbeat(pool, worker, in_flight, ejections, stats)
 

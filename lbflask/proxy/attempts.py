@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 from lbflask.core import retry
-from lbflask.core.faults import Blame, ClientLeft, Fault, RetriedResponse, Shortage, Stage
+from lbflask.core.faults import Blame, ClientLeft, Fault, Outpaced, RetriedResponse, Shortage, Stage
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.http.types import Fields
 from lbflask.core.model import Backend
@@ -14,6 +14,7 @@ from lbflask.core.planning import Plan
 from lbflask.fleet.fleet import Fleet
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.informational_stage import pass_interim
+from lbflask.proxy.race import Contender, Race
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
@@ -47,6 +48,7 @@ class Attempts:
         self.services = services
         self.slot_queue = slot_queue
         self.timeouts = (settings.connect, settings.first_byte)
+        self.hedge = settings.retries.hedge
 
     def __repr__(self) -> str:
         return f"Attempts({self.pool})"
@@ -59,6 +61,8 @@ class RequestAttempts:
     """
 
     serving_id: str = ""  #: the backend whose response is passed on
+    serving_number: int = 0  #: of its attempt
+    tried: int = 0  #: backends
     turns: Generator[Backend, None, None] | None = None
     aside: tuple[BackendResponse, int] | None = None  #: a response, and the number of its attempt
     upstream: BackendRequest | None = None
@@ -105,14 +109,19 @@ class RequestAttempts:
                 on_gone=None if exchange is None else exchange.on_gone,
             )
         last: Fault | None = None
-        for tried, backend in enumerate(backends, 1):
+        turns = iter(backends)
+        for backend in turns:
+            self.tried += 1
             try:
-                response = self._response(backend, upstream, trace)
-                if not self.statuses or self._is_final(response, tried):
+                if self.shared.hedge and self.tried == 1 and self._may_hedge(upstream, sticky_backend):
+                    response = self._hedged_response(backend, turns, upstream, trace)
+                else:
+                    response = self._response(backend, upstream, trace)
+                if not self.statuses or self._is_final(response):
                     return response
             except Fault as fault:
                 last = fault
-                if not self._may_retry(last, tried):
+                if not self._may_retry(last):
                     break
         if self.aside is not None and (last is None or last.blame is not Blame.CLIENT):
             return self._resume(*self.aside)
@@ -129,19 +138,18 @@ class RequestAttempts:
                 raise
         return self._attempt(backend, upstream, trace, fresh=True)
 
-    def _is_final(self, response: BackendResponse, tried: int) -> bool:
+    def _is_final(self, response: BackendResponse) -> bool:
         """Whether the client gets this response at once. Raises Fault for one that is no better than the one that was
         set aside: it has ended.
         """
-        status, event = response.answer.status, self.events[-1]
-        retried = RetriedResponse(status)
+        status, retried = response.answer.status, RetriedResponse(response.answer.status)
         if self.aside is not None and not retry.is_better(status, self.shared.settings.retries):
             response.discard()
             self.shared.traffic.ended(self.serving_id)
             self.serving_id = ""
-            self.events[-1] = AttemptEvent(event.backend, event.seconds, retried, event.at)
+            self._set_fault(retried)
             raise retried
-        if status not in self.statuses or not self._may_retry(retried, tried):
+        if status not in self.statuses or not self._may_retry(retried):
             return True
         return not self._set_aside(response, retried)
 
@@ -149,7 +157,7 @@ class RequestAttempts:
         """Keep the response in memory, and free its backend for others, while another one is tried. False for a
         response that is too large. Raises Fault for one that breaks off.
         """
-        traffic, event = self.shared.traffic, self.events[-1]
+        traffic = self.shared.traffic
         try:
             if not response.answer.buffer(MAX_ASIDE):
                 return False
@@ -157,22 +165,27 @@ class RequestAttempts:
             response.close()
             traffic.broke_off(self.serving_id, fault)
             self.serving_id = ""
-            self.events[-1] = AttemptEvent(event.backend, event.seconds, fault, event.at)
+            self._set_fault(fault)
             raise
         response.release()
         traffic.ended(self.serving_id)
         self.serving_id = ""
-        self.aside = (response, len(self.events) - 1)
-        self.events[-1] = AttemptEvent(event.backend, event.seconds, retried, event.at)
+        self.aside = (response, self.serving_number)
+        self._set_fault(retried)
         return True
 
     def _resume(self, response: BackendResponse, number: int) -> BackendResponse:
         """The response that was set aside: no other backend had a better one."""
-        event = self.events[number]
-        self.events[number] = AttemptEvent(event.backend, event.seconds, None, event.at)
-        self.serving_id = event.backend
-        self.shared.traffic.began(event.backend)
+        self.serving_number = number
+        self._set_fault(None)
+        self.serving_id = backend = self.events[number].backend
+        self.shared.traffic.began(backend)
         return response
+
+    def _set_fault(self, fault: Fault | None) -> None:
+        """The outcome of the attempt whose response was at hand."""
+        event = self.events[self.serving_number]
+        self.events[self.serving_number] = AttemptEvent(event.backend, event.seconds, fault, event.at)
 
     def pass_interim(self, status: int, reason: str, fields: Fields) -> None:
         """Pass on an informational response of the backend, if it is of a kind that is."""
@@ -190,8 +203,7 @@ class RequestAttempts:
                 shared.traffic.ended(backend)
             else:
                 shared.traffic.broke_off(backend, fault)
-                last = self.events[-1]
-                self.events[-1] = AttemptEvent(backend=last.backend, seconds=last.seconds, fault=fault, at=last.at)
+                self._set_fault(fault)
                 if isinstance(fault, Shortage):
                     shared.services.shortages.note(fault)
         if self.turns is not None:
@@ -202,9 +214,9 @@ class RequestAttempts:
         body = self.request.body
         return retry.replayable(fault, self.request.method, body is not None and body.touched)
 
-    def _may_retry(self, fault: Fault, tried: int) -> bool:
+    def _may_retry(self, fault: Fault) -> bool:
         policy, budgets = self.shared.settings.retries, self.shared.traffic.retry_budgets
-        if tried > policy.attempts or not self._is_replayable(fault):
+        if self.tried > policy.attempts or not self._is_replayable(fault):
             return False
         if retry.costs_budget(fault):
             return budgets.allow(policy)
@@ -214,41 +226,137 @@ class RequestAttempts:
     def _attempt(
         self, backend: Backend, upstream: BackendRequest, trace: Trace | None, fresh: bool = False
     ) -> BackendResponse:
+        timeouts = self._begin(backend, upstream, trace, fresh)
         shared = self.shared
-        settings, traffic, clock = shared.settings, shared.traffic, shared.services.clock
-        host = settings.host or (self.request.host if settings.preserve_host else "")
-        fields = None if trace is None else trace.attempt()
-        upstream.to(backend, host or backend.authority, fresh, fields)
-        if debug.SWITCH.enabled:
-            debug.trace(self.request_id, "attempt", number=len(self.events) + 1, backend=backend.id)
+        clock = shared.services.clock
         began = clock()
-        timeouts = shared.timeouts
-        if self.deadline != NEVER:
-            timeouts = (min(settings.connect, max(0.001, self.deadline - began)), settings.first_byte)
-        traffic.began(backend.id)
         try:
             response = shared.transport.send(upstream, timeouts)
         except Fault as fault:
-            if isinstance(fault, ClientLeft):
-                fault.name_backend(backend.id)
-            traffic.failed(backend.id, fault)
-            if debug.SWITCH.enabled:
-                debug.trace(self.request_id, "failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
-            seconds = clock() - began
-            self.events.append(AttemptEvent(backend=backend.id, seconds=seconds, fault=fault, at=began - self.began))
-            if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
-                shared.fleet.report_unreachable(shared.pool, backend.id)
-            elif isinstance(fault, Shortage):
-                shared.services.shortages.note(fault)
+            self._failed(backend, fault, began, clock())
             raise
         except BaseException:
-            traffic.abandoned(backend.id)
+            shared.traffic.abandoned(backend.id)
             raise
+        self._answered(backend, response, began, clock())
+        return response
+
+    def _begin(
+        self, backend: Backend, upstream: BackendRequest, trace: Trace | None, fresh: bool = False
+    ) -> tuple[float, float]:
+        """Address the request to the backend, where it counts from now on; the time-outs of the attempt."""
+        shared = self.shared
+        settings, timeouts = shared.settings, shared.timeouts
+        host = settings.host or (self.request.host if settings.preserve_host else "")
+        upstream.to(backend, host or backend.authority, fresh, None if trace is None else trace.attempt())
+        if debug.SWITCH.enabled:
+            debug.trace(self.request_id, "attempt", number=len(self.events) + 1, backend=backend.id)
+        if self.deadline != NEVER:
+            left = self.deadline - shared.services.clock()
+            timeouts = (min(settings.connect, max(0.001, left)), settings.first_byte)
+        shared.traffic.began(backend.id)
+        return timeouts
+
+    def _failed(self, backend: Backend, fault: Fault, began: float, ended: float) -> None:
+        """The attempt has ended with a fault."""
+        shared = self.shared
+        if isinstance(fault, ClientLeft):
+            fault.name_backend(backend.id)
+        shared.traffic.failed(backend.id, fault)
+        if debug.SWITCH.enabled:
+            debug.trace(self.request_id, "failed", blame=fault.blame, stage=fault.stage, reason=fault.reason)
+        self.events.append(AttemptEvent(backend.id, ended - began, fault, began - self.began))
+        if fault.stage is Stage.CONNECT and fault.blame is Blame.BACKEND:
+            shared.fleet.report_unreachable(shared.pool, backend.id)
+        elif isinstance(fault, Shortage):
+            shared.services.shortages.note(fault)
+
+    def _answered(self, backend: Backend, response: BackendResponse, began: float, ended: float) -> None:
+        """The head of the response is at hand."""
+        traffic = self.shared.traffic
         traffic.answered(backend.id, response.answer.status)
         self.serving_id = backend.id
         if debug.SWITCH.enabled:
-            debug.trace(self.request_id, "head", status=response.answer.status, seconds=clock() - began)
-        event = AttemptEvent(backend.id, clock() - began, None, began - self.began)
+            debug.trace(self.request_id, "head", status=response.answer.status, seconds=ended - began)
+        event = AttemptEvent(backend.id, ended - began, None, began - self.began)
+        self.serving_number = len(self.events)
         self.events.append(event)
         traffic.sample(event)
-        return response
+
+    def _may_hedge(self, upstream: BackendRequest, sticky_backend: Backend | None) -> bool:
+        """Whether a second attempt may begin beside the first one: of a request without a body that can be repeated,
+        and that belongs to no session. A pool with slots has none, since a request holds one slot.
+        """
+        request = self.request
+        return (
+            self.turns is None
+            and self.may_queue  # else no client waits
+            and sticky_backend is None
+            and request.body is None
+            and request.method in retry.IDEMPOTENT
+            and not upstream.upgrade
+        )
+
+    def _hedged_response(
+        self, backend: Backend, others: Iterator[Backend], upstream: BackendRequest, trace: Trace | None
+    ) -> BackendResponse:
+        """The response of this backend, or that of another one that is tried too when the first one is slow. Raises
+        Fault if neither has one.
+        """
+        shared, policy = self.shared, self.shared.settings.retries
+        delay = shared.traffic.hedge_delay(shared.hedge)
+        if delay == NEVER:
+            return self._response(backend, upstream, trace)
+        race = Race(shared.transport, policy, shared.services.clock, shared.traffic.abandoned, upstream.on_gone)
+        try:
+            self._enter(race, backend, upstream, trace)
+            if not race.is_decided(delay) and shared.traffic.retry_budgets.may_hedge(policy):
+                other = next(others, None)
+                if other is not None:
+                    shared.traffic.retry_budgets.note_hedge()
+                    self.tried += 1
+                    self._enter(race, other, upstream, trace)
+            race.is_decided()
+        except BaseException:
+            race.cancel()
+            raise
+        winner = race.winner()
+        for contender in race.contenders:
+            self._note_outcome(contender, winner)
+        self.upstream = winner.upstream
+        if winner.response is not None:
+            return winner.response
+        raise winner.fault or winner.error or RuntimeError("an attempt has ended without an outcome")
+
+    def _enter(self, race: Race, backend: Backend, upstream: BackendRequest, trace: Trace | None) -> None:
+        """Begin an attempt of the race, with a copy of the request. Informational responses are not passed on: two
+        backends may send them at the same time.
+        """
+        copy = BackendRequest(
+            upstream.method, upstream.target, upstream.fields, deadline=upstream.deadline, on_step=upstream.on_step
+        )
+        timeouts = self._begin(backend, copy, trace)
+        self.upstream = self.upstream if race.contenders else copy
+        race.enter(backend, copy, timeouts)
+
+    def _note_outcome(self, contender: Contender, winner: Contender) -> None:
+        """Note what became of an attempt of a race; in the order in which they began, as of traces."""
+        backend, response, fault = contender.backend, contender.response, contender.fault
+        if contender.is_cancelled:
+            seconds = winner.ended - contender.began
+            outpaced = Outpaced(winner.backend.id)
+            self.events.append(AttemptEvent(backend.id, seconds, outpaced, contender.began - self.began))
+        elif fault is not None:
+            self._failed(backend, fault, contender.began, contender.ended)
+        elif response is not None and contender is winner:
+            self._answered(backend, response, contender.began, contender.ended)
+        elif response is not None:
+            good = retry.is_better(response.answer.status, self.shared.settings.retries)
+            lost: Fault = Outpaced(winner.backend.id) if good else RetriedResponse(response.answer.status)
+            self.shared.traffic.answered(backend.id, response.answer.status)
+            self.shared.traffic.ended(backend.id)
+            response.discard()
+            seconds = contender.ended - contender.began
+            self.events.append(AttemptEvent(backend.id, seconds, lost, contender.began - self.began))
+        else:
+            self.shared.traffic.abandoned(backend.id)

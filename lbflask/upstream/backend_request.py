@@ -75,6 +75,14 @@ class BackendRequest:
         """Address the request to the server of this URL, with `host` in its Host field."""
         self.url, self.address, self.host = url, address, host
 
+    def set_fresh(self) -> None:
+        """The next attempt is over a new connection."""
+        self.fresh = True
+
+    def set_on_gone(self, on_gone: Callable[[Callable[[], None]], None]) -> None:
+        """Register by `on_gone` what ends an exchange."""
+        self.on_gone = on_gone
+
     def set_connection(self, connection: UpstreamConnection) -> None:
         """The latest attempt is over this connection."""
         self.connection = connection

@@ -113,7 +113,7 @@ def test_what_is_shown_is_a_configuration_file(tmp_path: Path) -> None:
 def test_defaults_are_shown_too_and_what_is_unset_is_left_out() -> None:
     shown = tomllib.loads(as_toml(config()))
     assert shown["health"]["interval"] == 10.0
-    assert shown["retries"] == {"attempts": 2, "budget_percent": 20.0, "statuses": []}
+    assert shown["retries"] == {"attempts": 2, "budget_percent": 20.0, "statuses": [], "hedge": "off"}
     assert "redis_url" not in shown
     assert "fast_interval" not in shown["health"]
 

@@ -17,7 +17,7 @@ test_any_file_is_a_configuration_or_rejected_in_one_line = property_test("config
     [
         ("[health]\nintervall = 1", "3: there is no setting 'health.intervall' (its value is 1); is it 'interval'?"),
         ("[timeout]\nconnect = 1", "2: there is no setting 'timeout' (its value is {'connect': 1}); is it 'timeouts'?"),
-        ("[retries]\nx = 1", "'retries.x' (its value is 1); there are attempts, budget_percent, statuses"),
+        ("[retries]\nx = 1", "'retries.x' (its value is 1); there are attempts, budget_percent, hedge, statuses"),
         ("[[route]]\npool = 'default'", "is it 'routes'?"),
         ("[limits]\nfields = 'many'", "3: limits.fields = 'many': must be a whole number"),
         ("[limits]\nfields = 1.5", "must be a whole number"),

@@ -27,6 +27,7 @@ from lbflask.core.fleet_stats import (
     recent_refused_clients,
     recent_stats,
     summed_waits,
+    upper_quantile,
 )
 from lbflask.core.reserves import Reserves
 from lbflask.core.slow_uploads import Uploads
@@ -186,3 +187,15 @@ def test_waits_of_several_workers_add_up_and_the_oldest_counts() -> None:
 def test_the_pid_of_a_worker_is_that_of_its_report_or_of_its_id(id_: str, pid: int) -> None:
     assert Worker(id_, 1.0, {}).pid == pid
     assert Worker(id_, 1.0, {}, WorkerReport(WorkerIdentity(pid=7), 1.0, 1.0)).pid == 7
+
+
+@given(st.floats(0.0002, 1000.0))
+def test_no_latency_of_a_bucket_exceeds_its_upper_end(seconds: float) -> None:
+    upper = upper_quantile({bucket_of(seconds): 1}, 0.95)
+    assert upper is not None
+    assert seconds <= upper * 1.0001
+    assert upper <= 1.2 * seconds
+
+
+def test_no_latency_is_known_without_a_request() -> None:
+    assert upper_quantile({}, 0.95) is None

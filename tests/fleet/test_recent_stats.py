@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,18 @@ def test_latencies_are_those_of_the_last_responses_before_a_look() -> None:
         account.sample(AttemptEvent(backend="a", seconds=1.0))
     _, served = account.close(1.0)
     assert served["a"].buckets == {bucket_of(0.001): 1, bucket_of(1.0): SAMPLE - 1}
+
+
+def test_the_delay_of_second_attempts_is_that_of_the_latest_seconds() -> None:
+    account = SlidingStats(0.0)
+    assert account.hedge_delay(0.95) == inf
+    for _ in range(95):
+        account.sample(AttemptEvent(backend="a", seconds=0.05))
+    for _ in range(5):
+        account.sample(AttemptEvent(backend="b", seconds=1.0))
+    account.close(1.0)
+    assert 0.05 <= account.hedge_delay(0.95) < 0.07
+    assert 1.0 <= account.hedge_delay(0.99) < 1.3
+    account.close(1.0 + 3 * WINDOW)
+    account.close(1.0 + 6 * WINDOW)
+    assert account.hedge_delay(0.95) == inf

@@ -64,3 +64,22 @@ def test_the_reserve_of_the_fleet_is_shared_by_its_workers() -> None:
     worker = Worker()
     worker.budgets.advance(5)
     assert worker.retries(RetryPolicy(budget_percent=0, budget_floor=10)) == 2
+
+
+def test_second_attempts_beside_slow_ones_have_a_share_of_the_budget() -> None:
+    worker = Worker()
+    worker.attempts = 200
+    hedges = 0
+    while worker.budgets.may_hedge(TENTH):
+        worker.budgets.note_hedge()
+        worker.attempts += 1
+        hedges += 1
+    assert hedges == 4
+    assert worker.retries(TENTH) == 16
+
+
+def test_without_a_budget_nothing_is_sent_twice() -> None:
+    worker = Worker()
+    worker.attempts = 200
+    assert worker.retries(TENTH) == 20
+    assert not worker.budgets.may_hedge(TENTH)

@@ -75,7 +75,9 @@ UPSTREAM = _histogram(
     "upstream_duration_seconds", _BACKEND, "From the start of an attempt to the head of its response.", buckets=SECONDS
 )
 ATTEMPTS = _counter(
-    "attempts", (*_BACKEND, "outcome"), "Attempts at a backend: answered, or failed without a response."
+    "attempts",
+    (*_BACKEND, "outcome"),
+    "Attempts at a backend: `answered`, `failed` without a response, or `outpaced` by one at another backend.",
 )
 RETRIES = _counter("retries", ("pool",), "Attempts beyond a request's first.")
 FAULTS = _counter(

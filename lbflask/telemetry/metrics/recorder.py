@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import Blame, Fault, Shortage, Stage
+from lbflask.core.faults import Blame, Fault, Outpaced, Shortage, Stage
 from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.events import RequestEvent
 from lbflask.telemetry.metrics import definitions
@@ -143,6 +143,9 @@ class MetricsRecorder:
         pool, attempts = event.pool, event.attempts
         for attempt in attempts:
             backend, fault = attempt.backend, attempt.fault
+            if isinstance(fault, Outpaced):
+                self.add(definitions.ATTEMPTS, (pool, backend, "outpaced"), 1)
+                continue
             if isinstance(fault, Fault):
                 self.add(definitions.FAULTS, (pool, backend, fault.blame.value, fault.stage.value), 1)
                 if isinstance(fault, Shortage):

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devtools.servers import require
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import Blame, Fault, Outpaced, Stage
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 from lbflask.telemetry.metrics import definitions, exposition, mmap_values, recorder
 from lbflask.telemetry.metrics.definitions import ALL
@@ -96,6 +96,18 @@ def test_attempts_retries_and_faults_are_counted_by_blame_and_stage(worker: Metr
         'faults_total{backend="web-1",blame="backend",pool="default",stage="body"}': 1,
     }
     assert found['lbflask_requests_total{backend="",code="5xx",method="GET",pool="default"}'] == 1
+
+
+def test_an_attempt_that_was_outpaced_is_no_fault(worker: MetricsRecorder, tmp_path: Path) -> None:
+    outpaced = AttemptEvent("web-2", 0.1, Outpaced("web-1"))
+    told(worker, event(attempts=[outpaced, SERVED]), event(attempts=[SERVED, outpaced]))
+    found = scrape(tmp_path)
+    assert of(found, "attempts_total") == {
+        'attempts_total{backend="web-1",outcome="answered",pool="default"}': 2,
+        'attempts_total{backend="web-2",outcome="outpaced",pool="default"}': 2,
+    }
+    assert of(found, "faults_total") == {}
+    assert found['lbflask_requests_total{backend="web-1",code="2xx",method="GET",pool="default"}'] == 2
 
 
 def test_a_request_that_was_refused_at_once_has_no_attempt(worker: MetricsRecorder, tmp_path: Path) -> None:
