@@ -11,7 +11,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Versions and hashes are those of locks/.
 locked = $(PIP) --require-hashes $(foreach name,$(1),--requirement locks/$(name).txt)
 RUN_LOCKS := base embedded re2
-TEST_LOCKS := $(RUN_LOCKS) acme otel dev docs
+TEST_LOCKS := $(RUN_LOCKS) acme auth otel dev docs
 
 .PHONY: run build wheels compiled test test-compiled test-lowest lint coverage mutation fuzz bench chaos gameday soak docs lock licences sbom audit clean
 

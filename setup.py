@@ -56,6 +56,7 @@ INTERPRETED = frozenset(
         "server/worker/request_parser",
         "server/worker/server_log",
         "server/worker/settings",
+        "server/worker/side_threads",
         "server/worker/stock_error_page",
         "telemetry/error_log",
         "telemetry/metrics/definitions",

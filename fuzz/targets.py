@@ -189,6 +189,15 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             _named("importers.", "nginx.reader:read"),
             "utf-8",
         ),
+        "authorization": Target(
+            "authentication:authorization", _named(_HTTP, "credentials:basic_credentials"), "latin-1"
+        ),
+        "granted_fields": Target(
+            "authentication:granted_fields", _named(_HTTP, "granted_fields:GrantedFields"), "latin-1"
+        ),
+        "password_file": Target(
+            "authentication:password_file", _named("core.", "password_file:password_hashes"), "utf-8"
+        ),
         "credentials": Target("admin:credentials", _named("control.", "auth:Authenticator"), "latin-1"),
         "body": Target("admin:body", _named("control.api.", "operation:Operation")),
         "explanation": Target("admin:explanation", _named("control.", "explain:parse_query"), "utf-8"),
@@ -228,6 +237,7 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "it finds what another parser reads": _named("", "config.certificates"),
         "it compares one line with one pattern": _named(
             "",
+            "config.auth",
             "config.cors",
             "config.listeners",
             "config.static_files",

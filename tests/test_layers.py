@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config", "background", "build", "connection_causes", "startup_failure"}),
-    frozenset({"store", "upstream", "discovery", "telemetry", "files", "acme", "importers"}),
+    frozenset({"store", "upstream", "discovery", "telemetry", "files", "acme", "credentials", "importers"}),
     frozenset({"fleet", "hooks"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"wiring"}),
@@ -34,6 +34,8 @@ FLOOR = {room: floor for floor, rooms in enumerate(STOREYS) for room in rooms}
 #: Every library that is not of the standard library, and the modules (or rooms) that may import it.
 DRIVERS: dict[str, tuple[str, ...]] = {
     "acme": ("lbflask.acme",),
+    "argon2": ("lbflask.credentials",),
+    "bcrypt": ("lbflask.credentials",),
     "click": ("lbflask.cli", "lbflask.demo.run"),
     "cryptography": ("lbflask.acme",),
     "crossplane": ("lbflask.importers.nginx",),
@@ -45,6 +47,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "httptools": ("lbflask.upstream",),
     "httpx": ("lbflask.cli.api_client",),
     "httpx_sse": ("lbflask.cli.api_client",),
+    "jwt": ("lbflask.credentials",),
     "itsdangerous": ("lbflask.core.sticky_cookie",),
     "josepy": ("lbflask.acme",),
     "mypy_extensions": ("lbflask.core", "lbflask.upstream"),

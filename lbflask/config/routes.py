@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, model_validator
 
+from lbflask.config.auth import Auth
 from lbflask.config.error_pages import read_page
 from lbflask.config.field_types import PRINTABLE, HashKeyName, Section, checked_by
 from lbflask.config.header_edits import ResponseEditsConfig
@@ -200,11 +201,15 @@ class RouteConfig(TrafficConfig):
     """Copies of a share of the requests: a table of `pool`, `percent`."""
     rate_limit: str = ""
     """The name of a rate limit of its requests, besides those with `everywhere` (docs/limits.md)."""
+    auth: Auth = None
+    """Who may make its requests, instead of the top level's `auth`: a table, or `"none"` for all."""
 
     def check(self, where: str, pools: Collection[str], limits: Collection[str]) -> None:
         """Raises ValueError, which names the setting after `where`, for settings that are impossible together."""
         self._check_action(where)
         self.check_traffic(f"{where}.")
+        if self.auth is not None:
+            self.auth.check(f"{where}.auth")
         if self.rate_limit and self.rate_limit not in limits:
             raise ValueError(f"{where}.rate_limit: there is no rate limit {self.rate_limit!r}")
         for key, pool in self._pools():

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from lbflask.config import field_types
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
+from lbflask.config.auth import Auth, AuthConfig
 from lbflask.config.field_types import Listed
 from lbflask.config.listeners import ListenerConfig, check_listeners
 from lbflask.config.paths import OutputPath
@@ -65,6 +66,8 @@ class Config(GlobalTrafficConfig, PoolConfig):
     """Whether the admin listener has `/metrics` (docs/metrics.md)."""
     error_log_format: Literal["text", "json"] = "text"
     """Format of the error log, whose file is `--error-logfile` of gunicorn: standard error by default."""
+    auth: Auth = None
+    """Who may make requests (docs/how-to/authentication.md): a table of `basic`; unset, all. Routes may differ."""
     admin: AdminConfig = AdminConfig()
     tls: TLSConfig = TLSConfig()
     tracing: TracingConfig = TracingConfig()
@@ -76,6 +79,12 @@ class Config(GlobalTrafficConfig, PoolConfig):
     """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
 
     _check_list = field_validator("routes", mode="before")(check_list)
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Config:
+        if self.auth is not None:
+            self.auth.check("auth")
+        return self
 
     @model_validator(mode="after")
     def _check_together(self) -> Config:
@@ -159,6 +168,11 @@ class Config(GlobalTrafficConfig, PoolConfig):
         if route is not None:
             levels.append(TrafficLevel(f"routes.{route.name}", route))
         return levels
+
+    def auth_of(self, route: RouteConfig | None) -> AuthConfig | None:
+        """Who may make the requests of the route, or those without one; None for all."""
+        found = self.auth if route is None or route.auth is None else route.auth
+        return None if found is None or found.open else found
 
     def traffic(self, pool: str = "", route: RouteConfig | None = None) -> GlobalTrafficConfig:
         """The effective settings for requests by this route to this pool."""

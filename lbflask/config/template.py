@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from lbflask.config import routes
 from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
+from lbflask.config.auth import AuthConfig, BasicAuthConfig
 from lbflask.config.backends import BackendConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
@@ -42,6 +43,9 @@ _EXAMPLES = {
     "key": '"tls/privkey.pem"',
     "AcmeConfig.key": '"32 characters or more, as of openssl rand -base64 32"',
     "hsts": "true",
+    "basic": '"users.htpasswd"',
+    "BasicAuthConfig.file": '"users.htpasswd"',
+    "open": "true",
     "url": '"http://127.0.0.1:8081"',
     "name": '"api"',
     "slow_start": "30.0",
@@ -79,7 +83,7 @@ _WIDTH = 118
 def text() -> str:
     """The whole file."""
     inherited = TrafficConfig.model_fields
-    lines = [_HEAD, *_settings(Config, {*tables_of(Config), *tables_by_name(Config), "listeners", "routes"})]
+    lines = [_HEAD, *_settings(Config, {*tables_of(Config), *tables_by_name(Config), "auth", "listeners", "routes"})]
     lines += _block(_ABOUT_BACKENDS, ["# [[backends]]", *_settings(BackendConfig)])
     for name, kind in tables_of(Config).items():
         lines += ["", *_comment(about(kind)), f"[{name}]", *_settings(kind, tables_of(kind))]
@@ -88,6 +92,8 @@ def text() -> str:
     lines += _block(about(CertificateConfig), ["# [[tls.certificates]]", *_settings(CertificateConfig)])
     lines += _block(about(HSTSConfig), ["# [tls.hsts]", *_settings(HSTSConfig)])
     lines += _block(about(AcmeConfig), ["# [tls.acme]", *_settings(AcmeConfig)])
+    lines += _block(about(AuthConfig), ["# [auth]", *_settings(AuthConfig)])
+    lines += _block(about(BasicAuthConfig), ["# [auth.basic]", *_settings(BasicAuthConfig)])
     lines += _block(about(RateLimitConfig), ["# [rate_limits.api]", *_settings(RateLimitConfig)])
     parts = {name: kind for name, kind in tables_within(routes.RouteConfig).items() if name not in inherited}
     keys = _settings(routes.RouteConfig, {*parts, *inherited})

@@ -33,6 +33,8 @@ class AnswerCause(StrEnum):
     BAD_REQUEST = "bad_request"  #: the request is invalid, or larger than allowed
     NO_ROUTE = "no_route"  #: no route leads there
     ACCESS = "access"  #: the client's address may not make the request
+    AUTH = "auth"  #: no credentials, wrong ones, or the refusal of an authentication service
+    AUTH_UNAVAILABLE = "auth_unavailable"  #: credentials could not be checked
     HOOK = "hook"  #: a hook refused it
     DIRECT_RESPONSE = "direct_response"  #: the configuration, or the request, makes the balancer respond by itself
     FILE = "file"  #: a file, or that there is none

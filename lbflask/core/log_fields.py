@@ -33,6 +33,7 @@ FIELDS = {
     "cause": "why the client got this answer: `backend`, or what the balancer responded to by itself "
     "([metrics.md](metrics.md))",
     "limit": "the rate limit that the request exceeded",
+    "user": "the user, where the route has `auth`",
     "type": "the `Content-Type` of the response",
     "instance": "the gunicorn that served it",
     "cut": "why the response broke off, or why the request was refused",

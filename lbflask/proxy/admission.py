@@ -7,6 +7,7 @@ from typing import Protocol
 
 from lbflask.core.faults import Fault, NotAdmitted
 from lbflask.core.http.request_origin import RequestOrigin
+from lbflask.proxy.admitted_request import AdmittedRequest
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.local_replies import LocalReplies
@@ -45,7 +46,10 @@ class AdmissionHandler:
             return self._replies.reject(request, refusal, refusal.fields, refusal.log_reason)
         except Fault as fault:
             return self._replies.reject(request, fault)
-        return self._inner.dispatch(request)
+        response = self._inner.dispatch(request)
+        if response is not None and isinstance(request, AdmittedRequest) and request.reply_fields:
+            response.add_fields(request.reply_fields)
+        return response
 
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:
         """As of RootHandler."""

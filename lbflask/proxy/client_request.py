@@ -169,6 +169,11 @@ class ClientRequest:
             self.framing, self.body, self.server_exchange, self.listener,
         )  # fmt: skip
 
+    @property
+    def user(self) -> str:
+        """The name of the user, as a check of credentials has found it; empty without one."""
+        return ""
+
     def __repr__(self) -> str:
         return f"ClientRequest({self.method} {self.target.text.partition('?')[0]} from {self.peer}, {self.body!r})"
 

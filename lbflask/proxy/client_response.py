@@ -91,6 +91,10 @@ class ClientResponse:
         """The fields for start_response."""
         return field_pairs(self._fields)
 
+    def add_fields(self, fields: Fields) -> None:
+        """Add fields to those of the response, before it is begun."""
+        self._fields, self.lines = [*self.fields, *fields], None
+
     def __repr__(self) -> str:
         body = "streamed" if self._pieces is not None else "buffered"
         state = "finished" if self._finish is None else f"{self._sent} bytes sent"

@@ -108,6 +108,7 @@ class RequestContext(RequestAttempts):
             trace=self.trace,
             fields=self.fields,
             request_fields=request.fields if services.logs_request_fields else None,
+            user=request.user,
         )
         if cause is not None:
             event.cause, event.limit = cause, self.limit

@@ -141,7 +141,7 @@ class LocalReplies:
         return _LocalReply(
             self, client, request.method, request.raw_target, request.protocol, int(status[:3]), cause,
             request_id=request_id, reason=reason, fields=fields,
-            request_fields=request.fields if self.services.logs_request_fields else None,
+            request_fields=request.fields if self.services.logs_request_fields else None, user=request.user,
         )  # fmt: skip
 
     def _facts(self, request: ClientRequest, request_id: str) -> RequestFacts:
@@ -163,6 +163,7 @@ class _LocalReply:
     reason: str = ""
     fields: Fields | None = None
     request_fields: Fields | None = None
+    user: str = ""
     began: float = 0.0
 
     def __post_init__(self) -> None:
@@ -200,6 +201,7 @@ class _LocalReply:
             cause=cause,
             fields=self.fields,
             request_fields=self.request_fields,
+            user=self.user,
         )
         for listener in replies.services.listeners:
             listener(event)

@@ -29,4 +29,5 @@ def facts_of(request: ClientRequest, hops: HopCache, found: tuple[str, str, str,
         route=route,
         tls_version=tls_version,
         tls_client_subject=line_of(subject) if subject else "",
+        user=request.user,
     )

@@ -69,6 +69,11 @@ class HopCache:
     def __repr__(self) -> str:
         return f"HopCache({len(self._hops)} hops)"
 
+    def keeping(self, names: frozenset[str]) -> HopCache:
+        """The same facts for handlers behind a check that alone writes the fields of these names: claims that pass."""
+        rules = self._rules.keeping(names)
+        return HopCache(self._is_trusted, self._via, forwarded=self._forwarded, rules=rules)
+
     def hop(self, request: ClientRequest) -> ClientHop:
         """The hop from the client that sent the request."""
         key = (request.peer, request.scheme, request.protocol)

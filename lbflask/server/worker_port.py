@@ -18,9 +18,11 @@ from lbflask.server.config_handover import SharedConfig
 from lbflask.server.expected_workers import ExpectedWorkers
 from lbflask.server.listener_options import listener_options
 from lbflask.server.reload import ConfigFollower, request_reload
+from lbflask.server.worker.arbiter_startup import has_greenlets
 from lbflask.server.worker.arbiter_termination import ShutdownNotice
 from lbflask.server.worker.client_connection import ClientTimeouts
 from lbflask.server.worker.proxy_worker import ProxyWorker, WorkerOptions
+from lbflask.server.worker.side_threads import SideThreads
 
 if TYPE_CHECKING:
     from lbflask.proxy.data_plane import DataPlane
@@ -46,6 +48,7 @@ class WorkerPort:
         turns: SharedTurns | None,
     ) -> None:
         self.network_stream = worker_class.network_stream if issubclass(worker_class, ProxyWorker) else None
+        self.beside = SideThreads() if has_greenlets(worker_class) else None
         self.request_parser = request_parser
         self.metrics_directory = metrics_directory
         self.turns = turns

@@ -46,7 +46,7 @@ class RequestEvent:
     `sent` and `received` are bytes of bodies. `why` is the reason for the first choice (core/log_fields.py), `route` is
     the name of the route, and `trace` the value that tracing made when the request began. `cause` is why the client got
     this answer, `limit` the exceeded rate limit, and `fields` are those of the response. `request_fields`
-    are those that came, if the log has any of them.
+    are those that came, if the log has any of them. `user` is the authenticated user.
     """
 
     client: str
@@ -68,6 +68,7 @@ class RequestEvent:
     limit: str
     fields: Fields | FieldLines | None
     request_fields: Fields | None
+    user: str
 
     def __init__(  # noqa: PLR0913 - all that is known of a request
         self,
@@ -91,6 +92,7 @@ class RequestEvent:
         limit: str = "",
         fields: Fields | FieldLines | None = None,
         request_fields: Fields | None = None,
+        user: str = "",
     ) -> None:
         self.client = client
         self.method = method
@@ -111,6 +113,7 @@ class RequestEvent:
         self.limit = limit
         self.fields = fields
         self.request_fields = request_fields
+        self.user = user
 
     @property
     def served(self) -> AttemptEvent | None:

@@ -50,6 +50,8 @@ def text_line(event: RequestEvent, now: float) -> str:
     tail = "" if not attempts or (server and len(attempts) == 1) else f" tried={','.join(map(_tried, attempts))}"
     if event.cause is not AnswerCause.BACKEND:
         tail += f" cause={event.cause.value}"
+    if event.user:
+        tail += f' user="{_escaped(event.user)}"'
     if event.cut:
         tail += f' cut="{_escaped(event.cut)}"'
     return (
@@ -123,6 +125,8 @@ def _values(event: RequestEvent, now: float) -> dict[str, Any]:
         values["route"] = event.route
     if event.limit:
         values["limit"] = event.limit
+    if event.user:
+        values["user"] = event.user.encode("latin-1", "replace").decode("utf-8", "replace")
     if content_type := _content_type(event):
         values["type"] = content_type
     if event.cut:

@@ -8,8 +8,10 @@ from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import Config
 from lbflask.proxy.admission import AdmissionCheck, AdmissionHandler
 from lbflask.proxy.local_replies import LocalReplies
+from lbflask.proxy.preflight_exemption import PreflightExemption
 from lbflask.proxy.router import Handler
 from lbflask.proxy.services import SharedServices
+from lbflask.wiring.authentication import Authentication
 from lbflask.wiring.pipelines import proxy_settings
 
 H = TypeVar("H", bound=Handler)
@@ -18,22 +20,31 @@ H = TypeVar("H", bound=Handler)
 class Admission:
     """The checks of one configuration."""
 
-    def __init__(self, config: Config, services: SharedServices) -> None:
+    def __init__(self, config: Config, services: SharedServices, authentication: Authentication) -> None:
         self._config = config
         self._services = services
+        self._authentication = authentication
 
     def __repr__(self) -> str:
         return "Admission()"
 
     def before(self, handler: H, pool: str = "", route: RouteConfig | None = None) -> H | AdmissionHandler:
         """The handler behind the checks for requests by this route to this pool: without any, the handler itself."""
-        checks = self.checks(pool, route)
+        settings = proxy_settings(self._config, pool, route)
+        checks = self.checks(route, answers_preflight=bool(pool) and settings.cors is not None)
         if not checks:
             return handler
         label = "" if route is None else route.label
-        replies = LocalReplies(self._services, proxy_settings(self._config, pool, route), pool=pool, route=label)
+        replies = LocalReplies(self._services, settings, pool=pool, route=label)
         return AdmissionHandler(handler, checks, replies)
 
-    def checks(self, pool: str, route: RouteConfig | None) -> list[AdmissionCheck]:  # noqa: ARG002
-        """The checks, in their order."""
-        return []
+    def services(self, route: RouteConfig | None = None) -> SharedServices:
+        """The services of handlers behind these checks."""
+        return self._authentication.services(self._services, route)
+
+    def checks(self, route: RouteConfig | None, *, answers_preflight: bool) -> list[AdmissionCheck]:
+        """The checks, in their order: credentials last."""
+        credentials = self._authentication.check(route)
+        if credentials is None:
+            return []
+        return [PreflightExemption(credentials) if answers_preflight else credentials]

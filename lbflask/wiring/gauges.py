@@ -11,6 +11,7 @@ from contextlib import suppress
 from lbflask.core.handshakes import Handshake, Handshakes
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.slot_renewer import Slots
+from lbflask.proxy.auth_counts import AuthCounts
 from lbflask.proxy.first_byte_waits import FirstByteWaits
 from lbflask.proxy.services import InFlight
 from lbflask.proxy.upload_watch import UploadWatch
@@ -51,6 +52,12 @@ def worker_gauges(fleet: Fleet, connections: BackendConnections, occupancy: InFl
 
     known: defaultdict[str, set[str]] = defaultdict(set)
     return samples
+
+
+def auth_counters(counts: AuthCounts) -> Iterator[Sample]:
+    """The checks of credentials of this worker."""
+    for labels, count in counts.items():
+        yield definitions.AUTH_CHECKS, labels, count
 
 
 def descriptor_gauges() -> Iterator[Sample]:

@@ -23,6 +23,7 @@ from lbflask.proxy.router import Handler, RootHandler, Router, TrafficSplitter
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.wiring.admission import Admission
+from lbflask.wiring.authentication import Authentication
 from lbflask.wiring.listeners import redirecting
 from lbflask.wiring.pipelines import PoolPipelines, proxy_settings
 from lbflask.wiring.static_files import static_files_route
@@ -44,20 +45,26 @@ def limits_of(config: Config, buckets: Buckets) -> LimitsOf:
 
 
 def entrance(
-    config: Config, pipelines: PoolPipelines, services: SharedServices, limits: LimitsOf
+    config: Config,
+    pipelines: PoolPipelines,
+    services: SharedServices,
+    limits: LimitsOf,
+    authentication: Authentication,
 ) -> tuple[RootHandler, ControlPaths]:
     """The handler of all requests, and the paths that the control plane serves instead. Without routes the handler is
     the dispatcher of the pool: routing then costs nothing.
     """
-    handler = _entrance(config, pipelines, services, limits)
+    handler = _entrance(config, pipelines, services, limits, Admission(config, services, authentication))
     return redirecting(config, handler, services, proxy_settings(config)), _control_paths(config, handler)
 
 
-def _entrance(config: Config, pipelines: PoolPipelines, services: SharedServices, limits: LimitsOf) -> RootHandler:
-    by_pool, admission = pipelines.by_pool, Admission(config, services)
+def _entrance(
+    config: Config, pipelines: PoolPipelines, services: SharedServices, limits: LimitsOf, admission: Admission
+) -> RootHandler:
+    by_pool, behind = pipelines.by_pool, admission.services()
     if not config.routes:
         name = DEFAULT_POOL if DEFAULT_POOL in by_pool else next(iter(by_pool))
-        return admission.before(Dispatcher(*by_pool[name], services, rate_limits=limits("")), name)
+        return admission.before(Dispatcher(*by_pool[name], behind, rate_limits=limits("")), name)
     default = by_pool.get(DEFAULT_POOL)
     settings = proxy_settings(config) if default is None else default.settings
     cache = FileCache(time.time)
@@ -72,7 +79,7 @@ def _entrance(config: Config, pipelines: PoolPipelines, services: SharedServices
         ],
         None
         if default is None
-        else admission.before(Dispatcher(*default, services, rate_limits=limits("")), DEFAULT_POOL),
+        else admission.before(Dispatcher(*default, behind, rate_limits=limits("")), DEFAULT_POOL),
         LocalReplies(services, settings, pool="" if default is None else DEFAULT_POOL),
     )
 
@@ -103,13 +110,13 @@ def _forwarding(
     limits: RateLimits | None,
     admission: Admission,
 ) -> Handler:
-    mirror = None
+    mirror, behind = None, admission.services(table)
     if route.mirror is not None:
         target = pipelines.by_pool[route.mirror.pool]
         mirror = Mirroring(target.balancer, target.attempts, route.mirror.percent, services)
     actions = RouteActions(name=route.name, rewrite=route.rewrite, mirror=mirror)
     dispatchers = {
-        pool: admission.before(Dispatcher(*pipelines.of(pool, table), services, actions, limits), pool, table)
+        pool: admission.before(Dispatcher(*pipelines.of(pool, table), behind, actions, limits), pool, table)
         for pool in route.shares
     }
     if len(dispatchers) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
@@ -21,6 +21,12 @@ class ServerPort(Protocol):
     @property
     def network_stream(self) -> Callable[[socket.socket], NetworkStream] | None:
         """Makes a stream of a connected socket that suits the server's concurrency; None for a blocking socket."""
+
+    @property
+    def beside(self) -> Callable[..., Any] | None:
+        """Calls a function that computes long, with its arguments, beside the requests of the worker; None where each
+        request has a thread.
+        """
 
     @property
     def metrics_directory(self) -> Path | None:
@@ -57,6 +63,7 @@ class UnknownServer:
     """A server without hooks of lbflask."""
 
     network_stream = None
+    beside = None
     metrics_directory = None
     request_parser = "unknown"
     expected_workers = 0

@@ -37,6 +37,7 @@ from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import control_app, install
+from lbflask.proxy.auth_counts import AuthCounts
 from lbflask.proxy.data_plane import DataPlane, DataPlaneConfig
 from lbflask.proxy.first_byte_waits import FirstByteWaits
 from lbflask.proxy.services import HopCache, InFlight, SharedServices
@@ -46,11 +47,13 @@ from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring import buffers, descriptor_limit
 from lbflask.wiring.adapters import store_for, tls_settings_for
+from lbflask.wiring.authentication import Authentication
 from lbflask.wiring.automatic_certificates import shared_certificates_for
 from lbflask.wiring.backend_connections import BackendConnections
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.free_space import measured
 from lbflask.wiring.gauges import (
+    auth_counters,
     descriptor_gauges,
     handshake_counters,
     slot_gauges,
@@ -81,6 +84,7 @@ class WorkerRuntime:
         self._waits = FirstByteWaits(self._in_flight, time.monotonic)
         self._uploads = UploadWatch(self._in_flight, time.monotonic)
         self._handshakes = Handshakes()
+        self._auth_counts = AuthCounts()
         self._worker = LocalWorker(
             identity(config, self._server.metrics_directory),
             stopping=self._server.draining,
@@ -110,6 +114,7 @@ class WorkerRuntime:
         self._telemetry.watch(descriptor_gauges)
         self._telemetry.watch(buffers.buffer_gauges(self._buffers))
         self._telemetry.watch(partial(handshake_counters, self._handshakes))
+        self._telemetry.watch(partial(auth_counters, self._auth_counts))
         self._new_request_id = request_ids()
         self._shared_certificates = shared_certificates_for(config, self._set_automatic)
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
@@ -221,7 +226,9 @@ class WorkerRuntime:
             buffers=self._buffers,
         )
         pipelines = PoolPipelines(config, services, self._fleet, self._slots.of, self._connections.of_pool)
-        handler, control_paths = entrance(config, pipelines, services, limits_of(config, self._buckets))
+        authentication = Authentication(config, self._server.beside, self._auth_counts)
+        limits = limits_of(config, self._buckets)
+        handler, control_paths = entrance(config, pipelines, services, limits, authentication)
         if self._shared_certificates is not None:
             authorization = self._shared_certificates.authorization
             control_paths = control_paths.with_challenges(authorization, challenges.PATH)

@@ -26,6 +26,11 @@ BACKENDS = 'backends = ["http://a:1"]\n'
 #: A setting of each kind that is read → the key in the message, and a file with `{}` for the path; `{good}` is a
 #: directory with a usable pair.
 READ = {
+    "auth.basic.file": ("auth.basic.file", 'auth = {{ basic = "{}" }}'),
+    "routes.auth.basic.file": (
+        "routes[0].auth.basic.file",
+        '[[routes]]\nname = "r"\npool = "default"\nauth = {{ basic = {{ file = "{}" }} }}',
+    ),
     "error_pages": ("error_pages.502", 'error_pages = {{ 502 = "{}" }}'),
     "sticky.secret_file": ("sticky.secret_file", '[sticky]\ncookie = "c"\nsecret_file = "{}"'),
     "admin.token_file": ("admin.token_file", '[admin]\ntoken_file = "{}"'),

@@ -278,6 +278,7 @@ NO_SECRETS = {
 }
 #: Settings that are texts, and are shown. A setting that is new is one of these, or of a type that is masked.
 SHOWN = {
+    "BasicAuthConfig": {"file", "realm", "user_field"},
     "BufferingConfig": {"directory"},
     "BackendConfig": {"name"},
     "TrafficBackendTLSConfig": {"ca_file", "certificate", "key", "server_name"},

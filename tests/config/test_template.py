@@ -12,6 +12,7 @@ from devtools.certificates import Authority
 from lbflask.config import template
 from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
+from lbflask.config.auth import AuthConfig, BasicAuthConfig
 from lbflask.config.backends import BackendConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.load import ConfigError, load
@@ -45,6 +46,8 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "tls.certificates", CertificateConfig
     yield "tls.hsts", HSTSConfig
     yield "tls.acme", AcmeConfig
+    yield "auth", AuthConfig
+    yield "auth.basic", BasicAuthConfig
     yield "rate_limits.api", RateLimitConfig
     yield "routes", RouteConfig
     for name, kind in template.tables_within(RouteConfig).items():
@@ -128,6 +131,7 @@ BESIDE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "hash": ({"strategy": '"consistent_hash"'}, {}),
     "sticky": ({}, {"cookie": '"session"'}),
     "pools.api": ({}, {}),
+    "auth.basic": ({}, {"file": '"users.htpasswd"'}),
     "rate_limits.api": ({}, {"rate": '"1/s"'}),
     "routes": ({}, {"name": '"r"', "pool": '"api"'}),
     "routes.redirect": ({}, {"to": '"/x"'}),
@@ -175,6 +179,7 @@ def test_every_line_is_valid_without_its_number_sign(tmp_path: Path) -> None:
     """As TOML and as configuration, in its own table; where a table needs more than one key, with those."""
     path = tmp_path / "lbflask.toml"
     (tmp_path / "public").mkdir()
+    (tmp_path / "users.htpasswd").write_text(f"alice:$2y$05${'a' * 53}\n")
     pair = Authority(tmp_path).pair("shop.example")
     (tmp_path / "tls").mkdir()
     for file, name in ((pair.certificate, "fullchain.pem"), (pair.key, "privkey.pem")):

@@ -94,6 +94,10 @@ def with_files(values: Any, directory: Path, table: str = "", key: str = "") -> 
         root = directory / values.strip("/").replace("/", "-")
         root.mkdir(exist_ok=True)
         return root.name
+    if isinstance(values, str) and (key == "basic" or (table, key) == ("basic", "file")):
+        file = directory / values
+        file.write_text(f"alice:$2y$05${'a' * 53}\n", "utf-8")
+        return file.name
     contents = tls_contents() if table in ("tls", "backend_tls", "certificates") else CONTENTS
     if key in contents and isinstance(values, str) and values:
         file = directory / values.strip("/").replace("/", "-")

@@ -208,7 +208,13 @@ def test_every_name_can_be_used(name: str) -> None:
 
 def test_json_has_every_name_but_the_attempts_in_short() -> None:
     full = event(
-        attempts=[SERVED], route="r", why="turn", cut="c", limit="each", fields=[("Content-Type", "text/plain")]
+        attempts=[SERVED],
+        route="r",
+        why="turn",
+        cut="c",
+        limit="each",
+        user="alice",
+        fields=[("Content-Type", "text/plain")],
     )
     assert json.loads(json_lines("lb-1").line(full, NOON)).keys() == FIELDS.keys() - {"tried"}
 

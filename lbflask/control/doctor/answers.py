@@ -62,6 +62,13 @@ _REMEDIES = MappingProxyType(
             "lines with `cause=access` of the access log have the clients; behind another proxy, `trusted_proxies` "
             "must name it"
         ),
+        AnswerCause.AUTH: (
+            "lines with `cause=auth` of the access log have the clients and the reason: no credentials, or wrong ones"
+        ),
+        AnswerCause.AUTH_UNAVAILABLE: (
+            "credentials can't be checked: lines with `cause=auth_unavailable` of the access log have the reason, such "
+            "as an authentication service that is down"
+        ),
         AnswerCause.TUNNELS: "as many tunnels as `limits.tunnels` allows are open: raise it, or add workers",
         AnswerCause.INTERNAL: "an error of the balancer; the error log has the reason",
     }

@@ -63,6 +63,10 @@ class RequestRules(NameCache[_Rule | None]):
         super().__init__(self._rule)
         self._kept = kept
 
+    def keeping(self, names: frozenset[str]) -> RequestRules:
+        """These rules, where claims of these names pass too."""
+        return RequestRules(self._kept | names)
+
     def _rule(self, name: str) -> _Rule | None:
         lower = name.lower()
         if is_claim(lower):

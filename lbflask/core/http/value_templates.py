@@ -40,6 +40,7 @@ class RequestFacts:
     route: str = ""
     tls_version: str = ""
     tls_client_subject: str = ""
+    user: str = ""
 
 
 def _path(facts: RequestFacts) -> str:
@@ -67,6 +68,7 @@ VARIABLES: Final[Mapping[str, Callable[[RequestFacts], str]]] = {
     "backend": lambda facts: facts.backend,
     "tls.version": lambda facts: facts.tls_version,
     "tls.client_subject": lambda facts: facts.tls_client_subject,
+    "user": lambda facts: facts.user,
 }
 #: The prefix of a field of the request, and of a variable of the environment.
 _FIELD, _ENVIRONMENT = "header.", "env."

@@ -180,6 +180,11 @@ def load_patches() -> None:
         import_module(f"gevent.{module}")
 
 
+def has_greenlets(worker_class: type) -> bool:
+    """Whether requests of the worker are greenlets, which all wait while one computes."""
+    return issubclass(worker_class, GeventWorker)
+
+
 def allow_lookups(worker: Any, count: int) -> None:
     """Allow a gevent worker `count` concurrent name lookups. The hub has ten threads by default, shared by all blocking
     calls; they start when needed.

@@ -153,6 +153,12 @@ LOG_LINES_DROPPED = _counter(
 )
 SERIES_DROPPED = _counter("series_dropped", (), "Values not recorded, since there are too many series.")
 HOOK_CALLS = _counter("hook_calls", ("hook", "point", "outcome"), "Calls of hooks: ok, failed, late, skipped.")
+AUTH_CHECKS = _counter(
+    "auth_checks",
+    ("kind", "outcome"),
+    "Checks of credentials: `allowed` after a verification, `cached` by one before, `refused`, `failed` where they "
+    "could not be checked.",
+)
 WORKERS = _gauge("workers", (), "Workers that record metrics.")
 
 # State of the fleet, as known to the worker that answers the scrape.
