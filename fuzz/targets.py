@@ -195,6 +195,9 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "granted_fields": Target(
             "authentication:granted_fields", _named(_HTTP, "granted_fields:GrantedFields"), "latin-1"
         ),
+        "service_address": Target("authentication:service", _named(_HTTP, "service_address:service_address"), "utf-8"),
+        "web_token": Target("authentication:token", _named("core.", "web_token:web_token"), "latin-1"),
+        "key_set": Target("authentication:keys", _named("credentials.", "key_set:KeySet")),
         "password_file": Target(
             "authentication:password_file", _named("core.", "password_file:password_hashes"), "utf-8"
         ),

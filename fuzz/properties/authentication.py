@@ -1,11 +1,14 @@
-"""Credentials of requests, the fields that checks grant, and files of users."""
+"""Credentials of requests, the fields that checks grant, files of users, tokens and their keys."""
 
 from __future__ import annotations
 
 from fuzz.properties.fields import lines_of
 from lbflask.core.http.credentials import MAX_USER, basic_credentials, bearer_token, field_text
 from lbflask.core.http.granted_fields import GrantedFields, folded
+from lbflask.core.http.service_address import service_address
 from lbflask.core.password_file import BadPasswordLine, password_hashes
+from lbflask.core.web_token import ALGORITHMS, MAX_KEY_ID, BadToken, TokenRules, claim_fields, web_token
+from lbflask.credentials.key_set import BadKeySet, KeySet
 
 
 def authorization(text: str) -> None:
@@ -45,3 +48,36 @@ def password_file(text: str) -> None:
         return
     assert found
     assert all(user.isprintable() and one.kind in ("bcrypt", "argon2") for user, one in found.items())
+
+
+def service(text: str) -> None:
+    """A URL of a service: a host and a target that can stand in a head, or a reason."""
+    try:
+        found = service_address(text)
+    except ValueError:
+        return
+    assert found.target.startswith("/")
+    assert " " not in found.target + found.host
+    assert (found.target + found.host).isprintable()
+    assert 0 < found.address.port < 65536
+
+
+def token(text: str) -> None:
+    """A token: an allowed algorithm, claims that are accepted or refused, and fields that end no line."""
+    try:
+        found = web_token(text, list(ALGORITHMS))
+        assert found.algorithm in ALGORITHMS
+        assert len(found.key_id) <= MAX_KEY_ID
+        TokenRules(list(ALGORITHMS), "issuer", ("shop",)).expiry(found.claims, 1_700_000_000.0)
+    except BadToken:
+        return
+    for _, value in claim_fields(found.claims, {"sub": "X-User", "groups": "X-Groups"}):
+        assert not set(value.encode("latin-1")) & set(range(32))
+
+
+def keys(data: bytes) -> None:
+    """A set of keys: some that can verify, or a reason."""
+    try:
+        assert len(KeySet.parsed(data)) > 0
+    except BadKeySet:
+        return

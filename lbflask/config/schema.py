@@ -67,7 +67,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
     error_log_format: Literal["text", "json"] = "text"
     """Format of the error log, whose file is `--error-logfile` of gunicorn: standard error by default."""
     auth: Auth = None
-    """Who may make requests (docs/how-to/authentication.md): a table of `basic`; unset, all. Routes may differ."""
+    """Who may make requests (docs/how-to/authentication.md): `basic`, `forward` or `jwt`; unset, all. Routes differ."""
     admin: AdminConfig = AdminConfig()
     tls: TLSConfig = TLSConfig()
     tracing: TracingConfig = TracingConfig()

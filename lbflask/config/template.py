@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from lbflask.config import routes
 from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
-from lbflask.config.auth import AuthConfig, BasicAuthConfig
+from lbflask.config.auth import AuthConfig, BasicAuthConfig, ForwardAuthConfig, TokenAuthConfig
 from lbflask.config.backends import BackendConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
@@ -45,6 +45,10 @@ _EXAMPLES = {
     "hsts": "true",
     "basic": '"users.htpasswd"',
     "BasicAuthConfig.file": '"users.htpasswd"',
+    "forward": '"http://127.0.0.1:4180/check"',
+    "ForwardAuthConfig.url": '"http://127.0.0.1:4180/check"',
+    "jwt": '{ jwks = "https://login.example/jwks.json" }',
+    "jwks": '"https://login.example/jwks.json"',
     "open": "true",
     "url": '"http://127.0.0.1:8081"',
     "name": '"api"',
@@ -94,6 +98,8 @@ def text() -> str:
     lines += _block(about(AcmeConfig), ["# [tls.acme]", *_settings(AcmeConfig)])
     lines += _block(about(AuthConfig), ["# [auth]", *_settings(AuthConfig)])
     lines += _block(about(BasicAuthConfig), ["# [auth.basic]", *_settings(BasicAuthConfig)])
+    lines += _block(about(ForwardAuthConfig), ["# [auth.forward]", *_settings(ForwardAuthConfig)])
+    lines += _block(about(TokenAuthConfig), ["# [auth.jwt]", *_settings(TokenAuthConfig)])
     lines += _block(about(RateLimitConfig), ["# [rate_limits.api]", *_settings(RateLimitConfig)])
     parts = {name: kind for name, kind in tables_within(routes.RouteConfig).items() if name not in inherited}
     keys = _settings(routes.RouteConfig, {*parts, *inherited})
@@ -121,6 +127,8 @@ def about(kind: type[BaseModel]) -> str:
 def default_of(field: FieldInfo) -> str | None:
     """The default as TOML, which for these values is written as JSON is; None if there is none."""
     default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if isinstance(default, dict) and default:
+        return f"{{ {', '.join(f'{key} = {json.dumps(value)}' for key, value in default.items())} }}"
     return None if default is None or isinstance(default, BaseModel) else json.dumps(default)
 
 

@@ -89,6 +89,14 @@ class NotAdmitted(Fault):
         self.log_reason = log_reason
 
 
+class RefusalResponse(NotAdmitted):
+    """A refusal whose response is that of another service: with its fields, and with its body."""
+
+    def __init__(self, status: int, reason: str, cause: AnswerCause, fields: Sequence[Field], body: bytes) -> None:
+        super().__init__(status, reason, cause, fields)
+        self.body = body
+
+
 class ClientLeft(Fault):
     """The client left while it waited for the first byte of a backend that had sent nothing for `silence` seconds."""
 

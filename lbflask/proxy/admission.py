@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from lbflask.core.faults import Fault, NotAdmitted
+from lbflask.core.faults import Fault, NotAdmitted, RefusalResponse
+from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.request_origin import RequestOrigin
 from lbflask.proxy.admitted_request import AdmittedRequest
 from lbflask.proxy.client_request import ClientRequest
@@ -42,6 +43,11 @@ class AdmissionHandler:
             origin = self._replies.services.hops.origin(request)
             for check in self._checks:
                 request = check.admit(request, origin)
+        except RefusalResponse as passed:
+            status = f"{passed.status} {reason_phrase(passed.status)}"
+            fields = [*passed.fields, ("Content-Length", str(len(passed.body)))]
+            cause = passed.answer_cause
+            return self._replies.respond(request, status, fields, passed.body, cause, passed.reason)
         except NotAdmitted as refusal:
             return self._replies.reject(request, refusal, refusal.fields, refusal.log_reason)
         except Fault as fault:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from lbflask.core.http.types import Fields
 from lbflask.proxy.client_request import ClientRequest
+
+
+class AuthGrant(NamedTuple):
+    """What a check has found: fields for backends, and the user."""
+
+    fields: Fields
+    user: str
 
 
 class AdmittedRequest(ClientRequest):

@@ -71,9 +71,9 @@ class BackendRequest:
             self.expects_continue = backend.scheme != UWSGI
         return self
 
-    def set_destination(self, url: str, address: Address, host: str) -> None:
+    def set_destination(self, url: str, address: Address, host: str, fresh: bool = False) -> None:
         """Address the request to the server of this URL, with `host` in its Host field."""
-        self.url, self.address, self.host = url, address, host
+        self.url, self.address, self.host, self.fresh = url, address, host, fresh
 
     def set_fresh(self) -> None:
         """The next attempt is over a new connection."""

@@ -37,7 +37,6 @@ from lbflask.fleet.local_worker import LocalWorker
 from lbflask.fleet.rate_limiter import Buckets
 from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import control_app, install
-from lbflask.proxy.auth_counts import AuthCounts
 from lbflask.proxy.data_plane import DataPlane, DataPlaneConfig
 from lbflask.proxy.first_byte_waits import FirstByteWaits
 from lbflask.proxy.services import HopCache, InFlight, SharedServices
@@ -47,7 +46,7 @@ from lbflask.upstream.dialer import Dialer
 from lbflask.upstream.resolver import SystemResolver
 from lbflask.wiring import buffers, descriptor_limit
 from lbflask.wiring.adapters import store_for, tls_settings_for
-from lbflask.wiring.authentication import Authentication
+from lbflask.wiring.authentication import Authentication, AuthParts
 from lbflask.wiring.automatic_certificates import shared_certificates_for
 from lbflask.wiring.backend_connections import BackendConnections
 from lbflask.wiring.control import ControlPlane, identity
@@ -84,7 +83,6 @@ class WorkerRuntime:
         self._waits = FirstByteWaits(self._in_flight, time.monotonic)
         self._uploads = UploadWatch(self._in_flight, time.monotonic)
         self._handshakes = Handshakes()
-        self._auth_counts = AuthCounts()
         self._worker = LocalWorker(
             identity(config, self._server.metrics_directory),
             stopping=self._server.draining,
@@ -107,6 +105,8 @@ class WorkerRuntime:
         self._resolver = SystemResolver()
         dialer_for = partial(self._new_dialer, AdminAddress(config.admin_bind).is_peer)
         self._connections = BackendConnections(config, dialer_for, time.monotonic)
+        self._auth_parts = AuthParts(self._server.beside, dialer_for)
+        self._authentication = Authentication(config, self._auth_parts)
         self._telemetry.watch(worker_gauges(self._fleet, self._connections, self._in_flight))
         self._telemetry.watch(wait_gauges(self._fleet, self._waits))
         self._telemetry.watch(upload_gauges(self._fleet, self._uploads))
@@ -114,11 +114,11 @@ class WorkerRuntime:
         self._telemetry.watch(descriptor_gauges)
         self._telemetry.watch(buffers.buffer_gauges(self._buffers))
         self._telemetry.watch(partial(handshake_counters, self._handshakes))
-        self._telemetry.watch(partial(auth_counters, self._auth_counts))
+        self._telemetry.watch(partial(auth_counters, self._auth_parts.counts))
         self._new_request_id = request_ids()
         self._shared_certificates = shared_certificates_for(config, self._set_automatic)
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
-        self._pipelines, front = self._build(config)
+        self._pipelines, front = self._build(config, self._authentication)
         self._control = ControlPlane(config, self._fleet, self._connections, self._server)
         self.app = control_app(self._blueprints())
         admin_address = connection_address(config.admin_bind)
@@ -141,6 +141,7 @@ class WorkerRuntime:
             self._telemetry.start()
             self._fleet.start()
             self._sweeper.start()
+            self._authentication.start()
             if self._shared_certificates is not None:
                 self._shared_certificates.start()
 
@@ -149,6 +150,7 @@ class WorkerRuntime:
         if self._started_in == os.getpid():
             self._started_in = 0
             self._sweeper.stop()
+            self._authentication.stop()
             if self._shared_certificates is not None:
                 self._shared_certificates.stop()
             self._slots.stop()
@@ -180,7 +182,12 @@ class WorkerRuntime:
         self._fleet.set_pools(
             policies, strict=config.tickets == "strict", config=version(config), settings=published(config)
         )
-        pipelines, front = self._build(config)
+        before, authentication = self._authentication, Authentication(config, self._auth_parts, self._authentication)
+        pipelines, front = self._build(config, authentication)
+        if self.is_started:
+            authentication.start()
+        before.stop(authentication)
+        self._authentication = authentication
         buffers.apply_config(self._buffers, config)
         self._fleet.refresh()
         self._config, self._version, self._pipelines = config, version(config), pipelines
@@ -207,7 +214,7 @@ class WorkerRuntime:
             network_stream=self._server.network_stream,
         )
 
-    def _build(self, config: Config) -> tuple[dict[str, PoolPipeline], DataPlaneConfig]:
+    def _build(self, config: Config, authentication: Authentication) -> tuple[dict[str, PoolPipeline], DataPlaneConfig]:
         """The parts that a reload replaces, around those that outlive it."""
         kept = RequestRules(frozenset(map(str.lower, config.keep_forwarded)))
         is_trusted = TrustedProxies(config.trusted_proxies)
@@ -226,7 +233,6 @@ class WorkerRuntime:
             buffers=self._buffers,
         )
         pipelines = PoolPipelines(config, services, self._fleet, self._slots.of, self._connections.of_pool)
-        authentication = Authentication(config, self._server.beside, self._auth_counts)
         limits = limits_of(config, self._buckets)
         handler, control_paths = entrance(config, pipelines, services, limits, authentication)
         if self._shared_certificates is not None:

@@ -27,6 +27,21 @@ BACKENDS = 'backends = ["http://a:1"]\n'
 #: directory with a usable pair.
 READ = {
     "auth.basic.file": ("auth.basic.file", 'auth = {{ basic = "{}" }}'),
+    "auth.forward.ca_file": ("auth.forward.ca_file", 'auth = {{ forward = {{ url = "http://a/", ca_file = "{}" }} }}'),
+    "auth.jwt.ca_file": ("auth.jwt.ca_file", 'auth = {{ jwt = {{ jwks = "https://a/", ca_file = "{}" }} }}'),
+    "auth.jwt.jwks": ("auth.jwt.jwks", 'auth = {{ jwt = {{ jwks = "file:{}" }} }}'),
+    "routes.auth.forward.ca_file": (
+        "routes[0].auth.forward.ca_file",
+        '[[routes]]\nname = "r"\npool = "default"\nauth = {{ forward = {{ url = "http://a/", ca_file = "{}" }} }}',
+    ),
+    "routes.auth.jwt.ca_file": (
+        "routes[0].auth.jwt.ca_file",
+        '[[routes]]\nname = "r"\npool = "default"\nauth = {{ jwt = {{ jwks = "https://a/", ca_file = "{}" }} }}',
+    ),
+    "routes.auth.jwt.jwks": (
+        "routes[0].auth.jwt.jwks",
+        '[[routes]]\nname = "r"\npool = "default"\nauth = {{ jwt = {{ jwks = "file:{}" }} }}',
+    ),
     "routes.auth.basic.file": (
         "routes[0].auth.basic.file",
         '[[routes]]\nname = "r"\npool = "default"\nauth = {{ basic = {{ file = "{}" }} }}',

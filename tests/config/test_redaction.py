@@ -279,6 +279,8 @@ NO_SECRETS = {
 #: Settings that are texts, and are shown. A setting that is new is one of these, or of a type that is masked.
 SHOWN = {
     "BasicAuthConfig": {"file", "realm", "user_field"},
+    "ForwardAuthConfig": {"ca_file", "cache_by", "fields"},
+    "TokenAuthConfig": {"algorithms", "audience", "ca_file", "fields", "issuer"},
     "BufferingConfig": {"directory"},
     "BackendConfig": {"name"},
     "TrafficBackendTLSConfig": {"ca_file", "certificate", "key", "server_name"},

@@ -12,7 +12,7 @@ from devtools.certificates import Authority
 from lbflask.config import template
 from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
-from lbflask.config.auth import AuthConfig, BasicAuthConfig
+from lbflask.config.auth import AuthConfig, BasicAuthConfig, ForwardAuthConfig, TokenAuthConfig
 from lbflask.config.backends import BackendConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.load import ConfigError, load
@@ -48,6 +48,8 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "tls.acme", AcmeConfig
     yield "auth", AuthConfig
     yield "auth.basic", BasicAuthConfig
+    yield "auth.forward", ForwardAuthConfig
+    yield "auth.jwt", TokenAuthConfig
     yield "rate_limits.api", RateLimitConfig
     yield "routes", RouteConfig
     for name, kind in template.tables_within(RouteConfig).items():
@@ -131,6 +133,8 @@ BESIDE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "hash": ({"strategy": '"consistent_hash"'}, {}),
     "sticky": ({}, {"cookie": '"session"'}),
     "pools.api": ({}, {}),
+    "auth.forward": ({}, {"url": '"http://127.0.0.1:4180/check"'}),
+    "auth.jwt": ({}, {"jwks": '"https://login.example/jwks.json"'}),
     "auth.basic": ({}, {"file": '"users.htpasswd"'}),
     "rate_limits.api": ({}, {"rate": '"1/s"'}),
     "routes": ({}, {"name": '"r"', "pool": '"api"'}),

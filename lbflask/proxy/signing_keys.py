@@ -1,0 +1,110 @@
+"""The keys that sign tokens: fetched in the background, and held while their source is down."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from lbflask.background import BackgroundTask
+from lbflask.core.faults import Fault
+from lbflask.core.printable import printable
+from lbflask.core.web_token import WebToken
+
+#: Seconds between two fetches because of unknown keys, and after a fetch that failed.
+LEAST_INTERVAL: Final = 10.0
+#: Seconds that a request waits for the first keys, or for those of an unknown identifier.
+MAX_WAIT: Final = 3.0
+
+log = logging.getLogger("lbflask")
+
+
+class VerifyingKeys(Protocol):
+    """Keys as `credentials.key_set.KeySet` has them."""
+
+    def knows(self, token: WebToken, /) -> bool:
+        """Whether a key may be the one of the token."""
+        ...
+
+    def verifies(self, token: WebToken, /) -> bool:
+        """Whether a key has made the signature."""
+        ...
+
+
+class SigningKeys:
+    """The keys of one source. Threads and greenlets may share it; `start` begins to fetch, every `refresh` seconds.
+
+    `fetch` returns the keys, or raises ValueError, OSError or Fault. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self, source: str, fetch: Callable[[], VerifyingKeys], refresh: float, clock: Callable[[], float]
+    ) -> None:
+        self.source = source
+        self.error = ""  #: why the latest fetch failed; empty after one that succeeded
+        self._fetch = fetch
+        self._refresh = refresh
+        self._clock = clock
+        self._keys: VerifyingKeys | None = None
+        self._next = 0.0
+        self._asked = float("-inf")
+        self._fetched = threading.Condition()
+        self._rounds = 0
+        self._wake = threading.Event()
+        self._task = BackgroundTask("signing-keys", self._run)
+
+    def __repr__(self) -> str:
+        return f"SigningKeys({self.source}, {self._keys!r})"
+
+    def start(self) -> None:
+        """Begin to fetch in this process."""
+        self._task.start()
+
+    def stop(self) -> None:
+        """Fetch no more."""
+        self._task.stopping.set()
+        self._wake.set()
+
+    def of(self, token: WebToken) -> VerifyingKeys | None:
+        """The keys, after a new fetch if none of them may be the one of the token; None while there are none. A fetch
+        for an unknown key happens once in LEAST_INTERVAL seconds, whatever tokens arrive.
+        """
+        keys = self._keys
+        if keys is not None and keys.knows(token):
+            return keys
+        with self._fetched:
+            now = self._clock()
+            before = self._rounds
+            if keys is not None and now - self._asked < LEAST_INTERVAL:
+                return keys
+            if now - self._asked >= LEAST_INTERVAL:
+                self._asked = now
+                self._wake.set()
+            self._fetched.wait_for(lambda: self._rounds != before, MAX_WAIT)
+        return self._keys
+
+    def _run(self) -> None:
+        stopping = self._task.stopping
+        while not stopping.is_set():
+            succeeded = self._fetch_once()
+            self._wake.wait(self._refresh if succeeded else min(self._refresh, LEAST_INTERVAL))
+            self._wake.clear()
+
+    def _fetch_once(self) -> bool:
+        try:
+            keys = self._fetch()
+        except (Fault, OSError, ValueError) as error:
+            reason = printable(getattr(error, "reason", "") or str(error))[:300]
+            if reason != self.error:
+                kept = "the last keys are in use" if self._keys is not None else "tokens can't be checked"
+                log.warning("auth.jwt.jwks: %s: %s; %s", self.source, reason, kept)
+            self.error = reason
+        else:
+            if self.error:
+                log.info("auth.jwt.jwks: %s: the keys are there again", self.source)
+            self._keys, self.error = keys, ""
+        with self._fetched:
+            self._rounds += 1
+            self._fetched.notify_all()
+        return not self.error
