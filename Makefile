@@ -10,7 +10,7 @@ RELEASE := $(VENV)/.release
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # Versions and hashes are those of locks/.
 locked = $(PIP) --require-hashes $(foreach name,$(1),--requirement locks/$(name).txt)
-RUN_LOCKS := base embedded re2
+RUN_LOCKS := base embedded re2 compression
 TEST_LOCKS := $(RUN_LOCKS) acme auth otel dev docs
 
 .PHONY: run build wheels compiled test test-compiled test-lowest lint coverage mutation fuzz bench chaos gameday soak docs lock licences sbom audit clean

@@ -14,7 +14,7 @@ from devtools.locks import pins
 
 PAGE = ROOT / "docs" / "dependencies.md"
 #: What is installed to run lbflask, with all extras that add something to it.
-RUNTIME = ("base", "acme", "auth", "embedded", "fast", "import", "otel", "re2")
+RUNTIME = ("base", "acme", "auth", "compression", "embedded", "fast", "import", "otel", "re2")
 BEGIN, END = "<!-- licences -->\n", "<!-- /licences -->\n"
 UNTOLD = "unknown"
 

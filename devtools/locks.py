@@ -28,7 +28,7 @@ NAMED: dict[str, list[str]] = {
     **EXTRAS,
 }
 #: The extras whose lower bounds are tested. `fast` names one version, and the others only serve development.
-LOWEST = ("acme", "auth", "embedded", "otel", "dev")
+LOWEST = ("acme", "auth", "compression", "embedded", "otel", "dev")
 #: Every platform, and this version of Python or any newer: one version of a package for all of them.
 ANYWHERE = ("--universal", "--fork-strategy", "fewest")
 

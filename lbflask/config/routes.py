@@ -244,7 +244,8 @@ class RouteConfig(TrafficConfig):
         forwards = action in ("pool", "split")
         useless = set() if forwards else {"mirror", "rate_limit"}
         useless |= {"strip_prefix", "replace_prefix", "rewrite"} if action in ("respond", "files") else set()
-        useless |= set() if forwards else set(TrafficConfig.model_fields) - _OF_DIRECT_RESPONSES
+        used = _OF_DIRECT_RESPONSES | ({"compression"} if action == "files" else set())
+        useless |= set() if forwards else set(TrafficConfig.model_fields) - used
         useless |= {"split_by"} if action != "split" else set()
         unused = [key for key in type(self).model_fields if key in useless]
         self.check_unused(where, unused, f"a route with {action!r} does not use it")

@@ -125,7 +125,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         check_used(self.routes, self.every_pool())
         for number, route in enumerate(self.routes):
             route.check_body(f"routes[{number}]", (self.response_headers, route.response_headers))
-            for name in route.served_by():
+            for name in route.served_by() or ("",):
                 self.traffic(name, route).check_effective(f"routes[{number}].")
         in_use = {route.rate_limit for route in self.routes}
         for name, limit in self.rate_limits.items():

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, PrivateAttr
 
 from lbflask.config.buffering import BufferingConfig, TrafficBufferingConfig
+from lbflask.config.compression import CompressionConfig, TrafficCompressionConfig
 from lbflask.config.cors import CorsConfig, TrafficCorsConfig
 from lbflask.config.error_pages import read_page
 from lbflask.config.field_types import Listed, Seconds, SecondsOrZero, Section, is_host, required
@@ -163,6 +164,7 @@ class TrafficConfig(Section):
     retries: TrafficRetriesConfig = TrafficRetriesConfig()
     limits: TrafficLimitsConfig = TrafficLimitsConfig()
     buffering: TrafficBufferingConfig = TrafficBufferingConfig()
+    compression: TrafficCompressionConfig = TrafficCompressionConfig()
     cors: TrafficCorsConfig = TrafficCorsConfig()
     request_headers: HeaderEditsConfig = HeaderEditsConfig()
     response_headers: ResponseEditsConfig = ResponseEditsConfig()
@@ -210,6 +212,7 @@ class GlobalTrafficConfig(PoolTrafficConfig):
     retries: RetriesConfig = RetriesConfig()
     limits: LimitsConfig = LimitsConfig()
     buffering: BufferingConfig = BufferingConfig()
+    compression: CompressionConfig = CompressionConfig()
     cors: CorsConfig = CorsConfig()
     backend_tls: BackendTLSConfig = BackendTLSConfig()
 
@@ -218,6 +221,7 @@ class GlobalTrafficConfig(PoolTrafficConfig):
         other.
         """
         self.cors.check(f"{where}cors")
+        self.compression.check(f"{where}compression")
 
     def check_pool(self, where: str) -> None:
         """The same, for settings that only pools have."""

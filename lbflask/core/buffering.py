@@ -7,9 +7,9 @@ does not fit into it streams, as without a buffer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from lbflask.core.http.framing import CHUNKED, Framing
+from lbflask.core.http.media_types import EVENT_STREAM, bare_type
 from lbflask.core.http.types import Fields
 
 
@@ -64,19 +64,15 @@ def stored_framing(size: int, trailers: Fields) -> Framing:
     return CHUNKED if trailers else Framing(size)
 
 
-#: The types of bodies that consist of events. Each is meant to reach the client at once, or not at all.
-_EVENTS: Final = frozenset({"text/event-stream"})
-
-
 def is_buffered(fields: Fields) -> bool:
-    """Whether a response with these fields may be buffered: not a stream of events (HTML Standard §9.2), and nothing
+    """Whether a response with these fields may be buffered: not a stream of events, and nothing
     that the backend sends with `X-Accel-Buffering: no`, the field by which applications turn buffering off in nginx.
     """
     for name, value in fields:
         lower = name.lower()
         if lower == "x-accel-buffering" and value.strip().lower() == "no":
             return False
-        if lower == "content-type" and value.partition(";")[0].strip().lower() in _EVENTS:
+        if lower == "content-type" and bare_type(value) == EVENT_STREAM:
             return False
     return True
 

@@ -14,9 +14,11 @@ from typing import Final
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.http.compression import without_digests
 from lbflask.core.http.field_lines import FieldLines, field_pairs
 from lbflask.core.http.trailers import passable_trailers
 from lbflask.core.http.types import Fields
+from lbflask.proxy.compression import MOST_WHOLE, Compressor, is_here
 from lbflask.upstream.backend_transport import BackendResponse
 from lbflask.upstream.response_buffer import ResponseBuffer
 from lbflask.upstream.stream import NEVER
@@ -42,6 +44,7 @@ class ClientResponse:
         "_buffer",
         "_buffered",
         "_clock",
+        "_compressor",
         "_fields",
         "_finish",
         "_passes_trailers",
@@ -75,6 +78,7 @@ class ClientResponse:
         self._passes_trailers = passes_trailers
         self._pieces: Iterator[bytes] | None = None
         self._buffer = buffer
+        self._compressor: Compressor | None = None
         self._upstream: BackendResponse | None
         self._unreleased: BackendResponse | None
         if isinstance(body, bytes):
@@ -85,6 +89,22 @@ class ClientResponse:
             self._buffered = body.answer.whole()
             if self._buffered is None:
                 self._pieces = body.answer.pieces() if buffer is None else buffer
+
+    def set_compressor(self, compressor: Compressor) -> Fields:
+        """Compress the body, before any of it is taken. Returns the fields: those that there are, which have no
+        Content-Length. A small body that is here whole gets one, unless trailer fields are to follow.
+        """
+        fields, whole, pieces = self.fields, self._buffered, self._pieces
+        self._compressor = compressor
+        if pieces is not None:
+            source = self._buffer or (None if self._upstream is None else self._upstream.answer)
+            self._pieces = compressor.pieces(pieces, is_here if source is None else source.arrives_within)
+        elif whole is None or len(whole) > MOST_WHOLE or self._passes_trailers:
+            self._buffered, self._pieces = None, compressor.pieces(iter([whole or b""]), is_here)
+        else:
+            self._buffered = coded = compressor.whole(whole)
+            self._fields = fields = [*fields, ("Content-Length", str(len(coded)))]
+        return fields
 
     @property
     def fields(self) -> Fields:
@@ -155,7 +175,8 @@ class ClientResponse:
         """The fields after a chunked body, once it has been read."""
         if not self._passes_trailers or self._upstream is None:
             return []
-        return passable_trailers(self._upstream.answer.trailers)
+        trailers = passable_trailers(self._upstream.answer.trailers)
+        return trailers if self._compressor is None else without_digests(trailers)
 
     def close(self) -> None:
         """End the response: the server needs no more of it."""

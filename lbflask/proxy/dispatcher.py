@@ -11,14 +11,11 @@ from functools import partial
 from lbflask.core import retry
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault
+from lbflask.core.http.compression import with_strong_tags
 from lbflask.core.http.cookies import take
 from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.field_lines import FieldLines
-from lbflask.core.http.fields import (
-    backend_request,
-    bodiless_response,
-    te_trailers,
-)
+from lbflask.core.http.fields import backend_request, bodiless_response, te_trailers
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.trace_context import Trace
 from lbflask.core.http.types import Fields
@@ -30,7 +27,7 @@ from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.buffering import Buffering
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, local_response
-from lbflask.proxy.error_response import accept_of, error_response, with_page
+from lbflask.proxy.error_response import accept_of, error_response
 from lbflask.proxy.final_recipient import final_response
 from lbflask.proxy.hook_stage import HookCalls, call_request_hooks
 from lbflask.proxy.informational_stage import run_tunnel, upgrade_of
@@ -138,6 +135,7 @@ class Dispatcher:
         self._rate_limits, self._body_limit = rate_limits, settings.body_limit
         self._via_line = b"" if settings.via is None else f"Via: 1.1 {settings.via}\r\n".encode("latin-1")
         self._rules = ResponseRules(settings)
+        self._compression = settings.compression
         self._passes_lines = balancer.cookies is None and self._rules.changes_nothing
         self._replies = LocalReplies(services, settings, pool=balancer.pool.name)
         self._buffering = None if settings.buffering is None else Buffering(settings.buffering, services)
@@ -215,6 +213,8 @@ class Dispatcher:
         stored = None if self._buffering is None else self._buffering.begin(request)
         if self._actions is not None:
             target = self._actions.target(target)
+        if self._compression is not None:
+            fields = with_strong_tags(fields)
         if edits is not None:
             fields = edits.of(fields, context.facts() if edits.needs_facts else None)
         on_interim, expects_continue = None, False
@@ -233,19 +233,13 @@ class Dispatcher:
             fields = hook_calls.fields
         if self._buffering is not None and stored is not None:
             framing = self._buffering.store(request, stored, context.deadline)
-        upstream = BackendRequest(  # by position, since keywords would double the cost
-            request.method,
-            target,
-            fields,
-            framing,
-            body,
-            context.deadline,
-            expects_continue,
-            upgrade,
-            on_interim,
-            None if exchange is None else exchange.on_gone,
-            partial(trace, context.request_id) if SWITCH.enabled else None,
-        )
+        on_gone = None if exchange is None else exchange.on_gone
+        on_step = partial(trace, context.request_id) if SWITCH.enabled else None
+        # By position, since keywords would double the cost.
+        upstream = BackendRequest(
+            request.method, target, fields, framing, body, context.deadline, expects_continue, upgrade, on_interim,
+            on_gone, on_step,
+        )  # fmt: skip
         return upstream, hook_calls
 
     def _client_response(self, context: RequestContext, response: BackendResponse) -> ClientResponse:
@@ -253,6 +247,7 @@ class Dispatcher:
         if self._rules.has_pages and (page := self._rules.page_for(context.request, answer.status)) is not None:
             return self._page_response(context, response, page)
         fields: Fields | FieldLines
+        compressor = None
         if lines is not None and self._passes_lines and context.rate_limit_fields is None and answer.status != 204:
             fields = (lines[0] + self._via_line, lines[1], lines[2]) if self._via_line else lines
         else:
@@ -263,6 +258,8 @@ class Dispatcher:
             passes_trailers = answer.framing.chunked and te_trailers(context.request.fields, context.request.protocol)
             if passes_trailers:
                 fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
+            if self._compression is not None:
+                fields, compressor = self._compression.begin(context.request, answer.status, fields)
         context.status, context.fields = answer.status, fields
         if SWITCH.enabled:
             trace(context.request_id, "body", length=answer.framing.length, chunked=answer.framing.chunked)
@@ -271,7 +268,10 @@ class Dispatcher:
             buffer = self._buffering.response_buffer(response, context.request.server_exchange, context.end)
         status = f"{answer.status} {answer.reason or reason_phrase(answer.status)}"
         clock, deadline = self.services.clock, context.deadline
-        return ClientResponse(status, fields, response, context.finish, deadline, clock, passes_trailers, buffer)
+        found = ClientResponse(status, fields, response, context.finish, deadline, clock, passes_trailers, buffer)
+        if compressor is not None:
+            context.fields = found.set_compressor(compressor)
+        return found
 
     def _file(self, context: RequestContext, response: BackendResponse, files: InternalFiles) -> ClientResponse | None:
         """The response with the file that the backend's response names; None if that names none."""
@@ -284,22 +284,23 @@ class Dispatcher:
         if found is None:
             return None
         fields = self._edited_fields(context, self._rules.edited(context.request, found.fields, context.facts))
-        context.status, context.fields = found.status, fields
         response.discard()
         context.end()  # the backend is free while the client reads
-        return found.response(fields, context.finish, context.deadline)
+        replaced = found.response(context.request, fields, context.finish, context.deadline, self._compression)
+        context.status, context.fields = found.status, replaced.fields
+        return replaced
 
     def _page_response(self, context: RequestContext, response: BackendResponse, page: ErrorPage) -> ClientResponse:
         """The page in the place of the body of a backend's response."""
         answer = response.answer
         passed = self._rules.passed_fields(context.request, answer, context.facts)
-        fields = with_page(self._edited_fields(context, passed), page)
+        fields, body = self._rules.with_page(context.request, answer.status, self._edited_fields(context, passed), page)
         with suppress(Fault):  # what the backend fails to send is not needed
             answer.buffer(MAX_ASIDE)
         response.close()
         context.status, context.fields = answer.status, fields
         status = f"{answer.status} {answer.reason or reason_phrase(answer.status)}"
-        return local_response(context.request.method, status, fields, page.body, context.finish)
+        return local_response(context.request.method, status, fields, body, context.finish)
 
     def _edited_fields(self, context: RequestContext, fields: Fields) -> Fields:
         """The fields of the response as the client gets it, with those that this balancer adds."""

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from typing import Final
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.http.types import Fields
@@ -13,7 +14,8 @@ from lbflask.files.file_region import FileRegion, TruncatedFile
 from lbflask.proxy.client_response import REQUEST_TIMEOUT, ClientResponse, Finish
 from lbflask.upstream.stream import NEVER
 
-_TRUNCATED = "the file became shorter while it was sent"
+#: Why a response was cut.
+TRUNCATED: Final = "the file became shorter while it was sent"
 
 
 class FileResponse(ClientResponse):
@@ -43,8 +45,8 @@ class FileResponse(ClientResponse):
         try:
             piece = self.region.piece()
         except (TruncatedFile, OSError):
-            self._finish_file(_TRUNCATED, AnswerCause.INTERNAL)
-            raise BrokenPipeError(errno.EPIPE, _TRUNCATED) from None
+            self._finish_file(TRUNCATED, AnswerCause.INTERNAL)
+            raise BrokenPipeError(errno.EPIPE, TRUNCATED) from None
         if not piece:
             self._finish_file("", None)
             raise StopIteration
@@ -59,7 +61,7 @@ class FileResponse(ClientResponse):
         if not region.left or region.fd < 0:
             self._finish_file("", None)
         elif os.fstat(region.fd).st_size <= region.offset:
-            self._finish_file(_TRUNCATED, AnswerCause.INTERNAL)
+            self._finish_file(TRUNCATED, AnswerCause.INTERNAL)
         elif self._clock() > self.deadline:
             self._finish_file(REQUEST_TIMEOUT, AnswerCause.TIMEOUT)
         else:

@@ -25,6 +25,8 @@ from lbflask.files.file_lookup import FileLookup, ServedFile
 from lbflask.files.file_region import FileRegion, TruncatedFile
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, Finish
+from lbflask.proxy.compressed_file_response import CompressedFileResponse
+from lbflask.proxy.compression import Compression
 from lbflask.proxy.file_response import FileResponse
 from lbflask.upstream.oserror_text import oserror_text
 from lbflask.upstream.shortage import shortage
@@ -45,11 +47,25 @@ class InternalFileAnswer:
         self.body = body
         self.region = region
 
-    def response(self, fields: Fields, finish: Finish, deadline: float) -> ClientResponse:
+    def response(
+        self,
+        request: ClientRequest,
+        fields: Fields,
+        finish: Finish,
+        deadline: float,
+        compression: Compression | None,
+    ) -> ClientResponse:
         """The response with these fields, which are edited."""
         line = f"{self.status} {reason_phrase(self.status)}"
         if self.region is None:
-            return ClientResponse(line, fields, self.body, finish, deadline)
+            body = self.body
+            if compression is not None:
+                fields, body = compression.whole(request, self.status, fields, body)
+            return ClientResponse(line, fields, body, finish, deadline)
+        if compression is not None:
+            fields, compressor = compression.begin(request, self.status, fields)
+            if compressor is not None:
+                return CompressedFileResponse(line, fields, self.region, finish, compressor, deadline)
         return FileResponse(line, fields, self.region, finish, deadline)
 
 

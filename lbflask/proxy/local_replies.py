@@ -18,6 +18,8 @@ from lbflask.core.route_match import RequestSource
 from lbflask.files.file_region import FileRegion
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse, local_response
+from lbflask.proxy.compressed_file_response import CompressedFileResponse
+from lbflask.proxy.compression import Compressor
 from lbflask.proxy.error_response import accept_of, error_response
 from lbflask.proxy.file_response import FileResponse
 from lbflask.proxy.request_facts import facts_of
@@ -108,9 +110,13 @@ class LocalReplies:
         record = self._record(request, identity, status, fields + via, (AnswerCause.DIRECT_RESPONSE, ""))
         return local_response(request.method, status, record.fields or [], body, record.finish)
 
-    def respond_file(self, request: ClientRequest, status: str, fields: Fields, region: FileRegion) -> ClientResponse:
+    def respond_file(
+        self, request: ClientRequest, status: str, fields: Fields, region: FileRegion, compressor: Compressor | None
+    ) -> ClientResponse:
         """The response with this status line and these fields, whose body is a part of a file."""
         record = self._record(request, self._identity(request), status, fields, (AnswerCause.FILE, ""))
+        if compressor is not None:
+            return CompressedFileResponse(status, record.fields or [], region, record.finish, compressor)
         return FileResponse(status, record.fields or [], region, record.finish)
 
     def _identity(self, request: ClientRequest) -> tuple[str, str]:

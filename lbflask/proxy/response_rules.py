@@ -10,7 +10,7 @@ from lbflask.core.http.fields import bodiless_response, client_response
 from lbflask.core.http.types import Fields
 from lbflask.core.http.value_templates import RequestFacts
 from lbflask.proxy.client_request import ClientRequest
-from lbflask.proxy.error_response import accept_of, accepts_json
+from lbflask.proxy.error_response import accept_of, accepts_json, with_page
 from lbflask.proxy.settings import ProxySettings
 from lbflask.upstream.stream import BackendAnswer
 
@@ -24,9 +24,12 @@ class ResponseRules:
         self._via = settings.via
         self._cors = settings.cors
         self._edits = settings.response_edits
+        self._compression = settings.compression
         self._pages = settings.pages if settings.pages_for_all else {}
         self.has_pages = bool(self._pages)
-        self.changes_nothing = self._cors is None and self._edits is None and settings.internal_files is None
+        self.changes_nothing = (
+            self._cors is None and self._edits is None and settings.internal_files is None and self._compression is None
+        )
 
     def __repr__(self) -> str:
         return f"ResponseRules({len(self._pages)} pages, cors {self._cors})"
@@ -48,6 +51,13 @@ class ResponseRules:
         if self._edits is None:
             return fields
         return self._edits.of(fields, facts() if self._edits.needs_facts else None)
+
+    def with_page(self, request: ClientRequest, status: int, fields: Fields, page: ErrorPage) -> tuple[Fields, bytes]:
+        """The fields and the body of a backend's response with these fields, whose body the page replaces."""
+        fields, body = with_page(fields, page), page.body
+        if self._compression is None:
+            return fields, body
+        return self._compression.whole(request, status, fields, body)
 
     def page_for(self, request: ClientRequest, status: int) -> ErrorPage | None:
         """The page that replaces the body of a backend's response; None to pass it on, as for clients of JSON."""

@@ -11,6 +11,7 @@ from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.retry import RetryPolicy
+from lbflask.proxy.compression import Compression
 from lbflask.proxy.internal_files import InternalFiles
 from lbflask.upstream.connection_pool import MAX_IDLE, MAX_KEPT
 from lbflask.upstream.stream import NEVER
@@ -54,5 +55,6 @@ class ProxySettings:
     end_waits: bool = True
     buffering: BufferingPolicy | None = None
     internal_files: InternalFiles | None = None
+    compression: Compression | None = None
     request_edits: Edits | None = None
     response_edits: Edits | None = None

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.compression import with_strong_tags
 from lbflask.core.http.file_answers import FileAnswer, asked_of
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.static_files import METHODS, StaticFiles
@@ -17,6 +18,7 @@ from lbflask.files.file_region import FileRegion, TruncatedFile
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.local_replies import LocalReplies
+from lbflask.proxy.settings import ProxySettings
 from lbflask.upstream.oserror_text import oserror_text
 from lbflask.upstream.shortage import shortage
 
@@ -41,12 +43,14 @@ class StaticFilesRoute:
     """A route whose requests are answered by files. `segments` is the length of the prefix that it matches."""
 
     def __init__(
-        self, files: StaticFiles, source: FileFinder, replies: LocalReplies, via: str | None, segments: int
+        self, files: StaticFiles, source: FileFinder, replies: LocalReplies, settings: ProxySettings, segments: int
     ) -> None:
+        via = settings.via
         self._files = files
         self._source = source
         self._replies = replies
         self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
+        self._compression = settings.compression
         self._segments = segments
 
     def __repr__(self) -> str:
@@ -60,7 +64,7 @@ class StaticFilesRoute:
         if found is None:
             return self._replies.reject(request, NOT_FOUND, log_reason="the path names no file")
         names, is_directory = found
-        asked = asked_of(request.fields)
+        asked = asked_of(request.fields if self._compression is None else with_strong_tags(request.fields))
         try:
             served = self._find(names, is_directory, asked)
         except IsDirectory:
@@ -109,13 +113,19 @@ class StaticFilesRoute:
 
     def _respond(self, request: ClientRequest, served: ServedFile, answer: FileAnswer) -> ClientResponse:
         status, fields = f"{answer.status} {reason_phrase(answer.status)}", [*answer.fields, *self._via]
+        compressor = None
+        if self._compression is not None:
+            fields, compressor = self._compression.begin(request, answer.status, fields)
         file = served.file
         if file is not None and answer.count and request.method != "HEAD":
             region = FileRegion(file, answer.start, answer.count)
-            return self._replies.respond_file(request, status, fields, region)
+            return self._replies.respond_file(request, status, fields, region, compressor)
         if file is not None:
             file.close()
         body = served.content
         if answer.count != len(body):
             body = body[answer.start : answer.start + answer.count]
+        if compressor is not None:
+            body = compressor.whole(body)
+            fields = [*fields, ("Content-Length", str(len(body)))]
         return self._replies.respond(request, status, fields, body, AnswerCause.FILE)

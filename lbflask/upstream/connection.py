@@ -245,7 +245,7 @@ class UpstreamConnection:
             self._bytes_received = True
         return data
 
-    def receive_within(self, seconds: float) -> bytes | None:
+    def receive_within(self, seconds: float, stage: Stage = Stage.WAIT) -> bytes | None:
         """As `receive`, but None when no byte of HTTP has arrived in time.
 
         A readable socket proves nothing: it may hold a part of a TLS record, or a session ticket.
@@ -260,9 +260,9 @@ class UpstreamConnection:
                     return None
                 poll.poll(left * 1000)
         except OSError as error:
-            self._raise_if_interrupted(seconds, Stage.WAIT)
-            raise self._failed(Stage.WAIT, error) from None
-        self._raise_if_interrupted(seconds, Stage.WAIT)
+            self._raise_if_interrupted(seconds, stage)
+            raise self._failed(stage, error) from None
+        self._raise_if_interrupted(seconds, stage)
         self._bytes_received = self._bytes_received or bool(data)
         return data
 

@@ -71,6 +71,15 @@ class ResponseBuffer:
             self.start()
         return piece
 
+    def arrives_within(self, seconds: float) -> bool:
+        """As of BackendAnswer."""
+        if not self._in_background:
+            return self._response.answer.arrives_within(seconds)
+        with self._changed:
+            if not len(self._queue) and not self._ended:
+                self._changed.wait(seconds)
+            return bool(len(self._queue)) or self._ended
+
     def start(self) -> None:
         """Read the rest in the background: the client does not keep up. Without a free thread it goes on as before."""
         if self._in_background or self._received or self._closed:

@@ -151,7 +151,19 @@ class ResponseReader:
 
     def _receive_body(self) -> None:
         size = BULK_READ_SIZE if self._body_left > BULK_READ_SIZE else READ_SIZE
-        data = self._source.receive(self._timeouts.between_bytes, Stage.BODY, size)
+        self._take_body(self._source.receive(self._timeouts.between_bytes, Stage.BODY, size))
+
+    def arrives_within(self, seconds: float) -> bool:
+        """Whether the next piece or the end of the body is here within so many seconds. Raises Fault at stage BODY."""
+        if not self._pieces and not self.complete:
+            data = self._source.receive_within(seconds, Stage.BODY)
+            if data is None:
+                return False
+            self._take_body(data)
+        return bool(self._pieces) or self.complete
+
+    def _take_body(self, data: bytes) -> None:
+        """Read the data, which are empty at the end of the stream."""
         if data:
             self._consume(data)
         elif self.framing.length is None and not self.framing.chunked:

@@ -120,6 +120,10 @@ class BackendAnswer(Protocol):
         """The body as it arrives. Raises Fault at stage BODY when it ends too early."""
         ...
 
+    def arrives_within(self, seconds: float) -> bool:
+        """Whether the next piece or the end of the body is here within so many seconds. Raises Fault at stage BODY."""
+        ...
+
     def whole(self) -> bytes | None:
         """The body, if all of it has arrived; else None."""
         ...
@@ -169,7 +173,7 @@ class ByteSource(Protocol):
         """The next bytes, within `timeout` seconds; empty at the end of the stream. Raises Fault at this stage."""
         ...
 
-    def receive_within(self, seconds: float, /) -> bytes | None:
+    def receive_within(self, seconds: float, stage: Stage = Stage.WAIT, /) -> bytes | None:
         """As `receive`, but None when nothing has arrived in time."""
         ...
 

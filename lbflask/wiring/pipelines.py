@@ -20,6 +20,7 @@ from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
+from lbflask.wiring.compression import compression
 from lbflask.wiring.static_files import internal_files
 
 
@@ -108,6 +109,7 @@ def proxy_settings(config: Config, pool: str = "", route: RouteConfig | None = N
         pages_for_all=traffic.error_pages_for == "all",
         cors=traffic.cors.to_model(),
         internal_files=internal_files(traffic.internal_files),
+        compression=compression(traffic.compression),
         end_waits=health.end_waits,
         buffering=traffic.buffering.policy(),
         request_edits=edits_of(*(table.request_headers.to_model() for table in tables)),

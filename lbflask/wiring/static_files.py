@@ -38,4 +38,4 @@ def static_files_route(
         cache_control=files.cache_control,
     )
     replies = LocalReplies(services, settings, route=route.name)
-    return StaticFilesRoute(files, lookup, replies, settings.via, route.match.segments)
+    return StaticFilesRoute(files, lookup, replies, settings, route.match.segments)

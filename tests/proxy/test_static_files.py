@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from devtools.decoding import decoded
 from lbflask.core.answers import AnswerCause
 from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.framing import NO_BODY
@@ -24,6 +27,7 @@ from lbflask.proxy.file_response import FileResponse
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.static_files import FileFinder, StaticFilesRoute
+from tests.proxy.test_compression import LEVELS, accepting, compression
 from tests.proxy.test_router import Rig, taken
 
 NOW = 1_800_000_000.0
@@ -61,10 +65,11 @@ def open_below(root: Path) -> int:
     return sum(os.path.realpath(link).startswith(f"{root}/") for link in Path("/proc/self/fd").iterdir())
 
 
-def static(root: Path, rig: Rig, files: FileFinder | None = None, **options: object) -> StaticFilesRoute:
-    action = StaticFiles(root=str(root), **options)  # type: ignore[arg-type]
-    replies = LocalReplies(rig.house, replace(rig.rules, response_edits=EDITS), route="static")
-    return StaticFilesRoute(action, files or lookup(root), replies, "lbflask", 1)
+def static(root: Path, rig: Rig, files: FileFinder | None = None, **options: Any) -> StaticFilesRoute:
+    settings = replace(rig.rules, response_edits=EDITS, compression=options.pop("compression", None))
+    action = StaticFiles(root=str(root), **options)
+    replies = LocalReplies(rig.house, settings, route="static")
+    return StaticFilesRoute(action, files or lookup(root), replies, settings, 1)
 
 
 def field(fields: Fields, name: str) -> str | None:
@@ -97,6 +102,44 @@ def test_a_large_file_that_is_cut_is_told_with_its_cause(root: Path) -> None:
     next(response)
     response.close()
     assert (rig.events[0].cause, rig.events[0].cut) == (AnswerCause.CLIENT_LEFT, "the client hung up")
+
+
+LONG = b"".join(b"line %d\n" % number for number in range(20_000))
+
+
+@pytest.mark.parametrize("size", [2000, len(LONG)])
+@pytest.mark.parametrize("coding", LEVELS)
+def test_a_text_is_compressed_for_clients_that_accept_it(root: Path, coding: str, size: int) -> None:
+    rig, before = Rig(), open_below(root)
+    (root / "long.txt").write_bytes(LONG[:size])
+    route = static(root, rig, compression=compression())
+    response = route.dispatch(request("/static/long.txt", fields=accepting(coding)))
+    status, fields, body = taken(response)
+    assert (status, decoded(coding, body)) == ("200 OK", LONG[:size])
+    assert (field(fields, "Content-Encoding"), field(fields, "Vary")) == (coding, "Accept-Encoding")
+    assert field(fields, "Accept-Ranges") is None
+    assert (rig.events[0].sent, rig.events[0].cut) == (len(body), "")
+    etag = field(fields, "ETag") or ""
+    again = request("/static/long.txt", fields=[*accepting(coding), ("If-None-Match", etag)])
+    status, fields, body = taken(route.dispatch(again))
+    assert (status, field(fields, "ETag"), body) == ("304 Not Modified", etag, b"")
+    assert open_below(root) == before
+
+
+def test_a_part_of_a_text_is_a_part_of_its_bytes(root: Path) -> None:
+    (root / "long.txt").write_bytes(LONG)
+    route = static(root, Rig(), compression=compression())
+    asked = request("/static/long.txt", fields=[*accepting("gzip"), ("Range", "bytes=10-5009")])
+    status, fields, body = taken(route.dispatch(asked))
+    assert (status, body, field(fields, "Content-Encoding")) == ("206 Partial Content", LONG[10:5010], None)
+
+
+def test_a_precompressed_file_is_sent_as_it_is(root: Path) -> None:
+    (root / "long.txt").write_bytes(LONG)
+    (root / "long.txt.gz").write_bytes(gzip.compress(LONG))
+    route = static(root, Rig(), compression=compression())
+    _, fields, body = taken(route.dispatch(request("/static/long.txt", fields=accepting("zstd, gzip"))))
+    assert (field(fields, "Content-Encoding"), body) == ("gzip", (root / "long.txt.gz").read_bytes())
 
 
 @pytest.mark.parametrize("name", ["a.css", "large.bin"])

@@ -1,8 +1,11 @@
-"""Choice of a content coding by Accept-Encoding (RFC 9110 §12.5.3), among files that were compressed in advance."""
+"""Choice of a content coding by Accept-Encoding (RFC 9110 §12.5.3): of files that were compressed in advance, and of
+responses that are compressed on their way.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 #: Codings of precompressed files, the preferred one first, each with the suffix of such files.
@@ -15,9 +18,10 @@ _MEMBER: Final = re.compile(
 )
 
 
-def accepted_codings(text: str | None) -> tuple[str, ...]:
-    """The codings of SUFFIXES that the client accepts, in the order in which they are to be tried: by its weights, then
-    by ours. Codings that it likes less than the file as it is are left out. None is a request without the field.
+def accepted_codings(text: str | None, offered: Iterable[str] = SUFFIXES) -> tuple[str, ...]:
+    """The offered codings that the client accepts, in the order in which they are to be tried: by its weights, then by
+    the order of `offered`. Codings that it likes less than the content as it is are left out. None is a request without
+    the field.
 
     A member that is malformed is ignored.
     """
@@ -30,7 +34,7 @@ def accepted_codings(text: str | None) -> tuple[str, ...]:
             name = found[1].lower()
             weights.setdefault("gzip" if name == "x-gzip" else name, float(found[2] or 1))
     others, least = weights.get("*", 0.0), weights.get("identity", 0.0)
-    ranked = [(weights.get(name, others), name) for name in SUFFIXES]
+    ranked = [(weights.get(name, others), name) for name in offered]
     kept = [(weight, name) for weight, name in ranked if weight > 0 and weight >= least]
     return tuple(name for _, name in sorted(kept, key=_weight, reverse=True))
 

@@ -8,6 +8,8 @@ from typing import Final
 #: For a name without a known end: the client does not guess, since `nosniff` goes with it.
 UNKNOWN: Final = "application/octet-stream"
 _TEXT: Final = "; charset=utf-8"
+#: Bodies that consist of events (HTML Standard §9.2), each of which is meant to reach the client at once.
+EVENT_STREAM: Final = "text/event-stream"
 
 #: By the end of the name, in small letters. The charset belongs to types whose files do not name it themselves.
 MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -117,6 +119,11 @@ MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".zip": "application/zip",
     ".zst": "application/zstd",
 }
+
+
+def bare_type(value: str) -> str:
+    """The type that a Content-Type states, in small letters and without parameters (RFC 9110 §8.3.1)."""
+    return value.partition(";")[0].strip(" \t").lower()
 
 
 def end_of(name: str) -> str:
