@@ -206,6 +206,7 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "password_file": Target(
             "authentication:password_file", _named("core.", "password_file:password_hashes"), "utf-8"
         ),
+        "imported_haproxy": Target("imports:imported_haproxy", _named("importers.", "haproxy.reader:read"), "utf-8"),
         "credentials": Target("admin:credentials", _named("control.", "auth:Authenticator"), "latin-1"),
         "body": Target("admin:body", _named("control.api.", "operation:Operation")),
         "explanation": Target("admin:explanation", _named("control.", "explain:parse_query"), "utf-8"),
@@ -263,10 +264,15 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "it makes names": _named("", "importers.site"),
         "the reader of an import reads with it": _named(
             "importers.",
+            "haproxy.backends",
+            "haproxy.conditions",
+            "haproxy.lines",
+            "haproxy.rules",
             "literals",
             "nginx.actions",
             "nginx.routes",
             "nginx.variables",
+            "precedence",
         ),
         "it is for demonstrations": _named("", "demo.backend"),
     }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from fuzz.properties.files import written
 from lbflask.importers.document import finding_lines, text_of
+from lbflask.importers.haproxy import reader as haproxy
 from lbflask.importers.nginx import reader as nginx
 from lbflask.importers.site import Site, UnreadableConfiguration
 
@@ -24,3 +25,7 @@ def _imported(read: Callable[[Sequence[str]], Site], text: str, name: str) -> No
 def imported_nginx(text: str) -> None:
     if "include" not in text:  # which would open any file
         _imported(nginx.read, text, "nginx.conf")
+
+
+def imported_haproxy(text: str) -> None:
+    _imported(haproxy.read, text, "haproxy.cfg")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from lbflask.importers.site import FindingKind, ImportedRoute, ImportFinding, Site, merged, name_of
+from lbflask.importers.site import FindingKind, ImportedPool, ImportedRoute, ImportFinding, Site, merged, name_of
 
 #: Settings of routes that the top level can have for all of them; only forwarding uses those of the second group.
 _COMMON = ("response_headers", "error_pages", "error_pages_for", "access", "auth", "compression")
@@ -26,7 +26,8 @@ def text_of(site: Site, command: str) -> str:
     """The site as TOML. `command` is what has made it, for the first line."""
     common, routes = _hoisted(site.routes)
     settings = merged({"health_path": "", "live_path": ""}, site.settings, common)
-    if not site.pools:
+    pools, limits = _used_pools(site), {route.settings.get("rate_limit") for route in routes}
+    if not pools:
         settings["backends"] = [_NO_BACKEND]
     lines = [
         f"# Written by `{_one_line(command)}`. Check it with `lbflask config check`.",
@@ -40,13 +41,23 @@ def text_of(site: Site, command: str) -> str:
     for listener in site.listeners:
         lines += ["", "[[listeners]]", *(f"{key} = {value_of(value)}" for key, value in listener.items())]
     for name, limit in site.rate_limits.items():
-        lines += _table(f"rate_limits.{name}", limit)
-    for pool in site.pools.values():
+        if name in limits or limit.get("everywhere"):
+            lines += _table(f"rate_limits.{name}", limit)
+    for pool in pools:
         lines += ["", f"# {_one_line(str(pool.place))}", *_table(f"pools.{pool.name}", pool.settings)[1:]]
     names: set[str] = set()
     for route in routes:
         lines += _route(route, names)
     return "\n".join(lines) + "\n"
+
+
+def _used_pools(site: Site) -> list[ImportedPool]:
+    """The pools that a route names: one that none names is an error."""
+    used: set[str] = set()
+    for route in site.routes:
+        used |= {str(route.action.get("pool")), *route.action.get("split", ())}
+        used.add(str(route.action.get("mirror", {}).get("pool")))
+    return [pool for name, pool in site.pools.items() if name in used]
 
 
 def finding_lines(findings: Iterable[ImportFinding]) -> Iterator[str]:

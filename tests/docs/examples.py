@@ -226,6 +226,7 @@ class Example:
             file.chmod(0o600)
         elif path.startswith("/etc/ssl/") and not file.exists():
             pair = self.authority.pair(file.stem)
-            file.with_suffix(".pem").write_bytes(Path(pair.certificate).read_bytes())
+            both = Path(pair.certificate).read_bytes() + Path(pair.key).read_bytes()  # as HAProxy reads them
+            file.with_suffix(".pem").write_bytes(both)
             file.with_suffix(".key").write_bytes(Path(pair.key).read_bytes())
         return f"{file}/" if path.endswith("/") else str(file)

@@ -15,6 +15,7 @@ from lbflask.importers.nginx.variables import redirect_target, with_constants
 from lbflask.importers.site import Site, merged
 
 _REDIRECTS = frozenset({"301", "302", "303", "307", "308"})
+_PASSES = ("proxy_pass", "uwsgi_pass")
 _FLAGS = {"permanent": 301, "redirect": 302}
 #: What a location gets whose action has no equal: nobody may reach another one by it.
 NOT_TRANSLATED: Mapping[str, Any] = {"respond": {"status": 501, "body": "not translated\n"}}
@@ -100,16 +101,19 @@ class Actions:
         rewrite: Mapping[str, Any],
     ) -> RouteAction:
         address = with_constants(one.args[0] if one.args else "", constants).removesuffix("$is_args$args")
-        found = re.fullmatch(r"(https?)://(unix:[^:]+:?|[^/$]+)(/(?:[^$]|\$\d)*)?", address)
+        if one.name == "uwsgi_pass":
+            address = f"uwsgi://{address.removeprefix('uwsgi://')}"
+        found = re.fullmatch(r"(https?|uwsgi)://(unix:[^:]+:?|[^/$]+)(/(?:[^$]|\$\d)*)?", address)
         proxied = forwarding_settings(scope, self._site, constants, found[2] if found else "")
         common = common_settings(scope, self._site, constants)
-        if one.name != "proxy_pass" or found is None:
-            instead = (
-                "a backend has an URL without variables" if one.name == "proxy_pass" else "only HTTP: run gunicorn"
-            )
+        if one.name not in _PASSES or found is None:
+            instead = "a backend has an URL without variables" if one.name in _PASSES else "only HTTP and uwsgi"
             self._site.lose(one.place, one.text, instead)
             return RouteAction(NOT_TRANSLATED, common, proxied=True)
         scheme, host, uri = found.groups()
+        if scheme == "uwsgi":
+            proxied.pop("host", None)
+            proxied.pop("preserve_host", None)
         tls = self._backend_tls(scope) if scheme == "https" else {}
         if upstream := self._upstreams.get(host):
             pool = upstream.pool(scheme, tls)

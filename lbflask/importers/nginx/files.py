@@ -57,10 +57,9 @@ class _Files:
         file = self._files[number]
         name = str(Path(file["file"]).relative_to(self._folder)) if self._is_below(file["file"]) else file["file"]
         for error in file.get("errors", ()):
-            line, reason = error.get("line") or 0, str(error.get("error", "")).rpartition(" in ")[0] or error["error"]
-            if number == 0 or line:
-                raise UnreadableConfiguration(f"{Place(name, line)}: {reason}")
-            self._site.lose(Place(name, 0), "include", f"cannot be read: {reason}")
+            if "[Errno" not in str(error.get("error", "")):  # a missing file is listed where it is named
+                reason = str(error["error"]).rpartition(" in ")[0] or error["error"]
+                raise UnreadableConfiguration(f"{Place(name, error.get('line') or 0)}: {reason}")
         yield from self._of_block(file["parsed"], name, depth)
 
     def _is_below(self, file: str) -> bool:

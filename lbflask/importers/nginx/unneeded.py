@@ -47,6 +47,7 @@ UNNEEDED: Mapping[str, str] = {
     "proxy_ssl_session_reuse": "sessions are always reused",
     "proxy_ssl_protocols": "TLS 1.2 or newer",
     "uwsgi_buffer*": "buffering.responses bounds memory",
+    "uwsgi_param": "parameters of a request are always sent",
     "send_timeout": "timeouts.client_body counts in both directions",
     "server_name_in_redirect": "redirects name the host that clients ask for",
     "port_in_redirect": "redirects are paths",

@@ -119,7 +119,8 @@ _SETTERS: Mapping[str, Setter] = {
 def backend_url(scheme: str, address: str) -> str:
     """The URL of a backend, without the path that `proxy_pass` may have."""
     if address.startswith("unix:"):
-        return literal("unix:" + address.removeprefix("unix:").rstrip(":"))
+        path = address.removeprefix("unix:").rstrip(":")
+        return literal(f"{'uwsgi' if scheme == 'uwsgi' else 'unix'}:{path}")
     _, colon, port = address.rpartition(":")
     if not colon or "]" in port:
         address = f"{address}:{443 if scheme == 'https' else 80}"

@@ -44,7 +44,7 @@ def test_included_files_are_read_and_named(tmp_path: Path) -> None:
     (tmp_path / "sites" / "a.conf").write_text("server { listen 80;\n location / { grpc_pass x; } }")
     document, findings = imported("http { include sites/*.conf; }", tmp_path)
     assert document["routes"][0]["respond"]["status"] == 501
-    assert findings == ["sites/a.conf:2: not translated: grpc_pass x: only HTTP: run gunicorn"]
+    assert findings == ["sites/a.conf:2: not translated: grpc_pass x: only HTTP and uwsgi"]
 
 
 def test_files_that_include_each_other_are_refused(tmp_path: Path) -> None:
@@ -82,3 +82,22 @@ def test_what_all_routes_have_is_at_the_top_level(tmp_path: Path) -> None:
     assert document["timeouts"] == {"connect": 3}
     routes = {route["name"]: route for route in document["routes"]}
     assert routes["rest"]["timeouts"] == {"first_byte": 90, "between_bytes": 90, "tunnel_idle": 90}
+
+
+def test_servers_of_uwsgi_are_backends(tmp_path: Path) -> None:
+    document, findings = imported(
+        """upstream app { server unix:/run/app.sock; server 10.0.0.1:3031; }
+        server { listen 80; location / { include uwsgi_params; uwsgi_pass app; }
+        location /b/ { uwsgi_pass unix:/run/b.sock; } }""",
+        tmp_path,
+    )
+    assert findings == []
+    assert [pool["backends"] for pool in document["pools"].values()] == [
+        ["uwsgi:/run/app.sock", "uwsgi://10.0.0.1:3031"],
+        ["uwsgi:/run/b.sock"],
+    ]
+
+
+def test_an_included_file_that_is_missing_is_listed(tmp_path: Path) -> None:
+    _, findings = imported("include mime.types;\ninclude none.conf;\nserver { return 404; }", tmp_path)
+    assert findings == ["nginx.conf:2: not translated: include none.conf: the file is not here; import it where it is"]

@@ -1,0 +1,183 @@
+"""Reads HAProxy's configuration: frontends with their rules, and the backends that they name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lbflask.importers.directives import Directive
+from lbflask.importers.haproxy.backends import ImportedBackend
+from lbflask.importers.haproxy.lines import sections_of
+from lbflask.importers.haproxy.rules import RuleReader, Rules
+from lbflask.importers.haproxy.unneeded import LOST, TRANSLATED, UNNEEDED
+from lbflask.importers.literals import seconds_of
+from lbflask.importers.precedence import ordered
+from lbflask.importers.site import ImportedRoute, Site, merged
+
+_CLIENT_TIMES = {"client": "client_body", "http-request": "client_head"}
+
+
+def read(files: Sequence[str]) -> Site:
+    """The site of the files. Raises UnreadableConfiguration."""
+    return _Reader(sections_of(files)).read()
+
+
+class _Reader:
+    def __init__(self, sections: Sequence[Directive]) -> None:
+        self._site = Site()
+        self._sections = sections
+        self._backends: dict[str, ImportedBackend] = {}
+        self._pools: dict[str, str] = {}
+        self._rules: dict[str, Rules] = {}
+        self._frontends: list[tuple[Directive, list[Directive]]] = []
+        defaults: list[Directive] = []
+        for one in sections:
+            if one.name == "defaults":
+                defaults = list(one.block or ())
+            if one.name in ("frontend", "listen"):
+                self._frontends.append((one, defaults))
+            if one.name in ("backend", "listen"):
+                backend = ImportedBackend(one, defaults, self._site)
+                self._backends[backend.name] = backend
+
+    def read(self) -> Site:
+        routes: list[ImportedRoute] = []
+        served = [one for one, defaults in self._frontends if not self._is_tcp(one, defaults)]
+        for one, defaults in self._frontends:
+            if one in served:
+                routes += self._frontend(one, [*defaults, *(one.block or ())], alone=len(served) == 1)
+        self._site.add_routes(ordered(routes, self._site))
+        for name, backend in self._backends.items():
+            if name not in self._pools and not self._is_tcp(backend.section, backend.lines):
+                self._site.skip(backend.section.place, backend.section.text, "no route goes to it")
+        for section in self._sections:
+            self._report(section)
+        return self._site
+
+    def _is_tcp(self, section: Directive, defaults: Sequence[Directive]) -> bool:
+        modes = [one.args[0] for one in (*defaults, *(section.block or ())) if one.name == "mode" and one.args]
+        tcp = (modes or ["tcp"])[-1] == "tcp"
+        if tcp and section.name != "backend":
+            self._site.lose(section.place, section.text, "mode tcp is not here: keep it in front, with another port")
+        return tcp
+
+    def _frontend(self, section: Directive, lines: Sequence[Directive], *, alone: bool) -> list[ImportedRoute]:
+        binds = [bind for one in section.named("bind") for bind in self._bind(one)]
+        reader = RuleReader(self._site, section)
+        rules = reader.rules()
+        routes = list(rules.routes)
+        for one in section.named("use_backend"):
+            if one.args:
+                routes += self._forwarding(one, one.args[0], reader.matches(one, one.args[1:]), rules)
+        default = [one for one in lines if one.name == "default_backend" and one.args]
+        if default:
+            routes += self._forwarding(default[-1], default[-1].args[0], [{}], rules)
+        elif section.name == "listen":
+            routes += self._forwarding(section, section.args[0] if section.args else "backend", [{}], Rules())
+        else:
+            routes.append(ImportedRoute(section.place, section.text, {}, {"respond": {"status": 503}}))
+        self._set_times(lines)
+        self._set_health_path(section)
+        base = {} if alone else {"listener": binds}
+        common = {key: value for key, value in rules.settings.items() if key == "response_headers"}
+        return [_with(route, base, rules.settings if route.forwards else common) for route in routes]
+
+    def _forwarding(
+        self, one: Directive, name: str, matches: Sequence[Mapping[str, Any]], rules: Rules
+    ) -> list[ImportedRoute]:
+        """Routes to a backend, after those of the rules that the backend itself has."""
+        backend = self._backends.get(name)
+        if backend is None:
+            self._site.lose(one.place, one.text, "there is no such backend; the route answers 503")
+            return [ImportedRoute(one.place, one.text, match, {"respond": {"status": 503}}) for match in matches]
+        if name not in self._pools:
+            behind = self._rules[name] = RuleReader(self._site, backend.section).rules()
+            self._pools[name] = backend.pool(behind.settings)
+        behind, pool = self._rules[name], self._pools[name]
+        action: dict[str, Any] = {"pool": pool, **rules.action, **behind.action}
+        if not pool:
+            action = {"respond": {"status": 503}}
+        found: list[ImportedRoute] = []
+        for match in matches:
+            found += [_with(route, match, {}) for route in behind.routes]
+            found.append(ImportedRoute(one.place, one.text, match, action))
+        return found
+
+    def _bind(self, one: Directive) -> list[str]:
+        words = list(one.args)
+        addresses, options = (words[0] if words else "").split(","), words[1:]
+        for option in options:
+            if option == "accept-proxy":
+                self._site.lose(
+                    one.place, f"bind … {option}", "listeners.proxy_protocol names the networks that send it"
+                )
+            elif option == "ca-file":
+                self._site.lose(one.place, f"bind … {option}", "client certificates: listeners.client_ca")
+        certificates = [options[at + 1] for at, part in enumerate(options[:-1]) if part == "crt"]
+        for file in certificates:
+            pairs = self._site.settings.setdefault("tls", {}).setdefault("certificates", [])
+            if {"cert": file, "key": file} not in pairs:
+                pairs.append({"cert": file, "key": file})
+            if file.endswith("/"):
+                self._site.differ(one.place, one.text, "tls.certificates names each file of the directory")
+        if "alpn" in options and any("h2" in part for part in options):
+            self._site.differ(one.place, "bind … alpn h2", "clients use HTTP/1.1; HTTP/2 needs a terminator in front")
+        found = [self._site.add_listener(_address(address), tls="ssl" in options) for address in addresses]
+        return list(dict.fromkeys(found))
+
+    def _set_times(self, lines: Sequence[Directive]) -> None:
+        for one in lines:
+            if one.name == "timeout" and len(one.args) > 1 and (key := _CLIENT_TIMES.get(one.args[0])):
+                seconds = seconds_of(one.args[1], 0.001)
+                if seconds:
+                    self._site.set_default(f"timeouts.{key}", seconds)
+
+    def _set_health_path(self, section: Directive) -> None:
+        for one in section.named("monitor-uri"):
+            if one.args:
+                self._site.set_default("health_path", one.args[0])
+
+    def _report(self, section: Directive) -> None:
+        """List the lines that nothing translates."""
+        if section.name not in ("defaults", "frontend", "backend", "listen", "global"):
+            kind = LOST.get(section.name)
+            if kind:
+                self._site.lose(section.place, section.text, kind)
+            else:
+                self._site.skip(section.place, section.text, UNNEEDED.get(section.name, "state of HAProxy"))
+            return
+        for one in section.block or ():
+            key = f"{one.name} {one.args[0]}" if one.args else one.name
+            if section.name == "global":
+                self._site.skip(one.place, one.name, "process settings of HAProxy: gunicorn and [tls] have their own")
+            elif key in UNNEEDED or one.name in UNNEEDED:
+                self._site.skip(
+                    one.place, key if key in UNNEEDED else one.name, UNNEEDED.get(key) or UNNEEDED[one.name]
+                )
+            elif one.name not in TRANSLATED and key not in TRANSLATED:
+                reason = (
+                    LOST.get(key) or LOST.get(one.name) or "no equal is known; look for it in docs/configuration.md"
+                )
+                self._site.lose(one.place, one.text, reason)
+
+
+def _with(route: ImportedRoute, base: Mapping[str, Any], settings: Mapping[str, Any]) -> ImportedRoute:
+    match = dict(route.match)
+    for key, value in base.items():
+        if key == "not":
+            match["not"] = [*value, *match.get("not", ())]
+        elif key in ("headers", "query", "cookies"):
+            match[key] = {**value, **match.get(key, {})}
+        else:
+            match.setdefault(key, value)
+    return ImportedRoute(route.place, route.title, match, route.action, merged(settings, route.settings))
+
+
+def _address(text: str) -> str:
+    text = re.sub(r"^(ipv4|ipv6)@", "", text)
+    if text.startswith(("/", "unix@")):
+        return "unix:" + text.removeprefix("unix@")
+    host, _, port = text.rpartition(":")
+    host = "0.0.0.0" if host in ("", "*") else "[::]" if host == "::" else host
+    return f"{host}:{port or 80}"

@@ -1,0 +1,197 @@
+"""HAProxy's rules of requests and responses as actions and settings of routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbflask.importers.directives import Directive
+from lbflask.importers.haproxy.conditions import Conditions, Matches, UnknownCondition
+from lbflask.importers.literals import number_of, seconds_of, template_of
+from lbflask.importers.site import ImportedRoute, Site, merged
+
+_SAMPLE = re.compile(r"%\[([^\]]*)\]|%\{\+?[^}]*\}\w+|%[a-zA-Z]+")
+_SAMPLES: Mapping[str, str] = {
+    "%[src]": "{client}",
+    "%ci": "{client}",
+    "%[ssl_fc,iif(https,http)]": "{scheme}",
+    "%[path]": "{path}",
+    "%[method]": "{method}",
+    "%[url]": "{path}{query}",
+    "%[capture.req.uri]": "{path}{query}",
+    "%[unique-id]": "{request_id}",
+    "%[req.hdr(host)]": "{authority}",
+    "%[hdr(host)]": "{authority}",
+    "%[query]": "{query}",
+}
+_AUTOMATIC = frozenset({"x-forwarded-for", "x-real-ip"})
+_SAME = frozenset({"x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-scheme"})
+_ELSEWHERE = "no equal: a hook, or the application"
+
+
+@dataclass(slots=True)
+class Rules:
+    """What the lines of a section state: routes that answer, in their order, and settings of all its requests."""
+
+    routes: list[ImportedRoute] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    action: dict[str, Any] = field(default_factory=dict)  #: what belongs to the action of forwarding: a rewrite
+
+
+class RuleReader:
+    """Reads the lines of one section."""
+
+    def __init__(self, site: Site, section: Directive) -> None:
+        self._site, self._section = site, section
+        self._conditions = Conditions(section)
+        self._rate = _rate(section)
+
+    def matches(self, one: Directive, words: Sequence[str]) -> Matches:
+        """The matches of a condition; none, with a finding, where it has no equal."""
+        try:
+            return self._conditions.matches(words)
+        except UnknownCondition as error:
+            self._site.lose(one.place, one.text, f"match has no equal of: {error}")
+            return []
+
+    def rules(self) -> Rules:
+        """The rules of the section."""
+        found = Rules()
+        for one in self._section.block or ():
+            if one.name == "http-request":
+                self._request(one, found)
+            elif one.name == "http-response":
+                self._response(one, found)
+        for one in self._section.named("redirect"):
+            self._redirect(one, one.args, found)
+        return found
+
+    def _request(self, one: Directive, found: Rules) -> None:
+        kind, (words, condition) = one.args[0] if one.args else "", _parted(one.args[1:])
+        if kind in ("deny", "return", "tarpit"):
+            if self._is_rate_limit(one, condition):
+                return
+            self._answer(one, kind, words, condition, found)
+        elif kind == "redirect":
+            self._redirect(one, one.args[1:], found)
+        elif kind in ("set-header", "add-header", "del-header"):
+            self._header(one, kind, words, condition, found)
+        elif kind in ("replace-path", "set-path") and not condition:
+            self._path(one, kind, words, found)
+        elif kind.startswith("track-sc") and self._rate:
+            return
+        else:
+            self._site.lose(one.place, one.text, _ELSEWHERE)
+
+    def _is_rate_limit(self, one: Directive, condition: Sequence[str]) -> bool:
+        """`deny if { sc_http_req_rate(0) gt 20 }` with a table of rates."""
+        text = " ".join(condition)
+        limit = re.fullmatch(r"(?:if )?\{ sc\d?_http_req_rate(?:\(\d\))? (?:gt|ge) (\d+) \}", text)
+        if limit is None or not self._rate:
+            return False
+        number = max(number_of(limit[1]), 1)
+        settings = {"rate": f"{number}/{self._rate:g}s", "burst": number, "everywhere": True}
+        self._site.add_rate_limit("requests", settings)
+        self._site.differ(one.place, one.text, "a bucket of the whole fleet, and 429")
+        return True
+
+    def _answer(self, one: Directive, kind: str, words: Sequence[str], condition: Sequence[str], found: Rules) -> None:
+        options = dict(zip(words[::2], words[1::2], strict=False))
+        status = number_of(options.get("deny_status") or options.get("status") or "") or (
+            200 if kind == "return" else 403
+        )
+        respond: dict[str, Any] = {"status": status}
+        text = options.get("string") or options.get("lf-string", "")
+        if "%[" in text or {"errorfile", "errorfiles"} & options.keys():
+            self._site.lose(one.place, one.text, "respond has a fixed body")
+        elif text:
+            respond["body"] = text
+            respond["content_type"] = options.get("content-type", "text/plain")
+        elif options.get("file"):
+            respond["file"] = options["file"]
+        self._add(one, condition, {"respond": respond}, found)
+
+    def _redirect(self, one: Directive, words: Sequence[str], found: Rules) -> None:
+        words, condition = _parted(words)
+        options = dict(zip(words[::2], words[1::2], strict=False))
+        status = number_of(options.get("code", "302"))
+        if options.get("scheme") == "https":
+            to: str | None = "https://{host}{path}{query}"
+        elif "prefix" in options:
+            prefix = template_of(options["prefix"].rstrip("/"), _SAMPLE, _target)
+            to = None if prefix is None else f"{prefix}{{path}}{'' if 'drop-query' in words else '{query}'}"
+        else:
+            to = template_of(options.get("location", ""), _SAMPLE, _target)
+        if not to or status not in (301, 302, 303, 307, 308):
+            self._site.lose(one.place, one.text, "redirect.to has {host}, {path} and {query}")
+            return
+        self._add(one, condition, {"redirect": {"to": to, "status": status}}, found)
+
+    def _add(self, one: Directive, condition: Sequence[str], action: Mapping[str, Any], found: Rules) -> None:
+        found.routes += [ImportedRoute(one.place, one.text, match, action) for match in self.matches(one, condition)]
+
+    def _header(self, one: Directive, kind: str, words: Sequence[str], condition: Sequence[str], found: Rules) -> None:
+        name, value = (words[0], " ".join(words[1:])) if words else ("", "")
+        low = name.lower()
+        if low in _SAME or (low in _AUTOMATIC and kind != "del-header"):
+            self._site.skip(one.place, f"{one.name} {kind} {name}", "is always set (docs/forwarding.md)")
+            return
+        if condition:
+            self._site.lose(one.place, one.text, "fields of a route: match the condition by a route of its own")
+            return
+        text = template_of(value, _SAMPLE, lambda sample: _SAMPLES.get(sample[0]) or _header_of(sample[1] or ""))
+        if text is None:
+            self._site.lose(one.place, one.text, "a sample without an equal (docs/variables.md)")
+        elif low == "host" and kind == "set-header":
+            found.settings["host"] = text
+        else:
+            table = "request_headers" if one.name == "http-request" else "response_headers"
+            found.settings = merged(found.settings, {table: _edit(kind, name, text, found.settings.get(table, {}))})
+
+    def _response(self, one: Directive, found: Rules) -> None:
+        kind, (words, condition) = one.args[0] if one.args else "", _parted(one.args[1:])
+        if kind in ("set-header", "add-header", "del-header"):
+            self._header(one, kind, words, condition, found)
+        else:
+            self._site.lose(one.place, one.text, _ELSEWHERE)
+
+    def _path(self, one: Directive, kind: str, words: Sequence[str], found: Rules) -> None:
+        if kind == "set-path":
+            cut = re.fullmatch(r"%\[path,regsub\(\^?(/[\w/-]+?)/?,(/?)\)\]", words[0] if words else "")
+            words = ["^" + cut[1] + "/?(.*)$", r"/\1"] if cut else words
+        if len(words) != 2 or "%[" in words[1] or not words[1].startswith("/"):
+            self._site.lose(one.place, one.text, "rewrite = { regex, to }, or strip_prefix")
+            return
+        found.action["rewrite"] = {"regex": words[0], "to": re.sub(r"\\(\d)", r"{\1}", words[1])}
+
+
+def _edit(kind: str, name: str, text: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    if kind == "del-header":
+        return {"remove": [*table.get("remove", ()), name]}
+    return {"set" if kind == "set-header" else "add": {name: text}}
+
+
+def _header_of(sample: str) -> str | None:
+    found = re.fullmatch(r"(?:req\.)?f?hdr\(([A-Za-z0-9-]+)\)", sample)
+    return f"{{header.{found[1]}}}" if found else None
+
+
+def _target(found: re.Match[str]) -> str | None:
+    value = {"{authority}": "{host}"}.get(_SAMPLES.get(found[0], ""), _SAMPLES.get(found[0], ""))
+    return value if value in ("{host}", "{path}", "{query}", "{path}{query}") else None
+
+
+def _rate(section: Directive) -> float:
+    """Seconds of the period of a table of request rates; 0 without one."""
+    for one in section.named("stick-table"):
+        if found := re.search(r"http_req_rate\((\w+)\)", " ".join(one.args)):
+            return seconds_of(found[1], 0.001) or 0
+    return 0
+
+
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words before `if` or `unless`, and those from there on."""
+    at = next((place for place, part in enumerate(words) if part in ("if", "unless")), len(words))
+    return list(words[:at]), list(words[at:])
