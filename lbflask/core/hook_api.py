@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lbflask.core.http.field_names import is_token
@@ -37,6 +37,21 @@ class HookRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class HookResponse:
+    """A response before its head is sent: the status, and the header fields for the client, without those that the
+    balancer adds.
+    """
+
+    status: int
+    fields: tuple[tuple[str, str], ...]
+
+    def field(self, name: str) -> str | None:
+        """The value of the first field of that name, which is not case-sensitive."""
+        wanted = name.lower()
+        return next((value for key, value in self.fields if key.lower() == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
     """Header fields to set, in place of all of the same name, and to remove.
 
@@ -48,14 +63,7 @@ class Change:
 
     def __post_init__(self) -> None:
         """Check the names and values."""
-        for name in (*self.set, *self.remove):
-            if not is_token(name):
-                raise ValueError(f"{name!r} is not the name of a field")
-            if name.lower() in RESERVED:
-                raise ValueError(f"{name} may not be changed by hooks")
-        for value in self.set.values():
-            if not _VALUE.fullmatch(value):
-                raise ValueError(f"{value!r} is not the value of a field")
+        _check_fields((*self.set, *self.remove), self.set.values())
 
     def applied_to(self, fields: Fields) -> Fields:
         """The changed fields; those that are set are at the end."""
@@ -65,13 +73,21 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A response instead of the backend's: a registered status from 400 to 599, and a line of text."""
+    """A response instead of the backend's: a registered status from 400 to 599, a line of text, and header fields
+    besides those of all such responses, as `{"WWW-Authenticate": "Bearer"}`.
+
+    Raises ValueError for another status, for reserved names, and for invalid names and values.
+    """
 
     status: int
     reason: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the status."""
+        """Check the status and the fields."""
+        _check_fields(self.headers, self.headers.values())
+        if any(name.lower() == "content-type" for name in self.headers):
+            raise ValueError("Content-Type is that of the line of text")
         if not 400 <= self.status <= 599 or self.status not in REASONS:
             raise ValueError(f"{self.status} is not a status for a refusal")
 
@@ -85,3 +101,15 @@ class HealthChange:
     health: str
     before: str
     reason: str
+
+
+def _check_fields(names: Iterable[str], values: Iterable[str]) -> None:
+    """Raises ValueError for a name or a value that hooks may not write."""
+    for name in names:
+        if not is_token(name):
+            raise ValueError(f"{name!r} is not the name of a field")
+        if name.lower() in RESERVED:
+            raise ValueError(f"{name} may not be changed by hooks")
+    for value in values:
+        if not _VALUE.fullmatch(value):
+            raise ValueError(f"{value!r} is not the value of a field")

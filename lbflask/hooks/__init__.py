@@ -3,7 +3,7 @@
 `lbflask.hooks` is the supported import path; `runner` is internal.
 """
 
-from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, HookResponse, Refusal
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
-__all__ = ["AttemptEvent", "Change", "HealthChange", "HookRequest", "Refusal", "RequestEvent"]
+__all__ = ["AttemptEvent", "Change", "HealthChange", "HookRequest", "HookResponse", "Refusal", "RequestEvent"]

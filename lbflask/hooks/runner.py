@@ -1,9 +1,9 @@
 """Runs user hooks in isolation: a hook that fails or stalls is logged, counted and skipped, and fails no request.
 
-A request waits for the hooks `request` and `choice`, within their time budget: each call runs in a thread (a greenlet
-on gevent's workers), which is abandoned when the budget is exceeded. A hook that is late several times in a row is
-disabled for a cool-down period. The hooks `response` and `health` are called later, each in a thread of its own, from
-a bounded queue. docs/hooks.md explains the limits of this isolation on gevent.
+A request waits for the hooks `request`, `choice` and `response_head`, within their time budget: each call runs in a
+thread (a greenlet on gevent's workers), which is abandoned when the budget is exceeded. A hook that is late several
+times in a row is disabled for a cool-down period. The hooks `response` and `health` are called later, each in a thread
+of its own, from a bounded queue. docs/hooks.md explains the limits of this isolation on gevent.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib.metadata import entry_points
 from itertools import chain
 from typing import Any
 
 from lbflask.background import BackgroundTask
-from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, HookResponse, Refusal
 from lbflask.telemetry.event_queue import TimedEvent
 from lbflask.telemetry.metrics import definitions
 from lbflask.telemetry.metrics.recorder import Sample
 
 GROUP = "lbflask.hooks"
-POINTS = ("request", "choice", "response", "health")
+POINTS = ("request", "choice", "response_head", "response", "health")
 #: Late calls in a row before a hook is disabled, and the seconds for which it is.
 LATE_IN_A_ROW = 3
 COOL_DOWN = 10.0
@@ -163,7 +164,7 @@ class Hooks:
     """The configured hooks, by point; an event sink. Raises BadHook if a hook cannot be loaded."""
 
     def __init__(self, names: Sequence[str], budget: float) -> None:
-        self._blocking: dict[str, list[BlockingHook]] = {"request": [], "choice": []}
+        self._blocking: dict[str, list[BlockingHook]] = {"request": [], "choice": [], "response_head": []}
         self._queued: dict[str, list[QueuedHook]] = {"response": [], "health": []}
         for name, target in [hook for setting in names for hook in _loaded(setting)]:
             functions = {point: getattr(target, point) for point in POINTS if hasattr(target, point)}
@@ -187,6 +188,11 @@ class Hooks:
     def has_choice(self) -> bool:
         """Whether there is a hook `choice`."""
         return bool(self._blocking["choice"])
+
+    @property
+    def has_response_head(self) -> bool:
+        """Whether there is a hook `response_head`."""
+        return bool(self._blocking["response_head"])
 
     @property
     def has_responses(self) -> bool:
@@ -217,6 +223,16 @@ class Hooks:
             else:
                 hook.failed("failed", "named none of the backends")
         return backends
+
+    def response_head(self, request: HookRequest, response: HookResponse) -> HookResponse:
+        """The response as the hooks `response_head` leave it, each with the fields that the one before left."""
+        for hook in self._blocking["response_head"]:
+            result = hook(request, response)
+            if isinstance(result, Change):
+                response = replace(response, fields=tuple(result.applied_to(list(response.fields))))
+            elif result is not None:
+                hook.failed("failed", f"returned {type(result).__name__}, which is no Change")
+        return response
 
     def consume(self, batch: Sequence[TimedEvent]) -> None:
         """See EventSink: each event is passed to the hooks `response`."""

@@ -10,7 +10,7 @@ from functools import partial
 
 from lbflask.core import retry
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import Blame, Fault
+from lbflask.core.faults import Blame, Fault, NotAdmitted
 from lbflask.core.http.compression import with_strong_tags
 from lbflask.core.http.cookies import take
 from lbflask.core.http.direct_response import ErrorPage
@@ -50,6 +50,7 @@ class RequestContext(RequestAttempts):
 
     rate_limit_fields: Fields | None = None
     sticky_backend: Backend | None = None
+    hook_calls: HookCalls | None = None
     trace: Trace | None = None
     status: int = 0
     refusal: str = ""  #: why the request was refused, unless an attempt shows it
@@ -88,25 +89,13 @@ class RequestContext(RequestAttempts):
             services.note_answer((self.status, self.client))
             return
         event = RequestEvent(
-            client=self.client,
-            method=request.method,
-            target=request.raw_target,
-            protocol=request.protocol,
-            pool=dispatcher.balancer.pool.name,
-            status=self.status,
-            sent=sent,
-            seconds=services.clock() - self.began,
-            attempts=self.events,
-            request_id=self.request_id,
-            cut=cut or self.refusal,
-            route=dispatcher.route,
-            received=0 if request.body is None else request.body.received,
-            why=self.reason,
-            trace=self.trace,
-            fields=self.fields,
-            request_fields=request.fields if services.logs_request_fields else None,
+            client=self.client, method=request.method, target=request.raw_target, protocol=request.protocol,
+            pool=dispatcher.balancer.pool.name, status=self.status, sent=sent, seconds=services.clock() - self.began,
+            attempts=self.events, request_id=self.request_id, cut=cut or self.refusal, route=dispatcher.route,
+            received=0 if request.body is None else request.body.received, why=self.reason, trace=self.trace,
+            fields=self.fields, request_fields=request.fields if services.logs_request_fields else None,
             user=request.user,
-        )
+        )  # fmt: skip
         if cause is not None:
             event.cause, event.limit = cause, self.limit
         for listener in services.listeners:
@@ -136,7 +125,8 @@ class Dispatcher:
         self._via_line = b"" if settings.via is None else f"Via: 1.1 {settings.via}\r\n".encode("latin-1")
         self._rules = ResponseRules(settings)
         self._compression = settings.compression
-        self._passes_lines = balancer.cookies is None and self._rules.changes_nothing
+        changed_by_hooks = services.hooks is not None and services.hooks.has_response_head
+        self._passes_lines = balancer.cookies is None and self._rules.changes_nothing and not changed_by_hooks
         self._replies = LocalReplies(services, settings, pool=balancer.pool.name)
         self._buffering = None if settings.buffering is None else Buffering(settings.buffering, services)
 
@@ -176,6 +166,7 @@ class Dispatcher:
             key = balancer.key(client, request.target.text, request.fields) if balancer.has_key else None
             plan = balancer.plan(key, safe, context.sticky_backend)
             if hook_calls is not None:
+                context.hook_calls = hook_calls
                 plan = hook_calls.reorder(plan)
             context.reason = plan.reason
             if SWITCH.enabled:
@@ -254,7 +245,8 @@ class Dispatcher:
             files = self.settings.internal_files
             if files is not None and (replaced := self._file(context, response, files)) is not None:
                 return replaced
-            fields = self._edited_fields(context, self._rules.passed_fields(context.request, answer, context.facts))
+            passed = self._rules.passed_fields(context.request, answer, context.facts)
+            fields = self._edited_fields(context, answer.status, passed)
             passes_trailers = answer.framing.chunked and te_trailers(context.request.fields, context.request.protocol)
             if passes_trailers:
                 fields = [*fields, *(field for field in answer.fields if field[0].lower() == "trailer")]
@@ -283,7 +275,8 @@ class Dispatcher:
             return self._refuse(context, fault)
         if found is None:
             return None
-        fields = self._edited_fields(context, self._rules.edited(context.request, found.fields, context.facts))
+        edited = self._rules.edited(context.request, found.fields, context.facts)
+        fields = self._edited_fields(context, found.status, edited)
         response.discard()
         context.end()  # the backend is free while the client reads
         replaced = found.response(context.request, fields, context.finish, context.deadline, self._compression)
@@ -294,7 +287,8 @@ class Dispatcher:
         """The page in the place of the body of a backend's response."""
         answer = response.answer
         passed = self._rules.passed_fields(context.request, answer, context.facts)
-        fields, body = self._rules.with_page(context.request, answer.status, self._edited_fields(context, passed), page)
+        edited = self._edited_fields(context, answer.status, passed)
+        fields, body = self._rules.with_page(context.request, answer.status, edited, page)
         with suppress(Fault):  # what the backend fails to send is not needed
             answer.buffer(MAX_ASIDE)
         response.close()
@@ -302,8 +296,10 @@ class Dispatcher:
         status = f"{answer.status} {answer.reason or reason_phrase(answer.status)}"
         return local_response(context.request.method, status, fields, body, context.finish)
 
-    def _edited_fields(self, context: RequestContext, fields: Fields) -> Fields:
-        """The fields of the response as the client gets it, with those that this balancer adds."""
+    def _edited_fields(self, context: RequestContext, status: int, fields: Fields) -> Fields:
+        """The fields of the response for the client: as hooks change them, and with those that this balancer adds."""
+        if context.hook_calls is not None:
+            fields = context.hook_calls.edit(status, fields)
         if self.balancer.cookies is not None:
             fields = [*fields, *self._set_cookie_fields(context, fields)]
         return fields if context.rate_limit_fields is None else [*fields, *context.rate_limit_fields]
@@ -342,6 +338,8 @@ class Dispatcher:
         retry_after = self.settings.retry_after if fault.status == 503 else None
         status, fields, body = error_response(fault, accept_of(request.fields), self.settings, retry_after)
         fields = [*self._rules.edited(request, fields, context.facts), *(context.rate_limit_fields or ())]
+        if isinstance(fault, NotAdmitted):
+            fields += fault.fields
         context.status, context.fields, context.cause = fault.status, fields, fault.answer_cause
         context.limit = fault.limit
         if not context.events or fault.blame is Blame.CLIENT:

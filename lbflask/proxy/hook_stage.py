@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import Blame, Fault, Stage
-from lbflask.core.hook_api import HookRequest, Refusal
+from lbflask.core.faults import NotAdmitted
+from lbflask.core.hook_api import HookRequest, HookResponse, Refusal
 from lbflask.core.http.types import Fields
 from lbflask.core.planning import Plan
 from lbflask.hooks.runner import Hooks
@@ -26,6 +26,12 @@ class HookCalls:
         """The fields for the backend."""
         return list(self.request.fields)
 
+    def edit(self, status: int, fields: Fields) -> Fields:
+        """The fields of the response as the `response_head` hooks change them."""
+        if not self.hooks.has_response_head:
+            return fields
+        return list(self.hooks.response_head(self.request, HookResponse(status, tuple(fields))).fields)
+
     def reorder(self, plan: Plan) -> Plan:
         """The plan as the `choice` hooks change it."""
         if not self.hooks.has_choice:
@@ -40,7 +46,7 @@ class HookCalls:
 def call_request_hooks(
     hooks: Hooks, client_request: ClientRequest, request_id: str, client: str, pool: str, fields: Fields
 ) -> HookCalls:
-    """Call the `request` hooks, each with the fields that the one before left. Raises the Fault of a refusal."""
+    """Call the `request` hooks, each with the fields that the one before left. Raises NotAdmitted for a refusal."""
     request = HookRequest(
         request_id,
         client,
@@ -55,6 +61,6 @@ def call_request_hooks(
             trace(request.request_id, "hook", result=type(result).__name__)
         if isinstance(result, Refusal):
             # Blamed on the client, so that it gets the reason unchanged; no backend is involved.
-            raise Fault(Blame.CLIENT, Stage.CHOOSE, result.status, result.reason, answer_cause=AnswerCause.HOOK)
+            raise NotAdmitted(result.status, result.reason, AnswerCause.HOOK, [*result.headers.items()])
         request = replace(request, fields=tuple(result.applied_to(list(request.fields))))
     return HookCalls(hooks, request)

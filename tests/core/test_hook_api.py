@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lbflask.core.hook_api import RESERVED, Change, HookRequest, Refusal
+from lbflask.core.hook_api import RESERVED, Change, HookRequest, HookResponse, Refusal
 from tests.support.changes import property_test
 
 
@@ -57,6 +57,18 @@ def test_a_refusal_is_an_error_that_everybody_knows(status: int) -> None:
 def test_no_other_status_refuses(status: int) -> None:
     with pytest.raises(ValueError, match="not a status for a refusal"):
         Refusal(status, "no")
+
+
+def test_a_refusal_may_have_fields_but_not_those_of_its_body() -> None:
+    assert Refusal(401, "no", {"WWW-Authenticate": "Bearer"}).headers == {"WWW-Authenticate": "Bearer"}
+    for headers in ({"Content-Length": "3"}, {"content-type": "a/b"}, {"A": "b\r\nC: d"}, {"a b": "c"}):
+        with pytest.raises(ValueError, match=r"may not be changed|Content-Type|is not the"):
+            Refusal(401, "no", headers)
+
+
+def test_a_response_tells_its_fields_by_any_case() -> None:
+    response = HookResponse(200, (("Server", "a"), ("SERVER", "b")))
+    assert [response.field(name) for name in ("server", "other")] == ["a", None]
 
 
 def test_a_request_tells_its_fields_by_any_case() -> None:

@@ -43,7 +43,7 @@ def test_hooks_that_sleep_and_raise_fail_no_request(balancer: Gunicorn) -> None:
     assert [get(balancer.port).status for _ in range(30)] == [200] * 30
     found = get(balancer.admin_port, "/metrics").body.decode()
     for hook, outcome in ((RAISING, "failed"), (SLEEPING, "late"), (SLEEPING, "skipped")):
-        for where in ("request", "choice"):
+        for where in ("request", "choice", "response_head"):
             assert f'hook="{hook}",outcome="{outcome}",point="{where}"' in found
     assert "ZeroDivisionError" in balancer.output
     assert "took longer than 0.02 s" in balancer.output
@@ -54,6 +54,11 @@ def test_hooks_change_and_refuse_requests_and_choose_backends(
 ) -> None:
     refused = get(balancer.port, "/refused")
     assert (refused.status, refused.body) == (403, b"403 Forbidden: not here\n")
+    assert refused.field("X-Refused-By") == "a hook"
+    changed = get(balancer.port, "/head/tag")
+    assert changed.field("X-Status") == str(changed.status)
+    assert changed.field("X-Tag") == "127.0.0.1"
+    assert changed.field("Content-Type") is None
     last = f"127.0.0.1:{max(map(str, demos))}"
     for _ in range(5):
         assert get(balancer.port, "/last").status == 200

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from devtools.wait import eventually
-from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, HookResponse, Refusal
 from lbflask.hooks import runner as under_test
 from lbflask.hooks.runner import BadHook, Hooks
 from lbflask.telemetry.metrics import definitions
@@ -64,7 +64,7 @@ def test_a_class_is_made_an_object_and_an_object_is_taken_as_it_is(monkeypatch: 
     [
         ("missing_module:x", "No module named 'missing_module'"),
         ("tests.support.hooks:Missing", "has no attribute 'Missing'"),
-        ("tests.support.hooks:Pointless", "has none of request, choice, response, health"),
+        ("tests.support.hooks:Pointless", "has none of request, choice, response_head, response, health"),
         ("tests.support.hooks:seconds", "has none of request"),
         ("nobody", "neither module:object nor an entry point of the group lbflask.hooks"),
     ],
@@ -107,6 +107,20 @@ def test_the_choice_of_one_hook_is_what_the_next_is_given(monkeypatch: pytest.Mo
     found = hooks(first, SimpleNamespace(choice=second), monkeypatch=monkeypatch)
     assert found.choice(ASKED, BACKENDS) == ("c", "a")
     assert given == [("c", "a")]
+
+
+def test_each_hook_gets_the_response_as_the_one_before_left_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def second(_: HookRequest, response: HookResponse) -> Change:
+        return Change(set={"X-Seen": response.field("X-First") or "none"}, remove=("Server",))
+
+    first = SimpleNamespace(response_head=answering(Change(set={"X-First": "1"})))
+    wrong, late = (SimpleNamespace(response_head=one) for one in (answering("yes"), raising(ZeroDivisionError())))
+    found = hooks(first, wrong, late, SimpleNamespace(response_head=second), monkeypatch=monkeypatch)
+    assert found.has_blocking
+    assert found.has_response_head
+    left = found.response_head(ASKED, HookResponse(200, (("Server", "a"), ("Z", "z"))))
+    assert left == HookResponse(200, (("Z", "z"), ("X-First", "1"), ("X-Seen", "1")))
+    assert outcomes(found).keys() == {("response_head", "ok"), ("response_head", "failed")}
 
 
 @pytest.mark.parametrize("answer", [[], ["unknown"], 7])

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from devtools.wait import PATIENCE
-from lbflask.core.hook_api import Change, HealthChange, HookRequest, Refusal
+from lbflask.core.hook_api import Change, HealthChange, HookRequest, HookResponse, Refusal
 from lbflask.telemetry.events import RequestEvent
 
 
@@ -16,11 +16,18 @@ class Tagging:
 
     def request(self, request: HookRequest) -> Change | Refusal | None:
         if request.target.startswith("/refused"):
-            return Refusal(403, "not here")
+            return Refusal(403, "not here", {"X-Refused-By": "a hook"})
         return Change(set={"X-Hooked": request.client}, remove=("X-Secret",)) if "tag" in request.target else None
 
     def choice(self, request: HookRequest, backends: Sequence[str]) -> Sequence[str] | None:
         return sorted(backends)[-1:] if "last" in request.target else None
+
+    def response_head(self, request: HookRequest, response: HookResponse) -> Change | None:
+        if "head" not in request.target:
+            return None
+        return Change(
+            set={"X-Status": str(response.status), "X-Tag": request.field("X-Hooked") or ""}, remove=("Content-Type",)
+        )
 
     def response(self, event: RequestEvent) -> None:
         self._note(f"response {event.target} {event.status}")
@@ -42,6 +49,9 @@ class Raising:
     def choice(self, _request: HookRequest, _backends: Sequence[str]) -> None:
         raise ZeroDivisionError
 
+    def response_head(self, _request: HookRequest, _response: HookResponse) -> None:
+        raise ZeroDivisionError
+
     def response(self, _event: RequestEvent) -> None:
         raise ZeroDivisionError
 
@@ -53,6 +63,9 @@ class Sleeping:
         time.sleep(10 * PATIENCE)
 
     def choice(self, _request: HookRequest, _backends: Sequence[str]) -> None:
+        time.sleep(10 * PATIENCE)
+
+    def response_head(self, _request: HookRequest, _response: HookResponse) -> None:
         time.sleep(10 * PATIENCE)
 
     def response(self, _event: RequestEvent) -> None:
