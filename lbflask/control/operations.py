@@ -19,6 +19,7 @@ from lbflask.config.certificates import CertificateFile, certificate_files
 from lbflask.config.schema import Config
 from lbflask.control.api.problems import Refused
 from lbflask.control.doctor.backends import FirstCheck
+from lbflask.control.doctor.findings import AuthTrouble
 from lbflask.control.explain import document, explained
 from lbflask.control.pool_state import PoolState
 from lbflask.core import overrides
@@ -56,7 +57,7 @@ class Running:
 
     `known_since` has, by pool and backend, the moment on the monotonic clock since when this process has had the
     backend in its configuration. `certificates` are those that it has loaded, `automatic` what is known of those that
-    an authority issues.
+    an authority issues. `auth_troubles` returns what is wrong with the services of `auth`.
     """
 
     config: Config
@@ -64,6 +65,7 @@ class Running:
     known_since: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     certificates: tuple[CertificateFile, ...] = ()
     automatic: CertificateState = NO_CERTIFICATES
+    auth_troubles: Callable[[], Sequence[AuthTrouble]] = tuple
 
     def __repr__(self) -> str:
         return f"<Running pools {', '.join(self.pools)}>"

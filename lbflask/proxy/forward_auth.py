@@ -37,10 +37,12 @@ _RETRY_AFTER: Final = [("Retry-After", "2")]
 
 @dataclass(frozen=True, slots=True)
 class ForwardAuthSettings:
-    """`fields` are the names of those of the service that backends get. `cache` is the most seconds for which a request
-    that is alike is not asked about again; `by_credentials`: alike are all with the same cookie and Authorization.
+    """`service` names the service for operators. `fields` are the names of those of its responses that backends get.
+    `cache` is the most seconds for which a request that is alike is not asked about again; `by_credentials`: alike are
+    all with the same cookie and Authorization.
     """
 
+    service: str
     fields: Sequence[str]
     cache: float
     by_credentials: bool
@@ -61,6 +63,7 @@ class ForwardAuth:
         self, settings: ForwardAuthSettings, service: AskedService, counts: AuthCounts, clock: Callable[[], float]
     ) -> None:
         self._service = service
+        self.name = settings.service
         self._counts = counts
         self._clock = clock
         self._lasts = settings.cache
@@ -68,6 +71,7 @@ class ForwardAuth:
         self._grants: ExpiringCache[AuthGrant] = ExpiringCache(MAX_CACHED)
         self._key = secrets.token_bytes(32)
         self.granted = GrantedFields(settings.fields)
+        self.trouble = ""  #: why the latest request to the service was in vain; empty after one that was not
 
     def __repr__(self) -> str:
         return f"ForwardAuth({self._service!r})"
@@ -86,6 +90,7 @@ class ForwardAuth:
         verdict = service_verdict(response.status, response.fields)
         if verdict is ServiceVerdict.UNUSABLE:
             raise self._unavailable(f"responded {response.status}")
+        self.trouble = ""
         if verdict is ServiceVerdict.REFUSED:
             self._counts.add(_KIND, AuthOutcome.REFUSED)
             reason = f"the authentication service responded {response.status}"
@@ -115,6 +120,7 @@ class ForwardAuth:
     def _unavailable(self, reason: str) -> NotAdmitted:
         """No response that decides never opens a route."""
         self._counts.add(_KIND, AuthOutcome.FAILED)
-        log_reason = f"the authentication service {self._service!r} {reason}"
+        self.trouble = reason
+        log_reason = f"the authentication service {self.name} {reason}"
         shown = "the request cannot be authenticated now"
         return NotAdmitted(503, shown, AnswerCause.AUTH_UNAVAILABLE, _RETRY_AFTER, log_reason)

@@ -57,6 +57,11 @@ class SigningKeys:
     def __repr__(self) -> str:
         return f"SigningKeys({self.source}, {self._keys!r})"
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether there are keys, of the latest fetch or of an earlier one."""
+        return self._keys is not None
+
     def start(self) -> None:
         """Begin to fetch in this process."""
         self._task.start()

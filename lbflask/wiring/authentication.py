@@ -14,6 +14,7 @@ from lbflask.config.files import read_bytes
 from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import Config
 from lbflask.config.tls import BackendTLSConfig
+from lbflask.control.doctor.findings import AuthTrouble
 from lbflask.core.http.granted_fields import GrantedFields
 from lbflask.core.http.service_address import service_address
 from lbflask.core.password_file import PasswordHash
@@ -91,6 +92,20 @@ class Authentication:
             if keys not in kept:
                 keys.stop()
 
+    def troubles(self) -> list[AuthTrouble]:
+        """What is wrong with the services that this worker asks."""
+        found = [
+            AuthTrouble("auth.jwt.jwks", keys.source, keys.error, not keys.has_keys)
+            for keys in self.keys.values()
+            if keys.error
+        ]
+        found += [
+            AuthTrouble("auth.forward.url", check.name, check.trouble, refuses=True)
+            for check in self._checks.values()
+            if isinstance(check, ForwardAuth) and check.trouble
+        ]
+        return found
+
     def check(self, route: RouteConfig | None) -> AuthCheck | None:
         """The check of requests by the route, or by none; None without one. Routes with the same table share it."""
         table = self._config.auth_of(route)
@@ -123,7 +138,7 @@ class Authentication:
         return BasicAuth(settings, passwords, self._parts.counts)
 
     def _forward(self, table: ForwardAuthConfig) -> ForwardAuth:
-        settings = ForwardAuthSettings(table.fields, table.cache, table.cache_by == "credentials")
+        settings = ForwardAuthSettings(str(table.url), table.fields, table.cache, table.cache_by == "credentials")
         service = self._parts.client(table.url.reveal(), table.ca_file, table.timeout)
         return ForwardAuth(settings, service, self._parts.counts, time.monotonic)
 

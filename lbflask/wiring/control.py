@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lbflask.control.api.blueprint import blueprint
 from lbflask.control.api.endpoints import AdminApi
 from lbflask.control.auth import Authenticator, TokenSet
 from lbflask.control.doctor.backends import ConnectFailure
+from lbflask.control.doctor.findings import AuthTrouble
 from lbflask.control.operations import Operations, Running
 from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.faults import Fault
@@ -38,8 +40,15 @@ class ControlPlane:
     Streams end as soon as the server is stopping.
     """
 
-    def __init__(self, config: Config, fleet: Fleet, connections: BackendConnections, server: ServerPort) -> None:
-        self._running = Running.from_config(config)
+    def __init__(
+        self,
+        config: Config,
+        fleet: Fleet,
+        connections: BackendConnections,
+        server: ServerPort,
+        auth_troubles: Callable[[], Sequence[AuthTrouble]],
+    ) -> None:
+        self._running = replace(Running.from_config(config), auth_troubles=auth_troubles)
         self._connections = connections
         self.gate = Authenticator(TokenSet(config.admin), time.time)
         # A store client of its own: an operator waits longer than a request may, rather than get an error.
@@ -63,7 +72,8 @@ class ControlPlane:
 
     def apply_config(self, config: Config) -> None:
         """Show this configuration and require its tokens."""
-        self._running = Running.from_config(config, self._running)
+        troubles = self._running.auth_troubles
+        self._running = replace(Running.from_config(config, self._running), auth_troubles=troubles)
         self.gate.set_tokens(TokenSet(config.admin))
 
     def set_certificates(self, files: tuple[CertificateFile, ...]) -> None:

@@ -25,6 +25,7 @@ from lbflask.config.tls import BackendTLSConfig
 from lbflask.control import challenges
 from lbflask.control import health as health_view
 from lbflask.control import metrics as metrics_view
+from lbflask.control.doctor.findings import AuthTrouble
 from lbflask.core.admin_tokens import Role
 from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.handshakes import Handshake, Handshakes, failure_of
@@ -119,7 +120,7 @@ class WorkerRuntime:
         self._shared_certificates = shared_certificates_for(config, self._set_automatic)
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
         self._pipelines, front = self._build(config, self._authentication)
-        self._control = ControlPlane(config, self._fleet, self._connections, self._server)
+        self._control = ControlPlane(config, self._fleet, self._connections, self._server, self._auth_troubles)
         self.app = control_app(self._blueprints())
         admin_address = connection_address(config.admin_bind)
         self._plane = DataPlane(self.app.wsgi_app, front, admin_address=admin_address, lifecycle=self)
@@ -284,6 +285,9 @@ class WorkerRuntime:
         places = chain(self._telemetry.places(), buffers.spool_place(self._config))
         nearly_full = tuple(one for one in measured(places) if one.is_scarce)
         return Reserves(descriptor_limit.used_and_limit(), lost, nearly_full)
+
+    def _auth_troubles(self) -> list[AuthTrouble]:
+        return self._authentication.troubles()
 
     def _sweep(self) -> None:
         self._connections.sweep(self._pipelines)

@@ -55,6 +55,10 @@ def echoed(response: HttpResponse) -> list[str]:
     return response.body.decode().splitlines()
 
 
+def findings(balancer: Gunicorn) -> str:
+    return get(balancer.admin_port, "/api/v1/state").body.decode()
+
+
 def asked(service: AuthService) -> list[dict[str, str]]:
     return [fields for path, fields in service.asked if path == "/check"]
 
@@ -108,6 +112,7 @@ def test_without_a_decision_no_request_passes(balancer: Gunicorn, service: AuthS
         assert response.field("Retry-After")
         assert b"secret" not in response.body
     eventually(lambda: "cause=auth_unavailable" in balancer.output, "the cause")
+    assert f"auth.forward.url: {service.url}/check: " in findings(balancer)
     assert re.search(r'cause=auth_unavailable cut="the authentication service', balancer.output)
     service.failure = ""
     if failure == "down":

@@ -253,10 +253,11 @@ class AdminApi:
         )
 
     def _command_facts(self, memory: StoreMemory | None) -> CommandFacts:
-        config = self._operations.running.config
+        running = self._operations.running
+        config = running.config
         limits = [section.to_model(name) for name, section in config.rate_limits.items()]
         rates = {limit.name: limit.count / limit.period for limit in limits}
-        return CommandFacts(store_command(store_url(config)), rates, memory)
+        return CommandFacts(store_command(store_url(config)), rates, memory, running.auth_troubles())
 
     def _certificates(self, on_disk: Sequence[CertificateFile]) -> CertificateFacts:
         running = self._operations.running

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from lbflask.control.api.models import Diagnosis, Finding, Level, StateView
 from lbflask.control.doctor.answers import answer_findings
+from lbflask.control.doctor.authentication import authentication_findings
 from lbflask.control.doctor.automatic_certificates import automatic_certificate_findings
 from lbflask.control.doctor.backends import (
     ConnectFailure,
@@ -106,6 +107,7 @@ def _findings(
         yield from upload_findings(pool)
     answers = state.fleet.answers if state.fleet.local is None else state.fleet.local.answers
     yield from answer_findings(answers, facts, held_back(state.fleet.clients, state.fleet.refused_clients))
+    yield from authentication_findings(facts.auth)
     yield from client_findings(state.fleet.clients)
     for pool in state.pools:
         yield from override_findings(pool, state.fleet.at)
