@@ -18,7 +18,7 @@ from lbflask.config.redaction import ServiceURL
 from lbflask.config.units import SECONDS
 from lbflask.core.http.field_names import TCHAR, is_token
 from lbflask.core.http.proxy_fields import WRITTEN, is_claim
-from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.request_key import KEYS_BETWEEN, RequestKey, parse_keys
 from lbflask.core.http.target import BadTarget, check_host
 from lbflask.core.log_fields import parsed
 
@@ -206,6 +206,14 @@ ClaimName = Annotated[
     required(is_claim, "is not among the fields that are dropped, so there is nothing to keep"),
 ]
 HashKeyName = Annotated[str, checked_by(RequestKey.parse)]
+
+
+def _joined_keys(value: Any) -> Any:
+    """A list of keys as one text."""
+    return KEYS_BETWEEN.join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+HashKeys = Annotated[str, checked_by(parse_keys), BeforeValidator(_joined_keys)]
 RateLimitName = Annotated[
     str,
     required(

@@ -8,20 +8,21 @@ from pydantic import Field
 
 from lbflask.config.backends import BackendConfig, check_distinct
 from lbflask.config.discovery import DiscoveryConfig
-from lbflask.config.field_types import HashKeyName, Listed, Seconds, SecondsOrZero, Section
+from lbflask.config.field_types import HashKeys, Listed, Seconds, SecondsOrZero, Section
 from lbflask.config.health import HealthConfig
 from lbflask.config.sticky import StickyConfig
-from lbflask.config.traffic import PoolTrafficConfig
+from lbflask.config.traffic import PoolTrafficConfig, RetriedStatus
 from lbflask.core import model, slots
 from lbflask.core.checks import HealthCheck
-from lbflask.core.ejection import EjectionPolicy
+from lbflask.core.ejection import FAILURES, EjectionPolicy
 
 
 class HashConfig(Section):
     """Settings of the strategy `consistent_hash`."""
 
-    key: HashKeyName = "client"
-    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME`, `query:NAME`; rotates without it."""
+    key: HashKeys = "client"
+    """`client` (address), `uri` (path and query), `header:NAME`, `cookie:NAME`, `query:NAME`, or a list of them (or
+    a text, `client + uri`), of which a request may lack some; rotates without any."""
     load_factor: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False)] | None = None
     """Bound of a backend's requests in flight, as a multiple of its share, such as 1.25; unset for no bound."""
 
@@ -41,6 +42,8 @@ class EjectionConfig(Section):
     """Maximum percentage of ejected backends: one of two may be ejected, the last one never."""
     silence: SecondsOrZero = 0.0
     """Seconds without a first byte after which a client that leaves counts as a failure of the backend; 0 for never."""
+    statuses: Listed[RetriedStatus] = ()
+    """Statuses of responses that are failures, such as 429, 502; unless set, 500 to 599 without 501 and 505."""
 
 
 class QueueConfig(Section):
@@ -97,7 +100,8 @@ class PoolConfig(PoolTrafficConfig):
         ours = self.ejection
         members = tuple(sorted(backend.id for backend in self.to_model("").backends if backend.weight > 0))
         times = ours.window, ours.duration, ours.max_duration
-        return EjectionPolicy(members, ours.failures, *times, ours.max_percent, ours.silence)
+        statuses = frozenset(ours.statuses) or FAILURES
+        return EjectionPolicy(members, ours.failures, *times, ours.max_percent, ours.silence, statuses)
 
     def checks(self, where: str = "") -> dict[str, HealthCheck]:
         """The checks of the configured backends, by id. Raises ValueError, which names the setting."""

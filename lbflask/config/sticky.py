@@ -15,6 +15,9 @@ from lbflask.core import model
 from lbflask.core.http.field_names import TCHAR
 from lbflask.core.model import LEAST_SECRET
 
+#: The names of fields that requests and responses may have anyway.
+_CUSTOM = re.compile(r"x-(?!forwarded-|real-ip|request-id).+", re.IGNORECASE)
+
 
 def _secrets_in(path: str) -> tuple[str, ...]:
     """The lines of the file; none without a file. Raises ValueError."""
@@ -57,6 +60,8 @@ class StickyConfig(Section):
 
     cookie: CookieName = ""
     """Name of the cookie; empty for no sticky sessions. Pools of the same host need different names or paths."""
+    header: CookieName = ""
+    """Name of a header field instead, such as X-Session, for clients without cookies: they send what responses had."""
     path: CookiePath = "/"
     """The path with which clients send it; paths below are included."""
     domain: CookieDomain = ""
@@ -78,11 +83,17 @@ class StickyConfig(Section):
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for settings that exclude each other."""
-        if not self.cookie:
-            self.check_unused(
-                where, sorted(type(self).model_fields), f"there are no sticky sessions without {where}.cookie"
-            )
+        if self.cookie and self.header:
+            raise ValueError(f"{where}.header: there is {where}.cookie already; a session has one of them")
+        if not self.cookie and not self.header:
+            reason = f"there are no sticky sessions without {where}.cookie or {where}.header"
+            self.check_unused(where, sorted(type(self).model_fields), reason)
             return
+        if self.header:
+            of_cookie = ("domain", "http_only", "path", "same_site", "secure")
+            self.check_unused(where, of_cookie, f"it belongs to cookies, and there is {where}.header instead")
+            if _CUSTOM.fullmatch(self.header) is None:
+                raise ValueError(f"{where}.header: must be a name of its own, such as X-Session, not {self.header!r}")
         self._from_file = _secrets_in(self.secret_file)
         if self.secrets and self.secret_file:
             raise ValueError(f"{where}.secret_file: there are {where}.secrets already")
@@ -100,8 +111,8 @@ class StickyConfig(Section):
 
     def to_model(self) -> model.StickyCookie | None:
         """The cookie as a value of the core; None without sticky sessions."""
-        if not self.cookie:
+        if not self.cookie and not self.header:
             return None
         attributes = (self.path, self.domain, self.max_age, self.secure, self.http_only, self.same_site)
         secrets = tuple(secret.reveal() for secret in self.secrets) or self._from_file
-        return model.StickyCookie(self.cookie, *attributes, secrets)
+        return model.StickyCookie(self.cookie or self.header, *attributes, secrets, bool(self.header))

@@ -197,6 +197,10 @@ class PoolTrafficConfig(TrafficConfig):
     """Seconds for which a connection to a backend is kept for reuse without a request (docs/sizing.md)."""
     max_idle_connections: Annotated[int, Field(ge=0, le=100_000)] | None = None
     """Maximum connections without a request that a worker keeps to one backend; 0 for a connection per request."""
+    backend_max_age: Seconds | None = None
+    """Seconds after which a connection to a backend is not reused, so that changes of its name in DNS take effect."""
+    backend_max_requests: Annotated[int, Field(ge=0, le=1_000_000_000)] | None = None
+    """Requests after which a connection to a backend is closed; 0 for no limit."""
     backend_tls: TrafficBackendTLSConfig = TrafficBackendTLSConfig()
 
 
@@ -208,6 +212,8 @@ class GlobalTrafficConfig(PoolTrafficConfig):
     error_pages_for: Literal["local_replies", "all"] = "local_replies"
     backend_keepalive: Seconds = 60.0
     max_idle_connections: int = Field(default=512, ge=0, le=100_000)
+    backend_max_age: Seconds = 3600.0
+    backend_max_requests: int = Field(default=0, ge=0, le=1_000_000_000)
     timeouts: TimeoutsConfig = TimeoutsConfig()
     retries: RetriesConfig = RetriesConfig()
     limits: LimitsConfig = LimitsConfig()

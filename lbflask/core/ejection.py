@@ -27,8 +27,8 @@ CONNECT_WEIGHT = 2
 KEPT_ATTEMPTS = 500
 #: A failure so many windows after one has opened opens one that begins with nothing.
 FORGOTTEN_WINDOWS = 3
-#: 5xx statuses about the request rather than the backend (RFC 9110 §15.6.2, §15.6.6).
-_ABOUT_THE_REQUEST = frozenset({501, 505})
+#: The statuses of responses that are failures of the backend: not those about the request (RFC 9110 §15.6.2, §15.6.6).
+FAILURES = frozenset(range(500, 600)) - {501, 505}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class EjectionPolicy:
     A client that leaves after a backend was silent for `silence` is a failure of the backend; 0 for never.
 
     `members` are the ids of the backends that take traffic: at most `max_percent` of them are ejected at once, and
-    never all.
+    never all. Responses with one of `statuses` are failures.
     """
 
     members: tuple[str, ...] = ()
@@ -48,6 +48,7 @@ class EjectionPolicy:
     max_duration: float = 300.0
     max_percent: float = 50.0
     silence: float = 0.0
+    statuses: frozenset[int] = FAILURES
 
     @property
     def quota(self) -> int:
@@ -91,9 +92,9 @@ def weight_of_fault(fault: Fault, silence: float = 0.0) -> int:
     return CONNECT_WEIGHT if fault.stage is Stage.CONNECT else 1
 
 
-def weight_of_status(status: int) -> int:
-    """The weight of a response: 1 for 500 to 599, except for statuses about the request."""
-    return int(500 <= status <= 599 and status not in _ABOUT_THE_REQUEST)
+def weight_of_status(status: int, statuses: frozenset[int] = FAILURES) -> int:
+    """The weight of a response: 1 for one of the `statuses` that are failures."""
+    return int(status in statuses)
 
 
 def counted(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lbflask.core import slow_start
 from lbflask.core.eligibility import active_health, ejected
-from lbflask.core.http.cookies import take
+from lbflask.core.http.cookies import take_session
 from lbflask.core.http.types import Fields
 from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.membership import members, mode_of
@@ -193,7 +193,7 @@ def _pool_explanation(query: RequestQuery, pool: Pool, share: float, pool_state:
     snapshot, ticket = pool_state(pool.name)
     planner = PoolPlanner(pool, StaticFacts(snapshot, ticket))
     key = planner.key(query.client, query.target, query.fields)
-    cookies = [] if pool.sticky is None else take([*query.fields], pool.sticky.name)
+    cookies = [] if pool.sticky is None else take_session([*query.fields], pool.sticky)
     sticky_backend = planner.sticky_backend(cookies)
     count = MAX_PLANS if planner.takes_ticket(key) else 1
     plans = [planner.plan(key, safe=False, sticky_backend=sticky_backend) for _ in range(count)]

@@ -172,7 +172,7 @@ class StickyCookie:
 
     A session keeps its backend for `max_age` seconds; without it, as long as the client keeps the cookie. `secure` None
     sets Secure for requests that came by https. The first of the secrets signs; without secrets the fleet shares one
-    through the store.
+    through the store. `in_header`: requests and responses have it in a header field of that name instead.
     """
 
     name: str
@@ -183,15 +183,16 @@ class StickyCookie:
     http_only: bool = True
     same_site: str = "lax"
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    in_header: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
     """A named set of backends with one strategy. `fails_open`: if active checks find all backends down, all serve.
 
-    `hash_key` is the request key of strategies that hash (core/http/request_key.py). `load_factor` limits a backend to
-    that multiple of its share of the requests in flight. `slow_start` is the duration in seconds (core/slow_start.py).
-    With a `sticky` cookie sessions keep their backend (core/sticky_cookie.py).
+    `hash_key` has the request keys of strategies that hash (core/http/request_key.py). `load_factor` limits a backend
+    to that multiple of its share of the requests in flight. `slow_start` is the duration in seconds
+    (core/slow_start.py). With a `sticky` cookie sessions keep their backend (core/sticky_cookie.py).
     """
 
     name: str

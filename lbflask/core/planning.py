@@ -12,7 +12,7 @@ from math import inf
 from typing import Protocol
 
 from lbflask.core.eligibility import Fallback, Selection, select, selects_alike
-from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.request_key import joint_key, parse_keys
 from lbflask.core.http.types import Fields
 from lbflask.core.membership import members
 from lbflask.core.model import NO_LOADS, Backend, Candidate, Pool, Snapshot, StickyCookie
@@ -140,8 +140,8 @@ class PoolPlanner:
         self.reason = strategy.reason
         self._compile = strategy.compile
         self._by_turn, self._by_loads = strategy.by_turn, strategy.by_loads
-        self._key = RequestKey.parse(pool.hash_key) if strategy.by_key else None
-        self.has_key = self._key is not None  #: whether the strategy hashes keys
+        self._keys = parse_keys(pool.hash_key) if strategy.by_key else ()
+        self.has_key = bool(self._keys)  #: whether the strategy hashes keys
         self._snapshot: Snapshot | None = None
         self._members = pool.backends
         self._candidates: tuple[Candidate, ...] | None = None
@@ -187,11 +187,11 @@ class PoolPlanner:
 
         `client` is the address that the request came from first.
         """
-        return None if self._key is None else self._key.of(client, target, fields)
+        return joint_key(self._keys, client, target, fields) if self._keys else None
 
     def takes_ticket(self, key: str | None) -> bool:
         """Whether the place of a request with this key in the order depends on a ticket."""
-        return self._by_turn or (self._key is not None and key is None)
+        return self._by_turn or (self.has_key and key is None)
 
     def sticky_backend(self, cookies: Sequence[str]) -> Backend | None:
         """The backend of the session that the cookies name, if it may still serve that session."""

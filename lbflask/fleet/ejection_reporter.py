@@ -60,6 +60,7 @@ class EjectionReporter:
     def __init__(self, pool: str, policy: EjectionPolicy, worker: LocalWorker, stats: SlidingStats) -> None:
         self._pool = pool
         self._policy = policy
+        self._least_failure = min(policy.statuses)  # all statuses below it are successes
         self._worker = worker
         self._clock, self._wake = worker.clock, worker.wake.set
         self._stats = stats
@@ -85,14 +86,14 @@ class EjectionReporter:
 
     def set_policy(self, policy: EjectionPolicy) -> None:
         """Eject by this policy from now on."""
-        self._policy = policy
+        self._policy, self._least_failure = policy, min(policy.statuses)
 
     def answered(self, backend: str, status: int) -> None:
         """The head of a response was received."""
-        if status < 500 and self._probe.sent is None and len(self._answered) < MAX_ANSWERED:
+        if status < self._least_failure and self._probe.sent is None and len(self._answered) < MAX_ANSWERED:
             self._answered.append(backend)
             return
-        weight = ejection.weight_of_status(status) if status >= 500 else 0
+        weight = ejection.weight_of_status(status, self._policy.statuses)
         with self._lock:
             self._attempts[backend] += 1
             is_verdict = self._probe.sent is not None and self._probe_ended(backend, ok=not weight)

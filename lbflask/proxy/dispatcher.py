@@ -12,7 +12,6 @@ from lbflask.core import retry
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, NotAdmitted
 from lbflask.core.http.compression import with_strong_tags
-from lbflask.core.http.cookies import take
 from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.fields import backend_request, bodiless_response, te_trailers
@@ -156,7 +155,7 @@ class Dispatcher:
                     return self._local_answer(context, *answer)
             if balancer.cookies is not None:
                 fields = fields.copy()
-                context.sticky_backend = balancer.sticky_backend(take(fields, balancer.cookies.name))
+                context.sticky_backend = balancer.sticky_backend(balancer.cookies.take(fields))
             upstream, hook_calls = self._upstream_request(context, fields, may_upgrade)
             if self._mirror is not None:
                 self._mirror.copy(request, client, upstream, request_id)

@@ -13,7 +13,7 @@ from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.core.retry import RetryPolicy
 from lbflask.proxy.compression import Compression
 from lbflask.proxy.internal_files import InternalFiles
-from lbflask.upstream.connection_pool import MAX_IDLE, MAX_KEPT
+from lbflask.upstream.connection_pool import MAX_AGE, MAX_IDLE, MAX_KEPT, UNLIMITED
 from lbflask.upstream.stream import NEVER
 
 
@@ -26,7 +26,8 @@ class ProxySettings:
     `request` limits the duration of a request with its response, `tunnels` the upgraded connections of a worker,
     `body_limit` the bytes of a request body, 0 for no limit.
     `internal_files` are those that backends may name.
-    `max_idle_connections` are those of a worker to one backend. `host` is the Host for backends; without one it is that
+    `max_idle_connections` are those of a worker to one backend. Connections to backends end when they are `max_age`
+    old or have carried `max_requests`. `host` is the Host for backends; without one it is that
     of the client, or of the backend. `per_attempt` limits an attempt until the head of its response.
     `pages` are the error pages by status, with `pages_for_all` also for responses of backends. `end_waits`: a wait for
     the first byte of a backend ends when checks that get no answer find it down. `buffering` is None if bodies stream
@@ -39,6 +40,8 @@ class ProxySettings:
     between_bytes: float = 60.0
     max_idle: float = MAX_IDLE
     max_idle_connections: int = MAX_KEPT
+    max_age: float = MAX_AGE
+    max_requests: int = UNLIMITED
     per_attempt: float = NEVER
     preserve_host: bool = True
     host: str = ""

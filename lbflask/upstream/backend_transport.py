@@ -10,7 +10,7 @@ from lbflask.core.faults import AttemptTimeout, Fault
 from lbflask.core.retry import IDEMPOTENT
 from lbflask.upstream.backend_request import UWSGI, BackendRequest
 from lbflask.upstream.connection import UpstreamConnection
-from lbflask.upstream.connection_pool import MAX_IDLE, MAX_KEPT, ConnectionPool
+from lbflask.upstream.connection_pool import MAX_AGE, MAX_IDLE, MAX_KEPT, UNLIMITED, ConnectionPool
 from lbflask.upstream.stream import NEVER, BackendAnswer, ExchangeTimeouts, NetworkStream
 
 
@@ -63,8 +63,9 @@ class BackendResponse:
 @mypyc_attr(allow_interpreted_subclasses=True)
 class BackendTransport:
     """Sends requests over the connections of a pool that were idle for at most `max_idle` seconds, of which it keeps
-    `max_kept` to each backend. An attempt without a head of a response within `per_attempt` seconds fails; it is not
-    limited while its body is still to arrive. Every failure is a Fault. Threads and greenlets may share it.
+    `max_kept` to each backend, until they are `max_age` seconds old or have carried `max_requests`. An attempt without
+    a head of a response within `per_attempt` seconds fails; it is not limited while its body is still to arrive. Every
+    failure is a Fault. Threads and greenlets may share it.
     """
 
     def __init__(
@@ -75,8 +76,12 @@ class BackendTransport:
         max_idle: float = MAX_IDLE,
         max_kept: int = MAX_KEPT,
         per_attempt: float = NEVER,
+        max_age: float = MAX_AGE,
+        max_requests: int = UNLIMITED,
     ) -> None:
         self._pool = pool
+        self._max_age = max_age
+        self._max_requests = max_requests
         self._max_idle = max_idle
         self._max_kept = max_kept
         self._per_attempt = per_attempt
@@ -95,7 +100,7 @@ class BackendTransport:
             connect, deadline = min(connect, self._per_attempt), min(ends, deadline)
         # A request that may not be retried must not use a connection that the backend has closed.
         once = request.method not in IDEMPOTENT or (body is not None and not body.repeatable)
-        connection = None if request.fresh else pool.take(request.url, once, self._max_idle)
+        connection = None if request.fresh else pool.take(request.url, once, self._max_idle, self._max_age)
         if request.on_step is not None:
             request.on_step("connection", reused=connection is not None, to=request.url)
         if connection is None:
@@ -113,7 +118,9 @@ class BackendTransport:
             raise
         if ends != NEVER:
             connection.set_deadline(request.deadline)
-        kept = 0 if request.address.scheme == UWSGI else self._max_kept  # uwsgi: the response ends the connection
+        kept = self._max_kept
+        if request.address.scheme == UWSGI or connection.exchanges >= self._max_requests:
+            kept = 0  # the response is the last one of the connection; always so with uwsgi
         return BackendResponse(answer, connection, pool, request.url, kept)
 
     def close(self) -> None:

@@ -22,10 +22,13 @@ from lbflask.upstream.dialer import Dialer
 MAX_IDLE: Final = 60.0
 #: Seconds for which a connection may have been idle when a request uses it that cannot be sent again.
 SURE_IDLE: Final = 1.5
-#: Seconds after which a connection is not reused, so that changed DNS records take effect.
+#: Seconds after which a connection is not reused, so that changed DNS records take effect, unless its pool has another
+#: setting.
 MAX_AGE: Final = 3600.0
 #: Idle connections of one worker to one backend, unless its pool has another setting.
 MAX_KEPT: Final = 512
+#: Requests of one connection, unless its pool has another setting.
+UNLIMITED: Final = 1 << 62
 
 
 #: An idle connection, and since when it is idle.
@@ -55,8 +58,11 @@ class ConnectionPool:
     def __repr__(self) -> str:
         return f"<ConnectionPool idle={self.idle} opened={self.opened} reused={self.reused}>"
 
-    def take(self, origin: str, once: bool, max_idle: float = MAX_IDLE) -> UpstreamConnection | None:
-        """A connection to the server of that URL, idle for at most `max_idle` seconds, without unread bytes; or None.
+    def take(
+        self, origin: str, once: bool, max_idle: float = MAX_IDLE, max_age: float = MAX_AGE
+    ) -> UpstreamConnection | None:
+        """A connection to the server of that URL, idle for at most `max_idle` seconds, without unread bytes, and opened
+        at most `max_age` seconds ago; or None.
 
         For a request that can be sent only `once` it was idle for at most SURE_IDLE, and the backend has not closed it.
         """
@@ -74,7 +80,7 @@ class ConnectionPool:
                     self._drop_all(idle)  # they have been idle for longer still
                 return None
             usable = connection.is_alive() if once or seconds > SURE_IDLE else connection.is_silent()
-            if now - connection.opened_at > MAX_AGE or not usable:
+            if now - connection.opened_at > max_age or not usable:
                 connection.close()
                 continue
             self.reused += 1

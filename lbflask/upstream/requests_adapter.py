@@ -24,7 +24,7 @@ from lbflask.core.http.types import Fields
 from lbflask.core.model import DEFAULT_PORTS, Address
 from lbflask.upstream.backend_request import BackendRequest
 from lbflask.upstream.backend_transport import BackendResponse, BackendTransport
-from lbflask.upstream.connection_pool import MAX_IDLE, MAX_KEPT, ConnectionPool
+from lbflask.upstream.connection_pool import MAX_AGE, MAX_IDLE, MAX_KEPT, UNLIMITED, ConnectionPool
 from lbflask.upstream.stream import NEVER
 
 
@@ -111,6 +111,8 @@ def forwarding_session(
     max_idle: float = MAX_IDLE,
     max_kept: int = MAX_KEPT,
     per_attempt: float = NEVER,
+    max_age: float = MAX_AGE,
+    max_requests: int = UNLIMITED,
 ) -> requests.Session:
     """A Session that forwards, and adds nothing. The settings are those of its BackendTransport."""
     session = requests.Session()
@@ -121,7 +123,13 @@ def forwarding_session(
     session.adapters.clear()
     adapter = BackendAdapter(
         BackendTransport(
-            pool, between_bytes=between_bytes, max_idle=max_idle, max_kept=max_kept, per_attempt=per_attempt
+            pool,
+            between_bytes=between_bytes,
+            max_idle=max_idle,
+            max_kept=max_kept,
+            per_attempt=per_attempt,
+            max_age=max_age,
+            max_requests=max_requests,
         )
     )
     for scheme in ("http://", "https://", "unix:"):

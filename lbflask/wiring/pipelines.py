@@ -18,7 +18,7 @@ from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
 from lbflask.proxy.slot_queue import SlotQueue
-from lbflask.upstream.connection_pool import ConnectionPool
+from lbflask.upstream.connection_pool import UNLIMITED, ConnectionPool
 from lbflask.upstream.requests_adapter import BackendAdapter, forwarding_session
 from lbflask.wiring.compression import compression
 from lbflask.wiring.static_files import internal_files
@@ -79,6 +79,8 @@ class PoolPipelines:
             max_idle=settings.max_idle,
             max_kept=settings.max_idle_connections,
             per_attempt=settings.per_attempt,
+            max_age=settings.max_age,
+            max_requests=settings.max_requests,
         )
         adapter = cast("BackendAdapter", session.get_adapter("http://"))  # the same for every scheme
         return Attempts(pool, self._fleet, adapter.transport, settings, self._services, queue)
@@ -95,6 +97,8 @@ def proxy_settings(config: Config, pool: str = "", route: RouteConfig | None = N
         between_bytes=traffic.timeouts.between_bytes,
         max_idle=traffic.backend_keepalive,
         max_idle_connections=traffic.max_idle_connections,
+        max_age=traffic.backend_max_age,
+        max_requests=traffic.backend_max_requests or UNLIMITED,
         per_attempt=traffic.timeouts.per_attempt or math.inf,
         preserve_host=traffic.preserve_host,
         host=traffic.host,

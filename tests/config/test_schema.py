@@ -118,6 +118,17 @@ def test_the_pool_knows_its_strategy_and_what_that_goes_by() -> None:
     assert (pool.strategy, pool.hash_key, pool.load_factor) == ("consistent_hash", "cookie:session", 1.25)
 
 
+@pytest.mark.parametrize("key", [["client", "header:X-A"], "client + header:X-A"])
+def test_several_keys_may_be_hashed(key: object) -> None:
+    made = config(strategy="consistent_hash", hash={"key": key})
+    assert made.to_model("default").hash_key == "client + header:X-A"
+
+
+def test_statuses_that_are_failures_may_be_named() -> None:
+    assert config(ejection={"statuses": [429, 502]}).every_pool()["default"].ejection_rule().statuses == {429, 502}
+    assert config().every_pool()["default"].ejection_rule() == EjectionPolicy(("a:1",))
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:8080", "localhost:1", "0.0.0.0:65535", "unix:/run/lb.sock"])
 def test_listeners_have_a_host_and_a_port_or_a_path(address: str) -> None:
     assert config(bind=address).bind == (address,)

@@ -79,6 +79,11 @@ def test_secrets_come_from_a_file_or_the_environment(tmp_path: Path) -> None:
         ({"max_age": 5}, "sticky.max_age"),
         ({"secrets": [SECRET]}, "sticky.secrets"),
         ({"cookie": "LB", "cookies": "LB"}, "sticky.cookies"),
+        ({"cookie": "LB", "header": "X-Session"}, "sticky.header"),
+        ({"header": "Authorization"}, "sticky.header"),
+        ({"header": "X-Forwarded-For"}, "sticky.header"),
+        ({"header": "x session"}, "sticky.header"),
+        ({"header": "X-Session", "secure": True}, "sticky.secure"),
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(sticky: dict[str, Any], key: str, tmp_path: Path) -> None:
@@ -150,3 +155,7 @@ def test_secrets_are_in_no_representation() -> None:
 
 
 test_any_value_is_accepted_twice_or_rejected = property_test("setting")
+
+
+def test_a_session_may_be_in_a_header_field() -> None:
+    assert cookie(header="X-Session", max_age=60) == StickyCookie("X-Session", max_age=60, in_header=True)

@@ -66,6 +66,12 @@ def test_a_connection_that_went_stale_is_no_failure_but_a_late_answer_is() -> No
 def test_answers_of_5xx_weigh_unless_they_are_about_the_request() -> None:
     weighing = {status for status in range(100, 1000) if ejection.weight_of_status(status)}
     assert weighing == set(range(500, 600)) - {501, 505}
+    assert weighing == EjectionPolicy().statuses
+
+
+def test_only_the_statuses_that_are_named_weigh() -> None:
+    statuses = frozenset({429, 503})
+    assert {status for status in range(100, 1000) if ejection.weight_of_status(status, statuses)} == statuses
 
 
 def played(rule: EjectionPolicy, *reports: tuple[float, int, FailureReport]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -85,6 +86,18 @@ class TestFailures:
                 desk.fail("a")
             desk.tell()
             assert desk.store.asked("count_failures") == []
+
+    def test_the_statuses_of_the_rule_are_failures_and_no_others(self) -> None:
+        desk = Desk(replace(RULE, statuses=frozenset({429})))
+        for status in (200, 429, 500, 429, 503):
+            desk.serve("a", status)
+        desk.tell()
+        assert desk.counted_failures() == [("a", FailureReport(5, 2, 2))]
+        desk.traffic.ejections.set_policy(RULE)
+        for status in (429, 503):
+            desk.serve("a", status)
+        desk.tell()
+        assert desk.counted_failures()[1:] == [("a", FailureReport(2, 1, 1))]
 
     def test_no_failure_is_lost_among_threads(self, desk: Desk) -> None:
         together = threading.Barrier(8)

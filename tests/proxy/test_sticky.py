@@ -74,7 +74,7 @@ class Town:
         self.store = store or MemoryStore(lambda: 1000.0)
         self.fleet = Fleet(self.store, ["p"], policies={"p": EjectionPolicy(("a", "b", "c"))})
         self.transport = Answers()
-        sticky = StickyCookie("LB", **{"secrets": (SECRET,), **cookie})
+        sticky = StickyCookie(**{"name": "LB", "secrets": (SECRET,), **cookie})
         self.balancer = PoolBalancer(Pool("p", backends, strategy, sticky=sticky), self.fleet)
         of_requests, of_responses = edits or (None, None)
         rules = ProxySettings(
@@ -368,3 +368,19 @@ def test_without_a_secret_no_cookie_is_believed_or_set() -> None:
     town.know()
     home, cookie = town.session()
     assert town.ask(cookie)[:2] == (home, [])
+
+
+def test_a_session_may_be_in_a_header_field() -> None:
+    town = Town(name="X-Session", in_header=True)
+    home, cookies, fields = town.ask()
+    assert cookies == []
+    (value,) = [value for name, value in fields if name == "X-Session"]
+    assert ("Cache-Control", "private") in fields
+    for _ in range(5):
+        town.ask()  # others take turns meanwhile
+        again, _, fields = town.ask(fields=[("x-session", value)])
+        assert again == home
+        assert not [name for name, _ in fields if name == "X-Session"]
+    assert "session" not in str(town.transport.requests[-1]).lower()
+    _, _, fields = town.ask(fields=[("x-session", "forged")])
+    assert [name for name, _ in fields if name == "X-Session"]

@@ -29,6 +29,7 @@ from lbflask.upstream.backend_request import BackendRequest
 from lbflask.upstream.backend_transport import BackendResponse
 from lbflask.upstream.connection_pool import ConnectionPool
 from lbflask.upstream.requests_adapter import BackendAdapter, PreparedBody, forwarding_session
+from tests.store.stores import ManualClock
 
 TIMEOUT = (5.0, 10.0)
 MUCH = b"x" * 131_072
@@ -264,6 +265,29 @@ def test_a_connection_is_used_again(session: requests.Session) -> None:
         for _ in range(3):
             assert finish(send(session, backend)) == b"ok"
         assert len(backend.connections) == 1
+
+
+def test_a_connection_ends_after_so_many_requests() -> None:
+    pool = ConnectionPool(time.monotonic)
+    with (
+        forwarding_session(pool, between_bytes=PATIENCE, max_requests=2) as session,
+        ScriptedBackend(answering_always()) as backend,
+    ):
+        for _ in range(5):
+            assert finish(send(session, backend)) == b"ok"
+        assert len(backend.connections) == 3
+
+
+def test_a_connection_ends_at_an_age() -> None:
+    clock = ManualClock(1000.0)
+    with (
+        forwarding_session(ConnectionPool(clock), between_bytes=PATIENCE, max_age=30.0) as session,
+        ScriptedBackend(answering_always()) as backend,
+    ):
+        for now, connections in [(1000.0, 1), (1029.0, 1), (1031.0, 2), (1060.0, 2), (1062.0, 3)]:
+            clock.time = now
+            assert finish(send(session, backend)) == b"ok"
+            assert len(backend.connections) == connections
 
 
 def test_two_requests_at_once_have_two_connections(session: requests.Session) -> None:

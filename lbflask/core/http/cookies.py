@@ -10,6 +10,19 @@ from lbflask.core.http.types import Fields
 from lbflask.core.model import StickyCookie
 
 
+def take_session(fields: Fields, cookie: StickyCookie) -> list[str]:
+    """Remove what names the session from the fields, in place, and return its values in order: those of the cookie, or
+    of the header field.
+    """
+    if not cookie.in_header:
+        return take(fields, cookie.name)
+    name = cookie.name.lower()
+    values = [value for field, value in fields if field.lower() == name]
+    if values:
+        fields[:] = [(field, value) for field, value in fields if field.lower() != name]
+    return values
+
+
 def take(fields: Fields, name: str) -> list[str]:
     """Remove all cookies of this name from the fields, in place, and return their values in order (RFC 6265 §4.2.1).
 

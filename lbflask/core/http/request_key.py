@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from binascii import Error, a2b_base64
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -28,6 +29,8 @@ _UNDERSCORES = str.maketrans(". ", "__")
 _NO_LETTER = re.compile(r"[^a-z0-9]")
 #: Characters of a field's name that are compared; more than the name of a key has.
 _LONGEST = 64
+#: Between keys that are used together.
+KEYS_BETWEEN = " + "
 #: Times that a value is decoded: some stacks do it twice.
 _ROUNDS = 2
 
@@ -100,6 +103,23 @@ class RequestKey(NamedTuple):
                 elif _folded(name) == _folded(self.name):
                     alike.append(_decoded(value))
         return exact + alike
+
+
+def parse_keys(text: str) -> tuple[RequestKey, ...]:
+    """The keys of a text such as `client + uri`. Raises ValueError."""
+    keys = tuple(RequestKey.parse(part.strip()) for part in text.split(KEYS_BETWEEN))
+    if len(set(keys)) < len(keys):
+        raise ValueError("a key stands there twice")
+    return keys
+
+
+def joint_key(keys: Sequence[RequestKey], client: str, target: str, fields: Fields) -> str | None:
+    """One key of all values that a request has for the keys; None if it has none. As of `RequestKey.of`."""
+    if len(keys) == 1:
+        return keys[0].of(client, target, fields)
+    values = [key.of(client, target, fields) for key in keys]
+    # A value has no NUL, so that different values never make one key.
+    return None if all(value is None for value in values) else "\0".join([value or "" for value in values])
 
 
 def _decoded(value: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take
+from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take, take_session
 from lbflask.core.http.types import Fields
 from lbflask.core.model import StickyCookie
 from tests.support.changes import property_test
@@ -91,3 +91,17 @@ def test_whether_shared_caches_are_kept_away(fields: Fields, kept: bool) -> None
 
 
 test_any_cookies_are_read_as_by_another_library = property_test("cookie")
+
+
+def test_a_session_in_a_header_field_is_taken_out_of_all_its_lines() -> None:
+    sticky = StickyCookie("X-Session", in_header=True)
+    fields: Fields = [("a", "1"), ("x-session", "one"), ("Cookie", "X-Session=no"), ("X-Session", "two")]
+    assert take_session(fields, sticky) == ["one", "two"]
+    assert fields == [("a", "1"), ("Cookie", "X-Session=no")]
+    assert take_session(fields, sticky) == []
+
+
+def test_a_session_in_a_cookie_is_taken_out_of_the_cookies() -> None:
+    fields = [("X-Session", "one"), ("Cookie", "X-Session=two; a=1")]
+    assert take_session(fields, StickyCookie("X-Session")) == ["two"]
+    assert fields == [("X-Session", "one"), ("Cookie", "a=1")]

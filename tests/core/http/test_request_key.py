@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.http.request_key import RequestKey
+from lbflask.core.http.request_key import RequestKey, joint_key, parse_keys
 from lbflask.core.http.types import Fields
 from tests.support.changes import property_test
 
@@ -233,3 +233,25 @@ def test_a_quoted_value_is_read_without_its_backslashes(value: str) -> None:
 
 
 test_any_spelling_of_a_value_is_one_key = property_test("request_key")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("uri", TARGET),
+        ("client + cookie:a", "192.0.2.1\x001"),
+        ("header:X-Absent + cookie:a", "\x001"),
+        ("cookie:a + header:X-Absent", "1\x00"),
+        ("header:X-Absent + cookie:none", None),
+        ("header:X-Absent", None),
+        ("query:a+b + query:user", "\x00Joe"),
+    ],
+)
+def test_several_keys_make_one_of_what_a_request_has(text: str, key: str | None) -> None:
+    assert joint_key(parse_keys(text), "192.0.2.1", TARGET, FIELDS) == key
+
+
+@pytest.mark.parametrize("text", ["", "client+uri", "client + ", "client + client", "header:X-A + header:x-a", "path"])
+def test_what_names_no_keys_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"must be|stands there twice"):
+        parse_keys(text)
