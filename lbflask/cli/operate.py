@@ -20,14 +20,21 @@ from lbflask.cli.context import (
     reason_option,
 )
 from lbflask.cli.debug import debug
+from lbflask.cli.duration import Duration
 from lbflask.cli.instance import instance
 from lbflask.cli.quiescence import QUIET_TIME, Load, Quiescence, wait_until_quiet
+from lbflask.core.model import MAX_CLOSING
 
 _name = click.argument("name", shell_complete=complete_backend)
 _pool = click.option(
     "--pool", shell_complete=complete_pool, help="Pool; needed if several have a backend of this name."
 )
 _wait = click.option("--wait", is_flag=True, help="Return when no request is in flight and none comes any more.")
+_close_after = click.option(
+    "--close-after",
+    type=Duration(MAX_CLOSING),
+    help="End its tunnels and event streams too, one after another within this time, such as 5m.",
+)
 _timeout = click.option(
     "--timeout", type=click.FloatRange(0.1), help="Maximum seconds to wait; then the exit code is 6."
 )
@@ -86,14 +93,23 @@ def _withdrawal_command(
     @_pool
     @_wait
     @_timeout
+    @_close_after
     @reason_option
     @force_option
     @api_command
     def command(
-        context: CliContext, name: str, pool: str | None, wait: bool, timeout: float | None, reason: str, force: bool
+        context: CliContext,
+        name: str,
+        pool: str | None,
+        wait: bool,
+        timeout: float | None,
+        close_after: int | None,
+        reason: str,
+        force: bool,
     ) -> None:
         pool_name, path = context.locate_backend(name, pool)
-        done = context.withdraw("POST", f"{path}/{action}", {"reason": reason}, force=force)
+        closing = {} if close_after is None else {"close_after": close_after}
+        done = context.withdraw("POST", f"{path}/{action}", {"reason": reason, **closing}, force=force)
         if not wait:
             in_flight = 0 if done["backend"] is None else done["backend"]["in_flight"]  # it may have left meanwhile
             _print_done(context, done, f"{name} of pool {pool_name} is {state.format(in_flight=in_flight)}")

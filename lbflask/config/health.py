@@ -146,6 +146,8 @@ class HealthConfig(HealthCheckConfig):
 
     lease: Annotated[float, SECONDS] = Field(default=3.0, ge=0.5, le=60)
     """Seconds after the last heartbeat of the leading checker until another one replaces it."""
+    long_connections: Literal["keep", "close"] = "keep"
+    """`close`: tunnels and event streams of a backend that checks find down end, spread over ten seconds."""
     end_waits: bool = True
     """Whether waits for a first byte end, or go to another backend, when checks without an answer find theirs down."""
 

@@ -202,9 +202,16 @@ class Operations:
         except StoreUnavailable:
             return None
 
-    def set_mode(self, action: Action, mode: Mode) -> tuple[PoolState, bool]:
-        """Set the mode. All actions raise Refused and StoreUnavailable."""
-        change = overrides.enabled if mode is Mode.SERVING else lambda before, _: overrides.in_mode(before, mode)
+    def set_mode(self, action: Action, mode: Mode, close_after: float | None = None) -> tuple[PoolState, bool]:
+        """Set the mode; long connections end within `close_after` seconds. All actions raise Refused and
+        StoreUnavailable.
+        """
+
+        def change(before: Override | None, now: float) -> Override | None:
+            if mode is Mode.SERVING:
+                return overrides.enabled(before, now)
+            return overrides.in_mode(before, mode, now, close_after)
+
         return self._act(action, change, allow_removed=mode is Mode.SERVING)
 
     def set_weight(self, action: Action, weight: int | None) -> tuple[PoolState, bool]:

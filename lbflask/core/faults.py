@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Final
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.failure_causes import FailureCause
@@ -26,6 +27,10 @@ class Stage(StrEnum):
     SEND = "send"  #: the request was being written
     WAIT = "wait"  #: the request was written; the response head had not arrived
     BODY = "body"  #: the response had begun
+
+
+#: Why a long connection ends without a fault of either side.
+LEAVES: Final = "its backend leaves service"
 
 
 class Resource(StrEnum):

@@ -112,13 +112,26 @@ class Ejection:
     until: float
 
 
+#: Seconds of a closing: a day.
+MAX_CLOSING: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Long connections to a backend end from `since` on, within so many seconds, by the store's clock."""
+
+    since: float
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Override:
     """What operators have set for one backend at run time, over the configuration; it survives restarts.
 
     `weight` is None if the configured one holds. `added` is a backend that is not configured; `removed` takes out one
     that is. `since` is when an operator last put it into service, in seconds of the store's clock; 0 for never. Each
-    note is about what differs from the configuration: the mode, the weight, the membership.
+    note is about what differs from the configuration: the mode, the weight, the membership. With `closing` the tunnels
+    and event streams of a backend out of service end.
     """
 
     mode: Mode = Mode.SERVING
@@ -129,6 +142,7 @@ class Override:
     mode_note: OperatorNote | None = None
     weight_note: OperatorNote | None = None
     member_note: OperatorNote | None = None
+    closing: Closing | None = None
 
 
 @dataclass(frozen=True, slots=True)

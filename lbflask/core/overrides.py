@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lbflask.core.model import Backend, Mode, Override
+from lbflask.core.model import Backend, Closing, Mode, Override
 from lbflask.core.operator_note import OperatorNote
 
 #: The type of the problem that an action would leave its pool without a backend: for clients of the admin API.
@@ -17,9 +17,16 @@ LAST_SERVING = "urn:lbflask:last-serving-backend"
 _AS_CONFIGURED = Override()
 
 
-def in_mode(before: Override | None, mode: Mode) -> Override | None:
-    """Set the mode to draining or off."""
-    return _kept(replace(before or _AS_CONFIGURED, mode=mode))
+def in_mode(before: Override | None, mode: Mode, now: float = 0.0, close_after: float | None = None) -> Override | None:
+    """Set the mode to draining or off. With `close_after` long connections end within so many seconds from `now` on;
+    the same once more changes nothing.
+    """
+    before = before or _AS_CONFIGURED
+    closing = None if close_after is None else Closing(now, close_after)
+    known = before.closing
+    if closing is not None and known is not None and before.mode is mode and known.seconds == closing.seconds:
+        closing = known
+    return _kept(replace(before, mode=mode, closing=closing))
 
 
 def enabled(before: Override | None, now: float) -> Override | None:
@@ -27,7 +34,7 @@ def enabled(before: Override | None, now: float) -> Override | None:
     before = before or _AS_CONFIGURED
     comes_back = before.mode is not Mode.SERVING or before.removed
     since = now if comes_back else before.since
-    return _kept(replace(before, mode=Mode.SERVING, removed=False, since=since))
+    return _kept(replace(before, mode=Mode.SERVING, removed=False, since=since, closing=None))
 
 
 def weighed(before: Override | None, weight: int | None) -> Override | None:

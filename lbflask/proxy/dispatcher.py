@@ -319,7 +319,7 @@ class Dispatcher:
         context.status, fields = 101, bodiless_response(answer.fields, settings.via)
         fields = [*fields, *self._set_cookie_fields(context, fields), *(context.rate_limit_fields or ())]
         idle, in_flight = settings.tunnel_idle, self.services.in_flight
-        run_tunnel(exchange, response, fields, context.finish, idle_timeout=idle, in_flight=in_flight)
+        run_tunnel(exchange, response, fields, context.finish, idle_timeout=idle, in_flight=in_flight, of=context)
 
     def _local_answer(self, context: RequestContext, status: str, fields: Fields, body: bytes) -> ClientResponse:
         """The response to a request that the balancer answers in the place of a backend."""

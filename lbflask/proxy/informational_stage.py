@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.faults import LEAVES, Blame, Fault, Stage
 from lbflask.core.http.fields import bodiless_response
 from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
@@ -43,21 +43,25 @@ def run_tunnel(
     *,
     idle_timeout: float,
     in_flight: InFlight,
+    of: object,
 ) -> None:
-    """Send the 101 with these fields and those of the upgrade, and pass bytes both ways until the tunnel ends."""
+    """Send the 101 with these fields and those of the upgrade, and pass bytes both ways until the tunnel ends.
+    It is the tunnel `of` this request.
+    """
     answer, cut = response.answer, ""
     fields = with_upgrade(fields, ", ".join([value for name, value in answer.fields if name.lower() == "upgrade"]))
     tunnel: Tunnel | None = None
-    in_flight.tunnels.add(response)
+    in_flight.tunnels[of] = None
     try:
         client, early = exchange.upgrade(f"101 {answer.reason or 'Switching Protocols'}", fields)
         tunnel = Tunnel(client, response.network_stream, idle_timeout)
+        in_flight.tunnels[of] = tunnel
         tunnel.run(early, answer.early)
-        cut = f"nothing was said for {idle_timeout:g} s" if tunnel.timed_out else ""
+        cut = f"nothing was said for {idle_timeout:g} s" if tunnel.timed_out else LEAVES if tunnel.ended else ""
     except OSError as error:
         lack = shortage(error, Stage.BODY)
         cut = "the client hung up" if lack is None else lack.reason
     finally:
-        in_flight.tunnels.discard(response)
+        del in_flight.tunnels[of]
         response.close()
         finish(tunnel.down if tunnel else 0, cut, None, None)

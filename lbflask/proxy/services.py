@@ -19,6 +19,7 @@ from lbflask.telemetry.events import Listener
 from lbflask.telemetry.shortage_log import ShortageLog
 from lbflask.telemetry.tracing import TracingSink
 from lbflask.upstream.spool import BufferStore
+from lbflask.upstream.tunnel import Tunnel
 
 #: Hops of clients that are cached.
 MAX_HOPS: Final = 4096
@@ -30,12 +31,12 @@ MAX_MIRRORED: Final = 64
 class InFlight:
     """What a worker has in flight, over all pools: an object for each, so that threads need no lock to count them.
 
-    `active` has the requests, `tunnels` those of them that became tunnels, and `mirrored` the copies of requests.
-    `unmirrored` counts all copies that were ever skipped.
+    `active` has the requests, `tunnels` those of them that became tunnels, None while one opens, and `mirrored` the
+    copies of requests. `unmirrored` counts all copies that were ever skipped.
     """
 
     active: set[object] = field(default_factory=set)
-    tunnels: set[object] = field(default_factory=set)
+    tunnels: dict[object, Tunnel | None] = field(default_factory=dict)
     mirrored: set[object] = field(default_factory=set)
     unmirrored: int = 0
 

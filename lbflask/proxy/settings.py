@@ -30,7 +30,8 @@ class ProxySettings:
     old or have carried `max_requests`. `host` is the Host for backends; without one it is that
     of the client, or of the backend. `per_attempt` limits an attempt until the head of its response.
     `pages` are the error pages by status, with `pages_for_all` also for responses of backends. `end_waits`: a wait for
-    the first byte of a backend ends when checks that get no answer find it down. `buffering` is None if bodies stream
+    the first byte of a backend ends when checks that get no answer find it down. `closes_when_down`: its tunnels and
+    event streams end too. `buffering` is None if bodies stream
     at any rate. `request_edits` change the fields for backends, `response_edits` those of all final responses.
     """
 
@@ -56,6 +57,7 @@ class ProxySettings:
     pages_for_all: bool = False
     cors: CorsPolicy | None = None
     end_waits: bool = True
+    closes_when_down: bool = False
     buffering: BufferingPolicy | None = None
     internal_files: InternalFiles | None = None
     compression: Compression | None = None

@@ -20,7 +20,7 @@ from lbflask.core.answers import AnswerKey, Answers
 from lbflask.core.client_shares import ClientCounts
 from lbflask.core.discovery import SourceCause, SourceFailure
 from lbflask.core.fleet_stats import BUCKETS, BackendCounts, Waits, WorkerIdentity, WorkerReport
-from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Ejection, Health, Mode, Override
+from lbflask.core.model import MOST_WEIGHT, ActiveHealth, Backend, Closing, Ejection, Health, Mode, Override
 from lbflask.core.operator_note import MAX_REASON, OperatorNote
 from lbflask.core.printable import printable
 from lbflask.core.reserves import FileSystem, LossCause, LostLines, Reserves, Use
@@ -156,6 +156,8 @@ def dump_override(override: Override) -> str:
         note = getattr(override, name)
         if note is not None:
             values[name] = [note.actor, round(note.at, 3), note.reason]
+    if override.closing is not None:
+        values["closing"] = [round(override.closing.since, 3), override.closing.seconds]
     return _dumped(values)
 
 
@@ -174,10 +176,21 @@ def parse_override(record: str | bytes, backend: str) -> Override | None:
             None if added is None else _backend(added),
             _flag(values.get("removed", False)),
             _timestamp(values.get("since", 0.0)),
-            *(_note(values.get(name)) for name in NOTES),
+            _note(values.get("mode_note")),
+            _note(values.get("weight_note")),
+            _note(values.get("member_note")),
+            _closing(values.get("closing")),
         )
 
     return _parsed(record, override)
+
+
+def _closing(value: Any) -> Closing | None:
+    """The end of long connections; None for none. Raises ValueError and TypeError."""
+    if value is None:
+        return None
+    since, seconds, *_ = value
+    return Closing(_timestamp(since), _timestamp(seconds))
 
 
 def _note(value: Any) -> OperatorNote | None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Final
 
-from lbflask.core.faults import Blame, ClientLeft, Fault, FoundDown, Stage
+from lbflask.core.faults import LEAVES, Blame, ClientLeft, Fault, FoundDown, Stage
 from lbflask.upstream.deadlines import SWEEPER
 from lbflask.upstream.exchange_state import AWAITING, READY, SENT, TRANSITIONS, UPLOADING, ExchangeEvent, ExchangeState
 from lbflask.upstream.oserror_text import oserror_text
@@ -52,6 +52,7 @@ class _Interruption(Enum):
     RECEIVE_TIMEOUT = "silent"
     CLIENT_GONE = "the client hung up"
     FOUND_DOWN = "found down by checks"
+    LEAVES = "the backend leaves service"
 
 
 class UpstreamConnection:
@@ -308,6 +309,11 @@ class UpstreamConnection:
             self._interrupt(_Interruption.FOUND_DOWN)
         return waiting
 
+    def end_exchange(self) -> None:
+        """End the exchange that is under way, because the backend leaves service. Any thread may call it."""
+        if self._state not in READY and self._state is not _CLOSED:
+            self._interrupt(_Interruption.LEAVES)
+
     def abandon(self, exchange: int) -> None:
         """End the exchange of this number, because its client has gone. Does nothing once it is complete."""
         if exchange == self.exchanges and self._state not in READY and self._state is not _CLOSED:
@@ -332,6 +338,8 @@ class UpstreamConnection:
             raise ClientLeft(stage, self._silence)
         if self._interruption is _Interruption.FOUND_DOWN:
             raise FoundDown(self._silence)
+        if self._interruption is _Interruption.LEAVES:
+            raise Fault(Blame.SELF, stage, 502, LEAVES)
         if self._interruption is _Interruption.RECEIVE_TIMEOUT and stage is not Stage.SEND:
             if self._sender is not None and self._state in UPLOADING:
                 raise Fault(Blame.CLIENT, Stage.SEND, 408, "the request took too long to arrive")

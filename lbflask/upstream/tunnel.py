@@ -36,7 +36,7 @@ class Tunnel:
     backend and to the client.
     """
 
-    __slots__ = ("_backend", "_client", "_expires", "_idle", "down", "timed_out", "up")
+    __slots__ = ("_backend", "_client", "_expires", "_idle", "down", "ended", "timed_out", "up")
 
     def __init__(self, client: TunnelEnd, backend: NetworkStream, idle: float) -> None:
         self._client = client
@@ -46,6 +46,7 @@ class Tunnel:
         self.up = 0
         self.down = 0
         self.timed_out = False
+        self.ended = False  #: from outside
 
     def __repr__(self) -> str:
         return f"<Tunnel up={self.up} down={self.down}{' timed out' if self.timed_out else ''}>"
@@ -66,6 +67,11 @@ class Tunnel:
             upward.join()
             SWEEPER.forget(self)
             self._backend.close()
+
+    def end(self) -> None:
+        """End both directions. Any thread may call it."""
+        self.ended = True
+        self._cut()
 
     def check_deadline(self, now: float) -> None:
         """End the tunnel when it was idle for too long."""

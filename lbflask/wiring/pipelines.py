@@ -115,6 +115,7 @@ def proxy_settings(config: Config, pool: str = "", route: RouteConfig | None = N
         internal_files=internal_files(traffic.internal_files),
         compression=compression(traffic.compression),
         end_waits=health.end_waits,
+        closes_when_down=health.long_connections == "close",
         buffering=traffic.buffering.policy(),
         request_edits=edits_of(*(table.request_headers.to_model() for table in tables)),
         response_edits=edits_of(*(table.response_headers.to_model() for table in tables)),

@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import chain, count
 from typing import Any
@@ -31,7 +31,8 @@ from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.handshakes import Handshake, Handshakes, failure_of
 from lbflask.core.http.fields import RequestRules
 from lbflask.core.http.trusted_proxies import TrustedProxies
-from lbflask.core.model import Pool
+from lbflask.core.long_connections import closings
+from lbflask.core.model import Closing, Pool
 from lbflask.core.reserves import Reserves
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.local_worker import LocalWorker
@@ -40,6 +41,7 @@ from lbflask.fleet.slot_renewer import Slots
 from lbflask.proxy.app import control_app, install
 from lbflask.proxy.data_plane import DataPlane, DataPlaneConfig
 from lbflask.proxy.first_byte_waits import FirstByteWaits
+from lbflask.proxy.long_connections import LongConnections
 from lbflask.proxy.services import HopCache, InFlight, SharedServices
 from lbflask.proxy.upload_watch import UploadWatch
 from lbflask.telemetry.metrics.recorder import Sample
@@ -100,6 +102,7 @@ class WorkerRuntime:
         self._fleet = self._new_fleet(config)
         #: As of Lifecycle.
         self.reopen_logs, self.announce_config = self._telemetry.reopen_logs, self._fleet.announce_reload
+        self._long_connections = LongConnections(self._in_flight, self._fleet.now)
         self._slots = Slots(self._fleet)
         self._buckets = Buckets(self._fleet)
         self._buffers = buffers.buffer_store(config)
@@ -291,6 +294,11 @@ class WorkerRuntime:
 
     def _sweep(self) -> None:
         self._connections.sweep(self._pipelines)
+        self._long_connections.sweep(self._closings())
+
+    def _closings(self) -> Iterator[tuple[str, Mapping[str, Closing]]]:
+        for name, pipeline in self._pipelines.items():
+            yield name, closings(self._fleet.snapshot(name), when_down=pipeline.settings.closes_when_down)
 
     def _pools(self) -> list[Pool]:
         return [pipeline.balancer.pool for pipeline in self._pipelines.values()]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lbflask.core import overrides
 from lbflask.core.membership import members, mode_of
-from lbflask.core.model import Backend, Mode, Override, Pool, Snapshot
+from lbflask.core.model import Backend, Closing, Mode, Override, Pool, Snapshot
 from lbflask.core.operator_note import OperatorNote
 
 A, B = Backend("a", "a", 1, "http://a:1", 3), Backend("b", "b", 1, "http://b:1", 2)
@@ -30,6 +30,7 @@ NOW = 1000.0
 CHANGES: dict[str, Change] = {
     "drain": lambda before, _: overrides.in_mode(before, Mode.DRAINING),
     "off": lambda before, _: overrides.in_mode(before, Mode.OFF),
+    "drain and close": lambda before, now: overrides.in_mode(before, Mode.DRAINING, now, 300.0),
     "enable": overrides.enabled,
     "weight": lambda before, _: overrides.weighed(before, 7),
     "usual weight": lambda before, _: overrides.weighed(before, None),
@@ -55,6 +56,20 @@ def test_an_action_done_twice_is_done_once(name: str, before: Override | None) -
 @given(before=any_override)
 def test_what_says_nothing_is_not_kept(name: str, before: Override | None) -> None:
     assert CHANGES[name](before, NOW) != Override()
+
+
+def test_long_connections_end_from_the_latest_order_on_and_stay_after_a_return() -> None:
+    drained = overrides.in_mode(None, Mode.DRAINING)
+    closing = overrides.in_mode(drained, Mode.DRAINING, NOW, 300.0)
+    assert closing == Override(Mode.DRAINING, closing=Closing(NOW, 300.0))
+    assert overrides.in_mode(closing, Mode.DRAINING, NOW + 9, 60.0) == Override(
+        Mode.DRAINING, closing=Closing(NOW + 9, 60.0)
+    )
+    assert overrides.in_mode(closing, Mode.DRAINING) == drained
+    assert overrides.in_mode(closing, Mode.OFF, NOW + 9, 300.0) == Override(Mode.OFF, closing=Closing(NOW + 9, 300.0))
+    back = overrides.enabled(closing, NOW + 10)
+    assert back is not None
+    assert back.closing is None
 
 
 def test_modes_and_weights_are_kept_apart() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from devtools.wait import eventually
 from lbflask.core.discovery import SourceCause, SourceFailure
-from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Health, Mode, Override, Snapshot
+from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Closing, Health, Mode, Override, Snapshot
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
 from lbflask.store import ports, redis
@@ -448,6 +448,7 @@ class TestOverrides:
             self.ADDED.id: Override(Mode.OFF, 3, self.ADDED),
             "s": Override(added=Backend("s", "localhost", 0, "unix:/run/s", 1, "unix", "/run/s")),
             "gone": Override(removed=True),
+            "ending": Override(Mode.DRAINING, closing=Closing(1_700_000_000.5, 300.0)),
         }
         for id_, override in overrides.items():
             assert rig.store.write_override(POOL, id_, None, override)

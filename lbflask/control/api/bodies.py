@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from lbflask.control.api.models import Model
 from lbflask.core.instance_drain import DEFAULT_DURATION as DEFAULT_DRAIN
 from lbflask.core.instance_drain import MAX_DURATION as MAX_DRAIN
-from lbflask.core.model import MOST_WEIGHT
+from lbflask.core.model import MAX_CLOSING, MOST_WEIGHT
 from lbflask.core.operator_note import MAX_REASON, REASON
 from lbflask.telemetry.debug import DEFAULT_DURATION, MAX_DURATION
 
@@ -50,6 +50,13 @@ class Withdrawal(Reasoned):
 
     force: bool = False
     """Also if no other backend of the pool serves."""
+
+
+class Drain(Withdrawal):
+    """A backend that gets no more requests."""
+
+    close_after: Annotated[int, BeforeValidator(_integral), Field(ge=1, le=MAX_CLOSING)] | None = None
+    """Seconds within which its tunnels and event streams end, one after another; null to let them go on."""
 
 
 class Login(Body):

@@ -138,11 +138,11 @@ class AdminApi:
         operations, act = self._operations, self._act
         return [
             act("drain", "POST", "/drain", "Send no new requests; requests in flight and sessions continue",
-                lambda action, _: operations.set_mode(action, Mode.DRAINING), bodies.Withdrawal),
+                lambda action, body: operations.set_mode(action, Mode.DRAINING, body.close_after), bodies.Drain),
             act("enable", "POST", "/enable", "Return to service, also after a removal",
                 lambda action, _: operations.set_mode(action, Mode.SERVING)),
             act("off", "POST", "/off", "Send no requests at all; requests in flight finish",
-                lambda action, _: operations.set_mode(action, Mode.OFF), bodies.Withdrawal),
+                lambda action, body: operations.set_mode(action, Mode.OFF, body.close_after), bodies.Drain),
             act("uneject", "POST", "/uneject", "End the ejection", lambda action, _: operations.uneject(action)),
             act("weight", "PUT", "/weight", "Set the weight",
                 lambda action, body: operations.set_weight(action, body.weight), bodies.NewWeight),
