@@ -317,7 +317,7 @@ SHOWN = {
     "RespondConfig": {"body", "content_type", "file"},
     "RewriteConfig": {"regex", "to"},
     "RouteConfig": {"name", "pool", "rate_limit", "replace_prefix", "split", "split_by"},
-    "StickyConfig": {"cookie", "domain", "path", "secret_file"},
+    "StickyConfig": {"cookie", "domain", "header", "path", "secret_file"},
     "TracingConfig": {"service"},
 }
 #: Names of settings that are URLs or hold header fields.
