@@ -234,7 +234,12 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "", "core.discovery", "discovery.dns_resolver", "upstream.resolver"
         ),
         "its addresses are those of settings that are valid": _named(
-            "", "config.admin_address", "config.store_command", "server.startup_checks", "upstream.requests_adapter"
+            "",
+            "acme.permission",
+            "config.admin_address",
+            "config.store_command",
+            "server.startup_checks",
+            "upstream.requests_adapter",
         )
         + _named("", "wiring.certificate_storage"),
         "what it reads is sealed with the key of the fleet": _named("", "acme.last_good_copy", "acme.records"),

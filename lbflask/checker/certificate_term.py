@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lbflask.acme.last_good_copy import LastGoodCopy
 from lbflask.acme.records import ACCOUNT, ATTEMPTS, CERTIFICATE, ORDER, SealedRecords
 from lbflask.checker.leadership import Leadership, LeaseLost
 from lbflask.checker.store_calls import StoreCalls
-from lbflask.core.certificate_orders import CertificateAccount, ChallengeKind, NameState
+from lbflask.core.certificate_orders import CertificateAccount, CertificateState, ChallengeKind, NameState
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.store.ports import CheckerStore, StoreUnavailable
 
@@ -65,6 +65,10 @@ class CertificateTerm:
         """The time by the store's clock, in seconds since the epoch."""
         return self._leadership.store_time()
 
+    def state(self) -> CertificateState:
+        """What the fleet knows."""
+        return CertificateState(self.account, self.names)
+
     async def take_over(self) -> None:
         """Start from the store, and from the copy of this machine where the store has lost a record."""
         found = await self._call(self._store.read_certificates, -1)
@@ -95,6 +99,15 @@ class CertificateTerm:
         if changes:
             await self.write(changes)
         self.names[name] = after
+
+    async def forget(self, name: str) -> None:
+        """Delete all records of the name. Raises LeaseLost, StoreUnavailable."""
+        await self.write({kind + name: b"" for kind in (CERTIFICATE, ORDER, ATTEMPTS)})
+        self.names.pop(name, None)
+
+    async def take_wishes(self, most: int) -> Sequence[str]:
+        """Names that workers want certificates for, which the store forgets with this. Raises StoreUnavailable."""
+        return await self._call(self._store.take_wishes, self._epoch, most)
 
     async def write(self, changes: Mapping[str, bytes]) -> None:
         """Write to the store, then to the copy of this machine. Raises LeaseLost, StoreUnavailable."""

@@ -12,6 +12,7 @@ from lbflask.config.field_types import Listed, Seconds, SecondsOrZero, Section, 
 from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import FilePath
 from lbflask.config.redaction import Secret
+from lbflask.core.certificate_demand import DemandRule
 from lbflask.core.certificate_orders import is_name
 
 #: The authority that is asked without another directory.
@@ -28,6 +29,21 @@ def _name(text: str) -> str:
     if not is_name(name):
         raise ValueError("must be a name such as shop.example; non-ASCII ones in their xn-- form, and no addresses")
     return name
+
+
+def _pattern(text: str) -> str:
+    pattern = text.strip().lower()
+    if not is_name(pattern):
+        raise ValueError("must be a name such as shop.example, or *.tenants.example for all names with one label more")
+    return pattern
+
+
+def _check_service(url: str) -> None:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or len(url) > 1000):
+        raise ValueError("must be an http:// or https:// URL without a password")
+    if parts.fragment or not url.isprintable() or " " in url or not url.isascii():
+        raise ValueError("must be a URL without a fragment, a space or a sign beyond ASCII")
 
 
 def _check_hook(command: str) -> None:
@@ -84,6 +100,13 @@ class AcmeConfig(Section):
     """Seconds for one call of the command, which is killed then."""
     dns_delay: Annotated[SecondsOrZero, Field(le=600)] = 10.0
     """Seconds from the end of `add` until the authority is asked: all name servers have the record by then."""
+    on_demand: Listed[Annotated[str, AfterValidator(_pattern)]] = ()
+    """Names that get a certificate when a client asks for them: exact, or `*.tenants.example` for one label."""
+    on_demand_ask: Annotated[str, checked_by(_check_service)] = ""
+    """A URL that is asked for each name on demand, with `?domain=NAME`, and allows it by status 200. Without
+    `on_demand`, for any name."""
+    on_demand_per_hour: Annotated[int, Field(ge=1, le=1000)] = 20
+    """First orders on demand that begin within an hour, at most."""
     ca: FilePath = ""
     """PEM file of the roots to trust for the directory, instead of those of the system."""
     key: EncryptionKey | None = None
@@ -108,6 +131,8 @@ class AcmeConfig(Section):
         if twice:
             raise ValueError(f"{where}.domains: {min(twice)!r} is there twice")
         self._check_challenge(where)
+        if not self.demand:
+            self.check_unused(where, ["on_demand_per_hour"], f"has no use without {where}.on_demand")
         if self.key and self.key_file:
             raise ValueError(f"{where}.key_file: there is {where}.key already")
         if shared and not (self.key or self.key_file):
@@ -133,6 +158,13 @@ class AcmeConfig(Section):
             )
         elif not self.dns_hook[0].startswith("/"):
             raise ValueError(f"{where}.dns_hook: {self.dns_hook[0]!r} must be the absolute path of a command")
+
+    @property
+    def demand(self) -> DemandRule | None:
+        """Which names may have a certificate on demand; None if there are none."""
+        if not self.on_demand and not self.on_demand_ask:
+            return None
+        return DemandRule(frozenset(self.on_demand), frozenset(self.domains), self.on_demand_per_hour)
 
     @property
     def needs_plain_listener(self) -> bool:

@@ -9,6 +9,7 @@ from flask import Blueprint, Response, abort, request
 from lbflask.config.certificates import CertificateFile
 from lbflask.control.api.models import InstanceView
 from lbflask.core import eligibility
+from lbflask.core.certificate_demand import DemandRule, demanded_names
 from lbflask.core.certificate_orders import CertificateState, NameState
 from lbflask.core.membership import members
 from lbflask.core.model import Backend, Health, Pool
@@ -61,6 +62,17 @@ def automatic_certificate_samples(names: Iterable[str], state: CertificateState)
         known = state.names.get(name, NameState())
         yield definitions.ACME_ISSUED, (name,), known.certificate is not None
         yield definitions.ACME_FAILED_ORDERS, (name,), known.attempts.failures
+
+
+def demanded_certificate_samples(rule: DemandRule, state: CertificateState) -> Iterator[Sample]:
+    """How many names on demand have a certificate, and how many failed to get one."""
+    known = [state.names[name] for name in demanded_names(state, rule)]
+    yield definitions.ACME_ON_DEMAND, ("issued",), sum(one.certificate is not None for one in known)
+    yield (
+        definitions.ACME_ON_DEMAND,
+        ("failed",),
+        sum(one.certificate is None and one.attempts.failures > 0 for one in known),
+    )
 
 
 def backend_certificate_samples(

@@ -137,14 +137,14 @@ class CertificateState:
 NO_CERTIFICATES: Final = CertificateState()
 
 
-def merged(before: CertificateState, after: CertificateState) -> CertificateState:
+def merged(before: CertificateState, after: CertificateState, now: float) -> CertificateState:
     """The state after it was read again: certificates that are not in it any more, as after the store was emptied, are
-    kept.
+    kept while they are valid.
     """
     names = dict(after.names)
     for name, state in before.names.items():
         known = names.get(name, NameState())
-        if known.certificate is None and state.certificate is not None:
+        if known.certificate is None and state.certificate is not None and now < state.certificate.validity.ends:
             names[name] = NameState(state.certificate, known.order, known.attempts)
     return CertificateState(after.account, names)
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from lbflask.background import BackgroundTask
 from lbflask.core.certificate_orders import CertificateState, ChallengeKind, merged
+from lbflask.fleet.certificate_wishes import CertificateWishes
 from lbflask.store.ports import FLEET, FactStore, StoreUnavailable
 
 #: Seconds between two readings of the store without a message: the longest delay that a lost message causes.
@@ -37,7 +39,7 @@ class RecordCopy(Protocol):
 
 class SharedCertificates:
     """Follows the records in the background, once started. `parse` reads records; `on_change` gets each new state, in
-    the thread that has read it.
+    the thread that has read it. `wishes` passes on names without a certificate, if there are some on demand.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class SharedCertificates:
         copy: RecordCopy,
         parse: Callable[[Mapping[str, bytes]], CertificateState],
         on_change: Callable[[CertificateState], None],
+        wishes: CertificateWishes | None = None,
     ) -> None:
         self._store = store
         self._copy = copy
         self._parse = parse
         self._on_change = on_change
+        self._wishes = wishes
         self._version = -1
         self._copied = copy.read()
         self._unwritable = False
@@ -71,11 +75,20 @@ class SharedCertificates:
         except StoreUnavailable:
             pass  # the copy serves; the task tries again
         self._task.start()
+        if self._wishes is not None:
+            self._wishes.start()
 
     def stop(self) -> None:
         """Stop following, and close the store."""
         self._task.stop()
+        if self._wishes is not None:
+            self._wishes.stop()
         self._store.close()
+
+    def wish(self, name: str) -> None:
+        """Note that a client asked for a name without a certificate. Returns at once."""
+        if self._wishes is not None:
+            self._wishes.add(name)
 
     def authorization(self, token: str) -> str | None:
         """What to show at the path of this token (RFC 8555 §8.3); None if no order needs it."""
@@ -90,7 +103,7 @@ class SharedCertificates:
             self._version = found.version
             if not found.records:
                 return  # the store was emptied; the leader writes the records again
-            self.state = merged(self.state, self._parse(found.records))
+            self.state = merged(self.state, self._parse(found.records), time.time())
             challenges = self.state.challenges(ChallengeKind.HTTP)
             self._authorizations = {challenge.token: challenge.authorization for challenge in challenges}
             self._on_change(self.state)
@@ -98,7 +111,8 @@ class SharedCertificates:
 
     def _write_copy(self, records: Mapping[str, bytes]) -> None:
         kept = {name: record for name, record in records.items() if not name.startswith(_ORDER)}
-        after = {**self._copied, **kept}
+        still = {name: record for name, record in self._copied.items() if self._is_of_use(name)}
+        after = {**still, **kept}
         if after == self._copied:
             return
         try:
@@ -108,6 +122,11 @@ class SharedCertificates:
             if not self._unwritable:
                 log.warning("certificates: the copy of this machine cannot be written: %s", error)
             self._unwritable = True
+
+    def _is_of_use(self, record: str) -> bool:
+        """Whether a record of the copy that the store does not have is of the account, or of a name in the state."""
+        _, colon, name = record.partition(":")
+        return not colon or name in self.state.names
 
     def _follow(self) -> None:
         stopping = self._task.stopping

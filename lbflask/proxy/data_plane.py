@@ -55,6 +55,10 @@ class Lifecycle(Protocol):
         """A TLS handshake with a client has ended: with this error, or None, and by a resumed session or not."""
         ...
 
+    def wish_certificate(self, name: str) -> None:
+        """A client asked for this name, which has no certificate. Returns at once."""
+        ...
+
     def record_certificates(self, files: tuple[CertificateFile, ...]) -> None:
         """Clients get these certificates from now on."""
         ...

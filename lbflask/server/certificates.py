@@ -84,6 +84,7 @@ class Certificates:
         self._by_name: dict[str, ssl.SSLContext] = {}
         self._added = tuple(added)
         self._has_others = False  # than when `refresh` was last called
+        self._on_unknown: Callable[[str], object] | None = None
         self._challenges: dict[bytes, ssl.SSLContext] = {}  # by the name as a ClientHello has it
         self._in_front = _default(self._pairs())
         #: The context of new connections.
@@ -127,6 +128,10 @@ class Certificates:
         §3). They do not change what other clients get.
         """
         self._challenges = {_server_name(name): _challenge_context(pair) for name, pair in pairs.items()}
+
+    def set_on_unknown(self, on_unknown: Callable[[str], object]) -> None:
+        """Call `on_unknown` with each name that a client asks for and that has no certificate. It returns at once."""
+        self._on_unknown = on_unknown
 
     def context_for(self, flight: bytes) -> ssl.SSLContext:
         """The context of a connection, by the first bytes of the client: that of a challenge if it offers the protocol
@@ -176,6 +181,8 @@ class Certificates:
     def _choose(self, connection: object, name: str | None, _front: ssl.SSLContext) -> None:
         """OpenSSL's callback in each handshake, with the name that the client asks for."""
         found = None if name is None else server_names.find(self._by_name, name)
+        if found is None and name is not None and self._on_unknown is not None:
+            self._on_unknown(name)
         context = found or self._default
         if context is not self.front:
             handshake = cast("ssl.SSLObject", connection)

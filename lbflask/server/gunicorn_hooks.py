@@ -181,7 +181,7 @@ def _issued() -> list[CertificatePair]:
     from lbflask.wiring.certificate_storage import issued_pairs, storage_for  # noqa: PLC0415 - an optional extra
 
     records, copy = storage_for(config)
-    return issued_pairs(records.state(copy.read()), config.tls.acme.domains, others=bool(config.tls.pairs()))
+    return issued_pairs(records.state(copy.read()), config)
 
 
 def _unadjusted(make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -58,8 +58,7 @@ class WorkerPort:
         self._notice = notice
         self._worker: Any = None
         self._certificates: Certificates | None = None
-        self._domains: tuple[str, ...] = ()  # those with automatic certificates
-        self._has_files = False  # whether there are other certificates
+        self._config: Config | None = None  # by which there are automatic certificates
 
     def __repr__(self) -> str:
         return f"<WorkerPort master={self._master} worker={self._worker!r}>"
@@ -71,11 +70,11 @@ class WorkerPort:
 
     def set_certificates(self, state: CertificateState) -> None:
         """As of ServerPort."""
-        if self._certificates is not None:
+        if self._certificates is not None and self._config is not None:
             # Loaded where there are automatic certificates.
             from lbflask.wiring.certificate_storage import challenge_pairs, issued_pairs  # noqa: PLC0415
 
-            self._certificates.set_pairs(issued_pairs(state, self._domains, others=self._has_files))
+            self._certificates.set_pairs(issued_pairs(state, self._config))
             self._certificates.set_challenges(challenge_pairs(state))
 
     def request_reload(self) -> ReloadOutcome:
@@ -98,8 +97,9 @@ class WorkerPort:
         """Connect worker and application, and start its background work. `certificates` are those that the worker
         presents to clients. Raises ConfigError.
         """
-        self._worker, self._certificates = worker, certificates
-        self._domains, self._has_files = config.tls.acme.domains, bool(config.tls.pairs())
+        self._worker, self._certificates, self._config = worker, certificates, config
+        if certificates is not None and config.tls.acme.demand is not None:
+            certificates.set_on_unknown(plane.lifecycle.wish_certificate)
         if isinstance(worker, ProxyWorker):
             worker.apply_config(
                 WorkerOptions(

@@ -99,6 +99,10 @@ class FleetKeys:
     certificate_version = Key(
         "Microseconds of the server's clock at the latest change of `certificates`. Never expires."
     )
+    wishes = Key(
+        "Hash of name to milliseconds of the server's clock: names that clients ask for, and that wait for a "
+        "certificate on demand. Workers, through wish_certificates.lua; the leading checker removes them. Expires."
+    )
     leader = Key("String: the checker that leads the fleet's orders of certificates. Expires with the lease.")
     epoch = Key("As that of a pool, for `certificates`. Never expires.")
     checkers = Key("As those of a pool: the checkers that could order certificates. Expires without them.")

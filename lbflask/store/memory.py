@@ -229,6 +229,16 @@ class MemoryStore:
             self._publish(f"changes:{FLEET}", FLEET)
             return True
 
+    def wish_certificates(self, names: Collection[str]) -> None:
+        """See ports.py."""
+        with self._at(FLEET) as (_, now):
+            self._certificates.wish(names, now)
+
+    def take_wishes(self, epoch: int, most: int) -> Sequence[str]:
+        """See ports.py."""
+        with self._at(FLEET) as (state, now):
+            return self._certificates.take_wishes(most, now) if state.epoch and epoch == state.epoch else []
+
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See ports.py."""
         self._events.add(events, int(self._clock() * 1000), self._numbers)

@@ -112,6 +112,10 @@ class CertificateRecords:
     records: Mapping[str, bytes]
 
 
+#: Wishes for certificates at most, and seconds after the latest one until the store forgets them.
+MAX_WISHES, WISHES_FORGOTTEN_AFTER = 200, 600.0
+
+
 class StoreWatch(Protocol):
     """A subscription. Messages may be lost with the connection, so a reader must also poll."""
 
@@ -156,6 +160,9 @@ class TrafficStore(FactStore, Protocol):
         """Return the `count` tickets from `first` on, which are unused, so that they are issued again; False,
         without effect, if later ones have been issued. One round trip.
         """
+
+    def wish_certificates(self, names: Collection[str]) -> None:
+        """Add names to the wishes for certificates, of which there are at most MAX_WISHES. One round trip."""
 
     def prove(self, pool: str) -> None:
         """Check that the pool can be read and written. One round trip.
@@ -270,6 +277,11 @@ class CheckerStore(RosterStore, Protocol):
     def write_certificates(self, epoch: int, records: Mapping[str, bytes]) -> bool:
         """Replace these records of automatic certificates, and delete those that are empty, atomically; False, without
         effect, if the epoch of the lead of FLEET is over. Announced as a change of FLEET. One round trip.
+        """
+
+    def take_wishes(self, epoch: int, most: int) -> Sequence[str]:
+        """Remove up to `most` wishes for certificates and return them; none if the epoch of the lead of FLEET is over.
+        One round trip.
         """
 
     def watch_suspects(self, pools: Collection[str]) -> StoreWatch:

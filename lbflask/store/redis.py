@@ -29,7 +29,9 @@ from lbflask.store.ports import (
     DEAD_AFTER,
     FORGOTTEN_AFTER,
     MAX_EVENTS,
+    MAX_WISHES,
     SOURCE_FORGOTTEN_AFTER,
+    WISHES_FORGOTTEN_AFTER,
     Beat,
     CertificateRecords,
     HealthWrite,
@@ -197,6 +199,16 @@ class RedisStore:
         of = [self._fleet.epoch, self._fleet.certificates, self._fleet.certificate_version]
         parts = [part for item in records.items() for part in item]
         return bool(self._run("write_certificates", of, [epoch, self._fleet.changes, *parts]))
+
+    def wish_certificates(self, names: Collection[str]) -> None:
+        """See ports.py."""
+        limits = [MAX_WISHES, int(WISHES_FORGOTTEN_AFTER * 1000)]
+        self._run("wish_certificates", [self._fleet.wishes], [*limits, *names])
+
+    def take_wishes(self, epoch: int, most: int) -> Sequence[str]:
+        """See ports.py."""
+        found = self._run("take_wishes", [self._fleet.epoch, self._fleet.wishes], [epoch, most])
+        return [name.decode("utf-8", "replace") for name in found]
 
     def record(self, events: Sequence[FleetEvent]) -> None:
         """See ports.py."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lbflask.config.schema import Config
 from lbflask.core.certificate_orders import CertificateState, ChallengeKind
+from lbflask.fleet.certificate_wishes import CertificateWishes
 from lbflask.fleet.shared_certificates import SharedCertificates
 from lbflask.wiring.adapters import store_for
 from lbflask.wiring.certificate_storage import storage_for
@@ -29,7 +30,20 @@ def shared_certificates_for(config: Config, on_change: Callable[[CertificateStat
     if not config.tls.acme.domains:
         return None
     records, copy = storage_for(config)
-    return SharedCertificates(store_for(config, STORE_TIMEOUT), copy, records.state, on_change)
+    store, rule, wishes = store_for(config, STORE_TIMEOUT), config.tls.acme.demand, None
+    if rule is not None:
+        wishes = CertificateWishes(store, rule, _permission(config))
+    return SharedCertificates(store, copy, records.state, on_change, wishes)
+
+
+def _permission(config: Config) -> Callable[[str], bool]:
+    """Whether a name on demand is permitted; the function may block."""
+    url = config.tls.acme.on_demand_ask
+    if not url:
+        return lambda _name: True
+    from lbflask.acme.permission import Permission  # noqa: PLC0415
+
+    return Permission(url).allows
 
 
 def issuer_for(config: Config, store: CheckerStore, settings: LeaderSettings) -> CertificateIssuer | None:
@@ -40,7 +54,8 @@ def issuer_for(config: Config, store: CheckerStore, settings: LeaderSettings) ->
     records, copy = storage_for(config)
     from lbflask.acme.authority_client import AuthorityClient, AuthoritySettings  # noqa: PLC0415
     from lbflask.acme.dns_hook import DnsHook  # noqa: PLC0415
-    from lbflask.checker.certificate_issuer import CertificateIssuer  # noqa: PLC0415
+    from lbflask.checker.certificate_demand import DemandSettings  # noqa: PLC0415
+    from lbflask.checker.certificate_issuer import CertificateIssuer, IssuerSettings  # noqa: PLC0415
     from lbflask.checker.certificate_term import CertificateStorage, WantedCertificates  # noqa: PLC0415
     from lbflask.checker.challenge_display import DnsDisplay  # noqa: PLC0415
 
@@ -48,4 +63,6 @@ def issuer_for(config: Config, store: CheckerStore, settings: LeaderSettings) ->
     wanted = WantedCertificates(acme.domains, acme.directory, ChallengeKind(acme.challenge))
     storage = CertificateStorage(records, copy)
     dns = DnsDisplay(DnsHook(acme.dns_hook, acme.dns_hook_timeout), acme.dns_delay) if acme.dns_hook else None
-    return CertificateIssuer(wanted, store, settings, storage, partial(AuthorityClient, authority), dns)
+    demand = None if acme.demand is None else DemandSettings(acme.demand, _permission(config))
+    what = IssuerSettings(wanted, dns, demand)
+    return CertificateIssuer(what, store, settings, storage, partial(AuthorityClient, authority))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from lbflask.config.certificate_pair import CertificatePair, UnusablePair
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.config.state_directory import state_directory
+from lbflask.core.certificate_demand import demanded_names
 from lbflask.core.certificate_orders import CertificateState, ChallengeKind
 
 if TYPE_CHECKING:
@@ -62,19 +63,20 @@ def storage_for(config: Config) -> tuple[SealedRecords, LastGoodCopy]:
     return SealedRecords(Vault(keys, config.namespace)), LastGoodCopy(directory)
 
 
-def issued_pairs(state: CertificateState, domains: Sequence[str], *, others: bool) -> list[CertificatePair]:
-    """The pairs of the names for listeners. While there is none, and no `others` of files, a self-signed one, so that a
-    listener can start. One that cannot be used is left out.
+def issued_pairs(state: CertificateState, config: Config) -> list[CertificatePair]:
+    """The pairs of the names of the configuration, and then of those on demand, for listeners. While there is none, and
+    none of files, a self-signed one, so that a listener can start. One that cannot be used is left out.
     """
-    found = []
-    for name in domains:
+    acme, found = config.tls.acme, []
+    on_demand = () if acme.demand is None else demanded_names(state, acme.demand)
+    for name in (*acme.domains, *on_demand):
         known = state.names.get(name)
         if known is not None and known.certificate is not None:
             try:
                 found.append(_pair(name, known.certificate.chain, known.certificate.key))
             except UnusablePair:
                 continue  # the leader checks what it gets; this is the copy of another time
-    return found if found or others else [_fallback(tuple(domains))]
+    return found if found or config.tls.pairs() else [_fallback(acme.domains)]
 
 
 def challenge_pairs(state: CertificateState) -> dict[str, CertificatePair]:

@@ -166,6 +166,11 @@ class WorkerRuntime:
         """As of Lifecycle."""
         self._handshakes.count(Handshake.COMPLETED if error is None else failure_of(error), resumed=resumed)
 
+    def wish_certificate(self, name: str) -> None:
+        """As of Lifecycle."""
+        if self._shared_certificates is not None:
+            self._shared_certificates.wish(name)
+
     def record_certificates(self, files: tuple[CertificateFile, ...]) -> None:
         """As of Lifecycle."""
         self._control.set_certificates(files)
@@ -268,8 +273,10 @@ class WorkerRuntime:
         yield from metrics_view.instance_samples(self._control.instances())
         yield from metrics_view.certificate_samples(self._control.certificates)
         if self._shared_certificates is not None:
-            names = self._config.tls.acme.domains
-            yield from metrics_view.automatic_certificate_samples(names, self._shared_certificates.state)
+            acme, known = self._config.tls.acme, self._shared_certificates.state
+            yield from metrics_view.automatic_certificate_samples(acme.domains, known)
+            if acme.demand is not None:
+                yield from metrics_view.demanded_certificate_samples(acme.demand, known)
         yield from metrics_view.backend_certificate_samples(self._pools, self._fleet, self._control.certificate_expiry)
 
     def _worker_view(self) -> dict[str, Any]:

@@ -125,6 +125,32 @@ class TestValidationInTheDns:
         assert f"tls.acme.{key}" in refusal(**settings)
 
 
+class TestOnDemand:
+    def test_names_are_allowed_by_patterns_a_service_or_both(self) -> None:
+        acme = loaded(domains="a.example", on_demand="*.Tenants.example, other.example").tls.acme
+        assert acme.demand is not None
+        assert acme.demand.matches("x.tenants.example")
+        assert not acme.demand.matches("a.example")
+        assert acme.demand.per_hour == 20
+        any_name = loaded(domains="a.example", on_demand_ask="http://10.0.0.1/allowed").tls.acme.demand
+        assert any_name is not None
+        assert any_name.matches("any.example")
+        assert loaded(domains="a.example").tls.acme.demand is None
+
+    @pytest.mark.parametrize("pattern", ["*", "*.example", "a.*.example", "**.a.example", "10.0.0.1"])
+    def test_other_patterns_are_refused(self, pattern: str) -> None:
+        assert "tls.acme.on_demand" in refusal(domains="a.example", on_demand=pattern)
+
+    @pytest.mark.parametrize("url", ["allowed", "ftp://a/", "http://", "http://u:p@a/", "http://a/#x", "http://a/ b"])
+    def test_the_service_is_a_url(self, url: str) -> None:
+        message = refusal(domains="a.example", on_demand_ask=url)
+        assert "tls.acme.on_demand_ask = " in message
+        assert "must be a" in message
+
+    def test_a_rate_needs_names(self) -> None:
+        assert "no use without tls.acme.on_demand" in refusal(domains="a.example", on_demand_per_hour="5")
+
+
 def test_without_names_nothing_else_has_a_meaning() -> None:
     assert "no automatic certificates without tls.acme.domains" in refusal(email="ops@a.example")
 

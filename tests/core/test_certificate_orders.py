@@ -149,15 +149,16 @@ class TestMerge:
         newer = replace(CERTIFICATE, chain="newer")
         before = CertificateState(None, {NAME: NameState(CERTIFICATE, ORDER, FAILED)})
         after = CertificateState(self.ACCOUNT, {NAME: NameState(newer)})
-        assert merged(before, after) == after
+        assert merged(before, after, NOW) == after
 
     def test_a_certificate_is_kept_that_the_store_has_lost(self) -> None:
         before = CertificateState(
             None, {NAME: NameState(CERTIFICATE, ORDER, FAILED), "b.example": NameState(None, ORDER)}
         )
-        assert merged(before, CertificateState()).names == {NAME: NameState(CERTIFICATE)}
+        assert merged(before, CertificateState(), NOW).names == {NAME: NameState(CERTIFICATE)}
+        assert merged(before, CertificateState(), CERTIFICATE.validity.ends).names == {}
         pending = CertificateState(None, {NAME: NameState(None, ORDER, FAILED)})
-        assert merged(before, pending).names == {NAME: NameState(CERTIFICATE, ORDER, FAILED)}
+        assert merged(before, pending, NOW).names == {NAME: NameState(CERTIFICATE, ORDER, FAILED)}
 
 
 @pytest.mark.parametrize(

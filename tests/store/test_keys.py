@@ -82,6 +82,7 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         fleet = rig.store.hold_lease(FLEET, "a", 600)
         assert fleet is not None
         assert rig.store.write_certificates(fleet.epoch, {"account": b"sealed"})
+        rig.store.wish_certificates(["a.example"])
         rig.store.agree_on_secret("web", "secret-of-the-fleet")
         rig.store.hold_slots("web", "worker", SlotDemand([BackendSlots("b", 0, 5)], extra=1))
         rig.store.take_token(LIMIT, "secret")
@@ -98,12 +99,14 @@ def test_the_keys_in_use_are_those_of_the_legend(redis_url: str) -> None:
         of_fleet.events,
         of_fleet.certificates,
         of_fleet.certificate_version,
+        of_fleet.wishes,
         of_fleet.leader,
         of_fleet.epoch,
         of_fleet.checkers,
         *(getattr(keys, name) for name in NAMES if name not in CHANNELS | TRIALS),
     }
     assert expiring == {
+        of_fleet.wishes,
         of_fleet.leader,
         of_fleet.checkers,
         keys.leader,

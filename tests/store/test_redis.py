@@ -62,6 +62,8 @@ TRIPS: dict[str, Callable[[RedisStore], object]] = {
     "write_source": lambda store: store.write_source(POOL, 1, None),
     "read_certificates": lambda store: store.read_certificates(-1),
     "write_certificates": lambda store: store.write_certificates(1, {"account": b"a"}),
+    "wish_certificates": lambda store: store.wish_certificates(["a.example"]),
+    "take_wishes": lambda store: store.take_wishes(1, 5),
     "read_drains": lambda store: store.read_drains(),
     "write_drain": lambda store: store.write_drain("a", "alice", 600),
     "read_roster": lambda store: store.read_roster(POOL),

@@ -14,7 +14,14 @@ from lbflask.core.model import NOTHING_KNOWN, ActiveHealth, Backend, Closing, He
 from lbflask.core.rate_limit import RateLimit
 from lbflask.core.slots import TOLERANCE, BackendSlots, SlotDemand
 from lbflask.store import ports, redis
-from lbflask.store.ports import FLEET, SOURCE_FORGOTTEN_AFTER, HealthWrite, Lease
+from lbflask.store.ports import (
+    FLEET,
+    MAX_WISHES,
+    SOURCE_FORGOTTEN_AFTER,
+    WISHES_FORGOTTEN_AFTER,
+    HealthWrite,
+    Lease,
+)
 from tests.store import stores
 from tests.store.stores import Rig
 
@@ -610,6 +617,38 @@ class TestCertificates:
         again = rig.other.read_certificates(before.version)
         assert again is not None
         assert again.records == {"a": b"2"}
+
+
+class TestCertificateWishes:
+    def test_the_leader_takes_each_wish_once(self, rig: Rig) -> None:
+        epoch = lead(rig, pool=FLEET).epoch
+        assert list(rig.store.take_wishes(epoch, 5)) == []
+        rig.other.wish_certificates(["a.example", "b.example"])
+        rig.store.wish_certificates(["b.example", "c.example"])
+        first = list(rig.store.take_wishes(epoch, 2))
+        assert len(first) == 2
+        assert sorted([*first, *rig.store.take_wishes(epoch, 5)]) == ["a.example", "b.example", "c.example"]
+        assert list(rig.store.take_wishes(epoch, 5)) == []
+
+    def test_another_epoch_takes_none(self, rig: Rig) -> None:
+        rig.other.wish_certificates(["a.example"])
+        assert list(rig.store.take_wishes(0, 5)) == []
+        epoch = lead(rig, pool=FLEET).epoch
+        assert list(rig.store.take_wishes(epoch + 1, 5)) == []
+        assert list(rig.store.take_wishes(epoch, 5)) == ["a.example"]
+
+    def test_there_are_only_so_many(self, rig: Rig) -> None:
+        epoch = lead(rig, pool=FLEET).epoch
+        for start in range(0, MAX_WISHES + 100, 50):
+            rig.other.wish_certificates([f"{number}.example" for number in range(start, start + 50)])
+        assert len(rig.store.take_wishes(epoch, 2 * MAX_WISHES)) == MAX_WISHES
+
+
+def test_wishes_are_forgotten_after_some_time() -> None:
+    with stores.memory() as rig:
+        rig.store.wish_certificates(["a.example"])
+        rig.let_pass(WISHES_FORGOTTEN_AFTER)
+        assert list(rig.store.take_wishes(lead(rig, pool=FLEET).epoch, 5)) == []
 
 
 class TestSlots:

@@ -261,9 +261,15 @@ class AdminApi:
 
     def _certificates(self, on_disk: Sequence[CertificateFile]) -> CertificateFacts:
         running = self._operations.running
-        names = running.config.tls.acme.domains
+        acme = running.config.tls.acme
         return CertificateFacts(
-            running.certificates, on_disk, self._certificate_expiry, time.time(), running.automatic, names
+            running.certificates,
+            on_disk,
+            self._certificate_expiry,
+            time.time(),
+            running.automatic,
+            acme.domains,
+            acme.demand,
         )
 
     def _login(self, call: ApiCall) -> Response:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from lbflask.config.certificates import expiry_text
 from lbflask.control.api.models import Finding
 from lbflask.control.doctor.findings import bad, good, warning
+from lbflask.core.certificate_demand import MAX_DEMANDED, DemandRule, demanded_names
 from lbflask.core.certificate_orders import CertificateState, NameState
 
 _ADVICE = (
@@ -14,6 +15,7 @@ _ADVICE = (
     "the leading checker tries again by itself"
 )
 _HOOK_ADVICE = "run the command by hand as the checker would; the leading checker tries again by itself"
+_DEMAND_ADVICE = "such names may not lead here; `tls.acme.on_demand_ask` can refuse names that nobody has registered"
 _ORDERING = "`lbflask events --kind certificate` shows its progress; without a checker nothing is ordered"
 
 
@@ -38,6 +40,18 @@ def automatic_certificate_findings(names: Sequence[str], state: CertificateState
             yield bad(subject, f"it {soon}, and {text}", advice) if soon else warning(subject, text, advice)
     if names and not missing:
         yield good("automatic certificates", f"{len(names)} issued")
+
+
+def demanded_certificate_findings(rule: DemandRule, state: CertificateState) -> Iterator[Finding]:
+    """How many names on demand have a certificate, and one that failed to get it."""
+    known = demanded_names(state, rule)
+    failed = [name for name in known if state.names[name].certificate is None and state.names[name].attempts.failures]
+    subject = "certificates on demand"
+    if failed:
+        reason = f"{failed[0]}: {state.names[failed[0]].attempts.reason}"
+        yield warning(subject, f"{len(failed)} of {len(known)} names failed to get one; {reason}", _DEMAND_ADVICE)
+    else:
+        yield good(subject, f"{len(known)} of at most {MAX_DEMANDED} names")
 
 
 def _failed(failures: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lbflask.config.certificates import CertificateFile, day, expiry_text
 from lbflask.control.api.models import Finding, InstanceView, PoolView
 from lbflask.control.doctor.findings import bad, good, warning
+from lbflask.core.certificate_demand import DemandRule
 from lbflask.core.certificate_orders import NO_CERTIFICATES, CertificateState
 from lbflask.core.handshakes import Handshake
 from lbflask.core.model import Backend
@@ -56,7 +57,8 @@ _OTHER = "compare with `openssl s_client -connect HOST:PORT`"
 class CertificateFacts:
     """The certificates that this instance uses, and those that their files hold now. `of_backend` is the expiry of the
     certificate that a backend presented last to this worker, None if unknown. `automatic` is what is known of the
-    certificates of the configured `names`, which an authority issues. Times are in seconds since the epoch.
+    certificates of the configured `names`, which an authority issues, and of those on `demand`. Times are in seconds
+    since the epoch.
     """
 
     in_use: Sequence[CertificateFile]
@@ -65,6 +67,7 @@ class CertificateFacts:
     now: float
     automatic: CertificateState = NO_CERTIFICATES
     names: Sequence[str] = ()
+    demand: DemandRule | None = None
 
 
 def certificate_findings(facts: CertificateFacts) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from lbflask.control.api.models import Diagnosis, Finding, Level, StateView
 from lbflask.control.doctor.answers import answer_findings
 from lbflask.control.doctor.authentication import authentication_findings
-from lbflask.control.doctor.automatic_certificates import automatic_certificate_findings
+from lbflask.control.doctor.automatic_certificates import automatic_certificate_findings, demanded_certificate_findings
 from lbflask.control.doctor.backends import (
     ConnectFailure,
     FirstCheck,
@@ -87,6 +87,8 @@ def _findings(
     if certificates is not None:
         yield from certificate_findings(certificates)
         yield from automatic_certificate_findings(certificates.names, certificates.automatic, certificates.now)
+        if certificates.demand is not None:
+            yield from demanded_certificate_findings(certificates.demand, certificates.automatic)
     yield from handshake_findings(state.fleet.instances)
     yield from _shortages(failures)
     for pool in state.pools:

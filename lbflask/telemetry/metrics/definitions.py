@@ -197,6 +197,11 @@ ACME_FAILED_ORDERS = _gauge(
     ("name",),
     "Orders in a row that failed to get a certificate for this name (tls.acme); 0 while they succeed.",
 )
+ACME_ON_DEMAND = _gauge(
+    "acme_on_demand_names",
+    ("state",),
+    "Names that clients asked for (tls.acme.on_demand): `issued` with a certificate, `failed` without one.",
+)
 ACME_ISSUED = _gauge("acme_issued", ("name",), "1 while there is an automatic certificate for this name.")
 BACKEND_CERTIFICATE_EXPIRY = _gauge(
     "backend_certificate_expiry_timestamp_seconds",

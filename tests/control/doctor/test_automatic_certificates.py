@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lbflask.control.api.models import Level
-from lbflask.control.doctor.automatic_certificates import automatic_certificate_findings
+from lbflask.control.doctor.automatic_certificates import automatic_certificate_findings, demanded_certificate_findings
+from lbflask.core.certificate_demand import DemandRule
 from lbflask.core.certificate_orders import CertificateState, IssuedCertificate, NameState
 from lbflask.core.certificate_renewal import NO_ATTEMPTS, OrderAttempts, Period
 
@@ -39,6 +40,17 @@ def test_each_name_has_a_finding(state: NameState, level: Level, finding: str) -
     assert found.level is level
     assert finding in found.finding
     assert (level is Level.GOOD) == (found.advice == "")
+
+
+def test_names_on_demand_have_one_finding() -> None:
+    rule = DemandRule(frozenset({"*.tenants.example"}), frozenset(), 20)
+    issued = {"a.tenants.example": NameState(certificate(60)), "other.example": NameState(attempts=FAILED)}
+    (found,) = demanded_certificate_findings(rule, CertificateState(None, issued))
+    assert (found.level, found.finding) == (Level.GOOD, "1 of at most 300 names")
+    failed = {**issued, "b.tenants.example": NameState(attempts=FAILED)}
+    (found,) = demanded_certificate_findings(rule, CertificateState(None, failed))
+    assert found.level is Level.WARNING
+    assert found.finding == "1 of 2 names failed to get one; b.tenants.example: no such name"
 
 
 def test_names_that_are_not_configured_any_more_do_not_count() -> None:
