@@ -14,7 +14,7 @@ from lbflask.core import clock_skew, ejection, slots
 from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import EjectionPolicy, FailureReport, FailureWindow
 from lbflask.core.fleet_events import FleetEvent
-from lbflask.core.fleet_stats import Roster, Worker, WorkerReport
+from lbflask.core.fleet_stats import Roster, WorkerReport
 from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapshot
 from lbflask.core.rate_limit import Allowance, RateLimit
@@ -23,6 +23,7 @@ from lbflask.store import fleet_records, ports
 from lbflask.store.memory_buckets import MemoryBuckets
 from lbflask.store.memory_certificates import MemoryCertificates
 from lbflask.store.memory_events import MemoryEvents
+from lbflask.store.memory_roster import corrected, reporting
 from lbflask.store.memory_watch import MemoryWatch
 from lbflask.store.ports import FLEET, Beat, CertificateRecords, HealthWrite, Lease, OtherWorkers, StoreMemory
 
@@ -91,7 +92,7 @@ class MemoryStore:
         """See ports.py."""
         with self._at(pool) as (state, now):
             if state.heartbeat_at is not None:
-                state.heartbeat_at = _corrected(state.heartbeat_at, now, state.interval)
+                state.heartbeat_at = corrected(state.heartbeat_at, now, state.interval)
             heartbeat = None if state.heartbeat_at is None else max(0.0, now - state.heartbeat_at)
             if state.version == known.version and not clock_skew.set_back(known.now, now):
                 return replace(known, heartbeat=heartbeat, interval=state.interval, now=now)
@@ -175,7 +176,7 @@ class MemoryStore:
                 state.attempts[backend] += made
             total: defaultdict[str, int] = defaultdict(int)
             for other, (at, theirs) in list(state.beats.items()) if read else ():
-                state.beats[other] = _corrected(at, now), theirs
+                state.beats[other] = corrected(at, now), theirs
                 if now - at > ports.DEAD_AFTER:
                     del state.beats[other]
                 elif other != worker:
@@ -201,20 +202,11 @@ class MemoryStore:
         """See ports.py."""
         with self._at(pool) as (state, now):
             leader = state.leader if state.lease_end > now else ""
-            workers = []
-            for worker, (at, loads) in sorted(state.beats.items()):
-                if now - at <= ports.DEAD_AFTER:
-                    reported, report = state.reports.get(worker, (0.0, None))
-                    workers.append(Worker(worker, _corrected(at, now), dict(loads), report, _corrected(reported, now)))
-            silent = []
-            for worker, (reported, report) in sorted(state.reports.items()):
-                at = state.beats[worker][0] if worker in state.beats else reported
-                if ports.DEAD_AFTER < now - at <= ports.FORGOTTEN_AFTER:
-                    silent.append(Worker(worker, at, {}, report, reported))
+            workers, silent = reporting(state.beats, state.reports, now)
             checkers = tuple(sorted(name for name, until in state.checkers.items() if until > now))
             written, failure = state.source_failure or (now, None)
             failure = failure if now - written < ports.SOURCE_FORGOTTEN_AFTER else None
-            return Roster(now, leader, tuple(workers), tuple(silent), dict(state.attempts), checkers, failure)
+            return Roster(now, leader, workers, silent, dict(state.attempts), checkers, failure)
 
     def read_certificates(self, known: int) -> CertificateRecords | None:
         """See ports.py."""
@@ -256,7 +248,7 @@ class MemoryStore:
         with self._changed:
             holdings, now = self._pools[pool].holdings, self._clock()
             for other, holding in list(holdings.items()):
-                holdings[other] = holding._replace(at=_corrected(holding.at, now))
+                holdings[other] = holding._replace(at=corrected(holding.at, now))
                 if now - holding.at > ports.DEAD_AFTER:
                     del holdings[other]
             others = [holding for other, holding in holdings.items() if other != worker]
@@ -399,8 +391,3 @@ class MemoryStore:
             for watch in self._watches:
                 watch.receive(channel, message)
             self._changed.notify_all()
-
-
-def _corrected(moment: float, now: float, period: float = ports.DEAD_AFTER) -> float:
-    """The moment; `now` for one that is ahead by more than its period, which the clock was set back from."""
-    return now if moment - now > period else moment
