@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import pytest
 import redis
@@ -190,11 +191,22 @@ def test_a_name_is_validated_by_a_handshake(site: Site) -> None:
     eventually(lambda: site.serves(site.https, NAMES[0]), "it is presented")
 
 
+#: Bytes of a response that clients are slow to take, and of one part of it.
+LARGE, PART = 48 << 20, 1 << 16
+#: Seconds for one part while the client is slow.
+SLOWLY = 0.15
+
+
 class Echo(socketserver.StreamRequestHandler):
-    """Switches to a protocol that echoes lines (RFC 9110 §7.8); answers any other request."""
+    """Switches to a protocol that echoes lines (RFC 9110 §7.8), sends a large body, or answers."""
 
     def handle(self) -> None:
         head = list(iter(lambda: self.rfile.readline().strip().lower(), b""))
+        if head[0].startswith(b"get /large "):
+            self.wfile.write(f"HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\nConnection: close\r\n\r\n".encode())
+            for number in range(LARGE // PART):
+                self.wfile.write(number.to_bytes(4) * (PART // 4))
+            return
         if b"upgrade: echo" not in head:
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
             return
@@ -213,19 +225,18 @@ def echo() -> Iterator[int]:
         server.shutdown()
 
 
-def switched(site: Site) -> ssl.SSLSocket:
-    """A connection after its upgrade."""
-    plain = socket.create_connection((HOST, site.https), PATIENCE)
+def connected(site: Site, port: int, request: bytes) -> ssl.SSLSocket:
+    """A connection after this request line, with further fields."""
+    plain = socket.create_connection((HOST, port), PATIENCE)
     connection = site.authority.roots().wrap_socket(plain, server_hostname=NAMES[0])
-    connection.sendall(b"GET /echo HTTP/1.1\r\nHost: shop.example\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-    assert connection.recv(4096).startswith(b"HTTP/1.1 101")
+    connection.sendall(request + b"\r\nHost: shop.example\r\n\r\n")
     return connection
 
 
-def ask(site: Site, trust: ssl.SSLContext) -> str:
+def ask(port: int, trust: ssl.SSLContext) -> str:
     """The serial number of the certificate on a new connection, after a request that succeeds. Raises OSError."""
     with (
-        socket.create_connection((HOST, site.https), PATIENCE) as plain,
+        socket.create_connection((HOST, port), PATIENCE) as plain,
         trust.wrap_socket(plain, server_hostname=NAMES[0]) as connection,
     ):
         certificate = connection.getpeercert()
@@ -236,27 +247,108 @@ def ask(site: Site, trust: ssl.SSLContext) -> str:
         return str(certificate["serialNumber"])
 
 
-def test_a_renewal_fails_no_request_and_reaches_all_workers(tmp_path: Path, store: str, echo: int) -> None:
+class Clients:
+    """Clients that ask all instances without a pause until the end of the block. `seen` has the begin of each request
+    that succeeded and the certificate of its connection, `failures` why others did not.
+    """
+
+    def __init__(self, trust: ssl.SSLContext, *ports: int, each: int = 2) -> None:
+        self.seen: list[tuple[float, int, str]] = []
+        self.failures: list[str] = []
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(port, trust), daemon=True) for port in ports for _ in range(each)
+        ]
+
+    def _ask(self, port: int, trust: ssl.SSLContext) -> None:
+        while not self._ended.is_set():
+            begun = time.monotonic()
+            try:
+                self.seen.append((begun, port, ask(port, trust)))
+            except (OSError, AssertionError) as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+
+def test_a_renewal_under_load_fails_no_request_and_reaches_all_workers(tmp_path: Path, store: str, echo: int) -> None:
+    """Several clients of two instances, a tunnel and a large download through each, all of them open throughout."""
     site = Site(tmp_path, store, [echo], NAMES[0], validity=45)
     try:
-        balancer = site.balancer("one", workers=3)
+        second = free_port()
+        balancers = [site.balancer("one", workers=2), site.balancer("two", free_port(), second, workers=2)]
+        ports = (site.https, second)
         checker = site.checker("one")
-        eventually(lambda: site.serves(site.https, NAMES[0]), "it is issued", 60)
-        tunnel, trust = switched(site), site.authority.roots()
-        before, renewed_at = ask(site, trust), 0.0
-        latest: list[tuple[float, str]] = []
-        while not renewed_at or time.monotonic() - renewed_at < 3:
-            latest.append((time.monotonic(), ask(site, trust)))  # each request succeeds, whatever goes on
-            if not renewed_at and "is renewed" in checker.output:
-                renewed_at = time.monotonic()
-        assert all(serial != before for moment, serial in latest if moment > renewed_at + 2), "at all workers"
-        tunnel.sendall(b"still here\n")
-        assert tunnel.recv(100) == b"still here\n"
-        tunnel.close()
-        assert len(balancer.workers()) == 3
-        assert balancer.output.count("Booting worker") == 3, "no new worker"
+        for port in ports:
+            eventually(lambda port=port: site.serves(port, NAMES[0]), "it is issued", 60)
+        trust = site.authority.roots()
+        before = ask(site.https, trust)
+        upgrade = b"GET /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: echo"
+        tunnels = [connected(site, port, upgrade) for port in ports]
+        assert all(tunnel.recv(4096).startswith(b"HTTP/1.1 101") for tunnel in tunnels)
+        downloads = [Download(connected(site, port, b"GET /large HTTP/1.1")) for port in ports]
+        assert "is renewed" not in checker.output, "all are under way before"
+        with Clients(trust, *ports) as clients:
+            eventually(lambda: "is renewed" in checker.output, "it is renewed", 90)
+            renewed_at = time.monotonic()
+            eventually(lambda: all(late(clients, port, renewed_at + 2, 20) for port in ports), "both serve on", 60)
+        assert all(download.is_under_way() for download in downloads)
+        assert all(download.finish() for download in downloads)
+        assert clients.failures == []
+        assert {serial for moment, _, serial in clients.seen if moment < renewed_at - 5} == {before}
+        assert before not in {serial for moment, _, serial in clients.seen if moment > renewed_at + 2}, "at all workers"
+        for tunnel in tunnels:
+            tunnel.sendall(b"still here\n")
+            assert tunnel.recv(100) == b"still here\n"
+            tunnel.close()
+        for balancer in balancers:
+            assert balancer.output.count("Booting worker") == 2, "no new worker"
+            balancer.assert_no_traceback()
     finally:
         site.close()
+
+
+class Download:
+    """A large response that a client takes slowly until it is to finish."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        self._connection, self._body = connection, connection.makefile("rb")
+        assert self._body.readline() == b"HTTP/1.1 200 OK\r\n"
+        while self._body.readline().strip():
+            pass
+        self._in_haste = threading.Event()
+        self._parts: list[bool] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for number in range(LARGE // PART):
+            self._in_haste.wait(SLOWLY)
+            self._parts.append(self._body.read(PART) == number.to_bytes(4) * (PART // 4))
+
+    def is_under_way(self) -> bool:
+        return 0 < len(self._parts) < LARGE // PART
+
+    def finish(self) -> bool:
+        """Take the rest. Returns whether all of it is what the backend has sent."""
+        self._in_haste.set()
+        self._thread.join(PATIENCE)
+        self._body.close()
+        self._connection.close()
+        return len(self._parts) == LARGE // PART and all(self._parts)
+
+
+def late(clients: Clients, port: int, since: float, count: int) -> bool:
+    """Whether so many requests at the port began after the moment."""
+    return sum(at == port and moment > since for moment, at, _ in list(clients.seen)) >= count
 
 
 def test_without_its_store_an_instance_serves_from_memory_and_then_from_disk(tmp_path: Path, demos: list[int]) -> None:
