@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from acme.client import ClientNetwork, ClientV2
 from cryptography import x509
 from josepy.b64 import b64encode
 from josepy.errors import Error as JoseError
+from josepy.json_util import field
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
@@ -24,11 +26,16 @@ from lbflask.core.certificate_orders import AcmeStatus, CertificateAccount, Chal
 from lbflask.core.certificate_renewal import Period
 from lbflask.core.printable import printable
 
-#: Seconds for one exchange with the authority, and bytes of a response.
+#: Seconds without a byte in an exchange with the authority, and bytes of a response.
 TIMEOUT, MAX_BYTES = 20, 1 << 20
+#: Seconds for the body of a response, and bytes of it that are read at once: a read ends when it has all of them.
+LONGEST_BODY, _PART = 30.0, 16
 #: Characters of an authority's reason that are kept.
 MAX_REASON = 300
 _KINDS = frozenset(kind.value for kind in ChallengeKind)
+#: What `replaces` of an order may fail by: a certificate that was replaced, or that the authority does not know as one
+#: of this account (RFC 9773 §5).
+_NOT_REPLACEABLE = frozenset({"alreadyReplaced", "malformed", "unauthorized"})
 #: A response to a challenge of any kind is an empty object (RFC 8555 §8.3); the key authorization is not sent.
 _READY = challenges.HTTP01Response(key_authorization="-")
 
@@ -36,6 +43,12 @@ Answer = TypeVar("Answer")
 
 # It writes each request and response at this level, with keys in them.
 logging.getLogger("acme").setLevel(logging.INFO)
+
+
+class _ReplacingOrder(messages.NewOrder):
+    """With the certificate that it replaces (RFC 9773 §5), a field that `acme` does not have."""
+
+    replaces: str = field("replaces", omitempty=True)
 
 
 class AuthorityError(Exception):
@@ -128,15 +141,30 @@ class AuthorityClient:
 
         return self._asked(ask)
 
-    def new_order(self, name: str) -> OrderView:
-        """Begin an order for the name."""
+    def new_order(self, name: str, replaced: str = "") -> OrderView:
+        """Begin an order for the name. `replaced` is the chain that it renews: authorities that suggest renewals exempt
+        such orders from limits (RFC 9773 §5); one that does not accept it gets an order without.
+        """
         identifier = messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name)
+        usual = messages.NewOrder(identifiers=[identifier])
 
-        def ask(client: ClientV2) -> OrderView:
-            response = self._post(client, client.directory["newOrder"], messages.NewOrder(identifiers=[identifier]))
+        def ask(client: ClientV2, order: messages.NewOrder) -> OrderView:
+            response = self._post(client, client.directory["newOrder"], order)
             return _order_view(str(response.headers["Location"]), response.json())
 
-        return self._asked(ask)
+        def ask_for_renewal(client: ClientV2) -> OrderView:
+            if not replaced or _renewal_base(client) is None:
+                return ask(client, usual)
+            try:
+                return ask(client, _ReplacingOrder(identifiers=[identifier], replaces=_renewal_id(_leaf(replaced))))
+            except errors.ConflictError:  # `acme` reads no problem with a status of 409
+                return ask(client, usual)
+            except messages.Error as error:
+                if error.code not in _NOT_REPLACEABLE:
+                    raise
+                return ask(client, usual)
+
+        return self._asked(ask_for_renewal)
 
     def order(self, url: str) -> OrderView:
         """The order now."""
@@ -170,12 +198,10 @@ class AuthorityClient:
         """
 
         def ask(client: ClientV2) -> tuple[Period | None, float | None]:
-            try:
-                base = client.directory["renewalInfo"]
-            except KeyError:
+            base = _renewal_base(client)
+            if base is None:
                 return None, None
-            leaf = x509.load_pem_x509_certificates(chain.encode())[0]
-            window = self._net.get(f"{base}/{_renewal_id(leaf)}").json()["suggestedWindow"]
+            window = self._net.get(f"{base}/{_renewal_id(_leaf(chain))}").json()["suggestedWindow"]
             return Period(_moment(window["start"]), _moment(window["end"])), self._retry_after
 
         return self._asked(ask)
@@ -212,18 +238,23 @@ class AuthorityClient:
             raise AuthorityError(_text(error), retry_after=self._retry_after) from None
         except OSError as error:  # those of `requests` are
             raise AuthorityError(f"the authority is out of reach: {_text(error)}") from None
-        except (ValueError, LookupError, TypeError, AttributeError, JoseError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError, JoseError) as error:
             raise AuthorityError(f"the authority's response cannot be used: {_text(error)}") from None
 
     def _received(self, response: Any, **_: Any) -> None:
-        """Note Retry-After, and read the body within MAX_BYTES: `requests` would read any number of bytes."""
+        """Note Retry-After, and read the body within MAX_BYTES and LONGEST_BODY: `requests` would read any number of
+        bytes, each of which may take TIMEOUT.
+        """
         self._retry_after = _seconds(response.headers.get("Retry-After"))
-        body = b""
-        for part in response.iter_content(65_536):
+        body, latest = b"", time.monotonic() + LONGEST_BODY  # noqa: TID251 - an exchange with a peer
+        for part in response.iter_content(_PART):
             body += part
             if len(body) > MAX_BYTES:
                 response.close()
                 raise OSError(f"a response has more than {MAX_BYTES} bytes")
+            if time.monotonic() > latest:  # noqa: TID251
+                response.close()
+                raise OSError(f"a response takes more than {LONGEST_BODY:g} s")
         response._content = body
 
 
@@ -250,6 +281,18 @@ def _moment(text: object) -> float:
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no offset")
     return moment.timestamp()
+
+
+def _renewal_base(client: ClientV2) -> str | None:
+    """Where the authority has renewal windows; None if it has none."""
+    try:
+        return str(client.directory["renewalInfo"])
+    except KeyError:
+        return None
+
+
+def _leaf(chain: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificates(chain.encode())[0]
 
 
 def _renewal_id(certificate: x509.Certificate) -> str:

@@ -134,7 +134,7 @@ class Orders:
             await self._display.withdraw(order)
             attempts = renewal.with_try(state.attempts, term.now())
             await term.set_name(name, replace(state, order=None, attempts=attempts))
-            view = await self._ask(client.new_order, name)
+            view = await self._ask(client.new_order, name, self._replaced(state))
             order = PendingOrder(view.url, key_material.new_key(), self._wanted.directory, term.now())
             await term.set_name(name, replace(self._state(name), order=order))
             log.info("certificates: %s is ordered", name)
@@ -142,6 +142,13 @@ class Orders:
             log.info("certificates: the order of %s goes on", name)
             view = await self._ask(client.order, order.url)
         await self._follow(name, client, view)
+
+    def _replaced(self, state: NameState) -> str:
+        """The chain that an order renews; empty for one that this authority has not issued."""
+        certificate = state.certificate
+        if certificate is None or certificate.directory != self._wanted.directory:
+            return ""
+        return certificate.chain
 
     async def _follow(self, name: str, client: AuthorityClient, view: OrderView) -> None:
         """Take the steps of a pending order. Raises AuthorityError, HookError."""
