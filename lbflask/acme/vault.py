@@ -57,7 +57,7 @@ class Vault:
                 return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], self._label(name))
             except InvalidTag:
                 continue
-        raise Unreadable("it is encrypted with another key, or was changed")
+        raise Unreadable("it is encrypted with another key, as by another fleet with this namespace, or was changed")
 
     def _label(self, name: str) -> bytes:
         return f"{self._namespace}\0{name}".encode("utf-8", "surrogatepass")

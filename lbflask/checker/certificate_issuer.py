@@ -12,6 +12,7 @@ from lbflask.checker.certificate_demand import CertificateDemand, DemandSettings
 from lbflask.checker.certificate_orders import Orders
 from lbflask.checker.certificate_term import CertificateStorage, CertificateTerm, WantedCertificates
 from lbflask.checker.challenge_display import ChallengeDisplay, DnsDisplay
+from lbflask.checker.forgotten_certificates import ForgottenCertificates
 from lbflask.checker.leadership import LeaderSettings, Leadership
 from lbflask.checker.store_calls import StoreCalls
 from lbflask.core.certificate_orders import CertificateAccount
@@ -31,6 +32,10 @@ class IssuerSettings:
     wanted: WantedCertificates
     dns: DnsDisplay | None = None
     demand: DemandSettings | None = None
+
+    def wants(self, name: str) -> bool:
+        """Whether the name is listed, or may have a certificate on demand."""
+        return name in self.wanted.names or (self.demand is not None and self.demand.rule.matches(name))
 
 
 class CertificateIssuer:
@@ -80,6 +85,8 @@ class CertificateIssuer:
                 display = ChallengeDisplay(wanted.kind, term, self._what.dns)
                 orders = Orders(wanted, term, display, self._ask, self._connect)
                 working += [tasks.create_task(orders.keep(name)) for name in wanted.names]
+                forgotten = ForgottenCertificates(term, display, self._what.wants)
+                working.append(tasks.create_task(forgotten.follow()))
                 if demand is not None:
                     on_demand = CertificateDemand(demand, term, orders, self._ask_permission)
                     working.append(tasks.create_task(on_demand.follow()))

@@ -12,7 +12,7 @@ from lbflask.acme.last_good_copy import LastGoodCopy
 from lbflask.acme.records import ACCOUNT, ATTEMPTS, CERTIFICATE, ORDER, SealedRecords
 from lbflask.checker.leadership import Leadership, LeaseLost
 from lbflask.checker.store_calls import StoreCalls
-from lbflask.core.certificate_orders import CertificateAccount, CertificateState, ChallengeKind, NameState
+from lbflask.core.certificate_orders import CertificateAccount, CertificateState, ChallengeKind, NameState, is_read
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.store.ports import CheckerStore, StoreUnavailable
 
@@ -70,13 +70,20 @@ class CertificateTerm:
         return CertificateState(self.account, self.names)
 
     async def take_over(self) -> None:
-        """Start from the store, and from the copy of this machine where the store has lost a record."""
+        """Start from the store, and from the copy of this machine where the store has lost a record, or has one that
+        another fleet has written.
+        """
         found = await self._call(self._store.read_certificates, -1)
         stored = {} if found is None else dict(found.records)
         copied = await self._call(self._storage.copy.read)
-        lost = {name: record for name, record in copied.items() if name not in stored and not name.startswith(ORDER)}
+        read, of_copy = self.sealed.state(stored), self.sealed.state(copied)
+        lost = {
+            name: record
+            for name, record in copied.items()
+            if not name.startswith(ORDER) and (name not in stored or not is_read(name, read)) and is_read(name, of_copy)
+        }
         self._records = stored
-        state = self.sealed.state({**lost, **stored})
+        state = self.sealed.state({**stored, **lost})
         self.account, self.names = state.account, dict(state.names)
         if lost:
             log.info("certificates: the store has lost %d records, which are written again", len(lost))

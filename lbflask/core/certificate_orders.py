@@ -149,6 +149,16 @@ def merged(before: CertificateState, after: CertificateState, now: float) -> Cer
     return CertificateState(after.account, names)
 
 
+def is_read(record: str, state: CertificateState) -> bool:
+    """Whether the account, or the certificate of a name, is in the state that was read from records with this one. If
+    not, the record is of another fleet, or was changed. Other records are not needed for long.
+    """
+    kind, _, name = record.partition(":")
+    if kind == "account":
+        return state.account is not None
+    return kind != "certificate" or state.names.get(name, NameState()).certificate is not None
+
+
 class Step(StrEnum):
     """What an order needs next."""
 

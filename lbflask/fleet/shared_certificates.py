@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from lbflask.background import BackgroundTask
-from lbflask.core.certificate_orders import CertificateState, ChallengeKind, merged
+from lbflask.core.certificate_orders import CertificateState, ChallengeKind, is_read, merged
 from lbflask.fleet.certificate_wishes import CertificateWishes
 from lbflask.store.ports import FLEET, FactStore, StoreUnavailable
 
@@ -103,11 +103,12 @@ class SharedCertificates:
             self._version = found.version
             if not found.records:
                 return  # the store was emptied; the leader writes the records again
-            self.state = merged(self.state, self._parse(found.records), time.time())
+            read = self._parse(found.records)
+            self.state = merged(self.state, read, time.time())
             challenges = self.state.challenges(ChallengeKind.HTTP)
             self._authorizations = {challenge.token: challenge.authorization for challenge in challenges}
             self._on_change(self.state)
-            self._write_copy(found.records)
+            self._write_copy({name: record for name, record in found.records.items() if is_read(name, read)})
 
     def _write_copy(self, records: Mapping[str, bytes]) -> None:
         kept = {name: record for name, record in records.items() if not name.startswith(_ORDER)}

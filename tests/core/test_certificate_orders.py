@@ -24,6 +24,7 @@ from lbflask.core.certificate_orders import (
     dns_record,
     due,
     is_name,
+    is_read,
     is_stale,
     merged,
     next_step,
@@ -159,6 +160,16 @@ class TestMerge:
         assert merged(before, CertificateState(), CERTIFICATE.validity.ends).names == {}
         pending = CertificateState(None, {NAME: NameState(None, ORDER, FAILED)})
         assert merged(before, pending, NOW).names == {NAME: NameState(CERTIFICATE, ORDER, FAILED)}
+
+
+def test_an_account_and_a_certificate_are_read_or_not() -> None:
+    state = CertificateState(TestMerge.ACCOUNT, {NAME: NameState(CERTIFICATE), "b.example": NameState(None, ORDER)})
+    assert is_read("account", state)
+    assert is_read(f"certificate:{NAME}", state)
+    assert not is_read("account", CertificateState())
+    assert not is_read("certificate:b.example", state)
+    assert not is_read("certificate:c.example", state)
+    assert is_read("attempts:c.example", state)
 
 
 @pytest.mark.parametrize(

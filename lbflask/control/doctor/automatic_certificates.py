@@ -16,7 +16,10 @@ _ADVICE = (
 )
 _HOOK_ADVICE = "run the command by hand as the checker would; the leading checker tries again by itself"
 _DEMAND_ADVICE = "such names may not lead here; `tls.acme.on_demand_ask` can refuse names that nobody has registered"
-_ORDERING = "`lbflask events --kind certificate` shows its progress; without a checker nothing is ordered"
+_ORDERING = (
+    "`lbflask events --kind certificate` shows its progress; nothing is ordered without a checker, or while one leads "
+    "that does not have this name in its configuration"
+)
 
 
 def automatic_certificate_findings(names: Sequence[str], state: CertificateState, now: float) -> Iterator[Finding]:
