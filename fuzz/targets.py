@@ -206,6 +206,8 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "password_file": Target(
             "authentication:password_file", _named("core.", "password_file:password_hashes"), "utf-8"
         ),
+        "imported_caddy": Target("imports:imported_caddy", _named("importers.", "caddy.reader:read"), "utf-8"),
+        "imported_traefik": Target("imports:imported_traefik", _named("importers.", "traefik.reader:read"), "utf-8"),
         "imported_haproxy": Target("imports:imported_haproxy", _named("importers.", "haproxy.reader:read"), "utf-8"),
         "credentials": Target("admin:credentials", _named("control.", "auth:Authenticator"), "latin-1"),
         "body": Target("admin:body", _named("control.api.", "operation:Operation")),
@@ -269,6 +271,11 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
         "it makes names": _named("", "importers.site"),
         "the reader of an import reads with it": _named(
             "importers.",
+            "caddy.addresses",
+            "caddy.caddyfile",
+            "caddy.handlers",
+            "caddy.proxies",
+            "caddy.values",
             "haproxy.backends",
             "haproxy.conditions",
             "haproxy.lines",
@@ -278,6 +285,9 @@ NO_PARSERS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
             "nginx.routes",
             "nginx.variables",
             "precedence",
+            "traefik.documents",
+            "traefik.middlewares",
+            "traefik.rules",
         ),
         "it is for demonstrations": _named("", "demo.backend"),
     }

@@ -6,10 +6,12 @@ import tomllib
 from collections.abc import Callable, Sequence
 
 from fuzz.properties.files import written
+from lbflask.importers.caddy import reader as caddy
 from lbflask.importers.document import finding_lines, text_of
 from lbflask.importers.haproxy import reader as haproxy
 from lbflask.importers.nginx import reader as nginx
 from lbflask.importers.site import Site, UnreadableConfiguration
+from lbflask.importers.traefik import reader as traefik
 
 
 def _imported(read: Callable[[Sequence[str]], Site], text: str, name: str) -> None:
@@ -29,3 +31,12 @@ def imported_nginx(text: str) -> None:
 
 def imported_haproxy(text: str) -> None:
     _imported(haproxy.read, text, "haproxy.cfg")
+
+
+def imported_caddy(text: str) -> None:
+    if "import" not in text:  # which would open any file
+        _imported(caddy.read, text, "Caddyfile")
+
+
+def imported_traefik(text: str) -> None:
+    _imported(traefik.read, text, "dynamic.yaml")

@@ -13,14 +13,21 @@ import click
 from lbflask.cli.context import FAILED
 from lbflask.config.load import ConfigError, load
 from lbflask.core.printable import printable
+from lbflask.importers.caddy import reader as caddy
 from lbflask.importers.document import finding_lines, text_of
 from lbflask.importers.haproxy import reader as haproxy
 from lbflask.importers.nginx import reader as nginx
 from lbflask.importers.site import FindingKind, Site, UnreadableConfiguration
+from lbflask.importers.traefik import reader as traefik
 
 _BAD_INPUT = 2
 #: How the files of each proxy are read.
-READERS: dict[str, Callable[[Sequence[str]], Site]] = {"nginx": nginx.read, "haproxy": haproxy.read}
+READERS: dict[str, Callable[[Sequence[str]], Site]] = {
+    "nginx": nginx.read,
+    "haproxy": haproxy.read,
+    "traefik": traefik.read,
+    "caddy": caddy.read,
+}
 
 
 @click.command("import")

@@ -56,6 +56,10 @@ def ordered(rules: Sequence[ImportedRoute], site: Site) -> list[ImportedRoute]:
     for number, rule in enumerate(rules):
         for part in _parts(number, rule.match):
             _add(parts, part, rules, site)
+    reached = {part.rule for part in parts}
+    for number, rule in enumerate(rules):
+        if number not in reached:
+            site.differ(rule.place, rule.title, "no request reaches it: rules before it match all of them")
     parts.sort(key=lambda part: part.rule)
     return [
         replace(rules[number], match=match)
@@ -128,7 +132,7 @@ def _joined_conditions(one: Mapping[str, Any], other: Mapping[str, Any]) -> obje
 def _parts(number: int, match: Mapping[str, Any]) -> Iterator[_RulePart]:
     conditions = {key: _as_list(value) if key == "not" else value for key, value in match.items() if key not in _PLACES}
     places = [(True, path) for path in _as_list(match.get("exact"))] + [
-        (False, path.rstrip("/") if path != "/" else "/") for path in _as_list(match.get("path"))
+        (False, path.rstrip("/")) for path in _as_list(match.get("path"))
     ]
     for host in _as_list(match.get("host")) or [""]:
         for exact, path in places or [(False, "")]:

@@ -1,0 +1,141 @@
+"""Caddy's addresses of sites as listeners and hosts, with its automatic HTTPS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from lbflask.importers.directives import Directive
+from lbflask.importers.site import ImportedRoute, Place, Site
+
+_ADDRESS = re.compile(r"(?:(https?)://)?(\[[0-9a-fA-F:]+\]|[^:/\[\]]*)(?::(\d+|\$\{[^}]*\}))?(/.*)?")
+_LOCAL = re.compile(r"localhost|.*\.localhost|\d+\.\d+\.\d+\.\d+|\[.*\]|")
+
+
+class SiteAddresses:
+    """The listeners of all sites. A name without scheme and port is served by https, and redirected from http."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._http, self._https = "80", "443"
+        self._auto = True
+        self._acme: dict[str, str] = {}  #: settings of `tls.acme`, which count where a name needs a certificate
+        self._redirected: dict[str, Place] = {}
+
+    def read_options(self, block: Sequence[Directive]) -> None:
+        """The global options."""
+        for one in block:
+            value = one.args[0] if one.args else ""
+            if one.name == "email":
+                self._acme["email"] = value
+            elif one.name == "acme_ca":
+                self._acme["directory"] = value
+            elif one.name == "http_port":
+                self._http = value
+            elif one.name == "https_port":
+                self._https = value
+            elif one.name == "auto_https":
+                self._auto = value not in ("off", "disable_redirects")
+            elif one.name == "servers":
+                self._servers(one)
+            elif one.name in (
+                "admin",
+                "debug",
+                "storage",
+                "grace_period",
+                "persist_config",
+                "log",
+                "order",
+                "default_bind",
+            ):
+                self._site.skip(one.place, one.text, "an option of Caddy's process")
+            else:
+                self._site.lose(one.place, one.text, "no equal is known; look for it in docs/configuration.md")
+
+    def _servers(self, one: Directive) -> None:
+        for inner in one.block or ():
+            if inner.name == "trusted_proxies" and inner.args[:1] == ("static",):
+                private = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fd00::/8", "::1/128"]
+                networks = [net for arg in inner.args[1:] for net in (private if arg == "private_ranges" else [arg])]
+                self._site.set_default("trusted_proxies", networks)
+            elif inner.name in ("metrics", "protocols", "max_header_size", "name", "keepalive_interval"):
+                self._site.skip(inner.place, inner.text, "an option of Caddy's servers")
+            else:
+                self._site.lose(inner.place, f"servers {inner.text}", "no equal is known")
+
+    def bases(self, site: Directive) -> list[dict[str, Any]]:
+        """What requests for a site have: hosts and listeners, those with the same listener as one."""
+        tls_lines = [one for one in site.block or () if one.name == "tls"]
+        binds = [arg for one in site.block or () if one.name == "bind" for arg in one.args]
+        by_listener: dict[str, list[str]] = {}
+        for text in (site.name, *site.args):
+            address = text.strip(",")
+            if not address:
+                continue
+            found = _ADDRESS.fullmatch(address)
+            if found is None or found[4] not in (None, "/"):
+                self._site.lose(site.place, address, "no address of a site without a path")
+                continue
+            scheme, host, port = found[1] or "", found[2].lower(), found[3] or ""
+            tls = self._is_tls(scheme, host, port, bool(tls_lines))
+            number = port or (self._https if tls else self._http)
+            listener = self._site.add_listener(f"{binds[0] if binds else '0.0.0.0'}:{number}", tls=tls)
+            by_listener.setdefault(listener, []).append(host)
+            if tls:
+                self._certificate(site, tls_lines, host)
+                if self._auto and not port and scheme != "https" and host:
+                    self._redirected[host] = site.place
+        return [
+            {**({"host": hosts} if all(hosts) else {}), "listener": [listener]}
+            for listener, hosts in by_listener.items()
+        ]
+
+    def _is_tls(self, scheme: str, host: str, port: str, has_tls: bool) -> bool:
+        if scheme == "http" or port == self._http:
+            return False
+        if has_tls or scheme == "https" or port == self._https:
+            return True
+        return bool(host) and self._auto and not _LOCAL.fullmatch(host)
+
+    def _certificate(self, site: Directive, lines: Sequence[Directive], host: str) -> None:
+        for one in lines:
+            if len(one.args) >= 2:
+                pairs = self._site.settings.setdefault("tls", {}).setdefault("certificates", [])
+                pair = {"cert": one.args[0], "key": one.args[1]}
+                if pair not in pairs:
+                    pairs.append(pair)
+                return
+            if one.args[:1] == ("internal",):
+                self._site.lose(
+                    one.place, one.text, "certificates of an authority of one's own are files: tls.certificates"
+                )
+            elif one.args and "@" in one.args[0]:
+                self._acme["email"] = one.args[0]
+            for inner in one.block or ():
+                self._site.lose(inner.place, f"tls {inner.text}", "[tls] has minimum, ciphers and acme")
+        if host.startswith("*.") or not host:
+            self._site.lose(site.place, site.text, "a wildcard needs a certificate in tls.certificates")
+            return
+        acme = self._site.settings.setdefault("tls", {}).setdefault("acme", {"domains": []})
+        acme |= self._acme
+        if host not in acme["domains"]:
+            acme["domains"].append(host)
+
+    def is_single(self) -> bool:
+        """Whether all requests come by one listener; redirections from http have their own."""
+        return len(self._site.listeners) == 1
+
+    def redirects(self) -> list[ImportedRoute]:
+        """The redirections from http. A listener for them alone is of lbflask's own kind."""
+        bind = f"0.0.0.0:{self._http}"
+        if not self._redirected:
+            return []
+        if all(one["bind"] != bind for one in self._site.listeners):
+            self._site.add_listener(bind, redirect="https")
+            return []
+        action = {"redirect": {"to": "https://{host}{path}{query}", "status": 308}}
+        return [
+            ImportedRoute(place, f"https for {host}", {"host": [host], "listener": [bind]}, action)
+            for host, place in self._redirected.items()
+        ]

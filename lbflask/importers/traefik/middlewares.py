@@ -1,0 +1,252 @@
+"""Traefik's middlewares as actions and settings of routes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lbflask.importers.literals import literal, number_of, seconds_of, template_of
+from lbflask.importers.precedence import escaped
+from lbflask.importers.site import Place, Site, merged
+from lbflask.importers.traefik.documents import is_true, table_of, texts_of
+
+Found = tuple[dict[str, Any], dict[str, Any]]
+_UNNEEDED: Mapping[str, str] = {
+    "retry": "retries are on: [retries]",
+    "circuitbreaker": "ejection is on: [ejection]",
+    "passtlsclientcert": "client certificates: the fields of docs/forwarding.md",
+    "contenttype": "backends state their types",
+}
+_NOTHING = re.compile(r"\0")
+
+
+class Middlewares:
+    """The middlewares by name."""
+
+    def __init__(self, tables: Mapping[str, Any], site: Site) -> None:
+        self._tables, self._site = tables, site
+
+    def apply(self, name: str, match: Mapping[str, Any], place: Place, depth: int = 0) -> Found:
+        """What belongs to the action, and the settings; `redirect` in the action replaces it."""
+        table = self._tables.get(name.partition("@")[0].lower())
+        if not isinstance(table, Mapping) or depth > 10:
+            self._site.lose(place, f"middleware {name}", "is not in these files")
+            return {}, {}
+        action: dict[str, Any] = {}
+        settings: dict[str, Any] = {}
+        for kind, options in table.items():
+            values = options if isinstance(options, Mapping) else {}
+            if kind == "chain":
+                for inner in texts_of(values.get("middlewares")):
+                    more = self.apply(inner, match, place, depth + 1)
+                    action, settings = {**action, **more[0]}, merged(settings, more[1])
+            elif kind in _UNNEEDED:
+                self._site.skip(place, f"middleware {name}: {kind}", _UNNEEDED[kind])
+            elif reader := _READERS.get(kind):
+                more = reader(_Middleware(name, place, self._site), values, match)
+                action, settings = {**action, **more[0]}, merged(settings, more[1])
+            else:
+                self._site.lose(place, f"middleware {name}: {kind}", _LOST.get(kind, "no equal is known"))
+        return action, settings
+
+
+class _Middleware:
+    def __init__(self, name: str, place: Place, site: Site) -> None:
+        self._name, self._place, self._site = name, place, site
+
+    def _lose(self, what: str, reason: str) -> None:
+        self._site.lose(self._place, f"middleware {self._name}: {what}", reason)
+
+    def strip_prefix(self, values: Mapping[str, Any], match: Mapping[str, Any]) -> Found:
+        """`stripPrefix`."""
+        prefixes = ["/" + prefix.strip("/") for prefix in texts_of(values.get("prefixes"))]
+        if sorted(match.get("path", ())) == sorted(prefixes):
+            return {"strip_prefix": True}, {}
+        if len(prefixes) == 1:
+            return {"rewrite": {"regex": f"^{escaped(prefixes[0])}/?(.*)$", "to": "/{1}"}}, {}
+        self._lose("stripPrefix", "a route for each prefix, with strip_prefix = true")
+        return {}, {}
+
+    def strip_expression(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`stripPrefixRegex`."""
+        found = texts_of(values.get("regex"))
+        if len(found) == 1 and "(" not in found[0]:
+            return {"rewrite": {"regex": f"^{found[0].lstrip('^')}/?(.*)$", "to": "/{1}"}}, {}
+        self._lose("stripPrefixRegex", "rewrite = { regex, to } of a route")
+        return {}, {}
+
+    def add_prefix(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`addPrefix`."""
+        prefix = "/" + str(values.get("prefix", "")).strip("/")
+        return {"rewrite": {"regex": "^(/.*)$", "to": f"{literal(prefix)}{{1}}"}}, {}
+
+    def replace_path(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`replacePath`, `replacePathRegex`."""
+        if path := values.get("path"):
+            return {"rewrite": {"regex": "^.*$", "to": literal(str(path))}}, {}
+        to = re.sub(r"\$\{?(\d)\}?", r"{\1}", str(values.get("replacement", "")))
+        if not to.startswith("/") or "?" in to:
+            self._lose("replacePathRegex", "rewrite = { regex, to } of a route, to a path")
+            return {}, {}
+        return {"rewrite": {"regex": str(values.get("regex", "")), "to": to}}, {}
+
+    def redirect_scheme(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`redirectScheme`."""
+        port = str(values.get("port", ""))
+        if values.get("scheme") != "https":
+            self._lose("redirectScheme", "redirect.to has another scheme")
+            return {}, {}
+        to = f"https://{{host}}{f':{port}' if port not in ('', '443') else ''}{{path}}{{query}}"
+        return {"redirect": {"to": to, "status": 301 if is_true(values.get("permanent")) else 302}}, {}
+
+    def redirect_regex(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`redirectRegex` from one host to another."""
+        found = re.fullmatch(
+            r"\^?https?\??://(?:\(\?:)?([\w.\\-]+)\)?/(?:\(\.\*\)|\(\.\+\))?\$?", str(values.get("regex", ""))
+        )
+        to = re.fullmatch(r"(https?://[\w.-]+)/(?:\$\{?1\}?)?", str(values.get("replacement", "")))
+        if found is None or to is None:
+            self._lose("redirectRegex", "redirect.to has {host}, {path} and {query}")
+            return {}, {}
+        status = 301 if is_true(values.get("permanent")) else 302
+        return {"redirect": {"to": f"{to[1]}{{path}}{{query}}", "status": status}}, {}
+
+    def headers(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`headers`."""
+        settings: dict[str, Any] = {}
+        cors: dict[str, Any] = {}
+        for key, value in values.items():
+            if key in ("customrequestheaders", "customresponseheaders") and isinstance(value, Mapping):
+                table = "request_headers" if "request" in key else "response_headers"
+                settings = merged(settings, self._custom(table, value))
+            elif key in _SECURITY and is_true(value):
+                settings = merged(settings, {"response_headers": {"set": dict([_SECURITY[key]])}})
+            elif key in _VALUES:
+                settings = merged(settings, {"response_headers": {"set": {_VALUES[key]: _escaped(value)}}})
+            elif key == "stsseconds" and number_of(str(value)):
+                parts = [f"max-age={value}"]
+                parts += ["includeSubDomains"] if is_true(values.get("stsincludesubdomains")) else []
+                parts += ["preload"] if is_true(values.get("stspreload")) else []
+                hsts = {"Strict-Transport-Security": "; ".join(parts)}
+                settings = merged(settings, {"response_headers": {"set": hsts}})
+            elif key in _CORS:
+                cors[_CORS[key]] = is_true(value) if key.endswith("credentials") else value
+            elif key not in ("stsincludesubdomains", "stspreload", "forcestsheader", "addvaryheader", "sslredirect"):
+                self._lose(f"headers.{key}", "response_headers of a route")
+        return {}, {**settings, **({"cors": _cors(cors)} if cors else {})}
+
+    def _custom(self, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in values.items():
+            shown = "-".join(part.capitalize() for part in str(name).split("-"))
+            if value in ("", None):
+                found.setdefault("remove", []).append(shown)
+            elif shown == "Host" and table == "request_headers":
+                return {"host": str(value)}
+            else:
+                found.setdefault("set", {})[shown] = _escaped(value)
+        return {table: found} if found else {}
+
+    def rate_limit(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`rateLimit`."""
+        average = number_of(str(values.get("average", "")))
+        period = seconds_of(str(values.get("period", "1s"))) or 1
+        if not average:
+            self._lose("rateLimit", "rate_limits.NAME.rate")
+            return {}, {}
+        settings: dict[str, Any] = {
+            "rate": f"{average}/{period:g}s",
+            "burst": number_of(str(values.get("burst", ""))) or 1,
+        }
+        criterion = table_of(values, "sourcecriterion")
+        if header := criterion.get("requestheadername"):
+            settings["key"] = f"header:{header}"
+        elif is_true(criterion.get("requesthost")):
+            settings["key"] = "header:Host"
+        elif criterion.get("ipstrategy"):
+            self._lose("rateLimit.sourceCriterion.ipStrategy", "trusted_proxies decides who the client is")
+        return {}, {"rate_limit": self._site.add_rate_limit(self._name, settings)}
+
+    def basic_auth(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`basicAuth`."""
+        file = str(values.get("usersfile") or "users.htpasswd")
+        if values.get("users"):
+            reason = "its users belong into users.htpasswd, a line each; without this file the result does not load"
+            self._lose("basicAuth.users", reason)
+        realm = {"realm": str(values["realm"])} if values.get("realm") else {}
+        return {}, {"auth": {"basic": {"file": file, **realm}}}
+
+    def forward_auth(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`forwardAuth`."""
+        forward: dict[str, Any] = {"url": str(values.get("address", ""))}
+        if fields := texts_of(values.get("authresponseheaders")):
+            forward["fields"] = fields
+        for key in values:
+            if key not in ("address", "authresponseheaders", "trustforwardheader"):
+                self._lose(f"forwardAuth.{key}", "docs/how-to/authentication.md has the settings")
+        return {}, {"auth": {"forward": forward}}
+
+    def buffering(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`buffering`."""
+        found: dict[str, Any] = {"buffering": {"requests": "1MiB", "responses": "1MiB"}}
+        if size := number_of(str(values.get("maxrequestbodybytes", ""))):
+            found["limits"] = {"body": size}
+        return {}, found
+
+
+def _escaped(value: Any) -> str:
+    return template_of(str(value), _NOTHING, lambda _: None) or ""
+
+
+def _cors(found: Mapping[str, Any]) -> dict[str, Any]:
+    lists = ("origins", "methods", "headers", "expose")
+    return {
+        key: texts_of(value) if key in lists else number_of(str(value)) if key == "max_age" else value
+        for key, value in found.items()
+    }
+
+
+_SECURITY: Mapping[str, tuple[str, str]] = {
+    "framedeny": ("X-Frame-Options", "DENY"),
+    "contenttypenosniff": ("X-Content-Type-Options", "nosniff"),
+    "browserxssfilter": ("X-XSS-Protection", "1; mode=block"),
+}
+_VALUES: Mapping[str, str] = {
+    "customframeoptionsvalue": "X-Frame-Options",
+    "contentsecuritypolicy": "Content-Security-Policy",
+    "referrerpolicy": "Referrer-Policy",
+    "permissionspolicy": "Permissions-Policy",
+}
+_CORS: Mapping[str, str] = {
+    "accesscontrolalloworiginlist": "origins",
+    "accesscontrolallowmethods": "methods",
+    "accesscontrolallowheaders": "headers",
+    "accesscontrolexposeheaders": "expose",
+    "accesscontrolmaxage": "max_age",
+    "accesscontrolallowcredentials": "credentials",
+}
+_LOST: Mapping[str, str] = {
+    "ipallowlist": "match.client of a route, or a firewall",
+    "ipwhitelist": "match.client of a route, or a firewall",
+    "compress": "compress in the application, or in front",
+    "inflightreq": "max_connections of a backend",
+    "errors": 'error_pages has files, error_pages_for = "all" uses them for backends\' responses',
+    "digestauth": "auth.basic, with TLS",
+    "grpcweb": "gRPC is not here",
+    "plugin": "a hook in Python: docs/hooks.md",
+}
+_READERS: Mapping[str, Callable[[_Middleware, Mapping[str, Any], Mapping[str, Any]], Found]] = {
+    "stripprefix": _Middleware.strip_prefix,
+    "stripprefixregex": _Middleware.strip_expression,
+    "addprefix": _Middleware.add_prefix,
+    "replacepath": _Middleware.replace_path,
+    "replacepathregex": _Middleware.replace_path,
+    "redirectscheme": _Middleware.redirect_scheme,
+    "redirectregex": _Middleware.redirect_regex,
+    "headers": _Middleware.headers,
+    "ratelimit": _Middleware.rate_limit,
+    "basicauth": _Middleware.basic_auth,
+    "forwardauth": _Middleware.forward_auth,
+    "buffering": _Middleware.buffering,
+}
