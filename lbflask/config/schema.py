@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Annotated, Literal, get_args, get_origin
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -10,6 +11,7 @@ from lbflask.config import field_types
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.auth import Auth, AuthConfig
+from lbflask.config.error_pages import check_pages_used
 from lbflask.config.field_types import Listed
 from lbflask.config.listeners import ListenerConfig, check_listeners
 from lbflask.config.paths import OutputPath
@@ -123,6 +125,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         reserved = {self.health_path, self.live_path}
         check_routes(self.routes, self.every_pool(), self.rate_limits, labels, reserved)
         check_used(self.routes, self.every_pool())
+        check_pages_used(self._levels_of_pages())
         for number, route in enumerate(self.routes):
             route.check_body(f"routes[{number}]", (self.response_headers, route.response_headers))
             for name in route.served_by() or ("",):
@@ -132,6 +135,13 @@ class Config(GlobalTrafficConfig, PoolConfig):
             if not limit.everywhere and name not in in_use:
                 raise ValueError(f"rate_limits.{name}: no route refers to it; `everywhere = true` applies it to all")
         return self
+
+    def _levels_of_pages(self) -> Iterator[tuple[str, Collection[int], str | None]]:
+        yield "", self.error_pages, self.error_pages_for
+        for name, table in self.pools.items():
+            yield f"pools.{name}.", table.error_pages, table.error_pages_for
+        for number, route in enumerate(self.routes):
+            yield f"routes[{number}].", route.error_pages, route.error_pages_for
 
     def _check_listeners(self) -> None:
         if self.listeners and "bind" in self.model_fields_set:

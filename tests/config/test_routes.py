@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from lbflask.config.attribute_docstrings import attribute_docstrings
-from lbflask.config.error_pages import MOST_BYTES
+from lbflask.config.error_pages import MOST_BYTES, OF_LOCAL_REPLIES
 from lbflask.config.header_edits import HeaderEditsConfig, ResponseEditsConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.routes import (
@@ -334,6 +335,35 @@ def test_a_pool_has_error_pages_of_its_own(tmp_path: Path) -> None:
     made = config(pools={"canary": {"backends": ["http://b:1"], "error_pages": {"502": str(page)}}})
     assert made.pools["canary"].pages == {502: ErrorPage("application/json", b"{}")}
     assert made.pages == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"error_pages": {410: "PAGE"}}, "error_pages.410"),
+        ({"error_pages": {503: "PAGE"}, "pools": {"web": {"error_pages": {418: "PAGE"}}}}, "pools.web.error_pages.418"),
+        ({"error_pages": {410: "PAGE"}, "error_pages_for": "all"}, None),
+        ({"error_pages": {410: "PAGE"}, "pools": {"web": {"error_pages_for": "all"}}}, None),
+        ({"error_pages": dict.fromkeys(OF_LOCAL_REPLIES, "PAGE")}, None),
+    ],
+)
+def test_a_page_that_no_response_gets_is_refused(settings: dict[str, Any], named: str | None, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("sorry")
+
+    def placed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: placed(inner) for key, inner in value.items()}
+        return str(page) if value == "PAGE" else value
+
+    whole = {"backends": ["http://a:1"], **placed(settings)}
+    for pool in whole.get("pools", {}).values():
+        pool["backends"] = ["http://b:1"]
+    if named is None:
+        assert Config.model_validate(whole)
+        return
+    with pytest.raises(ValidationError, match=rf"{re.escape(named)}: no response of lbflask itself"):
+        Config.model_validate(whole)
 
 
 def test_the_environment_names_error_pages_in_one_string(tmp_path: Path) -> None:
