@@ -126,7 +126,7 @@ class Canned:
 class CannedDialer:
     """Opens connections to the canned backend."""
 
-    def open(self, _address: Address, _timeout: float, now: float) -> UpstreamConnection:
+    def open(self, _address: Address, _timeout: float, now: float, _opening: bytes) -> UpstreamConnection:
         return UpstreamConnection(Canned(RESPONSE), now)
 
 

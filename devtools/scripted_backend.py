@@ -76,6 +76,14 @@ class Peer:
             pass
         return self._take(count)
 
+    def read_byte(self) -> bytes:
+        """Receive the next byte and no more, since TLS may follow it; empty at the end of the stream."""
+        if self._unread:
+            return self._take(1)
+        byte = self._sock.recv(1)
+        self.received += byte
+        return byte
+
     def read_body(self, head: bytes) -> bytes:
         """Receive the body that belongs to the head, with the framing of chunks."""
         lowered = head.lower()

@@ -15,6 +15,7 @@ from lbflask.config.traffic import PoolTrafficConfig, RetriedStatus
 from lbflask.core import model, slots
 from lbflask.core.checks import HealthCheck
 from lbflask.core.ejection import FAILURES, EjectionPolicy
+from lbflask.core.proxy_protocol import header_without_client
 
 
 class HashConfig(Section):
@@ -68,6 +69,10 @@ class PoolConfig(PoolTrafficConfig):
     """The rule that chooses a backend (docs/strategies.md)."""
     when_all_down: Literal["reject", "fail_open"] | None = None
     """If checks find all backends down: 503, or all are tried. Unset: `reject` with `tcp` checks, else `fail_open`."""
+    proxy_protocol: Literal["", "v1", "v2"] = ""
+    """The version of the PROXY protocol by which connections to backends state the client's address; empty for none.
+    Each request then has a connection of its own (docs/how-to/proxy-protocol.md).
+    """
     slow_start: SecondsOrZero = 0.0
     """Seconds in which a new backend reaches its full share, in ten steps; 0 for its full share at once."""
     health: HealthConfig = HealthConfig()
@@ -76,6 +81,16 @@ class PoolConfig(PoolTrafficConfig):
     ejection: EjectionConfig = EjectionConfig()
     sticky: StickyConfig = StickyConfig()
     queue: QueueConfig = QueueConfig()
+
+    @property
+    def proxy_version(self) -> int:
+        """The version of the PROXY protocol towards backends; 0 for none."""
+        return int(self.proxy_protocol[1:] or 0)
+
+    @property
+    def opening(self) -> bytes:
+        """The first bytes of a connection without a client, as of a health check."""
+        return header_without_client(self.proxy_version) if self.proxy_version else b""
 
     @property
     def has_backends(self) -> bool:

@@ -38,6 +38,11 @@ class ServerExchange(Protocol):
         ...
 
     @property
+    def peer_port(self) -> str:
+        """The client's port; empty on a unix socket."""
+        ...
+
+    @property
     def local(self) -> object:
         """The local address of the connection: host and port, or a path."""
         ...

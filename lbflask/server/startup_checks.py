@@ -27,10 +27,10 @@ _MIXED = (
     "gunicorn's own workers have TLS on all listeners or on none, and [[listeners]] has both; leave the worker class "
     "out, which means lbflask.worker.ProxyWorker, or set the same tls in all [[listeners]]"
 )
-#: What is wrong with settings of listeners that only lbflask's worker has.
+#: What is wrong with settings that only lbflask's worker has.
 _ONLY_OURS = (
-    "gunicorn's own workers do not have {key} of [[listeners]]; leave the worker class out, which means "
-    "lbflask.worker.ProxyWorker, or leave out {key}"
+    "gunicorn's own workers do not have {key}; leave the worker class out, which means lbflask.worker.ProxyWorker, "
+    "or leave out this key"
 )
 #: Working directory in which the configuration was read.
 _STARTED_IN = Path.cwd()
@@ -141,19 +141,23 @@ def _unusable(cfg: Any, config: Config) -> Iterator[tuple[str, Any, str]]:
 
 
 def check_worker_class(cfg: Any, config: Config) -> None:
-    """Raises ConfigError for listeners that gunicorn's own workers do not have, where they serve."""
+    """Raises ConfigError for settings that gunicorn's own workers do not have, where they serve."""
     if objection := _objection(cfg, config):
-        raise ConfigError(f"listeners: {objection}")
+        raise ConfigError(objection)
 
 
 def _objection(cfg: Any, config: Config) -> str:
-    """Why the workers cannot serve the listeners; empty if they can."""
+    """Why the workers cannot serve by the configuration; empty if they can."""
     listeners = config.every_listener()
     if issubclass(cfg.worker_class, ProxyWorker):
         return ""
     if len({listener.tls for listener in listeners}) > 1:
         return _MIXED
-    return _ONLY_OURS.format(key="proxy_protocol") if any(one.proxy_protocol for one in listeners) else ""
+    if any(one.proxy_protocol for one in listeners):
+        return _ONLY_OURS.format(key="proxy_protocol of [[listeners]]")
+    if any(pool.proxy_protocol for pool in config.every_pool().values()):
+        return _ONLY_OURS.format(key="proxy_protocol of pools")
+    return ""
 
 
 def _loses_its_file(directory: Path) -> bool:

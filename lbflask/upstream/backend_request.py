@@ -22,13 +22,14 @@ class BackendRequest:
     """A request as it is sent: raw target, fields in order and with repeats, and one framing.
 
     `fresh` asks for a new connection; `deadline` is the end of the whole request, in seconds of the monotonic clock.
-    For the rest see `UpstreamRequest`.
+    `opening` are the first bytes of a new connection. For the rest see `UpstreamRequest`.
     """
 
     url = ""  #: of the backend, without a path
     address: Address = _NOWHERE
     host = ""
     fresh = False
+    opening = b""
     backend_id = ""
     connection: UpstreamConnection | None = None  #: of the latest attempt, once it has one
 
@@ -82,6 +83,10 @@ class BackendRequest:
     def set_on_gone(self, on_gone: Callable[[Callable[[], None]], None]) -> None:
         """Register by `on_gone` what ends an exchange."""
         self.on_gone = on_gone
+
+    def set_opening(self, opening: bytes) -> None:
+        """New connections for the request begin with these bytes."""
+        self.opening = opening
 
     def set_connection(self, connection: UpstreamConnection) -> None:
         """The latest attempt is over this connection."""

@@ -104,7 +104,7 @@ class BackendTransport:
         if request.on_step is not None:
             request.on_step("connection", reused=connection is not None, to=request.url)
         if connection is None:
-            connection = pool.open(request.address, connect)
+            connection = pool.open(request.address, connect, request.opening)
         request.set_connection(connection)
         timing = self._timing
         if timing.first_byte != first_byte or timing.deadline != deadline:

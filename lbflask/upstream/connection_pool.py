@@ -38,8 +38,8 @@ _Idle = tuple[UpstreamConnection, float]
 class ConnectionOpener(Protocol):
     """The part of a Dialer that a pool uses."""
 
-    def open(self, address: Address, timeout: float, now: float, /) -> UpstreamConnection:
-        """A new connection. Raises Fault."""
+    def open(self, address: Address, timeout: float, now: float, opening: bytes, /) -> UpstreamConnection:
+        """A new connection with these first bytes. Raises Fault."""
         ...
 
 
@@ -86,9 +86,9 @@ class ConnectionPool:
             self.reused += 1
             return connection
 
-    def open(self, address: Address, timeout: float) -> UpstreamConnection:
-        """A new connection. Raises Fault."""
-        connection = self._dialer.open(address, timeout, self._clock())
+    def open(self, address: Address, timeout: float, opening: bytes = b"") -> UpstreamConnection:
+        """A new connection, with the first bytes of `opening` unless it is empty. Raises Fault."""
+        connection = self._dialer.open(address, timeout, self._clock(), opening)
         self.opened += 1
         return connection
 

@@ -38,6 +38,7 @@ class Dialer:
     """Opens connections, but none to a peer that is `forbidden`. Threads and greenlets may share it.
 
     `network_stream` makes the stream of a connected socket; a server may have a better one than `SocketStream`.
+    `opening` are the first bytes of each connection, before those of TLS, unless `open` has others.
     `wall_clock` returns seconds since the epoch.
     """
 
@@ -48,12 +49,14 @@ class Dialer:
         resolver: SystemResolver | None = None,
         network_stream: Callable[[socket.socket], NetworkStream] | None = None,
         wall_clock: Callable[[], float] = time.time,
+        opening: bytes = b"",
     ) -> None:
         self._tls = tls or TLSSettings()
         self._forbidden = forbidden
         self._resolver = resolver or SystemResolver()
         self._network_stream = network_stream or blocking
         self._wall_clock = wall_clock
+        self._opening = opening
         self._context: ssl.SSLContext | None = None
         self._sessions = TLSSessions()
         self._expiries: dict[str, float] = {}
@@ -61,8 +64,9 @@ class Dialer:
     def __repr__(self) -> str:
         return f"<Dialer {self._tls}>"
 
-    def open(self, address: Address, timeout: float, now: float) -> UpstreamConnection:
+    def open(self, address: Address, timeout: float, now: float, opening: bytes = b"") -> UpstreamConnection:
         """A new connection within `timeout` seconds, which include the lookup of the name and the TLS handshake.
+        `opening` are its first bytes: a header of the PROXY protocol, which the socket takes at once.
 
         Raises Fault at stage CONNECT: a Shortage where this process lacks a resource.
         """
@@ -72,6 +76,8 @@ class Dialer:
                 sock = self._allowed(_connect_path(address.path, until))
             else:
                 sock = self._allowed(_connect_host(self._addresses(address.host, timeout), address.port, until))
+            if opening or self._opening:
+                _begin(sock, opening or self._opening)
             if address.scheme != "https":
                 return self._plain(sock, address, now)
         except TimeoutError:
@@ -200,6 +206,15 @@ def _connect_address(address: HostAddress, port: int, timeout: float) -> socket.
         sock.close()
         raise
     return sock
+
+
+def _begin(sock: socket.socket, opening: bytes) -> None:
+    """Send the first bytes. Raises OSError, and closes the socket."""
+    try:
+        sock.sendall(opening)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _connect_path(path: str, deadline: float) -> socket.socket:

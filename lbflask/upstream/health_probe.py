@@ -44,16 +44,20 @@ _LATE = {_NO_NAME: FailureCause.NAME_SERVER, _NO_CONNECTION: FailureCause.TIMED_
 
 
 class Prober:
-    """Makes probes, over TLS with these settings. Probes of a `forbidden` peer, the admin listener, fail."""
+    """Makes probes, over TLS with these settings. Probes of a `forbidden` peer, the admin listener, fail. `opening` are
+    the first bytes of each connection to the port, or path, of a backend itself: a header of the PROXY protocol.
+    """
 
     def __init__(
         self,
         tls: TLSSettings | None = None,
         resolver: SystemResolver | None = None,
         forbidden: Callable[[object], bool] = lambda _: False,
+        opening: bytes = b"",
     ) -> None:
         self._tls = tls or TLSSettings()
         self._forbidden = forbidden
+        self._opening = opening
         self._resolver = resolver or SystemResolver()
         #: Bodies are searched outside the event loop, which serves other probes meanwhile; the regular expression
         #: limits the time of a search.
@@ -69,7 +73,7 @@ class Prober:
         timer = asyncio.get_running_loop().call_later(check.timeout, exchange.expire)
         try:
             async with asyncio.timeout(check.timeout):
-                await self._open(target, exchange)
+                await self._open(target, exchange, self._opening if target.port == backend.port else b"")
             if check.kind == "tcp":
                 return Observation(True, "connected")
             exchange.send(check.request(target))
@@ -91,17 +95,17 @@ class Prober:
             timer.cancel()
             exchange.close()
 
-    async def _open(self, target: Backend, exchange: _Exchange) -> None:
+    async def _open(self, target: Backend, exchange: _Exchange, opening: bytes) -> None:
         loop = asyncio.get_running_loop()
         if target.path:
-            sock = self._allowed(await _connect_path(target.path))
+            sock = self._allowed(await _connect_path(target.path), opening)
             await loop.create_unix_connection(lambda: exchange, sock=sock)
             return
         context = self._context if target.scheme == "https" and exchange.check.kind != "tcp" else None
         exchange.missing = _NO_NAME
         addresses = await self._resolver.find_async(target.host, exchange.check.timeout)
         exchange.missing = _NO_CONNECTION
-        sock = self._allowed(await _connect_host(addresses, target.port, exchange.until))
+        sock = self._allowed(await _connect_host(addresses, target.port, exchange.until), opening)
         try:
             plain, _ = await loop.create_connection(lambda: exchange, sock=sock)
         except BaseException:
@@ -112,10 +116,13 @@ class Prober:
             name = self._tls.server_name or target.host
             exchange.transport = await loop.start_tls(plain, exchange, context, server_hostname=name)
 
-    def _allowed(self, sock: socket.socket) -> socket.socket:
+    def _allowed(self, sock: socket.socket, opening: bytes) -> socket.socket:
+        """The socket, with the first bytes sent, which the system takes at once."""
         try:
             if self._forbidden(sock.getpeername()):
                 raise _Unusable("it is the admin listener", FailureCause.ADMIN_LISTENER)
+            if opening:
+                sock.sendall(opening)
         except BaseException:
             sock.close()
             raise

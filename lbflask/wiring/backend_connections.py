@@ -1,5 +1,5 @@
-"""The connections to backends: pools with the same TLS settings share them, and a reload renews those whose settings or
-files have changed.
+"""The connections to backends: pools with the same TLS settings and PROXY protocol share them, and a reload renews
+those whose settings or files have changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lbflask.wiring.pipelines import PoolPipeline
 
 
 class _Shared(NamedTuple):
-    """What pools with the same TLS settings share. `identity` has these settings and a digest of their files."""
+    """What pools with the same settings of connections share. `identity` has these, and a digest of their files."""
 
     identity: tuple[object, ...]
     dialer: Dialer
@@ -26,11 +26,11 @@ class _Shared(NamedTuple):
 
 class BackendConnections:
     """The connections of a worker. `clock` is monotonic, in seconds; `new_dialer` makes what opens connections with
-    these TLS settings.
+    these TLS settings and these first bytes.
     """
 
     def __init__(
-        self, config: Config, new_dialer: Callable[[BackendTLSConfig], Dialer], clock: Callable[[], float]
+        self, config: Config, new_dialer: Callable[[BackendTLSConfig, bytes], Dialer], clock: Callable[[], float]
     ) -> None:
         self._new_dialer = new_dialer
         self._clock = clock
@@ -101,11 +101,11 @@ class BackendConnections:
     def _shared_by(self, config: Config, before: Iterable[_Shared]) -> dict[str, _Shared]:
         shared = {one.identity: one for one in before}
         found = {}
-        for name in config.every_pool():
-            tls = config.traffic(name).backend_tls
-            identity = (tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name, tls.contents())
+        for name, table in config.every_pool().items():
+            tls, opening = config.traffic(name).backend_tls, table.opening
+            identity = (tls.verify, tls.ca_file, tls.certificate, tls.key, tls.server_name, tls.contents(), opening)
             if identity not in shared:
-                dialer = self._new_dialer(tls)
+                dialer = self._new_dialer(tls, opening)
                 shared[identity] = _Shared(identity, dialer, ConnectionPool(self._clock, dialer))
             found[name] = shared[identity]
         return found

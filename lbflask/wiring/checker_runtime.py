@@ -146,7 +146,7 @@ class CheckerRuntime:
         checked = CheckedPool(
             table.to_model(name),
             partial(check_of, table, table.checks()),
-            Prober(tls, self._resolver, AdminAddress(config.admin_bind).is_peer),
+            Prober(tls, self._resolver, AdminAddress(config.admin_bind).is_peer, table.opening),
             discovery_task_for(name, table, config.admin_bind),
             self._on_health_change,
             watches_answers=name == min(config.every_pool()),

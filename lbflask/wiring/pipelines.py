@@ -89,14 +89,15 @@ class PoolPipelines:
 def proxy_settings(config: Config, pool: str = "", route: RouteConfig | None = None) -> ProxySettings:
     """The settings by which requests by the route are forwarded to the pool; without a pool, those of local replies."""
     tables = [level.table for level in config.traffic_levels(pool, route)]
-    traffic, health = config.traffic(pool, route), config.every_pool()[pool].health if pool else config.health
+    traffic, table = config.traffic(pool, route), config.every_pool()[pool] if pool else config
+    health, version = table.health, table.proxy_version if pool else 0
     return ProxySettings(
         retries=traffic.retries.policy(),
         connect=traffic.timeouts.connect,
         first_byte=traffic.timeouts.first_byte,
         between_bytes=traffic.timeouts.between_bytes,
         max_idle=traffic.backend_keepalive,
-        max_idle_connections=traffic.max_idle_connections,
+        max_idle_connections=0 if version else traffic.max_idle_connections,  # each one states its client
         max_age=traffic.backend_max_age,
         max_requests=traffic.backend_max_requests or UNLIMITED,
         per_attempt=traffic.timeouts.per_attempt or math.inf,
@@ -118,5 +119,6 @@ def proxy_settings(config: Config, pool: str = "", route: RouteConfig | None = N
         closes_when_down=health.long_connections == "close",
         buffering=traffic.buffering.policy(),
         request_edits=edits_of(*(table.request_headers.to_model() for table in tables)),
+        proxy_version=version,
         response_edits=edits_of(*(table.response_headers.to_model() for table in tables)),
     )

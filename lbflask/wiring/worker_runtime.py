@@ -215,12 +215,13 @@ class WorkerRuntime:
             worker=self._worker,
         )
 
-    def _new_dialer(self, forbidden: Callable[[Any], bool], tls: BackendTLSConfig) -> Dialer:
+    def _new_dialer(self, forbidden: Callable[[Any], bool], tls: BackendTLSConfig, opening: bytes) -> Dialer:
         return Dialer(
             tls=tls_settings_for(tls),
             forbidden=forbidden,
             resolver=self._resolver,
             network_stream=self._server.network_stream,
+            opening=opening,
         )
 
     def _build(self, config: Config, authentication: Authentication) -> tuple[dict[str, PoolPipeline], DataPlaneConfig]:

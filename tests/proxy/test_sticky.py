@@ -134,7 +134,7 @@ def test_refused_cookies_are_counted_by_reason_and_valid_ones_are_not() -> None:
     refused = town.fleet.pools["p"].refused_cookies
     assert refused == {CookieRefusal.SIGNATURE: 2, CookieRefusal.BACKEND: 1}
     config = Config.model_validate({"backends": ["http://a:1"]})
-    connections = BackendConnections(config, lambda _: Dialer(), time.monotonic)
+    connections = BackendConnections(config, lambda *_: Dialer(), time.monotonic)
     samples = worker_gauges(town.fleet, connections, InFlight())()
     shown = {labels: value for metric, labels, value in samples if metric is definitions.STICKY_REFUSED}
     assert shown == {("p", "signature"): 2, ("p", "backend"): 1}

@@ -18,7 +18,7 @@ def config(**pools: dict[str, Any]) -> Config:
     return Config.model_validate({"backends": ["https://a:1"], "pools": named})
 
 
-def new_dialer(tls: BackendTLSConfig) -> Dialer:
+def new_dialer(tls: BackendTLSConfig, _opening: bytes) -> Dialer:
     return Dialer(tls_settings_for(tls))
 
 
@@ -30,6 +30,17 @@ def test_pools_with_equal_settings_share_their_connections(tmp_path: Path) -> No
     assert made.of_pool("one") is made.of_pool("two")
     assert made.of_pool("three") is made.of_pool("default")
     assert made.of_pool("one") is not made.of_pool("three")
+
+
+def test_pools_with_another_proxy_protocol_have_other_connections() -> None:
+    pools = {
+        name: {"backends": ["http://b:1"], "proxy_protocol": version} for name, version in (("a", "v1"), ("b", ""))
+    }
+    made = BackendConnections(
+        Config.model_validate({"backends": ["http://a:1"], "pools": pools}), new_dialer, time.monotonic
+    )
+    assert made.of_pool("a") is not made.of_pool("default")
+    assert made.of_pool("b") is made.of_pool("default")
 
 
 def test_a_reload_renews_only_what_has_changed(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_requests_that_wait_for_a_slot_and_those_that_hold_one_are_counted_until
 def test_requests_in_flight_are_counted_until_there_are_none_and_then_no_more() -> None:
     fleet = Fleet(MemoryStore(lambda: 1000.0), ["web"])
     config = Config.model_validate({"backends": ["http://a:1"]})
-    samples = worker_gauges(fleet, BackendConnections(config, lambda _: Dialer(), time.monotonic), InFlight())
+    samples = worker_gauges(fleet, BackendConnections(config, lambda *_: Dialer(), time.monotonic), InFlight())
 
     def in_flight() -> dict[str, float]:
         return {labels[1]: value for metric, labels, value in samples() if metric is definitions.BACKEND_IN_FLIGHT}

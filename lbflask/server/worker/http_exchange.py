@@ -59,6 +59,11 @@ class HttpExchange:
         return self._client.stream.tls_facts
 
     @property
+    def peer_port(self) -> str:
+        """The client's port; empty on a unix socket."""
+        return self._client.peer_port
+
+    @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` (RFC 9110 §10.1.1), which reading the body sends."""
         message = self._request.message
