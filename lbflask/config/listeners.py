@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
 from lbflask.config.field_types import Listed, ListenAddress, Network, Section, required, socket_address
+from lbflask.config.paths import FilePath
+from lbflask.config.tls import check_authorities
 
 #: The port that a URL with https leaves out.
 _HTTPS = 443
@@ -35,10 +37,31 @@ class ListenerConfig(Section):
     """Networks of proxies that begin each connection with a header of the PROXY protocol, version 1 or 2, which states
     the client's address. Connections from there without it are refused; other peers are clients.
     """
+    client_certificates: Literal["", "optional", "required"] = ""
+    """Whether clients have to identify themselves by a certificate (docs/how-to/client-certificates.md): `required`,
+    or `optional`, which verifies one that a client has. Backends get it in Client-Cert.
+    """
+    client_ca: FilePath = ""
+    """PEM file of the authorities that issue these certificates. It is loaded within seconds when it changes."""
+    client_crl: FilePath = ""
+    """PEM file of the revoked certificates, one list for each authority that issues them; loaded in the same way."""
     redirect: Literal["", "https"] = ""
     """`https` redirects requests (308) to https:// with the same host and target, except those for `health_path`,
     `live_path` and challenges of ACME.
     """
+
+    def check_client_certificates(self, where: str) -> None:
+        """Raises ValueError, which names the setting, for settings that are impossible together and unusable files."""
+        if not self.client_certificates:
+            self.check_unused(where, ("client_ca", "client_crl"), "needs client_certificates, optional or required")
+            return
+        if not self.tls:
+            raise ValueError(f"{where}.client_certificates: clients of this listener use no TLS; set tls = true")
+        if not self.client_ca:
+            raise ValueError(f'{where}.client_certificates: set client_ca = "ca.pem", whose authorities issue them')
+        for key, path in (("client_ca", self.client_ca), ("client_crl", self.client_crl)):
+            if path:
+                check_authorities(f"{where}.{key}", path)
 
     @property
     def label(self) -> str:
@@ -61,6 +84,7 @@ def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) ->
             raise ValueError(
                 f"{where}.proxy_protocol: peers of a unix socket have no address in a network; leave it out"
             )
+        listener.check_client_certificates(where)
         if listener.tls and listener.redirect:
             raise ValueError(f"{where}.redirect: clients of this listener use https already; leave out redirect or tls")
         if listener.tls and not certificate:

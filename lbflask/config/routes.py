@@ -199,6 +199,8 @@ class RouteConfig(TrafficConfig):
     """Another path for backends (and `{path}`) by an expression: a table of `regex`, `to`."""
     mirror: MirrorConfig | None = None
     """Copies of a share of the requests: a table of `pool`, `percent`."""
+    client_certificate: bool = False
+    """Whether clients need a certificate that their listener has verified; others get 403."""
     rate_limit: str = ""
     """The name of a rate limit of its requests, besides those with `everywhere` (docs/limits.md)."""
     auth: Auth = None

@@ -124,6 +124,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         labels = {listener.bind: listener.label for listener in self.every_listener()}
         reserved = {self.health_path, self.live_path}
         check_routes(self.routes, self.every_pool(), self.rate_limits, labels, reserved)
+        self._check_certified_routes()
         check_used(self.routes, self.every_pool())
         check_pages_used(self._levels_of_pages())
         for number, route in enumerate(self.routes):
@@ -150,6 +151,16 @@ class Config(GlobalTrafficConfig, PoolConfig):
         check_listeners(self.listeners, certificate=next(iter(self.tls.sources), ""))
         if any(field_types.same_listener(self.admin_bind, one.bind) for one in self.every_listener()):
             raise ValueError(f"admin_bind: {self.admin_bind!r} is the public listener's address too")
+
+    def _check_certified_routes(self) -> None:
+        if any(listener.client_certificates for listener in self.listeners):
+            return
+        for number, route in enumerate(self.routes):
+            if route.client_certificate:
+                raise ValueError(
+                    f"routes[{number}].client_certificate: no listener asks clients for certificates; set "
+                    'client_certificates = "optional" and client_ca in one of [[listeners]]'
+                )
 
     def every_listener(self) -> tuple[ListenerConfig, ...]:
         """The public listeners: those of `listeners`, else one for each address of `bind`."""

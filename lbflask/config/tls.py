@@ -200,6 +200,11 @@ def _check_pair(pair: PairFiles) -> None:
         ) from None
 
 
+def check_authorities(where: str, path: str) -> None:
+    """Raises ValueError, which begins with the setting, for a file without certificates or revocation lists in it."""
+    _check_certificates(where, path)
+
+
 def _check_certificates(where: str, path: str) -> None:
     _check_readable(where, path)
     try:

@@ -21,6 +21,7 @@ class Handshake(StrEnum):
     COMPLETED = "completed"
     CERTIFICATE_EXPIRED = "certificate_expired"
     CERTIFICATE_REJECTED = "certificate_rejected"
+    CLIENT_CERTIFICATE = "client_certificate"  #: there is none where one is required, or it is not valid
     PROTOCOL = "protocol"
     CIPHER = "cipher"
     TIMEOUT = "timeout"
@@ -34,6 +35,8 @@ _BY_REASON = {
     "EOF": Handshake.CLIENT_LEFT,
     "CLOSE_NOTIFY": Handshake.CLIENT_LEFT,
     "USER_CANCELLED": Handshake.CLIENT_LEFT,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": Handshake.CLIENT_CERTIFICATE,
+    "CERTIFICATE_VERIFY_FAILED": Handshake.CLIENT_CERTIFICATE,
     "CERTIFICATE_EXPIRED": Handshake.CERTIFICATE_EXPIRED,
     "CERTIFICATE": Handshake.CERTIFICATE_REJECTED,
     "UNKNOWN_CA": Handshake.CERTIFICATE_REJECTED,

@@ -43,6 +43,11 @@ class ServerExchange(Protocol):
         ...
 
     @property
+    def client_certificates(self) -> tuple[bytes, ...]:
+        """The client's certificate in DER, which is verified, followed by those that vouch for it; empty without."""
+        ...
+
+    @property
     def local(self) -> object:
         """The local address of the connection: host and port, or a path."""
         ...

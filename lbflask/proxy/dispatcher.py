@@ -38,7 +38,7 @@ from lbflask.proxy.response_rules import ResponseRules
 from lbflask.proxy.route_actions import RouteActions
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
-from lbflask.proxy.stated_client import stated_client
+from lbflask.proxy.stated_client import stated_client_for
 from lbflask.telemetry.debug import SWITCH, trace, trace_arrival
 from lbflask.telemetry.events import RequestEvent
 from lbflask.upstream.backend_request import BackendRequest
@@ -122,7 +122,7 @@ class Dispatcher:
         self._actions, self._request_edits = actions, settings.request_edits
         self._mirror = None if actions is None else actions.mirror
         self._rate_limits, self._body_limit = rate_limits, settings.body_limit
-        self._proxy_version = settings.proxy_version
+        self._stated = stated_client_for(settings)
         self._via_line = b"" if settings.via is None else f"Via: 1.1 {settings.via}\r\n".encode("latin-1")
         self._rules = ResponseRules(settings)
         self._compression = settings.compression
@@ -232,8 +232,8 @@ class Dispatcher:
             request.method, target, fields, framing, body, context.deadline, expects_continue, upgrade, on_interim,
             on_gone, on_step,
         )  # fmt: skip
-        if self._proxy_version:
-            upstream.set_opening(stated_client(request, context.client, self._proxy_version))
+        if self._stated is not None:
+            self._stated.complete(upstream, request, context.client)
         return upstream, hook_calls
 
     def _client_response(self, context: RequestContext, response: BackendResponse) -> ClientResponse:

@@ -33,7 +33,8 @@ class ProxySettings:
     the first byte of a backend ends when checks that get no answer find it down. `closes_when_down`: its tunnels and
     event streams end too. `buffering` is None if bodies stream
     at any rate. `request_edits` change the fields for backends, `response_edits` those of all final responses.
-    `proxy_version` is that of the PROXY protocol towards backends, 0 for none.
+    `proxy_version` is that of the PROXY protocol towards backends, 0 for none. `passes_certificates`: backends get the
+    certificates of clients.
     """
 
     retries: RetryPolicy = field(default_factory=RetryPolicy)
@@ -65,3 +66,4 @@ class ProxySettings:
     request_edits: Edits | None = None
     response_edits: Edits | None = None
     proxy_version: int = 0
+    passes_certificates: bool = False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+from _ssl import _SSLContext
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +90,8 @@ class Certificates:
         self._in_front = _default(self._pairs())
         #: The context of new connections.
         self.front = self._default = self._context(self._in_front)
-        self.front.sni_callback = self._choose
+        # That of the base class: gevent's own setter wraps the callback, which then fails without a socket.
+        vars(_SSLContext)["sni_callback"].__set__(self.front, self._choose)
         self._arrange()
 
     def __repr__(self) -> str:
@@ -155,6 +157,18 @@ class Certificates:
         has_others, self._has_others = self._has_others, False
         return any(changed) or has_others
 
+    def content(self) -> object:
+        """What the contexts are made of: the same value while nothing has changed."""
+        return tuple(self._pairs()), self._tls.ciphers
+
+    def like(self, adjust: Adjust) -> ssl.SSLContext:
+        """Another front context for the same names, adjusted in this way too; contexts behind it are of its own.
+
+        Raises OSError or ValueError.
+        """
+        without_files = self._tls.model_copy(update={"certificate": "", "key": "", "certificates": ()})
+        return Certificates(without_files, lambda make: adjust(partial(self._adjust, make)), self._pairs()).front
+
     def _pairs(self) -> list[CertificatePair]:
         return [*(one.pair for one in self._watched), *self._added]
 
@@ -190,14 +204,19 @@ class Certificates:
 
 
 class CertificateWatch:
-    """Refreshes the certificates of a configuration now and every INTERVAL seconds. `on_change` is called with them
-    now, and when their files have changed.
+    """Refreshes the certificates of a configuration now and every INTERVAL seconds, and calls `also` then. `on_change`
+    is called with them now, and when their files have changed.
     """
 
     def __init__(
-        self, certificates: Certificates, tls: TLSConfig, on_change: Callable[[tuple[CertificateFile, ...]], None]
+        self,
+        certificates: Certificates,
+        tls: TLSConfig,
+        on_change: Callable[[tuple[CertificateFile, ...]], None],
+        also: Sequence[Callable[[], None]] = (),
     ) -> None:
         self._certificates = certificates
+        self._also = also
         self._on_change = on_change
         self.apply_config(tls)
         self._task = BackgroundTask("certificates", self._check_files, every=INTERVAL)
@@ -215,10 +234,14 @@ class CertificateWatch:
             log.error("tls: the certificates from before stay in use: %s", error)
         self._certificates.refresh()
         self._on_change(self._certificates.files())
+        for refresh in self._also:
+            refresh()
 
     def _check_files(self) -> None:
         if self._certificates.refresh():
             self._on_change(self._certificates.files())
+        for refresh in self._also:
+            refresh()
 
 
 def _context(tls: TLSConfig, pairs: tuple[CertificatePair, ...]) -> ssl.SSLContext:
@@ -247,10 +270,11 @@ def _challenge_context(pair: CertificatePair) -> ssl.SSLContext:
 
 
 def _signatures(files: PairFiles) -> tuple[Signature, ...]:
-    return tuple(map(_signature, (files.certificate, files.key)))
+    return tuple(map(signature, (files.certificate, files.key)))
 
 
-def _signature(path: str) -> Signature:
+def signature(path: str) -> Signature:
+    """That of the file now."""
     try:
         found = Path(path).stat()
     except OSError:

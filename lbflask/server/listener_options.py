@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from lbflask.config.field_types import socket_address
@@ -14,10 +16,16 @@ from lbflask.server.worker.arbiter_startup import address_text
 from lbflask.server.worker.client_connection import ListenerOptions
 
 
-def listener_options(config: Config) -> dict[Any, ListenerOptions]:
-    """What connections have by their listener, by all addresses that `getsockname` may name; names are resolved."""
+def listener_options(
+    config: Config, contexts: Mapping[str, Callable[[bytes], ssl.SSLContext]] = MappingProxyType({})
+) -> dict[Any, ListenerOptions]:
+    """What connections have by their listener, by all addresses that `getsockname` may name; names are resolved.
+    `contexts` choose the TLS contexts of listeners, by label, that do not have those of all others.
+    """
     found = {
-        form: ListenerOptions(listener.label, listener.tls, _senders(listener.proxy_protocol))
+        form: ListenerOptions(
+            listener.label, listener.tls, _senders(listener.proxy_protocol), contexts.get(listener.label)
+        )
         for listener in config.every_listener()
         for form in address_forms(socket_address(listener.bind))
     }

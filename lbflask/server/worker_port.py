@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.core.certificate_orders import CertificateState
 from lbflask.core.proxy_protocol import read_header
 from lbflask.core.reload import ReloadOutcome, ReloadUnavailable
 from lbflask.fleet.shared_turns import SharedTurns
 from lbflask.server.certificates import Certificates, CertificateWatch
+from lbflask.server.client_certificates import ClientCertificates
 from lbflask.server.config_handover import SharedConfig
 from lbflask.server.expected_workers import ExpectedWorkers
 from lbflask.server.listener_options import listener_options
@@ -100,11 +102,13 @@ class WorkerPort:
         self._worker, self._certificates, self._config = worker, certificates, config
         if certificates is not None and config.tls.acme.demand is not None:
             certificates.set_on_unknown(plane.lifecycle.wish_certificate)
+        asking = _asking(config, certificates)
         if isinstance(worker, ProxyWorker):
+            contexts = {label: one.context_for for label, one in asking.items()}
             worker.apply_config(
                 WorkerOptions(
                     **_client_limits(config),
-                    listeners=listener_options(config),
+                    listeners=listener_options(config, contexts),
                     forward=plane.forward,
                     on_rejected=plane.record_refusal,
                     on_handshake=plane.lifecycle.record_handshake,
@@ -119,7 +123,8 @@ class WorkerPort:
 
         watch = None
         if certificates is not None:
-            watch = CertificateWatch(certificates, config.tls, plane.lifecycle.record_certificates)
+            also = [one.refresh for one in asking.values()]
+            watch = CertificateWatch(certificates, config.tls, plane.lifecycle.record_certificates, also)
 
         def apply_config(config: Config) -> None:
             plane.lifecycle.apply_config(config)
@@ -130,6 +135,17 @@ class WorkerPort:
 
         announce_config = plane.lifecycle.announce_config
         self._follower = ConfigFollower(self._shared_config, apply_config=apply_config, announce_config=announce_config)
+
+
+def _asking(config: Config, certificates: Certificates | None) -> dict[str, ClientCertificates]:
+    """The contexts of listeners that ask for certificates of clients, by label. Raises ConfigError."""
+    listeners = [one for one in config.listeners if one.client_certificates]
+    if certificates is None:
+        return {}
+    try:
+        return {one.label: ClientCertificates(certificates, one) for one in listeners}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"listeners: client_ca: {error}") from None
 
 
 def _client_limits(config: Config) -> dict[str, Any]:

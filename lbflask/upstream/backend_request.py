@@ -84,9 +84,9 @@ class BackendRequest:
         """Register by `on_gone` what ends an exchange."""
         self.on_gone = on_gone
 
-    def set_opening(self, opening: bytes) -> None:
-        """New connections for the request begin with these bytes."""
-        self.opening = opening
+    def set_client(self, fields: Fields, opening: bytes) -> None:
+        """The client is stated by these fields, which replace those before, and by the first bytes of connections."""
+        self.fields, self.opening = fields, opening
 
     def set_connection(self, connection: UpstreamConnection) -> None:
         """The latest attempt is over this connection."""

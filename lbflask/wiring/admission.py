@@ -7,6 +7,7 @@ from typing import TypeVar
 from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import Config
 from lbflask.proxy.admission import AdmissionCheck, AdmissionHandler
+from lbflask.proxy.certified_clients import CertifiedClients
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.preflight_exemption import PreflightExemption
 from lbflask.proxy.router import Handler
@@ -44,7 +45,10 @@ class Admission:
 
     def checks(self, route: RouteConfig | None, *, answers_preflight: bool) -> list[AdmissionCheck]:
         """The checks, in their order: credentials last."""
+        found: list[AdmissionCheck] = []
+        if route is not None and route.client_certificate:
+            found.append(CertifiedClients())
         credentials = self._authentication.check(route)
-        if credentials is None:
-            return []
-        return [PreflightExemption(credentials) if answers_preflight else credentials]
+        if credentials is not None:
+            found.append(PreflightExemption(credentials) if answers_preflight else credentials)
+        return found

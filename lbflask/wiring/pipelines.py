@@ -120,5 +120,6 @@ def proxy_settings(config: Config, pool: str = "", route: RouteConfig | None = N
         buffering=traffic.buffering.policy(),
         request_edits=edits_of(*(table.request_headers.to_model() for table in tables)),
         proxy_version=version,
+        passes_certificates=any(listener.client_certificates for listener in config.listeners),
         response_edits=edits_of(*(table.response_headers.to_model() for table in tables)),
     )

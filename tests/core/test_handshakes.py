@@ -20,6 +20,8 @@ def tls_error(reason: str) -> ssl.SSLError:
         (tls_error("TLSV1_ALERT_UNKNOWN_CA"), "certificate_rejected"),
         (tls_error("SSLV3_ALERT_BAD_CERTIFICATE"), "certificate_rejected"),
         (tls_error("SSLV3_ALERT_CERTIFICATE_UNKNOWN"), "certificate_rejected"),
+        (tls_error("PEER_DID_NOT_RETURN_A_CERTIFICATE"), "client_certificate"),
+        (tls_error("CERTIFICATE_VERIFY_FAILED"), "client_certificate"),
         (tls_error("NO_SHARED_CIPHER"), "cipher"),
         (tls_error("SSLV3_ALERT_HANDSHAKE_FAILURE"), "cipher"),
         (tls_error("TLSV1_ALERT_INSUFFICIENT_SECURITY"), "cipher"),

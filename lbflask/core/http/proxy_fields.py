@@ -1,4 +1,6 @@
-"""Names of header fields in which proxies state the client and the URL of a request. Only trusted proxies may."""
+"""Names of header fields in which proxies state the client, its certificate and the URL of a request. Only trusted
+proxies may.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ _ADDRESSES = frozenset(
 )
 _OTHERS = _ADDRESSES | frozenset(
     {"forwarded", "x-forwarded", "x-original-host", "x-original-proto", "x-original-url", "x-rewrite-url"}
+    | {"client-cert", "client-cert-chain"}  # RFC 9440 §2.4
 )
 _PREFIX = "x-forwarded-"
 #: Characters of a name that decide: more than the longest of the others has.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable
@@ -37,12 +38,13 @@ class ListenerOptions:
     """What connections have by their listener: its name for the application, and whether clients use TLS.
 
     `sends_header` is whether the peer at an address is a proxy that begins each connection with a header of the PROXY
-    protocol; None where no peer is.
+    protocol; None where no peer is. `context_for` chooses the TLS context in place of that of WorkerOptions.
     """
 
     name: str = ""
     tls: bool = False
     sends_header: Callable[[str], bool] | None = None
+    context_for: Callable[[bytes], ssl.SSLContext] | None = None
 
 
 _PLAIN: Final = ListenerOptions()

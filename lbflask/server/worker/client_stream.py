@@ -17,6 +17,11 @@ class ClientStream(Protocol):
         """The version of TLS, and the subject of the client's certificate."""
         ...
 
+    @property
+    def client_certificates(self) -> tuple[bytes, ...]:
+        """The client's certificate in DER, followed by those that vouch for it."""
+        ...
+
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """The next bytes; empty at the end."""
         ...

@@ -64,6 +64,11 @@ class HttpExchange:
         return self._client.peer_port
 
     @property
+    def client_certificates(self) -> tuple[bytes, ...]:
+        """The client's certificate in DER, which is verified, followed by those that vouch for it; empty without."""
+        return self._client.stream.client_certificates
+
+    @property
     def expects_continue(self) -> bool:
         """Whether the client waits for `100 Continue` (RFC 9110 §10.1.1), which reading the body sends."""
         message = self._request.message

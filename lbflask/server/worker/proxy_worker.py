@@ -166,7 +166,7 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             stream = (
                 Stream(sock)
                 if tls is None
-                else TlsStream(sock, tls, self.options.on_handshake, self.options.context_for)
+                else TlsStream(sock, tls, self.options.on_handshake, options.context_for or self.options.context_for)
             )
             client = ClientConnection(stream, addr, self.options.timeouts, options, self.options.hsts)
         except OSError:
@@ -217,6 +217,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
         """One client connection, from accept to close."""
         try:
             serve(client)
+        except ssl.SSLError:
+            if client.served:
+                client.reset()  # else the handshake has failed: a reset might overtake the alert
         except (OSError, gevent.GreenletExit):
             client.reset()
         except Exception:

@@ -65,6 +65,11 @@ class Stream:
         """What is known of TLS on it."""
         return NO_TLS
 
+    @property
+    def client_certificates(self) -> tuple[bytes, ...]:
+        """The client's certificate in DER, which is verified, followed by those that vouch for it; empty without."""
+        return ()
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """The next bytes, at most `size`; empty at the end. Raises OSError, TimeoutError when interrupted.
 

@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from lbflask.server.worker.stream import NO_TLS, Stream, Subject, TlsFacts
 
@@ -56,6 +56,7 @@ class TlsStream(Stream):
         self._ahead = b""
         self._ended = False  # by the client's close_notify, or by the end of the connection
         self._facts: TlsFacts = NO_TLS
+        self._certificates: tuple[bytes, ...] | None = None  # None until they are asked for
 
     def _begin(self, context: ssl.SSLContext) -> None:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
@@ -69,6 +70,14 @@ class TlsStream(Stream):
             certificate = self._tls.getpeercert() or {}
             self._facts = self._tls.version() or "", cast("Subject", certificate.get("subject", ()))
         return self._facts
+
+    @property
+    def client_certificates(self) -> tuple[bytes, ...]:
+        """As of a stream, once the handshake is done."""
+        if self._certificates is None:
+            leaf = self._tls.getpeercert(binary_form=True)
+            self._certificates = () if leaf is None else _verified_chain(self._tls) or (leaf,)
+        return self._certificates
 
     def recv(self, size: int, flags: int = 0) -> bytes:  # noqa: ARG002 - there is no peeking into TLS
         """As of a stream. Raises PlainHttp for a client without TLS, after which the stream is plain, and ssl.SSLError,
@@ -135,6 +144,8 @@ class TlsStream(Stream):
         try:
             self._shake()
         except OSError as error:
+            with suppress(OSError):
+                self._push()  # the alert, by which the client learns the reason (RFC 8446 §6.2)
             self._end_handshake(error)
         self._handshake_done = True
         self._end_handshake(None)
@@ -246,3 +257,15 @@ class TlsStream(Stream):
                 else:
                     self._push()
         super().shutdown(how)
+
+
+def _verified_chain(tls: ssl.SSLObject) -> tuple[bytes, ...]:
+    """The client's certificate in DER and those that vouch for it, up to an authority that is trusted. The method is
+    public from Python 3.13 on.
+    """
+    public: Any = getattr(tls, "get_verified_chain", None)
+    if public is not None:
+        return tuple(public())
+    inner: Any = tls
+    found = inner._sslobj.get_verified_chain() or ()
+    return tuple([ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in found])

@@ -143,7 +143,8 @@ HANDSHAKES_FAILED = _counter(
     "tls_handshakes_failed",
     ("reason",),
     "TLS handshakes with clients that failed after their first byte: `certificate_expired` and `certificate_rejected` "
-    "by an alert of the client, `protocol`, `cipher`, `timeout`, `plain_http`, `client_left`, `other`.",
+    "by an alert of the client, `client_certificate` for one of the client that is missing or not valid, `protocol`, "
+    "`cipher`, `timeout`, `plain_http`, `client_left`, `other`.",
 )
 EVENTS_DROPPED = _counter(
     "events_dropped", (), "Requests missing in metrics and logs, since the queue of events was full."
