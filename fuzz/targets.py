@@ -102,6 +102,7 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             "latin-1",
         ),
         "proxy_header": Target("connections:proxy_header", _named("core.", "proxy_protocol:read_header")),
+        "client_hello": Target("connections:client_hello", _named("core.", "client_hello:server_name")),
         "cookie": Target(
             "fields:cookie",
             _named("core.", "http.cookies:take", "sticky_cookie:Affinity"),

@@ -11,15 +11,16 @@ from lbflask.config.schema import Config
 
 
 def failure(config: Config, timeout: float) -> str:
-    """Why the first of the public listeners does not answer `live_path` with 200; empty if it does.
+    """Why the first of the public listeners for HTTP does not answer `live_path` with 200; empty if it does.
 
     Without `live_path` an accepted connection is enough. Certificates are not verified: the peer is this machine, and
     the name in the certificate is another one.
     """
-    listener = config.every_listener()[0]
+    listeners = config.every_listener()
+    listener = next((one for one in listeners if not one.passes_on), listeners[0])
     try:
         with _connect(listener.bind, timeout) as plain, _secured(plain, tls=listener.tls) as connection:
-            if not config.live_path:
+            if not config.live_path or listener.passes_on:
                 return ""
             client = http.client.HTTPConnection("localhost", timeout=timeout)
             client.sock = connection

@@ -26,7 +26,9 @@ class BackendConfig(Section):
     short_form: ClassVar[str] = "url"
     url: Annotated[ServiceURL, BACKEND]
     """Its address: `http://host:port`, `https://host:port` or `unix:/path/to.sock`; for the uwsgi protocol
-    `uwsgi://host:port` or `uwsgi:/path/to.sock` (docs/how-to/uwsgi.md)."""
+    `uwsgi://host:port` or `uwsgi:/path/to.sock` (docs/how-to/uwsgi.md); without HTTP `tcp://host:port`
+    (docs/how-to/tcp.md).
+    """
     name: str | None = Field(default=None, pattern=_NAME)
     """Its stable name, for the store, the log and the command line; `host:port` or the socket's name unless set."""
     weight: int = Field(default=1, ge=0, le=model.MOST_WEIGHT)
@@ -72,8 +74,8 @@ class BackendConfig(Section):
             raise ValueError("it has a line break or another control character")  # which urlsplit would remove
         split = urlsplit(self.url.reveal())
         scheme = split.scheme
-        if scheme not in (*model.DEFAULT_PORTS, "uwsgi"):
-            raise ValueError("the scheme must be http, https, unix or uwsgi, as in http://10.0.0.1:8000")
+        if scheme not in (*model.DEFAULT_PORTS, "uwsgi", "tcp"):
+            raise ValueError("the scheme must be http, https, unix, uwsgi or tcp, as in http://10.0.0.1:8000")
         if split.path not in ("", "/") or split.query or split.fragment or split.username is not None:
             raise ValueError("only scheme, host and port may be given")
         try:
@@ -86,8 +88,9 @@ class BackendConfig(Section):
             raise ValueError("the host is missing")
         if port == 0:
             raise ValueError("the port is not a number from 1 to 65535")
-        if port is None and scheme == "uwsgi":
-            raise ValueError("the port is missing, as in uwsgi://10.0.0.1:3031")
+        if port is None and scheme not in model.DEFAULT_PORTS:
+            example = {"uwsgi": 3031}.get(scheme, 5432)
+            raise ValueError(f"the port is missing, as in {scheme}://10.0.0.1:{example}")
         port = port or model.DEFAULT_PORTS[scheme]
         identity = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         place = (host, port, f"{scheme}://{identity}")

@@ -6,12 +6,16 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Annotated, Literal
 
+from pydantic import Field
+
 from lbflask.config.field_types import Listed, ListenAddress, Network, Section, required, socket_address
 from lbflask.config.paths import FilePath
 from lbflask.config.tls import check_authorities
 
 #: The port that a URL with https leaves out.
 _HTTPS = 443
+
+_is_server_name = re.compile(r"(?=.{1,253}\Z)(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*").fullmatch
 
 ListenerName = Annotated[
     str,
@@ -45,6 +49,16 @@ class ListenerConfig(Section):
     """PEM file of the authorities that issue these certificates. It is loaded within seconds when it changes."""
     client_crl: FilePath = ""
     """PEM file of the revoked certificates, one list for each authority that issues them; loaded in the same way."""
+    tcp: str = ""
+    """The pool that gets its connections as they are, without HTTP (docs/how-to/tcp.md); with `sni` that for all other
+    names.
+    """
+    sni: dict[Annotated[str, required(_is_server_name, "must be a name in small letters, or *. and one")], str] = Field(
+        default_factory=dict
+    )
+    """Pools by the name that TLS clients ask for, which stays encrypted: `{ "a.example" = "a", "*.b.example" = "b" }`.
+    Without `tcp`, connections for other names are closed.
+    """
     redirect: Literal["", "https"] = ""
     """`https` redirects requests (308) to https:// with the same host and target, except those for `health_path`,
     `live_path` and challenges of ACME.
@@ -62,6 +76,16 @@ class ListenerConfig(Section):
         for key, path in (("client_ca", self.client_ca), ("client_crl", self.client_crl)):
             if path:
                 check_authorities(f"{where}.{key}", path)
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether its connections have no HTTP here."""
+        return bool(self.tcp or self.sni)
+
+    def tcp_pools(self) -> dict[str, str]:
+        """The pools of its connections, by the key that names each."""
+        by_name = {f"sni.{name}": pool for name, pool in self.sni.items()}
+        return {**({"tcp": self.tcp} if self.tcp else {}), **by_name}
 
     @property
     def label(self) -> str:
@@ -85,6 +109,9 @@ def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) ->
                 f"{where}.proxy_protocol: peers of a unix socket have no address in a network; leave it out"
             )
         listener.check_client_certificates(where)
+        if listener.passes_on:
+            reason = "connections without HTTP are passed on as they are; leave it out, or leave out tcp and sni"
+            listener.check_unused(where, ("tls", "redirect"), reason)
         if listener.tls and listener.redirect:
             raise ValueError(f"{where}.redirect: clients of this listener use https already; leave out redirect or tls")
         if listener.tls and not certificate:

@@ -368,9 +368,11 @@ def _check_reachable(routes: Sequence[RouteConfig], reserved: Collection[str]) -
             )
 
 
-def check_used(routes: Sequence[RouteConfig], pools: Collection[str]) -> None:
-    """Raises ValueError, which names the pool, for one that none of the routes names, if there are any."""
-    named = {pool for route in routes for pool in route.pools()} | {"default"}
+def check_used(routes: Sequence[RouteConfig], pools: Collection[str], others: Collection[str]) -> None:
+    """Raises ValueError, which names the pool, for one that none of the routes names, if there are any, and that is
+    none of the `others`.
+    """
+    named = {pool for route in routes for pool in route.pools()} | {"default", *others}
     for pool in pools if routes else ():
         if pool not in named:
             raise ValueError(f"pools.{pool}: no route names it: add a route with pool = {pool!r}, or remove it")

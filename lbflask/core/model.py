@@ -30,8 +30,8 @@ class Mode(StrEnum):
 
 
 class Address(NamedTuple):
-    """Where and how a backend is reached: `host` and `port` by `http` or `https`, or the socket at `path` by `unix`;
-    `uwsgi` by either.
+    """Where and how a backend is reached: `host` and `port` by `http`, `https` or `tcp`, or the socket at `path` by
+    `unix`; `uwsgi` by either.
     """
 
     scheme: str
@@ -54,10 +54,10 @@ class Backend:
     """One server. Its identity is `id` (a name, `host:port`, or the name of a socket) and never depends on its weight.
 
     `authority` is the value of Host with the backend's own name: without the default port of its scheme (RFC 9110
-    §4.2.3), and `localhost` for a unix socket. The `scheme` is http, https, unix (HTTP over the socket at `path`), or
-    uwsgi, by host or by path. A `backup` serves if no other backend can. `slow_start` is the duration of its slow start
-    in seconds, if that differs from its pool. `max_connections` bounds the requests of the whole fleet to it at once; 0
-    sets no bound.
+    §4.2.3), and `localhost` for a unix socket. The `scheme` is http, https, unix (HTTP over the socket at `path`),
+    uwsgi, by host or by path, or tcp, without HTTP. A `backup` serves if no other backend can. `slow_start` is the
+    duration of its slow start in seconds, if that differs from its pool. `max_connections` bounds the requests of the
+    whole fleet to it at once; 0 sets no bound.
     """
 
     id: str

@@ -18,6 +18,7 @@ from lbflask.proxy.client_request import ClientRequest, ServerExchange
 from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.error_response import accept_of
 from lbflask.proxy.router import RootHandler
+from lbflask.proxy.tcp_listeners import TcpClient, TcpListeners
 
 #: Where an authority asks for the answer to a challenge (RFC 8555 §8.3).
 CHALLENGES: Final = "/.well-known/acme-challenge/"
@@ -131,6 +132,7 @@ class DataPlaneConfig:
     control_paths: ControlPaths
     listener_of: Callable[[object], str] | None = None
     hsts: str = ""
+    tcp: TcpListeners | None = None
 
 
 class DataPlane:
@@ -148,6 +150,11 @@ class DataPlane:
     def set_front(self, front: DataPlaneConfig) -> None:
         """Serve new requests by this configuration; a request in flight keeps the one that it began with."""
         self.front = front
+
+    def pass_on(self, client: TcpClient) -> None:
+        """Serve a connection of a listener without HTTP until it ends."""
+        if self.front.tcp is not None:
+            self.front.tcp.serve(client)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Serve a request, as of PEP 3333."""

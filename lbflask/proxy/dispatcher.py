@@ -114,18 +114,14 @@ class Dispatcher:
         actions: RouteActions | None = None,
         rate_limits: RateLimits | None = None,
     ) -> None:
-        self.balancer = balancer
-        self.attempts = attempts
-        self.settings = settings
-        self.services = services
+        self.balancer, self.attempts = balancer, attempts
+        self.settings, self.services = settings, services
         self.route = "" if actions is None else actions.name
         self._actions, self._request_edits = actions, settings.request_edits
-        self._mirror = None if actions is None else actions.mirror
+        self._mirror, self._stated = None if actions is None else actions.mirror, stated_client_for(settings)
         self._rate_limits, self._body_limit = rate_limits, settings.body_limit
-        self._stated = stated_client_for(settings)
         self._via_line = b"" if settings.via is None else f"Via: 1.1 {settings.via}\r\n".encode("latin-1")
-        self._rules = ResponseRules(settings)
-        self._compression = settings.compression
+        self._rules, self._compression = ResponseRules(settings), settings.compression
         changed_by_hooks = services.hooks is not None and services.hooks.has_response_head
         self._passes_lines = balancer.cookies is None and self._rules.changes_nothing and not changed_by_hooks
         self._replies = LocalReplies(services, settings, pool=balancer.pool.name)

@@ -11,6 +11,7 @@ from lbflask.core.long_connections import is_over
 from lbflask.core.model import Closing
 from lbflask.proxy.dispatcher import RequestContext
 from lbflask.proxy.services import InFlight
+from lbflask.proxy.tcp_listeners import TcpPassage
 
 log = logging.getLogger("lbflask")
 
@@ -37,6 +38,12 @@ class LongConnections:
             closing = closings.get(context.shared.pool, {}).get(backend)
             if closing is not None and is_over(closing, context.request_id, now) and _is_long(context):
                 ended[context.shared.pool, backend] += self._end(context)
+        for passage, tunnel in tuple(self._in_flight.tunnels.items()):
+            if isinstance(passage, TcpPassage) and tunnel is not None:
+                closing = closings.get(passage.pool_name, {}).get(passage.backend_id)
+                if closing is not None and is_over(closing, passage.request_id, now):
+                    ended[passage.pool_name, passage.backend_id] += 1
+                    tunnel.end()
         for (pool, backend), count in (+ended).items():
             log.info("pool %s: %d long connections to %s end, since it leaves service", pool, count, backend)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from lbflask.config.field_types import socket_address
 from lbflask.config.schema import Config
+from lbflask.core.client_hello import server_name
 from lbflask.core.http.addresses import IPNetwork
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.server.worker.arbiter_listeners import address_forms
@@ -24,7 +25,12 @@ def listener_options(
     """
     found = {
         form: ListenerOptions(
-            listener.label, listener.tls, _senders(listener.proxy_protocol), contexts.get(listener.label)
+            listener.label,
+            listener.tls,
+            _senders(listener.proxy_protocol),
+            contexts.get(listener.label),
+            listener.passes_on,
+            server_name if listener.sni else None,
         )
         for listener in config.every_listener()
         for form in address_forms(socket_address(listener.bind))

@@ -153,6 +153,8 @@ def _objection(cfg: Any, config: Config) -> str:
         return ""
     if len({listener.tls for listener in listeners}) > 1:
         return _MIXED
+    if any(one.passes_on for one in listeners):
+        return _ONLY_OURS.format(key="tcp and sni of [[listeners]]")
     if any(one.client_certificates for one in listeners):
         return _ONLY_OURS.format(key="client_certificates of [[listeners]]")
     if any(one.proxy_protocol for one in listeners):

@@ -114,6 +114,7 @@ class WorkerPort:
                     on_handshake=plane.lifecycle.record_handshake,
                     context_for=None if certificates is None else certificates.context_for,
                     read_header=read_header,
+                    pass_on=plane.pass_on,
                 )
             )
         else:

@@ -67,6 +67,7 @@ from lbflask.wiring.listeners import listener_of
 from lbflask.wiring.pipelines import PoolPipeline, PoolPipelines
 from lbflask.wiring.routes import entrance, limits_of
 from lbflask.wiring.server_port import ServerPort, UnknownServer
+from lbflask.wiring.tcp_listeners import tcp_listeners
 from lbflask.wiring.telemetry import Telemetry
 
 log = logging.getLogger("lbflask")
@@ -253,6 +254,7 @@ class WorkerRuntime:
             control_paths=control_paths,
             listener_of=listener_of(config),
             hsts="" if config.tls.hsts is None else config.tls.hsts.line(),
+            tcp=tcp_listeners(config, pipelines.by_pool, services, self._connections.dialer),
         )
 
     def _blueprints(self) -> list[Blueprint]:

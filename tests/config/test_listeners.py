@@ -127,3 +127,29 @@ def test_proxies_that_state_their_clients_are_networks(tmp_path: Path) -> None:
     assert list(map(str, config.listeners[0].proxy_protocol)) == ["10.0.0.0/8", "fd00::/8"]
     wrong = '[[listeners]]\nbind = "unix:/run/lbflask.sock"\nproxy_protocol = ["10.0.0.0/8"]\n'
     assert "peers of a unix socket have no address in a network" in refusal(tmp_path, wrong)
+
+
+TCP = '[[listeners]]\nbind = "0.0.0.0:6379"\ntcp = "cache"\n'
+CACHE = '[pools.cache]\nbackends = ["tcp://a:6379", "unix:/run/cache.sock"]\n'
+
+
+def test_listeners_without_http_have_pools_of_their_own(tmp_path: Path) -> None:
+    config = loaded(tmp_path, TCP + '[[listeners]]\nbind = "0.0.0.0:80"\n' + CACHE)
+    assert [one.passes_on for one in config.listeners] == [True, False]
+    for text, reason in (
+        (TCP + "tls = true\n" + CACHE, "passed on as they are"),
+        (TCP + 'redirect = "https"\n' + CACHE, "passed on as they are"),
+        (TCP + CACHE + '[[routes]]\npool = "cache"\n', "is that of listeners[0].tcp, without HTTP"),
+        (TCP.replace("cache", "default"), "passes connections on, so write tcp://host:port"),
+        (TCP + CACHE + '[pools.b]\nbackends = ["tcp://b:1"]\n[[routes]]\npool = "default"\n', "no route names it"),
+    ):
+        assert reason in refusal(tmp_path, text)
+
+
+def test_requests_need_a_pool_beside_those_of_other_connections(tmp_path: Path) -> None:
+    path = tmp_path / "lbflask.toml"
+    path.write_text(TCP + '[[listeners]]\nbind = "0.0.0.0:80"\n' + CACHE)
+    with pytest.raises(ConfigError, match="whose requests have no pool"):
+        load({"LBFLASK_CONFIG": str(path)})
+    path.write_text(TCP + CACHE)
+    assert list(load({"LBFLASK_CONFIG": str(path)}).every_pool()) == ["cache"]

@@ -37,6 +37,8 @@ def tls_contents() -> dict[str, str]:
             "cert": pair.certificate,
             "key": pair.key,
             "ca_file": authority.ca_file,
+            "client_ca": authority.ca_file,
+            "client_crl": authority.ca_file,  # which is read in the same way
         }
         return {name: Path(file).read_text("utf-8") for name, file in files.items()}
 
@@ -98,7 +100,7 @@ def with_files(values: Any, directory: Path, table: str = "", key: str = "") -> 
         file = directory / values
         file.write_text(f"alice:$2y$05${'a' * 53}\n", "utf-8")
         return file.name
-    contents = tls_contents() if table in ("tls", "backend_tls", "certificates") else CONTENTS
+    contents = tls_contents() if table in ("tls", "backend_tls", "certificates", "listeners") else CONTENTS
     if key in contents and isinstance(values, str) and values:
         file = directory / values.strip("/").replace("/", "-")
         file.write_text(contents[key], "utf-8")

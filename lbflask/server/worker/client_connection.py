@@ -39,12 +39,16 @@ class ListenerOptions:
 
     `sends_header` is whether the peer at an address is a proxy that begins each connection with a header of the PROXY
     protocol; None where no peer is. `context_for` chooses the TLS context in place of that of WorkerOptions.
+    With `tcp` connections are passed on as they are, by `WorkerOptions.pass_on`; `read_name` reads the name that a
+    client asks for in its first bytes: None while they are incomplete, ValueError for other bytes.
     """
 
     name: str = ""
     tls: bool = False
     sends_header: Callable[[str], bool] | None = None
     context_for: Callable[[bytes], ssl.SSLContext] | None = None
+    tcp: bool = False
+    read_name: Callable[[bytes], str | None] | None = None
 
 
 _PLAIN: Final = ListenerOptions()
@@ -123,6 +127,10 @@ class ClientConnection:
         self._first = first
         deadline.set_head(time.monotonic() + self.timeouts.head)
         return True
+
+    def set_busy(self) -> None:
+        """A stop of the worker waits for the connection, which is not for requests."""
+        self.idle = False
 
     def take_first(self) -> bytes:
         """The first bytes of the request, which are not in the buffer of the reader."""

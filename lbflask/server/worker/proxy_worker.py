@@ -21,6 +21,7 @@ from gunicorn.http import errors
 from gunicorn.http.wsgi import base_environ
 from gunicorn.workers.ggevent import GeventWorker
 
+from lbflask.server.worker import tcp_connection
 from lbflask.server.worker.acceptor import Acceptor
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts, ListenerOptions
 from lbflask.server.worker.connection_balance import CONNECTION_TABLE
@@ -29,6 +30,7 @@ from lbflask.server.worker.request_reader import read_request
 from lbflask.server.worker.responder import Forward, Responder
 from lbflask.server.worker.settings import freeze
 from lbflask.server.worker.stream import Stream
+from lbflask.server.worker.tcp_connection import TcpConnection
 from lbflask.server.worker.tls_context import INHERITED_CONTEXT
 from lbflask.server.worker.tls_stream import PlainHttp, TlsStream
 
@@ -55,7 +57,8 @@ class WorkerOptions:
     is rejected, with the client address, the status code, the reason phrase, and the bytes sent of the response's body.
     `on_handshake` is called when a TLS handshake ends, with its error, or None, and with whether a session was resumed.
     `context_for` may choose another context than that of the listeners by the first bytes of a client.
-    `read_header` reads a header of the PROXY protocol, where a listener has peers that send it.
+    `read_header` reads a header of the PROXY protocol, where a listener has peers that send it. `pass_on` serves the
+    connections of listeners without HTTP, and returns when they have ended.
     `unsent` bounds the bytes that the kernel takes for a client before it can send them; 0 for no bound.
     `hsts` is a line with Strict-Transport-Security for responses through TLS that have none; empty for none.
     """
@@ -67,6 +70,7 @@ class WorkerOptions:
     on_handshake: Callable[[Exception | None, bool], None] | None = None
     context_for: Callable[[bytes], ssl.SSLContext] | None = None
     read_header: ReadHeader | None = None
+    pass_on: Callable[[TcpConnection], None] | None = None
     unsent: int = 0
     hsts: str = ""
 
@@ -174,9 +178,9 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
             return
         self._clients.add(client)
         CONNECTION_TABLE.write(self.age, self._load)
-        serve = self._serve_requests
+        serve = partial(self._serve_tcp, options) if options.tcp else self._serve_requests
         if options.sends_header is not None and options.sends_header(client.peer):
-            serve = self._serve_proxied
+            serve = partial(self._serve_proxied, serve)
         self._greenlets.start(gevent.Greenlet(self._serve, client, serve))
 
     def _measure_load(self) -> None:
@@ -233,13 +237,24 @@ class ProxyWorker(GeventWorker):  # type: ignore[misc]
                 for acceptor in self._acceptors:
                     acceptor.resume()
 
-    def _serve_proxied(self, client: ClientConnection) -> None:
-        """Serve the requests of the client that the peer, a proxy, states. Without a client there is no response."""
+    def _serve_tcp(self, options: ListenerOptions, client: ClientConnection) -> None:
+        """Pass the connection on until it ends."""
+        client.set_busy()
+        try:
+            connection = tcp_connection.begin(client, options.read_name)
+        except tcp_connection.NoServerName as error:
+            self.log.info("closed a connection of %s to %s: %s", client.peer, options.name, error)
+            return
+        if connection is not None and self.options.pass_on is not None:
+            self.options.pass_on(connection)
+
+    def _serve_proxied(self, serve: Callable[[ClientConnection], None], client: ClientConnection) -> None:
+        """Serve the client that the peer, a proxy, states. Without a client there is no response."""
         if self.options.read_header is None:
             return
         try:
             if receive_client(client, self.options.read_header):
-                self._serve_requests(client)
+                serve(client)
         except NoProxyHeader as error:
             self.log.info("refused a connection of %s, in proxy_protocol of its listener: %s", client.peer, error)
 
