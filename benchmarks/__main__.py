@@ -25,6 +25,7 @@ BENCHMARKS = {
     "streams": [],
     "slow_clients": [],
     "buffering": [],
+    "compression": [],
     "flaky_backends": [],
     "idle_reuse": [],
     "sessions": [],
