@@ -15,7 +15,15 @@ from lbflask.core.hook_api import Change
 from lbflask.core.http import addresses as ip
 from lbflask.core.http import cookies, trace_context, upgrade
 from lbflask.core.http.addresses import parsed_address
-from lbflask.core.http.fields import HOP_BY_HOP, ClientHop, backend_request, client_response, nominated, te_trailers
+from lbflask.core.http.fields import (
+    HOP_BY_HOP,
+    ClientHop,
+    backend_request,
+    client_response,
+    nominated,
+    request_identity,
+    te_trailers,
+)
 from lbflask.core.http.forwarded import forwarded_element, forwarded_elements, plain_line
 from lbflask.core.http.header_edits import UNTOUCHABLE
 from lbflask.core.http.max_forwards import BadMaxForwards, with_one_hop_less
@@ -60,6 +68,7 @@ def fields(text: str) -> None:
         _check_forwarded_head(head.fields, received, trusted=trusted)
         assert loggable(head.request_id)
         assert head.client == hop.peer or trusted
+        assert request_identity(received, hop, "example.com", "id-1", _TRUSTED) == (head.client, head.request_id)
     passed = client_response(received, None)
     assert not [name for name, _ in passed if name.lower() in HOP_BY_HOP]
     assert all(pair in received for pair in passed)

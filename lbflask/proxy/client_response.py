@@ -203,6 +203,8 @@ class ClientResponse:
             finish(self._sent, cut, fault, cause)
 
 
-def local_response(method: str, status: str, fields: Fields, body: bytes, finish: Finish) -> ClientResponse:
+def local_response(
+    method: str, status: str, fields: Fields | FieldLines, body: bytes, finish: Finish
+) -> ClientResponse:
     """A response without a backend. HEAD gets all of it but the body (RFC 9110 §9.3.2)."""
     return ClientResponse(status, fields, b"" if method == "HEAD" else body, finish)

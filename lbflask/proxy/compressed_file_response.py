@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
+from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.types import Fields
 from lbflask.files.file_region import FileRegion, TruncatedFile
 from lbflask.proxy.client_response import REQUEST_TIMEOUT, ClientResponse, Finish
@@ -21,7 +22,7 @@ class CompressedFileResponse(ClientResponse):
     def __init__(
         self,
         status: str,
-        fields: Fields,
+        fields: Fields | FieldLines,
         region: FileRegion,
         finish: Finish,
         compressor: Compressor,

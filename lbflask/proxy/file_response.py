@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from lbflask.core.answers import AnswerCause
+from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.types import Fields
 from lbflask.files.file_region import FileRegion, TruncatedFile
 from lbflask.proxy.client_response import REQUEST_TIMEOUT, ClientResponse, Finish
@@ -24,7 +25,7 @@ class FileResponse(ClientResponse):
     def __init__(
         self,
         status: str,
-        fields: Fields,
+        fields: Fields | FieldLines,
         region: FileRegion,
         finish: Finish,
         deadline: float = NEVER,

@@ -9,7 +9,8 @@ from lbflask.core.answers import AnswerCause, AnswerKey
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.direct_response import DirectResponse, Redirect
-from lbflask.core.http.fields import backend_request, credible_fields
+from lbflask.core.http.field_lines import FieldLines
+from lbflask.core.http.fields import credible_fields, request_identity
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.rewrites import Rewrite
 from lbflask.core.http.types import Field, Fields
@@ -110,6 +111,21 @@ class LocalReplies:
         record = self._record(request, identity, status, fields + via, (AnswerCause.DIRECT_RESPONSE, ""))
         return local_response(request.method, status, record.fields or [], body, record.finish)
 
+    def respond_whole(self, request: ClientRequest, lines: FieldLines, body: bytes) -> ClientResponse:
+        """The response with a whole file, whose field lines are known; only where `edits_fields` is false."""
+        client, request_id = self._identity(request)
+        record = _LocalReply(
+            self, client, request.method, request.raw_target, request.protocol, 200, AnswerCause.FILE,
+            request_id, "", lines, request.fields if self.services.logs_request_fields else None,
+            user=request.user,
+        )  # fmt: skip
+        return local_response(request.method, "200 OK", lines, body, record.finish)
+
+    @property
+    def edits_fields(self) -> bool:
+        """Whether the fields of responses are edited."""
+        return self._edits is not None
+
     def respond_file(
         self, request: ClientRequest, status: str, fields: Fields, region: FileRegion, compressor: Compressor | None
     ) -> ClientResponse:
@@ -122,14 +138,8 @@ class LocalReplies:
     def _identity(self, request: ClientRequest) -> tuple[str, str]:
         """The client's address and the id of the request."""
         services = self.services
-        head = backend_request(
-            request.fields,
-            services.hops.hop(request),
-            host=request.host,
-            request_id=services.new_request_id(),
-            is_trusted=self._settings.is_trusted,
-        )
-        return head.client, head.request_id
+        hop, fresh = services.hops.hop(request), services.new_request_id()
+        return request_identity(request.fields, hop, request.host, fresh, self._settings.is_trusted)
 
     def _record(
         self,
@@ -167,7 +177,7 @@ class _LocalReply:
     cause: AnswerCause
     request_id: str = "-"
     reason: str = ""
-    fields: Fields | None = None
+    fields: Fields | FieldLines | None = None
     request_fields: Fields | None = None
     user: str = ""
     began: float = 0.0

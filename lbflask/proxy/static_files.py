@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.compression import with_strong_tags
-from lbflask.core.http.file_answers import FileAnswer, asked_of
+from lbflask.core.http.file_answers import FileAnswer, asked_of, asks_for_all
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.static_files import METHODS, StaticFiles
 from lbflask.core.http.types import Fields
@@ -25,6 +25,11 @@ from lbflask.upstream.shortage import shortage
 NOT_FOUND = Fault(Blame.CLIENT, Stage.CHOOSE, 404, "there is no such file", answer_cause=AnswerCause.FILE)
 FORBIDDEN = Fault(Blame.CLIENT, Stage.CHOOSE, 403, "the file may not be read", answer_cause=AnswerCause.FILE)
 WRONG_METHOD = Fault(Blame.CLIENT, Stage.CHOOSE, 405, "a file takes GET and HEAD only", answer_cause=AnswerCause.FILE)
+
+
+#: Targets whose names are kept, and characters of such a target.
+MOST_KNOWN: Final = 1024
+MOST_KNOWN_LENGTH: Final = 256
 
 
 class FileFinder(Protocol):
@@ -51,7 +56,10 @@ class StaticFilesRoute:
         self._replies = replies
         self._via: Fields = [] if via is None else [("Via", "1.1 " + via)]
         self._compression = settings.compression
+        self._via_line = b"" if via is None else f"Via: 1.1 {via}\r\n".encode("latin-1")
+        self._passes_lines = settings.compression is None and not replies.edits_fields
         self._segments = segments
+        self._known: dict[str, tuple[list[str], bool]] = {}
 
     def __repr__(self) -> str:
         return f"StaticFilesRoute({self._replies.route}: {self._files.root})"
@@ -60,7 +68,7 @@ class StaticFilesRoute:
         """The response to the request."""
         if request.method not in METHODS:
             return self._replies.reject(request, WRONG_METHOD, [("Allow", "GET, HEAD")])
-        found = self._files.names(request.target.text, self._segments)
+        found = self._known.get(request.target.text) or self._names(request.target.text)
         if found is None:
             return self._replies.reject(request, NOT_FOUND, log_reason="the path names no file")
         names, is_directory = found
@@ -73,8 +81,21 @@ class StaticFilesRoute:
             return self._replies.reject(request, NOT_FOUND, log_reason=str(missing))
         except (TruncatedFile, OSError) as error:
             return self._reject_failure(request, error)
-        answer = served.representation.answer(request.method, asked, self._source.clock())
+        representation = served.representation
+        if self._passes_lines and served.file is None and asks_for_all(asked):
+            text, dated, size = representation.lines
+            return self._replies.respond_whole(request, (text + self._via_line, dated, size), served.content)
+        answer = representation.answer(request.method, asked, self._source.clock())
         return self._respond(request, served, answer)
+
+    def _names(self, target: str) -> tuple[list[str], bool] | None:
+        """The names that a target stands for. Those of short targets are kept for the next request."""
+        found = self._files.names(target, self._segments)
+        if found is not None and len(target) <= MOST_KNOWN_LENGTH:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[target] = found
+        return found
 
     def _find(self, names: list[str], is_directory: bool, asked: Mapping[str, str]) -> ServedFile:
         """The file, an index of the directory, or the fallback. Raises NoFile, IsDirectory, TruncatedFile, OSError."""

@@ -26,7 +26,7 @@ from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.file_response import FileResponse
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.settings import ProxySettings
-from lbflask.proxy.static_files import FileFinder, StaticFilesRoute
+from lbflask.proxy.static_files import MOST_KNOWN, MOST_KNOWN_LENGTH, FileFinder, StaticFilesRoute
 from tests.proxy.test_compression import LEVELS, accepting, compression
 from tests.proxy.test_router import Rig, taken
 
@@ -84,6 +84,28 @@ def test_a_file_is_the_response_with_the_fields_of_the_route(root: Path) -> None
     (event,) = rig.events
     assert (event.route, event.pool, event.status, event.sent) == ("static", "", 200, 6)
     assert (event.cause, event.cut, event.client) == (AnswerCause.FILE, "", "192.0.2.1")
+
+
+def test_many_targets_are_not_kept_for_ever(root: Path) -> None:
+    route = static(root, Rig())
+    for number in range(MOST_KNOWN + 10):
+        assert taken(route.dispatch(request(f"/static/a.css?{number}")))[2] == b"body{}"
+    assert taken(route.dispatch(request(f"/static/a.css?{'x' * MOST_KNOWN_LENGTH}")))[2] == b"body{}"
+    assert len(route._known) <= MOST_KNOWN
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_head_and_get_have_the_same_fields_with_and_without_edits(root: Path, edited: bool) -> None:
+    rig = Rig()
+    replies = LocalReplies(rig.house, replace(rig.rules, response_edits=EDITS if edited else None), route="static")
+    route = StaticFilesRoute(StaticFiles(root=str(root)), lookup(root), replies, rig.rules, 1)
+    got, head = (taken(route.dispatch(request("/static/a.css", method))) for method in ("GET", "HEAD"))
+    assert (got[0], got[2], head) == ("200 OK", b"body{}", ("200 OK", got[1], b""))
+    assert [name for name, _ in got[1]] == [
+        *("Content-Type", "Content-Length", "ETag", "Last-Modified", "Accept-Ranges", "X-Content-Type-Options", "Via"),
+        *(["X-Route"] if edited else []),
+    ]
+    assert [(event.sent, event.cause) for event in rig.events] == [(6, AnswerCause.FILE), (0, AnswerCause.FILE)]
 
 
 def test_a_large_file_is_sent_from_the_file(root: Path) -> None:

@@ -178,8 +178,7 @@ def _mindful_request(
         kept = without_nominated(kept, values[_Rule.CONNECTION])
     if _Rule.TE in values and hop.protocol == "HTTP/1.1" and _lists_trailers(values[_Rule.TE]):
         kept += _TAKES_TRAILERS
-    client_id = values.get(_Rule.REQUEST_ID, [""])[-1]
-    request_id = client_id if loggable(client_id) else request_id
+    request_id = _request_id(values.get(_Rule.REQUEST_ID), request_id)
     client = hop.peer
     if hop.trusted and _Rule.CLAIM in values:
         claims = [field for rule, field in said if rule is _Rule.CLAIM]
@@ -189,6 +188,21 @@ def _mindful_request(
     else:
         kept += forwarded_by_us(hop, host)
     return RequestHead(kept, client, request_id, _Rule.UPGRADE in values)
+
+
+def request_identity(
+    received: Fields, hop: ClientHop, host: str, request_id: str, is_trusted: TrustedProxies
+) -> tuple[str, str]:
+    """The client's address and the id of a request that goes to no backend, as `backend_request` has them."""
+    rules, rule = hop.rules, _Rule.REQUEST_ID
+    stated = [value for name, value in received if rules[name] is rule]
+    client = request_origin(received, hop, host, is_trusted).client if hop.trusted else hop.peer
+    return client, _request_id(stated, request_id) if stated else request_id
+
+
+def _request_id(stated: list[str] | None, fresh: str) -> str:
+    """The id that the client has stated last, if it is fit to keep; else the fresh one."""
+    return stated[-1] if stated and loggable(stated[-1]) else fresh
 
 
 def credible_fields(received: Fields, hop: ClientHop) -> Fields:

@@ -8,6 +8,8 @@ from typing import Final
 
 from lbflask.core.http import preconditions
 from lbflask.core.http.byte_ranges import UnsatisfiableRange, byte_range
+from lbflask.core.http.field_lines import FieldLines
+from lbflask.core.http.field_names import NameTable
 from lbflask.core.http.http_dates import date_text
 from lbflask.core.http.preconditions import Validators
 from lbflask.core.http.types import Field, Fields
@@ -28,6 +30,7 @@ _NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 _ACCEPT_RANGES: Final = ("Accept-Ranges", "bytes")
 #: Without any of these a request gets the whole file.
 _CONDITIONS: Final = ASKED - {"accept-encoding"}
+_ASKED_NAMES: Final[NameTable[str]] = NameTable({name: name for name in ASKED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Representation:
     another time (§8.8.1), and names the coding, since each coding is a representation of its own.
     """
 
-    __slots__ = ("_always", "_whole", "content_fields", "size", "validators")
+    __slots__ = ("_always", "_whole", "content_fields", "lines", "size", "validators")
 
     def __init__(
         self, size: int, modified_ns: int, now: float, content_fields: Fields, always: Fields, coding: str = ""
@@ -60,10 +63,12 @@ class Representation:
         self.content_fields = content_fields
         self._always: Fields = [("ETag", etag), ("Last-Modified", date_text(modified)), *always]
         self._whole: Fields = [*content_fields, ("Content-Length", str(size)), *self._always, _ACCEPT_RANGES, _NOSNIFF]
+        #: The fields of the answer with all of the file, as they stand in a head.
+        self.lines: FieldLines = "".join([f"{name}: {value}\r\n" for name, value in self._whole]).encode(), False, size
 
     def answer(self, method: str, asked: Mapping[str, str], now: float) -> FileAnswer:
         """The answer to a GET or HEAD. `asked` has the fields of ASKED by names in small letters."""
-        if _CONDITIONS.isdisjoint(asked):
+        if asks_for_all(asked):
             return self.whole()
         failed = preconditions.failed_status(asked, self.validators, now)
         if failed == 304:
@@ -93,8 +98,14 @@ class Representation:
 def asked_of(fields: Fields) -> dict[str, str]:
     """The fields of ASKED of a request, by names in small letters, with the values of repeated ones joined (§5.3)."""
     asked: dict[str, str] = {}
+    names = _ASKED_NAMES
     for name, value in fields:
-        key = name.lower()
-        if key in ASKED:
+        key = names[name]
+        if key is not None:
             asked[key] = f"{asked[key]}, {value}" if key in asked else value
     return asked
+
+
+def asks_for_all(asked: Mapping[str, str]) -> bool:
+    """Whether a request with these fields of ASKED gets the whole file, without conditions."""
+    return _CONDITIONS.isdisjoint(asked)

@@ -17,6 +17,7 @@ from lbflask.core.http.fields import (
     client_response,
     credible_fields,
     nominated,
+    request_identity,
     request_origin,
     te_trailers,
 )
@@ -38,7 +39,9 @@ WRITTEN = [
 
 
 def forwarded(received: Fields, hop: ClientHop = STRANGER, host: str = "") -> RequestHead:
-    return backend_request(received, hop, host=host, request_id="made", is_trusted=OURS)
+    head = backend_request(received, hop, host=host, request_id="made", is_trusted=OURS)
+    assert request_identity(received, hop, host, "made", OURS) == (head.client, head.request_id)
+    return head
 
 
 def passed(received: Fields) -> Fields:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from lbflask.core.http.file_answers import FileAnswer, Representation, asked_of
+from lbflask.core.http.field_lines import field_pairs
+from lbflask.core.http.file_answers import FileAnswer, Representation, asked_of, asks_for_all
 from lbflask.core.http.http_dates import date_text
 from tests.support.changes import property_test
 
@@ -31,6 +32,16 @@ def test_a_request_without_conditions_gets_all_of_the_file() -> None:
         ("Accept-Ranges", "bytes"),
         ("X-Content-Type-Options", "nosniff"),
     ]
+
+
+def test_the_lines_of_all_of_the_file_are_its_fields() -> None:
+    assert field_pairs(FILE.lines) == FILE.whole().fields
+    assert FILE.lines[1:] == (False, 10)
+
+
+def test_conditions_and_ranges_ask_for_less() -> None:
+    assert asks_for_all({"accept-encoding": "gzip"})
+    assert not asks_for_all({"range": "bytes=0-"})
 
 
 def test_the_whole_file_may_go_with_another_status() -> None:
