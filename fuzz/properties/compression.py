@@ -14,7 +14,10 @@ def compression(text: str) -> None:
     lines = [line.partition(":") for line in text.split("\n")]
     fields = [(name, value.strip(" \t")) for name, _, value in lines]
     strong = with_strong_tags(fields)
-    assert not any("W/" + '"' in value for name, value in strong if name.lower() == "if-match")
+    assert with_strong_tags(strong) == strong
+    assert [field for field in strong if field[0].lower() != "if-match"] == [
+        field for field in fields if field[0].lower() != "if-match"
+    ]
     for status in (200, 206, 304):
         edited, coding = RULES.edited(status, fields, fields)
         names = [name.lower() for name, _ in edited]

@@ -7,6 +7,7 @@ byte. So a strong entity tag becomes a weak one, and ranges and digests of the c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -35,6 +36,8 @@ TEXTUAL_TYPES: Final = (
 #: Longer values of Accept-Encoding and Content-Type are judged anew for each response, so that caches stay small.
 MOST_CACHED: Final = 128
 
+#: An entity tag, and whether it is weak. A strong one is read as a whole too, since it may end in `W/`.
+_TAG: Final = re.compile(r'(?<![^ 	,])(W/)?("[^"]*")')
 #: Statuses without a body; and 206, whose bytes are those of a range.
 _NEVER: Final = frozenset({204, 205, 206, 304})
 
@@ -150,9 +153,7 @@ def with_strong_tags(fields: Fields) -> Fields:
     A tag that was weakened here would never match at its backend, since If-Match compares by the strong comparison
     (RFC 9110 §13.1.1). For the same reason a weak tag of the backend does not match when it is written as a strong one.
     """
-    return [
-        (name, value.replace('W/"', '"')) if name.lower() == "if-match" else (name, value) for name, value in fields
-    ]
+    return [(name, _TAG.sub(r"\2", value)) if name.lower() == "if-match" else (name, value) for name, value in fields]
 
 
 def without_digests(trailers: Fields) -> Fields:

@@ -132,6 +132,8 @@ def test_a_304_has_the_tag_by_which_the_client_stored_the_response() -> None:
 def test_a_backend_gets_its_own_tags_in_if_match() -> None:
     fields = [("If-Match", 'W/"a", "b"'), ("If-None-Match", 'W/"a"')]
     assert with_strong_tags(fields) == [("If-Match", '"a", "b"'), ("If-None-Match", 'W/"a"')]
+    for value in ('"aW/", "b"', '"aW/"', "*", 'W/"'):
+        assert with_strong_tags([("if-match", value)]) == [("if-match", value)]
 
 
 @pytest.mark.parametrize(
