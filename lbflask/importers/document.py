@@ -10,7 +10,7 @@ from typing import Any
 from lbflask.importers.site import FindingKind, ImportedPool, ImportedRoute, ImportFinding, Site, merged, name_of
 
 #: Settings of routes that the top level can have for all of them; only forwarding uses those of the second group.
-_COMMON = ("response_headers", "error_pages", "error_pages_for", "access", "auth", "compression")
+_COMMON = ("response_headers", "error_pages", "error_pages_for", "auth")
 _FORWARDING = ("request_headers", "preserve_host", "host", "timeouts", "limits", "buffering", "retries", "cors")
 #: Tables of which the top level can have some of the keys.
 _BY_KEY = frozenset({"timeouts", "limits", "buffering", "retries"})
@@ -165,7 +165,8 @@ def _hoisted(routes: list[ImportedRoute]) -> tuple[dict[str, Any], list[Imported
     used = [ImportedRoute(one.place, one.title, one.match, one.action, _used(one)) for one in routes]
     forwarding = [route for route in used if route.forwards]
     common: dict[str, Any] = {}
-    for keys, among in ((_COMMON, used), (_FORWARDING, forwarding)):
+    bodies = [route for route in used if route.forwards or "files" in route.action]
+    for keys, among in ((_COMMON, used), (("compression",), bodies), (_FORWARDING, forwarding)):
         for key in keys:
             tables = [route.settings.get(key) for route in among]
             if tables and tables[0] and all(table == tables[0] for table in tables):
@@ -184,7 +185,9 @@ def _all_have(tables: Iterable[Any], name: str, value: Any) -> bool:
 
 def _used(route: ImportedRoute) -> dict[str, Any]:
     """The settings that the route uses and that are no defaults."""
-    unused = () if route.forwards else (*_FORWARDING, "rate_limit", "mirror", "error_pages_for")
+    unused: tuple[str, ...] = () if route.forwards else (*_FORWARDING, "rate_limit", "mirror", "error_pages_for")
+    if not route.forwards and "files" not in route.action:
+        unused = (*unused, "compression")
     return {
         key: value
         for key, value in route.settings.items()

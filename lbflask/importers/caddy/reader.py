@@ -155,8 +155,7 @@ class _Block:
         if one.name == "request_body":
             return handlers.limits_of(one, self._site)
         if one.name == "encode":
-            self._site.lose(one.place, one.text, "compress in the application, or in front")
-            return {}
+            return {"compression": {"encodings": [arg for arg in args if arg in ("zstd", "br", "gzip")] or ["gzip"]}}
         if one.name == "forward_auth":
             return handlers.forward_of(one, args, self._site)
         if one.name in ("basic_auth", "basicauth"):

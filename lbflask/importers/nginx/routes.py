@@ -82,6 +82,7 @@ class ServerRoutes:
         exact = {one.path for one in self._of("=")} | {one.path for one in found}
         if all(one.place != "/" for one in found):
             action = self._action(self._scope.inner(()), "/")
+            yield from self._refusals(self._scope, {"path": "/"})
             yield self._route(self._place, "all other paths", {"path": "/"}, action)
         for one, action in actions:
             if one.path != "/" and not one.path.endswith("/"):
@@ -132,11 +133,27 @@ class ServerRoutes:
                 self._scope.ledger.use(found.block or ())
             else:
                 self._site.lose(found.place, found.text, "write a route with match.methods")
+        yield from self._refusals(one.scope, match)
         for condition, inner in self._ifs(one.scope):
             yield self._route(inner.place, inner.text, {**match, **condition}, self._if_action(one.scope, inner))
         if one.scope.here("internal"):
             action = self._internal(one, action)
         yield self._route(one.block.place, one.block.text, match, action)
+
+    def _refusals(self, scope: Scope, match: Mapping[str, Any]) -> Iterator[ImportedRoute]:
+        """`allow`, `deny`: a route that refuses all others, or those that are denied."""
+        rules = [one for one in scope.all("allow", "deny") if one.args and not one.args[0].startswith("unix")]
+        allowed = [literal(one.args[0]) for one in rules if one.name == "allow" and one.args[0] != "all"]
+        denied = [literal(one.args[0]) for one in rules if one.name == "deny" and one.args[0] != "all"]
+        closed = any(one.name == "deny" and one.args[0] == "all" for one in rules)
+        condition: dict[str, Any] = {"not": {"client": allowed}} if closed and allowed else {"client": denied}
+        if closed and not allowed:
+            condition = {"client": ["0.0.0.0/0", "::/0"]}
+        if allowed and denied:
+            self._site.differ(rules[0].place, "allow, deny", "networks that are allowed and denied are allowed")
+        if closed or denied:
+            refusal = RouteAction({"respond": {"status": 403}})
+            yield self._route(rules[0].place, rules[0].text, {**match, **condition}, refusal)
 
     def _internal(self, one: _Location, action: RouteAction) -> RouteAction:
         """Files that backends name, which no client reaches."""

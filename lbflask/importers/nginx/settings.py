@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lbflask.importers.directives import Directive, Scope
-from lbflask.importers.literals import bytes_of, literal, seconds_of
+from lbflask.importers.literals import bytes_of, literal, number_of, seconds_of
 from lbflask.importers.nginx.variables import field_value
 from lbflask.importers.site import Site, merged
 
@@ -40,7 +40,12 @@ def forwarding_settings(scope: Scope, site: Site, constants: Mapping[str, str], 
 
 def common_settings(scope: Scope, site: Site, constants: Mapping[str, str]) -> dict[str, Any]:
     """The settings that all routes have."""
-    return merged(_response_headers(scope, site, constants), _error_pages(scope, site))
+    return merged(
+        _response_headers(scope, site, constants),
+        _error_pages(scope, site),
+        _auth(scope, site),
+        _compression(scope),
+    )
 
 
 def _request_headers(scope: Scope, site: Site, constants: Mapping[str, str], proxy: str) -> dict[str, Any]:
@@ -197,3 +202,27 @@ def _page_file(scope: Scope, target: str) -> str:
             if one.name == "location" and one.args in (("=", target), (target,)):
                 root = next((found.args[0] for found in one.named("root") if found.args), root)
     return str(PurePosixPath(root) / target.lstrip("/")) if root else ""
+
+
+def _auth(scope: Scope, site: Site) -> dict[str, Any]:
+    """`auth_basic`: the realm, and the file of users."""
+    realm, file = scope.value("auth_basic", "off"), scope.last("auth_basic_user_file")
+    if realm == "off" or file is None or not file.args:
+        return {}
+    site.differ(file.place, file.text, "hashes are bcrypt or Argon2; backends get X-Forwarded-User, not Authorization")
+    return {"auth": {"basic": {"file": literal(file.args[0]), "realm": literal(realm)}}}
+
+
+def _compression(scope: Scope) -> dict[str, Any]:
+    """`gzip` with its types: text/html alone unless there are others."""
+    if scope.value("gzip") != "on":
+        return {}
+    found: dict[str, Any] = {"encodings": ["gzip"]}
+    types = scope.last("gzip_types")
+    extra = [arg for arg in types.args if arg != "text/html"] if types else []
+    found["types"] = ["text/*", "application/*"] if "*" in extra else ["text/html", *extra]
+    least = scope.value("gzip_min_length", "20")
+    found["min_length"] = max(number_of(least), 1)
+    if level := number_of(scope.value("gzip_comp_level")):
+        found["gzip_level"] = min(level, 9)
+    return {"compression": found}

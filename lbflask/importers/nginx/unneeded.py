@@ -82,14 +82,11 @@ UNNEEDED: Mapping[str, str] = {
 }
 
 LOST: Mapping[str, str] = {
-    "gzip": "compress in the application, or in front",
     "brotli": "compress in the application, or in front",
-    "auth_basic": "by hand: auth = { basic = … }, docs/how-to/authentication.md",
-    "auth_basic_user_file": "by hand: auth = { basic = … }, with bcrypt or Argon2",
-    "auth_request": "by hand: auth = { forward = … }, docs/how-to/authentication.md",
-    "auth_request_set": "by hand: the fields of auth.forward",
-    "allow": "not here: match.client of a route, or a firewall",
-    "deny": "not here: match.client of a route, or a firewall",
+    "auth_request": "auth = { forward = URL }",
+    "auth_request_set": "the fields of auth.forward",
+    "allow": "a route with match.client",
+    "deny": "a route with match.client",
     "autoindex": "lists of files are not here",
     "proxy_cache": "a response cache is not here: a CDN or Varnish in front",
     "proxy_cache_path": "a response cache is not here: a CDN or Varnish in front",

@@ -187,6 +187,12 @@ class _Middleware:
                 self._lose(f"forwardAuth.{key}", "docs/how-to/authentication.md has the settings")
         return {}, {"auth": {"forward": forward}}
 
+    def compress(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`compress`."""
+        for key in values:
+            self._lose(f"compress.{key}", "docs/how-to/compression.md has the settings")
+        return {}, {"compression": {"encodings": ["gzip"]}}
+
     def buffering(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
         """`buffering`."""
         found: dict[str, Any] = {"buffering": {"requests": "1MiB", "responses": "1MiB"}}
@@ -229,7 +235,6 @@ _CORS: Mapping[str, str] = {
 _LOST: Mapping[str, str] = {
     "ipallowlist": "match.client of a route, or a firewall",
     "ipwhitelist": "match.client of a route, or a firewall",
-    "compress": "compress in the application, or in front",
     "inflightreq": "max_connections of a backend",
     "errors": 'error_pages has files, error_pages_for = "all" uses them for backends\' responses',
     "digestauth": "auth.basic, with TLS",
@@ -249,4 +254,5 @@ _READERS: Mapping[str, Callable[[_Middleware, Mapping[str, Any], Mapping[str, An
     "basicauth": _Middleware.basic_auth,
     "forwardauth": _Middleware.forward_auth,
     "buffering": _Middleware.buffering,
+    "compress": _Middleware.compress,
 }

@@ -101,3 +101,18 @@ def test_servers_of_uwsgi_are_backends(tmp_path: Path) -> None:
 def test_an_included_file_that_is_missing_is_listed(tmp_path: Path) -> None:
     _, findings = imported("include mime.types;\ninclude none.conf;\nserver { return 404; }", tmp_path)
     assert findings == ["nginx.conf:2: not translated: include none.conf: the file is not here; import it where it is"]
+
+
+def test_passwords_and_compression(tmp_path: Path) -> None:
+    document, findings = imported(
+        """server { listen 80; gzip on; gzip_types text/css; location / { proxy_pass http://127.0.0.1:1; }
+        location /a/ { auth_basic Staff; auth_basic_user_file /etc/users; proxy_pass http://127.0.0.1:1; } }""",
+        tmp_path,
+    )
+    assert document["compression"] == {"encodings": ["gzip"], "types": ["text/html", "text/css"], "min_length": 20}
+    assert [route.get("auth") for route in document["routes"] if route["match"].get("path") == "/a"] == [
+        {"basic": {"file": "/etc/users", "realm": "Staff"}}
+    ]
+    assert [line.rpartition(": ")[0] for line in findings] == [
+        "nginx.conf:2: different: auth_basic_user_file /etc/users"
+    ]
