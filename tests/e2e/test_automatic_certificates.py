@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import socket
 import socketserver
 import ssl
@@ -140,22 +138,6 @@ def test_three_names_are_issued_once_for_two_instances(site: Site, store: str) -
     for port in (site.http, http):
         assert get(port, "/.well-known/acme-challenge/unknown").body.startswith(b"hello")
         assert get(port, "/").status == 308
-
-
-@pytest.mark.parametrize("at", ["is ordered", "is shown"])
-def test_a_successor_finishes_the_order_of_a_killed_leader(site: Site, store: str, at: str) -> None:
-    only = {"tls__acme__domains": NAMES[0]}
-    site.balancer("one", **only)
-    leader = site.checker("one", **only)
-    eventually(lambda: "certificates: leading" in leader.output, "it leads")
-    standby = site.checker("two", **only)
-    eventually(lambda: "certificates: standing by" in standby.output, "the other stands by")
-    eventually(lambda: at in leader.output, f"an order {at}")
-    os.kill(leader.pid, signal.SIGKILL)
-    eventually(lambda: issued(standby) == [NAMES[0]], "the successor finishes it", 60)
-    assert "goes on" in standby.output
-    assert not issued(leader)
-    assert site.orders() == 1, "no second one while one is pending"
 
 
 def test_names_that_fail_back_off_and_leave_the_others_alone(site: Site) -> None:
