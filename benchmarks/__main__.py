@@ -35,6 +35,7 @@ BENCHMARKS = {
     "retry_budget": [],
     "hedging": [],
     "limits": [],
+    "access": [],
     "full_backend": [],
     "footprint": [],
 }

@@ -173,6 +173,7 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             "surrogateescape",
         ),
         "source": Target("settings:source", _named("config.", "discovery:Where", "discovery:server_address"), "utf-8"),
+        "networks": Target("settings:networks", _named("core.", "access_list:network_list"), "utf-8"),
         "rate": Target("settings:rate", _named("config.", "rate_limits:RateLimitConfig"), "utf-8"),
         "statuses": Target("settings:statuses", _named("core.", "checks:StatusSet"), "utf-8"),
         "tokens": Target(

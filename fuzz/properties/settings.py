@@ -5,20 +5,32 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 import httpx
 from pydantic import Field, TypeAdapter, ValidationError
 
 from fuzz.properties.files import written
-from lbflask.config import field_types, header_edits, health, load, paths, redaction, route_match, routes, sticky, units
+from lbflask.config import (
+    field_types,
+    header_edits,
+    health,
+    load,
+    paths,
+    redaction,
+    route_match,
+    routes,
+    sticky,
+    units,
+)
 from lbflask.config.admin import read_tokens
 from lbflask.config.backends import BackendConfig
 from lbflask.config.certificates import expiry_text
 from lbflask.config.discovery import Where, server_address
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.toml_location import line_of
-from lbflask.core import x509
+from lbflask.core import access_list, x509
 from lbflask.core.admin_tokens import AdminToken, masked
 from lbflask.core.checks import StatusSet
 from lbflask.core.rate_limit import LONGEST, MOST_TOKENS
@@ -127,6 +139,24 @@ def source(text: str) -> None:
             return  # in a zone, which has no rules
         shown = f"[{address}]:{port_number}" if ":" in address else f"{address}:{port_number}"
         assert server_address(shown) == (address, port_number)
+
+
+def networks(text: str) -> None:
+    """Lines of networks: each is named as bad, or its first and its last address are refused where it is denied."""
+    lines, bad = text.split("\n"), set[int]()
+    try:
+        found = access_list.network_list(lines)
+    except access_list.BadNetworks as error:
+        assert all(reason and _ONE_LINE(reason) for _, reason in error.errors)
+        bad = {number for number, _ in error.errors}
+        found = access_list.network_list(line for number, line in enumerate(lines, 1) if number not in bad)
+    denied = access_list.AccessList([], [found])
+    for number, line in enumerate(lines, 1):
+        name = re.split("[#;]", line)[0].strip()
+        if number not in bad and name not in ("", access_list.ALL, access_list.UNIX):
+            network = ip_network(name)
+            assert not denied.admits(str(network[0]))
+            assert not denied.admits(str(network[-1]))
 
 
 def rate(text: str) -> None:

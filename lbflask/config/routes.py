@@ -169,7 +169,7 @@ class MirrorConfig(Section):
 
 
 #: The inherited settings that routes without a pool use.
-_OF_DIRECT_RESPONSES = frozenset({"error_pages", "response_headers"})
+_OF_DIRECT_RESPONSES = frozenset({"access", "error_pages", "response_headers"})
 
 
 class RouteConfig(TrafficConfig):

@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
+from lbflask.config.access import AccessConfig, TrafficAccessConfig
 from lbflask.config.buffering import BufferingConfig, TrafficBufferingConfig
 from lbflask.config.compression import CompressionConfig, TrafficCompressionConfig
 from lbflask.config.cors import CorsConfig, TrafficCorsConfig
@@ -33,6 +34,7 @@ from lbflask.config.paths import FilePath
 from lbflask.config.static_files import check_root
 from lbflask.config.tls import BackendTLSConfig, TrafficBackendTLSConfig
 from lbflask.config.units import Bytes
+from lbflask.core.access_list import NetworkList
 from lbflask.core.http.direct_response import ErrorPage
 from lbflask.core.retry import RetryPolicy
 
@@ -163,23 +165,31 @@ class TrafficConfig(Section):
     timeouts: TrafficTimeoutsConfig = TrafficTimeoutsConfig()
     retries: TrafficRetriesConfig = TrafficRetriesConfig()
     limits: TrafficLimitsConfig = TrafficLimitsConfig()
+    access: TrafficAccessConfig = TrafficAccessConfig()
     buffering: TrafficBufferingConfig = TrafficBufferingConfig()
     compression: TrafficCompressionConfig = TrafficCompressionConfig()
     cors: TrafficCorsConfig = TrafficCorsConfig()
     request_headers: HeaderEditsConfig = HeaderEditsConfig()
     response_headers: ResponseEditsConfig = ResponseEditsConfig()
     _pages: Mapping[int, ErrorPage] = PrivateAttr(default_factory=dict)
+    _networks: Mapping[str, NetworkList] = PrivateAttr(default_factory=dict)
 
     @property
     def pages(self) -> Mapping[int, ErrorPage]:
         """The error pages, as read during validation; those of an effective value are of all levels."""
         return self._pages
 
+    @property
+    def networks(self) -> Mapping[str, NetworkList]:
+        """The networks of the files that `access` names, by their texts there, in the same way."""
+        return self._networks
+
     def check_traffic(self, where: str) -> None:
         """Raises ValueError, which names the setting after `where` (empty, or ending in a dot)."""
         self._pages = {
             status: read_page(f"{where}error_pages.{status}", path) for status, path in self.error_pages.items()
         }
+        self._networks = self.access.read_lists(f"{where}access")
         for prefix, path in self.internal_files.items():
             check_root(f"{where}internal_files.{prefix}", path)
         self.request_headers.check(f"{where}request_headers")
@@ -217,6 +227,7 @@ class GlobalTrafficConfig(PoolTrafficConfig):
     timeouts: TimeoutsConfig = TimeoutsConfig()
     retries: RetriesConfig = RetriesConfig()
     limits: LimitsConfig = LimitsConfig()
+    access: AccessConfig = AccessConfig()
     buffering: BufferingConfig = BufferingConfig()
     compression: CompressionConfig = CompressionConfig()
     cors: CorsConfig = CorsConfig()
@@ -261,6 +272,7 @@ def effective_traffic(levels: Sequence[TrafficLevel]) -> GlobalTrafficConfig:
             values[key] = _merged(values[key], getattr(table, key))
     found = GlobalTrafficConfig.model_construct(**values)
     found._pages = {status: page for level in levels for status, page in level.table.pages.items()}
+    found._networks = {text: found for level in levels for text, found in level.table.networks.items()}
     return found
 
 
