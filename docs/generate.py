@@ -15,6 +15,7 @@ from lbflask.config import routes
 from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.backends import BackendConfig
+from lbflask.config.bans import BanRuleConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -80,6 +81,7 @@ def configuration_page() -> str:
     lines += _pools()
     lines += ["## `[rate_limits.NAME]`", "", about(RateLimitConfig), ""]
     lines += [*_rows(RateLimitConfig, "LBFLASK_RATE_LIMITS__NAME__"), ""]
+    lines += ["## `[bans.NAME]`", "", about(BanRuleConfig), "", *_rows(BanRuleConfig, "LBFLASK_BANS__NAME__"), ""]
     lines += ["## `[[listeners]]`", "", about(ListenerConfig), "They are set in the file only.", ""]
     lines += [*_rows(ListenerConfig), ""]
     for title, part in (("`[[tls.certificates]]`", CertificateConfig), ("`[tls.hsts]`", HSTSConfig)):
@@ -95,8 +97,9 @@ def _rows(kind: type[BaseModel], variable: str = "", hidden: Collection[str] = (
     meanings = attribute_docstrings(kind)
     for name, field in in_order(kind).items():
         if name not in hidden:
-            named = [f"`{variable.upper()}{name.upper()}`"] if variable else []
-            rows.append([f"`{field.alias or name}`", *named, _default(field), meanings[name]])
+            key = field.alias or name
+            named = [f"`{variable.upper()}{key.upper()}`"] if variable else []
+            rows.append([f"`{key}`", *named, _default(field), meanings[name]])
     return [f"| {' | '.join(row)} |".replace("  |", " |") for row in rows]
 
 

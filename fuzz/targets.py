@@ -155,7 +155,9 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
         "beats": Target(
             "records:beats",
             _named("store.", "roster_records:roster")
-            + _named("store.fleet_records:", "parse_drains", "parse_events", "event_id", "parse_configuration"),
+            + _named(
+                "store.fleet_records:", "parse_drains", "parse_bans", "parse_events", "event_id", "parse_configuration"
+            ),
         ),
         "snapshot": Target("records:snapshot", _named("store.", "snapshots:SnapshotReader")),
         "metrics_file": Target("records:metrics_file", _named("telemetry.metrics.", "mmap_values:read")),
@@ -173,6 +175,7 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             "surrogateescape",
         ),
         "source": Target("settings:source", _named("config.", "discovery:Where", "discovery:server_address"), "utf-8"),
+        "ban": Target("settings:ban", _named("core.", "bans:banned_network"), "utf-8"),
         "networks": Target("settings:networks", _named("core.", "access_list:network_list"), "utf-8"),
         "rate": Target("settings:rate", _named("config.", "rate_limits:RateLimitConfig"), "utf-8"),
         "statuses": Target("settings:statuses", _named("core.", "checks:StatusSet"), "utf-8"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from docs.generate import configuration_page
 from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.backends import BackendConfig
+from lbflask.config.bans import BanRuleConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.schema import Config, tables_of
@@ -29,9 +30,9 @@ def test_the_documentation_names_every_setting_with_its_variable_and_meaning() -
         elif name in (titles := {"pools": "[pools.NAME]", "listeners": "[[listeners]]", "routes": "[[routes]]"}):
             assert f"## `{titles[name]}`" in page
             inner = {}
-        elif name == "rate_limits":
-            meanings = attribute_docstrings(RateLimitConfig)
-            inner = {f"rate_limits__NAME__{key}": meanings[key] for key in RateLimitConfig.model_fields}
+        elif name in (named := {"rate_limits": RateLimitConfig, "bans": BanRuleConfig}):
+            meanings, table = attribute_docstrings(named[name]), named[name]
+            inner = {f"{name}__NAME__{one.alias or key}": meanings[key] for key, one in table.model_fields.items()}
         else:
             inner = {name: attribute_docstrings(Config)[name]}
         for key, meaning in inner.items():

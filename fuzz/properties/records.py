@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fuzz.properties.files import written
+from lbflask.core.bans import MAX_DURATION as MAX_BAN
 from lbflask.core.instance_drain import MAX_DURATION
 from lbflask.core.model import NOTHING_KNOWN, Ejection
 from lbflask.store import fleet_records, records, roster_records
@@ -60,6 +61,9 @@ def beats(data: bytes) -> None:
     assert all(count >= 0 for count in roster.attempts.values())
     for drain in fleet_records.parse_drains(NOW, pairs).values():
         assert NOW < drain.until <= NOW + MAX_DURATION
+    for ban in fleet_records.parse_bans(NOW, [("192.0.2.1", line) for line in lines]):
+        assert ban.until <= NOW + MAX_BAN
+        assert max(map(len, (ban.actor, ban.reason, ban.rule))) <= records.MAX_TEXT
     entry = dict(line.partition(b"=")[::2] for line in lines)
     settings = fleet_records.parse_configuration(data)
     assert settings is None or fleet_records.parse_configuration(json.dumps(settings).encode()) is not None

@@ -30,7 +30,7 @@ from lbflask.config.certificates import expiry_text
 from lbflask.config.discovery import Where, server_address
 from lbflask.config.rate_limits import RateLimitConfig
 from lbflask.config.toml_location import line_of
-from lbflask.core import access_list, x509
+from lbflask.core import access_list, bans, x509
 from lbflask.core.admin_tokens import AdminToken, masked
 from lbflask.core.checks import StatusSet
 from lbflask.core.rate_limit import LONGEST, MOST_TOKENS
@@ -157,6 +157,21 @@ def networks(text: str) -> None:
             network = ip_network(name)
             assert not denied.admits(str(network[0]))
             assert not denied.admits(str(network[-1]))
+
+
+def ban(text: str) -> None:
+    """A network to ban: rejected, or in a form that is its own and that covers its first and its last address."""
+    try:
+        found = bans.banned_network(text)
+    except ValueError as error:
+        assert _ONE_LINE(str(error))
+        return
+    assert bans.banned_network(found) == found
+    listed, network = bans.BanList(), ip_network(found)
+    listed.put(bans.Ban(found, 2.0), 1.0)
+    assert listed.find(str(network[0]), 1.0) is not None
+    assert listed.find(str(network[-1]), 1.0) is not None
+    assert listed.find(str(network[0]), 2.0) is None
 
 
 def rate(text: str) -> None:

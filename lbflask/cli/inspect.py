@@ -17,6 +17,7 @@ from rich.text import Text
 
 from lbflask.cli import render
 from lbflask.cli.api_client import NoListener, Unreachable, segment
+from lbflask.cli.bans import bans
 from lbflask.cli.context import FAILED, UNREACHABLE, CliContext, api_command, complete_backend, complete_pool
 from lbflask.cli.duration import Since
 from lbflask.config.load import ConfigError, load
@@ -164,4 +165,4 @@ def _finding(check: str, level: str, finding: str, advice: str) -> dict[str, str
     return {"check": check, "level": level, "finding": finding, "advice": advice}
 
 
-COMMANDS = (status, backends, top, events, doctor)
+COMMANDS = (status, backends, top, events, bans, doctor)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from lbflask.cli.api_client import NoListener, segment
+from lbflask.cli.bans import ban, unban
 from lbflask.cli.context import (
     TIMED_OUT,
     UNREACHABLE,
@@ -237,5 +238,7 @@ COMMANDS = (
     reload,
     debug,
     instance,
+    ban,
+    unban,
     *(_action_command(*action) for action in _ACTIONS),
 )

@@ -166,9 +166,24 @@ def drain_text(instance: dict[str, Any]) -> str:
     """By whom the instance is drained, and until when."""
     if instance["drain"] is None:  # the store was lost meanwhile
         return "is drained"
-    until = datetime.fromtimestamp(instance["drain"]["until"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    until = time_text(instance["drain"]["until"])
     reason = f": {instance['drain']['reason']}" if instance["drain"]["reason"] else ""
     return f"is drained until {until}, by {instance['drain']['who']}{reason}"
+
+
+def bans(found: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Bans, one per line."""
+    if not found:
+        return Text("no address is banned")
+    sheet = Sheet(("network", "until", "by"), (), note="reason")
+    for one in found:
+        sheet.add(one["network"], time_text(one["until"]), one["rule"] or one["who"], note=one["reason"])
+    return sheet
+
+
+def time_text(at: float) -> str:
+    """A moment in seconds since the epoch, as local time."""
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def pools(found: Iterable[dict[str, Any]]) -> RenderableType:
@@ -214,7 +229,7 @@ def backends(found: Iterable[dict[str, Any]]) -> Sheet:
 
 def event(one: dict[str, Any]) -> Text:
     """An event on one line."""
-    at = datetime.fromtimestamp(one["at"]).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    at = time_text(one["at"])
     about = "/".join(part for part in (one["pool"], one["backend"]) if part)
     reason = f": {one['reason']}" if one["reason"] else ""
     by = f" by {one['who']}" if one["who"] else ""

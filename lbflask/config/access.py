@@ -31,6 +31,7 @@ def _network(text: str) -> str:
     return text
 
 
+#: An address or a network, `all`, `unix`, or a file of them.
 NetworkText = Annotated[str, SOURCE, AfterValidator(_network)]
 
 

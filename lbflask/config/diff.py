@@ -61,7 +61,8 @@ def _keys(where: str, before: Any, after: Any) -> Iterator[str]:
 def _within(before: Any, after: Any) -> dict[str, tuple[Any, Any]]:
     """The values within two tables, by name; none where not both are tables."""
     if isinstance(before, BaseModel) and isinstance(after, BaseModel):
-        return {name: (getattr(before, name), getattr(after, name)) for name in type(after).model_fields}
+        fields = type(after).model_fields.items()
+        return {field.alias or name: (getattr(before, name), getattr(after, name)) for name, field in fields}
     if isinstance(before, dict) and isinstance(after, dict):
         return {name: (before.get(name), after.get(name)) for name in sorted(before.keys() | after.keys())}
     return {}

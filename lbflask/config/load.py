@@ -207,7 +207,8 @@ def _put(values: dict[str, Any], key: tuple[str, ...], value: str, variable: str
         inside = inside.setdefault(section, {})
         if not isinstance(inside, dict):
             return  # the model rejects it, and names the source
-    if by_name is not None or last not in where.model_fields or last in tables_by_name(where):
+    fields = {field.alias or name: field for name, field in where.model_fields.items()}
+    if by_name is not None or last not in fields or last in tables_by_name(where):
         raise ConfigError(f"{variable}: there is no setting {'.'.join(key)!r}{instead(where, [last])}")
-    found = anchored(value, type_of(where.model_fields[last]), Path())
+    found = anchored(value, type_of(fields[last]), Path())
     inside[last] = None if value == "" and last == "redis_url" else found

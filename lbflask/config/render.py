@@ -17,7 +17,7 @@ from lbflask.config.traffic import PoolTrafficConfig, effective_settings
 
 def effective(config: Config) -> dict[str, Any]:
     """All settings without their secrets: with defaults, except in routes; without unset and inherited ones."""
-    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True)
+    values: dict[str, Any] = config.model_dump(mode="json", exclude_none=True, by_alias=True)
     if config.listeners:
         del values["bind"]  # only one of the two may be set
     for pool in values["pools"].values():

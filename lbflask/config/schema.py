@@ -11,6 +11,7 @@ from lbflask.config import field_types
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.auth import Auth, AuthConfig
+from lbflask.config.bans import BanRuleConfig
 from lbflask.config.error_pages import check_pages_used
 from lbflask.config.field_types import Listed
 from lbflask.config.listeners import ListenerConfig, check_listeners
@@ -80,6 +81,9 @@ class Config(GlobalTrafficConfig, PoolConfig):
     """Routes, each a table `[[routes]]`. Without any, all requests go to the pool `default`."""
     rate_limits: dict[field_types.RateLimitName, RateLimitConfig] = Field(default_factory=dict)
     """Rate limits, each a table `[rate_limits.NAME]` (docs/limits.md)."""
+
+    bans: dict[field_types.RateLimitName, BanRuleConfig] = Field(default_factory=dict)
+    """Rules that ban clients, each a table `[bans.NAME]` (docs/how-to/access.md)."""
 
     _check_list = field_validator("routes", mode="before")(check_list)
 

@@ -15,6 +15,7 @@ from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.auth import AuthConfig, BasicAuthConfig, ForwardAuthConfig, TokenAuthConfig
 from lbflask.config.backends import BackendConfig
+from lbflask.config.bans import BanRuleConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
@@ -66,6 +67,7 @@ _EXAMPLES = {
     "per_attempt": "10.0",
     "rate": '"100/min"',
     "burst": "20",
+    "statuses": "[401]",
     "pool": '"api"',
     "root": '"public"',
     "remove": '["Server"]',
@@ -101,6 +103,7 @@ def text() -> str:
     lines += _block(about(ForwardAuthConfig), ["# [auth.forward]", *_settings(ForwardAuthConfig)])
     lines += _block(about(TokenAuthConfig), ["# [auth.jwt]", *_settings(TokenAuthConfig)])
     lines += _block(about(RateLimitConfig), ["# [rate_limits.api]", *_settings(RateLimitConfig)])
+    lines += _block(about(BanRuleConfig), ["# [bans.login]", *_settings(BanRuleConfig)])
     parts = {name: kind for name, kind in tables_within(routes.RouteConfig).items() if name not in inherited}
     keys = _settings(routes.RouteConfig, {*parts, *inherited})
     lines += _block(f"{about(routes.RouteConfig)} {about_traffic('[routes.', TrafficConfig)}", ["# [[routes]]", *keys])

@@ -23,6 +23,7 @@ from lbflask.control.doctor.findings import AuthTrouble
 from lbflask.control.explain import document, explained
 from lbflask.control.pool_state import PoolState
 from lbflask.core import overrides
+from lbflask.core.bans import Ban
 from lbflask.core.certificate_orders import NO_CERTIFICATES, CertificateState
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.eligibility import active_health
@@ -262,6 +263,26 @@ class Operations:
         action = "instance_drain" if seconds else "instance_undrain"
         detail = _joined(f"{instance} for {seconds} s" if seconds else instance, reason)
         self._record(FleetEvent(Kind.OPERATOR, action, reason=detail, actor=actor), f"{action} {detail}")
+
+    def bans(self) -> list[Ban]:
+        """The bans that are not over, the latest first; of this worker while the store is unreachable."""
+        found = self.fleet.bans.active()
+        if not self.fleet.degraded:
+            with suppress(StoreUnavailable):
+                read = self.store.read_bans(0)
+                found = [ban for ban in read.bans if ban.until > read.moment / 1_000_000]
+        return sorted(found, key=lambda ban: ban.since, reverse=True)
+
+    def ban(self, network: str, seconds: int, actor: str, reason: str = "") -> bool:
+        """Refuse the requests of the network for so many seconds; 0 ends its ban. False if there was none to end.
+        Raises StoreUnavailable.
+        """
+        changed = self.store.write_ban(Ban(network, 0.0, actor=actor, reason=reason), seconds)
+        if changed:
+            what = "ban" if seconds else "unban"
+            detail = _joined(f"{network} for {seconds} s" if seconds else network, reason)
+            self._record(FleetEvent(Kind.BAN, what, reason=detail, actor=actor), f"{what} {detail}")
+        return changed
 
     def record_reload(self, changed: str, actor: str, reason: str = "") -> None:
         """Log a reload by an operator and record it as an event."""

@@ -95,7 +95,7 @@ def _reason(text: str) -> str:
 def _v4_key(text: str) -> int:
     """The number of an IPv4 address or network in its usual form; -1 for any other text."""
     address, slash, prefix = text.partition("/")
-    number, length = _v4_number(address), 32
+    number, length = v4_number(address), 32
     if slash:
         if not (prefix.isascii() and prefix.isdecimal() and len(prefix) <= 2):
             return -1
@@ -105,7 +105,7 @@ def _v4_key(text: str) -> int:
     return number << _LENGTH_BITS | length
 
 
-def _v4_number(text: str) -> int:
+def v4_number(text: str) -> int:
     """The number of an IPv4 address in its usual form, four times as fast as the standard library; else -1."""
     parts = text.split(".")
     if len(parts) != 4 or not text.isascii():
@@ -149,7 +149,7 @@ class AccessList:
         return self._admitted(address)
 
     def _computed(self, text: str) -> bool:
-        number = _v4_number(text)
+        number = v4_number(text)
         if number < 0:
             address = parsed_address(text)
             if address is None:

@@ -38,6 +38,7 @@ class AnswerCause(StrEnum):
     HOOK = "hook"  #: a hook refused it
     DIRECT_RESPONSE = "direct_response"  #: the configuration, or the request, makes the balancer respond by itself
     FILE = "file"  #: a file, or that there is none
+    BAN = "ban"  #: the client's address is banned
     TUNNELS = "tunnels"  #: as many tunnels as may are open
     SHORTAGE = "shortage"  #: this process lacks descriptors, ports, memory, threads, the network or its disk
     INTERNAL = "internal"  #: an error of the balancer

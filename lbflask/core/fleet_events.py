@@ -16,6 +16,7 @@ class Kind(StrEnum):
     MEMBERS = "members"  #: discovery found other backends
     ANSWERS = "answers"  #: the share of an error among the answers to clients left its usual range, or returned
     CERTIFICATE = "certificate"  #: an authority issued a certificate, or an order for one failed
+    BAN = "ban"  #: requests of an address or a network are refused, or no longer
     CONFIGURATION = "configuration"  #: another configuration is in effect
 
 

@@ -18,6 +18,7 @@ from lbflask.core.fleet_stats import Roster
 from lbflask.core.forgotten import ForgottenOverrides
 from lbflask.core.instance_drain import InstanceDrain
 from lbflask.core.model import Snapshot
+from lbflask.fleet.bans import FleetBans
 from lbflask.fleet.follower import SnapshotFollower
 from lbflask.fleet.local_pool import LocalPool
 from lbflask.fleet.local_worker import LocalWorker
@@ -56,8 +57,12 @@ class Fleet:
         policies = policies or {}
         #: The pools by name, also those that have left the configuration and still serve requests.
         self.pools = {pool: self._local_pool(pool, policies.get(pool, EjectionPolicy()), strict) for pool in pools}
+        #: The banned addresses.
+        self.bans = FleetBans(link, self._worker)
         self._follower = SnapshotFollower(
-            link, lambda: {name: pool for name, pool in self.pools.items() if not pool.is_retired}
+            link,
+            lambda: {name: pool for name, pool in self.pools.items() if not pool.is_retired},
+            self.bans.refresh,
         )
         published = PublishedSettings(self._worker, link)
         self._reporter = FleetReporter(link, lambda: list(self.pools.values()), wake, published.publish)

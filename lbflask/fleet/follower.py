@@ -1,5 +1,5 @@
-"""Follows the snapshots of the pools and the drained instances: by messages, with polling as a safety net, and back to
-a store that was lost.
+"""Follows the snapshots of the pools, the drained instances and the bans: by messages, with polling as a safety net,
+and back to a store that was lost.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ POLL_DRAINS_EVERY = 5.0
 
 class SnapshotFollower:
     """`pools` gives the pools to follow, by name; it may give others at any time. `drains` has the drained instances
-    by name.
+    by name; `read_bans` reads the bans, and may raise StoreUnavailable.
     """
 
-    def __init__(self, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]]) -> None:
+    def __init__(
+        self, link: StoreLink, pools: Callable[[], Mapping[str, LocalPool]], read_bans: Callable[[], None]
+    ) -> None:
         self.drains: Mapping[str, InstanceDrain] = {}
         self._link = link
         self._pools = pools
+        self._read_bans = read_bans
         self._task = BackgroundTask("fleet-follower", self._follow)
 
     def __repr__(self) -> str:
@@ -54,13 +57,14 @@ class SnapshotFollower:
         self._link.query(lambda _: self.read({*self._pools(), FLEET}))
 
     def read(self, names: Collection[str]) -> None:
-        """Read the snapshots of the followed pools among these, and with FLEET the drains. Raises StoreUnavailable."""
+        """Read the snapshots of the followed pools among these; with FLEET drains and bans. Raises StoreUnavailable."""
         pools = self._pools()
         for pool in [pools[name] for name in names if name in pools]:
             pool.refresh()
         if FLEET in names:
             with suppress(StoreUnavailable):  # the pools may be at another node, and are served all the same
                 self.drains = self._link.store.read_drains()
+                self._read_bans()
 
     def _prove(self, names: Collection[str]) -> None:
         for name in names:

@@ -8,14 +8,19 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from lbflask.core.bans import MAX_DURATION as MAX_BAN
+from lbflask.core.bans import Ban, banned_network
 from lbflask.core.fleet_events import FleetEvent, Kind
 from lbflask.core.instance_drain import MAX_DURATION, InstanceDrain
 from lbflask.core.operator_note import MAX_REASON
+from lbflask.core.printable import printable
 from lbflask.store.ports import MAX_CONFIGURATION
-from lbflask.store.records import MAX_TIMESTAMP, STAMPED, stamped, text_of
+from lbflask.store.records import MAX_TEXT, MAX_TIMESTAMP, STAMPED, stamped, text_of
 
 #: The fields of an event after its kind, in the order of `FleetEvent`, whose `actor` is stored as `who`.
 EVENT_FIELDS = ("what", "pool", "backend", "reason", "who")
+#: A ban: its end and its begin in milliseconds, who gave it, and the details.
+_BAN = re.compile(rb"(\d{1,15}):([am]):(\d{1,15}):(.{1,16000})", re.ASCII | re.DOTALL)
 
 
 def parse_drains(
@@ -33,6 +38,28 @@ def parse_drains(
             texts = text_of(match[2]), text_of(reason, MAX_REASON)
             drains[instance] = InstanceDrain(until, texts[0], since or 0.0, texts[1])
     return drains
+
+
+def ban_details(ban: Ban) -> str:
+    """The part of a record that scripts do not read."""
+    return json.dumps({"actor": ban.actor, "reason": ban.reason, "rule": ban.rule}, separators=(",", ":"))
+
+
+def parse_bans(now: float, entries: Iterable[tuple[str, bytes]]) -> list[Ban]:
+    """The bans in records. One that lasts longer than possible lasts as long as possible, as for drains."""
+    bans = []
+    for network, record in entries:
+        match = _BAN.fullmatch(record)
+        try:
+            if match is None or banned_network(network) != network:
+                continue
+            details = json.loads(match[4])
+            texts = [printable(str(details.get(name, ""))[:MAX_TEXT]) for name in ("actor", "reason", "rule")]
+        except (ValueError, AttributeError, RecursionError):
+            continue
+        until = min(int(match[1]) / 1000, now + MAX_BAN)
+        bans.append(Ban(network, until, min(int(match[3]) / 1000, now), *texts))
+    return bans
 
 
 def event_values(event: FleetEvent) -> tuple[str, ...]:

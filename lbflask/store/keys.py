@@ -106,6 +106,12 @@ class FleetKeys:
     leader = Key("String: the checker that leads the fleet's orders of certificates. Expires with the lease.")
     epoch = Key("As that of a pool, for `certificates`. Never expires.")
     checkers = Key("As those of a pool: the checkers that could order certificates. Expires without them.")
+    bans = Key(
+        "Hash of banned network to `until:by:since:details`, in milliseconds of the server's clock; `by` is `a` for a "
+        "ban by a rule, else `m`, the details are JSON. The admin API and workers, through write_ban.lua, which "
+        "deletes those that are over. Never expires."
+    )
+    ban_changes = Key("Sorted set of the networks of `bans` by the microseconds of their latest change. As `bans`.")
     events = Key(
         "Stream of the latest events of the fleet. The author of each change. Cut to some thousands; never expires."
     )
@@ -117,6 +123,14 @@ def bucket(namespace: str, limit: RateLimit, key: str) -> str:
     """
     identity = f"{limit.count}/{limit.period}/{limit.burst}/{key}".encode("utf-8", "surrogateescape")
     return f"{{{namespace}:rate:{limit.name}:{blake2b(identity, digest_size=16).hexdigest()}}}"
+
+
+def offences(namespace: str, rule: str, client: str) -> str:
+    """List of moments, in microseconds of the server's clock: the latest answers to a client that a rule of bans is
+    about. Workers, through count_offence.lua. Expires after the rule's `within`.
+    """
+    digest = blake2b(client.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return f"{{{namespace}:offences:{rule}:{digest}}}"
 
 
 def configuration(namespace: str, version: str) -> str:
@@ -140,6 +154,8 @@ def as_markdown() -> str:
     ]
     settings = " ".join((configuration.__doc__ or "").split())
     rows.append(f"| `{configuration('namespace', 'version')}` | {settings} |")
+    counted = " ".join((offences.__doc__ or "").split())
+    rows.append(f"| `{{namespace:offences:rule:digest}}` | {counted} |")
     description = " ".join((bucket.__doc__ or "").split())
     rows.append(f"| `{{namespace:rate:limit:digest}}` | {description} |")
     return "\n".join(["# Redis keys", "", _PREFACE, "", "| key | content |", "| --- | --- |", *rows, ""])

@@ -20,6 +20,7 @@ from lbflask.core.model import ActiveHealth, Backend, Ejection, Override, Snapsh
 from lbflask.core.rate_limit import Allowance, RateLimit
 from lbflask.core.slots import Grant, SlotDemand, WorkerHolding
 from lbflask.store import fleet_records, ports
+from lbflask.store.memory_bans import MemoryBans
 from lbflask.store.memory_buckets import MemoryBuckets
 from lbflask.store.memory_certificates import MemoryCertificates
 from lbflask.store.memory_events import MemoryEvents
@@ -66,6 +67,10 @@ class MemoryStore:
         self._certificates = MemoryCertificates()
         self._configurations: dict[str, tuple[float, str]] = {}  # by version: when they are forgotten, the settings
         self._buckets = MemoryBuckets()
+        self._bans = MemoryBans(clock, lambda: self._publish(f"changes:{FLEET}", FLEET))
+        #: See ports.py.
+        self.read_events, self.follow_events = self._events.latest, self._events.following
+        self.read_bans, self.write_ban, self.count_offence = self._bans.read, self._bans.write, self._bans.count
         self._numbers = count(1)  # epochs, versions, ids of events: unique, also after `empty`
 
     def __repr__(self) -> str:
@@ -235,14 +240,6 @@ class MemoryStore:
         """See ports.py."""
         self._events.add(events, int(self._clock() * 1000), self._numbers)
 
-    def read_events(self, count: int, *, before: str = "") -> list[FleetEvent]:
-        """See ports.py."""
-        return self._events.latest(count, before)
-
-    def follow_events(self, after: str, count: int) -> list[FleetEvent]:
-        """See ports.py."""
-        return self._events.following(after, count)
-
     def hold_slots(self, pool: str, worker: str, demand: SlotDemand) -> Grant:
         """See ports.py."""
         with self._changed:
@@ -341,8 +338,7 @@ class MemoryStore:
     def read_drains(self) -> dict[str, InstanceDrain]:
         """See ports.py."""
         with self._changed:
-            now = self._clock()
-            return {instance: drain for instance, drain in self._drains.items() if drain.until > now}
+            return {instance: drain for instance, drain in self._drains.items() if drain.until > self._clock()}
 
     def write_drain(self, instance: str, actor: str, seconds: int, reason: str = "") -> None:
         """See ports.py."""
@@ -367,10 +363,11 @@ class MemoryStore:
         """Delete everything, as FLUSHALL or a restart of a server does. Subscriptions stay."""
         with self._changed:
             self._pools.clear()
-            self._events = MemoryEvents()
+            self._events.clear()
             self._drains.clear()
             self._certificates = MemoryCertificates()
             self._buckets = MemoryBuckets()
+            self._bans.clear()
 
     @contextmanager
     def _at(self, pool: str) -> Iterator[tuple[_PoolState, float]]:

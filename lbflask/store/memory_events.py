@@ -26,7 +26,12 @@ class MemoryEvents:
         with self._lock:
             self._events += [replace(event, id=f"{at}-{next(numbers)}") for event in events]
 
-    def latest(self, count: int, before: str) -> list[FleetEvent]:
+    def clear(self) -> None:
+        """Delete all events."""
+        with self._lock:
+            self._events.clear()
+
+    def latest(self, count: int, *, before: str = "") -> list[FleetEvent]:
         """As `read_events` of ports.py."""
         limit = _order(before) if before else None
         with self._lock:

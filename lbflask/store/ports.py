@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from lbflask.core.bans import Ban, BanRule
 from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import EjectionPolicy, FailureReport
 from lbflask.core.failure_causes import FailureCause
@@ -34,6 +35,12 @@ MAX_CONFIGURATION = 1 << 20
 
 #: About how many of the latest events are kept.
 MAX_EVENTS = 5000
+
+
+#: Seconds in which the ban of a client reaches all workers: any answer to the client then convicts again.
+CONVICTED_FOR = 5.0
+#: Seconds for which the end of a ban is a change that readers get.
+BAN_CHANGES_KEPT = 60.0
 
 
 #: Stands for the fleet among the names of pools: its drained instances and certificates among what is watched, and the
@@ -116,6 +123,17 @@ class CertificateRecords:
 MAX_WISHES, WISHES_FORGOTTEN_AFTER = 200, 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class BanChanges:
+    """Bans at a moment, in microseconds of the store's clock. `whole`: they are all that there are; else those that
+    were changed since the moment before. One that has ended has an end in the past.
+    """
+
+    moment: int
+    whole: bool
+    bans: Sequence[Ban]
+
+
 class StoreWatch(Protocol):
     """A subscription. Messages may be lost with the connection, so a reader must also poll."""
 
@@ -179,6 +197,18 @@ class TrafficStore(FactStore, Protocol):
     def read_drains(self) -> dict[str, InstanceDrain]:
         """The drained instances by name, without drains that are over. Invalid records are ignored. One round trip."""
 
+    def read_bans(self, known: int) -> BanChanges:
+        """The bans that were changed since the moment `known` of an earlier reading, or all if it is 0 or half of
+        BAN_CHANGES_KEPT ago. Invalid records are ignored. One round trip.
+        """
+
+    def write_ban(self, ban: Ban, seconds: int) -> bool:
+        """Ban the network for so many seconds from now on; 0 ends its ban. False if that changes nothing: the network
+        was not banned, or, for a ban by a rule, is banned already.
+
+        Beyond MAX_BANS the oldest by a rule goes, else the oldest. Announced as a change of FLEET. One round trip.
+        """
+
 
 class WorkerStore(TrafficStore, Protocol):
     """The operations of a worker."""
@@ -235,6 +265,11 @@ class WorkerStore(TrafficStore, Protocol):
         """Take a token from the limit's bucket for this key, if there is one (core/rate_limit.py).
 
         The key may be a secret, so only its digest is stored. A full bucket is not stored. One round trip.
+        """
+
+    def count_offence(self, rule: BanRule, client: str) -> bool:
+        """Count an answer to the client that the rule is about; True for the last of `rule.count` within `rule.within`
+        seconds, which are then forgotten, and for CONVICTED_FOR seconds from then on. One round trip.
         """
 
 

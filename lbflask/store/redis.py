@@ -12,6 +12,7 @@ from functools import cache, partial
 from typing import Any
 
 from lbflask.core import clock_skew
+from lbflask.core.bans import MAX_BANS, Ban, BanRule
 from lbflask.core.discovery import SourceFailure
 from lbflask.core.ejection import FORGOTTEN_WINDOWS, KEPT_ATTEMPTS, EjectionPolicy, FailureReport
 from lbflask.core.failure_causes import FailureCause
@@ -23,15 +24,18 @@ from lbflask.core.rate_limit import Allowance, RateLimit, allowance
 from lbflask.core.slots import TOLERANCE, Grant, SlotDemand
 from lbflask.store import fleet_records, records, roster_records
 from lbflask.store.invalid_data import INVALID_DATA, InvalidDataLog
-from lbflask.store.keys import FleetKeys, PoolKeys, bucket, configuration
+from lbflask.store.keys import FleetKeys, PoolKeys, bucket, configuration, offences
 from lbflask.store.ports import (
+    BAN_CHANGES_KEPT,
     CONFIGURATION_FORGOTTEN_AFTER,
+    CONVICTED_FOR,
     DEAD_AFTER,
     FORGOTTEN_AFTER,
     MAX_EVENTS,
     MAX_WISHES,
     SOURCE_FORGOTTEN_AFTER,
     WISHES_FORGOTTEN_AFTER,
+    BanChanges,
     Beat,
     CertificateRecords,
     HealthWrite,
@@ -309,6 +313,25 @@ class RedisStore:
         """See ports.py."""
         of = [self._fleet.drained, self._fleet.drain_notes]
         self._run("write_drain", of, [instance, seconds * 1000, actor, self._fleet.changes, reason])
+
+    def read_bans(self, known: int) -> BanChanges:
+        """See ports.py."""
+        of, kept = [self._fleet.bans, self._fleet.ban_changes], round(BAN_CHANGES_KEPT * 500_000)
+        seconds, micros, whole, found = self._run("read_bans", of, [known, kept])
+        bans = fleet_records.parse_bans(moment_of(seconds, micros), pairs(found))
+        return BanChanges(seconds * 1_000_000 + micros, bool(whole), bans)
+
+    def write_ban(self, ban: Ban, seconds: int) -> bool:
+        """See ports.py."""
+        of, by = [self._fleet.bans, self._fleet.ban_changes], "a" if ban.rule else "m"
+        args = [ban.network, seconds * 1000, by, fleet_records.ban_details(ban), self._fleet.changes]
+        return bool(self._run("write_ban", of, [*args, MAX_BANS, _milliseconds(BAN_CHANGES_KEPT)]))
+
+    def count_offence(self, rule: BanRule, client: str) -> bool:
+        """See ports.py."""
+        key = offences(self._namespace, rule.name, client)
+        limits = [rule.count, round(rule.within * 1_000_000), _milliseconds(CONVICTED_FOR)]
+        return bool(self._run("count_offence", [key], limits))
 
     def watch_suspects(self, pools: Collection[str]) -> RedisWatch:
         """See ports.py."""

@@ -52,6 +52,7 @@ from lbflask.wiring.adapters import store_for, tls_settings_for
 from lbflask.wiring.authentication import Authentication, AuthParts
 from lbflask.wiring.automatic_certificates import shared_certificates_for
 from lbflask.wiring.backend_connections import BackendConnections
+from lbflask.wiring.bans import Fronts, counting, guarded
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.free_space import measured
 from lbflask.wiring.gauges import (
@@ -123,11 +124,13 @@ class WorkerRuntime:
         self._new_request_id = request_ids()
         self._shared_certificates = shared_certificates_for(config, self._set_automatic)
         self._sweeper = BackgroundTask("idle-connections", self._sweep, every=SWEEP_INTERVAL)
-        self._pipelines, front = self._build(config, self._authentication)
+        self._pipelines, fronts = self._build(config, self._authentication)
+        self._fronts = fronts
         self._control = ControlPlane(config, self._fleet, self._connections, self._server, self._auth_troubles)
         self.app = control_app(self._blueprints())
         admin_address = connection_address(config.admin_bind)
-        self._plane = DataPlane(self.app.wsgi_app, front, admin_address=admin_address, lifecycle=self)
+        self._plane = DataPlane(self.app.wsgi_app, fronts.open, admin_address=admin_address, lifecycle=self)
+        self._fleet.bans.set_listener(self._choose_front)
         install(self._plane, self.app)
 
     def __repr__(self) -> str:
@@ -193,7 +196,7 @@ class WorkerRuntime:
             policies, strict=config.tickets == "strict", config=version(config), settings=published(config)
         )
         before, authentication = self._authentication, Authentication(config, self._auth_parts, self._authentication)
-        pipelines, front = self._build(config, authentication)
+        pipelines, fronts = self._build(config, authentication)
         if self.is_started:
             authentication.start()
         before.stop(authentication)
@@ -201,9 +204,14 @@ class WorkerRuntime:
         buffers.apply_config(self._buffers, config)
         self._fleet.refresh()
         self._config, self._version, self._pipelines = config, version(config), pipelines
-        self._plane.set_front(front)
+        self._fronts = fronts
+        self._choose_front()
         self._control.apply_config(config)
         self.announce_config()
+
+    def _choose_front(self) -> None:
+        """Serve by the front that fits the bans: without any, requests pass no check of them."""
+        self._plane.set_front(self._fronts.guarded if self._fleet.bans.are_there else self._fronts.open)
 
     def _new_fleet(self, config: Config) -> Fleet:
         pools = config.every_pool()
@@ -225,7 +233,7 @@ class WorkerRuntime:
             opening=opening,
         )
 
-    def _build(self, config: Config, authentication: Authentication) -> tuple[dict[str, PoolPipeline], DataPlaneConfig]:
+    def _build(self, config: Config, authentication: Authentication) -> tuple[dict[str, PoolPipeline], Fronts]:
         """The parts that a reload replaces, around those that outlive it."""
         kept = RequestRules(frozenset(map(str.lower, config.keep_forwarded)))
         is_trusted = TrustedProxies(config.trusted_proxies)
@@ -249,13 +257,14 @@ class WorkerRuntime:
         if self._shared_certificates is not None:
             authorization = self._shared_certificates.authorization
             control_paths = control_paths.with_challenges(authorization, challenges.PATH)
-        return pipelines.by_pool, DataPlaneConfig(
-            handler=handler,
+        front = DataPlaneConfig(
+            handler=counting(config, handler, services, self._fleet.bans),
             control_paths=control_paths,
             listener_of=listener_of(config),
             hsts="" if config.tls.hsts is None else config.tls.hsts.line(),
             tcp=tcp_listeners(config, pipelines.by_pool, services, self._connections.dialer),
         )
+        return pipelines.by_pool, Fronts(front, guarded(config, front, services, self._fleet.bans))
 
     def _blueprints(self) -> list[Blueprint]:
         gate = self._control.gate

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from lbflask.control.api.models import Model
+from lbflask.core.bans import DEFAULT_DURATION as DEFAULT_BAN
+from lbflask.core.bans import MAX_DURATION as MAX_BAN
 from lbflask.core.instance_drain import DEFAULT_DURATION as DEFAULT_DRAIN
 from lbflask.core.instance_drain import MAX_DURATION as MAX_DRAIN
 from lbflask.core.model import MAX_CLOSING, MOST_WEIGHT
@@ -93,6 +95,20 @@ class InstanceToDrain(InstanceName):
 
     seconds: Annotated[int, BeforeValidator(_integral), Field(ge=1, le=MAX_DRAIN)] = DEFAULT_DRAIN
     """For how long, unless it is ended earlier."""
+
+
+class BannedNetwork(Reasoned):
+    """An address or a network."""
+
+    network: Annotated[str, Field(min_length=1, max_length=64)]
+    """Such as 203.0.113.7 or 2001:db8::/48."""
+
+
+class NetworkToBan(BannedNetwork):
+    """An address or a network to ban."""
+
+    seconds: Annotated[int, BeforeValidator(_integral), Field(ge=1, le=MAX_BAN)] = DEFAULT_BAN
+    """For how long, unless the ban is ended earlier."""
 
 
 class RequestToExplain(Body):

@@ -15,6 +15,7 @@ from lbflask.config.render import effective, explained, version
 from lbflask.config.store_command import store_command
 from lbflask.control import instance_views, views
 from lbflask.control.api import bodies, models, openapi
+from lbflask.control.api.bans import ban_operations
 from lbflask.control.api.debug import debug_operations
 from lbflask.control.api.events import event_operations
 from lbflask.control.api.instances import instance_operations
@@ -80,6 +81,7 @@ class AdminApi:
             *self._backend_operations(),
             *self._debug_operations,
             *instance_operations(self._operations, self._instance),
+            *ban_operations(self._operations),
         ]
 
     def state(self) -> models.StateView:

@@ -69,6 +69,7 @@ _REMEDIES = MappingProxyType(
             "credentials can't be checked: lines with `cause=auth_unavailable` of the access log have the reason, such "
             "as an authentication service that is down"
         ),
+        AnswerCause.BAN: "`lbflask bans` lists the banned addresses; `lbflask unban ADDRESS` ends a ban",
         AnswerCause.TUNNELS: "as many tunnels as `limits.tunnels` allows are open: raise it, or add workers",
         AnswerCause.INTERNAL: "an error of the balancer; the error log has the reason",
     }

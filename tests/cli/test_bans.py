@@ -1,0 +1,40 @@
+"""The commands on bans."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from lbflask.cli import main
+from lbflask.cli.context import USAGE
+from lbflask.core.bans import Ban
+from tests.cli.servers import piped, served
+from tests.control.servers import Counter
+
+
+def test_a_network_is_banned_listed_and_let_in_again() -> None:
+    counter = Counter()
+    with served(counter) as url:
+        assert piped("bans", "--url", url) == (0, "no address is banned\n")
+        code, shown = piped("ban", "203.0.113.7/24", "--for", "2h", "--reason", "scraper", "--url", url)
+        assert (code, shown.startswith("203.0.113.0/24 is banned until ")) == (0, True)
+        counter.facts.write_ban(Ban("2001:db8::/64", 0.0, actor="web1", rule="login"), 60)
+        head, *lines = piped("bans", "--url", url)[1].splitlines()
+        assert head.split() == ["network", "until", "by", "reason"]
+        shown = " ".join(lines)
+        assert "203.0.113.0/24" in shown
+        assert "scraper" in shown
+        assert "login" in shown
+        listed = json.loads(piped("bans", "--json", "--url", url)[1])["bans"]
+        ends = {ban["network"]: ban["until"] for ban in listed}
+        assert ends == {"203.0.113.0/24": counter.clock() + 7200, "2001:db8::/64": counter.clock() + 60}
+        assert piped("unban", "203.0.113.0/24", "--url", url) == (0, "203.0.113.0/24 is not banned\n")
+        assert piped("unban", "203.0.113.0/24", "--url", url) == (0, "203.0.113.0/24 is not banned, as before\n")
+
+
+@pytest.mark.parametrize(("network", "message"), [("example.com", "no address or network"), ("0.0.0.0/0", "too large")])
+def test_what_is_no_network_is_a_mistake_of_usage(network: str, message: str) -> None:
+    result = CliRunner().invoke(main, ["ban", network, "--url", "http://127.0.0.1:1"])
+    assert (result.exit_code, message in result.output) == (USAGE, True)
