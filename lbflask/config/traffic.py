@@ -143,6 +143,8 @@ class LimitsConfig(TrafficLimitsConfig):
     """Maximum bytes of one header field (431)."""
     tunnels: int = Field(default=1000, ge=0, le=100_000)
     """Maximum upgraded connections (WebSocket) of a worker; 0 for no upgrades."""
+    per_client: int = Field(default=0, ge=0, le=1_000_000)
+    """Maximum requests and tunnels in flight of a client address (IPv6: its /64) at a worker (429); 0 for no limit."""
     unsent: Bytes = Field(default=262_144, ge=0, le=1 << 30)
     """Bytes that the kernel takes for a client before it can send them; 0 for as many as its buffers hold."""
 

@@ -39,6 +39,7 @@ class AnswerCause(StrEnum):
     DIRECT_RESPONSE = "direct_response"  #: the configuration, or the request, makes the balancer respond by itself
     FILE = "file"  #: a file, or that there is none
     BAN = "ban"  #: the client's address is banned
+    CLIENT_LIMIT = "client_limit"  #: as many requests of the client as may are in flight
     TUNNELS = "tunnels"  #: as many tunnels as may are open
     SHORTAGE = "shortage"  #: this process lacks descriptors, ports, memory, threads, the network or its disk
     INTERNAL = "internal"  #: an error of the balancer

@@ -190,6 +190,21 @@ class ClientResponse:
             self._abort()
         self._end(cut, None, cause)
 
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call this function, too, when the response has ended."""
+        finish = self._finish
+        if finish is None:
+            callback()
+            return
+
+        def finish_both(sent: int, cut: str, fault: Fault | None, cause: AnswerCause | None) -> None:
+            try:
+                finish(sent, cut, fault, cause)
+            finally:
+                callback()
+
+        self._finish = finish_both
+
     def _abort(self) -> None:
         upstream, self._unreleased = self._unreleased, None
         if self._buffer is not None:

@@ -39,6 +39,7 @@ class InFlight:
     tunnels: dict[object, Tunnel | None] = field(default_factory=dict)
     mirrored: set[object] = field(default_factory=set)
     unmirrored: int = 0
+    by_client: dict[str, int] = field(default_factory=dict)  #: requests by client, where they have a limit
 
     def skip_copy(self) -> None:
         """Count a copy that is not sent."""

@@ -52,9 +52,9 @@ from lbflask.wiring.adapters import store_for, tls_settings_for
 from lbflask.wiring.authentication import Authentication, AuthParts
 from lbflask.wiring.automatic_certificates import shared_certificates_for
 from lbflask.wiring.backend_connections import BackendConnections
-from lbflask.wiring.bans import Fronts, counting, guarded
 from lbflask.wiring.control import ControlPlane, identity
 from lbflask.wiring.free_space import measured
+from lbflask.wiring.fronts import Fronts, counting, guarded, limited
 from lbflask.wiring.gauges import (
     auth_counters,
     descriptor_gauges,
@@ -258,7 +258,7 @@ class WorkerRuntime:
             authorization = self._shared_certificates.authorization
             control_paths = control_paths.with_challenges(authorization, challenges.PATH)
         front = DataPlaneConfig(
-            handler=counting(config, handler, services, self._fleet.bans),
+            handler=counting(config, limited(config, handler, services), services, self._fleet.bans),
             control_paths=control_paths,
             listener_of=listener_of(config),
             hsts="" if config.tls.hsts is None else config.tls.hsts.line(),

@@ -70,6 +70,10 @@ _REMEDIES = MappingProxyType(
             "as an authentication service that is down"
         ),
         AnswerCause.BAN: "`lbflask bans` lists the banned addresses; `lbflask unban ADDRESS` ends a ban",
+        AnswerCause.CLIENT_LIMIT: (
+            "lines with `cause=client_limit` of the access log have the clients; if honest ones are among them, raise "
+            "`limits.per_client`"
+        ),
         AnswerCause.TUNNELS: "as many tunnels as `limits.tunnels` allows are open: raise it, or add workers",
         AnswerCause.INTERNAL: "an error of the balancer; the error log has the reason",
     }

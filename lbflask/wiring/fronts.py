@@ -1,4 +1,6 @@
-"""Builds what bans need in front of all handlers: a check while there are bans, and a count where there are rules."""
+"""Builds what stands before all handlers: the limit of requests per client, the count of answers where there are rules
+of bans, and a check while there are bans.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from lbflask.config.schema import Config
 from lbflask.fleet.bans import FleetBans
 from lbflask.proxy.admission import AdmissionHandler
 from lbflask.proxy.bans import BanCheck, OffenceCounter
+from lbflask.proxy.client_limit import ClientLimit
 from lbflask.proxy.data_plane import DataPlaneConfig
 from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.router import RootHandler
@@ -28,6 +31,12 @@ def counting(config: Config, handler: RootHandler, services: SharedServices, ban
         return handler
     rules = [table.to_model(name, config.trusted_proxies) for name, table in config.bans.items()]
     return OffenceCounter(handler, rules, services.hops, bans.count)
+
+
+def limited(config: Config, handler: RootHandler, services: SharedServices) -> RootHandler:
+    """The handler behind the limit of requests per client; without one it is the handler itself."""
+    limit = config.limits.per_client
+    return ClientLimit(handler, limit, LocalReplies(services, proxy_settings(config))) if limit else handler
 
 
 def guarded(config: Config, front: DataPlaneConfig, services: SharedServices, bans: FleetBans) -> DataPlaneConfig:
