@@ -102,8 +102,8 @@ def text() -> str:
     lines += _block(about(BasicAuthConfig), ["# [auth.basic]", *_settings(BasicAuthConfig)])
     lines += _block(about(ForwardAuthConfig), ["# [auth.forward]", *_settings(ForwardAuthConfig)])
     lines += _block(about(TokenAuthConfig), ["# [auth.jwt]", *_settings(TokenAuthConfig)])
+    lines += _block(about(BanRuleConfig), ["# [bans.api]", *_settings(BanRuleConfig)])
     lines += _block(about(RateLimitConfig), ["# [rate_limits.api]", *_settings(RateLimitConfig)])
-    lines += _block(about(BanRuleConfig), ["# [bans.login]", *_settings(BanRuleConfig)])
     parts = {name: kind for name, kind in tables_within(routes.RouteConfig).items() if name not in inherited}
     keys = _settings(routes.RouteConfig, {*parts, *inherited})
     lines += _block(f"{about(routes.RouteConfig)} {about_traffic('[routes.', TrafficConfig)}", ["# [[routes]]", *keys])

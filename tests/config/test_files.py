@@ -71,6 +71,24 @@ READ = {
     ),
     "backend_tls.key": ("backend_tls.key", '[backend_tls]\ncertificate = "{good}/t.crt"\nkey = "{}"'),
     "redis_url": ("redis_url", 'redis_url = "rediss://h:1/0?ssl_ca_certs={}"'),
+    "access.allow": ("access.allow", '[access]\nallow = ["file:{}"]'),
+    "pools.access.allow": (
+        "pools.api.access.allow",
+        '[pools.api]\nbackends = ["http://b:1"]\naccess = {{ allow = ["file:{}"] }}',
+    ),
+    "routes.access.allow": (
+        "routes[0].access.allow",
+        '[[routes]]\nname = "r"\npool = "default"\naccess = {{ allow = ["file:{}"] }}',
+    ),
+    "access.deny": ("access.deny", '[access]\ndeny = ["file:{}"]'),
+    "pools.access.deny": (
+        "pools.api.access.deny",
+        '[pools.api]\nbackends = ["http://b:1"]\naccess = {{ deny = ["file:{}"] }}',
+    ),
+    "routes.access.deny": (
+        "routes[0].access.deny",
+        '[[routes]]\nname = "r"\npool = "default"\naccess = {{ deny = ["file:{}"] }}',
+    ),
     "discovery.source": ("discovery.source", '[discovery]\nsource = "file:{}"'),
     "routes.respond.file": ("routes[0].respond.file", '[[routes]]\nname = "r"\nrespond = {{ file = "{}" }}'),
     "pools.error_pages": (

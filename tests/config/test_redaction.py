@@ -315,6 +315,7 @@ SHOWN = {
     }
     | {"live_path", "namespace", "via"},
     "TrafficConfig": {"error_pages", "error_pages_for", "host", "internal_files"},
+    "TrafficAccessConfig": {"allow", "deny"},
     "TrafficCompressionConfig": {"encodings", "types"},
     "TrafficCorsConfig": {"expose", "headers", "methods", "origins"},
     "DiscoveryConfig": {"nameservers"},

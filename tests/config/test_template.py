@@ -14,6 +14,7 @@ from lbflask.config.acme import AcmeConfig
 from lbflask.config.attribute_docstrings import attribute_docstrings
 from lbflask.config.auth import AuthConfig, BasicAuthConfig, ForwardAuthConfig, TokenAuthConfig
 from lbflask.config.backends import BackendConfig
+from lbflask.config.bans import BanRuleConfig
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.load import ConfigError, load
 from lbflask.config.pools import PoolConfig
@@ -50,6 +51,7 @@ def tables() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "auth.basic", BasicAuthConfig
     yield "auth.forward", ForwardAuthConfig
     yield "auth.jwt", TokenAuthConfig
+    yield "bans.api", BanRuleConfig
     yield "rate_limits.api", RateLimitConfig
     yield "routes", RouteConfig
     for name, kind in template.tables_within(RouteConfig).items():
@@ -136,6 +138,7 @@ BESIDE: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "auth.forward": ({}, {"url": '"http://127.0.0.1:4180/check"'}),
     "auth.jwt": ({}, {"jwks": '"https://login.example/jwks.json"'}),
     "auth.basic": ({}, {"file": '"users.htpasswd"'}),
+    "bans.api": ({}, {"statuses": "[401]"}),
     "rate_limits.api": ({}, {"rate": '"1/s"'}),
     "routes": ({}, {"name": '"r"', "pool": '"api"'}),
     "routes.redirect": ({}, {"to": '"/x"'}),
