@@ -165,6 +165,7 @@ TARGETS: MappingProxyType[str, Target] = MappingProxyType(
             "settings:setting",
             _named("", "config.field_types:ListenAddress", "config.field_types:RedisURL", "config.health:Header")
             + _named("", "config.sticky:CookieName", "config.redaction:without_secrets", "config.paths:absolute_path")
+            + _named(_HTTP, "status_classes:statuses_of")
             + _named("", "config.units:byte_count", "config.units:second_count", "store.redis_client:connect"),
             "utf-8",
         ),

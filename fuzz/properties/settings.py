@@ -52,6 +52,7 @@ TYPES: dict[str, TypeAdapter[Any]] = {
         "path of a URL": field_types.UrlPath,
         "log format": field_types.LogFormat,
         "network": field_types.Network,
+        "statuses": field_types.Statuses,
         "networks": field_types.Listed[field_types.Network],
         "seconds": field_types.Seconds,
         "size": Annotated[int, Field(ge=0)],

@@ -19,6 +19,7 @@ from lbflask.config.units import SECONDS
 from lbflask.core.http.field_names import TCHAR, is_token
 from lbflask.core.http.proxy_fields import WRITTEN, is_claim
 from lbflask.core.http.request_key import KEYS_BETWEEN, RequestKey, parse_keys
+from lbflask.core.http.status_classes import statuses_of
 from lbflask.core.http.target import BadTarget, check_host
 from lbflask.core.log_fields import parsed
 
@@ -169,6 +170,10 @@ def _network(value: Any) -> Any:
         raise
 
 
+def _status_text(value: Any) -> Any:
+    return str(value) if type(value) is int else value
+
+
 def _log_format(value: str) -> None:
     if value not in ("text", "json"):
         if "{" not in value:
@@ -205,6 +210,8 @@ ClaimName = Annotated[
     ),
     required(is_claim, "is not among the fields that are dropped, so there is nothing to keep"),
 ]
+#: Statuses, such as 404, and classes of them, such as 5xx.
+Statuses = Listed[Annotated[str, BeforeValidator(_status_text), checked_by(lambda text: statuses_of([text]))]]
 HashKeyName = Annotated[str, checked_by(RequestKey.parse)]
 
 

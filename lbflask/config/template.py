@@ -71,6 +71,7 @@ _EXAMPLES = {
     "pool": '"api"',
     "root": '"public"',
     "remove": '["Server"]',
+    "when": '[{ on = ["2xx"], set = { Cache-Control = "max-age=60" } }]',
     "replace_prefix": '"/v2"',
     "to": '"https://{host}{path}{query}"',
     "RewriteConfig.to": '"/new/{1}"',

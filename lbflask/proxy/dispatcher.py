@@ -274,7 +274,7 @@ class Dispatcher:
             return self._refuse(context, fault)
         if found is None:
             return None
-        edited = self._rules.edited(context.request, found.fields, context.facts)
+        edited = self._rules.edited(context.request, found.status, found.fields, context.facts)
         fields = self._edited_fields(context, found.status, edited)
         response.discard()
         context.end()  # the backend is free while the client reads
@@ -336,7 +336,7 @@ class Dispatcher:
         request = context.request
         retry_after = self.settings.retry_after if fault.status == 503 else None
         status, fields, body = error_response(fault, accept_of(request.fields), self.settings, retry_after)
-        fields = [*self._rules.edited(request, fields, context.facts), *(context.rate_limit_fields or ())]
+        fields = [*self._rules.edited(request, fault.status, fields, context.facts), *(context.rate_limit_fields or ())]
         if isinstance(fault, NotAdmitted):
             fields += fault.fields
         context.status, context.fields, context.cause = fault.status, fields, fault.answer_cause

@@ -56,7 +56,8 @@ class LocalReplies:
         """The response to a request that could not be read."""
         status, fields, body = error_response(fault, accept, self._settings)
         if self._edits is not None:
-            fields = self._edits.of(fields)  # without those that have variables: there is no request
+            # Without those that have variables: there is no request.
+            fields = self._edits.of(fields, None, fault.status)
         record = _LocalReply(
             self, plain_address(peer), method, target, protocol, fault.status, fault.answer_cause, reason=fault.reason,
             fields=fields,
@@ -152,7 +153,8 @@ class LocalReplies:
         """The record of a reply, with the fields as the route edits them."""
         client, request_id = identity
         if self._edits is not None:
-            fields = self._edits.of(fields, self._facts(request, request_id) if self._edits.needs_facts else None)
+            facts = self._facts(request, request_id) if self._edits.needs_facts else None
+            fields = self._edits.of(fields, facts, int(status[:3]))
         cause, reason = why
         return _LocalReply(
             self, client, request.method, request.raw_target, request.protocol, int(status[:3]), cause,

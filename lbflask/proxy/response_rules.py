@@ -42,15 +42,15 @@ class ResponseRules:
             fields = client_response(answer.fields, self._via)
         else:
             fields = answer.fields if self._via is None else [*answer.fields, ("Via", "1.1 " + self._via)]
-        return self.edited(request, fields, facts)
+        return self.edited(request, answer.status, fields, facts)
 
-    def edited(self, request: ClientRequest, fields: Fields, facts: Callable[[], RequestFacts]) -> Fields:
-        """The fields of any final response by the rules for other origins, and then by the edits."""
+    def edited(self, request: ClientRequest, status: int, fields: Fields, facts: Callable[[], RequestFacts]) -> Fields:
+        """The fields of any final response with this status by the rules for other origins, and then by the edits."""
         if self._cors is not None:
             fields = self._cors.edited(fields, value_of(request.fields, "origin"))
         if self._edits is None:
             return fields
-        return self._edits.of(fields, facts() if self._edits.needs_facts else None)
+        return self._edits.of(fields, facts() if self._edits.needs_facts else None, status)
 
     def with_page(self, request: ClientRequest, status: int, fields: Fields, page: ErrorPage) -> tuple[Fields, bytes]:
         """The fields and the body of a backend's response with these fields, whose body the page replaces."""

@@ -57,6 +57,54 @@ def test_those_of_all_levels_apply_one_after_the_other(tmp_path: Path) -> None:
     assert local.response_edits.of([]) == [hsts]
 
 
+CONDITIONAL = """
+backends = ["http://a:1"]
+request_headers.default = { X-Request-Start = "t={request_id}" }
+
+[response_headers]
+default = { Cache-Control = "no-store" }
+
+[[response_headers.when]]
+on = ["2xx", 404]
+absent = ["Set-Cookie"]
+set = { Cache-Control = "max-age=60" }
+
+[[routes]]
+name = "all"
+pool = "default"
+
+[[routes.response_headers.when]]
+on = "5xx"
+present = "X-Error"
+remove = "X-Error"
+add = { X-From = "{backend}" }
+"""
+
+
+def test_some_apply_to_some_messages_only(tmp_path: Path) -> None:
+    file = tmp_path / "lbflask.toml"
+    file.write_text(CONDITIONAL)
+    config = load({"LBFLASK_CONFIG": str(file)})
+    settings = proxy_settings(config, "default", config.routes[0])
+    assert settings.request_edits is not None
+    assert settings.response_edits is not None
+    assert settings.request_edits.of([], FACTS) == [("X-Request-Start", "t=id")]
+    assert settings.request_edits.of([("x-request-start", "1")], FACTS) == [("x-request-start", "1")]
+    uncached, cached, cookie, error = (
+        ("Cache-Control", "no-store"),
+        ("Cache-Control", "max-age=60"),
+        ("Set-Cookie", "a=b"),
+        ("X-Error", "x"),
+    )
+    edits = settings.response_edits
+    assert edits.of([], FACTS, 200) == edits.of([], FACTS, 404) == [cached]
+    assert edits.of([], FACTS, 302) == [uncached]
+    assert edits.of([cookie], FACTS, 200) == [cookie, uncached]
+    assert edits.of([error], FACTS, 502) == [uncached, ("X-From", "web-1")]
+    assert edits.of([error], FACTS, 400) == [error, uncached]
+    assert proxy_settings(config).response_edits != edits
+
+
 def test_without_any_there_are_none(tmp_path: Path) -> None:
     file = tmp_path / "lbflask.toml"
     file.write_text('backends = ["http://a:1"]\n')
@@ -83,7 +131,7 @@ def test_without_any_there_are_none(tmp_path: Path) -> None:
         ),
         ('response_headers.rewrite_location = { "app:8000" = "/" }', "must begin with http://, https:// or /"),
         ('request_headers.rewrite_location = { "/a" = "/" }', "request_headers.rewrite_location' (its value is"),
-        ('request_headers = { X-A = "b" }', "request_headers.X-A' (its value is ***); there are add, remove, set"),
+        ('request_headers = { X-A = "b" }', "request_headers.X-A' (its value is ***); there are add, default,"),
     ],
 )
 @pytest.mark.parametrize(

@@ -322,6 +322,7 @@ SHOWN = {
     "HashConfig": {"key"},
     "HeaderEditsConfig": {"remove"},
     "ResponseEditsConfig": {"remove"},
+    "ConditionalEditsConfig": {"absent", "on", "present", "remove"},
     "ConditionsConfig": {"client", "exact", "host", "listener", "methods", "path", "regex", "scheme", "suffix"},
     "MatchConfig": {"client", "exact", "host", "listener", "methods", "path", "regex", "scheme", "suffix"},
     "MirrorConfig": {"pool"},
@@ -334,7 +335,7 @@ SHOWN = {
 }
 #: Names of settings that are URLs or hold header fields.
 URLS = {"url", "redis_url", "endpoint", "source", "to"}
-FIELDS = {"headers", "set", "add"}
+FIELDS = {"headers", "set", "add", "default"}
 
 
 def settings() -> Iterator[tuple[str, str, list[Any]]]:

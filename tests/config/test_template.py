@@ -85,8 +85,8 @@ def test_no_kind_of_table_is_left_out() -> None:
         if kind not in reached:
             reached.add(kind)
             queue += [inner for field in kind.model_fields.values() for inner in sections(field.annotation)]
-    # Those of [health] and of `match` again, and what stands in a line of `match`.
-    left = {"HealthCheckConfig", "ConditionsConfig", "ExpressionConfig"}
+    # Those of [health] and of `match` again, and what stands in a line of `match` or of `when`.
+    left = {"HealthCheckConfig", "ConditionsConfig", "ExpressionConfig", "ConditionalEditsConfig"}
     assert {kind.__name__ for kind in reached - known} == left
 
 

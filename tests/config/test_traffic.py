@@ -133,7 +133,7 @@ def test_each_key_is_unset_by_default_below_the_top_level_and_has_a_meaning() ->
     for kind in (TrafficConfig, PoolTrafficConfig):
         assert {key: field.get_default(call_default_factory=True) for key, field in leaves(kind).items()} == {
             key: {} if key in ("error_pages", "internal_files") or "_headers." in key else None for key in leaves(kind)
-        } | {"request_headers.remove": None, "response_headers.remove": None}
+        } | {"request_headers.remove": None, "response_headers.remove": None, "response_headers.when": None}
     assert leaves(PoolTrafficConfig).keys() <= leaves(GlobalTrafficConfig).keys()
     for kind in (PoolTrafficConfig, GlobalTrafficConfig):
         for name, field in kind.model_fields.items():

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.e2e
 FILE = """
 trusted_proxies = ["127.0.0.1"]
 request_headers.set = { X-Scheme = "{scheme}", X-Url = "{scheme}://{host}{path}{query}", X-Token = "{header.X-None}" }
+request_headers.default = { X-Kind = "plain" }
+response_headers.when = [{ on = ["2xx"], absent = ["X-None"], set = { Cache-Control = "max-age=60" } }]
 response_headers.set = { X-Served-By = "{backend}", X-Request = "{request_id}" }
 
 [[routes]]
@@ -50,10 +52,14 @@ def test_they_are_those_of_the_request(store: str, demos: list[int], tmp_path: P
         assert "X-Scheme: https" in lines
         assert "X-Url: https://shop.example/echo?a=b" in lines
         assert not [line for line in lines if line.startswith("X-Token")]
+        assert "X-Kind: plain" in lines
+        assert response.field("Cache-Control") == "max-age=60"
+        assert "X-Kind: own" in get(balancer.port, "/echo", headers={"X-Kind": "own"}).body.decode().splitlines()
         assert response.field("X-Served-By") in [f"127.0.0.1:{port}" for port in demos]
         assert response.field("X-Request")
         closed = get(balancer.port, "/closed", headers=proxied)
         assert closed.status == 503
+        assert closed.field("Cache-Control") is None
         assert closed.field("X-From") == "192.0.2.7 GET"
         assert closed.field("X-Served-By") is None
         assert closed.field("X-Request")

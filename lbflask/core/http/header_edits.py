@@ -1,8 +1,12 @@
-"""Header fields that are set, added and removed. All others keep their order, their case and their repeats."""
+"""Header fields that are set, added and removed, in some messages or in all.
+
+All other fields keep their order, their case and their repeats.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from lbflask.core.http.field_names import NameTable
 from lbflask.core.http.fields import HOP_BY_HOP
@@ -15,14 +19,38 @@ UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings"
 EditedField = tuple[str, str | ValueTemplate]
 
 
-class Edits:
-    """Removes, then sets, then adds. A field that is set stands where the first of its name stood, else at the end.
-
-    A value with variables that is empty for a request makes no field. `locations` maps prefixes of a received Location
-    to what replaces them; the longest one counts.
+@dataclass(frozen=True, slots=True)
+class EditCondition:
+    """The messages that edits apply to: those with one of the `statuses` (any, if there are none), with all of the
+    fields `present`, and with none of those `absent`. Names are in small letters.
     """
 
-    __slots__ = ("_added", "_locations", "_operations", "_rules", "_set", "_templates", "needs_facts")
+    statuses: frozenset[int] = frozenset()
+    present: frozenset[str] = frozenset()
+    absent: frozenset[str] = frozenset()
+
+    def holds(self, status: int, fields: Fields) -> bool:
+        """Whether the edits apply to a message with this status and these fields."""
+        if self.statuses and status not in self.statuses:
+            return False
+        if not self.present and not self.absent:
+            return True
+        names = {name.lower() for name, _ in fields}
+        return self.present <= names and not self.absent & names
+
+
+class Edits:
+    """Removes, then sets, then adds, then sets what is absent by `default`. A field that is set stands where the first
+    of its name stood, else at the end.
+
+    A value with variables that is empty for a request makes no field. `locations` maps prefixes of a received Location
+    to what replaces them; the longest one counts. All of it is done where the `condition` holds.
+    """
+
+    __slots__ = (
+        "_added", "_before", "_condition", "_default", "_locations", "_operations", "_rules", "_set", "_templates",
+        "needs_facts",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -31,8 +59,13 @@ class Edits:
         add: Sequence[EditedField] = (),
         remove: Sequence[str] = (),
         locations: Mapping[str, str] | None = None,
+        default: Sequence[EditedField] = (),
+        condition: EditCondition | None = None,
     ) -> None:
         self._operations = (tuple(set_), tuple(add), tuple(remove), tuple(sorted((locations or {}).items())))
+        self._default = tuple(default)
+        self._condition = condition
+        self._before: Edits | None = None  # what is done first
         self._set = {name.lower(): (name, value) for name, value in set_ if isinstance(value, str)}
         self._added = [(name, value) for name, value in add if isinstance(value, str)]
         #: The name in small letters of a field that is set, '' of one that is added, with name and value.
@@ -43,30 +76,63 @@ class Edits:
             {name.lower(): "" for name in remove} | {name.lower(): name.lower() for name, _ in set_}
         )
         #: Whether a value has variables.
-        self.needs_facts = bool(self._templates)
+        self.needs_facts = bool(self._templates) or any(isinstance(value, ValueTemplate) for _, value in default)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Edits) and self._operations == other._operations
+        return isinstance(other, Edits) and self._all() == other._all()
 
     def __hash__(self) -> int:
-        return hash(self._operations)
+        return hash(self._all())
+
+    def _all(self) -> tuple[object, ...]:
+        return (self._operations, self._default, self._condition, self._before)
 
     def then(self, later: Edits | None) -> Edits:
         """One value that does what these edits do and then the later ones."""
         if later is None:
             return self
+        if later._before is not None:
+            return self.then(later._before).then(later._alone())
+        if self._condition is not None or self._default or later._condition is not None:
+            return later._after(self)
         set_, added, removed, locations = self._operations
         later_set, later_added, later_removed, later_locations = later._operations
         gone = {name.lower() for name in later_removed} | {name.lower() for name, _ in later_set}
-        return Edits(
+        both = Edits(
             set_=[*(field for field in set_ if field[0].lower() not in gone), *later_set],
             add=[*(field for field in added if field[0].lower() not in gone), *later_added],
             remove=[*removed, *later_removed],
             locations={**dict(locations), **dict(later_locations)},
+            default=later._default,
+        )
+        return both if self._before is None else both._after(self._before)
+
+    def _alone(self) -> Edits:
+        """The last of several edits."""
+        set_, added, removed, locations = self._operations
+        return Edits(
+            set_=set_,
+            add=added,
+            remove=removed,
+            locations=dict(locations),
+            default=self._default,
+            condition=self._condition,
         )
 
-    def of(self, fields: Fields, facts: RequestFacts | None = None) -> Fields:
-        """The edited fields, in a list of their own. `facts` are those of the request, if `needs_facts`."""
+    def _after(self, before: Edits) -> Edits:
+        made = self._alone()
+        made._before = before
+        made.needs_facts = made.needs_facts or before.needs_facts
+        return made
+
+    def of(self, fields: Fields, facts: RequestFacts | None = None, status: int = 0) -> Fields:
+        """The edited fields, in a list of their own. `facts` are those of the request, if `needs_facts`, and `status`
+        is that of a response.
+        """
+        if self._before is not None:
+            fields = self._before.of(fields, facts, status)
+        if self._condition is not None and not self._condition.holds(status, fields):
+            return [*fields]
         rules, missing, added = self._rules, dict(self._set), self._added
         if facts is not None and self._templates:
             added = added.copy()
@@ -84,7 +150,17 @@ class Edits:
                 kept.append(missing.pop(rule))
         if self._locations:
             kept = [self._relocated(field) for field in kept]
-        return [*kept, *missing.values(), *added]
+        found = [*kept, *missing.values(), *added]
+        return self._with_default(found, facts) if self._default else found
+
+    def _with_default(self, fields: Fields, facts: RequestFacts | None) -> Fields:
+        names = {name.lower() for name, _ in fields}
+        for name, value in self._default:
+            if name.lower() not in names:
+                text = value if isinstance(value, str) else value.filled(facts) if facts is not None else ""
+                if text:
+                    fields.append((name, text))
+        return fields
 
     def _relocated(self, field: Field) -> Field:
         if field[0].lower() != "location" or "location" in self._set:

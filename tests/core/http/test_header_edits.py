@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbflask.core.http.fields import HOP_BY_HOP
-from lbflask.core.http.header_edits import UNTOUCHABLE, Edits, edits_of
+from lbflask.core.http.header_edits import UNTOUCHABLE, EditCondition, Edits, edits_of
 from lbflask.core.http.types import Fields
 from lbflask.core.http.value_templates import RequestFacts, ValueTemplate, parsed_value
 from tests.support.changes import property_test
@@ -109,3 +109,63 @@ def test_edits_as_one_do_what_they_do_one_after_the_other(first: Edits, second: 
 
 def test_no_edits_are_none() -> None:
     assert edits_of(None, None) is None
+
+
+def names(fields: Fields) -> list[str]:
+    return [name for name, _ in fields]
+
+
+def test_a_default_is_set_only_where_there_is_none() -> None:
+    edits = Edits(default=[("x-a", "9"), ("X-New", template("{client}")), ("X-Empty", template("{header.X-None}"))])
+    assert edits.of(FIELDS, FACTS) == [*FIELDS, ("X-New", "192.0.2.7")]
+    assert edits.needs_facts
+    assert Edits(default=[("X-New", "1")]).of([]) == [("X-New", "1")]
+    assert edits.of([]) == [("x-a", "9")]  # without a request
+
+
+def test_a_default_is_set_where_the_same_edits_remove_the_field_before() -> None:
+    assert Edits(remove=["X-A"]).then(Edits(default=[("X-A", "1")])).of([("X-A", "0")]) == [("X-A", "1")]
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        (EditCondition(statuses=frozenset({404})), True),
+        (EditCondition(statuses=frozenset({200})), False),
+        (EditCondition(present=frozenset({"x-a", "accept"})), True),
+        (EditCondition(present=frozenset({"x-a", "x-none"})), False),
+        (EditCondition(absent=frozenset({"x-none"})), True),
+        (EditCondition(absent=frozenset({"x-none", "x-a"})), False),
+        (EditCondition(frozenset({404}), frozenset({"x-a"}), frozenset({"x-none"})), True),
+        (EditCondition(frozenset({404}), frozenset({"x-a"}), frozenset({"accept"})), False),
+    ],
+)
+def test_edits_apply_where_all_of_their_conditions_hold(condition: EditCondition, holds: bool) -> None:
+    edited = Edits(set_=[("X-New", "1")], condition=condition).of(FIELDS, None, 404)
+    assert edited == ([*FIELDS, ("X-New", "1")] if holds else FIELDS)
+
+
+def test_conditions_are_those_of_what_the_earlier_edits_leave() -> None:
+    absent = EditCondition(absent=frozenset({"x-a"}))
+    edits = edits_of(
+        Edits(remove=["X-A"]),
+        Edits(set_=[("X-First", template("{client}"))], condition=absent),
+        Edits(set_=[("X-A", "2")]),
+        Edits(set_=[("X-Last", "1")], condition=absent),
+        Edits(add=[("X-B", "4")]),
+        Edits(add=[("X-C", "5")]),
+    )
+    assert edits is not None
+    assert edits.needs_facts
+    assert names(edits.of([("X-A", "1")], FACTS)) == ["X-First", "X-A", "X-B", "X-C"]
+
+
+def test_edits_with_conditions_follow_each_other_however_they_are_joined() -> None:
+    one, other = (Edits(add=[("X-N", text)], condition=EditCondition(statuses=frozenset({200}))) for text in "12")
+    plain = Edits(add=[("X-N", "3")])
+    left, right = one.then(other).then(plain), one.then(other.then(plain))
+    assert left == right
+    assert hash(left) == hash(right)
+    assert left.of([], None, 200) == [("X-N", "1"), ("X-N", "2"), ("X-N", "3")]
+    assert left.of([], None, 404) == [("X-N", "3")]
+    assert one != other
