@@ -175,10 +175,10 @@ def _status_text(value: Any) -> Any:
 
 
 def _log_format(value: str) -> None:
-    if value not in ("text", "json"):
+    if value not in ("text", "json", "combined"):
         if "{" not in value:
-            raise ValueError("must be text, json, or a line with names in braces: {method} {target} {status}")
-        parsed(value)
+            raise ValueError("must be text, json, combined, or a line with names in braces: {method} {target} {status}")
+        parsed(value, os.environ)
 
 
 ListenAddress = Annotated[str, LISTENER, BeforeValidator(_listen_address)]

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args, get_origin
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from lbflask.config import field_types
+from lbflask.config.access_log import LogFieldsConfig, LogFilterConfig
 from lbflask.config.admin import AdminConfig
 from lbflask.config.admin_address import AdminAddress
 from lbflask.config.auth import Auth, AuthConfig
@@ -61,7 +62,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
     access_log: OutputPath = "-"
     """The access log: a file, `-` for standard output, empty for no log."""
     access_log_format: field_types.LogFormat = "text"
-    """`text`, `json`, or a custom line with `{status}` and other names in braces (docs/logging.md)."""
+    """`text`, `json`, `combined`, or a custom line with `{status}` and other names in braces (docs/logging.md)."""
     hooks: Listed[str] = ()
     """Custom code (docs/hooks.md): `module:object`, the name of an entry point in `lbflask.hooks`, or `*` for all."""
     hook_budget: Annotated[float, SECONDS, Field(gt=0, le=10, allow_inf_nan=False)] = 0.05
@@ -72,6 +73,8 @@ class Config(GlobalTrafficConfig, PoolConfig):
     """Format of the error log, whose file is `--error-logfile` of gunicorn: standard error by default."""
     auth: Auth = None
     """Who may make requests (docs/how-to/authentication.md): `basic`, `forward` or `jwt`; unset, all. Routes differ."""
+    access_log_fields: LogFieldsConfig = LogFieldsConfig()
+    access_log_filter: LogFilterConfig = LogFilterConfig()
     admin: AdminConfig = AdminConfig()
     tls: TLSConfig = TLSConfig()
     tracing: TracingConfig = TracingConfig()
@@ -104,6 +107,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         self._check_listeners()
         if self.live_path and self.live_path == self.health_path:
             raise ValueError(f"live_path: {self.live_path!r} is health_path too")
+        self.access_log_fields.check("access_log_fields", self.access_log_format)
         self.tls.check("tls")
         self.buffering.check("buffering")
         self.tls.acme.check("tls.acme", shared=self.redis_url is not None)

@@ -72,6 +72,7 @@ _EXAMPLES = {
     "root": '"public"',
     "remove": '["Server"]',
     "when": '[{ on = ["2xx"], set = { Cache-Control = "max-age=60" } }]',
+    "slower_than": "0.5",
     "replace_prefix": '"/v2"',
     "to": '"https://{host}{path}{query}"',
     "RewriteConfig.to": '"/new/{1}"',

@@ -63,6 +63,7 @@ class RequestAttempts:
     serving_id: str = ""  #: the backend whose response is passed on
     serving_number: int = 0  #: of its attempt
     tried: int = 0  #: backends
+    queued: float = 0.0  #: seconds that it has waited for slots
     turns: Generator[Backend, None, None] | None = None
     aside: tuple[BackendResponse, int] | None = None  #: a response, and the number of its attempt
     upstream: BackendRequest | None = None
@@ -100,14 +101,8 @@ class RequestAttempts:
         self.upstream = upstream
         if queue is not None:
             exchange = self.request.server_exchange
-            backends = self.turns = queue.turns(
-                backends,
-                request_id=self.request_id,
-                sticky_backend=sticky_backend,
-                may_queue=self.may_queue,
-                deadline=self.deadline,
-                on_gone=None if exchange is None else exchange.on_gone,
-            )
+            on_gone = None if exchange is None else exchange.on_gone
+            backends = self.turns = queue.turns(backends, self, sticky_backend, on_gone)
         last: Fault | None = None
         turns = iter(backends)
         for backend in turns:
@@ -128,6 +123,10 @@ class RequestAttempts:
         if self.turns is not None:
             self.turns.close()
         raise last or Fault(Blame.BACKEND, Stage.CHOOSE, 503, "no backend can take the request now")
+
+    def add_wait(self, seconds: float) -> None:
+        """As of WaitingRequest."""
+        self.queued += seconds
 
     def _response(self, backend: Backend, upstream: BackendRequest, trace: Trace | None) -> BackendResponse:
         """The response of this backend, by a new connection if a reused one had gone stale. Raises Fault."""

@@ -93,7 +93,7 @@ class RequestContext(RequestAttempts):
             pool=dispatcher.balancer.pool.name, status=self.status, sent=sent, seconds=services.clock() - self.began,
             attempts=self.events, request_id=self.request_id, cut=cut or self.refusal, route=dispatcher.route,
             received=0 if request.body is None else request.body.received, why=self.reason, trace=self.trace,
-            fields=self.fields, request_fields=request.fields if services.logs_request_fields else None,
+            fields=self.fields, facts=self.facts() if services.logs_facts else None, queued=self.queued,
             user=request.user,
         )  # fmt: skip
         if cause is not None:

@@ -117,7 +117,7 @@ class LocalReplies:
         client, request_id = self._identity(request)
         record = _LocalReply(
             self, client, request.method, request.raw_target, request.protocol, 200, AnswerCause.FILE,
-            request_id, "", lines, request.fields if self.services.logs_request_fields else None,
+            request_id, "", lines, self._facts(request, request_id) if self.services.logs_facts else None,
             user=request.user,
         )  # fmt: skip
         return local_response(request.method, "200 OK", lines, body, record.finish)
@@ -159,7 +159,7 @@ class LocalReplies:
         return _LocalReply(
             self, client, request.method, request.raw_target, request.protocol, int(status[:3]), cause,
             request_id=request_id, reason=reason, fields=fields,
-            request_fields=request.fields if self.services.logs_request_fields else None, user=request.user,
+            facts=self._facts(request, request_id) if self.services.logs_facts else None, user=request.user,
         )  # fmt: skip
 
     def _facts(self, request: ClientRequest, request_id: str) -> RequestFacts:
@@ -180,7 +180,7 @@ class _LocalReply:
     request_id: str = "-"
     reason: str = ""
     fields: Fields | FieldLines | None = None
-    request_fields: Fields | None = None
+    facts: RequestFacts | None = None
     user: str = ""
     began: float = 0.0
 
@@ -218,7 +218,7 @@ class _LocalReply:
             route=replies.route,
             cause=cause,
             fields=self.fields,
-            request_fields=self.request_fields,
+            facts=self.facts,
             user=self.user,
         )
         for listener in replies.services.listeners:

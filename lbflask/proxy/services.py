@@ -103,8 +103,8 @@ class SharedServices:
     """The services of a worker. `clock` is monotonic, in seconds; `listeners` consume the event of each request.
 
     With `note_answer` no event is made for the most frequent answers: it takes the status of a backend's response that
-    was passed on whole, or the key of a local reply, with the client. With `logs_request_fields` events have the fields
-    of their requests.
+    was passed on whole, or the key of a local reply, with the client. With `logs_facts` events have the facts of their
+    requests.
     """
 
     in_flight: InFlight
@@ -116,5 +116,5 @@ class SharedServices:
     hooks: Hooks | None = None
     tracing: TracingSink | None = None
     shortages: ShortageLog = field(default_factory=ShortageLog)
-    logs_request_fields: bool = False
+    logs_facts: bool = False
     buffers: BufferStore = field(default_factory=_no_buffers)

@@ -7,6 +7,7 @@ the request waits for the first slot of any of them; a request with a session wa
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from typing import Protocol
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, Stage
@@ -16,6 +17,18 @@ from lbflask.fleet.slot_waiter import ClientGone, OnGone, QueueFull, QueueTimeou
 from lbflask.fleet.slots import PoolSlots
 from lbflask.fleet.traffic import Traffic
 from lbflask.telemetry.debug import SWITCH, trace
+
+
+class WaitingRequest(Protocol):
+    """A request, which may wait for slots with `may_queue`, until its `deadline` in seconds of the steady clock."""
+
+    request_id: str
+    may_queue: bool
+    deadline: float
+
+    def add_wait(self, seconds: float) -> None:
+        """Note that it has waited so long for a slot, whether it got one or not."""
+        ...
 
 
 class SlotQueue:
@@ -33,11 +46,8 @@ class SlotQueue:
     def turns(
         self,
         backends: Iterable[Backend],
-        *,
-        request_id: str,
+        request: WaitingRequest,
         sticky_backend: Backend | None,
-        may_queue: bool,
-        deadline: float,
         on_gone: OnGone | None,
     ) -> Generator[Backend, None, None]:
         """The backends to try, each when the request may go there. Raises Fault when the wait for a slot is in vain.
@@ -52,13 +62,13 @@ class SlotQueue:
             elif self._slots.take(backend):
                 yield from self._with_slot(backend)
             elif backend is sticky_backend:
-                self._wait(request_id, [backend], deadline, on_gone)
+                self._wait(request, [backend], on_gone)
                 yield from self._with_slot(backend)
             else:
                 self._traffic.passed_over(backend.id)
                 full.append(backend)
-        while full and may_queue:
-            free_id = self._wait(request_id, full, deadline, on_gone)
+        while full and request.may_queue:
+            free_id = self._wait(request, full, on_gone)
             backend = next(backend for backend in full if backend.id == free_id)
             full.remove(backend)
             yield from self._with_slot(backend)
@@ -69,11 +79,12 @@ class SlotQueue:
         finally:
             self._slots.release(backend.id)
 
-    def _wait(self, request_id: str, full: list[Backend], deadline: float, on_gone: OnGone | None) -> str:
+    def _wait(self, request: WaitingRequest, full: list[Backend], on_gone: OnGone | None) -> str:
         """The id of the first backend that has a free slot, which the request then holds."""
-        seconds = deadline - self._clock()
+        began = self._clock()
+        seconds = request.deadline - began
         if SWITCH.enabled:
-            trace(request_id, "queued", full=[backend.id for backend in full])
+            trace(request.request_id, "queued", full=[backend.id for backend in full])
         try:
             return self._slots.wait(full, self._queue, seconds, on_gone)
         except QueueFull:
@@ -83,4 +94,6 @@ class SlotQueue:
             reason = f"all backends are full, and none became free within {waited:g} s"
         except ClientGone:
             raise Fault(Blame.CLIENT, Stage.CHOOSE, 499, "the client hung up") from None
+        finally:
+            request.add_wait(self._clock() - began)
         raise Fault(Blame.SELF, Stage.CHOOSE, 503, reason, answer_cause=cause)

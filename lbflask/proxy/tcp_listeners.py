@@ -98,6 +98,9 @@ class TcpPassage:
     """One connection, from its acceptance to its end. `backend_id` is that of the backend which has accepted it."""
 
     backend_id: str = ""
+    may_queue: bool = True
+    deadline: float = NEVER
+    _queued: float = 0.0
 
     def __init__(self, client: TcpClient, pool: TcpPool | None, services: SharedServices) -> None:
         self._client = client
@@ -116,6 +119,10 @@ class TcpPassage:
     def __repr__(self) -> str:
         return f"<TcpPassage {self._client!r} {self._tunnel!r}>"
 
+    def add_wait(self, seconds: float) -> None:
+        """As of WaitingRequest."""
+        self._queued += seconds
+
     def run(self, open_tunnels: int) -> None:
         """Connect, and pass bytes on. Raises Fault before a backend is connected."""
         pool = self._pool
@@ -130,14 +137,7 @@ class TcpPassage:
         self._why, backends = plan.reason, plan.backends
         turns = None
         if queue is not None:
-            backends = turns = queue.turns(
-                backends,
-                request_id=self.request_id,
-                sticky_backend=None,
-                may_queue=True,
-                deadline=NEVER,
-                on_gone=self._client.on_gone,
-            )
+            backends = turns = queue.turns(backends, self, None, self._client.on_gone)
         try:
             backend, connection = self._connect(pool, backends)
             self.backend_id = backend.id
@@ -172,6 +172,7 @@ class TcpPassage:
             received=0 if tunnel is None else tunnel.up,
             why=self._why,
             cause=self._cause,
+            queued=self._queued,
         )
         for listener in services.listeners:
             listener(event)

@@ -2,7 +2,7 @@
 
 No request waits for the log or for the reader of a pipe. Lines beyond the capacity of the pipe and of the buffer are
 dropped and counted, and so are those for which the disk has no room. The lines of the log and the lost ones are
-together all requests.
+together all requests, or all that a filter takes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from lbflask.core.log_filters import LogFilter
 from lbflask.core.recent_totals import RecentTotals
 from lbflask.core.reserves import WINDOW, LossCause, LostLines
 from lbflask.telemetry.event_queue import TimedEvent
@@ -33,12 +34,14 @@ def unwritable(path: str, error: Exception) -> str:
 class AccessLog:
     """An event sink that writes a line for each request to a file, or to standard output when `path` is `-`.
 
-    The error log has one line when a loss of lines begins, and one when it is over.
+    The error log has one line when a loss of lines begins, and one when it is over. Requests that the filter does not
+    take have no line, and count as lost only if the queue of events has dropped them unseen.
     """
 
-    def __init__(self, path: str, form: Format = TEXT) -> None:
+    def __init__(self, path: str, form: Format = TEXT, log_filter: LogFilter | None = None) -> None:
         self.path = path  #: a file name, or `-` for standard output
         self._form = form
+        self._filter = log_filter  # None for all requests
         self._writer = NonBlockingWriter(path)
         self._dropped = 0  # events that no notice reports yet
         self._events_lost = 0
@@ -72,6 +75,9 @@ class AccessLog:
             writer.flush()
         if writer.dropped or self._dropped:
             self._report_loss()
+        if self._filter is not None:
+            takes = self._filter.takes
+            batch = [timed for timed in batch if takes(timed[0].status, timed[0].seconds, timed[0].target)]
         if batch:
             line = self._form.line
             writer.write("".join([line(event, at) for event, at in batch]).encode("latin-1", "backslashreplace"))

@@ -10,6 +10,7 @@ from lbflask.core.answers import AnswerCause, AnswerKey
 from lbflask.core.faults import Fault, Stage
 from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.types import Fields
+from lbflask.core.http.value_templates import RequestFacts
 
 
 @dataclass(slots=True, init=False)
@@ -45,8 +46,9 @@ class RequestEvent:
     `status` is the status sent to the client. `cut` is why the response broke off, empty if it was complete.
     `sent` and `received` are bytes of bodies. `why` is the reason for the first choice (core/log_fields.py), `route` is
     the name of the route, and `trace` the value that tracing made when the request began. `cause` is why the client got
-    this answer, `limit` the exceeded rate limit, and `fields` are those of the response. `request_fields`
-    are those that came, if the log has any of them. `user` is the authenticated user.
+    this answer, `limit` the exceeded rate limit, and `fields` are those of the response. `facts` are
+    those of the request, if the log has any of them. `queued` are the seconds that it waited for slots of backends.
+    `user` is the authenticated user.
     """
 
     client: str
@@ -67,7 +69,8 @@ class RequestEvent:
     cause: AnswerCause
     limit: str
     fields: Fields | FieldLines | None
-    request_fields: Fields | None
+    facts: RequestFacts | None
+    queued: float
     user: str
 
     def __init__(  # noqa: PLR0913 - all that is known of a request
@@ -91,7 +94,8 @@ class RequestEvent:
         cause: AnswerCause = AnswerCause.BACKEND,
         limit: str = "",
         fields: Fields | FieldLines | None = None,
-        request_fields: Fields | None = None,
+        facts: RequestFacts | None = None,
+        queued: float = 0.0,
         user: str = "",
     ) -> None:
         self.client = client
@@ -112,7 +116,8 @@ class RequestEvent:
         self.cause = cause
         self.limit = limit
         self.fields = fields
-        self.request_fields = request_fields
+        self.facts = facts
+        self.queued = queued
         self.user = user
 
     @property

@@ -1,7 +1,8 @@
-"""Formats of the access log: text for people, JSON, or a template of the operator.
+"""Formats of the access log: text for people, JSON, the combined format of Apache, or a template of the operator.
 
-A line contains the request line, the client and the outcome. Header fields of the request are only in a template that
-names them, and never those whose names are of secrets, such as `Authorization` and `Cookie`. Parameters of the target
+A line contains the request line, the client and the outcome. Header fields are only in it where the configuration names
+them (and Referer and User-Agent in the combined format), and never those whose names are of secrets, such as
+`Authorization` and `Cookie`. Parameters of the target
 with the usual names of secrets are masked, also those of URLs in fields. Text from clients is escaped, so that it
 can neither break nor forge a line.
 """
@@ -11,15 +12,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Fault
 from lbflask.core.http.field_lines import field_pairs
-from lbflask.core.log_fields import HEADER, parsed
+from lbflask.core.http.types import Fields
+from lbflask.core.http.value_templates import value_of
+from lbflask.core.log_fields import HEADER, OF_LINES, RESPONSE_HEADER, parsed
 from lbflask.core.redaction import MASK, holds_secret, masked_target
 from lbflask.telemetry.events import AttemptEvent, RequestEvent
 
@@ -27,6 +31,7 @@ from lbflask.telemetry.events import AttemptEvent, RequestEvent
 MOST_OF_FIELD = 1024
 _NOTHING_TO_ESCAPE = re.compile(r"[ !#-\[\]-~]*").fullmatch
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x22, 0x5C, *range(0x7F, 0x100))}
+_NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ def text_line(event: RequestEvent, now: float) -> str:
         tail += f" cause={event.cause.value}"
     if event.user:
         tail += f' user="{_escaped(event.user)}"'
+    if event.queued:
+        tail += f" queued={format(event.queued * 1000, '.1f')}ms"
     if event.cut:
         tail += f' cut="{_escaped(event.cut)}"'
     return (
@@ -63,6 +70,41 @@ def text_line(event: RequestEvent, now: float) -> str:
 
 
 TEXT = Format(text_line)
+
+#: How Apache escapes text in its log (`ap_escape_logitem`), which readers of the combined format expect.
+_APACHE_ESCAPES = _ESCAPES | {0x22: '\\"', 0x5C: "\\\\", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 13: "\\r"}
+
+
+def combined_line(event: RequestEvent, now: float) -> str:
+    """The event in the combined format of Apache and nginx, with the end of the request in UTC as its time."""
+    fields = [] if event.facts is None else event.facts.fields
+    target, referer, agent = map(
+        _escaped_as_apache,
+        (masked_target(event.target), _field_value(fields, "referer"), _field_value(fields, "user-agent")),
+    )
+    user = _escaped_as_apache(event.user).replace(" ", "\\x20") or "-"  # a blank would end it
+    return (
+        f"{event.client} - {user} [{_clf_time(int(now))}] "
+        f'"{event.method} {target} {event.protocol}" {event.status} {event.sent or "-"} '
+        f'"{referer or "-"}" "{agent or "-"}"\n'
+    )
+
+
+COMBINED = Format(combined_line)
+
+
+def _escaped_as_apache(text: str) -> str:
+    return text if _NOTHING_TO_ESCAPE(text) else text.translate(_APACHE_ESCAPES)
+
+
+@lru_cache(maxsize=2)
+def _clf_time(second: int) -> str:
+    """The time of the common log format, whose months are English."""
+    moment = time.gmtime(second)
+    return time.strftime(f"%d/{_MONTHS[moment.tm_mon - 1]}/%Y:%H:%M:%S +0000", moment)
+
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _escaped(text: str) -> str:
@@ -127,6 +169,8 @@ def _values(event: RequestEvent, now: float) -> dict[str, Any]:
         values["limit"] = event.limit
     if event.user:
         values["user"] = event.user.encode("latin-1", "replace").decode("utf-8", "replace")
+    if event.queued:
+        values["queued"] = round(event.queued, 6)
     if content_type := _content_type(event):
         values["type"] = content_type
     if event.cut:
@@ -148,42 +192,82 @@ def _attempt(attempt: AttemptEvent) -> dict[str, Any]:
     return document
 
 
-def json_lines(instance: str = "") -> Format:
+@dataclass(frozen=True, slots=True)
+class LoggedFields:
+    """The names of header fields of requests and of responses that are in each line of JSON."""
+
+    request: tuple[str, ...] = ()
+    response: tuple[str, ...] = ()
+
+
+NO_FIELDS = LoggedFields()
+
+
+def json_lines(instance: str = "", logged: LoggedFields = NO_FIELDS) -> Format:
     """A JSON object for each line; with the name of the instance, unless that is empty."""
     named = {"instance": instance} if instance else {}
 
     def line(event: RequestEvent, now: float) -> str:
         values = _values(event, now) | named
         values["attempts"] = [_attempt(attempt) for attempt in event.attempts]
+        if logged.request and event.facts is not None:
+            values["request_headers"] = _named_values(event.facts.fields, logged.request)
+        if logged.response:
+            values["response_headers"] = _named_values(field_pairs(event.fields or []), logged.response)
         return _encoded(values) + "\n"
 
     return Format(line, lambda count: _encoded({"dropped_lines": count} | named) + "\n")
 
 
+def _named_values(fields: Fields, names: Iterable[str]) -> dict[str, str]:
+    """The values of these fields by name, without those that are not there."""
+    found = {name: _field_value(fields, name.lower()) for name in names}
+    return {name: value for name, value in found.items() if value}
+
+
 JSON = json_lines()
 
 
-def _header(event: RequestEvent, name: str) -> str:
-    """The value of a header field of the request, several lines joined; empty for none."""
-    value = ", ".join([text for field, text in event.request_fields or () if field.lower() == name])[:MOST_OF_FIELD]
+def _field_value(fields: Fields, name: str) -> str:
+    """The value of a header field, whose name is in small letters, several lines joined; empty for none."""
+    value = ", ".join([text for field, text in fields if field.lower() == name])[:MOST_OF_FIELD]
     if "://" in value or value.startswith("/"):
         return masked_target(value)
     return MASK if holds_secret(value) else value
 
 
-def template(form: str, instance: str = "") -> Format:
+def _value_of_line(event: RequestEvent, name: str) -> str:
+    """The value of a name that only custom lines have."""
+    if name.startswith(RESPONSE_HEADER):
+        return _field_value(field_pairs(event.fields or []), name[len(RESPONSE_HEADER) :])
+    if name == "request_id":
+        return event.request_id
+    if name in ("path", "query"):
+        path, mark, query = masked_target(event.target).partition("?")
+        return path if name == "path" else mark + query
+    if event.facts is None:
+        return ""
+    return (
+        _field_value(event.facts.fields, name[len(HEADER) :])
+        if name.startswith(HEADER)
+        else value_of(name, event.facts)
+    )
+
+
+def template(form: str, instance: str = "", environ: Mapping[str, str] = _NO_ENVIRONMENT) -> Format:
     """A template of the operator. Raises ValueError for an unknown name."""
-    parts = parsed(form)
-    names_tried = any(name == "tried" for _, name in parts)
-    headers = [(name, name.removeprefix(HEADER)) for _, name in parts if name and name.startswith(HEADER)]
+    parts = parsed(form, environ)
+    names = {name for _, name in parts}
+    of_lines = [name for name in names if name in OF_LINES or name.startswith((HEADER, RESPONSE_HEADER))]
+    names_tried = "tried" in names
 
     def line(event: RequestEvent, now: float) -> str:
         values = _values(event, now)
         values["attempts"] = len(event.attempts)
         values["instance"] = instance
         values["tried"] = ",".join(map(_tried, event.attempts)) if names_tried else ""
-        for header, field in headers:
-            values[header] = _header(event, field)
+        for name in of_lines:
+            values[name] = _value_of_line(event, name)
         pieces = []
         for literal, name in parts:
             pieces.append(literal)
@@ -195,6 +279,14 @@ def template(form: str, instance: str = "") -> Format:
     return Format(line)
 
 
-def format_of(form: str, instance: str = "") -> Format:
+def format_of(
+    form: str,
+    instance: str = "",
+    logged: LoggedFields = NO_FIELDS,
+    environ: Mapping[str, str] = _NO_ENVIRONMENT,
+) -> Format:
     """The format for the setting `access_log_format`, in the instance of that name. Raises ValueError."""
-    return TEXT if form == "text" else json_lines(instance) if form == "json" else template(form, instance)
+    if form == "json":
+        return json_lines(instance, logged)
+    named = {"text": TEXT, "combined": COMBINED}.get(form)
+    return template(form, instance, environ) if named is None else named

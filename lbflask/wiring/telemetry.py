@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,7 @@ from lbflask.config.load import ConfigError
 from lbflask.config.render import version
 from lbflask.config.schema import Config
 from lbflask.core.answers import AnswerKey
-from lbflask.core.log_fields import names_headers
+from lbflask.core.log_fields import needs_facts
 from lbflask.core.reserves import LostLines, Use
 from lbflask.fleet.recent_answers import RecentAnswers
 from lbflask.hooks.runner import Hooks
@@ -21,12 +22,15 @@ from lbflask.telemetry.access_log import AccessLog, unwritable
 from lbflask.telemetry.debug import SWITCH
 from lbflask.telemetry.event_queue import EventQueue, EventSink
 from lbflask.telemetry.events import Listener
-from lbflask.telemetry.log_formats import format_of
+from lbflask.telemetry.log_formats import LoggedFields, format_of
 from lbflask.telemetry.metrics import definitions, exposition
 from lbflask.telemetry.metrics.recorder import MetricsRecorder, Sample
 from lbflask.telemetry.tracing import TracingSink
 from lbflask.wiring.adapters import hooks_for, start_tracing, tracing_for
 from lbflask.wiring.control import identity
+
+#: The settings of the access log.
+_OF_ACCESS_LOG = ("access_log", "access_log_format", "access_log_fields", "access_log_filter")
 
 log = logging.getLogger("lbflask")
 
@@ -80,9 +84,11 @@ class Telemetry:
         return self._recorder is not None
 
     @property
-    def logs_request_fields(self) -> bool:
-        """Whether the access log has header fields of requests."""
-        return bool(self._config.access_log) and names_headers(self._config.access_log_format)
+    def logs_facts(self) -> bool:
+        """Whether the access log has header fields or other facts of requests, which no event has otherwise."""
+        config = self._config
+        has_any = bool(config.access_log_fields.request) or needs_facts(config.access_log_format, os.environ)
+        return bool(config.access_log) and has_any
 
     def lost_lines(self, now: float) -> LostLines | None:
         """The lines of the access log that were lost in the last minute. `now` is of a steady clock, in seconds."""
@@ -130,7 +136,7 @@ class Telemetry:
         """
         before = self._config
         hooks_stay = (config.hooks, config.hook_budget) == (before.hooks, before.hook_budget)
-        log_stays = (config.access_log, config.access_log_format) == (before.access_log, before.access_log_format)
+        log_stays = all(getattr(config, key) == getattr(before, key) for key in _OF_ACCESS_LOG)
         hooks = self._hooks if hooks_stay else hooks_for(config)
         tracing = self.tracing if config.tracing == before.tracing else tracing_for(config)
         access_log = self._access_log if log_stays else _access_log(config)
@@ -190,4 +196,6 @@ def _stop(*sinks: Hooks | TracingSink | AccessLog | MetricsRecorder | None) -> N
 def _access_log(config: Config) -> AccessLog | None:
     if not config.access_log:
         return None
-    return AccessLog(config.access_log, format_of(config.access_log_format, identity(config).instance))
+    fields = LoggedFields(config.access_log_fields.request, config.access_log_fields.response)
+    form = format_of(config.access_log_format, identity(config).instance, fields, os.environ)
+    return AccessLog(config.access_log, form, config.access_log_filter.to_model())

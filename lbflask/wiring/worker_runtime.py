@@ -248,7 +248,7 @@ class WorkerRuntime:
             note_answer=sinks.note_answer,
             hooks=sinks.hooks,
             tracing=sinks.tracing,
-            logs_request_fields=sinks.logs_request_fields,
+            logs_facts=sinks.logs_facts,
             buffers=self._buffers,
         )
         pipelines = PoolPipelines(config, services, self._fleet, self._slots.of, self._connections.of_pool)

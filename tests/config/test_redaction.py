@@ -325,6 +325,8 @@ SHOWN = {
     "ConditionalEditsConfig": {"absent", "on", "present", "remove"},
     "ConditionsConfig": {"client", "exact", "host", "listener", "methods", "path", "regex", "scheme", "suffix"},
     "MatchConfig": {"client", "exact", "host", "listener", "methods", "path", "regex", "scheme", "suffix"},
+    "LogFieldsConfig": {"request", "response"},
+    "LogFilterConfig": {"except_path", "path", "status"},
     "MirrorConfig": {"pool"},
     "RateLimitConfig": {"key", "rate"},
     "RespondConfig": {"body", "content_type", "file"},

@@ -365,7 +365,7 @@ def test_a_top_level_that_finds_its_backends_is_a_pool_beside_others() -> None:
 @pytest.mark.parametrize(
     ("settings", "key", "wrong"),
     [
-        ({"access_log_format": "xml"}, "access_log_format", "must be text, json, or a line with names in braces"),
+        ({"access_log_format": "xml"}, "access_log_format", "must be text, json, combined, or a line with names"),
         ({"access_log_format": "{nobody}"}, "access_log_format", "there is no {nobody}"),
         ({"error_log_format": "xml"}, "error_log_format", "'text' or 'json'"),
         ({"metrics": "perhaps"}, "metrics", "valid boolean"),

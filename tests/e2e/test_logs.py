@@ -46,6 +46,55 @@ def test_a_rotated_log_is_followed_on_usr1(redis_url: str, tmp_path: Path, worke
         backend.kill()
 
 
+def test_it_has_the_requests_and_the_fields_that_are_configured(redis_url: str, tmp_path: Path) -> None:
+    log, file, port = tmp_path / "access.log", tmp_path / "lbflask.toml", free_port()
+    fixed = (
+        f"redis_url = '{redis_url}'\nbackends = 'http://127.0.0.1:{port}'\naccess_log = '{log}'\n"
+        "response_headers.set = { X-Cache = 'MISS' }\n"
+    )
+    routes = "[[routes]]\nmatch.path = '/gone'\nrespond.status = 410\n[[routes]]\nname = 'rest'\npool = 'default'\n"
+    file.write_text(
+        f"{fixed}access_log_format = 'json'\naccess_log_filter = {{ status = '4xx', except_path = '/gone/quiet' }}\n"
+        f"access_log_fields = {{ request = 'User-Agent', response = 'X-Cache' }}\n{routes}"
+    )
+    backend = start_demo(port)
+    balancer = Gunicorn(workers=1, config=file)
+    try:
+        agent = {"User-Agent": 'curl "8"', "Cookie": "a=hush"}
+        for path in ("/", "/gone/quiet", "/gone"):
+            get(balancer.port, path, headers=agent)
+        (line,) = eventually(lambda: log.exists() and log.read_text().splitlines(), "the line of the error")
+        found = json.loads(line)
+        assert (found["target"], found["status"]) == ("/gone", 410)
+        assert (found["request_headers"], found["response_headers"]) == (
+            {"User-Agent": 'curl "8"'},
+            {"X-Cache": "MISS"},
+        )
+        assert "hush" not in line
+        page = get(balancer.admin_port, "/metrics").body.decode()
+        counted = re.findall(r'^lbflask_request_duration_seconds_count\{.*route="(.*)"\} (\S+)$', page, re.MULTILINE)
+        assert dict(counted) == {"rest": "1.0", "/gone": "2.0"}
+
+        file.write_text(f"{fixed}access_log_format = 'combined'\n{routes}")
+        balancer.signal(signal.SIGHUP)
+        combined = re.compile(
+            r'^127\.0\.0\.1 - - \[\d\d/\w{3}/\d{4}:\d\d:\d\d:\d\d \+0000\] "GET /again HTTP/1\.1" 200 \d+ '
+            r'"-" "curl \\"8\\""$',
+            re.MULTILINE,
+        )
+
+        def is_combined() -> bool:
+            get(balancer.port, "/again", headers=agent)
+            return combined.search(log.read_text()) is not None
+
+        eventually(is_combined, "a line in the combined format")
+        balancer.assert_no_traceback()
+        assert balancer.stop() == 0
+    finally:
+        balancer.kill()
+        backend.kill()
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.sampled(2)
 def test_requests_go_on_while_nobody_reads_the_log(redis_url: str, tmp_path: Path, stream: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any, cast
 
 import pytest
@@ -36,6 +37,7 @@ class Bounded(Balancer):
 
     queue = QueuePolicy(10, LONG)
     most: Sequence[int] = ()
+    halves: Iterator[float] | None = None  #: a clock that advances by half a second at each look; without, none does
 
     def waiting(self) -> SlotQueue:
         self.pool = replace(
@@ -46,8 +48,24 @@ class Bounded(Balancer):
             ),
         )
         self.slots = Slots(self.fleet).of("default")
-        self.queue_of = SlotQueue(self.slots, self.fleet.traffic("default"), self.queue, lambda: 0.0)
+        self.queue_of = SlotQueue(self.slots, self.fleet.traffic("default"), self.queue, self.look)
         return self.queue_of
+
+    def look(self) -> float:
+        return 0.0 if self.halves is None else next(self.halves)
+
+
+@dataclass
+class Waiting:
+    """A request that adds up its waits."""
+
+    request_id: str = "id"
+    may_queue: bool = True
+    deadline: float = LONG
+    queued: float = 0.0
+
+    def add_wait(self, seconds: float) -> None:
+        self.queued += seconds
 
 
 def bounded(street: Street, bounds: Sequence[int], queue: QueuePolicy | None = None) -> Bounded:
@@ -99,18 +117,32 @@ def test_a_request_waits_for_whichever_backend_is_free_first(street: Street) -> 
     assert balancer.slots.used == {"b0": 1}
 
 
+def test_the_time_of_a_wait_is_that_of_the_request(street: Street) -> None:
+    balancer = bounded(street, [1])
+    balancer.halves = count(0.0, 0.5)
+    assert balancer.ask(inbound())[0] == 200
+    busy(balancer, "b0")
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(balancer.ask, inbound())
+        eventually(lambda: balancer.slots.waiting, "it waits")
+        balancer.slots.release("b0")
+        assert asked.result(LONG)[0] == 200
+    assert [event.queued for event in balancer.events] == [0.0, 0.5]
+
+
+def test_a_wait_in_vain_has_its_time_too(street: Street) -> None:
+    balancer = bounded(street, [1], QueuePolicy(5, 0.01))
+    balancer.halves = count(0.0, 0.5)
+    busy(balancer, "b0")
+    assert balancer.ask(inbound())[0] == 503
+    assert [event.queued for event in balancer.events] == [0.5]
+
+
 def test_a_session_waits_for_its_own_backend(street: Street) -> None:
     balancer = bounded(street, [1, 0])
     busy(balancer, "b0")
     sticky_backend = balancer.pool.backends[0]
-    turns = balancer.queue_of.turns(
-        balancer.pool.backends,
-        request_id="id",
-        sticky_backend=sticky_backend,
-        may_queue=True,
-        deadline=LONG,
-        on_gone=None,
-    )
+    turns = balancer.queue_of.turns(balancer.pool.backends, Waiting(), sticky_backend, None)
     with ThreadPoolExecutor(1) as threads, closing(turns):
         first = threads.submit(next, turns)
         eventually(lambda: balancer.slots.waiting, "it waits")
@@ -122,9 +154,7 @@ def test_a_session_waits_for_its_own_backend(street: Street) -> None:
 def test_a_copy_of_a_request_does_not_wait(street: Street) -> None:
     balancer = bounded(street, [1])
     busy(balancer, "b0")
-    turns = balancer.queue_of.turns(
-        balancer.pool.backends, request_id="id", sticky_backend=None, may_queue=False, deadline=LONG, on_gone=None
-    )
+    turns = balancer.queue_of.turns(balancer.pool.backends, Waiting(may_queue=False), None, None)
     assert list(turns) == []
 
 

@@ -19,6 +19,7 @@ from typing import overload
 import pytest
 
 from devtools.wait import PATIENCE, eventually
+from lbflask.core.log_filters import LogFilter
 from lbflask.core.reserves import WINDOW, LossCause, LostLines
 from lbflask.telemetry import access_log, nonblocking_writer
 from lbflask.telemetry.access_log import AccessLog
@@ -83,6 +84,23 @@ def test_lines_are_written_at_a_flush_and_not_before(tmp_path: Path) -> None:
         assert targets(path) == ["/0", "/1", "/2"]
         log.flush()
         assert targets(path) == ["/0", "/1", "/2"]
+
+
+def test_only_requests_that_the_filter_takes_have_lines(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path), log_filter=LogFilter(frozenset({503}), 0.5, except_paths=("/live",)))
+    log.open()
+    statuses = [(200, 0.1), (503, 0.1), (200, 0.6)]
+    for _ in range(2):
+        log.consume([(event(target=f"/{status}", status=status, seconds=took), 0.0) for status, took in statuses])
+        log.consume([(event(target="/live", status=503), 0.0)])
+    assert targets(path) == ["/503", "/200"] * 2
+    assert log.lost == 0
+    log.dropped(3)
+    log.consume([(event(), 0.0)])
+    assert log.lost == 3
+    assert path.read_text("ascii").splitlines()[-1].startswith("# 3 lines were dropped")
+    log.stop()
 
 
 def test_a_log_that_was_started_writes_by_itself(tmp_path: Path) -> None:

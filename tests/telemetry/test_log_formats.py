@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.http.types import Fields
-from lbflask.core.log_fields import FIELDS
+from lbflask.core.http.value_templates import RequestFacts
+from lbflask.core.log_fields import FIELDS, OF_LINES
 from lbflask.telemetry.events import AttemptEvent
-from lbflask.telemetry.log_formats import JSON, MOST_OF_FIELD, format_of, json_lines, template
+from lbflask.telemetry.log_formats import (
+    JSON,
+    MOST_OF_FIELD,
+    LoggedFields,
+    combined_line,
+    format_of,
+    json_lines,
+    template,
+)
 from lbflask.telemetry.log_formats import text_line as line
 from tests.support.changes import property_test
 from tests.telemetry.events import NOON, REFUSED, SERVED, event
@@ -161,6 +170,12 @@ def test_json_is_one_line_for_any_request(target: str, cut: str) -> None:
     assert json.loads(told).get("cut", "") == cut
 
 
+def facts(fields: Fields) -> RequestFacts:
+    return RequestFacts(
+        "203.0.113.9", "https", "Shop.example:81", "GET", "/a?b", "abc-1", fields, "", "", "", "TLSv1.3", "CN=a"
+    )
+
+
 AGENT = "{header.User-Agent}|{header.Referer}|{header.X-Tag}"
 
 
@@ -177,7 +192,68 @@ AGENT = "{header.User-Agent}|{header.Referer}|{header.X-Tag}"
     ],
 )
 def test_a_template_has_the_header_fields_that_it_names_without_secrets(fields: Fields | None, told: str) -> None:
-    assert format_of(AGENT).line(event(request_fields=fields), NOON) == told + "\n"
+    assert format_of(AGENT).line(event(facts=None if fields is None else facts(fields)), NOON) == told + "\n"
+
+
+def test_a_template_has_variables_of_requests_and_fields_of_responses() -> None:
+    form = "{scheme} {host} {authority} {path} {query} {request_id} {tls.version} {tls.client_subject} {env.ZONE} "
+    made = format_of(form + "{response_header.X-Cache}", environ={"ZONE": "eu-1"})
+    told = made.line(event(target="/a?token=x", facts=facts([]), fields=[("x-cache", 'HIT "1"')]), NOON)
+    assert told == r"https shop.example Shop.example:81 /a ?token=*** abc-1 TLSv1.3 CN=a eu-1 HIT \x221\x22" + "\n"
+    unread = made.line(event(target="-", request_id="-"), NOON)
+    assert unread == "- - - - - - - - eu-1 -\n"
+
+
+@pytest.mark.parametrize("name", OF_LINES)
+def test_every_name_of_lines_can_be_used(name: str) -> None:
+    assert re.fullmatch(r"<[!-~]+>\n", format_of(f"<{{{name}}}>").line(event(facts=facts([])), NOON))
+
+
+def test_a_wait_for_a_slot_is_in_the_line() -> None:
+    assert line(event(queued=0.25), NOON).endswith(" id=abc-1 queued=250.0ms\n")
+    assert format_of("{queued}").line(event(queued=0.25), NOON) == "0.250000\n"
+    assert format_of("{queued}").line(event(), NOON) == "-\n"
+
+
+def test_json_has_the_header_fields_that_are_named() -> None:
+    form = format_of("json", logged=LoggedFields(("User-Agent", "X-None"), ("X-Cache", "Location")))
+    fields = [("X-CACHE", "a"), ("x-cache", "b"), ("Location", "/x?token=hush")]
+    told = json.loads(form.line(event(facts=facts([("user-agent", "curl"), ("Cookie", "hush")]), fields=fields), NOON))
+    assert told["request_headers"] == {"User-Agent": "curl"}
+    assert told["response_headers"] == {"X-Cache": "a, b", "Location": "/x?token=***"}
+    unread = json.loads(form.line(event(), NOON))
+    assert "request_headers" not in unread
+    assert unread["response_headers"] == {}
+
+
+# In the combined format
+
+
+def test_the_combined_format_is_that_of_apache() -> None:
+    fields = [("Referer", "https://a.example/x?token=hush"), ("user-agent", 'curl/8 "x"\\\n\xe9\x01')]
+    assert format_of("combined").line(event(facts=facts(fields), target="/a?token=x"), NOON) == (
+        '203.0.113.9 - - [14/Nov/2023:22:13:20 +0000] "GET /a?token=*** HTTP/1.1" 200 1234 '
+        '"https://a.example/x?token=***" "curl/8 \\"x\\"\\\\\\n\\xe9\\x01"\n'
+    )
+
+
+def test_the_combined_format_has_the_user() -> None:
+    told = combined_line(event(user='a b"c'), NOON)
+    assert told.startswith('203.0.113.9 - a\\x20b\\"c [14/Nov/2023:22:13:20 +0000] "GET ')
+
+
+def test_the_combined_format_has_a_dash_for_what_is_not_there() -> None:
+    told = combined_line(event(method="-", target="-", protocol="-", status=400, sent=0), NOON)
+    assert told == '203.0.113.9 - - [14/Nov/2023:22:13:20 +0000] "- - -" 400 - "-" "-"\n'
+
+
+@given(st.text(st.characters(max_codepoint=0xFF)), st.text(st.characters(max_codepoint=0xFF)))
+def test_no_request_can_break_or_forge_a_combined_line(target: str, agent: str) -> None:
+    told = combined_line(event(target=target, facts=facts([("User-Agent", agent)])), NOON)
+    assert told[:-1].isascii()
+    assert told[:-1].isprintable()
+    quoted = r'"((?:[^"\\]|\\.)*)"'
+    assert re.fullmatch(rf'\S+ - - \[[^\]]*\] {quoted} 200 1234 "-" {quoted}\n', told)
 
 
 def test_missing_lines_are_reported_in_the_format_of_the_log() -> None:
@@ -215,6 +291,7 @@ def test_json_has_every_name_but_the_attempts_in_short() -> None:
         limit="each",
         user="alice",
         fields=[("Content-Type", "text/plain")],
+        queued=0.5,
     )
     assert json.loads(json_lines("lb-1").line(full, NOON)).keys() == FIELDS.keys() - {"tried"}
 

@@ -69,7 +69,16 @@ QUEUE_REFUSED = _counter(
     "queue_refused", ("pool",), "Requests that got no slot: the queue was full, or none became free in time."
 )
 DURATION = _histogram(
-    "request_duration_seconds", ("pool",), "From a request's head to the last byte of its response.", buckets=SECONDS
+    "request_duration_seconds",
+    ("pool", "route"),
+    "From a request's head to the last byte of its response.",
+    buckets=SECONDS,
+)
+QUEUE_WAIT = _histogram(
+    "queue_wait_seconds",
+    ("pool",),
+    "Waits of requests for a slot of a backend (`max_connections`), also of those that got none; without a wait none.",
+    buckets=SECONDS,
 )
 UPSTREAM = _histogram(
     "upstream_duration_seconds", _BACKEND, "From the start of an attempt to the head of its response.", buckets=SECONDS

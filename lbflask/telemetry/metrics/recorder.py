@@ -110,15 +110,17 @@ class MetricsRecorder:
         offsets of their series are cached.
         """
         offsets, bounds, total = self._offsets, definitions.UPSTREAM.buckets, len(definitions.UPSTREAM.buckets) + 1
-        durations: defaultdict[str, list[float]] = defaultdict(list)
+        durations: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         sent_bytes: defaultdict[str, int] = defaultdict(int)
         received_bytes: defaultdict[str, int] = defaultdict(int)
         for event, _ in batch:
             pool, attempts = event.pool, event.attempts
-            durations[pool].append(event.seconds)
+            durations[pool, event.route].append(event.seconds)
             sent_bytes[pool] += event.sent
             if event.received:
                 received_bytes[pool] += event.received
+            if event.queued:
+                self._observe(definitions.QUEUE_WAIT, (pool,), [event.queued])
             cached = None
             if event.cause is AnswerCause.BACKEND and len(attempts) == 1 and (attempt := attempts[0]).fault is None:
                 cached = offsets.get((pool, attempt.backend, event.method, event.status // 100, event.route))
@@ -132,8 +134,8 @@ class MetricsRecorder:
             values[answered] += 1
             values[upstream + bisect_left(bounds, took)] += 1
             values[upstream + total] += took
-        for pool, seconds_of_pool in durations.items():
-            self._observe(definitions.DURATION, (pool,), seconds_of_pool)
+        for labels, seconds in durations.items():
+            self._observe(definitions.DURATION, labels, seconds)
         for metric, counted in ((definitions.SENT, sent_bytes), (definitions.RECEIVED, received_bytes)):
             for pool, count in counted.items():
                 self.add(metric, (pool,), count)

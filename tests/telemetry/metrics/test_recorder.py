@@ -120,10 +120,21 @@ def test_a_request_that_was_refused_at_once_has_no_attempt(worker: MetricsRecord
 def test_durations_fall_into_buckets_that_include_their_bound(worker: MetricsRecorder, tmp_path: Path) -> None:
     told(worker, *(event(seconds=seconds) for seconds in (0.0001, 0.001, 0.0011, 61.0)))
     found = of(scrape(tmp_path), "request_duration_seconds")
-    bucket = 'request_duration_seconds_bucket{le="%s",pool="default"}'
+    bucket = 'request_duration_seconds_bucket{le="%s",pool="default",route=""}'
     assert [found[bucket % bound] for bound in ("0.001", "0.0025", "60.0", "+Inf")] == [2, 3, 3, 4]
-    assert found['request_duration_seconds_count{pool="default"}'] == 4
-    assert found['request_duration_seconds_sum{pool="default"}'] == pytest.approx(61.0022)
+    assert found['request_duration_seconds_count{pool="default",route=""}'] == 4
+    assert found['request_duration_seconds_sum{pool="default",route=""}'] == pytest.approx(61.0022)
+
+
+def test_durations_are_those_of_a_route_and_waits_those_of_a_pool(worker: MetricsRecorder, tmp_path: Path) -> None:
+    told(worker, event(route="shop"), event(route="shop", queued=0.3), event())
+    found = scrape(tmp_path)
+    name = "lbflask_request_duration_seconds_count"
+    assert found[f'{name}{{pool="default",route="shop"}}'] == 2
+    assert found[f'{name}{{pool="default",route=""}}'] == 1
+    waits = of(found, "queue_wait_seconds")
+    assert waits['queue_wait_seconds_count{pool="default"}'] == 1
+    assert waits['queue_wait_seconds_sum{pool="default"}'] == pytest.approx(0.3)
 
 
 def test_bytes_are_counted_both_ways(worker: MetricsRecorder, tmp_path: Path) -> None:
@@ -217,7 +228,7 @@ def test_a_worker_that_has_ended_leaves_its_counts_and_no_ghost(worker: MetricsR
         for _ in range(2):
             found = scrape(tmp_path)
             assert found['lbflask_requests_total{backend="web-1",code="2xx",method="GET",pool="default"}'] == round_
-            assert found['lbflask_request_duration_seconds_count{pool="default"}'] == round_
+            assert found['lbflask_request_duration_seconds_count{pool="default",route=""}'] == round_
             assert "lbflask_requests_in_flight" not in found
             assert found["lbflask_workers"] == 1
     assert len(list(tmp_path.glob("*.cells"))) == 1
@@ -234,7 +245,7 @@ def test_who_is_killed_while_folding_counts_nobody_twice(
         patched.setattr(Path, "unlink", lambda self, missing_ok=False: None)
         scrape(tmp_path)
     assert len(list(tmp_path.glob("*.cells"))) == 2
-    assert scrape(tmp_path)['lbflask_request_duration_seconds_count{pool="default"}'] == 1
+    assert scrape(tmp_path)['lbflask_request_duration_seconds_count{pool="default",route=""}'] == 1
     assert len(list(tmp_path.glob("*.cells"))) == 1
 
 
