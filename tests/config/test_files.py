@@ -49,6 +49,17 @@ READ = {
     "error_pages": ("error_pages.502", 'error_pages = {{ 502 = "{}" }}'),
     "sticky.secret_file": ("sticky.secret_file", '[sticky]\ncookie = "c"\nsecret_file = "{}"'),
     "admin.token_file": ("admin.token_file", '[admin]\ntoken_file = "{}"'),
+    **{
+        f"listeners.{key}": (
+            f"listeners[0].{key}",
+            '[tls]\ncertificate = "{good}/t.crt"\nkey = "{good}/t.key"\n[[listeners]]\nbind = "h:443"\ntls = true\n'
+            'client_certificates = "required"\n' + lines,
+        )
+        for key, lines in (
+            ("client_ca", 'client_ca = "{}"'),
+            ("client_crl", 'client_ca = "{good}/t.crt"\nclient_crl = "{}"'),
+        )
+    },
     "tls.certificate": ("tls.certificate", '[tls]\ncertificate = "{}"\nkey = "{good}/t.key"'),
     "tls.key": ("tls.key", '[tls]\ncertificate = "{good}/t.crt"\nkey = "{}"'),
     "tls.certificates.cert": (

@@ -223,7 +223,18 @@ def test_every_setting_that_names_a_file_is_a_path_by_its_type() -> None:
     for key, is_path in _texts(Config):
         found[key] = found.get(key, False) or is_path
     words = {"file", "root", "certificate", "key", "access_log", "directory", "error_pages", "bind", "admin_bind"}
-    words |= {"allow", "deny", "internal_files", "redis_url", "listener", "cert", "ca", "storage"}
+    words |= {
+        "client_ca",
+        "client_crl",
+        "allow",
+        "deny",
+        "internal_files",
+        "redis_url",
+        "listener",
+        "cert",
+        "ca",
+        "storage",
+    }
     no_paths = ("hash.key", "rate_limits.key", "acme.directory")
     named = {key for key in found if key.rpartition(".")[2] in words or key.endswith("_file")}
     assert {key for key, is_path in found.items() if is_path} == {key for key in named if not key.endswith(no_paths)}

@@ -300,7 +300,7 @@ SHOWN = {
     },
     "TLSConfig": {"certificate", "ciphers", "key", "minimum"},
     "CertificateConfig": {"cert", "key"},
-    "ListenerConfig": {"bind", "name", "redirect"},
+    "ListenerConfig": {"bind", "client_ca", "client_crl", "name", "redirect", "sni", "tcp"},
     "AdminConfig": {"token_file"},
     "HealthCheckConfig": {"expect_body", "expect_status", "host", "method"},
     "Config": {

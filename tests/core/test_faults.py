@@ -13,6 +13,8 @@ from lbflask.core.faults import (
     Fault,
     FoundDown,
     NotAdmitted,
+    Outpaced,
+    RefusalResponse,
     Resource,
     RetriedResponse,
     Shortage,
@@ -93,6 +95,18 @@ def test_an_attempt_without_a_response_in_its_time_is_a_fault_of_the_backend() -
 def test_a_response_that_is_retried_states_its_status() -> None:
     fault = RetriedResponse(503)
     assert (fault.blame, fault.status, fault.reason) == (Blame.BACKEND, 502, "responded 503, which is retried")
+
+
+def test_an_attempt_that_another_one_outpaced_is_no_fault_of_its_backend() -> None:
+    fault = Outpaced("web2")
+    assert (fault.blame, fault.stage) == (Blame.SELF, Stage.WAIT)
+    assert fault.reason == "ended, since web2 responded first"
+
+
+def test_a_refusal_of_another_service_has_its_body() -> None:
+    refusal = RefusalResponse(403, "no", AnswerCause.AUTH, [("X-Why", "no")], b"body")
+    assert (refusal.status, refusal.fields, refusal.body) == (403, [("X-Why", "no")], b"body")
+    assert refusal.answer_cause is AnswerCause.AUTH
 
 
 def test_a_refusal_has_fields_for_the_client_and_a_reason_for_the_log() -> None:

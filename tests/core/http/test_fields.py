@@ -503,3 +503,10 @@ def test_a_response_without_content_has_no_length() -> None:
 
 
 test_any_head_is_forwarded_without_fields_of_this_hop = property_test("fields")
+
+
+def test_rules_may_let_more_claims_of_strangers_pass() -> None:
+    rules = RequestRules(frozenset({"x-forwarded-user"})).keeping(frozenset({"x-forwarded-email"}))
+    hop = STRANGER._replace(rules=rules)
+    given = [("X-Forwarded-User", "a"), ("X-Forwarded-Email", "b"), ("X-Forwarded-Groups", "c")]
+    assert credible_fields(given, hop) == given[:2]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from lbflask.core.http.media_types import MEDIA_TYPES, UNKNOWN, end_of, has_known_end, media_type
+from lbflask.core.http.media_types import MEDIA_TYPES, UNKNOWN, bare_type, end_of, has_known_end, media_type
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,11 @@ def test_a_name_of_an_application_has_no_known_end() -> None:
     assert not has_known_end("john.doe", {})
     assert not has_known_end("v1.2", {})
     assert not has_known_end("about", {})
+
+
+@pytest.mark.parametrize("value", ["text/html", "Text/HTML ; charset=utf-8", "\ttext/html;"])
+def test_a_bare_type_has_no_parameters(value: str) -> None:
+    assert bare_type(value) == "text/html"
 
 
 def test_the_table_is_well_formed() -> None:
