@@ -16,7 +16,7 @@ from lbflask.core import certificate_demand as demand
 from lbflask.core.certificate_demand import DemandRule, demanded_names
 from lbflask.core.certificate_orders import NameState, is_stale
 
-#: Seconds between two looks for wishes, and the wishes that are taken at a time.
+#: Seconds between two reads of the wishes, and the wishes that are taken at a time.
 POLL, BATCH = 1.0, 20
 
 log = logging.getLogger("lbflask.checker")

@@ -12,7 +12,7 @@ from lbflask.checker.challenge_display import ChallengeDisplay
 from lbflask.core.certificate_demand import is_forgotten
 from lbflask.core.certificate_orders import is_stale
 
-#: Seconds between two looks at all names.
+#: Seconds between two passes over all names.
 EVERY = 600.0
 
 log = logging.getLogger("lbflask.checker")

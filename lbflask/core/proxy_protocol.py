@@ -34,7 +34,7 @@ class BadProxyHeader(ValueError):
 
 def read_header(data: bytes) -> tuple[int, Endpoint | None] | None:
     """The size of the header at the beginning of the data, and the address of the client that it states: None where the
-    proxy in front speaks for itself (LOCAL, UNKNOWN), so that the peer is the client. None for a header of which the
+    proxy in front sends for itself (LOCAL, UNKNOWN), so that the peer is the client. None for a header of which the
     data are only a part. Raises BadProxyHeader at the first byte that no header has there.
     """
     if data[: len(_SIGNATURE)] == _SIGNATURE[: len(data)]:

@@ -12,7 +12,7 @@ from lbflask.background import BackgroundTask
 from lbflask.core.certificate_demand import DemandRule
 from lbflask.store.ports import StoreUnavailable
 
-#: Seconds between two looks at the names that were asked for.
+#: Seconds between two reads of the names that were asked for.
 EVERY: Final = 0.25
 #: Names that wait for their turn, and those that are judged at each turn.
 MAX_WAITING: Final = 50

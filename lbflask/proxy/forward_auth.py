@@ -107,7 +107,7 @@ class ForwardAuth:
         return AdmittedRequest(request, self.granted.of(request.fields, grant.fields), grant.user, cookies)
 
     def _cache_key(self, asked: Fields) -> bytes:
-        """Empty where requests that are alike cannot be told from others."""
+        """Empty where nothing of the request distinguishes it from others."""
         if self._by_credentials:
             asked = [field for field in asked if field[0].lower() in ("authorization", "cookie")]
         if not asked:

@@ -24,7 +24,7 @@ from lbflask.config.certificates import CertificateFile, day
 from lbflask.config.tls import PairFiles, TLSConfig
 from lbflask.core import server_names
 
-#: Seconds between two looks at the files.
+#: Seconds between two reads of the files.
 INTERVAL = 1.0
 
 log = logging.getLogger("gunicorn.error")

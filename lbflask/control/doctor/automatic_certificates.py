@@ -15,7 +15,7 @@ _ADVICE = (
     "the leading checker tries again by itself"
 )
 _HOOK_ADVICE = "run the command by hand as the checker would; the leading checker tries again by itself"
-_DEMAND_ADVICE = "such names may not lead here; `tls.acme.on_demand_ask` can refuse names that nobody has registered"
+_DEMAND_ADVICE = "such names may not lead here; `tls.acme.on_demand_ask` can refuse names that are not registered"
 _ORDERING = (
     "`lbflask events --kind certificate` shows its progress; nothing is ordered without a checker, or while one leads "
     "that does not have this name in its configuration"

@@ -17,7 +17,7 @@ from lbflask.importers.site import Site, merged
 _REDIRECTS = frozenset({"301", "302", "303", "307", "308"})
 _PASSES = ("proxy_pass", "uwsgi_pass")
 _FLAGS = {"permanent": 301, "redirect": 302}
-#: What a location gets whose action has no equal: nobody may reach another one by it.
+#: What a location gets whose action has no equal, so that its requests reach no other one.
 NOT_TRANSLATED: Mapping[str, Any] = {"respond": {"status": 501, "body": "not translated\n"}}
 
 
