@@ -186,5 +186,5 @@ def _setting(kind: type[BaseModel], name: str, field: FieldInfo) -> str:
 
 
 def _comment(prose: str) -> list[str]:
-    text, marks = " ".join(prose.split()), {"initial_indent": "# ", "subsequent_indent": "# "}
-    return textwrap.wrap(text, _WIDTH, break_on_hyphens=False, **marks)
+    text = " ".join(prose.split())
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
