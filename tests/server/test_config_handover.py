@@ -63,7 +63,7 @@ def test_pages_arrive_as_the_master_has_read_them(handover: SharedConfig, tmp_pa
     assert found[1].pages == before.pages
     (route,) = found[1].routes
     assert route.respond is not None
-    assert route.respond.to_model().parts("", "")[1] == b"<p>closed"
+    assert route.respond.to_model().page.body == b"<p>closed"
 
 
 def test_the_latest_outcome_is_read_and_a_shorter_text_leaves_nothing_of_a_longer_one(handover: SharedConfig) -> None:
