@@ -60,7 +60,7 @@ class _Proxy:
                 urls.append("unix:" + target.removeprefix("unix/"))
                 continue
             scheme, _, address = target.rpartition("://")
-            if scheme not in ("", "http", "https") or "{" in re.sub(r"\$\{[^}]*\}", "", address) or "/" in address:
+            if scheme not in ("", "http", "https") or "{" in re.sub(r"\$\{[^{}$]*\}", "", address) or "/" in address:
                 self._site.lose(
                     self._directive.place, f"reverse_proxy {target}", "a backend is http:// or https://host:port"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -242,11 +241,7 @@ def _overlap(match: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, 
     if not match:
         return dict(partial)
     paths, wanted = match.get("path", []), partial.get("path", [])
-    if (
-        paths
-        and wanted
-        and not any(re.match(re.escape(path.rstrip("/")) + "(/|$)", one) for path in paths for one in wanted)
-    ):
+    if paths and wanted and not any(f"{one}/".startswith(path.rstrip("/") + "/") for path in paths for one in wanted):
         return dict(match) if any(one == "/" or paths[0].startswith(one) for one in wanted) else None
     if "exact" in match and wanted:
         return dict(match) if any(match["exact"][0].startswith(one) for one in wanted) else None

@@ -12,7 +12,7 @@ from lbflask.importers.haproxy.conditions import Conditions, Matches, UnknownCon
 from lbflask.importers.literals import number_of, seconds_of, template_of
 from lbflask.importers.site import ImportedRoute, Site, merged
 
-_SAMPLE = re.compile(r"%\[([^\]]*)\]|%\{\+?[^}]*\}\w+|%[a-zA-Z]+")
+_SAMPLE = re.compile(r"%\[([^\]%]*)\]|%\{\+?[^}%]*\}\w+|%[a-zA-Z]+")
 _SAMPLES: Mapping[str, str] = {
     "%[src]": "{client}",
     "%ci": "{client}",

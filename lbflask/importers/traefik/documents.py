@@ -40,7 +40,7 @@ class TraefikDocuments:
 
     def _remember(self, file: str, text: str) -> None:
         for number, line in enumerate(text.split("\n"), 1):
-            for found in re.findall(r"[A-Za-z0-9_.@-]+(?=[\"'\]]*\s*[:=\]])", line):
+            for found in re.findall(r"(?<![A-Za-z0-9_.@-])[A-Za-z0-9_.@-]++(?=[\"'\]]*+\s*+[:=\]])", line):
                 for key in (found, *found.split(".")):
                     self._lines.setdefault(key.lower(), Place(Path(file).name, number))
 
