@@ -224,7 +224,7 @@ class WorkerRuntime:
             worker=self._worker,
         )
 
-    def _new_dialer(self, forbidden: Callable[[Any], bool], tls: BackendTLSConfig, opening: bytes) -> Dialer:
+    def _new_dialer(self, forbidden: Callable[[Any], bool], tls: BackendTLSConfig, opening: bytes = b"") -> Dialer:
         return Dialer(
             tls=tls_settings_for(tls),
             forbidden=forbidden,
