@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
 
-from lbflask.server.worker.stream import NO_TLS, Stream, Subject, TlsFacts
+from lbflask.server.worker.stream import Stream, Subject, TlsFacts
 
 #: The first byte of plain HTTP: of a method, which is a token (RFC 9110 §5.6.2), or of an empty line before it. TLS
 #: starts with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
@@ -55,7 +55,7 @@ class TlsStream(Stream):
         self._plain: bool | None = None  # None until the first byte
         self._ahead = b""
         self._ended = False  # by the client's close_notify, or by the end of the connection
-        self._facts: TlsFacts = NO_TLS
+        self._facts: TlsFacts | None = None
         self._certificates: tuple[bytes, ...] | None = None  # None until they are asked for
 
     def _begin(self, context: ssl.SSLContext) -> None:
@@ -66,7 +66,7 @@ class TlsStream(Stream):
     @property
     def tls_facts(self) -> TlsFacts:
         """As of a stream, once the handshake is done."""
-        if self._facts is NO_TLS:
+        if self._facts is None:
             certificate = self._tls.getpeercert() or {}
             self._facts = self._tls.version() or "", cast("Subject", certificate.get("subject", ()))
         return self._facts
