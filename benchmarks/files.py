@@ -1,8 +1,9 @@
 """Static files against nginx: requests a second for a small and a large file, in turn on loopback, as ratios.
 
-Needs wrk and nginx. Both serve the same directory with two workers, nginx with `sendfile` and without a cache of open
-files, as it is installed; lbflask takes part in each build that is here, and the compiled one is held to the targets.
-wrk shares the two cores. The processor time is that of all processes of a server, divided by its requests.
+Needs wrk and nginx. Both serve the same directory with two workers and write an access log, nginx with `sendfile` and
+without a cache of open files, as it is installed; lbflask takes part in each build that is here, and the compiled one
+is held to the targets. wrk shares the two cores. The processor time is that of all processes of a server, divided by
+its requests.
 
     python -m benchmarks.files [--rounds 5] [--seconds 3] [--connections 32]
 """
@@ -43,7 +44,8 @@ def entrants(rig: Bench, root: Path) -> list[Competitor]:
     config.write_text(f'[[routes]]\nname = "files"\nfiles = "{root}"\n')
     (unused,), (port,) = free_ports(1), free_ports(1)
     server = (
-        f"sendfile on; tcp_nopush on; server {{ listen {HOST}:{port}; location / {{ root {root};"
+        f"sendfile on; tcp_nopush on; server {{ listen {HOST}:{port}; access_log {rig.work}/nginx.log; location / {{"
+        f" root {root};"
         " add_header X-Content-Type-Options nosniff; } }"
     )
     nginx = Competitor("nginx", [proxies.nginx_command(rig.work, "nginx-files", server, WORKERS)], port)

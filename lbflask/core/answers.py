@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 #: Keys of a report. Beyond them the rarer half loses names and exact statuses, so that at most five for each cause are
@@ -68,6 +69,12 @@ class AnswerKey(NamedTuple):
     def is_error(self) -> bool:
         """Whether the client got no complete answer below 500 of a backend or of the configuration."""
         return self.status_class == "5xx" or self.cause not in REGULAR
+
+
+@lru_cache(maxsize=1024)
+def local_answer(status: int, cause: AnswerCause, name: str) -> AnswerKey:
+    """The key of an answer of the balancer's own. It is cached, since each local reply needs one."""
+    return AnswerKey(str(status), cause.value, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from lbflask.core.answers import AnswerCause, AnswerKey
+from lbflask.core.answers import AnswerCause, local_answer
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.http.direct_response import DirectResponse, Redirect
@@ -166,26 +166,46 @@ class LocalReplies:
         return facts_of(request, self.services.hops, (request_id, "", self.pool, self.route))
 
 
-@dataclass(slots=True)
 class _LocalReply:
     """A local reply on its way, and its event."""
 
-    replies: LocalReplies
-    client: str
-    method: str
-    target: str
-    protocol: str
-    status: int
-    cause: AnswerCause
-    request_id: str = "-"
-    reason: str = ""
-    fields: Fields | FieldLines | None = None
-    facts: RequestFacts | None = None
-    user: str = ""
-    began: float = 0.0
+    __slots__ = (
+        "began", "cause", "client", "facts", "fields", "method", "protocol", "reason", "replies", "request_id",
+        "status", "target", "user",
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        self.began = self.replies.services.clock()
+    # Written out, as in all records that each request makes: that of a dataclass is not compiled.
+    def __init__(  # noqa: PLR0913, PLR0917 - all that is known of a reply
+        self,
+        replies: LocalReplies,
+        client: str,
+        method: str,
+        target: str,
+        protocol: str,
+        status: int,
+        cause: AnswerCause,
+        request_id: str = "-",
+        reason: str = "",
+        fields: Fields | FieldLines | None = None,
+        facts: RequestFacts | None = None,
+        user: str = "",
+    ) -> None:
+        self.replies = replies
+        self.client = client
+        self.method = method
+        self.target = target
+        self.protocol = protocol
+        self.status = status
+        self.cause = cause
+        self.request_id = request_id
+        self.reason = reason
+        self.fields = fields
+        self.facts = facts
+        self.user = user
+        self.began = replies.services.clock()
+
+    def __repr__(self) -> str:
+        return f"<_LocalReply {self.status} to {self.method} {self.target}>"
 
     def finish(
         self,
@@ -201,7 +221,7 @@ class _LocalReply:
             trace_arrival(id_, (self.client, self.method, self.target, self.protocol), replies.route, replies.pool)
             trace(id_, "finished", status=self.status, sent=sent, seconds=seconds, cut=cut)
         if replies.services.note_answer is not None:
-            replies.services.note_answer((AnswerKey(str(self.status), cause.value, replies.pool), self.client))
+            replies.services.note_answer((local_answer(self.status, cause, replies.pool), self.client))
             return
         event = RequestEvent(
             client=self.client,

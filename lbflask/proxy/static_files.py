@@ -100,22 +100,28 @@ class StaticFilesRoute:
     def _find(self, names: list[str], is_directory: bool, asked: Mapping[str, str]) -> ServedFile:
         """The file, an index of the directory, or the fallback. Raises NoFile, IsDirectory, TruncatedFile, OSError."""
         codings = asked.get("accept-encoding")
-        tried: Sequence[list[str]] = [[*names, name] for name in self._files.index] if is_directory else [names]
-        missing = NoFile(f"the directory {'/'.join(names)} has no index")
-        for candidate in tried:
-            try:
-                return self._source.find(candidate, codings)
-            except NoFile as reason:
-                missing = reason
-            except IsDirectory:
-                if not is_directory:
-                    raise
+        try:
+            return self._index(names, codings) if is_directory else self._source.find(names, codings)
+        except NoFile as reason:
+            missing = reason
         if isinstance(missing, RefusedFile) or not self._files.falls_back(names):
             raise missing
         try:
             return self._source.find(self._files.fallback, codings)
         except IsDirectory:
             raise NoFile("the fallback is a directory") from None
+
+    def _index(self, names: list[str], codings: str | None) -> ServedFile:
+        """The index of the directory. Raises NoFile, TruncatedFile, OSError."""
+        missing = NoFile(f"the directory {'/'.join(names)} has no index")
+        for name in self._files.index:
+            try:
+                return self._source.find([*names, name], codings)
+            except NoFile as reason:
+                missing = reason
+            except IsDirectory:
+                pass
+        raise missing
 
     def _redirect(self, request: ClientRequest) -> ClientResponse:
         """To the same path with a slash, from which relative references of the index start (RFC 3986 §5)."""

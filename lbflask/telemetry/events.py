@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lbflask.core.answers import AnswerCause, AnswerKey
+from lbflask.core.answers import AnswerCause, AnswerKey, local_answer
 from lbflask.core.faults import Fault, Stage
 from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.types import Fields
@@ -138,8 +138,10 @@ class RequestEvent:
         """What the answer is counted by."""
         if self.cause is AnswerCause.BACKEND:
             return AnswerKey(f"{self.status // 100}xx", self.cause.value)
-        status = str(self.status) if self.served is None else f"{self.status // 100}xx"
-        return AnswerKey(status, self.cause.value, self.limit or self.pool)
+        name = self.limit or self.pool
+        if self.served is None:
+            return local_answer(self.status, self.cause, name)
+        return AnswerKey(f"{self.status // 100}xx", self.cause.value, name)
 
 
 Listener = Callable[[RequestEvent], None]

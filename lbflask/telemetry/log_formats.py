@@ -112,7 +112,12 @@ def _escaped(text: str) -> str:
 
 
 def _moment(now: float) -> str:
-    return f"{_to_the_second(int(now))}.{format(int(now % 1 * 1000), '03d')}Z"
+    second = int(now)
+    return _to_the_second(second) + _FRACTIONS[int((now - second) * 1000)]
+
+
+#: The ends of times by their milliseconds: a look-up costs a fifth of the formatting.
+_FRACTIONS = tuple(f".{millisecond:03d}Z" for millisecond in range(1000))
 
 
 @lru_cache(maxsize=2)

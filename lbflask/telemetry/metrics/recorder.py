@@ -26,6 +26,9 @@ SAMPLE_INTERVAL = 0.5
 #: Limit of series in a worker; more would be a mistake or an attack.
 MAX_SERIES = 20_000
 
+#: Causes of local replies for which nothing more is counted.
+_COUNTED_ALIKE = frozenset({AnswerCause.DIRECT_RESPONSE, AnswerCause.FILE, AnswerCause.NO_ROUTE})
+
 #: A current value: of a gauge, or of a counter that another object maintains.
 Sample = tuple[Metric, tuple[str, ...], float]
 
@@ -39,6 +42,8 @@ class MetricsRecorder:
         # For requests answered at the first attempt, by pool, backend, method, class of status and route: the offsets
         # of the series of requests, of answers, of answered attempts, and of the first bucket of the latencies.
         self._offsets: dict[tuple[str, str, str, int, str], tuple[int, int, int, int]] = {}
+        # For answers without an attempt, by pool, method, status, route and cause: the offsets of requests and answers.
+        self._local_offsets: dict[tuple[str, str, int, str, AnswerCause], tuple[int, int]] = {}
         self._path: Path | None = None
         self._sampled = float("-inf")
         self._sampling = threading.Lock()  # sources remember what they returned last
@@ -52,7 +57,7 @@ class MetricsRecorder:
         """Create the file of this worker in the directory. Raises OSError."""
         self._path = directory / f"{os.getpid()}-{time.monotonic_ns()}.cells"
         self._file = MmapValues(self._path)
-        self._offsets = {}
+        self._offsets, self._local_offsets = {}, {}
 
     def stop(self) -> None:
         """Close the file, which stays for later scrapes."""
@@ -110,6 +115,7 @@ class MetricsRecorder:
         offsets of their series are cached.
         """
         offsets, bounds, total = self._offsets, definitions.UPSTREAM.buckets, len(definitions.UPSTREAM.buckets) + 1
+        local_offsets = self._local_offsets
         durations: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         sent_bytes: defaultdict[str, int] = defaultdict(int)
         received_bytes: defaultdict[str, int] = defaultdict(int)
@@ -121,6 +127,12 @@ class MetricsRecorder:
                 received_bytes[pool] += event.received
             if event.queued:
                 self._observe(definitions.QUEUE_WAIT, (pool,), [event.queued])
+            if not attempts:
+                local = local_offsets.get((pool, event.method, event.status, event.route, event.cause))
+                if local is not None:
+                    file.values[local[0]] += 1
+                    file.values[local[1]] += 1
+                    continue
             cached = None
             if event.cause is AnswerCause.BACKEND and len(attempts) == 1 and (attempt := attempts[0]).fault is None:
                 cached = offsets.get((pool, attempt.backend, event.method, event.status // 100, event.route))
@@ -165,13 +177,22 @@ class MetricsRecorder:
         method = event.method if event.method in METHODS else OTHER
         requests = (pool, backend, method, f"{event.status // 100}xx")
         self.add(definitions.REQUESTS, requests, 1)
-        is_regular = served is not None and event.cause is AnswerCause.BACKEND
-        if is_regular and method is not OTHER:  # clients may invent any number of methods
-            ended = file.find((definitions.REQUESTS.name, *requests))
-            responses = file.find((definitions.RESPONSES.name, *event.answer[:2], event.route))
+        if method is not OTHER:  # clients may invent any number of methods
+            self._keep_offsets(file, event, requests)
+
+    def _keep_offsets(self, file: MmapValues, event: RequestEvent, requests: tuple[str, str, str, str]) -> None:
+        """Keep the offsets for the next request of this kind, if nothing more than these series counts it."""
+        pool, backend, method, _ = requests
+        ended = file.find((definitions.REQUESTS.name, *requests))
+        responses = file.find((definitions.RESPONSES.name, *event.answer[:2], event.route))
+        if ended is None or responses is None:
+            return
+        if not event.attempts and event.cause in _COUNTED_ALIKE:
+            self._local_offsets[pool, method, event.status, event.route, event.cause] = ended, responses
+        elif event.served is not None and event.cause is AnswerCause.BACKEND:
             answered = file.find((definitions.ATTEMPTS.name, pool, backend, "answered"))
             upstream = file.find((definitions.UPSTREAM.name, pool, backend))
-            if ended is not None and responses is not None and answered is not None and upstream is not None:
+            if answered is not None and upstream is not None:
                 key = pool, backend, method, event.status // 100, event.route
                 self._offsets[key] = ended, responses, answered, upstream
 

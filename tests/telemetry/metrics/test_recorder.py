@@ -165,6 +165,12 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
         for method, status in (("GET", 200), ("GET", 204), ("POST", 503), ("BREW", 200))
     ]
     kinds += [event(attempts=[REFUSED, SERVED]), event(status=502, attempts=[REFUSED]), event(status=400, attempts=())]
+    kinds += [
+        event(status=status, attempts=(), cause=cause, route=route, method=method, limit="each")
+        for status in (200, 206, 404)
+        for cause in (AnswerCause.FILE, AnswerCause.DIRECT_RESPONSE, AnswerCause.RATE_LIMIT)
+        for route, method in (("files", "GET"), ("", "GET"), ("files", "HEAD"), ("files", "BREW"))
+    ]
     found = []
     for name, portions in (("one", [kinds * 3]), ("each", [[kind] for kind in kinds for _ in range(3)])):
         (tmp_path / name).mkdir()
@@ -179,6 +185,10 @@ def test_a_request_counts_the_same_however_often_its_like_was_seen(
     assert requests['requests_total{backend="web-7",code="2xx",method="GET",pool="default"}'] == 6
     assert requests['requests_total{backend="web-7",code="2xx",method="other",pool="default"}'] == 3
     assert sum(requests.values()) == 3 * len(kinds)
+    responses = of(found[0], "responses_total")
+    assert responses['responses_total{cause="file",route="files",status="206"}'] == 9
+    assert requests['requests_total{backend="",code="4xx",method="HEAD",pool="default"}'] == 9
+    assert of(found[0], "rate_limited_total") == {'rate_limited_total{limit="each"}': 36}
     answered = 'attempts_total{backend="web-7",outcome="answered",pool="default"}'
     assert of(found[0], "attempts_total")[answered] == 12
     latencies = of(found[0], "upstream_duration_seconds")
