@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.answers import MOST_KEYS, REGULAR, AnswerCause, AnswerKey, Answers, bounded, rates
+from lbflask.core.answers import MOST_KEYS, REGULAR, AnswerCause, AnswerKey, Answers, bounded, local_answer, rates
 from tests.support.documentation import page, public_values
 
 KEYS = st.builds(
@@ -21,6 +21,11 @@ KEYS = st.builds(
 
 def test_causes_have_the_names_that_users_read() -> None:
     assert sorted(AnswerCause) == public_values(AnswerCause)
+
+
+def test_a_local_reply_is_counted_by_its_exact_status_and_its_cause() -> None:
+    for cause in AnswerCause:
+        assert local_answer(404, cause, "web") == local_answer(404, cause, "web") == ("404", cause.value, "web")
 
 
 def test_the_page_on_metrics_explains_each_cause() -> None:
