@@ -13,7 +13,7 @@ from lbflask.config.field_types import PRINTABLE, FieldName, Listed, Section, St
 from lbflask.config.redaction import URL, FieldTable, Secret
 from lbflask.core.http.header_edits import UNTOUCHABLE, EditCondition, EditedField, Edits, edits_of
 from lbflask.core.http.status_classes import statuses_of
-from lbflask.core.http.value_templates import parsed_value
+from lbflask.core.http.value_templates import field_value
 
 #: What is not known yet while a request is sent.
 _OF_RESPONSES = frozenset({"backend"})
@@ -30,11 +30,11 @@ def _check_edited(value: str) -> None:
 
 
 def _check_request_value(value: Secret) -> None:
-    parsed_value(value.reveal(), os.environ, without=_OF_RESPONSES)
+    field_value(value.reveal(), os.environ, without=_OF_RESPONSES)
 
 
 def _check_response_value(value: Secret) -> None:
-    parsed_value(value.reveal(), os.environ)
+    field_value(value.reveal(), os.environ)
 
 
 EditedName = Annotated[FieldName, checked_by(_check_edited)]
@@ -155,4 +155,4 @@ class ResponseEditsConfig(HeaderEditsConfig):
 
 
 def _fields(table: Mapping[str, Secret]) -> tuple[EditedField, ...]:
-    return tuple((name, parsed_value(value.reveal(), os.environ)) for name, value in table.items())
+    return tuple((name, field_value(value.reveal(), os.environ)) for name, value in table.items())

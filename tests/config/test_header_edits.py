@@ -146,3 +146,18 @@ def test_a_mistake_is_named_at_each_level(tmp_path: Path, level: str, line: str,
         load({"LBFLASK_CONFIG": str(file)})
     assert str(caught.value).startswith(f"{file}:{2 + level.count(chr(10))}: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("table", ["request_headers", "response_headers"])
+@pytest.mark.parametrize("edit", ["set", "add", "default"])
+def test_a_variable_of_the_environment_cannot_end_a_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, edit: str
+) -> None:
+    monkeypatch.setenv("LBFLASK_TEST_KEY", "secret\n")  # as of a file, or of a Secret of Kubernetes
+    file = tmp_path / "lbflask.toml"
+    file.write_text(f'backends = ["http://a:1"]\n{table}.{edit}.X-Key = "{{env.LBFLASK_TEST_KEY}}"\n')
+    with pytest.raises(ConfigError) as error:
+        load({"LBFLASK_CONFIG": str(file)})
+    assert str(error.value).startswith(f"{file}:2: {table}.{edit}.X-Key = ")
+    assert "LBFLASK_TEST_KEY of the environment ends in a line break" in str(error.value)
+    assert "secret" not in str(error.value)

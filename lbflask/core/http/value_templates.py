@@ -20,6 +20,8 @@ from lbflask.core.http.types import Fields
 #: Characters of one variable in a value; longer ones are cut.
 MAX_VALUE: Final = 8190
 _UNSAFE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: What the configuration may not put into the value of a header field.
+_UNSENDABLE = re.compile(r"[^\t -~]")
 
 
 @dataclass(slots=True)
@@ -151,12 +153,29 @@ def parsed_value(
     return ValueTemplate((*found, (literal, ""))) if found else literal
 
 
+def field_value(text: str, environ: Mapping[str, str], *, without: frozenset[str] = frozenset()) -> str | ValueTemplate:
+    """As `parsed_value`, for the value of a header field: a variable of the environment has nothing in it that ends the
+    field, such as the line break that files with secrets end in (RFC 9110 §5.5). Raises UnknownVariable.
+    """
+    found = parsed_value(text, environ, without=without)
+    for _, name in parts(text):
+        if name.startswith(_ENVIRONMENT) and _UNSENDABLE.search(value := environment_value(name, environ)):
+            variable = name[len(_ENVIRONMENT) :]
+            ends = not _UNSENDABLE.search(value.rstrip("\r\n"))
+            reason = "ends in a line break" if ends else "is not of printable ASCII"
+            raise UnknownVariable(f"the variable {variable} of the environment {reason}, which no field may have")
+    return found
+
+
 def environment_value(name: str, environ: Mapping[str, str]) -> str:
     """The value of a variable of the environment, `env.NAME`. Raises UnknownVariable."""
     variable = name[len(_ENVIRONMENT) :]
     if variable not in environ:
         raise UnknownVariable(f"the variable {variable} of the environment is not set")
-    return environ[variable]
+    value = environ[variable]
+    if any("\ud800" <= sign <= "\udfff" for sign in value):  # Python has one for each byte that is no text
+        raise UnknownVariable(f"the variable {variable} of the environment is not UTF-8 text")
+    return value
 
 
 def _known(name: str, without: frozenset[str]) -> str:

@@ -12,6 +12,7 @@ from lbflask.core.http.value_templates import (
     RequestFacts,
     UnknownVariable,
     ValueTemplate,
+    field_value,
     parsed_value,
 )
 from tests.support.changes import property_test
@@ -131,3 +132,39 @@ def test_each_value_may_be_encoded_for_its_place() -> None:
     assert isinstance(value, ValueTemplate)
     assert value.encoded(FACTS, lambda name, text: f"<{name} {text}>") == " <client 192.0.2.7>|<header.x-none > "
     assert value.names == {"client", "header.x-none"}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("secret\n", "ends in a line break"),
+        ("secret\r\n", "ends in a line break"),
+        ("a\r\nX-Injected: b", "is not of printable ASCII"),
+        ("a\nb\n", "is not of printable ASCII"),
+        ("a\0", "is not of printable ASCII"),
+        ("\u540d", "is not of printable ASCII"),
+        ("\udcff", "is not UTF-8 text"),
+    ],
+)
+@pytest.mark.parametrize("text", ["{env.KEY}", "Bearer {env.KEY}", "{client} {env.KEY}"])
+def test_the_environment_begins_no_other_field(text: str, value: str, reason: str) -> None:
+    with pytest.raises(UnknownVariable, match=f"^the variable KEY of the environment {reason}"):
+        field_value(text, {"KEY": value})
+
+
+def test_the_value_of_a_field_may_have_a_variable_of_the_environment() -> None:
+    assert field_value("Bearer {env.KEY}", {"KEY": "a\tb~ "}) == "Bearer a\tb~ "
+    assert field_value("{{env.KEY}}", {}) == "{env.KEY}"
+    template = field_value("{env.KEY} {client}", {"KEY": "a"})
+    assert isinstance(template, ValueTemplate)
+    assert template.filled(FACTS) == "a 192.0.2.7"
+    with pytest.raises(UnknownVariable, match="is not known yet"):
+        field_value("{backend}", {}, without=frozenset({"backend"}))
+    with pytest.raises(UnknownVariable, match="KEY of the environment is not set"):
+        field_value("{env.KEY}", {})
+
+
+def test_a_variable_of_the_environment_is_text() -> None:
+    with pytest.raises(UnknownVariable, match="KEY of the environment is not UTF-8 text"):
+        parsed_value("{env.KEY}", {"KEY": "\udcff"})
+    assert parsed_value("{env.KEY}", {"KEY": "two\nlines"}) == "two\nlines"
