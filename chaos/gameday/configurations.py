@@ -70,6 +70,7 @@ def lose_source(fleet: GameFleet) -> None:
 
     def discover(settings: Settings) -> None:
         settings["pools"]["found"] = {"discovery": {"source": f"file:{file}"}}
+        settings["routes"].insert(0, {"name": "found", "match": {"path": "/found"}, "pool": "found"})
 
     fleet.apply(discover)
     eventually(lambda: json.loads(fleet.api("/pools/found").body).get("backends"), "it is discovered")

@@ -366,13 +366,3 @@ def _check_reachable(routes: Sequence[RouteConfig], reserved: Collection[str]) -
                 f"routes[{index}].redirect.to: {model.name!r} takes {again!r} too, and would redirect it again without"
                 " end; match.exact matches one path only"
             )
-
-
-def check_used(routes: Sequence[RouteConfig], pools: Collection[str], others: Collection[str]) -> None:
-    """Raises ValueError, which names the pool, for one that none of the routes names, if there are any, and that is
-    none of the `others`.
-    """
-    named = {pool for route in routes for pool in route.pools()} | {"default", *others}
-    for pool in pools if routes else ():
-        if pool not in named:
-            raise ValueError(f"pools.{pool}: no route names it: add a route with pool = {pool!r}, or remove it")

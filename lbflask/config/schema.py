@@ -19,12 +19,13 @@ from lbflask.config.listeners import ListenerConfig, check_listeners
 from lbflask.config.paths import OutputPath
 from lbflask.config.pools import PoolConfig
 from lbflask.config.rate_limits import RateLimitConfig
-from lbflask.config.routes import RouteConfig, check_list, check_routes, check_used
+from lbflask.config.routes import RouteConfig, check_list, check_routes
 from lbflask.config.tcp_pools import check_tcp_pools
 from lbflask.config.tls import TLSConfig
 from lbflask.config.tracing import TracingConfig
 from lbflask.config.traffic import GlobalTrafficConfig, TrafficLevel, effective_traffic
 from lbflask.config.units import SECONDS
+from lbflask.config.unused_pools import check_used
 
 #: The pool that the top level of the file configures.
 DEFAULT_POOL = "default"
@@ -134,9 +135,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         reserved = {self.health_path, self.live_path}
         check_routes(self.routes, self.every_pool(), self.rate_limits, labels, reserved)
         self._check_certified_routes()
-        check_used(
-            self.routes, self.every_pool(), [pool for one in self.listeners for pool in one.tcp_pools().values()]
-        )
+        check_used(self.every_listener(), self.every_pool(), self.routes)
         check_tcp_pools(self.listeners, self.every_pool(), self.routes)
         check_pages_used(self._levels_of_pages())
         for number, route in enumerate(self.routes):

@@ -17,6 +17,7 @@ from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.store.ports import Beat
 from tests.cli.servers import served
 from tests.control.servers import TWO, Counter
+from tests.support.pool_routes import text_with_routes
 
 SAME = 'backends = ["http://10.0.0.1:80", { url = "http://10.0.0.2:80", name = "two", weight = 3 }]\n'
 
@@ -39,7 +40,7 @@ def test_a_file_with_the_same_settings_has_no_difference(file: Path) -> None:
 
 
 def test_settings_that_differ_are_shown_with_both_values(file: Path) -> None:
-    file.write_text(f"{SAME}[timeouts]\nconnect = 9\n[pools.api]\nbackends = ['http://a:1']\n")
+    file.write_text(text_with_routes(f"{SAME}[timeouts]\nconnect = 9\n[pools.api]\nbackends = ['http://a:1']\n"))
     with served(Counter()) as url:
         result = ran(str(file), "--url", url)
         document = json.loads(ran(str(file), "--url", url, "--json").output)
@@ -47,7 +48,7 @@ def test_settings_that_differ_are_shown_with_both_values(file: Path) -> None:
     assert "timeouts.connect\n  - 3.0\n  + 9.0\n" in result.output
     assert "pools.api.strategy\n  - (unset)\n  + round_robin\n" in result.output
     assert {"key": "timeouts.connect", "values": [3.0, 9.0]} in document["differences"]
-    assert all(one["key"].startswith(("timeouts.connect", "pools")) for one in document["differences"])
+    assert all(one["key"].startswith(("timeouts.connect", "pools", "routes")) for one in document["differences"])
 
 
 def test_two_instances_are_compared_without_their_addresses() -> None:

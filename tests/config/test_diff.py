@@ -13,10 +13,11 @@ from lbflask.config.diff import BY_NEW_WORKERS, Difference, difference
 from lbflask.config.listeners import ListenerConfig
 from lbflask.config.schema import Config
 from lbflask.server import gunicorn_hooks
+from tests.support.pool_routes import with_routes
 
 
 def config(**values: Any) -> Config:
-    return Config.model_validate({"backends": ["http://a:1"], "admin_bind": "127.0.0.1:0", **values})
+    return Config.model_validate(with_routes({"backends": ["http://a:1"], "admin_bind": "127.0.0.1:0", **values}))
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def config(**values: Any) -> Config:
             {"timeouts": {"connect": 1.0, "first_byte": 2.0}},
             Difference(("timeouts.connect", "timeouts.first_byte")),
         ),
-        ({}, {"pools": {"api": {"backends": ["http://c:1"]}}}, Difference(("pools.api",))),
-        ({"pools": {"api": {"backends": ["http://c:1"]}}}, {}, Difference(("pools.api",))),
+        ({}, {"pools": {"api": {"backends": ["http://c:1"]}}}, Difference(("pools.api", "routes"))),
+        ({"pools": {"api": {"backends": ["http://c:1"]}}}, {}, Difference(("pools.api", "routes"))),
         (
             {"pools": {"api": {"backends": ["http://c:1"]}}},
             {"pools": {"api": {"backends": ["http://c:1"], "health": {"rise": 5}}}},

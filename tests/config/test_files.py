@@ -21,6 +21,7 @@ from lbflask.config import files
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
 from tests.support.changes import property_test
+from tests.support.pool_routes import text_with_routes
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 #: A setting of each kind that is read → the key in the message, and a file with `{}` for the path; `{good}` is a
@@ -228,7 +229,7 @@ def test_what_is_no_file_is_refused_with_key_value_and_reason(
 ) -> None:
     key, text = READ[setting]
     path = made(kind, tmp_path / "named.html")
-    (tmp_path / "lb.toml").write_text(BACKENDS + text.format(path, good=good))
+    (tmp_path / "lb.toml").write_text(text_with_routes(BACKENDS + text.format(path, good=good)))
     line = checked(str(tmp_path / "lb.toml"))
     assert [word for word in ("lb.toml:", key, str(path), KINDS[kind]) if word not in line] == [], line
 
@@ -237,7 +238,7 @@ def test_what_is_no_file_is_refused_with_key_value_and_reason(
 def test_what_is_not_text_is_refused_with_key_value_and_reason(tmp_path: Path, good: Path, setting: str) -> None:
     key, text = READ[setting]
     path = made("not text", tmp_path / "named.toml")
-    (tmp_path / "lb.toml").write_text(BACKENDS + text.format(path, good=good))
+    (tmp_path / "lb.toml").write_text(text_with_routes(BACKENDS + text.format(path, good=good)))
     line = checked(str(tmp_path / "lb.toml"))
     assert [word for word in ("lb.toml:", key, str(path)) if word not in line] == [], line
 

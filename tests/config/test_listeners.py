@@ -141,7 +141,7 @@ def test_listeners_without_http_have_pools_of_their_own(tmp_path: Path) -> None:
         (TCP + 'redirect = "https"\n' + CACHE, "passed on as they are"),
         (TCP + CACHE + '[[routes]]\npool = "cache"\n', "is that of listeners[0].tcp, without HTTP"),
         (TCP.replace("cache", "default"), "passes connections on, so write tcp://host:port"),
-        (TCP + CACHE + '[pools.b]\nbackends = ["tcp://b:1"]\n[[routes]]\npool = "default"\n', "no route names it"),
+        (TCP + CACHE + '[pools.b]\nbackends = ["tcp://b:1"]\n[[routes]]\npool = "default"\n', "no listener names it"),
     ):
         assert reason in refusal(tmp_path, text)
 

@@ -18,6 +18,7 @@ from lbflask.config.load import load, read_backends
 from lbflask.config.paths import Anchor, type_of
 from lbflask.config.schema import Config
 from tests.support.changes import property_test
+from tests.support.pool_routes import text_with_routes
 
 BACKENDS = 'backends = ["http://a:1"]\n'
 TLS_STORE = "rediss://h:1/0?ssl_ca_certs={0}/ca.pem&ssl_certfile={0}/c.pem&ssl_keyfile={0}/k.pem&db=2"
@@ -141,7 +142,7 @@ def test_a_path_of_a_file_starts_from_the_directory_of_the_file(
     places: tuple[Path, Path], text: str, keys: str, expected: Any, named: str
 ) -> None:
     etc, _ = places
-    (etc / "lb.toml").write_text(beside(text) + text.format(*["files"] * 3))
+    (etc / "lb.toml").write_text(text_with_routes(beside(text) + text.format(*["files"] * 3)))
     file = str(etc / "lb.toml") if named == "absolute" else "../etc/lb.toml"
     assert shown(keys, file) == filled(expected, f"{etc}/files")
     assert shown(keys, LBFLASK_CONFIG=file) == filled(expected, f"{etc}/files")
@@ -152,7 +153,7 @@ def test_an_absolute_path_of_a_file_stays_as_it_is(
     places: tuple[Path, Path], text: str, keys: str, expected: Any
 ) -> None:
     etc, work = places
-    (etc / "lb.toml").write_text(beside(text) + text.format(*[f"{work}/files"] * 3))
+    (etc / "lb.toml").write_text(text_with_routes(beside(text) + text.format(*[f"{work}/files"] * 3)))
     assert shown(keys, str(etc / "lb.toml")) == filled(expected, f"{work}/files")
 
 
@@ -161,7 +162,8 @@ def test_a_path_of_the_environment_starts_from_the_working_directory(
     places: tuple[Path, Path], environ: dict[str, str], keys: str, expected: Any
 ) -> None:
     etc, work = places
-    (etc / "lb.toml").write_text(BACKENDS)
+    has_pool = any(name.startswith("POOLS__API__") for name in environ)
+    (etc / "lb.toml").write_text(BACKENDS + '[[routes]]\npool = "api"\n' * has_pool)
     variables = {f"LBFLASK_{name}": value.format("files") for name, value in environ.items()}
     assert shown(keys, str(etc / "lb.toml"), **variables) == filled(expected, f"{work}/files")
 
@@ -250,7 +252,9 @@ def test_slashes_before_a_socket_make_no_relative_path(places: tuple[Path, Path]
 def test_a_backend_at_a_relative_socket_is_known_by_its_absolute_path(places: tuple[Path, Path]) -> None:
     """Instances compare what they have stored by it, wherever each of them was started."""
     etc, _ = places
-    (etc / "lb.toml").write_text('backends = ["unix:run/app.sock"]\n[pools.api]\nbackends = "unix:./api.sock"\n')
+    (etc / "lb.toml").write_text(
+        text_with_routes('backends = ["unix:run/app.sock"]\n[pools.api]\nbackends = "unix:./api.sock"\n')
+    )
     pools = load({"LBFLASK_CONFIG": "../etc/lb.toml"}).every_pool()
     assert [backend.to_model().url for backend in pools["default"].backends] == [f"unix:{etc}/run/app.sock"]
     assert [backend.to_model().path for backend in pools["api"].backends] == [f"{etc}/api.sock"]

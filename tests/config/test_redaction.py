@@ -22,6 +22,7 @@ from lbflask.config.schema import Config
 from lbflask.core.redaction import is_secret
 from tests.control.servers import Counter
 from tests.support.changes import property_test
+from tests.support.pool_routes import text_with_routes
 from tests.support.toml import as_toml
 
 HUSH = "hunter2hunter2hunter2"
@@ -76,7 +77,7 @@ ROUTE = BACKENDS + '[[routes]]\nname = "r"\n'
 @pytest.fixture(params=SETTINGS)
 def written(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     file = tmp_path / "lbflask.toml"
-    file.write_text(BACKENDS + SETTINGS[request.param])
+    file.write_text(text_with_routes(BACKENDS + SETTINGS[request.param]))
     return file
 
 

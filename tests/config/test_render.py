@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from lbflask.config.load import load
 from lbflask.config.render import explained, explained_text, version
 from lbflask.config.schema import Config
+from tests.support.pool_routes import with_routes
 from tests.support.toml import as_toml
 
 
 def config(**settings: Any) -> Config:
-    return Config.model_validate({"backends": ["http://a:1"], **settings})
+    return Config.model_validate(with_routes({"backends": ["http://a:1"], **settings}))
 
 
 def seconds() -> st.SearchStrategy[float]:

@@ -31,12 +31,14 @@ from lbflask.core.http.request_key import RequestKey
 from lbflask.core.http.rewrites import ExpressionRewrite, PrefixRewrite
 from lbflask.core.linear_expression import LinearExpression
 from tests.support.changes import property_test
+from tests.support.pool_routes import text_with_routes, with_routes
 
 POOLS = 'backends = ["http://a:1"]\n[pools.canary]\nbackends = ["http://b:1"]\n'
 
 
 def config(*routes: dict[str, Any], **settings: Any) -> Config:
-    settings = {"backends": ["http://a:1"], "pools": {"canary": {"backends": ["http://b:1"]}}, **settings}
+    pools = {"canary": {"backends": ["http://b:1"]}} if routes else {}
+    settings = {"backends": ["http://a:1"], "pools": pools, **settings}
     named = [{"name": f"r{n}", **r} for n, r in enumerate(routes)]
     other = (
         [{"name": "canary", "match": {"host": "canary.example"}, "pool": "canary"}]
@@ -294,7 +296,7 @@ def test_a_secret_is_not_told_with_a_mistake(tmp_path: Path) -> None:
 
 def test_routes_stand_in_the_file_only(tmp_path: Path) -> None:
     path = tmp_path / "lbflask.toml"
-    path.write_text(POOLS)
+    path.write_text(text_with_routes(POOLS))
     with pytest.raises(ConfigError, match="LBFLASK_ROUTES: routes = 'x': "):
         load({"LBFLASK_CONFIG": str(path), "LBFLASK_ROUTES": "x"})
 
@@ -332,7 +334,7 @@ def test_error_pages_are_read_with_the_configuration(tmp_path: Path) -> None:
 def test_a_pool_has_error_pages_of_its_own(tmp_path: Path) -> None:
     page = tmp_path / "down.json"
     page.write_bytes(b"{}")
-    made = config(pools={"canary": {"backends": ["http://b:1"], "error_pages": {"502": str(page)}}})
+    made = config({"pool": "canary"}, pools={"canary": {"backends": ["http://b:1"], "error_pages": {"502": str(page)}}})
     assert made.pools["canary"].pages == {502: ErrorPage("application/json", b"{}")}
     assert made.pages == {}
 
@@ -359,6 +361,7 @@ def test_a_page_that_no_response_gets_is_refused(settings: dict[str, Any], named
     whole = {"backends": ["http://a:1"], **placed(settings)}
     for pool in whole.get("pools", {}).values():
         pool["backends"] = ["http://b:1"]
+    whole = with_routes(whole)
     if named is None:
         assert Config.model_validate(whole)
         return
@@ -370,7 +373,7 @@ def test_the_environment_names_error_pages_in_one_string(tmp_path: Path) -> None
     page = tmp_path / "down.txt"
     page.write_bytes(b"down")
     path = tmp_path / "lbflask.toml"
-    path.write_text(POOLS)
+    path.write_text(text_with_routes(POOLS))
     made = load({"LBFLASK_CONFIG": str(path), "LBFLASK_ERROR_PAGES": f"502={page}, 503={page}"})
     assert sorted(made.pages) == [502, 503]
 
@@ -534,6 +537,6 @@ def test_routes_by_name_are_told_to_be_a_list(tmp_path: Path) -> None:
 def test_a_pool_that_no_route_names_is_an_error(tmp_path: Path) -> None:
     text = POOLS + '[[routes]]\nname = "a"\npool = "default"\n'
     assert complaint(tmp_path, text) == (
-        "pools.canary: no route names it: add a route with pool = 'canary', or remove it"
+        "pools.canary: no route names it: add [[routes]] with a match and pool = 'canary', or remove it"
     )
     assert "canary" in config({"pool": "default", "mirror": {"pool": "canary"}}).pools

@@ -17,6 +17,7 @@ from lbflask.core import model
 from lbflask.core.ejection import EjectionPolicy
 from lbflask.core.health import Thresholds
 from lbflask.core.retry import RetryPolicy
+from tests.support.pool_routes import with_routes
 
 
 def config(**settings: Any) -> Config:
@@ -356,9 +357,8 @@ def test_a_pool_may_have_only_backends_that_are_found() -> None:
 
 
 def test_a_top_level_that_finds_its_backends_is_a_pool_beside_others() -> None:
-    config = Config.model_validate(
-        {"discovery": {"source": "dns://web:80"}, "pools": {"p": {"discovery": {"source": "srv://_http._tcp.p"}}}}
-    )
+    pools = {"p": {"discovery": {"source": "srv://_http._tcp.p"}}}
+    config = Config.model_validate(with_routes({"discovery": {"source": "dns://web:80"}, "pools": pools}))
     assert list(config.every_pool()) == ["default", "p"]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from lbflask.config.schema import Config
 from lbflask.config.secrets_digest import secrets_digest
+from tests.support.pool_routes import with_routes
 
 SECRET, OTHER = "correct horse battery", "staple staple staple"
 ROUTE = {"name": "r", "pool": "default"}
@@ -16,7 +17,7 @@ TOKEN = "operator:alice:0123456789abcdef"
 
 
 def digest(namespace: str = "n", **settings: Any) -> str:
-    return secrets_digest(Config.model_validate({"backends": ["http://a:1"], **settings}), namespace)
+    return secrets_digest(Config.model_validate(with_routes({"backends": ["http://a:1"], **settings})), namespace)
 
 
 def test_settings_without_secrets_have_none() -> None:

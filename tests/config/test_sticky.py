@@ -13,6 +13,7 @@ from lbflask.config.load import ConfigError, load
 from lbflask.config.schema import Config
 from lbflask.core.model import StickyCookie
 from tests.support.changes import property_test
+from tests.support.pool_routes import with_routes
 from tests.support.toml import as_toml
 
 SECRET, OTHER = "correct horse battery", "staple staple staple"
@@ -40,7 +41,7 @@ def test_the_cookie_is_as_it_is_set() -> None:
 
 def test_further_pools_have_cookies_of_their_own() -> None:
     pools = {"api": {"backends": ["http://b:1"], "sticky": {"cookie": "API"}}}
-    api = Config.model_validate({"backends": ["http://a:1"], "pools": pools}).every_pool()["api"]
+    api = Config.model_validate(with_routes({"backends": ["http://a:1"], "pools": pools})).every_pool()["api"]
     assert api.to_model("api").sticky == StickyCookie("API")
 
 
@@ -141,7 +142,7 @@ def test_no_secret_is_in_what_is_told_of_an_error(sticky: dict[str, str]) -> Non
 def test_secrets_are_masked_in_what_is_shown(tmp_path: Path) -> None:
     pools = {"api": {"backends": ["http://b:1"], "sticky": {"cookie": "API", "secrets": [OTHER]}}}
     given = {"cookie": "LB", "secrets": [SECRET, OTHER]}
-    shown = as_toml(Config.model_validate({"backends": ["http://a:1"], "sticky": given, "pools": pools}))
+    shown = as_toml(Config.model_validate(with_routes({"backends": ["http://a:1"], "sticky": given, "pools": pools})))
     assert SECRET not in shown
     assert OTHER not in shown
     read = tomllib.loads(shown)

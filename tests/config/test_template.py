@@ -23,6 +23,7 @@ from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import Config, tables_of
 from lbflask.config.tls import CertificateConfig, HSTSConfig, TLSConfig
 from lbflask.config.traffic import PoolTrafficConfig, TrafficConfig
+from tests.support.pool_routes import text_with_routes
 from tests.test_public_names import sections
 
 
@@ -179,7 +180,7 @@ def with_setting(header: str, line: str) -> str:
         )
     if header == "routes":
         text += table("[routes.match]", {"path": '"/api"'})
-    return text
+    return text_with_routes(text)
 
 
 def test_every_line_is_valid_without_its_number_sign(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from lbflask.config.traffic import (
     effective_settings,
 )
 from lbflask.core.http.cors import CorsPolicy
+from tests.support.pool_routes import text_with_routes
 
 BACKENDS = ["http://a:1"]
 
@@ -202,7 +203,7 @@ def test_a_route_without_backends_has_no_use_for_them(setting: dict[str, Any]) -
 
 def test_the_environment_sets_those_of_a_pool(tmp_path: Path) -> None:
     path = tmp_path / "lbflask.toml"
-    path.write_text('backends = ["http://a:1"]\n[pools.web]\nbackends = ["http://b:1"]\n')
+    path.write_text(text_with_routes('backends = ["http://a:1"]\n[pools.web]\nbackends = ["http://b:1"]\n'))
     environ = {"LBFLASK_CONFIG": str(path), "LBFLASK_POOLS__WEB__TIMEOUTS__CONNECT": "7"}
     assert load(environ).traffic("web").timeouts.connect == 7.0
     with pytest.raises(ConfigError, match=r"LBFLASK_POOLS__WEB__TIMEOUTS__CONNECT: pools\.web\.timeouts\.connect"):

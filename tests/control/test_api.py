@@ -14,6 +14,7 @@ from lbflask.core.fleet_stats import BackendCounts, WorkerIdentity, WorkerReport
 from lbflask.core.model import Backend, Mode, Override
 from lbflask.store.ports import Beat
 from tests.control.servers import DOWN, GRAFANA, TOKENS, UP, Counter
+from tests.support.pool_routes import with_routes
 
 FIRST = "/pools/default/backends/10.0.0.1:80"
 SECOND = "/pools/default/backends/two"
@@ -124,7 +125,7 @@ class TestReading:
         assert states(counter) == {"a:1": "down", "b:1": "up"}
 
     def test_all_pools_are_told(self) -> None:
-        counter = Counter(pools={"api": {"backends": ["http://c:1"]}})
+        counter = Counter(**with_routes({"pools": {"api": {"backends": ["http://c:1"]}}}))
         assert [pool["name"] for pool in counter.get("/pools")["pools"]] == ["default", "api"]
         state = counter.get("/state")
         assert [pool["name"] for pool in state["pools"]] == ["default", "api"]

@@ -15,6 +15,7 @@ import tomli_w
 from devtools.certificates import Authority
 from lbflask.config.load import ConfigError, load, read_backends
 from lbflask.hooks.runner import GROUP
+from tests.support.pool_routes import with_routes
 
 BACKENDS = ["http://127.0.0.1:8001"]
 #: The contents of files that the loader reads, by the settings that name them.
@@ -80,7 +81,7 @@ def completed(values: dict[str, Any]) -> dict[str, Any]:
         values["rate_limits"] = {**{name: {"rate": "1/s"} for name in limits}, **values.get("rate_limits", {})}
     if not values.keys() & {"backends", "discovery"}:
         values["backends"] = BACKENDS
-    return values
+    return with_routes(values)
 
 
 def with_files(values: Any, directory: Path, table: str = "", key: str = "") -> Any:

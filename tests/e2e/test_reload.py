@@ -152,7 +152,10 @@ def test_nothing_is_lost_while_one_configuration_follows_another(cluster: Reload
             ((1, 0, 1), 'strategy = "consistent_hash"\nvia = ""'),
             ((1, 0, 1), "timeouts.connect = 1\nlimits.body = 1000\nejection.failures = 2"),
             ((1, 0, 1), '[[routes]]\nname = "all"\npool = "default"\nmatch = { path = "/" }'),
-            ((0, 0, 1), 'pools.idle.backends = ["http://127.0.0.1:1"]'),
+            (
+                (0, 0, 1),
+                'pools.idle.backends = ["http://127.0.0.1:1"]\n[[routes]]\nmatch.host = "idle.example"\npool = "idle"',
+            ),
         ]:
             cluster.write(weights, more)
             status, told = cluster.reload()

@@ -11,11 +11,12 @@ from lbflask.config.tls import BackendTLSConfig
 from lbflask.upstream.dialer import Dialer
 from lbflask.wiring.adapters import tls_settings_for
 from lbflask.wiring.backend_connections import BackendConnections
+from tests.support.pool_routes import with_routes
 
 
 def config(**pools: dict[str, Any]) -> Config:
     named = {name: {"backends": ["https://b:1"], "backend_tls": tls} for name, tls in pools.items()}
-    return Config.model_validate({"backends": ["https://a:1"], "pools": named})
+    return Config.model_validate(with_routes({"backends": ["https://a:1"], "pools": named}))
 
 
 def new_dialer(tls: BackendTLSConfig, _opening: bytes) -> Dialer:
@@ -37,7 +38,7 @@ def test_pools_with_another_proxy_protocol_have_other_connections() -> None:
         name: {"backends": ["http://b:1"], "proxy_protocol": version} for name, version in (("a", "v1"), ("b", ""))
     }
     made = BackendConnections(
-        Config.model_validate({"backends": ["http://a:1"], "pools": pools}), new_dialer, time.monotonic
+        Config.model_validate(with_routes({"backends": ["http://a:1"], "pools": pools})), new_dialer, time.monotonic
     )
     assert made.of_pool("a") is not made.of_pool("default")
     assert made.of_pool("b") is made.of_pool("default")

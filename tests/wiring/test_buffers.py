@@ -14,6 +14,7 @@ from lbflask.core.buffering import BufferLimits
 from lbflask.core.reserves import Use
 from lbflask.upstream.spool import StoredBody
 from lbflask.wiring import buffers
+from tests.support.pool_routes import with_routes
 
 
 def config(**settings: Any) -> Config:
@@ -77,4 +78,4 @@ def test_a_disk_that_refuses_is_logged_with_its_consequence(tmp_path: Path, capl
     ],
 )
 def test_the_room_on_the_disk_is_watched_where_bodies_are_buffered(settings: dict[str, Any], watched: bool) -> None:
-    assert [use for use, _ in buffers.spool_place(config(**settings))] == [Use.SPOOL] * watched
+    assert [use for use, _ in buffers.spool_place(config(**with_routes(settings)))] == [Use.SPOOL] * watched

@@ -18,14 +18,17 @@ from lbflask.upstream.socket_stream import SocketStream
 from lbflask.wiring import descriptor_limit, idle_connections
 from lbflask.wiring.worker_runtime import WorkerRuntime
 from tests.store.stores import ManualClock
+from tests.support.pool_routes import with_routes
 
 ONE, TWO, OTHER = "http://127.0.0.1:9", "http://127.0.0.2:9", "http://127.0.0.3:9"
-SETTINGS = {
-    "backends": [ONE, TWO],
-    "backend_keepalive": 30,
-    "pools": {"other": {"backends": [TWO, OTHER], "backend_keepalive": 90}},
-    "admin_bind": "",
-}
+SETTINGS = with_routes(
+    {
+        "backends": [ONE, TWO],
+        "backend_keepalive": 30,
+        "pools": {"other": {"backends": [TWO, OTHER], "backend_keepalive": 90}},
+        "admin_bind": "",
+    }
+)
 
 
 class Bench:

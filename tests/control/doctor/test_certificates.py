@@ -19,6 +19,7 @@ from lbflask.core.fleet_stats import WorkerIdentity, WorkerReport
 from lbflask.core.model import ActiveHealth, Health
 from lbflask.store.ports import Beat
 from tests.control.servers import Counter
+from tests.support.pool_routes import with_routes
 from tests.support.pools import backend
 
 DAY = 86_400.0
@@ -98,7 +99,7 @@ def test_the_certificate_that_a_checker_has_seen_is_known_before_a_worker_connec
 
 def after(counts: Mapping[str, int]) -> list[Finding]:
     """The bad findings of the doctor after a worker has reported these handshakes, in each of two pools."""
-    counter = Counter(pools={"p": {"backends": ["http://b:1"]}})
+    counter = Counter(**with_routes({"pools": {"p": {"backends": ["http://b:1"]}}}))
     identity = WorkerIdentity("one", "host", 1, "v", "c")
     for pool in counter.running.pools:
         beat = Beat(report=WorkerReport(identity, counter.clock(), 10.0, handshakes=counts))
