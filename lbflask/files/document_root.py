@@ -73,13 +73,18 @@ class DocumentRoot:
             if error.errno in _ABSENT:
                 raise NoFile(f"there is no {'/'.join(names)} in {self.path}: {error.strerror}") from None
             raise
+        except UnicodeEncodeError:  # in a locale without the characters
+            raise NoFile(f"no file in {self.path} can have the name") from None
         finally:
             for fd in opened:
                 os.close(fd)
 
     def exists(self, name: str) -> bool:
         """Whether a path below the root may be that of a file: a hint that costs little, which `open` confirms."""
-        return os.access(f"{self.path}/{name}", os.F_OK)
+        try:
+            return os.access(f"{self.path}/{name}", os.F_OK)
+        except ValueError:
+            return False
 
     def status(self, name: str) -> os.stat_result | None:
         """What a path below the root is, with all links followed, to compare with a file that is known; or None."""

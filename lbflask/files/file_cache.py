@@ -18,7 +18,7 @@ SETTLED: Final = 2.0
 
 #: What a file is: device, inode, size, and the times of its last changes.
 Identity = tuple[int, int, int, int, int]
-#: Root, path below it, coding, and whether there are others.
+#: Root with what is stated of its files, path below it, coding, and whether there are others.
 Key = tuple[str, str, str, bool]
 
 

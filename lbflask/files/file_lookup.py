@@ -12,9 +12,9 @@ from lbflask.core.http.content_codings import SUFFIXES, accepted_codings
 from lbflask.core.http.file_answers import Representation
 from lbflask.core.http.media_types import media_type
 from lbflask.core.http.types import Fields
-from lbflask.files.document_root import DocumentRoot, NoFile, OpenFile
+from lbflask.files.document_root import DocumentRoot, IsDirectory, NoFile, OpenFile
 from lbflask.files.file_cache import MOST_BYTES, FileCache
-from lbflask.files.file_region import read_part
+from lbflask.files.file_region import TruncatedFile, read_part
 
 #: Seconds for which the result of a lookup is used again, without a system call, and how many are remembered.
 RECENT: Final = 1.0
@@ -53,6 +53,8 @@ class FileLookup:
     ) -> None:
         self._root = root
         self._cache = cache
+        #: What the lookups that share a cache answer alike by: the root, and what is stated of its files.
+        self._scope = repr((root.path, sorted(types.items()), cache_control))
         self._precompressed = precompressed
         self._types = types
         self._recent: dict[tuple[str, str | None], tuple[float, ServedFile]] = {}
@@ -104,7 +106,7 @@ class FileLookup:
             return None
         try:
             return self._served(path + suffix, [*names[:-1], names[-1] + suffix], coding, names[-1], True, sibling)
-        except NoFile:  # a link that leads out of the root
+        except (NoFile, IsDirectory, TruncatedFile, OSError):  # such as a link out of the root, or one not to be read
             return None
 
     def _served(
@@ -117,7 +119,7 @@ class FileLookup:
         status: os.stat_result | None = None,
     ) -> ServedFile:
         """The file at the path; `name` is what its type goes by, `status` what is known of it."""
-        key = (self._root.path, path, coding, varies)
+        key = (self._scope, path, coding, varies)
         status = status or self._root.status(path)
         cached = None if status is None else self._cache.find(key, status)
         if cached is not None:

@@ -93,8 +93,9 @@ class InternalFiles:
         if answer.status in _BODILESS:
             return InternalFileAnswer(answer.status, client_response(with_file_fields(backends, []), via), b"", None)
         served = self._find(*named)
-        whole = served.representation.whole(answer.status)
-        if answer.status == 200 and request.method in METHODS:
+        status = 200 if answer.status == 206 else answer.status  # a part of the body that is not sent
+        whole = served.representation.whole(status)
+        if status == 200 and request.method in METHODS:
             asked = asked_of(request.fields)
             clock = next(iter(self._lookups.values())).clock
             whole = served.representation.answer(request.method, asked, clock())

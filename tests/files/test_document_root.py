@@ -149,6 +149,14 @@ def test_links_that_grow_end(public: Path) -> None:
         DocumentRoot(str(public)).open(["l0"])
 
 
+def test_a_name_that_the_system_cannot_have_is_no_file(public: Path) -> None:
+    root = DocumentRoot(str(public))
+    with pytest.raises(NoFile):
+        root.open(["\ud800"])
+    assert not root.exists("\ud800")
+    assert root.status("\ud800") is None
+
+
 def test_a_link_to_nothing_is_no_file(public: Path) -> None:
     (public / "link").symlink_to("no")
     with pytest.raises(NoFile):

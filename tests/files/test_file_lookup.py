@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from lbflask.files.document_root import DocumentRoot, IsDirectory, NoFile
+from lbflask.files.document_root import DocumentRoot, IsDirectory, NoFile, OpenFile
 from lbflask.files.file_cache import MOST_BYTES, FileCache
 from lbflask.files.file_lookup import MOST_RECENT, RECENT, FileLookup, ServedFile
+from lbflask.files.file_region import TruncatedFile
 
 PAST = 1_700_000_000
 NOW = PAST + 1e9
@@ -184,3 +186,41 @@ def test_a_directory_is_said_to_be_one(root: Path, names: list[str]) -> None:
 
 def test_the_clock_is_that_of_the_cache(root: Path) -> None:
     assert source(root).clock() == NOW
+
+
+def test_each_of_the_lookups_that_share_a_cache_states_its_own(root: Path) -> None:
+    cache = FileCache(lambda: NOW)
+    stated: list[tuple[dict[str, str], str]] = [({}, "immutable"), ({}, "no-cache"), ({".css": "text/x"}, "no-cache")]
+    lookups = [
+        FileLookup(DocumentRoot(str(root)), cache, precompressed=False, types=types, cache_control=control)
+        for types, control in stated
+    ]
+    for _ in range(2):
+        for (types, control), files in zip(stated, lookups, strict=True):
+            found = fields(files.find(["a.css"], None))
+            assert found["Cache-Control"] == control
+            assert found["Content-Type"] == types.get(".css", "text/css; charset=utf-8")
+
+
+class Denying(DocumentRoot):
+    """A root whose precompressed files cannot be opened."""
+
+    def __init__(self, path: str, error: Exception) -> None:
+        super().__init__(path)
+        self.error = error
+
+    def open(self, names: Sequence[str]) -> OpenFile:
+        if names[-1].endswith(".gz"):
+            raise self.error
+        return super().open(names)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "denied"), OSError(errno.EIO, "the disk"), IsDirectory(), TruncatedFile()]
+)
+def test_a_sibling_that_cannot_be_read_leaves_the_file_as_it_is(root: Path, error: Exception) -> None:
+    write(root / "a.css.gz", b"gz")
+    files = FileLookup(Denying(str(root), error), FileCache(lambda: NOW), precompressed=True, types={})
+    found = files.find(["a.css"], "gzip")
+    assert (found.content, fields(found).get("Content-Encoding")) == (b"plain", None)
+    assert fields(found)["Vary"] == "Accept-Encoding"

@@ -110,6 +110,15 @@ def test_a_request_with_a_body_gets_the_whole_file(street: Street, root: Path) -
     assert (got[0], got[2]) == (200, b"hello")
 
 
+@pytest.mark.parametrize("status", ["206 Partial Content", "200 OK"])
+def test_a_status_of_a_part_is_that_of_the_file(street: Street, root: Path, status: str) -> None:
+    redirect = answer("X-Accel-Redirect: /protected/a.txt", "Content-Range: bytes 0-1/9", status=status)
+    whole, fields, body = before(street, root, redirect).ask(inbound())
+    assert (whole, body, field(fields, "Content-Range")) == (200, b"hello", None)
+    part = before(street, root, redirect).ask(inbound(fields=[("Range", "bytes=1-2")]))
+    assert (part[0], part[2], field(part[1], "Content-Range")) == (206, b"el", "bytes 1-2/5")
+
+
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_a_response_without_a_body_loses_the_field_only(street: Street, root: Path, status: str) -> None:
     redirect = answer("X-Accel-Redirect: /protected/a.txt", "X-A: b", status=status)
