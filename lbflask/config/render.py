@@ -9,6 +9,7 @@ from typing import Any
 
 import tomli_w
 
+from lbflask.config.field_types import Section
 from lbflask.config.routes import RouteConfig
 from lbflask.config.schema import Config
 from lbflask.config.secrets_digest import secrets_digest
@@ -47,7 +48,7 @@ def _explanation(config: Config, pool: str, route: RouteConfig | None = None) ->
         {"key": key, "value": _shown(value), "origin": origin}
         for key, value, origin in effective_settings(levels, of_pool=bool(pool))
     ]
-    return {"route": "" if route is None else route.name, "pool": pool, "settings": settings}
+    return {"route": "" if route is None else route.label, "pool": pool, "settings": settings}
 
 
 def _shown(value: Any) -> Any:
@@ -56,6 +57,8 @@ def _shown(value: Any) -> Any:
         return {str(key): _shown(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_shown(item) for item in value]
+    if isinstance(value, Section):
+        return value.model_dump(mode="json", exclude_defaults=True, exclude_none=True, by_alias=True)
     return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 

@@ -198,7 +198,7 @@ class Config(GlobalTrafficConfig, PoolConfig):
         if pool and pool != DEFAULT_POOL:
             levels.append(TrafficLevel(f"pools.{pool}", self.pools[pool]))
         if route is not None:
-            levels.append(TrafficLevel(f"routes.{route.name}", route))
+            levels.append(TrafficLevel(f"routes.{route.label}", route))
         return levels
 
     def auth_of(self, route: RouteConfig | None) -> AuthConfig | None:

@@ -307,13 +307,28 @@ def _with_origins(
     for name, field in kind.model_fields.items():
         key, value = f"{where}{name}", getattr(found, name)
         inner = [(origin, getattr(table, name)) for origin, table in given if name in table.model_fields_set]
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+        if isinstance(value, HeaderEditsConfig):
+            yield from _every_edit(f"{key}.", value, inner)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             yield from _with_origins(f"{key}.", field.annotation, value, inner)
         elif isinstance(value, Mapping) and value:
             for one, item in value.items():
                 yield EffectiveSetting(f"{key}.{one}", item, _last(origin for origin, table in inner if one in table))
         else:
             yield EffectiveSetting(key, value, _last(origin for origin, one in inner if one is not None))
+
+
+def _every_edit(where: str, found: Section, given: Sequence[tuple[str, Section]]) -> Iterator[EffectiveSetting]:
+    """The changes to header fields of all levels, which apply in this order: a key may be there several times."""
+    for name in type(found).model_fields:
+        values = [(origin, getattr(table, name)) for origin, table in given if is_set(getattr(table, name))]
+        if not values:
+            yield EffectiveSetting(f"{where}{name}", getattr(found, name), "default")
+        for origin, value in values:
+            items = value.items() if isinstance(value, Mapping) else ()
+            yield from (EffectiveSetting(f"{where}{name}.{one}", item, origin) for one, item in items)
+            if not isinstance(value, Mapping):
+                yield EffectiveSetting(f"{where}{name}", value, origin)
 
 
 def _last(origins: Iterable[str]) -> str:

@@ -213,3 +213,46 @@ def test_the_settings_of_pools_and_routes_are_shown_with_their_origins() -> None
     assert "# timeouts.request is unset  # default" in lines
     assert "retries.attempts = 0  # pools.web" in lines
     assert "backend_keepalive" not in "".join(lines[lines.index("# route no") :])
+
+
+def test_a_route_without_a_name_is_shown_by_its_match() -> None:
+    made = config(routes=[{"match": {"path": "/a"}, "pool": "default", "limits": {"body": 7}}])
+    _, of_route = explained(made)
+    assert of_route["route"] == "/a"
+    assert {"key": "limits.body", "value": 7, "origin": "routes./a"} in of_route["settings"]
+    assert "# route /a, pool default" in explained_text(explained(made)).splitlines()
+
+
+def test_changes_of_header_fields_are_shown_with_all_levels_that_make_them() -> None:
+    when = [{"on": ["5xx"], "set": {"Cache-Control": "no-store"}}]
+    made = config(
+        response_headers={"remove": ["Server"], "set": {"X-A": "top"}, "when": when},
+        pools={"web": {"backends": ["http://b:1"], "response_headers": {"set": {"X-A": "pool"}}}},
+        routes=[
+            {
+                "name": "api",
+                "pool": "web",
+                "response_headers": {"remove": ["X-Powered-By"], "when": [{"absent": ["A"], "add": {"A": "b"}}]},
+            }
+        ],
+    )
+    (of_route,) = [one["settings"] for one in explained(made) if one["route"] == "api"]
+    found = [
+        (one["key"].removeprefix("response_headers."), one["value"], one["origin"])
+        for one in of_route
+        if one["key"].startswith("response_headers.") and one["origin"] != "default"
+    ]
+    assert [one for one in found if one[0] == "remove"] == [
+        ("remove", ["Server"], "top level"),
+        ("remove", ["X-Powered-By"], "routes.api"),
+    ]
+    assert [(key, origin) for key, _, origin in found if key == "set.X-A"] == [
+        ("set.X-A", "top level"),
+        ("set.X-A", "pools.web"),
+    ]
+    assert [(value[0], origin) for key, value, origin in found if key == "when"] == [
+        ({"on": ["5xx"], "set": {"Cache-Control": "no-store"}}, "top level"),
+        ({"absent": ["A"], "add": {"A": "***"}}, "routes.api"),
+    ]
+    unset = {"key": "response_headers.add", "value": {}, "origin": "default"}
+    assert unset in of_route
