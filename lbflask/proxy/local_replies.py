@@ -13,6 +13,7 @@ from lbflask.core.http.field_lines import FieldLines
 from lbflask.core.http.fields import credible_fields, request_identity
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.rewrites import Rewrite
+from lbflask.core.http.target import host_of
 from lbflask.core.http.types import Field, Fields
 from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.route_match import RequestSource
@@ -267,7 +268,7 @@ class DirectResponseRoute:
 
     def dispatch(self, request: ClientRequest) -> ClientResponse:
         """The direct response to the request."""
-        if self._needs_host and not request.host:
+        if self._needs_host and not host_of(self._replies.services.hops.origin(request).host):
             return self._replies.reject(request, Fault(Blame.CLIENT, Stage.CHOOSE, 400, "the Host is missing"))
         if self._fixed is not None:
             fields, body = self._fixed

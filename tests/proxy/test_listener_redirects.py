@@ -29,6 +29,14 @@ def test_its_requests_are_sent_to_the_same_host_and_target() -> None:
     assert rig.events[0].status == 308
 
 
+@pytest.mark.parametrize("host", ["", ":80", ".", ".:80"])
+def test_without_a_name_there_is_no_url_to_redirect_to(host: str) -> None:
+    asked = request("/evil.example/", host=host)
+    asked.listener = "plain"
+    status, fields, _ = taken(redirects(Rig(), Place()).dispatch(asked))
+    assert (status, [name for name, _ in fields if name == "Location"]) == ("400 Bad Request", [])
+
+
 @pytest.mark.parametrize(("target", "listener"), [("/", "public"), ("/", ""), (CHALLENGE, "plain")])
 def test_those_of_others_and_challenges_are_passed_on(target: str, listener: str) -> None:
     place = Place()

@@ -5,8 +5,10 @@ All other fields keep their order, their case and their repeats.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from lbflask.core.http.field_names import NameTable
 from lbflask.core.http.fields import HOP_BY_HOP
@@ -15,6 +17,8 @@ from lbflask.core.http.value_templates import RequestFacts, ValueTemplate
 
 #: Fields that define framing and destination; only the code that frames the message may write them.
 UNTOUCHABLE = HOP_BY_HOP | {"content-length", "host", "expect", "http2-settings"}
+#: What browsers take for the beginning of a host, also with a tab in it, which they leave out (URL Standard §4.4).
+_OF_HOST: Final = re.compile(r"/\t*[/\\]")
 #: A field whose value may have variables.
 EditedField = tuple[str, str | ValueTemplate]
 
@@ -167,7 +171,10 @@ class Edits:
             return field
         for prefix, replacement in self._locations:
             if field[1].startswith(prefix):
-                return field[0], replacement + field[1][len(prefix) :]
+                moved = replacement + field[1][len(prefix) :]
+                # Two slashes at its begin would lead to another host; with a dot it is the same path (RFC 3986 §5.2.4).
+                is_path = _OF_HOST.match(moved) is not None and _OF_HOST.match(replacement) is None
+                return field[0], f"/.{moved}" if is_path else moved
         return field
 
 

@@ -77,11 +77,20 @@ def test_an_empty_value_with_variables_only_removes_the_field() -> None:
         ("http://app:8000/app/a", "https://shop.example/a"),
         ("http://app:80001/", "http://app:80001/"),
         ("/app", "/app"),
+        ("http://app:8000//evil.example/a", "/.//evil.example/a"),
+        ("http://app:8000/\\evil.example", "/./\\evil.example"),
+        ("http://app:8000/\t/evil.example", "/./\t/evil.example"),
+        ("http://app:8000/app//evil.example", "https://shop.example//evil.example"),
     ],
 )
 def test_the_longest_prefix_of_a_location_is_replaced(location: str, moved: str) -> None:
     edits = Edits(locations={"http://app:8000/": "/", "http://app:8000/app/": "https://shop.example/"})
     assert edits.of([("LOCATION", location), ("X", location)]) == [("LOCATION", moved), ("X", location)]
+
+
+def test_a_location_is_moved_to_another_host_only_by_the_configuration() -> None:
+    edits = Edits(locations={"http://app:8000/": "//shop.example/"})
+    assert edits.of([("Location", "http://app:8000/a")]) == [("Location", "//shop.example/a")]
 
 
 def test_a_location_that_is_set_stays_as_it_is_set() -> None:
