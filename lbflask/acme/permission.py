@@ -28,7 +28,7 @@ class Permission:
         """Whether the name may have a certificate; not while the service is out of reach, which is logged once."""
         try:
             status = self._status(name)
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:  # such as a name that is too long for DNS
             self._note(f"it cannot be asked: {error or type(error).__name__}")
             return False
         self._note(f"it answers {status}" if status >= 500 else "")

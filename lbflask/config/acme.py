@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -14,6 +13,7 @@ from lbflask.config.paths import FilePath
 from lbflask.config.redaction import Secret
 from lbflask.core.certificate_demand import DemandRule
 from lbflask.core.certificate_orders import is_name
+from lbflask.core.http.service_address import service_address
 
 #: The authority that is asked without another directory.
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
@@ -39,11 +39,11 @@ def _pattern(text: str) -> str:
 
 
 def _check_service(url: str) -> None:
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or len(url) > 1000):
-        raise ValueError("must be an http:// or https:// URL without a password")
-    if parts.fragment or not url.isprintable() or " " in url or not url.isascii():
-        raise ValueError("must be a URL without a fragment, a space or a sign beyond ASCII")
+    if not url:
+        return
+    if len(url) > 1000:
+        raise ValueError("must be a URL of at most 1000 characters")
+    service_address(url)
 
 
 def _check_hook(command: str) -> None:
@@ -52,8 +52,11 @@ def _check_hook(command: str) -> None:
 
 
 def _check_directory(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.username or len(url) > 1000:
+    try:
+        scheme = service_address(url).address.scheme
+    except ValueError:
+        scheme = ""
+    if scheme != "https" or len(url) > 1000:
         raise ValueError("must be the https:// URL of an authority's ACME directory")
 
 

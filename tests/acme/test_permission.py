@@ -72,3 +72,7 @@ def test_a_service_out_of_reach_permits_nothing_and_is_logged_once(caplog: pytes
 def test_what_is_no_http_permits_nothing(service: Service) -> None:
     service.server.RequestHandlerClass.do_GET = lambda handler: handler.wfile.write(b"\0\xff\r\n\r\n")  # type: ignore[attr-defined]
     assert not Permission(service.url).allows("a.example")
+
+
+def test_a_name_that_dns_cannot_have_permits_nothing() -> None:
+    assert not Permission(f"http://{'a' * 70}.example/").allows("a.example")
