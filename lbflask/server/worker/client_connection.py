@@ -246,12 +246,18 @@ class ClientConnection:
 
     def send_file(self, region: SendfileRegion) -> None:
         """Send a part of a file, or as much of it as the file still has. Raises OSError, as `send`."""
+        least_rate = self._least_rate
         while region.left:
-            self.send_expires = min(time.monotonic() + self.timeouts.body, self.deadline)
+            began = time.monotonic()
+            self.send_expires = min(began + self.timeouts.body, self.deadline)
+            if least_rate is not None:
+                self.send_expires = min(self.send_expires, began + least_rate.left())
             sent = self.stream.send_file(region.fd, region.offset, region.left)
             if not sent:
                 break
             region.advance(sent)
+            if least_rate is not None:
+                least_rate.add(sent, time.monotonic() - began)
         self.send_expires = math.inf
 
     def _send_in_time(self, data: bytes, least_rate: LeastRate) -> None:

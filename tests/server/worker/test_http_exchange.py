@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import gevent
 import pytest
@@ -14,6 +15,8 @@ from gunicorn.config import Config
 from gunicorn.http.errors import InvalidChunkSize
 
 from devtools.parsers import PARSERS
+from lbflask.files.document_root import DocumentRoot
+from lbflask.files.file_region import FileRegion
 from lbflask.server.worker.client_connection import ClientConnection, ClientTimeouts
 from lbflask.server.worker.http_exchange import HttpExchange, Superseded
 from lbflask.server.worker.request_reader import read_request
@@ -344,6 +347,41 @@ def test_a_response_with_a_least_rate_is_sent_whole(ends: ClientEnds) -> None:
         except BlockingIOError:
             turns(1)
     call.get(timeout=LONG)
+
+
+def part_of_a_file(directory: Path) -> FileRegion:
+    (directory / "large").write_bytes(MUCH)
+    return FileRegion(DocumentRoot(str(directory)).open(["large"]), 0, len(MUCH))
+
+
+@in_a_hub
+def test_a_client_that_takes_a_file_too_slowly_is_cut(ends: ClientEnds, tmp_path: Path) -> None:
+    region = part_of_a_file(tmp_path)
+    ends.exchange(NEXT).limit_rates(0, 1 << 30, 10)
+    call = gevent.spawn(ends.client.send_file, region)
+    turns()
+    assert not is_ended(ends, call, after=9)
+    assert is_ended(ends, call, after=11)
+    with pytest.raises(TimeoutError):
+        call.get()
+    region.close()
+
+
+@in_a_hub
+def test_a_file_with_a_least_rate_is_sent_whole(ends: ClientEnds, tmp_path: Path) -> None:
+    region = part_of_a_file(tmp_path)
+    ends.exchange(NEXT).limit_rates(0, 1, 10)
+    call = gevent.spawn(ends.client.send_file, region)
+    ends.sock.setblocking(False)
+    received = 0
+    while received < len(MUCH):
+        try:
+            received += len(ends.sock.recv(1 << 20))
+        except BlockingIOError:
+            turns(1)
+    call.get(timeout=LONG)
+    assert region.left == 0
+    region.close()
 
 
 @in_a_hub
