@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from lbflask.config.field_types import SecondsOrZero, Section
+from lbflask.config.files import UnusableFile, check_directory
 from lbflask.config.paths import FilePath
 from lbflask.config.units import Bytes
 from lbflask.core.buffering import BodyRates, BufferingPolicy, BufferLimits
@@ -57,8 +57,10 @@ class BufferingConfig(TrafficBufferingConfig):
 
     def check(self, where: str) -> None:
         """Raises ValueError, which names the setting, for a folder that does not exist."""
-        if self.directory and not Path(self.directory).is_dir():
-            raise ValueError(f"{where}.directory: {self.directory!r} is no folder")
+        try:
+            check_directory(self.directory or "/")
+        except UnusableFile as error:
+            raise ValueError(f"{where}.directory: {self.directory!r} {error}") from None
 
     def policy(self) -> BufferingPolicy | None:
         """The rules as a value of the core; None where bodies stream at any rate."""

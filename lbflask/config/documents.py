@@ -6,6 +6,7 @@ file: a second one is an error. Relative paths start from the directory of the f
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from lbflask.config.files import UnusableFile, read_text
 from lbflask.config.paths import anchored
 from lbflask.config.toml_location import key_of, line_of
 from lbflask.config.variables import UnusableVariable, expanded
+from lbflask.core.printable import printable
 
 #: The key with the names or patterns of further files.
 INCLUDE = "include"
 #: Lists of tables at the top level to which each file adds its own.
 JOINED = ("listeners", "routes")
+#: What some editors put before the first character.
+_MARK = "\ufeff"
 #: Files of one configuration, and how deep an included file may include others.
 MAX_FILES = 1000
 MAX_DEPTH = 8
@@ -78,6 +82,7 @@ class Documents:
     def _add(
         self, path: Path, text: str, kind: type[BaseModel], environ: Mapping[str, str], above: tuple[Path, ...]
     ) -> None:
+        text = text.removeprefix(_MARK)
         values = parsed(text, path)
         try:
             values = expanded(values, environ)
@@ -89,7 +94,7 @@ class Documents:
         if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
             raise UnusableDocument(f"{_place(path, text, [INCLUDE])}: include: must be a list of names of files")
         values = anchored(values, kind, directory(path))
-        file = Document(path, text, {key: len(self.values.get(key, ())) for key in JOINED})
+        file = Document(path, text, {key: _length(self.values.get(key)) for key in JOINED})
         self._merge(file, values, self.values, ())
         self._files.append(file)
         for number, name in enumerate(names):
@@ -103,27 +108,26 @@ class Documents:
 
     def _included(self, name: str, path: Path, place: str, above: tuple[Path, ...]) -> list[Path]:
         """The files that a name or a pattern stands for, sorted. A pattern may fit none."""
-        below = directory(path) / name
-        found = [below]
-        if any(sign in name for sign in "*?["):
-            found = sorted(
-                one for one in Path(below.anchor).glob(str(below.relative_to(below.anchor))) if not one.is_dir()
-            )
+        try:
+            found = _matching(directory(path) / name)
+        except ValueError as error:
+            raise UnusableDocument(f"{place}: include: {printable(name)} names no files: {error}") from None
         if len(above) > MAX_DEPTH:
             raise UnusableDocument(f"{place}: include: files include files more than {MAX_DEPTH} deep")
         if len(self._files) + len(found) > MAX_FILES:
             raise UnusableDocument(f"{place}: include: {name!r} makes more than {MAX_FILES} files")
-        read = {file.path.absolute().resolve() for file in self._files}
+        read = {os.path.realpath(file.path) for file in self._files}
         for one in found:
-            if one.resolve() in read:
+            if os.path.realpath(one) in read:
                 raise UnusableDocument(f"{place}: include: {one} is read already")
         return found
 
     def _merge(self, file: Document, new: dict[str, Any], into: dict[str, Any], steps: tuple[str, ...]) -> None:
         for key, value in new.items():
-            old = into.setdefault(key, value)
-            if old is value:
+            if key not in into:
+                into[key] = value
                 continue
+            old = into[key]
             if isinstance(old, dict) and isinstance(value, dict):
                 self._merge(file, value, old, (*steps, key))
             elif not steps and key in JOINED and isinstance(old, list) and isinstance(value, list):
@@ -140,10 +144,24 @@ def nearest_place(files: Sequence[Document], steps: Sequence[str | int]) -> str:
     return next((place for some in known for file in files if (place := file.place(some))), "")
 
 
+def _matching(path: Path) -> list[Path]:
+    """The files that an absolute path stands for, sorted if it is a pattern. Raises ValueError for what is neither."""
+    if "\0" in str(path):
+        raise ValueError("a path has no NUL")
+    if not any(sign in str(path) for sign in "*?["):
+        return [path]
+    return sorted(one for one in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if not one.is_dir())
+
+
+def _length(value: Any) -> int:
+    """Of a list; 0 for what should be one and is none, which the validation rejects."""
+    return len(value) if isinstance(value, list) else 0
+
+
 def directory(path: Path) -> Path:
     """The absolute directory of a file, without `..`. Links are not resolved, since they may be changed."""
     found = path.parent.absolute()
-    return found.resolve() if ".." in found.parts else found
+    return Path(os.path.realpath(found)) if ".." in found.parts else found
 
 
 def parsed(text: str, path: Path) -> dict[str, Any]:

@@ -69,6 +69,18 @@ def check_regular(path: str | Path) -> None:
         return
 
 
+def check_directory(path: str | Path) -> None:
+    """Raises UnusableFile for what is no directory, or cannot be reached."""
+    try:
+        kind = Path(path).stat()
+    except FileNotFoundError:
+        raise UnusableFile("does not exist") from None
+    except (OSError, ValueError) as error:
+        raise UnusableFile(f"cannot be used: {getattr(error, 'strerror', None) or error}") from None
+    if not stat.S_ISDIR(kind.st_mode):
+        raise UnusableFile("is no directory")
+
+
 def _check(found: os.stat_result, most: int, *, is_pipe: bool) -> None:
     kind = stat.S_IFMT(found.st_mode)
     if kind == stat.S_IFDIR:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from lbflask.config.field_types import Listed, Section, required
+from lbflask.config.files import UnusableFile, check_directory
 from lbflask.config.paths import FilePath
 from lbflask.core.http.file_paths import file_name, relative_names
 from lbflask.core.http.static_files import StaticFiles
@@ -90,6 +90,7 @@ def check_root(where: str, path: str) -> None:
     """Raises ValueError, which names the setting, for a path that is no directory."""
     if not path:
         raise ValueError(f"{where}: must be a directory")
-    if not Path(path).is_dir():
-        reason = "is no directory" if Path(path).exists() else "does not exist"
-        raise ValueError(f"{where}: {path!r} {reason}")
+    try:
+        check_directory(path)
+    except UnusableFile as error:
+        raise ValueError(f"{where}: {path!r} {error}") from None

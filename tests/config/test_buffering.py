@@ -94,7 +94,7 @@ def test_what_all_buffers_share_belongs_to_the_top_level(key: str) -> None:
 
 def test_the_folder_must_be_one(tmp_path: Path) -> None:
     assert config(buffering={"directory": str(tmp_path)}).buffering.directory == str(tmp_path)
-    with pytest.raises(ValidationError, match=r"buffering\.directory: .* is no folder"):
+    with pytest.raises(ValidationError, match=r"buffering\.directory: .* does not exist"):
         config(buffering={"directory": str(tmp_path / "none")})
 
 

@@ -128,3 +128,34 @@ def test_the_admin_listener_may_be_in_an_included_file(write: Write) -> None:
     assert load(environ).admin_bind == "127.0.0.1:9999"
     assert admin_bind(environ)[0] == "127.0.0.1:9999"
     assert "(with 1 included)" in loading.sources(environ)
+
+
+@pytest.mark.parametrize("name", ["a\\u0000b", "**x.toml", "conf.d/**.toml", "a\\u0000*"])
+def test_what_is_no_name_of_files_is_named_with_its_place(write: Write, name: str) -> None:
+    assert refusal(write(main=MAIN + f'include = ["{name}"]\n')).startswith("main.toml:2: include: ")
+
+
+def test_a_ring_of_links_is_no_file(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "ring.toml").symlink_to("ring.toml")
+    assert refusal(write(main=MAIN + "include = ['ring.toml']\n")).startswith(
+        "main.toml:2: include: ring.toml: cannot be"
+    )
+    assert refusal(tmp_path / "ring.toml" / ".." / "main.toml").endswith("Too many levels of symbolic links")
+
+
+@pytest.mark.parametrize("wrong", ["routes = 5", "routes = true", "listeners = true", "listeners = 1.5"])
+def test_a_list_that_is_none_is_rejected_beside_other_files(write: Write, wrong: str) -> None:
+    main = write(main="include = ['one.toml']\n" + MAIN + wrong, one=route("a"))
+    assert refusal(main).startswith(("main.toml:3: ", "one.toml:1: routes: main.toml:3 sets it too"))
+
+
+@pytest.mark.parametrize("setting", ["metrics = true", "slow_start = 3", "via = ''", "strategy = 'first'"])
+def test_a_key_of_two_files_is_an_error_also_with_the_same_value(write: Write, setting: str) -> None:
+    main = write(main="include = ['one.toml']\n" + MAIN + setting, one=setting)
+    assert refusal(main).endswith("main.toml:3 sets it too")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(write: Write) -> None:
+    main = write(main="\ufeffinclude = ['one.toml']\n" + MAIN, one="\ufeffslow_start = 3\n")
+    assert loaded(main).slow_start == 3.0
+    assert refusal(write(main="\ufeffbackends = 1\n")).startswith("main.toml:1: backends")

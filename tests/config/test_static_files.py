@@ -140,3 +140,17 @@ def test_a_mistake_in_internal_files_is_named(tmp_path: Path, text: str, message
     with pytest.raises(ConfigError) as error:
         internal(tmp_path, text)
     assert message in str(error.value).replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "/x" * 3000, "/etc/passwd/x", "a\\u0000b"])
+@pytest.mark.parametrize(
+    "text",
+    ['[[routes]]\nfiles = "{}"', 'internal_files = {{ "/p/" = "{}" }}', '[buffering]\ndirectory = "{}"'],
+    ids=["files", "internal_files", "buffering"],
+)
+def test_a_path_that_no_directory_can_have_is_an_error_in_one_line(tmp_path: Path, text: str, path: str) -> None:
+    (tmp_path / "lbflask.toml").write_text(f'backends = ["http://a:1"]\n{text.format(path)}\n')
+    with pytest.raises(ConfigError) as error:
+        load({"LBFLASK_CONFIG": str(tmp_path / "lbflask.toml")})
+    assert str(error.value).isprintable()
+    assert str(error.value).startswith(f"{tmp_path}/lbflask.toml:")
