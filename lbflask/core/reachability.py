@@ -32,6 +32,10 @@ _GETTING = frozenset({301, 302, 303})
 _BEGIN = re.compile(r"(?:\\A|\^)((?:[A-Za-z0-9_/~%@!&=:,-]|\\[./-])*)(.?)", re.DOTALL)
 
 
+#: What may leave parts of an expression out of a path: alternatives, groups, classes, and an escaped backslash.
+_PARTS = re.compile(r"[|(\[]|\\\\")
+
+
 class Hidden(NamedTuple):
     """A route that no request reaches at one of its places, and the route that takes all of them, by their numbers."""
 
@@ -102,7 +106,7 @@ def contradiction(match: RouteMatch) -> str:
             return "`not` has all requests that the rest of the match has"
     if match.expression is not None:
         pattern = match.expression.pattern
-        if "|" not in pattern and re.search(r"\\\?(?![?*{])", pattern) and "(" not in pattern:
+        if not _PARTS.search(pattern) and re.search(r"\\\?(?![?*{])", pattern):
             return f"regex {pattern!r} has a ?, and a path has none; `query` is for what follows it"
         return _unfit(pattern, match)
     return ""

@@ -136,6 +136,8 @@ def test_a_match_that_nothing_meets_is_found(match: RouteMatch, reason: str) -> 
         RouteMatch(expression=LinearExpression("^(x|/y)")),
         RouteMatch(expression=LinearExpression(r"^/a\??b")),
         RouteMatch(expression=LinearExpression(r"^/a(\?x)?")),
+        RouteMatch(expression=LinearExpression(r"^/a[^\?]+$")),
+        RouteMatch(expression=LinearExpression(r"^/a\\?b")),
         RouteMatch(paths=("/abc",), expression=LinearExpression("^/a")),
         RouteMatch(paths=("/a",), expression=LinearExpression("^/abc")),
         RouteMatch(paths=("/b", "/a"), expression=LinearExpression("^/a")),
