@@ -24,7 +24,7 @@ from lbflask.config.certificates import expiry_warnings
 from lbflask.config.load import ConfigError
 from lbflask.config.schema import Config
 from lbflask.fleet.shared_turns import MAX_POOLS, SPARE_POOLS, SharedTurns
-from lbflask.server import companion
+from lbflask.server import companion, server_name_errors
 from lbflask.server.admin_listener import admin_bind
 from lbflask.server.certificates import Certificates
 from lbflask.server.expected_workers import ExpectedWorkers
@@ -321,6 +321,7 @@ def post_worker_init(worker: Any) -> None:
     """The application is loaded: start its background work before the first request."""
     config = load.current()
     error_log.configure(config.error_log_format)
+    server_name_errors.leave_out_of_log()
     _limit_clients(worker)
     plane = _plane_of(worker)
     if plane is None:

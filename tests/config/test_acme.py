@@ -141,7 +141,21 @@ class TestOnDemand:
     def test_other_patterns_are_refused(self, pattern: str) -> None:
         assert "tls.acme.on_demand" in refusal(domains="a.example", on_demand=pattern)
 
-    @pytest.mark.parametrize("url", ["allowed", "ftp://a/", "http://", "http://u:p@a/", "http://a/#x", "http://a/ b", "http://a:99999/", "http://a:x/", "http://[::1/", "http://a..b/\0"])
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "allowed",
+            "ftp://a/",
+            "http://",
+            "http://u:p@a/",
+            "http://a/#x",
+            "http://a/ b",
+            "http://a:99999/",
+            "http://a:x/",
+            "http://[::1/",
+            "http://a..b/\0",
+        ],
+    )
     def test_the_service_is_a_url(self, url: str) -> None:
         message = refusal(domains="a.example", on_demand_ask=url)
         assert "tls.acme.on_demand_ask = " in message

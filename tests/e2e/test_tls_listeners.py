@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ from tests.e2e.test_transports import naming
 pytestmark = pytest.mark.e2e
 
 CHALLENGE = "/.well-known/acme-challenge/token-1"
+
+
+def hello(name: bytes) -> bytes:
+    """The first message of a client that asks for any name."""
+    context = ssl.create_default_context()
+    outgoing, instead = ssl.MemoryBIO(), (f"{'a' * 50}." * 5)[: len(name)]
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=instead).do_handshake()
+    return outgoing.read().replace(instead.encode(), name)
 
 
 class Balancer(Gunicorn):
@@ -107,6 +117,14 @@ def test_it_answers_challenges_and_for_the_balancer_itself(balancer: Balancer) -
 def test_plain_http_to_the_tls_listener_is_told(balancer: Balancer) -> None:
     answer = get(balancer.secured)
     assert (answer.status, b"takes HTTPS only" in answer.body) == (400, True)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe\xfd", "名.example".encode(), b"a..b", b"-", b"LOCALHOST.", b"x" * 253])
+def test_no_name_that_a_client_asks_for_has_more_effect_than_an_alert(balancer: Balancer, name: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", balancer.secured), PATIENCE) as client:
+        client.sendall(hello(name))
+        assert client.recv(1) in (b"\x15", b"\x16")  # an alert, or the handshake
+    assert balancer.get(balancer.secured).status == 200
 
 
 def test_a_reload_changes_listeners_without_loss(store: str, demos: list[int], tmp_path: Path) -> None:
