@@ -331,9 +331,7 @@ class RequestAttempts:
         """Begin an attempt of the race, with a copy of the request. Informational responses are not passed on: two
         backends may send them at the same time.
         """
-        copy = BackendRequest(
-            upstream.method, upstream.target, upstream.fields, deadline=upstream.deadline, on_step=upstream.on_step
-        )
+        copy = upstream.beside()
         timeouts = self._begin(backend, copy, trace)
         self.upstream = self.upstream if race.contenders else copy
         race.enter(backend, copy, timeouts)

@@ -59,6 +59,14 @@ class BackendRequest:
         self.on_gone = on_gone
         self.on_step = on_step
 
+    def beside(self) -> BackendRequest:
+        """The same request of the same client, for an attempt beside this one: without a body, an upgrade, and those
+        who wait for informational responses.
+        """
+        copy = BackendRequest(self.method, self.target, self.fields, deadline=self.deadline, on_step=self.on_step)
+        copy.set_client(self.fields, self.opening)
+        return copy
+
     def to(self, backend: Backend, host: str, fresh: bool = False, fields: Fields | None = None) -> BackendRequest:
         """The same request, addressed to a backend, with `host` in its Host field; `fields` replace those before."""
         if fields is not None:

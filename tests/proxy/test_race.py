@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 
@@ -13,7 +14,9 @@ from lbflask.core.faults import Outpaced
 from lbflask.core.hedging import LEAST_RESPONSES
 from lbflask.core.http.framing import Framing
 from lbflask.core.http.types import Fields
+from lbflask.core.proxy_protocol import header
 from lbflask.core.retry import RetryPolicy
+from lbflask.proxy.client_request import ServerExchange
 from lbflask.telemetry.events import AttemptEvent
 from tests.proxy.test_dispatcher import Balancer, Street, inbound
 
@@ -54,10 +57,10 @@ def street() -> Iterator[Street]:
 
 
 def hedging(
-    street: Street, *scripts: Script | None, known: int = LEAST_RESPONSES * 2, latency: float = FAST
+    street: Street, *scripts: Script | None, known: int = LEAST_RESPONSES * 2, latency: float = FAST, **rules: Any
 ) -> Balancer:
     """A balancer whose pool has had so many responses of that latency."""
-    balancer = street.balancer(*scripts, retries=HEDGED)
+    balancer = street.balancer(*scripts, retries=HEDGED, **rules)
     traffic = balancer.fleet.traffic("default")
     for _ in range(known):
         traffic.sample(AttemptEvent("b0", latency))
@@ -188,3 +191,35 @@ def test_nothing_is_sent_twice_before_the_latency_of_the_pool_is_known(street: S
 
 def test_the_reason_names_the_faster_backend() -> None:
     assert str(Outpaced("b1")) == "ended, since b1 responded first"
+
+
+class Arrival:
+    """The connection of a client, as far as it is stated to backends."""
+
+    peer, peer_port, local = ("192.0.2.1", "http"), "4711", ("10.0.0.1", 80)
+    client_certificates = ()
+    expects_continue = False
+
+    def on_gone(self, callback: object) -> None:
+        """Nobody hangs up."""
+
+
+def test_each_attempt_states_the_client_to_its_backend(street: Street) -> None:
+    expected = header(2, ("192.0.2.1", "4711"), ("10.0.0.1", "80"))
+    stated: list[bytes] = []
+
+    def stating(then: Script) -> Script:
+        def play(peer: Peer) -> None:
+            stated.append(peer.read(len(expected)))
+            then(peer)
+
+        return play
+
+    slow = Stalling()
+    balancer = hedging(street, stating(slow.play), stating(answering(OK)), proxy_version=2)
+    request = inbound()
+    request.server_exchange = cast("ServerExchange", Arrival())
+    assert balancer.ask(request)[0] == 200
+    assert stated == [expected] * 2
+    assert outcomes(balancer) == [("b0", "Outpaced"), ("b1", "")]
+    slow.released.set()
