@@ -23,14 +23,14 @@ from lbflask.config.certificate_pair import CertificatePair, UnusablePair
 from lbflask.config.certificates import CertificateFile, day
 from lbflask.config.tls import PairFiles, TLSConfig
 from lbflask.core import server_names
+from lbflask.server.worker.tls_stream import CHALLENGE_PROTOCOL
 
 #: Seconds between two reads of the files.
 INTERVAL = 1.0
 
 log = logging.getLogger("gunicorn.error")
 
-#: The protocol of a challenge by TLS-ALPN (RFC 8737 §4), and how a ClientHello has it: after its length.
-CHALLENGE_PROTOCOL = "acme-tls/1"
+#: How a ClientHello has the protocol of a challenge: after its length.
 _OFFERED = bytes([len(CHALLENGE_PROTOCOL)]) + CHALLENGE_PROTOCOL.encode()
 
 #: Makes a context from a function that makes it by our settings: what the hook `ssl_context` of a gunicorn file does.

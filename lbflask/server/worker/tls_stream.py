@@ -15,6 +15,9 @@ from lbflask.server.worker.stream import Stream, Subject, TlsFacts
 #: The first byte of plain HTTP: of a method, which is a token (RFC 9110 §5.6.2), or of an empty line before it. TLS
 #: starts with the type of a handshake record, the byte 22 (RFC 8446 §5.1).
 _HTTP_START = re.compile(rb"[\r\n!#$%&'*+.^_`|~0-9A-Za-z-]")
+#: The protocol of a challenge by TLS-ALPN (RFC 8737 §4): a connection ends with its handshake, which no certificate of
+#: a client is demanded for.
+CHALLENGE_PROTOCOL = "acme-tls/1"
 #: Bytes of one read from the socket, and of one encryption: four of the largest records (RFC 8446 §5.1).
 FLIGHT = 1 << 16
 #: What all streams of the process read into, since no greenlet runs between a read and the use of its bytes: encrypted
@@ -149,6 +152,8 @@ class TlsStream(Stream):
             self._end_handshake(error)
         self._handshake_done = True
         self._end_handshake(None)
+        if self._tls.selected_alpn_protocol() == CHALLENGE_PROTOCOL:
+            raise ConnectionAbortedError
 
     def _shake(self) -> None:
         while True:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+import pytest
+
 from devtools.certificates import Authority
 from lbflask.server.worker.stream import NO_TLS, Stream, TlsFacts
-from lbflask.server.worker.tls_stream import TlsStream
+from lbflask.server.worker.tls_stream import CHALLENGE_PROTOCOL, TlsStream
 
 
 def served(directory: Path, *, with_certificate: bool) -> TlsFacts:
@@ -55,3 +58,33 @@ def test_a_plain_stream_has_neither() -> None:
     assert stream.tls_facts == NO_TLS
     stream.close()
     theirs.close()
+
+
+def test_a_connection_of_a_challenge_ends_with_its_handshake(tmp_path: Path) -> None:
+    """RFC 8737 §4. It would be one without a certificate of the client, where the listener demands one."""
+    authority = Authority(tmp_path)
+    server = authority.pair("localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server.certificate, server.key)
+    context.set_alpn_protocols([CHALLENGE_PROTOCOL, "http/1.1"])
+    for protocol, served in (("http/1.1", True), (CHALLENGE_PROTOCOL, False)):
+        trusting = authority.trust()
+        trusting.set_alpn_protocols([protocol])
+        ours, theirs = socket.socketpair()
+
+        def call(theirs: socket.socket = theirs, trusting: ssl.SSLContext = trusting) -> None:
+            with suppress(OSError), trusting.wrap_socket(theirs, server_hostname="localhost") as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        caller = Thread(target=call)
+        caller.start()
+        stream = TlsStream(ours, context)
+        try:
+            if served:
+                assert stream.recv(3) == b"GET"
+            else:
+                with pytest.raises(ConnectionAbortedError):
+                    stream.recv(3)
+        finally:
+            stream.close()
+            caller.join()
