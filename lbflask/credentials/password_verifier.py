@@ -6,6 +6,10 @@ from lbflask.core.password_file import PasswordHash
 
 #: bcrypt uses no more bytes of a password; its library rejects longer ones, which `htpasswd` cuts.
 _BCRYPT_BYTES = 72
+#: The digits of bcrypt's encoding, and where the last one of a salt stands, of which only the first two bits count.
+#: Some programs write other bits too, which most readers ignore, and its library rejects.
+_DIGITS = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_END_OF_SALT = 28
 
 
 def is_password(password: bytes, hashed: PasswordHash) -> bool:
@@ -15,6 +19,8 @@ def is_password(password: bytes, hashed: PasswordHash) -> bool:
 
         # Apache's name for bcrypt, $2y$, is the same algorithm as $2b$.
         text = hashed.text.replace("$2y$", "$2b$", 1)
+        last = _DIGITS[_DIGITS.index(text[_END_OF_SALT]) & ~0xF]
+        text = f"{text[:_END_OF_SALT]}{last}{text[_END_OF_SALT + 1 :]}"
         return bool(bcrypt.checkpw(password[:_BCRYPT_BYTES], text.encode("ascii")))
     import argon2  # noqa: PLC0415
 

@@ -31,6 +31,16 @@ def test_only_the_password_is_right(hashed_by: object, password: bytes) -> None:
     assert not is_password(b"other", hashed)
 
 
+@pytest.mark.parametrize("written", range(16))
+def test_only_the_bits_of_a_salt_that_count_are_read(written: int) -> None:
+    text = bcrypt_of(b"a").text
+    digits = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+    text = f"{text[:28]}{digits[digits.index(text[28]) + written]}{text[29:]}"
+    hashed = password_hashes(f"alice:{text}")["alice"]
+    assert is_password(b"a", hashed)
+    assert not is_password(b"b", hashed)
+
+
 def test_the_hashes_of_the_libraries_are_accepted_in_files() -> None:
     lines = [f"user{number}:{one.text}" for number, one in enumerate((bcrypt_of(b"a"), argon2_of(b"a")))]
     lines.append(f"default:{argon2.PasswordHasher().hash('a')}")
