@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-#: Bytes of the longest message that is read, and of the content of a record (§5.1).
+#: Bytes of the longest message that is read, and of the content of a record (§5.1); and the records of a message, which
+#: are all read again when more arrives.
 MAX_HELLO: Final = 16_384
+MAX_RECORDS: Final = 64
 _HANDSHAKE: Final = 22
 _CLIENT_HELLO: Final = 1
 _SERVER_NAME: Final = 0
@@ -26,13 +28,16 @@ def server_name(data: bytes) -> str | None:
     the public name. None for data that are only a part of the message. Raises BadClientHello.
     """
     message = b""
-    position = 0
+    position = records = 0
     while len(data) >= position + _RECORD:
         length = int.from_bytes(data[position + 3 : position + _RECORD])
         if data[position] != _HANDSHAKE or data[position + 1] != 3:
             raise BadClientHello("the client does not begin with TLS")
         if not 0 < length <= MAX_HELLO:
             raise BadClientHello("a record has an invalid length")
+        records += 1
+        if records > MAX_RECORDS:
+            raise BadClientHello(f"the ClientHello is in more than {MAX_RECORDS} records")
         message += data[position + _RECORD : position + _RECORD + length]
         if len(message) >= _MESSAGE:
             size = int.from_bytes(message[1:_MESSAGE])

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from lbflask.core.client_hello import MAX_HELLO, BadClientHello, server_name
+from lbflask.core.client_hello import MAX_HELLO, MAX_RECORDS, BadClientHello, server_name
 from tests.support.changes import property_test
 
 test_any_beginning = property_test("client_hello")
@@ -77,6 +77,7 @@ def test_messages_without_a_name_have_none(body: bytes, found: str) -> None:
         (record(message(BEGIN, kind=2)), "no ClientHello"),
         (record(b"\x01" + (MAX_HELLO + 1).to_bytes(3, "big")), "longer than"),
         (record(message(bytes(10))), "malformed"),
+        (record(b"\x01\0\x40\0") + record(b"\0") * MAX_RECORDS, "in more than 64 records"),
         (record(message(BEGIN + b"\0\x09x")), "malformed"),
         (record(message(BEGIN + vector(b"\0\0\0\x09x"))), "malformed"),
         (record(message(BEGIN + vector(named("ü".encode())))), "name of the server is invalid"),
