@@ -51,6 +51,7 @@ class SigningKeys:
         self._asked = float("-inf")
         self._fetched = threading.Condition()
         self._rounds = 0
+        self._is_fetching = False  # or about to
         self._wake = threading.Event()
         self._task = BackgroundTask("signing-keys", self._run)
 
@@ -73,21 +74,29 @@ class SigningKeys:
 
     def of(self, token: WebToken) -> VerifyingKeys | None:
         """The keys, after a new fetch if none of them may be the one of the token; None while there are none. A fetch
-        for an unknown key happens once in LEAST_INTERVAL seconds, whatever tokens arrive.
+        for an unknown key happens once in LEAST_INTERVAL seconds, whatever tokens arrive; all that arrive meanwhile
+        wait for it.
         """
-        keys = self._keys
-        if keys is not None and keys.knows(token):
-            return keys
-        with self._fetched:
-            now = self._clock()
-            before = self._rounds
-            if keys is not None and now - self._asked < LEAST_INTERVAL:
-                return keys
-            if now - self._asked >= LEAST_INTERVAL:
-                self._asked = now
-                self._wake.set()
-            self._fetched.wait_for(lambda: self._rounds != before, MAX_WAIT)
+        if not self._knows(token):
+            with self._fetched:
+                now = self._clock()
+                for _ in range(2):  # a fetch that is under way may have begun before the key was there
+                    if not self._is_fetching:
+                        if now - self._asked < LEAST_INTERVAL:
+                            break
+                        self._asked, self._is_fetching = now, True
+                        self._wake.set()
+                    self._await_fetch()
+                    if self._knows(token):
+                        break
         return self._keys
+
+    def _knows(self, token: WebToken) -> bool:
+        return self._keys is not None and self._keys.knows(token)
+
+    def _await_fetch(self) -> None:
+        before = self._rounds
+        self._fetched.wait_for(lambda: self._rounds != before, MAX_WAIT)
 
     def _run(self) -> None:
         stopping = self._task.stopping
@@ -97,6 +106,8 @@ class SigningKeys:
             self._wake.clear()
 
     def _fetch_once(self) -> bool:
+        with self._fetched:
+            self._is_fetching = True
         try:
             keys = self._fetch()
         except (Fault, OSError, ValueError) as error:
@@ -109,7 +120,9 @@ class SigningKeys:
             if self.error:
                 log.info("auth.jwt.jwks: %s: the keys are there again", self.source)
             self._keys, self.error = keys, ""
-        with self._fetched:
-            self._rounds += 1
-            self._fetched.notify_all()
+        finally:
+            with self._fetched:
+                self._is_fetching = False
+                self._rounds += 1
+                self._fetched.notify_all()
         return not self.error
