@@ -66,8 +66,9 @@ def password_hashes(text: str) -> Mapping[str, PasswordHash]:
             raise BadPasswordLine(number, f"is longer than {MAX_LINE} characters")
         if not colon or not user:
             raise BadPasswordLine(number, "is not user:hash")
-        if len(user.encode()) > MAX_USER or not user.isprintable():
-            raise BadPasswordLine(number, f"the user's name must be printable, and of {MAX_USER} bytes at most")
+        if len(user.encode()) > MAX_USER or not user.isprintable() or user != user.strip():
+            limits = f"printable, without blanks at its ends, and of {MAX_USER} bytes at most"
+            raise BadPasswordLine(number, f"the user's name must be {limits}")
         if user in lines:
             raise BadPasswordLine(number, f"the user {printable(user)} is on line {lines[user]} already")
         try:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from lbflask.core.http.credentials import field_text
+from lbflask.core.http.credentials import exact_field_text
 from lbflask.core.http.types import Fields
 
 #: Characters of a token, which are fewer than a header field may have by default, and of the identifier of its key.
@@ -96,7 +96,8 @@ def web_token(text: str, algorithms: Sequence[str]) -> WebToken:
 
 def claim_fields(claims: Mapping[str, Any], names: Mapping[str, str]) -> Fields:
     """The fields of claims, by the name of the field for each; `a.b` is the claim `b` within `a`. A list is joined by
-    commas, without items that have one. Missing claims, objects and long values make no field.
+    commas, without items that have one. Missing claims, objects and long values make no field, nor do texts that a
+    field cannot have as they are: what is left of them may be the name of another user.
     """
     found = []
     for claim, field in names.items():
@@ -117,7 +118,7 @@ def _claim_text(value: Any) -> str:
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, (str, int)):
-        text = field_text(str(value))
+        text = exact_field_text(str(value))
     else:
         text = ""
     return text if len(text) <= MAX_CLAIM else ""

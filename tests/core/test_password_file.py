@@ -28,6 +28,7 @@ def test_users_have_their_hashes() -> None:
         (f"a:{BCRYPT}\n\na:{ARGON2}", 3, "line 1 already"),
         (f"a\x07b:{BCRYPT}", 1, "printable"),
         (f"{'a' * 256}:{BCRYPT}", 1, "255 bytes"),
+        (f"alice :{BCRYPT}", 1, "without blanks"),
         (f"a:{'x' * 2000}", 1, "longer than"),
         ("a:$apr1$x$y", 1, "htpasswd -B"),
         ("a:{SHA}x", 1, "SHA-1"),

@@ -100,7 +100,11 @@ def test_claims_that_do_not_fit_are_refused(claims: dict[str, Any], reason: str)
 
 def test_claims_become_fields() -> None:
     claims = {
-        "sub": "Zoë\r\nX-Admin: 1",
+        "sub": "Zoë",
+        "line": "Zoë\r\nX-Admin: 1",
+        "cut": "root\0",
+        "blank": " root",
+        "half": "root\ud800",
         "groups": ["a", "b,admin", 3, ["x"]],
         "realm": {"roles": ["r"]},
         "https://example/x": "y",
@@ -111,8 +115,9 @@ def test_claims_become_fields() -> None:
     }
     names = {"sub": "U", "groups": "G", "realm.roles": "R", "https://example/x": "X", "ok": "O", "no": "N"}
     names |= {"rate": "F", "long": "L", "none": "E", "sub.x": "D", "realm": "M"}
+    names |= {"line": "A", "cut": "B", "blank": "C", "half": "H"}
     found = dict(claim_fields(claims, names))
-    assert found.pop("U").encode("latin-1").decode() == "ZoëX-Admin: 1"
+    assert found.pop("U").encode("latin-1").decode() == "Zoë"
     assert found == {"G": "a,3", "R": "r", "X": "y", "O": "true", "N": "false"}
 
 

@@ -69,3 +69,11 @@ def challenge(scheme: str, parameters: dict[str, str]) -> str:
 def field_text(value: str) -> str:
     """The text as a value of a header field: in UTF-8, as latin-1 characters, and without controls (RFC 9110 §5.5)."""
     return _CONTROL_TEXT.sub("", value).strip().encode("utf-8", "replace").decode("latin-1")
+
+
+def exact_field_text(value: str) -> str:
+    """The same for a text that identifies something: empty where it cannot be a value as it is, since what would be
+    left of it may identify something else.
+    """
+    text = field_text(value)
+    return text if text == value.encode("utf-8", "surrogatepass").decode("latin-1") else ""

@@ -16,6 +16,7 @@ from lbflask.core.http.credentials import (
     basic_credentials,
     bearer_token,
     challenge,
+    exact_field_text,
     field_text,
 )
 from lbflask.core.http.types import Fields
@@ -79,6 +80,12 @@ def test_a_text_becomes_the_value_of_a_field() -> None:
     assert field_text(" a\r\nb\x85 ") == "ab"
     assert field_text("Zoë").encode("latin-1").decode() == "Zoë"
     field_text("\ud800").encode("latin-1")
+
+
+def test_a_name_that_a_field_cannot_have_becomes_no_other_name() -> None:
+    assert exact_field_text("Zoë Q").encode("latin-1").decode() == "Zoë Q"
+    for name in ("root\0", "ro\r\not", " root", "root\u3000", "root\x85", "root\ud800"):
+        assert not exact_field_text(name)
 
 
 test_any_head_has_a_user_or_none = property_test("authorization")
