@@ -111,7 +111,7 @@ class CompressionRules:
         if not self._is_compressible(fields):
             return fields, ""
         accepted = ", ".join([value for name, value in asked if name.lower() == "accept-encoding"])
-        coding = _cached(self._codings, self._coding, accepted)
+        coding = "" if _forbids_change(asked) else _cached(self._codings, self._coding, accepted)
         return (_coded(fields, coding) if coding else with_vary(fields)), coding
 
     def is_event_stream(self, fields: Fields) -> bool:
@@ -130,9 +130,7 @@ class CompressionRules:
                     return False
             elif role == _TYPE:
                 is_of_type = bool(_cached(self._kinds, self._kind, value))
-            elif role == _CONTROL and "no-transform" in value.lower():
-                return False
-        return is_of_type
+        return is_of_type and not _forbids_change(fields)
 
     def _coding(self, accepted: str) -> str:
         return next(iter(accepted_codings(accepted, self._policy.levels)), "")
@@ -195,6 +193,11 @@ def _not_modified(asked: Fields, fields: Fields) -> Fields:
         if _ROLES[name] == _ETAG and value.startswith('"') and any(f"W/{value}" in one for one in named):
             return with_vary([*fields[:number], (name, _weak(value)), *fields[number + 1 :]])
     return fields
+
+
+def _forbids_change(fields: Fields) -> bool:
+    """Whether the fields, of a request or of a response, ask for the content as it is (RFC 9111 §5.2.1.6, §5.2.2.6)."""
+    return any(_ROLES[name] == _CONTROL and "no-transform" in value.lower() for name, value in fields)
 
 
 def _weak(etag: str) -> str:

@@ -30,6 +30,8 @@ def test_the_client_chooses_by_weights_and_the_policy_among_equals() -> None:
     other = CompressionRules(CompressionPolicy({"gzip": 4, "zstd": 3}))
     assert coding_of([HTML], asked=[("Accept-Encoding", "gzip, zstd")], rules=other) == "gzip"
     assert coding_of([HTML], asked=[]) == ""
+    assert coding_of([HTML], asked=[*ACCEPTS, ("cache-control", "max-age=0, No-Transform")]) == ""
+    assert coding_of([HTML], asked=[*ACCEPTS, ("Cache-Control", "no-cache")]) == "gzip"
     assert coding_of([HTML], asked=[("Accept-Encoding", "gzip;q=0, *;q=0")]) == ""
 
 
