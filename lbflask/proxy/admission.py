@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from lbflask.core.faults import Fault, NotAdmitted, RefusalResponse
+from lbflask.core.http.cookies import with_privacy
 from lbflask.core.http.reason_phrases import reason_phrase
 from lbflask.core.http.request_origin import RequestOrigin
 from lbflask.proxy.admitted_request import AdmittedRequest
@@ -54,7 +55,7 @@ class AdmissionHandler:
             return self._replies.reject(request, fault)
         response = self._inner.dispatch(request)
         if response is not None and isinstance(request, AdmittedRequest) and request.reply_fields:
-            response.add_fields(request.reply_fields)
+            response.add_fields(with_privacy(request.reply_fields, request.method, response.fields))
         return response
 
     def refuse(self, fault: Fault, method: str, target: str, protocol: str, peer: str, accept: str) -> ClientResponse:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take_session
+from lbflask.core.http.cookies import attributes, take_session, with_privacy
 from lbflask.core.http.types import Fields
 from lbflask.core.planning import SessionTable
-
-#: A cookie that a shared cache stores would send many clients to one backend.
-_PRIVATE = ("Cache-Control", "private")
 
 
 class StickyCookies:
@@ -38,6 +35,4 @@ class StickyCookies:
         cookie = ("Set-Cookie", f"{configured.name}={value}{self._attributes[secure]}")
         if configured.in_header:
             cookie = configured.name, value
-        if method in ("GET", "HEAD") and not kept_from_shared_caches(fields):
-            return [cookie, _PRIVATE]
-        return [cookie]
+        return with_privacy([cookie], method, fields)

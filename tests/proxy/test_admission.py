@@ -8,11 +8,14 @@ import pytest
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.faults import Blame, Fault, NotAdmitted, Stage
-from lbflask.core.http.direct_response import ErrorPage
+from lbflask.core.http.direct_response import DirectResponse, ErrorPage
+from lbflask.core.http.header_edits import Edits
 from lbflask.core.http.request_origin import RequestOrigin
 from lbflask.core.http.trusted_proxies import TrustedProxies
 from lbflask.proxy.admission import AdmissionHandler
+from lbflask.proxy.admitted_request import AdmittedRequest
 from lbflask.proxy.client_request import ClientRequest
+from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.settings import ProxySettings
 from tests.proxy.test_router import Place, Rig, request, taken
 
@@ -90,3 +93,21 @@ def test_what_could_not_be_read_is_answered_as_elsewhere() -> None:
     assert taken(handler.refuse(fault, "GET", "/", "HTTP/1.1", "192.0.2.1", ""))[0] == "400 Bad Request"
     handler.record_refusal("192.0.2.1", 408, "too late", 7)
     assert [event.status for event in rig.events] == [400, 408]
+
+
+class Cookies:
+    """A check that sets a cookie of the client."""
+
+    def admit(self, request: ClientRequest, origin: RequestOrigin) -> ClientRequest:
+        return AdmittedRequest(request, request.fields, "alice", [("Set-Cookie", "session=renewed")])
+
+
+@pytest.mark.parametrize(("control", "added"), [("public, max-age=60", ["private"]), ("no-store", [])])
+def test_a_response_with_the_cookie_of_a_check_is_kept_from_shared_caches(control: str, added: list[str]) -> None:
+    """RFC 9111 §7.3: Set-Cookie alone keeps it from none, and its next client would be the user."""
+    rig = Rig()
+    edited = LocalReplies(rig.house, ProxySettings(response_edits=Edits(set_=[("Cache-Control", control)])))
+    page = DirectResponseRoute(DirectResponse(200, ErrorPage("text/css", b"p {}")), edited, None, None)
+    _, fields, _ = taken(AdmissionHandler(page, [Cookies()], rig.answers).dispatch(request()))
+    assert ("Set-Cookie", "session=renewed") in fields
+    assert [value for name, value in fields if name == "Cache-Control"] == [control, *added]

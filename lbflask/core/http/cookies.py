@@ -63,6 +63,15 @@ def attributes(cookie: StickyCookie, *, secure: bool) -> str:
     return "".join(f"; {attribute}" for attribute in attributes if attribute)
 
 
+def with_privacy(cookies: Fields, method: str, fields: Fields) -> Fields:
+    """Cookies for one client that a response with these fields gets, with what else keeps it from shared caches: they
+    would hand the cookies to others.
+    """
+    if method in ("GET", "HEAD") and not kept_from_shared_caches(fields):
+        return [*cookies, ("Cache-Control", "private")]
+    return cookies
+
+
 def kept_from_shared_caches(fields: Fields) -> bool:
     """Whether the response forbids shared caches to store it (RFC 9111 §5.2.2.5, §5.2.2.7): Set-Cookie alone does not
     (§7.3).

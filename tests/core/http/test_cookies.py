@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take, take_session
+from lbflask.core.http.cookies import attributes, kept_from_shared_caches, take, take_session, with_privacy
 from lbflask.core.http.types import Fields
 from lbflask.core.model import StickyCookie
 from tests.support.changes import property_test
@@ -88,6 +88,13 @@ def test_the_attributes_are_those_that_are_set(cookie: StickyCookie, secure: boo
 )
 def test_whether_shared_caches_are_kept_away(fields: Fields, kept: bool) -> None:
     assert kept_from_shared_caches(fields) is kept
+
+
+def test_the_cookies_of_one_client_are_kept_from_shared_caches() -> None:
+    cookies = [("Set-Cookie", "a=1")]
+    assert with_privacy(cookies, "GET", [("Cache-Control", "public")]) == [*cookies, ("Cache-Control", "private")]
+    assert with_privacy(cookies, "HEAD", [("Cache-Control", "no-store")]) == cookies
+    assert with_privacy(cookies, "POST", []) == cookies
 
 
 test_any_cookies_are_read_as_by_another_library = property_test("cookie")
