@@ -14,6 +14,7 @@ from lbflask.core.faults import Fault, NotAdmitted, RefusalResponse
 from lbflask.core.http.forward_auth import (
     ServiceVerdict,
     cache_seconds,
+    is_of_service,
     refusal_fields,
     service_fields,
     service_verdict,
@@ -70,6 +71,8 @@ class ForwardAuth:
         self._by_credentials = settings.by_credentials
         self._grants: ExpiringCache[AuthGrant] = ExpiringCache(MAX_CACHED)
         self._key = secrets.token_bytes(32)
+        # The same in all workers, which the request may come back to, and another one for each service.
+        self._mark = f"lbflask-auth-{hashlib.blake2b(settings.service.encode(), digest_size=8).hexdigest()}"
         self.granted = GrantedFields(settings.fields)
         self.trouble = ""  #: why the latest request to the service was in vain; empty after one that was not
 
@@ -78,7 +81,9 @@ class ForwardAuth:
 
     def admit(self, request: ClientRequest, origin: RequestOrigin) -> ClientRequest:
         """As of AdmissionCheck."""
-        asked = service_fields(request.fields, request.method, request.target.text, origin)
+        if is_of_service(request.fields, self._mark):
+            raise self._failure('has its URL behind itself: give the path of the service a route with auth = "none"')
+        asked = service_fields(request.fields, request.method, request.target.text, origin, self._mark)
         key = self._cache_key(asked) if self._lasts else b""
         if key and (known := self._grants.find(key, self._clock())) is not None:
             self._counts.add(_KIND, AuthOutcome.CACHED)
@@ -118,9 +123,13 @@ class ForwardAuth:
         return digest.digest()
 
     def _unavailable(self, reason: str) -> NotAdmitted:
+        """The service is in trouble."""
+        self.trouble = reason
+        return self._failure(reason)
+
+    def _failure(self, reason: str) -> NotAdmitted:
         """No response that decides never opens a route."""
         self._counts.add(_KIND, AuthOutcome.FAILED)
-        self.trouble = reason
         log_reason = f"the authentication service {self.name} {reason}"
         shown = "the request cannot be authenticated now"
         return NotAdmitted(503, shown, AnswerCause.AUTH_UNAVAILABLE, _RETRY_AFTER, log_reason)

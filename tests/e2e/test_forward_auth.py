@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from devtools.ports import free_port
 from devtools.servers import Gunicorn, HttpResponse, get, urls
 from devtools.wait import eventually
 from tests.support.auth_service import AuthService
@@ -136,3 +137,23 @@ def test_verdicts_are_kept_only_where_that_is_configured(balancer: Gunicorn, ser
     for _ in range(3):
         echoed(get(balancer.port, "/cached/echo", headers={"Cookie": "session=s3cret; fresh=1"}))
     assert len(asked(service)) == before + 3
+
+
+def test_a_service_behind_its_own_check_ends_at_the_second_request(
+    store: str, demos: list[int], tmp_path: Path
+) -> None:
+    file, log = tmp_path / "lbflask.toml", tmp_path / "access.log"
+    port = free_port()
+    file.write_text(f"""
+backends = {urls(demos).split(",")}
+bind = "127.0.0.1:{port}"
+access_log = "{log}"
+auth = {{ forward = "http://127.0.0.1:{port}/check" }}
+""")
+    with Gunicorn(workers=1, config=file, redis_url=store, bind=None) as balancer:
+        balancer.port = port
+        assert get(port, "/echo").status == 503
+        lines = eventually(lambda: len(log.read_text().splitlines()) >= 2 and log.read_text().splitlines(), "the log")
+        assert len(lines) == 2
+        assert 'give the path of the service a route with auth = \\x22none\\x22"' in lines[0]
+        balancer.assert_no_traceback()

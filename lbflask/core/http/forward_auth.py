@@ -15,6 +15,8 @@ _SENT: Final = frozenset({"accept", "accept-language", "authorization", "cookie"
 _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 #: Fields that name the user, the most telling first.
 _USERS: Final = ("remote-user", "x-forwarded-user", "x-auth-request-user", "x-forwarded-preferred-username")
+#: The field by which a request to a service is known again, if it comes back here (RFC 8586).
+_LOOP: Final = "CDN-Loop"
 #: Seconds of the longest max-age that is read.
 _MOST_SECONDS: Final = 1 << 31
 
@@ -27,8 +29,10 @@ class ServiceVerdict(StrEnum):
     UNUSABLE = "unusable"  #: nothing is known of the request
 
 
-def service_fields(received: Fields, method: str, target: str, origin: RequestOrigin) -> Fields:
-    """The fields of the request to the service, without Host. What clients state of other hops is not among them."""
+def service_fields(received: Fields, method: str, target: str, origin: RequestOrigin, mark: str) -> Fields:
+    """The fields of the request to the service, without Host. What clients state of other hops is not among them.
+    `mark`, a token, is that of the service.
+    """
     kept = [field for field in received if field[0].lower() in _SENT]
     if sum(name.lower() == "cookie" for name, _ in kept) > 1:
         kept = with_one_cookie(kept)
@@ -39,7 +43,13 @@ def service_fields(received: Fields, method: str, target: str, origin: RequestOr
         ("X-Forwarded-Host", origin.host),
         ("X-Forwarded-Uri", target),
         ("X-Forwarded-For", origin.client),
+        (_LOOP, mark),
     ]
+
+
+def is_of_service(received: Fields, mark: str) -> bool:
+    """Whether the request is itself one to the service with this mark: to ask it about that would have no end."""
+    return any(name.lower() == "cdn-loop" and mark in members([value]) for name, value in received)
 
 
 def service_verdict(status: int, fields: Fields) -> ServiceVerdict:

@@ -7,6 +7,7 @@ import pytest
 from lbflask.core.http.forward_auth import (
     ServiceVerdict,
     cache_seconds,
+    is_of_service,
     refusal_fields,
     service_fields,
     service_verdict,
@@ -28,7 +29,7 @@ def test_the_service_gets_the_credentials_and_the_url_but_no_claims() -> None:
         ("Upgrade", "websocket"),
         ("Remote-User", "root"),
     ]
-    assert service_fields(received, "POST", "/a?b", ORIGIN) == [
+    assert service_fields(received, "POST", "/a?b", ORIGIN, "mark") == [
         ("Cookie", "a=1; b=2"),
         ("Authorization", "Basic eA=="),
         ("X-Forwarded-Method", "POST"),
@@ -36,12 +37,20 @@ def test_the_service_gets_the_credentials_and_the_url_but_no_claims() -> None:
         ("X-Forwarded-Host", "shop.example"),
         ("X-Forwarded-Uri", "/a?b"),
         ("X-Forwarded-For", "192.0.2.7"),
+        ("CDN-Loop", "mark"),
     ]
 
 
 def test_a_request_without_credentials_is_asked_about_too() -> None:
-    assert len(service_fields([("Host", "a"), ("Cookie", "a=1")], "GET", "/", ORIGIN)) == 6
-    assert len(service_fields([], "GET", "/", ORIGIN)) == 5
+    assert len(service_fields([("Host", "a"), ("Cookie", "a=1")], "GET", "/", ORIGIN, "mark")) == 7
+    assert len(service_fields([], "GET", "/", ORIGIN, "mark")) == 6
+
+
+def test_a_request_to_the_service_is_known_again() -> None:
+    """RFC 8586."""
+    assert is_of_service(service_fields([], "GET", "/", ORIGIN, "mark"), "mark")
+    assert is_of_service([("cdn-loop", "other; v=1, mark")], "mark")
+    assert not is_of_service([("CDN-Loop", "marks"), ("Via", "mark")], "mark")
 
 
 @pytest.mark.parametrize(
