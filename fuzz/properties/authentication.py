@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fuzz.properties.fields import lines_of
 from lbflask.core.http.credentials import MAX_USER, basic_credentials, bearer_token, field_text
-from lbflask.core.http.granted_fields import GrantedFields, folded
+from lbflask.core.http.granted_fields import GrantedFields, StatedFields, folded
 from lbflask.core.http.service_address import service_address
 from lbflask.core.password_file import BadPasswordLine, password_hashes
 from lbflask.core.web_token import ALGORITHMS, MAX_KEY_ID, BadToken, TokenRules, claim_fields, web_token
@@ -31,6 +31,8 @@ def granted_fields(text: str) -> None:
     kept = GrantedFields(["X-Forwarded-User"]).of(received, [("X-Forwarded-User", "alice")])
     named = [pair for pair in kept if folded(pair[0]) == "x-forwarded-user"]
     assert named == [("X-Forwarded-User", "alice")]
+    stated = StatedFields(["x-forwarded-user"]).dropped_from(received)
+    assert stated == [pair for pair in received if folded(pair[0]) != "x-forwarded-user"]
     options = [value.lower() for name, value in kept if name.lower() == "connection"]
     assert not any(option.strip(" \t") == "x-forwarded-user" for value in options for option in value.split(","))
     assert [pair for pair in kept if pair in received and pair not in named] == [

@@ -20,13 +20,14 @@ class AdmittedRequest(ClientRequest):
     response.
     """
 
-    __slots__ = ("_user", "reply_fields")
+    __slots__ = ("_received", "_user", "reply_fields")
 
     def __init__(self, request: ClientRequest, fields: Fields, user: str, reply_fields: Fields | None = None) -> None:
         super().__init__(
             request.method, request.raw_target, request.target, request.protocol, fields, request.host, request.peer,
             request.scheme, request.framing, request.body, request.server_exchange, request.listener,
         )  # fmt: skip
+        self._received = request.received_fields
         self._user = user
         self.reply_fields: Fields = reply_fields or []
 
@@ -34,6 +35,11 @@ class AdmittedRequest(ClientRequest):
     def user(self) -> str:
         """As of ClientRequest."""
         return self._user
+
+    @property
+    def received_fields(self) -> Fields:
+        """As of ClientRequest."""
+        return self._received
 
     def with_fields(self, fields: Fields) -> ClientRequest:
         """As of ClientRequest."""

@@ -180,6 +180,11 @@ class ClientRequest:
         )  # fmt: skip
 
     @property
+    def received_fields(self) -> Fields:
+        """The fields that the client has sent, without those that a check of credentials has added for backends."""
+        return self.fields
+
+    @property
     def user(self) -> str:
         """The name of the user, as a check of credentials has found it; empty without one."""
         return ""
@@ -261,17 +266,9 @@ class ClientBody:
     """
 
     __slots__ = (
-        "_exchange",
-        "_is_stored",
-        "_length",
-        "_limit",
-        "_read",
-        "_stored",
-        "_unstored",
-        "complete",
-        "count",
-        "whole",
-    )
+        "_exchange", "_is_stored", "_length", "_limit", "_read", "_stored", "_trailer_rule", "_unstored", "complete",
+        "count", "whole",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -290,12 +287,17 @@ class ClientBody:
         self._stored: StoredBody | None = None
         self._is_stored = False  # all of it
         self._unstored: Iterator[bytes] | None = None  # what has not been stored
+        self._trailer_rule: Callable[[Fields], Fields] | None = None
 
     def set_limit(self, limit: int) -> None:
         """Allow at most so many bytes. Raises Fault, with status 413, for a body that is known to be longer."""
         self._limit = limit
         if self._length is not None and self._length > limit:
             raise Fault(Blame.CLIENT, Stage.CHOOSE, 413, f"the body is larger than {limit} bytes")
+
+    def set_trailer_rule(self, passable: Callable[[Fields], Fields]) -> None:
+        """Pass on only those trailer fields that `passable` returns."""
+        self._trailer_rule = passable
 
     @property
     def touched(self) -> bool:
@@ -320,7 +322,8 @@ class ClientBody:
     @property
     def trailers(self) -> Fields:
         """The trailer fields that may be passed on, once it has been read."""
-        return [] if self._exchange is None else passable_trailers(self._exchange.trailers)
+        found = [] if self._exchange is None else passable_trailers(self._exchange.trailers)
+        return found if self._trailer_rule is None else self._trailer_rule(found)
 
     def __repr__(self) -> str:
         length = "chunked" if self._length is None else f"{self._length} bytes"

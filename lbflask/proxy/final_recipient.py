@@ -24,7 +24,7 @@ def final_response(
     except BadMaxForwards as bad:
         raise Fault(Blame.CLIENT, Stage.CHOOSE, 400, str(bad)) from None
     if forwarded is None:
-        return final_answer(request.method, request.raw_target, request.protocol, request.fields, via), fields
+        return final_answer(request.method, request.raw_target, request.protocol, request.received_fields, via), fields
     return None, forwarded
 
 

@@ -16,6 +16,7 @@ from lbflask.proxy.local_replies import LocalReplies
 from lbflask.proxy.preflight_exemption import PreflightExemption
 from lbflask.proxy.router import Handler
 from lbflask.proxy.services import SharedServices
+from lbflask.proxy.stated_identity import StatedIdentity
 from lbflask.wiring.authentication import Authentication
 from lbflask.wiring.pipelines import proxy_settings
 
@@ -30,6 +31,8 @@ class Admission:
         self._services = services
         self._authentication = authentication
         self._access: dict[AccessConfig, AccessList] = {}
+        names = authentication.identity_fields
+        self._identity = StatedIdentity(names) if names else None
 
     def __repr__(self) -> str:
         return "Admission()"
@@ -54,6 +57,8 @@ class Admission:
         found: list[AdmissionCheck] = [] if access is None else [AccessCheck(access)]
         if route is not None and route.client_certificate:
             found.append(CertifiedClients())
+        if pool and self._identity is not None:
+            found.append(self._identity)
         if credentials is not None:
             found.append(PreflightExemption(credentials) if answers_preflight else credentials)
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -72,8 +72,8 @@ class Authentication:
         known = {} if before is None else before.keys
         #: The keys of tokens, by their settings.
         self.keys: dict[tuple[object, ...], SigningKeys] = {}
-        for table in (config.auth, *(route.auth for route in config.routes)):
-            if table is not None and table.jwt is not None:
+        for table in self._tables():
+            if table.jwt is not None:
                 identity = _identity(table.jwt)
                 self.keys[identity] = known.get(identity) or self._new_keys(table.jwt)
 
@@ -115,6 +115,18 @@ class Authentication:
             self._checks[id(table)] = self._check(table)
         return self._checks[id(table)]
 
+    @property
+    def identity_fields(self) -> tuple[str, ...]:
+        """The names of the fields that any check of the configuration grants; not Authorization, whose content proves
+        itself.
+        """
+        names: list[str] = []
+        for table in self._tables():
+            names += [] if table.basic is None else [table.basic.user_field]
+            names += [] if table.forward is None else table.forward.fields
+            names += [] if table.jwt is None else table.jwt.fields.values()
+        return tuple(dict.fromkeys(name for name in names if name and name.lower() != "authorization"))
+
     def services(self, services: SharedServices, route: RouteConfig | None) -> SharedServices:
         """The services of handlers behind the check: fields that it grants pass, whatever their names."""
         check = self.check(route)
@@ -122,6 +134,11 @@ class Authentication:
             return services
         granted: GrantedFields = check.granted
         return replace(services, hops=services.hops.keeping(granted.kept))
+
+    def _tables(self) -> Iterator[AuthConfig]:
+        """The tables of all levels."""
+        tables = (self._config.auth, *(route.auth for route in self._config.routes))
+        return (table for table in tables if table is not None)
 
     def _check(self, table: AuthConfig) -> AuthCheck:
         if table.basic is not None:

@@ -32,6 +32,12 @@ pool = "default"
 auth = "none"
 
 [[routes]]
+match = { path = "/login" }
+pool = "default"
+strip_prefix = true
+auth = "none"
+
+[[routes]]
 match = { path = "/page" }
 respond = { status = 200, body = "the page" }
 
@@ -172,3 +178,16 @@ def test_a_browser_asks_for_the_password(balancer: Gunicorn) -> None:
         page = context.new_page()
         page.goto(f"http://127.0.0.1:{balancer.port}/page", timeout=PATIENCE * 1000)
         assert page.inner_text("body") == "the page"
+
+
+def test_no_client_states_a_user_on_a_route_without_this_check(balancer: Gunicorn) -> None:
+    """A backend that trusts a field which one check writes reads it on the routes of others too, and on open ones."""
+    forged = {"Remote-User": "root", "remote.user": "root", "X-Forwarded-User": "root"}
+    alice = credentials("alice", ALICE)
+    for path, sent, user in (
+        ("/login/echo", forged, []),
+        ("/echo", forged | alice, ["X-Forwarded-User: alice"]),
+        ("/api/echo", forged | alice, ["Remote-User: alice"]),
+    ):
+        lines = echoed(get(balancer.port, path, headers=sent))
+        assert [line for line in lines if "user:" in line.lower()] == user

@@ -36,6 +36,7 @@ from lbflask.core.model import ActiveHealth, Backend, Health, Pool
 from lbflask.core.retry import RetryPolicy
 from lbflask.fleet.fleet import Fleet
 from lbflask.fleet.retry_budgets import RetryBudgets
+from lbflask.proxy.admitted_request import AdmittedRequest
 from lbflask.proxy.attempts import Attempts
 from lbflask.proxy.balancer import PoolBalancer
 from lbflask.proxy.client_request import ClientBody, ClientRequest
@@ -221,6 +222,16 @@ def test_the_backend_gets_the_clients_host_or_its_own(
     lines = house.received.split(b"\r\n")
     assert lines[1] == b"Host: " + (expected or f"127.0.0.1:{house.port}".encode())
     assert sum(line.lower().startswith(b"host:") for line in lines) == 1
+
+
+def test_a_trace_that_ends_here_shows_what_was_received_only(street: Street) -> None:
+    """RFC 9110 §9.3.8: what a check adds for backends, such as a token of the user, is not for scripts of a page."""
+    request = inbound("TRACE", fields=[("Max-Forwards", "0"), ("X-A", "1")])
+    granted = AdmittedRequest(request, [*request.fields, ("X-Token", "s3cret")], "alice")
+    status, _, body = street.balancer(answering(OK)).ask(granted.with_fields([*granted.fields, ("X-B", "2")]))
+    assert status == 200
+    assert b"X-A: 1" in body
+    assert b"s3cret" not in body
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
-from lbflask.core.http.field_names import members
+from lbflask.core.http.field_names import NameCache, members
 from lbflask.core.http.types import Field, Fields
 
 _NO_LETTER = re.compile(r"[^a-z0-9]")
@@ -47,3 +47,21 @@ class GrantedFields:
         if len(left) == len(options):
             return [field]
         return [(field[0], ", ".join(left))] if left else []
+
+
+class StatedFields:
+    """Fields of these names, in any spelling, that clients may have stated."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = tuple(names)
+        wanted = frozenset(map(folded, names))
+        self._judged: NameCache[bool] = NameCache(lambda name: folded(name) in wanted)
+
+    def __repr__(self) -> str:
+        return f"StatedFields({', '.join(self.names)})"
+
+    def dropped_from(self, fields: Fields) -> Fields:
+        """The other fields, of a head or of trailers; the same list if there are no others."""
+        judged = self._judged
+        kept = [field for field in fields if not judged[field[0]]]
+        return kept if len(kept) != len(fields) else fields

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbflask.core.http.granted_fields import GrantedFields
+from lbflask.core.http.granted_fields import GrantedFields, StatedFields
 from tests.support.changes import property_test
 
 GRANTED = GrantedFields(["Remote-User", "X-Forwarded-User"], dropped=["authorization"])
@@ -34,3 +34,11 @@ def test_their_names_are_kept() -> None:
 
 
 test_any_head_has_one_user_after_a_check = property_test("granted_fields")
+
+
+def test_what_clients_state_is_dropped_in_any_spelling() -> None:
+    stated = StatedFields(["Remote-User", "X-Groups"])
+    others = [("Accept", "*/*"), ("X-Remote-User", "a"), ("Remote-Users", "b")]
+    assert stated.dropped_from(others) is others
+    assert stated.dropped_from([*others, ("remote_user", "root"), ("X.GROUPS", "admin")]) == others
+    assert "X-Groups" in repr(stated)
