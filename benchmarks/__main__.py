@@ -36,6 +36,7 @@ BENCHMARKS = {
     "hedging": [],
     "limits": [],
     "access": [],
+    "bans": [],
     "full_backend": [],
     "footprint": [],
 }

@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from benchmarks import (
+    bans,
     bodies,
     counters,
     flaky_backends,
@@ -282,3 +283,11 @@ def test_a_handshake_with_a_request_is_shown_and_has_no_target() -> None:
     }
     assert missed(tls.judge(results)) == []
     assert "| 100 " in tls.show(results, "handshake")
+
+
+def test_each_ban_holds_at_the_last_worker_in_time() -> None:
+    found = {bans.BY_COMMAND: [[1.0, 50.0], [2.0, 3.0]], bans.BY_RULE: [[50.0, 51.0]]}
+    delays = bans.Delays(found)
+    assert missed(bans.judge(delays)) == ["by a rule, until the last worker refuses, max"]
+    assert delays.row(bans.BY_COMMAND) == ["by a command", "2", "2.0", "50.0", "50.0", "3.0"]
+    assert len(missed(bans.judge(bans.Delays()))) == 4

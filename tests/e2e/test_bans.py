@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -35,16 +36,28 @@ exempt = ["203.0.113.99"]
 """
 
 
-def answer(peer: Peer) -> None:
-    """401 for /login, else 200."""
-    while head := peer.read_head():
-        status = b"401 Unauthorized" if head.split(b" ")[1] == b"/login" else b"200 OK"
-        peer.send(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
+class Login:
+    """A backend that refuses all passwords, and counts the attempts that reach it: 401 for /login, else 200."""
+
+    def __init__(self) -> None:
+        self.attempts: Counter[str] = Counter()  #: by client
+        self._lock = threading.Lock()
+
+    def answer(self, peer: Peer) -> None:
+        while head := peer.read_head():
+            status = b"200 OK"
+            if head.split(b" ")[1] == b"/login":
+                status = b"401 Unauthorized"
+                (client,) = re.findall(rb"(?i)\r\nX-Forwarded-For: ([^\r,]*)", head)
+                with self._lock:
+                    self.attempts[client.decode()] += 1
+            peer.send(b"HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n" % status)
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     instances: list[Gunicorn]
+    login: Login
 
     def statuses(self, client: str, path: str = "/") -> set[int]:
         """What this client gets at all instances, over connections to several workers of each."""
@@ -68,7 +81,8 @@ class Fleet:
 def fleet(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     directory = tmp_path_factory.mktemp("bans")
     with ExitStack() as stack:
-        backend = stack.enter_context(ScriptedBackend(answer))
+        login = Login()
+        backend = stack.enter_context(ScriptedBackend(login.answer))
         file = Path(directory, "lbflask.toml")
         file.write_text(FILE.format(name=directory.name, url=backend.url, count=COUNT))
         instances = [
@@ -79,7 +93,7 @@ def fleet(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flee
             stack.enter_context(one)
         for one in instances:
             one.await_ready()
-        yield Fleet(instances)
+        yield Fleet(instances, login)
         for one in instances:
             one.assert_no_traceback()
 
@@ -99,10 +113,12 @@ def test_an_operator_bans_a_network_at_all_instances_and_lets_it_in_again(fleet:
 def attack(ports: list[int], client: str) -> Counter[int]:
     """Log in over one connection to each of the ports at once, until it is refused. Returns the statuses."""
     found: Counter[int] = Counter()
-    lock = threading.Lock()
+    lock, together = threading.Lock(), threading.Barrier(len(ports), timeout=PATIENCE)
 
     def run(port: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        connection.connect()
+        together.wait()
         for _ in range(2 * COUNT + 20):
             connection.request("GET", "/login", headers={"X-Forwarded-For": client})
             response = connection.getresponse()
@@ -122,17 +138,37 @@ def attack(ports: list[int], client: str) -> Counter[int]:
     return found
 
 
-def test_an_attacker_over_all_instances_gets_as_many_attempts_as_the_rule_says(fleet: Fleet) -> None:
-    ports = [one.port for one in fleet.instances for _ in range(WORKERS)]
-    found = attack(ports, "203.0.113.7")
-    assert COUNT <= found[401] <= COUNT + INSTANCES * WORKERS, found
+@pytest.mark.parametrize(("client", "per_worker"), [("203.0.113.7", 1), ("203.0.113.17", 4)])
+def test_an_attacker_over_all_instances_gets_as_many_attempts_as_the_rule_says(
+    fleet: Fleet, client: str, per_worker: int
+) -> None:
+    """And one more for each request that is in flight meanwhile: for each worker, if it has one at a time."""
+    ports = [one.port for one in fleet.instances for _ in range(WORKERS * per_worker)]
+    found = attack(ports, client)
+    assert COUNT <= found[401] <= COUNT + len(ports), found
+    assert fleet.login.attempts[client] == found[401], "each attempt that reached the backend was answered"
     assert found[403] == len(ports)
-    assert fleet.statuses("203.0.113.7") == {403}
+    assert fleet.statuses(client) == {403}
     assert fleet.statuses("203.0.113.8") == {200}
-    (ban,) = [one for one in fleet.read("bans") if one["network"] == "203.0.113.7"]
+    (ban,) = [one for one in fleet.read("bans") if one["network"] == client]
     assert ban["rule"] == "login"
-    events = [one for one in fleet.read("events") if "203.0.113.7 " in str(one["reason"])]
+    events = [one for one in fleet.read("events") if f"{client} " in str(one["reason"])]
     assert len(events) == 1
+
+
+def test_no_instance_alone_gets_as_many_attempts(fleet: Fleet) -> None:
+    """One attempt after another, each at the next instance: only all of them together count up to the rule."""
+    client, found = "203.0.113.27", dict.fromkeys(range(INSTANCES), 0)
+    for number in range(4 * COUNT):
+        instance = number % INSTANCES
+        status = get(fleet.instances[instance].port, "/login", headers={"X-Forwarded-For": client}).status
+        if status == 403:
+            break
+        assert status == 401
+        found[instance] += 1
+    assert COUNT <= sum(found.values()) <= COUNT + INSTANCES * WORKERS
+    assert max(found.values()) < COUNT
+    assert fleet.login.attempts[client] == sum(found.values())
 
 
 def test_a_client_that_is_exempt_is_not_banned(fleet: Fleet) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from devtools.wait import eventually
 from lbflask.core.access_list import AccessList
 from lbflask.core.bans import Ban, BanRule
+from lbflask.fleet import follower
 from lbflask.fleet.fleet import Fleet
 from tests.fleet.stores import FlakyStore
 
@@ -30,6 +33,19 @@ def test_a_ban_reaches_a_worker_by_a_message_and_so_does_its_end(
     eventually(lambda: fleet.bans.find("192.0.2.1") is None, "its end")
     eventually(lambda: changes[-1] is False, "the listener knows")
     assert True in changes
+
+
+def test_a_ban_without_its_message_holds_after_the_next_poll_and_so_does_its_end(
+    store: FlakyStore, started: Callable[..., Fleet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "POLL_EVERY", 0.02)
+    monkeypatch.setattr(follower, "POLL_DRAINS_EVERY", 0.02)
+    fleet = started(store)
+    eventually(store.watched, "it follows the store")
+    store.facts.write_ban(Ban("192.0.2.0/24", 0.0), 600)
+    eventually(lambda: fleet.bans.find("192.0.2.1"), "the ban")
+    store.facts.write_ban(Ban("192.0.2.0/24", 0.0), 0)
+    eventually(lambda: fleet.bans.find("192.0.2.1") is None, "its end")
 
 
 def test_a_worker_that_starts_later_knows_the_bans(store: FlakyStore, started: Callable[..., Fleet]) -> None:
