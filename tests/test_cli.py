@@ -134,7 +134,7 @@ def test_where_a_request_would_go_is_explained(explain: Run) -> None:
         "then        a:1, big",
         "then        a:1, big",
     ]
-    assert result.stderr.startswith("the store is unreachable, so the health of backends is unknown: ")
+    assert result.stderr.startswith("the store is unreachable, so the health of backends and the bans are unknown: ")
 
 
 def test_an_answer_without_a_backend_is_explained(explain: Run) -> None:
@@ -144,6 +144,20 @@ def test_an_answer_without_a_backend_is_explained(explain: Run) -> None:
         "match       host *.example, path /old",
         "answer      308 to https://shop.example/old/x; no backend is used",
     ]
+
+
+def test_the_checks_of_a_request_are_explained(run: Run) -> None:
+    Path("lbflask.toml").write_text(
+        'backends = ["http://a:1"]\nlimits = { per_client = 9 }\naccess = { deny = ["192.0.2.0/24"] }\n'
+    )
+    assert run("explain", "GET", "/", "--client", "192.0.2.7").stdout.splitlines()[1:] == [
+        "route       (none)",
+        "checks      client limit: 429 if 192.0.2.7 has 9 requests in flight at the same worker",
+        "            access: refuses, 403: 192.0.2.7 is not admitted",
+        "answer      403: 192.0.2.7 is not admitted; no backend is used",
+    ]
+    lines = run("explain", "GET", "/").stdout.splitlines()
+    assert lines[3:5] == ["            access: passes, 127.0.0.1 is admitted", "pool        default"]
 
 
 def test_an_explanation_shows_no_secret_of_a_redirection(run: Run) -> None:

@@ -234,7 +234,7 @@ def explain(
             raise click.UsageError(str(error)) from None
     context.print_line(result, "\n".join(explanation_lines(query, result)))
     if result["store_error"]:
-        known = "health is the last known one" if running else "the health of backends is unknown"
+        known = "health is the last known one" if running else "the health of backends and the bans are unknown"
         click.echo(f"the store is unreachable, so {known}: {result['store_error']}", err=True)
     click.echo(source, err=True)
 

@@ -256,6 +256,10 @@ def explanation_lines(query: RequestQuery, explanation: Mapping[str, Any]) -> It
     yield f"route       {explanation['route'] or '(none)'}"
     if explanation.get("match"):
         yield f"match       {explanation['match']}"
+    for index, check in enumerate(explanation.get("checks", ())):
+        before = f" before the pool {check['pool']}" if check["pool"] else ""
+        outcome = "" if check["outcome"] == "depends" else f"{check['outcome']}, "
+        yield f"{'' if index else 'checks':<12}{check['check'].replace('_', ' ')}{before}: {outcome}{check['why']}"
     if explanation["answer"]:
         yield f"answer      {explanation['answer']}; no backend is used"
         return

@@ -9,6 +9,7 @@ from typing import Any
 
 from lbflask.config.routes import models_of
 from lbflask.config.schema import DEFAULT_POOL, Config
+from lbflask.control.explained_checks import FindBan, with_checks
 from lbflask.core.explain import Explanation, RequestQuery, explain, names
 from lbflask.core.http.target import BadTarget, request_target
 from lbflask.core.http.types import Fields
@@ -39,10 +40,14 @@ def parse_query(method: str, url: str, headers: Sequence[str], client: str, list
 
 
 def explained(
-    config: Config, pools: Mapping[str, Pool], query: RequestQuery, facts: Callable[[str], tuple[Snapshot, int]]
+    config: Config,
+    pools: Mapping[str, Pool],
+    query: RequestQuery,
+    facts: Callable[[str], tuple[Snapshot, int]],
+    find_ban: FindBan,
 ) -> Explanation:
-    """The explanation under the configuration. `facts` gives the snapshot of a pool and its next ticket. Raises
-    ValueError for a listener that does not exist.
+    """The explanation under the configuration. `facts` gives the snapshot of a pool and its next ticket, `find_ban` the
+    ban of an address. Raises ValueError for a listener that does not exist.
     """
     query = replace(query, listener=_label(config, query.listener))
     path = query.target.partition("?")[0]
@@ -53,7 +58,7 @@ def explained(
         return Explanation("", local_replies[path], query.target, None, ())
     # Without routes there is one pool, whatever its name.
     default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
-    return explain(query, routes, pools, default, facts)
+    return with_checks(config, query, explain(query, routes, pools, default, facts), find_ban)
 
 
 def _label(config: Config, listener: str) -> str:

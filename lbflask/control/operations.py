@@ -163,7 +163,7 @@ class Operations:
             return pool_state.snapshot, 0
 
         running = self.running
-        return document(explained(running.config, running.pools, query, facts), reason)
+        return document(explained(running.config, running.pools, query, facts, self.fleet.bans.find), reason)
 
     def first_checks(self, pool_states: Sequence[PoolState]) -> dict[tuple[str, str], FirstCheck]:
         """Since when each backend in state `checking` waits for a result, by pool and backend."""

@@ -31,6 +31,11 @@ class Ban:
     reason: str = ""
     rule: str = ""
 
+    @property
+    def giver(self) -> str:
+        """Who gave it, in words."""
+        return f"the rule {self.rule}" if self.rule else self.actor
+
 
 @dataclass(frozen=True, slots=True)
 class BanRule:

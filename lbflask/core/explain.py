@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from lbflask.core import slow_start
 from lbflask.core.eligibility import active_health, ejected
@@ -91,12 +92,36 @@ class PlanView:
     """Orders of backends, best first; several where the strategy rotates."""
 
 
+class CheckOutcome(StrEnum):
+    """What a check does with the request."""
+
+    PASSES = "passes"
+    REFUSES = "refuses"
+    DEPENDS = "depends"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """A check of the request, before a backend or another action gets it."""
+
+    __pydantic_config__ = _SCHEMA
+    check: str
+    """`ban`, `client_limit`, `access`, `client_certificate` or `auth`."""
+    outcome: CheckOutcome
+    """`depends`: on what is not known before the request is made."""
+    why: str
+    """Of a refusal it begins with the status."""
+    pool: str = ""
+    """The pool that it stands before; empty for all pools of the route."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Where a request would go: `route` is empty for none, `match` is what it matches, in words. `answer` is set when
     no backend would get the request.
 
     `target` is the one that backends would get. There are several `pools` when a random split decides between them.
+    `checks` are those of the configuration, in their order, up to one that refuses the request.
     """
 
     route: str
@@ -105,6 +130,7 @@ class Explanation:
     split_key: str | None
     pools: tuple[PlanView, ...]
     match: str = ""
+    checks: tuple[CheckView, ...] = ()
 
 
 def explain(

@@ -29,8 +29,7 @@ class BanCheck:
         ban = self._find(origin.client)
         if ban is None:
             return request
-        by = f"by the rule {ban.rule}" if ban.rule else f"by {ban.actor}"
-        log_reason = f"{ban.network} is banned {by}"
+        log_reason = f"{ban.network} is banned by {ban.giver}"
         raise NotAdmitted(403, "requests from this address are not allowed", AnswerCause.BAN, log_reason=log_reason)
 
 

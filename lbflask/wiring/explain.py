@@ -5,6 +5,7 @@ from __future__ import annotations
 from lbflask.config.schema import Config
 from lbflask.control import explain
 from lbflask.control.operations import Running
+from lbflask.core.bans import Ban, BanList
 from lbflask.core.explain import Explanation, RequestQuery
 from lbflask.core.model import NOTHING_KNOWN, Snapshot
 from lbflask.store.ports import StoreUnavailable
@@ -26,8 +27,21 @@ def explained(config: Config, query: RequestQuery) -> tuple[Explanation, str]:
             store_error = str(error)
             return NOTHING_KNOWN, 0
 
+    def find_ban(client: str) -> Ban | None:
+        nonlocal store_error
+        if store_error:
+            return None
+        try:
+            read = store.read_bans(0)
+        except StoreUnavailable as error:
+            store_error = str(error)
+            return None
+        known, now = BanList(), read.moment / 1_000_000
+        known.replace(read.bans, now)
+        return known.find(client, now)
+
     try:
-        explanation = explain.explained(config, Running.from_config(config).pools, query, pool_state)
+        explanation = explain.explained(config, Running.from_config(config).pools, query, pool_state, find_ban)
     finally:
         store.close()
     return explanation, store_error

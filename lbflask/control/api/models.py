@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lbflask.core.admin_tokens import Role
 from lbflask.core.discovery import SourceCause
-from lbflask.core.explain import PlanView
+from lbflask.core.explain import CheckView, PlanView
 from lbflask.core.failure_causes import FailureCause
 from lbflask.core.fleet_events import EventSelection, Kind
 from lbflask.core.model import Health, Mode
@@ -573,6 +573,8 @@ class ExplanationView(Model):
     split_key: str | None
     pools: tuple[PlanView, ...]
     """Several where chance decides."""
+    checks: tuple[CheckView, ...]
+    """What bans, access, authentication and limits of the client do to it, up to the first refusal."""
     store_error: str | None
     """Why health and tickets are the last known ones; null while the store is reachable."""
 
