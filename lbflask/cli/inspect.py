@@ -35,7 +35,9 @@ def status(context: CliContext) -> None:
     """Show a summary of the fleet. Exit code 1 if a pool has no backend that serves."""
     state = context.api.get("/state")
     troubles = [Text(""), render.findings(state["findings"])] if state["findings"] else []
-    context.print_result(state, render.summary(state), *troubles, render.pools(state["pools"]))
+    context.print_result(
+        state, render.summary(state), *troubles, *render.newest_bans(state), render.pools(state["pools"])
+    )
     if state["fleet"]["status"] in ("down", "partly_down"):
         raise SystemExit(FAILED)
 
@@ -82,7 +84,7 @@ def _frame(context: CliContext) -> Any:
         return Text(f"{error}; retrying", style="bold red")
     lines = [render.event(one) for one in events]
     troubles = ["", render.findings(state["findings"])] if state["findings"] else []
-    return Group(render.summary(state), *troubles, render.pools(state["pools"]), "", *lines)
+    return Group(render.summary(state), *troubles, *render.newest_bans(state), render.pools(state["pools"]), "", *lines)
 
 
 @click.command()

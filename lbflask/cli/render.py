@@ -181,6 +181,28 @@ def bans(found: Sequence[Mapping[str, Any]]) -> RenderableType:
     return sheet
 
 
+def newest_bans(state: Mapping[str, Any]) -> list[RenderableType]:
+    """How many bans there are, and the newest ones, in a line; nothing without any."""
+    found = state.get("bans", {"count": 0})
+    if not found["count"]:
+        return []
+    now, shown = state["fleet"]["at"], []
+    for one in found["newest"]:
+        given = f"rule {one['rule']}" if one["rule"] else one["who"]
+        shown.append(f"{one['network']} for {duration_text(one['until'] - now)} more, by {given}")
+    more = ", …" if found["count"] > len(shown) else ""
+    what = "1 ban" if found["count"] == 1 else f"{found['count']} bans"
+    return [Group("", Text(f"{what}: {'; '.join(shown)}{more} (`lbflask bans`)"))]
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in its largest unit, rounded: `90 s`, `59 min`, `12 h`, `30 d`."""
+    for unit, length, below in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < below:
+            return f"{max(0, round(seconds / length))} {unit}"
+    return f"{round(seconds / 86_400)} d"
+
+
 def time_text(at: float) -> str:
     """A moment in seconds since the epoch, as local time."""
     return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

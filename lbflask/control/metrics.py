@@ -38,6 +38,14 @@ def fleet_samples(pools: Callable[[], Sequence[Pool]], fleet: Fleet) -> Iterator
             yield definitions.CHECKER_SILENCE, (pool.name,), snapshot.heartbeat
 
 
+def ban_samples(fleet: Fleet) -> Iterator[Sample]:
+    """The number of bans."""
+    bans = fleet.bans.active()
+    by_rules = sum(bool(ban.rule) for ban in bans)
+    yield definitions.BANS, ("operator",), len(bans) - by_rules
+    yield definitions.BANS, ("rule",), by_rules
+
+
 def instance_samples(instances: Iterable[InstanceView]) -> Iterator[Sample]:
     """Current samples of the instances."""
     for instance in instances:

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from lbflask.control.answer_views import answers_view
 from lbflask.control.api import models
+from lbflask.control.ban_views import ban_summary
 from lbflask.control.client_views import clients_view, uploads_text, uploads_view
 from lbflask.control.health import status_of
 from lbflask.control.instance_views import instances
@@ -65,7 +66,7 @@ def state(
         local=_local_view(known, in_flight) if stale else None,
         instances=found,
     )
-    return models.StateView(fleet=fleet, pools=pools)
+    return models.StateView(fleet=fleet, pools=pools, bans=ban_summary(known))
 
 
 def _per_second(found: Sequence[models.InstanceView]) -> float:

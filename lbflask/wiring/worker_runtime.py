@@ -282,6 +282,7 @@ class WorkerRuntime:
     def _samples(self) -> Iterator[Sample]:
         """The state of the fleet for a scrape."""
         yield from metrics_view.fleet_samples(self._pools, self._fleet)
+        yield from metrics_view.ban_samples(self._fleet)
         yield from metrics_view.instance_samples(self._control.instances())
         yield from metrics_view.certificate_samples(self._control.certificates)
         if self._shared_certificates is not None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from lbflask.control.metrics import ban_samples
 from lbflask.core.bans import DEFAULT_DURATION, MAX_DURATION, Ban
+from lbflask.telemetry.metrics.definitions import BANS
 from tests.control.servers import ALICE, GRAFANA, TOKENS, Counter
 
 
@@ -68,3 +70,30 @@ def test_without_the_store_what_the_worker_knows_is_listed_and_nothing_changes()
     counter.fleet.degrade("gone")
     assert [one["network"] for one in counter.get("/bans")["bans"]] == ["192.0.2.1"]
     assert ban(counter, "192.0.2.2", 503)["status"] == 503
+
+
+def test_the_state_has_the_number_of_bans_and_the_newest_ones() -> None:
+    counter = Counter()
+    assert counter.get("/state")["bans"] == {"count": 0, "newest": []}
+    for number in range(1, 8):
+        counter.clock.advance(1)
+        ban(counter, f"192.0.2.{number}", seconds=600, reason="<b>")
+    counter.fleet.refresh()
+    bans = counter.get("/state")["bans"]
+    assert bans["count"] == 7
+    assert [one["network"] for one in bans["newest"]] == [f"192.0.2.{number}" for number in (7, 6, 5, 4, 3)]
+    assert bans["newest"][0] == counter.get("/bans")["bans"][0]
+
+
+def test_the_number_of_bans_is_a_metric() -> None:
+    counter = Counter()
+
+    def samples() -> dict[tuple[str, ...], float]:
+        counter.fleet.refresh()
+        return {labels: value for metric, labels, value in ban_samples(counter.fleet) if metric is BANS}
+
+    assert samples() == {("operator",): 0, ("rule",): 0}
+    ban(counter, "192.0.2.1")
+    counter.facts.write_ban(Ban("192.0.2.2", 0.0, actor="web1", rule="login"), 600)
+    counter.facts.write_ban(Ban("192.0.2.3", 0.0, actor="web1", rule="login"), 600)
+    assert samples() == {("operator",): 1, ("rule",): 2}

@@ -96,3 +96,14 @@ def test_beyond_the_bound_the_oldest_by_a_rule_goes_and_else_the_oldest() -> Non
 
 
 test_any_network_is_rejected_or_covered = property_test("ban")
+
+
+@pytest.mark.parametrize(
+    ("ban", "giver"),
+    [
+        (Ban("192.0.2.1", 9.0, actor="alice"), "alice"),
+        (Ban("192.0.2.1", 9.0, 0.0, "web1", "", "scan"), "the rule scan"),
+    ],
+)
+def test_a_ban_is_given_by_an_operator_or_by_a_rule(ban: Ban, giver: str) -> None:
+    assert ban.giver == giver

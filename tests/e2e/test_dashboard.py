@@ -4,6 +4,7 @@ the page for all instances, asks nobody outside, and is usable without eyes and 
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -145,6 +146,32 @@ def test_a_backend_is_drained_and_weighed_by_keyboard_for_all_instances(visit: V
     page.get_by_role("dialog").get_by_role("button", name="Set weight").click()
     expect(row(page, "web1")).to_contain_text("0 (configured 1)")
     expect(page.get_by_role("log")).to_contain_text("by alice (127.0.0.1)")
+
+
+def test_the_newest_bans_are_shown_with_the_time_left_while_there_are_any(visit: Visit, cluster: Cluster) -> None:
+    page = log_in(visit)
+    panel = page.get_by_role("region", name="Bans")
+    expect(panel).to_be_hidden()
+    headers = {"Authorization": f"Bearer {ALICE}", "Content-Type": "application/json"}
+
+    def operate(path: str, **body: object) -> None:
+        response = get(cluster.balancers[1].admin_port, f"/api/v1{path}", "POST", headers, json.dumps(body))
+        assert response.status == 200, response.body
+
+    networks = [f"198.51.100.{number}" for number in range(1, 8)]
+    for network in networks:
+        operate("/bans", network=network, seconds=7200, reason="<img src=x onerror=alert(1)>")
+    shown = panel.get_by_role("row", name="198.51.100.7")
+    expect(shown).to_contain_text("alice (127.0.0.1)")
+    expect(shown).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(shown).to_contain_text(re.compile(r"(2 h|1\d\d min)$"))
+    expect(panel.locator("img")).to_have_count(0)
+    expect(panel).to_contain_text("and 2 earlier bans: lbflask bans")
+    expect(page.get_by_role("log")).to_contain_text("bans 198.51.100.7 for 7200 s")
+    assert_accessible(page)
+    for network in networks:
+        operate("/bans/end", network=network)
+    expect(panel).to_be_hidden()
 
 
 def test_it_says_so_when_the_store_is_out_of_reach_and_when_nobody_answers(visit: Visit, cluster: Cluster) -> None:

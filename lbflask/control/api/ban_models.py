@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lbflask.control.api.models import Model
+from lbflask.control.api.base_model import Model
 
 
 class BanView(Model):
@@ -30,6 +30,14 @@ class BansView(Model):
     """The latest first."""
     at: float
     """Now, in seconds of the store's clock."""
+
+
+class BanSummary(Model):
+    """The bans, as the worker that answers knows them."""
+
+    count: int
+    newest: tuple[BanView, ...]
+    """The at most five newest ones, the latest first."""
 
 
 class BanDone(Model):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from lbflask.control.api.ban_models import BanDone, BansView, BanView
+from lbflask.control.api.ban_models import BanDone, BansView
 from lbflask.control.api.bodies import BannedNetwork, NetworkToBan
 from lbflask.control.api.operation import ApiCall, Operation
 from lbflask.control.api.problems import Refused
+from lbflask.control.ban_views import ban_view
 from lbflask.control.operations import Operations
 from lbflask.core.admin_tokens import Role
 from lbflask.core.bans import banned_network
@@ -15,18 +16,7 @@ def ban_operations(operations: Operations) -> list[Operation]:
     """The operations."""
 
     def found() -> BansView:
-        bans = tuple(
-            BanView(
-                network=ban.network,
-                until=ban.until,
-                since=ban.since,
-                actor=ban.actor,
-                reason=ban.reason,
-                rule=ban.rule,
-            )
-            for ban in operations.bans()
-        )
-        return BansView(bans=bans, at=operations.fleet.now())
+        return BansView(bans=tuple(map(ban_view, operations.bans())), at=operations.fleet.now())
 
     def done(call: ApiCall, seconds: int) -> BanDone:
         try:

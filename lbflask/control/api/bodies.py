@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from lbflask.control.api.models import Model
+from lbflask.control.api.base_model import Model
 from lbflask.core.bans import DEFAULT_DURATION as DEFAULT_BAN
 from lbflask.core.bans import MAX_DURATION as MAX_BAN
 from lbflask.core.instance_drain import DEFAULT_DURATION as DEFAULT_DRAIN

@@ -5,8 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from lbflask.control.api.ban_models import BanSummary
+from lbflask.control.api.base_model import Model
 from lbflask.core.admin_tokens import Role
 from lbflask.core.discovery import SourceCause
 from lbflask.core.explain import CheckView, PlanView
@@ -19,14 +21,6 @@ from lbflask.core.reserves import LossCause, Use
 MAX_TIME = 253_402_300_799
 #: Format of event ids in the store.
 EVENT_ID = r"^[0-9]{1,19}-[0-9]{1,19}$"
-
-
-class Model(BaseModel):
-    """A value of the API. Durations are in seconds, times in seconds since the epoch by the store's clock."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, from_attributes=True, serialize_by_alias=True, defer_build=True
-    )
 
 
 class DebugView(Model):
@@ -443,7 +437,8 @@ class StateView(Model):
 
     fleet: FleetView
     pools: list[PoolView]
-    findings: list[Finding] = []
+    bans: BanSummary
+    findings: list[Finding] = []  # noqa: RUF012 - pydantic copies it
     """What `doctor` finds wrong without connects to backends; what is bad first."""
 
 

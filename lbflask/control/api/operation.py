@@ -10,7 +10,7 @@ from flask import Request, Response
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import BadRequest
 
-from lbflask.control.api.models import Model
+from lbflask.control.api.base_model import Model
 from lbflask.control.api.problems import Refused
 from lbflask.control.auth import Principal
 from lbflask.core.admin_tokens import Role

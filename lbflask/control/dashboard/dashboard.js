@@ -2,7 +2,7 @@
 
 import { ask, follow, login, logout, Refused, session } from "./api.js";
 import { clearFindings, drawFindings } from "./findings.js";
-import { ago, count, latency, levelOf, rate, share, spark, statusOf, write } from "./drawing.js";
+import { ago, count, duration, latency, levelOf, rate, share, spark, statusOf, write } from "./drawing.js";
 
 const HISTORY = 60;
 const MOST_EVENTS = 100;
@@ -96,6 +96,7 @@ function draw(state) {
   write($("total-errors"), own ? "unknown" : share(answers.error_share));
   write($("answers-title"), own ? "What clients of the worker that answers got" : "What clients got");
   drawAnswers(answers);
+  drawBans(state.bans, fleet.at);
   write($("total-serving"), `${serving} of ${backends.length}`);
   write($("total-workers"), own ? "unknown" : ofExpected(fleet.instances));
   write($("total-instances"), own ? asOf(fleet) : `in ${count(fleet.instances.filter((one) => one.workers.length).length, "instance", "instances")}`);
@@ -133,6 +134,17 @@ function drawAnswers(answers) {
     one.status, one.cause.replaceAll("_", " "), one.name || "-", rate(one.per_second), share(one.per_second / answers.per_second),
   ]);
   fill($("answers-causes"), rows, 3);
+}
+
+/** The newest bans; nothing without any. */
+function drawBans(bans, now) {
+  show("bans", bans.count > 0);
+  const rows = bans.newest.map((one) => [
+    one.network, one.rule ? `rule ${one.rule}` : one.who, one.reason || "-", duration(one.until - now),
+  ]);
+  fill($("bans-newest"), rows, 3);
+  const hidden = bans.count - rows.length;
+  write($("bans-more"), hidden > 0 ? `and ${count(hidden, "earlier ban", "earlier bans")}: lbflask bans` : "");
 }
 
 function setStatus(level, words) {
@@ -255,10 +267,11 @@ const SENTENCES = {
   drain: "is draining", enable: "is enabled", off: "is off", weight: "has a new weight", add: "was added",
   remove: "was removed", uneject: "is no longer ejected", found: "was discovered", gone: "left discovery", reload: "has reloaded its configuration", leads: "has a new leading checker",
   unusual: "gives clients unusual errors", usual: "gives clients what is usual again",
+  ban: "bans", unban: "ends the ban of",
   instance_drain: "has an instance that drains", instance_undrain: "has an instance back", returned: "is back",
 };
 
-const NAMED = new Set(["operator", "leader"]); // events whose actor matters
+const NAMED = new Set(["operator", "leader", "ban"]); // events whose actor matters
 
 function showEvent(event) {
   if (seen.has(event.id)) return;

@@ -186,6 +186,7 @@ CHECKER_LEADS = _gauge(
     "checker_leads", ("pool",), "1 while a checker leads: its last report is at most three intervals old."
 )
 CHECKER_SILENCE = _gauge("checker_silence_seconds", ("pool",), "Seconds since the last report of the leading checker.")
+BANS = _gauge("bans", ("giver",), "Bans of addresses and networks that hold, given by an `operator` or by a `rule`.")
 INSTANCE_WORKERS = _gauge(
     "instance_workers",
     ("instance", "state"),
