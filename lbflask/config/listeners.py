@@ -11,9 +11,12 @@ from pydantic import Field
 from lbflask.config.field_types import Listed, ListenAddress, Network, Section, required, socket_address
 from lbflask.config.paths import FilePath
 from lbflask.config.tls import check_authorities
+from lbflask.core.http.direct_response import Redirect
 
 #: The port that a URL with https leaves out.
 _HTTPS = 443
+#: The status of redirections to https, which keeps the method (RFC 9110 §15.4.9).
+_REDIRECT_STATUS = 308
 
 _is_server_name = re.compile(r"(?=.{1,253}\Z)(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*").fullmatch
 
@@ -121,6 +124,11 @@ def check_listeners(listeners: Sequence[ListenerConfig], *, certificate: str) ->
             )
     if listeners and certificate and not any(listener.tls for listener in listeners):
         raise ValueError(f"{certificate}: no listener uses it; set tls = true in one of [[listeners]]")
+
+
+def https_redirect(listeners: Collection[ListenerConfig]) -> Redirect:
+    """The response of listeners with `redirect`."""
+    return Redirect(_REDIRECT_STATUS, https_url(listeners))
 
 
 def https_url(listeners: Collection[ListenerConfig]) -> str:

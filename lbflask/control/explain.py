@@ -7,12 +7,15 @@ from dataclasses import asdict, replace
 from ipaddress import ip_address
 from typing import Any
 
+from lbflask.config.listeners import https_redirect
 from lbflask.config.routes import models_of
 from lbflask.config.schema import DEFAULT_POOL, Config
 from lbflask.control.explained_checks import FindBan, with_checks
 from lbflask.core.explain import Explanation, RequestQuery, explain, names
+from lbflask.core.http.challenge_target import is_challenge
 from lbflask.core.http.target import BadTarget, request_target
 from lbflask.core.http.types import Fields
+from lbflask.core.http.value_templates import RequestFacts
 from lbflask.core.model import Pool, Snapshot
 
 
@@ -54,8 +57,15 @@ def explained(
     local_replies = {config.health_path: "the health of the balancer itself (health_path)"}
     local_replies[config.live_path] = "whether the balancer itself serves (live_path)"
     routes = models_of(config.routes)
+    redirects = any(one.redirect for one in config.listeners if one.label == query.listener)
     if path and path in local_replies and not names(query, routes):
         return Explanation("", local_replies[path], query.target, None, ())
+    if redirects and not is_challenge(query.target):
+        facts_of_query = RequestFacts(
+            query.client, query.scheme, query.host, query.method, query.target, "", query.fields
+        )
+        answer = https_redirect(config.listeners).summary(facts_of_query)
+        return with_checks(config, query, Explanation("", answer, query.target, None, ()), find_ban)
     # Without routes there is one pool, whatever its name.
     default = DEFAULT_POOL if DEFAULT_POOL in pools else None if routes else next(iter(pools))
     return with_checks(config, query, explain(query, routes, pools, default, facts), find_ban)

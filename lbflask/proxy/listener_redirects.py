@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 
 from lbflask.core.faults import Fault
+from lbflask.core.http.challenge_target import is_challenge
 from lbflask.proxy.client_request import ClientRequest
 from lbflask.proxy.client_response import ClientResponse
 from lbflask.proxy.router import Handler, RootHandler
-
-#: The path of a challenge, which certificate authorities request by plain HTTP (RFC 8555 §8.3); its token is base64url.
-_CHALLENGE = re.compile(r"/\.well-known/acme-challenge/[A-Za-z0-9_-]{1,512}")
 
 
 class ListenerRedirects:
@@ -27,7 +24,7 @@ class ListenerRedirects:
 
     def dispatch(self, request: ClientRequest) -> ClientResponse | None:
         """As of Handler."""
-        if request.listener in self._listeners and not _CHALLENGE.fullmatch(request.target.text):
+        if request.listener in self._listeners and not is_challenge(request.target.text):
             return self._redirect.dispatch(request)
         return self._handler.dispatch(request)
 

@@ -7,17 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from lbflask.config.field_types import AnyHost, connection_address, is_address
-from lbflask.config.listeners import https_url
+from lbflask.config.listeners import https_redirect
 from lbflask.config.schema import Config
-from lbflask.core.http.direct_response import Redirect
 from lbflask.proxy.listener_redirects import ListenerRedirects
 from lbflask.proxy.local_replies import DirectResponseRoute, LocalReplies
 from lbflask.proxy.router import RootHandler
 from lbflask.proxy.services import SharedServices
 from lbflask.proxy.settings import ProxySettings
-
-#: The status of redirections to https, which keeps the method (RFC 9110 §15.4.9).
-_STATUS = 308
 
 
 def listener_of(config: Config) -> Callable[[object], str]:
@@ -42,8 +38,7 @@ def redirecting(config: Config, handler: RootHandler, services: SharedServices, 
     labels = [listener.label for listener in config.listeners if listener.redirect]
     if not labels:
         return handler
-    redirect = Redirect(_STATUS, https_url(config.listeners))
-    route = DirectResponseRoute(redirect, LocalReplies(services, settings), settings.via, None)
+    route = DirectResponseRoute(https_redirect(config.listeners), LocalReplies(services, settings), settings.via, None)
     return ListenerRedirects(labels, route, handler)
 
 

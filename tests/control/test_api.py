@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from devtools.certificates import Authority
 from lbflask.core.answers import AnswerKey, Answers
 from lbflask.core.failure_causes import FailureCause
 from lbflask.core.fleet_events import FleetEvent, Kind
@@ -217,6 +219,21 @@ class TestExplaining:
         assert (secure["route"], secure["match"]) == ("s", "scheme https")
         for listener, route in (("", ""), ("127.0.0.1:80", ""), ("127.0.0.1:81", "l"), ("inner", "l")):
             assert counter.act("POST", "/explain", json={**asked, "listener": listener})["route"] == route
+
+    def test_a_listener_that_only_redirects_answers_all_but_challenges(self, tmp_path: Path) -> None:
+        pair = Authority(tmp_path).pair("shop.example")
+        listeners = [
+            {"bind": "127.0.0.1:80", "name": "plain", "redirect": "https"},
+            {"bind": "127.0.0.1:8443", "name": "tls", "tls": True},
+        ]
+        counter = Counter(listeners=listeners, tls={"certificate": pair.certificate, "key": pair.key})
+        asked = {"method": "GET", "url": "http://shop.example/x?y"}
+        plain = counter.act("POST", "/explain", json=asked)
+        assert (plain["answer"], plain["pools"]) == ("308 to https://shop.example:8443/x?y", [])
+        assert counter.act("POST", "/explain", json={**asked, "listener": "tls"})["answer"] == ""
+        for path in ("/health", "/.well-known/acme-challenge/a"):
+            found = counter.act("POST", "/explain", json={**asked, "url": f"http://shop.example{path}"})
+            assert "308" not in found["answer"]
 
     def test_a_route_that_names_the_path_of_the_balancers_health_gets_it(self) -> None:
         counter = Counter(routes=[{"name": "h", "match": {"exact": "/health"}, "pool": "default"}])
