@@ -38,9 +38,9 @@ READERS: dict[str, Callable[[Sequence[str]], Site]] = {
 def import_configuration(proxy: str, files: tuple[str, ...], output: str | None, *, force: bool) -> None:
     """Translate the configuration of another PROXY into an lbflask.toml.
 
-    Each block names the file and line that it comes from. What is not translated, what differs, and what is not
-    needed is listed on standard error, and in comments of the result. Exit code 0 if all is translated, 1 if something
-    is not, 2 if the files cannot be read.
+    Each block names the file and line that it comes from; users with passwords are written into files beside it. What
+    is not translated, what differs, and what is not needed is listed on standard error, and in comments of the result.
+    Exit code 0 if all is translated, 1 if something is not, 2 if the files cannot be read.
     """
     try:
         site = READERS[proxy](files)
@@ -50,8 +50,10 @@ def import_configuration(proxy: str, files: tuple[str, ...], output: str | None,
         raise SystemExit(_BAD_INPUT) from None
     if output is None:
         click.echo(text, nl=False)
+        for name in site.files:
+            click.echo(f"lbflask: the result names {name}, which is written beside it with --output", err=True)
     else:
-        _write(text, Path(output), force=force)
+        _write_all(site, text, Path(output), force=force)
         _check(output)
     for line in finding_lines(site.findings):
         click.echo(line, err=True)
@@ -59,13 +61,23 @@ def import_configuration(proxy: str, files: tuple[str, ...], output: str | None,
         raise SystemExit(FAILED)
 
 
-def _write(text: str, path: Path, *, force: bool) -> None:
+def _write_all(site: Site, text: str, output: Path, *, force: bool) -> None:
+    """Write the result, and the files that it names beside it: all, or none if one of them exists."""
+    files = {output.with_name(name): content for name, content in site.files.items()}
+    for path in (output, *files):
+        if not force and path.exists():
+            click.echo(f"lbflask: {path} exists; --force overwrites it", err=True)
+            sys.exit(_BAD_INPUT)
+    for path, content in files.items():
+        _write(content, path, mode=0o600)
+    _write(text, output)
+
+
+def _write(text: str, path: Path, *, mode: int = 0o666) -> None:
+    """Write a file; a new one has at most these permissions."""
     try:
-        with path.open("w" if force else "x", encoding="utf-8") as target:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as target:
             target.write(text)
-    except FileExistsError:
-        click.echo(f"lbflask: {path} exists; --force overwrites it", err=True)
-        sys.exit(_BAD_INPUT)
     except OSError as error:
         click.echo(f"lbflask: {path}: {error.strerror}", err=True)
         sys.exit(_BAD_INPUT)

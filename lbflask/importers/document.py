@@ -10,7 +10,7 @@ from typing import Any
 from lbflask.importers.site import FindingKind, ImportedPool, ImportedRoute, ImportFinding, Site, merged, name_of
 
 #: Settings of routes that the top level can have for all of them; only forwarding uses those of the second group.
-_COMMON = ("response_headers", "error_pages", "error_pages_for", "auth")
+_COMMON = ("response_headers", "error_pages", "error_pages_for", "auth", "access")
 _FORWARDING = ("request_headers", "preserve_host", "host", "timeouts", "limits", "buffering", "retries", "cors")
 #: Tables of which the top level can have some of the keys.
 _BY_KEY = frozenset({"timeouts", "limits", "buffering", "retries"})
@@ -52,8 +52,10 @@ def text_of(site: Site, command: str) -> str:
 
 
 def _used_pools(site: Site) -> list[ImportedPool]:
-    """The pools that a route names: one that none names is an error."""
+    """The pools that a route or a listener names: one that none names is an error."""
     used: set[str] = set()
+    for listener in site.listeners:
+        used |= {str(listener.get("tcp")), *listener.get("sni", {}).values()}
     for route in site.routes:
         used |= {str(route.action.get("pool")), *route.action.get("split", ())}
         used.add(str(route.action.get("mirror", {}).get("pool")))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from lbflask.core.http.value_templates import VARIABLES
+
 _UNITS = {
     "us": 1e-6,
     "ms": 0.001,
@@ -20,9 +22,10 @@ _LONGEST_NUMBER = 16
 _TIME = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h|d|w|M|y)?")
 _SIZE = re.compile(r"(\d+)\s*([kmgKMG]?)(i?)([bB]?)")
 #: What a value of lbflask.toml would take for a variable.
-_BRACES = re.compile(
-    r"\{(client|scheme|host|authority|method|path|query|request_id|pool|route|backend|header\.[^{}]*|env\.[^{}]*)\}"
-)
+_BRACES = re.compile(r"\{(" + "|".join(map(re.escape, VARIABLES)) + r"|header\.[^{}]*|env\.[^{}]*)\}")
+#: Variables of the environment, and where a redirection may lead (docs/routing.md).
+_ENVIRONMENT = re.compile(r"\$\{[^{}]*\}")
+_DESTINATION = re.compile(r"https?://[^/?#{}][!-~]*|https?://\{host\}[!-~]*|/[^/\\{}][!-~]*|/")
 
 
 def seconds_of(text: str, unit: float = 1) -> float | int | None:
@@ -66,6 +69,19 @@ def template_of(text: str, expression: re.Pattern[str], variable: Callable[[re.M
         parts += [_escaped(text[end : found.start()]), value]
         end = found.end()
     return "".join([*parts, _escaped(text[end:])])
+
+
+def destination(text: str | None) -> str | None:
+    """The text if it can be `redirect.to`: a URL, or a path, whose host no request chooses. None if not."""
+    if text is None:
+        return None
+    filled = _ENVIRONMENT.sub("x", text)
+    return text if _DESTINATION.fullmatch(filled) and not re.search(r"[{}]", _BRACES.sub("", filled)) else None
+
+
+def plain_text(text: str) -> str:
+    """A text in which nothing is a variable, where lbflask.toml has variables."""
+    return _escaped(text)
 
 
 def _escaped(text: str) -> str:

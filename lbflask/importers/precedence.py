@@ -92,6 +92,25 @@ def _add(
 _UNKNOWN = object()
 
 
+def intersection(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The matches of the requests that two matches have in common, maybe none; None where no match states them."""
+    found: list[_RulePart] = []
+    for first in _parts(0, one):
+        for second in _parts(0, other):
+            both = _both(first, second)
+            if both is _UNKNOWN:
+                return None
+            if isinstance(both, _RulePart) and both not in found:
+                found.append(both)
+    return list(_joined(found))
+
+
+def is_within(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether each request that the first match has, has the other one too."""
+    outer = list(_parts(0, other))
+    return all(any(part.covers(inner) for part in outer) for inner in _parts(0, one))
+
+
 def _both(one: _RulePart, other: _RulePart) -> object:
     """The requests that both match; None for none, _UNKNOWN where no match states them."""
     hosts = _narrower(one.host, other.host, _is_wild)
@@ -103,7 +122,13 @@ def _both(one: _RulePart, other: _RulePart) -> object:
     conditions = _joined_conditions(one.conditions, other.conditions)
     if conditions is None or conditions is _UNKNOWN:
         return conditions
-    return _RulePart(one.rule, hosts, inner.exact, inner.path, conditions)  # type: ignore[arg-type]
+    both = _RulePart(one.rule, hosts, inner.exact, inner.path, conditions)  # type: ignore[arg-type]
+    return None if _excludes_itself(both) else both
+
+
+def _excludes_itself(part: _RulePart) -> bool:
+    """Whether `not` has all of its requests."""
+    return any(outer.covers(part) for table in part.conditions.get("not", ()) for outer in _parts(part.rule, table))
 
 
 def _joined_conditions(one: Mapping[str, Any], other: Mapping[str, Any]) -> object:

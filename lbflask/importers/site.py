@@ -83,6 +83,7 @@ class Site:
         self.settings: dict[str, Any] = {}
         self.rate_limits: dict[str, dict[str, Any]] = {}
         self.pools: dict[str, ImportedPool] = {}
+        self.files: dict[str, str] = {}  #: texts of files that the result names, by name
         self.routes: list[ImportedRoute] = []
         self.findings: dict[ImportFinding, None] = {}
 
@@ -103,6 +104,22 @@ class Site:
         if all(one["bind"] != bind for one in self.listeners):
             self.listeners.append({"bind": bind, **({"tls": True} if tls else {}), **others})
         return bind
+
+    def set_listener(self, bind: str, settings: Mapping[str, Any]) -> None:
+        """Set settings of a listener that has been added."""
+        for one in self.listeners:
+            if one["bind"] == bind:
+                one.update(settings)
+
+    def add_file(self, wanted: str, text: str) -> str:
+        """Add a file beside the result, or find one with the same text. Returns its name."""
+        stem, dot, end = wanted.rpartition(".")
+        name, number = wanted, 1
+        while name in self.files and self.files[name] != text:
+            number += 1
+            name = f"{stem}-{number}{dot}{end}"
+        self.files.setdefault(name, text)
+        return name
 
     def add_pool(self, wanted: str, place: Place, settings: Mapping[str, Any]) -> str:
         """Add a pool, or find one with the same settings. Returns its name."""

@@ -72,3 +72,38 @@ def test_a_result_that_does_not_load_here_is_stated() -> None:
     assert result.exit_code == 0
     assert "lbflask: the result does not load here: " in result.stderr
     assert "'/no/such/directory' does not exist" in result.stderr
+
+
+USERS = """:80 {
+ basic_auth {
+  alice $2a$04$HWuorwIrdTCzq59jANsm3OAUF2IUeBnCcxuuElfKgcgXy0l8G4gTC
+ }
+ reverse_proxy 127.0.0.1:8000
+}
+"""
+
+
+def test_users_are_written_beside_the_result_for_its_owner_alone() -> None:
+    Path("Caddyfile").write_text(USERS)
+    Path("out").mkdir()
+    result = run("caddy", "Caddyfile", "-o", "out/lbflask.toml")
+    assert (result.exit_code, result.stderr) == (0, "")
+    users = Path("out/users.htpasswd")
+    assert users.read_text().startswith("alice:$2a$04$")
+    assert users.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_written_where_a_file_of_users_exists() -> None:
+    Path("Caddyfile").write_text(USERS)
+    Path("users.htpasswd").write_text("mine")
+    result = run("caddy", "Caddyfile", "-o", "lbflask.toml")
+    assert (result.exit_code, result.stderr) == (2, "lbflask: users.htpasswd exists; --force overwrites it\n")
+    assert not Path("lbflask.toml").exists()
+    assert Path("users.htpasswd").read_text() == "mine"
+
+
+def test_files_of_users_are_named_where_the_result_is_printed() -> None:
+    Path("Caddyfile").write_text(USERS)
+    result = run("caddy", "Caddyfile")
+    assert result.stderr == "lbflask: the result names users.htpasswd, which is written beside it with --output\n"
+    assert "$2a$" not in result.stdout

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lbflask.importers.precedence import ordered
+from lbflask.importers.precedence import intersection, ordered
 from lbflask.importers.site import ImportedRoute, Place, Site
 
 
@@ -34,6 +34,11 @@ def test_rules_that_no_request_matches_both_stay_as_they_are() -> None:
     assert len(found({"scheme": "http"}, {"scheme": "https", "host": "a"})) == 2
     assert len(found({"listener": [":80"]}, {"listener": [":81"], "host": "a"})) == 2
     assert len(found({"headers": {"X": "1"}}, {"headers": {"X": "2"}, "host": "a"})) == 2
+
+
+def test_rules_that_leave_each_other_out_have_no_overlap() -> None:
+    assert intersection({"not": [{"path": ["/a"]}]}, {"path": "/a/b"}) == []
+    assert intersection({"not": [{"path": ["/a/b"]}]}, {"path": "/a"}) == [{"path": "/a", "not": [{"path": ["/a/b"]}]}]
 
 
 def test_overlaps_that_no_match_states_are_listed() -> None:

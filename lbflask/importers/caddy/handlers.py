@@ -10,10 +10,13 @@ from lbflask.importers.caddy.proxies import proxy_of
 from lbflask.importers.caddy.values import field_value, redirect_target
 from lbflask.importers.directives import Directive
 from lbflask.importers.literals import bytes_of, number_of
+from lbflask.importers.passwords import basic_auth
 from lbflask.importers.precedence import escaped
 from lbflask.importers.site import Site, merged
 
 Found = tuple[dict[str, Any], dict[str, Any]]
+#: The highest levels that lbflask has.
+_LEVELS: Mapping[str, int] = {"zstd": 6, "br": 5, "gzip": 9}
 _CODES = {"permanent": 301, "temporary": 302}
 
 
@@ -27,10 +30,10 @@ def response_of(one: Directive, args: Sequence[str], site: Site) -> Found:
     for inner in one.block or ():
         texts += [inner.args[0]] if inner.name == "body" and inner.args else []
     status = number_of(codes[-1]) if codes else 500 if one.name == "error" else 200
-    if any("{" in text and re.search(r"\{[\w.]+\}", text) for text in texts):
-        site.lose(one.place, one.text, "respond has a fixed body")
-        texts = []
-    return {"respond": {"status": status, **({"body": texts[0]} if texts and status not in (204, 304) else {})}}, {}
+    body = field_value(texts[0]) if texts else ""
+    if body is None:
+        site.lose(one.place, one.text, "a placeholder without an equal (docs/variables.md)")
+    return {"respond": {"status": status, **({"body": body} if body and status not in (204, 304) else {})}}, {}
 
 
 def redirect_of(one: Directive, args: Sequence[str], site: Site) -> Found | None:
@@ -39,7 +42,7 @@ def redirect_of(one: Directive, args: Sequence[str], site: Site) -> Found | None
     status = _CODES.get(code, number_of(code))
     to = redirect_target(args[0]) if args else None
     if to is None or status not in (301, 302, 303, 307, 308):
-        site.lose(one.place, one.text, "redirect.to has {host}, {path} and {query}")
+        site.lose(one.place, one.text, "redirect.to is a URL or a path with variables (docs/variables.md)")
         return None
     return {"redirect": {"to": to, "status": status}}, {}
 
@@ -48,7 +51,7 @@ def files_of(one: Directive, args: Sequence[str], site: Site, root: str, fallbac
     """`file_server`."""
     files: dict[str, Any] = {"root": root or "."}
     if "browse" in args:
-        site.lose(one.place, one.text, "lists of files are not here")
+        site.lose(one.place, one.text, "lists of files are not here: in the application")
     for inner in one.block or ():
         if inner.name == "root" and inner.args:
             files["root"] = inner.args[0]
@@ -83,9 +86,7 @@ def headers_of(one: Directive, args: Sequence[str], site: Site, table: str) -> d
         elif name.startswith("-"):
             found = merged(found, {"remove": [*found.get("remove", ()), name[1:]]})
         else:
-            if name.startswith("?"):
-                site.differ(one.place, f"{one.name} {name}", "is set also where the backend has set it")
-            key = "add" if name.startswith("+") else "set"
+            key = {"+": "add", "?": "default"}.get(name[:1], "set")
             found = merged(found, {key: {name.lstrip("+?>"): text}})
     return {table: found} if found else {}
 
@@ -122,11 +123,27 @@ def limits_of(one: Directive, site: Site) -> dict[str, Any]:
 
 def basic_of(one: Directive, args: Sequence[str], site: Site) -> dict[str, Any]:
     """`basic_auth`: its users are in a file here."""
-    realm = {"realm": args[1]} if len(args) > 1 else {}
+    users = {inner.name: (inner.place, inner.args[0] if inner.args else "") for inner in one.block or ()}
+    return {"auth": basic_auth("users", users, site, args[1] if len(args) > 1 else "restricted")}
+
+
+def compression_of(one: Directive, args: Sequence[str], site: Site) -> dict[str, Any]:
+    """`encode`."""
+    found: dict[str, Any] = {"encodings": list(args), "min_length": 512}
     for inner in one.block or ():
-        reason = "its line user:hash belongs into users.htpasswd; without this file the result does not load"
-        site.lose(inner.place, f"basic_auth {inner.name}", reason)
-    return {"auth": {"basic": {"file": "users.htpasswd", **realm}}}
+        value = inner.args[0] if inner.args else ""
+        if inner.name in _LEVELS:
+            found["encodings"].append(inner.name)
+            if level := number_of(value):
+                found[f"{inner.name}_level"] = min(level, _LEVELS[inner.name])
+        elif inner.name == "minimum_length" and number_of(value):
+            found["min_length"] = number_of(value)
+        elif inner.name == "match" and inner.args[:1] == ("header",) and inner.args[1:2] == ("Content-Type",):
+            found["types"] = [text.partition(";")[0].rstrip("*") + "*" * ("*" in text) for text in inner.args[2:]]
+        else:
+            site.lose(inner.place, f"encode {inner.text}", "docs/how-to/compression.md has the settings")
+    found["encodings"] = [name for name in dict.fromkeys(found["encodings"]) if name in _LEVELS] or ["zstd", "gzip"]
+    return {"compression": found}
 
 
 def forward_of(one: Directive, args: Sequence[str], site: Site) -> dict[str, Any]:
@@ -143,5 +160,5 @@ def forward_of(one: Directive, args: Sequence[str], site: Site) -> dict[str, Any
                 site.lose(inner.place, inner.text, "fields keep their names")
             found["fields"] = [name for name in names if ">" not in name]
         else:
-            site.lose(inner.place, inner.text, "not known in forward_auth")
+            site.lose(inner.place, inner.text, "the service gets the fields that docs/how-to/authentication.md lists")
     return {"auth": {"forward": {"url": url, **found}}}

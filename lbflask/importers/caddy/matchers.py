@@ -9,6 +9,8 @@ from lbflask.importers.directives import Directive
 from lbflask.importers.precedence import escaped
 from lbflask.importers.site import Site, merged
 
+_PRIVATE = ("192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.0/8", "fd00::/8", "::1/128")
+
 
 class UnknownMatcher(ValueError):
     """A matcher without an equal; the message is its text."""
@@ -59,8 +61,7 @@ class Matchers:
         if line.name == "host" and args:
             return [{"host": [arg.lower() for arg in args]}]
         if line.name in ("remote_ip", "client_ip") and args and "forwarded" not in args:
-            private = ["192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.1/8", "fd00::/8", "::1"]
-            return [{"client": [net for arg in args for net in (private if arg == "private_ranges" else [arg])]}]
+            return [{"client": networks_of(args)}]
         if line.name == "protocol" and args[:1] in (["http"], ["https"]):
             return [{"scheme": args[0]}]
         if line.name in ("header", "header_regexp") and args:
@@ -94,6 +95,11 @@ class Matchers:
         if len(paths) == 1:
             return {"regex": f"^{escaped(paths[0]).replace(chr(92) + '*', '[^/]*')}$"}
         raise UnknownMatcher(" ".join(paths))
+
+
+def networks_of(words: Sequence[str]) -> list[str]:
+    """Networks, with those that `private_ranges` stands for."""
+    return [network for text in words for network in (_PRIVATE if text == "private_ranges" else (text,))]
 
 
 def _alike(paths: Sequence[str]) -> bool:

@@ -165,6 +165,8 @@ class _Proxy:
             value = inner.args[0] if inner.args else ""
             if inner.name in times and seconds_of(value):
                 self.pool.setdefault("timeouts", {})[times[inner.name]] = seconds_of(value)
+            elif inner.name == "proxy_protocol" and value in ("v1", "v2"):
+                self.pool["proxy_protocol"] = value
             elif inner.name == "tls_insecure_skip_verify":
                 tls["verify"] = False
             elif inner.name == "tls_server_name":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lbflask.importers.caddy import handlers
@@ -10,27 +11,33 @@ from lbflask.importers.caddy.addresses import SiteAddresses
 from lbflask.importers.caddy.caddyfile import directives_of
 from lbflask.importers.caddy.matchers import Matchers, UnknownMatcher, rank_of
 from lbflask.importers.directives import Directive
-from lbflask.importers.precedence import ordered
+from lbflask.importers.precedence import escaped, intersection, ordered
 from lbflask.importers.site import ImportedRoute, Site, merged
+from lbflask.importers.variants import PartialSettings, with_partial
 
 #: Directives that answer, in Caddy's order; `handle` and `handle_path` are of one rank, of which one applies.
 _TERMINAL = ("redir", "handle", "route", "abort", "error", "respond", "reverse_proxy", "php_fastcgi", "file_server")
 _SETTINGS = ("header", "request_header", "request_body", "encode", "basic_auth", "basicauth", "forward_auth", "root")
+#: What Caddy does after redirections.
+_AFTER_REDIRECTS = ("auth", "request_headers", "limits", "compression")
 _REWRITES = ("uri", "rewrite", "try_files")
 _LOST: Mapping[str, str] = {
-    "php_fastcgi": "FastCGI is not here",
+    "php_fastcgi": "FastCGI is not here: an HTTP server before the application",
     "templates": "in the application",
     "handle_errors": 'error_pages = { 502 = "down.html" }, with error_pages_for = "all"',
     "metrics": "the admin listener has /metrics",
     "map": "write a route for each value",
-    "vars": "no equal",
-    "acme_server": "no equal",
+    "vars": "write its value where it is used",
+    "acme_server": "certificates are not issued here, only got: tls.acme",
     "push": "clients use HTTP/1.1",
     "intercept": 'error_pages with error_pages_for = "all"',
-    "method": "no equal",
+    "method": "methods of requests are not changed",
+    "invoke": "no equal: write its routes where they are needed",
+    "fs": "files.root is a directory of the machine",
+    "log_append": "access_log_format and access_log_fields (docs/logging.md)",
+    "log_name": "there is one access log",
+    "tracing": "[tracing]",
     "rate_limit": "[rate_limits.NAME] and rate_limit of a route",
-    "log_skip": "access_log has all requests",
-    "skip_log": "access_log has all requests",
 }
 
 
@@ -51,15 +58,17 @@ def read(files: Sequence[str]) -> Site:
     for one, found in bases:
         for base in found:
             wanted = {key: value for key, value in base.items() if key != "listener" or not alone}
-            rules += [_based(route, wanted) for route in _Block(site, one.block or ()).routes()]
+            more = {"client_certificate": True} if addresses.is_certified(one, base) else {}
+            rules += [_based(route, wanted, more) for route in _Block(site, one.block or ()).routes()]
     rules += addresses.redirects()
+    addresses.set_servers()
     site.add_routes(ordered(rules, site))
     return site
 
 
-def _based(route: ImportedRoute, base: Mapping[str, Any]) -> ImportedRoute:
+def _based(route: ImportedRoute, base: Mapping[str, Any], settings: Mapping[str, Any]) -> ImportedRoute:
     match = {**base, **route.match}
-    return ImportedRoute(route.place, route.title, match, route.action, route.settings)
+    return replace(route, match=match, settings={**route.settings, **settings})
 
 
 class _Block:
@@ -72,8 +81,8 @@ class _Block:
         self._root: str = outer._root if outer else ""
         self._fallback: str = outer._fallback if outer else ""
         self._strips = prefix
-        self._settings: dict[str, Any] = dict(outer._settings) if outer else {}
-        self._partial: list[tuple[dict[str, Any], dict[str, Any]]] = list(outer._partial) if outer else []
+        self._settings: dict[str, Any] = {}
+        self._partial: list[PartialSettings] = []
         self._rewrites: list[tuple[dict[str, Any], bool, Directive, tuple[str, ...]]] = []
         for one in self._block:
             self._set(one)
@@ -109,6 +118,9 @@ class _Block:
         if one.name == "log":
             self._log(one)
             return
+        if one.name in ("log_skip", "skip_log"):
+            self._skip_log(one)
+            return
         if one.name not in _SETTINGS and one.name not in _REWRITES:
             self._site.lose(
                 one.place, one.text, _LOST.get(one.name, "no equal is known; look for it in docs/configuration.md")
@@ -143,8 +155,8 @@ class _Block:
         found = self._settings_of(one, args)
         if not has_matcher:
             self._settings = merged(self._settings, found)
-        else:
-            self._partial += [(match, found) for match in matches]
+        elif found:
+            self._partial += [PartialSettings(one.place, one.text, match, found) for match in matches]
 
     def _settings_of(self, one: Directive, args: tuple[str, ...]) -> dict[str, Any]:
         if one.name == "header":
@@ -154,7 +166,7 @@ class _Block:
         if one.name == "request_body":
             return handlers.limits_of(one, self._site)
         if one.name == "encode":
-            return {"compression": {"encodings": [arg for arg in args if arg in ("zstd", "br", "gzip")] or ["gzip"]}}
+            return handlers.compression_of(one, args, self._site)
         if one.name == "forward_auth":
             return handlers.forward_of(one, args, self._site)
         if one.name in ("basic_auth", "basicauth"):
@@ -164,21 +176,33 @@ class _Block:
 
     def _terminal(self, one: Directive, args: tuple[str, ...], match: dict[str, Any]) -> Iterator[ImportedRoute]:
         if one.name in ("handle", "handle_path", "route"):
-            strips = match.get("path", [""])[0] if one.name == "handle_path" else self._strips
-            inner = _Block(self._site, one.block or (), self, strips)
-            routes = inner.routes(in_order=one.name == "route")
-            yield from (_both(match, route) for route in routes)
-            if one.name != "route" and all(route.match for route in routes):
-                yield ImportedRoute(one.place, one.text, match, {"respond": {"status": 404}})
+            for route in self._inner(one, match):
+                yield from self._with_settings(route, ())
             return
         action = self._action(one, args, match)
-        if action is None:
-            return
-        title = one.text
-        for partial, settings in self._partial:
-            if both := _overlap(match, partial):
-                yield ImportedRoute(one.place, title, both, action[0], merged(self._settings, settings, action[1]))
-        yield ImportedRoute(one.place, title, match, action[0], merged(self._settings, action[1]))
+        if action is not None:
+            route = ImportedRoute(one.place, one.text, match, *action)
+            yield from self._with_settings(route, _AFTER_REDIRECTS if one.name == "redir" else ())
+
+    def _inner(self, one: Directive, match: dict[str, Any]) -> Iterator[ImportedRoute]:
+        """The routes of a block within, for requests that the block has."""
+        strips = match.get("path", [""])[0] if one.name == "handle_path" else ""
+        inner = _Block(self._site, one.block or (), self, strips or self._strips)
+        routes = inner.routes(in_order=one.name == "route")
+        if one.name != "route" and all(route.match for route in routes):
+            routes.append(ImportedRoute(one.place, one.text, {}, {"respond": {"status": 404}}))
+        for route in routes:
+            found = _below(route, strips) if strips else route
+            both = intersection(match, found.match)
+            if both is None:
+                self._site.lose(route.place, route.title, f"no match states its requests of {one.text}")
+            yield from (replace(found, match=of) for of in both or ())
+
+    def _with_settings(self, route: ImportedRoute, later: Sequence[str]) -> Iterator[ImportedRoute]:
+        """The route with the settings of the block, but those that Caddy uses later."""
+        partial = [replace(of, settings=kept) for of in self._partial if (kept := _without(of.settings, later))]
+        for found in with_partial(route, partial, self._site):
+            yield replace(found, settings=merged(_without(self._settings, later), found.settings))
 
     def _action(self, one: Directive, args: tuple[str, ...], match: dict[str, Any]) -> handlers.Found | None:
         if one.name == "redir":
@@ -202,6 +226,16 @@ class _Block:
                 self._site.lose(rewrite.place, rewrite.text, "write it into `handle` with the same matcher")
         return action, settings
 
+    def _skip_log(self, one: Directive) -> None:
+        split = self._split(one)
+        matches = split[0] if split else []
+        paths = [path for match in matches for path in match.get("path", match.get("exact", ()))]
+        if not matches or any(match.keys() not in ({"path"}, {"exact"}) for match in matches):
+            self._site.lose(one.place, one.text, "access_log_filter.except_path has prefixes of paths")
+            return
+        filtered = self._site.settings.setdefault("access_log_filter", {})
+        filtered["except_path"] = [*filtered.get("except_path", ()), *paths]
+
     def _log(self, one: Directive) -> None:
         for inner in one.block or ():
             if inner.name == "output" and inner.args[:1] == ("file",) and len(inner.args) > 1:
@@ -218,31 +252,23 @@ class _Block:
                 self._site.lose(inner.place, f"log {inner.text}", "access_log and access_log_format (docs/logging.md)")
 
 
-def _both(outer: Mapping[str, Any], route: ImportedRoute) -> ImportedRoute:
-    """The route of an inner block for requests that the outer one matches."""
-    match = dict(route.match)
-    for key, value in outer.items():
-        if key == "not":
-            match["not"] = [*value, *match.get("not", ())]
-        elif key in ("headers", "query", "cookies"):
-            match[key] = {**value, **match.get(key, {})}
-        elif key == "path" and "exact" in match:
-            continue
-        elif key == "exact":
-            match.pop("path", None)
-            match[key] = value
-        else:
-            match.setdefault(key, value)
-    return ImportedRoute(route.place, route.title, match, route.action, route.settings)
+def _below(route: ImportedRoute, prefix: str) -> ImportedRoute:
+    """The route of a block whose requests have lost the prefix."""
+    paths = {
+        key: [prefix + path.rstrip("/") for path in _listed(route.match[key])]
+        for key in ("path", "exact")
+        if key in route.match
+    }
+    if not paths or "strip_prefix" not in route.action:
+        return replace(route, match={**route.match, **paths})
+    kept = {key: value for key, value in route.action.items() if key != "strip_prefix"}
+    rewrite = {"regex": f"^{escaped(prefix)}/?(.*)$", "to": "/{1}"}
+    return replace(route, match={**route.match, **paths}, action={"rewrite": rewrite, **kept})
 
 
-def _overlap(match: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The requests of a route that a matcher of settings takes; None for none."""
-    if not match:
-        return dict(partial)
-    paths, wanted = match.get("path", []), partial.get("path", [])
-    if paths and wanted and not any(f"{one}/".startswith(path.rstrip("/") + "/") for path in paths for one in wanted):
-        return dict(match) if any(one == "/" or paths[0].startswith(one) for one in wanted) else None
-    if "exact" in match and wanted:
-        return dict(match) if any(match["exact"][0].startswith(one) for one in wanted) else None
-    return {**match, **partial}
+def _listed(paths: Any) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths)
+
+
+def _without(settings: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}

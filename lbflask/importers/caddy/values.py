@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from lbflask.importers.literals import template_of
+from lbflask.importers.literals import destination, template_of
 
 _PLACEHOLDER = re.compile(r"\{([a-zA-Z0-9_.-]+)\}")
 _FIELDS: Mapping[str, str] = {
@@ -26,6 +26,9 @@ _FIELDS: Mapping[str, str] = {
     "method": "{method}",
     "http.request.method": "{method}",
     "http.request.uuid": "{request_id}",
+    "http.auth.user.id": "{user}",
+    "http.request.tls.client.subject": "{tls.client_subject}",
+    "tls_client_subject": "{tls.client_subject}",
 }
 
 
@@ -37,13 +40,8 @@ def field_value(text: str) -> str | None:
 def redirect_target(text: str) -> str | None:
     """The destination of a redirect; None for a placeholder without an equal."""
     text = text.replace("{scheme}://{host}", "https://{host}") if text.startswith("{scheme}://") else text
-    if text.startswith(("{uri}", "{path}")):
-        return None
     found = field_value(text.replace("?{query}", "{uri_query}"))
-    if found is None:
-        return None
-    found = found.replace("{authority}", "{host}")
-    return None if re.search(r"\{(?!host\}|path\}|query\})", found) else found
+    return destination(None if found is None else found.replace("{authority}", "{host}"))
 
 
 def _kept(text: str) -> str:

@@ -26,8 +26,11 @@ _UNNEEDED_OPTIONS = frozenset(
     {"resolvers", "init-addr", "resolve-prefer", "on-marked-down", "on-marked-up", "alpn", "check-ssl"}
 )
 _FLAGS = frozenset(
-    {"check", "backup", "disabled", "enabled", "ssl", "no-check", "send-proxy", "send-proxy-v2", "check-ssl", "tfo"}
+    {"check", "backup", "disabled", "enabled", "ssl", "no-check", "check-send-proxy", "check-ssl", "tfo", "agent-check"}
+    | {"send-proxy", "send-proxy-v2", "send-proxy-v2-ssl", "send-proxy-v2-ssl-cn"}
 )
+#: Limits of connections without HTTP: those of either side, or of a tunnel, which comes before them.
+_IDLE = ("client", "server", "tunnel")
 
 
 class ImportedBackend:
@@ -41,12 +44,16 @@ class ImportedBackend:
         self.settings: dict[str, Any] = {}
         self._health: dict[str, Any] = {}
         self._tls: dict[str, Any] = {}
+        self._is_tcp = self._has_tunnel = False
 
-    def pool(self, others: Mapping[str, Any]) -> str:
+    def pool(self, others: Mapping[str, Any], *, is_tcp: bool = False) -> str:
         """The name of its pool, with these settings besides. The settings of its lines are read once."""
+        self._is_tcp = is_tcp
         for one in self.lines:
             if setter := _SETTERS.get(one.name):
                 setter(self, one)
+        if self.section.name == "backend" and not is_tcp:  # those of others are settings of their routes
+            self.settings |= compression_of(self.section.block or (), self._site)
         backends = [backend for one in self.lines if one.name == "server" for backend in self._server(one)]
         for one in (line for line in self.lines if line.name == "server-template"):
             self._template(one)
@@ -64,6 +71,8 @@ class ImportedBackend:
             self._site.lose(one.place, one.text, "has no address")
             return []
         options = self._options(one, (*self._defaults(), *one.args[2:]))
+        if self._is_tcp and "ssl" in options:
+            self._site.lose(one.place, f"{one.name} … ssl", "connections without HTTP are passed on as they are")
         url = self._url(one.args[1], tls="ssl" in options)
         backend: dict[str, Any] = {"url": url, "name": re.sub(r"[^A-Za-z0-9._-]", "-", one.args[0])[:60]}
         weight = options.get("weight", "")
@@ -95,20 +104,23 @@ class ImportedBackend:
             else:
                 found[name] = words[at] if at < len(words) else ""
                 at += 1
-            if name in ("send-proxy", "send-proxy-v2", "track", "agent-check", "source"):
-                self._site.lose(one.place, f"server … {name}", "not here")
+            if name.startswith("send-proxy"):
+                self.settings["proxy_protocol"] = "v1" if name == "send-proxy" else "v2"
+            elif name in ("track", "agent-check", "source"):
+                self._site.lose(one.place, f"server … {name}", _OPTIONS[name])
             elif name not in _FLAGS | _UNNEEDED_OPTIONS | _KNOWN_OPTIONS:
                 self._site.lose(one.place, f"server … {name}", "not known")
         return found
 
     def _url(self, address: str, *, tls: bool) -> str:
+        scheme = "tcp" if self._is_tcp else "https" if tls else "http"
         address = re.sub(r"^(ipv4|ipv6)@", "", address)
         if address.startswith(("/", "unix@")):
             return "unix:" + address.removeprefix("unix@")
         host, colon, port = address.rpartition(":")
         if not colon or not port:
             address = f"{(host or port) if colon else address}:{443 if tls else 80}"
-        return f"{'https' if tls else 'http'}://{address}"
+        return f"{scheme}://{address}"
 
     def _set_checks(self, options: Mapping[str, str]) -> None:
         for name, key in (("inter", "interval"), ("fastinter", "fast_interval")):
@@ -119,7 +131,7 @@ class ImportedBackend:
                 self._health[key] = number_of(options[key])
 
     def _set_tls(self, one: Directive, options: Mapping[str, str]) -> None:
-        if "ssl" not in options:
+        if "ssl" not in options or self._is_tcp:
             return
         if options.get("verify") == "none":
             self._tls["verify"] = False
@@ -161,7 +173,9 @@ class ImportedBackend:
 
     def set_cookie(self, one: Directive) -> None:
         """`cookie NAME insert`."""
-        if "insert" in one.args and one.args:
+        if self._is_tcp:
+            self._site.lose(one.place, one.text, 'connections without HTTP: strategy = "consistent_hash"')
+        elif "insert" in one.args and one.args:
             secure = {"secure": True} if "secure" in one.args else {}
             self.settings["sticky"] = {"cookie": one.args[0], **secure}
         else:
@@ -171,8 +185,14 @@ class ImportedBackend:
         """`timeout NAME TIME`."""
         name, seconds = one.args[0] if one.args else "", seconds_of("".join(one.args[1:2]), 0.001)
         if not seconds:
+            self._site.lose(one.place, one.text, "no time: a variable of the environment is for texts only")
             return
-        if name in _TIMES:
+        if self._is_tcp and name in _IDLE:
+            times = self.settings.setdefault("timeouts", {})
+            if name == "tunnel" or not self._has_tunnel:
+                times["tunnel_idle"] = seconds
+            self._has_tunnel = self._has_tunnel or name == "tunnel"
+        elif name in _TIMES:
             self.settings.setdefault("timeouts", {}).update(dict.fromkeys(_TIMES[name], seconds))
         elif name == "queue":
             self.settings["queue"] = {"timeout": seconds}
@@ -236,10 +256,19 @@ class ImportedBackend:
     def set_retry_on(self, one: Directive) -> None:
         """`retry-on`."""
         statuses = [number_of(part) for part in one.args if number_of(part)]
+        if "none" in one.args:
+            self.settings.setdefault("retries", {})["attempts"] = 0
+        elif "all-retryable-errors" in one.args:
+            statuses = sorted({*statuses, 500, 502, 503, 504})
         if statuses:
             self.settings.setdefault("retries", {})["statuses"] = statuses
 
 
+_OPTIONS: Mapping[str, str] = {
+    "track": "each pool checks its backends: [pools.NAME.health]",
+    "agent-check": "[health] asks for a status; weights change by lbflask weight",
+    "source": "connections are from the address that the system chooses",
+}
 _KNOWN_OPTIONS = frozenset(
     {
         "weight",
@@ -256,6 +285,7 @@ _KNOWN_OPTIONS = frozenset(
         "sni",
     }
     | {"ca-file", "crt", "verifyhost", "id", "observe", "error-limit", "on-error", "minconn", "maxqueue", "check-sni"}
+    | {"agent-port", "agent-inter", "agent-addr", "agent-send"}
     | {"ssl-min-ver", "pool-max-conn", "pool-purge-delay"}
 )
 _SETTERS: Mapping[str, Callable[[ImportedBackend, Directive], None]] = {
@@ -267,3 +297,24 @@ _SETTERS: Mapping[str, Callable[[ImportedBackend, Directive], None]] = {
     "retries": ImportedBackend.set_retries,
     "retry-on": ImportedBackend.set_retry_on,
 }
+
+
+def compression_of(lines: Sequence[Directive], site: Site) -> dict[str, Any]:
+    """`compression algo`, `type` and `offload` of a section. All types without `type`."""
+    found: dict[str, Any] = {}
+    for one in (line for line in lines if line.name == "compression"):
+        kind, values = one.args[0] if one.args else "", list(one.args[1:])
+        if kind in ("algo", "algo-res"):
+            if "gzip" not in values:
+                site.differ(one.place, one.text, "gzip; clients that accept deflate accept it too")
+            found["encodings"] = ["gzip"]
+        elif kind in ("type", "type-res"):
+            found.setdefault("types", []).extend(f"{value}*" if value.endswith("/") else value for value in values)
+        elif kind == "offload":
+            reason = 'backends may compress too: request_headers = { remove = ["Accept-Encoding"] }'
+            site.differ(one.place, one.text, reason)
+        else:
+            site.lose(one.place, one.text, "docs/how-to/compression.md has the settings")
+    if "encodings" not in found:
+        return {}
+    return {"compression": {"types": ["text/*", "application/*"], "min_length": 1, **found}}

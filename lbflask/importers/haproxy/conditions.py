@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lbflask.importers.directives import Directive
@@ -11,6 +11,8 @@ from lbflask.importers.precedence import escaped
 from lbflask.importers.site import merged
 
 Matches = list[dict[str, Any]]
+#: Criteria, any of which is enough, and whether none may be.
+Term = tuple[list[tuple[str, ...]], bool]
 #: Fetches of fields, parameters and cookies, by the key of a match.
 _NAMED = re.compile(
     r"(?:(?P<headers>(?:req\.)?f?hdr)|(?P<query>urlp|url_param)|(?P<cookies>(?:req\.)?cook))(?:_(?P<how>\w+))?\((?P<name>[^,)]+).*\)"
@@ -38,15 +40,48 @@ class Conditions:
         """
         if not words:
             return [{}]
-        found: Matches = []
-        for alternative in _split(words[1:], ("||", "or")):
-            terms = self._terms(alternative)
-            found += _product([self._term(term, negated != (words[0] == "unless")) for term, negated in terms])
-            if words[0] == "unless" and len(terms) > 1:
-                raise UnknownCondition(" ".join(words))
-        if words[0] == "unless" and len(_split(words[1:], ("||", "or"))) > 1:
+        alternatives = self.terms(words)
+        if words[0] == "unless" and (len(alternatives) > 1 or len(alternatives[0]) > 1):
             raise UnknownCondition(" ".join(words))
-        return found
+        return [match for terms in alternatives for match in _product([_matches(*term) for term in terms])]
+
+    def terms(self, words: Sequence[str]) -> list[list[Term]]:
+        """The alternatives of a condition, each with its terms. For `unless` with one term it is negated; with several
+        they are those of `if`. Raises UnknownCondition.
+        """
+        alternatives = [self._terms(alternative) for alternative in _split(words[1:], ("||", "or"))]
+        inverted = tuple(words[:1]) == ("unless",) and len(alternatives) == 1 and len(alternatives[0]) == 1
+        return [
+            [(self._criteria(term), negated != inverted) for term, negated in alternative]
+            for alternative in alternatives
+        ]
+
+    def without(
+        self, words: Sequence[str], is_check: Callable[[Sequence[str]], bool]
+    ) -> tuple[list[tuple[str, ...]], Matches] | None:
+        """A condition that holds where a check fails: the criteria of the check, any of which is enough, and the
+        matches of all else that must hold. None if it is not about a check. Raises UnknownCondition.
+        """
+        alternatives = self.terms(words)
+        terms = [term for alternative in alternatives for term in alternative]
+        checks = [term for term in terms if all(map(is_check, term[0]))]
+        if not checks:
+            return None
+        (criteria, negated), others = checks[0], [term for term in terms if term is not checks[0]]
+        if len(alternatives) > 1:  # unless check or a or b: no check, and neither a nor b
+            negated = negated != (words[0] == "unless")
+            others = [(of, not inverted) for of, inverted in others]
+            if words[0] != "unless" or len(alternatives) != len(terms):
+                raise UnknownCondition(" ".join(words))
+        elif words[0] == "unless" and others:
+            raise UnknownCondition(" ".join(words))
+        if len(checks) > 1 or not negated:
+            raise UnknownCondition(" ".join(words))
+        return criteria, _product([_matches(*term) for term in others])
+
+    def _criteria(self, term: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """The criteria of a term: those of the lines of an ACL."""
+        return self._acls.get(term[0], [term]) if len(term) == 1 else [term]
 
     def _terms(self, words: Sequence[str]) -> list[tuple[tuple[str, ...], bool]]:
         terms: list[tuple[tuple[str, ...], bool]] = []
@@ -68,18 +103,15 @@ class Conditions:
             negated = False
         return terms
 
-    def _term(self, term: tuple[str, ...], negated: bool) -> Matches:
-        if len(term) == 1 and term[0] in self._acls:
-            matches = _alternatives([match for one in self._acls[term[0]] for match in criterion(one)])
-        else:
-            matches = criterion(term)
-        if not negated:
-            return matches
-        if matches == [{"scheme": "https"}]:
-            return [{"scheme": "http"}]
-        if not all(matches):
-            return []
-        return [{"not": matches}]
+
+def _matches(criteria: Sequence[tuple[str, ...]], negated: bool) -> Matches:
+    """The matches of criteria, any of which is enough, or of none of them. Raises UnknownCondition."""
+    matches = _alternatives([match for one in criteria for match in criterion(one)])
+    if not negated:
+        return matches
+    if matches == [{"scheme": "https"}]:
+        return [{"scheme": "http"}]
+    return [{"not": matches}] if all(matches) else []
 
 
 def criterion(words: Sequence[str]) -> Matches:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lbflask.importers.directives import Directive
-from lbflask.importers.haproxy.backends import ImportedBackend
+from lbflask.importers.haproxy.backends import ImportedBackend, compression_of
+from lbflask.importers.haproxy.binds import BindReader
+from lbflask.importers.haproxy.connections import ConnectionReader
 from lbflask.importers.haproxy.lines import sections_of
 from lbflask.importers.haproxy.rules import RuleReader, Rules
 from lbflask.importers.haproxy.unneeded import LOST, TRANSLATED, UNNEEDED
 from lbflask.importers.literals import seconds_of
 from lbflask.importers.precedence import ordered
 from lbflask.importers.site import ImportedRoute, Site, merged
+from lbflask.importers.variants import with_partial
 
+_RULES = frozenset({"http-request", "http-response", "tcp-request", "acl", "redirect"})
 _CLIENT_TIMES = {"client": "client_body", "http-request": "client_head"}
 
 
@@ -29,13 +32,14 @@ class _Reader:
         self._sections = sections
         self._backends: dict[str, ImportedBackend] = {}
         self._pools: dict[str, str] = {}
+        self._passing: dict[str, str] = {}  #: pools of connections without HTTP
         self._rules: dict[str, Rules] = {}
         self._frontends: list[tuple[Directive, list[Directive]]] = []
         defaults: list[Directive] = []
         for one in sections:
             if one.name == "defaults":
                 defaults = list(one.block or ())
-            if one.name in ("frontend", "listen"):
+            if one.name in ("frontend", "listen") and not one.named("disabled"):
                 self._frontends.append((one, defaults))
             if one.name in ("backend", "listen"):
                 backend = ImportedBackend(one, defaults, self._site)
@@ -43,45 +47,55 @@ class _Reader:
 
     def read(self) -> Site:
         routes: list[ImportedRoute] = []
-        served = [one for one, defaults in self._frontends if not self._is_tcp(one, defaults)]
+        served = [one for one, defaults in self._frontends if not _is_tcp(one, defaults)]
         for one, defaults in self._frontends:
+            lines = [*defaults, *(one.block or ())]
             if one in served:
-                routes += self._frontend(one, [*defaults, *(one.block or ())], alone=len(served) == 1)
+                routes += self._frontend(one, lines, alone=len(served) == 1)
+            else:
+                ConnectionReader(self._site, one, self._passed_on).read(lines)
         self._site.add_routes(ordered(routes, self._site))
         for name, backend in self._backends.items():
-            if name not in self._pools and not self._is_tcp(backend.section, backend.lines):
+            if name not in self._pools and name not in self._passing:
                 self._site.skip(backend.section.place, backend.section.text, "no route goes to it")
         for section in self._sections:
             self._report(section)
         return self._site
 
-    def _is_tcp(self, section: Directive, defaults: Sequence[Directive]) -> bool:
-        modes = [one.args[0] for one in (*defaults, *(section.block or ())) if one.name == "mode" and one.args]
-        tcp = (modes or ["tcp"])[-1] == "tcp"
-        if tcp and section.name != "backend":
-            self._site.lose(section.place, section.text, "mode tcp is not here: keep it in front, with another port")
-        return tcp
+    def _passed_on(self, one: Directive, name: str) -> str:
+        """The pool of a backend that gets connections without HTTP; empty for none."""
+        backend = self._backends.get(name)
+        if backend is None:
+            self._site.lose(one.place, one.text, "there is no such backend")
+            return ""
+        if name not in self._passing:
+            self._passing[name] = backend.pool({}, is_tcp=True)
+            for rule in backend.section.named("tcp-request") if backend.section.name == "backend" else ():
+                self._site.lose(rule.place, rule.text, "connections without HTTP have no access lists: a firewall")
+        return self._passing[name]
 
     def _frontend(self, section: Directive, lines: Sequence[Directive], *, alone: bool) -> list[ImportedRoute]:
-        binds = [bind for one in section.named("bind") for bind in self._bind(one)]
-        reader = RuleReader(self._site, section)
+        binds = BindReader(self._site, section).listeners()
+        reader = RuleReader(self._site, section, self._sections)
         rules = reader.rules()
-        routes = list(rules.routes)
+        last: list[ImportedRoute] = []
         for one in section.named("use_backend"):
             if one.args:
-                routes += self._forwarding(one, one.args[0], reader.matches(one, one.args[1:]), rules)
+                last += self._forwarding(one, one.args[0], reader.matches(one, one.args[1:]), rules)
         default = [one for one in lines if one.name == "default_backend" and one.args]
         if default:
-            routes += self._forwarding(default[-1], default[-1].args[0], [{}], rules)
+            last += self._forwarding(default[-1], default[-1].args[0], [{}], rules)
         elif section.name == "listen":
-            routes += self._forwarding(section, section.args[0] if section.args else "backend", [{}], Rules())
+            last += self._forwarding(section, section.args[0] if section.args else "backend", [{}], rules)
         else:
-            routes.append(ImportedRoute(section.place, section.text, {}, {"respond": {"status": 503}}))
+            last.append(ImportedRoute(section.place, section.text, {}, {"respond": {"status": 503}}))
+        routes = [*rules.routes, *(inner for one in last for inner in with_partial(one, rules.partial, self._site))]
         self._set_times(lines)
         self._set_health_path(section)
         base = {} if alone else {"listener": binds}
-        common = {key: value for key, value in rules.settings.items() if key == "response_headers"}
-        return [_with(route, base, rules.settings if route.forwards else common) for route in routes]
+        common = {key: value for key, value in rules.settings.items() if key == "response_headers"} | rules.checked
+        forwarding = {**compression_of(lines, self._site), **rules.settings, **rules.checked}
+        return [_with(route, base, forwarding if route.forwards else common) for route in routes]
 
     def _forwarding(
         self, one: Directive, name: str, matches: Sequence[Mapping[str, Any]], rules: Rules
@@ -92,39 +106,18 @@ class _Reader:
             self._site.lose(one.place, one.text, "there is no such backend; the route answers 503")
             return [ImportedRoute(one.place, one.text, match, {"respond": {"status": 503}}) for match in matches]
         if name not in self._pools:
-            behind = self._rules[name] = RuleReader(self._site, backend.section).rules()
-            self._pools[name] = backend.pool(behind.settings)
+            reader = RuleReader(self._site, backend.section, self._sections)
+            behind = self._rules[name] = Rules() if backend.section is one else reader.rules()  # of listen, once
+            self._pools[name] = backend.pool({**behind.settings, **behind.checked})
         behind, pool = self._rules[name], self._pools[name]
         action: dict[str, Any] = {"pool": pool, **rules.action, **behind.action}
         if not pool:
             action = {"respond": {"status": 503}}
         found: list[ImportedRoute] = []
         for match in matches:
-            found += [_with(route, match, {}) for route in behind.routes]
-            found.append(ImportedRoute(one.place, one.text, match, action))
+            found += [_with(route, match, behind.checked) for route in behind.routes]
+            found += with_partial(ImportedRoute(one.place, one.text, match, action), behind.partial, self._site)
         return found
-
-    def _bind(self, one: Directive) -> list[str]:
-        words = list(one.args)
-        addresses, options = (words[0] if words else "").split(","), words[1:]
-        for option in options:
-            if option == "accept-proxy":
-                self._site.lose(
-                    one.place, f"bind … {option}", "listeners.proxy_protocol names the networks that send it"
-                )
-            elif option == "ca-file":
-                self._site.lose(one.place, f"bind … {option}", "client certificates: listeners.client_ca")
-        certificates = [options[at + 1] for at, part in enumerate(options[:-1]) if part == "crt"]
-        for file in certificates:
-            pairs = self._site.settings.setdefault("tls", {}).setdefault("certificates", [])
-            if {"cert": file, "key": file} not in pairs:
-                pairs.append({"cert": file, "key": file})
-            if file.endswith("/"):
-                self._site.differ(one.place, one.text, "tls.certificates names each file of the directory")
-        if "alpn" in options and any("h2" in part for part in options):
-            self._site.differ(one.place, "bind … alpn h2", "clients use HTTP/1.1; HTTP/2 needs a terminator in front")
-        found = [self._site.add_listener(_address(address), tls="ssl" in options) for address in addresses]
-        return list(dict.fromkeys(found))
 
     def _set_times(self, lines: Sequence[Directive]) -> None:
         for one in lines:
@@ -140,6 +133,8 @@ class _Reader:
 
     def _report(self, section: Directive) -> None:
         """List the lines that nothing translates."""
+        if section.name == "userlist":
+            return
         if section.name not in ("defaults", "frontend", "backend", "listen", "global"):
             kind = LOST.get(section.name)
             if kind:
@@ -149,7 +144,9 @@ class _Reader:
             return
         for one in section.block or ():
             key = f"{one.name} {one.args[0]}" if one.args else one.name
-            if section.name == "global":
+            if section.name == "defaults" and one.name in _RULES:
+                self._site.lose(one.place, one.text, "rules of defaults: write them into each frontend")
+            elif section.name == "global":
                 self._site.skip(one.place, one.name, "process settings of HAProxy: gunicorn and [tls] have their own")
             elif key in UNNEEDED or one.name in UNNEEDED:
                 self._site.skip(
@@ -162,6 +159,12 @@ class _Reader:
                 self._site.lose(one.place, one.text, reason)
 
 
+def _is_tcp(section: Directive, defaults: Sequence[Directive]) -> bool:
+    """Whether a section has no HTTP, which is the default of HAProxy."""
+    modes = [one.args[0] for one in (*defaults, *(section.block or ())) if one.name == "mode" and one.args]
+    return (modes or ["tcp"])[-1] == "tcp"
+
+
 def _with(route: ImportedRoute, base: Mapping[str, Any], settings: Mapping[str, Any]) -> ImportedRoute:
     match = dict(route.match)
     for key, value in base.items():
@@ -172,12 +175,3 @@ def _with(route: ImportedRoute, base: Mapping[str, Any], settings: Mapping[str, 
         else:
             match.setdefault(key, value)
     return ImportedRoute(route.place, route.title, match, route.action, merged(settings, route.settings))
-
-
-def _address(text: str) -> str:
-    text = re.sub(r"^(ipv4|ipv6)@", "", text)
-    if text.startswith(("/", "unix@")):
-        return "unix:" + text.removeprefix("unix@")
-    host, _, port = text.rpartition(":")
-    host = "0.0.0.0" if host in ("", "*") else "[::]" if host == "::" else host
-    return f"{host}:{port or 80}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 TRANSLATED = frozenset(
     {"bind", "mode", "acl", "use_backend", "default_backend", "http-request", "http-response", "redirect", "server"}
     | {"server-template", "default-server", "balance", "cookie", "http-check", "retries", "retry-on", "monitor-uri"}
+    | {"compression", "tcp-request"}
     | {"option httpchk", "timeout connect", "timeout server", "timeout client", "timeout queue", "timeout check"}
     | {"timeout tunnel", "timeout http-request"}
 )
@@ -33,6 +34,13 @@ UNNEEDED: Mapping[str, str] = {
     "option contstats": "/metrics counts always",
     "option splice-auto": "tuning of HAProxy",
     "option allbackups": "all backups serve",
+    "option tcp-check": "checks connect, unless health.kind is http",
+    "option nolinger": "tuning of HAProxy",
+    "option tcp-smart-accept": "tuning of HAProxy",
+    "option tcp-smart-connect": "tuning of HAProxy",
+    "option socket-stats": "/metrics counts always",
+    "option prefer-last-server": "connections to backends are always reused",
+    "option h1-case-adjust-bogus-client": "names of fields are as they came",
     "timeout http-keep-alive": "lbflask serve --keep-alive",
     "timeout client-fin": "tuning of HAProxy",
     "timeout server-fin": "tuning of HAProxy",
@@ -56,25 +64,23 @@ UNNEEDED: Mapping[str, str] = {
 }
 
 LOST: Mapping[str, str] = {
-    "compression": "compress in the application, or in front",
     "errorfile": 'error_pages = { 503 = "down.html" }: the file without its status line and fields',
     "errorfiles": 'error_pages = { 503 = "down.html" }: the file without its status line and fields',
     "errorloc": "error_pages has files",
     "errorloc302": "error_pages has files",
     "log-format": "access_log_format (docs/logging.md)",
-    "userlist": "the users of basic authentication are not here",
-    "filter": "filters are not here: a hook, or the application",
-    "stick": '[sticky] with a cookie, or strategy = "consistent_hash"',
-    "tcp-request": "rules of connections are not here: [rate_limits], a firewall",
-    "tcp-response": "rules of connections are not here",
-    "capture": "access_log_format has {header.NAME}",
+    "filter": "filters are not here: [tracing], a hook, or the application",
+    "stick": '[sticky] with a cookie or a header, or strategy = "consistent_hash"',
+    "tcp-response": "responses without HTTP are passed on as they are",
+    "tcp-check": "health.kind is tcp, http or https",
+    "capture": "access_log_fields has header fields",
     "use-server": "a pool for each server, and a route for each",
     "http-after-response": "response_headers of a route",
     "cache": "a response cache is not here: a CDN or Varnish in front",
     "mailers": "mail is not sent; alerts follow /metrics",
     "program": "another process",
     "http-errors": "error_pages has files",
-    "fcgi-app": "FastCGI is not here",
+    "fcgi-app": "FastCGI is not here: an HTTP server before the application",
     "option ssl-hello-chk": "health.kind is tcp, http or https",
     "option mysql-check": "health.kind is tcp, http or https",
     "option pgsql-check": "health.kind is tcp, http or https",

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lbflask.core.http.direct_response import escape_of
 from lbflask.importers.directives import Directive, Scope
 from lbflask.importers.literals import literal, number_of, seconds_of
+from lbflask.importers.nginx.authentication import without_restrictions
 from lbflask.importers.nginx.settings import common_settings, forwarding_settings
 from lbflask.importers.nginx.upstreams import Upstream, address_name, backend_url
-from lbflask.importers.nginx.variables import redirect_target, with_constants
+from lbflask.importers.nginx.variables import field_value, redirect_target, with_constants
 from lbflask.importers.site import Site, merged
 
 _REDIRECTS = frozenset({"301", "302", "303", "307", "308"})
@@ -41,10 +43,10 @@ class Actions:
         """The action of a block. `prefix` is the path of its location, or `regex` its expression."""
         common = common_settings(scope, self._site, constants)
         if returned := scope.here("return"):
-            return RouteAction(*self._returned(returned[0], constants, common, scope))
+            return RouteAction(*self._returned(returned[0], constants, without_restrictions(common), scope))
         rewrite = self._rewrite(scope, constants)
         if rewrite.get("redirect"):
-            return RouteAction(rewrite, common)
+            return RouteAction(rewrite, without_restrictions(common))
         for name in ("proxy_pass", "uwsgi_pass", "fastcgi_pass", "grpc_pass", "scgi_pass", "memcached_pass"):
             if passes := scope.here(name):
                 return self._passed(passes[0], scope, constants, (prefix, regex), rewrite)
@@ -63,16 +65,23 @@ class Actions:
             target = redirect_target(text, constants)
             if target is not None:
                 return {"redirect": {"to": target, "status": int(code)}}, common
-        elif "$" not in with_constants(text, constants):
-            respond: dict[str, Any] = {"status": int(code)}
-            if code == "444":
-                self._site.differ(one.place, one.text, "a response with this status, not a closed connection")
-            if text and code not in ("204", "304"):
-                respond["body"] = literal(with_constants(text, constants))
-                respond["content_type"] = scope.value("default_type", "text/plain")
+        elif (respond := self._response(one, code, text, constants, scope)) is not None:
             return {"respond": respond}, common
-        self._site.lose(one.place, one.text, "a variable without an equal: redirect has {host}, {path} and {query}")
+        self._site.lose(one.place, one.text, "a variable without an equal (docs/variables.md)")
         return NOT_TRANSLATED, common
+
+    def _response(
+        self, one: Directive, code: str, text: str, constants: Mapping[str, str], scope: Scope
+    ) -> dict[str, Any] | None:
+        respond: dict[str, Any] = {"status": int(code)}
+        if code == "444":
+            self._site.differ(one.place, one.text, "a response with this status, not a closed connection")
+        if text and code not in ("204", "304"):
+            kind, body = scope.value("default_type", "text/plain"), field_value(text, constants)
+            if body is None or ("$" in with_constants(text, constants) and escape_of(kind) is None):
+                return None
+            respond |= {"body": body, "content_type": kind}
+        return respond
 
     def _rewrite(self, scope: Scope, constants: Mapping[str, str]) -> dict[str, Any]:
         for one in scope.here("rewrite"):
@@ -89,7 +98,9 @@ class Actions:
                     return {"redirect": {"to": target.rstrip("?") + query, "status": _FLAGS.get(flag, 302)}}
             elif flag == "break" and to.startswith("/") and not re.search(r"\$(?!\d)", to):
                 return {"rewrite": {"regex": literal(regex), "to": re.sub(r"\$(\d)", r"{\1}", literal(to))}}
-            self._site.lose(one.place, one.text, "write a route with match.regex and redirect, or rewrite")
+            self._site.lose(
+                one.place, one.text, "a route with match.regex and rewrite, or redirect, which has no groups"
+            )
         return {}
 
     def _passed(

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from lbflask.importers.client_authorities import OPTIONAL, REQUIRED, ClientAuthority, set_client_authorities
 from lbflask.importers.directives import Directive, Ledger, Scope
-from lbflask.importers.literals import literal, seconds_of
+from lbflask.importers.literals import bytes_of, literal, seconds_of
 from lbflask.importers.nginx.actions import Actions
 from lbflask.importers.nginx.files import directives_of
+from lbflask.importers.nginx.listens import (
+    add_proxy_protocol,
+    address_of,
+    check_options,
+    is_tls,
+    real_networks,
+    states_by_header,
+)
 from lbflask.importers.nginx.routes import ServerRoutes
-from lbflask.importers.nginx.unneeded import LOST, UNNEEDED
+from lbflask.importers.nginx.streams import StreamServers
+from lbflask.importers.nginx.unneeded import LOST, UNNEEDED, UWSGI_PARAMETERS
 from lbflask.importers.nginx.upstreams import Upstream
+from lbflask.importers.nginx.variables import SCHEME
 from lbflask.importers.site import Site
 
-_PROTOCOLS = {"TLSv1.3": "TLSv1.3", "TLSv1.2": "TLSv1.2"}
+#: What `limits.field_size` and `limits.line` may be.
+_FIELD_BYTES, _LINE_BYTES = (256, 65_536), 8190
+_VERIFICATIONS = {"on": REQUIRED, "optional": OPTIONAL}
 
 
 def read(files: Sequence[str]) -> Site:
@@ -30,6 +44,8 @@ def read(files: Sequence[str]) -> Site:
         ledger.use(one.block or ())
     scope.here("events")
     _Servers(site, scope, Actions(site, upstreams)).add()
+    for one in scope.here("stream"):
+        StreamServers(site, Scope((one.block or (),), ledger)).add()
     _set_globals(site, scope)
     for one in ledger.unused(top):
         _report(site, one)
@@ -53,19 +69,34 @@ class _Servers:
     def add(self) -> None:
         """Add listeners, certificates and routes of all servers."""
         alike = all(listens.keys() == self._defaults.keys() for listens in self._listens)
+        certified = self._certified()
         for number, (one, inner) in enumerate(self._servers):
             hosts = self._hosts(inner)
             names = {"server_name": next(iter(hosts), "")} if hosts else {}
+            names[SCHEME] = "https" if any(map(is_tls, self._listens[number].values())) else "http"
             routes = ServerRoutes(self._site, self._actions, inner, one.place, names)
             for binds, is_default in self._groups(number):
                 base: dict[str, Any] = {} if is_default else {"host": hosts if len(hosts) > 1 else "".join(hosts)}
                 if not alike:
                     base["listener"] = binds
                 if is_default or hosts:
-                    self._site.add_routes(routes.routes(base))
+                    more = {"client_certificate": True} if number in certified else {}
+                    self._site.add_routes(
+                        replace(route, settings={**route.settings, **more}) for route in routes.routes(base)
+                    )
                 else:
                     self._site.skip(one.place, "server", "no request reaches it: it has no name, and is no default")
             self._add_certificate(inner)
+
+    def _certified(self) -> set[int]:
+        """Set which certificates of clients each listener takes. The servers whose routes require one besides."""
+        found: set[int] = set()
+        wanted = [_client_authority(one, inner, self._site) for one, inner in self._servers]
+        for bind in self._defaults:
+            numbers = [number for number, listens in enumerate(self._listens) if is_tls(listens.get(bind, ()))]
+            if set_client_authorities(self._site, bind, [wanted[number] for number in numbers]):
+                found |= {number for number in numbers if wanted[number].mode == REQUIRED}
+        return found
 
     def _groups(self, number: int) -> Iterator[tuple[list[str], bool]]:
         """The addresses of a server for which it is the default, then the others."""
@@ -79,38 +110,15 @@ class _Servers:
         found: dict[str, tuple[str, ...]] = {}
         listens = scope.here("listen")
         for one in listens:
-            bind, options = _address(one.args[0]), one.args[1:]
+            bind, options = address_of(one.args[0]), one.args[1:]
             v4 = bind.replace("[::]:", "0.0.0.0:")
-            if bind != v4 and any(_address(other.args[0]) == v4 for other in listens):
+            if bind != v4 and any(address_of(other.args[0]) == v4 for other in listens):
                 self._site.differ(one.place, one.text, f'bind = "{bind}" instead of {v4} serves IPv6 too')
                 continue
-            for option in options:
-                self._check_option(one, option)
-            found[self._site.add_listener(bind, tls="ssl" in options)] = options
+            check_options(one, self._site)
+            found[self._site.add_listener(bind, tls=is_tls(options))] = options
+            add_proxy_protocol(one, bind, real_networks(scope) if states_by_header(scope) else (), self._site)
         return found or {self._site.add_listener("0.0.0.0:80"): ()}
-
-    def _check_option(self, one: Directive, option: str) -> None:
-        name = option.partition("=")[0]
-        if name in ("http2", "quic"):
-            self._site.differ(
-                one.place, f"listen … {option}", "clients use HTTP/1.1; HTTP/2 needs a terminator in front"
-            )
-        elif name == "proxy_protocol":
-            self._site.lose(one.place, f"listen … {option}", "listeners.proxy_protocol names the networks that send it")
-        elif name in (
-            "reuseport",
-            "backlog",
-            "so_keepalive",
-            "deferred",
-            "rcvbuf",
-            "sndbuf",
-            "fastopen",
-            "ipv6only",
-            "bind",
-        ):
-            self._site.skip(one.place, f"listen … {option}", "is gunicorn's, or not needed")
-        elif name not in ("ssl", "default_server", "default"):
-            self._site.lose(one.place, f"listen … {option}", "not known")
 
     def _hosts(self, scope: Scope) -> list[str]:
         found: list[str] = []
@@ -136,15 +144,17 @@ class _Servers:
                 found.append(pair)
 
 
-def _address(text: str) -> str:
-    """`80`, `*:80`, `127.0.0.1`, `[::]:80`, `unix:/path` as an address with a port."""
-    if text.startswith("unix:"):
-        return text
-    if text.isdigit():
-        return f"0.0.0.0:{text}"
-    if ":" not in text or text.endswith("]"):
-        text = f"{text}:80"
-    return text.replace("*:", "0.0.0.0:")
+def _client_authority(server: Directive, scope: Scope, site: Site) -> ClientAuthority:
+    """`ssl_verify_client`, `ssl_client_certificate` and `ssl_crl` of a server."""
+    ca, crl = scope.value("ssl_client_certificate"), scope.value("ssl_crl")
+    one = scope.last("ssl_verify_client")
+    mode = _VERIFICATIONS.get(one.args[0] if one and one.args else "off", "")
+    if one and one.args[:1] == ("optional_no_ca",):
+        site.lose(one.place, one.text, 'a certificate is always verified: client_certificates = "optional"')
+    elif one and mode and not ca:
+        site.lose(one.place, one.text, "client_ca of the listener has the authorities")
+    place, title = (one.place, one.text) if one else (server.place, server.text)
+    return ClientAuthority(place, title, mode, literal(ca), literal(crl))
 
 
 def _set_globals(site: Site, scope: Scope) -> None:
@@ -153,6 +163,7 @@ def _set_globals(site: Site, scope: Scope) -> None:
     _set_trusted(site, every)
     _set_tls(site, every)
     _set_client_times(site, every)
+    _set_head_limits(site, every)
     for inner in every:
         if one := inner.last("access_log"):
             value = "" if one.args[:1] == ("off",) else literal(one.args[0])
@@ -163,13 +174,16 @@ def _set_globals(site: Site, scope: Scope) -> None:
 
 
 def _set_trusted(site: Site, every: Sequence[Scope]) -> None:
-    networks = [one.args[0] for scope in every for one in scope.all("set_real_ip_from") if one.args]
-    for scope in every:
+    """`set_real_ip_from` with fields of requests; servers inherit that of `http`."""
+    networks: list[str] = []
+    for scope in every[1:] or every:
         for one in scope.all("real_ip_header", "real_ip_recursive"):
-            if one.args[:1] not in (("X-Forwarded-For",), ("X-Real-IP",), ("on",), ("off",)):
+            if one.args[:1] not in (("X-Forwarded-For",), ("X-Real-IP",), ("proxy_protocol",), ("on",), ("off",)):
                 site.lose(one.place, one.text, "trusted_proxies takes X-Forwarded-For, Forwarded and X-Real-IP")
-    if networks := [network for network in dict.fromkeys(networks) if network != "unix:"]:
-        site.set_default("trusted_proxies", [literal(network) for network in networks])
+        found = real_networks(scope)
+        networks += [] if states_by_header(scope) else found
+    if networks:
+        site.set_default("trusted_proxies", list(dict.fromkeys(networks)))
 
 
 def _set_tls(site: Site, every: Sequence[Scope]) -> None:
@@ -189,13 +203,35 @@ def _set_client_times(site: Site, every: Sequence[Scope]) -> None:
                 site.set_default(f"timeouts.{key}", seconds)
 
 
+def _set_head_limits(site: Site, every: Sequence[Scope]) -> None:
+    """`large_client_header_buffers`: the size of one is that of a field, and of the request line."""
+    for scope in every:
+        one = scope.last("large_client_header_buffers")
+        size = bytes_of(one.args[1]) if one and len(one.args) == 2 else None
+        if one and size:
+            site.set_default("limits.field_size", min(max(size, _FIELD_BYTES[0]), _FIELD_BYTES[1]))
+            if size > _LINE_BYTES:
+                site.differ(one.place, one.text, f"a request line has at most {_LINE_BYTES} bytes")
+
+
 def _report(site: Site, one: Directive) -> None:
     if one.name == "map" and one.args[:1] == ("$http_upgrade",):
         site.skip(one.place, one.text, "WebSockets work without it")
         return
-    prefixes: Mapping[str, str] = UNNEEDED
-    for name, reason in prefixes.items():
-        if one.name == name or (name.endswith("*") and one.name.startswith(name[:-1])):
-            site.skip(one.place, one.name, reason)
-            return
-    site.lose(one.place, one.text, LOST.get(one.name, "no equal is known; look for it in docs/configuration.md"))
+    if one.name == "uwsgi_param" and one.args[:1] and one.args[0] not in UWSGI_PARAMETERS:
+        site.lose(
+            one.place,
+            one.text,
+            "fields reach the application: request_headers = { set = { X-Name = … } } is HTTP_X_NAME",
+        )
+    elif reason := _named(UNNEEDED, one.name):
+        site.skip(one.place, one.name, reason)
+    else:
+        reason = _named(LOST, one.name) or "no equal is known; look for it in docs/configuration.md"
+        site.lose(one.place, one.text, reason)
+
+
+def _named(table: Mapping[str, str], name: str) -> str:
+    """The reason for a name, or for one that begins as a key with a star at its end."""
+    found = [key for key in table if key.endswith("*") and name.startswith(key[:-1])]
+    return table.get(name) or (table[max(found, key=len)] if found else "")

@@ -14,7 +14,9 @@ from typing import Any
 from lbflask.importers.directives import Directive, Scope
 from lbflask.importers.literals import literal
 from lbflask.importers.nginx.actions import Actions, RouteAction
+from lbflask.importers.nginx.authentication import asked_paths, restrictions, without_restrictions
 from lbflask.importers.nginx.conditions import condition_of
+from lbflask.importers.nginx.settings import is_certificate_check
 from lbflask.importers.site import ImportedRoute, Place, Site
 
 
@@ -40,6 +42,7 @@ class ServerRoutes:
         self._site, self._actions, self._scope, self._place = site, actions, scope, place
         self._constants = {**constants, **_set_in(scope)}
         self._locations = list(_locations(scope, site))
+        self._asked = frozenset(asked_paths(scope.blocks[-1]))
 
     def routes(self, base: Mapping[str, Any]) -> list[ImportedRoute]:
         """Its routes."""
@@ -57,6 +60,9 @@ class ServerRoutes:
             self._site.skip(one.block.place, one.block.text, "`return` of the server comes before it")
 
     def _action(self, scope: Scope, prefix: str, regex: str = "") -> RouteAction:
+        if prefix.lstrip("=") in self._asked and any(one.name == "internal" for one in scope.blocks[-1]):
+            scope.ledger.use(scope.blocks[-1])  # they are about the request to the service of auth_request
+            return RouteAction({"respond": {"status": 404}})
         constants = {**self._constants, **_set_in(scope)}
         return self._actions.action_of(scope, constants, prefix, regex)
 
@@ -81,9 +87,9 @@ class ServerRoutes:
         actions = [(one, self._action(one.scope, one.path)) for one in found]
         exact = {one.path for one in self._of("=")} | {one.path for one in found}
         if all(one.place != "/" for one in found):
-            action = self._action(self._scope.inner(()), "/")
-            yield from self._refusals(self._scope, {"path": "/"})
-            yield self._route(self._place, "all other paths", {"path": "/"}, action)
+            inner = self._scope.inner(())
+            title, action = "all other paths", self._action(inner, "/")
+            yield from self._unrestricted(inner, self._place, title, {"path": "/"}, action)
         for one, action in actions:
             if one.path != "/" and not one.path.endswith("/"):
                 reason = f"whole segments: {one.path}x does not match, and {one.path}/x does"
@@ -123,37 +129,35 @@ class ServerRoutes:
         """The route of a location, after those of its `if` and `limit_except`."""
         for found in one.scope.here("limit_except"):
             methods = [*found.args, *(["HEAD"] if "GET" in found.args else [])]
-            if any(inner.args == ("all",) and inner.name == "deny" for inner in found.block or ()):
-                yield self._route(
-                    found.place,
-                    found.text,
-                    {**match, "not": {"methods": methods}},
-                    RouteAction({"respond": {"status": 403}}),
-                )
-                self._scope.ledger.use(found.block or ())
-            else:
-                self._site.lose(found.place, found.text, "write a route with match.methods")
-        yield from self._refusals(one.scope, match)
+            self._scope.ledger.use(found.block or ())
+            limited = restrictions(one.scope.inner(found.block or ()), self._site)
+            settings = {**without_restrictions(action.settings), **limited}
+            yield self._route(
+                found.place, found.text, {**match, "not": {"methods": methods}}, replace(action, settings=settings)
+            )
         for condition, inner in self._ifs(one.scope):
             yield self._route(inner.place, inner.text, {**match, **condition}, self._if_action(one.scope, inner))
         if one.scope.here("internal"):
             action = self._internal(one, action)
-        yield self._route(one.block.place, one.block.text, match, action)
+        yield from self._unrestricted(one.scope, one.block.place, one.block.text, match, action)
 
-    def _refusals(self, scope: Scope, match: Mapping[str, Any]) -> Iterator[ImportedRoute]:
-        """`allow`, `deny`: a route that refuses all others, or those that are denied."""
-        rules = [one for one in scope.all("allow", "deny") if one.args and not one.args[0].startswith("unix")]
-        allowed = [literal(one.args[0]) for one in rules if one.name == "allow" and one.args[0] != "all"]
-        denied = [literal(one.args[0]) for one in rules if one.name == "deny" and one.args[0] != "all"]
-        closed = any(one.name == "deny" and one.args[0] == "all" for one in rules)
-        condition: dict[str, Any] = {"not": {"client": allowed}} if closed and allowed else {"client": denied}
-        if closed and not allowed:
-            condition = {"client": ["0.0.0.0/0", "::/0"]}
-        if allowed and denied:
-            self._site.differ(rules[0].place, "allow, deny", "networks that are allowed and denied are allowed")
-        if closed or denied:
-            refusal = RouteAction({"respond": {"status": 403}})
-            yield self._route(rules[0].place, rules[0].text, {**match, **condition}, refusal)
+    def _unrestricted(
+        self, scope: Scope, place: Place, title: str, match: Mapping[str, Any], action: RouteAction
+    ) -> Iterator[ImportedRoute]:
+        """The route, and with `satisfy any` before it one for the networks that need no password."""
+        any_of = scope.last("satisfy")
+        if any_of and any_of.args == ("any",) and {"auth", "access"} <= action.settings.keys():
+            access = action.settings["access"]
+            if access.keys() == {"allow"} and "all" not in access["allow"]:
+                free = replace(action, settings=without_restrictions(action.settings))
+                yield self._route(place, f"{title}, {any_of.text}", {**match, "client": access["allow"]}, free)
+                others = {key: value for key, value in action.settings.items() if key != "access"}
+                action = replace(action, settings=others)
+            else:
+                self._site.lose(
+                    any_of.place, any_of.text, "both are needed here: a route with match.client for the networks"
+                )
+        yield self._route(place, title, match, action)
 
     def _internal(self, one: _Location, action: RouteAction) -> RouteAction:
         """Files that backends name, which no client reaches."""
@@ -161,12 +165,15 @@ class ServerRoutes:
         if one.kind in ("", "^~") and files:
             root = files["root"].rstrip("/") + (one.path if files.get("keep_prefix") else "")
             self._site.settings.setdefault("internal_files", {})[one.path] = root
-        elif one.kind != "=":
+        elif one.kind != "=" and one.path not in self._asked:
             self._site.lose(one.block.place, one.block.text, "internal_files has prefixes and directories")
         return RouteAction({"respond": {"status": 404}})
 
     def _ifs(self, scope: Scope) -> Iterator[tuple[dict[str, Any], Directive]]:
         for one in scope.here("if"):
+            if is_certificate_check(one):
+                self._scope.ledger.use(one.block or ())
+                continue
             condition = condition_of(one.args)
             inner = [directive for directive in one.block or () if directive.name == "return"]
             if condition is None or not inner:

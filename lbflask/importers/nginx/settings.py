@@ -8,13 +8,14 @@ from typing import Any
 
 from lbflask.importers.directives import Directive, Scope
 from lbflask.importers.literals import bytes_of, literal, number_of, seconds_of
+from lbflask.importers.nginx.authentication import granted_fields, is_service_cookie, restrictions
 from lbflask.importers.nginx.variables import field_value
 from lbflask.importers.site import Site, merged
 
 #: Fields that lbflask sets for backends itself, with the values that mean the same.
 _AUTOMATIC: Mapping[str, frozenset[str]] = {
-    "x-real-ip": frozenset({"$remote_addr", "$realip_remote_addr"}),
-    "x-forwarded-for": frozenset({"$proxy_add_x_forwarded_for", "$remote_addr"}),
+    "x-real-ip": frozenset({"$remote_addr", "$realip_remote_addr", "$proxy_protocol_addr"}),
+    "x-forwarded-for": frozenset({"$proxy_add_x_forwarded_for", "$remote_addr", "$proxy_protocol_addr"}),
     "x-forwarded-proto": frozenset({"$scheme", "$http_x_forwarded_proto", "$x_forwarded_proto"}),
     "x-forwarded-host": frozenset({"$host", "$http_host", "$host:$server_port"}),
     "x-forwarded-port": frozenset({"$server_port"}),
@@ -23,6 +24,7 @@ _AUTOMATIC: Mapping[str, frozenset[str]] = {
 _OF_CONNECTION = frozenset(
     {"connection", "upgrade", "keep-alive", "te", "transfer-encoding", "content-length", "http2-settings"}
 )
+_CERTIFICATES = frozenset({"$ssl_client_cert", "$ssl_client_raw_cert", "$ssl_client_escaped_cert"})
 _NGINX_BODY = "1m"
 _BUFFER = "1MiB"
 
@@ -43,14 +45,16 @@ def common_settings(scope: Scope, site: Site, constants: Mapping[str, str]) -> d
     return merged(
         _response_headers(scope, site, constants),
         _error_pages(scope, site),
-        _auth(scope, site),
+        restrictions(scope, site),
         _compression(scope),
+        _client_certificate(scope),
     )
 
 
 def _request_headers(scope: Scope, site: Site, constants: Mapping[str, str], proxy: str) -> dict[str, Any]:
     edits: dict[str, Any] = {}
     host: dict[str, Any] = {}
+    granted = granted_fields(scope)
     for one in scope.all("proxy_set_header"):
         if len(one.args) != 2:
             continue
@@ -64,6 +68,8 @@ def _request_headers(scope: Scope, site: Site, constants: Mapping[str, str], pro
             site.skip(one.place, f"proxy_set_header {name}", "is always set (docs/forwarding.md)")
         elif not value:
             edits.setdefault("remove", []).append(name)
+        elif value in granted or value in _CERTIFICATES:
+            _list_known(one, granted, site)
         elif (text := field_value(value, constants)) is None:
             site.lose(one.place, one.text, "a variable without an equal (docs/variables.md); a hook can set the field")
         else:
@@ -73,6 +79,17 @@ def _request_headers(scope: Scope, site: Site, constants: Mapping[str, str], pro
         if one.name == "proxy_pass_header":
             site.skip(one.place, one.text, "fields of backends pass")
     return {**host, **({"request_headers": edits} if edits else {})}
+
+
+def _list_known(one: Directive, granted: Mapping[str, str], site: Site) -> None:
+    """Fields that backends get anyhow, under these names or under others."""
+    name, value = one.args
+    if value in _CERTIFICATES:
+        site.lose(one.place, one.text, "backends get Client-Cert and Client-Cert-Chain (RFC 9440)")
+    elif granted[value].lower() == name.lower():
+        site.skip(one.place, one.text, "the service's field reaches backends: auth.forward.fields")
+    else:
+        site.lose(one.place, one.text, f"fields of the service keep their names: backends get {granted[value]}")
 
 
 def _default_host(proxy: str) -> dict[str, Any]:
@@ -98,13 +115,20 @@ def _response_headers(scope: Scope, site: Site, constants: Mapping[str, str]) ->
     for one in scope.all("add_header"):
         if len(one.args) < 2 or not one.args[1]:
             continue
+        if is_service_cookie(scope, one.args[1]):
+            site.skip(one.place, one.text, "cookies of the service reach clients")
+            continue
         text = field_value(one.args[1], constants)
         if text is None:
             site.lose(one.place, one.text, "a variable without an equal (docs/variables.md)")
             continue
         edits.setdefault("add", {})[one.args[0]] = text
         if "always" not in one.args[2:]:
-            site.differ(one.place, f"add_header {one.args[0]}", "is in responses of errors too, as with `always`")
+            site.differ(
+                one.place,
+                f"add_header {one.args[0]}",
+                "is in errors too, as with `always`, unless `when` names statuses",
+            )
     removed = [one.args[0] for one in scope.all("proxy_hide_header") if one.args]
     if removed:
         edits["remove"] = removed
@@ -128,6 +152,7 @@ def _times(scope: Scope, site: Site) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, keys in (
         ("proxy_connect_timeout", ("connect",)),
+        ("uwsgi_connect_timeout", ("connect",)),
         ("proxy_read_timeout", ("first_byte", "between_bytes", "tunnel_idle")),
         ("uwsgi_read_timeout", ("first_byte", "between_bytes", "tunnel_idle")),
     ):
@@ -139,7 +164,7 @@ def _times(scope: Scope, site: Site) -> dict[str, Any]:
             site.lose(one.place, one.text, "no time")
             continue
         found |= dict.fromkeys(keys, seconds)
-    for one in scope.all("proxy_send_timeout", "uwsgi_send_timeout", "uwsgi_connect_timeout"):
+    for one in scope.all("proxy_send_timeout", "uwsgi_send_timeout"):
         site.skip(one.place, one.text, "timeouts.between_bytes counts in both directions")
     return {"timeouts": found} if found else {}
 
@@ -182,6 +207,11 @@ def _error_pages(scope: Scope, site: Site) -> dict[str, Any]:
     for one in scope.all("error_page"):
         codes, target = one.args[:-1], one.args[-1] if one.args else ""
         file = _page_file(scope, target)
+        if "401" in codes and scope.value("auth_request", "off") != "off":
+            site.lose(
+                one.place, one.text, "the service's redirection to its login page, or its 401, reaches the client"
+            )
+            continue
         if not file or any(not code.isdigit() for code in codes):
             site.lose(one.place, one.text, "error_pages takes files, and keeps the status")
             continue
@@ -204,25 +234,35 @@ def _page_file(scope: Scope, target: str) -> str:
     return str(PurePosixPath(root) / target.lstrip("/")) if root else ""
 
 
-def _auth(scope: Scope, site: Site) -> dict[str, Any]:
-    """`auth_basic`: the realm, and the file of users."""
-    realm, file = scope.value("auth_basic", "off"), scope.last("auth_basic_user_file")
-    if realm == "off" or file is None or not file.args:
-        return {}
-    site.differ(file.place, file.text, "hashes are bcrypt or Argon2; backends get X-Forwarded-User, not Authorization")
-    return {"auth": {"basic": {"file": literal(file.args[0]), "realm": literal(realm)}}}
+def _client_certificate(scope: Scope) -> dict[str, Any]:
+    """`if ($ssl_client_verify != SUCCESS)` of the server or of the innermost block."""
+    blocks = (*scope.blocks[:2], scope.blocks[-1])
+    return {"client_certificate": True} if any(map(is_certificate_check, (one for b in blocks for one in b))) else {}
+
+
+def is_certificate_check(one: Directive) -> bool:
+    """Whether an `if` refuses clients without a valid certificate."""
+    refuses = any(inner.name == "return" and inner.args[:1] in _REFUSALS for inner in one.block or ())
+    return one.name == "if" and one.args == ("$ssl_client_verify", "!=", "SUCCESS") and refuses
+
+
+_REFUSALS = (("400",), ("401",), ("403",), ("404",), ("444",), ("495",), ("496",))
+#: The encodings that nginx prefers, with the names of their directives and the highest levels that lbflask has.
+_ENCODINGS = (("zstd", "zstd", 6), ("br", "brotli", 5), ("gzip", "gzip", 9))
 
 
 def _compression(scope: Scope) -> dict[str, Any]:
-    """`gzip` with its types: text/html alone unless there are others."""
-    if scope.value("gzip") != "on":
+    """`gzip`, `brotli` and `zstd` with the types of the first one: text/html alone unless there are others."""
+    used = [one for one in _ENCODINGS if scope.value(one[1]) == "on"]
+    if not used:
         return {}
-    found: dict[str, Any] = {"encodings": ["gzip"]}
-    types = scope.last("gzip_types")
+    first = used[0][1]
+    found: dict[str, Any] = {"encodings": [encoding for encoding, *_ in used]}
+    types = scope.last(f"{first}_types")
     extra = [arg for arg in types.args if arg != "text/html"] if types else []
     found["types"] = ["text/*", "application/*"] if "*" in extra else ["text/html", *extra]
-    least = scope.value("gzip_min_length", "20")
-    found["min_length"] = max(number_of(least), 1)
-    if level := number_of(scope.value("gzip_comp_level")):
-        found["gzip_level"] = min(level, 9)
+    found["min_length"] = max(number_of(scope.value(f"{first}_min_length", "20")), 1)
+    for encoding, name, highest in used:
+        if level := number_of(scope.value(f"{name}_comp_level")):
+            found[f"{encoding}_level"] = min(level, highest)
     return {"compression": found}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lbflask.importers.site import Place, Site, UnreadableConfiguration
+from lbflask.importers.site import Place, UnreadableConfiguration
 
 #: Bytes of a file, and tables within tables.
 MOST_BYTES = 4 << 20
@@ -18,7 +18,7 @@ _DEEPEST = 30
 class TraefikDocuments:
     """The settings of all files, as one table, and the lines where keys are."""
 
-    def __init__(self, files: Sequence[str], site: Site) -> None:
+    def __init__(self, files: Sequence[str]) -> None:
         self.settings: dict[str, Any] = {}
         self._lines: dict[str, Place] = {}
         self._first = Place(Path(files[0]).name, 0)
@@ -27,7 +27,7 @@ class TraefikDocuments:
             values = _values(file, text)
             self._remember(file, text)
             if "services" in values and isinstance(values["services"], Mapping):
-                _merge(self.settings, _of_labels(values["services"], site, self))
+                _merge(self.settings, _of_labels(values["services"]))
             else:
                 _merge(self.settings, _lowered(values, 0))
 
@@ -124,7 +124,7 @@ def _merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
             target[key] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _of_labels(services: Mapping[str, Any], site: Site, documents: TraefikDocuments) -> dict[str, Any]:
+def _of_labels(services: Mapping[str, Any]) -> dict[str, Any]:
     """The dynamic configuration that the labels of a Compose file make; a service of Compose is a host of its name."""
     found: dict[str, Any] = {}
     for name, service in services.items():
@@ -136,12 +136,25 @@ def _of_labels(services: Mapping[str, Any], site: Site, documents: TraefikDocume
             keys = label.lower().split(".")
             if keys[0] == "traefik" and len(keys) > 2:
                 _put(given, keys[1:], value)
-        http = given.setdefault("http", {})
-        _complete(http, str(name))
-        _merge(found, given)
         if "tcp" in given:
-            site.lose(documents.place("tcp"), "traefik.tcp", "TCP is not here")
+            _complete_tcp(given["tcp"], str(name))
+        if "tcp" not in given or "http" in given:
+            _complete(given.setdefault("http", {}), str(name))
+        _merge(found, given)
     return found
+
+
+def _complete_tcp(tcp: Any, name: str) -> None:
+    """The same for routers of TCP, whose services have an address."""
+    services = tcp.setdefault("services", {}) if isinstance(tcp, dict) else {}
+    for of, service in services.items():
+        balancer = service.setdefault("loadbalancer", {}) if isinstance(service, dict) else {}
+        port = str(table_of(balancer.pop("server", {})).get("port", "0")) if isinstance(balancer, dict) else "0"
+        if isinstance(balancer, dict):
+            balancer.setdefault("servers", [{"address": f"{name}:{port}"}])
+        for router in table_of(tcp, "routers").values():
+            if len(services) == 1 and isinstance(router, dict):
+                router.setdefault("service", of)
 
 
 def _complete(http: dict[str, Any], name: str) -> None:
@@ -165,7 +178,9 @@ def _labels(service: Any) -> Iterator[tuple[str, Any]]:
     if labels is None and isinstance(deploy, Mapping):
         labels = deploy.get("labels")
     if isinstance(labels, Mapping):
-        yield from ((str(key), value) for key, value in labels.items())
+        yield from (
+            (str(key), value.replace("$$", "$") if isinstance(value, str) else value) for key, value in labels.items()
+        )
     elif isinstance(labels, list):
         yield from ((str(one).partition("=")[0], str(one).partition("=")[2].replace("$$", "$")) for one in labels)
 

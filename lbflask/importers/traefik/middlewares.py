@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lbflask.importers.literals import literal, number_of, seconds_of, template_of
+from lbflask.importers.networks import EVERY, access_of
+from lbflask.importers.passwords import basic_auth
 from lbflask.importers.precedence import escaped
 from lbflask.importers.site import Place, Site, merged
 from lbflask.importers.traefik.documents import is_true, table_of, texts_of
 
 Found = tuple[dict[str, Any], dict[str, Any]]
 _UNNEEDED: Mapping[str, str] = {
-    "retry": "retries are on: [retries]",
     "circuitbreaker": "ejection is on: [ejection]",
-    "passtlsclientcert": "client certificates: the fields of docs/forwarding.md",
     "contenttype": "backends state their types",
 }
+_ENCODINGS = ("zstd", "br", "gzip")
 _NOTHING = re.compile(r"\0")
 
 
@@ -95,7 +96,7 @@ class _Middleware:
         """`redirectScheme`."""
         port = str(values.get("port", ""))
         if values.get("scheme") != "https":
-            self._lose("redirectScheme", "redirect.to has another scheme")
+            self._lose("redirectScheme", "redirect.to is a URL with its scheme")
             return {}, {}
         to = f"https://{{host}}{f':{port}' if port not in ('', '443') else ''}{{path}}{{query}}"
         return {"redirect": {"to": to, "status": 301 if is_true(values.get("permanent")) else 302}}, {}
@@ -107,7 +108,7 @@ class _Middleware:
         )
         to = re.fullmatch(r"(https?://[\w.-]+)/(?:\$\{?1\}?)?", str(values.get("replacement", "")))
         if found is None or to is None:
-            self._lose("redirectRegex", "redirect.to has {host}, {path} and {query}")
+            self._lose("redirectRegex", "a route with match, and redirect, which has no groups (docs/variables.md)")
             return {}, {}
         status = 301 if is_true(values.get("permanent")) else 302
         return {"redirect": {"to": f"{to[1]}{{path}}{{query}}", "status": status}}, {}
@@ -170,28 +171,64 @@ class _Middleware:
 
     def basic_auth(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
         """`basicAuth`."""
-        file = str(values.get("usersfile") or "users.htpasswd")
-        if values.get("users"):
-            reason = "its users belong into users.htpasswd, a line each; without this file the result does not load"
-            self._lose("basicAuth.users", reason)
-        realm = {"realm": str(values["realm"])} if values.get("realm") else {}
-        return {}, {"auth": {"basic": {"file": file, **realm}}}
+        others: dict[str, Any] = {"keep_credentials": not is_true(values.get("removeheader"))}
+        if field := values.get("headerfield"):
+            others["user_field"] = str(field)
+        realm = str(values.get("realm") or "traefik")
+        if file := values.get("usersfile"):
+            return {}, {"auth": {"basic": {"file": str(file), "realm": realm, **others}}}
+        lines = [line.partition(":") for line in texts_of(values.get("users"))]
+        users = {name: (self._place, text) for name, _, text in lines}
+        return {}, {"auth": basic_auth(self._name, users, self._site, realm, **others)}
 
     def forward_auth(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
         """`forwardAuth`."""
         forward: dict[str, Any] = {"url": str(values.get("address", ""))}
         if fields := texts_of(values.get("authresponseheaders")):
             forward["fields"] = fields
+        if ca := table_of(values, "tls").get("ca"):
+            forward["ca_file"] = str(ca)
         for key in values:
-            if key not in ("address", "authresponseheaders", "trustforwardheader"):
+            if key == "addauthcookiestoresponse":
+                self._site.skip(self._place, f"middleware {self._name}: {key}", "cookies of the service reach clients")
+            elif key not in ("address", "authresponseheaders", "trustforwardheader", "tls"):
                 self._lose(f"forwardAuth.{key}", "docs/how-to/authentication.md has the settings")
         return {}, {"auth": {"forward": forward}}
 
+    def allow_list(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`ipAllowList`, `ipWhiteList`."""
+        if values.get("ipstrategy"):
+            self._lose("ipAllowList.ipStrategy", "trusted_proxies decides who the client is")
+        if str(values.get("rejectstatuscode", "403")) != "403":
+            self._site.differ(self._place, f"middleware {self._name}: rejectStatusCode", "others get 403")
+        networks = texts_of(values.get("sourcerange"))
+        return {}, {"access": access_of([*((True, network) for network in networks), (False, EVERY)])}
+
+    def retry(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
+        """`retry`."""
+        attempts = number_of(str(values.get("attempts", ""))) or 1
+        return {}, {"retries": {"attempts": min(attempts - 1, 10)}}
+
+    def pass_certificate(self, _: Mapping[str, Any], __: Mapping[str, Any]) -> Found:
+        """`passTLSClientCert`."""
+        self._lose("passTLSClientCert", "backends get Client-Cert (RFC 9440), not X-Forwarded-Tls-Client-Cert")
+        return {}, {}
+
     def compress(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
         """`compress`."""
+        found: dict[str, Any] = {"encodings": [one for one in texts_of(values.get("encodings")) if one in _ENCODINGS]}
+        if not found["encodings"]:
+            found["encodings"] = ["gzip"]
+            reason = 'gzip; with lbflask[compression] also encodings = ["zstd", "br", "gzip"]'
+            self._site.differ(self._place, f"middleware {self._name}: compress", reason)
+        if types := texts_of(values.get("includedcontenttypes")):
+            found["types"] = types
+        if least := number_of(str(values.get("minresponsebodybytes", ""))):
+            found["min_length"] = least
         for key in values:
-            self._lose(f"compress.{key}", "docs/how-to/compression.md has the settings")
-        return {}, {"compression": {"encodings": ["gzip"]}}
+            if key not in ("encodings", "includedcontenttypes", "minresponsebodybytes", "defaultencoding"):
+                self._lose(f"compress.{key}", "compression.types names what is compressed")
+        return {}, {"compression": found}
 
     def buffering(self, values: Mapping[str, Any], _: Mapping[str, Any]) -> Found:
         """`buffering`."""
@@ -233,12 +270,10 @@ _CORS: Mapping[str, str] = {
     "accesscontrolallowcredentials": "credentials",
 }
 _LOST: Mapping[str, str] = {
-    "ipallowlist": "match.client of a route, or a firewall",
-    "ipwhitelist": "match.client of a route, or a firewall",
-    "inflightreq": "max_connections of a backend",
+    "inflightreq": "max_connections of a backend, limits.per_client for all requests",
     "errors": 'error_pages has files, error_pages_for = "all" uses them for backends\' responses',
     "digestauth": "auth.basic, with TLS",
-    "grpcweb": "gRPC is not here",
+    "grpcweb": "gRPC is not here: clients use HTTP/1.1",
     "plugin": "a hook in Python: docs/hooks.md",
 }
 _READERS: Mapping[str, Callable[[_Middleware, Mapping[str, Any], Mapping[str, Any]], Found]] = {
@@ -254,5 +289,9 @@ _READERS: Mapping[str, Callable[[_Middleware, Mapping[str, Any], Mapping[str, An
     "basicauth": _Middleware.basic_auth,
     "forwardauth": _Middleware.forward_auth,
     "buffering": _Middleware.buffering,
+    "ipallowlist": _Middleware.allow_list,
+    "ipwhitelist": _Middleware.allow_list,
+    "retry": _Middleware.retry,
+    "passtlsclientcert": _Middleware.pass_certificate,
     "compress": _Middleware.compress,
 }

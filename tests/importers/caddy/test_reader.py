@@ -44,13 +44,37 @@ def test_names_get_certificates_and_redirects(tmp_path: Path) -> None:
     assert {"bind": "0.0.0.0:80", "redirect": "https"} in document["listeners"]
 
 
-def test_users_without_their_file_keep_the_result_from_loading(tmp_path: Path) -> None:
+def test_a_user_whose_hash_cannot_be_used_is_listed(tmp_path: Path) -> None:
     document, findings = imported(":80 {\n basic_auth {\n  ann $2y$x\n }\n reverse_proxy app:1\n}\n", tmp_path)
     assert document["auth"]["basic"]["file"] == "users.htpasswd"
-    assert findings == [
-        "Caddyfile:3: not translated: basic_auth ann: its line user:hash belongs into users.htpasswd; "
-        "without this file the result does not load"
-    ]
+    assert len(findings) == 1
+    assert findings[0].startswith("Caddyfile:3: not translated: user ann: its password is not in the file: ")
+
+
+def test_a_check_of_a_site_is_one_of_its_blocks_too(tmp_path: Path) -> None:
+    text = """:80 {
+ forward_auth /admin/* auth:1
+ header /admin/* X-A 1
+ handle /api/* {
+  reverse_proxy api:1
+ }
+ handle {
+  reverse_proxy app:1
+ }
+}
+"""
+    document, findings = imported(text, tmp_path)
+    assert findings == []
+    routes = [(route.get("match"), route["pool"], "auth" in route) for route in document["routes"]]
+    assert ({"path": "/admin"}, "app-1", True) in routes
+    assert ({"path": "/api"}, "api-1", False) in routes
+    assert [pool for match, pool, _ in routes if match == {"path": "/admin"}] == ["app-1"]
+    assert all("response_headers" in route for route in document["routes"] if "auth" in route)
+
+
+def test_a_redirect_comes_before_a_password(tmp_path: Path) -> None:
+    document, _ = imported(":80 {\n forward_auth auth:1\n redir /old /new\n reverse_proxy app:1\n}\n", tmp_path)
+    assert ["auth" in route for route in document["routes"] if "redirect" in route] == [False]
 
 
 @pytest.mark.parametrize(

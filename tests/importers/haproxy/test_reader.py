@@ -41,8 +41,8 @@ def test_quotes_escapes_and_variables(tmp_path: Path) -> None:
     document, findings = imported(text, tmp_path)
     assert findings == []
     assert document["pools"]["a"]["backends"] == [{"url": "http://${APP:-127.0.0.1}:1", "name": "s"}]
-    assert document["pools"]["a"]["request_headers"] == {"set": {"X-A": "a b"}}
-    assert document["pools"]["a"]["response_headers"] == {"set": {"X-B": "c d#e"}}
+    assert document["request_headers"] == {"set": {"X-A": "a b"}}
+    assert document["response_headers"] == {"set": {"X-B": "c d#e"}}
 
 
 def test_times_are_in_milliseconds_without_a_unit(tmp_path: Path) -> None:
@@ -74,3 +74,57 @@ def test_a_file_that_haproxy_would_refuse_is_refused_with_its_line(text: str, me
     (tmp_path / "haproxy.cfg").write_text(text)
     with pytest.raises(UnreadableConfiguration, match=message):
         read([str(tmp_path / "haproxy.cfg")])
+
+
+BACKEND = "backend b\n mode http\n server s 127.0.0.1:1\n"
+
+
+def frontend(*lines: str) -> str:
+    return "\n ".join(["frontend f", "mode http", "bind :80", *lines, "default_backend b\n"])
+
+
+def test_passwords_in_clear_are_in_no_file(tmp_path: Path) -> None:
+    users = "userlist u\n user ann insecure-password hunter2\n"
+    text = users + frontend("http-request auth unless { http_auth(u) }") + BACKEND
+    document, findings = imported(text, tmp_path)
+    assert document["auth"]["basic"]["file"] == "u.htpasswd"
+    assert len(findings) == 1
+    assert findings[0].startswith("haproxy.cfg:2: not translated: user ann: its password is not in the file: ")
+    assert "hunter2" not in str(document) + str(findings)
+
+
+def test_addresses_that_are_refused_are_access_with_files(tmp_path: Path) -> None:
+    lines = ("http-request deny if { src -f /etc/bad.lst }", "http-request deny unless { src 10.0.0.0/8 }")
+    document, findings = imported(frontend(*lines) + BACKEND, tmp_path)
+    assert findings == []
+    assert document["access"] == {"allow": ["10.0.0.0/8"], "deny": ["file:/etc/bad.lst"]}
+
+
+def test_a_check_with_a_condition_that_has_no_equal_is_listed(tmp_path: Path) -> None:
+    line = "http-request deny if { path /a } !{ ssl_c_used } || { path /b } !{ ssl_c_used }"
+    _, findings = imported(frontend(line) + BACKEND, tmp_path)
+    assert [found.partition(": not translated: ")[0] for found in findings] == ["haproxy.cfg:4"]
+
+
+def test_rules_of_defaults_are_listed(tmp_path: Path) -> None:
+    _, findings = imported("defaults\n http-request deny\n" + frontend() + BACKEND, tmp_path)
+    assert findings == [
+        "haproxy.cfg:2: not translated: http-request deny: rules of defaults: write them into each frontend"
+    ]
+
+
+def test_answers_of_a_listen_section_are_routes_once(tmp_path: Path) -> None:
+    text = "listen a\n mode http\n bind :80\n http-request deny if { path /x }\n server s 127.0.0.1:1\n"
+    document, findings = imported(text, tmp_path)
+    assert findings == []
+    assert [route.get("match") for route in document["routes"]] == [{"exact": "/x"}, None]
+
+
+def test_connections_by_other_facts_than_names_are_listed(tmp_path: Path) -> None:
+    text = "frontend f\n bind :443\n use_backend b if { src 10.0.0.0/8 }\nbackend b\n server s 127.0.0.1:1\n"
+    _, findings = imported(text, tmp_path)
+    assert findings == [
+        "haproxy.cfg:3: not translated: use_backend b if { src 10.0.0.0/8 }: "
+        "a listener chooses a pool by SNI only: sni, and tcp for all others",
+        "haproxy.cfg:1: not translated: frontend f: no pool gets its connections",
+    ]

@@ -111,8 +111,64 @@ def test_passwords_and_compression(tmp_path: Path) -> None:
     )
     assert document["compression"] == {"encodings": ["gzip"], "types": ["text/html", "text/css"], "min_length": 20}
     assert [route.get("auth") for route in document["routes"] if route["match"].get("path") == "/a"] == [
-        {"basic": {"file": "/etc/users", "realm": "Staff"}}
+        {"basic": {"file": "/etc/users", "realm": "Staff", "keep_credentials": True}}
     ]
     assert [line.rpartition(": ")[0] for line in findings] == [
         "nginx.conf:2: different: auth_basic_user_file /etc/users"
+    ]
+
+
+def test_the_scheme_of_a_redirect_is_that_of_the_server(tmp_path: Path) -> None:
+    document, _ = imported("server { listen 80; return 301 $scheme://www.example.com$request_uri; }", tmp_path)
+    assert document["routes"][0]["redirect"]["to"] == "http://www.example.com{path}{query}"
+
+
+def test_a_redirect_to_a_host_that_a_request_chooses_is_listed(tmp_path: Path) -> None:
+    document, findings = imported("server { listen 80; return 301 https://$http_x_host/; }", tmp_path)
+    assert document["routes"][0]["respond"]["status"] == 501
+    assert "a variable without an equal" in findings[0]
+
+
+def test_what_nginx_does_before_it_asks_for_passwords_has_none(tmp_path: Path) -> None:
+    document, _ = imported(
+        """server { listen 80; auth_basic Staff; auth_basic_user_file /u; deny 10.0.0.0/8;
+        location /a/ { proxy_pass http://127.0.0.1:1; } location = /b { return 200 x; } }""",
+        tmp_path,
+    )
+    checked = [(route["match"], route["access"]) for route in document["routes"] if "auth" in route]
+    assert checked == [({"path": path}, {"deny": ["10.0.0.0/8"]}) for path in ("/", "/a")]
+    assert sum("access" in route for route in document["routes"]) == 2
+
+
+def test_networks_and_passwords_that_cannot_be_alternatives_are_both_needed(tmp_path: Path) -> None:
+    document, findings = imported(
+        """server { listen 80; satisfy any; allow 10.1.0.0/16; deny 10.0.0.0/8; auth_basic A; auth_basic_user_file /u;
+        location / { proxy_pass http://127.0.0.1:1; } }""",
+        tmp_path,
+    )
+    assert {"auth", "access"} <= document.keys()
+    assert any(": not translated: satisfy any: both are needed here" in line for line in findings)
+
+
+def test_larger_heads_are_limits(tmp_path: Path) -> None:
+    document, findings = imported("server { listen 80; large_client_header_buffers 4 32k; return 404; }", tmp_path)
+    assert document["limits"]["field_size"] == 32 << 10
+    assert findings == [
+        "nginx.conf:1: different: large_client_header_buffers 4 32k: a request line has at most 8190 bytes"
+    ]
+
+
+def test_a_service_that_the_configuration_does_not_name_is_listed(tmp_path: Path) -> None:
+    _, findings = imported(
+        "server { listen 80; location /a/ { auth_request /none; proxy_pass http://127.0.0.1:1; } }", tmp_path
+    )
+    assert findings[0].startswith("nginx.conf:1: not translated: auth_request /none: ")
+
+
+def test_proxies_in_front_without_networks_are_listed(tmp_path: Path) -> None:
+    document, findings = imported("server { listen 80 proxy_protocol; return 404; }", tmp_path)
+    assert "proxy_protocol" not in document["listeners"][0]
+    assert findings == [
+        "nginx.conf:1: not translated: listen 80 proxy_protocol: "
+        "name the networks of the proxy in front in listeners.proxy_protocol"
     ]

@@ -58,3 +58,62 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_line(tmp_path: Path) -> None
     (tmp_path / "dynamic.yaml").write_text("a: [\n")
     with pytest.raises(UnreadableConfiguration, match="line 2: "):
         read([str(tmp_path / "dynamic.yaml")])
+
+
+def test_names_of_entry_points_are_compared_in_small_letters(tmp_path: Path) -> None:
+    text = """entryPoints:
+  webSecure: {address: ":443"}
+http:
+  routers:
+    a: {rule: "Host(`x.example`)", entryPoints: [webSecure], service: a, tls: {}}
+  services:
+    a: {loadBalancer: {servers: [{url: "http://a:1"}]}}
+tls:
+  certificates: [{certFile: a.pem, keyFile: a.key}]
+"""
+    document, findings = imported(text, tmp_path)
+    assert findings == []
+    assert document["listeners"] == [{"bind": "0.0.0.0:443", "tls": True}]
+
+
+def test_labels_of_tcp_are_listeners(tmp_path: Path) -> None:
+    (tmp_path / "traefik.yaml").write_text("entryPoints:\n  db: {address: ':5432'}\n")
+    (tmp_path / "compose.yaml").write_text(
+        """services:
+  db:
+    labels:
+      - traefik.tcp.routers.db.rule=HostSNI(`*`)
+      - traefik.tcp.routers.db.entrypoints=db
+      - traefik.tcp.services.db.loadbalancer.server.port=5432
+"""
+    )
+    site = read([str(tmp_path / "traefik.yaml"), str(tmp_path / "compose.yaml")])
+    document = tomllib.loads(text_of(site, "lbflask import"))
+    assert document["listeners"] == [{"bind": "0.0.0.0:5432", "tcp": "db"}]
+    assert document["pools"]["db"]["backends"] == ["tcp://db:5432"]
+    assert list(site.findings) == []
+
+
+def test_settings_of_all_backends_are_at_the_top_level(tmp_path: Path) -> None:
+    text = "serversTransport: {insecureSkipVerify: true, forwardingTimeouts: {dialTimeout: 2s}}\n"
+    document, findings = imported(text, tmp_path)
+    assert findings == []
+    assert document["backend_tls"] == {"verify": False}
+    assert document["timeouts"] == {"connect": 2}
+
+
+def test_hashes_that_are_guessed_too_fast_are_listed(tmp_path: Path) -> None:
+    text = """http:
+  routers:
+    a: {rule: "PathPrefix(`/`)", middlewares: [m], service: a}
+  middlewares:
+    m: {basicAuth: {users: ["ann:$apr1$H6uskkkW$IgXLP6ewTrSuBkTrqE8wj/"]}}
+  services:
+    a: {loadBalancer: {servers: [{url: "http://a:1"}]}}
+"""
+    document, findings = imported(text, tmp_path)
+    assert document["auth"]["basic"]["file"] == "m.htpasswd"
+    assert findings == [
+        "dynamic.yaml:3: not translated: user ann: its password is not in the file: "
+        "MD5 is guessed too fast; write it anew with `htpasswd -B FILE USER` (bcrypt), or as Argon2"
+    ]
