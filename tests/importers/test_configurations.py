@@ -6,6 +6,7 @@ serves requests as the original does in its proxy; those of Traefik and Caddy as
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -48,17 +49,30 @@ def test_what_is_not_translated_is_listed(name: str) -> None:
     assert not_translated(imported(name)) == (expected.read_text("utf-8").splitlines() if expected.exists() else [])
 
 
+def test_each_feature_has_a_configuration() -> None:
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", (CONFIGURATIONS / "README.md").read_text("utf-8"), re.MULTILINE)[2:]
+    named = [name for _, names in rows for name in names.split(", ")]
+    assert len(rows) > 50
+    assert sorted(set(named)) == NAMES
+
+
 @pytest.mark.e2e
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_configuration_serves_as_the_original(name: str, redis_url: str, tmp_path: Path) -> None:
-    original = RUNNING.get(proxy_of(name))
-    if original:
-        require(shutil.which(proxy_of(name)) is not None, proxy_of(name))
-    text = text_of(imported(name), "lbflask import")
+    site = imported(name)
+    text = text_of(site, "lbflask import")
     with Example(name, tmp_path, CONFIGURATIONS, {"lbflask.toml": text}) as example:
         file = tmp_path / "lbflask.toml"
         file.write_text(example.placed("lbflask.toml"))
+        for other, content in site.files.items():
+            (tmp_path / other).write_text(content)
         load({"LBFLASK_CONFIG": str(file)})
+        if not example.requests:
+            return
+        original = RUNNING.get(proxy_of(name)) if any(one.get("same", True) for one in example.requests) else None
+        if original:
+            require(shutil.which(proxy_of(name)) is not None, proxy_of(name))
         if original == "nginx.conf":
             example.start_nginx()
         elif original:
