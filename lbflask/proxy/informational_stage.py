@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import LEAVES, Blame, Fault, Stage
+from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.fields import bodiless_response
 from lbflask.core.http.types import Fields
 from lbflask.core.http.upgrade import requested_upgrade, with_upgrade
@@ -57,7 +57,7 @@ def run_tunnel(
         tunnel = Tunnel(client, response.network_stream, idle_timeout)
         in_flight.tunnels[of] = tunnel
         tunnel.run(early, answer.early)
-        cut = f"nothing was said for {idle_timeout:g} s" if tunnel.timed_out else LEAVES if tunnel.ended else ""
+        cut = tunnel.cut
     except OSError as error:
         lack = shortage(error, Stage.BODY)
         cut = "the client hung up" if lack is None else lack.reason

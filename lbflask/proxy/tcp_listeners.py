@@ -8,7 +8,7 @@ from typing import Protocol
 
 from lbflask.core import server_names
 from lbflask.core.answers import AnswerCause
-from lbflask.core.faults import LEAVES, Blame, Fault, Stage
+from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.addresses import plain_address
 from lbflask.core.model import Backend
 from lbflask.core.proxy_protocol import header, header_without_client
@@ -228,4 +228,4 @@ class TcpPassage:
             lack = shortage(error, Stage.BODY)
             self._cut = "the client hung up" if lack is None else lack.reason
         else:
-            self._cut = f"nothing was said for {idle:g} s" if tunnel.timed_out else LEAVES if tunnel.ended else ""
+            self._cut = tunnel.cut

@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 import time
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
+from lbflask.core.faults import LEAVES
 from lbflask.upstream.deadlines import SWEEPER
 from lbflask.upstream.shortage import start_thread
 from lbflask.upstream.socket_stream import reset_at_close
 from lbflask.upstream.stream import NEVER, READ_SIZE, NetworkStream, SocketOptions
+
+_CLIENT: Final = "the client hung up"
+_BACKEND: Final = "the backend broke off the connection"
 
 
 class TunnelEnd(SocketOptions, Protocol):
@@ -36,7 +40,7 @@ class Tunnel:
     backend and to the client.
     """
 
-    __slots__ = ("_backend", "_client", "_expires", "_idle", "down", "ended", "timed_out", "up")
+    __slots__ = ("_backend", "_broken", "_client", "_expires", "_idle", "down", "ended", "timed_out", "up")
 
     def __init__(self, client: TunnelEnd, backend: NetworkStream, idle: float) -> None:
         self._client = client
@@ -47,9 +51,17 @@ class Tunnel:
         self.down = 0
         self.timed_out = False
         self.ended = False  #: from outside
+        self._broken: str | None = None  # how; empty if that is not known
 
     def __repr__(self) -> str:
         return f"<Tunnel up={self.up} down={self.down}{' timed out' if self.timed_out else ''}>"
+
+    @property
+    def cut(self) -> str:
+        """Why it has not ended by an orderly end of both directions; empty if it has."""
+        if self.timed_out:
+            return f"nothing was said for {self._idle:g} s"
+        return LEAVES if self.ended else self._broken or ""
 
     def run(self, from_client: bytes = b"", from_backend: bytes = b"") -> None:
         """Pass bytes until both directions have ended, first those that arrived with the heads. Closes the stream of
@@ -83,28 +95,37 @@ class Tunnel:
         self._expires = time.monotonic() + self._idle
 
     def _pass_up(self, data: bytes) -> None:
+        side = _CLIENT
         try:
             while data or (data := self._client.recv(READ_SIZE)):
                 self._restart_idle_time()
                 self.up += len(data)
+                side = _BACKEND
                 _send_all(self._backend, data)
-                data = b""
+                data, side = b"", _CLIENT
+            side = ""
             self._backend.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._break_off()
+        except OSError as error:
+            self._break_off(error, side)
 
     def _pass_down(self, data: bytes) -> None:
+        side = _BACKEND
         try:
             while data or (data := self._backend.recv(READ_SIZE)):
                 self._restart_idle_time()
                 self.down += len(data)
+                side = _CLIENT
                 _send_all(self._client, data)
-                data = b""
+                data, side = b"", _BACKEND
+            side = ""
             self._client.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._break_off()
+        except OSError as error:
+            self._break_off(error, side)
 
-    def _break_off(self) -> None:
+    def _break_off(self, error: OSError, side: str) -> None:
+        """A read of this side or a write to it has failed; one that was interrupted is not to blame on it."""
+        if self._broken is None:
+            self._broken = "" if isinstance(error, TimeoutError) else side
         for stream in (self._client, self._backend):
             reset_at_close(stream)
         self._cut()

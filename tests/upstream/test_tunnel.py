@@ -140,7 +140,7 @@ def test_a_backend_that_has_said_all_may_go_on_listening(stack: ExitStack) -> No
     both.client.shutdown(socket.SHUT_WR)
     assert read(both.backend, 100) == b"thanks"
     both.assert_over()
-    assert (both.tunnel.up, both.tunnel.down) == (6, 3)
+    assert (both.tunnel.up, both.tunnel.down, both.tunnel.cut) == (6, 3, "")
 
 
 @pytest.mark.parametrize("whose", ["client", "backend"])
@@ -153,6 +153,7 @@ def test_a_reset_of_either_ends_both(whose: str, stack: ExitStack) -> None:
     assert_broken_off(other)
     both.assert_over()
     assert not both.tunnel.timed_out
+    assert both.tunnel.cut == {"client": "the client hung up", "backend": "the backend broke off the connection"}[whose]
 
 
 def test_a_taker_that_is_gone_ends_the_one_who_gives(stack: ExitStack) -> None:
@@ -190,6 +191,7 @@ def test_silence_both_ways_ends_it(stack: ExitStack) -> None:
     assert_broken_off(both.backend)
     both.assert_over()
     assert both.tunnel.timed_out
+    assert both.tunnel.cut == "nothing was said for 0.05 s"
 
 
 @pytest.mark.parametrize("speaks", ["client", "backend"])
