@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_network
 from typing import Final
@@ -80,8 +80,10 @@ class BanList:
     def __len__(self) -> int:
         return len(self._bans)
 
-    def find(self, address: str, now: float) -> Ban | None:
-        """The ban that covers the address; None for none, and for a text that is no address."""
+    def find(self, address: str, now: float, without: Collection[str] = ()) -> Ban | None:
+        """The ban that covers the address, `without` those by these rules; None for none, and for a text that is no
+        address.
+        """
         number, bits, tables = v4_number(address), 32, self._v4
         if number < 0:
             parsed = parsed_address(address)
@@ -92,7 +94,7 @@ class BanList:
                 bits, tables = 128, self._v6
         for length, table in tables:
             ban = table.get(number >> (bits - length))
-            if ban is not None and ban.until > now:
+            if ban is not None and ban.until > now and not (without and ban.rule in without):
                 return ban
         return None
 

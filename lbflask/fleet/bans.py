@@ -6,7 +6,7 @@ While the store is out of reach the known bans hold until they are over, and rul
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from lbflask.core.bans import Ban, BanList, BanRule
 from lbflask.core.fleet_events import FleetEvent, Kind
@@ -41,9 +41,9 @@ class FleetBans:
         """Call this function when bans may have come or gone."""
         self._on_change = on_change
 
-    def find(self, address: str) -> Ban | None:
-        """The ban that covers the address; None for none. No trip."""
-        return self._list.find(address, self._link.now())
+    def find(self, address: str, without: Collection[str] = ()) -> Ban | None:
+        """The ban that covers the address, `without` those by these rules; None for none. No trip."""
+        return self._list.find(address, self._link.now(), without)
 
     def active(self) -> list[Ban]:
         """The bans that are not over, as last read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from lbflask.core.answers import AnswerCause
 from lbflask.core.bans import Ban, BanRule
@@ -16,17 +16,23 @@ from lbflask.proxy.services import HopCache
 
 
 class BanCheck:
-    """Refuses the requests of clients for which `find` returns a ban (`proxy.admission.AdmissionCheck`)."""
+    """Refuses the requests of clients for which `find` returns a ban (`proxy.admission.AdmissionCheck`), without those
+    by the rules that it gets besides. Each of the rules bans networks, but not the addresses in them that are exempt.
+    """
 
-    def __init__(self, find: Callable[[str], Ban | None]) -> None:
+    def __init__(self, find: Callable[[str, Collection[str]], Ban | None], rules: Sequence[BanRule] = ()) -> None:
         self._find = find
+        self._rules = tuple(rules)
 
     def __repr__(self) -> str:
         return "BanCheck()"
 
     def admit(self, request: ClientRequest, origin: RequestOrigin) -> ClientRequest:
         """As of AdmissionCheck."""
-        ban = self._find(origin.client)
+        client = origin.client
+        ban = self._find(client, ())
+        if ban is not None and ban.rule:
+            ban = self._find(client, [rule.name for rule in self._rules if rule.exempt.admits(client)])
         if ban is None:
             return request
         log_reason = f"{ban.network} is banned by {ban.giver}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from lbflask.config.schema import Config
+from lbflask.core.bans import BanRule
 from lbflask.fleet.bans import FleetBans
 from lbflask.proxy.admission import AdmissionHandler
 from lbflask.proxy.bans import BanCheck, OffenceCounter
@@ -29,8 +30,7 @@ def counting(config: Config, handler: RootHandler, services: SharedServices, ban
     """The handler with the count of the rules; without any it is the handler itself."""
     if not config.bans:
         return handler
-    rules = [table.to_model(name, config.trusted_proxies) for name, table in config.bans.items()]
-    return OffenceCounter(handler, rules, services.hops, bans.count)
+    return OffenceCounter(handler, _rules(config), services.hops, bans.count)
 
 
 def limited(config: Config, handler: RootHandler, services: SharedServices) -> RootHandler:
@@ -43,8 +43,12 @@ def guarded(config: Config, front: DataPlaneConfig, services: SharedServices, ba
     """The same data plane, whose handler is behind the check of bans."""
     replies = LocalReplies(services, proxy_settings(config))
     return DataPlaneConfig(
-        handler=AdmissionHandler(front.handler, [BanCheck(bans.find)], replies),
+        handler=AdmissionHandler(front.handler, [BanCheck(bans.find, _rules(config))], replies),
         control_paths=front.control_paths,
         listener_of=front.listener_of,
         hsts=front.hsts,
     )
+
+
+def _rules(config: Config) -> list[BanRule]:
+    return [table.to_model(name, config.trusted_proxies) for name, table in config.bans.items()]

@@ -63,6 +63,15 @@ def test_a_shorter_prefix_covers_where_a_longer_one_is_over() -> None:
     assert found.find("192.0.2.1", 6.0) == Ban("192.0.2.0/24", 9.0)
 
 
+def test_bans_by_some_rules_can_be_left_out() -> None:
+    found = listed(Ban("192.0.2.1", 5.0, rule="login"), Ban("192.0.2.0/24", 9.0))
+    for left_out, network in (((), "192.0.2.1"), (("scan",), "192.0.2.1"), (("login",), "192.0.2.0/24")):
+        ban = found.find("192.0.2.1", 1.0, left_out)
+        assert ban is not None
+        assert ban.network == network
+    assert found.find("192.0.2.1", 1.0, ("login", "")) is None
+
+
 def test_the_latest_ban_of_a_network_counts_and_one_that_is_over_ends_it() -> None:
     found = listed(Ban("192.0.2.1", 5.0), Ban("192.0.2.1", 9.0))
     assert found.find("192.0.2.1", 6.0) is not None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_network
 
 import pytest
 
 from lbflask.core.access_list import AccessList, network_list
-from lbflask.core.bans import Ban, BanRule
+from lbflask.core.bans import Ban, BanList, BanRule
 from lbflask.core.faults import Blame, Fault, Stage
 from lbflask.core.http.direct_response import DirectResponse, ErrorPage
 from lbflask.core.http.trusted_proxies import TrustedProxies
@@ -19,6 +20,12 @@ from lbflask.proxy.local_replies import DirectResponseRoute
 from lbflask.proxy.router import Router
 from lbflask.proxy.settings import ProxySettings
 from tests.proxy.test_router import Place, Rig, request, taken
+
+
+def bans(by_client: Mapping[str, Ban]) -> Callable[[str, Collection[str]], Ban | None]:
+    """Finds these bans."""
+    return lambda client, _: by_client.get(client)
+
 
 NOBODY = AccessList([network_list([])], [])
 
@@ -32,13 +39,29 @@ NOBODY = AccessList([network_list([])], [])
 )
 def test_a_banned_client_gets_403_and_not_the_reason(ban: Ban, log: str) -> None:
     rig, place = Rig(), Place()
-    handler = AdmissionHandler(place, [BanCheck({"192.0.2.1": ban}.get)], rig.answers)
+    handler = AdmissionHandler(place, [BanCheck(bans({"192.0.2.1": ban}))], rig.answers)
     status, _, body = taken(handler.dispatch(request(peer="192.0.2.1")))
     assert (status, body) == ("403 Forbidden", b"403 Forbidden: requests from this address are not allowed\n")
     (event,) = rig.events
     assert (event.cause, event.cut, place.got) == ("ban", log, [])
     handler.dispatch(request(peer="192.0.2.2"))
     assert len(place.got) == 1
+
+
+def test_a_ban_of_a_network_by_a_rule_is_none_of_the_addresses_in_it_that_are_exempt() -> None:
+    """A rule bans the /64 network of an attacker, where a trusted proxy may be a neighbour."""
+    known = BanList()
+    known.put(Ban("2001:db8::/64", 9.0, rule="login"), 0.0)
+    exempt = AccessList([network_list(["2001:db8::1"])], [])
+    rig, place = Rig(), Place()
+    check = BanCheck(lambda client, rules: known.find(client, 1.0, rules), [rule("login", 401, exempt=exempt)])
+    handler = AdmissionHandler(place, [check], rig.answers)
+    for peer in ("2001:db8::1", "2001:db8::2"):
+        handler.dispatch(request(peer=peer))
+    assert [got.peer for got in place.got] == ["2001:db8::1"]
+    known.put(Ban("2001:db8::/48", 9.0, actor="alice"), 0.0)
+    handler.dispatch(request(peer="2001:db8::1"))
+    assert len(place.got) == 1, "the ban of an operator counts"
 
 
 def counter(rig: Rig, status: int, *rules: BanRule) -> tuple[OffenceCounter, list[tuple[str, str]]]:
