@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,12 +11,15 @@ from markdown_it import MarkdownIt
 
 from devtools.environment import ROOT
 
+
+def _pages() -> Iterator[Path]:
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in ("build", "dist")]
+        yield from (Path(folder, name) for name in files if name.endswith(".md"))
+
+
 #: Every page of the repository.
-PAGES = sorted(
-    page
-    for page in ROOT.rglob("*.md")
-    if not any(part.startswith(".") or part in ("build", "dist") for part in page.relative_to(ROOT).parts)
-)
+PAGES = sorted(_pages())
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
@@ -51,8 +55,8 @@ def spans_of(text: str, name: str) -> Iterator[tuple[str, str]]:
                 yield f"{name}:{line}", child.content
 
 
-def all_blocks() -> list[Block]:
-    return [block for page in PAGES for block in blocks_of(page.read_text("utf-8"), str(page.relative_to(ROOT)))]
+def blocks_on(page: Path) -> list[Block]:
+    return list(blocks_of(page.read_text("utf-8"), str(page.relative_to(ROOT))))
 
 
 def all_spans() -> list[tuple[str, str]]:

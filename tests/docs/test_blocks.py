@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.docs.blocks import Block, all_blocks, all_spans, page_of
+from devtools.environment import ROOT
+from tests.docs.blocks import PAGES, Block, all_spans, blocks_on, page_of
 from tests.docs.commands import problems_of_line, problems_of_mention, run_line
 from tests.docs.configurations import problem_of_json, problem_of_toml, problem_of_variable
 from tests.docs.shell import lines_of_script
@@ -26,7 +27,6 @@ from tests.docs.shell import lines_of_script
 FOREIGN = frozenset(
     {"aiohttp", "celery", "channels", "django", "fastapi", "sqlalchemy", "starlette", "uvicorn", "websockets"}
 )
-BLOCKS = all_blocks()
 #: Pages that tell of the past: their code spans may name what is gone.
 HISTORY = re.compile(r"CHANGELOG\.md|docs/adr/")
 
@@ -174,9 +174,11 @@ def problems_of(block: Block, page: str = "") -> list[str]:
     return CHECKS[block.language](block, page)
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
-def test_a_block_is_what_its_language_says(block: Block) -> None:
-    assert problems_of(block, page_of(block.place).read_text("utf-8")) == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_block_is_what_its_language_says(page: Path) -> None:
+    text = page.read_text("utf-8")
+    found = {block.place: problems_of(block, text) for block in blocks_on(page)}
+    assert {place: problems for place, problems in found.items() if problems} == {}
 
 
 def test_code_spans_with_commands_name_what_exists() -> None:
@@ -193,18 +195,12 @@ def test_code_spans_with_commands_name_what_exists() -> None:
     assert {place: problems for place, problems in found.items() if problems} == {}
 
 
-HARMLESS = [
-    (block.place, line)
-    for block in BLOCKS
-    for line in command_lines(block)
-    if re.match(r"lbflask (?!.*--running)", line)
-]
-
-
 @pytest.mark.thorough
 def test_harmless_commands_run(tmp_path: Path) -> None:
+    lines = [line for page in PAGES for block in blocks_on(page) for line in command_lines(block)]
+    harmless = [line for line in lines if re.match(r"lbflask (?!.*--running)", line)]
     (tmp_path / "lbflask.toml").write_text('backends = ["http://127.0.0.1:8001"]\n')
-    assert [line for _, line in HARMLESS if run_line(line, tmp_path)] != []
+    assert [line for line in harmless if run_line(line, tmp_path)] != []
 
 
 @pytest.mark.parametrize(

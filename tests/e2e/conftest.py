@@ -1,4 +1,4 @@
-"""What a module's tests share: a store of its own, three demo backends, and a checker where it is asked for."""
+"""What tests share: a store for each module, and three demo backends."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def demo_ports() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def demos() -> Iterator[list[int]]:
-    """The ports of three demo backends."""
+    """The ports of three demo backends, which keep nothing of what a test does."""
     ports = [free_port() for _ in range(3)]
     with start_demo(*ports):
         yield ports

@@ -257,7 +257,7 @@ class Load:
             thread.start()
 
     def _ask(self, port: int) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(0.01):
             self._note(port, "/")
 
     def _download(self, port: int) -> None:

@@ -47,7 +47,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(store: str) -> Iterator[Story]:
-    """About 200 requests a second, a `kill -9`, some seconds without the backend, and its return."""
+    """About 100 requests a second, a `kill -9`, some seconds without the backend, and its return."""
     ports = [free_port() for _ in range(3)]
     dead, *others = ports
     settings = {"redis_url": store, "backends": urls(ports), "health__interval": INTERVAL}
@@ -62,7 +62,7 @@ def story(store: str) -> Iterator[Story]:
             return found is not None and found.health is health
 
         eventually(lambda: set(balancer.healths().values()) == {"up"}, "all are up")
-        load = running.enter_context(traffic(balancer.port, clients=8, rate=200))
+        load = running.enter_context(traffic(balancer.port, clients=8, rate=100))
         _after(load, 100)
         log_killed = time.time()
         victim.kill()

@@ -88,7 +88,7 @@ def test_a_changed_answer_is_followed_within_its_time_to_live_and_a_second(
     settings = {"redis_url": store, "discovery__source": f"srv://{SERVICE}", "discovery__nameservers": names.address}
     with fleet(**settings) as (_, balancer):
         eventually(lambda: set(balancer.healths().values()) == {"up"} and len(balancer.healths()) == 2, "both are up")
-        with traffic(balancer.port) as running, download_from(balancer, leaving) as download:
+        with traffic(balancer.port, rate=300) as running, download_from(balancer, leaving) as download:
             eventually(lambda: set(running.shares()) == {leaving, staying}, "both serve")
             turns = cycle([(leaving, coming), (coming, leaving)])
 

@@ -18,15 +18,25 @@ pytestmark = pytest.mark.e2e
 ALICE, BOB = {"Cookie": "theme=dark; session=s3cret"}, {"Cookie": "session=other"}
 
 
-@pytest.fixture
-def service() -> Iterator[AuthService]:
+@pytest.fixture(scope="module")
+def _service() -> Iterator[AuthService]:
     with AuthService() as service:
         yield service
 
 
 @pytest.fixture
-def balancer(store: str, demos: list[int], service: AuthService, tmp_path: Path) -> Iterator[Gunicorn]:
-    file = tmp_path / "lbflask.toml"
+def service(_service: AuthService) -> Iterator[AuthService]:
+    """The service as it was in the beginning."""
+    _service.asked.clear()
+    yield _service
+    _service.failure, _service.sets_cookie, _service.cache_control = "", False, ""
+
+
+@pytest.fixture(scope="module")
+def balancer(
+    store: str, demos: list[int], _service: AuthService, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gunicorn]:
+    service, file = _service, tmp_path_factory.mktemp("forward-auth") / "lbflask.toml"
     cached = f'{{ url = "{service.url}/check", cache = 60, cache_by = "credentials" }}'
     file.write_text(f"""
 backends = {urls(demos).split(",")}
@@ -104,6 +114,7 @@ def test_cookies_of_the_service_reach_the_client(balancer: Gunicorn, service: Au
 @pytest.mark.parametrize("failure", ["status", "hang", "large", "down"])
 def test_without_a_decision_no_request_passes(balancer: Gunicorn, service: AuthService, failure: str) -> None:
     assert get(balancer.port, "/echo", headers=ALICE).status == 200
+    before = len(balancer.output)
     service.failure = failure
     if failure == "down":
         service.stop()
@@ -112,9 +123,9 @@ def test_without_a_decision_no_request_passes(balancer: Gunicorn, service: AuthS
         assert response.status == 503, response.body
         assert response.field("Retry-After")
         assert b"secret" not in response.body
-    eventually(lambda: "cause=auth_unavailable" in balancer.output, "the cause")
+    eventually(lambda: "cause=auth_unavailable" in balancer.output[before:], "the cause")
     assert f"auth.forward.url: {service.url}/check: " in findings(balancer)
-    assert re.search(r'cause=auth_unavailable cut="the authentication service', balancer.output)
+    assert re.search(r'cause=auth_unavailable cut="the authentication service', balancer.output[before:])
     service.failure = ""
     if failure == "down":
         service.start()

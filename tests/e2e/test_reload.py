@@ -31,7 +31,8 @@ UPGRADE = b"GET /tunnel HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x-echo\r\n\r\n"
 DOWNLOAD = b"GET /download HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-ENOUGH = 50
+#: Requests a second, and how many of them show which backends serve.
+RATE, ENOUGH = 300, 50
 
 
 class ReloadCluster(Cluster):
@@ -140,7 +141,7 @@ def more_lines(process: Process, before: str, text: str) -> Callable[[], bool]:
 def test_nothing_is_lost_while_one_configuration_follows_another(cluster: ReloadCluster) -> None:
     cluster.go_on.clear()
     workers = cluster.balancer.workers()
-    with traffic(cluster.balancer.port) as asking, RawClient(cluster.balancer.port) as tunnel:
+    with traffic(cluster.balancer.port, rate=RATE) as asking, RawClient(cluster.balancer.port) as tunnel:
         assert tunnel.ask(UPGRADE).status == 101
         download = RawClient(cluster.balancer.port)
         download.send(DOWNLOAD)
@@ -179,7 +180,7 @@ def test_nothing_is_lost_while_one_configuration_follows_another(cluster: Reload
 def test_a_configuration_that_replaces_all_backends_loses_nothing_before_their_first_check(
     cluster: ReloadCluster,
 ) -> None:
-    with traffic(cluster.balancer.port) as asking:
+    with traffic(cluster.balancer.port, rate=RATE) as asking:
         cluster.checker.signal(signal.SIGSTOP)
         try:
             cluster.write((0, 0, 1))
@@ -202,7 +203,7 @@ def test_a_configuration_that_replaces_all_backends_loses_nothing_before_their_f
 )
 def test_what_is_wrong_is_told_and_changes_nothing(cluster: ReloadCluster, more: str, told: str) -> None:
     before, output = cluster.versions(), cluster.balancer.output
-    with traffic(cluster.balancer.port) as asking:
+    with traffic(cluster.balancer.port, rate=RATE) as asking:
         cluster.write((0, 0, 1), more)
         status, problem = cluster.reload()
         assert status == 422
@@ -218,7 +219,7 @@ def test_what_is_wrong_is_told_and_changes_nothing(cluster: ReloadCluster, more:
 @pytest.mark.thorough
 def test_what_only_gunicorn_can_apply_is_left_to_new_workers(cluster: ReloadCluster) -> None:
     before, output = set(cluster.balancer.workers()), cluster.balancer.output
-    with traffic(cluster.balancer.port) as asking:
+    with traffic(cluster.balancer.port, rate=RATE) as asking:
         cluster.write((1, 1, 1), "limits.line = 4000")
         status, told = cluster.reload()
         assert (status, told["by_new_workers"], told["in_place"]) == (202, ["limits.line"], ["backends"])

@@ -18,7 +18,7 @@ from tests.e2e.test_stock_workers import WORKERS
 pytestmark = [pytest.mark.e2e, pytest.mark.early]
 
 #: Requests a second, over kept and over new connections to the balancer in front.
-KEPT, NEW = 200, 100
+KEPT, NEW = 80, 40
 #: Seconds between two checks of the balancer in front; one failed check takes an instance out.
 INTERVAL = 0.2
 #: Longer than it takes to notice on a busy machine.
